@@ -1,0 +1,148 @@
+//! Windows, cool-downs and limits.
+
+use crate::Number;
+
+/// Whether requests may go out while there is no token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// They go out bare, and the first refusal starts the first refresh (cookie sessions after a
+    /// page load).
+    Anonymous,
+    /// They wait for the first refresh, or fail.
+    Required,
+}
+
+/// The numbers a session decides by, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Policy<N> {
+    /// Whether requests may go out while there is no token.
+    pub access: Access,
+    /// How long before expiry an early refresh may start; a quarter of the lifetime if that is less.
+    pub margin: N,
+    /// The least time between the starts of two early flights.
+    pub early_interval: N,
+    /// How long a flight may hold its waiters.
+    pub flight_deadline: N,
+    /// The cool-down after the first failure; it doubles with each that follows.
+    pub cool_down: N,
+    /// The longest cool-down.
+    pub cool_down_max: N,
+    /// The longest wait an issuer can ask for.
+    pub retry_after_max: N,
+    /// The age below which a refused token starts no refresh; a quarter of the lifetime if that is less.
+    pub fresh: N,
+    /// The longest such age, after doubling for tokens refused one after the other.
+    pub fresh_max: N,
+    /// The longest lifetime believed.
+    pub lifetime_max: N,
+    /// How often an ended session looks into its store; `None`: never, nobody else writes it.
+    pub look_interval: Option<N>,
+}
+
+impl<N: Number> Policy<N> {
+    /// The defaults, for an engine: no request without a token.
+    pub fn required() -> Self {
+        Self {
+            access: Access::Required,
+            margin: N::of(60_000),
+            early_interval: N::of(10_000),
+            flight_deadline: N::of(30_000),
+            cool_down: N::of(500),
+            cool_down_max: N::of(60_000),
+            retry_after_max: N::of(300_000),
+            fresh: N::of(2_000),
+            fresh_max: N::of(60_000),
+            // Ten years of 365.25 days, written as a product of what fits in 32 bits.
+            lifetime_max: N::of(315_576_000).per_mille(1_000_000),
+            look_interval: None,
+        }
+    }
+
+    /// The defaults, for a client whose first requests may go out bare.
+    pub fn anonymous() -> Self {
+        Self {
+            access: Access::Anonymous,
+            ..Self::required()
+        }
+    }
+
+    /// How long a token is good that was received at `received` (wall clock) with this lifetime.
+    ///
+    /// A lifetime of zero, or none, is an unknown one: the token serves until it is refused. One
+    /// of more than [`Policy::lifetime_max`] is cut to it. `jitter` is drawn by the driver, once
+    /// per token: how many thousandths of the margin (0 to 200) the early refresh comes sooner.
+    pub fn validity(&self, received: N, lifetime: Option<N>, jitter: u32) -> Validity<N> {
+        let Some(lifetime) = lifetime.filter(|lifetime| *lifetime > N::ZERO) else {
+            return Validity::unknown();
+        };
+        let lifetime = lifetime.least(self.lifetime_max);
+        let expires_at = received.plus(lifetime);
+        let margin = self.margin.least(lifetime.per_mille(250));
+        Validity {
+            expires_at: Some(expires_at),
+            refresh_at: Some(expires_at.minus(margin).minus(margin.per_mille(jitter))),
+            lifetime: Some(lifetime),
+        }
+    }
+
+    /// How young a token must be for its refusal to count as a sign of something else than age.
+    pub(crate) fn fresh_age(&self, lifetime: Option<N>, doublings: u32) -> N {
+        let quarter = lifetime.map_or(N::MAX, |lifetime| lifetime.per_mille(250));
+        doubled(self.fresh.least(quarter), doublings, self.fresh_max)
+    }
+
+    /// How long to leave the issuer alone after so many failures in a row.
+    pub(crate) fn cool_down(&self, failures: u32, retry_after: Option<N>, jitter: u32) -> N {
+        match retry_after {
+            Some(asked) => asked.least(self.retry_after_max),
+            None => doubled(self.cool_down, failures, self.cool_down_max).per_mille(jitter),
+        }
+    }
+}
+
+/// `first`, doubled so many times, and `most` at the most.
+fn doubled<N: Number>(first: N, times: u32, most: N) -> N {
+    let mut value = first.least(most);
+    for _ in 0..times {
+        if value < most {
+            value = value.plus(value).least(most);
+        } else {
+            break;
+        }
+    }
+    value
+}
+
+/// How long a token is good, in milliseconds of the wall clock.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Validity<N> {
+    /// The first moment at which it is expired; `None`: unknown, it serves until it is refused.
+    pub expires_at: Option<N>,
+    /// From when an early refresh may start; `None`: never.
+    pub refresh_at: Option<N>,
+    /// How long it was good when it was received.
+    pub lifetime: Option<N>,
+}
+
+impl<N: Number> Validity<N> {
+    /// Good until it is refused.
+    pub fn unknown() -> Self {
+        Self {
+            expires_at: None,
+            refresh_at: None,
+            lifetime: None,
+        }
+    }
+
+    /// Good until this moment, without early refresh and with no known lifetime.
+    pub fn until(expires_at: N) -> Self {
+        Self {
+            expires_at: Some(expires_at),
+            ..Self::unknown()
+        }
+    }
+
+    pub(crate) fn expired(&self, wall: N) -> bool {
+        self.expires_at.is_some_and(|expires_at| wall >= expires_at)
+    }
+}

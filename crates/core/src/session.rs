@@ -1,0 +1,519 @@
+//! The states of a session and what moves it between them.
+
+use crate::{
+    Access, Ending, Failure, Flight, Landing, Now, Number, Policy, Purpose, Stamp, Step, Validity,
+};
+
+/// One session: its token, the flight that may be in the air, and what follows from each event.
+///
+/// `T` is the token and `E` the error of a failed flight, both cloned for whoever is given them;
+/// `N` is the [`Number`] of time and counters. Every event is a method that returns at once.
+#[derive(Clone, Debug)]
+pub struct Session<T, E, N> {
+    policy: Policy<N>,
+    /// Epoch and generation of now. Both only grow.
+    at: Stamp<N>,
+    token: Token<T, N>,
+    slot: Slot<N>,
+    /// The number of flights begun so far.
+    flights: N,
+    /// No flight but a forced one or a look until the next sign-in.
+    ended: bool,
+    /// What the last flight failed with, since the last token of this epoch.
+    error: Option<E>,
+    /// Failures in a row that a cool-down followed.
+    failures: u32,
+    /// Tokens in a row that were refused from the start.
+    refusals: u32,
+    /// No early flight before this time of the steady clock.
+    early_from: N,
+    /// No look into the store before this time of the steady clock.
+    look_from: N,
+}
+
+#[derive(Clone, Debug)]
+enum Token<T, N> {
+    /// None yet.
+    Never,
+    SignedOut,
+    Held(Held<T, N>),
+}
+
+#[derive(Clone, Debug)]
+struct Held<T, N> {
+    token: T,
+    validity: Validity<N>,
+    /// When it was installed, by the steady clock.
+    since: N,
+    /// It was refused, and not too soon: it is not sent again.
+    refused: bool,
+    /// It was refused too soon for the refusal to be about its age.
+    suspect: bool,
+}
+
+impl<T, N: Number> Held<T, N> {
+    fn usable(&self, now: Now<N>) -> bool {
+        !self.refused && !self.validity.expired(now.wall)
+    }
+}
+
+/// Where the one flight stands.
+#[derive(Clone, Copy, Debug)]
+enum Slot<N> {
+    Idle,
+    Flying {
+        flight: Flight<N>,
+        deadline: N,
+    },
+    /// Its waiters are released, its slot is not: only its own report frees that.
+    Overdue {
+        flight: Flight<N>,
+    },
+    /// `asked`: by the issuer, so that nobody overrides it.
+    Cooling {
+        until: N,
+        asked: bool,
+    },
+}
+
+/// What a driver may serve without asking again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Current<'a, T, N> {
+    /// The token.
+    pub token: &'a T,
+    /// What a request that carries it remembers.
+    pub stamp: Stamp<N>,
+    /// Until this moment of the wall clock, that moment not included, [`Session::acquire`] would
+    /// answer [`Step::Use`] with this token and change nothing.
+    pub until: N,
+}
+
+impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
+    /// A session without a token.
+    pub fn new(policy: Policy<N>) -> Self {
+        Self {
+            policy,
+            at: Stamp::START,
+            token: Token::Never,
+            slot: Slot::Idle,
+            flights: N::ZERO,
+            ended: false,
+            error: None,
+            failures: 0,
+            refusals: 0,
+            early_from: N::ZERO,
+            look_from: N::ZERO,
+        }
+    }
+
+    /// A request is about to be sent.
+    pub fn acquire(&mut self, now: Now<N>) -> Step<T, E, N> {
+        let stamp = self.at;
+        match &self.token {
+            Token::SignedOut => Step::Bare { stamp },
+            Token::Never if self.policy.access == Access::Anonymous => Step::Bare { stamp },
+            Token::Never => self.need(Purpose::First, now),
+            Token::Held(held) if held.usable(now) => {
+                let token = held.token.clone();
+                if self.early_due(now) {
+                    let flight = self.begin(Purpose::Early, now);
+                    Step::UseAndRefresh {
+                        token,
+                        stamp,
+                        flight,
+                    }
+                } else {
+                    Step::Use { token, stamp }
+                }
+            }
+            Token::Held(held) => {
+                let purpose = if held.refused {
+                    Purpose::Refused
+                } else {
+                    Purpose::Expired
+                };
+                match self.need(purpose, now) {
+                    // Where requests may go out bare, the end of a session stands in nobody's way:
+                    // a sign-in has to get through.
+                    Step::Fail(_) | Step::Overdue
+                        if self.ended && self.policy.access == Access::Anonymous =>
+                    {
+                        Step::Bare { stamp }
+                    }
+                    step => step,
+                }
+            }
+        }
+    }
+
+    /// The request with this stamp was refused for its token, or for the want of one.
+    ///
+    /// [`Step::HandBack`], [`Step::Changed`], [`Step::Overdue`] and [`Step::Fail`] all mean that
+    /// the caller gets the refusal as it came; so does [`Step::Bare`] after the wait.
+    pub fn refused(&mut self, stamp: Stamp<N>, now: Now<N>) -> Step<T, E, N> {
+        if stamp.epoch != self.at.epoch {
+            return Step::Changed;
+        }
+        if stamp.generation > self.at.generation {
+            return Step::HandBack;
+        }
+        match &mut self.token {
+            Token::SignedOut => Step::HandBack,
+            Token::Never => self.need(Purpose::First, now),
+            Token::Held(held) if stamp.generation < self.at.generation => {
+                // A late refusal: it speaks of a token that has been replaced since.
+                if held.usable(now) {
+                    return Step::Use {
+                        token: held.token.clone(),
+                        stamp: self.at,
+                    };
+                }
+                let purpose = if held.refused {
+                    Purpose::Refused
+                } else {
+                    Purpose::Expired
+                };
+                self.need(purpose, now)
+            }
+            Token::Held(held) => {
+                let age = now.steady.minus(held.since);
+                let fresh = !held.refused
+                    && !held.validity.expired(now.wall)
+                    && age < self.policy.fresh_age(held.validity.lifetime, self.refusals);
+                if fresh {
+                    held.suspect = true;
+                    return match self.flying(now) {
+                        Some(flight) => Step::Wait { flight },
+                        None => Step::HandBack,
+                    };
+                }
+                if !held.refused {
+                    held.refused = true;
+                    self.refusals = if held.suspect {
+                        (self.refusals + 1).min(32)
+                    } else {
+                        0
+                    };
+                }
+                self.need(Purpose::Refused, now)
+            }
+        }
+    }
+
+    /// The caller has waited for this flight: the token installed since it began, or its error.
+    /// Starts nothing and asks for no other wait; [`Step::Wait`] says that it woke too early.
+    pub fn settle(&mut self, flight: Flight<N>, now: Now<N>) -> Step<T, E, N> {
+        if flight.began.epoch != self.at.epoch {
+            return Step::Changed;
+        }
+        if let Token::Held(held) = &self.token
+            && self.at.generation > flight.began.generation
+        {
+            return Step::Use {
+                token: held.token.clone(),
+                stamp: self.at,
+            };
+        }
+        if self
+            .flying(now)
+            .is_some_and(|flying| flying.id == flight.id)
+        {
+            return Step::Wait { flight };
+        }
+        match &self.error {
+            _ if matches!(self.slot, Slot::Overdue { flight: overdue } if overdue.id == flight.id) => {
+                Step::Overdue
+            }
+            // A look is no refresh: who waited for one is where they were before.
+            _ if flight.purpose == Purpose::Look && self.policy.access == Access::Anonymous => {
+                Step::Bare { stamp: self.at }
+            }
+            Some(error) => Step::Fail(error.clone()),
+            None => Step::HandBack,
+        }
+    }
+
+    /// Somebody asks for a refresh, whatever the token looks like. Overrides a cool-down unless
+    /// the issuer asked for it, and the end of a session. Never [`Step::Use`].
+    pub fn force(&mut self, now: Now<N>) -> Step<T, E, N> {
+        if let Some(flight) = self.flying(now) {
+            return Step::Wait { flight };
+        }
+        match (self.slot, &self.error) {
+            (Slot::Overdue { .. }, _) => Step::Overdue,
+            (Slot::Cooling { until, asked: true }, Some(error)) if now.steady < until => {
+                Step::Fail(error.clone())
+            }
+            _ => Step::Refresh {
+                flight: self.begin(Purpose::Forced, now),
+            },
+        }
+    }
+
+    /// The flight brought a token.
+    ///
+    /// A flight that was given up and succeeds after all counts too, as long as no other token
+    /// was installed since it began.
+    pub fn refreshed(
+        &mut self,
+        flight: Flight<N>,
+        token: T,
+        validity: Validity<N>,
+        now: Now<N>,
+    ) -> Landing<N> {
+        let in_slot = self
+            .occupant()
+            .is_some_and(|occupant| occupant.id == flight.id);
+        let late = !in_slot && flight.began.generation == self.at.generation;
+        if flight.began.epoch != self.at.epoch || !(in_slot || late) {
+            return Landing::Stale;
+        }
+        if in_slot {
+            self.slot = Slot::Idle;
+        }
+        Landing::Installed(self.install(token, validity, now))
+    }
+
+    /// The flight failed, and this is what its waiters are told.
+    pub fn failed(
+        &mut self,
+        flight: Flight<N>,
+        failure: Failure<N>,
+        error: E,
+        now: Now<N>,
+    ) -> Landing<N> {
+        let in_slot = self
+            .occupant()
+            .is_some_and(|occupant| occupant.id == flight.id);
+        if flight.began.epoch != self.at.epoch || !in_slot {
+            return Landing::Stale;
+        }
+        self.slot = Slot::Idle;
+        if flight.purpose == Purpose::Look {
+            self.look_from = now
+                .steady
+                .plus(self.policy.look_interval.unwrap_or(N::ZERO));
+            return Landing::Ended;
+        }
+        self.error = Some(error);
+        if failure.ending == Ending::Terminal {
+            self.ended = true;
+            self.look_from = now.steady;
+            return Landing::Ended;
+        }
+        if let (Ending::Uncertain, Token::Held(held)) = (failure.ending, &mut self.token) {
+            held.validity.refresh_at = None;
+        }
+        let wait = self
+            .policy
+            .cool_down(self.failures, failure.retry_after, failure.jitter);
+        self.failures = (self.failures + 1).min(32);
+        let until = now.steady.plus(wait);
+        self.slot = Slot::Cooling {
+            until,
+            asked: failure.retry_after.is_some(),
+        };
+        Landing::Cooling(until)
+    }
+
+    /// An early flight found somebody else at work and would rather not wait for them.
+    ///
+    /// True if it may end without a result. False if callers wait for it by now: it goes on.
+    pub fn yielded(&mut self, flight: Flight<N>, now: Now<N>) -> bool {
+        let in_slot = self
+            .occupant()
+            .is_some_and(|occupant| occupant.id == flight.id);
+        if flight.began.epoch != self.at.epoch || !in_slot {
+            return true;
+        }
+        let unneeded = matches!(&self.token, Token::Held(held) if held.usable(now));
+        if unneeded && flight.purpose == Purpose::Early {
+            self.slot = Slot::Idle;
+            return true;
+        }
+        false
+    }
+
+    /// A timer: is the flight past its deadline? True if it has just become so, and its waiters
+    /// are to be released.
+    pub fn overdue(&mut self, now: Now<N>) -> bool {
+        match self.slot {
+            Slot::Flying { flight, deadline } if now.steady >= deadline => {
+                self.slot = Slot::Overdue { flight };
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A newer token of the same sign-in came from elsewhere. It revives an ended session.
+    pub fn update(&mut self, token: T, validity: Validity<N>, now: Now<N>) -> Stamp<N> {
+        self.install(token, validity, now)
+    }
+
+    /// A sign-in: a new epoch begins with this token, and what is in the air belongs to the past.
+    pub fn sign_in(&mut self, token: T, validity: Validity<N>, now: Now<N>) -> Stamp<N> {
+        self.begin_epoch();
+        self.install(token, validity, now)
+    }
+
+    /// A sign-out: a new epoch begins without a token.
+    ///
+    /// False if that changed nothing: where requests may go out bare anyway, signing out of a
+    /// session that never had a token, nor was about to get one, leaves it as it is.
+    pub fn sign_out(&mut self) -> bool {
+        let untouched = matches!(self.token, Token::Never) && self.occupant().is_none();
+        if untouched && self.policy.access == Access::Anonymous {
+            return false;
+        }
+        self.begin_epoch();
+        self.token = Token::SignedOut;
+        true
+    }
+
+    /// The token to serve without asking again, and for how long.
+    pub fn current(&self, now: Now<N>) -> Option<Current<'_, T, N>> {
+        let Token::Held(held) = &self.token else {
+            return None;
+        };
+        if !held.usable(now) {
+            return None;
+        }
+        let expires_at = held.validity.expires_at.unwrap_or(N::MAX);
+        let early_at = match (held.validity.refresh_at, self.slot) {
+            (Some(refresh_at), Slot::Idle) if !self.ended => {
+                refresh_at.most(now.wall_at(self.early_from))
+            }
+            (Some(refresh_at), Slot::Cooling { until, .. }) if !self.ended => {
+                refresh_at.most(now.wall_at(until.most(self.early_from)))
+            }
+            _ => N::MAX,
+        };
+        Some(Current {
+            token: &held.token,
+            stamp: self.at,
+            until: early_at.least(expires_at),
+        })
+    }
+
+    /// Epoch and generation of now.
+    pub fn stamp(&self) -> Stamp<N> {
+        self.at
+    }
+
+    /// Whether the issuer has refused to refresh this session any more.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The flight that holds the slot, overdue or not.
+    pub fn flight(&self) -> Option<Flight<N>> {
+        self.occupant()
+    }
+
+    /// A token is needed: start a flight for it, or join the one in the air.
+    fn need(&mut self, purpose: Purpose, now: Now<N>) -> Step<T, E, N> {
+        if let Some(flight) = self.flying(now) {
+            return Step::Wait { flight };
+        }
+        match (self.slot, &self.error) {
+            (Slot::Overdue { .. }, _) => Step::Overdue,
+            (_, Some(error)) if self.ended => {
+                if self.policy.look_interval.is_none() || now.steady < self.look_from {
+                    return Step::Fail(error.clone());
+                }
+                Step::Refresh {
+                    flight: self.begin(Purpose::Look, now),
+                }
+            }
+            (Slot::Cooling { until, .. }, Some(error)) if now.steady < until => {
+                Step::Fail(error.clone())
+            }
+            _ => Step::Refresh {
+                flight: self.begin(purpose, now),
+            },
+        }
+    }
+
+    fn early_due(&mut self, now: Now<N>) -> bool {
+        let Token::Held(held) = &self.token else {
+            return false;
+        };
+        let free = match self.slot {
+            Slot::Idle => true,
+            Slot::Cooling { until, .. } => now.steady >= until,
+            Slot::Flying { .. } | Slot::Overdue { .. } => false,
+        };
+        let in_window = held
+            .validity
+            .refresh_at
+            .is_some_and(|refresh_at| now.wall >= refresh_at);
+        free && in_window && !self.ended && now.steady >= self.early_from
+    }
+
+    fn begin(&mut self, purpose: Purpose, now: Now<N>) -> Flight<N> {
+        self.flights = self.flights.plus(N::ONE);
+        let flight = Flight {
+            id: self.flights,
+            began: self.at,
+            purpose,
+        };
+        if purpose == Purpose::Early {
+            self.early_from = now.steady.plus(self.policy.early_interval);
+        }
+        self.slot = Slot::Flying {
+            flight,
+            deadline: now.steady.plus(self.policy.flight_deadline),
+        };
+        flight
+    }
+
+    /// The flight in the air, if it is within its deadline.
+    fn flying(&mut self, now: Now<N>) -> Option<Flight<N>> {
+        self.overdue(now);
+        match self.slot {
+            Slot::Flying { flight, .. } => Some(flight),
+            _ => None,
+        }
+    }
+
+    fn occupant(&self) -> Option<Flight<N>> {
+        match self.slot {
+            Slot::Flying { flight, .. } | Slot::Overdue { flight } => Some(flight),
+            Slot::Idle | Slot::Cooling { .. } => None,
+        }
+    }
+
+    fn begin_epoch(&mut self) {
+        self.at.epoch = self.at.epoch.plus(N::ONE);
+        self.slot = Slot::Idle;
+        self.ended = false;
+        self.error = None;
+        self.failures = 0;
+        self.refusals = 0;
+        self.early_from = N::ZERO;
+    }
+
+    fn install(&mut self, token: T, validity: Validity<N>, now: Now<N>) -> Stamp<N> {
+        self.at.generation = self.at.generation.plus(N::ONE);
+        // A token that lived to be replaced for its age alone ends the row of refused ones.
+        if matches!(&self.token, Token::Held(held) if !held.refused && !held.suspect) {
+            self.refusals = 0;
+        }
+        // What is in the air keeps its slot; a cool-down belonged to the token that is replaced.
+        if let Slot::Cooling { .. } = self.slot {
+            self.slot = Slot::Idle;
+        }
+        self.token = Token::Held(Held {
+            token,
+            validity,
+            since: now.steady,
+            refused: false,
+            suspect: false,
+        });
+        self.ended = false;
+        self.error = None;
+        self.failures = 0;
+        self.at
+    }
+}
