@@ -396,9 +396,22 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
         })
     }
 
+    /// The token of this epoch, usable or not.
+    pub fn held(&self) -> Option<&T> {
+        match &self.token {
+            Token::Held(held) => Some(&held.token),
+            Token::Never | Token::SignedOut => None,
+        }
+    }
+
     /// Epoch and generation of now.
     pub fn stamp(&self) -> Stamp<N> {
         self.at
+    }
+
+    /// Whether somebody signed out and nobody in since.
+    pub fn signed_out(&self) -> bool {
+        matches!(self.token, Token::SignedOut)
     }
 
     /// Whether the issuer has refused to refresh this session any more.

@@ -1,1 +1,74 @@
-//! Under construction.
+//! One refresh serves everybody.
+//!
+//! Short-lived access tokens expire under many callers at once. A [`Rotator`] lets the first of
+//! them start one refresh, in a task that belongs to nobody, and everybody else wait for it;
+//! whoever is cancelled meanwhile disturbs neither the refresh nor the rest.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! use std::{sync::Arc, time::Duration};
+//! use token_rotator::{Rotator, SourceError, TokenSet};
+//!
+//! // A token source: any way to get the next token set from the last one.
+//! let source = |last: Option<Arc<TokenSet>>| async move {
+//!     let next = if last.is_none() { "first" } else { "second" };
+//!     Ok::<_, SourceError>(TokenSet::bearer(next).expires_in(Duration::from_secs(300)))
+//! };
+//!
+//! let rotator = Rotator::builder(source)
+//!     .origin("https://api.example.com")
+//!     .refresh_before(Duration::from_secs(60))
+//!     .build()?;
+//!
+//! let token = rotator.token().await?; // refreshes if it must, waits if somebody else does
+//! assert_eq!(token.header(), "Bearer first");
+//! # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap();
+//! ```
+//!
+//! After a 401, [`Rotator::refused`] answers with the token to send the request with once more.
+//! The [`tower`] layer does both around any HTTP service; the crates `token-rotator-oauth2` and
+//! `token-rotator-reqwest` bring a source for OAuth 2 token endpoints and a whole client.
+
+mod board;
+mod builder;
+pub mod challenge;
+mod clock;
+mod coordinator;
+mod error;
+mod event;
+mod flight;
+pub mod jwt;
+mod ledger;
+pub mod origin;
+mod profile;
+mod rotator;
+mod runtime;
+mod secret;
+mod shared;
+mod signal;
+mod source;
+mod store;
+mod stores;
+mod sync;
+mod tasks;
+mod token;
+mod token_set;
+
+pub use builder::RotatorBuilder;
+pub use clock::{Clock, SystemClock};
+pub use coordinator::{Coordinator, Lease, LocalCoordinator};
+pub use error::{
+    BuildError, Cause, FailureKind, LeaseError, RefreshError, SourceError, StoreError,
+    StoreErrorKind, TokenError,
+};
+pub use event::{Event, HookProblem, NotReplayed};
+pub use origin::{Origin, OriginError, Origins};
+pub use profile::{Profile, Reuse};
+pub use rotator::{Rotator, Stored, UnusableTokens};
+pub use secret::{ExposeSecret, SecretString};
+pub use source::{Refreshed, TokenSource};
+pub use store::{Epoch, Record, Saved, SessionKey, SessionStore, Version};
+pub use stores::MemoryStore;
+pub use token::{Pass, Token};
+pub use token_rotator_core::{Purpose, Stamp};
+pub use token_set::{Expiry, TokenSet};

@@ -1,1 +1,55 @@
-//! Under construction.
+//! A real issuer and a real upstream on loopback sockets, to test token rotation against.
+//!
+//! The [`Issuer`] is an OAuth 2.0 token endpoint (RFC 6749) and a cookie-based refresh endpoint over one ledger of
+//! refresh tokens: it rotates them, detects reuse, revokes families, and fails on demand in the ways issuers fail in
+//! the field, a consumed token whose answer is lost included. The [`Upstream`] is a protected API (RFC 6750) that
+//! judges every request's token against that ledger and counts what it served per token generation.
+//!
+//! Both speak HTTP/1.1 and HTTP/2 over cleartext with prior knowledge, on `127.0.0.1` only.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use token_rotator_testkit::{Fault, Issuer, RefreshPolicy, Upstream};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let issuer = Issuer::builder()
+//!     .refresh_policy(RefreshPolicy::SingleUse)
+//!     .access_lifetime(Duration::from_secs(60))
+//!     .start()
+//!     .await?;
+//! let upstream = Upstream::start(&issuer).await?;
+//! let grant = issuer.sign_in("alice");
+//!
+//! issuer.faults().push(Fault::AnswerLost.once());
+//! issuer.expire_access_tokens();
+//! // ... send requests to upstream.url(), refresh at issuer.token_url() ...
+//! assert!(issuer.session_alive(&grant));
+//! assert_eq!(issuer.counters().reuses, 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! No test needs to sleep: a [`Gate`] holds requests until the test lets them go, [`Issuer::advance_clock`] ages
+//! tokens, and [`Upstream::release_slow`] times late refusals.
+//!
+//! **For tests and demonstrations only**: any password but `wrong` signs in, and randomness is not cryptographic.
+
+mod answer;
+mod clock;
+mod gate;
+mod issuer;
+mod server;
+mod upstream;
+
+pub use gate::Gate;
+pub use issuer::Issuer;
+pub use issuer::builder::{IssuerBuilder, TokenFormat};
+pub use issuer::counters::Counters;
+pub use issuer::event::{IssuerEvent, RevocationCause};
+pub use issuer::fault::{Fault, FaultRule, Faults};
+pub use issuer::grant::Grant;
+pub use issuer::policy::RefreshPolicy;
+pub use server::StartError;
+pub use upstream::Upstream;
+pub use upstream::builder::UpstreamBuilder;
+pub use upstream::record::{RequestRecord, UpstreamCounters};

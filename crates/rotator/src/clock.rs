@@ -1,0 +1,93 @@
+//! The two clocks.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use token_rotator_core::Now;
+
+/// Tells the time to a rotator.
+///
+/// The wall clock decides expiry and nothing else; everything that waits goes by the steady one.
+/// Tests bring their own to move time by hand.
+pub trait Clock: Send + Sync + 'static {
+    /// The wall clock.
+    fn wall(&self) -> SystemTime;
+
+    /// Time since some fixed moment; never goes back, and counts suspend if it can.
+    fn steady(&self) -> Duration;
+}
+
+/// The system's clocks: wall clock and, on Linux, `CLOCK_BOOTTIME`, which counts suspend.
+/// Elsewhere the steady clock is the one behind `std::time::Instant`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn wall(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn steady(&self) -> Duration {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        // Neither field of a boot time is ever negative, and nanoseconds fit in 32 bits.
+        Duration::new(
+            time.tv_sec.unsigned_abs(),
+            u32::try_from(time.tv_nsec).unwrap_or(0),
+        )
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn steady(&self) -> Duration {
+        use std::sync::OnceLock;
+        use std::time::Instant;
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
+    }
+}
+
+/// The clock a rotator goes by, without a virtual call on the hot path.
+pub(crate) enum ClockOf {
+    System,
+    Custom(Box<dyn Clock>),
+}
+
+impl ClockOf {
+    pub(crate) fn wall(&self) -> SystemTime {
+        match self {
+            Self::System => SystemTime::now(),
+            Self::Custom(clock) => clock.wall(),
+        }
+    }
+
+    pub(crate) fn steady(&self) -> Duration {
+        match self {
+            Self::System => SystemClock.steady(),
+            Self::Custom(clock) => clock.steady(),
+        }
+    }
+
+    /// Milliseconds of the wall clock: the one reading of the hot path.
+    pub(crate) fn wall_millis(&self) -> u64 {
+        unix_millis(self.wall())
+    }
+
+    pub(crate) fn now(&self) -> Now<u64> {
+        Now {
+            wall: self.wall_millis(),
+            steady: millis(self.steady()),
+        }
+    }
+}
+
+/// Milliseconds since the Unix epoch; zero before it.
+pub(crate) fn unix_millis(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, millis)
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    // Cheaper than `as_millis`, whose 128 bits would double the cost of the hot path's clock.
+    duration
+        .as_secs()
+        .saturating_mul(1_000)
+        .saturating_add(u64::from(duration.subsec_millis()))
+}

@@ -1,0 +1,340 @@
+//! What can go wrong: one enum for each operation, all of them cloneable, none with a secret in it.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::challenge::StepUp;
+
+/// A cause, kept so that it can be shared by all who waited.
+pub type Cause = Arc<dyn StdError + Send + Sync>;
+
+/// How a refresh failed, which decides what follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// It failed before the first byte was sent: the refresh token is unspent.
+    NotSent,
+    /// The issuer cannot answer now. Tried again after a cool-down.
+    Transient,
+    /// There was no complete answer: the refresh token may be spent.
+    Uncertain,
+    /// The issuer will not refresh this grant again: somebody has to sign in.
+    Terminal,
+    /// The operator's mistake (client, scope, address). Tried again after a cool-down.
+    Misconfigured,
+}
+
+/// Why a token source failed.
+///
+/// Built with the constructor named after its [`FailureKind`]; the text must not contain secrets.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct SourceError {
+    kind: FailureKind,
+    message: Arc<str>,
+    code: Option<Arc<str>>,
+    retry_after: Option<Duration>,
+    reuse_detected: bool,
+    #[source]
+    cause: Option<Cause>,
+}
+
+impl SourceError {
+    /// A failure of this kind; `message` says what happened, in words without secrets.
+    pub fn new(kind: FailureKind, message: impl Into<Arc<str>>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            code: None,
+            retry_after: None,
+            reuse_detected: false,
+            cause: None,
+        }
+    }
+
+    /// Nothing was sent.
+    pub fn not_sent(message: impl Into<Arc<str>>) -> Self {
+        Self::new(FailureKind::NotSent, message)
+    }
+
+    /// The issuer cannot answer now.
+    pub fn transient(message: impl Into<Arc<str>>) -> Self {
+        Self::new(FailureKind::Transient, message)
+    }
+
+    /// The refresh token may be spent.
+    pub fn uncertain(message: impl Into<Arc<str>>) -> Self {
+        Self::new(FailureKind::Uncertain, message)
+    }
+
+    /// The issuer will not refresh this grant again.
+    pub fn terminal(message: impl Into<Arc<str>>) -> Self {
+        Self::new(FailureKind::Terminal, message)
+    }
+
+    /// The operator's mistake.
+    pub fn misconfigured(message: impl Into<Arc<str>>) -> Self {
+        Self::new(FailureKind::Misconfigured, message)
+    }
+
+    /// With the issuer's error code (RFC 6749 section 5.2).
+    pub fn with_code(mut self, code: impl Into<Arc<str>>) -> Self {
+        self.code = Some(code.into());
+        self
+    }
+
+    /// With the time the issuer asked to be left alone (RFC 9110 section 10.2.3).
+    pub fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// With the error behind it. It must not contain secrets.
+    pub fn with_cause(mut self, cause: impl StdError + Send + Sync + 'static) -> Self {
+        self.cause = Some(Arc::new(cause));
+        self
+    }
+
+    /// The issuer says that this refresh token was used before by somebody else: a security
+    /// event, never retried.
+    pub fn with_reuse_detected(mut self) -> Self {
+        self.reuse_detected = true;
+        self
+    }
+
+    /// What follows from it.
+    pub fn kind(&self) -> FailureKind {
+        self.kind
+    }
+
+    /// What happened.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The issuer's error code (RFC 6749 section 5.2).
+    pub fn code(&self) -> Option<&str> {
+        self.code.as_deref()
+    }
+
+    /// How long the issuer asked to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// Whether the issuer said that the refresh token was used before by somebody else.
+    pub fn is_reuse_detected(&self) -> bool {
+        self.reuse_detected
+    }
+}
+
+/// Why a flight failed: what all who waited for it are told.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RefreshError {
+    /// The token source failed.
+    #[error("the access token could not be refreshed: {0}")]
+    Source(#[source] SourceError),
+    /// The token source took longer than it may; the refresh token may be spent.
+    #[error("the issuer did not answer within {after:?}, and the refresh token may be spent")]
+    TimedOut {
+        /// How long the source was given.
+        after: Duration,
+    },
+    /// What the source brought cannot be used; the refresh token may be spent.
+    #[error("the issuer's answer cannot be used: {reason}")]
+    Unusable {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// There is nothing to refresh from.
+    #[error("nobody is signed in; sign in first")]
+    NotSignedIn,
+    /// Somebody else held the lease past the deadline.
+    #[error("no lease to refresh under: {0}")]
+    Lease(#[source] LeaseError),
+    /// The session store failed; nothing was sent.
+    #[error("the session could not be read from its store: {0}")]
+    Store(#[source] StoreError),
+    /// A part of the refresh panicked.
+    #[error("the refresh panicked while it was to {step}")]
+    Panicked {
+        /// What it was about to do.
+        step: &'static str,
+        /// Whether the refresh token may be spent.
+        sent: bool,
+    },
+    /// The runtime that the refresh ran on has ended.
+    #[error("the runtime ended while the refresh was to {step}")]
+    Abandoned {
+        /// What it was about to do.
+        step: &'static str,
+        /// Whether the refresh token may be spent.
+        sent: bool,
+    },
+}
+
+impl RefreshError {
+    /// What follows from it.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::Source(error) => error.kind(),
+            Self::TimedOut { .. } | Self::Unusable { .. } => FailureKind::Uncertain,
+            Self::NotSignedIn => FailureKind::Terminal,
+            Self::Lease(_) | Self::Store(_) => FailureKind::NotSent,
+            Self::Panicked { sent, .. } | Self::Abandoned { sent, .. } => {
+                if *sent {
+                    FailureKind::Uncertain
+                } else {
+                    FailureKind::NotSent
+                }
+            }
+        }
+    }
+
+    /// How long the issuer asked to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Source(error) => error.retry_after(),
+            _ => None,
+        }
+    }
+}
+
+/// Why there is no token for a request.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenError {
+    /// The refresh it waited for failed, or one failed a moment ago and the issuer is left alone.
+    #[error(transparent)]
+    Refresh(#[from] RefreshError),
+    /// The wait for the refresh took longer than this caller allows. The refresh goes on.
+    #[error("no token within {after:?}; the refresh goes on without this caller")]
+    WaitTimedOut {
+        /// How long the caller waited.
+        after: Duration,
+    },
+    /// The refresh has been in the air longer than it may, and blocks the next one until it ends.
+    #[error("the refresh is overdue; no other starts before it ends")]
+    Overdue,
+    /// Nobody is signed in.
+    #[error("nobody is signed in; sign in first")]
+    SignedOut,
+    /// Somebody signed in or out since this request began. It is not sent with another's token.
+    #[error("the session changed while the request waited")]
+    SessionChanged,
+    /// The token was refused so soon after it was issued that another refresh would not help.
+    #[error("the token was refused though it is fresh; is it meant for this API (audience, scope)?")]
+    FreshTokenRefused,
+    /// The API wants the user to authenticate again, not another token of this sign-in.
+    #[error(transparent)]
+    StepUp(#[from] StepUp),
+    /// The token source asked the rotator that is waiting for it.
+    #[error("the token source asked its own rotator for a token")]
+    Reentrant,
+    /// There is no tokio runtime to run the refresh on.
+    #[error(
+        "no tokio runtime to refresh on; call from within one, give the builder one with \
+         `runtime`, or let it have its own with `dedicated_thread`"
+    )]
+    NoRuntime,
+    /// The rotator was shut down and its token is no longer good.
+    #[error("the rotator was shut down")]
+    ShutDown,
+}
+
+/// Why a session store failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    message: Arc<str>,
+    #[source]
+    cause: Option<Cause>,
+}
+
+/// What kind of failure of a store it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// It cannot be reached, or not now.
+    Unavailable,
+    /// What it holds cannot be read; it was left untouched.
+    Corrupt,
+    /// It refuses: permissions, a missing key, a full disk.
+    Refused,
+    /// The store panicked.
+    Panicked,
+}
+
+impl StoreError {
+    /// A failure of this kind; `message` says what happened and what to do, without secrets.
+    pub fn new(kind: StoreErrorKind, message: impl Into<Arc<str>>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            cause: None,
+        }
+    }
+
+    /// With the error behind it. It must not contain secrets.
+    pub fn with_cause(mut self, cause: impl StdError + Send + Sync + 'static) -> Self {
+        self.cause = Some(Arc::new(cause));
+        self
+    }
+
+    /// What kind of failure it is.
+    pub fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+}
+
+/// Why there is no lease.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaseError {
+    /// Somebody else held it all the time.
+    #[error("somebody else has been refreshing for {waited:?}")]
+    Busy {
+        /// How long the flight waited.
+        waited: Duration,
+    },
+    /// It was held, and is not any more.
+    #[error("the lease was lost")]
+    Lost,
+    /// The coordinator cannot be reached.
+    #[error("the coordinator cannot be reached: {message}")]
+    Unavailable {
+        /// What happened, without secrets.
+        message: Arc<str>,
+        /// The error behind it.
+        #[source]
+        cause: Option<Cause>,
+    },
+}
+
+/// Why a rotator or a layer cannot be built.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// An origin cannot be used.
+    #[error(transparent)]
+    Origin(#[from] crate::origin::OriginError),
+    /// There is no origin that a token may go to.
+    #[error("no origin is declared; call `origin` on the builder, or `layer_for` instead of `layer`")]
+    NoOrigin,
+    /// A setting contradicts another one.
+    #[error("{setting} of {value:?} {problem}")]
+    Setting {
+        /// The builder's method.
+        setting: &'static str,
+        /// What it was given.
+        value: Duration,
+        /// What is wrong with that, and what to do.
+        problem: &'static str,
+    },
+    /// The dedicated thread could not be started.
+    #[error("the rotator's own thread could not be started: {0}")]
+    Thread(Arc<str>),
+}

@@ -1,0 +1,58 @@
+//! The primitives that callers and flights meet at: the standard library's, or those of a model
+//! checker (`--cfg model_loom`, `--cfg model_shuttle`).
+
+#[cfg(model_loom)]
+pub(crate) use loom::sync::{Mutex, MutexGuard};
+#[cfg(model_shuttle)]
+pub(crate) use shuttle::sync::{Mutex, MutexGuard};
+#[cfg(not(any(model_loom, model_shuttle)))]
+pub(crate) use std::sync::{Mutex, MutexGuard};
+
+use std::sync::Arc;
+
+/// Locks, whatever a panic has left behind: what these locks guard is never half changed.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// A value that many read and few replace.
+#[cfg(not(model_loom))]
+pub(crate) struct Published<T>(arc_swap::ArcSwapOption<T>);
+
+#[cfg(not(model_loom))]
+impl<T> Published<T> {
+    pub(crate) fn empty() -> Self {
+        Self(arc_swap::ArcSwapOption::empty())
+    }
+
+    pub(crate) fn replace(&self, value: Option<Arc<T>>) {
+        self.0.store(value);
+    }
+
+    /// The value, if `wanted` says so; nothing is cloned otherwise.
+    #[inline]
+    pub(crate) fn get_if(&self, wanted: impl FnOnce(&T) -> bool) -> Option<Arc<T>> {
+        let guard = self.0.load();
+        guard.as_ref().filter(|value| wanted(value)).cloned()
+    }
+}
+
+/// The same for loom, which does not know arc-swap: the property checked is the order in which
+/// readers see what was published, and a lock gives no weaker one.
+#[cfg(model_loom)]
+pub(crate) struct Published<T>(Mutex<Option<Arc<T>>>);
+
+#[cfg(model_loom)]
+impl<T> Published<T> {
+    pub(crate) fn empty() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    pub(crate) fn replace(&self, value: Option<Arc<T>>) {
+        *lock(&self.0) = value;
+    }
+
+    pub(crate) fn get_if(&self, wanted: impl FnOnce(&T) -> bool) -> Option<Arc<T>> {
+        lock(&self.0).clone().filter(|value| wanted(value))
+    }
+}

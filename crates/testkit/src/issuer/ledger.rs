@@ -1,0 +1,353 @@
+//! Every token the issuer knows, and the rules of rotation. No clock, no IO: time is an argument.
+
+mod access;
+mod redeem;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+
+use crate::issuer::counters::Counters;
+use crate::issuer::event::{IssuerEvent, RevocationCause};
+use crate::issuer::mint::Mint;
+use crate::issuer::policy::RefreshPolicy;
+use crate::issuer::refusal::Refusal;
+use access::AccessTokens;
+pub(crate) use access::Judgement;
+pub(super) use redeem::Redemption;
+
+/// A family's number.
+pub(crate) type FamilyId = u64;
+
+/// The scope granted where none was asked for.
+const DEFAULT_SCOPE: &str = "api";
+
+/// All families with their tokens.
+pub(crate) struct Ledger {
+    policy: RefreshPolicy,
+    lifetime: Duration,
+    mint: Mint,
+    families: HashMap<FamilyId, Family>,
+    refresh_tokens: HashMap<Arc<str>, RefreshToken>,
+    access_tokens: AccessTokens,
+    /// The family that each client has of its own for each scope (client credentials).
+    client_families: HashMap<(String, Option<String>), FamilyId>,
+    counters: Counters,
+    refresh_in_flight: u64,
+    events: broadcast::Sender<IssuerEvent>,
+}
+
+/// One sign-in and all that grew out of it.
+pub(super) struct Family {
+    subject: Arc<str>,
+    client: Arc<str>,
+    scope: Arc<str>,
+    /// How many access tokens it was issued.
+    generation: u64,
+    revoked: bool,
+}
+
+/// A refresh token in the ledger.
+struct RefreshToken {
+    family: FamilyId,
+    parent: Option<Arc<str>>,
+    /// When it was first redeemed, milliseconds on the issuer's clock.
+    used_at: Option<i64>,
+    /// The token that its last redemption brought.
+    successor: Option<Arc<str>>,
+    /// Whether a token that it brought was redeemed itself.
+    child_used: bool,
+}
+
+/// Tokens on their way to a client.
+pub(crate) struct Issued {
+    pub(crate) access_token: String,
+    /// `None` where the old one stays in use, or where there is none.
+    pub(crate) refresh_token: Option<String>,
+    pub(crate) lifetime: Duration,
+    pub(crate) scope: String,
+    pub(crate) family: FamilyId,
+    pub(crate) generation: u64,
+}
+
+impl Ledger {
+    pub(super) fn new(policy: RefreshPolicy, lifetime: Duration, mint: Mint) -> Self {
+        Self {
+            policy,
+            lifetime,
+            mint,
+            families: HashMap::new(),
+            refresh_tokens: HashMap::new(),
+            access_tokens: AccessTokens::default(),
+            client_families: HashMap::new(),
+            counters: Counters::default(),
+            refresh_in_flight: 0,
+            events: broadcast::Sender::new(4096),
+        }
+    }
+
+    /// Opens a family for `subject`.
+    pub(super) fn sign_in(&mut self, subject: &str, client: &str, now: i64) -> Issued {
+        self.open(subject, client, Asked::default(), now)
+    }
+
+    /// Signs in over HTTP: counted, and refused for the password `wrong`.
+    pub(super) fn login(
+        &mut self,
+        subject: &str,
+        password: &str,
+        client: &str,
+        asked: Asked<'_>,
+        now: i64,
+    ) -> Result<Issued, Refusal> {
+        if password == "wrong" {
+            return Err(Refusal::Grant("wrong password"));
+        }
+        self.counters.logins += 1;
+        Ok(self.open(subject, client, asked, now))
+    }
+
+    /// An access token for the client itself (RFC 6749 section 4.4), without a refresh token.
+    pub(super) fn client_credentials(
+        &mut self,
+        client: &str,
+        asked: Asked<'_>,
+        now: i64,
+    ) -> Issued {
+        let key = (client.to_owned(), asked.scope.map(str::to_owned));
+        let known = self
+            .client_families
+            .get(&key)
+            .copied()
+            .filter(|family| self.family_alive(*family));
+        let family = known.unwrap_or_else(|| {
+            let family = self.new_family(client, client, asked.scope);
+            self.client_families.insert(key, family);
+            family
+        });
+        self.counters.client_credentials += 1;
+        self.issue(family, asked, None, now)
+    }
+
+    pub(super) fn revoke_family(&mut self, family: FamilyId) {
+        self.revoke(family, RevocationCause::Test);
+    }
+
+    /// Revokes what a client presents: a refresh token with its family, or an access token alone (RFC 7009 section 2.1).
+    pub(super) fn revoke_token(&mut self, token: &str, client: &str) {
+        if let Some(refresh) = self.refresh_tokens.get(token) {
+            let family = refresh.family;
+            if self.owns(client, family) {
+                self.revoke(family, RevocationCause::Client);
+            }
+        } else if let Some(identity) = self.mint.identity(token) {
+            let family = self
+                .access_tokens
+                .get(&identity)
+                .map(|access| access.family);
+            if family.is_some_and(|family| self.owns(client, family)) {
+                self.access_tokens.revoke(&identity);
+            }
+        }
+    }
+
+    /// Ends the session of either token, if there is one.
+    pub(super) fn log_out(&mut self, refresh_token: Option<&str>, access_token: Option<&str>) {
+        self.counters.logouts += 1;
+        let by_cookie = refresh_token
+            .and_then(|token| self.refresh_tokens.get(token))
+            .map(|refresh| refresh.family);
+        let by_bearer = || {
+            let identity = self.mint.identity(access_token?)?;
+            Some(self.access_tokens.get(&identity)?.family)
+        };
+        if let Some(family) = by_cookie.or_else(by_bearer) {
+            self.revoke(family, RevocationCause::Client);
+        }
+    }
+
+    pub(super) fn expire_access_tokens(&mut self) {
+        self.access_tokens.expire_all();
+    }
+
+    pub(super) fn family_alive(&self, family: FamilyId) -> bool {
+        self.families
+            .get(&family)
+            .is_some_and(|family| !family.revoked)
+    }
+
+    pub(super) fn newest_generation(&self, family: FamilyId) -> u64 {
+        self.families
+            .get(&family)
+            .map_or(0, |family| family.generation)
+    }
+
+    /// What an access token is worth at `now`.
+    pub(crate) fn judge(&self, token: &str, now: i64) -> Judgement {
+        let access = self
+            .mint
+            .identity(token)
+            .and_then(|identity| self.access_tokens.get(&identity));
+        match access {
+            None => Judgement::Unknown,
+            Some(access)
+                if self.access_tokens.is_dead(access, now) || !self.family_alive(access.family) =>
+            {
+                Judgement::Dead {
+                    generation: access.generation,
+                }
+            }
+            Some(access) => Judgement::Active(access.clone()),
+        }
+    }
+
+    /// Family, subject, client and scope of a refresh token that can still be redeemed.
+    pub(super) fn redeemable(&self, token: &str) -> Option<&Family> {
+        let refresh = self.refresh_tokens.get(token)?;
+        let reusable = matches!(
+            self.policy,
+            RefreshPolicy::MultiUse | RefreshPolicy::Rotating
+        );
+        let family = self
+            .families
+            .get(&refresh.family)
+            .filter(|family| !family.revoked)?;
+        (reusable || refresh.used_at.is_none()).then_some(family)
+    }
+
+    pub(super) fn socket_token(&self) -> String {
+        self.mint.socket_token()
+    }
+
+    pub(super) fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    pub(super) fn reset_counters(&mut self) {
+        self.counters = Counters {
+            refresh_in_flight_max: self.refresh_in_flight,
+            ..Counters::default()
+        };
+    }
+
+    pub(super) fn count_token_request(&mut self) {
+        self.counters.token_requests += 1;
+    }
+
+    pub(super) fn count_revoke_call(&mut self) {
+        self.counters.revoke_calls += 1;
+    }
+
+    pub(super) fn refresh_begins(&mut self) {
+        self.refresh_in_flight += 1;
+        self.counters.refresh_in_flight_max = self
+            .counters
+            .refresh_in_flight_max
+            .max(self.refresh_in_flight);
+    }
+
+    pub(super) fn refresh_ends(&mut self) {
+        self.refresh_in_flight -= 1;
+    }
+
+    pub(super) fn events(&self) -> broadcast::Receiver<IssuerEvent> {
+        self.events.subscribe()
+    }
+
+    fn open(&mut self, subject: &str, client: &str, asked: Asked<'_>, now: i64) -> Issued {
+        let family = self.new_family(subject, client, asked.scope);
+        let refresh_token = self.new_refresh_token(family, None);
+        let issued = self.issue(family, asked, Some(&refresh_token), now);
+        self.report(IssuerEvent::SignedIn { family });
+        issued
+    }
+
+    fn new_family(&mut self, subject: &str, client: &str, scope: Option<&str>) -> FamilyId {
+        let family = self.families.len() as FamilyId + 1;
+        let scope = scope.unwrap_or(DEFAULT_SCOPE).into();
+        let opened = Family {
+            subject: subject.into(),
+            client: client.into(),
+            scope,
+            generation: 0,
+            revoked: false,
+        };
+        self.families.insert(family, opened);
+        family
+    }
+
+    fn new_refresh_token(&mut self, family: FamilyId, parent: Option<&Arc<str>>) -> Arc<str> {
+        let token: Arc<str> = self.mint.refresh_token().into();
+        let refresh = RefreshToken {
+            family,
+            parent: parent.cloned(),
+            used_at: None,
+            successor: None,
+            child_used: false,
+        };
+        self.refresh_tokens.insert(Arc::clone(&token), refresh);
+        token
+    }
+
+    fn owns(&self, client: &str, family: FamilyId) -> bool {
+        self.families
+            .get(&family)
+            .is_some_and(|family| &*family.client == client)
+    }
+
+    fn revoke(&mut self, family: FamilyId, cause: RevocationCause) {
+        let Some(found) = self
+            .families
+            .get_mut(&family)
+            .filter(|family| !family.revoked)
+        else {
+            return;
+        };
+        found.revoked = true;
+        let generation = found.generation;
+        if cause == RevocationCause::Reuse {
+            self.counters.revocations += 1;
+        }
+        self.report(IssuerEvent::Revoked {
+            family,
+            generation,
+            cause,
+        });
+    }
+
+    fn report(&self, event: IssuerEvent) {
+        // Nobody listening is no error.
+        let _ = self.events.send(event);
+    }
+}
+
+impl Family {
+    pub(super) fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    pub(super) fn client(&self) -> &str {
+        &self.client
+    }
+
+    pub(super) fn scope(&self) -> &str {
+        &self.scope
+    }
+
+    fn covers(&self, scope: &str) -> bool {
+        scope.split_ascii_whitespace().all(|asked| {
+            self.scope
+                .split_ascii_whitespace()
+                .any(|granted| granted == asked)
+        })
+    }
+}
+
+/// What a request asks for beyond the plain token.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Asked<'a> {
+    pub(super) scope: Option<&'a str>,
+    pub(super) audience: Option<&'a str>,
+}

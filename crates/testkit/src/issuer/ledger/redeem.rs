@@ -1,0 +1,120 @@
+//! Redeeming a refresh token: where the policies differ.
+
+use std::sync::Arc;
+
+use crate::clock::whole_milliseconds;
+use crate::issuer::event::{IssuerEvent, RevocationCause};
+use crate::issuer::ledger::{Asked, FamilyId, Issued, Ledger};
+use crate::issuer::policy::RefreshPolicy;
+use crate::issuer::refusal::Refusal;
+
+/// A refresh token presented for new tokens.
+#[derive(Clone, Copy)]
+pub(in crate::issuer) struct Redemption<'a> {
+    pub(in crate::issuer) token: &'a str,
+    /// Who presents it; `None` for the cookie endpoint, which serves first parties.
+    pub(in crate::issuer) client: Option<&'a str>,
+    pub(in crate::issuer) asked: Asked<'a>,
+}
+
+/// What the policy makes of a refresh token.
+enum Outcome {
+    /// A new access token alone.
+    AccessOnly,
+    /// A new access token and a new refresh token.
+    Rotate,
+    /// A new access token and the refresh token that exists already.
+    Successor(Arc<str>),
+    /// Reuse detected.
+    Alarm,
+}
+
+impl Ledger {
+    /// Redeems a refresh token by the policy. What is refused for another reason than reuse consumes nothing.
+    pub(in crate::issuer) fn redeem(
+        &mut self,
+        redemption: Redemption<'_>,
+        now: i64,
+    ) -> Result<Issued, Refusal> {
+        let Some((token, refresh)) = self.refresh_tokens.get_key_value(redemption.token) else {
+            return Err(Refusal::Grant("unknown refresh token"));
+        };
+        let (token, family) = (Arc::clone(token), refresh.family);
+        if redemption
+            .client
+            .is_some_and(|client| !self.owns(client, family))
+        {
+            return Err(Refusal::Grant(
+                "the refresh token belongs to another client",
+            ));
+        }
+        if !redemption
+            .asked
+            .scope
+            .is_none_or(|scope| self.families[&family].covers(scope))
+        {
+            return Err(Refusal::Scope);
+        }
+        let outcome = self.outcome(&token, now);
+        if matches!(outcome, Outcome::Alarm) {
+            self.alarm(family);
+            return Err(Refusal::Grant("the refresh token was used before"));
+        }
+        if !self.family_alive(family) {
+            return Err(Refusal::Grant("the grant was revoked"));
+        }
+        let next = match outcome {
+            Outcome::AccessOnly | Outcome::Alarm => None,
+            Outcome::Successor(successor) => Some(successor),
+            Outcome::Rotate => Some(self.rotate(&token, family, now)),
+        };
+        let issued = self.issue(family, redemption.asked, next.as_ref(), now);
+        self.counters.refreshes += 1;
+        self.report(IssuerEvent::Refreshed {
+            family,
+            generation: issued.generation,
+        });
+        Ok(issued)
+    }
+
+    fn outcome(&self, token: &Arc<str>, now: i64) -> Outcome {
+        let refresh = &self.refresh_tokens[token];
+        match (self.policy, refresh.used_at) {
+            (RefreshPolicy::MultiUse, _) => Outcome::AccessOnly,
+            (RefreshPolicy::Rotating, _) | (_, None) => Outcome::Rotate,
+            (RefreshPolicy::Leeway(leeway), Some(used_at))
+                if now - used_at < whole_milliseconds(leeway) && !refresh.child_used =>
+            {
+                Outcome::Rotate
+            }
+            (RefreshPolicy::ParentAlways, Some(_)) => match &refresh.successor {
+                Some(successor) if self.refresh_tokens[successor].used_at.is_none() => {
+                    Outcome::Successor(Arc::clone(successor))
+                }
+                _ => Outcome::Alarm,
+            },
+            (RefreshPolicy::SingleUse | RefreshPolicy::Leeway(_), Some(_)) => Outcome::Alarm,
+        }
+    }
+
+    fn rotate(&mut self, token: &Arc<str>, family: FamilyId, now: i64) -> Arc<str> {
+        let successor = self.new_refresh_token(family, Some(token));
+        let mut parent = None;
+        if let Some(refresh) = self.refresh_tokens.get_mut(token) {
+            refresh.used_at.get_or_insert(now);
+            refresh.successor = Some(Arc::clone(&successor));
+            parent.clone_from(&refresh.parent);
+        }
+        if let Some(parent) = parent.and_then(|parent| self.refresh_tokens.get_mut(&parent)) {
+            parent.child_used = true;
+        }
+        successor
+    }
+
+    fn alarm(&mut self, family: FamilyId) {
+        self.counters.reuses += 1;
+        let generation = self.newest_generation(family);
+        self.report(IssuerEvent::Reused { family, generation });
+        self.revoke(family, RevocationCause::Reuse);
+    }
+}

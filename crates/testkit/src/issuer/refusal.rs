@@ -1,0 +1,66 @@
+//! Why a request is refused, and how that is said (RFC 6749 section 5.2).
+
+use http::header::WWW_AUTHENTICATE;
+use http::{HeaderValue, StatusCode};
+use serde_json::json;
+
+use crate::answer::{self, Answer};
+
+/// A request the issuer does not grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// `invalid_request`, with the reason.
+    Request(&'static str),
+    /// `invalid_request`: this parameter is missing.
+    Missing(&'static str),
+    /// `invalid_client`; a client that used the header is told which scheme it takes.
+    Client { by_header: bool },
+    /// `invalid_grant`, with the reason.
+    Grant(&'static str),
+    /// `invalid_scope`.
+    Scope,
+    /// `unauthorized_client`, with the reason.
+    UnauthorizedClient(&'static str),
+    /// `unsupported_grant_type`.
+    GrantType,
+}
+
+impl Refusal {
+    pub(super) fn request(reason: &'static str) -> Self {
+        Self::Request(reason)
+    }
+
+    pub(super) fn answer(&self) -> Answer {
+        let (error, description) = match *self {
+            Self::Request(reason) => ("invalid_request", reason.to_owned()),
+            Self::Missing(name) => ("invalid_request", format!("{name} is missing")),
+            Self::Client { .. } => (
+                "invalid_client",
+                "unknown client or wrong secret".to_owned(),
+            ),
+            Self::Grant(reason) => ("invalid_grant", reason.to_owned()),
+            Self::Scope => (
+                "invalid_scope",
+                "the scope exceeds what was granted".to_owned(),
+            ),
+            Self::UnauthorizedClient(reason) => ("unauthorized_client", reason.to_owned()),
+            Self::GrantType => (
+                "unsupported_grant_type",
+                "see the metadata for those supported".to_owned(),
+            ),
+        };
+        let status = match self {
+            Self::Client { .. } => StatusCode::UNAUTHORIZED,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        let mut answer = answer::json(
+            status,
+            &json!({"error": error, "error_description": description}),
+        );
+        if matches!(self, Self::Client { by_header: true }) {
+            let challenge = HeaderValue::from_static("Basic realm=\"token-rotator-testkit\"");
+            answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        answer::no_store(answer)
+    }
+}

@@ -1,0 +1,7 @@
+//! The steps that are more than a command.
+
+pub(crate) mod canary;
+pub(crate) mod features;
+pub(crate) mod house_rules;
+pub(crate) mod licences;
+mod spdx;

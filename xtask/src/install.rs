@@ -1,0 +1,271 @@
+//! Bringing what the machine lacks: Debian packages, npm packages, and cargo's own tools.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use crate::{process::Log, report::Outcome, screen::Screen, workspace::Workplace};
+
+/// A program the tests start, and the Debian packages that bring it.
+struct Program {
+    name: &'static str,
+    packages: &'static [&'static str],
+}
+
+/// What the tests start.
+const PROGRAMS: [Program; 2] = [
+    Program {
+        name: "node",
+        packages: &["nodejs"],
+    },
+    Program {
+        name: "npm",
+        packages: &["npm"],
+    },
+];
+
+/// Where npm packages that the tests need are locked.
+const NPM_DIRECTORIES: [&str; 1] = ["crates/testkit/oidc"];
+
+/// The oldest Node.js that the fixtures are known to run on.
+const OLDEST_NODE: u32 = 20;
+
+/// Installs what the tests need. Skipped, with the reason, where it cannot be had.
+pub(crate) fn for_tests(workplace: &Workplace) -> Outcome {
+    let mut log = match Log::create(workplace, "install") {
+        Ok(log) => log,
+        Err(error) => return Outcome::failed(error.to_string()),
+    };
+    let installed = programs(workplace, &mut log, &PROGRAMS).and_then(|()| node_is_new_enough());
+    match installed.and_then(|()| {
+        NPM_DIRECTORIES
+            .iter()
+            .try_for_each(|directory| npm(workplace, &mut log, directory))
+    }) {
+        Ok(()) => Outcome::passed(""),
+        Err(why) => Outcome::skipped(why),
+    }
+}
+
+/// Why the certified issuer cannot be started, if so. Installs nothing.
+pub(crate) fn certified_issuer(workplace: &Workplace) -> Result<(), String> {
+    if !works("node", &["--version"]) {
+        return Err("there is no node on this machine".to_owned());
+    }
+    NPM_DIRECTORIES.iter().try_for_each(|directory| {
+        let directory = workplace.root.join(directory);
+        if is_stamped(&directory) {
+            Ok(())
+        } else {
+            Err(format!(
+                "the packages of {} are not installed: run `cargo xtask test --only install`",
+                directory.display()
+            ))
+        }
+    })
+}
+
+/// Installs valgrind, which counts the benchmarks' instructions.
+pub(crate) fn valgrind(workplace: &Workplace, log: &mut Log) -> Result<(), String> {
+    programs(
+        workplace,
+        log,
+        &[Program {
+            name: "valgrind",
+            packages: &["valgrind", "libc6-dbg"],
+        }],
+    )
+}
+
+/// The path of a tool that cargo installs, installed into `target/tools` unless it is on the machine already.
+/// `version` asks for that one and no other.
+pub(crate) fn cargo_tool(
+    workplace: &Workplace,
+    log: &mut Log,
+    name: &str,
+    version: Option<&str>,
+) -> Result<PathBuf, String> {
+    if version.is_none() && works(name, &["--version"]) {
+        return Ok(name.into());
+    }
+    let tools = workplace.tools();
+    let mut install = workplace.cargo(["install", name, "--locked", "--root"]);
+    install.arg(&tools);
+    if let Some(version) = version {
+        install.args(["--version", version]);
+    }
+    run(log, install).map_err(|why| format!("{name} cannot be installed: {why}"))?;
+    Ok(tools.join("bin").join(name))
+}
+
+/// True if the program can be started and says so.
+pub(crate) fn works(program: &str, arguments: &[&str]) -> bool {
+    let status = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    status.is_ok_and(|status| status.success())
+}
+
+fn programs(workplace: &Workplace, log: &mut Log, wanted: &[Program]) -> Result<(), String> {
+    let missing: Vec<&Program> = wanted
+        .iter()
+        .filter(|program| !works(program.name, &["--version"]))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = missing
+        .iter()
+        .map(|program| program.name)
+        .collect::<Vec<_>>()
+        .join(", ");
+    let packages: Vec<&str> = missing
+        .iter()
+        .flat_map(|program| program.packages)
+        .copied()
+        .collect();
+    let hint = format!("{names} missing (Debian: {})", packages.join(" "));
+    if !works("apt-get", &["--version"]) {
+        return Err(format!("{hint}, and there is no apt-get on this machine"));
+    }
+    let sudo: &[&str] = if is_root() {
+        &[]
+    } else if works("sudo", &["-n", "true"]) {
+        &["sudo", "-n"]
+    } else {
+        return Err(format!(
+            "{hint}, and apt-get needs root: run as root, or install them yourself"
+        ));
+    };
+    let apt = |arguments: &[&'static str]| {
+        let words = [
+            sudo,
+            &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"],
+            arguments,
+        ]
+        .concat();
+        let mut command = workplace.program(words[0], words[1..].iter().copied());
+        command.env("LC_ALL", "C");
+        command
+    };
+    run(log, apt(&["update", "-qq"])).map_err(|why| format!("{hint}: {why}"))?;
+    let mut install = apt(&["install", "-y", "-qq", "--no-install-recommends"]);
+    install.args(&packages);
+    run(log, install).map_err(|why| format!("{hint}: {why}"))
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").stdin(Stdio::null()).output();
+    id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+fn node_is_new_enough() -> Result<(), String> {
+    let output = Command::new("node")
+        .arg("--version")
+        .output()
+        .map_err(|error| format!("node does not start: {error}"))?;
+    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if major(&version).is_some_and(|major| major >= OLDEST_NODE) {
+        Ok(())
+    } else {
+        Err(format!(
+            "node is {version}, the certified issuer needs {OLDEST_NODE} or newer"
+        ))
+    }
+}
+
+/// 20 of `v20.20.2`.
+fn major(version: &str) -> Option<u32> {
+    version.strip_prefix('v')?.split('.').next()?.parse().ok()
+}
+
+/// `npm ci`, unless what is installed comes from the same lock.
+fn npm(workplace: &Workplace, log: &mut Log, directory: &str) -> Result<(), String> {
+    let directory = workplace.root.join(directory);
+    if is_stamped(&directory) {
+        return Ok(());
+    }
+    let mut install = workplace.program(
+        "npm",
+        [
+            "ci",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--loglevel=error",
+        ],
+    );
+    install.current_dir(&directory);
+    run(log, install)?;
+    std::fs::copy(lock(&directory), stamp(&directory))
+        .map_err(|error| format!("{}: {error}", stamp(&directory).display()))?;
+    Ok(())
+}
+
+/// True where the packages were installed from the lock as it is now: a copy of it lies among them.
+fn is_stamped(directory: &Path) -> bool {
+    match (
+        std::fs::read(lock(directory)),
+        std::fs::read(stamp(directory)),
+    ) {
+        (Ok(lock), Ok(stamp)) => lock == stamp,
+        _ => false,
+    }
+}
+
+fn lock(directory: &Path) -> PathBuf {
+    directory.join("package-lock.json")
+}
+
+fn stamp(directory: &Path) -> PathBuf {
+    directory.join("node_modules/.installed-from-lock.json")
+}
+
+fn run(log: &mut Log, command: Command) -> Result<(), String> {
+    match log.run(command, Screen::All) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(format!(
+            "the last command in {} failed",
+            log.path().display()
+        )),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_node() {
+        assert_eq!(major("v20.20.2"), Some(20));
+        assert_eq!(major("v8.0.0-nightly"), Some(8));
+        assert_eq!(major(""), None);
+    }
+
+    #[test]
+    fn a_changed_lock_is_installed_again() {
+        let directory = std::env::temp_dir().join(format!("xtask-install-{}", std::process::id()));
+        std::fs::create_dir_all(directory.join("node_modules"))
+            .expect("the temporary directory is writable");
+        assert!(!is_stamped(&directory));
+        std::fs::write(lock(&directory), "{}").expect("writable");
+        assert!(!is_stamped(&directory));
+        std::fs::copy(lock(&directory), stamp(&directory)).expect("writable");
+        assert!(is_stamped(&directory));
+        std::fs::write(lock(&directory), "{\"new\": 1}").expect("writable");
+        assert!(!is_stamped(&directory));
+        std::fs::remove_dir_all(directory).expect("ours");
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_does_not_work() {
+        assert!(works("true", &[]));
+        assert!(!works("false", &[]));
+        assert!(!works("no-such-program-anywhere", &["--version"]));
+    }
+}

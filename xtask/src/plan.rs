@@ -1,0 +1,190 @@
+//! Running steps one after another, each timed, and telling how they went.
+
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    report::{Outcome, Report, Verdict, seconds},
+    workspace::Workplace,
+};
+
+/// One step of a command.
+pub(crate) struct Step {
+    /// What `--only` calls it, and its row and its log.
+    pub(crate) name: &'static str,
+    /// One line for the help.
+    pub(crate) about: &'static str,
+    /// When the steps after it make no sense without it.
+    pub(crate) role: Role,
+    /// Does it.
+    pub(crate) run: Box<dyn Fn(&Workplace) -> Outcome>,
+}
+
+/// How a step depends on others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Needs no build of the workspace.
+    Alone,
+    /// Builds the workspace: if it fails, the steps that need the build are not tried.
+    Builds,
+    /// Needs the build.
+    NeedsBuild,
+}
+
+impl Step {
+    /// A step of the given name.
+    pub(crate) fn new(
+        name: &'static str,
+        about: &'static str,
+        role: Role,
+        run: impl Fn(&Workplace) -> Outcome + 'static,
+    ) -> Self {
+        Self {
+            name,
+            about,
+            role,
+            run: Box::new(run),
+        }
+    }
+}
+
+/// Runs the steps, or only those named, and prints the report. Errors: a name that no step has.
+pub(crate) fn run(
+    workplace: &Workplace,
+    mut steps: Vec<Step>,
+    only: &[String],
+) -> Result<ExitCode, String> {
+    if let Some(unknown) = only
+        .iter()
+        .find(|name| steps.iter().all(|step| step.name != name.as_str()))
+    {
+        let names: Vec<&str> = steps.iter().map(|step| step.name).collect();
+        return Err(format!(
+            "no step named {unknown}; there are {}",
+            names.join(", ")
+        ));
+    }
+    if only.is_empty() {
+        // What an earlier run left would be searched as if it were this one's.
+        match std::fs::remove_dir_all(workplace.logs()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(format!("{}: {error}", workplace.logs().display()));
+            }
+            _ => {}
+        }
+    } else {
+        steps.retain(|step| only.iter().any(|name| name == step.name));
+    }
+    let report = go(workplace, &steps);
+    print!("{}", report.text());
+    Ok(if report.any_failed() {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn go(workplace: &Workplace, steps: &[Step]) -> Report {
+    let mut report = Report::default();
+    let mut built = true;
+    for step in steps {
+        if !built && step.role == Role::NeedsBuild {
+            report.add(
+                step.name,
+                Duration::ZERO,
+                Outcome::skipped("not tried: the workspace does not build"),
+            );
+            continue;
+        }
+        println!("\n== {}: {}", step.name, step.about);
+        let start = Instant::now();
+        let mut outcome = (step.run)(workplace);
+        let time = start.elapsed();
+        if outcome.verdict == Verdict::Skipped && workplace.ci {
+            outcome.verdict = Verdict::Failed;
+            outcome.detail = format!("cannot run here, and CI=true: {}", outcome.detail);
+        }
+        if outcome.verdict == Verdict::Failed && step.role == Role::Builds {
+            built = false;
+        }
+        let word = outcome.verdict.word();
+        let colon = if outcome.detail.is_empty() { "" } else { ": " };
+        println!(
+            "== {} {word} after {}{colon}{}",
+            step.name,
+            seconds(time),
+            outcome.detail
+        );
+        report.add(step.name, time, outcome);
+    }
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workplace(ci: bool) -> Workplace {
+        Workplace {
+            root: "/nowhere".into(),
+            target: "/nowhere/target".into(),
+            packages: vec![],
+            ci,
+        }
+    }
+
+    fn step(name: &'static str, role: Role, outcome: Outcome) -> Step {
+        Step::new(name, "for a test", role, move |_| outcome.clone())
+    }
+
+    #[test]
+    fn later_steps_run_after_a_failed_one() {
+        let steps = [
+            step("one", Role::Alone, Outcome::failed("")),
+            step("two", Role::NeedsBuild, Outcome::passed("seen")),
+        ];
+        let report = go(&workplace(false), &steps);
+        assert!(report.any_failed());
+        assert!(
+            report.text().ends_with("1 passed, 1 failed\n"),
+            "{}",
+            report.text()
+        );
+    }
+
+    #[test]
+    fn without_a_build_only_what_needs_none_runs() {
+        let steps = [
+            step("build", Role::Builds, Outcome::failed("")),
+            step("tests", Role::NeedsBuild, Outcome::passed("")),
+            step("rules", Role::Alone, Outcome::passed("")),
+        ];
+        let text = go(&workplace(true), &steps).text();
+        assert!(text.ends_with("1 passed, 1 failed, 1 skipped\n"), "{text}");
+    }
+
+    #[test]
+    fn what_cannot_run_fails_in_ci_only() {
+        let steps = [step("install", Role::Alone, Outcome::skipped("no apt-get"))];
+        assert!(!go(&workplace(false), &steps).any_failed());
+        let report = go(&workplace(true), &steps);
+        assert!(report.any_failed());
+        assert!(report.text().contains("no apt-get"));
+    }
+
+    #[test]
+    fn an_unknown_name_is_refused_with_the_known_ones() {
+        let problem = run(
+            &workplace(false),
+            vec![step("fmt", Role::Alone, Outcome::passed(""))],
+            &["fnt".to_owned()],
+        )
+        .expect_err("unknown");
+        assert!(
+            problem.contains("fnt") && problem.contains("fmt"),
+            "{problem}"
+        );
+    }
+}
