@@ -86,10 +86,15 @@ pub(crate) fn cargo_tool(
     name: &str,
     version: Option<&str>,
 ) -> Result<PathBuf, String> {
-    if version.is_none() && works(name, &["--version"]) {
-        return Ok(name.into());
-    }
     let tools = workplace.tools();
+    let directories = std::env::var_os("PATH").unwrap_or_default();
+    let known = std::env::split_paths(&directories)
+        .chain([tools.join("bin")])
+        .map(|directory| directory.join(name))
+        .find(|path| path.is_file());
+    if let (None, Some(path)) = (version, known) {
+        return Ok(path);
+    }
     let mut install = workplace.cargo(["install", name, "--locked", "--root"]);
     install.arg(&tools);
     if let Some(version) = version {

@@ -125,7 +125,9 @@ pub(crate) fn all() -> Vec<Step> {
         "the documentation builds without a warning",
         NeedsBuild,
         |place| {
-            let mut doc = place.cargo(["doc", "--workspace", "--no-deps", "--all-features"]);
+            // Libraries only: the program token-rotator would write over the pages of the library token_rotator.
+            let mut doc =
+                place.cargo(["doc", "--workspace", "--lib", "--no-deps", "--all-features"]);
             doc.env("RUSTDOCFLAGS", "-Dwarnings");
             finish(place, "docs", doc)
         },

@@ -21,6 +21,8 @@ pub struct Session<T, E, N> {
     ended: bool,
     /// What the last flight failed with, since the last token of this epoch.
     error: Option<E>,
+    /// The cool-down after that failure. Not a state of the slot: a look must not end it.
+    cooling: Option<Cooling<N>>,
     /// Failures in a row that a cool-down followed.
     failures: u32,
     /// Tokens in a row that were refused from the start.
@@ -45,6 +47,7 @@ struct Held<T, N> {
     validity: Validity<N>,
     /// When it was installed, by the steady clock.
     since: N,
+    brought: Brought,
     /// It was refused, and not too soon: it is not sent again.
     refused: bool,
     /// It was refused too soon for the refusal to be about its age.
@@ -57,23 +60,39 @@ impl<T, N: Number> Held<T, N> {
     }
 }
 
+/// Where a token came from, which says how much its age means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Brought {
+    /// From the issuer, just now.
+    ByFlight,
+    /// From somebody else's flight, some time ago.
+    ByOthers,
+    /// From a sign-in or an update: it may be as old as it likes.
+    ByCaller,
+}
+
 /// Where the one flight stands.
 #[derive(Clone, Copy, Debug)]
 enum Slot<N> {
     Idle,
+    /// `awaited`: somebody was told to wait for it.
     Flying {
         flight: Flight<N>,
         deadline: N,
+        awaited: bool,
     },
     /// Its waiters are released, its slot is not: only its own report frees that.
     Overdue {
         flight: Flight<N>,
     },
-    /// `asked`: by the issuer, so that nobody overrides it.
-    Cooling {
-        until: N,
-        asked: bool,
-    },
+}
+
+/// The time after a failure in which no flight starts.
+#[derive(Clone, Copy, Debug)]
+struct Cooling<N> {
+    until: N,
+    /// The issuer asked for it, so nobody overrides it.
+    asked: bool,
 }
 
 /// What a driver may serve without asking again.
@@ -99,6 +118,7 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
             flights: N::ZERO,
             ended: false,
             error: None,
+            cooling: None,
             failures: 0,
             refusals: 0,
             early_from: N::ZERO,
@@ -177,19 +197,28 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
             }
             Token::Held(held) => {
                 let age = now.steady.minus(held.since);
-                let fresh = !held.refused
-                    && !held.validity.expired(now.wall)
-                    && age < self.policy.fresh_age(held.validity.lifetime, self.refusals);
+                let young =
+                    |doublings| age < self.policy.fresh_age(held.validity.lifetime, doublings);
+                // A token is fresh if it came from the issuer a moment ago. Those that came
+                // another way are older than they look: their refusals are believed, but not one
+                // after the other.
+                let fresh = match held.brought {
+                    Brought::ByFlight => young(self.refusals),
+                    Brought::ByOthers => self.refusals > 0 && young(self.refusals),
+                    Brought::ByCaller => false,
+                };
+                let fresh = fresh && !held.refused && !held.validity.expired(now.wall);
                 if fresh {
                     held.suspect = true;
-                    return match self.flying(now) {
+                    return match self.join(now) {
                         Some(flight) => Step::Wait { flight },
                         None => Step::HandBack,
                     };
                 }
                 if !held.refused {
                     held.refused = true;
-                    self.refusals = if held.suspect {
+                    let suspect = held.brought == Brought::ByOthers && young(0);
+                    self.refusals = if held.suspect || suspect {
                         (self.refusals + 1).min(32)
                     } else {
                         0
@@ -206,28 +235,29 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
         if flight.began.epoch != self.at.epoch {
             return Step::Changed;
         }
+        let in_slot = self.in_slot(flight);
         if let Token::Held(held) = &self.token
             && self.at.generation > flight.began.generation
         {
-            return Step::Use {
-                token: held.token.clone(),
-                stamp: self.at,
-            };
+            // A token that came from elsewhere while the flight was in the air may have been
+            // refused or have expired before the caller joined: then the flight decides.
+            let undecided = in_slot || self.error.is_some();
+            if held.usable(now) || !undecided {
+                return Step::Use {
+                    token: held.token.clone(),
+                    stamp: self.at,
+                };
+            }
         }
-        if self
-            .flying(now)
-            .is_some_and(|flying| flying.id == flight.id)
-        {
+        if in_slot && self.join(now).is_some() {
             return Step::Wait { flight };
         }
         match &self.error {
-            _ if matches!(self.slot, Slot::Overdue { flight: overdue } if overdue.id == flight.id) => {
-                Step::Overdue
-            }
             // A look is no refresh: who waited for one is where they were before.
             _ if flight.purpose == Purpose::Look && self.policy.access == Access::Anonymous => {
                 Step::Bare { stamp: self.at }
             }
+            _ if in_slot => Step::Overdue,
             Some(error) => Step::Fail(error.clone()),
             None => Step::HandBack,
         }
@@ -236,12 +266,14 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
     /// Somebody asks for a refresh, whatever the token looks like. Overrides a cool-down unless
     /// the issuer asked for it, and the end of a session. Never [`Step::Use`].
     pub fn force(&mut self, now: Now<N>) -> Step<T, E, N> {
-        if let Some(flight) = self.flying(now) {
+        if let Some(flight) = self.join(now) {
             return Step::Wait { flight };
         }
-        match (self.slot, &self.error) {
-            (Slot::Overdue { .. }, _) => Step::Overdue,
-            (Slot::Cooling { until, asked: true }, Some(error)) if now.steady < until => {
+        if self.flight().is_some() {
+            return Step::Overdue;
+        }
+        match &self.error {
+            Some(error) if self.cooling(now).is_some_and(|cooling| cooling.asked) => {
                 Step::Fail(error.clone())
             }
             _ => Step::Refresh {
@@ -261,17 +293,19 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
         validity: Validity<N>,
         now: Now<N>,
     ) -> Landing<N> {
-        let in_slot = self
-            .occupant()
-            .is_some_and(|occupant| occupant.id == flight.id);
-        let late = !in_slot && flight.began.generation == self.at.generation;
-        if flight.began.epoch != self.at.epoch || !(in_slot || late) {
-            return Landing::Stale;
-        }
-        if in_slot {
-            self.slot = Slot::Idle;
-        }
-        Landing::Installed(self.install(token, validity, now))
+        self.land(flight, token, validity, Brought::ByFlight, now)
+    }
+
+    /// The flight found a newer token that somebody else's flight has brought, some time ago.
+    /// Otherwise like [`Session::refreshed`].
+    pub fn adopted(
+        &mut self,
+        flight: Flight<N>,
+        token: T,
+        validity: Validity<N>,
+        now: Now<N>,
+    ) -> Landing<N> {
+        self.land(flight, token, validity, Brought::ByOthers, now)
     }
 
     /// The flight failed, and this is what its waiters are told.
@@ -282,20 +316,23 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
         error: E,
         now: Now<N>,
     ) -> Landing<N> {
-        let in_slot = self
-            .occupant()
-            .is_some_and(|occupant| occupant.id == flight.id);
-        if flight.began.epoch != self.at.epoch || !in_slot {
+        if !self.in_slot(flight) {
             return Landing::Stale;
         }
         self.slot = Slot::Idle;
-        if flight.purpose == Purpose::Look {
+        // A newer token came from elsewhere: the failure is its waiters' and nothing more. Its
+        // `invalid_grant` is about a refresh token that has been replaced.
+        let stale = flight.began.generation != self.at.generation;
+        if flight.purpose == Purpose::Look && !stale {
             self.look_from = now
                 .steady
                 .plus(self.policy.look_interval.unwrap_or(N::ZERO));
             return Landing::Ended;
         }
         self.error = Some(error);
+        if stale {
+            return Landing::Stale;
+        }
         if failure.ending == Ending::Terminal {
             self.ended = true;
             self.look_from = now.steady;
@@ -309,10 +346,10 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
             .cool_down(self.failures, failure.retry_after, failure.jitter);
         self.failures = (self.failures + 1).min(32);
         let until = now.steady.plus(wait);
-        self.slot = Slot::Cooling {
+        self.cooling = Some(Cooling {
             until,
             asked: failure.retry_after.is_some(),
-        };
+        });
         Landing::Cooling(until)
     }
 
@@ -320,14 +357,12 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
     ///
     /// True if it may end without a result. False if callers wait for it by now: it goes on.
     pub fn yielded(&mut self, flight: Flight<N>, now: Now<N>) -> bool {
-        let in_slot = self
-            .occupant()
-            .is_some_and(|occupant| occupant.id == flight.id);
-        if flight.began.epoch != self.at.epoch || !in_slot {
+        if !self.in_slot(flight) {
             return true;
         }
-        let unneeded = matches!(&self.token, Token::Held(held) if held.usable(now));
-        if unneeded && flight.purpose == Purpose::Early {
+        let awaited = matches!(self.slot, Slot::Flying { awaited: true, .. });
+        let served = matches!(&self.token, Token::Held(held) if held.usable(now));
+        if flight.purpose == Purpose::Early && served && !awaited {
             self.slot = Slot::Idle;
             return true;
         }
@@ -338,7 +373,9 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
     /// are to be released.
     pub fn overdue(&mut self, now: Now<N>) -> bool {
         match self.slot {
-            Slot::Flying { flight, deadline } if now.steady >= deadline => {
+            Slot::Flying {
+                flight, deadline, ..
+            } if now.steady >= deadline => {
                 self.slot = Slot::Overdue { flight };
                 true
             }
@@ -346,15 +383,19 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
         }
     }
 
-    /// A newer token of the same sign-in came from elsewhere. It revives an ended session.
+    /// A newer token of the same sign-in came from elsewhere. It revives an ended session, but
+    /// after a sign-out it comes too late and changes nothing.
     pub fn update(&mut self, token: T, validity: Validity<N>, now: Now<N>) -> Stamp<N> {
-        self.install(token, validity, now)
+        if matches!(self.token, Token::SignedOut) {
+            return self.at;
+        }
+        self.install(token, validity, Brought::ByCaller, now)
     }
 
     /// A sign-in: a new epoch begins with this token, and what is in the air belongs to the past.
     pub fn sign_in(&mut self, token: T, validity: Validity<N>, now: Now<N>) -> Stamp<N> {
         self.begin_epoch();
-        self.install(token, validity, now)
+        self.install(token, validity, Brought::ByCaller, now)
     }
 
     /// A sign-out: a new epoch begins without a token.
@@ -362,7 +403,7 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
     /// False if that changed nothing: where requests may go out bare anyway, signing out of a
     /// session that never had a token, nor was about to get one, leaves it as it is.
     pub fn sign_out(&mut self) -> bool {
-        let untouched = matches!(self.token, Token::Never) && self.occupant().is_none();
+        let untouched = matches!(self.token, Token::Never) && self.flight().is_none();
         if untouched && self.policy.access == Access::Anonymous {
             return false;
         }
@@ -382,10 +423,8 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
         let expires_at = held.validity.expires_at.unwrap_or(N::MAX);
         let early_at = match (held.validity.refresh_at, self.slot) {
             (Some(refresh_at), Slot::Idle) if !self.ended => {
-                refresh_at.most(now.wall_at(self.early_from))
-            }
-            (Some(refresh_at), Slot::Cooling { until, .. }) if !self.ended => {
-                refresh_at.most(now.wall_at(until.most(self.early_from)))
+                let cool_from = self.cooling.map_or(N::ZERO, |cooling| cooling.until);
+                refresh_at.most(now.wall_at(cool_from.most(self.early_from)))
             }
             _ => N::MAX,
         };
@@ -421,17 +460,22 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
 
     /// The flight that holds the slot, overdue or not.
     pub fn flight(&self) -> Option<Flight<N>> {
-        self.occupant()
+        match self.slot {
+            Slot::Flying { flight, .. } | Slot::Overdue { flight } => Some(flight),
+            Slot::Idle => None,
+        }
     }
 
     /// A token is needed: start a flight for it, or join the one in the air.
     fn need(&mut self, purpose: Purpose, now: Now<N>) -> Step<T, E, N> {
-        if let Some(flight) = self.flying(now) {
+        if let Some(flight) = self.join(now) {
             return Step::Wait { flight };
         }
-        match (self.slot, &self.error) {
-            (Slot::Overdue { .. }, _) => Step::Overdue,
-            (_, Some(error)) if self.ended => {
+        if self.flight().is_some() {
+            return Step::Overdue;
+        }
+        match &self.error {
+            Some(error) if self.ended => {
                 if self.policy.look_interval.is_none() || now.steady < self.look_from {
                     return Step::Fail(error.clone());
                 }
@@ -439,29 +483,23 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
                     flight: self.begin(Purpose::Look, now),
                 }
             }
-            (Slot::Cooling { until, .. }, Some(error)) if now.steady < until => {
-                Step::Fail(error.clone())
-            }
+            Some(error) if self.cooling(now).is_some() => Step::Fail(error.clone()),
             _ => Step::Refresh {
                 flight: self.begin(purpose, now),
             },
         }
     }
 
-    fn early_due(&mut self, now: Now<N>) -> bool {
+    fn early_due(&self, now: Now<N>) -> bool {
         let Token::Held(held) = &self.token else {
             return false;
-        };
-        let free = match self.slot {
-            Slot::Idle => true,
-            Slot::Cooling { until, .. } => now.steady >= until,
-            Slot::Flying { .. } | Slot::Overdue { .. } => false,
         };
         let in_window = held
             .validity
             .refresh_at
             .is_some_and(|refresh_at| now.wall >= refresh_at);
-        free && in_window && !self.ended && now.steady >= self.early_from
+        let free = self.flight().is_none() && self.cooling(now).is_none() && !self.ended;
+        in_window && free && now.steady >= self.early_from
     }
 
     fn begin(&mut self, purpose: Purpose, now: Now<N>) -> Flight<N> {
@@ -477,24 +515,52 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
         self.slot = Slot::Flying {
             flight,
             deadline: now.steady.plus(self.policy.flight_deadline),
+            awaited: false,
         };
         flight
     }
 
-    /// The flight in the air, if it is within its deadline.
-    fn flying(&mut self, now: Now<N>) -> Option<Flight<N>> {
-        self.overdue(now);
-        match self.slot {
-            Slot::Flying { flight, .. } => Some(flight),
+    /// The flight in the air, for one more to wait for, if it is within its deadline. Whether it
+    /// has passed that is told by [`Session::overdue`] alone, so that it is told once.
+    fn join(&mut self, now: Now<N>) -> Option<Flight<N>> {
+        match &mut self.slot {
+            Slot::Flying {
+                flight,
+                deadline,
+                awaited,
+            } if now.steady < *deadline => {
+                *awaited = true;
+                Some(*flight)
+            }
             _ => None,
         }
     }
 
-    fn occupant(&self) -> Option<Flight<N>> {
-        match self.slot {
-            Slot::Flying { flight, .. } | Slot::Overdue { flight } => Some(flight),
-            Slot::Idle | Slot::Cooling { .. } => None,
+    fn in_slot(&self, flight: Flight<N>) -> bool {
+        self.flight().is_some_and(|here| here.id == flight.id)
+    }
+
+    fn cooling(&self, now: Now<N>) -> Option<Cooling<N>> {
+        self.cooling.filter(|cooling| now.steady < cooling.until)
+    }
+
+    fn land(
+        &mut self,
+        flight: Flight<N>,
+        token: T,
+        validity: Validity<N>,
+        brought: Brought,
+        now: Now<N>,
+    ) -> Landing<N> {
+        let in_slot = self.in_slot(flight);
+        let late = !in_slot && flight.began.generation == self.at.generation;
+        if flight.began.epoch != self.at.epoch || !(in_slot || late) {
+            return Landing::Stale;
         }
+        if in_slot {
+            self.slot = Slot::Idle;
+        }
+        Landing::Installed(self.install(token, validity, brought, now))
     }
 
     fn begin_epoch(&mut self) {
@@ -502,25 +568,31 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
         self.slot = Slot::Idle;
         self.ended = false;
         self.error = None;
+        self.cooling = None;
         self.failures = 0;
         self.refusals = 0;
         self.early_from = N::ZERO;
     }
 
-    fn install(&mut self, token: T, validity: Validity<N>, now: Now<N>) -> Stamp<N> {
+    fn install(
+        &mut self,
+        token: T,
+        validity: Validity<N>,
+        brought: Brought,
+        now: Now<N>,
+    ) -> Stamp<N> {
         self.at.generation = self.at.generation.plus(N::ONE);
         // A token that lived to be replaced for its age alone ends the row of refused ones.
         if matches!(&self.token, Token::Held(held) if !held.refused && !held.suspect) {
             self.refusals = 0;
         }
         // What is in the air keeps its slot; a cool-down belonged to the token that is replaced.
-        if let Slot::Cooling { .. } = self.slot {
-            self.slot = Slot::Idle;
-        }
+        self.cooling = None;
         self.token = Token::Held(Held {
             token,
             validity,
             since: now.steady,
+            brought,
             refused: false,
             suspect: false,
         });

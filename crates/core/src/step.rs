@@ -144,7 +144,7 @@ pub enum Landing<N> {
     Cooling(N),
     /// The session has ended.
     Ended,
-    /// The flight belongs to the past: nothing changed, and a token it brought must not be used.
+    /// The flight belongs to the past: it decides nothing, and a token it brought must not be used.
     Stale,
 }
 

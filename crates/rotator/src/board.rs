@@ -3,9 +3,7 @@
 
 use std::sync::Arc;
 
-use token_rotator_core::{
-    Failure, Flight, Landing, Now, Policy, Session, Stamp, Step, Validity,
-};
+use token_rotator_core::{Failure, Flight, Landing, Now, Policy, Session, Stamp, Step, Validity};
 
 use crate::error::RefreshError;
 use crate::signal::Signal;
@@ -102,7 +100,9 @@ impl Board {
     /// The hot path: the token, if it may be served at this time of the wall clock without asking.
     #[inline]
     pub(crate) fn ready(&self, wall: u64) -> Option<Token> {
-        self.published.get_if(|issued| wall < issued.until).map(Token)
+        self.published
+            .get_if(|issued| wall < issued.until)
+            .map(Token)
     }
 
     /// The same for a request that cannot be repeated: not while a refresh is due.
@@ -157,15 +157,40 @@ impl Board {
     pub(crate) fn refreshed(
         &self,
         flight: Flight<u64>,
-        arrival: Arrival,
+        arrival: &Arrival,
         base: Base,
         now: Now<u64>,
     ) -> Option<Stamp<u64>> {
+        self.land(arrival, base, now, |session| {
+            let credential = Arc::clone(&arrival.credential);
+            session.refreshed(flight, credential, arrival.validity, now)
+        })
+    }
+
+    /// The flight found a token that somebody else had refreshed. Otherwise as above.
+    pub(crate) fn adopted(
+        &self,
+        flight: Flight<u64>,
+        arrival: &Arrival,
+        base: Base,
+        now: Now<u64>,
+    ) -> Option<Stamp<u64>> {
+        self.land(arrival, base, now, |session| {
+            let credential = Arc::clone(&arrival.credential);
+            session.adopted(flight, credential, arrival.validity, now)
+        })
+    }
+
+    fn land(
+        &self,
+        arrival: &Arrival,
+        base: Base,
+        now: Now<u64>,
+        event: impl FnOnce(&mut Session<Arc<Credential>, RefreshError, u64>) -> Landing<u64>,
+    ) -> Option<Stamp<u64>> {
         let mut desk = lock(&self.desk);
         let early_at = arrival.validity.refresh_at.unwrap_or(u64::MAX);
-        let landing =
-            desk.session
-                .refreshed(flight, arrival.credential, arrival.validity, now);
+        let landing = event(&mut desk.session);
         let Landing::Installed(stamp) = landing else {
             return None;
         };
@@ -218,7 +243,9 @@ impl Board {
     pub(crate) fn update(&self, arrival: Arrival, now: Now<u64>) -> Stamp<u64> {
         let mut desk = lock(&self.desk);
         desk.early_at = arrival.validity.refresh_at.unwrap_or(u64::MAX);
-        let stamp = desk.session.update(arrival.credential, arrival.validity, now);
+        let stamp = desk
+            .session
+            .update(arrival.credential, arrival.validity, now);
         self.publish(&desk, now);
         stamp
     }
@@ -234,17 +261,15 @@ impl Board {
         let before = desk.tokens();
         desk.early_at = arrival.validity.refresh_at.unwrap_or(u64::MAX);
         desk.base = base;
-        let stamp = desk.session.sign_in(arrival.credential, arrival.validity, now);
+        let stamp = desk
+            .session
+            .sign_in(arrival.credential, arrival.validity, now);
         self.release(desk, now);
         (stamp, before)
     }
 
     /// A sign-out; the tokens it leaves behind. `None`: there was nothing to sign out of.
-    pub(crate) fn sign_out(
-        &self,
-        base: Base,
-        now: Now<u64>,
-    ) -> Option<Option<Arc<TokenSet>>> {
+    pub(crate) fn sign_out(&self, base: Base, now: Now<u64>) -> Option<Option<Arc<TokenSet>>> {
         let mut desk = lock(&self.desk);
         let before = desk.tokens();
         if !desk.session.sign_out() {
@@ -288,7 +313,9 @@ impl Board {
 
     /// The token of now, if it is usable.
     pub(crate) fn usable(&self, now: Now<u64>) -> Option<Token> {
-        lock(&self.desk).issue(now).map(|issued| Token(Arc::new(issued)))
+        lock(&self.desk)
+            .issue(now)
+            .map(|issued| Token(Arc::new(issued)))
     }
 
     /// Epoch and generation of now.
@@ -341,7 +368,11 @@ impl Board {
                 Next::Launch(desk.ticket(flight))
             }
             Step::Use { token, stamp } => Next::Go(self.token(desk, token, stamp, now)),
-            Step::UseAndRefresh { token, stamp, flight } => {
+            Step::UseAndRefresh {
+                token,
+                stamp,
+                flight,
+            } => {
                 desk.signal = Signal::new();
                 Next::GoAndLaunch(self.token(desk, token, stamp, now), desk.ticket(flight))
             }
@@ -372,7 +403,9 @@ impl Board {
         let issued = desk.issue(now);
         // What stands already need not be written again: writing disturbs every reader.
         let same = self.published.get_if(|old| {
-            issued.as_ref().is_some_and(|new| new.stamp == old.stamp && new.until == old.until)
+            issued
+                .as_ref()
+                .is_some_and(|new| new.stamp == old.stamp && new.until == old.until)
         });
         if same.is_none() {
             self.published.replace(issued.map(Arc::new));
@@ -406,6 +439,8 @@ impl Desk {
     }
 
     fn tokens(&self) -> Option<Arc<TokenSet>> {
-        self.session.held().map(|credential| Arc::clone(&credential.tokens))
+        self.session
+            .held()
+            .map(|credential| Arc::clone(&credential.tokens))
     }
 }

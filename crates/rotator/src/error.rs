@@ -225,7 +225,9 @@ pub enum TokenError {
     #[error("the session changed while the request waited")]
     SessionChanged,
     /// The token was refused so soon after it was issued that another refresh would not help.
-    #[error("the token was refused though it is fresh; is it meant for this API (audience, scope)?")]
+    #[error(
+        "the token was refused though it is fresh; is it meant for this API (audience, scope)?"
+    )]
     FreshTokenRefused,
     /// The API wants the user to authenticate again, not another token of this sign-in.
     #[error(transparent)]
@@ -322,7 +324,9 @@ pub enum BuildError {
     #[error(transparent)]
     Origin(#[from] crate::origin::OriginError),
     /// There is no origin that a token may go to.
-    #[error("no origin is declared; call `origin` on the builder, or `layer_for` instead of `layer`")]
+    #[error(
+        "no origin is declared; call `origin` on the builder, or `layer_for` instead of `layer`"
+    )]
     NoOrigin,
     /// A setting contradicts another one.
     #[error("{setting} of {value:?} {problem}")]

@@ -163,7 +163,10 @@ impl Work {
                 answer => return answer.map(Some).map(Some).map_err(RefreshError::Lease),
             }
         }
-        match coordinator.acquire(&shared.key, shared.limits.lease_wait).await {
+        match coordinator
+            .acquire(&shared.key, shared.limits.lease_wait)
+            .await
+        {
             Ok(lease) => Ok(Some(Some(lease))),
             Err(error) => Err(RefreshError::Lease(error)),
         }
@@ -271,9 +274,9 @@ impl Landing {
         let shared = Arc::clone(&self.shared);
         match outcome {
             Ok(Outcome::Brought(arrival, base, after)) => {
-                self.brought(arrival, base, after).await;
+                self.brought(&arrival, base, after).await;
             }
-            Ok(Outcome::Adopted(arrival, base)) => self.adopted(arrival, base),
+            Ok(Outcome::Adopted(arrival, base)) => self.adopted(&arrival, base),
             Ok(Outcome::Superseded(tokens)) => shared.late(tokens),
             Ok(Outcome::Yielded) => {}
             Ok(Outcome::Failed(error)) => self.failed(error),
@@ -288,7 +291,7 @@ impl Landing {
 
     /// Published first, then the after-hook, then the waiters: a call made inside the hook uses
     /// the new token, and whoever waited finds done what the hook does.
-    async fn brought(&self, arrival: Arrival, base: Base, after: Option<Arc<Refreshed>>) {
+    async fn brought(&self, arrival: &Arrival, base: Base, after: Option<Arc<Refreshed>>) {
         let shared = &self.shared;
         let flight = self.ticket.flight;
         let tokens = Arc::clone(&arrival.credential.tokens);
@@ -319,11 +322,11 @@ impl Landing {
         }
     }
 
-    fn adopted(&self, arrival: Arrival, base: Base) {
+    fn adopted(&self, arrival: &Arrival, base: Base) {
         let shared = &self.shared;
         let flight = self.ticket.flight;
         let now = shared.clock.now();
-        if let Some(stamp) = shared.board.refreshed(flight, arrival, base, now) {
+        if let Some(stamp) = shared.board.adopted(flight, arrival, base, now) {
             shared.tell(&Event::Adopted {
                 flight: flight.id,
                 generation: stamp.generation,
@@ -368,7 +371,8 @@ impl Landing {
         let now = self.shared.clock.now();
         let flight = self.ticket.flight;
         if self.shared.board.overdue(flight, now) {
-            self.shared.tell(&Event::RefreshOverdue { flight: flight.id });
+            self.shared
+                .tell(&Event::RefreshOverdue { flight: flight.id });
         }
         self.ticket.signal.give();
     }

@@ -82,7 +82,10 @@ impl Shared {
             epoch: Some(record.version.epoch),
             seen: Some(record.version),
         };
-        if base.epoch.is_some_and(|epoch| epoch != record.version.epoch) {
+        if base
+            .epoch
+            .is_some_and(|epoch| epoch != record.version.epoch)
+        {
             self.follow(&record);
             return Ok(Reading::Superseded);
         }
@@ -386,7 +389,9 @@ impl Unsaved {
 fn next(epoch: Epoch, found: Option<Version>) -> Version {
     Version {
         epoch,
-        revision: found.map_or(0, |version| version.revision).saturating_add(1),
+        revision: found
+            .map_or(0, |version| version.revision)
+            .saturating_add(1),
     }
 }
 

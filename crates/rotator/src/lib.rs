@@ -53,6 +53,7 @@ mod sync;
 mod tasks;
 mod token;
 mod token_set;
+pub mod tower;
 
 pub use builder::RotatorBuilder;
 pub use clock::{Clock, SystemClock};

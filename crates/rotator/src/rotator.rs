@@ -63,9 +63,8 @@ impl Rotator {
     /// The token for a request whose body can be sent only once: near expiry it waits for the
     /// refresh first, since a refusal could not be made good.
     pub async fn pass_for_once(&self) -> Result<Pass, TokenError> {
-        let wall = self.shared.clock.wall_millis();
-        if let Some(token) = self.shared.board.ready_for_once(wall) {
-            return Ok(token.into());
+        if let Some(pass) = self.ready_for_once() {
+            return Ok(pass);
         }
         Box::pin(self.shared.wait_for_pass_for_once()).await
     }
@@ -74,6 +73,12 @@ impl Rotator {
     pub fn ready(&self) -> Option<Pass> {
         let wall = self.shared.clock.wall_millis();
         self.shared.board.ready(wall).map(Pass::from)
+    }
+
+    /// The same for a request whose body can be sent only once: not while a refresh is due.
+    pub fn ready_for_once(&self) -> Option<Pass> {
+        let wall = self.shared.clock.wall_millis();
+        self.shared.board.ready_for_once(wall).map(Pass::from)
     }
 
     /// The request that carried this token, or went out with this pass, was refused (401): the
@@ -134,7 +139,9 @@ impl Rotator {
     pub fn update(&self, tokens: TokenSet) -> Result<(), UnusableTokens> {
         let shared = &self.shared;
         let last = shared.board.tokens();
-        let tokens = tokens.inherit(last.as_deref()).received(shared.clock.wall());
+        let tokens = tokens
+            .inherit(last.as_deref())
+            .received(shared.clock.wall());
         let arrival = shared.arrival(Arc::new(tokens)).map_err(UnusableTokens)?;
         shared.board.update(arrival, shared.clock.now());
         Ok(())
@@ -235,10 +242,7 @@ impl Shared {
         }
     }
 
-    async fn wait_after_refusal(
-        self: &Arc<Self>,
-        stamp: Stamp<u64>,
-    ) -> Result<Token, TokenError> {
+    async fn wait_after_refusal(self: &Arc<Self>, stamp: Stamp<u64>) -> Result<Token, TokenError> {
         self.admit()?;
         let next = self.board.refused(stamp, self.clock.now());
         let pass = self.carry_out(next).await?;
@@ -363,4 +367,3 @@ impl Future for Stored {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("these tokens cannot be used: {0}")]
 pub struct UnusableTokens(&'static str);
-

@@ -72,8 +72,8 @@ impl Runtime {
             Chosen::Own(thread) => Ok(thread.handle.clone()),
             Chosen::First(Some(handle)) => Ok(handle.clone()),
             Chosen::First(first) => {
-                let handle = tokio::runtime::Handle::try_current()
-                    .map_err(|_| TokenError::NoRuntime)?;
+                let handle =
+                    tokio::runtime::Handle::try_current().map_err(|_| TokenError::NoRuntime)?;
                 Ok(first.insert(handle).clone())
             }
         }

@@ -80,7 +80,10 @@ impl Future for Wait {
             })
         });
         let registered = &mut waiting.wakers[place];
-        if !registered.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+        if !registered
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(context.waker()))
+        {
             *registered = Some(context.waker().clone());
         }
         Poll::Pending

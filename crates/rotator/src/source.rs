@@ -85,10 +85,8 @@ impl std::fmt::Debug for Refreshed {
 
 /// A token source whose type the rotator has forgotten.
 pub(crate) trait DynSource: Send + Sync + 'static {
-    fn refresh(
-        &self,
-        last: Option<Arc<TokenSet>>,
-    ) -> BoxFuture<'_, Result<Refreshed, SourceError>>;
+    fn refresh(&self, last: Option<Arc<TokenSet>>)
+    -> BoxFuture<'_, Result<Refreshed, SourceError>>;
     fn revoke(&self, tokens: Arc<TokenSet>) -> BoxFuture<'_, Result<(), SourceError>>;
 }
 

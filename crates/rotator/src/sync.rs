@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 /// Locks, whatever a panic has left behind: what these locks guard is never half changed.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// A value that many read and few replace.

@@ -1,0 +1,117 @@
+//! The files in `scenarios/`: read, played, and written again with the answers that were given.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+use serde_json::to_string;
+
+use super::generate::World;
+use super::run::Run;
+use super::words::{Answer, Event, Plain, Rules, Served};
+
+/// One history. What the file says of the answers is not read: the whole file is compared.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Scenario {
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) why: String,
+    policy: Rules,
+    events: Vec<Event>,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    event: &'a Event,
+    expect: Answer,
+    current: Option<Served>,
+}
+
+impl Scenario {
+    /// The history that these words stand for, with the answers as one text.
+    pub(crate) fn told(rules: u64, words: &[u64]) -> String {
+        let mut world = World::new(rules, false);
+        let mut lines = Lines::default();
+        for word in words {
+            let event = world.event(*word);
+            let (answer, current) = world.play(&event);
+            lines.push(&event, answer, current);
+        }
+        lines.under("what failed", "", &world.rules)
+    }
+
+    /// A history out of these words.
+    pub(crate) fn generated(name: String, rules: u64, words: impl Iterator<Item = u64>) -> Self {
+        let mut world = World::new(rules, false);
+        let events = words
+            .map(|word| {
+                let event = world.event(word);
+                world.play(&event);
+                event
+            })
+            .collect();
+        Self {
+            name,
+            why: String::new(),
+            policy: world.rules,
+            events,
+        }
+    }
+
+    /// The scenario as text, with the answers that a session in these numbers gives.
+    pub(crate) fn played<N: Plain>(&self) -> String {
+        let mut run = Run::<N>::new(&self.policy);
+        let mut lines = Lines::default();
+        for event in &self.events {
+            let answer = run.play(event);
+            lines.push(event, answer, run.current(event.at));
+        }
+        lines.under(&self.name, &self.why, &self.policy)
+    }
+
+    /// Whether no number of it needs more than 32 bits.
+    pub(crate) fn fits_32_bits(&self) -> bool {
+        let wide = |number: &str| {
+            number
+                .parse::<u64>()
+                .is_ok_and(|n| n >= u64::from(u32::MAX))
+        };
+        !self
+            .played::<u64>()
+            .split(|c: char| !c.is_ascii_digit())
+            .any(wide)
+    }
+}
+
+/// The events of a scenario, one a line.
+#[derive(Default)]
+struct Lines(Vec<String>);
+
+impl Lines {
+    fn push(&mut self, event: &Event, expect: Answer, current: Option<Served>) {
+        let line = Line {
+            event,
+            expect,
+            current,
+        };
+        self.0.push(to_string(&line).expect("plain data"));
+    }
+
+    fn under(&self, name: &str, why: &str, policy: &Rules) -> String {
+        let mut text = String::from("{\n");
+        let mut field = |name: &str, value: String| {
+            let _ = writeln!(text, "  \"{name}\": {value},");
+        };
+        field("name", to_string(name).expect("text"));
+        if !why.is_empty() {
+            field("why", to_string(why).expect("text"));
+        }
+        field("policy", to_string(policy).expect("plain data"));
+        let _ = write!(
+            text,
+            "  \"events\": [\n    {}\n  ]\n}}\n",
+            self.0.join(",\n    ")
+        );
+        text
+    }
+}

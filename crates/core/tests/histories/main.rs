@@ -1,0 +1,9 @@
+//! Properties of the state machine, over random histories of all its events.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod model;
+mod numbers;
+mod past;
+mod rules;

@@ -1,0 +1,255 @@
+//! What happened to a session, and what follows from that.
+//!
+//! The session keeps states and moves between them. This keeps no state at all: it writes down
+//! what happened, and answers every question by looking back over it.
+
+use token_rotator_core::{Ending, Policy, Purpose, Validity};
+
+use crate::common::words::{At, Failed};
+
+/// A fact of the past.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fact {
+    SignedIn,
+    SignedOut,
+    Installed {
+        token: u64,
+        validity: Validity<u64>,
+        at: u64,
+    },
+    /// The token of that time was refused: too soon to be about its age, or not.
+    Refused {
+        too_soon: bool,
+    },
+    Began {
+        flight: u64,
+        began: At,
+        purpose: Purpose,
+        at: u64,
+    },
+    /// Somebody was told to wait for the flight in the air.
+    Joined,
+    /// Its waiters were released for its lateness.
+    Late,
+    /// The flight in the air reported: a failure, or not.
+    Landed(Option<Failed>, u64),
+}
+
+pub(crate) struct Past {
+    pub(crate) policy: Policy<u64>,
+    pub(crate) facts: Vec<Fact>,
+}
+
+impl Past {
+    /// What happened since the last sign-in or sign-out.
+    fn era(&self) -> &[Fact] {
+        let from = self
+            .facts
+            .iter()
+            .rposition(|fact| matches!(fact, Fact::SignedIn | Fact::SignedOut));
+        &self.facts[from.unwrap_or(0)..]
+    }
+
+    /// What happened in this epoch since its last token.
+    fn since_token(&self) -> &[Fact] {
+        let era = self.era();
+        let from = era
+            .iter()
+            .rposition(|fact| matches!(fact, Fact::Installed { .. }));
+        &era[from.unwrap_or(0)..]
+    }
+
+    pub(crate) fn here(&self) -> At {
+        let count = |of: fn(&Fact) -> bool| self.facts.iter().filter(|fact| of(fact)).count();
+        At {
+            epoch: count(|fact| matches!(fact, Fact::SignedIn | Fact::SignedOut)) as u64,
+            generation: count(|fact| matches!(fact, Fact::Installed { .. })) as u64,
+        }
+    }
+
+    pub(crate) fn signed_out(&self) -> bool {
+        matches!(self.era().first(), Some(Fact::SignedOut)) && self.token().is_none()
+    }
+
+    /// The token of this epoch, usable or not: itself, how long it is good, and since when.
+    pub(crate) fn token(&self) -> Option<(u64, Validity<u64>, u64)> {
+        match self.since_token().first() {
+            Some(&Fact::Installed {
+                token,
+                validity,
+                at,
+            }) => Some((token, validity, at)),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn was_refused(&self) -> bool {
+        let refused = |fact: &Fact| matches!(fact, Fact::Refused { too_soon: false });
+        self.since_token().iter().any(refused)
+    }
+
+    fn expired(&self, wall: u64) -> bool {
+        let expires_at = self
+            .token()
+            .and_then(|(_, validity, _)| validity.expires_at);
+        expires_at.is_some_and(|at| wall >= at)
+    }
+
+    pub(crate) fn usable(&self, wall: u64) -> bool {
+        self.token().is_some() && !self.was_refused() && !self.expired(wall)
+    }
+
+    /// The flight of this epoch that has not reported, with when it began.
+    pub(crate) fn in_the_air(&self) -> Option<(u64, Purpose, u64)> {
+        self.era().iter().rev().find_map(|fact| match *fact {
+            Fact::Landed(..) => Some(None),
+            Fact::Began {
+                flight,
+                purpose,
+                at,
+                ..
+            } => Some(Some((flight, purpose, at))),
+            _ => None,
+        })?
+    }
+
+    pub(crate) fn in_time(&self, steady: u64) -> Option<u64> {
+        let (flight, _, at) = self.in_the_air()?;
+        (steady < at + self.policy.flight_deadline).then_some(flight)
+    }
+
+    /// Epoch and generation that a flight began in, and why it did.
+    pub(crate) fn beginning(&self, number: u64) -> (At, Purpose) {
+        let began = self.facts.iter().find_map(|fact| match *fact {
+            Fact::Began {
+                flight,
+                began,
+                purpose,
+                ..
+            } if flight == number => Some((began, purpose)),
+            _ => None,
+        });
+        began.expect("a flight that began")
+    }
+
+    /// Whether any of what happened since the flight in the air began is such a fact.
+    pub(crate) fn since_it_began(&self, such: fn(&Fact) -> bool) -> bool {
+        let era = self.era().iter().rev();
+        era.take_while(|fact| !matches!(fact, Fact::Began { .. }))
+            .any(such)
+    }
+
+    /// The failures since the last token: what, when, and whether the flight had begun with that
+    /// token. A look that found nothing is not one.
+    fn failures(&self) -> Vec<(Failed, u64, bool)> {
+        let mut began_here = false;
+        let mut look = false;
+        let mut failures = Vec::new();
+        for fact in self.since_token() {
+            match *fact {
+                Fact::Began { purpose, .. } => {
+                    began_here = true;
+                    look = purpose == Purpose::Look;
+                }
+                Fact::Landed(Some(failed), at) if !(look && began_here) => {
+                    failures.push((failed, at, began_here));
+                }
+                _ => {}
+            }
+        }
+        failures
+    }
+
+    pub(crate) fn error(&self) -> Option<u64> {
+        let (failed, ..) = self.failures().pop()?;
+        Some(failed.error)
+    }
+
+    pub(crate) fn ended(&self) -> bool {
+        let terminal =
+            |(failed, _, own): &(Failed, u64, bool)| *own && failed.ending == Ending::Terminal;
+        self.failures().iter().any(terminal)
+    }
+
+    /// Until when the last cool-down lasts, and whether the issuer asked for it.
+    pub(crate) fn cooling(&self) -> Option<(u64, bool)> {
+        let mut failures = self.failures();
+        failures.retain(|(failed, _, own)| *own && failed.ending != Ending::Terminal);
+        let row = failures.len();
+        let (failed, at, _) = failures.pop()?;
+        let length = match failed.retry_after {
+            Some(asked) => asked.min(self.policy.retry_after_max),
+            None => {
+                let doubled = self.policy.cool_down << (row - 1).min(20);
+                doubled.min(self.policy.cool_down_max) * u64::from(failed.jitter.unwrap_or(1_000))
+                    / 1_000
+            }
+        };
+        Some((at + length, failed.retry_after.is_some()))
+    }
+
+    /// Since when an ended session may look into its store again.
+    pub(crate) fn looks_from(&self) -> Option<u64> {
+        let interval = self.policy.look_interval?;
+        let mut look = false;
+        let mut from = 0;
+        for fact in self.since_token() {
+            match *fact {
+                Fact::Began { purpose, .. } => look = purpose == Purpose::Look,
+                Fact::Landed(Some(_), at) if look => from = at + interval,
+                Fact::Landed(Some(failed), at) if failed.ending == Ending::Terminal => from = at,
+                _ => {}
+            }
+        }
+        Some(from)
+    }
+
+    pub(crate) fn early_is_due(&self, at: (u64, u64)) -> bool {
+        let Some((_, validity, _)) = self.token() else {
+            return false;
+        };
+        let uncertain =
+            |(failed, _, own): &(Failed, u64, bool)| *own && failed.ending == Ending::Uncertain;
+        let last = self.era().iter().rev().find_map(|fact| match *fact {
+            Fact::Began {
+                purpose: Purpose::Early,
+                at,
+                ..
+            } => Some(at),
+            _ => None,
+        });
+        validity.refresh_at.is_some_and(|from| at.0 >= from)
+            && !self.failures().iter().any(uncertain)
+            && self.in_the_air().is_none()
+            && !self.ended()
+            && self.cooling().is_none_or(|(until, _)| at.1 >= until)
+            && last.is_none_or(|last| at.1 >= last + self.policy.early_interval)
+    }
+
+    /// Below this age a refusal of the token of now is none of its age.
+    pub(crate) fn fresh_age(&self) -> u64 {
+        let (_, validity, _) = self.token().expect("a token");
+        // The tokens before this one, in the order they came, each with how it was refused.
+        let mut row = 0_u32;
+        let mut tokens = self
+            .era()
+            .split(|fact| matches!(fact, Fact::Installed { .. }))
+            .skip(1)
+            .collect::<Vec<_>>();
+        tokens.pop();
+        for life in tokens {
+            let refused = |soon: bool| {
+                life.iter()
+                    .any(|fact| matches!(fact, Fact::Refused { too_soon } if *too_soon == soon))
+            };
+            row = match (refused(true), refused(false)) {
+                (true, true) => row + 1,
+                (true, false) => row,
+                (false, _) => 0,
+            };
+        }
+        let quarter = validity.lifetime.map_or(u64::MAX, |lifetime| lifetime / 4);
+        let first = self.policy.fresh.min(quarter);
+        (first << row.min(20)).min(self.policy.fresh_max)
+    }
+}

@@ -1,0 +1,122 @@
+//! What an answer means for the session.
+
+mod json;
+mod refusal;
+mod retry_after;
+mod tokens;
+
+use http::{Response, StatusCode};
+use token_rotator::{FailureKind, SourceError, TokenSet};
+
+use crate::secrets::Secrets;
+use crate::transport::{SecretBytes, TransportError};
+use json::Fields;
+
+/// What a request wanted from the issuer. The same status means different things for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Exchange {
+    /// The next token set for a refresh token (RFC 6749 section 6). Without an answer the refresh
+    /// token may be spent, and the issuer may say that it will not do this again.
+    RefreshToken,
+    /// A token set for the client itself (RFC 6749 section 4.4). Nothing is spent and nobody can
+    /// sign in again, so nothing is [uncertain](FailureKind::Uncertain) or
+    /// [terminal](FailureKind::Terminal): it is transient, or the operator's mistake.
+    ClientCredentials,
+    /// The next access token for a cookie, from an endpoint of one's own. Its error codes are
+    /// unknown here: 400, 401 and 403 alone say that the session is over.
+    Cookie,
+    /// The end of a grant (RFC 7009). Nothing is spent, and nothing left to end.
+    Revocation,
+}
+
+impl Exchange {
+    /// Reads the answer of a token endpoint (RFC 6749 section 5).
+    ///
+    /// A 2xx is a token set if it is a JSON object with an `access_token`; a `token_type` that is
+    /// missing is Bearer, for many issuers leave it out. Everything else is a
+    /// [`refusal`](Self::refusal).
+    pub fn tokens(
+        self,
+        answer: &Response<SecretBytes>,
+        sent: &Secrets,
+    ) -> Result<TokenSet, SourceError> {
+        if answer.status().is_success()
+            && let Some(fields) = Fields::read(answer.body().expose())
+            && let Some(mut tokens) = tokens::read(&fields, sent)
+        {
+            if self == Self::RefreshToken
+                && let Some(token) = fields.secret("refresh_token")
+            {
+                tokens = tokens.with_refresh_token(token);
+            }
+            return Ok(tokens);
+        }
+        Err(self.refusal(answer, sent))
+    }
+
+    /// Sorts an answer that brought no token set.
+    ///
+    /// | answer | refresh token | client credentials, revocation | cookie |
+    /// |---|---|---|---|
+    /// | 408, 409, 425, 429, 503; `temporarily_unavailable`, `slow_down` | transient | transient | transient |
+    /// | 3xx: redirects are refused | transient | transient | transient |
+    /// | 2xx to 4xx with `invalid_grant` and its like | **terminal** | misconfigured | by status |
+    /// | 2xx to 4xx with `invalid_client`, `unauthorized_client`, `invalid_scope`, `unsupported_grant_type`, `invalid_request`, `invalid_target` | misconfigured | misconfigured | by status |
+    /// | 403 in HTML, as firewalls answer | transient | transient | transient |
+    /// | any other 403 | transient | transient | **terminal** |
+    /// | 400, 401 with an unknown error code, or none | **terminal** | misconfigured | **terminal** |
+    /// | other 4xx, 404 and 405 among them | misconfigured | misconfigured | misconfigured |
+    /// | other 5xx, a 2xx that cannot be read, what is no HTTP status | uncertain | transient | uncertain |
+    ///
+    /// The error names the status, the error code (RFC 6749 section 5.2, or the fields that other
+    /// issuers use for it) and the description, both without anything of `sent`; `Retry-After` in
+    /// either form (RFC 9110 section 10.2.3) comes along. Where a terminal answer says that the
+    /// refresh token had been used before, that is marked as
+    /// [`is_reuse_detected`](SourceError::is_reuse_detected).
+    pub fn refusal(self, answer: &Response<SecretBytes>, sent: &Secrets) -> SourceError {
+        refusal::sort(self, answer, sent)
+    }
+
+    /// Sorts a request that brought no answer: not sent, or uncertain where something may have
+    /// been.
+    pub fn unanswered(self, error: TransportError, sent: &Secrets) -> SourceError {
+        let text = error.to_string();
+        let (kind, cause) = match error {
+            TransportError::NotSent { cause } => (FailureKind::NotSent, Some(cause)),
+            TransportError::MaybeSent { cause } => (self.when_unsure(), Some(cause)),
+            TransportError::AnswerTooLong => (self.when_unsure(), None),
+        };
+        let error = SourceError::new(kind, text);
+        match cause {
+            Some(cause) => error.with_cause(sent.vet(cause)),
+            None => error,
+        }
+    }
+
+    /// What it is when the issuer may have acted and nobody knows.
+    fn when_unsure(self) -> FailureKind {
+        match self {
+            Self::RefreshToken | Self::Cookie => FailureKind::Uncertain,
+            Self::ClientCredentials | Self::Revocation => FailureKind::Transient,
+        }
+    }
+
+    /// What it is when the issuer says no for good.
+    fn when_over(self) -> FailureKind {
+        match self {
+            Self::RefreshToken | Self::Cookie => FailureKind::Terminal,
+            Self::ClientCredentials | Self::Revocation => FailureKind::Misconfigured,
+        }
+    }
+
+    fn by_status(self, status: StatusCode, html: bool) -> FailureKind {
+        match status.as_u16() {
+            300..400 | 408 | 409 | 425 | 429 | 503 => FailureKind::Transient,
+            403 if html || self != Self::Cookie => FailureKind::Transient,
+            400 | 401 | 403 => self.when_over(),
+            402..500 => FailureKind::Misconfigured,
+            _ => self.when_unsure(),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! An answer without tokens: whose fault it is, and what follows (RFC 6749 section 5.2).
+
+use std::time::SystemTime;
+
+use http::Response;
+use http::header::CONTENT_TYPE;
+use token_rotator::{FailureKind, SourceError};
+
+use super::json::Fields;
+use super::{Exchange, retry_after};
+use crate::secrets::Secrets;
+use crate::transport::SecretBytes;
+
+/// What a known error code says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// This grant is over.
+    Over,
+    /// The request is wrong, and will be again.
+    Wrong,
+    /// Later.
+    Later,
+    /// The issuer itself does not know.
+    Unsure,
+}
+
+pub(super) fn sort(
+    exchange: Exchange,
+    answer: &Response<SecretBytes>,
+    sent: &Secrets,
+) -> SourceError {
+    let status = answer.status();
+    let html = is_html(answer);
+    let said = Said::read(answer.body().expose(), sent);
+    let kind = said
+        .code
+        .as_deref()
+        .and_then(|code| by_code(exchange, status.as_u16(), code))
+        .unwrap_or_else(|| exchange.by_status(status, html));
+
+    let mut text = match status.as_u16() {
+        200..300 if said.code.is_none() => {
+            if answer.body().is_empty() {
+                "the issuer's answer is empty".to_owned()
+            } else if html {
+                "the issuer answered with a web page".to_owned()
+            } else {
+                "the issuer's answer is no JSON object with an access token".to_owned()
+            }
+        }
+        300..400 => {
+            "redirect refused: a token endpoint has none, and the tokens would travel along; \
+                     configure the address it leads to"
+                .to_owned()
+        }
+        403 if html => "something before the issuer refused the request with a web page".to_owned(),
+        404 | 405 => "there is no such endpoint; check its address".to_owned(),
+        _ => match kind {
+            FailureKind::Transient => "the issuer cannot answer now".to_owned(),
+            FailureKind::Uncertain => "the issuer failed".to_owned(),
+            _ => "the issuer refused the request".to_owned(),
+        },
+    };
+    let code = said.code.as_deref();
+    text.push_str(&format!(" (HTTP {}", status.as_u16()));
+    code.into_iter()
+        .for_each(|code| text.push_str(&format!(", {code}")));
+    text.push(')');
+    if let Some(description) = &said.description {
+        text.push_str(&format!(": {description}"));
+    }
+
+    let mut error = SourceError::new(kind, text);
+    if let Some(code) = code {
+        error = error.with_code(code);
+    }
+    if let Some(wait) = retry_after::read(answer.headers(), SystemTime::now()) {
+        error = error.with_retry_after(wait);
+    }
+    if kind == FailureKind::Terminal && said.reuse {
+        error = error.with_reuse_detected();
+    }
+    error
+}
+
+/// What the code says where it decides: `None` leaves it to the status.
+fn by_code(exchange: Exchange, status: u16, code: &str) -> Option<FailureKind> {
+    if exchange == Exchange::Cookie {
+        return None;
+    }
+    let verdict = verdict(code)?;
+    match (status, verdict) {
+        // Whatever failed there failed before or after the code was decided upon.
+        (_, Verdict::Later) => Some(FailureKind::Transient),
+        (408 | 409 | 425 | 429 | 300..400 | 500.., _) => None,
+        (_, Verdict::Over) => Some(exchange.when_over()),
+        (_, Verdict::Wrong) => Some(FailureKind::Misconfigured),
+        (_, Verdict::Unsure) => Some(exchange.when_unsure()),
+    }
+}
+
+fn verdict(code: &str) -> Option<Verdict> {
+    Some(match code {
+        // RFC 6749 section 5.2; GitHub; Slack.
+        "invalid_grant" | "bad_refresh_token" | "invalid_refresh_token"
+        // OpenID Connect Core section 3.1.2.6: only the user can go on from here.
+        | "interaction_required" | "login_required" | "consent_required"
+        // Supabase.
+        | "session_not_found" | "session_expired" => Verdict::Over,
+        // Supabase: `_not_found`, `_already_used`; OpenAI: `_expired`, `_reused`, `_invalidated`.
+        _ if code.starts_with("refresh_token_") => Verdict::Over,
+        // RFC 6749 section 5.2, RFC 8707 section 2, RFC 7009 section 2.2.1; GitHub.
+        "invalid_request" | "invalid_client" | "unauthorized_client" | "unsupported_grant_type"
+        | "invalid_scope" | "invalid_target" | "unsupported_token_type"
+        | "incorrect_client_credentials" => Verdict::Wrong,
+        // RFC 6749 section 4.1.2.1, RFC 8628 section 3.5; Auth0.
+        "temporarily_unavailable" | "slow_down" | "too_many_requests" => Verdict::Later,
+        "server_error" => Verdict::Unsure,
+        _ => return None,
+    })
+}
+
+/// What the body says about the error, fit to be shown.
+#[derive(Default)]
+struct Said {
+    code: Option<String>,
+    description: Option<String>,
+    reuse: bool,
+}
+
+impl Said {
+    fn read(body: &[u8], sent: &Secrets) -> Self {
+        let Some(fields) = Fields::read(body) else {
+            return Self::default();
+        };
+        // Some issuers put an object into `error`, or use other names.
+        let inner = fields.object("error");
+        let texts = |names: &[&str]| -> Vec<String> {
+            let inside = inner
+                .iter()
+                .flat_map(|inner| names.iter().map(|name| inner.text(name)));
+            let outside = names.iter().map(|name| fields.text(name));
+            outside.chain(inside).flatten().collect()
+        };
+        let code = texts(&["error", "error_code", "code"])
+            .into_iter()
+            .find(|code| is_code(code) && !sent.touch(code));
+        let description = texts(&["error_description", "message", "msg"])
+            .into_iter()
+            .next();
+        let reuse = code.as_deref().is_some_and(tells_reuse)
+            || description.as_deref().is_some_and(tells_reuse);
+        let description = description
+            .map(|text| sent.scrub(&text))
+            .filter(|text| !text.is_empty());
+        Self {
+            code,
+            description,
+            reuse,
+        }
+    }
+}
+
+/// RFC 6749 has printable ASCII; those in use are words. `Bad Request` is none.
+fn is_code(text: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    text.len() <= 40 && text.bytes().all(legal)
+}
+
+/// Whether the issuer says that somebody used the refresh token before: Auth0 ("reused refresh
+/// token detected"), Keycloak ("Maximum allowed refresh token reuse exceeded"), Supabase ("Already
+/// Used"), OpenAI (`refresh_token_reused`).
+fn tells_reuse(text: &str) -> bool {
+    let text = text.to_ascii_lowercase().replace(['_', '-'], " ");
+    [
+        "reuse",
+        "already used",
+        "already been used",
+        "used before",
+        "previously used",
+    ]
+    .iter()
+    .any(|phrase| text.contains(phrase))
+}
+
+fn is_html(answer: &Response<SecretBytes>) -> bool {
+    let kind = answer.headers().get(CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.trim_start().to_ascii_lowercase();
+    kind.starts_with("text/html")
+        || kind.starts_with("application/xhtml")
+        || answer.body().expose().trim_ascii_start().starts_with(b"<")
+}

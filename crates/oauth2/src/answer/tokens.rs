@@ -1,0 +1,125 @@
+//! A token set from the fields of an answer (RFC 6749 section 5.1).
+
+use std::time::Duration;
+
+use token_rotator::{Expiry, TokenSet};
+
+use super::json::Fields;
+use crate::secrets::Secrets;
+
+/// The fields with a meaning here; all other strings are kept as they are.
+const KNOWN: [&str; 6] = [
+    "access_token",
+    "token_type",
+    "refresh_token",
+    "id_token",
+    "scope",
+    "expires_in",
+];
+
+/// Names of fields and token types are no longer than this.
+const NAME_MAX: usize = 64;
+
+/// A hundred years. Whoever reads the expiry shortens it further; nobody has to fear an overflow.
+const LIFETIME_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// What a token type that cannot be read is called. It is refused like any other than Bearer.
+const UNREADABLE: &str = "unreadable";
+
+/// All but the refresh token; `None` if there is no access token.
+pub(super) fn read(fields: &Fields<'_>, sent: &Secrets) -> Option<TokenSet> {
+    let mut tokens = TokenSet::bearer(fields.secret("access_token")?)
+        .with_token_type(token_type(fields, sent))
+        .with_expiry(expiry(fields.raw("expires_in")));
+    if let Some(token) = fields.secret("id_token") {
+        tokens = tokens.with_id_token(token);
+    }
+    // The scope and the names of fields are shown by `Debug`: nothing we sent may be in them.
+    if let Some(scope) = fields.text("scope").filter(|scope| !sent.touch(scope)) {
+        tokens = tokens.with_scope(scope);
+    }
+    for (name, value) in fields.texts() {
+        if !KNOWN.contains(&name) && is_name(name) && !sent.touch(name) {
+            tokens = tokens.with_extra(name, value);
+        }
+    }
+    Some(tokens)
+}
+
+/// Bearer where it is missing, null or empty: RFC 6749 requires it, yet many issuers leave it out.
+fn token_type(fields: &Fields<'_>, sent: &Secrets) -> String {
+    match fields.raw("token_type") {
+        None | Some("null" | "\"\"") => "Bearer".to_owned(),
+        Some(_) => fields
+            .text("token_type")
+            .filter(|name| is_name(name) && !sent.touch(name))
+            .unwrap_or_else(|| UNREADABLE.to_owned()),
+    }
+}
+
+/// A number of seconds, or a string with one, as some issuers write it.
+fn expiry(raw: Option<&str>) -> Expiry {
+    let text = raw.unwrap_or_default();
+    let text = text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+        .unwrap_or(text)
+        .trim();
+    // `parse` would also read `inf` and `nan`.
+    if !text.starts_with(|c: char| c.is_ascii_digit()) {
+        return Expiry::Unknown;
+    }
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 => Expiry::In(Duration::from_secs_f64(
+            seconds.min(LIFETIME_MAX.as_secs_f64()),
+        )),
+        _ => Expiry::Unknown,
+    }
+}
+
+/// Letters, digits and what stands between them; URNs are token types too.
+fn is_name(text: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:/".contains(&byte);
+    text.len() <= NAME_MAX && text.bytes().all(legal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiry_that_cannot_be_read_is_unknown() {
+        let hour = Expiry::In(Duration::from_secs(3600));
+        let cases = [
+            ("3600", hour),
+            ("3600.0", hour),
+            ("36e2", hour),
+            ("\"3600\"", hour),
+            ("\" 3600 \"", hour),
+            ("0.5", Expiry::In(Duration::from_millis(500))),
+            ("1e30", Expiry::In(LIFETIME_MAX)),
+            ("1e999", Expiry::In(LIFETIME_MAX)),
+            ("18446744073709551616", Expiry::In(LIFETIME_MAX)),
+            ("0", Expiry::Unknown),
+            ("0.0", Expiry::Unknown),
+            ("1e-999", Expiry::Unknown),
+            ("-1", Expiry::Unknown),
+            ("-1e999", Expiry::Unknown),
+            ("\"\"", Expiry::Unknown),
+            ("\"0\"", Expiry::Unknown),
+            ("\"soon\"", Expiry::Unknown),
+            ("\"inf\"", Expiry::Unknown),
+            ("\"NaN\"", Expiry::Unknown),
+            ("\"3600s\"", Expiry::Unknown),
+            ("\"", Expiry::Unknown),
+            ("null", Expiry::Unknown),
+            ("true", Expiry::Unknown),
+            ("[3600]", Expiry::Unknown),
+            ("{}", Expiry::Unknown),
+        ];
+        for (raw, expected) in cases {
+            assert_eq!(expiry(Some(raw)), expected, "{raw}");
+        }
+        assert_eq!(expiry(None), Expiry::Unknown);
+    }
+}

@@ -1,0 +1,289 @@
+//! What a token endpoint is asked for, checked before the first request.
+
+use std::sync::Arc;
+
+use http::Uri;
+use token_rotator::{Origin, OriginError, SecretString};
+
+use crate::client_auth::{
+    ClientAuth, ClientSecretBasic, ClientSecretPost, DynClientAuth, PublicClient,
+};
+use crate::endpoint::{Grant, TokenEndpoint};
+use crate::transport::Transport;
+
+/// Parameters with a meaning of their own, and what to call instead of
+/// [`param`](Builder::param).
+const RESERVED: [(&str, &str); 11] = [
+    (
+        "grant_type",
+        "begin with `refresh_token` or `client_credentials`",
+    ),
+    ("refresh_token", "sign in with a token set that has it"),
+    (
+        "client_id",
+        "give it to the function that begins the builder",
+    ),
+    (
+        "client_secret",
+        "call `client_secret_basic` or `client_secret_post`",
+    ),
+    ("client_assertion", "call `client_auth`"),
+    ("client_assertion_type", "call `client_auth`"),
+    ("scope", "call `scope`"),
+    ("resource", "call `resource`"),
+    ("audience", "call `audience`"),
+    ("token", "call `revocation_url`"),
+    ("token_type_hint", "call `revocation_url`"),
+];
+
+/// Begins a source that spends the refresh token of the last token set for the next one (RFC 6749
+/// section 6). Until somebody has signed in with one it fails as terminal.
+///
+/// Where an answer brings no refresh token, the old one stays.
+pub fn refresh_token(
+    token_url: impl Into<String>,
+    client_id: impl Into<String>,
+) -> Builder<TransportMissing> {
+    Builder::new(Grant::RefreshToken, token_url.into(), client_id.into())
+}
+
+/// Begins a source of tokens for the client itself (RFC 6749 section 4.4). It needs no sign-in and
+/// keeps no refresh token (section 4.4.3).
+///
+/// Only clients that authenticate may do this: call
+/// [`client_secret_basic`](Builder::client_secret_basic) or its like.
+pub fn client_credentials(
+    token_url: impl Into<String>,
+    client_id: impl Into<String>,
+) -> Builder<TransportMissing> {
+    Builder::new(Grant::ClientCredentials, token_url.into(), client_id.into())
+}
+
+/// Options of a [`TokenEndpoint`]. It can be built once it has a
+/// [`transport`](Builder::transport).
+#[derive(Clone)]
+#[must_use = "a token endpoint exists after `transport(...)` and `build()`"]
+pub struct Builder<T> {
+    transport: T,
+    options: Options,
+}
+
+/// Stands where the transport goes: call [`Builder::transport`].
+#[derive(Clone, Copy, Debug)]
+pub struct TransportMissing;
+
+#[derive(Clone)]
+struct Options {
+    grant: Grant,
+    token_url: String,
+    revocation_url: Option<String>,
+    client_id: String,
+    auth: Arc<dyn DynClientAuth>,
+    scope: Option<String>,
+    resources: Vec<String>,
+    audience: Option<String>,
+    params: Vec<(String, SecretString)>,
+}
+
+impl Builder<TransportMissing> {
+    fn new(grant: Grant, token_url: String, client_id: String) -> Self {
+        Self {
+            transport: TransportMissing,
+            options: Options {
+                grant,
+                token_url,
+                revocation_url: None,
+                client_id,
+                auth: Arc::new(PublicClient),
+                scope: None,
+                resources: Vec::new(),
+                audience: None,
+                params: Vec::new(),
+            },
+        }
+    }
+}
+
+impl<T> Builder<T> {
+    /// How requests reach the issuer.
+    pub fn transport<U: Transport>(self, transport: U) -> Builder<U> {
+        Builder {
+            transport,
+            options: self.options,
+        }
+    }
+
+    /// How the client authenticates. Default: [`PublicClient`], not at all.
+    pub fn client_auth(mut self, auth: impl ClientAuth) -> Self {
+        self.options.auth = Arc::new(auth);
+        self
+    }
+
+    /// With a secret in the `Authorization` header (RFC 6749 section 2.3.1).
+    pub fn client_secret_basic(self, secret: impl Into<SecretString>) -> Self {
+        self.client_auth(ClientSecretBasic::new(secret))
+    }
+
+    /// With a secret in the form (RFC 6749 section 2.3.1).
+    pub fn client_secret_post(self, secret: impl Into<SecretString>) -> Self {
+        self.client_auth(ClientSecretPost::new(secret))
+    }
+
+    /// The scope to ask for, several separated by blanks (RFC 6749 section 3.3); at a refresh no
+    /// more than was granted. Default: none is sent, which is all that was granted.
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.options.scope = Some(scope.into());
+        self
+    }
+
+    /// An API that the token is for, as an absolute URI (RFC 8707 section 2). May be called
+    /// several times.
+    pub fn resource(mut self, uri: impl Into<String>) -> Self {
+        self.options.resources.push(uri.into());
+        self
+    }
+
+    /// The API that the token is for, where the issuer has its own names for them (Auth0; RFC 8693
+    /// section 2.1).
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        self.options.audience = Some(audience.into());
+        self
+    }
+
+    /// One more form parameter. Its value is kept out of errors and `Debug`.
+    pub fn param(mut self, name: impl Into<String>, value: impl Into<SecretString>) -> Self {
+        self.options.params.push((name.into(), value.into()));
+        self
+    }
+
+    /// Where grants are revoked after a sign-out (RFC 7009). Default: nowhere, the tokens live on
+    /// until they expire.
+    pub fn revocation_url(mut self, url: impl Into<String>) -> Self {
+        self.options.revocation_url = Some(url.into());
+        self
+    }
+}
+
+impl<T: Transport> Builder<T> {
+    /// The token endpoint, if the options are sound.
+    pub fn build(self) -> Result<TokenEndpoint, BuildError> {
+        let options = self.options;
+        options.check()?;
+        Ok(TokenEndpoint {
+            grant: options.grant,
+            token_url: read_url("token URL", &options.token_url)?,
+            revocation_url: options
+                .revocation_url
+                .map(|url| read_url("revocation URL", &url))
+                .transpose()?,
+            client_id: options.client_id.into(),
+            auth: options.auth,
+            scope: options.scope.filter(|scope| !scope.is_empty()),
+            resources: options.resources,
+            audience: options.audience.filter(|audience| !audience.is_empty()),
+            params: options.params,
+            transport: Arc::new(self.transport),
+        })
+    }
+}
+
+impl Options {
+    fn check(&self) -> Result<(), BuildError> {
+        if self.client_id.is_empty() {
+            return Err(BuildError::ClientId);
+        }
+        for (name, _) in &self.params {
+            if name.is_empty() {
+                return Err(BuildError::ParamName);
+            }
+            if let Some((name, instead)) = RESERVED.into_iter().find(|(own, _)| own == name) {
+                return Err(BuildError::ReservedParam { name, instead });
+            }
+        }
+        // RFC 8707 section 2: absolute, without a fragment.
+        let absolute = |uri: &String| {
+            let scheme = uri.split_once(':').map_or("", |(scheme, _)| scheme);
+            scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+                && !uri.contains(|c: char| c == '#' || c.is_whitespace())
+        };
+        if !self.resources.iter().all(absolute) {
+            return Err(BuildError::Resource);
+        }
+        Ok(())
+    }
+}
+
+/// An address that tokens may be sent to: https, or this machine.
+fn read_url(which: &'static str, text: &str) -> Result<Uri, BuildError> {
+    if text.contains('#') {
+        return Err(BuildError::Fragment { which });
+    }
+    let authority = text.find("://").map_or(0, |at| at + 3);
+    let path = text[authority..].find(['/', '?']);
+    let origin = &text[..path.map_or(text.len(), |at| authority + at)];
+    let origin: Origin = origin
+        .parse()
+        .map_err(|problem| BuildError::Url { which, problem })?;
+    let uri: Uri = text.parse().map_err(|_| BuildError::NotAUrl { which })?;
+    if Origin::of(&uri) != Some(origin) {
+        return Err(BuildError::NotAUrl { which });
+    }
+    Ok(uri)
+}
+
+impl<T> std::fmt::Debug for Builder<T> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Builder")
+            .field("grant", &self.options.grant)
+            .field("client_id", &self.options.client_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why there is no token endpoint, and what to do. It repeats no secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Tokens must not be sent there.
+    #[error("the {which} cannot be used: {problem}")]
+    Url {
+        /// Which address it is.
+        which: &'static str,
+        /// What is wrong with its origin.
+        #[source]
+        problem: OriginError,
+    },
+    /// What follows the host is wrong.
+    #[error(
+        "the {which} is no URL: write it like `https://issuer.example/token`, with everything but ASCII percent-encoded"
+    )]
+    NotAUrl {
+        /// Which address it is.
+        which: &'static str,
+    },
+    /// RFC 6749 section 3.2 forbids it.
+    #[error("the {which} has a fragment: remove everything from the `#` on")]
+    Fragment {
+        /// Which address it is.
+        which: &'static str,
+    },
+    /// The issuer has to know the client.
+    #[error("the client id is empty: give the one that the issuer registered")]
+    ClientId,
+    /// The name of a parameter is empty.
+    #[error("a parameter has no name: give `param` one")]
+    ParamName,
+    /// A parameter that has a call of its own.
+    #[error("`{name}` cannot be set with `param`: {instead}")]
+    ReservedParam {
+        /// Its name.
+        name: &'static str,
+        /// What to do.
+        instead: &'static str,
+    },
+    /// RFC 8707 section 2 wants an absolute URI.
+    #[error(
+        "a resource is no absolute URI without fragment: write it like `https://api.example.com`, or call `audience` for other names"
+    )]
+    Resource,
+}

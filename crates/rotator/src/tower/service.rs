@@ -1,0 +1,181 @@
+//! The service around an inner one.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use super::future::{Carried, ResponseFuture};
+use super::layer::Settings;
+use super::replay::CopyBody;
+use crate::error::TokenError;
+use crate::event::{Event, NotReplayed};
+use crate::origin::Origin;
+use crate::token::Pass;
+
+/// An HTTP service whose requests carry the token and are replayed once when they are refused.
+#[derive(Clone)]
+pub struct Rotation<S, C> {
+    inner: S,
+    settings: Arc<Settings>,
+    copy: C,
+}
+
+/// Put among a request's extensions, it sends the request as it is: no token, no replay.
+#[derive(Clone, Copy, Debug)]
+pub struct WithoutToken;
+
+/// Put among a request's extensions, it hands a refusal back instead of replaying the request.
+#[derive(Clone, Copy, Debug)]
+pub struct NoReplay;
+
+/// Why there is no answer.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ServiceError<E> {
+    /// There is no token to send the request with. It was not sent.
+    Token(TokenError),
+    /// The inner service failed.
+    Inner(E),
+}
+
+impl<E: fmt::Display> fmt::Display for ServiceError<E> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token(error) => error.fmt(out),
+            Self::Inner(error) => error.fmt(out),
+        }
+    }
+}
+
+impl<E: StdError + 'static> StdError for ServiceError<E> {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        // Both show their inner error as their own, so what follows is that error's cause.
+        match self {
+            Self::Token(error) => error.source(),
+            Self::Inner(error) => error.source(),
+        }
+    }
+}
+
+impl<S, C> Rotation<S, C> {
+    pub(crate) fn new(inner: S, settings: Arc<Settings>, copy: C) -> Self {
+        Self {
+            inner,
+            settings,
+            copy,
+        }
+    }
+
+    /// The inner service.
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
+}
+
+impl<S: fmt::Debug, C> fmt::Debug for Rotation<S, C> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Rotation")
+            .field("inner", &self.inner)
+            .field("rotator", &self.settings.rotator)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, C, B, R> Service<Request<B>> for Rotation<S, C>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    C: CopyBody<B>,
+    B: Send + 'static,
+    R: Body + Send + 'static,
+{
+    type Response = Response<R>;
+    type Error = ServiceError<S::Error>;
+    type Future = ResponseFuture<S, B>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context).map_err(ServiceError::Inner)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        // The one that is ready is the one to use; its clone may not be.
+        let clone = self.inner.clone();
+        let mut ready = std::mem::replace(&mut self.inner, clone);
+        if !self.wants_token(&request) {
+            return ResponseFuture::plain(ready.call(request));
+        }
+        let copy = if request.extensions().get::<NoReplay>().is_some() {
+            Err(NotReplayed::OptedOut)
+        } else {
+            self.copy
+                .copy(request.body())
+                .map(|body| Request::from_parts(parts_of(&request), body))
+                .ok_or(NotReplayed::BodyOnce)
+        };
+        let once = matches!(copy, Err(NotReplayed::BodyOnce));
+        let rotator = &self.settings.rotator;
+        let pass = if once {
+            rotator.ready_for_once()
+        } else {
+            rotator.ready()
+        };
+        let Some(pass) = pass else {
+            let settings = Arc::clone(&self.settings);
+            return ResponseFuture::waiting(ready, settings, request, copy);
+        };
+        pass.apply(rotator.header_name(), request.headers_mut());
+        let future = ready.call(request);
+        let carried = self.carried(ready, pass, copy);
+        ResponseFuture::sent(future, carried)
+    }
+}
+
+impl<S, C> Rotation<S, C> {
+    fn wants_token<B>(&self, request: &Request<B>) -> bool {
+        let rotator = &self.settings.rotator;
+        if request.headers().contains_key(rotator.header_name())
+            || request.extensions().get::<WithoutToken>().is_some()
+        {
+            return false;
+        }
+        let allowed = self.settings.allows(request.uri());
+        if !allowed {
+            rotator.tell(&Event::ForeignOrigin {
+                origin: Origin::of(request.uri()).map(|origin| origin.to_string()),
+            });
+        }
+        allowed
+    }
+
+    fn carried<B>(
+        &self,
+        service: S,
+        pass: Pass,
+        copy: Result<Request<B>, NotReplayed>,
+    ) -> Carried<S, B> {
+        Carried {
+            service,
+            settings: Arc::clone(&self.settings),
+            pass,
+            copy,
+        }
+    }
+}
+
+/// All of a request but its body, as it came.
+fn parts_of<B>(request: &Request<B>) -> Parts {
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.method.clone_from(request.method());
+    parts.uri.clone_from(request.uri());
+    parts.version = request.version();
+    parts.headers.clone_from(request.headers());
+    parts.extensions.clone_from(request.extensions());
+    parts
+}

@@ -1,0 +1,7 @@
+//! The tower layer over real sockets: hyper-util's client and tonic's channel against the testkit.
+
+mod bodies;
+mod grpc;
+mod refusals;
+mod routing;
+mod world;

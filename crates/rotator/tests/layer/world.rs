@@ -1,0 +1,163 @@
+//! An issuer, an upstream, a rotator over them, and a client with the layer around it.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use token_rotator::tower::{CloneBody, Rotation, RotationLayer};
+use token_rotator::{
+    Clock, Event, ExposeSecret, Rotator, RotatorBuilder, SourceError, TokenSet, TokenSource,
+};
+use token_rotator_testkit::{Grant, Issuer, Upstream};
+use tower::{Layer, ServiceExt};
+
+pub(crate) type Http<B> = Client<HttpConnector, B>;
+
+pub(crate) struct World {
+    pub(crate) issuer: Issuer,
+    pub(crate) upstream: Upstream,
+    pub(crate) rotator: Rotator,
+    pub(crate) grant: Grant,
+    events: Arc<Mutex<Vec<Event>>>,
+}
+
+impl World {
+    /// A session that is signed in, its token good for an hour unless the issuer expires it.
+    pub(crate) async fn new() -> Self {
+        Self::with(|builder| builder).await
+    }
+
+    pub(crate) async fn with(set: impl FnOnce(RotatorBuilder) -> RotatorBuilder) -> Self {
+        let issuer = Issuer::builder().start().await.expect("an issuer");
+        let upstream = Upstream::start(&issuer).await.expect("an upstream");
+        let grant = issuer.sign_in("alice");
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&events);
+        let builder = Rotator::builder(source(issuer.token_url()))
+            .origin(upstream.url())
+            .on_event(move |event| heard.lock().expect("events").push(event.clone()));
+        let rotator = set(builder).build().expect("a rotator");
+        rotator
+            .sign_in(
+                TokenSet::bearer(grant.access_token.as_str())
+                    .with_refresh_token(grant.refresh_token.as_str())
+                    .expires_in(grant.expires_in),
+            )
+            .expect("usable tokens");
+        Self {
+            issuer,
+            upstream,
+            rotator,
+            grant,
+            events,
+        }
+    }
+
+    pub(crate) fn layer(&self) -> RotationLayer {
+        self.rotator.layer().expect("an origin is declared")
+    }
+
+    pub(crate) fn client(&self) -> Rotation<Http<Full<Bytes>>, CloneBody> {
+        self.layer().layer(http())
+    }
+
+    /// A request to the upstream, without body.
+    pub(crate) fn get(&self, path: &str) -> Request<Full<Bytes>> {
+        Request::get(format!("{}{path}", self.upstream.url()))
+            .body(Full::default())
+            .expect("a request")
+    }
+
+    pub(crate) fn heard(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+        let events = self.events.lock().expect("events");
+        events.iter().filter(|event| wanted(event)).count()
+    }
+
+    pub(crate) fn refreshes(&self) -> u64 {
+        self.issuer.counters().refreshes
+    }
+}
+
+pub(crate) fn http<B>() -> Http<B>
+where
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+{
+    Client::builder(TokioExecutor::new()).build_http()
+}
+
+pub(crate) async fn read<B>(answer: Response<B>) -> (StatusCode, serde_json::Value)
+where
+    B: http_body::Body,
+    B::Error: std::fmt::Debug,
+{
+    let status = answer.status();
+    let body = answer
+        .into_body()
+        .collect()
+        .await
+        .expect("a body")
+        .to_bytes();
+    (status, serde_json::from_slice(&body).unwrap_or_default())
+}
+
+/// The refresh token grant (RFC 6749 section 6), as short as it can be written.
+fn source(token_url: &str) -> impl TokenSource + use<> {
+    let token_url = token_url.to_owned();
+    move |last: Option<Arc<TokenSet>>| {
+        let token_url = token_url.clone();
+        async move {
+            let last = last.expect("a session that is signed in");
+            let refresh_token = last.refresh_token().expect("a refresh token");
+            let form = format!(
+                "grant_type=refresh_token&client_id=demo&refresh_token={}",
+                refresh_token.expose_secret()
+            );
+            let request = Request::post(token_url)
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body(Full::new(Bytes::from(form)))
+                .expect("a request");
+            let unsure = |_| SourceError::uncertain("no answer");
+            let answer = http().oneshot(request).await.map_err(unsure)?;
+            let (status, answer) = read(answer).await;
+            if !status.is_success() {
+                return Err(SourceError::terminal("refused"));
+            }
+            let field = |name: &str| answer[name].as_str().expect("a string").to_owned();
+            Ok(TokenSet::bearer(field("access_token"))
+                .with_refresh_token(field("refresh_token"))
+                .expires_in(Duration::from_secs(
+                    answer["expires_in"].as_u64().expect("a number"),
+                )))
+        }
+    }
+}
+
+/// Both clocks, moved by hand.
+#[derive(Clone)]
+pub(crate) struct HandClock(Arc<Mutex<Duration>>);
+
+impl HandClock {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Duration::ZERO)))
+    }
+
+    pub(crate) fn advance_secs(&self, seconds: u64) {
+        *self.0.lock().expect("a clock") += Duration::from_secs(seconds);
+    }
+}
+
+impl Clock for HandClock {
+    fn wall(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + self.steady()
+    }
+
+    fn steady(&self) -> Duration {
+        *self.0.lock().expect("a clock")
+    }
+}
