@@ -101,10 +101,11 @@ impl Number for f64 {
     fn per_mille(self, thousandths: u32) -> Self {
         let product = self * Self::from(thousandths) / 1_000.0;
         // `floor` is not in core; the remainder is, and no duration here is negative.
-        if product < Self::MAX {
+        // Not `Self::MAX`: that is the largest finite one, which f64 has of its own.
+        if product < Self::INFINITY {
             product - product % 1.0
         } else {
-            Self::MAX
+            Self::INFINITY
         }
     }
 }

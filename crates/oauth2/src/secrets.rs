@@ -67,6 +67,13 @@ impl Secrets {
             .contains(&true)
     }
 
+    /// Whether there is a whole secret in the text.
+    pub(crate) fn stand_in(&self, text: &str) -> bool {
+        let text = plain(text, usize::MAX).to_ascii_lowercase();
+        let mut spellings = self.spellings.iter();
+        spellings.any(|secret| text.contains(secret.expose_secret()))
+    }
+
     /// The text fit to be shown: printable ASCII, at most 200 characters, `[redacted]` for every
     /// word with a part of a secret in it and for every word that is long enough to be a token.
     pub fn scrub(&self, text: &str) -> String {

@@ -95,7 +95,11 @@ impl World {
             112..136 if self.flights > 0 => Action::Settle {
                 flight: self.flight(&mut bits),
             },
-            136..164 if self.flights > 0 => Action::Refreshed {
+            136..156 if self.flights > 0 => Action::Refreshed {
+                flight: self.flight(&mut bits),
+                token: self.token(&mut bits),
+            },
+            156..164 if self.flights > 0 => Action::Adopted {
                 flight: self.flight(&mut bits),
                 token: self.token(&mut bits),
             },
@@ -151,9 +155,7 @@ impl World {
     }
 
     fn installed(&mut self, event: &Event) {
-        let (Action::Refreshed { token, .. } | Action::Update { token } | Action::SignIn { token }) =
-            event.action
-        else {
+        let Some(token) = event.action.token() else {
             return;
         };
         let policy = self.run.policy;

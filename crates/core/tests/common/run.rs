@@ -50,6 +50,10 @@ impl<N: Plain> Run<N> {
                 let (flight, validity) = (self.flight(flight), self.validity(token, event));
                 landing(self.session.refreshed(flight, token.token, validity, now))
             }
+            Action::Adopted { flight, token } => {
+                let (flight, validity) = (self.flight(flight), self.validity(token, event));
+                landing(self.session.adopted(flight, token.token, validity, now))
+            }
             Action::Failed { flight, failure } => {
                 let flight = self.flight(flight);
                 let mut told = Failure::new(failure.ending);

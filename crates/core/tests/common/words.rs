@@ -29,6 +29,11 @@ pub(crate) enum Action {
         #[serde(flatten)]
         token: Token,
     },
+    Adopted {
+        flight: u64,
+        #[serde(flatten)]
+        token: Token,
+    },
     Failed {
         flight: u64,
         #[serde(flatten)]
@@ -47,6 +52,19 @@ pub(crate) enum Action {
         token: Token,
     },
     SignOut,
+}
+
+impl Action {
+    /// The token that this brings.
+    pub(crate) fn token(&self) -> Option<Token> {
+        match *self {
+            Self::Refreshed { token, .. }
+            | Self::Adopted { token, .. }
+            | Self::Update { token }
+            | Self::SignIn { token } => Some(token),
+            _ => None,
+        }
+    }
 }
 
 /// A token, and what `Policy::validity` is told of it.

@@ -7,7 +7,7 @@ use crate::common::cases;
 use crate::common::generate::World;
 use crate::common::scenario::Scenario;
 use crate::common::words::{Action, Answer, At, Event, Failed, Started, Token};
-use crate::past::{Fact, Past};
+use crate::past::{By, Fact, Past};
 
 // Property: over any history, every answer of the session is the one that its past demands by the
 // rules, and so is what it says may be served: nothing if the token is not usable, else the token.
@@ -57,7 +57,7 @@ impl Past {
             }
             Action::Settle { flight } => self.settle(flight, event.at),
             Action::Force => self.force(steady),
-            Action::Refreshed { flight, .. } => {
+            Action::Refreshed { flight, .. } | Action::Adopted { flight, .. } => {
                 let (began, _) = self.beginning(flight);
                 let newest = began == self.here();
                 // What is in the air installs; so does what was given up, if nothing newer came.
@@ -114,7 +114,10 @@ impl Past {
         let up = |flight| self.is_up(flight);
         let landed = match event.action {
             Action::Failed { flight, failure } if up(flight) => Some(Some(failure)),
-            Action::Refreshed { flight, .. } if up(flight) => Some(None),
+            Action::Refreshed { flight, .. } | Action::Adopted { flight, .. } if up(flight) => {
+                Some(None)
+            }
+
             Action::Yielded { flight } if up(flight) && answer == Answer::Yes => Some(None),
             _ => None,
         };
@@ -132,21 +135,25 @@ impl Past {
                     && !self.was_refused()
                 {
                     let expired = validity.expires_at.is_some_and(|at| wall >= at);
-                    let too_soon = !expired && steady - since < self.fresh_age();
-                    self.facts.push(Fact::Refused { too_soon });
-                }
-            }
-            Action::Refreshed { token, .. } | Action::Update { token }
-                if answer != Answer::Stale =>
-            {
-                if !self.signed_out() || !matches!(event.action, Action::Update { .. }) {
-                    self.install(token, event.at);
+                    let too_soon = !expired && steady - since < self.counts_from_age();
+                    self.facts.push(Fact::Refused {
+                        too_soon,
+                        at: steady,
+                    });
                 }
             }
             _ => {}
         }
-        if let Action::SignIn { token } = event.action {
-            self.install(token, event.at);
+        let too_late = matches!(event.action, Action::Update { .. }) && self.signed_out();
+        if let (Some(token), Answer::Installed { .. }, false) =
+            (event.action.token(), answer, too_late)
+        {
+            let by = match event.action {
+                Action::Refreshed { .. } => By::Flight,
+                Action::Adopted { .. } => By::Store,
+                _ => By::Program,
+            };
+            self.install(token, by, event.at);
         }
         if let Some(Started {
             stamp,
@@ -166,12 +173,13 @@ impl Past {
         }
     }
 
-    fn install(&mut self, token: Token, (wall, steady): (u64, u64)) {
+    fn install(&mut self, token: Token, by: By, (wall, steady): (u64, u64)) {
         let received = token.received.unwrap_or(wall);
         let jitter = token.jitter.unwrap_or(0);
         self.facts.push(Fact::Installed {
             token: token.token,
             validity: self.policy.validity(received, token.lifetime, jitter),
+            by,
             at: steady,
         });
     }
@@ -267,7 +275,7 @@ impl Past {
                 self.need_for_age(at.1)
             };
         }
-        if self.usable(at.0) && at.1 - since < self.fresh_age() {
+        if self.usable(at.0) && at.1 - since < self.counts_from_age() {
             let flight = self.in_time(at.1);
             return flight.map_or(Answer::HandBack, |flight| Answer::Wait { flight });
         }

@@ -14,12 +14,15 @@ pub(crate) enum Fact {
     SignedOut,
     Installed {
         token: u64,
+
         validity: Validity<u64>,
+        by: By,
         at: u64,
     },
     /// The token of that time was refused: too soon to be about its age, or not.
     Refused {
         too_soon: bool,
+        at: u64,
     },
     Began {
         flight: u64,
@@ -33,6 +36,17 @@ pub(crate) enum Fact {
     Late,
     /// The flight in the air reported: a failure, or not.
     Landed(Option<Failed>, u64),
+}
+
+/// Who brought a token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum By {
+    /// The issuer, just now.
+    Flight,
+    /// A store, into which somebody else had put it.
+    Store,
+    /// The program, in a sign-in or an update.
+    Program,
 }
 
 pub(crate) struct Past {
@@ -76,15 +90,25 @@ impl Past {
         match self.since_token().first() {
             Some(&Fact::Installed {
                 token,
+
                 validity,
                 at,
+                ..
             }) => Some((token, validity, at)),
             _ => None,
         }
     }
 
     pub(crate) fn was_refused(&self) -> bool {
-        let refused = |fact: &Fact| matches!(fact, Fact::Refused { too_soon: false });
+        let refused = |fact: &Fact| {
+            matches!(
+                fact,
+                Fact::Refused {
+                    too_soon: false,
+                    ..
+                }
+            )
+        };
         self.since_token().iter().any(refused)
     }
 
@@ -226,30 +250,46 @@ impl Past {
             && last.is_none_or(|last| at.1 >= last + self.policy.early_interval)
     }
 
-    /// Below this age a refusal of the token of now is none of its age.
-    pub(crate) fn fresh_age(&self) -> u64 {
-        let (_, validity, _) = self.token().expect("a token");
-        // The tokens before this one, in the order they came, each with how it was refused.
+    /// How old the token of now must be for its refusal to count. One that a flight has brought
+    /// is young at first, and the longer the more of its kind came before it; one from a store is
+    /// no younger than it says, unless the one before it was young and refused as well; of one
+    /// from the program nobody knows the age.
+    pub(crate) fn counts_from_age(&self) -> u64 {
+        // Of the token that the loop has come to.
+        let (mut first, mut by, mut since) = (0, By::Program, 0);
+        let (mut doubted, mut refused) = (true, true);
+        // How many in a row were refused while they were young.
         let mut row = 0_u32;
-        let mut tokens = self
-            .era()
-            .split(|fact| matches!(fact, Fact::Installed { .. }))
-            .skip(1)
-            .collect::<Vec<_>>();
-        tokens.pop();
-        for life in tokens {
-            let refused = |soon: bool| {
-                life.iter()
-                    .any(|fact| matches!(fact, Fact::Refused { too_soon } if *too_soon == soon))
-            };
-            row = match (refused(true), refused(false)) {
-                (true, true) => row + 1,
-                (true, false) => row,
-                (false, _) => 0,
-            };
+        for fact in self.era() {
+            match *fact {
+                Fact::Installed {
+                    validity,
+                    by: brought,
+                    at,
+                    ..
+                } => {
+                    if !doubted && !refused {
+                        row = 0;
+                    }
+                    (doubted, refused) = (false, false);
+                    let quarter = validity.lifetime.map_or(u64::MAX, |lifetime| lifetime / 4);
+                    first = self.policy.fresh.min(quarter);
+                    (by, since) = (brought, at);
+                }
+                Fact::Refused { too_soon: true, .. } => doubted = true,
+                Fact::Refused { at, .. } => {
+                    refused = true;
+                    let young = by == By::Store && at - since < first;
+                    row = if doubted || young { row + 1 } else { 0 };
+                }
+                _ => {}
+            }
         }
-        let quarter = validity.lifetime.map_or(u64::MAX, |lifetime| lifetime / 4);
-        let first = self.policy.fresh.min(quarter);
-        (first << row.min(20)).min(self.policy.fresh_max)
+        let age = (first << row.min(20)).min(self.policy.fresh_max);
+        match by {
+            By::Flight => age,
+            By::Store if row > 0 => age,
+            By::Store | By::Program => 0,
+        }
     }
 }

@@ -24,10 +24,13 @@ proptest! {
             let before = world.run.clone();
             let (answer, _) = world.play(&event);
             let moment = Moment { event, answer, before, after: &world.run };
-            seen.check(&moment).map_err(|error| {
+
+            let checked = seen.check(&moment);
+            seen.note(&moment);
+            checked.and_then(|()| seen.waiters_share_one_outcome(&moment)).map_err(|error| {
                 TestCaseError::fail(format!("{error}\n{}", Scenario::told(rules, &words)))
             })?;
-            seen.note(&moment);
+
         }
     }
 
@@ -105,6 +108,7 @@ impl Moment<'_> {
             Action::Refused { epoch, generation } => Some(At { epoch, generation }),
             Action::Settle { flight }
             | Action::Refreshed { flight, .. }
+            | Action::Adopted { flight, .. }
             | Action::Failed { flight, .. }
             | Action::Yielded { flight } => Some(self.before.began(flight)),
             _ => None,
@@ -132,6 +136,7 @@ struct Seat {
     started: Started,
     begun: u64,
     reported: bool,
+    gave_way: bool,
 }
 
 impl Seen {
@@ -139,7 +144,7 @@ impl Seen {
         self.one_flight_at_a_time(moment)?;
         Self::a_refusal_counts_against_its_generation(moment)?;
         self.sign_in_and_sign_out_win(moment)?;
-        self.waiters_share_one_outcome(moment)?;
+
         self.a_failure_displaces_nothing(moment)
     }
 
@@ -216,7 +221,7 @@ impl Seen {
         if absent && moment.after.session.held().is_some() {
             let allowed = matches!(
                 moment.event.action,
-                Action::SignIn { .. } | Action::Refreshed { .. }
+                Action::SignIn { .. } | Action::Refreshed { .. } | Action::Adopted { .. }
             );
             prop_assert!(allowed, "rule 4: signed out is signed out");
         }
@@ -250,12 +255,7 @@ impl Seen {
                 began.epoch != here.epoch,
                 "rule 4"
             );
-            let reports = match moment.event.action {
-                Action::Yielded { flight } if moment.answer == Answer::Yes => flight,
-                Action::Refreshed { flight, .. } | Action::Failed { flight, .. } => flight,
-                _ => 0,
-            };
-            if seat.reported || reports == flight {
+            if seat.reported {
                 let waits = matches!(answer, Answer::Wait { .. } | Answer::Overdue);
                 prop_assert!(!waits, "rule 5: no second wait");
             }
@@ -267,19 +267,12 @@ impl Seen {
                     );
                 }
                 Answer::Fail { error } => {
-                    let own = match moment.event.action {
-                        Action::Failed { flight, failure } if failure.error == error => {
-                            Some(flight)
-                        }
-                        _ => None,
-                    };
-                    let known = self.errors.iter().find(|known| known.0 == error);
-                    let of = own
-                        .or(known.map(|known| known.1))
-                        .expect("an error of a flight");
+                    let of = self.errors.iter().find(|known| known.0 == error);
+                    let of = of.expect("an error of a flight").1;
                     // A look has none of its own: it leaves its waiters with what ended the session.
                     let look = seat.started.purpose == Purpose::Look;
-                    prop_assert!(of >= flight || look, "rule 5: whose error");
+                    // And for one that gave way nobody waited.
+                    prop_assert!(of >= flight || look || seat.gave_way, "rule 5: whose error");
                 }
                 _ => {}
             }
@@ -325,13 +318,20 @@ impl Seen {
             self.flights.push(Seat {
                 started,
                 begun: moment.steady(),
+
                 reported: false,
+                gave_way: false,
             });
         }
         let epoch = at(moment.after.session.stamp()).epoch;
         match moment.event.action {
             Action::SignOut if answer == Answer::Yes => self.signed_out = Some(epoch),
-            Action::Yielded { flight } if answer == Answer::Yes => self.report(flight),
+
+            Action::Yielded { flight } if answer == Answer::Yes => {
+                self.report(flight);
+                self.flights[flight as usize - 1].gave_way = true;
+            }
+
             Action::Failed { flight, failure } => {
                 self.report(flight);
                 self.errors.push((failure.error, flight));
@@ -347,18 +347,17 @@ impl Seen {
                     };
                 }
             }
-            Action::Refreshed { flight, token } => {
+
+            Action::Refreshed { flight, .. } | Action::Adopted { flight, .. } => {
                 self.report(flight);
-                self.install(token.token, answer);
-            }
-            Action::Update { token } if self.signed_out != Some(epoch) => {
-                self.install(token.token, answer);
-            }
-            Action::SignIn { token } => self.install(token.token, answer),
-            Action::Update { token } if moment.after.session.held() == Some(&token.token) => {
-                self.install(token.token, answer);
             }
             _ => {}
+        }
+        // An update after a sign-out is answered with the stamp of before: it installs nothing.
+        if let (Some(token), Answer::Installed { stamp }) = (moment.event.action.token(), answer)
+            && stamp != moment.here()
+        {
+            self.tokens.push((token.token, stamp));
         }
     }
 
@@ -368,12 +367,6 @@ impl Seen {
 
     fn report(&mut self, flight: u64) {
         self.flights[flight as usize - 1].reported = true;
-    }
-
-    fn install(&mut self, token: u64, answer: Answer) {
-        if let Answer::Installed { stamp } = answer {
-            self.tokens.push((token, stamp));
-        }
     }
 }
 

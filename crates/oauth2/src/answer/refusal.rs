@@ -24,6 +24,9 @@ enum Verdict {
     Unsure,
 }
 
+/// Supabase: `_not_found`, `_already_used`; OpenAI: `_expired`, `_reused`, `_invalidated`.
+const SUPABASE_AND_OPENAI: &str = "refresh_token_";
+
 pub(super) fn sort(
     exchange: Exchange,
     answer: &Response<SecretBytes>,
@@ -38,36 +41,18 @@ pub(super) fn sort(
         .and_then(|code| by_code(exchange, status.as_u16(), code))
         .unwrap_or_else(|| exchange.by_status(status, html));
 
-    let mut text = match status.as_u16() {
-        200..300 if said.code.is_none() => {
-            if answer.body().is_empty() {
-                "the issuer's answer is empty".to_owned()
-            } else if html {
-                "the issuer answered with a web page".to_owned()
-            } else {
-                "the issuer's answer is no JSON object with an access token".to_owned()
-            }
-        }
-        300..400 => {
-            "redirect refused: a token endpoint has none, and the tokens would travel along; \
-                     configure the address it leads to"
-                .to_owned()
-        }
-        403 if html => "something before the issuer refused the request with a web page".to_owned(),
-        404 | 405 => "there is no such endpoint; check its address".to_owned(),
-        _ => match kind {
-            FailureKind::Transient => "the issuer cannot answer now".to_owned(),
-            FailureKind::Uncertain => "the issuer failed".to_owned(),
-            _ => "the issuer refused the request".to_owned(),
-        },
-    };
-    let code = said.code.as_deref();
-    text.push_str(&format!(" (HTTP {}", status.as_u16()));
-    code.into_iter()
-        .for_each(|code| text.push_str(&format!(", {code}")));
+    let code = said.shown_code(sent);
+    let mut text = headline(answer, html, &said, kind).to_owned();
+    text.push_str(" (HTTP ");
+    text.push_str(status.as_str());
+    if let Some(code) = code {
+        text.push_str(", ");
+        text.push_str(code);
+    }
     text.push(')');
     if let Some(description) = &said.description {
-        text.push_str(&format!(": {description}"));
+        text.push_str(": ");
+        text.push_str(description);
     }
 
     let mut error = SourceError::new(kind, text);
@@ -83,6 +68,34 @@ pub(super) fn sort(
     error
 }
 
+fn headline(
+    answer: &Response<SecretBytes>,
+    html: bool,
+    said: &Said,
+    kind: FailureKind,
+) -> &'static str {
+    match (answer.status().as_u16(), kind) {
+        (200..300, _) if said.code.is_none() && answer.body().is_empty() => {
+            "the issuer's answer is empty"
+        }
+        (200..300, _) if said.code.is_none() && html => "the issuer answered with a web page",
+        (200..300, _) if said.code.is_none() => {
+            "the issuer's answer is no JSON object with an access token"
+        }
+        (300..400, _) => {
+            "redirect refused: a token endpoint has none, and the tokens would travel along; \
+             configure the address it leads to"
+        }
+        (403, FailureKind::Transient) if html => {
+            "something before the issuer refused the request with a web page"
+        }
+        (404 | 405, FailureKind::Misconfigured) => "there is no such endpoint; check its address",
+        (_, FailureKind::Transient) => "the issuer cannot answer now",
+        (_, FailureKind::Uncertain) => "the issuer gave no clear answer",
+        _ => "the issuer refused the request",
+    }
+}
+
 /// What the code says where it decides: `None` leaves it to the status.
 fn by_code(exchange: Exchange, status: u16, code: &str) -> Option<FailureKind> {
     if exchange == Exchange::Cookie {
@@ -90,9 +103,9 @@ fn by_code(exchange: Exchange, status: u16, code: &str) -> Option<FailureKind> {
     }
     let verdict = verdict(code)?;
     match (status, verdict) {
-        // Whatever failed there failed before or after the code was decided upon.
         (_, Verdict::Later) => Some(FailureKind::Transient),
-        (408 | 409 | 425 | 429 | 300..400 | 500.., _) => None,
+        // These statuses say more about the state of the issuer than its words about the grant.
+        (..200 | 300..400 | 408 | 409 | 425 | 429 | 500.., _) => None,
         (_, Verdict::Over) => Some(exchange.when_over()),
         (_, Verdict::Wrong) => Some(FailureKind::Misconfigured),
         (_, Verdict::Unsure) => Some(exchange.when_unsure()),
@@ -107,8 +120,7 @@ fn verdict(code: &str) -> Option<Verdict> {
         | "interaction_required" | "login_required" | "consent_required"
         // Supabase.
         | "session_not_found" | "session_expired" => Verdict::Over,
-        // Supabase: `_not_found`, `_already_used`; OpenAI: `_expired`, `_reused`, `_invalidated`.
-        _ if code.starts_with("refresh_token_") => Verdict::Over,
+        _ if code.starts_with(SUPABASE_AND_OPENAI) => Verdict::Over,
         // RFC 6749 section 5.2, RFC 8707 section 2, RFC 7009 section 2.2.1; GitHub.
         "invalid_request" | "invalid_client" | "unauthorized_client" | "unsupported_grant_type"
         | "invalid_scope" | "invalid_target" | "unsupported_token_type"
@@ -120,10 +132,12 @@ fn verdict(code: &str) -> Option<Verdict> {
     })
 }
 
-/// What the body says about the error, fit to be shown.
+/// What the body says about the error.
 #[derive(Default)]
 struct Said {
+    /// As it came: what follows from it must not depend on what the secrets look like.
     code: Option<String>,
+    /// Fit to be shown.
     description: Option<String>,
     reuse: bool,
 }
@@ -133,6 +147,14 @@ impl Said {
         let Some(fields) = Fields::read(body) else {
             return Self::default();
         };
+        // An answer with an error in it may bring tokens too; they are not for its description.
+        let mut secrets = sent.clone();
+        for name in ["access_token", "refresh_token", "id_token"] {
+            fields
+                .secret(name)
+                .iter()
+                .for_each(|secret| secrets.push(secret));
+        }
         // Some issuers put an object into `error`, or use other names.
         let inner = fields.object("error");
         let texts = |names: &[&str]| -> Vec<String> {
@@ -142,22 +164,30 @@ impl Said {
             let outside = names.iter().map(|name| fields.text(name));
             outside.chain(inside).flatten().collect()
         };
-        let code = texts(&["error", "error_code", "code"])
-            .into_iter()
-            .find(|code| is_code(code) && !sent.touch(code));
+        let codes = texts(&["error", "error_code", "code"]);
+        let known = codes.iter().find(|code| verdict(code).is_some());
+        let code = known.or_else(|| codes.iter().find(|code| is_code(code)));
+        let code = code.cloned();
         let description = texts(&["error_description", "message", "msg"])
             .into_iter()
             .next();
         let reuse = code.as_deref().is_some_and(tells_reuse)
             || description.as_deref().is_some_and(tells_reuse);
         let description = description
-            .map(|text| sent.scrub(&text))
+            .map(|text| secrets.scrub(&text))
             .filter(|text| !text.is_empty());
         Self {
             code,
             description,
             reuse,
         }
+    }
+
+    /// The code, unless it may be something we sent.
+    fn shown_code(&self, sent: &Secrets) -> Option<&str> {
+        let code = self.code.as_deref()?;
+        let ours = verdict(code).is_some() && !code.starts_with(SUPABASE_AND_OPENAI);
+        (ours || (is_code(code) && !sent.touch(code))).then_some(code)
     }
 }
 

@@ -35,11 +35,11 @@ pub(super) fn read(fields: &Fields<'_>, sent: &Secrets) -> Option<TokenSet> {
         tokens = tokens.with_id_token(token);
     }
     // The scope and the names of fields are shown by `Debug`: nothing we sent may be in them.
-    if let Some(scope) = fields.text("scope").filter(|scope| !sent.touch(scope)) {
+    if let Some(scope) = fields.text("scope").filter(|scope| !sent.stand_in(scope)) {
         tokens = tokens.with_scope(scope);
     }
     for (name, value) in fields.texts() {
-        if !KNOWN.contains(&name) && is_name(name) && !sent.touch(name) {
+        if !KNOWN.contains(&name) && is_name(name) && !sent.stand_in(name) {
             tokens = tokens.with_extra(name, value);
         }
     }
@@ -52,7 +52,7 @@ fn token_type(fields: &Fields<'_>, sent: &Secrets) -> String {
         None | Some("null" | "\"\"") => "Bearer".to_owned(),
         Some(_) => fields
             .text("token_type")
-            .filter(|name| is_name(name) && !sent.touch(name))
+            .filter(|name| is_name(name) && !sent.stand_in(name))
             .unwrap_or_else(|| UNREADABLE.to_owned()),
     }
 }

@@ -1,0 +1,205 @@
+//! What can be typed.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use token_rotator::Profile;
+use token_rotator_testkit::{Fault, FaultRule, RefreshPolicy};
+
+/// One refresh serves everybody: token rotation done once, for every program.
+#[derive(Debug, Parser)]
+#[command(name = "token-rotator", version, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Demo(DemoOptions),
+    Issuer(IssuerOptions),
+}
+
+/// Shows what happens when a token expires under many requests at once: with clients that each
+/// refresh on their own, and with token-rotator.
+///
+/// Everything is real but local: an issuer with single-use refresh tokens and reuse detection, an
+/// API that refuses expired tokens, and as many requests over TCP as you like. Exit code 0 means
+/// that token-rotator's run was perfect.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DemoOptions {
+    /// How many requests meet the expired token
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) requests: u32,
+
+    /// How long an access token lives, such as 500ms or 2s; the demo waits for it to expire
+    #[arg(long, default_value = "1s", value_parser = duration)]
+    pub(crate) lifetime: Duration,
+
+    /// How the issuer treats refresh tokens [default: strict, or parent-always with --lost-answer]
+    #[arg(long, value_enum)]
+    pub(crate) profile: Option<IssuerProfile>,
+
+    /// Cancel the request that started the refresh while the refresh is in the air
+    #[arg(long)]
+    pub(crate) cancel_leader: bool,
+
+    /// Lose the issuer's answer to the first refresh, after it has consumed the refresh token
+    #[arg(long)]
+    pub(crate) lost_answer: bool,
+
+    /// Print the two runs as JSON and nothing else
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Starts an issuer and an API to test against, on loopback, until it is interrupted.
+///
+/// The issuer speaks OAuth 2.0 (token, revocation, introspection and discovery endpoints) and the
+/// cookie flow of web applications (login, refresh, logout). The API refuses expired tokens.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct IssuerOptions {
+    /// The issuer's port; 0 takes a free one
+    #[arg(long, default_value_t = 0)]
+    pub(crate) port: u16,
+
+    /// The API's port; 0 takes a free one
+    #[arg(long, default_value_t = 0)]
+    pub(crate) upstream_port: u16,
+
+    /// How refresh tokens are treated
+    #[arg(long, value_enum, default_value_t = IssuerProfile::Strict)]
+    pub(crate) profile: IssuerProfile,
+
+    /// How long an access token lives, such as 3s or 5m
+    #[arg(long, default_value = "5m", value_parser = duration)]
+    pub(crate) lifetime: Duration,
+
+    /// Random access tokens instead of JWTs
+    #[arg(long)]
+    pub(crate) opaque: bool,
+
+    /// Leave `expires_in` out of every answer
+    #[arg(long)]
+    pub(crate) no_expires_in: bool,
+
+    /// How far the issuer's clock is ahead, in milliseconds; negative if it is behind
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    pub(crate) skew: i64,
+
+    /// How long it takes to answer a refresh
+    #[arg(long, default_value = "0s", value_parser = duration)]
+    pub(crate) delay: Duration,
+
+    /// Another client, as ID or ID:SECRET; may be given several times
+    #[arg(long, value_name = "ID[:SECRET]")]
+    pub(crate) client: Vec<String>,
+
+    /// What goes wrong with the next refreshes, in order: KIND, KIND=VALUE, KIND*TIMES
+    ///
+    /// Kinds: delay=200ms, status=503, retry-after=5 (a 429), hang, reset-before, reset-after,
+    /// answer-lost, malformed, empty, error-in-200, expires-in=0, redirect=URL, html-403,
+    /// oauth=invalid_grant. TIMES is a number or `always`.
+    #[arg(long, value_name = "FAULT", value_parser = fault)]
+    pub(crate) fault: Vec<FaultRule>,
+
+    /// Print the addresses as one line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How an issuer treats refresh tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IssuerProfile {
+    /// Single use; using one twice revokes the grant
+    Strict,
+    /// Single use, with a grace period of 10 seconds
+    Leeway,
+    /// Single use, but the last one always answers with its successor
+    ParentAlways,
+    /// They can be used for ever
+    MultiUse,
+}
+
+impl IssuerProfile {
+    const LEEWAY: Duration = Duration::from_secs(10);
+
+    /// What the issuer does.
+    pub(crate) fn policy(self) -> RefreshPolicy {
+        match self {
+            Self::Strict => RefreshPolicy::SingleUse,
+            Self::Leeway => RefreshPolicy::Leeway(Self::LEEWAY),
+            Self::ParentAlways => RefreshPolicy::ParentAlways,
+            Self::MultiUse => RefreshPolicy::MultiUse,
+        }
+    }
+
+    /// What a rotator is told of it.
+    pub(crate) fn profile(self) -> Profile {
+        match self {
+            Self::Strict => Profile::strict(),
+            Self::Leeway => Profile::leeway(Self::LEEWAY),
+            Self::ParentAlways => Profile::parent_always(),
+            Self::MultiUse => Profile::multi_use(),
+        }
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let example = "write it as 500ms, 2s or 5m";
+    let parsed: jiff::SignedDuration = text.parse().map_err(|_| example.to_owned())?;
+    Duration::try_from(parsed).map_err(|_| format!("it must not be negative; {example}"))
+}
+
+fn fault(text: &str) -> Result<FaultRule, String> {
+    let (text, times) = text.rsplit_once('*').unwrap_or((text, "1"));
+    let (kind, value) = match text.split_once('=') {
+        Some((kind, value)) => (kind, Some(value)),
+        None => (text, None),
+    };
+    let needed = || value.ok_or_else(|| format!("`{kind}` needs a value: {kind}=VALUE"));
+    let fault = match kind {
+        "delay" => Fault::Delay(duration(needed()?)?),
+        "status" => Fault::Status {
+            status: status(needed()?)?,
+            retry_after: None,
+        },
+        "retry-after" => Fault::Status {
+            status: 429,
+            retry_after: Some(needed()?.to_owned()),
+        },
+        "hang" => Fault::Hang,
+        "reset-before" => Fault::ResetBefore,
+        "reset-after" => Fault::ResetAfter,
+        "answer-lost" => Fault::AnswerLost,
+        "malformed" => Fault::MalformedJson,
+        "empty" => Fault::EmptyBody,
+        "error-in-200" => Fault::ErrorInside200,
+        "expires-in" => {
+            let value = needed()?;
+            let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+            Fault::WrongExpiry(value)
+        }
+        "redirect" => Fault::Redirect(needed()?.to_owned()),
+        "html-403" => Fault::HtmlForbidden,
+        "oauth" => Fault::OAuthError {
+            status: 400,
+            error: needed()?.to_owned(),
+        },
+        _ => return Err(format!("`{kind}` is no kind of fault; see `issuer --help`")),
+    };
+    match times {
+        "always" => Ok(fault.always()),
+        times => times
+            .parse()
+            .map(|times| fault.times(times))
+            .map_err(|_| format!("`{times}` is not how often: write a number or `always`")),
+    }
+}
+
+fn status(text: &str) -> Result<u16, String> {
+    text.parse()
+        .ok()
+        .filter(|status| (200..=599).contains(status))
+        .ok_or_else(|| format!("`{text}` is no status: write one from 200 to 599"))
+}

@@ -1,0 +1,74 @@
+//! `token-rotator demo`: the race at expiry, run twice and drawn from what really happened.
+
+mod naive;
+mod outcome;
+mod picture;
+mod rotator;
+mod story;
+mod table;
+mod world;
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::arguments::{DemoOptions, IssuerProfile};
+use crate::command_error::CommandError;
+use crate::demo::outcome::Outcome;
+use crate::demo::table::Run;
+use crate::demo::world::World;
+
+/// The two runs, as `--json` prints them.
+#[derive(Serialize)]
+struct Runs {
+    naive: Run,
+    rotator: Run,
+}
+
+/// Runs both and shows them. The exit code says whether token-rotator's was perfect.
+pub(crate) async fn run(options: DemoOptions) -> Result<ExitCode, CommandError> {
+    let profile = options.profile.unwrap_or(if options.lost_answer {
+        IssuerProfile::ParentAlways
+    } else {
+        IssuerProfile::Strict
+    });
+    if !options.json {
+        story::opening(&options, profile);
+    }
+    let naive = run_once(&options, profile, Kind::Naive).await?;
+    let rotator = run_once(&options, profile, Kind::Rotator).await?;
+    let perfect = rotator.is_perfect(&options, profile);
+    let runs = Runs {
+        naive: naive.summary(&options, profile),
+        rotator: rotator.summary(&options, profile),
+    };
+    if options.json {
+        let json = serde_json::to_string(&runs)
+            .map_err(|error| CommandError::new("the runs could not be printed").because(error))?;
+        anstream::println!("{json}");
+    } else {
+        picture::draw("each client refreshes on its own", &naive);
+        picture::draw("token-rotator", &rotator);
+        table::print(&runs.naive, &runs.rotator, &rotator);
+        story::closing(&options, profile, &rotator, perfect);
+    }
+    Ok(if perfect { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+enum Kind {
+    Naive,
+    Rotator,
+}
+
+async fn run_once(
+    options: &DemoOptions,
+    profile: IssuerProfile,
+    kind: Kind,
+) -> Result<Outcome, CommandError> {
+    let world = World::start(options, profile).await?;
+    let callers = match kind {
+        Kind::Naive => naive::run(&world, options).await?,
+        Kind::Rotator => rotator::run(&world, options, profile).await?,
+    };
+    Ok(world.finish(callers).await)
+}

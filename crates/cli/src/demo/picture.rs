@@ -1,0 +1,205 @@
+//! The race, drawn from what really happened: a lane for each sampled request, time from left to
+//! right, the refresh underneath.
+
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use token_rotator_testkit::RequestRecord;
+
+use crate::demo::outcome::{Caller, End, Outcome, Refresh};
+
+const LANES: usize = 8;
+const LABEL: usize = 9;
+const WIDTH: usize = 66;
+
+const REFUSED: Style = AnsiColor::Red.on_default();
+const ANSWERED: Style = AnsiColor::Green.on_default();
+const REFRESH: Style = AnsiColor::Cyan.on_default();
+const WAITING: Style = Style::new().dimmed();
+
+/// The signs, for terminals that know them and for those that do not.
+struct Signs {
+    sent: char,
+    waiting: char,
+    refreshing: char,
+    failed: char,
+}
+
+const UNICODE: Signs = Signs {
+    sent: '●',
+    waiting: '┈',
+    refreshing: '═',
+    failed: '✗',
+};
+
+const ASCII: Signs = Signs {
+    sent: '>',
+    waiting: '.',
+    refreshing: '=',
+    failed: 'x',
+};
+
+/// Draws one run under this title.
+pub(crate) fn draw(title: &str, outcome: &Outcome) {
+    let signs = if speaks_unicode() { &UNICODE } else { &ASCII };
+    let sample = sample(&outcome.callers.callers);
+    let Some(scale) = Scale::of(&sample, &outcome.callers.refreshes) else {
+        return;
+    };
+    let bold = Style::new().bold();
+    let span = format!("0 to {} ms", scale.length.as_millis());
+    anstream::println!("{bold}{title:<60}{bold:#}{span:>20}");
+    for caller in &sample {
+        let own = outcome
+            .callers
+            .refreshes
+            .iter()
+            .find(|refresh| refresh.by == Some(caller.number));
+        let lane = lane(caller, &outcome.record, own, &scale, signs);
+        anstream::println!("{:>label$}  {lane}", format!("#{}", caller.number), label = LABEL - 2);
+    }
+    let common: Vec<&Refresh> = outcome
+        .callers
+        .refreshes
+        .iter()
+        .filter(|refresh| refresh.by.is_none())
+        .collect();
+    for refresh in &common {
+        let lane = refresh_lane(refresh, &scale, signs);
+        anstream::println!("{:>label$}  {lane}", "refresh", label = LABEL - 2);
+    }
+    let Signs { sent, waiting, refreshing, failed } = signs;
+    anstream::println!(
+        "{WAITING}{:LABEL$}{sent} sent  {waiting} waiting  {refreshing} refreshing  {failed} failed{WAITING:#}\n",
+        ""
+    );
+}
+
+/// The first, the last, and some in between, in the order in which they set out.
+fn sample(callers: &[Caller]) -> Vec<Caller> {
+    let mut sorted = callers.to_vec();
+    sorted.sort_by_key(|caller| caller.begun);
+    let last = sorted.len().saturating_sub(1);
+    let lanes = LANES.min(sorted.len());
+    (0..lanes)
+        .map(|lane| sorted[last * lane / lanes.saturating_sub(1).max(1)].clone())
+        .collect()
+}
+
+struct Scale {
+    begin: Duration,
+    length: Duration,
+}
+
+impl Scale {
+    fn of(sample: &[Caller], refreshes: &[Refresh]) -> Option<Self> {
+        let common = || refreshes.iter().filter(|refresh| refresh.by.is_none());
+        let begun = sample.iter().map(|caller| caller.begun);
+        let ended = sample.iter().map(|caller| caller.ended);
+        let begin = begun.chain(common().map(|refresh| refresh.begun)).min()?;
+        let end = ended.chain(common().map(|refresh| refresh.ended)).max()?;
+        Some(Self {
+            begin,
+            length: end.saturating_sub(begin).max(Duration::from_millis(1)),
+        })
+    }
+
+    /// The column of this moment.
+    fn column(&self, at: Duration) -> usize {
+        let part = at.saturating_sub(self.begin).as_secs_f64() / self.length.as_secs_f64();
+        // Room is left for the status at the end.
+        let columns = WIDTH - 5;
+        ((part * columns as f64).round() as usize).min(columns)
+    }
+}
+
+/// A line that is written from left to right and never over itself.
+struct Line {
+    text: String,
+    column: usize,
+}
+
+impl Line {
+    fn starting_at(column: usize) -> Self {
+        Self {
+            text: " ".repeat(column),
+            column,
+        }
+    }
+
+    fn fill(&mut self, sign: char, style: Style, to: usize) {
+        let count = to.saturating_sub(self.column);
+        if count > 0 {
+            let run = String::from(sign).repeat(count);
+            self.text.push_str(&format!("{style}{run}{style:#}"));
+            self.column += count;
+        }
+    }
+
+    fn put(&mut self, mark: &str, style: Style) {
+        self.text.push_str(&format!("{style}{mark}{style:#}"));
+        self.column += mark.chars().count();
+    }
+}
+
+fn lane(
+    caller: &Caller,
+    record: &[RequestRecord],
+    own: Option<&Refresh>,
+    scale: &Scale,
+    signs: &Signs,
+) -> String {
+    let id = caller.number.to_string();
+    let sends = record
+        .iter()
+        .filter(|request| request.request_id.as_deref() == Some(id.as_str()));
+    let mut line = Line::starting_at(scale.column(caller.begun));
+    for request in sends {
+        if let Some(refresh) = own
+            && refresh.begun < request.arrived
+        {
+            line.fill(signs.refreshing, REFRESH, scale.column(refresh.ended));
+        }
+        line.fill(signs.waiting, WAITING, scale.column(request.arrived));
+        line.put(&String::from(signs.sent), Style::new());
+        let style = if request.status == 200 { ANSWERED } else { REFUSED };
+        line.put(&request.status.to_string(), style);
+    }
+    let refreshing_last = own.is_some_and(|refresh| !refresh.succeeded);
+    match caller.end {
+        End::Answered => {}
+        End::Failed | End::Uncertain => {
+            let (sign, style) = if refreshing_last {
+                (signs.refreshing, REFRESH)
+            } else {
+                (signs.waiting, WAITING)
+            };
+            line.fill(sign, style, scale.column(caller.ended));
+            line.put(&String::from(signs.failed), REFUSED);
+        }
+        End::Cancelled => {
+            line.fill(signs.waiting, WAITING, scale.column(caller.ended));
+            line.put(" cancelled", WAITING);
+        }
+    }
+    line.text
+}
+
+fn refresh_lane(refresh: &Refresh, scale: &Scale, signs: &Signs) -> String {
+    let mut line = Line::starting_at(scale.column(refresh.begun));
+    line.fill(signs.refreshing, REFRESH, scale.column(refresh.ended));
+    let end = if refresh.succeeded { "new" } else { "lost" };
+    line.put(end, if refresh.succeeded { ANSWERED } else { REFUSED });
+    line.text
+}
+
+/// By the locale, as the C library reads it; where there is none at all, most terminals do.
+fn speaks_unicode() -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+    locale.is_none_or(|locale| {
+        let locale = locale.to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
+}

@@ -1,0 +1,98 @@
+//! The issuer and the API of one run, and the moment at which the token expires.
+
+use std::time::{Duration, Instant};
+
+use token_rotator_testkit::{Fault, Grant, Issuer, Upstream};
+
+use crate::arguments::{DemoOptions, IssuerProfile};
+use crate::command_error::CommandError;
+use crate::demo::outcome::{Callers, Outcome};
+
+/// Beyond so many requests HTTP/2 carries them: a connection for each would need more file
+/// descriptors than most systems allow.
+const HTTP1_MAX: u32 = 1_000;
+
+/// One run's surroundings. Every run has its own, so that neither inherits anything.
+pub(crate) struct World {
+    pub(crate) issuer: Issuer,
+    pub(crate) upstream: Upstream,
+    pub(crate) grant: Grant,
+    /// How long the requests take to set out, from the first to the last.
+    pub(crate) spread: Duration,
+    http2: bool,
+}
+
+impl World {
+    /// Starts both and signs in.
+    pub(crate) async fn start(
+        options: &DemoOptions,
+        profile: IssuerProfile,
+    ) -> Result<Self, CommandError> {
+        // An issuer far away takes its time, and the storm that this lets gather grows with it.
+        let answer_delay = Duration::from_micros(u64::from(options.requests) * 60)
+            .max(Duration::from_millis(80));
+        let issuer = Issuer::builder()
+            .refresh_policy(profile.policy())
+            .access_lifetime(options.lifetime)
+            // Nobody knows when the token expires: it is the refusals that tell.
+            .announce_lifetime(false)
+            .answer_delay(answer_delay)
+            .start()
+            .await
+            .map_err(|error| CommandError::new("the issuer could not start").because(error))?;
+        let upstream = Upstream::start(&issuer)
+            .await
+            .map_err(|error| CommandError::new("the API could not start").because(error))?;
+        if options.lost_answer {
+            issuer.faults().push(Fault::AnswerLost);
+        }
+        let grant = issuer.sign_in("newcomer");
+        Ok(Self {
+            issuer,
+            upstream,
+            grant,
+            spread: answer_delay / 2,
+            http2: options.requests > HTTP1_MAX,
+        })
+    }
+
+    /// The HTTP client both runs build on.
+    pub(crate) fn http(&self) -> reqwest::ClientBuilder {
+        let builder = reqwest::Client::builder().no_proxy();
+        if self.http2 {
+            builder.http2_prior_knowledge()
+        } else {
+            builder.http1_only()
+        }
+    }
+
+    /// Ends when the access token of the sign-in is refused.
+    pub(crate) async fn expiry(&self) {
+        while self.issuer.accepts(&self.grant.access_token) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// When the caller of this number sets out: all of them within the spread.
+    pub(crate) fn departure(&self, number: u32, of: u32) -> Duration {
+        self.spread * number / of.max(1)
+    }
+
+    /// The time on the clock of the API's record.
+    pub(crate) fn time(&self) -> Duration {
+        Instant::now().saturating_duration_since(self.upstream.started())
+    }
+
+    /// What became of it all.
+    pub(crate) async fn finish(self, callers: Callers) -> Outcome {
+        let outcome = Outcome {
+            callers,
+            record: self.upstream.record(),
+            counters: self.issuer.counters(),
+            session_alive: self.issuer.session_alive(&self.grant),
+        };
+        self.upstream.shutdown().await;
+        self.issuer.shutdown().await;
+        outcome
+    }
+}

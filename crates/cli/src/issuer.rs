@@ -1,0 +1,105 @@
+//! `token-rotator issuer`: the testkit's issuer and API as a program.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+use token_rotator_testkit::{Issuer, StartError, TokenFormat, Upstream};
+
+use crate::arguments::IssuerOptions;
+use crate::command_error::CommandError;
+
+/// Runs both until the program is interrupted or told to end.
+pub(crate) async fn run(options: IssuerOptions) -> Result<ExitCode, CommandError> {
+    let issuer = start(&options).await.map_err(|error| failed("issuer", "--port", &error))?;
+    for rule in &options.fault {
+        issuer.faults().push(rule.clone());
+    }
+    let upstream = Upstream::builder(&issuer)
+        .port(options.upstream_port)
+        .start()
+        .await
+        .map_err(|error| failed("API", "--upstream-port", &error))?;
+    let endpoints = [
+        ("issuer", issuer.url().to_owned()),
+        ("token", issuer.token_url().to_owned()),
+        ("revocation", issuer.revoke_url().to_owned()),
+        ("introspection", issuer.introspect_url().to_owned()),
+        ("login", format!("{}/login", upstream.url())),
+        ("cookie_refresh", format!("{}/api/auth/refresh", upstream.url())),
+        ("upstream", upstream.url().to_owned()),
+        ("echo", format!("{}/echo", upstream.url())),
+    ];
+    if options.json {
+        let object: serde_json::Map<_, _> = endpoints
+            .into_iter()
+            .map(|(name, url)| (name.to_owned(), json!(url)))
+            .collect();
+        anstream::println!("{}", serde_json::Value::Object(object));
+    } else {
+        for (name, url) in endpoints {
+            anstream::println!("{name:<15} {url}");
+        }
+        anstream::eprintln!();
+        anstream::eprintln!("Client `demo` needs no secret. Sign in with any password but `wrong`:");
+        anstream::eprintln!(
+            "  curl -c jar -H 'content-type: application/json' -d '{{\"user\":\"alice\",\"password\":\"a\"}}' {}/login",
+            upstream.url()
+        );
+        anstream::eprintln!("Counters are at {}/counters. Ctrl-C ends it.", issuer.url());
+    }
+    until_told().await;
+    let counters = issuer.counters();
+    upstream.shutdown().await;
+    issuer.shutdown().await;
+    if !options.json {
+        anstream::eprintln!(
+            "{} refreshes, {} reuse alarms, {} grants revoked",
+            counters.refreshes,
+            counters.reuses,
+            counters.revocations
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn start(options: &IssuerOptions) -> Result<Issuer, StartError> {
+    let format = if options.opaque { TokenFormat::Opaque } else { TokenFormat::Jwt };
+    let mut builder = Issuer::builder()
+        .port(options.port)
+        .refresh_policy(options.profile.policy())
+        .access_lifetime(options.lifetime)
+        .announce_lifetime(!options.no_expires_in)
+        .token_format(format)
+        .clock_skew(options.skew)
+        .answer_delay(options.delay);
+    for client in &options.client {
+        builder = match client.split_once(':') {
+            Some((id, secret)) => builder.client(id, Some(secret)),
+            None => builder.client(client, None),
+        };
+    }
+    builder.start().await
+}
+
+fn failed(what: &str, flag: &str, error: &StartError) -> CommandError {
+    CommandError::new(format!("the {what} could not be started"))
+        .because(error)
+        .hint(format!("choose another port with `{flag}`, or leave it out for a free one"))
+}
+
+/// Ends with Ctrl-C, or with SIGTERM where there is such a thing.
+async fn until_told() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    // Without a handler the signal ends the program the ordinary way.
+    let _ = tokio::signal::ctrl_c().await;
+}

@@ -1,0 +1,435 @@
+//! Every answer is sorted as the words of the design say.
+
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{Response, StatusCode};
+use token_rotator::FailureKind::{self, Misconfigured, NotSent, Terminal, Transient, Uncertain};
+use token_rotator::{Expiry, ExposeSecret, SourceError, TokenSet};
+use token_rotator_oauth2::{Exchange, SecretBytes, Secrets, TransportError};
+
+const HTML: &str = "<!doctype html><title>Error</title>";
+
+fn answer(status: u16, body: &str) -> Response<SecretBytes> {
+    let mut answer = Response::new(body.to_owned().into());
+    *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+    answer
+}
+
+fn tokens(status: u16, body: &str) -> Result<TokenSet, SourceError> {
+    Exchange::RefreshToken.tokens(&answer(status, body), &Secrets::new())
+}
+
+fn kind(exchange: Exchange, status: u16, body: &str) -> FailureKind {
+    let outcome = exchange.tokens(&answer(status, body), &Secrets::new());
+    outcome.unwrap_err().kind()
+}
+
+#[test]
+fn a_refused_refresh_is_sorted() {
+    let cases = [
+        // Status decides, whatever the body.
+        (408, "", Transient),
+        (409, r#"{"error":"conflict"}"#, Transient),
+        (425, "", Transient),
+        (429, r#"{"error":"invalid_grant"}"#, Transient),
+        (503, r#"{"error":"invalid_client"}"#, Transient),
+        (301, HTML, Transient),
+        (302, "", Transient),
+        (307, "", Transient),
+        (308, r#"{"error":"invalid_grant"}"#, Transient),
+        (500, "", Uncertain),
+        (500, r#"{"error":"server_error"}"#, Uncertain),
+        (500, r#"{"error":"invalid_grant"}"#, Uncertain),
+        (501, "", Uncertain),
+        (502, HTML, Uncertain),
+        (504, HTML, Uncertain),
+        (599, "", Uncertain),
+        (101, "", Uncertain),
+        (700, "", Uncertain),
+        (404, "", Misconfigured),
+        (404, HTML, Misconfigured),
+        (404, r#"{"error":"Not Found"}"#, Misconfigured),
+        (405, "", Misconfigured),
+        (402, "", Misconfigured),
+        (407, "", Misconfigured),
+        (410, "", Misconfigured),
+        (415, "", Misconfigured),
+        (422, "{}", Misconfigured),
+        // The code decides.
+        (400, r#"{"error":"invalid_grant"}"#, Terminal),
+        (401, r#"{"error":"invalid_grant"}"#, Terminal),
+        (403, r#"{"error":"invalid_grant"}"#, Terminal),
+        (400, r#"{"error":"invalid_client"}"#, Misconfigured),
+        (401, r#"{"error":"invalid_client"}"#, Misconfigured),
+        (400, r#"{"error":"unauthorized_client"}"#, Misconfigured),
+        (403, r#"{"error":"unauthorized_client"}"#, Misconfigured),
+        (400, r#"{"error":"invalid_scope"}"#, Misconfigured),
+        (400, r#"{"error":"unsupported_grant_type"}"#, Misconfigured),
+        (400, r#"{"error":"invalid_request"}"#, Misconfigured),
+        (400, r#"{"error":"invalid_target"}"#, Misconfigured),
+        (400, r#"{"error":"temporarily_unavailable"}"#, Transient),
+        (500, r#"{"error":"temporarily_unavailable"}"#, Transient),
+        (400, r#"{"error":"slow_down"}"#, Transient),
+        (400, r#"{"error":"server_error"}"#, Uncertain),
+        (400, r#"{"error":"interaction_required"}"#, Terminal),
+        // Other issuers' ways to say it.
+        (200, r#"{"error":"bad_refresh_token"}"#, Terminal),
+        (
+            200,
+            r#"{"error":"incorrect_client_credentials"}"#,
+            Misconfigured,
+        ),
+        (
+            200,
+            r#"{"ok":false,"error":"invalid_refresh_token"}"#,
+            Terminal,
+        ),
+        (
+            403,
+            r#"{"error_code":"session_not_found","code":403}"#,
+            Terminal,
+        ),
+        (
+            403,
+            r#"{"error":"Forbidden","code":"session_expired"}"#,
+            Terminal,
+        ),
+        (
+            403,
+            r#"{"error":{"code":"refresh_token_expired"}}"#,
+            Terminal,
+        ),
+        // No code that anybody knows.
+        (400, "", Terminal),
+        (400, HTML, Terminal),
+        (400, "{}", Terminal),
+        (400, r#"{"error":"Bad Request"}"#, Terminal),
+        (400, r#"{"error":"something_new"}"#, Terminal),
+        (400, r#"{"error":7}"#, Terminal),
+        (401, "", Terminal),
+        (401, r#"{"message":"Unauthorized"}"#, Terminal),
+        (403, HTML, Transient),
+        (403, "", Transient),
+        (403, r#"{"message":"Forbidden"}"#, Transient),
+        (403, r#"{"error":"Forbidden"}"#, Transient),
+        // A 2xx without tokens.
+        (200, "", Uncertain),
+        (204, "", Uncertain),
+        (200, HTML, Uncertain),
+        (200, "access_token=a&token_type=bearer", Uncertain),
+        (200, r#"{"access_token":"a","#, Uncertain),
+        (200, r#"{"access_token":"a"} trailing"#, Uncertain),
+        (200, r#"["access_token"]"#, Uncertain),
+        (200, "null", Uncertain),
+        (200, "{}", Uncertain),
+        (200, r#"{"access_token":""}"#, Uncertain),
+        (200, r#"{"access_token":null}"#, Uncertain),
+        (200, r#"{"access_token":7}"#, Uncertain),
+        (200, r#"{"access_token":"\ud800"}"#, Uncertain),
+        (200, r#"{"token_type":"Bearer"}"#, Uncertain),
+        (200, r#"{"error":"invalid_grant"}"#, Terminal),
+        (200, r#"{"error":"invalid_client"}"#, Misconfigured),
+        (200, r#"{"error":"temporarily_unavailable"}"#, Transient),
+        (200, r#"{"error":"server_error"}"#, Uncertain),
+        (200, r#"{"error":"something_new"}"#, Uncertain),
+    ];
+    for (status, body, expected) in cases {
+        let sorted = kind(Exchange::RefreshToken, status, body);
+        assert_eq!(sorted, expected, "{status} {body}");
+    }
+}
+
+#[test]
+fn a_body_that_is_no_utf8_or_nested_without_end_is_uncertain() {
+    let deep = format!("{{\"access_token\":{}", "[".repeat(100_000));
+    let bodies: [Vec<u8>; 3] = [
+        b"\xff\xfe{}".to_vec(),
+        b"{\"a\":\"\xff\"}".to_vec(),
+        deep.into(),
+    ];
+    for body in bodies {
+        let answer = Response::new(body.into());
+        let error = Exchange::RefreshToken.tokens(&answer, &Secrets::new());
+        assert_eq!(error.unwrap_err().kind(), Uncertain);
+    }
+}
+
+#[test]
+fn a_client_of_its_own_never_ends_and_is_never_uncertain() {
+    let cases = [
+        (400, "", Misconfigured),
+        (401, "", Misconfigured),
+        (400, r#"{"error":"invalid_grant"}"#, Misconfigured),
+        (401, r#"{"error":"invalid_client"}"#, Misconfigured),
+        (403, HTML, Transient),
+        (429, "", Transient),
+        (500, "", Transient),
+        (502, HTML, Transient),
+        (200, "", Transient),
+    ];
+    for exchange in [Exchange::ClientCredentials, Exchange::Revocation] {
+        for (status, body, expected) in cases {
+            assert_eq!(
+                kind(exchange, status, body),
+                expected,
+                "{exchange:?} {status} {body}"
+            );
+        }
+        let lost = exchange.unanswered(TransportError::maybe_sent("lost"), &Secrets::new());
+        assert_eq!(lost.kind(), Transient);
+    }
+}
+
+#[test]
+fn a_cookie_endpoint_says_it_with_the_status() {
+    let cases = [
+        (400, "", Terminal),
+        (401, r#"{"error":"invalid_client"}"#, Terminal),
+        (403, r#"{"message":"Forbidden"}"#, Terminal),
+        (403, "", Terminal),
+        (403, HTML, Transient),
+        (404, "", Misconfigured),
+        (302, "", Transient),
+        (429, "", Transient),
+        (500, r#"{"error":"invalid_grant"}"#, Uncertain),
+        (503, "", Transient),
+    ];
+    for (status, body, expected) in cases {
+        assert_eq!(
+            kind(Exchange::Cookie, status, body),
+            expected,
+            "{status} {body}"
+        );
+    }
+}
+
+#[test]
+fn without_an_answer_it_depends_on_what_was_sent() {
+    let cases = [
+        (TransportError::not_sent("refused"), NotSent),
+        (TransportError::maybe_sent("reset"), Uncertain),
+        (TransportError::answer_too_long(), Uncertain),
+    ];
+    for (error, expected) in cases {
+        for exchange in [Exchange::RefreshToken, Exchange::Cookie] {
+            let sorted = exchange.unanswered(error.clone(), &Secrets::new());
+            assert_eq!(sorted.kind(), expected, "{error:?}");
+        }
+    }
+}
+
+#[test]
+fn the_error_says_what_happened() {
+    let cases = [
+        (
+            400,
+            r#"{"error":"invalid_grant","error_description":"Token is not active"}"#,
+            "the issuer refused the request (HTTP 400, invalid_grant): Token is not active",
+        ),
+        (400, "", "the issuer refused the request (HTTP 400)"),
+        (429, "", "the issuer cannot answer now (HTTP 429)"),
+        (502, HTML, "the issuer gave no clear answer (HTTP 502)"),
+        (200, "", "the issuer's answer is empty (HTTP 200)"),
+        (200, HTML, "the issuer answered with a web page (HTTP 200)"),
+        (
+            200,
+            "{}",
+            "the issuer's answer is no JSON object with an access token (HTTP 200)",
+        ),
+        (
+            404,
+            HTML,
+            "there is no such endpoint; check its address (HTTP 404)",
+        ),
+        (
+            403,
+            HTML,
+            "something before the issuer refused the request with a web page (HTTP 403)",
+        ),
+        (
+            302,
+            "",
+            "redirect refused: a token endpoint has none, and the tokens would travel along; \
+             configure the address it leads to (HTTP 302)",
+        ),
+    ];
+    for (status, body, expected) in cases {
+        assert_eq!(tokens(status, body).unwrap_err().to_string(), expected);
+    }
+}
+
+#[test]
+fn a_web_page_is_known_by_its_type_or_by_its_first_letter() {
+    let mut typed = answer(403, "Forbidden");
+    let html = "Text/HTML; charset=utf-8".parse().unwrap();
+    typed.headers_mut().insert(CONTENT_TYPE, html);
+    let xhtml = answer(403, "\r\n  <html>");
+    for page in [typed, xhtml] {
+        let error = Exchange::Cookie.refusal(&page, &Secrets::new());
+        assert_eq!(error.kind(), Transient);
+    }
+}
+
+#[test]
+fn the_error_code_is_kept_where_it_is_one() {
+    let cases = [
+        (r#"{"error":"invalid_grant"}"#, Some("invalid_grant")),
+        (r#"{"error":"something_new"}"#, Some("something_new")),
+        (r#"{"error":"","code":"x"}"#, Some("x")),
+        (
+            r#"{"error":"Bad Request","error_code":"bad_jwt"}"#,
+            Some("bad_jwt"),
+        ),
+        (r#"{"error":"Bad Request"}"#, None),
+        (r#"{"error":"line\nbreak"}"#, None),
+        (
+            r#"{"error":"ab7fabababababababababababababababababababab"}"#,
+            None,
+        ),
+        ("", None),
+    ];
+    for (body, code) in cases {
+        assert_eq!(tokens(400, body).unwrap_err().code(), code, "{body}");
+    }
+}
+
+#[test]
+fn reuse_is_recognised_in_many_words() {
+    let grant = |text: &str| format!(r#"{{"error":"invalid_grant","error_description":"{text}"}}"#);
+    let told = [
+        grant("Unsuccessful Refresh Token exchange, reused refresh token detected"),
+        grant("Maximum allowed refresh token reuse exceeded"),
+        grant("The refresh token was already used"),
+        grant("the refresh token was used before"),
+        grant("Token has already been used."),
+        r#"{"code":400,"error_code":"refresh_token_already_used","msg":"Invalid Refresh Token: Already Used"}"#.to_owned(),
+        r#"{"error":{"code":"refresh_token_reused","message":"..."}}"#.to_owned(),
+    ];
+    for body in told {
+        let error = tokens(400, &body).unwrap_err();
+        assert_eq!(error.kind(), Terminal, "{body}");
+        assert!(error.is_reuse_detected(), "{body}");
+    }
+    let not = [
+        grant("Token is not active"),
+        grant("Unknown or invalid refresh token."),
+        String::new(),
+    ];
+    for body in not {
+        assert!(
+            !tokens(400, &body).unwrap_err().is_reuse_detected(),
+            "{body}"
+        );
+    }
+    // Only an answer that ends the session is about the refresh token.
+    let error = tokens(503, &grant("reuse detected")).unwrap_err();
+    assert!(!error.is_reuse_detected());
+}
+
+#[test]
+fn retry_after_comes_along() {
+    let mut answer = answer(429, "");
+    answer
+        .headers_mut()
+        .insert(RETRY_AFTER, "120".parse().unwrap());
+    let error = Exchange::RefreshToken.refusal(&answer, &Secrets::new());
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(120)));
+}
+
+#[test]
+fn a_token_set_is_read_as_it_came() {
+    let body = r#"{
+        "access_token": "a\u0062c", "token_type": "bearer", "expires_in": 300,
+        "refresh_token": "next", "id_token": "i", "scope": "read write",
+        "wsToken": "w", "instance_url": "https://eu.example", "session": {"deep": [1]}, "count": 3
+    }"#;
+    let set = tokens(200, body).unwrap();
+    let shown = |secret: Option<&token_rotator::SecretString>| {
+        secret.map(|secret| secret.expose_secret().to_owned())
+    };
+    assert_eq!(set.access_token().expose_secret(), "abc");
+    assert!(set.is_bearer());
+    assert_eq!(set.expiry(), Expiry::In(Duration::from_secs(300)));
+    assert_eq!(shown(set.refresh_token()).as_deref(), Some("next"));
+    assert_eq!(shown(set.id_token()).as_deref(), Some("i"));
+    assert_eq!(set.scope(), Some("read write"));
+    assert_eq!(shown(set.extra("wsToken")).as_deref(), Some("w"));
+    assert_eq!(
+        shown(set.extra("instance_url")).as_deref(),
+        Some("https://eu.example")
+    );
+    for name in ["session", "count", "access_token", "scope"] {
+        assert!(set.extra(name).is_none(), "{name}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_spoils_nothing_else() {
+    let cases = [
+        r#"{"access_token":"a"}"#,
+        "\u{feff}{\"access_token\":\"a\"}",
+        r#"  {"access_token":"a"}  "#,
+        r#"{"access_token":"old","access_token":"a"}"#,
+        r#"{"access_token":"a","error":null}"#,
+        r#"{"access_token":"a","error":""}"#,
+        r#"{"access_token":"a","expires_in":1e9999,"x":-1e9999}"#,
+        r#"{"access_token":"a","x":"\ud800","scope":{},"id_token":7}"#,
+        r#"{"access_token":"a","refresh_token":""}"#,
+        r#"{"access_token":"a","refresh_token":null,"token_type":null}"#,
+        r#"{"access_token":"a","refresh_token":{"value":"x"},"token_type":""}"#,
+    ];
+    for body in cases {
+        let set = tokens(200, body).unwrap();
+        assert_eq!(set.access_token().expose_secret(), "a", "{body}");
+        assert!(set.is_bearer(), "{body}");
+        assert!(set.refresh_token().is_none(), "{body}");
+    }
+    // As deep as anybody likes, as long as nobody looks inside.
+    let deep = format!(
+        r#"{{"access_token":"a","x":{}{}}}"#,
+        "[".repeat(100_000),
+        "]".repeat(100_000)
+    );
+    assert_eq!(
+        tokens(200, &deep).unwrap().access_token().expose_secret(),
+        "a"
+    );
+}
+
+#[test]
+fn any_2xx_with_tokens_is_a_token_set() {
+    for status in [200, 201, 203, 206] {
+        assert!(tokens(status, r#"{"access_token":"a"}"#).is_ok());
+    }
+    assert!(tokens(500, r#"{"access_token":"a"}"#).is_err());
+}
+
+#[test]
+fn a_foreign_token_type_is_kept_for_the_rotator_to_refuse() {
+    let cases = [
+        (r#""DPoP""#, "DPoP"),
+        (
+            r#""urn:ietf:params:oauth:token-type:jwt""#,
+            "urn:ietf:params:oauth:token-type:jwt",
+        ),
+        ("7", "unreadable"),
+        (r#""two words""#, "unreadable"),
+    ];
+    for (json, name) in cases {
+        let set = tokens(
+            200,
+            &format!(r#"{{"access_token":"a","token_type":{json}}}"#),
+        )
+        .unwrap();
+        assert_eq!(set.token_type(), name);
+        assert!(!set.is_bearer());
+    }
+}
+
+#[test]
+fn a_client_of_its_own_keeps_no_refresh_token() {
+    let answer = answer(200, r#"{"access_token":"a","refresh_token":"r"}"#);
+    let set = Exchange::ClientCredentials.tokens(&answer, &Secrets::new());
+    assert!(set.unwrap().refresh_token().is_none());
+}

@@ -1,0 +1,281 @@
+//! Nothing that was sent, and no part of it, comes back in an error, whatever the issuer answers;
+//! and no answer makes anything panic.
+
+mod support;
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Response, StatusCode};
+use proptest::prelude::*;
+use serde_json::Value;
+use support::{Script, answer, shown};
+use token_rotator::{ExposeSecret, SourceError, TokenSet, TokenSource};
+use token_rotator_oauth2::{
+    AuthError, Credentials, Exchange, SecretBytes, Secrets, TransportError, refresh_token,
+};
+
+/// What is sent: a refresh token, a client secret, a parameter; and tokens known from before.
+const SENT: [&str; 5] = [
+    "rt1-QmFzZTY0/+==",
+    "cs2 p%ss w\u{f6}rd",
+    "pa3.tenant-key",
+    "at4-0123456789abcdef",
+    "id5.eyJhbGciOi.J9",
+];
+
+fn secrets() -> Secrets {
+    SENT.iter()
+        .fold(Secrets::new(), |secrets, secret| secrets.with(*secret))
+}
+
+/// No six characters in a row of a secret, in any case.
+fn assert_clean(text: &str, context: &str) {
+    let text = text.to_lowercase();
+    for secret in SENT {
+        let secret: Vec<char> = secret.to_lowercase().chars().collect();
+        for part in secret.windows(6) {
+            let part: String = part.iter().collect();
+            assert!(!text.contains(&part), "{part:?} in {text:?}, {context:?}");
+        }
+    }
+}
+
+async fn refresh(script: Script) -> Result<TokenSet, SourceError> {
+    let last = TokenSet::bearer(SENT[3])
+        .with_refresh_token(SENT[0])
+        .with_id_token(SENT[4]);
+    let source = refresh_token("https://issuer.example/token", "client")
+        .client_secret_basic(SENT[1])
+        .param("tenant", SENT[2])
+        .revocation_url("https://issuer.example/revoke")
+        .transport(script)
+        .build()
+        .unwrap();
+    let refreshed = source.refresh(Some(Arc::new(last))).await;
+    refreshed.map(|refreshed| refreshed.tokens)
+}
+
+#[tokio::test]
+async fn an_issuer_that_repeats_what_it_was_sent_is_not_repeated() {
+    for secret in SENT {
+        let text = secret.replace('"', "");
+        let encoded: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+        let part = &text[..8];
+        let bodies = [
+            format!(r#"{{"error":"invalid_grant","error_description":"unknown token {text}"}}"#),
+            format!(r#"{{"error":"invalid_grant","error_description":"unknown token {part}..."}}"#),
+            format!(r#"{{"error":"invalid_grant","error_description":"body: x={encoded}&y=1"}}"#),
+            format!(
+                r#"{{"error":"invalid_grant","error_description":"{}{text}"}}"#,
+                "x".repeat(195)
+            ),
+            format!(r#"{{"error":"{text}","error_description":"'{text}'"}}"#),
+            format!(r#"{{"error":"refresh_token_{text}"}}"#),
+            format!(r#"{{"error":{{"code":"{text}","message":"{text}"}}}}"#),
+            format!(r#"{{"msg":"({text})","code":"{part}"}}"#),
+            format!(r#"{{"{text}":"{text}"}}"#),
+            format!("<html>{text}</html>"),
+            text.clone(),
+        ];
+        for body in bodies {
+            for status in [200, 302, 400, 401, 403, 404, 429, 500] {
+                let outcome = refresh(Script::answering(status, &body)).await;
+                assert_clean(&shown(&outcome.unwrap_err()), &body);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn nor_what_it_made_of_the_basic_header() {
+    // The secret, form-urlencoded and behind the client's name, in base64.
+    let header = "Y2xpZW50OmNzMitwJTI1c3MrdyVDMyVCNnJk";
+    let body = format!(r#"{{"error":"invalid_client","error_description":"bad {header}"}}"#);
+    let script = Script::answering(401, &body);
+    let error = refresh(script.clone()).await.unwrap_err();
+    let request = script.requests().pop().unwrap();
+    assert_eq!(
+        request.headers()["authorization"],
+        format!("Basic {header}").as_str()
+    );
+    assert!(error.to_string().contains("bad [redacted]"), "{error}");
+    assert!(!shown(&error).contains(header));
+}
+
+#[tokio::test]
+async fn nor_are_the_tokens_it_brought() {
+    let body = r#"{"error":"invalid_grant","refresh_token":"new-7f3e9b","error_description":"use new-7f3e9b"}"#;
+    let error = refresh(Script::answering(400, body)).await.unwrap_err();
+    assert!(error.to_string().ends_with("use [redacted]"), "{error}");
+}
+
+#[tokio::test]
+async fn a_transport_that_tells_is_not_listened_to() {
+    for secret in SENT {
+        let told = format!("could not post {secret}");
+        for failure in [
+            TransportError::not_sent(&*told),
+            TransportError::maybe_sent(&*told),
+        ] {
+            let error = refresh(Script::default().then(Err(failure)))
+                .await
+                .unwrap_err();
+            assert_clean(&shown(&error), "transport");
+            assert!(shown(&error).contains("withheld"));
+        }
+    }
+    let kept = TransportError::maybe_sent("connection reset by peer");
+    let error = refresh(Script::default().then(Err(kept)))
+        .await
+        .unwrap_err();
+    assert!(shown(&error).contains("connection reset by peer"));
+}
+
+#[tokio::test]
+async fn an_authentication_that_tells_is_not_listened_to() {
+    let auth =
+        |_| async { Err::<Credentials, AuthError>(format!("cannot sign for {}", SENT[0]).into()) };
+    let source = refresh_token("https://issuer.example/token", "client")
+        .client_auth(auth)
+        .transport(Script::default())
+        .build()
+        .unwrap();
+    let last = TokenSet::bearer("a").with_refresh_token(SENT[0]);
+    let error = source.refresh(Some(Arc::new(last))).await.unwrap_err();
+    assert_clean(&shown(&error), "authentication");
+}
+
+#[tokio::test]
+async fn debug_of_a_token_set_shows_nothing_that_was_sent() {
+    for secret in SENT {
+        let body = serde_json::json!({
+            "access_token": secret, "refresh_token": secret, "id_token": secret,
+            "scope": secret, "token_type": secret, secret: secret, "extra": secret,
+        });
+        let set = refresh(Script::answering(200, &body.to_string()))
+            .await
+            .unwrap();
+        assert_clean(&format!("{set:?} {set:#?}"), secret);
+        assert_eq!(set.access_token().expose_secret(), secret);
+    }
+}
+
+#[test]
+fn bodies_show_their_length_only() {
+    let body = SecretBytes::from(SENT[0]);
+    assert_eq!(format!("{body:?}"), "SecretBytes(16 bytes)");
+    assert_clean(&format!("{:?}", answer(200, SENT[0])), "response");
+}
+
+const EXCHANGES: [Exchange; 4] = [
+    Exchange::RefreshToken,
+    Exchange::ClientCredentials,
+    Exchange::Cookie,
+    Exchange::Revocation,
+];
+
+/// Reads the answer in every way there is.
+fn read_all(answer: &Response<SecretBytes>, context: &str) {
+    for exchange in EXCHANGES {
+        match exchange.tokens(answer, &secrets()) {
+            Ok(set) => {
+                assert!(!set.access_token().expose_secret().is_empty());
+                assert_clean(&format!("{set:?}"), context);
+            }
+            Err(error) => assert_clean(&shown(&error), context),
+        }
+        assert_clean(&shown(&exchange.refusal(answer, &secrets())), context);
+    }
+}
+
+/// Text with secrets, whole and in parts, among everything else.
+fn text() -> impl Strategy<Value = String> {
+    let secret = || prop::sample::select(&SENT[..]).prop_map(str::to_owned);
+    let part = (secret(), 0..12_usize, 6..16_usize)
+        .prop_map(|(secret, from, len)| secret.chars().skip(from).take(len).collect::<String>());
+    let word = prop_oneof![
+        secret(),
+        secret().prop_map(|secret| secret.to_uppercase()),
+        secret().prop_map(|secret| form_urlencoded::byte_serialize(secret.as_bytes()).collect()),
+        part,
+        "\\PC{0,12}",
+        any::<String>(),
+        prop::sample::select(&["invalid_grant", "Bearer", "3600", " ", "reuse"][..])
+            .prop_map(str::to_owned),
+    ];
+    prop::collection::vec(word, 0..5).prop_map(|words| words.concat())
+}
+
+fn json() -> impl Strategy<Value = Value> {
+    let name = prop_oneof![
+        6 => prop::sample::select(&[
+            "access_token", "refresh_token", "id_token", "token_type", "expires_in", "scope",
+            "error", "error_description", "error_code", "code", "message", "msg",
+        ][..])
+        .prop_map(str::to_owned),
+        1 => text(),
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        text().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 24, 8, move |inner| {
+        prop_oneof![
+            1 => prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            4 => prop::collection::hash_map(name.clone(), inner, 0..8)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// For any status, headers and bytes: no panic, nothing shown of what was sent.
+    #[test]
+    fn any_bytes(
+        status in 100..1000_u16,
+        kind in any::<Option<Vec<u8>>>(),
+        retry in any::<Option<Vec<u8>>>(),
+        mut body in any::<Vec<u8>>(),
+        tail in text(),
+    ) {
+        body.extend_from_slice(tail.as_bytes());
+        let context = String::from_utf8_lossy(&body).into_owned();
+        let mut answer = Response::new(SecretBytes::from(body));
+        *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+        for (name, value) in [("content-type", kind), ("retry-after", retry)] {
+            if let Some(Ok(value)) = value.map(|value| HeaderValue::from_bytes(&value)) {
+                answer.headers_mut().insert(name, value);
+            }
+        }
+        read_all(&answer, &context);
+    }
+
+    /// For any JSON with the words of an issuer in it: no panic, nothing shown of what was sent.
+    #[test]
+    fn any_json(status in prop::sample::select(&[200_u16, 400, 401, 403, 429, 500][..]), body in json()) {
+        let body = body.to_string();
+        read_all(&answer(status, &body), &body);
+    }
+
+    /// A token set that an issuer writes is read back as it was, wherever it is cut it is not.
+    #[test]
+    fn a_whole_answer_is_read_and_half_of_it_is_not(
+        access in "[!-~]{1,64}",
+        refresh in "[!-~]{1,64}",
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let body = serde_json::json!({"access_token": access, "refresh_token": refresh});
+        let body = body.to_string();
+        let set = Exchange::RefreshToken.tokens(&answer(200, &body), &Secrets::new()).unwrap();
+        prop_assert_eq!(set.access_token().expose_secret(), &access);
+        prop_assert_eq!(set.refresh_token().unwrap().expose_secret(), &refresh);
+        let half = String::from_utf8_lossy(&body.as_bytes()[..cut.index(body.len())]).into_owned();
+        let error = Exchange::RefreshToken.tokens(&answer(200, &half), &Secrets::new());
+        prop_assert_eq!(error.unwrap_err().kind(), token_rotator::FailureKind::Uncertain);
+    }
+}

@@ -1,0 +1,345 @@
+//! The rotation around one request: token, answer, refusal, refresh, replay, redirects.
+
+use std::time::{Duration, SystemTime};
+
+use http::Uri;
+use http_body_util::BodyExt as _;
+use reqwest::{Body, Request, Response};
+use token_rotator::{Event, Expiry, NotReplayed, Origin, Pass, Token, TokenError};
+use tokio::time::{Instant, timeout, timeout_at};
+use url::Url;
+
+use crate::client::Core;
+use crate::error::Error;
+use crate::redirect::{Hop, Redirects};
+use crate::refusal::Judgement;
+
+/// The longest form that is read into memory so that it can be replayed.
+const FORM_BYTES_MAX: u64 = 1024 * 1024;
+/// How much of a refused answer is read so that its connection can be used again, and for how long.
+const DRAINED_BYTES_MAX: usize = 16 * 1024;
+const DRAINED_FOR: Duration = Duration::from_millis(50);
+/// The age below which the refusal of a token says that another one would not help.
+const YOUNG: Duration = Duration::from_secs(2);
+
+/// What a request asked for besides what reqwest knows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) without_token: bool,
+    pub(crate) no_replay: bool,
+    /// The body is a form, which may be small enough to be kept.
+    pub(crate) multipart: bool,
+}
+
+pub(crate) async fn send(
+    core: &Core,
+    mut request: Request,
+    options: Options,
+) -> Result<Response, Error> {
+    for (name, value) in &core.default_headers {
+        if !request.headers().contains_key(name) {
+            request.headers_mut().append(name, value.clone());
+        }
+    }
+    let limit = request.timeout().copied().or(core.timeout);
+    let own_credentials = request.headers().contains_key(core.rotator.header_name());
+    let exchange = Exchange {
+        core,
+        options,
+        deadline: limit.and_then(Deadline::after),
+        astray: own_credentials || options.without_token,
+        pass: None,
+        replayed: false,
+        hops: 0,
+    };
+    exchange.run(request).await
+}
+
+/// One request on its way: all its hops, and its replay.
+struct Exchange<'a> {
+    core: &'a Core,
+    options: Options,
+    deadline: Option<Deadline>,
+    /// No token from here on: the request has credentials of its own, wants none, or has been where
+    /// the token does not go. Whoever it met there must not choose what the token is used for.
+    astray: bool,
+    /// One for all hops, so that the request stays its user's.
+    pass: Option<Pass>,
+    replayed: bool,
+    hops: usize,
+}
+
+/// What follows from an answer.
+enum Next {
+    Answer(Response),
+    Replay(Token, Response),
+    /// Not about the token; may be a redirect.
+    GoOn(Response),
+}
+
+impl Exchange<'_> {
+    async fn run(mut self, mut request: Request) -> Result<Response, Error> {
+        if self.options.multipart && !self.options.no_replay {
+            self.keep_form(&mut request).await?;
+        }
+        loop {
+            let spare = request.try_clone();
+            let outline = outline(&request);
+            let takes_token = self.takes_token(request.url());
+            if takes_token {
+                let once = spare.is_none() || self.options.no_replay;
+                let pass = self.pass(once).await?;
+                pass.apply(self.core.rotator.header_name(), request.headers_mut());
+            }
+            let response = self.transmit(request).await?;
+            let response = if takes_token && same_origin(response.url(), outline.url()) {
+                match self.judge(response, &outline, spare.is_none()).await? {
+                    Next::Answer(response) => return Ok(response),
+                    Next::GoOn(response) => response,
+                    Next::Replay(token, refused) => {
+                        drain(refused).await;
+                        self.pass = Some(token.into());
+                        self.replayed = true;
+                        // There is one: without it nothing is replayed.
+                        request = spare.unwrap_or(outline);
+                        continue;
+                    }
+                }
+            } else {
+                response
+            };
+            match self.redirected(response, spare, outline).await? {
+                Ok(next) => request = next,
+                Err(response) => return Ok(response),
+            }
+        }
+    }
+
+    /// A form that is short enough is kept, so that it can be sent again, byte for byte.
+    async fn keep_form(&self, request: &mut Request) -> Result<(), Error> {
+        let length = request.headers().get(http::header::CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        if length.is_none_or(|length: u64| length > FORM_BYTES_MAX) {
+            return Ok(());
+        }
+        if let Some(body) = request.body_mut().take() {
+            let read = self.in_time(body.collect()).await?;
+            let bytes = read.map_err(Error::request)?.to_bytes();
+            *request.body_mut() = Some(Body::from(bytes));
+        }
+        Ok(())
+    }
+
+    /// Decides for this hop.
+    fn takes_token(&mut self, url: &Url) -> bool {
+        let core = self.core;
+        if self.astray || core.is_refresh_endpoint(url) {
+            return false;
+        }
+        let uri = url.as_str().parse::<Uri>().ok();
+        let allowed = uri.as_ref().is_some_and(|uri| core.rotator.origins().allows(uri));
+        if !allowed {
+            self.astray = true;
+            core.rotator.tell(&Event::ForeignOrigin {
+                origin: uri.and_then(|uri| Origin::of(&uri)).map(|origin| origin.to_string()),
+            });
+        }
+        allowed
+    }
+
+    async fn pass(&mut self, once: bool) -> Result<Pass, Error> {
+        if let Some(pass) = &self.pass {
+            return Ok(pass.clone());
+        }
+        let rotator = &self.core.rotator;
+        let pass = if once {
+            self.in_time(rotator.pass_for_once()).await??
+        } else if let Some(ready) = rotator.ready() {
+            ready
+        } else {
+            self.in_time(rotator.pass()).await??
+        };
+        self.pass = Some(pass.clone());
+        Ok(pass)
+    }
+
+    async fn transmit(&self, mut request: Request) -> Result<Response, Error> {
+        if let Some(deadline) = &self.deadline {
+            *request.timeout_mut() = Some(deadline.remaining()?);
+        }
+        self.core.http.execute(request).await.map_err(|error| match &self.deadline {
+            Some(deadline) if error.is_timeout() && deadline.is_over() => deadline.error(),
+            _ => Error::request(error),
+        })
+    }
+
+    /// The answer to a request that took part in the rotation.
+    async fn judge(
+        &mut self,
+        response: Response,
+        sent: &Request,
+        body_gone: bool,
+    ) -> Result<Next, Error> {
+        let rotator = &self.core.rotator;
+        let Some(pass) = self.pass.clone() else {
+            return Ok(Next::GoOn(response));
+        };
+        let judged = self.core.refusals.judge(response, pass.token().is_none()).await;
+        let (mut response, judgement) = judged.map_err(Error::request)?;
+        match judgement {
+            Judgement::Fine => return Ok(Next::GoOn(response)),
+            Judgement::StepUp(step_up) => {
+                response.extensions_mut().insert(TokenError::StepUp(step_up));
+                return Ok(Next::Answer(response));
+            }
+            Judgement::Refused => {}
+        }
+        if self.replayed {
+            // That one request starts no second refresh; the session learns that this token is
+            // refused from the start.
+            if pass.token().is_some_and(is_young) {
+                rotator.report_refused(&pass);
+            }
+            return Ok(Next::Answer(response));
+        }
+        let reason = if self.options.no_replay {
+            Some(NotReplayed::OptedOut)
+        } else if body_gone {
+            Some(NotReplayed::BodyOnce)
+        } else if response.url() != sent.url() && !sent.method().is_safe() {
+            Some(NotReplayed::Redirected)
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            rotator.report_refused(&pass);
+            rotator.tell(&Event::NotReplayed { reason });
+            return Ok(Next::Answer(response));
+        }
+        match self.in_time(rotator.refused(&pass)).await? {
+            Ok(token) => Ok(Next::Replay(token, response)),
+            Err(error) => {
+                response.extensions_mut().insert(error);
+                Ok(Next::Answer(response))
+            }
+        }
+    }
+
+    /// The request that follows a redirect, or the answer that its caller gets.
+    async fn redirected(
+        &mut self,
+        response: Response,
+        spare: Option<Request>,
+        outline: Request,
+    ) -> Result<Result<Request, Response>, Error> {
+        let Redirects::Ours { limit } = self.core.redirects else {
+            return Ok(Err(response));
+        };
+        let Some(hop) = Hop::of(&response, outline.method()) else {
+            return Ok(Err(response));
+        };
+        let mut next = match spare {
+            Some(spare) => spare,
+            None if hop.with_body => return Ok(Err(response)),
+            None => outline,
+        };
+        if self.hops == limit {
+            return Err(Error::TooManyRedirects { limit });
+        }
+        self.hops += 1;
+        self.astray |= hop.downgrades(response.url());
+        hop.redirect(&mut next, self.core.rotator.header_name());
+        drain(response).await;
+        Ok(Ok(next))
+    }
+
+    /// What the future brings, if the request's time is not up before.
+    async fn in_time<F: Future>(&self, future: F) -> Result<F::Output, Error> {
+        match &self.deadline {
+            None => Ok(future.await),
+            Some(deadline) => {
+                let bounded = timeout_at(deadline.at, future).await;
+                bounded.map_err(|_elapsed| deadline.error())
+            }
+        }
+    }
+}
+
+impl Core {
+    /// The refresh endpoint, asked by hand: no rotation touches it, so nothing can go round in
+    /// circles.
+    fn is_refresh_endpoint(&self, url: &Url) -> bool {
+        self.refresh_endpoint.as_ref().is_some_and(|endpoint| {
+            same_origin(endpoint, url) && endpoint.path() == url.path()
+        })
+    }
+}
+
+/// When a request's time is up.
+struct Deadline {
+    at: Instant,
+    limit: Duration,
+}
+
+impl Deadline {
+    /// `None` for a time so long that no clock reaches it.
+    fn after(limit: Duration) -> Option<Self> {
+        let at = Instant::now().checked_add(limit)?;
+        Some(Self { at, limit })
+    }
+
+    fn remaining(&self) -> Result<Duration, Error> {
+        let remaining = self.at.saturating_duration_since(Instant::now());
+        if remaining.is_zero() {
+            return Err(self.error());
+        }
+        Ok(remaining)
+    }
+
+    fn is_over(&self) -> bool {
+        self.at <= Instant::now()
+    }
+
+    fn error(&self) -> Error {
+        Error::Timeout { after: self.limit }
+    }
+}
+
+/// The request without its body.
+fn outline(request: &Request) -> Request {
+    let mut outline = Request::new(request.method().clone(), request.url().clone());
+    outline.headers_mut().clone_from(request.headers());
+    *outline.version_mut() = request.version();
+    outline
+}
+
+fn same_origin(one: &Url, other: &Url) -> bool {
+    one.origin() == other.origin()
+}
+
+/// Whether the token was received so recently that its refusal is not about its age.
+fn is_young(token: &Token) -> bool {
+    let tokens = token.token_set();
+    let limit = match tokens.expiry() {
+        Expiry::In(lifetime) => YOUNG.min(lifetime / 4),
+        _ => YOUNG,
+    };
+    let obtained = tokens.obtained_at();
+    obtained.is_some_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age < limit))
+}
+
+/// Reads an answer that nobody wants to its end, if that is near, so that its connection can be used
+/// again.
+async fn drain(mut response: Response) {
+    let reading = async {
+        let mut read = 0;
+        while let Ok(Some(chunk)) = response.chunk().await {
+            read += chunk.len();
+            if read > DRAINED_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    // What is not read within that time is dropped, and the connection with it.
+    let _ = timeout(DRAINED_FOR, reading).await;
+}
