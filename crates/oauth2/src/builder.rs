@@ -69,6 +69,12 @@ pub struct Builder<T> {
 }
 
 /// Stands where the transport goes: call [`Builder::transport`].
+///
+/// ```compile_fail,E0599
+/// use token_rotator_oauth2::refresh_token;
+/// // error: the method `build` exists [...] but [...] `TransportMissing: Transport`
+/// refresh_token("https://issuer.example/token", "my-client").build();
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct TransportMissing;
 
@@ -224,11 +230,11 @@ fn read_url(which: &'static str, text: &str) -> Result<Uri, BuildError> {
     let origin: Origin = origin
         .parse()
         .map_err(|problem| BuildError::Url { which, problem })?;
-    let uri: Uri = text.parse().map_err(|_| BuildError::NotAUrl { which })?;
-    if Origin::of(&uri) != Some(origin) {
-        return Err(BuildError::NotAUrl { which });
-    }
-    Ok(uri)
+    text.parse()
+        .ok()
+        // `Uri` takes bytes beyond ASCII as they are.
+        .filter(|uri| text.is_ascii() && Origin::of(uri) == Some(origin))
+        .ok_or(BuildError::NotAUrl { which })
 }
 
 impl<T> std::fmt::Debug for Builder<T> {

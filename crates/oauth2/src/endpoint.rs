@@ -44,12 +44,11 @@ impl TokenSource for TokenEndpoint {
         let mut post = Post::to(&self.token_url);
         let exchange = match self.grant {
             Grant::RefreshToken => {
-                let last = last.as_deref();
-                let token = last.and_then(TokenSet::refresh_token).ok_or_else(|| {
-                    SourceError::terminal("there is no refresh token; sign in with one")
-                })?;
-                last.into_iter()
-                    .for_each(|tokens| post.secrets.push_tokens(tokens));
+                let missing =
+                    || SourceError::terminal("there is no refresh token; sign in with one");
+                let last = last.ok_or_else(missing)?;
+                let token = last.refresh_token().ok_or_else(missing)?;
+                post.secrets.push_tokens(&last);
                 post.form.param("grant_type", "refresh_token");
                 post.form.param("refresh_token", token.expose_secret());
                 Exchange::RefreshToken

@@ -24,7 +24,7 @@
 //!     .build()?;
 //!
 //! let rotator = Rotator::builder(source).origin("https://api.example.com").build()?;
-//! rotator.sign_in(TokenSet::bearer("first").with_refresh_token("single use")).await?;
+//! rotator.sign_in(TokenSet::bearer("first").with_refresh_token("single use"))?.await?;
 //! assert_eq!(rotator.refresh_now().await?.header(), "Bearer next");
 //! # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap();
 //! ```

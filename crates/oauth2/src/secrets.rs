@@ -55,9 +55,11 @@ impl Secrets {
 
     /// All tokens of a token set.
     pub fn push_tokens(&mut self, tokens: &TokenSet) {
-        self.push(tokens.access_token());
-        for token in [tokens.refresh_token(), tokens.id_token()] {
-            token.into_iter().for_each(|token| self.push(token));
+        let access = Some(tokens.access_token());
+        for token in [access, tokens.refresh_token(), tokens.id_token()] {
+            if let Some(token) = token {
+                self.push(token);
+            }
         }
     }
 

@@ -103,7 +103,9 @@ fn discreet(mut error: reqwest::Error) -> reqwest::Error {
 #[non_exhaustive]
 pub enum UrlError {
     /// It is relative, and there is nothing to join it to.
-    #[error("the URL is relative and the client has no `base_url`; give it one, or give the whole URL")]
+    #[error(
+        "the URL is relative and the client has no `base_url`; give it one, or give the whole URL"
+    )]
     NoBase,
     /// It is none.
     #[error("the URL cannot be read: {0}")]

@@ -36,7 +36,7 @@ impl<E: fmt::Display> HookResult for Result<(), E> {
 }
 
 /// The hooks that run after a refresh, in the order they were given.
-pub(crate) struct AfterHooks<T>(Vec<AfterHook<T>>);
+pub struct AfterHooks<T>(Vec<AfterHook<T>>);
 
 type AfterHook<T> = Box<dyn Fn(Arc<T>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 

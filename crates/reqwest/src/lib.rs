@@ -97,7 +97,7 @@ pub use refresh::RefreshCall;
 pub use request::RequestBuilder;
 pub use service::{HttpFuture, HttpService};
 pub use session::SessionHandle;
-pub use state::{Answers, BringsRotator, Ready, Reads, Sourced, Unset};
+pub use state::{Answers, BringsRotator, Reads, Ready, Sourced, Unset};
 pub use transport::{ReqwestTransport, source_error};
 
 pub use reqwest::{self, Response};

@@ -21,7 +21,9 @@ impl BaseUrl {
             return Err(BuildError::BaseUrlTail);
         }
         // Not from the text: that would bring back what the parser has normalised.
-        let origin = origin_text(&url).parse().map_err(BuildError::BaseUrlOrigin)?;
+        let origin = origin_text(&url)
+            .parse()
+            .map_err(BuildError::BaseUrlOrigin)?;
         Ok(Self {
             text: url.as_str().trim_end_matches('/').to_owned(),
             url,
@@ -84,11 +86,19 @@ mod tests {
             ("https://h", "/users", "https://h/users"),
             ("https://h/", "users", "https://h/users"),
             ("https://h/v1", "/users", "https://h/v1/users"),
-            ("https://h/v1/", "///users?a=1#b".trim_start_matches("//"), "https://h/v1/users?a=1#b"),
+            (
+                "https://h/v1/",
+                "///users?a=1#b".trim_start_matches("//"),
+                "https://h/v1/users?a=1#b",
+            ),
             ("https://h/v1", "", "https://h/v1"),
             ("https://h/v1", "?a=1", "https://h/v1/?a=1"),
             ("https://h/v1", "../x", "https://h/x"),
-            ("https://h/v1", "mailto:x@evil", "https://h/v1/mailto:x@evil"),
+            (
+                "https://h/v1",
+                "mailto:x@evil",
+                "https://h/v1/mailto:x@evil",
+            ),
             ("https://h", " https://evil/", "https://h/%20https://evil/"),
             ("https://h", "/\\evil", "https://h//evil"),
             ("https://h", "@evil/x", "https://h/@evil/x"),
@@ -109,7 +119,10 @@ mod tests {
         ] {
             assert_eq!(located("https://h/v1", target), expected);
             if !target.starts_with("//") {
-                assert_eq!(locate(None, target).map(String::from), Ok(expected.to_owned()));
+                assert_eq!(
+                    locate(None, target).map(String::from),
+                    Ok(expected.to_owned())
+                );
             }
         }
         assert_eq!(locate(None, "/x"), Err(UrlError::NoBase));

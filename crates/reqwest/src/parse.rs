@@ -9,7 +9,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use token_rotator::{ExposeSecret as _, Expiry, SecretString, SourceError, TokenSet, jwt};
+use token_rotator::{Expiry, ExposeSecret as _, SecretString, SourceError, TokenSet, jwt};
 
 /// An access token just received, and when it expires.
 ///
@@ -176,7 +176,9 @@ type ParseFn<T> =
     Box<dyn Fn(Arc<T>) -> BoxFuture<'static, Result<Fresh, ParseError>> + Send + Sync>;
 
 impl<T: Send + Sync + 'static> Parser<T> {
-    pub(crate) fn new(parse: impl Fn(&T) -> Result<Fresh, ParseError> + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(
+        parse: impl Fn(&T) -> Result<Fresh, ParseError> + Send + Sync + 'static,
+    ) -> Self {
         Self(Box::new(move |answer| {
             let fresh = parse(&answer);
             Box::pin(std::future::ready(fresh))
@@ -207,10 +209,18 @@ impl<T: Send + Sync + 'static> Parser<T> {
 /// The parser for those who give none: a field of a JSON object, with the lifetime beside it.
 pub(crate) fn field(name: &str, answer: &Value) -> Result<Fresh, ParseError> {
     let token = at(answer, name).and_then(Value::as_str);
-    let fresh = Fresh::new(token.filter(|token| !token.is_empty()).ok_or(ParseError::NoToken)?);
-    let beside = name.rsplit_once('.').map_or(Some(answer), |(parent, _)| at(answer, parent));
+    let fresh = Fresh::new(
+        token
+            .filter(|token| !token.is_empty())
+            .ok_or(ParseError::NoToken)?,
+    );
+    let beside = name
+        .rsplit_once('.')
+        .map_or(Some(answer), |(parent, _)| at(answer, parent));
     let lifetime = beside.and_then(|beside| {
-        ["expiresIn", "expires_in"].iter().find_map(|name| seconds(beside.get(name)?))
+        ["expiresIn", "expires_in"]
+            .iter()
+            .find_map(|name| seconds(beside.get(name)?))
     });
     Ok(match lifetime {
         Some(lifetime) => fresh.expires_in(lifetime),
@@ -220,7 +230,8 @@ pub(crate) fn field(name: &str, answer: &Value) -> Result<Fresh, ParseError> {
 
 /// `data.accessToken` inside of `{"data": {"accessToken": ...}}`.
 fn at<'a>(answer: &'a Value, path: &str) -> Option<&'a Value> {
-    path.split('.').try_fold(answer, |value, name| value.get(name))
+    path.split('.')
+        .try_fold(answer, |value, name| value.get(name))
 }
 
 /// A lifetime in seconds, as a number or, as some issuers write it, as a string.
@@ -229,7 +240,9 @@ fn seconds(value: &Value) -> Option<Duration> {
         Value::String(text) => text.trim().parse().ok()?,
         value => value.as_f64()?,
     };
-    Duration::try_from_secs_f64(seconds).ok().filter(|lifetime| !lifetime.is_zero())
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|lifetime| !lifetime.is_zero())
 }
 
 /// Reads the answer's JSON. The error says what is wrong without repeating what is there.
@@ -266,23 +279,57 @@ mod tests {
     #[test]
     fn a_field_is_read_with_its_lifetime() {
         let cases = [
-            ("a", json!({"a": "t", "expiresIn": 60}), Expiry::In(Duration::from_secs(60))),
-            ("a", json!({"a": "t", "expires_in": "60"}), Expiry::In(Duration::from_secs(60))),
-            ("a", json!({"a": "t", "expires_in": 1.5}), Expiry::In(Duration::from_millis(1500))),
+            (
+                "a",
+                json!({"a": "t", "expiresIn": 60}),
+                Expiry::In(Duration::from_secs(60)),
+            ),
+            (
+                "a",
+                json!({"a": "t", "expires_in": "60"}),
+                Expiry::In(Duration::from_secs(60)),
+            ),
+            (
+                "a",
+                json!({"a": "t", "expires_in": 1.5}),
+                Expiry::In(Duration::from_millis(1500)),
+            ),
             ("a", json!({"a": "t", "expires_in": -1}), Expiry::Unknown),
             ("a", json!({"a": "t", "expires_in": 0}), Expiry::Unknown),
-            ("a", json!({"a": "t", "expires_in": "soon"}), Expiry::Unknown),
+            (
+                "a",
+                json!({"a": "t", "expires_in": "soon"}),
+                Expiry::Unknown,
+            ),
             ("a", json!({"a": "t", "expires_in": 1e300}), Expiry::Unknown),
-            ("d.a", json!({"d": {"a": "t", "expiresIn": 5}}), Expiry::In(Duration::from_secs(5))),
-            ("d.a", json!({"d": {"a": "t"}, "expiresIn": 5}), Expiry::Unknown),
+            (
+                "d.a",
+                json!({"d": {"a": "t", "expiresIn": 5}}),
+                Expiry::In(Duration::from_secs(5)),
+            ),
+            (
+                "d.a",
+                json!({"d": {"a": "t"}, "expiresIn": 5}),
+                Expiry::Unknown,
+            ),
         ];
         for (name, answer, expected) in cases {
             let fresh = field(name, &answer).expect("a token");
             assert_eq!(fresh.token.expose_secret(), "t", "{answer}");
             assert_eq!(lifetime(&fresh), expected, "{answer}");
         }
-        for answer in [json!({}), json!({"a": ""}), json!({"a": 1}), json!("a"), json!(null)] {
-            assert_eq!(field("a", &answer).unwrap_err(), ParseError::NoToken, "{answer}");
+        for answer in [
+            json!({}),
+            json!({"a": ""}),
+            json!({"a": 1}),
+            json!("a"),
+            json!(null),
+        ] {
+            assert_eq!(
+                field("a", &answer).unwrap_err(),
+                ParseError::NoToken,
+                "{answer}"
+            );
         }
     }
 
@@ -311,7 +358,10 @@ mod tests {
         for (body, expected) in cases {
             let error = decode::<Answer>(body.as_bytes()).unwrap_err();
             assert!(!error.contains("CANARY"), "{error}");
-            assert!(error.contains(expected) || error.starts_with("it is not JSON"), "{body}: {error}");
+            assert!(
+                error.contains(expected) || error.starts_with("it is not JSON"),
+                "{body}: {error}"
+            );
         }
     }
 }

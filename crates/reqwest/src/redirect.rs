@@ -40,7 +40,9 @@ impl Hop {
         };
         let from = response.url();
         let location = response.headers().get(LOCATION)?;
-        let mut url = from.join(std::str::from_utf8(location.as_bytes()).ok()?).ok()?;
+        let mut url = from
+            .join(std::str::from_utf8(location.as_bytes()).ok()?)
+            .ok()?;
         if !matches!(url.scheme(), "http" | "https") {
             return None;
         }
@@ -50,7 +52,11 @@ impl Hop {
         Some(Self {
             crosses: url.origin() != from.origin(),
             url,
-            method: if becomes_get { Method::GET } else { method.clone() },
+            method: if becomes_get {
+                Method::GET
+            } else {
+                method.clone()
+            },
             with_body: !becomes_get,
         })
     }

@@ -14,7 +14,7 @@ use crate::parse::Parser;
 use crate::transport::{ReqwestTransport, from_transport};
 
 /// How the refresh endpoint is reached.
-pub(crate) struct Way {
+pub struct Way {
     pub(crate) transport: ReqwestTransport,
     pub(crate) base: Option<BaseUrl>,
     /// `None` where the user's own closure asks somebody else.
@@ -80,7 +80,9 @@ impl<T> RefreshCall<T> {
             SourceError::misconfigured("the refresh has no URL").with_cause(error)
         })?;
         let client = self.way.transport.client();
-        Ok(client.request(method, url).headers(self.way.headers.clone()))
+        Ok(client
+            .request(method, url)
+            .headers(self.way.headers.clone()))
     }
 
     /// Sends it and reads the answer's JSON, sorting what goes wrong as the refresh endpoint's own
@@ -91,10 +93,17 @@ impl<T> RefreshCall<T> {
             SourceError::misconfigured("the refresh request cannot be built")
                 .with_cause(error.without_url())
         })?;
-        let answer = self.way.transport.carry(request).await.map_err(from_transport)?;
+        let answer = self
+            .way
+            .transport
+            .carry(request)
+            .await
+            .map_err(from_transport)?;
         let body = answer::sorted(answer)?;
         (self.decode)(body.expose()).map_err(|why| {
-            SourceError::uncertain(format!("the refresh endpoint's answer cannot be read: {why}"))
+            SourceError::uncertain(format!(
+                "the refresh endpoint's answer cannot be read: {why}"
+            ))
         })
     }
 

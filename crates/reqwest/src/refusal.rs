@@ -63,8 +63,8 @@ impl Refusals {
         }
         let status = response.status();
         let (response, body) = peek(response).await?;
-        let refused = body
-            .is_some_and(|body| self.by_body.iter().any(|refused| refused(status, &body)));
+        let refused =
+            body.is_some_and(|body| self.by_body.iter().any(|refused| refused(status, &body)));
         let judgement = if refused {
             Judgement::Refused
         } else {
@@ -89,9 +89,16 @@ impl Refusals {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
     kind.is_some_and(|kind| {
-        let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let kind = kind
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
         kind == "application/json" || kind.ends_with("+json")
     })
 }

@@ -147,7 +147,10 @@ impl RequestBuilder {
         })
     }
 
-    fn map(mut self, change: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder) -> Self {
+    fn map(
+        mut self,
+        change: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
+    ) -> Self {
         self.request = self.request.map(change);
         self
     }

@@ -137,11 +137,15 @@ impl Exchange<'_> {
             return false;
         }
         let uri = url.as_str().parse::<Uri>().ok();
-        let allowed = uri.as_ref().is_some_and(|uri| core.rotator.origins().allows(uri));
+        let allowed = uri
+            .as_ref()
+            .is_some_and(|uri| core.rotator.origins().allows(uri));
         if !allowed {
             self.astray = true;
             core.rotator.tell(&Event::ForeignOrigin {
-                origin: uri.and_then(|uri| Origin::of(&uri)).map(|origin| origin.to_string()),
+                origin: uri
+                    .and_then(|uri| Origin::of(&uri))
+                    .map(|origin| origin.to_string()),
             });
         }
         allowed
@@ -167,10 +171,14 @@ impl Exchange<'_> {
         if let Some(deadline) = &self.deadline {
             *request.timeout_mut() = Some(deadline.remaining()?);
         }
-        self.core.http.execute(request).await.map_err(|error| match &self.deadline {
-            Some(deadline) if error.is_timeout() && deadline.is_over() => deadline.error(),
-            _ => Error::request(error),
-        })
+        self.core
+            .http
+            .execute(request)
+            .await
+            .map_err(|error| match &self.deadline {
+                Some(deadline) if error.is_timeout() && deadline.is_over() => deadline.error(),
+                _ => Error::request(error),
+            })
     }
 
     /// The answer to a request that took part in the rotation.
@@ -184,12 +192,18 @@ impl Exchange<'_> {
         let Some(pass) = self.pass.clone() else {
             return Ok(Next::GoOn(response));
         };
-        let judged = self.core.refusals.judge(response, pass.token().is_none()).await;
+        let judged = self
+            .core
+            .refusals
+            .judge(response, pass.token().is_none())
+            .await;
         let (mut response, judgement) = judged.map_err(Error::request)?;
         match judgement {
             Judgement::Fine => return Ok(Next::GoOn(response)),
             Judgement::StepUp(step_up) => {
-                response.extensions_mut().insert(TokenError::StepUp(step_up));
+                response
+                    .extensions_mut()
+                    .insert(TokenError::StepUp(step_up));
                 return Ok(Next::Answer(response));
             }
             Judgement::Refused => {}
@@ -269,9 +283,9 @@ impl Core {
     /// The refresh endpoint, asked by hand: no rotation touches it, so nothing can go round in
     /// circles.
     fn is_refresh_endpoint(&self, url: &Url) -> bool {
-        self.refresh_endpoint.as_ref().is_some_and(|endpoint| {
-            same_origin(endpoint, url) && endpoint.path() == url.path()
-        })
+        self.refresh_endpoint
+            .as_ref()
+            .is_some_and(|endpoint| same_origin(endpoint, url) && endpoint.path() == url.path())
     }
 }
 
@@ -325,7 +339,11 @@ fn is_young(token: &Token) -> bool {
         _ => YOUNG,
     };
     let obtained = tokens.obtained_at();
-    obtained.is_some_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age < limit))
+    obtained.is_some_and(|at| {
+        SystemTime::now()
+            .duration_since(at)
+            .is_ok_and(|age| age < limit)
+    })
 }
 
 /// Reads an answer that nobody wants to its end, if that is near, so that its connection can be used

@@ -101,7 +101,7 @@ pub(crate) mod sealed {
 }
 
 /// What the settings are applied to.
-pub(crate) enum Begun {
+pub enum Begun {
     Builder(RotatorBuilder),
     /// The profile is for a source that says nothing about its own.
     Endpoint(RotatorBuilder),
@@ -158,10 +158,12 @@ impl sealed::Ready for Sourced {
             return Ok(Begun::Builder(self.builder));
         }
         let after = Arc::new(self.after);
-        let builder = self.builder.after_refresh(move |refreshed: Arc<Refreshed>| {
-            let after = Arc::clone(&after);
-            async move { after.run(Arc::new(refreshed.tokens.clone())).await }
-        });
+        let builder = self
+            .builder
+            .after_refresh(move |refreshed: Arc<Refreshed>| {
+                let after = Arc::clone(&after);
+                async move { after.run(Arc::new(refreshed.tokens.clone())).await }
+            });
         Ok(Begun::Builder(builder))
     }
 }

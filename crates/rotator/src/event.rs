@@ -140,6 +140,9 @@ pub enum NotReplayed {
     BodyOnce,
     /// The request opted out.
     OptedOut,
+    /// The HTTP client redirected the request by itself before it was refused, and its method may
+    /// have had its effect already where it was first received.
+    Redirected,
 }
 
 type Handler = Box<dyn Fn(&SessionKey, &Event) + Send + Sync>;

@@ -35,12 +35,14 @@
 //! **For tests and demonstrations only**: any password but `wrong` signs in, and randomness is not cryptographic.
 
 mod answer;
+mod certified;
 mod clock;
 mod gate;
 mod issuer;
 mod server;
 mod upstream;
 
+pub use certified::{CertifiedGrant, CertifiedIssuer, CertifiedStats};
 pub use gate::Gate;
 pub use issuer::Issuer;
 pub use issuer::builder::{IssuerBuilder, TokenFormat};

@@ -9,6 +9,7 @@ mod table;
 mod world;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -49,7 +50,7 @@ pub(crate) async fn run(options: DemoOptions) -> Result<ExitCode, CommandError> 
     } else {
         picture::draw("each client refreshes on its own", &naive);
         picture::draw("token-rotator", &rotator);
-        table::print(&runs.naive, &runs.rotator, &rotator);
+        table::print(&runs.naive, &runs.rotator, outcome::ideal_answers(&options, profile));
         story::closing(&options, profile, &rotator, perfect);
     }
     Ok(if perfect { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -65,7 +66,7 @@ async fn run_once(
     profile: IssuerProfile,
     kind: Kind,
 ) -> Result<Outcome, CommandError> {
-    let world = World::start(options, profile).await?;
+    let world = Arc::new(World::start(options, profile).await?);
     let callers = match kind {
         Kind::Naive => naive::run(&world, options).await?,
         Kind::Rotator => rotator::run(&world, options, profile).await?,

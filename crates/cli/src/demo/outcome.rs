@@ -100,6 +100,11 @@ pub(crate) fn hopeless(options: &DemoOptions, profile: IssuerProfile) -> bool {
     options.lost_answer && profile == IssuerProfile::Strict
 }
 
+/// How many requests the best of clients gets an answer to.
+pub(crate) fn ideal_answers(options: &DemoOptions, profile: IssuerProfile) -> u32 {
+    if hopeless(options, profile) { 0 } else { options.requests }
+}
+
 fn ideal_refreshes(options: &DemoOptions, profile: IssuerProfile) -> u64 {
     // A lost answer costs a second one, where the issuer allows that.
     if options.lost_answer && profile != IssuerProfile::Strict { 2 } else { 1 }

@@ -84,7 +84,7 @@ impl World {
     }
 
     /// What became of it all.
-    pub(crate) async fn finish(self, callers: Callers) -> Outcome {
+    pub(crate) async fn finish(&self, callers: Callers) -> Outcome {
         let outcome = Outcome {
             callers,
             record: self.upstream.record(),

@@ -7,3 +7,4 @@ mod model;
 mod numbers;
 mod past;
 mod rules;
+mod windows;

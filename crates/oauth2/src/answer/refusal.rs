@@ -24,7 +24,7 @@ enum Verdict {
     Unsure,
 }
 
-/// Supabase: `_not_found`, `_already_used`; OpenAI: `_expired`, `_reused`, `_invalidated`.
+// Supabase: `_not_found`, `_already_used`; OpenAI: `_expired`, `_reused`, `_invalidated`.
 const SUPABASE_AND_OPENAI: &str = "refresh_token_";
 
 pub(super) fn sort(
@@ -150,10 +150,9 @@ impl Said {
         // An answer with an error in it may bring tokens too; they are not for its description.
         let mut secrets = sent.clone();
         for name in ["access_token", "refresh_token", "id_token"] {
-            fields
-                .secret(name)
-                .iter()
-                .for_each(|secret| secrets.push(secret));
+            if let Some(secret) = fields.secret(name) {
+                secrets.push(&secret);
+            }
         }
         // Some issuers put an object into `error`, or use other names.
         let inner = fields.object("error");
@@ -199,7 +198,7 @@ fn is_code(text: &str) -> bool {
 
 /// Whether the issuer says that somebody used the refresh token before: Auth0 ("reused refresh
 /// token detected"), Keycloak ("Maximum allowed refresh token reuse exceeded"), Supabase ("Already
-/// Used"), OpenAI (`refresh_token_reused`).
+/// Used"), `OpenAI` (`refresh_token_reused`).
 fn tells_reuse(text: &str) -> bool {
     let text = text.to_ascii_lowercase().replace(['_', '-'], " ");
     [

@@ -12,27 +12,27 @@ type Answer = Result<Response<SecretBytes>, TransportError>;
 
 /// Answers from a list and remembers what it was asked.
 #[derive(Clone, Default)]
-pub struct Script {
+pub(crate) struct Script {
     answers: Arc<Mutex<VecDeque<Answer>>>,
     requests: Arc<Mutex<Vec<Request<SecretBytes>>>>,
 }
 
 impl Script {
-    pub fn answering(status: u16, body: &str) -> Self {
+    pub(crate) fn answering(status: u16, body: &str) -> Self {
         Self::default().then(Ok(answer(status, body)))
     }
 
-    pub fn then(self, answer: Answer) -> Self {
+    pub(crate) fn then(self, answer: Answer) -> Self {
         self.answers.lock().unwrap().push_back(answer);
         self
     }
 
-    pub fn requests(&self) -> Vec<Request<SecretBytes>> {
+    pub(crate) fn requests(&self) -> Vec<Request<SecretBytes>> {
         std::mem::take(&mut self.requests.lock().unwrap())
     }
 
     /// The only request's parameters, in order.
-    pub fn form(&self) -> Vec<(String, String)> {
+    pub(crate) fn form(&self) -> Vec<(String, String)> {
         let requests = self.requests();
         assert_eq!(requests.len(), 1, "one request");
         form_urlencoded::parse(requests[0].body().expose())
@@ -49,14 +49,14 @@ impl Transport for Script {
     }
 }
 
-pub fn answer(status: u16, body: &str) -> Response<SecretBytes> {
+pub(crate) fn answer(status: u16, body: &str) -> Response<SecretBytes> {
     let mut answer = Response::new(body.to_owned().into());
     *answer.status_mut() = StatusCode::from_u16(status).unwrap();
     answer
 }
 
 /// Everything that an error shows to anybody, causes included.
-pub fn shown(error: &(dyn StdError + 'static)) -> String {
+pub(crate) fn shown(error: &(dyn StdError + 'static)) -> String {
     let mut all = String::new();
     let mut at = Some(error);
     while let Some(error) = at {
@@ -67,7 +67,7 @@ pub fn shown(error: &(dyn StdError + 'static)) -> String {
 }
 
 /// A real client: no redirects, no retries, no pooled connections.
-pub fn sockets() -> impl Transport {
+pub(crate) fn sockets() -> impl Transport {
     let client = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())

@@ -38,7 +38,7 @@ impl World {
         let grant = issuer.sign_in("alice");
         let events = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&events);
-        let builder = Rotator::builder(source(issuer.token_url()))
+        let builder = Rotator::builder(source(issuer.token_url(), "demo"))
             .origin(upstream.url())
             .on_event(move |event| heard.lock().expect("events").push(event.clone()));
         let rotator = set(builder).build().expect("a rotator");
@@ -107,15 +107,15 @@ where
 }
 
 /// The refresh token grant (RFC 6749 section 6), as short as it can be written.
-fn source(token_url: &str) -> impl TokenSource + use<> {
-    let token_url = token_url.to_owned();
+pub(crate) fn source(token_url: &str, client_id: &str) -> impl TokenSource + use<> {
+    let (token_url, client_id) = (token_url.to_owned(), client_id.to_owned());
     move |last: Option<Arc<TokenSet>>| {
-        let token_url = token_url.clone();
+        let (token_url, client_id) = (token_url.clone(), client_id.clone());
         async move {
             let last = last.expect("a session that is signed in");
             let refresh_token = last.refresh_token().expect("a refresh token");
             let form = format!(
-                "grant_type=refresh_token&client_id=demo&refresh_token={}",
+                "grant_type=refresh_token&client_id={client_id}&refresh_token={}",
                 refresh_token.expose_secret()
             );
             let request = Request::post(token_url)

@@ -1,0 +1,310 @@
+//! The builder: what the client is told, and in which state that leaves it.
+
+mod build;
+mod hooks;
+mod tokens;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use reqwest::Response;
+use token_rotator::Profile;
+
+use crate::error::BuildError;
+use crate::hooks::{FailedHook, Listener, Said};
+use crate::refusal::Refusals;
+use crate::state::Unset;
+
+/// Builds a [`Client`](crate::Client).
+///
+/// `State` says how the client gets its tokens; [`build`](Self::build) is there once it knows:
+///
+/// | call | tokens come from |
+/// |---|---|
+/// | [`on_refresh_success`](ClientBuilder::on_refresh_success), [`.._with`](ClientBuilder::on_refresh_success_with), [`.._async`](ClientBuilder::on_refresh_success_async) | the refresh endpoint's JSON, read by a closure |
+/// | [`bearer_field`](ClientBuilder::bearer_field) | the same, read from the field of this name |
+/// | [`token_source`](ClientBuilder::token_source) | a [`TokenSource`](crate::TokenSource) |
+/// | [`rotator`](ClientBuilder::rotator) | a [`Rotator`](crate::Rotator) that was built elsewhere |
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct ClientBuilder<State = Unset> {
+    settings: Settings,
+    state: State,
+}
+
+struct Settings {
+    base_url: Option<String>,
+    origins: Vec<String>,
+    refresh_endpoint: Option<String>,
+    brought: Vec<Brought>,
+    configure: Option<Configure>,
+    cookies: Option<bool>,
+    max_redirects: Option<usize>,
+    default_headers: HeaderMap,
+    bad_header: Option<BuildError>,
+    timeout: Option<Duration>,
+    refusals: Refusals,
+    token_header: Option<TokenHeader>,
+    profile: Option<Profile>,
+    refresh_before: Option<Duration>,
+    wait_timeout: Option<Duration>,
+    listeners: Vec<Listener>,
+    failed: Vec<FailedHook>,
+    said: Said,
+}
+
+/// A client of the user's own.
+struct Brought {
+    client: reqwest::Client,
+    follows_redirects: bool,
+}
+
+type Configure = Box<dyn Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder>;
+
+struct TokenHeader {
+    name: HeaderName,
+    format: Option<Format>,
+}
+
+type Format = Box<dyn Fn(&str) -> String + Send + Sync>;
+
+impl ClientBuilder<Unset> {
+    pub(crate) fn new() -> Self {
+        Self {
+            settings: Settings {
+                base_url: None,
+                origins: Vec::new(),
+                refresh_endpoint: None,
+                brought: Vec::new(),
+                configure: None,
+                cookies: None,
+                max_redirects: None,
+                default_headers: HeaderMap::new(),
+                bad_header: None,
+                timeout: None,
+                refusals: Refusals::of_401(),
+                token_header: None,
+                profile: None,
+                refresh_before: None,
+                wait_timeout: None,
+                listeners: Vec::new(),
+                failed: Vec::new(),
+                said: Said::default(),
+            },
+            state: Unset(()),
+        }
+    }
+}
+
+impl<State> ClientBuilder<State> {
+    /// What relative URLs are appended to. Its origin gets the token: `https`, or this machine.
+    pub fn base_url(mut self, url: impl Into<String>) -> Self {
+        self.settings.base_url = Some(url.into());
+        self
+    }
+
+    /// One more origin that gets the token: scheme, host and port. Call it for each.
+    pub fn origin(mut self, origin: impl Into<String>) -> Self {
+        self.settings.origins.push(origin.into());
+        self
+    }
+
+    /// Where a new token is asked for: a path below the base URL, or a whole URL whose origin is
+    /// declared. Default: `/api/auth/refresh`.
+    ///
+    /// It is POSTed to without a body and without a token; cookies and default headers go along, and
+    /// no redirect is followed. A request of your own to exactly this URL goes out as it is: no
+    /// rotation touches it.
+    pub fn refresh_endpoint(mut self, url: impl Into<String>) -> Self {
+        self.settings.refresh_endpoint = Some(url.into());
+        self
+    }
+
+    /// Uses this client; its cookies, proxies, timeouts and headers stay as they are.
+    ///
+    /// It follows redirects by itself and drops `Authorization` when they lead to another origin; a
+    /// custom [`token_header`](Self::token_header) it would carry along, so the two together do not
+    /// build. Refreshes go over the same client, its idle connections included; it should have a
+    /// cookie store if the refresh token is a cookie. What it was given as a timeout holds for each
+    /// request that goes out, not for all that [`send`](crate::RequestBuilder::send) does; for that
+    /// there is [`timeout`](Self::timeout).
+    pub fn client(mut self, client: reqwest::Client) -> Self {
+        self.settings.brought.push(Brought {
+            client,
+            follows_redirects: true,
+        });
+        self
+    }
+
+    /// The same with a client that was built with `redirect::Policy::none()`: redirects are then
+    /// followed here, and where the token goes is decided at each of them.
+    pub fn client_without_redirects(mut self, client: reqwest::Client) -> Self {
+        self.settings.brought.push(Brought {
+            client,
+            follows_redirects: false,
+        });
+        self
+    }
+
+    /// Configures the client that is made: proxies, certificates, timeouts, a cookie store of your
+    /// own. Called for the client that sends requests and for the one that refreshes, which share
+    /// their cookies. Redirects are followed here, whatever the closure says about them.
+    ///
+    /// Secrets that every request carries belong into [`default_header`](Self::default_header): what
+    /// is set as a default header here goes to every origin that a redirect leads to.
+    pub fn configure(
+        mut self,
+        configure: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + 'static,
+    ) -> Self {
+        let before = self.settings.configure.take();
+        self.settings.configure = Some(Box::new(move |builder| match &before {
+            Some(before) => configure(before(builder)),
+            None => configure(builder),
+        }));
+        self
+    }
+
+    /// Whether the client that is made keeps cookies, so that a refresh cookie from the login
+    /// reaches the refresh endpoint. Default: yes.
+    pub fn cookies(mut self, keep: bool) -> Self {
+        self.settings.cookies = Some(keep);
+        self
+    }
+
+    /// How many redirects are followed for one request. Default: 10. More is
+    /// [`Error::TooManyRedirects`](crate::Error::TooManyRedirects); with 0 a redirect is handed back
+    /// as any answer, as it also is where its body cannot be sent twice.
+    pub fn max_redirects(mut self, limit: usize) -> Self {
+        self.settings.max_redirects = Some(limit);
+        self
+    }
+
+    /// A header that goes with every request that does not have it already, and with the refresh.
+    pub fn default_header<K, V>(mut self, name: K, value: V) -> Self
+    where
+        HeaderName: TryFrom<K>,
+        HeaderValue: TryFrom<V>,
+    {
+        let method = "default_header";
+        match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            (Ok(name), Ok(value)) => {
+                self.settings.default_headers.insert(name, value);
+            }
+            (Err(_), _) => self.settings.refuse_header(method, "name"),
+            (_, Err(_)) => self.settings.refuse_header(method, "value"),
+        }
+        self
+    }
+
+    /// How long a request may take in all, unless it says otherwise itself. Default: no limit. See
+    /// [`RequestBuilder::timeout`](crate::RequestBuilder::timeout).
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.settings.timeout = Some(limit);
+        self
+    }
+
+    /// Sends the bare token in this header, in place of `Authorization: Bearer`.
+    pub fn token_header<K>(self, name: K) -> Self
+    where
+        HeaderName: TryFrom<K>,
+    {
+        self.put_token("token_header", name, None)
+    }
+
+    /// Sends the token in this header, written by this function.
+    pub fn token_header_with<K>(
+        self,
+        name: K,
+        format: impl Fn(&str) -> String + Send + Sync + 'static,
+    ) -> Self
+    where
+        HeaderName: TryFrom<K>,
+    {
+        self.put_token("token_header_with", name, Some(Box::new(format)))
+    }
+
+    fn put_token<K>(mut self, method: &'static str, name: K, format: Option<Format>) -> Self
+    where
+        HeaderName: TryFrom<K>,
+    {
+        match HeaderName::try_from(name) {
+            Ok(name) => self.settings.token_header = Some(TokenHeader { name, format }),
+            Err(_) => self.settings.refuse_header(method, "name"),
+        }
+        self
+    }
+
+    /// What the refresh endpoint does with a refresh token that was used before, which decides
+    /// whether it is asked again at once when an answer was lost.
+    ///
+    /// Default for the cookie endpoint: [`Profile::multi_use`], for a 500 must never log anyone out,
+    /// and a cookie that the server set in the lost answer cannot be had in another way. Where the
+    /// endpoint takes the second use of a cookie for a theft, choose [`Profile::strict`]. For a
+    /// [`token_source`](ClientBuilder::token_source): [`Profile::strict`].
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.settings.profile = Some(profile);
+        self
+    }
+
+    /// How long before expiry a refresh may start while the token is still served. Default: 60 s;
+    /// never more than a quarter of the token's lifetime.
+    pub fn refresh_before(mut self, margin: Duration) -> Self {
+        self.settings.refresh_before = Some(margin);
+        self
+    }
+
+    /// How long a caller waits for a refresh. Default: 30 s. The refresh goes on without them.
+    pub fn wait_timeout(mut self, limit: Duration) -> Self {
+        self.settings.wait_timeout = Some(limit);
+        self
+    }
+
+    /// The statuses that refuse a token, in place of 401 alone. A challenge that comes with one is
+    /// heeded, whichever it is.
+    ///
+    /// Numbers below 100 or above 999 are no statuses and match nothing.
+    pub fn status_codes(mut self, statuses: impl IntoIterator<Item = u16>) -> Self {
+        let statuses = statuses.into_iter();
+        let statuses = statuses.filter_map(|status| StatusCode::from_u16(status).ok());
+        self.settings.refusals.statuses = Some(statuses.collect());
+        self
+    }
+
+    /// Besides the statuses, answers of which this says so refuse the token. It sees status, headers
+    /// and URL.
+    pub fn refused_when(
+        mut self,
+        refused: impl Fn(&Response) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.settings.refusals.by_head.push(Arc::new(refused));
+        self
+    }
+
+    /// Besides the statuses, answers whose body says so refuse the token, whatever their status: for
+    /// APIs that answer 200 with a code of their own. JSON bodies of up to 64 KiB are read to be
+    /// judged and handed on as they came; other ones are not looked at.
+    pub fn refused_when_body(
+        mut self,
+        refused: impl Fn(StatusCode, &[u8]) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.settings.refusals.by_body.push(Arc::new(refused));
+        self
+    }
+}
+
+impl Settings {
+    /// Remembers the first header that cannot be used.
+    fn refuse_header(&mut self, method: &'static str, part: &'static str) {
+        self.bad_header
+            .get_or_insert(BuildError::Header { method, part });
+    }
+}
+
+impl<State> fmt::Debug for ClientBuilder<State> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("ClientBuilder")
+            .field("state", &std::any::type_name::<State>())
+            .finish_non_exhaustive()
+    }
+}

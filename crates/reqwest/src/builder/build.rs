@@ -1,0 +1,249 @@
+//! Everything put together, or what is wrong with it.
+
+use std::sync::Arc;
+
+use http::header::AUTHORIZATION;
+use reqwest::cookie::Jar;
+use reqwest::redirect::Policy;
+use token_rotator::{Origin, Profile, Rotator, RotatorBuilder};
+use url::Url;
+
+use crate::builder::{ClientBuilder, Settings};
+use crate::client::{Client, Core, Full, SendOnly};
+use crate::error::BuildError;
+use crate::hooks::Listener;
+use crate::locate::{BaseUrl, locate};
+use crate::redirect::Redirects;
+use crate::refresh::Way;
+use crate::session::SessionHandle;
+use crate::state::{Begun, Ready};
+use crate::transport::ReqwestTransport;
+
+const DEFAULT_ENDPOINT: &str = "/api/auth/refresh";
+const DEFAULT_REDIRECTS: usize = 10;
+
+impl<State: Ready> ClientBuilder<State> {
+    /// Builds the client, or says which setting is wrong and what to do about it.
+    pub fn build(self) -> Result<Client<Full>, BuildError> {
+        self.core().map(|core| Client::of(Arc::new(core)))
+    }
+
+    /// Builds a client that can only send and read the token, and the handle that alone can sign in
+    /// and out.
+    pub fn build_split(self) -> Result<(Client<SendOnly>, SessionHandle), BuildError> {
+        let client = self.build()?;
+        let session = client.session();
+        Ok((client.into(), session))
+    }
+
+    fn core(self) -> Result<Core, BuildError> {
+        let Self {
+            mut settings,
+            state,
+        } = self;
+        if let Some(error) = settings.bad_header.take() {
+            return Err(error);
+        }
+        let base = settings
+            .base_url
+            .as_deref()
+            .map(BaseUrl::parse)
+            .transpose()?;
+        let origins = settings.origins(base.as_ref())?;
+        let endpoint = settings.endpoint(base.as_ref(), &origins, state.wants_endpoint())?;
+        let (http, transport, redirects) = settings.clients()?;
+        let way = Way {
+            transport,
+            base: base.clone(),
+            endpoint: endpoint.clone(),
+            headers: settings.default_headers.clone(),
+        };
+        let rotator = match state.begin(way)? {
+            Begun::Built(rotator) => settings.check_brought(rotator, base.as_ref())?,
+            Begun::Builder(builder) => settings.rotator(builder, None, &origins)?,
+            Begun::Endpoint(builder) => {
+                settings.rotator(builder, Some(Profile::multi_use()), &origins)?
+            }
+        };
+        if matches!(redirects, Redirects::Theirs) && rotator.header_name() != AUTHORIZATION {
+            return Err(BuildError::CustomHeaderWithClient {
+                header: rotator.header_name().to_string(),
+            });
+        }
+        Ok(Core {
+            http,
+            rotator,
+            base,
+            refresh_endpoint: endpoint,
+            redirects,
+            refusals: settings.refusals,
+            default_headers: settings.default_headers,
+            timeout: settings.timeout,
+        })
+    }
+}
+
+impl Settings {
+    fn origins(&self, base: Option<&BaseUrl>) -> Result<Vec<Origin>, BuildError> {
+        let mut origins: Vec<Origin> = base.map(BaseUrl::origin).cloned().into_iter().collect();
+        for origin in &self.origins {
+            origins.push(origin.parse().map_err(BuildError::Origin)?);
+        }
+        Ok(origins)
+    }
+
+    /// The refresh endpoint, if there is one: the one that was named, or the default one where
+    /// `wanted`.
+    fn endpoint(
+        &self,
+        base: Option<&BaseUrl>,
+        origins: &[Origin],
+        wanted: bool,
+    ) -> Result<Option<Url>, BuildError> {
+        let endpoint = match (&self.refresh_endpoint, wanted) {
+            (Some(endpoint), _) => endpoint,
+            (None, true) => DEFAULT_ENDPOINT,
+            (None, false) => return Ok(None),
+        };
+        let mut url = locate(base, endpoint).map_err(|error| match error {
+            crate::error::UrlError::NoBase => BuildError::NoBaseUrl,
+            error => BuildError::RefreshEndpoint(error),
+        })?;
+        url.set_fragment(None);
+        let origin = url[..url::Position::BeforePath].parse::<Origin>();
+        if origin.is_ok_and(|origin| origins.contains(&origin)) {
+            Ok(Some(url))
+        } else {
+            Err(BuildError::RefreshEndpointOrigin)
+        }
+    }
+
+    /// The client that sends, the one that refreshes, and who follows redirects.
+    fn clients(&mut self) -> Result<(reqwest::Client, ReqwestTransport, Redirects), BuildError> {
+        let ours = Redirects::Ours {
+            limit: self.max_redirects.unwrap_or(DEFAULT_REDIRECTS),
+        };
+        if self.brought.len() > 1 {
+            return Err(BuildError::TwoClients);
+        }
+        let Some(brought) = self.brought.pop() else {
+            let (http, transport) = self.make_clients()?;
+            return Ok((http, transport, ours));
+        };
+        let client = if brought.follows_redirects {
+            "client"
+        } else {
+            "client_without_redirects"
+        };
+        let settings = [
+            ("configure", self.configure.is_some()),
+            ("cookies", self.cookies.is_some()),
+            (
+                "max_redirects",
+                brought.follows_redirects && self.max_redirects.is_some(),
+            ),
+        ];
+        if let Some((setting, _)) = settings.into_iter().find(|(_, given)| *given) {
+            return Err(BuildError::ClientAnd { setting, client });
+        }
+        let redirects = if brought.follows_redirects {
+            Redirects::Theirs
+        } else {
+            ours
+        };
+        let transport = ReqwestTransport::from_client(brought.client.clone());
+        Ok((brought.client, transport, redirects))
+    }
+
+    fn make_clients(&self) -> Result<(reqwest::Client, ReqwestTransport), BuildError> {
+        let jar = Arc::new(Jar::default());
+        let keep = self.cookies.unwrap_or(true);
+        let configured = |builder: reqwest::ClientBuilder| {
+            let builder = if keep {
+                builder.cookie_provider(Arc::clone(&jar))
+            } else {
+                builder
+            };
+            match &self.configure {
+                Some(configure) => configure(builder),
+                None => builder,
+            }
+        };
+        let builder = configured(reqwest::Client::builder()).redirect(Policy::none());
+        let http = builder.build().map_err(BuildError::Http)?;
+        Ok((http, ReqwestTransport::configured(configured)?))
+    }
+
+    fn rotator(
+        &mut self,
+        mut builder: RotatorBuilder,
+        profile: Option<Profile>,
+        origins: &[Origin],
+    ) -> Result<Rotator, BuildError> {
+        if origins.is_empty() {
+            return Err(BuildError::NoOrigin);
+        }
+        builder = builder.anonymous();
+        for origin in origins {
+            builder = builder.origin(origin.to_string());
+        }
+        if let Some(profile) = self.profile.or(profile) {
+            builder = builder.profile(profile);
+        }
+        if let Some(margin) = self.refresh_before {
+            builder = builder.refresh_before(margin);
+        }
+        if let Some(limit) = self.wait_timeout {
+            builder = builder.wait_timeout(limit);
+        }
+        if let Some(header) = self.token_header.take() {
+            builder = match header.format {
+                Some(format) => builder.token_header_with(header.name, format),
+                None => builder.token_header(header.name),
+            };
+        }
+        let listeners: Vec<Listener> = std::mem::take(&mut self.listeners);
+        for listener in listeners.iter().cloned() {
+            builder = builder.on_event(move |event| listener(event));
+        }
+        self.said.to(listeners);
+        for hook in std::mem::take(&mut self.failed) {
+            builder = builder.on_event(move |event| hook.hear(event));
+        }
+        builder.build().map_err(BuildError::Rotator)
+    }
+
+    /// What belongs to the rotator cannot be set on a client that was given one.
+    fn check_brought(
+        &self,
+        rotator: Rotator,
+        base: Option<&BaseUrl>,
+    ) -> Result<Rotator, BuildError> {
+        let settings = [
+            ("refresh_endpoint", self.refresh_endpoint.is_some()),
+            ("origin", !self.origins.is_empty()),
+            ("token_header", self.token_header.is_some()),
+            ("profile", self.profile.is_some()),
+            ("refresh_before", self.refresh_before.is_some()),
+            ("wait_timeout", self.wait_timeout.is_some()),
+            ("on_event", !self.listeners.is_empty()),
+            ("on_refresh_failed", !self.failed.is_empty()),
+        ];
+        if let Some((setting, _)) = settings.into_iter().find(|(_, given)| *given) {
+            return Err(BuildError::RotatorAnd { setting });
+        }
+        if rotator.origins().is_empty() {
+            return Err(BuildError::Rotator(token_rotator::BuildError::NoOrigin));
+        }
+        let known = |base: &BaseUrl| {
+            rotator
+                .origins()
+                .iter()
+                .any(|origin| origin == base.origin())
+        };
+        if base.is_some_and(|base| !known(base)) {
+            return Err(BuildError::RotatorOrigin);
+        }
+        Ok(rotator)
+    }
+}

@@ -1,0 +1,115 @@
+//! A coordinator whose lease is busy, lost or short, as it is told.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use token_rotator::{Coordinator, Lease, LeaseError, LocalCoordinator, SessionKey};
+
+use super::lock;
+
+#[derive(Clone, Default)]
+pub struct ScriptedCoordinator {
+    local: LocalCoordinator,
+    script: Arc<Mutex<LeaseScript>>,
+}
+
+#[derive(Default)]
+pub struct LeaseScript {
+    /// What a lease says of itself.
+    pub remaining: Option<Duration>,
+    /// What it says once it was renewed.
+    pub after_renewal: Option<Duration>,
+    /// Renewing fails.
+    pub lost: bool,
+    pub panic: bool,
+    /// Giving it back never ends.
+    pub hang_release: bool,
+    pub acquired: usize,
+    pub renewed: usize,
+    pub released: usize,
+    /// How long each call was ready to wait.
+    pub waits: Vec<Duration>,
+}
+
+impl ScriptedCoordinator {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn script(&self) -> std::sync::MutexGuard<'_, LeaseScript> {
+        lock(&self.script)
+    }
+
+    /// Takes the lease as another process would; it is free again when the answer is dropped.
+    pub async fn busy(&self) -> Box<dyn Lease> {
+        let lease = self.local.acquire(&SessionKey::default(), Duration::ZERO).await;
+        lease.expect("a free lease")
+    }
+
+    pub async fn is_free(&self) -> bool {
+        let key = SessionKey::default();
+        self.local.acquire(&key, Duration::ZERO).await.is_ok()
+    }
+}
+
+impl Coordinator for ScriptedCoordinator {
+    async fn acquire(
+        &self,
+        key: &SessionKey,
+        wait: Duration,
+    ) -> Result<Box<dyn Lease>, LeaseError> {
+        {
+            let mut script = self.script();
+            script.waits.push(wait);
+            assert!(!script.panic, "the coordinator panics, as the test wants it");
+        }
+        let lease = self.local.acquire(key, wait).await?;
+        self.script().acquired += 1;
+        Ok(Box::new(Scripted {
+            _lease: lease,
+            script: Arc::clone(&self.script),
+            renewed: false,
+        }))
+    }
+}
+
+struct Scripted {
+    _lease: Box<dyn Lease>,
+    script: Arc<Mutex<LeaseScript>>,
+    renewed: bool,
+}
+
+impl Lease for Scripted {
+    fn remaining(&self) -> Option<Duration> {
+        let script = lock(&self.script);
+        if self.renewed {
+            script.after_renewal
+        } else {
+            script.remaining
+        }
+    }
+
+    fn renew(&mut self) -> BoxFuture<'_, Result<(), LeaseError>> {
+        let mut script = lock(&self.script);
+        script.renewed += 1;
+        self.renewed = true;
+        let answer = if script.lost {
+            Err(LeaseError::Lost)
+        } else {
+            Ok(())
+        };
+        Box::pin(std::future::ready(answer))
+    }
+
+    fn release(self: Box<Self>) -> BoxFuture<'static, ()> {
+        lock(&self.script).released += 1;
+        let hang = lock(&self.script).hang_release;
+        Box::pin(async move {
+            if hang {
+                std::future::pending::<()>().await;
+            }
+            drop(self);
+        })
+    }
+}

@@ -1,0 +1,272 @@
+//! An issuer in memory: single-use refresh tokens that rotate, with reuse detection.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use token_rotator::{
+    Expiry, ExposeSecret as _, Refreshed, SourceError, TokenSet, TokenSource,
+};
+use tokio::sync::watch;
+
+use super::{LIFETIME, lock};
+
+/// What the issuer does with a refresh in place of answering it.
+pub enum Act {
+    /// Fails, the refresh token unspent.
+    Fail(SourceError),
+    /// Rotates and loses the answer.
+    LoseAnswer,
+    /// Rotates and never answers.
+    SpendAndHang,
+    /// Never answers.
+    Hang,
+    Panic,
+    /// Answers after this long.
+    Delay(Duration),
+    /// Answers with this.
+    Answer(TokenSet),
+}
+
+#[derive(Clone)]
+pub struct Issuer(Arc<Inner>);
+
+struct Inner {
+    state: Mutex<State>,
+    held: watch::Sender<bool>,
+    arrived: watch::Sender<usize>,
+    in_air: AtomicUsize,
+    most_in_air: AtomicUsize,
+}
+
+struct State {
+    prefix: &'static str,
+    minted: usize,
+    /// Refresh token to family; spent ones stay, so that their reuse is noticed.
+    families: HashMap<String, usize>,
+    active: HashMap<usize, String>,
+    /// The last spent one of a family: accepted where the parent always is.
+    parents: HashMap<usize, String>,
+    parent_always: bool,
+    without_grant: bool,
+    with_answer: bool,
+    expiry: Expiry,
+    script: VecDeque<Act>,
+    reuse_alarms: usize,
+    refreshes: usize,
+    revoked: Vec<String>,
+    fail_revocation: bool,
+}
+
+impl Issuer {
+    pub fn new() -> Self {
+        Self(Arc::new(Inner {
+            state: Mutex::new(State {
+                prefix: "",
+                minted: 0,
+                families: HashMap::new(),
+                active: HashMap::new(),
+                parents: HashMap::new(),
+                parent_always: false,
+                without_grant: false,
+                with_answer: false,
+                expiry: Expiry::In(LIFETIME),
+                script: VecDeque::new(),
+                reuse_alarms: 0,
+                refreshes: 0,
+                revoked: Vec::new(),
+                fail_revocation: false,
+            }),
+            held: watch::Sender::new(false),
+            arrived: watch::Sender::new(0),
+            in_air: AtomicUsize::new(0),
+            most_in_air: AtomicUsize::new(0),
+        }))
+    }
+
+    /// A new sign-in.
+    pub fn login(&self) -> TokenSet {
+        let mut state = lock(&self.0.state);
+        let family = state.minted;
+        state.mint(family)
+    }
+
+    pub fn prefix(&self, prefix: &'static str) {
+        lock(&self.0.state).prefix = prefix;
+    }
+
+    pub fn expiry(&self, expiry: Expiry) {
+        lock(&self.0.state).expiry = expiry;
+    }
+
+    /// The parent of the active refresh token is accepted too, as Supabase does it.
+    pub fn parent_always(&self) {
+        lock(&self.0.state).parent_always = true;
+    }
+
+    /// Whoever comes without a refresh token gets a session, as with client credentials.
+    pub fn without_grant(&self) {
+        lock(&self.0.state).without_grant = true;
+    }
+
+    /// Answers come with what the after-hook is called with.
+    pub fn with_answer(&self) {
+        lock(&self.0.state).with_answer = true;
+    }
+
+    pub fn fail_revocation(&self) {
+        lock(&self.0.state).fail_revocation = true;
+    }
+
+    /// What it does with the next refresh, and the one after that.
+    pub fn next(&self, act: Act) {
+        lock(&self.0.state).script.push_back(act);
+    }
+
+    /// Keeps refreshes in the air from now on.
+    pub fn hold(&self) {
+        self.0.held.send_replace(true);
+    }
+
+    pub fn let_go(&self) {
+        self.0.held.send_replace(false);
+    }
+
+    /// Ends when so many calls have arrived in all.
+    pub async fn arrived(&self, calls: usize) {
+        let mut arrived = self.0.arrived.subscribe();
+        let enough = arrived.wait_for(|arrived| *arrived >= calls).await;
+        enough.expect("the issuer is here");
+    }
+
+    /// Calls to the refresh endpoint.
+    pub fn calls(&self) -> usize {
+        *self.0.arrived.borrow()
+    }
+
+    /// Refreshes answered with new tokens (a lost answer counts).
+    pub fn refreshes(&self) -> usize {
+        lock(&self.0.state).refreshes
+    }
+
+    pub fn reuse_alarms(&self) -> usize {
+        lock(&self.0.state).reuse_alarms
+    }
+
+    /// Refresh tokens of the grants that were revoked, in order.
+    pub fn revoked(&self) -> Vec<String> {
+        lock(&self.0.state).revoked.clone()
+    }
+
+    /// The most refreshes that were ever in the air together.
+    pub fn most_in_air(&self) -> usize {
+        self.0.most_in_air.load(Ordering::SeqCst)
+    }
+
+    /// Spends this refresh token, as another process would.
+    pub fn spend(&self, tokens: &TokenSet) -> TokenSet {
+        let mut state = lock(&self.0.state);
+        state.rotate(Some(tokens)).expect("a live refresh token")
+    }
+}
+
+impl State {
+    fn mint(&mut self, family: usize) -> TokenSet {
+        self.minted += 1;
+        let (prefix, number) = (self.prefix, self.minted);
+        let refresh_token = format!("{prefix}refresh-{number}");
+        self.families.insert(refresh_token.clone(), family);
+        self.active.insert(family, refresh_token.clone());
+        TokenSet::bearer(format!("{prefix}access-{number}"))
+            .with_refresh_token(refresh_token)
+            .with_id_token(format!("{prefix}id-{number}"))
+            .with_extra("ws_token", format!("{prefix}extra-{number}"))
+            .with_expiry(self.expiry)
+    }
+
+    fn rotate(&mut self, last: Option<&TokenSet>) -> Result<TokenSet, SourceError> {
+        let presented = last
+            .and_then(TokenSet::refresh_token)
+            .map(|token| token.expose_secret().to_owned());
+        let Some(presented) = presented else {
+            if self.without_grant {
+                self.refreshes += 1;
+                let family = self.minted;
+                return Ok(self.mint(family));
+            }
+            return Err(SourceError::terminal("there is no refresh token"));
+        };
+        let invalid = || SourceError::terminal("refused").with_code("invalid_grant");
+        let Some(family) = self.families.get(&presented).copied() else {
+            return Err(invalid());
+        };
+        let active = self.active.get(&family).cloned();
+        let Some(active) = active else {
+            return Err(invalid());
+        };
+        let parent = self.parent_always && self.parents.get(&family) == Some(&presented);
+        if active != presented && !parent {
+            self.reuse_alarms += 1;
+            self.active.remove(&family);
+            return Err(invalid().with_reuse_detected());
+        }
+        self.parents.insert(family, presented);
+        self.refreshes += 1;
+        Ok(self.mint(family))
+    }
+}
+
+/// Counts a call in the air for as long as it lives.
+struct InAir<'a>(&'a AtomicUsize);
+
+impl Drop for InAir<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl TokenSource for Issuer {
+    async fn refresh(&self, last: Option<Arc<TokenSet>>) -> Result<Refreshed, SourceError> {
+        let now = self.0.in_air.fetch_add(1, Ordering::SeqCst) + 1;
+        let _in_air = InAir(&self.0.in_air);
+        self.0.most_in_air.fetch_max(now, Ordering::SeqCst);
+        self.0.arrived.send_modify(|arrived| *arrived += 1);
+        let mut held = self.0.held.subscribe();
+        held.wait_for(|held| !held).await.expect("the issuer is here");
+        let act = lock(&self.0.state).script.pop_front();
+        match act {
+            Some(Act::Fail(error)) => return Err(error),
+            Some(Act::LoseAnswer) => {
+                lock(&self.0.state).rotate(last.as_deref())?;
+                return Err(SourceError::uncertain("the answer was lost"));
+            }
+            Some(Act::SpendAndHang) => {
+                lock(&self.0.state).rotate(last.as_deref())?;
+                std::future::pending::<()>().await;
+            }
+            Some(Act::Hang) => std::future::pending::<()>().await,
+            Some(Act::Panic) => panic!("the source panics, as the test wants it"),
+            Some(Act::Delay(delay)) => tokio::time::sleep(delay).await,
+            Some(Act::Answer(tokens)) => return Ok(tokens.into()),
+            None => {}
+        }
+        let mut state = lock(&self.0.state);
+        let refreshed = Refreshed::from(state.rotate(last.as_deref())?);
+        Ok(if state.with_answer {
+            refreshed.with_answer(Arc::new("the answer"))
+        } else {
+            refreshed
+        })
+    }
+
+    async fn revoke(&self, tokens: Arc<TokenSet>) -> Result<(), SourceError> {
+        let mut state = lock(&self.0.state);
+        let token = tokens.refresh_token().expect("a refresh token");
+        state.revoked.push(token.expose_secret().to_owned());
+        if state.fail_revocation {
+            return Err(SourceError::transient("no revocation today"));
+        }
+        Ok(())
+    }
+}

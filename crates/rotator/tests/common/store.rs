@@ -1,0 +1,218 @@
+//! A session store that fails, panics, hangs and is written by others, as it is told.
+
+use std::sync::{Arc, Mutex};
+
+use token_rotator::{
+    Epoch, MemoryStore, Record, Saved, SessionKey, SessionStore, StoreError, StoreErrorKind,
+    TokenSet, Version,
+};
+use tokio::sync::watch;
+
+use super::lock;
+
+type Foreign = Box<dyn FnOnce(Option<Record>) -> Record + Send>;
+
+#[derive(Clone)]
+pub struct ScriptedStore(Arc<Inner>);
+
+struct Inner {
+    memory: MemoryStore,
+    state: Mutex<State>,
+    hold_saves: watch::Sender<bool>,
+    saving: watch::Sender<usize>,
+    hold_loads: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct State {
+    fail_loads: usize,
+    fail_saves: usize,
+    panic_loads: usize,
+    panic_saves: usize,
+    /// Stores the next record and says that it failed.
+    lose_answers: usize,
+    /// Written by somebody else just before the next save.
+    foreign: Option<Foreign>,
+    loads: usize,
+    revisions: Vec<u64>,
+}
+
+impl ScriptedStore {
+    pub fn new() -> Self {
+        Self(Arc::new(Inner {
+            memory: MemoryStore::new(),
+            state: Mutex::default(),
+            hold_saves: watch::Sender::new(false),
+            saving: watch::Sender::new(0),
+            hold_loads: watch::Sender::new(false),
+        }))
+    }
+
+    pub fn fail_loads(&self, count: usize) {
+        lock(&self.0.state).fail_loads = count;
+    }
+
+    pub fn fail_saves(&self, count: usize) {
+        lock(&self.0.state).fail_saves = count;
+    }
+
+    pub fn panic_loads(&self, count: usize) {
+        lock(&self.0.state).panic_loads = count;
+    }
+
+    pub fn panic_saves(&self, count: usize) {
+        lock(&self.0.state).panic_saves = count;
+    }
+
+    pub fn lose_answers(&self, count: usize) {
+        lock(&self.0.state).lose_answers = count;
+    }
+
+    pub fn before_next_save(&self, foreign: impl FnOnce(Option<Record>) -> Record + Send + 'static) {
+        lock(&self.0.state).foreign = Some(Box::new(foreign));
+    }
+
+    pub fn hold_saves(&self, hold: bool) {
+        self.0.hold_saves.send_replace(hold);
+    }
+
+    pub fn hold_loads(&self, hold: bool) {
+        self.0.hold_loads.send_replace(hold);
+    }
+
+    /// Ends when so many saves have begun in all.
+    pub async fn saving(&self, count: usize) {
+        let mut saving = self.0.saving.subscribe();
+        let enough = saving.wait_for(|saving| *saving >= count).await;
+        enough.expect("the store is here");
+    }
+
+    pub fn saves(&self) -> usize {
+        *self.0.saving.borrow()
+    }
+
+    pub fn loads(&self) -> usize {
+        lock(&self.0.state).loads
+    }
+
+    /// The revisions that were stored, in order.
+    pub fn revisions(&self) -> Vec<u64> {
+        lock(&self.0.state).revisions.clone()
+    }
+
+    pub async fn record(&self) -> Option<Record> {
+        let record = self.0.memory.load(&SessionKey::default()).await;
+        record.expect("memory does not fail")
+    }
+
+    pub async fn access_token(&self) -> Option<String> {
+        use token_rotator::ExposeSecret as _;
+        let record = self.record().await?;
+        let tokens = record.tokens?;
+        Some(tokens.access_token().expose_secret().to_owned())
+    }
+
+    /// What somebody else writes.
+    pub async fn put(&self, record: Record) {
+        let found = self.record().await.map(|record| record.version);
+        let key = SessionKey::default();
+        let saved = self.0.memory.save(&key, found, record).await;
+        assert!(matches!(saved, Ok(Saved::Stored)), "a write nobody disturbs");
+    }
+
+    /// Loses everything: what is stored has never been.
+    pub fn lose(&mut self) {
+        let state = State {
+            revisions: self.revisions(),
+            ..State::default()
+        };
+        self.0 = Arc::new(Inner {
+            memory: MemoryStore::new(),
+            state: Mutex::new(state),
+            hold_saves: watch::Sender::new(false),
+            saving: watch::Sender::new(self.saves()),
+            hold_loads: watch::Sender::new(false),
+        });
+    }
+}
+
+/// What follows the record found: of the same sign-in, or of another where `epoch` is given.
+pub fn following(found: Option<&Record>, epoch: Option<Epoch>, tokens: Option<TokenSet>) -> Record {
+    let version = found.map(|record| record.version);
+    Record {
+        version: Version {
+            epoch: epoch
+                .or(version.map(|version| version.epoch))
+                .unwrap_or_else(Epoch::random),
+            revision: version.map_or(0, |version| version.revision) + 1,
+        },
+        tokens: tokens.map(Arc::new),
+    }
+}
+
+fn down() -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable, "the store is down")
+}
+
+fn counted_down(count: &mut usize) -> bool {
+    let some = *count > 0;
+    *count = count.saturating_sub(1);
+    some
+}
+
+impl SessionStore for ScriptedStore {
+    async fn load(&self, key: &SessionKey) -> Result<Option<Record>, StoreError> {
+        let mut held = self.0.hold_loads.subscribe();
+        held.wait_for(|held| !held).await.expect("the store is here");
+        let (fail, panic) = {
+            let mut state = lock(&self.0.state);
+            state.loads += 1;
+            (
+                counted_down(&mut state.fail_loads),
+                counted_down(&mut state.panic_loads),
+            )
+        };
+        assert!(!panic, "the store panics at load, as the test wants it");
+        if fail {
+            return Err(down());
+        }
+        self.0.memory.load(key).await
+    }
+
+    async fn save(
+        &self,
+        key: &SessionKey,
+        expected: Option<Version>,
+        record: Record,
+    ) -> Result<Saved, StoreError> {
+        self.0.saving.send_modify(|saving| *saving += 1);
+        let mut held = self.0.hold_saves.subscribe();
+        held.wait_for(|held| !held).await.expect("the store is here");
+        let (fail, panic, lose, foreign) = {
+            let mut state = lock(&self.0.state);
+            (
+                counted_down(&mut state.fail_saves),
+                counted_down(&mut state.panic_saves),
+                counted_down(&mut state.lose_answers),
+                state.foreign.take(),
+            )
+        };
+        assert!(!panic, "the store panics at save, as the test wants it");
+        if fail {
+            return Err(down());
+        }
+        if let Some(foreign) = foreign {
+            let found = self.record().await;
+            self.put(foreign(found)).await;
+        }
+        let revision = record.version.revision;
+        let saved = self.0.memory.save(key, expected, record).await?;
+        if let Saved::Stored = saved {
+            lock(&self.0.state).revisions.push(revision);
+        }
+        if lose {
+            return Err(down());
+        }
+        Ok(saved)
+    }
+}

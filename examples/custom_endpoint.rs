@@ -1,0 +1,83 @@
+//! A custom refresh endpoint, and a refresh with a request of its own.
+//!
+//! `cargo run -p token-rotator-reqwest --example custom_endpoint`
+
+use serde::Deserialize;
+use token_rotator_reqwest::Client;
+use token_rotator_testkit::{Issuer, Upstream};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// What an OAuth token endpoint answers.
+#[derive(Deserialize)]
+struct TokenResponse {
+    access_token: String,
+    refresh_token: String,
+}
+
+#[allow(dead_code, reason = "the tests call `run` themselves")]
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    for line in run().await? {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+pub async fn run() -> Result<Vec<String>, Failure> {
+    let issuer = Issuer::builder().start().await?;
+    let upstream = Upstream::start(&issuer).await?;
+
+    // Another path, at another origin: that one has to be declared.
+    let cookie_api = Client::builder()
+        .base_url(upstream.url())
+        .origin(issuer.url())
+        .refresh_endpoint(format!("{}/api/auth/refresh", issuer.url()))
+        .bearer_field("accessToken")
+        .build()?;
+    let login = serde_json::json!({"user": "alice", "password": "any"});
+    cookie_api
+        .post(issuer.login_url())
+        .without_token()
+        .json(&login)
+        .send()
+        .await?;
+    // No token yet: the first request is refused, and that starts the first refresh.
+    let with_cookie = cookie_api.get("/echo").send().await?.status();
+
+    // Another request altogether: a form with a refresh token that the program keeps itself.
+    let grant = issuer.sign_in("bob");
+    let kept = std::sync::Arc::new(std::sync::Mutex::new(grant.refresh_token.clone()));
+    let token_url = issuer.token_url().to_owned();
+    let form_api = Client::builder()
+        .base_url(upstream.url())
+        .on_refresh_success(|data: &TokenResponse| &data.access_token)
+        .refresh_with(move |call| {
+            let (kept, token_url) = (kept.clone(), token_url.clone());
+            async move {
+                let last = kept.lock().map(|token| token.clone()).unwrap_or_default();
+                let form = [
+                    ("grant_type", "refresh_token"),
+                    ("refresh_token", last.as_str()),
+                    ("client_id", "demo"),
+                ];
+                let answer = call.send(call.post(&token_url)?.form(&form)).await?;
+                if let Ok(mut token) = kept.lock() {
+                    token.clone_from(&answer.refresh_token);
+                }
+                Ok(answer)
+            }
+        })
+        // A refresh token that may be used once only is not presented twice.
+        .profile(token_rotator_reqwest::Profile::strict())
+        .build()?;
+    form_api.set_access_token(&grant.access_token)?;
+    issuer.expire_access_tokens();
+    let with_form = form_api.get("/echo").send().await?.status();
+
+    Ok(vec![
+        format!("with a cookie: {with_cookie}"),
+        format!("with a form: {with_form}"),
+        format!("refreshes: {}", issuer.counters().refreshes),
+    ])
+}

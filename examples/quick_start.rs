@@ -1,0 +1,60 @@
+//! Quick start: a login, an access token that expires, and a request that does not notice.
+//!
+//! `cargo run -p token-rotator-reqwest --example quick_start`
+
+use serde_json::{Value, json};
+use token_rotator_reqwest::Client;
+use token_rotator_testkit::{Issuer, Upstream};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+#[allow(dead_code, reason = "the tests call `run` themselves")]
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    for line in run().await? {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+pub async fn run() -> Result<Vec<String>, Failure> {
+    // An API with login, cookie-based refresh and tokens that we can let expire.
+    let issuer = Issuer::builder().start().await?;
+    let upstream = Upstream::start(&issuer).await?;
+
+    let api = Client::builder()
+        .base_url(upstream.url())
+        // The field of the refresh answer that holds the new access token.
+        .bearer_field("accessToken")
+        // Called when the session is over: show the login.
+        .on_refresh_failed(|_error| eprintln!("please sign in"))
+        .build()?;
+
+    // The login sets the refresh cookie, which the client keeps, and answers with an access token.
+    let credentials = json!({"user": "alice", "password": "any"});
+    let login = api
+        .post("/login")
+        .without_token()
+        .json(&credentials)
+        .send()
+        .await?;
+    let login: Value = login.json().await?;
+    api.set_access_token(login["accessToken"].as_str().unwrap_or_default())?;
+
+    let before: Value = api.get("/echo").send().await?.json().await?;
+    issuer.expire_access_tokens();
+    // Refused, refreshed, sent once more: one answer.
+    let after: Value = api.get("/echo").send().await?.json().await?;
+
+    Ok(vec![
+        format!(
+            "first request: token {} of {}",
+            before["generation"], before["subject"]
+        ),
+        format!(
+            "after expiry: token {} of {}",
+            after["generation"], after["subject"]
+        ),
+        format!("refreshes: {}", issuer.counters().refreshes),
+    ])
+}
