@@ -18,7 +18,7 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-pub async fn run() -> Result<Vec<String>, Failure> {
+pub(crate) async fn run() -> Result<Vec<String>, Failure> {
     let issuer = Issuer::builder().start().await?;
     let upstream = Upstream::start(&issuer).await?;
 

@@ -17,7 +17,7 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-pub async fn run() -> Result<Vec<String>, Failure> {
+pub(crate) async fn run() -> Result<Vec<String>, Failure> {
     // An API with login, cookie-based refresh and tokens that we can let expire.
     let issuer = Issuer::builder().start().await?;
     let upstream = Upstream::start(&issuer).await?;

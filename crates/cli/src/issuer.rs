@@ -10,7 +10,9 @@ use crate::command_error::CommandError;
 
 /// Runs both until the program is interrupted or told to end.
 pub(crate) async fn run(options: IssuerOptions) -> Result<ExitCode, CommandError> {
-    let issuer = start(&options).await.map_err(|error| failed("issuer", "--port", &error))?;
+    let issuer = start(&options)
+        .await
+        .map_err(|error| failed("issuer", "--port", &error))?;
     for rule in &options.fault {
         issuer.faults().push(rule.clone());
     }
@@ -25,7 +27,10 @@ pub(crate) async fn run(options: IssuerOptions) -> Result<ExitCode, CommandError
         ("revocation", issuer.revoke_url().to_owned()),
         ("introspection", issuer.introspect_url().to_owned()),
         ("login", format!("{}/login", upstream.url())),
-        ("cookie_refresh", format!("{}/api/auth/refresh", upstream.url())),
+        (
+            "cookie_refresh",
+            format!("{}/api/auth/refresh", upstream.url()),
+        ),
         ("upstream", upstream.url().to_owned()),
         ("echo", format!("{}/echo", upstream.url())),
     ];
@@ -40,7 +45,9 @@ pub(crate) async fn run(options: IssuerOptions) -> Result<ExitCode, CommandError
             anstream::println!("{name:<15} {url}");
         }
         anstream::eprintln!();
-        anstream::eprintln!("Client `demo` needs no secret. Sign in with any password but `wrong`:");
+        anstream::eprintln!(
+            "Client `demo` needs no secret. Sign in with any password but `wrong`:"
+        );
         anstream::eprintln!(
             "  curl -c jar -H 'content-type: application/json' -d '{{\"user\":\"alice\",\"password\":\"a\"}}' {}/login",
             upstream.url()
@@ -63,7 +70,11 @@ pub(crate) async fn run(options: IssuerOptions) -> Result<ExitCode, CommandError
 }
 
 async fn start(options: &IssuerOptions) -> Result<Issuer, StartError> {
-    let format = if options.opaque { TokenFormat::Opaque } else { TokenFormat::Jwt };
+    let format = if options.opaque {
+        TokenFormat::Opaque
+    } else {
+        TokenFormat::Jwt
+    };
     let mut builder = Issuer::builder()
         .port(options.port)
         .refresh_policy(options.profile.policy())
@@ -84,7 +95,9 @@ async fn start(options: &IssuerOptions) -> Result<Issuer, StartError> {
 fn failed(what: &str, flag: &str, error: &StartError) -> CommandError {
     CommandError::new(format!("the {what} could not be started"))
         .because(error)
-        .hint(format!("choose another port with `{flag}`, or leave it out for a free one"))
+        .hint(format!(
+            "choose another port with `{flag}`, or leave it out for a free one"
+        ))
 }
 
 /// Ends with Ctrl-C, or with SIGTERM where there is such a thing.

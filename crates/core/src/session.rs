@@ -64,11 +64,11 @@ impl<T, N: Number> Held<T, N> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Brought {
     /// From the issuer, just now.
-    ByFlight,
+    Flight,
     /// From somebody else's flight, some time ago.
-    ByOthers,
+    Others,
     /// From a sign-in or an update: it may be as old as it likes.
-    ByCaller,
+    Caller,
 }
 
 /// Where the one flight stands.
@@ -203,9 +203,9 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
                 // another way are older than they look: their refusals are believed, but not one
                 // after the other.
                 let fresh = match held.brought {
-                    Brought::ByFlight => young(self.refusals),
-                    Brought::ByOthers => self.refusals > 0 && young(self.refusals),
-                    Brought::ByCaller => false,
+                    Brought::Flight => young(self.refusals),
+                    Brought::Others => self.refusals > 0 && young(self.refusals),
+                    Brought::Caller => false,
                 };
                 let fresh = fresh && !held.refused && !held.validity.expired(now.wall);
                 if fresh {
@@ -217,7 +217,7 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
                 }
                 if !held.refused {
                     held.refused = true;
-                    let suspect = held.brought == Brought::ByOthers && young(0);
+                    let suspect = held.brought == Brought::Others && young(0);
                     self.refusals = if held.suspect || suspect {
                         (self.refusals + 1).min(32)
                     } else {
@@ -293,7 +293,7 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
         validity: Validity<N>,
         now: Now<N>,
     ) -> Landing<N> {
-        self.land(flight, token, validity, Brought::ByFlight, now)
+        self.land(flight, token, validity, Brought::Flight, now)
     }
 
     /// The flight found a newer token that somebody else's flight has brought, some time ago.
@@ -305,7 +305,7 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
         validity: Validity<N>,
         now: Now<N>,
     ) -> Landing<N> {
-        self.land(flight, token, validity, Brought::ByOthers, now)
+        self.land(flight, token, validity, Brought::Others, now)
     }
 
     /// The flight failed, and this is what its waiters are told.
@@ -389,13 +389,13 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
         if matches!(self.token, Token::SignedOut) {
             return self.at;
         }
-        self.install(token, validity, Brought::ByCaller, now)
+        self.install(token, validity, Brought::Caller, now)
     }
 
     /// A sign-in: a new epoch begins with this token, and what is in the air belongs to the past.
     pub fn sign_in(&mut self, token: T, validity: Validity<N>, now: Now<N>) -> Stamp<N> {
         self.begin_epoch();
-        self.install(token, validity, Brought::ByCaller, now)
+        self.install(token, validity, Brought::Caller, now)
     }
 
     /// A sign-out: a new epoch begins without a token.

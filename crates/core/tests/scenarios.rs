@@ -34,10 +34,11 @@ fn named_scenarios_hold() {
             "a file is named after its scenario"
         );
         assert!(!scenario.why.is_empty(), "{}: why?", scenario.name);
-        compare(&path, &text, &scenario.played::<u64>());
-        compare(&path, &scenario.played::<u64>(), &scenario.played::<f64>());
+        let played = scenario.played::<u64>();
+        compare(&path, &said(&path, &played), &played);
+        compare(&path, &played, &scenario.played::<f64>());
         if scenario.fits_32_bits() {
-            compare(&path, &scenario.played::<u64>(), &scenario.played::<u32>());
+            compare(&path, &played, &scenario.played::<u32>());
         } else {
             wide.push(scenario.name.clone());
         }
@@ -56,20 +57,15 @@ fn generated_scenarios_hold() {
             .map(|n| generated(bundle * BUNDLE + n))
             .collect();
         let path = home().join(format!("generated/{bundle:02}.json"));
-        let text = fs::read_to_string(&path).unwrap_or_default();
-        compare(
-            &path,
-            &text,
-            &in_a_bundle(&scenarios, Scenario::played::<u64>),
-        );
-        if !blessing() {
-            // As another build would: from the file alone.
-            let read: Vec<Scenario> = serde_json::from_str(&text).expect("a bundle");
-            compare(&path, &text, &in_a_bundle(&read, Scenario::played::<u64>));
-            compare(&path, &text, &in_a_bundle(&read, Scenario::played::<f64>));
-            for scenario in read.iter().filter(|scenario| scenario.fits_32_bits()) {
-                compare(&path, &scenario.played::<u64>(), &scenario.played::<u32>());
-            }
+        let played = in_a_bundle(&scenarios, Scenario::played::<u64>);
+        let text = said(&path, &played);
+        compare(&path, &text, &played);
+        // As another build would: from the file alone.
+        let read: Vec<Scenario> = serde_json::from_str(&text).expect("a bundle");
+        compare(&path, &text, &in_a_bundle(&read, Scenario::played::<u64>));
+        compare(&path, &text, &in_a_bundle(&read, Scenario::played::<f64>));
+        for scenario in read.iter().filter(|scenario| scenario.fits_32_bits()) {
+            compare(&path, &scenario.played::<u64>(), &scenario.played::<u32>());
         }
         made.insert(path);
     }
@@ -110,17 +106,18 @@ fn blessing() -> bool {
     std::env::var_os("BLESS").is_some_and(|bless| bless == "1")
 }
 
-/// The file says what was played, or is made to.
+/// Both texts are the same, to the byte.
 fn compare(path: &Path, said: &str, played: &str) {
-    if said == played {
-        return;
-    }
-    if blessing() && !fs::read_to_string(path).is_ok_and(|now| now == played) {
-        return fs::write(path, played).expect("a place to write");
-    }
-    let (said, played) = (said.lines(), played.lines());
-    for (number, (said, played)) in said.zip(played).enumerate() {
+    for (number, (said, played)) in said.lines().zip(played.lines()).enumerate() {
         assert_eq!(played, said, "{}, line {}", path.display(), number + 1);
     }
-    panic!("{}: not of the same length", path.display());
+    assert!(said == played, "{}: not of the same length", path.display());
+}
+
+/// What the file says; after it was made to say this, when asked to bless it.
+fn said(path: &Path, played: &str) -> String {
+    if blessing() {
+        fs::write(path, played).expect("a place to write");
+    }
+    fs::read_to_string(path).unwrap_or_default()
 }

@@ -42,13 +42,18 @@ pub(crate) enum Grant {
 impl TokenSource for TokenEndpoint {
     async fn refresh(&self, last: Option<Arc<TokenSet>>) -> Result<Refreshed, SourceError> {
         let mut post = Post::to(&self.token_url);
+        if let Some(last) = &last {
+            post.secrets.push_tokens(last);
+        }
         let exchange = match self.grant {
             Grant::RefreshToken => {
-                let missing =
-                    || SourceError::terminal("there is no refresh token; sign in with one");
-                let last = last.ok_or_else(missing)?;
-                let token = last.refresh_token().ok_or_else(missing)?;
-                post.secrets.push_tokens(&last);
+                let token = last
+                    .as_deref()
+                    .and_then(TokenSet::refresh_token)
+                    .filter(|token| !token.expose_secret().is_empty())
+                    .ok_or_else(|| {
+                        SourceError::terminal("there is no refresh token; sign in with one")
+                    })?;
                 post.form.param("grant_type", "refresh_token");
                 post.form.param("refresh_token", token.expose_secret());
                 Exchange::RefreshToken
@@ -108,10 +113,9 @@ impl TokenEndpoint {
             SourceError::not_sent("the client could not authenticate itself")
                 .with_cause(post.secrets.vet(cause.into()))
         })?;
-        credentials
-            .secrets
-            .iter()
-            .for_each(|secret| post.secrets.push(secret));
+        for secret in &credentials.secrets {
+            post.secrets.push(secret);
+        }
         for (name, value) in &credentials.params {
             post.form.param(name, value.expose_secret());
         }

@@ -55,11 +55,10 @@ impl Secrets {
 
     /// All tokens of a token set.
     pub fn push_tokens(&mut self, tokens: &TokenSet) {
-        let access = Some(tokens.access_token());
-        for token in [access, tokens.refresh_token(), tokens.id_token()] {
-            if let Some(token) = token {
-                self.push(token);
-            }
+        self.push(tokens.access_token());
+        let others = [tokens.refresh_token(), tokens.id_token()];
+        for token in others.into_iter().flatten() {
+            self.push(token);
         }
     }
 
@@ -219,6 +218,16 @@ mod tests {
         let shown = secrets().scrub(&"word ".repeat(10_000));
         assert_eq!(shown.len(), SHOWN_MAX);
         assert!(shown.ends_with("..."));
+        // The cut leaves five characters of the secret, which nobody would recognise.
+        let text = format!("{} rt-4f9aX/kQ2+zW==", "x".repeat(TEXT_MAX - 6));
+        assert_eq!(secrets().scrub(&text), "[redacted]");
+    }
+
+    #[test]
+    fn a_secret_of_signs_is_recognised_in_the_form_it_was_sent_in() {
+        let secrets = Secrets::new().with("+/=+/=+/=");
+        let shown = secrets.scrub("got x=%2B%2F%3D%2B%2F%3D%2B%2F%3D");
+        assert_eq!(shown, "got [redacted]");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{Response, StatusCode};
 use token_rotator::FailureKind::{self, Misconfigured, NotSent, Terminal, Transient, Uncertain};
-use token_rotator::{Expiry, ExposeSecret, SourceError, TokenSet};
+use token_rotator::{SourceError, TokenSet};
 use token_rotator_oauth2::{Exchange, SecretBytes, Secrets, TransportError};
 
 const HTML: &str = "<!doctype html><title>Error</title>";
@@ -335,101 +335,4 @@ fn retry_after_comes_along() {
         .insert(RETRY_AFTER, "120".parse().unwrap());
     let error = Exchange::RefreshToken.refusal(&answer, &Secrets::new());
     assert_eq!(error.retry_after(), Some(Duration::from_secs(120)));
-}
-
-#[test]
-fn a_token_set_is_read_as_it_came() {
-    let body = r#"{
-        "access_token": "a\u0062c", "token_type": "bearer", "expires_in": 300,
-        "refresh_token": "next", "id_token": "i", "scope": "read write",
-        "wsToken": "w", "instance_url": "https://eu.example", "session": {"deep": [1]}, "count": 3
-    }"#;
-    let set = tokens(200, body).unwrap();
-    let shown = |secret: Option<&token_rotator::SecretString>| {
-        secret.map(|secret| secret.expose_secret().to_owned())
-    };
-    assert_eq!(set.access_token().expose_secret(), "abc");
-    assert!(set.is_bearer());
-    assert_eq!(set.expiry(), Expiry::In(Duration::from_secs(300)));
-    assert_eq!(shown(set.refresh_token()).as_deref(), Some("next"));
-    assert_eq!(shown(set.id_token()).as_deref(), Some("i"));
-    assert_eq!(set.scope(), Some("read write"));
-    assert_eq!(shown(set.extra("wsToken")).as_deref(), Some("w"));
-    assert_eq!(
-        shown(set.extra("instance_url")).as_deref(),
-        Some("https://eu.example")
-    );
-    for name in ["session", "count", "access_token", "scope"] {
-        assert!(set.extra(name).is_none(), "{name}");
-    }
-}
-
-#[test]
-fn what_cannot_be_read_spoils_nothing_else() {
-    let cases = [
-        r#"{"access_token":"a"}"#,
-        "\u{feff}{\"access_token\":\"a\"}",
-        r#"  {"access_token":"a"}  "#,
-        r#"{"access_token":"old","access_token":"a"}"#,
-        r#"{"access_token":"a","error":null}"#,
-        r#"{"access_token":"a","error":""}"#,
-        r#"{"access_token":"a","expires_in":1e9999,"x":-1e9999}"#,
-        r#"{"access_token":"a","x":"\ud800","scope":{},"id_token":7}"#,
-        r#"{"access_token":"a","refresh_token":""}"#,
-        r#"{"access_token":"a","refresh_token":null,"token_type":null}"#,
-        r#"{"access_token":"a","refresh_token":{"value":"x"},"token_type":""}"#,
-    ];
-    for body in cases {
-        let set = tokens(200, body).unwrap();
-        assert_eq!(set.access_token().expose_secret(), "a", "{body}");
-        assert!(set.is_bearer(), "{body}");
-        assert!(set.refresh_token().is_none(), "{body}");
-    }
-    // As deep as anybody likes, as long as nobody looks inside.
-    let deep = format!(
-        r#"{{"access_token":"a","x":{}{}}}"#,
-        "[".repeat(100_000),
-        "]".repeat(100_000)
-    );
-    assert_eq!(
-        tokens(200, &deep).unwrap().access_token().expose_secret(),
-        "a"
-    );
-}
-
-#[test]
-fn any_2xx_with_tokens_is_a_token_set() {
-    for status in [200, 201, 203, 206] {
-        assert!(tokens(status, r#"{"access_token":"a"}"#).is_ok());
-    }
-    assert!(tokens(500, r#"{"access_token":"a"}"#).is_err());
-}
-
-#[test]
-fn a_foreign_token_type_is_kept_for_the_rotator_to_refuse() {
-    let cases = [
-        (r#""DPoP""#, "DPoP"),
-        (
-            r#""urn:ietf:params:oauth:token-type:jwt""#,
-            "urn:ietf:params:oauth:token-type:jwt",
-        ),
-        ("7", "unreadable"),
-        (r#""two words""#, "unreadable"),
-    ];
-    for (json, name) in cases {
-        let set = tokens(
-            200,
-            &format!(r#"{{"access_token":"a","token_type":{json}}}"#),
-        )
-        .unwrap();
-        assert_eq!(set.token_type(), name);
-        assert!(!set.is_bearer());
-    }
-}
-
-#[test]
-fn a_client_of_its_own_keeps_no_refresh_token() {
-    let answer = answer(200, r#"{"access_token":"a","refresh_token":"r"}"#);
-    let set = Exchange::ClientCredentials.tokens(&answer, &Secrets::new());
-    assert!(set.unwrap().refresh_token().is_none());
 }

@@ -17,14 +17,14 @@ use token_rotator_oauth2::{
 const URL: &str = "https://issuer.example/token?tenant=a";
 const GOOD: &str = r#"{"access_token":"next","token_type":"Bearer"}"#;
 
-fn last() -> Option<Arc<TokenSet>> {
-    Some(Arc::new(TokenSet::bearer("a1").with_refresh_token("r1 +&")))
+fn last() -> Arc<TokenSet> {
+    Arc::new(TokenSet::bearer("a1").with_refresh_token("r1 +&"))
 }
 
 async fn form(builder: Builder<TransportMissing>) -> Vec<(String, String)> {
     let script = Script::answering(200, GOOD);
     let source = builder.transport(script.clone()).build().unwrap();
-    source.refresh(last()).await.unwrap();
+    source.refresh(Some(last())).await.unwrap();
     script.form()
 }
 
@@ -38,7 +38,7 @@ async fn a_refresh_is_one_post_of_a_form() {
     let script = Script::answering(200, GOOD);
     let builder = refresh_token(URL, "client");
     let source = builder.transport(script.clone()).build().unwrap();
-    source.refresh(last()).await.unwrap();
+    source.refresh(Some(last())).await.unwrap();
 
     let request = script.requests().pop().unwrap();
     assert_eq!(request.method(), Method::POST);
@@ -96,7 +96,7 @@ async fn a_basic_secret_travels_in_a_sensitive_header() {
         .transport(script.clone())
         .build()
         .unwrap();
-    source.refresh(last()).await.unwrap();
+    source.refresh(Some(last())).await.unwrap();
     let request = script.requests().pop().unwrap();
     // client:s3cret
     let value = &request.headers()[AUTHORIZATION];
@@ -130,7 +130,7 @@ async fn the_client_authenticates_anew_with_every_request() {
         .build()
         .unwrap();
     for call in 0..2 {
-        source.refresh(last()).await.unwrap();
+        source.refresh(Some(last())).await.unwrap();
         let request = script.requests().pop().unwrap();
         let value = &request.headers()["x-proof"];
         assert_eq!(value, format!("proof {call}").as_str());
@@ -149,7 +149,7 @@ async fn a_client_that_cannot_authenticate_sends_nothing() {
         .transport(script.clone())
         .build()
         .unwrap();
-    let error = source.refresh(last()).await.unwrap_err();
+    let error = source.refresh(Some(last())).await.unwrap_err();
     assert_eq!(error.kind(), FailureKind::NotSent);
     assert!(support::shown(&error).contains("the key is locked"));
     assert!(script.requests().is_empty());
@@ -160,8 +160,10 @@ async fn without_a_refresh_token_nothing_is_sent() {
     let script = Script::default();
     let builder = refresh_token(URL, "client");
     let source = builder.transport(script.clone()).build().unwrap();
-    for last in [None, Some(Arc::new(TokenSet::bearer("a1")))] {
-        let error = source.refresh(last).await.unwrap_err();
+    let bare = TokenSet::bearer("a1");
+    let empty = TokenSet::bearer("a1").with_refresh_token("");
+    for last in [None, Some(bare), Some(empty)] {
+        let error = source.refresh(last.map(Arc::new)).await.unwrap_err();
         assert_eq!(error.kind(), FailureKind::Terminal);
     }
     assert!(script.requests().is_empty());
@@ -177,7 +179,7 @@ async fn a_failed_request_is_not_repeated() {
         let script = Script::default().then(Err(failure));
         let builder = refresh_token(URL, "client");
         let source = builder.transport(script.clone()).build().unwrap();
-        assert_eq!(source.refresh(last()).await.unwrap_err().kind(), kind);
+        assert_eq!(source.refresh(Some(last())).await.unwrap_err().kind(), kind);
         assert_eq!(script.requests().len(), 1);
     }
 }
@@ -190,7 +192,7 @@ async fn an_answer_without_bounds_is_refused() {
         .transport(script)
         .build()
         .unwrap();
-    let error = source.refresh(last()).await.unwrap_err();
+    let error = source.refresh(Some(last())).await.unwrap_err();
     assert_eq!(error.kind(), FailureKind::Uncertain);
     assert!(error.to_string().contains("longer than 1048576 bytes"));
 }
@@ -198,7 +200,7 @@ async fn an_answer_without_bounds_is_refused() {
 #[tokio::test]
 async fn revocation_names_the_refresh_token_or_else_the_access_token() {
     let cases = [
-        (last().unwrap(), "r1 +&", "refresh_token"),
+        (last(), "r1 +&", "refresh_token"),
         (Arc::new(TokenSet::bearer("a1")), "a1", "access_token"),
     ];
     for (tokens, token, hint) in cases {
@@ -245,7 +247,7 @@ async fn a_failed_revocation_is_sorted() {
             .transport(Script::answering(status, body))
             .build()
             .unwrap();
-        let error = source.revoke(last().unwrap()).await.unwrap_err();
+        let error = source.revoke(last()).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{status}");
     }
 }
@@ -255,7 +257,7 @@ async fn without_a_revocation_url_nothing_is_revoked() {
     let script = Script::default();
     let builder = refresh_token(URL, "client");
     let source = builder.transport(script.clone()).build().unwrap();
-    source.revoke(last().unwrap()).await.unwrap();
+    source.revoke(last()).await.unwrap();
     assert!(script.requests().is_empty());
 }
 

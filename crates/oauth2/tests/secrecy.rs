@@ -232,7 +232,7 @@ fn json() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     /// For any status, headers and bytes: no panic, nothing shown of what was sent.
     #[test]

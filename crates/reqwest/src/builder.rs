@@ -113,7 +113,7 @@ impl<State> ClientBuilder<State> {
     /// Where a new token is asked for: a path below the base URL, or a whole URL whose origin is
     /// declared. Default: `/api/auth/refresh`.
     ///
-    /// It is POSTed to without a body and without a token; cookies and default headers go along, and
+    /// It gets a POST without a body and without a token; cookies and default headers go along, and
     /// no redirect is followed. A request of your own to exactly this URL goes out as it is: no
     /// rotation touches it.
     pub fn refresh_endpoint(mut self, url: impl Into<String>) -> Self {

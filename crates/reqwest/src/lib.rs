@@ -71,7 +71,6 @@
 //! [`ReqwestTransport`] carries the requests of `token-rotator-oauth2`; [`HttpService`] puts a
 //! `reqwest::Client` under the tower layer of `token-rotator`.
 
-mod answer;
 mod builder;
 mod client;
 mod error;

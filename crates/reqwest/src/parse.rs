@@ -151,10 +151,14 @@ impl<T: IntoFresh> IntoFresh for Option<T> {
     }
 }
 
-impl<'a, T> IntoFresh for &'a Option<T>
-where
-    &'a T: IntoFresh,
-{
+// Not for every `&Option<T>`: the compiler would look through options of options for ever.
+impl IntoFresh for &Option<String> {
+    fn into_fresh(self) -> Result<Fresh, ParseError> {
+        self.as_ref().into_fresh()
+    }
+}
+
+impl IntoFresh for &Option<SecretString> {
     fn into_fresh(self) -> Result<Fresh, ParseError> {
         self.as_ref().into_fresh()
     }

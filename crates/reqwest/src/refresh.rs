@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method};
-use token_rotator::{Refreshed, SourceError, TokenSet, TokenSource};
+use reqwest::cookie::{CookieStore as _, Jar};
+use token_rotator::{Refreshed, SecretString, SourceError, TokenSet, TokenSource};
+use token_rotator_oauth2::{Exchange, Secrets};
 use url::Url;
 
-use crate::answer;
 use crate::error::UrlError;
 use crate::locate::{BaseUrl, locate};
 use crate::parse::Parser;
-use crate::transport::{ReqwestTransport, from_transport};
+use crate::transport::ReqwestTransport;
 
 /// How the refresh endpoint is reached.
 pub struct Way {
@@ -20,6 +21,8 @@ pub struct Way {
     /// `None` where the user's own closure asks somebody else.
     pub(crate) endpoint: Option<Url>,
     pub(crate) headers: HeaderMap,
+    /// The cookies, where they are ours.
+    pub(crate) jar: Option<Arc<Jar>>,
 }
 
 /// One attempt at a refresh: the answer, not yet read.
@@ -93,18 +96,32 @@ impl<T> RefreshCall<T> {
             SourceError::misconfigured("the refresh request cannot be built")
                 .with_cause(error.without_url())
         })?;
-        let answer = self
-            .way
-            .transport
-            .carry(request)
-            .await
-            .map_err(from_transport)?;
-        let body = answer::sorted(answer)?;
-        (self.decode)(body.expose()).map_err(|why| {
+        let sent = self.secrets(request.url());
+        let carried = self.way.transport.carry(request).await;
+        let answer = carried.map_err(|error| Exchange::Cookie.unanswered(error, &sent))?;
+        if !answer.status().is_success() {
+            return Err(Exchange::Cookie.refusal(&answer, &sent));
+        }
+        (self.decode)(answer.body().expose()).map_err(|why| {
             SourceError::uncertain(format!(
                 "the refresh endpoint's answer cannot be read: {why}"
             ))
         })
+    }
+
+    /// What went along and must not come back in an error.
+    fn secrets(&self, url: &Url) -> Secrets {
+        let mut secrets = Secrets::new();
+        if let Some(last) = &self.last {
+            secrets.push_tokens(last);
+        }
+        let cookies = self.way.jar.as_ref().and_then(|jar| jar.cookies(url));
+        let cookies = cookies.as_ref().and_then(|cookies| cookies.to_str().ok());
+        for cookie in cookies.into_iter().flat_map(|cookies| cookies.split("; ")) {
+            let value = cookie.split_once('=').map_or(cookie, |(_, value)| value);
+            secrets.push(&SecretString::from(value));
+        }
+        secrets
     }
 
     /// What is done where the user says nothing else: POST without a body.

@@ -20,9 +20,12 @@ const JUDGED_BYTES_MAX: usize = 64 * 1024;
 #[derive(Clone)]
 pub(crate) struct Refusals {
     pub(crate) statuses: Option<Vec<StatusCode>>,
-    pub(crate) by_head: Vec<Arc<dyn Fn(&Response) -> bool + Send + Sync>>,
-    pub(crate) by_body: Vec<Arc<dyn Fn(StatusCode, &[u8]) -> bool + Send + Sync>>,
+    pub(crate) by_head: Vec<ByHead>,
+    pub(crate) by_body: Vec<ByBody>,
 }
+
+type ByHead = Arc<dyn Fn(&Response) -> bool + Send + Sync>;
+type ByBody = Arc<dyn Fn(StatusCode, &[u8]) -> bool + Send + Sync>;
 
 /// What an answer says about the token.
 pub(crate) enum Judgement {

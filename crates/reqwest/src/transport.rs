@@ -2,7 +2,9 @@
 
 use http::{Request, Response};
 use token_rotator::SourceError;
-use token_rotator_oauth2::{ANSWER_BYTES_MAX, SecretBytes, Transport, TransportError};
+use token_rotator_oauth2::{
+    ANSWER_BYTES_MAX, Exchange, SecretBytes, Secrets, Transport, TransportError,
+};
 
 use crate::error::BuildError;
 
@@ -98,15 +100,7 @@ fn unsent_or_not(error: reqwest::Error) -> TransportError {
 /// sent* if there was no connection, else *uncertain*, for the refresh token may be spent. Its URL
 /// is left out.
 pub fn source_error(error: reqwest::Error) -> SourceError {
-    from_transport(unsent_or_not(error))
-}
-
-pub(crate) fn from_transport(error: TransportError) -> SourceError {
-    let message = error.to_string();
-    match error {
-        TransportError::NotSent { .. } => SourceError::not_sent(message).with_cause(error),
-        error => SourceError::uncertain(message).with_cause(error),
-    }
+    Exchange::Cookie.unanswered(unsent_or_not(error), &Secrets::new())
 }
 
 impl std::fmt::Debug for ReqwestTransport {

@@ -50,10 +50,18 @@ pub(crate) async fn run(options: DemoOptions) -> Result<ExitCode, CommandError> 
     } else {
         picture::draw("each client refreshes on its own", &naive);
         picture::draw("token-rotator", &rotator);
-        table::print(&runs.naive, &runs.rotator, outcome::ideal_answers(&options, profile));
+        table::print(
+            &runs.naive,
+            &runs.rotator,
+            outcome::ideal_answers(&options, profile),
+        );
         story::closing(&options, profile, &rotator, perfect);
     }
-    Ok(if perfect { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if perfect {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 enum Kind {

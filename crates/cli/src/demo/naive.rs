@@ -98,7 +98,10 @@ async fn call(world: Arc<World>, session: Arc<Session>, number: u32) -> (Caller,
                 succeeded: renewed.is_some(),
             });
             if let Some(token) = renewed
-                && session.get(number, &token).await.is_ok_and(|status| status == 200)
+                && session
+                    .get(number, &token)
+                    .await
+                    .is_ok_and(|status| status == 200)
             {
                 end = End::Answered;
             }
@@ -115,7 +118,10 @@ async fn call(world: Arc<World>, session: Arc<Session>, number: u32) -> (Caller,
 
 impl Session {
     fn tokens(&self) -> Tokens {
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.tokens
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     async fn get(&self, number: u32, token: &str) -> reqwest::Result<u16> {
@@ -133,7 +139,13 @@ impl Session {
             ("client_id", "demo"),
             ("refresh_token", &self.tokens().refresh),
         ];
-        let answer = self.http.post(&self.token_url).form(&form).send().await.ok()?;
+        let answer = self
+            .http
+            .post(&self.token_url)
+            .form(&form)
+            .send()
+            .await
+            .ok()?;
         if !answer.status().is_success() {
             return None;
         }

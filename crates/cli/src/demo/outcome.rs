@@ -77,7 +77,11 @@ impl Outcome {
 
     /// Whether a run of token-rotator's was as good as this issuer allows.
     pub(crate) fn is_perfect(&self, options: &DemoOptions, profile: IssuerProfile) -> bool {
-        let end = if hopeless(options, profile) { End::Uncertain } else { End::Answered };
+        let end = if hopeless(options, profile) {
+            End::Uncertain
+        } else {
+            End::Answered
+        };
         self.count(end) == options.requests
             && self.counters.token_requests == ideal_refreshes(options, profile)
             && self.counters.reuses == 0
@@ -102,12 +106,20 @@ pub(crate) fn hopeless(options: &DemoOptions, profile: IssuerProfile) -> bool {
 
 /// How many requests the best of clients gets an answer to.
 pub(crate) fn ideal_answers(options: &DemoOptions, profile: IssuerProfile) -> u32 {
-    if hopeless(options, profile) { 0 } else { options.requests }
+    if hopeless(options, profile) {
+        0
+    } else {
+        options.requests
+    }
 }
 
 fn ideal_refreshes(options: &DemoOptions, profile: IssuerProfile) -> u64 {
     // A lost answer costs a second one, where the issuer allows that.
-    if options.lost_answer && profile != IssuerProfile::Strict { 2 } else { 1 }
+    if options.lost_answer && profile != IssuerProfile::Strict {
+        2
+    } else {
+        1
+    }
 }
 
 /// In milliseconds, to a tenth.

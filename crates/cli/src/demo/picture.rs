@@ -56,7 +56,11 @@ pub(crate) fn draw(title: &str, outcome: &Outcome) {
             .iter()
             .find(|refresh| refresh.by == Some(caller.number));
         let lane = lane(caller, &outcome.record, own, &scale, signs);
-        anstream::println!("{:>label$}  {lane}", format!("#{}", caller.number), label = LABEL - 2);
+        anstream::println!(
+            "{:>label$}  {lane}",
+            format!("#{}", caller.number),
+            label = LABEL - 2
+        );
     }
     let common: Vec<&Refresh> = outcome
         .callers
@@ -68,7 +72,12 @@ pub(crate) fn draw(title: &str, outcome: &Outcome) {
         let lane = refresh_lane(refresh, &scale, signs);
         anstream::println!("{:>label$}  {lane}", "refresh", label = LABEL - 2);
     }
-    let Signs { sent, waiting, refreshing, failed } = signs;
+    let Signs {
+        sent,
+        waiting,
+        refreshing,
+        failed,
+    } = signs;
     anstream::println!(
         "{WAITING}{:LABEL$}{sent} sent  {waiting} waiting  {refreshing} refreshing  {failed} failed{WAITING:#}\n",
         ""
@@ -162,7 +171,11 @@ fn lane(
         }
         line.fill(signs.waiting, WAITING, scale.column(request.arrived));
         line.put(&String::from(signs.sent), Style::new());
-        let style = if request.status == 200 { ANSWERED } else { REFUSED };
+        let style = if request.status == 200 {
+            ANSWERED
+        } else {
+            REFUSED
+        };
         line.put(&request.status.to_string(), style);
     }
     let refreshing_last = own.is_some_and(|refresh| !refresh.succeeded);

@@ -83,7 +83,10 @@ fn client(
     rotator
         .sign_in(tokens)
         .map_err(|error| failed("session").because(error))?;
-    let http = world.http().build().map_err(|error| failed("HTTP client").because(error))?;
+    let http = world
+        .http()
+        .build()
+        .map_err(|error| failed("HTTP client").because(error))?;
     Client::builder()
         .base_url(world.upstream.url())
         .client(http)
@@ -113,7 +116,11 @@ fn spawn(
 }
 
 async fn call(client: &Client, number: u32) -> End {
-    let answer = client.get("/echo").header("x-request-id", number).send().await;
+    let answer = client
+        .get("/echo")
+        .header("x-request-id", number)
+        .send()
+        .await;
     let answer = match answer {
         Ok(answer) => answer,
         Err(Error::Token(error)) => return end_of(&error),

@@ -1,6 +1,6 @@
 //! What the demo says around its picture, on stderr.
 
-use anstyle::{AnsiColor, Style};
+use anstyle::AnsiColor;
 
 use crate::arguments::{DemoOptions, IssuerProfile};
 use crate::demo::outcome::{End, Outcome, hopeless};

@@ -42,8 +42,14 @@ pub(crate) fn print(naive: &Run, rotator: &Run, expected: u32) {
     );
     row(
         "refresh calls",
-        (naive.refreshes.to_string(), naive.refreshes == naive.ideal_refreshes),
-        (rotator.refreshes.to_string(), rotator.refreshes == rotator.ideal_refreshes),
+        (
+            naive.refreshes.to_string(),
+            naive.refreshes == naive.ideal_refreshes,
+        ),
+        (
+            rotator.refreshes.to_string(),
+            rotator.refreshes == rotator.ideal_refreshes,
+        ),
         &rotator.ideal_refreshes.to_string(),
     );
     row(

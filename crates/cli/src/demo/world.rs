@@ -29,8 +29,8 @@ impl World {
         profile: IssuerProfile,
     ) -> Result<Self, CommandError> {
         // An issuer far away takes its time, and the storm that this lets gather grows with it.
-        let answer_delay = Duration::from_micros(u64::from(options.requests) * 60)
-            .max(Duration::from_millis(80));
+        let answer_delay =
+            Duration::from_micros(u64::from(options.requests) * 60).max(Duration::from_millis(80));
         let issuer = Issuer::builder()
             .refresh_policy(profile.policy())
             .access_lifetime(options.lifetime)
@@ -73,9 +73,11 @@ impl World {
         }
     }
 
-    /// When the caller of this number sets out: all of them within the spread.
+    /// When the caller of this number sets out: the first third at once, so that many are refused
+    /// for the same token, the others within the spread.
     pub(crate) fn departure(&self, number: u32, of: u32) -> Duration {
-        self.spread * number / of.max(1)
+        let at_once = of / 3;
+        self.spread * number.saturating_sub(at_once) / of.saturating_sub(at_once).max(1)
     }
 
     /// The time on the clock of the API's record.

@@ -246,7 +246,7 @@ impl World {
             _ => Some(bits.take(7) + 50),
         };
         Token {
-            token: self.made,
+            number: self.made,
             lifetime,
             received: bits
                 .one_in(3)

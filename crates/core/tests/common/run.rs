@@ -28,7 +28,7 @@ impl<N: Plain> Run<N> {
         match event.action {
             Action::Acquire => {
                 let step = self.session.acquire(now);
-                self.step(step)
+                self.step(&step)
             }
             Action::Refused { epoch, generation } => {
                 let stamp = Stamp {
@@ -36,23 +36,23 @@ impl<N: Plain> Run<N> {
                     generation: N::from_plain(generation),
                 };
                 let step = self.session.refused(stamp, now);
-                self.step(step)
+                self.step(&step)
             }
             Action::Settle { flight } => {
                 let step = self.session.settle(self.flight(flight), now);
-                self.step(step)
+                self.step(&step)
             }
             Action::Force => {
                 let step = self.session.force(now);
-                self.step(step)
+                self.step(&step)
             }
             Action::Refreshed { flight, token } => {
                 let (flight, validity) = (self.flight(flight), self.validity(token, event));
-                landing(self.session.refreshed(flight, token.token, validity, now))
+                landing(self.session.refreshed(flight, token.number, validity, now))
             }
             Action::Adopted { flight, token } => {
                 let (flight, validity) = (self.flight(flight), self.validity(token, event));
-                landing(self.session.adopted(flight, token.token, validity, now))
+                landing(self.session.adopted(flight, token.number, validity, now))
             }
             Action::Failed { flight, failure } => {
                 let flight = self.flight(flight);
@@ -68,11 +68,11 @@ impl<N: Plain> Run<N> {
             Action::Overdue => yes_or_no(self.session.overdue(now)),
             Action::Update { token } => {
                 let validity = self.validity(token, event);
-                installed(self.session.update(token.token, validity, now))
+                installed(self.session.update(token.number, validity, now))
             }
             Action::SignIn { token } => {
                 let validity = self.validity(token, event);
-                installed(self.session.sign_in(token.token, validity, now))
+                installed(self.session.sign_in(token.number, validity, now))
             }
             Action::SignOut => yes_or_no(self.session.sign_out()),
         }
@@ -123,8 +123,8 @@ impl<N: Plain> Run<N> {
         )
     }
 
-    fn step(&mut self, step: Step<u64, u64, N>) -> Answer {
-        match step {
+    fn step(&mut self, step: &Step<u64, u64, N>) -> Answer {
+        match *step {
             Step::Bare { stamp: at } => Answer::Bare { stamp: stamp(at) },
             Step::Use { token, stamp: at } => Answer::Use {
                 token,

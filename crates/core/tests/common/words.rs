@@ -70,7 +70,8 @@ impl Action {
 /// A token, and what `Policy::validity` is told of it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Token {
-    pub(crate) token: u64,
+    #[serde(rename = "token")]
+    pub(crate) number: u64,
     #[serde(default)]
     pub(crate) lifetime: Option<u64>,
     /// By the wall clock; `None`: at the time of the event.

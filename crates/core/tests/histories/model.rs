@@ -177,7 +177,7 @@ impl Past {
         let received = token.received.unwrap_or(wall);
         let jitter = token.jitter.unwrap_or(0);
         self.facts.push(Fact::Installed {
-            token: token.token,
+            token: token.number,
             validity: self.policy.validity(received, token.lifetime, jitter),
             by,
             at: steady,

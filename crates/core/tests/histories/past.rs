@@ -201,14 +201,11 @@ impl Past {
         failures.retain(|(failed, _, own)| *own && failed.ending != Ending::Terminal);
         let row = failures.len();
         let (failed, at, _) = failures.pop()?;
-        let length = match failed.retry_after {
-            Some(asked) => asked.min(self.policy.retry_after_max),
-            None => {
-                let doubled = self.policy.cool_down << (row - 1).min(20);
-                doubled.min(self.policy.cool_down_max) * u64::from(failed.jitter.unwrap_or(1_000))
-                    / 1_000
-            }
-        };
+        let doubled = self.policy.cool_down << (row - 1).min(20);
+        let nominal = doubled.min(self.policy.cool_down_max);
+        let jittered = nominal * u64::from(failed.jitter.unwrap_or(1_000)) / 1_000;
+        let asked = failed.retry_after;
+        let length = asked.map_or(jittered, |asked| asked.min(self.policy.retry_after_max));
         Some((at + length, failed.retry_after.is_some()))
     }
 

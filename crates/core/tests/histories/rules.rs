@@ -33,6 +33,10 @@ proptest! {
 
         }
     }
+}
+
+proptest! {
+    #![proptest_config(cases(5_000))]
 
     // Property: what `current` says may be served, until when, is what `acquire` answers: at every
     // moment before it the same token and no change; at that moment something else. Where it says
@@ -357,7 +361,7 @@ impl Seen {
         if let (Some(token), Answer::Installed { stamp }) = (moment.event.action.token(), answer)
             && stamp != moment.here()
         {
-            self.tokens.push((token.token, stamp));
+            self.tokens.push((token.number, stamp));
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::error::Error as StdError;
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
 use http::{Request, Response, StatusCode};
@@ -60,7 +61,7 @@ pub(crate) fn shown(error: &(dyn StdError + 'static)) -> String {
     let mut all = String::new();
     let mut at = Some(error);
     while let Some(error) = at {
-        all += &format!("{error}\n{error:?}\n{error:#?}\n");
+        writeln!(all, "{error}\n{error:?}\n{error:#?}").unwrap();
         at = error.source();
     }
     all

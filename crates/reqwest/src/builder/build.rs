@@ -51,12 +51,18 @@ impl<State: Ready> ClientBuilder<State> {
             .transpose()?;
         let origins = settings.origins(base.as_ref())?;
         let endpoint = settings.endpoint(base.as_ref(), &origins, state.wants_endpoint())?;
-        let (http, transport, redirects) = settings.clients()?;
+        let Clients {
+            http,
+            transport,
+            jar,
+            redirects,
+        } = settings.clients()?;
         let way = Way {
             transport,
             base: base.clone(),
             endpoint: endpoint.clone(),
             headers: settings.default_headers.clone(),
+            jar,
         };
         let rotator = match state.begin(way)? {
             Begun::Built(rotator) => settings.check_brought(rotator, base.as_ref())?,
@@ -81,6 +87,17 @@ impl<State: Ready> ClientBuilder<State> {
             timeout: settings.timeout,
         })
     }
+}
+
+/// What requests go out over.
+struct Clients {
+    /// Sends requests.
+    http: reqwest::Client,
+    /// Refreshes.
+    transport: ReqwestTransport,
+    /// The cookies of both.
+    jar: Option<Arc<Jar>>,
+    redirects: Redirects,
 }
 
 impl Settings {
@@ -118,8 +135,7 @@ impl Settings {
         }
     }
 
-    /// The client that sends, the one that refreshes, and who follows redirects.
-    fn clients(&mut self) -> Result<(reqwest::Client, ReqwestTransport, Redirects), BuildError> {
+    fn clients(&mut self) -> Result<Clients, BuildError> {
         let ours = Redirects::Ours {
             limit: self.max_redirects.unwrap_or(DEFAULT_REDIRECTS),
         };
@@ -127,8 +143,7 @@ impl Settings {
             return Err(BuildError::TwoClients);
         }
         let Some(brought) = self.brought.pop() else {
-            let (http, transport) = self.make_clients()?;
-            return Ok((http, transport, ours));
+            return self.make_clients(ours);
         };
         let client = if brought.follows_redirects {
             "client"
@@ -151,11 +166,15 @@ impl Settings {
         } else {
             ours
         };
-        let transport = ReqwestTransport::from_client(brought.client.clone());
-        Ok((brought.client, transport, redirects))
+        Ok(Clients {
+            transport: ReqwestTransport::from_client(brought.client.clone()),
+            http: brought.client,
+            jar: None,
+            redirects,
+        })
     }
 
-    fn make_clients(&self) -> Result<(reqwest::Client, ReqwestTransport), BuildError> {
+    fn make_clients(&self, redirects: Redirects) -> Result<Clients, BuildError> {
         let jar = Arc::new(Jar::default());
         let keep = self.cookies.unwrap_or(true);
         let configured = |builder: reqwest::ClientBuilder| {
@@ -171,7 +190,12 @@ impl Settings {
         };
         let builder = configured(reqwest::Client::builder()).redirect(Policy::none());
         let http = builder.build().map_err(BuildError::Http)?;
-        Ok((http, ReqwestTransport::configured(configured)?))
+        Ok(Clients {
+            http,
+            transport: ReqwestTransport::configured(configured)?,
+            redirects,
+            jar: keep.then_some(jar),
+        })
     }
 
     fn rotator(

@@ -9,45 +9,45 @@ use token_rotator::{Coordinator, Lease, LeaseError, LocalCoordinator, SessionKey
 use super::lock;
 
 #[derive(Clone, Default)]
-pub struct ScriptedCoordinator {
+pub(crate) struct ScriptedCoordinator {
     local: LocalCoordinator,
     script: Arc<Mutex<LeaseScript>>,
 }
 
 #[derive(Default)]
-pub struct LeaseScript {
+pub(crate) struct LeaseScript {
     /// What a lease says of itself.
-    pub remaining: Option<Duration>,
+    pub(crate) remaining: Option<Duration>,
     /// What it says once it was renewed.
-    pub after_renewal: Option<Duration>,
+    pub(crate) after_renewal: Option<Duration>,
     /// Renewing fails.
-    pub lost: bool,
-    pub panic: bool,
+    pub(crate) lost: bool,
+    pub(crate) panic: bool,
     /// Giving it back never ends.
-    pub hang_release: bool,
-    pub acquired: usize,
-    pub renewed: usize,
-    pub released: usize,
+    pub(crate) hang_release: bool,
+    pub(crate) acquired: usize,
+    pub(crate) renewed: usize,
+    pub(crate) released: usize,
     /// How long each call was ready to wait.
-    pub waits: Vec<Duration>,
+    pub(crate) waits: Vec<Duration>,
 }
 
 impl ScriptedCoordinator {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    pub fn script(&self) -> std::sync::MutexGuard<'_, LeaseScript> {
+    pub(crate) fn script(&self) -> std::sync::MutexGuard<'_, LeaseScript> {
         lock(&self.script)
     }
 
     /// Takes the lease as another process would; it is free again when the answer is dropped.
-    pub async fn busy(&self) -> Box<dyn Lease> {
+    pub(crate) async fn busy(&self) -> Box<dyn Lease> {
         let lease = self.local.acquire(&SessionKey::default(), Duration::ZERO).await;
         lease.expect("a free lease")
     }
 
-    pub async fn is_free(&self) -> bool {
+    pub(crate) async fn is_free(&self) -> bool {
         let key = SessionKey::default();
         self.local.acquire(&key, Duration::ZERO).await.is_ok()
     }

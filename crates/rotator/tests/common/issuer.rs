@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::{LIFETIME, lock};
 
 /// What the issuer does with a refresh in place of answering it.
-pub enum Act {
+pub(crate) enum Act {
     /// Fails, the refresh token unspent.
     Fail(SourceError),
     /// Rotates and loses the answer.
@@ -30,7 +30,7 @@ pub enum Act {
 }
 
 #[derive(Clone)]
-pub struct Issuer(Arc<Inner>);
+pub(crate) struct Issuer(Arc<Inner>);
 
 struct Inner {
     state: Mutex<State>,
@@ -60,7 +60,7 @@ struct State {
 }
 
 impl Issuer {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(Inner {
             state: Mutex::new(State {
                 prefix: "",
@@ -86,86 +86,86 @@ impl Issuer {
     }
 
     /// A new sign-in.
-    pub fn login(&self) -> TokenSet {
+    pub(crate) fn login(&self) -> TokenSet {
         let mut state = lock(&self.0.state);
         let family = state.minted;
         state.mint(family)
     }
 
-    pub fn prefix(&self, prefix: &'static str) {
+    pub(crate) fn prefix(&self, prefix: &'static str) {
         lock(&self.0.state).prefix = prefix;
     }
 
-    pub fn expiry(&self, expiry: Expiry) {
+    pub(crate) fn expiry(&self, expiry: Expiry) {
         lock(&self.0.state).expiry = expiry;
     }
 
     /// The parent of the active refresh token is accepted too, as Supabase does it.
-    pub fn parent_always(&self) {
+    pub(crate) fn parent_always(&self) {
         lock(&self.0.state).parent_always = true;
     }
 
     /// Whoever comes without a refresh token gets a session, as with client credentials.
-    pub fn without_grant(&self) {
+    pub(crate) fn without_grant(&self) {
         lock(&self.0.state).without_grant = true;
     }
 
     /// Answers come with what the after-hook is called with.
-    pub fn with_answer(&self) {
+    pub(crate) fn with_answer(&self) {
         lock(&self.0.state).with_answer = true;
     }
 
-    pub fn fail_revocation(&self) {
+    pub(crate) fn fail_revocation(&self) {
         lock(&self.0.state).fail_revocation = true;
     }
 
     /// What it does with the next refresh, and the one after that.
-    pub fn next(&self, act: Act) {
+    pub(crate) fn next(&self, act: Act) {
         lock(&self.0.state).script.push_back(act);
     }
 
     /// Keeps refreshes in the air from now on.
-    pub fn hold(&self) {
+    pub(crate) fn hold(&self) {
         self.0.held.send_replace(true);
     }
 
-    pub fn let_go(&self) {
+    pub(crate) fn let_go(&self) {
         self.0.held.send_replace(false);
     }
 
     /// Ends when so many calls have arrived in all.
-    pub async fn arrived(&self, calls: usize) {
+    pub(crate) async fn arrived(&self, calls: usize) {
         let mut arrived = self.0.arrived.subscribe();
         let enough = arrived.wait_for(|arrived| *arrived >= calls).await;
         enough.expect("the issuer is here");
     }
 
     /// Calls to the refresh endpoint.
-    pub fn calls(&self) -> usize {
+    pub(crate) fn calls(&self) -> usize {
         *self.0.arrived.borrow()
     }
 
     /// Refreshes answered with new tokens (a lost answer counts).
-    pub fn refreshes(&self) -> usize {
+    pub(crate) fn refreshes(&self) -> usize {
         lock(&self.0.state).refreshes
     }
 
-    pub fn reuse_alarms(&self) -> usize {
+    pub(crate) fn reuse_alarms(&self) -> usize {
         lock(&self.0.state).reuse_alarms
     }
 
     /// Refresh tokens of the grants that were revoked, in order.
-    pub fn revoked(&self) -> Vec<String> {
+    pub(crate) fn revoked(&self) -> Vec<String> {
         lock(&self.0.state).revoked.clone()
     }
 
     /// The most refreshes that were ever in the air together.
-    pub fn most_in_air(&self) -> usize {
+    pub(crate) fn most_in_air(&self) -> usize {
         self.0.most_in_air.load(Ordering::SeqCst)
     }
 
     /// Spends this refresh token, as another process would.
-    pub fn spend(&self, tokens: &TokenSet) -> TokenSet {
+    pub(crate) fn spend(&self, tokens: &TokenSet) -> TokenSet {
         let mut state = lock(&self.0.state);
         state.rotate(Some(tokens)).expect("a live refresh token")
     }

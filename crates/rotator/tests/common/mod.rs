@@ -2,9 +2,9 @@
 //! are told, and whatever happened, written down. Nothing here sleeps.
 #![allow(dead_code)] // Each test binary uses its own part.
 
-pub mod coordinator;
-pub mod issuer;
-pub mod store;
+pub(crate) mod coordinator;
+pub(crate) mod issuer;
+pub(crate) mod store;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -15,26 +15,26 @@ use token_rotator::{Clock, Event, Rotator, RotatorBuilder, Token, TokenError};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-pub use coordinator::{LeaseScript, ScriptedCoordinator};
-pub use issuer::{Act, Issuer};
-pub use store::ScriptedStore;
+pub(crate) use coordinator::{LeaseScript, ScriptedCoordinator};
+pub(crate) use issuer::{Act, Issuer};
+pub(crate) use store::ScriptedStore;
 
 /// How long the access tokens of the tests are good.
-pub const LIFETIME: Duration = Duration::from_secs(300);
+pub(crate) const LIFETIME: Duration = Duration::from_secs(300);
 
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Tokio's clock, paused in most tests, and a wall clock that can be set apart from it.
 #[derive(Clone)]
-pub struct TestClock {
+pub(crate) struct TestClock {
     start: Instant,
     offset_millis: Arc<AtomicI64>,
 }
 
 impl TestClock {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             start: Instant::now(),
             offset_millis: Arc::default(),
@@ -42,7 +42,7 @@ impl TestClock {
     }
 
     /// Sets the wall clock forward (or back) without time passing.
-    pub fn shift_wall(&self, millis: i64) {
+    pub(crate) fn shift_wall(&self, millis: i64) {
         self.offset_millis.fetch_add(millis, Ordering::SeqCst);
     }
 }
@@ -66,20 +66,20 @@ impl Clock for TestClock {
 
 /// Writes down every event.
 #[derive(Clone, Default)]
-pub struct Heard(Arc<Mutex<Vec<Event>>>);
+pub(crate) struct Heard(Arc<Mutex<Vec<Event>>>);
 
 impl Heard {
-    pub fn listener(&self) -> impl Fn(&Event) + Send + Sync + 'static {
+    pub(crate) fn listener(&self) -> impl Fn(&Event) + Send + Sync + 'static {
         let heard = self.clone();
         move |event| lock(&heard.0).push(event.clone())
     }
 
-    pub fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+    pub(crate) fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
         lock(&self.0).iter().filter(|event| wanted(event)).count()
     }
 
     /// The variants' names, in order.
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let name = |event: &Event| {
             let text = format!("{event:?}");
             let end = text.find(|c: char| !c.is_alphanumeric());
@@ -88,20 +88,20 @@ impl Heard {
         lock(&self.0).iter().map(name).collect()
     }
 
-    pub fn all(&self) -> Vec<Event> {
+    pub(crate) fn all(&self) -> Vec<Event> {
         lock(&self.0).clone()
     }
 }
 
 /// One issuer, one clock, everything heard.
-pub struct World {
-    pub issuer: Issuer,
-    pub clock: TestClock,
-    pub heard: Heard,
+pub(crate) struct World {
+    pub(crate) issuer: Issuer,
+    pub(crate) clock: TestClock,
+    pub(crate) heard: Heard,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             issuer: Issuer::new(),
             clock: TestClock::new(),
@@ -109,7 +109,7 @@ impl World {
         }
     }
 
-    pub fn builder(&self) -> RotatorBuilder {
+    pub(crate) fn builder(&self) -> RotatorBuilder {
         Rotator::builder(self.issuer.clone())
             .clock(self.clock.clone())
             .on_event(self.heard.listener())
@@ -117,11 +117,11 @@ impl World {
     }
 
     /// A rotator that is signed in.
-    pub async fn signed_in(&self) -> Rotator {
+    pub(crate) async fn signed_in(&self) -> Rotator {
         self.signed_in_with(|builder| builder).await
     }
 
-    pub async fn signed_in_with(
+    pub(crate) async fn signed_in_with(
         &self,
         set: impl FnOnce(RotatorBuilder) -> RotatorBuilder,
     ) -> Rotator {
@@ -132,20 +132,20 @@ impl World {
     }
 
     /// Lets the access tokens expire.
-    pub async fn expire(&self) {
+    pub(crate) async fn expire(&self) {
         tokio::time::advance(LIFETIME + Duration::from_secs(1)).await;
     }
 
     /// Into the window of early refreshes, the token still good.
-    pub async fn almost_expire(&self) {
+    pub(crate) async fn almost_expire(&self) {
         tokio::time::advance(LIFETIME.saturating_sub(Duration::from_secs(5))).await;
     }
 }
 
-pub type Call = JoinHandle<Result<Token, TokenError>>;
+pub(crate) type Call = JoinHandle<Result<Token, TokenError>>;
 
 /// So many tasks that ask for a token.
-pub fn callers(rotator: &Rotator, count: usize) -> Vec<Call> {
+pub(crate) fn callers(rotator: &Rotator, count: usize) -> Vec<Call> {
     (0..count)
         .map(|_| {
             let rotator = rotator.clone();
@@ -154,7 +154,7 @@ pub fn callers(rotator: &Rotator, count: usize) -> Vec<Call> {
         .collect()
 }
 
-pub async fn outcomes(calls: Vec<Call>) -> Vec<Result<Token, TokenError>> {
+pub(crate) async fn outcomes(calls: Vec<Call>) -> Vec<Result<Token, TokenError>> {
     let mut outcomes = Vec::with_capacity(calls.len());
     for call in calls {
         outcomes.push(call.await.expect("a caller that does not panic"));
@@ -163,20 +163,20 @@ pub async fn outcomes(calls: Vec<Call>) -> Vec<Result<Token, TokenError>> {
 }
 
 /// The access token, as the issuer wrote it.
-pub fn secret(token: &Token) -> String {
+pub(crate) fn secret(token: &Token) -> String {
     use token_rotator::ExposeSecret as _;
     token.secret().expose_secret().to_owned()
 }
 
 /// Lets every task run until it waits for something, without a moment passing.
-pub async fn let_run() {
+pub(crate) async fn let_run() {
     for _ in 0..200 {
         tokio::task::yield_now().await;
     }
 }
 
 /// How long the future took on the paused clock, with what it answered.
-pub async fn timed<F: Future>(future: F) -> (Duration, F::Output) {
+pub(crate) async fn timed<F: Future>(future: F) -> (Duration, F::Output) {
     let begun = Instant::now();
     let answer = future.await;
     (begun.elapsed(), answer)

@@ -13,10 +13,10 @@ use super::lock;
 type Foreign = Box<dyn FnOnce(Option<Record>) -> Record + Send>;
 
 #[derive(Clone)]
-pub struct ScriptedStore(Arc<Inner>);
+pub(crate) struct ScriptedStore(Arc<Inner>);
 
 struct Inner {
-    memory: MemoryStore,
+    memory: Mutex<MemoryStore>,
     state: Mutex<State>,
     hold_saves: watch::Sender<bool>,
     saving: watch::Sender<usize>,
@@ -38,9 +38,9 @@ struct State {
 }
 
 impl ScriptedStore {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(Inner {
-            memory: MemoryStore::new(),
+            memory: Mutex::default(),
             state: Mutex::default(),
             hold_saves: watch::Sender::new(false),
             saving: watch::Sender::new(0),
@@ -48,64 +48,64 @@ impl ScriptedStore {
         }))
     }
 
-    pub fn fail_loads(&self, count: usize) {
+    pub(crate) fn fail_loads(&self, count: usize) {
         lock(&self.0.state).fail_loads = count;
     }
 
-    pub fn fail_saves(&self, count: usize) {
+    pub(crate) fn fail_saves(&self, count: usize) {
         lock(&self.0.state).fail_saves = count;
     }
 
-    pub fn panic_loads(&self, count: usize) {
+    pub(crate) fn panic_loads(&self, count: usize) {
         lock(&self.0.state).panic_loads = count;
     }
 
-    pub fn panic_saves(&self, count: usize) {
+    pub(crate) fn panic_saves(&self, count: usize) {
         lock(&self.0.state).panic_saves = count;
     }
 
-    pub fn lose_answers(&self, count: usize) {
+    pub(crate) fn lose_answers(&self, count: usize) {
         lock(&self.0.state).lose_answers = count;
     }
 
-    pub fn before_next_save(&self, foreign: impl FnOnce(Option<Record>) -> Record + Send + 'static) {
+    pub(crate) fn before_next_save(&self, foreign: impl FnOnce(Option<Record>) -> Record + Send + 'static) {
         lock(&self.0.state).foreign = Some(Box::new(foreign));
     }
 
-    pub fn hold_saves(&self, hold: bool) {
+    pub(crate) fn hold_saves(&self, hold: bool) {
         self.0.hold_saves.send_replace(hold);
     }
 
-    pub fn hold_loads(&self, hold: bool) {
+    pub(crate) fn hold_loads(&self, hold: bool) {
         self.0.hold_loads.send_replace(hold);
     }
 
     /// Ends when so many saves have begun in all.
-    pub async fn saving(&self, count: usize) {
+    pub(crate) async fn saving(&self, count: usize) {
         let mut saving = self.0.saving.subscribe();
         let enough = saving.wait_for(|saving| *saving >= count).await;
         enough.expect("the store is here");
     }
 
-    pub fn saves(&self) -> usize {
+    pub(crate) fn saves(&self) -> usize {
         *self.0.saving.borrow()
     }
 
-    pub fn loads(&self) -> usize {
+    pub(crate) fn loads(&self) -> usize {
         lock(&self.0.state).loads
     }
 
     /// The revisions that were stored, in order.
-    pub fn revisions(&self) -> Vec<u64> {
+    pub(crate) fn revisions(&self) -> Vec<u64> {
         lock(&self.0.state).revisions.clone()
     }
 
-    pub async fn record(&self) -> Option<Record> {
-        let record = self.0.memory.load(&SessionKey::default()).await;
+    pub(crate) async fn record(&self) -> Option<Record> {
+        let record = self.memory().load(&SessionKey::default()).await;
         record.expect("memory does not fail")
     }
 
-    pub async fn access_token(&self) -> Option<String> {
+    pub(crate) async fn access_token(&self) -> Option<String> {
         use token_rotator::ExposeSecret as _;
         let record = self.record().await?;
         let tokens = record.tokens?;
@@ -113,31 +113,25 @@ impl ScriptedStore {
     }
 
     /// What somebody else writes.
-    pub async fn put(&self, record: Record) {
+    pub(crate) async fn put(&self, record: Record) {
         let found = self.record().await.map(|record| record.version);
         let key = SessionKey::default();
-        let saved = self.0.memory.save(&key, found, record).await;
+        let saved = self.memory().save(&key, found, record).await;
         assert!(matches!(saved, Ok(Saved::Stored)), "a write nobody disturbs");
     }
 
-    /// Loses everything: what is stored has never been.
-    pub fn lose(&mut self) {
-        let state = State {
-            revisions: self.revisions(),
-            ..State::default()
-        };
-        self.0 = Arc::new(Inner {
-            memory: MemoryStore::new(),
-            state: Mutex::new(state),
-            hold_saves: watch::Sender::new(false),
-            saving: watch::Sender::new(self.saves()),
-            hold_loads: watch::Sender::new(false),
-        });
+    /// Loses everything: what was stored has never been.
+    pub(crate) fn lose(&self) {
+        *lock(&self.0.memory) = MemoryStore::new();
+    }
+
+    fn memory(&self) -> MemoryStore {
+        lock(&self.0.memory).clone()
     }
 }
 
 /// What follows the record found: of the same sign-in, or of another where `epoch` is given.
-pub fn following(found: Option<&Record>, epoch: Option<Epoch>, tokens: Option<TokenSet>) -> Record {
+pub(crate) fn following(found: Option<&Record>, epoch: Option<Epoch>, tokens: Option<TokenSet>) -> Record {
     let version = found.map(|record| record.version);
     Record {
         version: Version {
@@ -176,7 +170,7 @@ impl SessionStore for ScriptedStore {
         if fail {
             return Err(down());
         }
-        self.0.memory.load(key).await
+        self.memory().load(key).await
     }
 
     async fn save(
@@ -206,7 +200,7 @@ impl SessionStore for ScriptedStore {
             self.put(foreign(found)).await;
         }
         let revision = record.version.revision;
-        let saved = self.0.memory.save(key, expected, record).await?;
+        let saved = self.memory().save(key, expected, record).await?;
         if let Saved::Stored = saved {
             lock(&self.0.state).revisions.push(revision);
         }

@@ -1,0 +1,100 @@
+//! The storm: 10,000 waiters on one flight.
+
+use std::process::ExitCode;
+
+use token_rotator_benches::program::{self, Bar};
+use token_rotator_benches::storm::{Cost, storm};
+use token_rotator_benches::table::Table;
+use token_rotator_benches::threads::median;
+use token_rotator_benches::ways::{
+    MokaCache, RotatorWay, StdRwLock, TokioMutex, TokioOnceCell, TokioRwLock, Way,
+};
+use tokio::runtime::Runtime;
+
+const WAITERS: usize = 10_000;
+const ROUNDS: usize = 15;
+
+/// One way, and what its storms cost on the two kinds of runtime.
+struct Row {
+    name: &'static str,
+    storm: fn(&Runtime, usize) -> Cost,
+    multi: Vec<Cost>,
+    current: Vec<Cost>,
+}
+
+fn main() -> ExitCode {
+    if !program::is_asked_to_measure() {
+        return ExitCode::SUCCESS;
+    }
+    let mut rows = [
+        row::<RotatorWay>(),
+        row::<TokioMutex>(),
+        row::<TokioRwLock>(),
+        row::<TokioOnceCell>(),
+        row::<MokaCache>(),
+        row::<StdRwLock>(),
+    ];
+    let multi = program::multi_thread(2);
+    let current = program::current_thread();
+    for _ in 0..ROUNDS {
+        for row in &mut rows {
+            row.multi.push((row.storm)(&multi, WAITERS));
+            row.current.push((row.storm)(&current, WAITERS));
+        }
+    }
+    println!("### {WAITERS} waiters on one refresh: processor time a waiter, from its end to the last one served\n");
+    let mut table = Table::new([
+        "way",
+        "us, 2 workers",
+        "us, current thread",
+        "refreshes",
+        "served",
+    ]);
+    for row in &rows {
+        table.row([
+            row.name.to_owned(),
+            microseconds(&row.multi),
+            microseconds(&row.current),
+            worst(row).refreshes.to_string(),
+            worst(row).served.to_string(),
+        ]);
+    }
+    println!("{table}");
+    let rotator = worst(&rows[0]);
+    program::conclude(&[Bar {
+        claim: format!(
+            "{}: {} of {WAITERS} served by {} refresh in the worst of {} storms, all by 1",
+            rows[0].name,
+            rotator.served,
+            rotator.refreshes,
+            2 * ROUNDS
+        ),
+        met: rotator.refreshes == 1 && rotator.served == WAITERS,
+    }])
+}
+
+fn row<W: Way>() -> Row {
+    Row {
+        name: W::NAME,
+        storm: storm::<W>,
+        multi: Vec::new(),
+        current: Vec::new(),
+    }
+}
+
+/// Most refreshes and fewest served of all storms.
+fn worst(row: &Row) -> Cost {
+    let all = || row.multi.iter().chain(&row.current);
+    Cost {
+        microseconds: None,
+        refreshes: all().map(|cost| cost.refreshes).max().unwrap_or(0),
+        served: all().map(|cost| cost.served).min().unwrap_or(0),
+    }
+}
+
+fn microseconds(costs: &[Cost]) -> String {
+    let known: Option<Vec<f64>> = costs.iter().map(|cost| cost.microseconds).collect();
+    known.map_or("not known here".to_owned(), |known| {
+        format!("{:.2}", median(&known))
+    })
+}

@@ -1,0 +1,109 @@
+//! The storm: thousands of tasks wait for one refresh, then it ends.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+use crate::issuer::Issuer;
+use crate::ways::Way;
+
+/// What a storm cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// Processor time of the whole process, from the release of the refresh to the moment in which
+    /// the last waiter has its header, in microseconds a waiter. `None` where the system does not
+    /// tell.
+    pub microseconds: Option<f64>,
+    /// How often the issuer was asked.
+    pub refreshes: u64,
+    /// How many waiters got a header.
+    pub served: usize,
+}
+
+/// Lets this many tasks wait, then releases the refresh.
+pub fn storm<W: Way>(runtime: &Runtime, waiters: usize) -> Cost {
+    let issuer = Issuer::shut();
+    let way = Arc::new(W::new(Arc::clone(&issuer)));
+    let tally = Arc::new(Tally::new(waiters));
+    let (last, ended) = oneshot::channel();
+    *tally.last.lock().expect("nobody panics") = Some(last);
+    let microseconds = runtime.block_on(async {
+        for _ in 0..waiters {
+            tokio::spawn(wait(Arc::clone(&way), Arc::clone(&tally)));
+        }
+        while tally.parked.load(Ordering::Acquire) < waiters {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // Whatever the parking left to do is done before the clock starts.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let before = processor_time();
+        issuer.release();
+        let after = ended.await.ok().flatten();
+        let spent = after?.checked_sub(before?)?;
+        Some(spent.as_secs_f64() * 1e6 / waiters as f64)
+    });
+    Cost {
+        microseconds,
+        refreshes: issuer.refreshes(),
+        served: tally.served.load(Ordering::Acquire),
+    }
+}
+
+struct Tally {
+    parked: AtomicUsize,
+    waiting: AtomicUsize,
+    served: AtomicUsize,
+    last: std::sync::Mutex<Option<oneshot::Sender<Option<Duration>>>>,
+}
+
+impl Tally {
+    fn new(waiters: usize) -> Self {
+        Self {
+            parked: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(waiters),
+            served: AtomicUsize::new(0),
+            last: std::sync::Mutex::new(None),
+        }
+    }
+}
+
+/// One waiter. The last one to be served reads the clock.
+async fn wait<W: Way>(way: Arc<W>, tally: Arc<Tally>) {
+    let mut header = pin!(way.header());
+    let parked = AtomicBool::new(false);
+    let header = std::future::poll_fn(|context| {
+        let answer = header.as_mut().poll(context);
+        if answer.is_pending() && !parked.swap(true, Ordering::Relaxed) {
+            tally.parked.fetch_add(1, Ordering::Release);
+        }
+        answer
+    })
+    .await;
+    if header.is_ok() {
+        tally.served.fetch_add(1, Ordering::Release);
+    }
+    if tally.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let now = processor_time();
+        if let Ok(mut last) = tally.last.lock()
+            && let Some(last) = last.take()
+        {
+            let _ = last.send(now);
+        }
+    }
+}
+
+/// Processor time that the process has used, on all threads.
+#[cfg(unix)]
+fn processor_time() -> Option<Duration> {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(time).ok()
+}
+
+#[cfg(not(unix))]
+fn processor_time() -> Option<Duration> {
+    None
+}

@@ -1,0 +1,85 @@
+//! Time a call takes on one and two threads: rounds of all candidates in turn, so that whatever
+//! else the machine does hits all of them, and the median of each.
+
+use std::sync::Barrier;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+
+/// Nanoseconds a call of each candidate takes with so many tasks at once, on as many threads.
+pub struct Candidate {
+    /// What the tables call it.
+    pub name: &'static str,
+    measure: Box<dyn Fn(&Runtime, usize) -> f64>,
+    one: Vec<f64>,
+    two: Vec<f64>,
+}
+
+impl Candidate {
+    /// `work` makes a task that makes so many calls.
+    pub fn new<F>(name: &'static str, calls: u64, work: impl Fn(u64) -> F + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self {
+            name,
+            measure: Box::new(move |runtime, tasks| {
+                let together = Arc::new(Barrier::new(tasks));
+                let running: Vec<_> = (0..tasks)
+                    .map(|_| runtime.spawn(timed(Arc::clone(&together), work(calls))))
+                    .collect();
+                let longest = running
+                    .into_iter()
+                    .map(|task| runtime.block_on(task).expect("a task that ends"))
+                    .max();
+                longest.unwrap_or_default().as_nanos() as f64 / calls as f64
+            }),
+            one: Vec::new(),
+            two: Vec::new(),
+        }
+    }
+
+    /// The medians on one and on two threads.
+    pub fn medians(&self) -> (f64, f64) {
+        (median(&self.one), median(&self.two))
+    }
+}
+
+async fn timed(together: Arc<Barrier>, work: impl Future<Output = ()>) -> Duration {
+    // Blocks its thread: each task has one to itself, and all of them begin at the same moment.
+    together.wait();
+    let begun = Instant::now();
+    work.await;
+    begun.elapsed()
+}
+
+/// Measures all of them in turn, so many times.
+pub fn rounds(candidates: &mut [Candidate], rounds: usize) {
+    let one = crate::program::multi_thread(1);
+    let two = crate::program::multi_thread(2);
+    for _ in 0..rounds {
+        for candidate in &mut *candidates {
+            candidate.one.push((candidate.measure)(&one, 1));
+            candidate.two.push((candidate.measure)(&two, 2));
+        }
+    }
+}
+
+/// The middle value; zero of none.
+pub fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(median(&[9.0, 1.0, 5.0]).to_bits(), 5.0_f64.to_bits());
+        assert_eq!(median(&[]).to_bits(), 0.0_f64.to_bits());
+    }
+}

@@ -1,0 +1,155 @@
+//! What every test needs: an issuer with an upstream, and a client that is signed in.
+
+#![allow(dead_code, reason = "no test binary uses all of it")]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use token_rotator_reqwest::{Client, ClientBuilder, Event, Reads, Response, SecretString, Unset};
+use token_rotator_testkit::{Issuer, IssuerBuilder, Upstream};
+use tokio::sync::mpsc;
+
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Tested = Result<(), Failure>;
+
+/// What login and refresh endpoint answer.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Session {
+    pub(crate) access_token: String,
+    pub(crate) ws_token: String,
+}
+
+pub(crate) struct World {
+    pub(crate) issuer: Issuer,
+    pub(crate) upstream: Upstream,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::of(Issuer::builder()).await
+    }
+
+    pub(crate) async fn of(issuer: IssuerBuilder) -> Self {
+        let issuer = issuer.start().await.expect("an issuer");
+        let upstream = Upstream::start(&issuer).await.expect("an upstream");
+        Self { issuer, upstream }
+    }
+
+    /// A client of this upstream, without a way to get tokens yet.
+    pub(crate) fn builder(&self) -> ClientBuilder<Unset> {
+        Client::builder()
+            .base_url(self.upstream.url())
+            .configure(reqwest::ClientBuilder::no_proxy)
+    }
+
+    /// The same with its parser.
+    pub(crate) fn reading(&self) -> ClientBuilder<Reads<Session>> {
+        self.builder()
+            .on_refresh_success(|data: &Session| &data.access_token)
+    }
+
+    /// A client that is signed in as alice, with a refresh cookie.
+    pub(crate) async fn signed_in(&self) -> Client {
+        let api = self.reading().build().expect("a client");
+        login(&api, "alice").await;
+        api
+    }
+
+    pub(crate) fn refreshes(&self) -> u64 {
+        self.issuer.counters().refreshes
+    }
+
+    /// Refresh requests, whatever came of them.
+    pub(crate) fn asked(&self) -> u64 {
+        self.issuer.counters().token_requests
+    }
+
+    /// How many requests reached this path of the upstream.
+    pub(crate) fn reached(&self, path: &str) -> usize {
+        let record = self.upstream.record();
+        record.iter().filter(|request| request.path == path).count()
+    }
+}
+
+/// Signs in over HTTP: cookie and token.
+pub(crate) async fn login(api: &Client, user: &str) {
+    let credentials = json!({"user": user, "password": "any"});
+    let request = api.post("/login").without_token().json(&credentials);
+    let session: Session = read(request.send().await.expect("a login")).await;
+    api.set_access_token(session.access_token).expect("a token");
+}
+
+pub(crate) async fn read<T: serde::de::DeserializeOwned>(response: Response) -> T {
+    assert_eq!(response.status(), 200);
+    response.json().await.expect("JSON")
+}
+
+pub(crate) async fn echo(response: Response) -> Value {
+    read(response).await
+}
+
+/// Fails a test that would hang; no test takes anywhere near as long.
+pub(crate) async fn within<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(30), future)
+        .await
+        .expect("done in time")
+}
+
+pub(crate) fn exposed(token: Option<SecretString>) -> Option<String> {
+    use token_rotator::ExposeSecret as _;
+    token.map(|token| token.expose_secret().to_owned())
+}
+
+/// Everything that was told, in order, and a way to wait for more.
+#[derive(Clone)]
+pub(crate) struct Heard {
+    lines: Arc<Mutex<Vec<String>>>,
+    arriving: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<String>>>,
+    sender: mpsc::UnboundedSender<String>,
+}
+
+impl Heard {
+    pub(crate) fn new() -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        Self {
+            lines: Arc::default(),
+            arriving: Arc::new(tokio::sync::Mutex::new(receiver)),
+            sender,
+        }
+    }
+
+    pub(crate) fn say(&self, line: impl Into<String>) {
+        let line = line.into();
+        self.lines.lock().expect("unpoisoned").push(line.clone());
+        let _ = self.sender.send(line);
+    }
+
+    /// A listener for `on_event`.
+    pub(crate) fn listener(&self) -> impl Fn(&Event) + Send + Sync + 'static {
+        let heard = self.clone();
+        move |event| heard.say(format!("{event:?}"))
+    }
+
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.lines.lock().expect("unpoisoned").clone()
+    }
+
+    pub(crate) fn count(&self, start: &str) -> usize {
+        let lines = self.lines();
+        lines.iter().filter(|line| line.starts_with(start)).count()
+    }
+
+    /// Waits for the next line that begins so.
+    pub(crate) async fn wait_for(&self, start: &str) -> String {
+        let mut arriving = self.arriving.lock().await;
+        loop {
+            let line = within(arriving.recv()).await.expect("a sender lives");
+            if line.starts_with(start) {
+                return line;
+            }
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Runtimes that end, runtimes of the rotator's own, and none (rule 2).
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use token_rotator::{FailureKind, RefreshError, Rotator, SourceError, Token, TokenError, TokenSet};
+use tokio::runtime::Runtime;
+
+use crate::common::{Issuer, ScriptedStore, callers, outcomes, secret};
+
+/// Longer than anything here takes that does not hang.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn one_thread() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().expect("a runtime")
+}
+
+fn two_threads() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().expect("a runtime")
+}
+
+fn rotator(issuer: &Issuer) -> Rotator {
+    let builder = Rotator::builder(issuer.clone());
+    builder.build().expect("a rotator")
+}
+
+/// Waits for a future without any runtime.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    let begun = Instant::now();
+    loop {
+        if let Poll::Ready(answer) = future.as_mut().poll(&mut context) {
+            return answer;
+        }
+        assert!(begun.elapsed() < PATIENCE, "nobody woke it");
+        std::thread::park_timeout(PATIENCE);
+    }
+}
+
+type Outcomes = Vec<Result<Token, TokenError>>;
+
+/// A flight on runtime A, fifty waiters on runtime B, and A ends in the middle: all fifty are told
+/// so, typed, and the next call works on B.
+fn the_runtime_ends_mid_flight(a: Runtime) -> (Issuer, Rotator, Runtime, Outcomes) {
+    let issuer = Issuer::new();
+    let rotator = rotator(&issuer);
+    rotator.sign_in(issuer.login()).expect("usable tokens");
+    issuer.hold();
+    a.block_on(async {
+        let first = rotator.clone();
+        tokio::spawn(async move { first.refresh_now().await });
+        issuer.arrived(1).await;
+    });
+    let b = two_threads();
+    let waiting = b.block_on(async {
+        let calls: Vec<_> = (0..50)
+            .map(|_| {
+                let rotator = rotator.clone();
+                tokio::spawn(async move { rotator.refresh_now().await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        calls
+    });
+    a.shutdown_timeout(Duration::from_secs(1));
+    let outcomes = b.block_on(async {
+        let outcomes = tokio::time::timeout(PATIENCE, outcomes(waiting)).await;
+        outcomes.expect("every waiter resolves")
+    });
+    issuer.let_go();
+    (issuer, rotator, b, outcomes)
+}
+
+#[test]
+fn waiters_survive_the_runtime_of_the_flight() {
+    for a in [one_thread(), two_threads()] {
+        let (issuer, rotator, b, outcomes) = the_runtime_ends_mid_flight(a);
+        let mut abandoned = 0;
+        for outcome in outcomes {
+            match outcome {
+                // Whoever came after the end has started the next flight, on B.
+                Ok(token) => assert_eq!(secret(&token), "access-2"),
+                Err(TokenError::Refresh(error @ RefreshError::Abandoned { .. })) => {
+                    assert_eq!(error.kind(), FailureKind::Uncertain);
+                    abandoned += 1;
+                }
+                Err(error) => panic!("a typed outcome, not {error:?}"),
+            }
+        }
+        assert!(abandoned > 0);
+        let token = b.block_on(rotator.refresh_now()).expect("B serves");
+        assert!(token.generation() >= 2);
+        assert_eq!(issuer.reuse_alarms(), 0);
+    }
+}
+
+/// A runtime that has ended before a flight began on it costs nothing: the flight begins on that
+/// of the caller. Tests that share a static rotator live by this.
+#[test]
+fn a_runtime_that_is_gone_is_forgotten() {
+    let issuer = Issuer::new();
+    let rotator = rotator(&issuer);
+    rotator.sign_in(issuer.login()).expect("usable tokens");
+    for round in 2..5 {
+        let runtime = one_thread();
+        let token = runtime.block_on(rotator.refresh_now()).expect("a token");
+        assert_eq!(secret(&token), format!("access-{round}"));
+    }
+    assert_eq!(issuer.calls(), 3);
+}
+
+/// The runtime ends after the issuer has answered and before the store has: the tokens in hand
+/// are not lost, they are served from memory and saved by the next runtime.
+#[test]
+fn tokens_in_hand_outlive_the_runtime() {
+    let issuer = Issuer::new();
+    let store = ScriptedStore::new();
+    let rotator = Rotator::builder(issuer.clone())
+        .store(store.clone())
+        .build()
+        .expect("a rotator");
+    let a = one_thread();
+    a.block_on(async {
+        let stored = rotator.sign_in(issuer.login()).expect("usable tokens");
+        stored.await.expect("stored");
+        store.hold_saves(true);
+        let saves = store.saves();
+        let first = rotator.clone();
+        tokio::spawn(async move { first.refresh_now().await });
+        store.saving(saves + 1).await;
+    });
+    drop(a);
+    store.hold_saves(false);
+    let b = one_thread();
+    b.block_on(async {
+        let token = rotator.token().await.expect("served from memory");
+        assert_eq!(secret(&token), "access-2");
+        let token = rotator.refresh_now().await.expect("from memory");
+        assert_eq!(secret(&token), "access-3");
+        assert!(rotator.shutdown(PATIENCE).await);
+    });
+    assert_eq!(issuer.reuse_alarms(), 0);
+    b.block_on(async {
+        assert_eq!(store.access_token().await.as_deref(), Some("access-3"));
+    });
+}
+
+/// Without a runtime a token that is good is served; a refresh is told what it lacks.
+#[test]
+fn without_a_runtime_there_is_no_refresh() {
+    let issuer = Issuer::new();
+    let rotator = rotator(&issuer);
+    assert!(matches!(block_on(rotator.token()), Err(TokenError::NoRuntime)));
+    rotator.sign_in(issuer.login()).expect("usable tokens");
+    let token = block_on(rotator.token()).expect("a good token");
+    assert_eq!(secret(&token), "access-1");
+    assert!(matches!(block_on(rotator.refresh_now()), Err(TokenError::NoRuntime)));
+    assert!(block_on(rotator.shutdown(PATIENCE)), "there is nothing to wait for");
+    assert_eq!(issuer.calls(), 0);
+}
+
+/// In the window of early refreshes too: a token that is good is served.
+#[test]
+fn without_a_runtime_a_good_token_is_served_to_its_end() {
+    let issuer = Issuer::new();
+    let clock = HandClock::default();
+    let rotator = Rotator::builder(issuer.clone())
+        .clock(clock.clone())
+        .build()
+        .expect("a rotator");
+    rotator.sign_in(issuer.login()).expect("usable tokens");
+    clock.advance(295);
+    assert_eq!(secret(&block_on(rotator.token()).expect("a good token")), "access-1");
+    assert!(block_on(rotator.pass_for_once()).is_ok());
+    clock.advance(5);
+    assert!(matches!(block_on(rotator.token()), Err(TokenError::NoRuntime)));
+}
+
+/// A thread of the rotator's own refreshes for callers on any executor, with every deadline kept,
+/// and ends with the last clone.
+#[test]
+fn a_thread_of_its_own_serves_any_executor() {
+    let issuer = Issuer::new();
+    let alive = Arc::new(());
+    let inside = Arc::clone(&alive);
+    let source = {
+        let issuer = issuer.clone();
+        move |last: Option<Arc<TokenSet>>| {
+            let (issuer, inside) = (issuer.clone(), Arc::clone(&inside));
+            async move {
+                let name = std::thread::current().name().map(str::to_owned);
+                assert_eq!(name.as_deref(), Some("token-rotator"));
+                drop(inside);
+                token_rotator::TokenSource::refresh(&issuer, last).await
+            }
+        }
+    };
+    let rotator = Rotator::builder(source)
+        .dedicated_thread()
+        .wait_timeout(Duration::from_millis(50))
+        .build()
+        .expect("a rotator");
+    rotator.sign_in(issuer.login()).expect("usable tokens");
+    let token = block_on(rotator.refresh_now()).expect("a token");
+    assert_eq!(secret(&token), "access-2");
+    issuer.hold();
+    let error = block_on(rotator.refresh_now());
+    assert!(matches!(error, Err(TokenError::WaitTimedOut { .. })), "{error:?}");
+    issuer.let_go();
+    assert!(block_on(rotator.shutdown(PATIENCE)));
+    assert_eq!(Arc::strong_count(&alive), 2, "this one and the source's");
+    let clone = rotator.clone();
+    drop(rotator);
+    assert_eq!(Arc::strong_count(&alive), 2);
+    drop(clone);
+    let begun = Instant::now();
+    while Arc::strong_count(&alive) > 1 {
+        assert!(begun.elapsed() < PATIENCE, "the thread has not ended");
+        std::thread::yield_now();
+    }
+}
+
+/// Callers on B wait for a flight on A, which nobody drives: they have a deadline all the same.
+#[test]
+fn a_runtime_that_stands_still_does_not_hold_waiters_for_ever() {
+    let issuer = Issuer::new();
+    let rotator = Rotator::builder(issuer.clone())
+        .wait_timeout(Duration::from_millis(50))
+        .build()
+        .expect("a rotator");
+    rotator.sign_in(issuer.login()).expect("usable tokens");
+    let a = one_thread();
+    a.block_on(async {
+        issuer.hold();
+        let first = rotator.clone();
+        tokio::spawn(async move { first.refresh_now().await });
+        issuer.arrived(1).await;
+        issuer.let_go();
+    });
+    // A is alive, and stands still.
+    let b = one_thread();
+    let error = b.block_on(async {
+        let waited = tokio::time::timeout(PATIENCE, rotator.refresh_now()).await;
+        waited.expect("its own deadline")
+    });
+    assert!(matches!(error, Err(TokenError::WaitTimedOut { .. })), "{error:?}");
+    let token = a.block_on(rotator.refresh_now()).expect("A goes on");
+    assert_eq!(secret(&token), "access-2");
+}
+
+/// The runtime given to the builder is the one that flights run on.
+#[test]
+fn the_runtime_given_is_the_one_used() {
+    let given = two_threads();
+    let source = |_last: Option<Arc<TokenSet>>| async {
+        let id = tokio::runtime::Handle::current().id().to_string();
+        Ok::<_, SourceError>(TokenSet::bearer(id))
+    };
+    let rotator = Rotator::builder(source)
+        .runtime(given.handle().clone())
+        .build()
+        .expect("a rotator");
+    let here = one_thread();
+    for token in here.block_on(async { outcomes(callers(&rotator, 10)).await }) {
+        assert_eq!(secret(&token.expect("a token")), given.handle().id().to_string());
+    }
+}
+
+/// Both clocks, moved by hand.
+#[derive(Clone, Default)]
+struct HandClock(Arc<std::sync::atomic::AtomicU64>);
+
+impl HandClock {
+    fn advance(&self, seconds: u64) {
+        self.0.fetch_add(seconds, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+impl token_rotator::Clock for HandClock {
+    fn wall(&self) -> std::time::SystemTime {
+        std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + self.steady()
+    }
+
+    fn steady(&self) -> Duration {
+        Duration::from_secs(self.0.load(std::sync::atomic::Ordering::SeqCst))
+    }
+}

@@ -1,0 +1,217 @@
+//! Save before serve (rule 6).
+
+use std::time::Duration;
+
+use token_rotator::{
+    Event, RefreshError, StoreErrorKind, TokenError,
+};
+
+use crate::common::{
+    ScriptedCoordinator, ScriptedStore, World, callers, let_run, outcomes, secret,
+};
+
+/// Nobody is served the new token before the store has it.
+#[tokio::test(start_paused = true)]
+async fn a_token_is_saved_before_it_is_served() {
+    let world = World::new();
+    let store = ScriptedStore::new();
+    let rotator = world.signed_in_with(|builder| builder.store(store.clone())).await;
+    world.expire().await;
+    store.hold_saves(true);
+    let saves = store.saves();
+    let calls = callers(&rotator, 50);
+    store.saving(saves + 1).await;
+    let_run().await;
+    assert!(rotator.ready().is_none());
+    assert!(rotator.access_token().is_none());
+    assert!(calls.iter().all(|call| !call.is_finished()));
+    assert_eq!(world.issuer.refreshes(), 1);
+    store.hold_saves(false);
+    for token in outcomes(calls).await {
+        assert_eq!(secret(&token.expect("a token")), "access-2");
+    }
+    assert_eq!(store.access_token().await.as_deref(), Some("access-2"));
+}
+
+/// A save that fails leaves the token served from memory; it is said, tried again with the lease
+/// held, and said again when it has worked.
+#[tokio::test(start_paused = true)]
+async fn a_failed_save_is_tried_again_under_the_lease() {
+    let world = World::new();
+    let (store, leases) = (ScriptedStore::new(), ScriptedCoordinator::new());
+    let rotator = world
+        .signed_in_with(|builder| builder.store(store.clone()).coordinator(leases.clone()))
+        .await;
+    world.expire().await;
+    store.fail_saves(4);
+    for token in outcomes(callers(&rotator, 50)).await {
+        assert_eq!(secret(&token.expect("served from memory")), "access-2");
+    }
+    assert_eq!(store.access_token().await.as_deref(), Some("access-1"));
+    assert!(!leases.is_free().await, "nobody else may spend the old one");
+    // 0.5, 1, 2 and 4 seconds.
+    tokio::time::sleep(Duration::from_millis(3_600)).await;
+    assert!(!leases.is_free().await);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(store.access_token().await.as_deref(), Some("access-2"));
+    assert!(leases.is_free().await);
+    let failed = |event: &Event| matches!(event, Event::SaveFailed { .. });
+    let recovered = |event: &Event| matches!(event, Event::SaveRecovered { attempts: 4 });
+    assert_eq!(world.heard.count(failed), 4);
+    assert_eq!(world.heard.count(recovered), 1);
+    world.expire().await;
+    assert_eq!(secret(&rotator.token().await.expect("a token")), "access-3");
+    assert_eq!(world.issuer.reuse_alarms(), 0);
+}
+
+/// A store that panics at load fails the flight, typed, and nothing is sent.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_panics_at_load_fails_the_flight() {
+    let world = World::new();
+    let store = ScriptedStore::new();
+    let rotator = world.signed_in_with(|builder| builder.store(store.clone())).await;
+    world.expire().await;
+    store.panic_loads(1);
+    for error in outcomes(callers(&rotator, 50)).await {
+        let Err(TokenError::Refresh(RefreshError::Store(error))) = error else {
+            panic!("the store's panic, typed, not {error:?}");
+        };
+        assert_eq!(error.kind(), StoreErrorKind::Panicked);
+    }
+    assert_eq!(world.issuer.calls(), 0);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(secret(&rotator.token().await.expect("a token")), "access-2");
+}
+
+/// A store that panics at save has failed to save: the token is served from memory.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_panics_at_save_is_tried_again() {
+    let world = World::new();
+    let store = ScriptedStore::new();
+    let rotator = world.signed_in_with(|builder| builder.store(store.clone())).await;
+    world.expire().await;
+    store.panic_saves(2);
+    for token in outcomes(callers(&rotator, 50)).await {
+        assert_eq!(secret(&token.expect("served from memory")), "access-2");
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(store.access_token().await.as_deref(), Some("access-2"));
+}
+
+/// A store that panics while a sign-in is written is tried again as any other failure.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_panics_at_sign_in_is_tried_again() {
+    let world = World::new();
+    let store = ScriptedStore::new();
+    store.panic_loads(1);
+    store.panic_saves(1);
+    let rotator = world.builder().store(store.clone()).build().expect("a rotator");
+    let stored = rotator.sign_in(world.issuer.login()).expect("usable tokens");
+    let error = stored.await.expect_err("the store panicked");
+    assert_eq!(error.kind(), StoreErrorKind::Panicked);
+    assert_eq!(secret(&rotator.token().await.expect("served")), "access-1");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(store.access_token().await.as_deref(), Some("access-1"));
+}
+
+/// A sign-in while the store is down is served at once, said to be unsaved, and saved later.
+#[tokio::test(start_paused = true)]
+async fn a_sign_in_while_the_store_is_down_is_saved_later() {
+    let world = World::new();
+    let store = ScriptedStore::new();
+    store.fail_saves(2);
+    let rotator = world.builder().store(store.clone()).build().expect("a rotator");
+    let stored = rotator.sign_in(world.issuer.login()).expect("usable tokens");
+    assert_eq!(secret(&rotator.token().await.expect("served")), "access-1");
+    stored.await.expect_err("the store is down");
+    assert!(store.record().await.is_none());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(store.access_token().await.as_deref(), Some("access-1"));
+    let recovered = |event: &Event| matches!(event, Event::SaveRecovered { attempts: 2 });
+    assert_eq!(world.heard.count(recovered), 1);
+}
+
+/// A flight that cannot read the store sends nothing, and a sign-in that is not in the store yet
+/// is written before the flight goes by what the store holds.
+#[tokio::test(start_paused = true)]
+async fn a_flight_writes_the_sign_in_first() {
+    let world = World::new();
+    let store = ScriptedStore::new();
+    store.fail_saves(1);
+    let rotator = world.builder().store(store.clone()).build().expect("a rotator");
+    let stored = rotator.sign_in(world.issuer.login()).expect("usable tokens");
+    stored.await.expect_err("the store is down");
+    let token = rotator.refresh_now().await.expect("a token");
+    assert_eq!(secret(&token), "access-2");
+    assert_eq!(store.revisions(), [1, 2]);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(store.access_token().await.as_deref(), Some("access-2"));
+    assert_eq!(store.revisions(), [1, 2], "the first write has nothing left to do");
+}
+
+/// A store that never answers costs the flight its time and no more: it ends, typed, with nothing
+/// sent, and the one after it works.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_at_load_does_not_keep_the_slot() {
+    let world = World::new();
+    let store = ScriptedStore::new();
+    let rotator = world.signed_in_with(|builder| builder.store(store.clone())).await;
+    world.expire().await;
+    store.hold_loads(true);
+    let error = rotator.token().await;
+    assert!(matches!(error, Err(TokenError::Refresh(RefreshError::Store(_)))), "{error:?}");
+    assert_eq!(world.issuer.calls(), 0);
+    store.hold_loads(false);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(secret(&rotator.token().await.expect("a token")), "access-2");
+}
+
+/// A store that never answers a save has failed to save: served from memory.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_at_save_does_not_keep_the_token() {
+    let world = World::new();
+    let store = ScriptedStore::new();
+    let rotator = world.signed_in_with(|builder| builder.store(store.clone())).await;
+    world.expire().await;
+    store.hold_saves(true);
+    let token = rotator.token().await.expect("served from memory");
+    assert_eq!(secret(&token), "access-2");
+    store.hold_saves(false);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(store.access_token().await.as_deref(), Some("access-2"));
+}
+
+/// `shutdown` waits for the flight, the save and the revocation. After it a token that is good is
+/// served, in the window of early refreshes too; what would need a refresh is told so.
+#[tokio::test(start_paused = true)]
+async fn shutdown_waits_and_then_serves_what_is_good() {
+    let world = World::new();
+    let store = ScriptedStore::new();
+    let rotator = world.signed_in_with(|builder| builder.store(store.clone())).await;
+    let old = rotator.token().await.expect("a token");
+    world.expire().await;
+    world.issuer.hold();
+    let calls = callers(&rotator, 3);
+    world.issuer.arrived(1).await;
+    assert!(!rotator.shutdown(Duration::from_secs(1)).await, "the flight is in the air");
+    store.fail_saves(1);
+    world.issuer.let_go();
+    assert!(rotator.shutdown(Duration::from_secs(5)).await);
+    assert_eq!(store.access_token().await.as_deref(), Some("access-2"), "the save was waited for");
+    for token in outcomes(calls).await {
+        token.expect("the flight was let to its end");
+    }
+    assert_eq!(secret(&rotator.token().await.expect("a good token")), "access-2");
+    let newer = rotator.refused(&old).await.expect("no refresh is needed for that");
+    assert_eq!(secret(&newer), "access-2");
+    world.almost_expire().await;
+    assert_eq!(secret(&rotator.token().await.expect("a good token")), "access-2");
+    assert!(rotator.pass_for_once().await.is_ok());
+    rotator.report_refused(&newer);
+    let_run().await;
+    assert_eq!(world.issuer.calls(), 1);
+    world.expire().await;
+    assert!(matches!(rotator.token().await, Err(TokenError::ShutDown)));
+    assert!(matches!(rotator.refresh_now().await, Err(TokenError::ShutDown)));
+    assert_eq!(world.issuer.calls(), 1);
+}
