@@ -93,9 +93,8 @@ impl Number for f64 {
     }
 
     fn minus(self, other: Self) -> Self {
-        // Infinity minus itself is no number, and the comparison sends that to zero too.
-        let difference = self - other;
-        if difference > 0.0 { difference } else { 0.0 }
+        // Infinity minus itself is no number, and the larger of that and zero is zero.
+        (self - other).max(0.0)
     }
 
     fn per_mille(self, thousandths: u32) -> Self {

@@ -104,11 +104,7 @@ impl<N: Number> Policy<N> {
 fn doubled<N: Number>(first: N, times: u32, most: N) -> N {
     let mut value = first.least(most);
     for _ in 0..times {
-        if value < most {
-            value = value.plus(value).least(most);
-        } else {
-            break;
-        }
+        value = value.plus(value).least(most);
     }
     value
 }

@@ -165,6 +165,11 @@ impl Issuer {
         self.shared.answer_gate.clone()
     }
 
+    /// From now on access tokens live this long; those that are out keep their expiry.
+    pub fn set_access_lifetime(&self, lifetime: Duration) {
+        self.shared.ledger().lifetime = lifetime;
+    }
+
     /// Moves the issuer's clock forward: tokens and leeways age without waiting.
     ///
     /// The clients' clocks stay, so this adds to the skew between them.

@@ -12,6 +12,9 @@ use crate::demo::outcome::{Callers, Outcome};
 /// descriptors than most systems allow.
 const HTTP1_MAX: u32 = 1_000;
 
+/// How long the tokens live that replace the one that expires.
+const OUTLIVES: Duration = Duration::from_secs(600);
+
 /// One run's surroundings. Every run has its own, so that neither inherits anything.
 pub(crate) struct World {
     pub(crate) issuer: Issuer,
@@ -66,8 +69,10 @@ impl World {
         }
     }
 
-    /// Ends when the access token of the sign-in is refused.
+    /// Ends when the access token of the sign-in is refused. The next one outlives the demo, which
+    /// is about one expiry.
     pub(crate) async fn expiry(&self) {
+        self.issuer.set_access_lifetime(OUTLIVES);
         while self.issuer.accepts(&self.grant.access_token) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -34,6 +34,7 @@ proptest! {
                 "served\n{}", Scenario::told(rules, &words)
             );
             prop_assert_eq!(world.run.session.ended(), past.ended());
+            prop_assert_eq!(world.run.session.signed_out(), past.signed_out());
             prop_assert_eq!(
                 world.run.session.flight().map(|flight| flight.id),
                 past.in_the_air().map(|(flight, ..)| flight)

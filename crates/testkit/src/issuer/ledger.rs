@@ -27,7 +27,8 @@ const DEFAULT_SCOPE: &str = "api";
 /// All families with their tokens.
 pub(crate) struct Ledger {
     policy: RefreshPolicy,
-    lifetime: Duration,
+    /// Of access tokens minted from now on.
+    pub(super) lifetime: Duration,
     mint: Mint,
     families: HashMap<FamilyId, Family>,
     refresh_tokens: HashMap<Arc<str>, RefreshToken>,
