@@ -94,7 +94,8 @@ impl<N: Number> Policy<N> {
     /// How long to leave the issuer alone after so many failures in a row.
     pub(crate) fn cool_down(&self, failures: u32, retry_after: Option<N>, jitter: u32) -> N {
         match retry_after {
-            Some(asked) => asked.least(self.retry_after_max),
+            // An issuer that asks for no wait at all gets the shortest there is.
+            Some(asked) => asked.most(self.cool_down).least(self.retry_after_max),
             None => doubled(self.cool_down, failures, self.cool_down_max).per_mille(jitter),
         }
     }

@@ -1,5 +1,9 @@
 //! The states of a session and what moves it between them.
 
+mod moves;
+mod state;
+
+use self::state::{Brought, Cooling, Slot, Token};
 use crate::{
     Access, Ending, Failure, Flight, Landing, Now, Number, Policy, Purpose, Stamp, Step, Validity,
 };
@@ -31,68 +35,6 @@ pub struct Session<T, E, N> {
     early_from: N,
     /// No look into the store before this time of the steady clock.
     look_from: N,
-}
-
-#[derive(Clone, Debug)]
-enum Token<T, N> {
-    /// None yet.
-    Never,
-    SignedOut,
-    Held(Held<T, N>),
-}
-
-#[derive(Clone, Debug)]
-struct Held<T, N> {
-    token: T,
-    validity: Validity<N>,
-    /// When it was installed, by the steady clock.
-    since: N,
-    brought: Brought,
-    /// It was refused, and not too soon: it is not sent again.
-    refused: bool,
-    /// It was refused too soon for the refusal to be about its age.
-    suspect: bool,
-}
-
-impl<T, N: Number> Held<T, N> {
-    fn usable(&self, now: Now<N>) -> bool {
-        !self.refused && !self.validity.expired(now.wall)
-    }
-}
-
-/// Where a token came from, which says how much its age means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Brought {
-    /// From the issuer, just now.
-    Flight,
-    /// From somebody else's flight, some time ago.
-    Others,
-    /// From a sign-in or an update: it may be as old as it likes.
-    Caller,
-}
-
-/// Where the one flight stands.
-#[derive(Clone, Copy, Debug)]
-enum Slot<N> {
-    Idle,
-    /// `awaited`: somebody was told to wait for it.
-    Flying {
-        flight: Flight<N>,
-        deadline: N,
-        awaited: bool,
-    },
-    /// Its waiters are released, its slot is not: only its own report frees that.
-    Overdue {
-        flight: Flight<N>,
-    },
-}
-
-/// The time after a failure in which no flight starts.
-#[derive(Clone, Copy, Debug)]
-struct Cooling<N> {
-    until: N,
-    /// The issuer asked for it, so nobody overrides it.
-    asked: bool,
 }
 
 /// What a driver may serve without asking again.
@@ -464,141 +406,5 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
             Slot::Flying { flight, .. } | Slot::Overdue { flight } => Some(flight),
             Slot::Idle => None,
         }
-    }
-
-    /// A token is needed: start a flight for it, or join the one in the air.
-    fn need(&mut self, purpose: Purpose, now: Now<N>) -> Step<T, E, N> {
-        if let Some(flight) = self.join(now) {
-            return Step::Wait { flight };
-        }
-        if self.flight().is_some() {
-            return Step::Overdue;
-        }
-        match &self.error {
-            Some(error) if self.ended => {
-                if self.policy.look_interval.is_none() || now.steady < self.look_from {
-                    return Step::Fail(error.clone());
-                }
-                Step::Refresh {
-                    flight: self.begin(Purpose::Look, now),
-                }
-            }
-            Some(error) if self.cooling(now).is_some() => Step::Fail(error.clone()),
-            _ => Step::Refresh {
-                flight: self.begin(purpose, now),
-            },
-        }
-    }
-
-    fn early_due(&self, now: Now<N>) -> bool {
-        let Token::Held(held) = &self.token else {
-            return false;
-        };
-        let in_window = held
-            .validity
-            .refresh_at
-            .is_some_and(|refresh_at| now.wall >= refresh_at);
-        let free = self.flight().is_none() && self.cooling(now).is_none() && !self.ended;
-        in_window && free && now.steady >= self.early_from
-    }
-
-    fn begin(&mut self, purpose: Purpose, now: Now<N>) -> Flight<N> {
-        self.flights = self.flights.plus(N::ONE);
-        let flight = Flight {
-            id: self.flights,
-            began: self.at,
-            purpose,
-        };
-        if purpose == Purpose::Early {
-            self.early_from = now.steady.plus(self.policy.early_interval);
-        }
-        self.slot = Slot::Flying {
-            flight,
-            deadline: now.steady.plus(self.policy.flight_deadline),
-            awaited: false,
-        };
-        flight
-    }
-
-    /// The flight in the air, for one more to wait for, if it is within its deadline. Whether it
-    /// has passed that is told by [`Session::overdue`] alone, so that it is told once.
-    fn join(&mut self, now: Now<N>) -> Option<Flight<N>> {
-        match &mut self.slot {
-            Slot::Flying {
-                flight,
-                deadline,
-                awaited,
-            } if now.steady < *deadline => {
-                *awaited = true;
-                Some(*flight)
-            }
-            _ => None,
-        }
-    }
-
-    fn in_slot(&self, flight: Flight<N>) -> bool {
-        self.flight().is_some_and(|here| here.id == flight.id)
-    }
-
-    fn cooling(&self, now: Now<N>) -> Option<Cooling<N>> {
-        self.cooling.filter(|cooling| now.steady < cooling.until)
-    }
-
-    fn land(
-        &mut self,
-        flight: Flight<N>,
-        token: T,
-        validity: Validity<N>,
-        brought: Brought,
-        now: Now<N>,
-    ) -> Landing<N> {
-        let in_slot = self.in_slot(flight);
-        let late = !in_slot && flight.began.generation == self.at.generation;
-        if flight.began.epoch != self.at.epoch || !(in_slot || late) {
-            return Landing::Stale;
-        }
-        if in_slot {
-            self.slot = Slot::Idle;
-        }
-        Landing::Installed(self.install(token, validity, brought, now))
-    }
-
-    fn begin_epoch(&mut self) {
-        self.at.epoch = self.at.epoch.plus(N::ONE);
-        self.slot = Slot::Idle;
-        self.ended = false;
-        self.error = None;
-        self.cooling = None;
-        self.failures = 0;
-        self.refusals = 0;
-        self.early_from = N::ZERO;
-    }
-
-    fn install(
-        &mut self,
-        token: T,
-        validity: Validity<N>,
-        brought: Brought,
-        now: Now<N>,
-    ) -> Stamp<N> {
-        self.at.generation = self.at.generation.plus(N::ONE);
-        // A token that lived to be replaced for its age alone ends the row of refused ones.
-        if matches!(&self.token, Token::Held(held) if !held.refused && !held.suspect) {
-            self.refusals = 0;
-        }
-        // What is in the air keeps its slot; a cool-down belonged to the token that is replaced.
-        self.cooling = None;
-        self.token = Token::Held(Held {
-            token,
-            validity,
-            since: now.steady,
-            brought,
-            refused: false,
-            suspect: false,
-        });
-        self.ended = false;
-        self.error = None;
-        self.failures = 0;
-        self.at
     }
 }

@@ -205,7 +205,11 @@ impl Past {
         let nominal = doubled.min(self.policy.cool_down_max);
         let jittered = nominal * u64::from(failed.jitter.unwrap_or(1_000)) / 1_000;
         let asked = failed.retry_after;
-        let length = asked.map_or(jittered, |asked| asked.min(self.policy.retry_after_max));
+        let length = asked.map_or(jittered, |asked| {
+            asked
+                .max(self.policy.cool_down)
+                .min(self.policy.retry_after_max)
+        });
         Some((at + length, failed.retry_after.is_some()))
     }
 

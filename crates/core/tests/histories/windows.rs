@@ -164,7 +164,7 @@ proptest! {
     }
 
     // Property: failures in a row are followed by cool-downs that double up to the longest, each
-    // with its jitter; what the issuer asks for wins, up to a limit. Nothing starts before the end
+    // with its jitter; what the issuer asks for wins, down to the shortest and up to a limit. Nothing starts before the end
     // of one, and at that moment something does; `force` waits for nothing but the issuer's.
     #[test]
     fn cool_downs_double(
@@ -178,7 +178,7 @@ proptest! {
         let mut nominal = 500;
         for (asked, jitter) in row {
             prop_assert!(starts(stage.acquire(), Purpose::First));
-            let wait = asked.map_or(nominal * u64::from(jitter) / 1_000, |asked| asked.min(300_000));
+            let wait = asked.map_or(nominal * u64::from(jitter) / 1_000, |asked| asked.clamp(500, 300_000));
             let until = stage.steady + wait;
             prop_assert_eq!(stage.fail(ending, asked, jitter), Answer::Cooling { until });
             // Setting the wall clock shortens nothing.
