@@ -49,6 +49,7 @@ pub(crate) async fn run(
         world.issuer.gate().arrived(1).await;
         Some((leader, world.time()))
     } else {
+        world.upstream.gate().close();
         None
     };
     let mut tasks = JoinSet::new();
@@ -70,6 +71,8 @@ pub(crate) async fn run(
             end: End::Cancelled,
         });
         world.issuer.gate().open();
+    } else {
+        world.answer_first_wave_together(options.requests).await;
     }
     while let Some(joined) = tasks.join_next().await {
         if let Ok((caller, refresh)) = joined {

@@ -1,6 +1,7 @@
 //! The race, drawn from what really happened: a lane for each sampled request, time from left to
 //! right, the refresh underneath.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
@@ -42,7 +43,7 @@ const ASCII: Signs = Signs {
 /// Draws one run under this title.
 pub(crate) fn draw(title: &str, outcome: &Outcome) {
     let signs = if speaks_unicode() { &UNICODE } else { &ASCII };
-    let sample = sample(&outcome.callers.callers);
+    let sample = sample(outcome);
     let Some(scale) = Scale::of(&sample, &outcome.callers.refreshes) else {
         return;
     };
@@ -84,14 +85,33 @@ pub(crate) fn draw(title: &str, outcome: &Outcome) {
     );
 }
 
-/// The first, the last, and some in between, in the order in which they set out.
-fn sample(callers: &[Caller]) -> Vec<Caller> {
-    let mut sorted = callers.to_vec();
-    sorted.sort_by_key(|caller| caller.begun);
-    let last = sorted.len().saturating_sub(1);
-    let lanes = LANES.min(sorted.len());
-    (0..lanes)
-        .map(|lane| sorted[last * lane / lanes.saturating_sub(1).max(1)].clone())
+/// Some of those who were refused and some of those who never were, in the order in which they set
+/// out.
+fn sample(outcome: &Outcome) -> Vec<Caller> {
+    let refused: HashSet<&str> = outcome
+        .record
+        .iter()
+        .filter(|request| request.status == 401)
+        .filter_map(|request| request.request_id.as_deref())
+        .collect();
+    let (met_it, others): (Vec<_>, Vec<_>) = outcome
+        .callers
+        .callers
+        .iter()
+        .partition(|caller| refused.contains(caller.number.to_string().as_str()));
+    let mut sample = spread_over(met_it, LANES.saturating_sub(others.len()).max(LANES / 2));
+    sample.extend(spread_over(others, LANES - sample.len()));
+    sample.sort_by_key(|caller| caller.begun);
+    sample
+}
+
+/// So many of them: the first, the last, and some in between.
+fn spread_over(mut callers: Vec<&Caller>, count: usize) -> Vec<Caller> {
+    callers.sort_by_key(|caller| caller.begun);
+    let last = callers.len().saturating_sub(1);
+    let count = count.min(callers.len());
+    (0..count)
+        .map(|place| callers[last * place / count.saturating_sub(1).max(1)].clone())
         .collect()
 }
 

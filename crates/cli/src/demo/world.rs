@@ -78,11 +78,18 @@ impl World {
         }
     }
 
-    /// When the caller of this number sets out: the first third at once, so that many are refused
-    /// for the same token, the others within the spread.
+    /// When the caller of this number sets out: the first third at once, the others within the
+    /// spread.
     pub(crate) fn departure(&self, number: u32, of: u32) -> Duration {
-        let at_once = of / 3;
-        self.spread * number.saturating_sub(at_once) / of.saturating_sub(at_once).max(1)
+        let first = first_wave(of);
+        self.spread * number.saturating_sub(first) / of.saturating_sub(first).max(1)
+    }
+
+    /// The API takes in the first wave before it answers any of it, so that many callers meet the
+    /// 401 together, each with its request on the way.
+    pub(crate) async fn answer_first_wave_together(&self, of: u32) {
+        self.upstream.gate().arrived(first_wave(of) as usize).await;
+        self.upstream.gate().open();
     }
 
     /// The time on the clock of the API's record.
@@ -102,4 +109,8 @@ impl World {
         self.issuer.shutdown().await;
         outcome
     }
+}
+
+fn first_wave(of: u32) -> u32 {
+    of.div_ceil(3)
 }

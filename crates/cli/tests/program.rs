@@ -1,0 +1,212 @@
+//! The program as a user meets it: its output, its errors, its exit codes.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_token-rotator"));
+    command
+        .args(arguments)
+        .env("LC_ALL", "C.UTF-8")
+        .env_remove("RUST_LOG");
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    program(arguments).output().expect("the program runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+/// The demo with these arguments, as JSON; its exit code must be zero.
+fn demo(arguments: &[&str]) -> Value {
+    let output = run(&[
+        &["demo", "--json", "--requests", "60", "--lifetime", "200ms"],
+        arguments,
+    ]
+    .concat());
+    assert!(output.status.success(), "{}", text(&output.stdout));
+    assert_eq!(text(&output.stderr), "");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// One refresh answers everybody and the session lives, where clients that refresh on their own
+/// lose it: that is what the demo is there to show.
+#[test]
+fn the_demo_is_perfect() {
+    let runs = demo(&[]);
+    let rotator = &runs["rotator"];
+    assert_eq!(rotator["requests"], 60);
+    assert_eq!(rotator["answered"], 60);
+    assert_eq!(rotator["refreshes"], 1);
+    assert_eq!(rotator["ideal_refreshes"], 1);
+    assert_eq!(rotator["reuse_alarms"], 0);
+    assert_eq!(rotator["session_alive"], true);
+    assert!(rotator["p50_ms"].as_f64() <= rotator["p99_ms"].as_f64());
+    let naive = &runs["naive"];
+    assert_eq!(naive["session_alive"], false);
+    assert!(naive["reuse_alarms"].as_u64() > Some(0));
+}
+
+/// The caller that started the refresh is cancelled, and everybody else is served.
+#[test]
+fn a_cancelled_leader_leaves_the_refresh() {
+    let rotator = &demo(&["--cancel-leader"])["rotator"];
+    assert_eq!(
+        (&rotator["answered"], &rotator["refreshes"]),
+        (&60.into(), &1.into())
+    );
+}
+
+/// A lost answer is asked for again where the issuer allows that, and is a typed outcome, not a
+/// hang, where it does not.
+#[test]
+fn a_lost_answer_is_decided_by_the_profile() {
+    let rotator = &demo(&["--lost-answer"])["rotator"];
+    assert_eq!(
+        (&rotator["answered"], &rotator["refreshes"]),
+        (&60.into(), &2.into())
+    );
+    let rotator = &demo(&["--lost-answer", "--profile", "strict"])["rotator"];
+    assert_eq!(
+        (&rotator["answered"], &rotator["refreshes"]),
+        (&0.into(), &1.into())
+    );
+    assert_eq!(
+        (&rotator["reuse_alarms"], &rotator["session_alive"]),
+        (&0.into(), &true.into())
+    );
+}
+
+/// For people: picture and table fit a terminal of 80 columns, and carry no colour where none is.
+#[test]
+fn the_picture_fits_and_is_plain_where_it_must_be() {
+    let output = run(&["demo", "--requests", "30", "--lifetime", "100ms"]);
+    assert!(output.status.success());
+    let shown = text(&output.stdout);
+    assert!(!shown.contains('\u{1b}'), "no colour without a terminal");
+    for line in shown.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    for part in [
+        "each client refreshes on its own",
+        "401",
+        "●200",
+        "refresh  ",
+        "session alive",
+    ] {
+        assert!(shown.contains(part), "{part} in\n{shown}");
+    }
+    let output = program(&["demo", "--requests", "30", "--lifetime", "100ms"])
+        .env("LC_ALL", "C")
+        .output()
+        .expect("the program runs");
+    assert!(
+        text(&output.stdout).is_ascii(),
+        "signs that every terminal knows"
+    );
+}
+
+/// What is typed wrongly is answered with what to type.
+#[test]
+fn mistakes_end_in_a_sentence() {
+    let cases: [(&[&str], &str); 7] = [
+        (&["demo", "--requests", "0"], "0 is not in 1..=100000"),
+        (
+            &["demo", "--lifetime", "soon"],
+            "write it as 500ms, 2s or 5m",
+        ),
+        (&["demo", "--lifetime=-1s"], "must not be negative"),
+        (
+            &["demo", "--profile", "lax"],
+            "possible values: strict, leeway, parent-always, multi-use",
+        ),
+        (
+            &["issuer", "--fault", "flood"],
+            "`flood` is no kind of fault; see `issuer --help`",
+        ),
+        (
+            &["issuer", "--fault", "delay"],
+            "`delay` needs a value: delay=VALUE",
+        ),
+        (
+            &["issuer", "--fault", "hang*often"],
+            "write a number or `always`",
+        ),
+    ];
+    for (arguments, sentence) in cases {
+        let output = run(arguments);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(sentence), "{arguments:?}: {said}");
+        assert_eq!(text(&output.stdout), "");
+    }
+}
+
+/// A port that is taken is an error that says how to choose another.
+#[test]
+fn a_taken_port_is_explained() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("its address").port().to_string();
+    let output = run(&["issuer", "--port", &port]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(
+        said.starts_with("error: the issuer could not be started\n"),
+        "{said}"
+    );
+    assert!(said.contains("because"), "{said}");
+    assert!(
+        said.contains("hint: choose another port with `--port`"),
+        "{said}"
+    );
+}
+
+/// The issuer says where it is, answers there, does what its faults say, and ends when it is told.
+#[cfg(unix)]
+#[test]
+fn the_issuer_serves_until_it_is_told_to_end() {
+    let mut child = program(&["issuer", "--json", "--fault", "status=503"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut line = String::new();
+    let output = child.stdout.as_mut().expect("its output");
+    BufReader::new(output).read_line(&mut line).expect("a line");
+    let endpoints: Value = serde_json::from_str(&line).expect("JSON");
+    let refresh = endpoints["cookie_refresh"].as_str().expect("an address");
+    assert!(post(refresh).starts_with("HTTP/1.1 503 "));
+    assert!(
+        post(refresh).starts_with("HTTP/1.1 401 "),
+        "no cookie, no refresh"
+    );
+    terminate(&child);
+    assert!(child.wait().expect("its end").success());
+}
+
+fn post(url: &str) -> String {
+    let (authority, path) = url
+        .trim_start_matches("http://")
+        .split_once('/')
+        .expect("a path");
+    let mut stream = TcpStream::connect(authority).expect("a connection");
+    write!(
+        stream,
+        "POST /{path} HTTP/1.1\r\nhost: {authority}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    )
+    .expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+#[cfg(unix)]
+fn terminate(child: &Child) {
+    let status = Command::new("kill").arg(child.id().to_string()).status();
+    assert!(status.expect("kill runs").success());
+}
