@@ -238,9 +238,9 @@ impl<State> ClientBuilder<State> {
     /// What the refresh endpoint does with a refresh token that was used before, which decides
     /// whether it is asked again at once when an answer was lost.
     ///
-    /// Default for the cookie endpoint: [`Profile::multi_use`], for a 500 must never log anyone out,
-    /// and a cookie that the server set in the lost answer cannot be had in another way. Where the
-    /// endpoint takes the second use of a cookie for a theft, choose [`Profile::strict`]. For a
+    /// Default for the refresh endpoint: [`Profile::multi_use`]. A 500 must never log anyone out, and
+    /// the cookie in the jar is all there is to come back with. Where the endpoint takes the second
+    /// use of a cookie for a theft, choose [`Profile::strict`]. Default for a
     /// [`token_source`](ClientBuilder::token_source): [`Profile::strict`].
     pub fn profile(mut self, profile: Profile) -> Self {
         self.settings.profile = Some(profile);

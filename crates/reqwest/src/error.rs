@@ -36,8 +36,8 @@ pub enum Error {
         limit: usize,
     },
     /// The request failed on the network.
-    #[error("{0}")]
-    Request(#[source] Arc<reqwest::Error>),
+    #[error(transparent)]
+    Request(Arc<reqwest::Error>),
 }
 
 impl Error {

@@ -38,9 +38,10 @@
 //! ```
 //!
 //! What the builder needs is checked by the compiler: without a way to read the token out of the
-//! answer there is no `build`.
+//! answer there is no `build`, and the error says which calls bring it.
 //!
 //! ```compile_fail,E0277
+//! // error: this client does not know yet how to read the access token out of the refresh answer
 //! let api = token_rotator_reqwest::Client::builder()
 //!     .base_url("https://api.example.com")
 //!     .build();

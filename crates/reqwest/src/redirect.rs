@@ -94,3 +94,63 @@ impl Hop {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use reqwest::ResponseBuilderExt as _;
+
+    use super::*;
+
+    fn hop(from: &str, status: u16, location: Option<&str>) -> Option<Hop> {
+        let from: Url = from.parse().expect("a URL");
+        let mut answer = http::Response::builder().status(status).url(from);
+        if let Some(location) = location {
+            answer = answer.header(LOCATION, location);
+        }
+        let answer = answer.body("").expect("an answer");
+        Hop::of(&answer.into(), &Method::GET)
+    }
+
+    /// Property: only a redirect with a readable address of the web leads anywhere.
+    #[test]
+    fn what_leads_nowhere() {
+        for (status, location) in [
+            (302, None),
+            (302, Some("https://[x")),
+            (302, Some("ftp://h/")),
+            (302, Some("javascript:alert(1)")),
+            (300, Some("/x")),
+            (304, Some("/x")),
+            (200, Some("/x")),
+        ] {
+            assert!(
+                hop("https://h/", status, location).is_none(),
+                "{status} {location:?}"
+            );
+        }
+    }
+
+    /// Property: another scheme, host or port is another origin, and `https` to `http` is worse.
+    #[test]
+    fn origins_are_told_apart() {
+        for (from, location, crosses, downgrades) in [
+            ("https://h/a#part", "/b", false, false),
+            ("https://h/a", "https://H:443/b", false, false),
+            ("https://h/a", "//h/b", false, false),
+            ("https://h/a", "https://g/b", true, false),
+            ("https://h/a", "https://h:8443/b", true, false),
+            ("https://h/a", "https://sub.h/b", true, false),
+            ("https://h:8443/a", "http://h:8443/b", true, true),
+            ("http://h/a", "https://h/b", true, false),
+        ] {
+            let hop = hop(from, 302, Some(location)).expect("a hop");
+            let from: Url = from.parse().expect("a URL");
+            assert_eq!(
+                (hop.crosses, hop.downgrades(&from)),
+                (crosses, downgrades),
+                "{location}"
+            );
+            assert_eq!(hop.url.fragment(), from.fragment());
+        }
+    }
+}

@@ -1,11 +1,11 @@
 //! The rotation around one request: token, answer, refusal, refresh, replay, redirects.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http::Uri;
 use http_body_util::BodyExt as _;
 use reqwest::{Body, Request, Response};
-use token_rotator::{Event, Expiry, NotReplayed, Origin, Pass, Token, TokenError};
+use token_rotator::{Event, NotReplayed, Origin, Pass, Token, TokenError};
 use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
@@ -19,9 +19,6 @@ const FORM_BYTES_MAX: u64 = 1024 * 1024;
 /// How much of a refused answer is read so that its connection can be used again, and for how long.
 const DRAINED_BYTES_MAX: usize = 16 * 1024;
 const DRAINED_FOR: Duration = Duration::from_millis(50);
-/// The age below which the refusal of a token says that another one would not help.
-const YOUNG: Duration = Duration::from_secs(2);
-
 /// What a request asked for besides what reqwest knows.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Options {
@@ -209,11 +206,9 @@ impl Exchange<'_> {
             Judgement::Refused => {}
         }
         if self.replayed {
-            // That one request starts no second refresh; the session learns that this token is
-            // refused from the start.
-            if pass.token().is_some_and(is_young) {
-                rotator.report_refused(&pass);
-            }
+            // This answer is final. But that a new token is refused as well has to be known, or a
+            // wrong audience would have it refreshed again and again.
+            rotator.report_refused(&pass);
             return Ok(Next::Answer(response));
         }
         let reason = if self.options.no_replay {
@@ -329,21 +324,6 @@ fn outline(request: &Request) -> Request {
 
 fn same_origin(one: &Url, other: &Url) -> bool {
     one.origin() == other.origin()
-}
-
-/// Whether the token was received so recently that its refusal is not about its age.
-fn is_young(token: &Token) -> bool {
-    let tokens = token.token_set();
-    let limit = match tokens.expiry() {
-        Expiry::In(lifetime) => YOUNG.min(lifetime / 4),
-        _ => YOUNG,
-    };
-    let obtained = tokens.obtained_at();
-    obtained.is_some_and(|at| {
-        SystemTime::now()
-            .duration_since(at)
-            .is_ok_and(|age| age < limit)
-    })
 }
 
 /// Reads an answer that nobody wants to its end, if that is near, so that its connection can be used

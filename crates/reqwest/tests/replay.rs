@@ -2,13 +2,18 @@
 
 mod common;
 
-use common::{Heard, Session, Tested, World, echo, login, within};
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{Hands, Heard, Tested, World, echo, login, within};
 use futures_util::stream;
 use reqwest::{Body, multipart};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use token_rotator_reqwest::{Client, TokenError};
+use token_rotator::Refreshed;
+use token_rotator_reqwest::{Client, Rotator, SourceError, TokenError, TokenSet};
 use token_rotator_testkit::Fault;
+use tokio::sync::Semaphore;
 
 async fn listening(world: &World) -> Result<(Client, Heard), common::Failure> {
     let heard = Heard::new();
@@ -77,48 +82,83 @@ async fn a_streamed_body_is_sent_once() -> Tested {
     Ok(())
 }
 
-/// Property: near expiry such a request waits for the refresh before it is sent, and others do not.
+/// Property: near expiry such a request waits for the refresh before it is sent; others do not.
 #[tokio::test]
 async fn near_expiry_a_streamed_body_waits() -> Tested {
     let world = World::new().await;
-    let (api, heard) = listening(&world).await?;
-    let token = world.issuer.sign_in("alice").access_token;
-    // In the last quarter of its lifetime from the start, by the margin of a lifetime of an hour.
-    let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(20);
-    let fresh = token_rotator_reqwest::Fresh::new(token);
-    let hour = token_rotator::Expiry::At(soon);
-    api.set_access_token(fresh.with_expiry(hour))?;
-    assert_eq!(api.get("/echo").send().await?.status(), 200);
-    assert_eq!(heard.count("RefreshStarted"), 0);
-    drop((api, heard));
-
-    let source_calls = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let counted = source_calls.clone();
-    let next = world.issuer.sign_in("alice").access_token;
-    let api = world
-        .builder()
-        .on_refresh_success(|token: &String| token)
-        .refresh_with(move |_call| {
-            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            std::future::ready(Ok(next.clone()))
-        })
-        .refresh_before(std::time::Duration::from_secs(3600))
-        .build()?;
-    let old = world.issuer.sign_in("alice").access_token;
-    // Received 40 s ago with 41 s to live: within its last quarter.
-    let tokens =
-        token_rotator::TokenSet::bearer(old).expires_in(std::time::Duration::from_millis(400));
-    api.rotator().sign_in(tokens)?.await?;
-    within(async {
-        // Until the last quarter of 400 ms has begun, nothing is due.
-        while source_calls.load(std::sync::atomic::Ordering::SeqCst) == 0 {
-            let answer = api.post("/echo").body(streamed(&["x"])).send().await?;
-            assert_eq!(answer.status(), 200);
+    let (clock, door) = (Hands::default(), Arc::new(Semaphore::new(0)));
+    let (next, held) = (world.issuer.sign_in("next").access_token, Arc::clone(&door));
+    let source = move |_last| {
+        let (next, held) = (next.clone(), Arc::clone(&held));
+        async move {
+            held.acquire()
+                .await
+                .map_err(|_| SourceError::not_sent("closed"))?
+                .forget();
+            Ok::<_, SourceError>(TokenSet::bearer(next))
         }
-        Ok::<_, common::Failure>(())
-    })
-    .await?;
-    assert_eq!(world.upstream.counters().refused, 0);
+    };
+    let heard = Heard::new();
+    let rotator = Rotator::builder(source)
+        .origin(world.upstream.url())
+        .clock(clock.clone())
+        .on_event(heard.listener())
+        .build()?;
+    let old = world.issuer.sign_in("old").access_token;
+    rotator
+        .sign_in(TokenSet::bearer(old).expires_in(Duration::from_secs(400)))?
+        .await?;
+    let api = world.builder().rotator(rotator).build()?;
+
+    clock.advance(Duration::from_secs(300));
+    let early = api.post("/echo").body(streamed(&["x"])).send().await?;
+    assert_eq!(echo(early).await["subject"], "old");
+    assert_eq!(heard.count("RefreshStarted"), 0);
+
+    // The last minute.
+    clock.advance(Duration::from_secs(60));
+    let waiting = tokio::spawn(api.post("/echo").body(streamed(&["y"])).send());
+    heard.wait_for("RefreshStarted").await;
+    assert_eq!(echo(api.get("/echo").send().await?).await["subject"], "old");
+    assert_eq!(world.reached("/echo"), 2);
+    door.add_permits(1);
+    assert_eq!(echo(within(waiting).await??).await["subject"], "next");
+    assert_eq!(world.reached("/echo"), 3);
+    Ok(())
+}
+
+/// Property: the second answer is final, however old the token has become meanwhile; and the session
+/// learns of it.
+#[tokio::test]
+async fn the_second_answer_is_final() -> Tested {
+    let world = World::new().await;
+    let clock = Hands::default();
+    let moved = clock.clone();
+    let token = world.issuer.sign_in("alice").access_token;
+    let source = move |_last| {
+        let tokens = TokenSet::bearer(token.as_str());
+        std::future::ready(Ok(Refreshed::from(tokens).with_answer(Arc::new(()))))
+    };
+    let heard = Heard::new();
+    let rotator = Rotator::builder(source)
+        .origin(world.upstream.url())
+        .clock(clock)
+        .on_event(heard.listener())
+        .after_refresh(move |_refreshed| {
+            moved.advance(Duration::from_secs(3600));
+            std::future::ready(Ok(()))
+        })
+        .build()?;
+    rotator.sign_in(TokenSet::bearer("stale"))?.await?;
+    let api = world.builder().rotator(rotator).build()?;
+    let answer = within(api.get("/always-401").send()).await?;
+    assert_eq!(
+        (answer.status().as_u16(), world.reached("/always-401")),
+        (401, 2)
+    );
+    for _ in 0..2 {
+        heard.wait_for("Refreshed").await;
+    }
     Ok(())
 }
 
@@ -244,6 +284,5 @@ async fn refusals_that_are_not_about_the_token_are_handed_back() -> Tested {
     let bare = world.reading().build()?;
     let answer = bare.get(format!("{scope}&when=bad")).send().await?;
     assert_eq!((answer.status().as_u16(), world.asked()), (401, 1));
-    let _: Option<Session> = None;
     Ok(())
 }

@@ -28,16 +28,27 @@ pub enum FailureKind {
 /// Why a token source failed.
 ///
 /// Built with the constructor named after its [`FailureKind`]; the text must not contain secrets.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{message}")]
+#[derive(Clone, Debug)]
 pub struct SourceError {
     kind: FailureKind,
     message: Arc<str>,
     code: Option<Arc<str>>,
     retry_after: Option<Duration>,
     reuse_detected: bool,
-    #[source]
     cause: Option<Cause>,
+}
+
+impl std::fmt::Display for SourceError {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.message)
+    }
+}
+
+impl StdError for SourceError {
+    /// The cause itself, not what it is shared in: a source of one's own finds its own error again.
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
 }
 
 impl SourceError {

@@ -22,21 +22,31 @@ use crate::transport::ReqwestTransport;
 const DEFAULT_ENDPOINT: &str = "/api/auth/refresh";
 const DEFAULT_REDIRECTS: usize = 10;
 
-impl<State: Ready> ClientBuilder<State> {
+// The bounds stand on the methods, for there the compiler says what is missing in our words.
+impl<State> ClientBuilder<State> {
     /// Builds the client, or says which setting is wrong and what to do about it.
-    pub fn build(self) -> Result<Client<Full>, BuildError> {
+    pub fn build(self) -> Result<Client<Full>, BuildError>
+    where
+        State: Ready,
+    {
         self.core().map(|core| Client::of(Arc::new(core)))
     }
 
     /// Builds a client that can only send and read the token, and the handle that alone can sign in
     /// and out.
-    pub fn build_split(self) -> Result<(Client<SendOnly>, SessionHandle), BuildError> {
+    pub fn build_split(self) -> Result<(Client<SendOnly>, SessionHandle), BuildError>
+    where
+        State: Ready,
+    {
         let client = self.build()?;
         let session = client.session();
         Ok((client.into(), session))
     }
 
-    fn core(self) -> Result<Core, BuildError> {
+    fn core(self) -> Result<Core, BuildError>
+    where
+        State: Ready,
+    {
         let Self {
             mut settings,
             state,

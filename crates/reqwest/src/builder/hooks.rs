@@ -8,7 +8,7 @@ use crate::builder::ClientBuilder;
 use crate::hooks::{FailedHook, HookResult};
 use crate::state::Answers;
 
-impl<State: Answers> ClientBuilder<State> {
+impl<State> ClientBuilder<State> {
     /// Runs this after each refresh, with the answer that the parser read. Call it for each hook.
     ///
     /// The new token is served already, and whoever waited for the refresh is held back until all
@@ -20,7 +20,10 @@ impl<State: Answers> ClientBuilder<State> {
     pub fn on_after_refresh<R: HookResult>(
         mut self,
         hook: impl Fn(&State::Answer) -> R + Send + Sync + 'static,
-    ) -> Self {
+    ) -> Self
+    where
+        State: Answers,
+    {
         self.state.after().push(hook);
         self
     }
@@ -28,15 +31,14 @@ impl<State: Answers> ClientBuilder<State> {
     /// The same for a hook that waits for something.
     pub fn on_after_refresh_async<F, Fut>(mut self, hook: F) -> Self
     where
+        State: Answers,
         F: Fn(Arc<State::Answer>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: HookResult> + Send + 'static,
     {
         self.state.after().push_async(hook);
         self
     }
-}
 
-impl<State> ClientBuilder<State> {
     /// Runs this when the session is over: the endpoint will not refresh it again, so somebody has
     /// to sign in. Once for each sign-in. Whatever else can go wrong with a refresh passes, and is
     /// an event ([`on_event`](Self::on_event)).

@@ -1,0 +1,140 @@
+//! reqwest under the other crates: the transport of `token-rotator-oauth2`, and the tower service.
+
+mod common;
+
+use bytes::Bytes;
+use common::{Tested, World, within};
+use http::{Method, Request};
+use http_body_util::{BodyExt as _, Full};
+use token_rotator_oauth2::{SecretBytes, Transport as _, TransportError};
+use token_rotator_reqwest::{
+    HttpService, ReqwestTransport, Rotator, SourceError, TokenSet, source_error,
+};
+use token_rotator_testkit::Fault;
+use tower_service::Service as _;
+
+fn transport() -> ReqwestTransport {
+    ReqwestTransport::configured(reqwest::ClientBuilder::no_proxy).expect("a transport")
+}
+
+fn post(url: &str, body: String) -> Request<SecretBytes> {
+    Request::builder()
+        .method(Method::POST)
+        .uri(url)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(body.into())
+        .expect("a request")
+}
+
+/// Property: requests and answers pass unaltered, redirects are not followed, and an error says
+/// whether something may have been sent.
+#[tokio::test]
+async fn the_transport_carries_and_decides_nothing() -> Tested {
+    let world = World::new().await;
+    let grant = world.issuer.sign_in("alice");
+    let form =
+        |token: &str| format!("grant_type=refresh_token&client_id=demo&refresh_token={token}");
+    let answer = transport()
+        .send(post(world.issuer.token_url(), form(&grant.refresh_token)))
+        .await?;
+    assert_eq!(answer.status(), 200);
+    assert!(answer.headers().contains_key("cache-control"));
+    let tokens: serde_json::Value = serde_json::from_slice(answer.body().expose())?;
+    let next = tokens["refresh_token"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+
+    world
+        .issuer
+        .faults()
+        .push(Fault::Redirect("/elsewhere".to_owned()));
+    let answer = transport()
+        .send(post(world.issuer.token_url(), form(&next)))
+        .await?;
+    assert_eq!(answer.status(), 307);
+    world.issuer.faults().push(Fault::AnswerLost);
+    let lost = transport()
+        .send(post(world.issuer.token_url(), form(&next)))
+        .await;
+    assert!(
+        matches!(lost, Err(TransportError::MaybeSent { .. })),
+        "{lost:?}"
+    );
+
+    let url = world.issuer.token_url().to_owned();
+    world.issuer.shutdown().await;
+    let unsent = transport().send(post(&url, form(&next))).await;
+    assert!(
+        matches!(unsent, Err(TransportError::NotSent { .. })),
+        "{unsent:?}"
+    );
+    let error = reqwest::Client::new()
+        .get(format!("{url}?key=CANARY"))
+        .send()
+        .await
+        .unwrap_err();
+    let error = source_error(error);
+    assert_eq!(error.kind(), token_rotator::FailureKind::NotSent);
+    assert!(!format!("{error:?}").contains("CANARY"));
+    Ok(())
+}
+
+/// Property: an answer that is too long is given up, and one by a redirect is refused.
+#[tokio::test]
+async fn the_transport_is_bounded() -> Tested {
+    let world = World::new().await;
+    let token = world.issuer.sign_in("alice").access_token;
+    let get = |path: &str| {
+        Request::get(format!("{}{path}", world.upstream.url()))
+            .header("authorization", format!("Bearer {token}"))
+            .body(SecretBytes::default())
+    };
+    let whole = transport().send(get("/download/1048576")?).await?;
+    assert_eq!(whole.body().len(), 1_048_576);
+    let long = transport().send(get("/download/1048577")?).await;
+    assert!(
+        matches!(long, Err(TransportError::AnswerTooLong)),
+        "{long:?}"
+    );
+    let brought = ReqwestTransport::from_client(reqwest::Client::builder().no_proxy().build()?);
+    let followed = brought.send(get("/redirect/same")?).await;
+    assert!(
+        matches!(followed, Err(TransportError::MaybeSent { .. })),
+        "{followed:?}"
+    );
+    Ok(())
+}
+
+/// Property: under the layer, reqwest is a service like any other: refused, refreshed, replayed.
+#[tokio::test]
+async fn reqwest_stands_under_the_tower_layer() -> Tested {
+    use tower_layer::Layer as _;
+
+    let world = World::new().await;
+    let grant = world.issuer.sign_in("alice");
+    let next = world.issuer.sign_in("bob").access_token;
+    let source =
+        move |_last| std::future::ready(Ok::<_, SourceError>(TokenSet::bearer(next.clone())));
+    let rotator = Rotator::builder(source)
+        .origin(world.upstream.url())
+        .build()?;
+    rotator.sign_in(TokenSet::bearer("stale"))?.await?;
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()?;
+    let mut service = rotator.layer()?.layer(HttpService(client));
+    let request = Request::post(format!("{}/echo", world.upstream.url()))
+        .body(Full::new(Bytes::from("body")))?;
+    let answer = within(service.call(request)).await?;
+    assert_eq!(answer.status(), 200);
+    let echoed = answer.into_body().collect().await?.to_bytes();
+    let echoed: serde_json::Value = serde_json::from_slice(&echoed)?;
+    assert_eq!(
+        (&echoed["subject"], &echoed["body_length"]),
+        (&"bob".into(), &4.into())
+    );
+    assert!(world.issuer.accepts(&grant.access_token));
+    Ok(())
+}
