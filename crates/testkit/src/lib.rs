@@ -32,6 +32,9 @@
 //! No test needs to sleep: a [`Gate`] holds requests until the test lets them go, [`Issuer::advance_clock`] ages
 //! tokens, and [`Upstream::release_slow`] times late refusals.
 //!
+//! With `TOKEN_ROTATOR_TEST_LOG` in the environment, starting an issuer turns debug logging on and gives every secret a
+//! recognisable beginning, so that the output of a whole test run can be searched for leaks.
+//!
 //! **For tests and demonstrations only**: any password but `wrong` signs in, and randomness is not cryptographic.
 
 mod answer;
@@ -41,6 +44,7 @@ mod gate;
 mod issuer;
 mod server;
 mod upstream;
+mod watch;
 
 pub use certified::{CertifiedGrant, CertifiedIssuer, CertifiedStats};
 pub use gate::Gate;

@@ -52,7 +52,7 @@ impl Default for IssuerBuilder {
             clients: Clients::default(),
             port: 0,
             answer_delay: Duration::ZERO,
-            secret_prefix: String::new(),
+            secret_prefix: crate::watch::begin().unwrap_or_default(),
         }
     }
 }

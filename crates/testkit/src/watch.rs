@@ -1,0 +1,35 @@
+//! Test runs that are searched for leaks: everything is logged, and every secret can be found.
+
+use std::sync::Once;
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
+
+/// Set in a test run whose output is searched for secrets.
+const WATCHED: &str = "TOKEN_ROTATOR_TEST_LOG";
+
+/// What every secret begins with in such a run. Never written in one piece where it could be
+/// found in the output by itself.
+const CANARY: [&str; 2] = ["CANARY", "-7f3a-"];
+
+/// In a watched run: logs all there is to stderr, and answers what secrets are to begin with.
+pub(crate) fn begin() -> Option<String> {
+    static LOGGING: Once = Once::new();
+    std::env::var_os(WATCHED)?;
+    LOGGING.call_once(|| {
+        // Where a test has a subscriber of its own, that one watches.
+        let _ = tracing_subscriber::registry()
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .with_ansi(false)
+                    .with_writer(std::io::stderr),
+            )
+            .with(
+                Targets::new()
+                    .with_default(LevelFilter::DEBUG)
+                    .with_target("token_rotator", LevelFilter::TRACE),
+            )
+            .try_init();
+    });
+    Some(CANARY.concat())
+}
