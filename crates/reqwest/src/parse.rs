@@ -204,8 +204,11 @@ impl<T: Send + Sync + 'static> Parser<T> {
         let reading = async { (self.0)(Arc::clone(answer)).await };
         let read = AssertUnwindSafe(reading).catch_unwind().await;
         read.unwrap_or(Err(ParseError::Panicked)).map_err(|error| {
-            SourceError::uncertain("the refresh answer was received, but no token was read from it")
-                .with_cause(error)
+            // Not uncertain: the answer is here, and asking for it again would read it no better.
+            SourceError::misconfigured(
+                "the refresh answer was received, but no token was read from it",
+            )
+            .with_cause(error)
         })
     }
 }

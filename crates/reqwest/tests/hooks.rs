@@ -237,6 +237,8 @@ async fn a_parser_that_fails_fails_the_refresh() -> Tested {
         let answer = api.get("/echo").send().await?;
         assert_eq!(answer.status(), 401);
         assert!(!api.rotator().has_ended());
+        // The answer is here, and asking for it again would read it no better.
+        assert_eq!(world.issuer.counters().token_requests, 1);
         let mut error: Option<&dyn std::error::Error> = answer
             .extensions()
             .get::<TokenError>()
