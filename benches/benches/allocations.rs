@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     let mut table = Table::new(["way", "allocations"]);
     for (place, case) in cases::hot_path().iter().enumerate() {
         let count = allocations::per_call(case);
-        table.row([case.name.to_owned(), format!("{count}")]);
+        table.row([case.name.to_owned(), format!("{count:.1}")]);
         if allocations::ROTATOR_CALLS.contains(&place) {
             bars.push(Bar {
                 claim: format!("{}: {count} allocations, at most 0", case.name),
@@ -32,18 +32,25 @@ fn main() -> ExitCode {
     println!("{table}");
 
     for shape in Shape::ALL {
-        println!("### Allocations of one request through a service: {}\n", shape.name());
+        println!(
+            "### Allocations of one request through a service: {}\n",
+            shape.name()
+        );
         let counts: Vec<(&str, f64)> = cases::services(shape)
             .iter()
             .map(|case| (case.name, allocations::per_call(case)))
             .collect();
-        let bare = counts[0].1;
+        let least = counts[0].1;
         let mut table = Table::new(["service", "allocations", "over bare"]);
         for (name, count) in &counts {
-            table.row([(*name).to_owned(), format!("{count}"), format!("{:+}", count - bare)]);
+            table.row([
+                (*name).to_owned(),
+                format!("{count:.1}"),
+                format!("{:+.1}", count - least),
+            ]);
         }
         println!("{table}");
-        let extra = counts[1].1 - bare;
+        let extra = counts[1].1 - least;
         bars.push(Bar {
             claim: format!(
                 "{}, {}: {extra} allocations over the bare service, at most {}",

@@ -15,9 +15,10 @@ use token_rotator_benches::ways::{
 };
 use tower_service::Service;
 
-const ROUNDS: usize = 15;
-const CALLS: u64 = 100_000;
-const REQUESTS: u64 = 20_000;
+/// Rounds of about a millisecond.
+const ROUNDS: usize = 301;
+const CALLS: u64 = 10_000;
+const REQUESTS: u64 = 1_000;
 
 fn main() {
     if !program::is_asked_to_measure() {
@@ -40,19 +41,40 @@ fn main() {
     let mut services = [
         service("bare, static header", shape, cases::bare()),
         service("token-rotator's layer", shape, cases::rotation()),
-        service("hand-written, tokio RwLock", shape, cases::by_hand::<TokioRwLock>()),
-        service("hand-written, tokio Mutex", shape, cases::by_hand::<TokioMutex>()),
-        service("hand-written, OnceCell", shape, cases::by_hand::<TokioOnceCell>()),
+        service(
+            "hand-written, tokio RwLock",
+            shape,
+            cases::by_hand::<TokioRwLock>(),
+        ),
+        service(
+            "hand-written, tokio Mutex",
+            shape,
+            cases::by_hand::<TokioMutex>(),
+        ),
+        service(
+            "hand-written, OnceCell",
+            shape,
+            cases::by_hand::<TokioOnceCell>(),
+        ),
         service("hand-written, moka", shape, cases::by_hand::<MokaCache>()),
     ];
     threads::rounds(&mut services, ROUNDS);
-    println!("### Time of one request through a service: {}\n", shape.name());
+    println!(
+        "### Time of one request through a service: {}\n",
+        shape.name()
+    );
     print("service", &services);
 }
 
 fn print(what: &str, candidates: &[Candidate]) {
     let least = candidates[0].medians();
-    let mut table = Table::new([what, "ns, 1 thread", "ns, 2 threads", "ratio, 1", "ratio, 2"]);
+    let mut table = Table::new([
+        what,
+        "ns, 1 thread",
+        "ns, 2 threads",
+        "ratio, 1",
+        "ratio, 2",
+    ]);
     for candidate in candidates {
         let (one, two) = candidate.medians();
         table.row([

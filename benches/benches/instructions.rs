@@ -58,18 +58,29 @@ fn measure() -> Result<Vec<Bar>, Uncounted> {
     let least = hot_path[0].1;
     let mut table = Table::new(["way", "instructions", "ratio"]);
     for (name, count) in &hot_path {
-        table.row([(*name).to_owned(), format!("{count:.0}"), format!("{:.2}", count / least)]);
+        table.row([
+            (*name).to_owned(),
+            format!("{count:.0}"),
+            format!("{:.2}", count / least),
+        ]);
     }
     println!("{table}");
 
     for shape in Shape::ALL {
-        println!("### Instructions of one request through a service: {}\n", shape.name());
+        println!(
+            "### Instructions of one request through a service: {}\n",
+            shape.name()
+        );
         let mut table = Table::new(["service", "instructions", "over bare"]);
         let mut bare = None;
         for case in cases::services(shape) {
             let (name, count) = count(shape.name(), &case)?;
             let bare = *bare.get_or_insert(count);
-            table.row([name.to_owned(), format!("{count:.0}"), format!("{:+.0}", count - bare)]);
+            table.row([
+                name.to_owned(),
+                format!("{count:.0}"),
+                format!("{:+.0}", count - bare),
+            ]);
         }
         println!("{table}");
     }

@@ -42,7 +42,9 @@ fn main() -> ExitCode {
             row.current.push((row.storm)(&current, WAITERS));
         }
     }
-    println!("### {WAITERS} waiters on one refresh: processor time a waiter, from its end to the last one served\n");
+    println!(
+        "### {WAITERS} waiters on one refresh: processor time a waiter, from its end to the last one served\n"
+    );
     let mut table = Table::new([
         "way",
         "us, 2 workers",

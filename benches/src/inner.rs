@@ -87,7 +87,9 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<S::Response, Failed>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failed>> {
-        self.inner.poll_ready(context).map_err(|never| match never {})
+        self.inner
+            .poll_ready(context)
+            .map_err(|never| match never {})
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {

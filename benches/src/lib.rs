@@ -12,6 +12,7 @@ pub mod inner;
 pub mod issuer;
 pub mod program;
 pub mod requests;
+mod start;
 pub mod storm;
 pub mod table;
 pub mod threads;

@@ -21,7 +21,11 @@ pub struct Bar {
 /// Prints the bars, and fails if one is missed.
 pub fn conclude(bars: &[Bar]) -> ExitCode {
     for bar in bars {
-        println!("- {}: {}", if bar.met { "met" } else { "MISSED" }, bar.claim);
+        println!(
+            "- {}: {}",
+            if bar.met { "met" } else { "MISSED" },
+            bar.claim
+        );
     }
     println!();
     if bars.iter().all(|bar| bar.met) {

@@ -38,8 +38,9 @@ impl Shape {
     /// Never: all of it is valid.
     pub fn request(self) -> Request<Body> {
         let request = match self {
-            Self::Bare => Request::get(black_box("https://api.example.com/users/me"))
-                .body(Body::default()),
+            Self::Bare => {
+                Request::get(black_box("https://api.example.com/users/me")).body(Body::default())
+            }
             Self::Typical => Request::post(black_box("https://api.example.com/orders?page=2"))
                 .header("accept", "application/json")
                 .header("content-type", "application/json")

@@ -1,8 +1,8 @@
 //! The storm: thousands of tasks wait for one refresh, then it ends.
 
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
@@ -28,9 +28,13 @@ pub struct Cost {
 pub fn storm<W: Way>(runtime: &Runtime, waiters: usize) -> Cost {
     let issuer = Issuer::shut();
     let way = Arc::new(W::new(Arc::clone(&issuer)));
-    let tally = Arc::new(Tally::new(waiters));
     let (last, ended) = oneshot::channel();
-    *tally.last.lock().expect("nobody panics") = Some(last);
+    let tally = Arc::new(Tally {
+        parked: AtomicUsize::new(0),
+        waiting: AtomicUsize::new(waiters),
+        served: AtomicUsize::new(0),
+        last: Mutex::new(Some(last)),
+    });
     let microseconds = runtime.block_on(async {
         for _ in 0..waiters {
             tokio::spawn(wait(Arc::clone(&way), Arc::clone(&tally)));
@@ -57,27 +61,17 @@ struct Tally {
     parked: AtomicUsize,
     waiting: AtomicUsize,
     served: AtomicUsize,
-    last: std::sync::Mutex<Option<oneshot::Sender<Option<Duration>>>>,
+    /// Taken by the last one to be served, who reads the clock.
+    last: Mutex<Option<oneshot::Sender<Option<Duration>>>>,
 }
 
-impl Tally {
-    fn new(waiters: usize) -> Self {
-        Self {
-            parked: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(waiters),
-            served: AtomicUsize::new(0),
-            last: std::sync::Mutex::new(None),
-        }
-    }
-}
-
-/// One waiter. The last one to be served reads the clock.
+/// One waiter.
 async fn wait<W: Way>(way: Arc<W>, tally: Arc<Tally>) {
     let mut header = pin!(way.header());
-    let parked = AtomicBool::new(false);
+    let mut parked = false;
     let header = std::future::poll_fn(|context| {
         let answer = header.as_mut().poll(context);
-        if answer.is_pending() && !parked.swap(true, Ordering::Relaxed) {
+        if answer.is_pending() && !std::mem::replace(&mut parked, true) {
             tally.parked.fetch_add(1, Ordering::Release);
         }
         answer
@@ -106,4 +100,19 @@ fn processor_time() -> Option<Duration> {
 #[cfg(not(unix))]
 fn processor_time() -> Option<Duration> {
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::program;
+    use crate::ways::RotatorWay;
+
+    #[test]
+    fn one_refresh_serves_all_of_them() {
+        for runtime in [program::current_thread(), program::multi_thread(2)] {
+            let cost = storm::<RotatorWay>(&runtime, 1_000);
+            assert_eq!((cost.refreshes, cost.served), (1, 1_000));
+        }
+    }
 }

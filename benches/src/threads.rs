@@ -1,23 +1,32 @@
-//! Time a call takes on one and two threads: rounds of all candidates in turn, so that whatever
+//! Time a call takes on one and two threads: short rounds of all candidates in turn, so that whatever
 //! else the machine does hits all of them, and the median of each.
 
-use std::sync::Barrier;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
-/// Nanoseconds a call of each candidate takes with so many tasks at once, on as many threads.
+use crate::start::{HERE, Start};
+
+/// Something whose time is measured.
 pub struct Candidate {
     /// What the tables call it.
     pub name: &'static str,
-    measure: Box<dyn Fn(&Runtime, usize) -> f64>,
+    measure: Measure,
     one: Vec<f64>,
     two: Vec<f64>,
 }
 
+/// Nanoseconds a call takes with so many tasks at once on this runtime, which has a thread for each.
+type Measure = Box<dyn Fn(&Runtime, usize) -> f64>;
+
 impl Candidate {
     /// `work` makes a task that makes so many calls.
+    ///
+    /// # Panics
+    ///
+    /// While it is measured, if the task does.
     pub fn new<F>(name: &'static str, calls: u64, work: impl Fn(u64) -> F + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
@@ -25,9 +34,10 @@ impl Candidate {
         Self {
             name,
             measure: Box::new(move |runtime, tasks| {
-                let together = Arc::new(Barrier::new(tasks));
+                let ball = Arc::new(AtomicUsize::new(HERE));
                 let running: Vec<_> = (0..tasks)
-                    .map(|_| runtime.spawn(timed(Arc::clone(&together), work(calls))))
+                    .map(|place| Start::new(&ball, place, tasks))
+                    .map(|start| runtime.spawn(timed(start, work(calls))))
                     .collect();
                 let longest = running
                     .into_iter()
@@ -46,9 +56,8 @@ impl Candidate {
     }
 }
 
-async fn timed(together: Arc<Barrier>, work: impl Future<Output = ()>) -> Duration {
-    // Blocks its thread: each task has one to itself, and all of them begin at the same moment.
-    together.wait();
+async fn timed(start: Start, work: impl Future<Output = ()>) -> Duration {
+    start.together();
     let begun = Instant::now();
     work.await;
     begun.elapsed()

@@ -19,7 +19,10 @@ fn the_hot_path_allocates_nothing_and_the_layer_next_to_nothing() {
         let bare = allocations::per_call(&services[0]);
         let layer = allocations::per_call(&services[1]);
         let shape = shape.name();
-        assert!(bare > 0.0, "{shape}: a header map allocates, or nothing was counted");
+        assert!(
+            bare > 0.0,
+            "{shape}: a header map allocates, or nothing was counted"
+        );
         let extra = layer - bare;
         assert!(
             extra <= allocations::LAYER_EXTRA,

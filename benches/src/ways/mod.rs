@@ -50,7 +50,3 @@ pub trait Way: Send + Sync + 'static {
         way
     }
 }
-
-/// The rotator's way made by hand from the same part; the measure of the others. It does not
-/// refresh: it shows what the least costs that one can do.
-pub type Baseline = Swap;

@@ -9,7 +9,7 @@ use super::Way;
 use crate::issuer::{Failed, Issuer, LIFETIME};
 
 /// The origin that its requests go to.
-pub const ORIGIN: &str = "https://api.example.com";
+const ORIGIN: &str = "https://api.example.com";
 
 /// `Rotator::token`, and its header cloned.
 pub struct RotatorWay(pub Rotator);

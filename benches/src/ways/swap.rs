@@ -44,9 +44,6 @@ impl Swap {
     #[inline]
     pub fn load(&self) -> Option<HeaderValue> {
         black_box(SystemTime::now());
-        self.fresh
-            .load()
-            .as_ref()
-            .map(|fresh| fresh.header.clone())
+        self.fresh.load().as_ref().map(|fresh| fresh.header.clone())
     }
 }

@@ -105,3 +105,8 @@ pub use token_rotator::{
     Event, Profile, RefreshError, Rotator, SecretString, SourceError, Token, TokenError, TokenSet,
     TokenSource, UnusableTokens,
 };
+
+/// The project's README: what it shows has to compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct ReadMe;

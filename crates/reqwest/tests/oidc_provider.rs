@@ -61,7 +61,10 @@ async fn every_expiry_is_one_refresh() {
     }
     let stats = issuer.stats().await;
     assert_eq!(stats.refreshes, expiries);
-    assert_eq!((stats.errors, stats.reuses, stats.grants_revoked), (0, 0, 0));
+    assert_eq!(
+        (stats.errors, stats.reuses, stats.grants_revoked),
+        (0, 0, 0)
+    );
     assert_eq!(stats.upstream_200, expiries * REQUESTS as u64);
     assert!(issuer.alive(&grant).await);
 
