@@ -19,8 +19,10 @@ use crate::{
 /// A set of tests that runs in a build of its own, with a `cfg` that swaps std for a model checker's.
 #[derive(Debug, Clone, Copy)]
 struct ModelCheck {
-    /// The `cfg`, the step, the log and the target directory, all of one name.
+    /// The step, the log and the target directory, all of one name.
     name: &'static str,
+    /// Not the checker's own `cfg`, which dependencies know and change with.
+    cfg: &'static str,
     /// One line for the help.
     about: &'static str,
     /// The package whose unit tests they are.
@@ -33,15 +35,17 @@ struct ModelCheck {
 const MODEL_CHECKS: [ModelCheck; 2] = [
     ModelCheck {
         name: "loom",
+        cfg: "model_loom",
         about: "every interleaving of publish, subscribe and step",
         package: "token-rotator",
-        filter: "loom_",
+        filter: "model_loom::",
     },
     ModelCheck {
         name: "shuttle",
+        cfg: "model_shuttle",
         about: "random schedules of tasks that are dropped",
         package: "token-rotator",
-        filter: "shuttle_",
+        filter: "model_shuttle::",
     },
 ];
 
@@ -242,7 +246,7 @@ fn model_check(workplace: &Workplace, check: ModelCheck) -> Outcome {
         check.filter,
     ]);
     command
-        .env("RUSTFLAGS", format!("--cfg {}", check.name))
+        .env("RUSTFLAGS", format!("--cfg {}", check.cfg))
         .env("CARGO_TARGET_DIR", workplace.target.join(check.name))
         // Optimised, for the many runs; without the slow link that a shipped program gets.
         .env("CARGO_PROFILE_RELEASE_LTO", "off")

@@ -6,12 +6,17 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
+/// Has the testkit log everything and begin every secret with a canary.
+const WATCHED: &str = "TOKEN_ROTATOR_TEST_LOG";
+const CANARY: &str = "CANARY-7f3a";
+
 fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_token-rotator"));
     command
         .args(arguments)
         .env("LC_ALL", "C.UTF-8")
-        .env_remove("RUST_LOG");
+        .env_remove("RUST_LOG")
+        .env_remove(WATCHED);
     command
 }
 
@@ -51,6 +56,18 @@ fn the_demo_is_perfect() {
     let naive = &runs["naive"];
     assert_eq!(naive["session_alive"], false);
     assert!(naive["reuse_alarms"].as_u64() > Some(0));
+}
+
+/// With everything logged that there is, no token is in the picture, the table or the log.
+#[test]
+fn no_token_is_in_what_the_demo_says() {
+    let arguments = ["demo", "--requests", "20", "--lifetime", "200ms"];
+    let output = program(&arguments).env(WATCHED, "1").output();
+    let output = output.expect("the program runs");
+    assert!(output.status.success());
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert!(said.contains("session alive") && said.contains("DEBUG"));
+    assert!(!said.contains(CANARY));
 }
 
 /// The caller that started the refresh is cancelled, and everybody else is served.

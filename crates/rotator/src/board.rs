@@ -2,9 +2,11 @@
 //! everybody, and the signal of the flight in the air. No call here waits.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use token_rotator_core::{Failure, Flight, Landing, Now, Policy, Session, Stamp, Step, Validity};
 
+use crate::clock::at_unix_millis;
 use crate::error::RefreshError;
 use crate::signal::Signal;
 use crate::store::{Epoch, Version};
@@ -33,9 +35,42 @@ struct Desk {
 pub(crate) struct Base {
     /// The sign-in; `None`: whatever the store holds.
     pub(crate) epoch: Option<Epoch>,
-    /// The record as last seen or saved here.
+    /// The record as last seen or saved here: what the store should hold.
     pub(crate) seen: Option<Version>,
+    /// The greatest revision ever seen. It outlives sign-ins and a store that was lost, so that no
+    /// revision is given twice.
+    pub(crate) floor: u64,
 }
+
+impl Base {
+    /// A sign-in or sign-out of our own, which the store does not have yet.
+    pub(crate) fn unwritten() -> Self {
+        Self {
+            epoch: Some(Epoch::random()),
+            ..Self::default()
+        }
+    }
+
+    /// The record in this version.
+    pub(crate) fn at(version: Version) -> Self {
+        Self {
+            epoch: Some(version.epoch),
+            seen: Some(version),
+            floor: version.revision,
+        }
+    }
+}
+
+/// What became of a sign-in or sign-out that was found in the store.
+pub(crate) enum Followed {
+    /// Nothing: it is known, or the session has moved on.
+    Not,
+    SignedIn(Stamp<u64>),
+    SignedOut,
+}
+
+/// The tokens that a sign-out leaves behind, if there were any.
+pub(crate) struct LeftBehind(pub(crate) Option<Arc<TokenSet>>);
 
 /// A flight, with the signal of its end.
 #[derive(Clone)]
@@ -99,14 +134,14 @@ impl Board {
 
     /// The hot path: the token, if it may be served at this time of the wall clock without asking.
     #[inline]
-    pub(crate) fn ready(&self, wall: u64) -> Option<Token> {
+    pub(crate) fn ready(&self, wall: SystemTime) -> Option<Token> {
         self.published
             .get_if(|issued| wall < issued.until)
             .map(Token)
     }
 
     /// The same for a request that cannot be repeated: not while a refresh is due.
-    pub(crate) fn ready_for_once(&self, wall: u64) -> Option<Token> {
+    pub(crate) fn ready_for_once(&self, wall: SystemTime) -> Option<Token> {
         self.published
             .get_if(|issued| wall < issued.until.min(issued.early_at))
             .map(Token)
@@ -122,7 +157,11 @@ impl Board {
         let mut desk = lock(&self.desk);
         let due = now.wall >= desk.early_at;
         let step = match desk.session.acquire(now) {
-            Step::UseAndRefresh { flight, .. } => Step::Refresh { flight },
+            Step::UseAndRefresh { flight, .. } => {
+                // The caller waits for it, so it is no longer one that may give way.
+                let _waits = desk.session.settle(flight, now);
+                Step::Refresh { flight }
+            }
             Step::Use { token, stamp } if due => match desk.session.flight() {
                 Some(flight) => match desk.session.settle(flight, now) {
                     Step::Wait { flight } => Step::Wait { flight },
@@ -137,7 +176,11 @@ impl Board {
 
     /// A request was refused.
     pub(crate) fn refused(&self, stamp: Stamp<u64>, now: Now<u64>) -> Next {
-        self.turn(now, |session| session.refused(stamp, now))
+        let mut desk = lock(&self.desk);
+        let step = desk.session.refused(stamp, now);
+        // The token may be marked as refused by now, whatever the step is: nobody else gets it.
+        self.publish(&desk, now);
+        self.next(&mut desk, step, now)
     }
 
     /// Somebody asks for a refresh.
@@ -195,7 +238,7 @@ impl Board {
             return None;
         };
         desk.early_at = early_at;
-        desk.base = base;
+        desk.go_by(base);
         self.publish(&desk, now);
         Some(stamp)
     }
@@ -259,25 +302,46 @@ impl Board {
     ) -> (Stamp<u64>, Option<Arc<TokenSet>>) {
         let mut desk = lock(&self.desk);
         let before = desk.tokens();
-        desk.early_at = arrival.validity.refresh_at.unwrap_or(u64::MAX);
-        desk.base = base;
-        let stamp = desk
-            .session
-            .sign_in(arrival.credential, arrival.validity, now);
+        let stamp = desk.sign_in(arrival, base, now);
         self.release(desk, now);
         (stamp, before)
     }
 
-    /// A sign-out; the tokens it leaves behind. `None`: there was nothing to sign out of.
-    pub(crate) fn sign_out(&self, base: Base, now: Now<u64>) -> Option<Option<Arc<TokenSet>>> {
+    /// A sign-out. `None`: there was nothing to sign out of.
+    pub(crate) fn sign_out(&self, base: Base, now: Now<u64>) -> Option<LeftBehind> {
         let mut desk = lock(&self.desk);
         let before = desk.tokens();
         if !desk.session.sign_out() {
             return None;
         }
-        desk.base = base;
+        desk.go_by(base);
         self.release(desk, now);
-        Some(before)
+        Some(LeftBehind(before))
+    }
+
+    /// Somebody else has signed in (or out: no arrival), as a flight that began in `began` found.
+    /// Unless the session has moved on since, or knows that already, so it is here.
+    pub(crate) fn follow(
+        &self,
+        began: Stamp<u64>,
+        arrival: Option<Arrival>,
+        base: Base,
+        now: Now<u64>,
+    ) -> Followed {
+        let mut desk = lock(&self.desk);
+        if desk.session.stamp().epoch != began.epoch || desk.base.epoch == base.epoch {
+            return Followed::Not;
+        }
+        let followed = if let Some(arrival) = arrival {
+            Followed::SignedIn(desk.sign_in(arrival, base, now))
+        } else if desk.session.sign_out() {
+            desk.go_by(base);
+            Followed::SignedOut
+        } else {
+            return Followed::Not;
+        };
+        self.release(desk, now);
+        followed
     }
 
     /// What is known of the record behind the session, if the flight still belongs to it.
@@ -290,20 +354,18 @@ impl Board {
     pub(crate) fn saw(&self, stamp: Stamp<u64>, version: Version) {
         let mut desk = lock(&self.desk);
         if desk.session.stamp().epoch == stamp.epoch {
-            desk.base.epoch = Some(version.epoch);
-            desk.base.seen = Some(version);
+            desk.go_by(Base::at(version));
         }
     }
 
     /// The sign-in or sign-out that the store does not have yet, if the session is still that of
-    /// `stamp`: its epoch, and its tokens if there are any.
-    pub(crate) fn unwritten(&self, stamp: Stamp<u64>) -> Option<(Epoch, Option<Arc<TokenSet>>)> {
+    /// `stamp`: what is known of it, and its tokens if there are any.
+    pub(crate) fn unwritten(&self, stamp: Stamp<u64>) -> Option<(Base, Option<Arc<TokenSet>>)> {
         let desk = lock(&self.desk);
-        let ours = desk.session.stamp().epoch == stamp.epoch && desk.base.seen.is_none();
-        desk.base
-            .epoch
-            .filter(|_| ours)
-            .map(|epoch| (epoch, desk.tokens()))
+        let ours = desk.session.stamp().epoch == stamp.epoch
+            && desk.base.epoch.is_some()
+            && desk.base.seen.is_none();
+        ours.then(|| (desk.base, desk.tokens()))
     }
 
     /// The token set of now, usable or not.
@@ -357,11 +419,7 @@ impl Board {
             Step::HandBack => Next::HandBack,
             Step::Changed => Next::Changed,
             Step::Overdue => Next::Overdue,
-            Step::Fail(error) => {
-                // It may have marked the token as refused.
-                self.publish(desk, now);
-                Next::Fail(error)
-            }
+            Step::Fail(error) => Next::Fail(error),
             Step::Refresh { flight } => {
                 desk.signal = Signal::new();
                 self.publish(desk, now);
@@ -393,22 +451,23 @@ impl Board {
             Arc::new(Issued {
                 credential,
                 stamp,
-                until: 0,
-                early_at: desk.early_at,
+                until: UNIX_EPOCH,
+                early_at: at_unix_millis(desk.early_at),
             })
         }))
     }
 
     fn publish(&self, desk: &Desk, now: Now<u64>) {
-        let issued = desk.issue(now);
+        let Some(new) = desk.issue(now) else {
+            if !self.published.is_empty() {
+                self.published.replace(None);
+            }
+            return;
+        };
         // What stands already need not be written again: writing disturbs every reader.
-        let same = self.published.get_if(|old| {
-            issued
-                .as_ref()
-                .is_some_and(|new| new.stamp == old.stamp && new.until == old.until)
-        });
-        if same.is_none() {
-            self.published.replace(issued.map(Arc::new));
+        let stands = |old: &Issued| new.stamp == old.stamp && new.until == old.until;
+        if self.published.get_if(stands).is_none() {
+            self.published.replace(Some(Arc::new(new)));
         }
     }
 
@@ -422,6 +481,20 @@ impl Board {
 }
 
 impl Desk {
+    fn sign_in(&mut self, arrival: Arrival, base: Base, now: Now<u64>) -> Stamp<u64> {
+        self.early_at = arrival.validity.refresh_at.unwrap_or(u64::MAX);
+        self.go_by(base);
+        self.session
+            .sign_in(arrival.credential, arrival.validity, now)
+    }
+
+    fn go_by(&mut self, base: Base) {
+        self.base = Base {
+            floor: self.base.floor.max(base.floor),
+            ..base
+        };
+    }
+
     fn ticket(&self, flight: Flight<u64>) -> Ticket {
         Ticket {
             flight,
@@ -433,8 +506,8 @@ impl Desk {
         self.session.current(now).map(|current| Issued {
             credential: Arc::clone(current.token),
             stamp: current.stamp,
-            until: current.until,
-            early_at: self.early_at,
+            until: at_unix_millis(current.until),
+            early_at: at_unix_millis(self.early_at),
         })
     }
 

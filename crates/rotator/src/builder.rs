@@ -250,6 +250,8 @@ impl RotatorBuilder {
                 after_refresh: self.after_refresh,
                 tasks: Tasks::new(),
                 unsaved: tokio::sync::Mutex::new(None),
+                saving: AtomicBool::new(false),
+                presented: std::sync::Mutex::new(None),
                 epoch_writes: tokio::sync::Mutex::new(()),
                 closed: AtomicBool::new(false),
             }),

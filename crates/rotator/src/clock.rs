@@ -52,6 +52,8 @@ pub(crate) enum ClockOf {
 }
 
 impl ClockOf {
+    /// The one reading of the hot path.
+    #[inline]
     pub(crate) fn wall(&self) -> SystemTime {
         match self {
             Self::System => SystemTime::now(),
@@ -66,7 +68,6 @@ impl ClockOf {
         }
     }
 
-    /// Milliseconds of the wall clock: the one reading of the hot path.
     pub(crate) fn wall_millis(&self) -> u64 {
         unix_millis(self.wall())
     }
@@ -84,8 +85,14 @@ pub(crate) fn unix_millis(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, millis)
 }
 
+/// The moment so many milliseconds after the Unix epoch; at most ten thousand years on, which is as
+/// good as never and can be said on every system.
+pub(crate) fn at_unix_millis(millis: u64) -> SystemTime {
+    const FAR: Duration = Duration::from_secs(10_000 * 365 * 24 * 3_600);
+    UNIX_EPOCH + Duration::from_millis(millis).min(FAR)
+}
+
 pub(crate) fn millis(duration: Duration) -> u64 {
-    // Cheaper than `as_millis`, whose 128 bits would double the cost of the hot path's clock.
     duration
         .as_secs()
         .saturating_mul(1_000)

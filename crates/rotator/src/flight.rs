@@ -1,40 +1,35 @@
-//! One refresh in its own task: lease, re-read, adopt or refresh, save, publish, release.
+//! One refresh in its own task: lease, re-read, adopt or refresh, save, and then its landing.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, select};
-use token_rotator_core::{Ending, Failure, Purpose};
+use token_rotator_core::Purpose;
 
-use crate::board::{Arrival, Base, Failed, Ticket};
+use crate::board::{Arrival, Base, Ticket};
 use crate::coordinator::Lease;
 use crate::error::{FailureKind, LeaseError, RefreshError};
-use crate::event::{Event, HookProblem};
+use crate::event::Event;
+use crate::landing::{InHand, Landing, Progress, Stage};
 use crate::ledger::{Kept, Reading};
 use crate::runtime;
-use crate::shared::Shared;
+use crate::secret::ExposeSecret;
+use crate::shared::{Presented, Shared, lock_std};
 use crate::source::Refreshed;
 use crate::token_set::TokenSet;
+use crate::unsaved::Unsaved;
 
 /// Starts the flight in a task that belongs to nobody: whoever drops their call leaves it running.
 pub(crate) fn launch(shared: &Arc<Shared>, ticket: Ticket) {
-    let landing = Landing {
-        shared: Arc::clone(shared),
-        ticket,
-        progress: Arc::new(Progress::default()),
-        begun: shared.clock.steady(),
-        landed: false,
-        _busy: shared.tasks.begin(),
-    };
+    let landing = Landing::new(shared, ticket);
     shared.runtime.spawn(fly(landing));
 }
 
 async fn fly(landing: Landing) {
-    let flight = landing.ticket.flight;
     let shared = Arc::clone(&landing.shared);
+    let flight = landing.ticket.flight;
     shared.tell(&Event::RefreshStarted {
         flight: flight.id,
         purpose: flight.purpose,
@@ -58,7 +53,7 @@ async fn fly(landing: Landing) {
 }
 
 /// How a flight's work ended.
-enum Outcome {
+pub(crate) enum Outcome {
     /// A token to serve.
     Brought(Arrival, Base, Option<Arc<Refreshed>>),
     /// Somebody else's token to serve.
@@ -70,32 +65,10 @@ enum Outcome {
     Failed(RefreshError),
 }
 
-/// What the flight is about to do, for whoever has to report that it did not.
-#[derive(Default)]
-struct Progress(AtomicU8);
-
-#[derive(Clone, Copy)]
-enum Stage {
-    Lease = 0,
-    Read = 1,
-    Refresh = 2,
-    Save = 3,
-}
-
-impl Progress {
-    fn at(&self, stage: Stage) {
-        self.0.store(stage as u8, Ordering::Release);
-    }
-
-    /// In words, and whether the refresh token may be spent by now.
-    fn words(&self) -> (&'static str, bool) {
-        match self.0.load(Ordering::Acquire) {
-            0 => ("take the lease", false),
-            1 => ("read the session", false),
-            2 => ("ask the issuer", true),
-            _ => ("save the new tokens", true),
-        }
-    }
+/// How a flight's work ended, and the lease it is to give back.
+pub(crate) struct Ended {
+    pub(crate) outcome: Outcome,
+    pub(crate) lease: Option<Box<dyn Lease>>,
 }
 
 struct Work {
@@ -105,93 +78,167 @@ struct Work {
 }
 
 impl Work {
-    async fn run(self) -> Outcome {
-        match self.attempt().await {
+    async fn run(self) -> Ended {
+        let mut lease = None;
+        let outcome = match self.attempt(&mut lease).await {
             Ok(outcome) => outcome,
             Err(error) => Outcome::Failed(error),
-        }
+        };
+        Ended { outcome, lease }
     }
 
-    async fn attempt(&self) -> Result<Outcome, RefreshError> {
-        let purpose = self.ticket.flight.purpose;
-        if purpose == Purpose::Look {
+    async fn attempt(&self, lease: &mut Option<Box<dyn Lease>>) -> Result<Outcome, RefreshError> {
+        let shared = &self.shared;
+        let flight = self.ticket.flight;
+        if flight.purpose == Purpose::Look {
             self.progress.at(Stage::Read);
             return self.look().await;
         }
         self.progress.at(Stage::Lease);
-        if let Some(mut unsaved) = self.shared.take_unsaved().await {
-            // The store has not taken the last tokens yet, and the lease is still held for them:
-            // memory knows better than the store.
-            let last = self.shared.board.tokens();
-            let outcome = self.refresh(last, unsaved.base, &mut unsaved.lease).await;
-            if outcome.is_err() {
-                self.shared.keep_saving(unsaved);
+        if let Some(outcome) = self.refresh_unsaved(lease).await? {
+            return Ok(outcome);
+        }
+        if lease.is_none() && shared.coordinator.is_some() {
+            match self.lease().await {
+                Ok(None) => return Ok(Outcome::Yielded),
+                Ok(taken) => *lease = taken,
+                Err(busy @ LeaseError::Busy { .. }) => {
+                    // Whoever kept it has refreshed, perhaps.
+                    self.progress.at(Stage::Read);
+                    return match shared.read(flight).await? {
+                        Reading::Adopt(arrival, base) => Ok(Outcome::Adopted(arrival, base)),
+                        Reading::Superseded => Ok(Outcome::Superseded(None)),
+                        Reading::RefreshFrom(..) => Err(RefreshError::Lease(busy)),
+                    };
+                }
+                Err(error) => return Err(RefreshError::Lease(error)),
             }
-            return outcome;
         }
-        let Some(mut lease) = self.lease().await? else {
-            return Ok(Outcome::Yielded);
-        };
         self.progress.at(Stage::Read);
-        let outcome = match self.shared.read(self.ticket.flight).await? {
-            Reading::Adopt(arrival, base) => Ok(Outcome::Adopted(arrival, base)),
-            Reading::Superseded => Ok(Outcome::Superseded(None)),
-            Reading::RefreshFrom(last, base) => self.refresh(last, base, &mut lease).await,
+        let (outcome, unsaved) = match shared.read(flight).await? {
+            Reading::Adopt(arrival, base) => return Ok(Outcome::Adopted(arrival, base)),
+            Reading::Superseded => return Ok(Outcome::Superseded(None)),
+            Reading::RefreshFrom(last, base) => self.refresh(last, base, lease).await?,
         };
-        if let Some(lease) = lease {
-            lease.release().await;
+        if let Some(unsaved) = unsaved {
+            *shared.unsaved.lock().await = Some(*unsaved);
+            shared.keep_saving();
         }
-        outcome
+        Ok(outcome)
     }
 
-    /// The lease; `Some(None)` where there is no coordinator, `None` where an early flight gives
-    /// way to somebody else's.
-    async fn lease(&self) -> Result<Option<Option<Box<dyn Lease>>>, RefreshError> {
+    /// The store has not taken the last tokens yet, and the lease is still held for them: memory
+    /// knows better than the store. `None`: there is no such thing (any more); a lease that was
+    /// held for it is handed on.
+    async fn refresh_unsaved(
+        &self,
+        lease: &mut Option<Box<dyn Lease>>,
+    ) -> Result<Option<Outcome>, RefreshError> {
         let shared = &self.shared;
-        let Some(coordinator) = &shared.coordinator else {
-            return Ok(Some(None));
+        // Held to the end of the flight: nothing else is to be saved meanwhile.
+        let mut place = shared.unsaved.lock().await;
+        let Some(unsaved) = place.as_mut() else {
+            return Ok(None);
         };
-        let early = self.ticket.flight.purpose == Purpose::Early;
-        if early {
-            match coordinator.acquire(&shared.key, Duration::ZERO).await {
-                Err(LeaseError::Busy { .. })
-                    if shared.board.yielded(self.ticket.flight, shared.clock.now()) =>
-                {
-                    return Ok(None);
-                }
-                Err(LeaseError::Busy { .. }) => {}
-                answer => return answer.map(Some).map(Some).map_err(RefreshError::Lease),
+        if shared.flush(unsaved).await {
+            *lease = place.take().and_then(|unsaved| unsaved.lease);
+            return Ok(None);
+        }
+        shared.keep_saving();
+        if unsaved.lease.is_none() && shared.coordinator.is_some() {
+            match self.lease().await.map_err(RefreshError::Lease)? {
+                None => return Ok(Some(Outcome::Yielded)),
+                taken => unsaved.lease = taken,
             }
         }
-        match coordinator
-            .acquire(&shared.key, shared.limits.lease_wait)
-            .await
-        {
-            Ok(lease) => Ok(Some(Some(lease))),
-            Err(error) => Err(RefreshError::Lease(error)),
+        let (last, base) = (shared.board.tokens(), unsaved.base);
+        // The lease stays in its place, or a panic would take it along.
+        let (outcome, again) = self.refresh(last, base, &mut unsaved.lease).await?;
+        match again {
+            Some(again) => *unsaved = *again,
+            None => *lease = place.take().and_then(|unsaved| unsaved.lease),
         }
+        Ok(Some(outcome))
+    }
+
+    /// The lease; `None` where an early flight gives way to somebody else's, or where there is no
+    /// coordinator.
+    async fn lease(&self) -> Result<Option<Box<dyn Lease>>, LeaseError> {
+        let shared = &self.shared;
+        let Some(coordinator) = &shared.coordinator else {
+            return Ok(None);
+        };
+        if self.ticket.flight.purpose == Purpose::Early {
+            match coordinator.acquire(&shared.key, Duration::ZERO).await {
+                Err(LeaseError::Busy { .. }) => {
+                    if shared.board.yielded(self.ticket.flight, shared.clock.now()) {
+                        return Ok(None);
+                    }
+                }
+                answer => return answer.map(Some),
+            }
+        }
+        let wait = shared.limits.lease_wait;
+        coordinator.acquire(&shared.key, wait).await.map(Some)
     }
 
     /// Looks for what others have saved, and refreshes nothing.
     async fn look(&self) -> Result<Outcome, RefreshError> {
-        Ok(match self.shared.read(self.ticket.flight).await? {
+        let shared = &self.shared;
+        let flight = self.ticket.flight;
+        let known = shared.board.base(flight).map_or(0, |base| base.floor);
+        Ok(match shared.read(flight).await? {
             Reading::Adopt(arrival, base) => Outcome::Adopted(arrival, base),
             Reading::Superseded => Outcome::Superseded(None),
+            // Expired meanwhile, but its refresh token is newer than the one that was refused.
+            Reading::RefreshFrom(Some(newer), base) if base.floor > known => {
+                match shared.arrival(newer) {
+                    Ok(arrival) => Outcome::Adopted(arrival, base),
+                    Err(reason) => Outcome::Failed(RefreshError::Unusable { reason }),
+                }
+            }
             Reading::RefreshFrom(..) => Outcome::Failed(RefreshError::NotSignedIn),
         })
     }
 
+    /// Asks the issuer, and saves what it answers.
     async fn refresh(
         &self,
         last: Option<Arc<TokenSet>>,
         base: Base,
         lease: &mut Option<Box<dyn Lease>>,
-    ) -> Result<Outcome, RefreshError> {
+    ) -> Result<(Outcome, Option<Box<Unsaved>>), RefreshError> {
+        let shared = &self.shared;
+        let refused = match self.ask(last.as_ref(), lease).await {
+            Ok(refreshed) => return self.bring(refreshed, last, base, lease).await,
+            Err(error) if error.kind() == FailureKind::Terminal => error,
+            Err(error) => return Err(error),
+        };
+        if shared.store.is_none() {
+            return Err(refused);
+        }
+        // The session ends only if nobody has saved anything newer.
+        self.progress.at(Stage::Read);
+        match shared.read(self.ticket.flight).await? {
+            Reading::Adopt(arrival, base) => Ok((Outcome::Adopted(arrival, base), None)),
+            Reading::Superseded => Ok((Outcome::Superseded(None), None)),
+            Reading::RefreshFrom(newer, found) if found.floor > base.floor => {
+                let refreshed = self.ask(newer.as_ref(), lease).await?;
+                self.bring(refreshed, newer, found, lease).await
+            }
+            Reading::RefreshFrom(..) => Err(refused),
+        }
+    }
+
+    async fn bring(
+        &self,
+        refreshed: Refreshed,
+        last: Option<Arc<TokenSet>>,
+        base: Base,
+        lease: &mut Option<Box<dyn Lease>>,
+    ) -> Result<(Outcome, Option<Box<Unsaved>>), RefreshError> {
         let shared = &self.shared;
         let flight = self.ticket.flight;
-        self.hold_long_enough(lease).await?;
-        self.progress.at(Stage::Refresh);
-        let refreshed = self.ask(last.as_ref(), lease).await?;
         let received = shared.clock.wall();
         let tokens = refreshed.tokens.inherit(last.as_deref()).received(received);
         let tokens = Arc::new(tokens);
@@ -204,12 +251,17 @@ impl Work {
                 answer: Some(answer),
             })
         });
-        self.progress.at(Stage::Save);
-        match shared.save(flight, base, &tokens, lease).await {
-            Kept::At(base) => Ok(Outcome::Brought(arrival, base, after)),
-            Kept::Superseded => Ok(Outcome::Superseded(Some(tokens))),
-            Kept::Newer(arrival, base) => Ok(Outcome::Adopted(arrival, base)),
-        }
+        self.progress.save(InHand {
+            arrival: arrival.clone(),
+            base,
+        });
+        let kept = shared.save(flight, base, &tokens, lease).await;
+        Ok(match kept {
+            Kept::At(base) => (Outcome::Brought(arrival, base, after), None),
+            Kept::Unsaved(unsaved) => (Outcome::Brought(arrival, base, after), Some(unsaved)),
+            Kept::Superseded => (Outcome::Superseded(Some(tokens)), None),
+            Kept::Newer(arrival, base) => (Outcome::Adopted(arrival, base), None),
+        })
     }
 
     /// Asks the issuer; once more where an answer was lost and its profile allows that.
@@ -219,22 +271,68 @@ impl Work {
         lease: &mut Option<Box<dyn Lease>>,
     ) -> Result<Refreshed, RefreshError> {
         let shared = &self.shared;
-        let begun = shared.clock.steady();
-        let unsure = match shared.ask_once(last, lease).await {
+        let profile = shared.profile;
+        self.hold_long_enough(lease).await?;
+        self.progress.at(Stage::Refresh);
+        let doubted = self.present(last);
+        if let Some(since) = doubted {
+            self.say_presented_again(!profile.allows_again(since));
+        }
+        let answer = shared.ask_once(last, lease).await;
+        self.note(&answer, doubted.is_some());
+        let unsure = match answer {
             Err(error) if error.kind() == FailureKind::Uncertain => error,
             answer => return answer,
         };
-        let after = shared.clock.steady().saturating_sub(begun);
-        let in_time = after + shared.limits.source_timeout < shared.limits.flight_deadline;
-        if !shared.profile.allows_again(after) || !in_time {
+        // To present it again may make the flight overdue, which its waiters survive; a window
+        // that has closed is not opened again.
+        let since = self.present(last).unwrap_or_default();
+        if !profile.allows_again(since) {
             return Err(unsure);
         }
-        shared.tell(&Event::PresentedAgain {
-            flight: self.ticket.flight.id,
-            last_resort: false,
-        });
         self.hold_long_enough(lease).await.map_err(|_| unsure)?;
-        shared.ask_once(last, lease).await
+        self.say_presented_again(false);
+        let answer = shared.ask_once(last, lease).await;
+        self.note(&answer, true);
+        answer
+    }
+
+    fn say_presented_again(&self, last_resort: bool) {
+        self.shared.tell(&Event::PresentedAgain {
+            flight: self.ticket.flight.id,
+            last_resort,
+        });
+    }
+
+    /// Notes that this refresh token is about to be sent. How long ago it was first sent, if what
+    /// became of that is in doubt.
+    fn present(&self, last: Option<&Arc<TokenSet>>) -> Option<Duration> {
+        let now = self.shared.clock.steady();
+        let tokens = last?;
+        let mut presented = lock_std(&self.shared.presented);
+        if let Some(before) = &*presented
+            && same_refresh_token(&before.tokens, tokens)
+        {
+            return Some(now.saturating_sub(before.at));
+        }
+        *presented = Some(Presented {
+            tokens: Arc::clone(tokens),
+            at: now,
+        });
+        None
+    }
+
+    /// Forgets that the refresh token was sent, if the answer says what became of it.
+    fn note(&self, answer: &Result<Refreshed, RefreshError>, doubted: bool) {
+        let clear = match answer.as_ref().map_err(RefreshError::kind) {
+            Ok(_) | Err(FailureKind::Terminal) => true,
+            Err(FailureKind::Uncertain) => false,
+            // It was not spent this time, which says nothing of the time before.
+            Err(_) => !doubted,
+        };
+        if clear {
+            *lock_std(&self.shared.presented) = None;
+        }
     }
 
     /// The lease must outlast the source: checked on a clock that counts suspend, right before
@@ -259,132 +357,10 @@ impl Work {
     }
 }
 
-/// A flight that has not reported yet. Dropping it, as a runtime does that ends, reports it.
-struct Landing {
-    shared: Arc<Shared>,
-    ticket: Ticket,
-    progress: Arc<Progress>,
-    begun: Duration,
-    landed: bool,
-    _busy: crate::tasks::Busy,
-}
-
-impl Landing {
-    async fn land(mut self, outcome: std::thread::Result<Outcome>) {
-        let shared = Arc::clone(&self.shared);
-        match outcome {
-            Ok(Outcome::Brought(arrival, base, after)) => {
-                self.brought(&arrival, base, after).await;
-            }
-            Ok(Outcome::Adopted(arrival, base)) => self.adopted(&arrival, base),
-            Ok(Outcome::Superseded(tokens)) => shared.late(tokens),
-            Ok(Outcome::Yielded) => {}
-            Ok(Outcome::Failed(error)) => self.failed(error),
-            Err(_panic) => {
-                let (step, sent) = self.progress.words();
-                self.failed(RefreshError::Panicked { step, sent });
-            }
-        }
-        self.landed = true;
-        self.ticket.signal.give();
-    }
-
-    /// Published first, then the after-hook, then the waiters: a call made inside the hook uses
-    /// the new token, and whoever waited finds done what the hook does.
-    async fn brought(&self, arrival: &Arrival, base: Base, after: Option<Arc<Refreshed>>) {
-        let shared = &self.shared;
-        let flight = self.ticket.flight;
-        let tokens = Arc::clone(&arrival.credential.tokens);
-        let now = shared.clock.now();
-        let Some(stamp) = shared.board.refreshed(flight, arrival, base, now) else {
-            shared.late(Some(tokens));
-            return;
-        };
-        shared.tell(&Event::Refreshed {
-            flight: flight.id,
-            generation: stamp.generation,
-            lifetime: tokens.lifetime(),
-            took: shared.clock.steady().saturating_sub(self.begun),
-        });
-        if let (Some(hook), Some(refreshed)) = (&shared.after_refresh, after) {
-            let limit = shared.limits.after_hook;
-            let call = AssertUnwindSafe(async { hook(refreshed).await }).catch_unwind();
-            let problem = match runtime::timeout(limit, call).await {
-                Some(Ok(Ok(()))) => return,
-                Some(Ok(Err(message))) => HookProblem::Failed { message },
-                Some(Err(_panic)) => HookProblem::Panicked,
-                None => HookProblem::TimedOut { after: limit },
-            };
-            shared.tell(&Event::HookFailed {
-                hook: "after_refresh",
-                problem,
-            });
-        }
-    }
-
-    fn adopted(&self, arrival: &Arrival, base: Base) {
-        let shared = &self.shared;
-        let flight = self.ticket.flight;
-        let now = shared.clock.now();
-        if let Some(stamp) = shared.board.adopted(flight, arrival, base, now) {
-            shared.tell(&Event::Adopted {
-                flight: flight.id,
-                generation: stamp.generation,
-            });
-        }
-    }
-
-    fn failed(&self, error: RefreshError) {
-        let shared = &self.shared;
-        let failure = Failure {
-            ending: match error.kind() {
-                FailureKind::NotSent | FailureKind::Transient => Ending::Transient,
-                FailureKind::Uncertain => Ending::Uncertain,
-                FailureKind::Misconfigured => Ending::Misconfigured,
-                FailureKind::Terminal => Ending::Terminal,
-            },
-            retry_after: error.retry_after().map(crate::clock::millis),
-            jitter: fastrand::u32(800..=1200),
-        };
-        let now = shared.clock.now();
-        let flight = self.ticket.flight;
-        let outcome = shared.board.failed(flight, failure, error.clone(), now);
-        if let RefreshError::Source(source) = &error
-            && source.is_reuse_detected()
-        {
-            shared.tell(&Event::ReuseDetected {
-                error: source.clone(),
-            });
-        }
-        match outcome {
-            Failed::Cooling(wait) => shared.tell(&Event::RefreshFailed {
-                flight: flight.id,
-                error,
-                cool_down: Duration::from_millis(wait),
-            }),
-            Failed::Ended { first: true } => shared.tell(&Event::Ended { error }),
-            Failed::Ended { first: false } | Failed::Stale => {}
-        }
-    }
-
-    fn overdue(&self) {
-        let now = self.shared.clock.now();
-        let flight = self.ticket.flight;
-        if self.shared.board.overdue(flight, now) {
-            self.shared
-                .tell(&Event::RefreshOverdue { flight: flight.id });
-        }
-        self.ticket.signal.give();
-    }
-}
-
-impl Drop for Landing {
-    fn drop(&mut self) {
-        if !self.landed {
-            let (step, sent) = self.progress.words();
-            self.shared.runtime.forget_first();
-            self.failed(RefreshError::Abandoned { step, sent });
-            self.ticket.signal.give();
-        }
-    }
+fn same_refresh_token(one: &TokenSet, other: &TokenSet) -> bool {
+    let text = |tokens: &TokenSet| {
+        let token = tokens.refresh_token();
+        token.map(|token| token.expose_secret().to_owned())
+    };
+    text(one).is_some() && text(one) == text(other)
 }

@@ -1,14 +1,14 @@
 //! The record in the store: reading it, saving what a flight brought, and writing sign-ins and
 //! sign-outs, which win over everything.
 
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use token_rotator_core::{Flight, Stamp};
 
-use crate::board::{Arrival, Base};
+use crate::board::{Arrival, Base, Followed};
 use crate::coordinator::Lease;
 use crate::error::{RefreshError, StoreError, StoreErrorKind};
 use crate::event::Event;
@@ -17,11 +17,8 @@ use crate::secret::ExposeSecret;
 use crate::shared::Shared;
 use crate::store::{DynStore, Epoch, Record, Saved, Version};
 use crate::token_set::TokenSet;
+use crate::unsaved::{SAVE_AGAIN, SAVE_AGAIN_MAX, Unsaved, Verdict};
 
-/// The first wait before a failed save is tried again; it doubles.
-const SAVE_AGAIN: Duration = Duration::from_millis(500);
-/// The longest such wait.
-const SAVE_AGAIN_MAX: Duration = Duration::from_secs(30);
 /// How often compare-and-swap may lose in a row before the store counts as unusable.
 const CONFLICTS_MAX: u32 = 16;
 
@@ -37,21 +34,14 @@ pub(crate) enum Reading {
 
 /// Where the tokens of a flight are now.
 pub(crate) enum Kept {
-    /// In the store, or in memory where there is none or it failed.
+    /// In the store, or in memory where there is none.
     At(Base),
+    /// In memory: the store has failed to take them.
+    Unsaved(Box<Unsaved>),
     /// Nowhere: the session is another by now.
     Superseded,
     /// Nowhere: somebody else has saved newer ones.
     Newer(Arrival, Base),
-}
-
-/// Tokens that the store has not taken yet, and the lease that keeps others from spending the ones
-/// it holds.
-pub(crate) struct Unsaved {
-    pub(crate) base: Base,
-    pub(crate) lease: Option<Box<dyn Lease>>,
-    record: Record,
-    attempts: u32,
 }
 
 impl Shared {
@@ -66,50 +56,45 @@ impl Shared {
                 None => Reading::Superseded,
             });
         };
-        self.finish_epoch_write(&**store, flight.began)
-            .await
-            .map_err(RefreshError::Store)?;
-        let record = store.load(&self.key).await.map_err(RefreshError::Store)?;
+        if self.board.unwritten(flight.began).is_some() {
+            // A flight goes by what was signed in here, so that has to be in the store first.
+            self.write_epoch(&**store, flight.began)
+                .await
+                .map_err(RefreshError::Store)?;
+        }
+        let record = self.load(&**store).await.map_err(RefreshError::Store)?;
         let Some(base) = self.board.base(flight) else {
             return Ok(Reading::Superseded);
         };
+        let here = self.board.tokens();
         let Some(record) = record else {
             // A lost store, not a sign-out: what is in memory is all there is.
-            let base = Base { seen: None, ..base };
-            return Ok(Reading::RefreshFrom(self.board.tokens(), base));
+            return Ok(Reading::RefreshFrom(here, Base { seen: None, ..base }));
         };
-        let base_here = Base {
-            epoch: Some(record.version.epoch),
-            seen: Some(record.version),
+        let found = Base {
+            floor: base.floor.max(record.version.revision),
+            ..Base::at(record.version)
         };
-        if base
-            .epoch
-            .is_some_and(|epoch| epoch != record.version.epoch)
-        {
-            self.follow(&record);
+        let foreign = base.epoch.is_some_and(|epoch| Some(epoch) != found.epoch);
+        if foreign || (record.tokens.is_none() && base.epoch.is_none()) {
+            self.follow(flight.began, &record);
             return Ok(Reading::Superseded);
         }
-        let Some(tokens) = record.tokens else {
-            if base.epoch.is_some() {
-                return Ok(Reading::RefreshFrom(None, base_here));
-            }
-            self.follow(&record);
-            return Ok(Reading::Superseded);
-        };
-        let seen = base.seen.map_or(0, |seen| seen.revision);
-        if record.version.revision < seen {
-            return Ok(Reading::RefreshFrom(self.board.tokens(), base_here));
+        // Revisions that were seen before tell nothing new: what is in memory is as new, and newer
+        // where it has not been saved.
+        if record.version.revision <= base.floor && here.is_some() {
+            return Ok(Reading::RefreshFrom(here, found));
         }
-        if record.version.revision > seen
-            && let Some(arrival) = self.usable(&tokens)
+        if let Some(tokens) = &record.tokens
+            && let Some(arrival) = self.usable(tokens)
         {
-            return Ok(Reading::Adopt(arrival, base_here));
+            return Ok(Reading::Adopt(arrival, found));
         }
-        Ok(Reading::RefreshFrom(Some(tokens), base_here))
+        Ok(Reading::RefreshFrom(record.tokens, found))
     }
 
-    /// Saves what a flight brought. Where the store fails, the tokens are kept in memory, the
-    /// lease with them, and saving is tried again.
+    /// Saves what a flight brought. Where the store fails, the answer says what is left to save,
+    /// and the lease goes with it.
     pub(crate) async fn save(
         self: &Arc<Self>,
         flight: Flight<u64>,
@@ -123,78 +108,72 @@ impl Shared {
         let Some(store) = &self.store else {
             return Kept::At(base);
         };
-        let epoch = base.epoch.unwrap_or_else(Epoch::random);
-        let mut unsaved = Unsaved {
-            base,
-            lease: None,
-            record: Record {
-                version: next(epoch, base.seen),
-                tokens: Some(Arc::clone(tokens)),
-            },
-            attempts: 0,
-        };
+        let mut unsaved = Unsaved::new(flight.began, base, Arc::clone(tokens));
+        let mut failure = conflicts();
         for _ in 0..CONFLICTS_MAX {
-            match unsaved.attempt(&**store, self).await {
-                Ok(Saved::Stored) => return Kept::At(unsaved.saved()),
-                Ok(Saved::Conflict(theirs)) => {
-                    if let Some(kept) = self.yield_to(theirs.as_ref(), &unsaved) {
-                        return kept;
-                    }
-                    unsaved.rebase(theirs.map(|record| record.version));
-                }
+            match self.attempt(&**store, &unsaved).await {
+                Ok(Saved::Stored) => return Kept::At(Base::at(unsaved.record.version)),
+                Ok(Saved::Conflict(theirs)) => match self.compare(theirs.as_ref(), &unsaved) {
+                    Verdict::Same => return Kept::At(Base::at(unsaved.record.version)),
+                    Verdict::Superseded => return Kept::Superseded,
+                    Verdict::Newer(arrival, base) => return Kept::Newer(arrival, base),
+                    Verdict::Ours => unsaved.rebase(theirs.map(|record| record.version)),
+                },
                 Err(error) => {
-                    unsaved.attempts = 1;
-                    unsaved.lease = lease.take();
-                    self.tell(&Event::SaveFailed { error, attempts: 1 });
-                    let base = Base {
-                        epoch: Some(epoch),
-                        seen: unsaved.base.seen,
-                    };
-                    self.keep_saving(unsaved);
-                    return Kept::At(base);
+                    failure = error;
+                    break;
                 }
             }
         }
-        Kept::At(base)
+        unsaved.attempts = 1;
+        unsaved.lease = lease.take();
+        self.tell(&Event::SaveFailed {
+            error: failure,
+            attempts: 1,
+        });
+        Kept::Unsaved(Box::new(unsaved))
     }
 
     /// After a lost compare-and-swap: does what the store holds win over what we bring?
-    fn yield_to(self: &Arc<Self>, theirs: Option<&Record>, ours: &Unsaved) -> Option<Kept> {
-        let record = theirs?;
-        if record.version.epoch != ours.record.version.epoch {
-            self.follow(record);
-            return Some(Kept::Superseded);
-        }
-        let tokens = record.tokens.as_ref()?;
-        if record.version.revision < ours.record.version.revision {
-            return None;
-        }
-        let base = Base {
-            epoch: Some(record.version.epoch),
-            seen: Some(record.version),
+    pub(crate) fn compare(self: &Arc<Self>, theirs: Option<&Record>, ours: &Unsaved) -> Verdict {
+        let Some(record) = theirs else {
+            return Verdict::Ours;
         };
-        let arrival = self.arrival(Arc::clone(tokens)).ok()?;
-        Some(Kept::Newer(arrival, base))
+        let same_epoch = record.version.epoch == ours.record.version.epoch;
+        // Where no sign-in was known here, that of the first record is ours too.
+        if !same_epoch && (ours.base.epoch.is_some() || record.tokens.is_none()) {
+            self.follow(ours.began, record);
+            return Verdict::Superseded;
+        }
+        let Some(tokens) = &record.tokens else {
+            return Verdict::Ours;
+        };
+        if ours.holds(tokens) && same_epoch {
+            // Our own write, whose answer was lost.
+            return Verdict::Same;
+        }
+        if same_epoch && record.version.revision < ours.record.version.revision {
+            return Verdict::Ours;
+        }
+        match self.arrival(Arc::clone(tokens)) {
+            Ok(arrival) => Verdict::Newer(arrival, Base::at(record.version)),
+            Err(_unusable) => Verdict::Ours,
+        }
     }
 
-    /// Somebody else has signed in or out: so it is here.
-    fn follow(self: &Arc<Self>, record: &Record) {
-        let base = Base {
-            epoch: Some(record.version.epoch),
-            seen: Some(record.version),
-        };
-        let now = self.clock.now();
+    /// Somebody else has signed in or out: so it is here, unless that is known already.
+    fn follow(self: &Arc<Self>, began: Stamp<u64>, record: &Record) {
         let arrival = record
             .tokens
             .as_ref()
             .and_then(|tokens| self.arrival(Arc::clone(tokens)).ok());
-        if let Some(arrival) = arrival {
-            let (stamp, _) = self.board.sign_in(arrival, base, now);
-            self.tell(&Event::SignedIn {
+        let base = Base::at(record.version);
+        match self.board.follow(began, arrival, base, self.clock.now()) {
+            Followed::SignedIn(stamp) => self.tell(&Event::SignedIn {
                 generation: stamp.generation,
-            });
-        } else if self.board.sign_out(base, now).is_some() {
-            self.tell(&Event::SignedOut);
+            }),
+            Followed::SignedOut => self.tell(&Event::SignedOut),
+            Followed::Not => {}
         }
     }
 
@@ -202,111 +181,29 @@ impl Shared {
     fn usable(&self, tokens: &Arc<TokenSet>) -> Option<Arrival> {
         let arrival = self.arrival(Arc::clone(tokens)).ok()?;
         let here = self.board.tokens();
-        let same = here.is_some_and(|here| {
-            here.access_token().expose_secret() == tokens.access_token().expose_secret()
-        });
+        let same = here.is_some_and(|here| same_access_token(&here, tokens));
         let wall = self.clock.wall_millis();
         let expired = arrival.validity.expires_at.is_some_and(|at| wall >= at);
         (!same && !expired).then_some(arrival)
     }
 
-    /// Goes on saving in the background, holding the lease.
-    pub(crate) fn keep_saving(self: &Arc<Self>, unsaved: Unsaved) {
-        let shared = Arc::clone(self);
-        let busy = self.tasks.begin();
-        self.runtime.spawn(async move {
-            let _busy = busy;
-            *shared.unsaved.lock().await = Some(unsaved);
-            let mut wait = SAVE_AGAIN;
-            loop {
-                runtime::sleep(wait).await;
-                wait = (wait * 2).min(SAVE_AGAIN_MAX);
-                let mut turn = shared.unsaved.lock().await;
-                let Some(unsaved) = turn.as_mut() else {
-                    return;
-                };
-                if shared.flush(unsaved).await {
-                    let unsaved = turn.take();
-                    drop(turn);
-                    release(unsaved.and_then(|unsaved| unsaved.lease)).await;
-                    return;
-                }
-                if let Some(lease) = &mut unsaved.lease
-                    && lease.renew().await.is_err()
-                {
-                    // Lost: compare-and-swap is what protects the record from here on.
-                    unsaved.lease = None;
-                }
-            }
-        });
-    }
-
-    /// What the store has not taken yet, if it does not take it now either.
-    pub(crate) async fn take_unsaved(self: &Arc<Self>) -> Option<Unsaved> {
-        let mut unsaved = self.unsaved.lock().await.take()?;
-        if self.flush(&mut unsaved).await {
-            release(unsaved.lease).await;
-            return None;
-        }
-        Some(unsaved)
-    }
-
-    /// Tries to save once more. True: there is nothing left to save.
-    async fn flush(self: &Arc<Self>, unsaved: &mut Unsaved) -> bool {
-        let Some(store) = &self.store else {
-            return true;
-        };
-        let stamp = self.board.stamp();
-        match unsaved.attempt(&**store, self).await {
-            Ok(Saved::Stored) => {
-                self.board.saw(stamp, unsaved.record.version);
-                self.tell(&Event::SaveRecovered {
-                    attempts: unsaved.attempts,
-                });
-                true
-            }
-            Ok(Saved::Conflict(theirs)) => {
-                if self.yield_to(theirs.as_ref(), unsaved).is_some() {
-                    return true;
-                }
-                unsaved.rebase(theirs.map(|record| record.version));
-                false
-            }
-            Err(error) => {
-                unsaved.attempts += 1;
-                self.tell(&Event::SaveFailed {
-                    error,
-                    attempts: unsaved.attempts,
-                });
-                false
-            }
-        }
-    }
-
     /// Writes a sign-in or sign-out into the store, over whatever it holds, unless the session has
     /// moved on since.
-    pub(crate) async fn write_epoch(
-        &self,
-        store: &dyn DynStore,
-        stamp: Stamp<u64>,
-    ) -> Result<(), StoreError> {
+    async fn write_epoch(&self, store: &dyn DynStore, stamp: Stamp<u64>) -> Result<(), StoreError> {
         let _turn = self.epoch_writes.lock().await;
         for _ in 0..CONFLICTS_MAX {
-            let Some((epoch, tokens)) = self.board.unwritten(stamp) else {
+            let Some((base, tokens)) = self.board.unwritten(stamp) else {
                 return Ok(());
             };
-            let found = store.load(&self.key).await?.map(|record| record.version);
-            let version = next(epoch, found);
+            let found = self.load(store).await?.map(|record| record.version);
+            let version = base.next(found);
             let record = Record { version, tokens };
-            if let Saved::Stored = store.save(&self.key, found, record).await? {
+            if let Saved::Stored = self.put(store, found, record).await? {
                 self.board.saw(stamp, version);
                 return Ok(());
             }
         }
-        Err(StoreError::new(
-            StoreErrorKind::Unavailable,
-            "others keep writing the session; nothing was changed",
-        ))
+        Err(conflicts())
     }
 
     /// Writes a sign-in or sign-out until the store has it or the session has moved on; the first
@@ -340,63 +237,60 @@ impl Shared {
         }
     }
 
-    /// A flight goes by what was signed in here, so that has to be in the store first.
-    async fn finish_epoch_write(
+    async fn load(&self, store: &dyn DynStore) -> Result<Option<Record>, StoreError> {
+        self.bounded(async { store.load(&self.key).await }).await
+    }
+
+    pub(crate) async fn put(
         &self,
         store: &dyn DynStore,
-        stamp: Stamp<u64>,
-    ) -> Result<(), StoreError> {
-        if self.board.unwritten(stamp).is_some() {
-            self.write_epoch(store, stamp).await?;
-        }
-        Ok(())
+        expected: Option<Version>,
+        record: Record,
+    ) -> Result<Saved, StoreError> {
+        self.bounded(async { store.save(&self.key, expected, record).await })
+            .await
     }
-}
 
-impl Unsaved {
-    /// One attempt. A store that panics has failed; the tokens must not go down with it.
-    async fn attempt(&self, store: &dyn DynStore, shared: &Shared) -> Result<Saved, StoreError> {
-        let call = AssertUnwindSafe(async {
-            store
-                .save(&shared.key, self.base.seen, self.record.clone())
-                .await
-        });
-        call.catch_unwind().await.unwrap_or_else(|_panic| {
-            Err(StoreError::new(
+    /// One call to the store. One that panics has failed: the tokens must not go down with it. One
+    /// that does not answer has failed too, or it would keep its flight's slot for ever.
+    async fn bounded<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let limit = self.limits.source_timeout;
+        let call = AssertUnwindSafe(call).catch_unwind();
+        match runtime::timeout(limit, call).await {
+            Some(Ok(answer)) => answer,
+            Some(Err(_panic)) => Err(StoreError::new(
                 StoreErrorKind::Panicked,
-                "the store panicked while it saved the session",
-            ))
-        })
-    }
-
-    /// The store holds another version than we thought, and it does not win.
-    fn rebase(&mut self, found: Option<Version>) {
-        self.base.seen = found;
-        let known = self.record.version.revision;
-        self.record.version.revision =
-            known.max(found.map_or(0, |version| version.revision.saturating_add(1)));
-    }
-
-    fn saved(&self) -> Base {
-        Base {
-            epoch: Some(self.record.version.epoch),
-            seen: Some(self.record.version),
+                "the session store panicked",
+            )),
+            None => Err(StoreError::new(
+                StoreErrorKind::Unavailable,
+                format!("the session store did not answer within {limit:?}"),
+            )),
         }
     }
 }
 
-/// The version that follows the one found.
-fn next(epoch: Epoch, found: Option<Version>) -> Version {
-    Version {
-        epoch,
-        revision: found
-            .map_or(0, |version| version.revision)
-            .saturating_add(1),
+impl Base {
+    /// The version that follows the one found.
+    pub(crate) fn next(&self, found: Option<Version>) -> Version {
+        let found = found.map_or(0, |version| version.revision);
+        Version {
+            epoch: self.epoch.unwrap_or_else(Epoch::random),
+            revision: found.max(self.floor).saturating_add(1),
+        }
     }
 }
 
-async fn release(lease: Option<Box<dyn Lease>>) {
-    if let Some(lease) = lease {
-        lease.release().await;
-    }
+fn conflicts() -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Unavailable,
+        "others keep writing the session; nothing was changed",
+    )
+}
+
+pub(crate) fn same_access_token(one: &TokenSet, other: &TokenSet) -> bool {
+    one.access_token().expose_secret() == other.access_token().expose_secret()
 }

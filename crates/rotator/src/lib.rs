@@ -38,7 +38,10 @@ mod error;
 mod event;
 mod flight;
 pub mod jwt;
+mod landing;
 mod ledger;
+#[cfg(all(test, any(model_loom, model_shuttle)))]
+mod models;
 pub mod origin;
 mod profile;
 mod rotator;
@@ -54,6 +57,7 @@ mod tasks;
 mod token;
 mod token_set;
 pub mod tower;
+mod unsaved;
 
 pub use builder::RotatorBuilder;
 pub use clock::{Clock, SystemClock};

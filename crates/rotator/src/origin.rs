@@ -133,7 +133,10 @@ impl Origin {
 
     fn is(&self, place: &Place<'_>) -> bool {
         let host = match (&self.host, &place.host) {
-            (Host::Name(own), HostText::Name(other)) => own.eq_ignore_ascii_case(other),
+            // Almost always spelt alike, and that is the cheaper comparison.
+            (Host::Name(own), HostText::Name(other)) => {
+                own == other || own.eq_ignore_ascii_case(other)
+            }
             (Host::V6(own), HostText::V6(other)) => own == other,
             _ => false,
         };

@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::HeaderName;
 use token_rotator_core::Stamp;
 
-use crate::board::{Base, Next, Ticket};
+use crate::board::{Base, LeftBehind, Next, Ticket};
 use crate::builder::RotatorBuilder;
 use crate::error::{RefreshError, StoreError, TokenError};
 use crate::event::Event;
@@ -18,7 +18,7 @@ use crate::flight;
 use crate::origin::Origins;
 use crate::shared::Shared;
 use crate::source::TokenSource;
-use crate::store::{Epoch, SessionKey};
+use crate::store::SessionKey;
 use crate::token::{Pass, Token};
 use crate::token_set::TokenSet;
 
@@ -44,7 +44,7 @@ impl Rotator {
     /// [`wait_timeout`](RotatorBuilder::wait_timeout). Cancel safe: the refresh belongs to nobody
     /// and goes on.
     pub async fn token(&self) -> Result<Token, TokenError> {
-        if let Some(token) = self.shared.board.ready(self.shared.clock.wall_millis()) {
+        if let Some(token) = self.shared.board.ready(self.shared.clock.wall()) {
             return Ok(token);
         }
         let pass = Box::pin(self.shared.wait_for_pass()).await?;
@@ -71,13 +71,13 @@ impl Rotator {
 
     /// The token, if one can be served without waiting and without starting anything.
     pub fn ready(&self) -> Option<Pass> {
-        let wall = self.shared.clock.wall_millis();
+        let wall = self.shared.clock.wall();
         self.shared.board.ready(wall).map(Pass::from)
     }
 
     /// The same for a request whose body can be sent only once: not while a refresh is due.
     pub fn ready_for_once(&self) -> Option<Pass> {
-        let wall = self.shared.clock.wall_millis();
+        let wall = self.shared.clock.wall();
         self.shared.board.ready_for_once(wall).map(Pass::from)
     }
 
@@ -95,7 +95,7 @@ impl Rotator {
     /// start, for the sake of those who follow, and does not wait.
     pub fn report_refused(&self, request: impl Into<Stamp<u64>>) {
         let shared = &self.shared;
-        if shared.runtime.ready().is_ok() && !shared.reentered() {
+        if shared.admit().is_ok() {
             let next = shared.board.refused(request.into(), shared.clock.now());
             if let Next::Launch(ticket) | Next::GoAndLaunch(_, ticket) = next {
                 flight::launch(shared, ticket);
@@ -120,10 +120,7 @@ impl Rotator {
         let shared = &self.shared;
         let tokens = Arc::new(tokens.received(shared.clock.wall()));
         let arrival = shared.arrival(tokens).map_err(UnusableTokens)?;
-        let base = Base {
-            epoch: Some(Epoch::random()),
-            seen: None,
-        };
+        let base = Base::unwritten();
         let (stamp, before) = shared.board.sign_in(arrival, base, shared.clock.now());
         shared.tell(&Event::SignedIn {
             generation: stamp.generation,
@@ -153,11 +150,8 @@ impl Rotator {
     /// The answer is as for [`Rotator::sign_in`].
     pub fn sign_out(&self) -> Stored {
         let shared = &self.shared;
-        let base = Base {
-            epoch: Some(Epoch::random()),
-            seen: None,
-        };
-        let Some(before) = shared.board.sign_out(base, shared.clock.now()) else {
+        let base = Base::unwritten();
+        let Some(LeftBehind(before)) = shared.board.sign_out(base, shared.clock.now()) else {
             return Stored::done();
         };
         shared.tell(&Event::SignedOut);
@@ -203,6 +197,9 @@ impl Rotator {
     /// served; what would need a refresh fails with [`TokenError::ShutDown`].
     pub async fn shutdown(&self, timeout: Duration) -> bool {
         self.shared.closed.store(true, Ordering::Release);
+        if self.shared.tasks.is_idle() {
+            return true;
+        }
         let idle = self.shared.tasks.idle();
         matches!(
             self.shared.runtime.timeout(timeout, idle).await,
@@ -224,29 +221,51 @@ impl std::fmt::Debug for Rotator {
 
 impl Shared {
     async fn wait_for_pass(self: &Arc<Self>) -> Result<Pass, TokenError> {
-        self.admit()?;
+        if let Err(error) = self.admit() {
+            return self.without_refresh(error).map(Pass::from);
+        }
         let next = self.board.acquire(self.clock.now());
         self.carry_out(next).await
     }
 
     async fn wait_for_pass_for_once(self: &Arc<Self>) -> Result<Pass, TokenError> {
-        self.admit()?;
+        if let Err(error) = self.admit() {
+            return self.without_refresh(error).map(Pass::from);
+        }
         let next = self.board.acquire_for_once(self.clock.now());
-        match self.carry_out(next).await {
-            // The refresh that was due has failed; the token it was to replace may still be good.
-            Err(error) => match self.board.usable(self.clock.now()) {
-                Some(token) if !matches!(error, TokenError::SessionChanged) => Ok(token.into()),
-                _ => Err(error),
-            },
-            pass => pass,
+        let began = match &next {
+            Next::Launch(ticket) | Next::Wait(ticket) => Some(ticket.flight.began),
+            _ => None,
+        };
+        let error = match self.carry_out(next).await {
+            Err(error) => error,
+            pass => return pass,
+        };
+        // The refresh that was due has failed; the token it was to replace may still be good.
+        match (self.board.usable(self.clock.now()), began) {
+            (Some(token), Some(began)) if token.stamp().epoch == began.epoch => Ok(token.into()),
+            _ => Err(error),
         }
     }
 
     async fn wait_after_refusal(self: &Arc<Self>, stamp: Stamp<u64>) -> Result<Token, TokenError> {
-        self.admit()?;
+        if let Err(error) = self.admit() {
+            let token = self.without_refresh(error.clone())?;
+            let newer = token.stamp().epoch == stamp.epoch && token.generation() > stamp.generation;
+            return if newer { Ok(token) } else { Err(error) };
+        }
         let next = self.board.refused(stamp, self.clock.now());
         let pass = self.carry_out(next).await?;
         pass.token().cloned().ok_or(TokenError::SignedOut)
+    }
+
+    /// What is served where no refresh may start: a token that is good. Not to the source, which
+    /// would get it only as long as it does not need it.
+    fn without_refresh(&self, error: TokenError) -> Result<Token, TokenError> {
+        match self.board.usable(self.clock.now()) {
+            Some(token) if !matches!(error, TokenError::Reentrant) => Ok(token),
+            _ => Err(error),
+        }
     }
 
     async fn force(self: &Arc<Self>) -> Result<Token, TokenError> {
@@ -289,7 +308,7 @@ impl Shared {
     async fn await_landing(&self, ticket: &Ticket) -> Result<(), TokenError> {
         let wait = Arc::clone(&ticket.signal).wait();
         let limit = self.limits.wait_timeout;
-        if limit >= self.limits.flight_deadline {
+        if limit >= self.limits.flight_deadline && self.runtime.keeps_time() {
             // The flight's own deadline comes first, and needs one timer for all.
             wait.await;
             return Ok(());
@@ -306,12 +325,10 @@ impl Shared {
             Next::Bare(stamp) if self.policy.access == token_rotator_core::Access::Anonymous => {
                 Ok(Pass::bare(stamp))
             }
-            Next::Bare(_) => Err(TokenError::SignedOut),
-            Next::Fail(RefreshError::NotSignedIn) => Err(TokenError::SignedOut),
+            Next::Bare(_) | Next::Fail(RefreshError::NotSignedIn) => Err(TokenError::SignedOut),
             Next::Fail(error) => Err(error.into()),
-            Next::HandBack if self.board.signed_out() => Err(TokenError::SignedOut),
+            Next::HandBack | Next::Changed if self.board.signed_out() => Err(TokenError::SignedOut),
             Next::HandBack => Err(TokenError::FreshTokenRefused),
-            Next::Changed if self.board.signed_out() => Err(TokenError::SignedOut),
             Next::Changed => Err(TokenError::SessionChanged),
             Next::Overdue | Next::Wait(_) | Next::Launch(_) => Err(TokenError::Overdue),
         }

@@ -4,14 +4,18 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(not(model_shuttle))]
+use futures_util::future::BoxFuture;
+
 use crate::error::{BuildError, TokenError};
 use crate::sync::{Mutex, lock};
 
 /// Where flights and pending saves run.
 pub(crate) struct Runtime {
-    chosen: Mutex<Chosen>,
+    chosen: Arc<Mutex<Chosen>>,
 }
 
+#[cfg_attr(model_shuttle, allow(dead_code))] // A model has a runtime of its own.
 enum Chosen {
     /// That of the first call, once there is one.
     First(Option<tokio::runtime::Handle>),
@@ -22,6 +26,7 @@ enum Chosen {
 }
 
 /// A thread with a runtime on it, which ends when this is dropped.
+#[cfg_attr(model_shuttle, allow(dead_code))]
 struct OwnThread {
     handle: tokio::runtime::Handle,
     /// Dropping it ends the thread's main future.
@@ -60,44 +65,43 @@ impl Runtime {
 
     fn new(chosen: Chosen) -> Self {
         Self {
-            chosen: Mutex::new(chosen),
-        }
-    }
-
-    /// The runtime to use, settling on that of this call if none is chosen yet.
-    #[cfg(not(model_shuttle))]
-    fn handle(&self) -> Result<tokio::runtime::Handle, TokenError> {
-        match &mut *lock(&self.chosen) {
-            Chosen::Given(handle) => Ok(handle.clone()),
-            Chosen::Own(thread) => Ok(thread.handle.clone()),
-            Chosen::First(Some(handle)) => Ok(handle.clone()),
-            Chosen::First(first) => {
-                let handle =
-                    tokio::runtime::Handle::try_current().map_err(|_| TokenError::NoRuntime)?;
-                Ok(first.insert(handle).clone())
-            }
+            chosen: Arc::new(Mutex::new(chosen)),
         }
     }
 
     /// The runtime of the first call has ended: the next call chooses again.
     pub(crate) fn forget_first(&self) {
-        if let Chosen::First(first) = &mut *lock(&self.chosen) {
-            *first = None;
-        }
+        lock(&self.chosen).forget_first();
     }
 
     /// Whether there is a runtime to spawn on. Settles on that of this call if none is chosen.
     #[cfg(not(model_shuttle))]
     pub(crate) fn ready(&self) -> Result<(), TokenError> {
-        self.handle().map(|_| ())
+        lock(&self.chosen).handle().map(|_| ())
     }
 
-    /// Runs the future in a task of its own. Where the runtime has ended, the future is dropped.
+    /// Runs the future in a task of its own. Where the runtime has ended before it began, it runs
+    /// on that of this call; where that has ended too, the future is dropped.
     #[cfg(not(model_shuttle))]
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
-        if let Ok(handle) = self.handle() {
-            handle.spawn(future);
-        }
+        spawn(&self.chosen, Box::pin(future), true);
+    }
+
+    /// Whether whoever waits here is sure to see the time pass that flights go by: not if their
+    /// runtime is another, which may stand still.
+    #[cfg(not(model_shuttle))]
+    pub(crate) fn keeps_time(&self) -> bool {
+        let chosen = match &*lock(&self.chosen) {
+            Chosen::Own(_) => return true,
+            Chosen::Given(handle) | Chosen::First(Some(handle)) => handle.id(),
+            Chosen::First(None) => return false,
+        };
+        tokio::runtime::Handle::try_current().is_ok_and(|here| here.id() == chosen)
+    }
+
+    #[cfg(model_shuttle)]
+    pub(crate) fn keeps_time(&self) -> bool {
+        true
     }
 
     #[cfg(model_shuttle)]
@@ -118,7 +122,7 @@ impl Runtime {
     ) -> Result<Option<F::Output>, TokenError> {
         #[cfg(not(model_shuttle))]
         let bounded = {
-            let handle = self.handle()?;
+            let handle = lock(&self.chosen).timer()?;
             let _entered = handle.enter();
             tokio::time::timeout(limit, future)
         };
@@ -128,6 +132,90 @@ impl Runtime {
         {
             let _ = limit;
             Ok(Some(future.await))
+        }
+    }
+}
+
+impl Chosen {
+    /// The runtime to use, settling on that of this call if none is chosen yet.
+    #[cfg(not(model_shuttle))]
+    fn handle(&mut self) -> Result<tokio::runtime::Handle, TokenError> {
+        match self {
+            Self::Own(thread) => Ok(thread.handle.clone()),
+            Self::Given(handle) | Self::First(Some(handle)) => Ok(handle.clone()),
+            Self::First(first) => {
+                let handle =
+                    tokio::runtime::Handle::try_current().map_err(|_| TokenError::NoRuntime)?;
+                Ok(first.insert(handle).clone())
+            }
+        }
+    }
+
+    /// The runtime whose timers to use: that of this call rather than that of the first, which
+    /// may have ended or stand still.
+    #[cfg(not(model_shuttle))]
+    fn timer(&mut self) -> Result<tokio::runtime::Handle, TokenError> {
+        match (&*self, tokio::runtime::Handle::try_current()) {
+            (Self::First(_), Ok(here)) => Ok(here),
+            _ => self.handle(),
+        }
+    }
+
+    fn forget_first(&mut self) {
+        if let Self::First(first) = self {
+            *first = None;
+        }
+    }
+}
+
+#[cfg(not(model_shuttle))]
+fn spawn(chosen: &Arc<Mutex<Chosen>>, future: BoxFuture<'static, ()>, again: bool) {
+    // The lock must be free when the task is dropped, which happens right here where the runtime
+    // has ended.
+    let handle = lock(chosen).handle();
+    let task = Task {
+        chosen: Arc::clone(chosen),
+        future: Some(future),
+        again,
+    };
+    match handle {
+        Ok(handle) => drop(handle.spawn(task)),
+        Err(_no_runtime) => drop(task),
+    }
+}
+
+/// A future that is given to another runtime if the first drops it before it has begun.
+#[cfg(not(model_shuttle))]
+struct Task {
+    chosen: Arc<Mutex<Chosen>>,
+    future: Option<BoxFuture<'static, ()>>,
+    again: bool,
+}
+
+#[cfg(not(model_shuttle))]
+impl Future for Task {
+    type Output = ();
+
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<()> {
+        self.again = false;
+        match &mut self.future {
+            Some(future) => future.as_mut().poll(context),
+            None => std::task::Poll::Ready(()),
+        }
+    }
+}
+
+#[cfg(not(model_shuttle))]
+impl Drop for Task {
+    fn drop(&mut self) {
+        if self.again
+            && let Some(future) = self.future.take()
+        {
+            lock(&self.chosen).forget_first();
+            spawn(&self.chosen, future, false);
         }
     }
 }

@@ -1,9 +1,11 @@
 //! What a rotator's handles, callers and flights share.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Either, select};
 use token_rotator_core::Policy;
 
@@ -12,7 +14,6 @@ use crate::clock::{ClockOf, millis, unix_millis};
 use crate::coordinator::{DynCoordinator, Lease};
 use crate::error::RefreshError;
 use crate::event::{Event, Listeners};
-use crate::ledger::Unsaved;
 use crate::origin::Origins;
 use crate::profile::Profile;
 use crate::runtime::{self, Runtime};
@@ -21,6 +22,7 @@ use crate::store::{DynStore, SessionKey};
 use crate::tasks::Tasks;
 use crate::token::{Credential, Placement};
 use crate::token_set::TokenSet;
+use crate::unsaved::Unsaved;
 
 /// The hook that runs after a refresh, its type forgotten.
 pub(crate) type AfterRefresh =
@@ -44,7 +46,12 @@ pub(crate) struct Shared {
     pub(crate) listeners: Listeners,
     pub(crate) after_refresh: Option<AfterRefresh>,
     pub(crate) tasks: Tasks,
+    /// What the store has not taken yet. A flight that goes by it holds it to its end.
     pub(crate) unsaved: tokio::sync::Mutex<Option<Unsaved>>,
+    /// Whether a task is there that saves it.
+    pub(crate) saving: AtomicBool,
+    /// The refresh token that was sent to the issuer without a clear answer yet, and when.
+    pub(crate) presented: std::sync::Mutex<Option<Presented>>,
     pub(crate) epoch_writes: tokio::sync::Mutex<()>,
     pub(crate) closed: AtomicBool,
 }
@@ -58,6 +65,20 @@ pub(crate) struct Limits {
     pub(crate) flight_deadline: Duration,
     pub(crate) wait_timeout: Duration,
     pub(crate) after_hook: Duration,
+}
+
+/// Locks, whatever a panic has left behind: what these locks guard is never half changed.
+pub(crate) fn lock_std<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// A refresh token that may be spent.
+pub(crate) struct Presented {
+    pub(crate) tokens: Arc<TokenSet>,
+    /// By the steady clock.
+    pub(crate) at: Duration,
 }
 
 tokio::task_local! {
@@ -121,6 +142,18 @@ impl Shared {
         }
     }
 
+    /// Gives a lease back in the background: nobody waits for that.
+    pub(crate) fn give_back(&self, lease: Option<Box<dyn Lease>>) {
+        if let Some(lease) = lease {
+            let busy = self.tasks.begin();
+            let limit = self.limits.source_timeout;
+            self.runtime.spawn(async move {
+                let _busy = busy;
+                runtime::timeout(limit, lease.release()).await;
+            });
+        }
+    }
+
     /// Tokens that came for a session that is over.
     pub(crate) fn late(self: &Arc<Self>, tokens: Option<Arc<TokenSet>>) {
         let Some(tokens) = tokens else { return };
@@ -137,9 +170,13 @@ impl Shared {
         let busy = self.tasks.begin();
         self.runtime.spawn(async move {
             let _busy = busy;
-            let call = ASKING.scope(shared.id, shared.source.revoke(tokens));
+            let call = async { shared.source.revoke(tokens).await };
+            let call = AssertUnwindSafe(ASKING.scope(shared.id, call)).catch_unwind();
             let error = match runtime::timeout(shared.limits.source_timeout, call).await {
-                Some(answer) => answer.err(),
+                Some(Ok(answer)) => answer.err(),
+                Some(Err(_panic)) => Some(crate::error::SourceError::transient(
+                    "the token source panicked while it revoked",
+                )),
                 None => Some(crate::error::SourceError::transient(
                     "the issuer did not answer the revocation in time",
                 )),

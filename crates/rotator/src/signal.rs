@@ -47,6 +47,12 @@ impl Signal {
         }
     }
 
+    /// How many places there are, taken or free.
+    #[cfg(all(test, model_loom))]
+    pub(crate) fn places(&self) -> usize {
+        lock(&self.waiting).wakers.len()
+    }
+
     pub(crate) fn wait(self: Arc<Self>) -> Wait {
         Wait {
             signal: self,

@@ -31,11 +31,18 @@ impl<T> Published<T> {
         self.0.store(value);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.load().is_none()
+    }
+
     /// The value, if `wanted` says so; nothing is cloned otherwise.
     #[inline]
     pub(crate) fn get_if(&self, wanted: impl FnOnce(&T) -> bool) -> Option<Arc<T>> {
         let guard = self.0.load();
-        guard.as_ref().filter(|value| wanted(value)).cloned()
+        match &*guard {
+            Some(value) if wanted(value) => arc_swap::Guard::into_inner(guard),
+            _ => None,
+        }
     }
 }
 
@@ -52,6 +59,10 @@ impl<T> Published<T> {
 
     pub(crate) fn replace(&self, value: Option<Arc<T>>) {
         *lock(&self.0) = value;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.0).is_none()
     }
 
     pub(crate) fn get_if(&self, wanted: impl FnOnce(&T) -> bool) -> Option<Arc<T>> {

@@ -28,6 +28,10 @@ impl Tasks {
         Busy(Arc::clone(&self.0))
     }
 
+    pub(crate) fn is_idle(&self) -> bool {
+        lock(&self.0).count == 0
+    }
+
     /// Ends when nothing runs.
     pub(crate) async fn idle(&self) {
         let wait = {

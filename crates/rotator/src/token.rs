@@ -1,6 +1,7 @@
 //! What a request is sent with.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use token_rotator_core::Stamp;
@@ -53,10 +54,10 @@ impl Credential {
 pub(crate) struct Issued {
     pub(crate) credential: Arc<Credential>,
     pub(crate) stamp: Stamp<u64>,
-    /// Milliseconds of the wall clock.
-    pub(crate) until: u64,
-    /// When its early refresh is due, in milliseconds of the wall clock.
-    pub(crate) early_at: u64,
+    /// By the wall clock. Moments, not milliseconds: the hot path compares and does not divide.
+    pub(crate) until: SystemTime,
+    /// When its early refresh is due, by the wall clock.
+    pub(crate) early_at: SystemTime,
 }
 
 /// A usable access token.

@@ -12,6 +12,7 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+use super::kept::Kept;
 use super::layer::Settings;
 use super::service::ServiceError;
 use crate::challenge::Verdict;
@@ -28,7 +29,7 @@ pub(crate) struct Carried<S, B> {
     pub(crate) service: S,
     pub(crate) settings: Arc<Settings>,
     pub(crate) pass: Pass,
-    pub(crate) copy: Result<Request<B>, NotReplayed>,
+    pub(crate) copy: Result<Kept<B>, NotReplayed>,
 }
 
 pin_project! {
@@ -83,7 +84,7 @@ where
         mut service: S,
         settings: Arc<Settings>,
         mut request: Request<B>,
-        copy: Result<Request<B>, NotReplayed>,
+        copy: Result<Kept<B>, NotReplayed>,
     ) -> Self {
         let future = Box::pin(async move {
             let rotator = &settings.rotator;
@@ -188,10 +189,11 @@ impl<S, B> Carried<S, B> {
             pass,
             copy,
         } = self;
-        let Ok(mut request) = copy else {
+        let rotator = &settings.rotator;
+        let Some(mut request) = copy.ok().and_then(Kept::into_request) else {
+            rotator.report_refused(&pass);
             return Ok(answer);
         };
-        let rotator = &settings.rotator;
         let token = match rotator.refused(&pass).await {
             Ok(token) => token,
             Err(error) => {

@@ -35,6 +35,7 @@
 //!   custom token header to other hosts; the clients named above follow none.
 
 mod future;
+mod kept;
 mod layer;
 mod replay;
 mod service;

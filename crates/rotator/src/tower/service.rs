@@ -5,12 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
 use super::future::{Carried, ResponseFuture};
+use super::kept::Kept;
 use super::layer::Settings;
 use super::replay::CopyBody;
 use crate::error::TokenError;
@@ -116,7 +116,7 @@ where
         } else {
             self.copy
                 .copy(request.body())
-                .map(|body| Request::from_parts(parts_of(&request), body))
+                .map(|body| Kept::new(&request, body))
                 .ok_or(NotReplayed::BodyOnce)
         };
         let once = matches!(copy, Err(NotReplayed::BodyOnce));
@@ -158,7 +158,7 @@ impl<S, C> Rotation<S, C> {
         &self,
         service: S,
         pass: Pass,
-        copy: Result<Request<B>, NotReplayed>,
+        copy: Result<Kept<B>, NotReplayed>,
     ) -> Carried<S, B> {
         Carried {
             service,
@@ -167,15 +167,4 @@ impl<S, C> Rotation<S, C> {
             copy,
         }
     }
-}
-
-/// All of a request but its body, as it came.
-fn parts_of<B>(request: &Request<B>) -> Parts {
-    let (mut parts, ()) = Request::new(()).into_parts();
-    parts.method.clone_from(request.method());
-    parts.uri.clone_from(request.uri());
-    parts.version = request.version();
-    parts.headers.clone_from(request.headers());
-    parts.extensions.clone_from(request.extensions());
-    parts
 }

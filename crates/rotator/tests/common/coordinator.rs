@@ -43,7 +43,10 @@ impl ScriptedCoordinator {
 
     /// Takes the lease as another process would; it is free again when the answer is dropped.
     pub(crate) async fn busy(&self) -> Box<dyn Lease> {
-        let lease = self.local.acquire(&SessionKey::default(), Duration::ZERO).await;
+        let lease = self
+            .local
+            .acquire(&SessionKey::default(), Duration::ZERO)
+            .await;
         lease.expect("a free lease")
     }
 
@@ -62,7 +65,10 @@ impl Coordinator for ScriptedCoordinator {
         {
             let mut script = self.script();
             script.waits.push(wait);
-            assert!(!script.panic, "the coordinator panics, as the test wants it");
+            assert!(
+                !script.panic,
+                "the coordinator panics, as the test wants it"
+            );
         }
         let lease = self.local.acquire(key, wait).await?;
         self.script().acquired += 1;

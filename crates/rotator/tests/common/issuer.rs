@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use token_rotator::{
-    Expiry, ExposeSecret as _, Refreshed, SourceError, TokenSet, TokenSource,
-};
+use token_rotator::{Expiry, ExposeSecret as _, Refreshed, SourceError, TokenSet, TokenSource};
 use tokio::sync::watch;
 
 use super::{LIFETIME, lock};
@@ -233,7 +231,9 @@ impl TokenSource for Issuer {
         self.0.most_in_air.fetch_max(now, Ordering::SeqCst);
         self.0.arrived.send_modify(|arrived| *arrived += 1);
         let mut held = self.0.held.subscribe();
-        held.wait_for(|held| !held).await.expect("the issuer is here");
+        held.wait_for(|held| !held)
+            .await
+            .expect("the issuer is here");
         let act = lock(&self.0.state).script.pop_front();
         match act {
             Some(Act::Fail(error)) => return Err(error),

@@ -68,7 +68,10 @@ impl ScriptedStore {
         lock(&self.0.state).lose_answers = count;
     }
 
-    pub(crate) fn before_next_save(&self, foreign: impl FnOnce(Option<Record>) -> Record + Send + 'static) {
+    pub(crate) fn before_next_save(
+        &self,
+        foreign: impl FnOnce(Option<Record>) -> Record + Send + 'static,
+    ) {
         lock(&self.0.state).foreign = Some(Box::new(foreign));
     }
 
@@ -117,7 +120,10 @@ impl ScriptedStore {
         let found = self.record().await.map(|record| record.version);
         let key = SessionKey::default();
         let saved = self.memory().save(&key, found, record).await;
-        assert!(matches!(saved, Ok(Saved::Stored)), "a write nobody disturbs");
+        assert!(
+            matches!(saved, Ok(Saved::Stored)),
+            "a write nobody disturbs"
+        );
     }
 
     /// Loses everything: what was stored has never been.
@@ -131,7 +137,11 @@ impl ScriptedStore {
 }
 
 /// What follows the record found: of the same sign-in, or of another where `epoch` is given.
-pub(crate) fn following(found: Option<&Record>, epoch: Option<Epoch>, tokens: Option<TokenSet>) -> Record {
+pub(crate) fn following(
+    found: Option<&Record>,
+    epoch: Option<Epoch>,
+    tokens: Option<TokenSet>,
+) -> Record {
     let version = found.map(|record| record.version);
     Record {
         version: Version {
@@ -157,7 +167,9 @@ fn counted_down(count: &mut usize) -> bool {
 impl SessionStore for ScriptedStore {
     async fn load(&self, key: &SessionKey) -> Result<Option<Record>, StoreError> {
         let mut held = self.0.hold_loads.subscribe();
-        held.wait_for(|held| !held).await.expect("the store is here");
+        held.wait_for(|held| !held)
+            .await
+            .expect("the store is here");
         let (fail, panic) = {
             let mut state = lock(&self.0.state);
             state.loads += 1;
@@ -181,7 +193,9 @@ impl SessionStore for ScriptedStore {
     ) -> Result<Saved, StoreError> {
         self.0.saving.send_modify(|saving| *saving += 1);
         let mut held = self.0.hold_saves.subscribe();
-        held.wait_for(|held| !held).await.expect("the store is here");
+        held.wait_for(|held| !held)
+            .await
+            .expect("the store is here");
         let (fail, panic, lose, foreign) = {
             let mut state = lock(&self.0.state);
             (

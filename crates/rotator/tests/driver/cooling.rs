@@ -76,7 +76,9 @@ async fn a_sign_in_ends_a_cool_down() {
     let busy = SourceError::transient("busy").with_retry_after(Duration::from_secs(60));
     world.issuer.next(Act::Fail(busy));
     cause(&rotator.token().await);
-    rotator.sign_in(world.issuer.login()).expect("usable tokens");
+    rotator
+        .sign_in(world.issuer.login())
+        .expect("usable tokens");
     rotator.refresh_now().await.expect("a token");
 }
 
@@ -87,7 +89,9 @@ async fn the_end_of_a_session_is_told_once() {
     let world = World::new();
     let rotator = world.signed_in().await;
     world.expire().await;
-    world.issuer.next(Act::Fail(SourceError::terminal("invalid_grant")));
+    world
+        .issuer
+        .next(Act::Fail(SourceError::terminal("invalid_grant")));
     for error in outcomes(callers(&rotator, 50)).await {
         assert_eq!(cause(&error).kind(), FailureKind::Terminal);
     }
@@ -97,15 +101,21 @@ async fn the_end_of_a_session_is_told_once() {
         assert_eq!(cause(&error).kind(), FailureKind::Terminal);
     }
     assert_eq!(world.issuer.calls(), 1);
-    world.issuer.next(Act::Fail(SourceError::terminal("invalid_grant")));
+    world
+        .issuer
+        .next(Act::Fail(SourceError::terminal("invalid_grant")));
     cause(&rotator.refresh_now().await);
     assert_eq!(world.issuer.calls(), 2);
     assert_eq!(world.heard.count(ended), 1);
 
-    rotator.sign_in(world.issuer.login()).expect("usable tokens");
+    rotator
+        .sign_in(world.issuer.login())
+        .expect("usable tokens");
     assert!(!rotator.has_ended());
     world.expire().await;
-    world.issuer.next(Act::Fail(SourceError::terminal("invalid_grant")));
+    world
+        .issuer
+        .next(Act::Fail(SourceError::terminal("invalid_grant")));
     cause(&rotator.token().await);
     assert_eq!(world.heard.count(ended), 2, "another sign-in, another end");
 }
@@ -115,13 +125,19 @@ async fn the_end_of_a_session_is_told_once() {
 async fn an_ended_session_serves_its_token_while_it_lasts() {
     let world = World::new();
     let rotator = world.signed_in().await;
-    world.issuer.next(Act::Fail(SourceError::terminal("invalid_grant")));
+    world
+        .issuer
+        .next(Act::Fail(SourceError::terminal("invalid_grant")));
     cause(&rotator.refresh_now().await);
     assert_eq!(secret(&rotator.token().await.expect("a token")), "access-1");
     world.almost_expire().await;
     assert_eq!(secret(&rotator.token().await.expect("a token")), "access-1");
     let_run().await;
-    assert_eq!(world.issuer.calls(), 1, "no early refresh of what has ended");
+    assert_eq!(
+        world.issuer.calls(),
+        1,
+        "no early refresh of what has ended"
+    );
     tokio::time::advance(Duration::from_secs(6)).await;
     cause(&rotator.token().await);
     assert_eq!(world.issuer.calls(), 1);
@@ -143,7 +159,9 @@ async fn an_anonymous_session_goes_bare_before_and_after() {
     assert_eq!(late.generation(), token.generation());
 
     world.expire().await;
-    world.issuer.next(Act::Fail(SourceError::terminal("invalid_grant")));
+    world
+        .issuer
+        .next(Act::Fail(SourceError::terminal("invalid_grant")));
     cause(&rotator.token().await);
     let bare = rotator.pass().await.expect("leave to go bare");
     assert!(bare.token().is_none());
@@ -163,9 +181,13 @@ async fn an_anonymous_session_goes_bare_before_and_after() {
 async fn an_ended_session_is_revived_by_a_newer_record() {
     let world = World::new();
     let store = ScriptedStore::new();
-    let rotator = world.signed_in_with(|builder| builder.store(store.clone())).await;
+    let rotator = world
+        .signed_in_with(|builder| builder.store(store.clone()))
+        .await;
     world.expire().await;
-    world.issuer.next(Act::Fail(SourceError::terminal("invalid_grant")));
+    world
+        .issuer
+        .next(Act::Fail(SourceError::terminal("invalid_grant")));
     cause(&rotator.token().await);
     cause(&rotator.token().await);
     let loads = store.loads();
@@ -180,8 +202,17 @@ async fn an_ended_session_is_revived_by_a_newer_record() {
 
     tokio::time::advance(Duration::from_secs(1)).await;
     let found = store.record().await;
-    let newer = world.issuer.spend(found.as_ref().expect("a record").tokens.as_ref().expect("tokens"));
-    store.put(following(found.as_ref(), None, Some(newer))).await;
+    let newer = world.issuer.spend(
+        found
+            .as_ref()
+            .expect("a record")
+            .tokens
+            .as_ref()
+            .expect("tokens"),
+    );
+    store
+        .put(following(found.as_ref(), None, Some(newer)))
+        .await;
     assert_eq!(secret(&rotator.token().await.expect("revived")), "access-2");
     assert!(!rotator.has_ended());
     assert_eq!(world.issuer.calls(), 1, "it was adopted");
@@ -194,16 +225,29 @@ async fn an_ended_session_is_revived_by_a_newer_record() {
 async fn an_ended_session_is_revived_by_a_newer_refresh_token() {
     let world = World::new();
     let store = ScriptedStore::new();
-    let rotator = world.signed_in_with(|builder| builder.store(store.clone())).await;
+    let rotator = world
+        .signed_in_with(|builder| builder.store(store.clone()))
+        .await;
     world.expire().await;
-    world.issuer.next(Act::Fail(SourceError::terminal("invalid_grant")));
+    world
+        .issuer
+        .next(Act::Fail(SourceError::terminal("invalid_grant")));
     cause(&rotator.token().await);
     let found = store.record().await;
     let newer = world
         .issuer
-        .spend(found.as_ref().expect("a record").tokens.as_ref().expect("tokens"))
+        .spend(
+            found
+                .as_ref()
+                .expect("a record")
+                .tokens
+                .as_ref()
+                .expect("tokens"),
+        )
         .expires_in(Duration::from_secs(1));
-    store.put(following(found.as_ref(), None, Some(newer))).await;
+    store
+        .put(following(found.as_ref(), None, Some(newer)))
+        .await;
     // The record does not say when it was received, so it counts from when it is read.
     tokio::time::advance(Duration::from_secs(2)).await;
     rotator.token().await.expect("revived");
@@ -218,16 +262,29 @@ async fn an_ended_session_is_revived_by_a_newer_refresh_token() {
 async fn a_terminal_failure_reads_the_store_again() {
     let world = World::new();
     let store = ScriptedStore::new();
-    let rotator = world.signed_in_with(|builder| builder.store(store.clone())).await;
+    let rotator = world
+        .signed_in_with(|builder| builder.store(store.clone()))
+        .await;
     world.expire().await;
     world.issuer.hold();
     let calls = callers(&rotator, 50);
     world.issuer.arrived(1).await;
     // Somebody without our coordinator is faster.
     let found = store.record().await;
-    let newer = world.issuer.spend(found.as_ref().expect("a record").tokens.as_ref().expect("tokens"));
-    store.put(following(found.as_ref(), None, Some(newer))).await;
-    world.issuer.next(Act::Fail(SourceError::terminal("invalid_grant")));
+    let newer = world.issuer.spend(
+        found
+            .as_ref()
+            .expect("a record")
+            .tokens
+            .as_ref()
+            .expect("tokens"),
+    );
+    store
+        .put(following(found.as_ref(), None, Some(newer)))
+        .await;
+    world
+        .issuer
+        .next(Act::Fail(SourceError::terminal("invalid_grant")));
     world.issuer.let_go();
     for token in outcomes(calls).await {
         assert_eq!(secret(&token.expect("adopted")), "access-2");
@@ -257,8 +314,13 @@ async fn a_misconfiguration_ends_nothing() {
     let world = World::new();
     let rotator = world.signed_in().await;
     world.expire().await;
-    world.issuer.next(Act::Fail(SourceError::misconfigured("invalid_client")));
-    assert_eq!(cause(&rotator.token().await).kind(), FailureKind::Misconfigured);
+    world
+        .issuer
+        .next(Act::Fail(SourceError::misconfigured("invalid_client")));
+    assert_eq!(
+        cause(&rotator.token().await).kind(),
+        FailureKind::Misconfigured
+    );
     assert!(!rotator.has_ended());
     tokio::time::advance(Duration::from_secs(1)).await;
     rotator.token().await.expect("a token");

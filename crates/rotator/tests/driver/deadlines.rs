@@ -12,16 +12,24 @@ use crate::common::{Act, World, callers, let_run, outcomes, secret, timed};
 async fn a_waiter_has_its_own_deadline() {
     let world = World::new();
     let limit = Duration::from_secs(2);
-    let rotator = world.signed_in_with(|builder| builder.wait_timeout(limit)).await;
+    let rotator = world
+        .signed_in_with(|builder| builder.wait_timeout(limit))
+        .await;
     world.expire().await;
     world.issuer.next(Act::Delay(Duration::from_secs(5)));
     let (took, errors) = timed(outcomes(callers(&rotator, 50))).await;
     assert_eq!(took.as_secs(), 2);
     for error in errors {
-        assert!(matches!(error, Err(TokenError::WaitTimedOut { .. })), "{error:?}");
+        assert!(
+            matches!(error, Err(TokenError::WaitTimedOut { .. })),
+            "{error:?}"
+        );
     }
     let (took, token) = timed(rotator.refresh_now()).await;
-    assert!(token.is_err() && took.as_secs() == 2, "{token:?} after {took:?}");
+    assert!(
+        token.is_err() && took.as_secs() == 2,
+        "{token:?} after {took:?}"
+    );
     let (took, token) = timed(rotator.token()).await;
     assert_eq!(secret(&token.expect("a token")), "access-2");
     assert_eq!(took.as_secs(), 1);
@@ -45,13 +53,16 @@ async fn an_overdue_flight_keeps_its_slot() {
         .signed_in_with(|builder| slow(builder).store(store.clone()))
         .await;
     world.expire().await;
-    // The source answers within its time, and then the store takes its own.
+    // Store and source each stay within their ten seconds, and all together take too long.
     world.issuer.next(Act::Delay(Duration::from_secs(9)));
+    store.hold_loads(true);
     store.hold_saves(true);
     let saves = store.saves();
     let calls = callers(&rotator, 50);
-    store.saving(saves + 1).await;
+    let_run().await;
     tokio::time::advance(Duration::from_secs(9)).await;
+    store.hold_loads(false);
+    store.saving(saves + 1).await;
     let (took, errors) = timed(outcomes(calls)).await;
     assert_eq!(took.as_secs(), 2, "20 s after the flight began");
     for error in errors {
@@ -60,13 +71,21 @@ async fn an_overdue_flight_keeps_its_slot() {
     let (took, error) = timed(rotator.token()).await;
     assert!(matches!(error, Err(TokenError::Overdue)), "{error:?}");
     assert!(took.is_zero(), "nobody waits for what is overdue");
-    assert!(matches!(rotator.refresh_now().await, Err(TokenError::Overdue)));
+    assert!(matches!(
+        rotator.refresh_now().await,
+        Err(TokenError::Overdue)
+    ));
     assert_eq!(world.issuer.calls(), 1);
     store.hold_saves(false);
     let_run().await;
     assert_eq!(secret(&rotator.token().await.expect("a token")), "access-2");
     assert_eq!(world.issuer.calls(), 1);
-    assert_eq!(world.heard.count(|event| matches!(event, Event::RefreshOverdue { .. })), 1);
+    assert_eq!(
+        world
+            .heard
+            .count(|event| matches!(event, Event::RefreshOverdue { .. })),
+        1
+    );
 }
 
 /// At its timeout the source is dropped. On a strict issuer the refresh token may be spent: it is
@@ -78,26 +97,46 @@ async fn a_strict_issuer_is_not_asked_again_while_the_token_lives() {
     tokio::time::advance(Duration::from_secs(250)).await;
     world.issuer.next(Act::Hang);
     rotator.token().await.expect("the old token");
+    world.issuer.arrived(1).await;
     tokio::time::advance(Duration::from_secs(16)).await;
     let_run().await;
     let uncertain = |event: &Event| {
         matches!(
             event,
-            Event::RefreshFailed { error: RefreshError::TimedOut { .. }, .. }
+            Event::RefreshFailed {
+                error: RefreshError::TimedOut { .. },
+                ..
+            }
         )
     };
     assert_eq!(world.heard.count(uncertain), 1);
     for _ in 0..30 {
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(secret(&rotator.token().await.expect("the old token")), "access-1");
+        assert_eq!(
+            secret(&rotator.token().await.expect("the old token")),
+            "access-1"
+        );
         let_run().await;
     }
     assert_eq!(world.issuer.calls(), 1, "it was not presented again");
     tokio::time::advance(Duration::from_secs(5)).await;
     assert_eq!(secret(&rotator.token().await.expect("a token")), "access-2");
     assert_eq!(world.issuer.calls(), 2);
-    let last_resort = |event: &Event| matches!(event, Event::PresentedAgain { last_resort: true, .. });
-    assert_eq!(world.heard.count(last_resort), 1, "{:?}", world.heard.names());
+    let last_resort = |event: &Event| {
+        matches!(
+            event,
+            Event::PresentedAgain {
+                last_resort: true,
+                ..
+            }
+        )
+    };
+    assert_eq!(
+        world.heard.count(last_resort),
+        1,
+        "{:?}",
+        world.heard.names()
+    );
 }
 
 /// Where the parent is always accepted, a lost answer is asked for again at once, in the same
@@ -111,7 +150,9 @@ async fn a_lost_answer_is_asked_for_again_where_that_is_safe() {
     ] {
         let world = World::new();
         world.issuer.parent_always();
-        let rotator = world.signed_in_with(|builder| builder.profile(profile)).await;
+        let rotator = world
+            .signed_in_with(|builder| builder.profile(profile))
+            .await;
         world.expire().await;
         world.issuer.next(Act::LoseAnswer);
         let (took, tokens) = timed(outcomes(callers(&rotator, 50))).await;
@@ -123,7 +164,15 @@ async fn a_lost_answer_is_asked_for_again_where_that_is_safe() {
         assert_eq!(world.issuer.reuse_alarms(), 0);
         let flights = |event: &Event| matches!(event, Event::RefreshStarted { .. });
         assert_eq!(world.heard.count(flights), 1);
-        let again = |event: &Event| matches!(event, Event::PresentedAgain { last_resort: false, .. });
+        let again = |event: &Event| {
+            matches!(
+                event,
+                Event::PresentedAgain {
+                    last_resort: false,
+                    ..
+                }
+            )
+        };
         assert_eq!(world.heard.count(again), 1);
     }
 }
@@ -135,7 +184,9 @@ async fn a_silent_issuer_is_asked_again_inside_the_window() {
     let world = World::new();
     world.issuer.parent_always();
     let profile = Profile::leeway(Duration::from_secs(30));
-    let rotator = world.signed_in_with(|builder| builder.profile(profile)).await;
+    let rotator = world
+        .signed_in_with(|builder| builder.profile(profile))
+        .await;
     world.expire().await;
     world.issuer.next(Act::SpendAndHang);
     let (took, token) = timed(rotator.token()).await;
@@ -150,12 +201,17 @@ async fn a_lost_answer_is_not_asked_for_outside_the_window() {
     let world = World::new();
     world.issuer.parent_always();
     let profile = Profile::leeway(Duration::from_secs(14));
-    let rotator = world.signed_in_with(|builder| builder.profile(profile)).await;
+    let rotator = world
+        .signed_in_with(|builder| builder.profile(profile))
+        .await;
     world.expire().await;
     world.issuer.next(Act::SpendAndHang);
     let error = rotator.token().await;
     assert!(
-        matches!(error, Err(TokenError::Refresh(RefreshError::TimedOut { .. }))),
+        matches!(
+            error,
+            Err(TokenError::Refresh(RefreshError::TimedOut { .. }))
+        ),
         "{error:?}"
     );
     assert_eq!(world.issuer.calls(), 1);

@@ -117,11 +117,19 @@ async fn a_request_that_is_sent_once_falls_back_on_the_old_token() {
         tokio::spawn(async move { rotator.pass_for_once().await })
     };
     let_run().await;
-    rotator.sign_in(world.issuer.login()).expect("usable tokens");
+    rotator
+        .sign_in(world.issuer.login())
+        .expect("usable tokens");
     let error = once.await.expect("no panic");
-    assert!(matches!(error, Err(TokenError::SessionChanged)), "{error:?}");
+    assert!(
+        matches!(error, Err(TokenError::SessionChanged)),
+        "{error:?}"
+    );
     let error = call.await.expect("no panic");
-    assert!(matches!(error, Err(TokenError::SessionChanged)), "{error:?}");
+    assert!(
+        matches!(error, Err(TokenError::SessionChanged)),
+        "{error:?}"
+    );
 }
 
 /// The margin is never more than a quarter of the lifetime, and a fifth of it at most is added:
@@ -129,7 +137,9 @@ async fn a_request_that_is_sent_once_falls_back_on_the_old_token() {
 #[tokio::test(start_paused = true)]
 async fn a_young_token_is_left_alone() {
     let world = World::new();
-    world.issuer.expiry(token_rotator::Expiry::In(Duration::from_secs(1)));
+    world
+        .issuer
+        .expiry(token_rotator::Expiry::In(Duration::from_secs(1)));
     let rotator = world.signed_in().await;
     tokio::time::advance(Duration::from_millis(699)).await;
     rotator.token().await.expect("a token");
@@ -139,5 +149,10 @@ async fn a_young_token_is_left_alone() {
     rotator.token().await.expect("a token");
     let_run().await;
     assert_eq!(world.issuer.calls(), 1);
-    assert_eq!(world.heard.count(|event| matches!(event, Event::Refreshed { .. })), 1);
+    assert_eq!(
+        world
+            .heard
+            .count(|event| matches!(event, Event::Refreshed { .. })),
+        1
+    );
 }

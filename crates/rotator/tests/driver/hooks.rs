@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use token_rotator::{
-    Event, HookProblem, Refreshed, RefreshError, Rotator, SourceError, TokenError, TokenSet,
+    Event, HookProblem, RefreshError, Refreshed, Rotator, SourceError, TokenError, TokenSet,
 };
 
 use crate::common::{Act, World, callers, lock, outcomes, secret, timed};
@@ -37,13 +37,22 @@ async fn a_panicking_listener_harms_nobody() {
         .on_event(world.heard.listener())
         .build()
         .expect("a rotator");
-    rotator.sign_in(world.issuer.login()).expect("usable tokens");
+    rotator
+        .sign_in(world.issuer.login())
+        .expect("usable tokens");
     world.expire().await;
     for token in outcomes(callers(&rotator, 50)).await {
         assert_eq!(secret(&token.expect("a token")), "access-2");
     }
     let names = world.heard.names();
-    let twice = ["SignedIn", "SignedIn", "RefreshStarted", "RefreshStarted", "Refreshed", "Refreshed"];
+    let twice = [
+        "SignedIn",
+        "SignedIn",
+        "RefreshStarted",
+        "RefreshStarted",
+        "Refreshed",
+        "Refreshed",
+    ];
     assert_eq!(names, twice);
 }
 
@@ -63,9 +72,13 @@ async fn a_listener_may_sign_out() {
         .build()
         .expect("a rotator");
     assert!(handle.set(rotator.clone()).is_ok());
-    rotator.sign_in(world.issuer.login()).expect("usable tokens");
+    rotator
+        .sign_in(world.issuer.login())
+        .expect("usable tokens");
     world.expire().await;
-    world.issuer.next(Act::Fail(SourceError::terminal("invalid_grant")));
+    world
+        .issuer
+        .next(Act::Fail(SourceError::terminal("invalid_grant")));
     let error = rotator.token().await;
     assert!(matches!(error, Err(TokenError::SignedOut)), "{error:?}");
 }
@@ -112,20 +125,33 @@ async fn the_hook_runs_between_token_and_waiters() {
     assert_eq!(order[0], "the answer access-2");
     assert!(order[1..].iter().all(|line| line == "served"));
     assert_eq!(order.len(), 51);
-    assert_eq!(world.heard.count(|event| matches!(event, Event::HookFailed { .. })), 0);
+    assert_eq!(
+        world
+            .heard
+            .count(|event| matches!(event, Event::HookFailed { .. })),
+        0
+    );
 }
 
 /// A hook that panics, fails or never ends holds the waiters for five seconds at most; they get
 /// their token, and the problem is an event.
 #[tokio::test(start_paused = true)]
 async fn a_broken_hook_holds_nobody_for_long() {
-    for (kind, seconds) in [("panics", 0), ("panics early", 0), ("fails", 0), ("hangs", 5)] {
+    for (kind, seconds) in [
+        ("panics", 0),
+        ("panics early", 0),
+        ("fails", 0),
+        ("hangs", 5),
+    ] {
         let world = World::new();
         world.issuer.with_answer();
         let rotator = world
             .signed_in_with(|builder| {
                 builder.after_refresh(move |_| {
-                    assert!(kind != "panics early", "the hook panics before it has a future");
+                    assert!(
+                        kind != "panics early",
+                        "the hook panics before it has a future"
+                    );
                     async move {
                         match kind {
                             "panics" => panic!("the hook panics, as the test wants it"),
@@ -143,7 +169,11 @@ async fn a_broken_hook_holds_nobody_for_long() {
             assert_eq!(secret(&token.expect("a token")), "access-2");
         }
         let problem = |event: &Event| {
-            let Event::HookFailed { hook: "after_refresh", problem } = event else {
+            let Event::HookFailed {
+                hook: "after_refresh",
+                problem,
+            } = event
+            else {
                 return false;
             };
             match problem {
@@ -153,7 +183,12 @@ async fn a_broken_hook_holds_nobody_for_long() {
                 _ => false,
             }
         };
-        assert_eq!(world.heard.count(problem), 1, "{kind}: {:?}", world.heard.all());
+        assert_eq!(
+            world.heard.count(problem),
+            1,
+            "{kind}: {:?}",
+            world.heard.all()
+        );
         world.expire().await;
         assert_eq!(secret(&rotator.token().await.expect("a token")), "access-3");
     }
@@ -173,7 +208,8 @@ async fn a_source_that_asks_its_own_rotator_is_told() {
                 rotator.pass_for_once().await.err(),
                 rotator.refresh_now().await.err(),
             ];
-            let reentrant = |error: &Option<TokenError>| matches!(error, Some(TokenError::Reentrant));
+            let reentrant =
+                |error: &Option<TokenError>| matches!(error, Some(TokenError::Reentrant));
             assert!(errors.iter().all(reentrant), "{errors:?}");
             let [Some(error), ..] = errors else {
                 unreachable!()
@@ -200,12 +236,16 @@ async fn a_source_may_ask_another_rotator() {
     let source = move |_last: Option<Arc<TokenSet>>| {
         let other = other.clone();
         async move {
-            let token = other.token().await.map_err(|error| {
-                SourceError::not_sent("no token to ask with").with_cause(error)
-            })?;
+            let token = other
+                .token()
+                .await
+                .map_err(|error| SourceError::not_sent("no token to ask with").with_cause(error))?;
             Ok::<_, SourceError>(TokenSet::bearer(format!("for {}", secret(&token))))
         }
     };
     let rotator = Rotator::builder(source).build().expect("a rotator");
-    assert_eq!(secret(&rotator.token().await.expect("a token")), "for access-2");
+    assert_eq!(
+        secret(&rotator.token().await.expect("a token")),
+        "for access-2"
+    );
 }

@@ -14,17 +14,31 @@ use crate::common::{
 async fn an_early_flight_gives_way() {
     let world = World::new();
     let leases = ScriptedCoordinator::new();
-    let rotator = world.signed_in_with(|builder| builder.coordinator(leases.clone())).await;
+    let rotator = world
+        .signed_in_with(|builder| builder.coordinator(leases.clone()))
+        .await;
     world.almost_expire().await;
     let _others = leases.busy().await;
-    assert_eq!(secret(&rotator.token().await.expect("the old token")), "access-1");
+    assert_eq!(
+        secret(&rotator.token().await.expect("the old token")),
+        "access-1"
+    );
     let_run().await;
     assert_eq!(leases.script().waits, [Duration::ZERO]);
     assert_eq!(world.issuer.calls(), 0);
-    assert_eq!(world.heard.count(|event| matches!(event, Event::RefreshFailed { .. })), 0);
+    assert_eq!(
+        world
+            .heard
+            .count(|event| matches!(event, Event::RefreshFailed { .. })),
+        0
+    );
     rotator.token().await.expect("the old token");
     let_run().await;
-    assert_eq!(leases.script().waits.len(), 1, "not again within ten seconds");
+    assert_eq!(
+        leases.script().waits.len(),
+        1,
+        "not again within ten seconds"
+    );
 }
 
 /// It does not if somebody waits for it: a request that can be sent only once.
@@ -32,7 +46,9 @@ async fn an_early_flight_gives_way() {
 async fn an_early_flight_that_is_awaited_waits_for_the_lease() {
     let world = World::new();
     let leases = ScriptedCoordinator::new();
-    let rotator = world.signed_in_with(|builder| builder.coordinator(leases.clone())).await;
+    let rotator = world
+        .signed_in_with(|builder| builder.coordinator(leases.clone()))
+        .await;
     world.almost_expire().await;
     let others = leases.busy().await;
     let once = {
@@ -51,14 +67,21 @@ async fn an_early_flight_that_is_awaited_waits_for_the_lease() {
 async fn without_the_lease_nothing_is_sent() {
     let world = World::new();
     let leases = ScriptedCoordinator::new();
-    let rotator = world.signed_in_with(|builder| builder.coordinator(leases.clone())).await;
+    let rotator = world
+        .signed_in_with(|builder| builder.coordinator(leases.clone()))
+        .await;
     world.expire().await;
     let _others = leases.busy().await;
     let (took, errors) = timed(outcomes(callers(&rotator, 50))).await;
     assert_eq!(took.as_secs(), 10);
     for error in errors {
         assert!(
-            matches!(error, Err(TokenError::Refresh(RefreshError::Lease(LeaseError::Busy { .. })))),
+            matches!(
+                error,
+                Err(TokenError::Refresh(RefreshError::Lease(
+                    LeaseError::Busy { .. }
+                )))
+            ),
             "{error:?}"
         );
     }
@@ -78,10 +101,22 @@ async fn a_busy_lease_ends_in_adoption() {
     let calls = callers(&rotator, 50);
     let_run().await;
     let found = store.record().await;
-    let newer = world.issuer.spend(found.as_ref().expect("a record").tokens.as_ref().expect("tokens"));
-    store.put(following(found.as_ref(), None, Some(newer))).await;
+    let newer = world.issuer.spend(
+        found
+            .as_ref()
+            .expect("a record")
+            .tokens
+            .as_ref()
+            .expect("tokens"),
+    );
+    store
+        .put(following(found.as_ref(), None, Some(newer)))
+        .await;
     for token in outcomes(calls).await {
-        assert_eq!(secret(&token.expect("adopted, the lease still taken")), "access-2");
+        assert_eq!(
+            secret(&token.expect("adopted, the lease still taken")),
+            "access-2"
+        );
     }
     assert_eq!(world.issuer.calls(), 0);
 }
@@ -92,7 +127,9 @@ async fn a_busy_lease_ends_in_adoption() {
 async fn a_short_lease_is_renewed_before_the_request() {
     let world = World::new();
     let leases = ScriptedCoordinator::new();
-    let rotator = world.signed_in_with(|builder| builder.coordinator(leases.clone())).await;
+    let rotator = world
+        .signed_in_with(|builder| builder.coordinator(leases.clone()))
+        .await;
     world.expire().await;
     leases.script().remaining = Some(Duration::from_secs(15));
     leases.script().after_renewal = Some(Duration::from_secs(40));
@@ -105,7 +142,10 @@ async fn a_short_lease_is_renewed_before_the_request() {
         leases.script().lost = lost;
         let error = rotator.refresh_now().await;
         assert!(
-            matches!(error, Err(TokenError::Refresh(RefreshError::Lease(LeaseError::Lost)))),
+            matches!(
+                error,
+                Err(TokenError::Refresh(RefreshError::Lease(LeaseError::Lost)))
+            ),
             "{error:?}"
         );
     }
@@ -119,7 +159,9 @@ async fn a_short_lease_is_renewed_before_the_request() {
 async fn the_lease_is_renewed_while_the_source_works() {
     let world = World::new();
     let leases = ScriptedCoordinator::new();
-    let rotator = world.signed_in_with(|builder| builder.coordinator(leases.clone())).await;
+    let rotator = world
+        .signed_in_with(|builder| builder.coordinator(leases.clone()))
+        .await;
     world.expire().await;
     world.issuer.next(Act::Hang);
     let error = rotator.token().await;
@@ -137,11 +179,16 @@ async fn the_lease_is_renewed_while_the_source_works() {
 async fn giving_the_lease_back_delays_nobody() {
     let world = World::new();
     let leases = ScriptedCoordinator::new();
-    let rotator = world.signed_in_with(|builder| builder.coordinator(leases.clone())).await;
+    let rotator = world
+        .signed_in_with(|builder| builder.coordinator(leases.clone()))
+        .await;
     world.expire().await;
     leases.script().hang_release = true;
     let (took, tokens) = timed(outcomes(callers(&rotator, 50))).await;
-    assert!(took.is_zero(), "they waited {took:?} for the lease to be given back");
+    assert!(
+        took.is_zero(),
+        "they waited {took:?} for the lease to be given back"
+    );
     for token in tokens {
         assert_eq!(secret(&token.expect("a token")), "access-2");
     }
@@ -154,7 +201,9 @@ async fn giving_the_lease_back_delays_nobody() {
 async fn the_lease_is_free_after_every_failure() {
     let world = World::new();
     let leases = ScriptedCoordinator::new();
-    let rotator = world.signed_in_with(|builder| builder.coordinator(leases.clone())).await;
+    let rotator = world
+        .signed_in_with(|builder| builder.coordinator(leases.clone()))
+        .await;
     for act in [
         Act::Fail(token_rotator::SourceError::transient("down")),
         Act::Panic,
@@ -173,12 +222,20 @@ async fn the_lease_is_free_after_every_failure() {
 async fn a_panicking_coordinator_fails_its_flight() {
     let world = World::new();
     let leases = ScriptedCoordinator::new();
-    let rotator = world.signed_in_with(|builder| builder.coordinator(leases.clone())).await;
+    let rotator = world
+        .signed_in_with(|builder| builder.coordinator(leases.clone()))
+        .await;
     world.expire().await;
     leases.script().panic = true;
     for error in outcomes(callers(&rotator, 5)).await {
         assert!(
-            matches!(error, Err(TokenError::Refresh(RefreshError::Panicked { sent: false, .. }))),
+            matches!(
+                error,
+                Err(TokenError::Refresh(RefreshError::Panicked {
+                    sent: false,
+                    ..
+                }))
+            ),
             "{error:?}"
         );
     }

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use token_rotator::{
-    Event, RefreshError, StoreErrorKind, TokenError,
-};
+use token_rotator::{Event, RefreshError, StoreErrorKind, TokenError};
 
 use crate::common::{
     ScriptedCoordinator, ScriptedStore, World, callers, let_run, outcomes, secret,
@@ -15,7 +13,9 @@ use crate::common::{
 async fn a_token_is_saved_before_it_is_served() {
     let world = World::new();
     let store = ScriptedStore::new();
-    let rotator = world.signed_in_with(|builder| builder.store(store.clone())).await;
+    let rotator = world
+        .signed_in_with(|builder| builder.store(store.clone()))
+        .await;
     world.expire().await;
     store.hold_saves(true);
     let saves = store.saves();
@@ -69,7 +69,9 @@ async fn a_failed_save_is_tried_again_under_the_lease() {
 async fn a_store_that_panics_at_load_fails_the_flight() {
     let world = World::new();
     let store = ScriptedStore::new();
-    let rotator = world.signed_in_with(|builder| builder.store(store.clone())).await;
+    let rotator = world
+        .signed_in_with(|builder| builder.store(store.clone()))
+        .await;
     world.expire().await;
     store.panic_loads(1);
     for error in outcomes(callers(&rotator, 50)).await {
@@ -88,7 +90,9 @@ async fn a_store_that_panics_at_load_fails_the_flight() {
 async fn a_store_that_panics_at_save_is_tried_again() {
     let world = World::new();
     let store = ScriptedStore::new();
-    let rotator = world.signed_in_with(|builder| builder.store(store.clone())).await;
+    let rotator = world
+        .signed_in_with(|builder| builder.store(store.clone()))
+        .await;
     world.expire().await;
     store.panic_saves(2);
     for token in outcomes(callers(&rotator, 50)).await {
@@ -105,8 +109,14 @@ async fn a_store_that_panics_at_sign_in_is_tried_again() {
     let store = ScriptedStore::new();
     store.panic_loads(1);
     store.panic_saves(1);
-    let rotator = world.builder().store(store.clone()).build().expect("a rotator");
-    let stored = rotator.sign_in(world.issuer.login()).expect("usable tokens");
+    let rotator = world
+        .builder()
+        .store(store.clone())
+        .build()
+        .expect("a rotator");
+    let stored = rotator
+        .sign_in(world.issuer.login())
+        .expect("usable tokens");
     let error = stored.await.expect_err("the store panicked");
     assert_eq!(error.kind(), StoreErrorKind::Panicked);
     assert_eq!(secret(&rotator.token().await.expect("served")), "access-1");
@@ -120,8 +130,14 @@ async fn a_sign_in_while_the_store_is_down_is_saved_later() {
     let world = World::new();
     let store = ScriptedStore::new();
     store.fail_saves(2);
-    let rotator = world.builder().store(store.clone()).build().expect("a rotator");
-    let stored = rotator.sign_in(world.issuer.login()).expect("usable tokens");
+    let rotator = world
+        .builder()
+        .store(store.clone())
+        .build()
+        .expect("a rotator");
+    let stored = rotator
+        .sign_in(world.issuer.login())
+        .expect("usable tokens");
     assert_eq!(secret(&rotator.token().await.expect("served")), "access-1");
     stored.await.expect_err("the store is down");
     assert!(store.record().await.is_none());
@@ -138,15 +154,25 @@ async fn a_flight_writes_the_sign_in_first() {
     let world = World::new();
     let store = ScriptedStore::new();
     store.fail_saves(1);
-    let rotator = world.builder().store(store.clone()).build().expect("a rotator");
-    let stored = rotator.sign_in(world.issuer.login()).expect("usable tokens");
+    let rotator = world
+        .builder()
+        .store(store.clone())
+        .build()
+        .expect("a rotator");
+    let stored = rotator
+        .sign_in(world.issuer.login())
+        .expect("usable tokens");
     stored.await.expect_err("the store is down");
     let token = rotator.refresh_now().await.expect("a token");
     assert_eq!(secret(&token), "access-2");
     assert_eq!(store.revisions(), [1, 2]);
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(store.access_token().await.as_deref(), Some("access-2"));
-    assert_eq!(store.revisions(), [1, 2], "the first write has nothing left to do");
+    assert_eq!(
+        store.revisions(),
+        [1, 2],
+        "the first write has nothing left to do"
+    );
 }
 
 /// A store that never answers costs the flight its time and no more: it ends, typed, with nothing
@@ -155,11 +181,16 @@ async fn a_flight_writes_the_sign_in_first() {
 async fn a_store_that_hangs_at_load_does_not_keep_the_slot() {
     let world = World::new();
     let store = ScriptedStore::new();
-    let rotator = world.signed_in_with(|builder| builder.store(store.clone())).await;
+    let rotator = world
+        .signed_in_with(|builder| builder.store(store.clone()))
+        .await;
     world.expire().await;
     store.hold_loads(true);
     let error = rotator.token().await;
-    assert!(matches!(error, Err(TokenError::Refresh(RefreshError::Store(_)))), "{error:?}");
+    assert!(
+        matches!(error, Err(TokenError::Refresh(RefreshError::Store(_)))),
+        "{error:?}"
+    );
     assert_eq!(world.issuer.calls(), 0);
     store.hold_loads(false);
     tokio::time::advance(Duration::from_secs(1)).await;
@@ -171,7 +202,9 @@ async fn a_store_that_hangs_at_load_does_not_keep_the_slot() {
 async fn a_store_that_hangs_at_save_does_not_keep_the_token() {
     let world = World::new();
     let store = ScriptedStore::new();
-    let rotator = world.signed_in_with(|builder| builder.store(store.clone())).await;
+    let rotator = world
+        .signed_in_with(|builder| builder.store(store.clone()))
+        .await;
     world.expire().await;
     store.hold_saves(true);
     let token = rotator.token().await.expect("served from memory");
@@ -187,31 +220,52 @@ async fn a_store_that_hangs_at_save_does_not_keep_the_token() {
 async fn shutdown_waits_and_then_serves_what_is_good() {
     let world = World::new();
     let store = ScriptedStore::new();
-    let rotator = world.signed_in_with(|builder| builder.store(store.clone())).await;
+    let rotator = world
+        .signed_in_with(|builder| builder.store(store.clone()))
+        .await;
     let old = rotator.token().await.expect("a token");
     world.expire().await;
     world.issuer.hold();
     let calls = callers(&rotator, 3);
     world.issuer.arrived(1).await;
-    assert!(!rotator.shutdown(Duration::from_secs(1)).await, "the flight is in the air");
+    assert!(
+        !rotator.shutdown(Duration::from_secs(1)).await,
+        "the flight is in the air"
+    );
     store.fail_saves(1);
     world.issuer.let_go();
     assert!(rotator.shutdown(Duration::from_secs(5)).await);
-    assert_eq!(store.access_token().await.as_deref(), Some("access-2"), "the save was waited for");
+    assert_eq!(
+        store.access_token().await.as_deref(),
+        Some("access-2"),
+        "the save was waited for"
+    );
     for token in outcomes(calls).await {
         token.expect("the flight was let to its end");
     }
-    assert_eq!(secret(&rotator.token().await.expect("a good token")), "access-2");
-    let newer = rotator.refused(&old).await.expect("no refresh is needed for that");
+    assert_eq!(
+        secret(&rotator.token().await.expect("a good token")),
+        "access-2"
+    );
+    let newer = rotator
+        .refused(&old)
+        .await
+        .expect("no refresh is needed for that");
     assert_eq!(secret(&newer), "access-2");
     world.almost_expire().await;
-    assert_eq!(secret(&rotator.token().await.expect("a good token")), "access-2");
+    assert_eq!(
+        secret(&rotator.token().await.expect("a good token")),
+        "access-2"
+    );
     assert!(rotator.pass_for_once().await.is_ok());
     rotator.report_refused(&newer);
     let_run().await;
     assert_eq!(world.issuer.calls(), 1);
     world.expire().await;
     assert!(matches!(rotator.token().await, Err(TokenError::ShutDown)));
-    assert!(matches!(rotator.refresh_now().await, Err(TokenError::ShutDown)));
+    assert!(matches!(
+        rotator.refresh_now().await,
+        Err(TokenError::ShutDown)
+    ));
     assert_eq!(world.issuer.calls(), 1);
 }

@@ -10,7 +10,9 @@ use crate::common::{ScriptedStore, World, callers, let_run, outcomes, secret, ti
 async fn sign_out_during_a_flight_leaves_nothing_behind() {
     let world = World::new();
     let store = ScriptedStore::new();
-    let rotator = world.signed_in_with(|builder| builder.store(store.clone())).await;
+    let rotator = world
+        .signed_in_with(|builder| builder.store(store.clone()))
+        .await;
     let before = store.record().await.expect("a record").version;
     world.expire().await;
     world.issuer.hold();
@@ -36,8 +38,16 @@ async fn sign_out_during_a_flight_leaves_nothing_behind() {
     assert!(rotator.access_token().is_none());
     let record = store.record().await.expect("a record");
     assert_eq!(record.version, tombstone.version, "nothing was saved");
-    assert_eq!(world.heard.count(|event| matches!(event, Event::LateTokens)), 1);
-    assert_eq!(world.heard.count(|event| matches!(event, Event::SignedOut)), 1);
+    assert_eq!(
+        world
+            .heard
+            .count(|event| matches!(event, Event::LateTokens)),
+        1
+    );
+    assert_eq!(
+        world.heard.count(|event| matches!(event, Event::SignedOut)),
+        1
+    );
 }
 
 /// Sign-in as another during a flight: the new session stays, whoever waited for the old one is
@@ -51,19 +61,29 @@ async fn sign_in_during_a_flight_stays() {
     let calls = callers(&rotator, 50);
     world.issuer.arrived(1).await;
     let_run().await;
-    rotator.sign_in(world.issuer.login()).expect("usable tokens");
+    rotator
+        .sign_in(world.issuer.login())
+        .expect("usable tokens");
     assert_eq!(secret(&rotator.token().await.expect("bob's")), "access-2");
     let (took, errors) = timed(outcomes(calls)).await;
     assert!(took.is_zero());
     for error in errors {
-        assert!(matches!(error, Err(TokenError::SessionChanged)), "{error:?}");
+        assert!(
+            matches!(error, Err(TokenError::SessionChanged)),
+            "{error:?}"
+        );
     }
     world.issuer.let_go();
     assert!(rotator.shutdown(std::time::Duration::from_secs(5)).await);
     assert_eq!(world.issuer.refreshes(), 1);
     assert_eq!(secret(&rotator.access_token().expect("bob's")), "access-2");
     assert!(world.issuer.revoked().is_empty());
-    assert_eq!(world.heard.count(|event| matches!(event, Event::LateTokens)), 1);
+    assert_eq!(
+        world
+            .heard
+            .count(|event| matches!(event, Event::LateTokens)),
+        1
+    );
 }
 
 /// Where revocation is per token, sign-in over a session revokes what it replaces, and what comes
@@ -72,12 +92,16 @@ async fn sign_in_during_a_flight_stays() {
 async fn revocation_per_token_reaches_the_old_session() {
     let world = World::new();
     let profile = Profile::strict().with_revocation_per_token();
-    let rotator = world.signed_in_with(|builder| builder.profile(profile)).await;
+    let rotator = world
+        .signed_in_with(|builder| builder.profile(profile))
+        .await;
     world.expire().await;
     world.issuer.hold();
     let calls = callers(&rotator, 2);
     world.issuer.arrived(1).await;
-    rotator.sign_in(world.issuer.login()).expect("usable tokens");
+    rotator
+        .sign_in(world.issuer.login())
+        .expect("usable tokens");
     world.issuer.let_go();
     drop(outcomes(calls).await);
     assert!(rotator.shutdown(std::time::Duration::from_secs(5)).await);
@@ -95,7 +119,9 @@ async fn a_flight_of_the_past_does_not_block_the_new_session() {
     world.issuer.hold();
     let old = callers(&rotator, 1);
     world.issuer.arrived(1).await;
-    rotator.sign_in(world.issuer.login()).expect("usable tokens");
+    rotator
+        .sign_in(world.issuer.login())
+        .expect("usable tokens");
     let forced = {
         let rotator = rotator.clone();
         tokio::spawn(async move { rotator.refresh_now().await })
@@ -104,11 +130,19 @@ async fn a_flight_of_the_past_does_not_block_the_new_session() {
     world.issuer.let_go();
     let token = forced.await.expect("no panic").expect("a token");
     let error = outcomes(old).await.remove(0);
-    assert!(matches!(error, Err(TokenError::SessionChanged)), "{error:?}");
+    assert!(
+        matches!(error, Err(TokenError::SessionChanged)),
+        "{error:?}"
+    );
     let current = rotator.access_token().expect("a token");
     assert_eq!(current.generation(), token.generation());
     assert_eq!(world.issuer.reuse_alarms(), 0);
-    assert_eq!(world.heard.count(|event| matches!(event, Event::LateTokens)), 1);
+    assert_eq!(
+        world
+            .heard
+            .count(|event| matches!(event, Event::LateTokens)),
+        1
+    );
 }
 
 /// Revisions grow by one from record to record and never restart, not after a sign-out either.
@@ -116,7 +150,9 @@ async fn a_flight_of_the_past_does_not_block_the_new_session() {
 async fn revisions_never_restart() {
     let world = World::new();
     let store = ScriptedStore::new();
-    let rotator = world.signed_in_with(|builder| builder.store(store.clone())).await;
+    let rotator = world
+        .signed_in_with(|builder| builder.store(store.clone()))
+        .await;
     world.expire().await;
     rotator.token().await.expect("a token");
     rotator.sign_out().await.expect("stored");
@@ -134,7 +170,11 @@ async fn revisions_do_not_restart_with_a_lost_store() {
     let world = World::new();
     let store = ScriptedStore::new();
     let rotator = world
-        .signed_in_with(|builder| builder.store(store.clone()).coordinator(LocalCoordinator::new()))
+        .signed_in_with(|builder| {
+            builder
+                .store(store.clone())
+                .coordinator(LocalCoordinator::new())
+        })
         .await;
     world.expire().await;
     rotator.token().await.expect("a token");

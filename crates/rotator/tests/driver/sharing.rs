@@ -18,7 +18,12 @@ async fn fifty_callers_share_one_refresh() {
     }
     assert_eq!(world.issuer.calls(), 1);
     assert_eq!(world.issuer.reuse_alarms(), 0);
-    assert_eq!(world.heard.count(|event| matches!(event, Event::Refreshed { .. })), 1);
+    assert_eq!(
+        world
+            .heard
+            .count(|event| matches!(event, Event::Refreshed { .. })),
+        1
+    );
 }
 
 /// The caller that started the refresh goes away while it is in the air: the refresh goes on, the
@@ -82,7 +87,10 @@ async fn fifty_callers_share_one_failure() {
 
     world.expire().await;
     let (took, errors) = timed(outcomes(callers(&rotator, 50))).await;
-    assert!(took < Duration::from_millis(5), "nobody waited on: {took:?}");
+    assert!(
+        took < Duration::from_millis(5),
+        "nobody waited on: {took:?}"
+    );
     assert_eq!(world.issuer.calls(), 2);
     for error in errors {
         let error = error.expect_err("the issuer is down");
@@ -92,7 +100,12 @@ async fn fifty_callers_share_one_failure() {
         assert_eq!(source.kind(), FailureKind::Transient);
         assert_eq!(source.message(), down.message());
     }
-    assert_eq!(world.heard.count(|event| matches!(event, Event::RefreshFailed { .. })), 1);
+    assert_eq!(
+        world
+            .heard
+            .count(|event| matches!(event, Event::RefreshFailed { .. })),
+        1
+    );
 }
 
 /// A failure that comes late is shared by whoever joined meanwhile, all at the same moment.
@@ -110,7 +123,10 @@ async fn whoever_joins_late_shares_the_outcome() {
     assert_eq!(took.as_secs(), 5);
     for error in second.into_iter().chain(outcomes(first).await) {
         assert!(
-            matches!(error, Err(TokenError::Refresh(RefreshError::TimedOut { .. }))),
+            matches!(
+                error,
+                Err(TokenError::Refresh(RefreshError::TimedOut { .. }))
+            ),
             "{error:?}"
         );
     }

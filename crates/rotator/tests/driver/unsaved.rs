@@ -105,7 +105,11 @@ async fn a_lost_lease_is_taken_again() {
     world.expire().await;
     let error = rotator.token().await;
     assert!(matches!(error, Err(TokenError::Refresh(_))), "{error:?}");
-    assert_eq!(world.issuer.calls(), 1, "nothing is spent without the lease");
+    assert_eq!(
+        world.issuer.calls(),
+        1,
+        "nothing is spent without the lease"
+    );
     drop(others);
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(secret(&rotator.token().await.expect("a token")), "access-3");
@@ -125,7 +129,10 @@ async fn a_sign_out_is_not_overwritten() {
     let record = store.record().await.expect("a record");
     assert!(record.tokens.is_none(), "a tombstone");
     assert!(leases.is_free().await);
-    assert_eq!(world.heard.count(|event| matches!(event, Event::SignedOut)), 1);
+    assert_eq!(
+        world.heard.count(|event| matches!(event, Event::SignedOut)),
+        1
+    );
     assert!(rotator.access_token().is_none());
 }
 
@@ -146,7 +153,12 @@ async fn a_sign_in_is_not_overwritten() {
     assert!(leases.is_free().await);
     let token = rotator.token().await.expect("bob's");
     assert_eq!(token.stamp(), bobs.stamp(), "the same sign-in");
-    assert_eq!(world.heard.count(|event| matches!(event, Event::SignedIn { .. })), 2);
+    assert_eq!(
+        world
+            .heard
+            .count(|event| matches!(event, Event::SignedIn { .. })),
+        2
+    );
     world.expire().await;
     assert_eq!(secret(&rotator.token().await.expect("bob's")), "access-4");
     assert_eq!(store.access_token().await.as_deref(), Some("access-4"));
@@ -157,7 +169,9 @@ async fn a_sign_in_is_not_overwritten() {
 async fn a_save_whose_answer_was_lost_is_recognized() {
     let world = World::new();
     let store = ScriptedStore::new();
-    let rotator = world.signed_in_with(|builder| builder.store(store.clone())).await;
+    let rotator = world
+        .signed_in_with(|builder| builder.store(store.clone()))
+        .await;
     world.expire().await;
     store.lose_answers(1);
     assert_eq!(secret(&rotator.token().await.expect("a token")), "access-2");
@@ -167,7 +181,12 @@ async fn a_save_whose_answer_was_lost_is_recognized() {
     world.expire().await;
     assert_eq!(secret(&rotator.token().await.expect("a token")), "access-3");
     assert_eq!(store.revisions(), [1, 2, 3]);
-    assert_eq!(world.heard.count(|event| matches!(event, Event::Adopted { .. })), 0);
+    assert_eq!(
+        world
+            .heard
+            .count(|event| matches!(event, Event::Adopted { .. })),
+        0
+    );
 }
 
 /// Tokens that an update brought are in memory alone; the next flight refreshes from them and not
@@ -177,10 +196,16 @@ async fn an_update_is_not_undone_by_the_store() {
     let world = World::new();
     let store = ScriptedStore::new();
     let rotator = world
-        .signed_in_with(|builder| builder.store(store.clone()).coordinator(LocalCoordinator::new()))
+        .signed_in_with(|builder| {
+            builder
+                .store(store.clone())
+                .coordinator(LocalCoordinator::new())
+        })
         .await;
     let old = rotator.token().await.expect("a token");
-    rotator.update(world.issuer.spend(old.token_set())).expect("usable");
+    rotator
+        .update(world.issuer.spend(old.token_set()))
+        .expect("usable");
     let_run().await;
     world.expire().await;
     assert_eq!(secret(&rotator.token().await.expect("a token")), "access-3");
