@@ -99,7 +99,7 @@ pub(crate) struct IssuerOptions {
     ///
     /// Kinds: delay=200ms, status=503, retry-after=5 (a 429), hang, reset-before, reset-after,
     /// answer-lost, malformed, empty, error-in-200, expires-in=0, redirect=URL, html-403,
-    /// oauth=invalid_grant. TIMES is a number or `always`.
+    /// `oauth=invalid_grant`. TIMES is a number or `always`.
     #[arg(long, value_name = "FAULT", value_parser = fault)]
     pub(crate) fault: Vec<FaultRule>,
 

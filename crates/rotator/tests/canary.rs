@@ -20,7 +20,7 @@ const CANARY: &str = "CANARY-7f3a";
 /// Everything that was ever said, by anybody.
 static SAID: LazyLock<Mutex<String>> = LazyLock::new(Mutex::default);
 
-fn say(thing: &impl Debug) {
+fn say<T: Debug>(thing: &T) {
     writeln!(lock(&SAID), "{thing:?}\n{thing:#?}").expect("a string");
 }
 
@@ -104,7 +104,7 @@ async fn no_token_is_ever_said() {
         .store(store.clone())
         .coordinator(leases.clone())
         .profile(Profile::leeway(Duration::from_secs(5)).with_revocation_per_token())
-        .on_event(|event| say(event))
+        .on_event(say)
         .after_refresh(|refreshed: Arc<Refreshed>| async move {
             say(&refreshed);
             Err("no socket".to_owned())
@@ -181,7 +181,7 @@ async fn no_token_is_ever_said() {
         .builder()
         .store(store.clone())
         .coordinator(leases.clone())
-        .on_event(|event| say(event))
+        .on_event(say)
         .build()
         .expect("a rotator");
     tokio::time::advance(Duration::from_secs(5)).await;

@@ -2,6 +2,7 @@
 //! right, the refresh underneath.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
@@ -123,10 +124,10 @@ struct Scale {
 impl Scale {
     fn of(sample: &[Caller], refreshes: &[Refresh]) -> Option<Self> {
         let common = || refreshes.iter().filter(|refresh| refresh.by.is_none());
-        let begun = sample.iter().map(|caller| caller.begun);
-        let ended = sample.iter().map(|caller| caller.ended);
-        let begin = begun.chain(common().map(|refresh| refresh.begun)).min()?;
-        let end = ended.chain(common().map(|refresh| refresh.ended)).max()?;
+        let starts = sample.iter().map(|caller| caller.begun);
+        let ends = sample.iter().map(|caller| caller.ended);
+        let begin = starts.chain(common().map(|refresh| refresh.begun)).min()?;
+        let end = ends.chain(common().map(|refresh| refresh.ended)).max()?;
         Some(Self {
             begin,
             length: end.saturating_sub(begin).max(Duration::from_millis(1)),
@@ -135,10 +136,14 @@ impl Scale {
 
     /// The column of this moment.
     fn column(&self, at: Duration) -> usize {
-        let part = at.saturating_sub(self.begin).as_secs_f64() / self.length.as_secs_f64();
         // Room is left for the status at the end.
         let columns = WIDTH - 5;
-        ((part * columns as f64).round() as usize).min(columns)
+        let (at, length) = (
+            at.saturating_sub(self.begin).as_nanos(),
+            self.length.as_nanos(),
+        );
+        let column = (at * columns as u128 + length / 2) / length;
+        usize::try_from(column).map_or(columns, |column| column.min(columns))
     }
 }
 
@@ -159,14 +164,13 @@ impl Line {
     fn fill(&mut self, sign: char, style: Style, to: usize) {
         let count = to.saturating_sub(self.column);
         if count > 0 {
-            let run = String::from(sign).repeat(count);
-            self.text.push_str(&format!("{style}{run}{style:#}"));
-            self.column += count;
+            self.put(&String::from(sign).repeat(count), style);
         }
     }
 
     fn put(&mut self, mark: &str, style: Style) {
-        self.text.push_str(&format!("{style}{mark}{style:#}"));
+        // Writing to a string cannot fail.
+        let _ = write!(self.text, "{style}{mark}{style:#}");
         self.column += mark.chars().count();
     }
 }

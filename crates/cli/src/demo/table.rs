@@ -83,12 +83,12 @@ pub(crate) fn print(naive: &Run, rotator: &Run, expected: u32) {
     anstream::println!();
 }
 
-fn row(name: &str, naive: (String, bool), rotator: (String, bool), ideal: &str) {
+/// What each of the two came to, and whether that is as it should be.
+fn row(name: &str, (naive, fine): (String, bool), rotator: (String, bool), ideal: &str) {
     let style = |good: bool| if good { GOOD } else { BAD };
-    let (n, r) = (style(naive.1), style(rotator.1));
+    let (rotator, good) = rotator;
+    let (n, r) = (style(fine), style(good));
     anstream::println!(
-        "{name:<20}{n}{:>20}{n:#}{r}{:>20}{r:#}{PLAIN}{ideal:>14}{PLAIN:#}",
-        naive.0,
-        rotator.0
+        "{name:<20}{n}{naive:>20}{n:#}{r}{rotator:>20}{r:#}{PLAIN}{ideal:>14}{PLAIN:#}"
     );
 }

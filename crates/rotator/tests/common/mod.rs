@@ -15,7 +15,7 @@ use token_rotator::{Clock, Event, Rotator, RotatorBuilder, Token, TokenError};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-pub(crate) use coordinator::{LeaseScript, ScriptedCoordinator};
+pub(crate) use coordinator::ScriptedCoordinator;
 pub(crate) use issuer::{Act, Issuer};
 pub(crate) use store::ScriptedStore;
 
