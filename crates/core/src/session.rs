@@ -77,15 +77,17 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
             Token::Never => self.need(Purpose::First, now),
             Token::Held(held) if held.usable(now) => {
                 let token = held.token.clone();
-                if self.early_due(now) {
-                    let flight = self.begin(Purpose::Early, now);
-                    Step::UseAndRefresh {
-                        token,
-                        stamp,
-                        flight,
-                    }
+                let purpose = if self.early_due(now) {
+                    Purpose::Early
+                } else if self.look_due(now) {
+                    Purpose::Look
                 } else {
-                    Step::Use { token, stamp }
+                    return Step::Use { token, stamp };
+                };
+                Step::UseAndRefresh {
+                    token,
+                    stamp,
+                    flight: self.begin(purpose, now),
                 }
             }
             Token::Held(held) => {
@@ -342,11 +344,13 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
 
     /// A sign-out: a new epoch begins without a token.
     ///
-    /// False if that changed nothing: where requests may go out bare anyway, signing out of a
-    /// session that never had a token, nor was about to get one, leaves it as it is.
+    /// False if that changed nothing: where requests may go out bare anyway and nobody else writes
+    /// the session, signing out of one that never had a token, nor was about to get one, leaves it
+    /// as it is.
     pub fn sign_out(&mut self) -> bool {
         let untouched = matches!(self.token, Token::Never) && self.flight().is_none();
-        if untouched && self.policy.access == Access::Anonymous {
+        let alone = self.policy.look_interval.is_none();
+        if untouched && alone && self.policy.access == Access::Anonymous {
             return false;
         }
         self.begin_epoch();
@@ -367,6 +371,9 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
             (Some(refresh_at), Slot::Idle) if !self.ended => {
                 let cool_from = self.cooling.map_or(N::ZERO, |cooling| cooling.until);
                 refresh_at.most(now.wall_at(cool_from.most(self.early_from)))
+            }
+            (_, Slot::Idle) if self.ended && self.policy.look_interval.is_some() => {
+                now.wall_at(self.look_from)
             }
             _ => N::MAX,
         };

@@ -28,6 +28,9 @@ struct Desk {
     base: Base,
     /// The epoch whose end has been told.
     told_end_of: Option<u64>,
+    /// What the next refresh starts from, where that is not the token set that is served: one that
+    /// cannot be sent, but whose refresh token replaces the other's.
+    successor: Option<Arc<TokenSet>>,
 }
 
 /// What is known of the record behind the session.
@@ -128,6 +131,7 @@ impl Board {
                 early_at: u64::MAX,
                 base: Base::default(),
                 told_end_of: None,
+                successor: None,
             }),
         }
     }
@@ -238,6 +242,7 @@ impl Board {
             return None;
         };
         desk.early_at = early_at;
+        desk.successor = None;
         desk.go_by(base);
         self.publish(&desk, now);
         Some(stamp)
@@ -282,15 +287,33 @@ impl Board {
         overdue
     }
 
-    /// A newer token of the same sign-in.
-    pub(crate) fn update(&self, arrival: Arrival, now: Now<u64>) -> Stamp<u64> {
+    /// A newer token of the sign-in of `stamp`, made from the one that was current then. `None`:
+    /// the session has moved on since.
+    pub(crate) fn update(
+        &self,
+        stamp: Stamp<u64>,
+        arrival: Arrival,
+        now: Now<u64>,
+    ) -> Option<Stamp<u64>> {
         let mut desk = lock(&self.desk);
+        if desk.session.stamp() != stamp || desk.session.signed_out() {
+            return None;
+        }
         desk.early_at = arrival.validity.refresh_at.unwrap_or(u64::MAX);
+        desk.successor = None;
         let stamp = desk
             .session
             .update(arrival.credential, arrival.validity, now);
         self.publish(&desk, now);
-        stamp
+        Some(stamp)
+    }
+
+    /// The flight brought tokens that cannot be sent; the next one starts from them.
+    pub(crate) fn go_on_with(&self, flight: Flight<u64>, tokens: Arc<TokenSet>) {
+        let mut desk = lock(&self.desk);
+        if desk.session.stamp() == flight.began {
+            desk.successor = Some(tokens);
+        }
     }
 
     /// A sign-in. Whoever waits for a flight of the session before it is released.
@@ -314,7 +337,9 @@ impl Board {
         if !desk.session.sign_out() {
             return None;
         }
+        desk.successor = None;
         desk.go_by(base);
+        desk.signal.sign_out();
         self.release(desk, now);
         Some(LeftBehind(before))
     }
@@ -335,7 +360,9 @@ impl Board {
         let followed = if let Some(arrival) = arrival {
             Followed::SignedIn(desk.sign_in(arrival, base, now))
         } else if desk.session.sign_out() {
+            desk.successor = None;
             desk.go_by(base);
+            desk.signal.sign_out();
             Followed::SignedOut
         } else {
             return Followed::Not;
@@ -348,6 +375,18 @@ impl Board {
     pub(crate) fn base(&self, flight: Flight<u64>) -> Option<Base> {
         let desk = lock(&self.desk);
         (desk.session.stamp().epoch == flight.began.epoch).then_some(desk.base)
+    }
+
+    /// The same, with the token set that a refresh starts from: both of the same moment.
+    pub(crate) fn standing(&self, flight: Flight<u64>) -> Option<(Base, Option<Arc<TokenSet>>)> {
+        let desk = lock(&self.desk);
+        (desk.session.stamp().epoch == flight.began.epoch).then(|| (desk.base, desk.tokens()))
+    }
+
+    /// What is known of the record, with the stamp it is true of.
+    pub(crate) fn known(&self) -> (Stamp<u64>, Base, Option<Arc<TokenSet>>) {
+        let desk = lock(&self.desk);
+        (desk.session.stamp(), desk.base, desk.tokens())
     }
 
     /// The record was seen or saved in this version, if the session is still that of `stamp`.
@@ -368,7 +407,7 @@ impl Board {
         ours.then(|| (desk.base, desk.tokens()))
     }
 
-    /// The token set of now, usable or not.
+    /// The token set that a refresh starts from, usable or not.
     pub(crate) fn tokens(&self) -> Option<Arc<TokenSet>> {
         lock(&self.desk).tokens()
     }
@@ -482,6 +521,7 @@ impl Board {
 
 impl Desk {
     fn sign_in(&mut self, arrival: Arrival, base: Base, now: Now<u64>) -> Stamp<u64> {
+        self.successor = None;
         self.early_at = arrival.validity.refresh_at.unwrap_or(u64::MAX);
         self.go_by(base);
         self.session
@@ -512,8 +552,9 @@ impl Desk {
     }
 
     fn tokens(&self) -> Option<Arc<TokenSet>> {
-        self.session
-            .held()
-            .map(|credential| Arc::clone(&credential.tokens))
+        let held = self.session.held();
+        self.successor
+            .clone()
+            .or_else(|| held.map(|credential| Arc::clone(&credential.tokens)))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::HeaderName;
@@ -13,6 +13,7 @@ use crate::clock::{Clock, ClockOf, millis};
 use crate::coordinator::{Coordinator, DynCoordinator};
 use crate::error::BuildError;
 use crate::event::{Event, Listeners};
+use crate::journal::Journal;
 use crate::origin::{Origin, Origins};
 use crate::profile::Profile;
 use crate::rotator::Rotator;
@@ -39,7 +40,6 @@ pub struct RotatorBuilder {
     origins: Vec<Result<Origin, BuildError>>,
     listeners: Listeners,
     after_refresh: Option<AfterRefresh>,
-    lease_life: Duration,
 }
 
 enum RuntimeChoice {
@@ -61,7 +61,6 @@ impl RotatorBuilder {
             profile: Profile::strict(),
             limits: Limits {
                 lease_wait: Duration::from_secs(10),
-                lease_renewal: Duration::from_secs(13),
                 source_timeout: Duration::from_secs(15),
                 flight_deadline: Duration::from_secs(30),
                 wait_timeout: Duration::from_secs(30),
@@ -71,18 +70,22 @@ impl RotatorBuilder {
             origins: Vec::new(),
             listeners: Listeners::default(),
             after_refresh: None,
-            lease_life: Duration::from_secs(40),
         }
     }
 
-    /// Keeps the session in this store. Default: in the rotator's own memory.
+    /// Keeps the session in this store, and takes leases from the coordinator it brings along, if
+    /// it does. Default: in the rotator's own memory.
     pub fn store(mut self, store: impl SessionStore) -> Self {
+        if let Some(coordinator) = store.coordinator() {
+            self.coordinator
+                .get_or_insert_with(|| Box::new(coordinator));
+        }
         self.store = Some(Box::new(store));
         self
     }
 
-    /// Takes leases from this coordinator. Default: none; there is one flight at a time in this
-    /// rotator anyway.
+    /// Takes leases from this coordinator, whatever the store brings along. Default: none; there is
+    /// one flight at a time in this rotator anyway.
     pub fn coordinator(mut self, coordinator: impl Coordinator) -> Self {
         self.coordinator = Some(Box::new(coordinator));
         self
@@ -249,9 +252,11 @@ impl RotatorBuilder {
                 listeners: self.listeners,
                 after_refresh: self.after_refresh,
                 tasks: Tasks::new(),
-                unsaved: tokio::sync::Mutex::new(None),
-                saving: AtomicBool::new(false),
-                presented: std::sync::Mutex::new(None),
+                unsaved: std::sync::Mutex::new(None),
+                writing: AtomicBool::new(false),
+                revoked: std::sync::Mutex::new(None),
+                asking: AtomicUsize::new(0),
+                journal: Journal::default(),
                 epoch_writes: tokio::sync::Mutex::new(()),
                 closed: AtomicBool::new(false),
             }),
@@ -274,7 +279,7 @@ impl RotatorBuilder {
                 });
             }
         }
-        if limits.flight_deadline < limits.lease_wait + limits.source_timeout {
+        if limits.flight_deadline < limits.lease_wait.saturating_add(limits.source_timeout) {
             return Err(BuildError::Setting {
                 setting: "flight_deadline",
                 value: limits.flight_deadline,
@@ -282,11 +287,22 @@ impl RotatorBuilder {
                           lower one of them",
             });
         }
-        if limits.source_timeout >= self.lease_life {
+        let coordinator = self.coordinator.as_ref();
+        let life = coordinator.and_then(|coordinator| coordinator.lease_life());
+        if life.is_some_and(|life| limits.source_timeout >= life) {
             return Err(BuildError::Setting {
                 setting: "source_timeout",
                 value: limits.source_timeout,
-                problem: "is not less than a lease lasts (40 s); lower it",
+                problem: "is not less than the coordinator's lease lasts; lower it, or have the \
+                          lease last longer",
+            });
+        }
+        let (first, longest) = (self.policy.cool_down, self.policy.cool_down_max);
+        if first == 0 || first > longest {
+            return Err(BuildError::Setting {
+                setting: "cool_down",
+                value: Duration::from_millis(first),
+                problem: "is zero, or more than the longest cool-down; the first must lie between",
             });
         }
         Ok(())

@@ -22,12 +22,24 @@ pub trait Coordinator: Send + Sync + 'static {
         key: &SessionKey,
         wait: Duration,
     ) -> impl Future<Output = Result<Box<dyn Lease>, LeaseError>> + Send;
+
+    /// How long a lease holds unless it is renewed; `None`: until it is released or its holder's
+    /// process has ended. Default: the latter.
+    fn lease_life(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// The right to spend the refresh token. Dropping it gives it back as soon as that can be done.
 pub trait Lease: Send + Sync + 'static {
     /// How long it still holds, by a clock that counts suspend; `None`: until it is released.
     fn remaining(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Grows with every lease of a session, whoever takes it; `None`: the coordinator does not
+    /// count.
+    fn fence(&self) -> Option<u64> {
         None
     }
 
@@ -50,6 +62,7 @@ pub(crate) trait DynCoordinator: Send + Sync + 'static {
         key: &'a SessionKey,
         wait: Duration,
     ) -> BoxFuture<'a, Result<Box<dyn Lease>, LeaseError>>;
+    fn lease_life(&self) -> Option<Duration>;
 }
 
 impl<C: Coordinator> DynCoordinator for C {
@@ -59,6 +72,42 @@ impl<C: Coordinator> DynCoordinator for C {
         wait: Duration,
     ) -> BoxFuture<'a, Result<Box<dyn Lease>, LeaseError>> {
         Box::pin(Coordinator::acquire(self, key, wait))
+    }
+
+    fn lease_life(&self) -> Option<Duration> {
+        Coordinator::lease_life(self)
+    }
+}
+
+/// A coordinator that a [store](crate::SessionStore::coordinator) brings along.
+#[derive(Clone)]
+pub struct SharedCoordinator(Arc<dyn DynCoordinator>);
+
+impl SharedCoordinator {
+    /// This one.
+    pub fn new(coordinator: impl Coordinator) -> Self {
+        Self(Arc::new(coordinator))
+    }
+}
+
+impl Coordinator for SharedCoordinator {
+    async fn acquire(
+        &self,
+        key: &SessionKey,
+        wait: Duration,
+    ) -> Result<Box<dyn Lease>, LeaseError> {
+        self.0.acquire(key, wait).await
+    }
+
+    fn lease_life(&self) -> Option<Duration> {
+        self.0.lease_life()
+    }
+}
+
+impl std::fmt::Debug for SharedCoordinator {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("SharedCoordinator")
+            .finish_non_exhaustive()
     }
 }
 

@@ -153,12 +153,28 @@ pub enum RefreshError {
         /// How long the source was given.
         after: Duration,
     },
-    /// What the source brought cannot be used; the refresh token may be spent.
+    /// What the source brought cannot be sent. Its refresh token is kept for the next attempt.
     #[error("the issuer's answer cannot be used: {reason}")]
     Unusable {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// An earlier refresh got no answer, here or in another process, and the issuer might take a
+    /// second use of its refresh token for a theft.
+    #[error(
+        "an earlier refresh got no answer, and its refresh token may be spent; it is kept for when \
+         nothing else is left"
+    )]
+    InDoubt {
+        /// How long whoever sent it may still save the answer; `None`: the access token is good.
+        wait: Option<Duration>,
+    },
+    /// Somebody signed in or out before anything was sent.
+    #[error("the session changed before the refresh was sent")]
+    SessionChanged,
+    /// The issuer has refused this session's refresh token before, here or in another process.
+    #[error("the issuer has refused this session's refresh token before; sign in again")]
+    Refused,
     /// There is nothing to refresh from.
     #[error("nobody is signed in; sign in first")]
     NotSignedIn,
@@ -191,9 +207,11 @@ impl RefreshError {
     pub fn kind(&self) -> FailureKind {
         match self {
             Self::Source(error) => error.kind(),
-            Self::TimedOut { .. } | Self::Unusable { .. } => FailureKind::Uncertain,
-            Self::NotSignedIn => FailureKind::Terminal,
-            Self::Lease(_) | Self::Store(_) => FailureKind::NotSent,
+            Self::TimedOut { .. } | Self::InDoubt { .. } => FailureKind::Uncertain,
+            Self::NotSignedIn | Self::Refused => FailureKind::Terminal,
+            // Its refresh token is kept, so nothing is lost and asking again is no reuse.
+            Self::Unusable { .. } => FailureKind::Misconfigured,
+            Self::Lease(_) | Self::Store(_) | Self::SessionChanged => FailureKind::NotSent,
             Self::Panicked { sent, .. } | Self::Abandoned { sent, .. } => {
                 if *sent {
                     FailureKind::Uncertain
@@ -208,6 +226,7 @@ impl RefreshError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Source(error) => error.retry_after(),
+            Self::InDoubt { wait } => *wait,
             _ => None,
         }
     }

@@ -75,8 +75,12 @@ pub enum Event {
         /// What it said.
         error: SourceError,
     },
-    /// A token arrived for a session that is over; it was not installed, and is being revoked.
-    LateTokens,
+    /// A token arrived for a session that is over; it was not installed.
+    LateTokens {
+        /// Whether it is being revoked: after a sign-out, and where the issuer revokes single
+        /// tokens. After a sign-in, revoking it might end the new session as well.
+        revoked: bool,
+    },
     /// Tokens were revoked at the issuer, or that failed.
     Revoked {
         /// What went wrong.

@@ -1,6 +1,7 @@
 //! One refresh in its own task: lease, re-read, adopt or refresh, save, and then its landing.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +14,16 @@ use crate::coordinator::Lease;
 use crate::error::{FailureKind, LeaseError, RefreshError};
 use crate::event::Event;
 use crate::landing::{InHand, Landing, Progress, Stage};
-use crate::ledger::{Kept, Reading};
+use crate::ledger::{Kept, Reading, Start, same_tokens};
+use crate::present::Stop;
 use crate::runtime;
-use crate::secret::ExposeSecret;
-use crate::shared::{Presented, Shared, lock_std};
+use crate::shared::Shared;
 use crate::source::Refreshed;
 use crate::token_set::TokenSet;
-use crate::unsaved::Unsaved;
+use crate::unsaved::{Pending, Unsaved};
+
+/// How often the record may change under a flight before it gives up.
+const MOVES_MAX: u32 = 16;
 
 /// Starts the flight in a task that belongs to nobody: whoever drops their call leaves it running.
 pub(crate) fn launch(shared: &Arc<Shared>, ticket: Ticket) {
@@ -41,15 +45,16 @@ async fn fly(landing: Landing) {
     };
     // A panic ends the work and not the flight: it is an outcome like any other.
     let work = AssertUnwindSafe(work.run()).catch_unwind();
-    let deadline = runtime::sleep(shared.limits.flight_deadline);
-    let outcome = match select(Box::pin(work), Box::pin(deadline)).await {
+    let mut deadline = pin!(runtime::sleep(shared.limits.flight_deadline));
+    let outcome = match select(Box::pin(work), deadline.as_mut()).await {
         Either::Left((outcome, _)) => outcome,
         Either::Right(((), work)) => {
             landing.overdue();
-            work.await
+            let outcome = work.await;
+            return landing.land(outcome, std::future::ready(())).await;
         }
     };
-    landing.land(outcome).await;
+    landing.land(outcome, deadline).await;
 }
 
 /// How a flight's work ended.
@@ -71,10 +76,21 @@ pub(crate) struct Ended {
     pub(crate) lease: Option<Box<dyn Lease>>,
 }
 
-struct Work {
-    shared: Arc<Shared>,
-    ticket: Ticket,
-    progress: Arc<Progress>,
+/// The lease, or why none is needed.
+enum Leased {
+    Taken(Box<dyn Lease>),
+    /// There is no coordinator to take one from.
+    Without,
+    /// An early flight gives way to somebody else's.
+    Yielded,
+    /// While waiting for it: others have done what the flight was to do.
+    News(Outcome),
+}
+
+pub(crate) struct Work {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) ticket: Ticket,
+    pub(crate) progress: Arc<Progress>,
 }
 
 impl Work {
@@ -82,6 +98,7 @@ impl Work {
         let mut lease = None;
         let outcome = match self.attempt(&mut lease).await {
             Ok(outcome) => outcome,
+            Err(RefreshError::SessionChanged) => Outcome::Superseded(None),
             Err(error) => Outcome::Failed(error),
         };
         Ended { outcome, lease }
@@ -94,37 +111,51 @@ impl Work {
             self.progress.at(Stage::Read);
             return self.look().await;
         }
-        self.progress.at(Stage::Lease);
-        if let Some(outcome) = self.refresh_unsaved(lease).await? {
-            return Ok(outcome);
+        if let Some(pending) = shared.pending(flight.began) {
+            self.progress.at(Stage::Save);
+            if let Some(outcome) = self.refresh_unsaved(&pending, lease).await? {
+                return Ok(outcome);
+            }
         }
-        if lease.is_none() && shared.coordinator.is_some() {
-            match self.lease().await {
-                Ok(None) => return Ok(Outcome::Yielded),
-                Ok(taken) => *lease = taken,
-                Err(busy @ LeaseError::Busy { .. }) => {
-                    // Whoever kept it has refreshed, perhaps.
-                    self.progress.at(Stage::Read);
-                    return match shared.read(flight).await? {
-                        Reading::Adopt(arrival, base) => Ok(Outcome::Adopted(arrival, base)),
-                        Reading::Superseded => Ok(Outcome::Superseded(None)),
-                        Reading::RefreshFrom(..) => Err(RefreshError::Lease(busy)),
-                    };
-                }
+        let mut seen = None;
+        if shared.store.is_some() && lease.is_none() && shared.coordinator.is_some() {
+            // What others have refreshed already needs no lease.
+            self.progress.at(Stage::Read);
+            match self.read().await? {
+                Found::Done(outcome) => return Ok(outcome),
+                Found::Start(start) => seen = start.base.seen,
+            }
+        }
+        if lease.is_none() {
+            self.progress.at(Stage::Lease);
+            match self.lease(seen).await {
+                Ok(Leased::Taken(taken)) => *lease = Some(taken),
+                Ok(Leased::Without) => {}
+                Ok(Leased::Yielded) => return Ok(Outcome::Yielded),
+                Ok(Leased::News(outcome)) => return Ok(outcome),
+                Err(busy @ LeaseError::Busy { .. }) => return self.without_lease(busy).await,
                 Err(error) => return Err(RefreshError::Lease(error)),
             }
         }
         self.progress.at(Stage::Read);
-        let (outcome, unsaved) = match shared.read(flight).await? {
-            Reading::Adopt(arrival, base) => return Ok(Outcome::Adopted(arrival, base)),
-            Reading::Superseded => return Ok(Outcome::Superseded(None)),
-            Reading::RefreshFrom(last, base) => self.refresh(last, base, lease).await?,
+        let start = match self.read().await? {
+            Found::Done(outcome) => return Ok(outcome),
+            Found::Start(start) => start,
         };
+        let (outcome, unsaved) = self.refresh(start, lease, shared.journals()).await?;
         if let Some(unsaved) = unsaved {
-            *shared.unsaved.lock().await = Some(*unsaved);
-            shared.keep_saving();
+            shared.keep_unsaved(*unsaved);
         }
         Ok(outcome)
+    }
+
+    /// Whoever kept the lease has refreshed, perhaps.
+    async fn without_lease(&self, busy: LeaseError) -> Result<Outcome, RefreshError> {
+        self.progress.at(Stage::Read);
+        match self.read().await? {
+            Found::Done(outcome) => Ok(outcome),
+            Found::Start(_) => Err(RefreshError::Lease(busy)),
+        }
     }
 
     /// The store has not taken the last tokens yet, and the lease is still held for them: memory
@@ -132,235 +163,219 @@ impl Work {
     /// held for it is handed on.
     async fn refresh_unsaved(
         &self,
+        pending: &Arc<Pending>,
         lease: &mut Option<Box<dyn Lease>>,
     ) -> Result<Option<Outcome>, RefreshError> {
         let shared = &self.shared;
         // Held to the end of the flight: nothing else is to be saved meanwhile.
-        let mut place = shared.unsaved.lock().await;
+        let mut place = pending.place.lock().await;
         let Some(unsaved) = place.as_mut() else {
             return Ok(None);
         };
         if shared.flush(unsaved).await {
             *lease = place.take().and_then(|unsaved| unsaved.lease);
+            shared.forget(pending);
             return Ok(None);
         }
-        shared.keep_saving();
-        if unsaved.lease.is_none() && shared.coordinator.is_some() {
-            match self.lease().await.map_err(RefreshError::Lease)? {
-                None => return Ok(Some(Outcome::Yielded)),
-                taken => unsaved.lease = taken,
+        if unsaved.lease.is_none() {
+            match self.lease(unsaved.base.seen).await {
+                Ok(Leased::Taken(taken)) => unsaved.lease = Some(taken),
+                Ok(Leased::Without) => {}
+                Ok(Leased::Yielded) => return Ok(Some(Outcome::Yielded)),
+                Ok(Leased::News(outcome)) => return Ok(Some(outcome)),
+                Err(busy @ LeaseError::Busy { .. }) => {
+                    return self.without_lease(busy).await.map(Some);
+                }
+                Err(error) => return Err(RefreshError::Lease(error)),
             }
         }
-        let (last, base) = (shared.board.tokens(), unsaved.base);
-        // The lease stays in its place, or a panic would take it along.
-        let (outcome, again) = self.refresh(last, base, &mut unsaved.lease).await?;
-        match again {
-            Some(again) => *unsaved = *again,
-            None => *lease = place.take().and_then(|unsaved| unsaved.lease),
+        // Those of this flight's sign-in and no other: the session may have changed meanwhile.
+        let Some((_, last)) = shared.board.standing(self.ticket.flight) else {
+            return Ok(Some(Outcome::Superseded(None)));
+        };
+        let start = Start {
+            last,
+            base: unsaved.base,
+            intent: None,
+            stored: unsaved.stored.clone(),
+        };
+        // The lease stays in its place, or a panic would take it along. No intent is written: the
+        // store takes nothing, and what it holds is spent already.
+        let (outcome, again) = self.refresh(start, &mut unsaved.lease, false).await?;
+        if let Some(again) = again {
+            *unsaved = *again;
+        } else {
+            *lease = place.take().and_then(|unsaved| unsaved.lease);
+            shared.forget(pending);
         }
         Ok(Some(outcome))
     }
 
-    /// The lease; `None` where an early flight gives way to somebody else's, or where there is no
-    /// coordinator.
-    async fn lease(&self) -> Result<Option<Box<dyn Lease>>, LeaseError> {
+    /// The lease. While others hold it, what they save is news as soon as the store tells.
+    async fn lease(&self, seen: Option<crate::store::Version>) -> Result<Leased, LeaseError> {
         let shared = &self.shared;
-        let Some(coordinator) = &shared.coordinator else {
-            return Ok(None);
-        };
+        if shared.coordinator.is_none() {
+            return Ok(Leased::Without);
+        }
         if self.ticket.flight.purpose == Purpose::Early {
-            match coordinator.acquire(&shared.key, Duration::ZERO).await {
+            match shared.acquire(Duration::ZERO).await {
                 Err(LeaseError::Busy { .. }) => {
                     if shared.board.yielded(self.ticket.flight, shared.clock.now()) {
-                        return Ok(None);
+                        return Ok(Leased::Yielded);
                     }
                 }
-                answer => return answer.map(Some),
+                answer => return answer.map(Leased::Taken),
             }
         }
-        let wait = shared.limits.lease_wait;
-        coordinator.acquire(&shared.key, wait).await.map(Some)
+        let mut lease = pin!(shared.acquire(shared.limits.lease_wait));
+        let mut seen = seen;
+        let Some(store) = &shared.store else {
+            return lease.await.map(Leased::Taken);
+        };
+        loop {
+            let changed = store.changed(&shared.key, seen);
+            match select(lease.as_mut(), changed).await {
+                Either::Left((answer, _)) => return answer.map(Leased::Taken),
+                Either::Right(((), _)) => match self.read().await {
+                    Ok(Found::Done(outcome)) => return Ok(Leased::News(outcome)),
+                    Ok(Found::Start(start)) => seen = start.base.seen,
+                    // It is read again under the lease, where its failure counts.
+                    Err(_) => return lease.await.map(Leased::Taken),
+                },
+            }
+        }
+    }
+
+    async fn read(&self) -> Result<Found, RefreshError> {
+        Ok(match self.shared.read(self.ticket.flight).await? {
+            Reading::Adopt(arrival, base) => Found::Done(Outcome::Adopted(arrival, base)),
+            Reading::Superseded => Found::Done(Outcome::Superseded(None)),
+            Reading::RefreshFrom(start) => Found::Start(start),
+        })
     }
 
     /// Looks for what others have saved, and refreshes nothing.
     async fn look(&self) -> Result<Outcome, RefreshError> {
         let shared = &self.shared;
-        let flight = self.ticket.flight;
-        let known = shared.board.base(flight).map_or(0, |base| base.floor);
-        Ok(match shared.read(flight).await? {
-            Reading::Adopt(arrival, base) => Outcome::Adopted(arrival, base),
-            Reading::Superseded => Outcome::Superseded(None),
+        let here = shared.board.tokens();
+        Ok(match self.read().await? {
+            Found::Done(outcome) => outcome,
             // Expired meanwhile, but its refresh token is newer than the one that was refused.
-            Reading::RefreshFrom(Some(newer), base) if base.floor > known => {
+            Found::Start(Start {
+                last: Some(newer),
+                base,
+                ..
+            }) if here.is_none_or(|here| !same_tokens(&here, &newer)) => {
                 match shared.arrival(newer) {
                     Ok(arrival) => Outcome::Adopted(arrival, base),
                     Err(reason) => Outcome::Failed(RefreshError::Unusable { reason }),
                 }
             }
-            Reading::RefreshFrom(..) => Outcome::Failed(RefreshError::NotSignedIn),
+            Found::Start(_) => Outcome::Failed(RefreshError::NotSignedIn),
         })
     }
 
     /// Asks the issuer, and saves what it answers.
     async fn refresh(
         &self,
-        last: Option<Arc<TokenSet>>,
-        base: Base,
+        mut start: Start,
         lease: &mut Option<Box<dyn Lease>>,
+        journalled: bool,
     ) -> Result<(Outcome, Option<Box<Unsaved>>), RefreshError> {
         let shared = &self.shared;
-        let refused = match self.ask(last.as_ref(), lease).await {
-            Ok(refreshed) => return self.bring(refreshed, last, base, lease).await,
-            Err(error) if error.kind() == FailureKind::Terminal => error,
-            Err(error) => return Err(error),
-        };
-        if shared.store.is_none() {
-            return Err(refused);
-        }
-        // The session ends only if nobody has saved anything newer.
-        self.progress.at(Stage::Read);
-        match shared.read(self.ticket.flight).await? {
-            Reading::Adopt(arrival, base) => Ok((Outcome::Adopted(arrival, base), None)),
-            Reading::Superseded => Ok((Outcome::Superseded(None), None)),
-            Reading::RefreshFrom(newer, found) if found.floor > base.floor => {
-                let refreshed = self.ask(newer.as_ref(), lease).await?;
-                self.bring(refreshed, newer, found, lease).await
+        let mut refused_once = false;
+        for _ in 0..MOVES_MAX {
+            let refused = match self.ask(&mut start, lease, journalled).await {
+                Ok(refreshed) => return self.bring(refreshed, start, lease).await,
+                Err(Stop::Moved) => None,
+                Err(Stop::Failed(error)) if error.kind() == FailureKind::Terminal => Some(error),
+                Err(Stop::Failed(error)) => return Err(error),
+            };
+            if let (None, Some(error)) = (&shared.store, &refused) {
+                return Err(error.clone());
             }
-            Reading::RefreshFrom(..) => Err(refused),
+            // Somebody has written the record; or the session ends, but only if nobody has saved
+            // anything newer.
+            self.progress.at(Stage::Read);
+            let newer = match self.read().await? {
+                Found::Done(outcome) => return Ok((outcome, None)),
+                Found::Start(newer) => newer,
+            };
+            if let Some(error) = refused {
+                let same = match (&newer.last, &start.last) {
+                    (Some(newer), Some(last)) => same_tokens(newer, last),
+                    (None, None) => true,
+                    _ => false,
+                };
+                if same || refused_once {
+                    if journalled && !matches!(error, RefreshError::Refused) {
+                        self.write_refused(&mut start).await;
+                    }
+                    return Err(error);
+                }
+                refused_once = true;
+            }
+            start = newer;
         }
+        Err(RefreshError::Store(crate::ledger::conflicts()))
     }
 
     async fn bring(
         &self,
         refreshed: Refreshed,
-        last: Option<Arc<TokenSet>>,
-        base: Base,
+        start: Start,
         lease: &mut Option<Box<dyn Lease>>,
     ) -> Result<(Outcome, Option<Box<Unsaved>>), RefreshError> {
         let shared = &self.shared;
         let flight = self.ticket.flight;
         let received = shared.clock.wall();
-        let tokens = refreshed.tokens.inherit(last.as_deref()).received(received);
-        let tokens = Arc::new(tokens);
-        let arrival = shared
-            .arrival(Arc::clone(&tokens))
-            .map_err(|reason| RefreshError::Unusable { reason })?;
+        let last = start.last.as_deref();
+        let tokens = Arc::new(refreshed.tokens.inherit(last).received(received));
+        let arrival = shared.arrival(Arc::clone(&tokens));
+        if let Ok(arrival) = &arrival {
+            self.progress.save(InHand {
+                arrival: arrival.clone(),
+                base: start.base,
+                stored: start.stored.clone(),
+            });
+        }
+        if let Some(lease) = lease {
+            // If it is lost all the same, compare-and-swap is what protects the record.
+            let _ = shared.hold_long_enough(lease).await;
+        }
+        let kept = shared.save(flight, start, &tokens, lease).await;
+        let arrival = match arrival {
+            Ok(arrival) => arrival,
+            Err(reason) => {
+                // It cannot be sent, but its refresh token is the one to go on with.
+                if let Kept::Unsaved(unsaved) = kept {
+                    shared.keep_unsaved(*unsaved);
+                }
+                shared.board.go_on_with(flight, tokens);
+                return Err(RefreshError::Unusable { reason });
+            }
+        };
         let after = refreshed.answer.map(|answer| {
             Arc::new(Refreshed {
                 tokens: (*tokens).clone(),
                 answer: Some(answer),
             })
         });
-        self.progress.save(InHand {
-            arrival: arrival.clone(),
-            base,
-        });
-        let kept = shared.save(flight, base, &tokens, lease).await;
         Ok(match kept {
             Kept::At(base) => (Outcome::Brought(arrival, base, after), None),
-            Kept::Unsaved(unsaved) => (Outcome::Brought(arrival, base, after), Some(unsaved)),
+            Kept::Unsaved(unsaved) => (
+                Outcome::Brought(arrival, unsaved.base, after),
+                Some(unsaved),
+            ),
             Kept::Superseded => (Outcome::Superseded(Some(tokens)), None),
             Kept::Newer(arrival, base) => (Outcome::Adopted(arrival, base), None),
         })
     }
-
-    /// Asks the issuer; once more where an answer was lost and its profile allows that.
-    async fn ask(
-        &self,
-        last: Option<&Arc<TokenSet>>,
-        lease: &mut Option<Box<dyn Lease>>,
-    ) -> Result<Refreshed, RefreshError> {
-        let shared = &self.shared;
-        let profile = shared.profile;
-        self.hold_long_enough(lease).await?;
-        self.progress.at(Stage::Refresh);
-        let doubted = self.present(last);
-        if let Some(since) = doubted {
-            self.say_presented_again(!profile.allows_again(since));
-        }
-        let answer = shared.ask_once(last, lease).await;
-        self.note(&answer, doubted.is_some());
-        let unsure = match answer {
-            Err(error) if error.kind() == FailureKind::Uncertain => error,
-            answer => return answer,
-        };
-        // To present it again may make the flight overdue, which its waiters survive; a window
-        // that has closed is not opened again.
-        let since = self.present(last).unwrap_or_default();
-        if !profile.allows_again(since) {
-            return Err(unsure);
-        }
-        self.hold_long_enough(lease).await.map_err(|_| unsure)?;
-        self.say_presented_again(false);
-        let answer = shared.ask_once(last, lease).await;
-        self.note(&answer, true);
-        answer
-    }
-
-    fn say_presented_again(&self, last_resort: bool) {
-        self.shared.tell(&Event::PresentedAgain {
-            flight: self.ticket.flight.id,
-            last_resort,
-        });
-    }
-
-    /// Notes that this refresh token is about to be sent. How long ago it was first sent, if what
-    /// became of that is in doubt.
-    fn present(&self, last: Option<&Arc<TokenSet>>) -> Option<Duration> {
-        let now = self.shared.clock.steady();
-        let tokens = last?;
-        let mut presented = lock_std(&self.shared.presented);
-        if let Some(before) = &*presented
-            && same_refresh_token(&before.tokens, tokens)
-        {
-            return Some(now.saturating_sub(before.at));
-        }
-        *presented = Some(Presented {
-            tokens: Arc::clone(tokens),
-            at: now,
-        });
-        None
-    }
-
-    /// Forgets that the refresh token was sent, if the answer says what became of it.
-    fn note(&self, answer: &Result<Refreshed, RefreshError>, doubted: bool) {
-        let clear = match answer.as_ref().map_err(RefreshError::kind) {
-            Ok(_) | Err(FailureKind::Terminal) => true,
-            Err(FailureKind::Uncertain) => false,
-            // It was not spent this time, which says nothing of the time before.
-            Err(_) => !doubted,
-        };
-        if clear {
-            *lock_std(&self.shared.presented) = None;
-        }
-    }
-
-    /// The lease must outlast the source: checked on a clock that counts suspend, right before
-    /// the request.
-    async fn hold_long_enough(
-        &self,
-        lease: &mut Option<Box<dyn Lease>>,
-    ) -> Result<(), RefreshError> {
-        let Some(lease) = lease else { return Ok(()) };
-        let short = |lease: &dyn Lease| {
-            lease
-                .remaining()
-                .is_some_and(|remaining| remaining <= self.shared.limits.source_timeout)
-        };
-        if short(&**lease) {
-            lease.renew().await.map_err(RefreshError::Lease)?;
-            if short(&**lease) {
-                return Err(RefreshError::Lease(LeaseError::Lost));
-            }
-        }
-        Ok(())
-    }
 }
 
-fn same_refresh_token(one: &TokenSet, other: &TokenSet) -> bool {
-    let text = |tokens: &TokenSet| {
-        let token = tokens.refresh_token();
-        token.map(|token| token.expose_secret().to_owned())
-    };
-    text(one).is_some() && text(one) == text(other)
+/// What is in the record, for a flight.
+enum Found {
+    /// Nothing is left to do.
+    Done(Outcome),
+    Start(Start),
 }

@@ -1,12 +1,15 @@
 //! The end of a flight: publish, hook, waiters, lease. There is exactly one, whatever becomes of
 //! the flight's task.
 
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::{Either, select};
 use token_rotator_core::{Ending, Failure};
 
 use crate::board::{Arrival, Base, Failed, Ticket};
@@ -14,8 +17,10 @@ use crate::error::{FailureKind, RefreshError, StoreError, StoreErrorKind};
 use crate::event::{Event, HookProblem};
 use crate::flight::{Ended, Outcome};
 use crate::runtime;
-use crate::shared::{Shared, lock_std};
+use crate::shared::Shared;
 use crate::source::Refreshed;
+use crate::sync::lock_std;
+use crate::token_set::TokenSet;
 use crate::unsaved::Unsaved;
 
 /// What the flight is about to do, for whoever has to report that it did not.
@@ -30,14 +35,16 @@ pub(crate) struct Progress {
 pub(crate) enum Stage {
     Lease = 0,
     Read = 1,
-    Refresh = 2,
-    Save = 3,
+    Journal = 2,
+    Refresh = 3,
+    Save = 4,
 }
 
 /// Tokens that the issuer has answered with.
 pub(crate) struct InHand {
     pub(crate) arrival: Arrival,
     pub(crate) base: Base,
+    pub(crate) stored: Option<Arc<TokenSet>>,
 }
 
 impl Progress {
@@ -55,7 +62,8 @@ impl Progress {
         match self.stage.load(Ordering::Acquire) {
             0 => ("take the lease", false),
             1 => ("read the session", false),
-            2 => ("ask the issuer", true),
+            2 => ("write down what it is about to do", false),
+            3 => ("ask the issuer", true),
             _ => ("save the new tokens", true),
         }
     }
@@ -83,8 +91,13 @@ impl Landing {
         }
     }
 
-    /// Published first, then the waiters; the lease is given back beside that.
-    pub(crate) async fn land(mut self, ended: std::thread::Result<Ended>) {
+    /// Published first, then the waiters; the lease is given back beside that. Past the deadline
+    /// the waiters are released, whatever still goes on.
+    pub(crate) async fn land(
+        mut self,
+        ended: std::thread::Result<Ended>,
+        deadline: impl Future<Output = ()>,
+    ) {
         let shared = Arc::clone(&self.shared);
         let (outcome, lease) = match ended {
             Ok(ended) => (Ok(ended.outcome), ended.lease),
@@ -98,7 +111,7 @@ impl Landing {
                 }
             }
             Ok(Outcome::Adopted(arrival, base)) => self.adopted(&arrival, base),
-            Ok(Outcome::Superseded(tokens)) => shared.late(tokens),
+            Ok(Outcome::Superseded(tokens)) => self.late(tokens),
             Ok(Outcome::Yielded) => {}
             Ok(Outcome::Failed(error)) => self.failed(error),
             Err(_panic) => {
@@ -112,8 +125,17 @@ impl Landing {
         // If the hook is cut off with the runtime, its waiters are told all the same.
         let _told = Told(&self.ticket);
         if let Some(refreshed) = after {
-            shared.run_after_refresh(refreshed).await;
+            let hook = Box::pin(shared.run_after_refresh(refreshed));
+            if let Either::Right(((), hook)) = select(hook, pin!(deadline)).await {
+                self.ticket.signal.give();
+                hook.await;
+            }
         }
+    }
+
+    /// Tokens that came for a session that is over.
+    fn late(&self, tokens: Option<Arc<TokenSet>>) {
+        self.shared.late(tokens, self.ticket.signal.signed_out());
     }
 
     /// Whether the new token is served from here on.
@@ -123,7 +145,7 @@ impl Landing {
         let tokens = &arrival.credential.tokens;
         let now = shared.clock.now();
         let Some(stamp) = shared.board.refreshed(flight, arrival, base, now) else {
-            shared.late(Some(Arc::clone(tokens)));
+            self.late(Some(Arc::clone(tokens)));
             return false;
         };
         shared.tell(&Event::Refreshed {
@@ -187,7 +209,13 @@ impl Landing {
     /// A panic or the end of the runtime: a failure, unless the issuer had answered by then.
     /// Those tokens are served from memory; nothing else may ever get them.
     fn cut_off(&self, error: RefreshError) {
-        let Some(InHand { arrival, base }) = lock_std(&self.progress.in_hand).take() else {
+        let in_hand = lock_std(&self.progress.in_hand).take();
+        let Some(InHand {
+            arrival,
+            base,
+            stored,
+        }) = in_hand
+        else {
             return self.failed(error);
         };
         let shared = &self.shared;
@@ -197,7 +225,7 @@ impl Landing {
                 error: StoreError::new(StoreErrorKind::Unavailable, error.to_string()),
                 attempts: 1,
             });
-            let mut unsaved = Unsaved::new(self.ticket.flight.began, base, tokens);
+            let mut unsaved = Unsaved::new(self.ticket.flight.began, base, tokens, stored);
             unsaved.attempts = 1;
             shared.remember_unsaved(unsaved);
         }

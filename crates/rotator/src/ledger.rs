@@ -12,8 +12,9 @@ use crate::board::{Arrival, Base, Followed};
 use crate::coordinator::Lease;
 use crate::error::{RefreshError, StoreError, StoreErrorKind};
 use crate::event::Event;
+use crate::intent::Intent;
 use crate::runtime;
-use crate::secret::ExposeSecret;
+use crate::secret::{ExposeSecret, SecretString};
 use crate::shared::Shared;
 use crate::store::{DynStore, Epoch, Record, Saved, Version};
 use crate::token_set::TokenSet;
@@ -22,14 +23,33 @@ use crate::unsaved::{SAVE_AGAIN, SAVE_AGAIN_MAX, Unsaved, Verdict};
 /// How often compare-and-swap may lose in a row before the store counts as unusable.
 const CONFLICTS_MAX: u32 = 16;
 
-/// What a flight finds under the lease.
+/// What a flight finds in the record.
 pub(crate) enum Reading {
     /// Somebody else has refreshed: serve theirs.
     Adopt(Arrival, Base),
-    /// Refresh from this token set.
-    RefreshFrom(Option<Arc<TokenSet>>, Base),
+    RefreshFrom(Start),
     /// The session is another by now.
     Superseded,
+}
+
+/// What a refresh starts from.
+pub(crate) struct Start {
+    /// The token set to exchange.
+    pub(crate) last: Option<Arc<TokenSet>>,
+    pub(crate) base: Base,
+    /// The intent in the record.
+    pub(crate) intent: Option<Intent>,
+    /// The token set in the record: what is known to be older than what the refresh brings.
+    pub(crate) stored: Option<Arc<TokenSet>>,
+}
+
+impl Start {
+    /// The token set was written into the record, with this intent.
+    pub(crate) fn wrote(&mut self, version: Version, intent: Option<Intent>) {
+        self.base = Base::at(version);
+        self.intent = intent;
+        self.stored.clone_from(&self.last);
+    }
 }
 
 /// Where the tokens of a flight are now.
@@ -50,26 +70,30 @@ impl Shared {
         self: &Arc<Self>,
         flight: Flight<u64>,
     ) -> Result<Reading, RefreshError> {
+        let from_memory = |base: Base, here| {
+            Reading::RefreshFrom(Start {
+                last: here,
+                base,
+                intent: None,
+                stored: None,
+            })
+        };
         let Some(store) = &self.store else {
-            return Ok(match self.board.base(flight) {
-                Some(base) => Reading::RefreshFrom(self.board.tokens(), base),
+            return Ok(match self.board.standing(flight) {
+                Some((base, here)) => from_memory(base, here),
                 None => Reading::Superseded,
             });
         };
-        if self.board.unwritten(flight.began).is_some() {
-            // A flight goes by what was signed in here, so that has to be in the store first.
-            self.write_epoch(&**store, flight.began)
-                .await
-                .map_err(RefreshError::Store)?;
-        }
+        // A flight goes by what was signed in here, so that has to be in the store first.
+        let written = self.write_sign_in_first(flight.began).await;
+        written.map_err(RefreshError::Store)?;
         let record = self.load(&**store).await.map_err(RefreshError::Store)?;
-        let Some(base) = self.board.base(flight) else {
+        let Some((base, here)) = self.board.standing(flight) else {
             return Ok(Reading::Superseded);
         };
-        let here = self.board.tokens();
         let Some(record) = record else {
             // A lost store, not a sign-out: what is in memory is all there is.
-            return Ok(Reading::RefreshFrom(here, Base { seen: None, ..base }));
+            return Ok(from_memory(Base { seen: None, ..base }, here));
         };
         let found = Base {
             floor: base.floor.max(record.version.revision),
@@ -82,15 +106,19 @@ impl Shared {
         }
         // Revisions that were seen before tell nothing new: what is in memory is as new, and newer
         // where it has not been saved.
-        if record.version.revision <= base.floor && here.is_some() {
-            return Ok(Reading::RefreshFrom(here, found));
-        }
-        if let Some(tokens) = &record.tokens
-            && let Some(arrival) = self.usable(tokens)
+        let known = record.version.revision <= base.floor && here.is_some();
+        if !known
+            && let Some(tokens) = &record.tokens
+            && let Some(arrival) = self.usable(tokens, here.as_deref())
         {
             return Ok(Reading::Adopt(arrival, found));
         }
-        Ok(Reading::RefreshFrom(record.tokens, found))
+        Ok(Reading::RefreshFrom(Start {
+            last: if known { here } else { record.tokens.clone() },
+            base: found,
+            intent: record.intent,
+            stored: record.tokens,
+        }))
     }
 
     /// Saves what a flight brought. Where the store fails, the answer says what is left to save,
@@ -98,67 +126,78 @@ impl Shared {
     pub(crate) async fn save(
         self: &Arc<Self>,
         flight: Flight<u64>,
-        base: Base,
+        start: Start,
         tokens: &Arc<TokenSet>,
         lease: &mut Option<Box<dyn Lease>>,
     ) -> Kept {
         if self.board.base(flight).is_none() {
             return Kept::Superseded;
         }
-        let Some(store) = &self.store else {
-            return Kept::At(base);
-        };
-        let mut unsaved = Unsaved::new(flight.began, base, Arc::clone(tokens));
-        let mut failure = conflicts();
-        for _ in 0..CONFLICTS_MAX {
-            match self.attempt(&**store, &unsaved).await {
-                Ok(Saved::Stored) => return Kept::At(Base::at(unsaved.record.version)),
-                Ok(Saved::Conflict(theirs)) => match self.compare(theirs.as_ref(), &unsaved) {
-                    Verdict::Same => return Kept::At(Base::at(unsaved.record.version)),
-                    Verdict::Superseded => return Kept::Superseded,
-                    Verdict::Newer(arrival, base) => return Kept::Newer(arrival, base),
-                    Verdict::Ours => unsaved.rebase(theirs.map(|record| record.version)),
-                },
-                Err(error) => {
-                    failure = error;
-                    break;
-                }
+        if self.store.is_none() {
+            return Kept::At(start.base);
+        }
+        let tokens = Arc::clone(tokens);
+        let mut unsaved = Unsaved::new(flight.began, start.base, tokens, start.stored);
+        match self.try_to_save(&mut unsaved).await {
+            Ok(Verdict::Stored) => Kept::At(Base::at(unsaved.record.version)),
+            Ok(Verdict::Superseded) => Kept::Superseded,
+            Ok(Verdict::Newer(arrival, base)) => Kept::Newer(arrival, base),
+            Err(error) => {
+                unsaved.attempts = 1;
+                unsaved.lease = lease.take();
+                self.tell(&Event::SaveFailed { error, attempts: 1 });
+                Kept::Unsaved(Box::new(unsaved))
             }
         }
-        unsaved.attempts = 1;
-        unsaved.lease = lease.take();
-        self.tell(&Event::SaveFailed {
-            error: failure,
-            attempts: 1,
-        });
-        Kept::Unsaved(Box::new(unsaved))
     }
 
-    /// After a lost compare-and-swap: does what the store holds win over what we bring?
-    pub(crate) fn compare(self: &Arc<Self>, theirs: Option<&Record>, ours: &Unsaved) -> Verdict {
-        let Some(record) = theirs else {
-            return Verdict::Ours;
+    /// Writes by compare-and-swap, over everything that is known to be older.
+    pub(crate) async fn try_to_save(
+        self: &Arc<Self>,
+        unsaved: &mut Unsaved,
+    ) -> Result<Verdict, StoreError> {
+        let Some(store) = &self.store else {
+            return Ok(Verdict::Stored);
         };
+        for _ in 0..CONFLICTS_MAX {
+            let record = unsaved.record.clone();
+            match self.put(&**store, unsaved.base.seen, record).await? {
+                Saved::Stored => return Ok(Verdict::Stored),
+                Saved::Conflict(theirs) => match self.compare(theirs.as_ref(), unsaved) {
+                    Some(verdict) => return Ok(verdict),
+                    None => unsaved.rebase(theirs),
+                },
+            }
+        }
+        Err(conflicts())
+    }
+
+    /// After a lost compare-and-swap: what it means. `None`: what we bring is newer.
+    fn compare(self: &Arc<Self>, theirs: Option<&Record>, ours: &Unsaved) -> Option<Verdict> {
+        let record = theirs?;
         let same_epoch = record.version.epoch == ours.record.version.epoch;
         // Where no sign-in was known here, that of the first record is ours too.
         if !same_epoch && (ours.base.epoch.is_some() || record.tokens.is_none()) {
             self.follow(ours.began, record);
-            return Verdict::Superseded;
+            return Some(Verdict::Superseded);
         }
-        let Some(tokens) = &record.tokens else {
-            return Verdict::Ours;
-        };
-        if ours.holds(tokens) && same_epoch {
-            // Our own write, whose answer was lost.
-            return Verdict::Same;
+        let tokens = record.tokens.as_ref()?;
+        if same_epoch {
+            if ours.holds(tokens) {
+                // Our own write, whose answer was lost.
+                return Some(Verdict::Stored);
+            }
+            let older = ours.stored.as_ref();
+            if older.is_some_and(|older| same_tokens(older, tokens)) {
+                // Only an intent was written: ours is what became of it.
+                return None;
+            }
+            if record.version.revision < ours.record.version.revision {
+                return None;
+            }
         }
-        if same_epoch && record.version.revision < ours.record.version.revision {
-            return Verdict::Ours;
-        }
-        match self.arrival(Arc::clone(tokens)) {
-            Ok(arrival) => Verdict::Newer(arrival, Base::at(record.version)),
-            Err(_unusable) => Verdict::Ours,
-        }
+        let arrival = self.arrival(Arc::clone(tokens)).ok()?;
+        Some(Verdict::Newer(arrival, Base::at(record.version)))
     }
 
     /// Somebody else has signed in or out: so it is here, unless that is known already.
@@ -178,38 +217,63 @@ impl Shared {
     }
 
     /// The tokens as an arrival, if they could be served now in place of those that are here.
-    fn usable(&self, tokens: &Arc<TokenSet>) -> Option<Arrival> {
+    fn usable(&self, tokens: &Arc<TokenSet>, here: Option<&TokenSet>) -> Option<Arrival> {
         let arrival = self.arrival(Arc::clone(tokens)).ok()?;
-        let here = self.board.tokens();
-        let same = here.is_some_and(|here| same_access_token(&here, tokens));
+        let same = here.is_some_and(|here| same_secret(here.access_token(), tokens.access_token()));
         let wall = self.clock.wall_millis();
         let expired = arrival.validity.expires_at.is_some_and(|at| wall >= at);
         (!same && !expired).then_some(arrival)
     }
 
     /// Writes a sign-in or sign-out into the store, over whatever it holds, unless the session has
-    /// moved on since.
-    async fn write_epoch(&self, store: &dyn DynStore, stamp: Stamp<u64>) -> Result<(), StoreError> {
+    /// moved on since. What a sign-out overwrites is revoked.
+    async fn write_epoch(
+        self: &Arc<Self>,
+        store: &dyn DynStore,
+        stamp: Stamp<u64>,
+    ) -> Result<(), StoreError> {
         let _turn = self.epoch_writes.lock().await;
         for _ in 0..CONFLICTS_MAX {
             let Some((base, tokens)) = self.board.unwritten(stamp) else {
                 return Ok(());
             };
-            let found = self.load(store).await?.map(|record| record.version);
-            let version = base.next(found);
-            let record = Record { version, tokens };
-            if let Saved::Stored = self.put(store, found, record).await? {
+            let signs_out = tokens.is_none();
+            let found = self.load(store).await?;
+            let expected = found.as_ref().map(|record| record.version);
+            let version = base.next(expected);
+            let record = Record {
+                version,
+                tokens,
+                intent: None,
+            };
+            if let Saved::Stored = self.put(store, expected, record).await? {
                 self.board.saw(stamp, version);
+                if let Some(left) = found.and_then(|record| record.tokens).filter(|_| signs_out) {
+                    self.revoke_unless_done(left);
+                }
                 return Ok(());
             }
         }
         Err(conflicts())
     }
 
+    /// Writes a sign-in that the store does not have yet.
+    pub(crate) async fn write_sign_in_first(
+        self: &Arc<Self>,
+        stamp: Stamp<u64>,
+    ) -> Result<(), StoreError> {
+        match &self.store {
+            Some(store) if self.board.unwritten(stamp).is_some() => {
+                self.write_epoch(&**store, stamp).await
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Writes a sign-in or sign-out until the store has it or the session has moved on; the first
     /// outcome is reported.
     pub(crate) async fn keep_writing(
-        &self,
+        self: &Arc<Self>,
         stamp: Stamp<u64>,
         report: tokio::sync::oneshot::Sender<Result<(), StoreError>>,
     ) {
@@ -284,13 +348,23 @@ impl Base {
     }
 }
 
-fn conflicts() -> StoreError {
+pub(crate) fn conflicts() -> StoreError {
     StoreError::new(
         StoreErrorKind::Unavailable,
         "others keep writing the session; nothing was changed",
     )
 }
 
-pub(crate) fn same_access_token(one: &TokenSet, other: &TokenSet) -> bool {
-    one.access_token().expose_secret() == other.access_token().expose_secret()
+/// Whether these are the same tokens, whatever else is said of them.
+pub(crate) fn same_tokens(one: &TokenSet, other: &TokenSet) -> bool {
+    let same_refresh = match (one.refresh_token(), other.refresh_token()) {
+        (Some(one), Some(other)) => same_secret(one, other),
+        (None, None) => true,
+        _ => false,
+    };
+    same_refresh && same_secret(one.access_token(), other.access_token())
+}
+
+fn same_secret(one: &SecretString, other: &SecretString) -> bool {
+    one.expose_secret() == other.expose_secret()
 }

@@ -37,13 +37,17 @@ mod coordinator;
 mod error;
 mod event;
 mod flight;
+mod intent;
+mod journal;
 pub mod jwt;
 mod landing;
 mod ledger;
 #[cfg(all(test, any(model_loom, model_shuttle)))]
 mod models;
 pub mod origin;
+mod present;
 mod profile;
+mod random;
 mod rotator;
 mod runtime;
 mod secret;
@@ -61,15 +65,16 @@ mod unsaved;
 
 pub use builder::RotatorBuilder;
 pub use clock::{Clock, SystemClock};
-pub use coordinator::{Coordinator, Lease, LocalCoordinator};
+pub use coordinator::{Coordinator, Lease, LocalCoordinator, SharedCoordinator};
 pub use error::{
     BuildError, Cause, FailureKind, LeaseError, RefreshError, SourceError, StoreError,
     StoreErrorKind, TokenError,
 };
 pub use event::{Event, HookProblem, NotReplayed};
+pub use intent::{Intent, IntentId, IntentOutcome, TokenHash};
 pub use origin::{Origin, OriginError, Origins};
 pub use profile::{Profile, Reuse};
-pub use rotator::{Rotator, Stored, UnusableTokens};
+pub use rotator::{Rotator, Stored, UnusableTokens, UpdateError};
 pub use secret::{ExposeSecret, SecretString};
 pub use source::{Refreshed, TokenSource};
 pub use store::{Epoch, Record, Saved, SessionKey, SessionStore, Version};

@@ -51,6 +51,37 @@ impl Profile {
         Self::new(Reuse::Within(window))
     }
 
+    /// Auth0, whose `leeway` may be zero: the previous refresh token within it mints a new one,
+    /// after it the whole family is revoked.
+    pub const fn auth0(leeway: Duration) -> Self {
+        Self::leeway(leeway)
+    }
+
+    /// Okta with its default grace period of 30 s; use [`Profile::leeway`] for another.
+    pub const fn okta() -> Self {
+        Self::leeway(Duration::from_secs(30))
+    }
+
+    /// Keycloak with `Max Reuse` at its default of 0. Reuse there is counted, not timed.
+    pub const fn keycloak() -> Self {
+        Self::strict()
+    }
+
+    /// Ory Hydra with this `rotation_grace_period`, which it cuts to five minutes.
+    pub fn hydra(grace: Duration) -> Self {
+        Self::leeway(grace.min(Duration::from_secs(300)))
+    }
+
+    /// Supabase: the parent of the active refresh token is always answered with its successor.
+    pub const fn supabase() -> Self {
+        Self::parent_always()
+    }
+
+    /// An issuer under FAPI 2.0, where a retry with the previous refresh token must succeed.
+    pub const fn fapi2() -> Self {
+        Self::parent_always()
+    }
+
     const fn new(reuse: Reuse) -> Self {
         Self {
             reuse,
@@ -75,11 +106,17 @@ impl Profile {
         self.revokes_per_token
     }
 
+    /// Whether it matters at all that a refresh token was presented before.
+    pub(crate) fn counts_uses(self) -> bool {
+        self.reuse != Reuse::Always
+    }
+
     /// Whether the refresh token may be presented again this long after it was first sent.
     pub(crate) fn allows_again(self, after: Duration) -> bool {
         match self.reuse {
             Reuse::Never => false,
-            Reuse::Within(window) => after < window,
+            // A tenth is left for the way to the issuer, who has the last word on the window.
+            Reuse::Within(window) => after < window.saturating_sub(window / 10),
             Reuse::Predecessor | Reuse::Always => true,
         }
     }

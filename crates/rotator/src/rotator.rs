@@ -19,6 +19,7 @@ use crate::origin::Origins;
 use crate::shared::Shared;
 use crate::source::TokenSource;
 use crate::store::SessionKey;
+use crate::tasks::Busy;
 use crate::token::{Pass, Token};
 use crate::token_set::TokenSet;
 
@@ -44,7 +45,7 @@ impl Rotator {
     /// [`wait_timeout`](RotatorBuilder::wait_timeout). Cancel safe: the refresh belongs to nobody
     /// and goes on.
     pub async fn token(&self) -> Result<Token, TokenError> {
-        if let Some(token) = self.shared.board.ready(self.shared.clock.wall()) {
+        if let Some(token) = self.shared.ready() {
             return Ok(token);
         }
         let pass = Box::pin(self.shared.wait_for_pass()).await?;
@@ -71,12 +72,14 @@ impl Rotator {
 
     /// The token, if one can be served without waiting and without starting anything.
     pub fn ready(&self) -> Option<Pass> {
-        let wall = self.shared.clock.wall();
-        self.shared.board.ready(wall).map(Pass::from)
+        self.shared.ready().map(Pass::from)
     }
 
     /// The same for a request whose body can be sent only once: not while a refresh is due.
     pub fn ready_for_once(&self) -> Option<Pass> {
+        if self.shared.reentered() {
+            return None;
+        }
         let wall = self.shared.clock.wall();
         self.shared.board.ready_for_once(wall).map(Pass::from)
     }
@@ -95,7 +98,7 @@ impl Rotator {
     /// start, for the sake of those who follow, and does not wait.
     pub fn report_refused(&self, request: impl Into<Stamp<u64>>) {
         let shared = &self.shared;
-        if shared.admit().is_ok() {
+        if let Ok(_admitted) = shared.admit() {
             let next = shared.board.refused(request.into(), shared.clock.now());
             if let Next::Launch(ticket) | Next::GoAndLaunch(_, ticket) = next {
                 flight::launch(shared, ticket);
@@ -131,17 +134,34 @@ impl Rotator {
         Ok(shared.write(stamp))
     }
 
-    /// A newer token of the same sign-in, which came from elsewhere. Waiters of a refresh in the
-    /// air still wait for it, and get the newer of the two.
-    pub fn update(&self, tokens: TokenSet) -> Result<(), UnusableTokens> {
+    /// A newer token of the same sign-in, which came from elsewhere: `after` is the token (or the
+    /// stamp of the token) that it follows. What it does not bring is kept from the one before.
+    ///
+    /// Waiters of a refresh in the air still wait for it, and get the newer of the two. Where
+    /// somebody has signed in or out since, nothing is changed and the answer says so. The future
+    /// is as for [`Rotator::sign_in`].
+    pub fn update(
+        &self,
+        after: impl Into<Stamp<u64>>,
+        tokens: TokenSet,
+    ) -> Result<Stored, UpdateError> {
         let shared = &self.shared;
-        let last = shared.board.tokens();
-        let tokens = tokens
-            .inherit(last.as_deref())
-            .received(shared.clock.wall());
-        let arrival = shared.arrival(Arc::new(tokens)).map_err(UnusableTokens)?;
-        shared.board.update(arrival, shared.clock.now());
-        Ok(())
+        let after = after.into();
+        loop {
+            let (stamp, _, last) = shared.board.known();
+            if stamp.epoch != after.epoch {
+                return Err(UpdateError::SessionChanged);
+            }
+            let newer = tokens.clone().inherit(last.as_deref());
+            let newer = Arc::new(newer.received(shared.clock.wall()));
+            let arrival = shared.arrival(Arc::clone(&newer)).map_err(UnusableTokens)?;
+            if let Some(stamp) = shared.board.update(stamp, arrival, shared.clock.now()) {
+                return Ok(shared.write_update(stamp, newer, last));
+            }
+            if shared.board.signed_out() {
+                return Err(UpdateError::SessionChanged);
+            }
+        }
     }
 
     /// Signs out: at once nothing is served any more, whoever waits is told, the tokens are
@@ -196,7 +216,8 @@ impl Rotator {
     /// True if all of it ended within the time given. A token that is still good goes on being
     /// served; what would need a refresh fails with [`TokenError::ShutDown`].
     pub async fn shutdown(&self, timeout: Duration) -> bool {
-        self.shared.closed.store(true, Ordering::Release);
+        self.shared.closed.store(true, Ordering::SeqCst);
+        self.shared.resume_saving();
         if self.shared.tasks.is_idle() {
             return true;
         }
@@ -220,24 +241,36 @@ impl std::fmt::Debug for Rotator {
 }
 
 impl Shared {
-    async fn wait_for_pass(self: &Arc<Self>) -> Result<Pass, TokenError> {
-        if let Err(error) = self.admit() {
-            return self.without_refresh(error).map(Pass::from);
+    /// The token, if it can be served at once. Not to the source, which would get it only as long
+    /// as it does not need it.
+    #[inline]
+    fn ready(&self) -> Option<Token> {
+        if self.reentered() {
+            return None;
         }
+        self.board.ready(self.clock.wall())
+    }
+
+    async fn wait_for_pass(self: &Arc<Self>) -> Result<Pass, TokenError> {
+        let admitted = match self.admit() {
+            Ok(admitted) => admitted,
+            Err(error) => return self.without_refresh(error).map(Pass::from),
+        };
         let next = self.board.acquire(self.clock.now());
-        self.carry_out(next).await
+        self.carry_out(next, admitted).await
     }
 
     async fn wait_for_pass_for_once(self: &Arc<Self>) -> Result<Pass, TokenError> {
-        if let Err(error) = self.admit() {
-            return self.without_refresh(error).map(Pass::from);
-        }
+        let admitted = match self.admit() {
+            Ok(admitted) => admitted,
+            Err(error) => return self.without_refresh(error).map(Pass::from),
+        };
         let next = self.board.acquire_for_once(self.clock.now());
         let began = match &next {
             Next::Launch(ticket) | Next::Wait(ticket) => Some(ticket.flight.began),
             _ => None,
         };
-        let error = match self.carry_out(next).await {
+        let error = match self.carry_out(next, admitted).await {
             Err(error) => error,
             pass => return pass,
         };
@@ -249,13 +282,17 @@ impl Shared {
     }
 
     async fn wait_after_refusal(self: &Arc<Self>, stamp: Stamp<u64>) -> Result<Token, TokenError> {
-        if let Err(error) = self.admit() {
-            let token = self.without_refresh(error.clone())?;
-            let newer = token.stamp().epoch == stamp.epoch && token.generation() > stamp.generation;
-            return if newer { Ok(token) } else { Err(error) };
-        }
+        let admitted = match self.admit() {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                let token = self.without_refresh(error.clone())?;
+                let newer =
+                    token.stamp().epoch == stamp.epoch && token.generation() > stamp.generation;
+                return if newer { Ok(token) } else { Err(error) };
+            }
+        };
         let next = self.board.refused(stamp, self.clock.now());
-        let pass = self.carry_out(next).await?;
+        let pass = self.carry_out(next, admitted).await?;
         pass.token().cloned().ok_or(TokenError::SignedOut)
     }
 
@@ -269,24 +306,27 @@ impl Shared {
     }
 
     async fn force(self: &Arc<Self>) -> Result<Token, TokenError> {
-        self.admit()?;
+        let admitted = self.admit()?;
         let next = self.board.force(self.clock.now());
-        let pass = self.carry_out(next).await?;
+        let pass = self.carry_out(next, admitted).await?;
         pass.token().cloned().ok_or(TokenError::SignedOut)
     }
 
-    /// What every call checks before it may start or await anything.
-    fn admit(&self) -> Result<(), TokenError> {
+    /// What every call checks before it may start or await anything. While the answer is kept, a
+    /// shutdown waits: whatever this call starts is seen by it.
+    fn admit(self: &Arc<Self>) -> Result<Busy, TokenError> {
         if self.reentered() {
             return Err(TokenError::Reentrant);
         }
-        if self.closed.load(Ordering::Acquire) {
+        let admitted = self.tasks.begin();
+        if self.closed.load(Ordering::SeqCst) {
             return Err(TokenError::ShutDown);
         }
-        self.runtime.ready()
+        self.runtime.ready()?;
+        Ok(admitted)
     }
 
-    async fn carry_out(self: &Arc<Self>, next: Next) -> Result<Pass, TokenError> {
+    async fn carry_out(self: &Arc<Self>, next: Next, admitted: Busy) -> Result<Pass, TokenError> {
         let ticket = match next {
             Next::GoAndLaunch(token, ticket) => {
                 flight::launch(self, ticket);
@@ -299,6 +339,7 @@ impl Shared {
             Next::Wait(ticket) => ticket,
             next => return self.conclude(next),
         };
+        drop(admitted);
         self.await_landing(&ticket).await?;
         let next = self.board.settle(ticket.flight, self.clock.now());
         self.conclude(next)
@@ -335,18 +376,59 @@ impl Shared {
     }
 
     /// Writes the sign-in or sign-out of this stamp into the store, in a task of its own.
-    fn write(self: &Arc<Self>, stamp: Stamp<u64>) -> Stored {
+    pub(crate) fn write(self: &Arc<Self>, stamp: Stamp<u64>) -> Stored {
         if self.store.is_none() {
             return Stored::done();
         }
+        self.writing.store(true, Ordering::Release);
+        let writing = Writing(Arc::clone(self));
+        self.in_background(move |shared, done| async move {
+            shared.keep_writing(stamp, done).await;
+            drop(writing);
+        })
+    }
+
+    /// Writes a newer token set of the sign-in of this stamp.
+    fn write_update(
+        self: &Arc<Self>,
+        stamp: Stamp<u64>,
+        tokens: Arc<TokenSet>,
+        before: Option<Arc<TokenSet>>,
+    ) -> Stored {
+        if self.store.is_none() {
+            return Stored::done();
+        }
+        self.in_background(move |shared, done| async move {
+            shared.save_update(stamp, tokens, before, done).await;
+        })
+    }
+
+    fn in_background<F>(
+        self: &Arc<Self>,
+        work: impl FnOnce(Arc<Self>, tokio::sync::oneshot::Sender<Result<(), StoreError>>) -> F
+        + Send
+        + 'static,
+    ) -> Stored
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let shared = Arc::clone(self);
         let busy = self.tasks.begin();
         let (done, stored) = tokio::sync::oneshot::channel();
         self.runtime.spawn(async move {
             let _busy = busy;
-            shared.keep_writing(stamp, done).await;
+            work(shared, done).await;
         });
         Stored(Some(stored))
+    }
+}
+
+/// A sign-in or sign-out is being written.
+struct Writing(Arc<Shared>);
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.0.writing.store(false, Ordering::Release);
     }
 }
 
@@ -384,3 +466,15 @@ impl Future for Stored {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("these tokens cannot be used: {0}")]
 pub struct UnusableTokens(&'static str);
+
+/// Why newer tokens were not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpdateError {
+    /// They cannot be sent.
+    #[error(transparent)]
+    Unusable(#[from] UnusableTokens),
+    /// Somebody has signed in or out since; these tokens belong to the session before.
+    #[error("the session changed since these tokens were asked for")]
+    SessionChanged,
+}

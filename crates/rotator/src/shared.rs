@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -12,17 +12,20 @@ use token_rotator_core::Policy;
 use crate::board::{Arrival, Board};
 use crate::clock::{ClockOf, millis, unix_millis};
 use crate::coordinator::{DynCoordinator, Lease};
-use crate::error::RefreshError;
+use crate::error::{LeaseError, RefreshError};
 use crate::event::{Event, Listeners};
+use crate::intent::TokenHash;
+use crate::journal::Journal;
 use crate::origin::Origins;
 use crate::profile::Profile;
 use crate::runtime::{self, Runtime};
 use crate::source::{DynSource, Refreshed};
 use crate::store::{DynStore, SessionKey};
+use crate::sync::lock_std;
 use crate::tasks::Tasks;
 use crate::token::{Credential, Placement};
 use crate::token_set::TokenSet;
-use crate::unsaved::Unsaved;
+use crate::unsaved::Pending;
 
 /// The hook that runs after a refresh, its type forgotten.
 pub(crate) type AfterRefresh =
@@ -46,12 +49,15 @@ pub(crate) struct Shared {
     pub(crate) listeners: Listeners,
     pub(crate) after_refresh: Option<AfterRefresh>,
     pub(crate) tasks: Tasks,
-    /// What the store has not taken yet. A flight that goes by it holds it to its end.
-    pub(crate) unsaved: tokio::sync::Mutex<Option<Unsaved>>,
-    /// Whether a task is there that saves it.
-    pub(crate) saving: AtomicBool,
-    /// The refresh token that was sent to the issuer without a clear answer yet, and when.
-    pub(crate) presented: std::sync::Mutex<Option<Presented>>,
+    /// What the store has not taken yet.
+    pub(crate) unsaved: std::sync::Mutex<Option<Arc<Pending>>>,
+    /// Whether a task is there that writes a sign-in or sign-out.
+    pub(crate) writing: AtomicBool,
+    /// The grant that was revoked last.
+    pub(crate) revoked: std::sync::Mutex<Option<TokenHash>>,
+    /// How many calls to the source are in progress.
+    pub(crate) asking: AtomicUsize,
+    pub(crate) journal: Journal,
     pub(crate) epoch_writes: tokio::sync::Mutex<()>,
     pub(crate) closed: AtomicBool,
 }
@@ -60,25 +66,10 @@ pub(crate) struct Shared {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) lease_wait: Duration,
-    pub(crate) lease_renewal: Duration,
     pub(crate) source_timeout: Duration,
     pub(crate) flight_deadline: Duration,
     pub(crate) wait_timeout: Duration,
     pub(crate) after_hook: Duration,
-}
-
-/// Locks, whatever a panic has left behind: what these locks guard is never half changed.
-pub(crate) fn lock_std<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// A refresh token that may be spent.
-pub(crate) struct Presented {
-    pub(crate) tokens: Arc<TokenSet>,
-    /// By the steady clock.
-    pub(crate) at: Duration,
 }
 
 tokio::task_local! {
@@ -92,8 +83,38 @@ impl Shared {
     }
 
     /// Whether this call comes from inside this rotator's own source.
+    #[inline]
     pub(crate) fn reentered(&self) -> bool {
-        ASKING.try_with(|id| *id == self.id).unwrap_or(false)
+        // The hot path sees a zero and goes on.
+        self.asking.load(Ordering::Relaxed) != 0
+            && ASKING.try_with(|id| *id == self.id).unwrap_or(false)
+    }
+
+    /// Whether intents are written into the store.
+    pub(crate) fn journals(&self) -> bool {
+        self.store.as_ref().is_some_and(|store| store.is_durable())
+    }
+
+    /// How long a lease holds unless it is renewed.
+    pub(crate) fn lease_life(&self) -> Option<Duration> {
+        self.coordinator.as_ref()?.lease_life()
+    }
+
+    /// Takes the lease. A coordinator that does not answer is as good as none.
+    pub(crate) async fn acquire(&self, wait: Duration) -> Result<Box<dyn Lease>, LeaseError> {
+        let unavailable = |message: String| LeaseError::Unavailable {
+            message: Arc::from(message),
+            cause: None,
+        };
+        let Some(coordinator) = &self.coordinator else {
+            return Err(unavailable("there is none".to_owned()));
+        };
+        let limit = wait.saturating_add(self.limits.source_timeout);
+        let lease = coordinator.acquire(&self.key, wait);
+        match runtime::timeout(limit, lease).await {
+            Some(answer) => answer,
+            None => Err(unavailable(format!("it did not answer within {limit:?}"))),
+        }
     }
 
     /// Makes a token set ready to be sent; the error says what is wrong with it.
@@ -116,15 +137,20 @@ impl Shared {
         lease: &mut Option<Box<dyn Lease>>,
     ) -> Result<Refreshed, RefreshError> {
         let limit = self.limits.source_timeout;
+        let _asking = Asking::begin(&self.asking);
         let call = ASKING.scope(self.id, self.source.refresh(last.cloned()));
         let call = Box::pin(runtime::timeout(limit, call));
         let answer = match lease {
             None => call.await,
             Some(lease) => {
+                // A third of its life, so that two renewals may fail.
+                let Some(life) = self.lease_life() else {
+                    return self.judge(call.await);
+                };
                 let renewal = async {
                     loop {
-                        runtime::sleep(self.limits.lease_renewal).await;
-                        if lease.renew().await.is_err() {
+                        runtime::sleep(life / 3).await;
+                        if self.renew(lease).await.is_err() {
                             // The request is on its way; what it brings meets compare-and-swap.
                             std::future::pending::<()>().await;
                         }
@@ -136,9 +162,18 @@ impl Shared {
                 }
             }
         };
+        self.judge(answer)
+    }
+
+    fn judge(
+        &self,
+        answer: Option<Result<Refreshed, crate::error::SourceError>>,
+    ) -> Result<Refreshed, RefreshError> {
         match answer {
             Some(answer) => answer.map_err(RefreshError::Source),
-            None => Err(RefreshError::TimedOut { after: limit }),
+            None => Err(RefreshError::TimedOut {
+                after: self.limits.source_timeout,
+            }),
         }
     }
 
@@ -154,22 +189,33 @@ impl Shared {
         }
     }
 
-    /// Tokens that came for a session that is over.
-    pub(crate) fn late(self: &Arc<Self>, tokens: Option<Arc<TokenSet>>) {
+    /// Tokens that came for a session that is over; `signed_out`: because somebody signed out of it.
+    pub(crate) fn late(self: &Arc<Self>, tokens: Option<Arc<TokenSet>>, signed_out: bool) {
         let Some(tokens) = tokens else { return };
-        self.tell(&Event::LateTokens);
         // After a sign-in, revoking what is left of the old grant could take the new one with it.
-        if self.board.signed_out() || self.profile.revokes_per_token() {
+        let revoked = signed_out || self.profile.revokes_per_token();
+        self.tell(&Event::LateTokens { revoked });
+        if revoked {
+            self.revoke(tokens);
+        }
+    }
+
+    /// Revokes what a sign-out has overwritten in the store, unless it was in memory too.
+    pub(crate) fn revoke_unless_done(self: &Arc<Self>, tokens: Arc<TokenSet>) {
+        let hash = TokenHash::of(&tokens);
+        if hash.is_some() && *lock_std(&self.revoked) != hash {
             self.revoke(tokens);
         }
     }
 
     /// Revokes tokens in the background.
     pub(crate) fn revoke(self: &Arc<Self>, tokens: Arc<TokenSet>) {
+        *lock_std(&self.revoked) = TokenHash::of(&tokens);
         let shared = Arc::clone(self);
         let busy = self.tasks.begin();
         self.runtime.spawn(async move {
             let _busy = busy;
+            let _asking = Asking::begin(&shared.asking);
             let call = async { shared.source.revoke(tokens).await };
             let call = AssertUnwindSafe(ASKING.scope(shared.id, call)).catch_unwind();
             let error = match runtime::timeout(shared.limits.source_timeout, call).await {
@@ -183,5 +229,21 @@ impl Shared {
             };
             shared.tell(&Event::Revoked { error });
         });
+    }
+}
+
+/// One call to the source, while it lasts.
+struct Asking<'a>(&'a AtomicUsize);
+
+impl<'a> Asking<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

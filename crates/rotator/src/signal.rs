@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use crate::sync::{Mutex, lock};
@@ -13,6 +14,8 @@ use crate::sync::{Mutex, lock};
 /// by that of another.
 pub(crate) struct Signal {
     waiting: Mutex<Waiting>,
+    /// The session of the flight was signed out of while it was in the air.
+    signed_out: AtomicBool,
 }
 
 struct Waiting {
@@ -31,7 +34,18 @@ impl Signal {
                 wakers: Vec::new(),
                 free: Vec::new(),
             }),
+            signed_out: AtomicBool::new(false),
         })
+    }
+
+    /// Somebody signs out of the session of the flight.
+    pub(crate) fn sign_out(&self) {
+        self.signed_out.store(true, Ordering::Release);
+    }
+
+    /// Whether somebody signed out of the session of the flight.
+    pub(crate) fn signed_out(&self) -> bool {
+        self.signed_out.load(Ordering::Acquire)
     }
 
     /// Wakes everybody, now and for ever after.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use crate::coordinator::SharedCoordinator;
 use crate::error::StoreError;
+use crate::intent::Intent;
 use crate::token_set::TokenSet;
 
 /// The name of a session in a store: for whom, at which issuer, for what.
@@ -43,7 +45,7 @@ pub struct Epoch(u128);
 impl Epoch {
     /// A new one.
     pub fn random() -> Self {
-        Self(fastrand::u128(..))
+        Self(crate::random::bits())
     }
 
     /// The epoch with this number, as a store has kept it.
@@ -68,7 +70,7 @@ impl std::fmt::Debug for Epoch {
 pub struct Version {
     /// The sign-in or sign-out.
     pub epoch: Epoch,
-    /// Grows by one with every save and never restarts, not even after a sign-out.
+    /// Grows with every save, intents included, and never restarts, not even after a sign-out.
     pub revision: u64,
 }
 
@@ -79,6 +81,8 @@ pub struct Record {
     pub version: Version,
     /// The token set; `None` is a tombstone: the session was signed out.
     pub tokens: Option<Arc<TokenSet>>,
+    /// That the refresh token of this token set is about to be presented, or may be spent.
+    pub intent: Option<Intent>,
 }
 
 /// What became of a compare-and-swap.
@@ -93,6 +97,8 @@ pub enum Saved {
 /// Keeps token sets.
 ///
 /// A record that is missing is a lost store, not a sign-out: signing out leaves a tombstone.
+/// Every call may be dropped half-way: what it was to write is then written or not, and whoever
+/// asks next finds out which.
 pub trait SessionStore: Send + Sync + 'static {
     /// What the store holds for this session.
     fn load(
@@ -108,6 +114,29 @@ pub trait SessionStore: Send + Sync + 'static {
         expected: Option<Version>,
         record: Record,
     ) -> impl Future<Output = Result<Saved, StoreError>> + Send;
+
+    /// Ends when the record may be another than the one of this version: at once, after a
+    /// notification, or never. It may end too soon. A flight listens to it while it waits for the
+    /// lease. Default: never.
+    fn changed(
+        &self,
+        _key: &SessionKey,
+        _seen: Option<Version>,
+    ) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+
+    /// Whether what is stored outlives the process. If so, intents are journalled in it before a
+    /// refresh token is presented. Default: yes.
+    fn is_durable(&self) -> bool {
+        true
+    }
+
+    /// The coordinator that goes with this store, for rotators that are given no other. Default:
+    /// none.
+    fn coordinator(&self) -> Option<SharedCoordinator> {
+        None
+    }
 }
 
 /// A session store whose type the rotator has forgotten.
@@ -120,6 +149,8 @@ pub(crate) trait DynStore: Send + Sync + 'static {
         expected: Option<Version>,
         record: Record,
     ) -> BoxFuture<'a, Result<Saved, StoreError>>;
+    fn changed<'a>(&'a self, key: &'a SessionKey, seen: Option<Version>) -> BoxFuture<'a, ()>;
+    fn is_durable(&self) -> bool;
 }
 
 impl<S: SessionStore> DynStore for S {
@@ -137,5 +168,13 @@ impl<S: SessionStore> DynStore for S {
         record: Record,
     ) -> BoxFuture<'a, Result<Saved, StoreError>> {
         Box::pin(SessionStore::save(self, key, expected, record))
+    }
+
+    fn changed<'a>(&'a self, key: &'a SessionKey, seen: Option<Version>) -> BoxFuture<'a, ()> {
+        Box::pin(SessionStore::changed(self, key, seen))
+    }
+
+    fn is_durable(&self) -> bool {
+        SessionStore::is_durable(self)
     }
 }

@@ -195,6 +195,7 @@ async fn no_token_is_ever_said() {
             revision: 1_000,
         },
         tokens: Some(Arc::new(world.issuer.login())),
+        intent: None,
     };
     say(&bobs);
     store.put(bobs).await;

@@ -15,7 +15,7 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
         }
         match &self.error {
             Some(error) if self.ended => {
-                if self.policy.look_interval.is_none() || now.steady < self.look_from {
+                if !self.look_due(now) {
                     return Step::Fail(error.clone());
                 }
                 Step::Refresh {
@@ -27,6 +27,12 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
                 flight: self.begin(purpose, now),
             },
         }
+    }
+
+    /// Whether an ended session may look into its store again.
+    pub(super) fn look_due(&self, now: Now<N>) -> bool {
+        let somebody_writes = self.policy.look_interval.is_some();
+        self.ended && somebody_writes && self.flight().is_none() && now.steady >= self.look_from
     }
 
     pub(super) fn early_due(&self, now: Now<N>) -> bool {

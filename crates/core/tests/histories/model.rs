@@ -87,7 +87,8 @@ impl Past {
             Action::SignOut => {
                 let never = self.token().is_none() && !self.signed_out();
                 let nothing = never && self.in_the_air().is_none();
-                yes_or_no(!(nothing && self.policy.access == Access::Anonymous))
+                let alone = self.policy.look_interval.is_none();
+                yes_or_no(!(nothing && alone && self.policy.access == Access::Anonymous))
             }
         }
     }
@@ -196,9 +197,10 @@ impl Past {
             error: self.error().expect("an error"),
         };
         if self.ended() {
-            return match self.looks_from() {
-                Some(from) if steady >= from => self.refresh(Purpose::Look),
-                _ => fail(),
+            return if self.look_is_due(steady) {
+                self.refresh(Purpose::Look)
+            } else {
+                fail()
             };
         }
         match self.cooling() {
@@ -245,12 +247,15 @@ impl Past {
             };
         };
         if self.usable(at.0) {
-            return if self.early_is_due(at) {
-                let started = self.start(Purpose::Early);
-                Answer::UseAndRefresh { token, started }
+            let purpose = if self.early_is_due(at) {
+                Purpose::Early
+            } else if self.look_is_due(at.1) {
+                Purpose::Look
             } else {
-                self.serve()
+                return self.serve();
             };
+            let started = self.start(purpose);
+            return Answer::UseAndRefresh { token, started };
         }
         match self.need_for_age(at.1) {
             Answer::Fail { .. } | Answer::Overdue if anonymous && self.ended() => bare,

@@ -213,8 +213,14 @@ impl Past {
         Some((at + length, failed.retry_after.is_some()))
     }
 
+    /// Whether an ended session may look into its store now.
+    pub(crate) fn look_is_due(&self, steady: u64) -> bool {
+        let from = self.looks_from();
+        self.ended() && self.in_the_air().is_none() && from.is_some_and(|from| steady >= from)
+    }
+
     /// Since when an ended session may look into its store again.
-    pub(crate) fn looks_from(&self) -> Option<u64> {
+    fn looks_from(&self) -> Option<u64> {
         let interval = self.policy.look_interval?;
         let mut look = false;
         let mut from = 0;

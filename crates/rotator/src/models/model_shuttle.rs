@@ -10,7 +10,7 @@ use futures_util::future::{Either, select};
 use shuttle::future::{block_on, spawn, yield_now};
 use shuttle::rand::{Rng as _, thread_rng};
 
-use crate::shared::lock_std;
+use crate::sync::lock_std;
 use crate::{
     Clock, ExposeSecret as _, LocalCoordinator, MemoryStore, Record, Refreshed, Rotator, Saved,
     SessionKey, SessionStore, SourceError, StoreError, StoreErrorKind, TokenError, TokenSet,

@@ -51,4 +51,8 @@ impl SessionStore for MemoryStore {
         records.insert(key.clone(), record);
         Ok(Saved::Stored)
     }
+
+    fn is_durable(&self) -> bool {
+        false
+    }
 }

@@ -78,6 +78,10 @@ impl Coordinator for ScriptedCoordinator {
             renewed: false,
         }))
     }
+
+    fn lease_life(&self) -> Option<Duration> {
+        Some(Duration::from_secs(40))
+    }
 }
 
 struct Scripted {

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use token_rotator::{
-    Epoch, MemoryStore, Record, Saved, SessionKey, SessionStore, StoreError, StoreErrorKind,
-    TokenSet, Version,
+    Epoch, Intent, MemoryStore, Record, Saved, SessionKey, SessionStore, StoreError,
+    StoreErrorKind, TokenSet, Version,
 };
 use tokio::sync::watch;
 
@@ -31,6 +31,10 @@ struct State {
     panic_saves: usize,
     /// Stores the next record and says that it failed.
     lose_answers: usize,
+    /// The same knobs for intents, which are no saves.
+    fail_intents: usize,
+    lose_intents: usize,
+    intents: Vec<Option<Intent>>,
     /// Written by somebody else just before the next save.
     foreign: Option<Foreign>,
     loads: usize,
@@ -66,6 +70,19 @@ impl ScriptedStore {
 
     pub(crate) fn lose_answers(&self, count: usize) {
         lock(&self.0.state).lose_answers = count;
+    }
+
+    pub(crate) fn fail_intents(&self, count: usize) {
+        lock(&self.0.state).fail_intents = count;
+    }
+
+    pub(crate) fn lose_intents(&self, count: usize) {
+        lock(&self.0.state).lose_intents = count;
+    }
+
+    /// The intents that were written, in order; `None`: one was withdrawn.
+    pub(crate) fn intents(&self) -> Vec<Option<Intent>> {
+        lock(&self.0.state).intents.clone()
     }
 
     pub(crate) fn before_next_save(
@@ -151,6 +168,7 @@ pub(crate) fn following(
             revision: version.map_or(0, |version| version.revision) + 1,
         },
         tokens: tokens.map(Arc::new),
+        intent: None,
     }
 }
 
@@ -162,6 +180,35 @@ fn counted_down(count: &mut usize) -> bool {
     let some = *count > 0;
     *count = count.saturating_sub(1);
     some
+}
+
+impl ScriptedStore {
+    async fn write_intent(
+        &self,
+        key: &SessionKey,
+        expected: Option<Version>,
+        record: Record,
+    ) -> Result<Saved, StoreError> {
+        let (fail, lose) = {
+            let mut state = lock(&self.0.state);
+            (
+                counted_down(&mut state.fail_intents),
+                counted_down(&mut state.lose_intents),
+            )
+        };
+        if fail {
+            return Err(down());
+        }
+        let intent = record.intent;
+        let saved = self.memory().save(key, expected, record).await?;
+        if let Saved::Stored = saved {
+            lock(&self.0.state).intents.push(intent);
+        }
+        if lose {
+            return Err(down());
+        }
+        Ok(saved)
+    }
 }
 
 impl SessionStore for ScriptedStore {
@@ -191,6 +238,14 @@ impl SessionStore for ScriptedStore {
         expected: Option<Version>,
         record: Record,
     ) -> Result<Saved, StoreError> {
+        let stored = self.record().await;
+        let same = |stored: &Record| match (&stored.tokens, &record.tokens) {
+            (Some(stored), Some(tokens)) => Arc::ptr_eq(stored, tokens),
+            _ => false,
+        };
+        if record.intent.is_some() || stored.as_ref().is_some_and(same) {
+            return self.write_intent(key, expected, record).await;
+        }
         self.0.saving.send_modify(|saving| *saving += 1);
         let mut held = self.0.hold_saves.subscribe();
         held.wait_for(|held| !held)

@@ -160,7 +160,7 @@ async fn a_lost_write_gives_way_to_a_sign_in() {
     assert_eq!(
         world
             .heard
-            .count(|event| matches!(event, Event::LateTokens)),
+            .count(|event| matches!(event, Event::LateTokens { .. })),
         1
     );
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use token_rotator::{TokenError, TokenSet};
+use token_rotator::{TokenError, TokenSet, UpdateError};
 
 use crate::common::{World, let_run, outcomes, secret};
 
@@ -133,7 +133,7 @@ async fn an_update_replaces_the_token_in_its_epoch() {
     let rotator = world.signed_in().await;
     let old = rotator.token().await.expect("a token");
     let newer = world.issuer.spend(old.token_set());
-    rotator.update(newer).expect("usable tokens");
+    rotator.update(&old, newer).expect("usable tokens");
     let token = rotator.refused(&old).await.expect("the newer token");
     assert_eq!(secret(&token), "access-2");
     world.expire().await;
@@ -146,16 +146,19 @@ async fn an_update_replaces_the_token_in_its_epoch() {
 async fn an_update_inherits_and_does_not_revive() {
     let world = World::new();
     let rotator = world.signed_in().await;
+    let login = rotator.token().await.expect("a token");
     rotator
-        .update(TokenSet::bearer("pushed").expires_in(Duration::from_secs(60)))
+        .update(
+            &login,
+            TokenSet::bearer("pushed").expires_in(Duration::from_secs(60)),
+        )
         .expect("usable tokens");
     assert_eq!(secret(&rotator.token().await.expect("a token")), "pushed");
     world.expire().await;
     assert_eq!(secret(&rotator.token().await.expect("a token")), "access-2");
     rotator.sign_out();
-    rotator
-        .update(TokenSet::bearer("late"))
-        .expect("usable tokens");
+    let late = rotator.update(&login, TokenSet::bearer("late"));
+    assert_eq!(late.err(), Some(UpdateError::SessionChanged));
     let error = rotator.token().await;
     assert!(matches!(error, Err(TokenError::SignedOut)), "{error:?}");
 }

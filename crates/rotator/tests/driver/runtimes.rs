@@ -94,8 +94,23 @@ fn waiters_survive_the_runtime_of_the_flight() {
             assert_eq!(error.kind(), FailureKind::Uncertain);
         }
         issuer.let_go();
-        let token = b.block_on(rotator.refresh_now()).expect("B serves");
-        assert_eq!(secret(&token), "access-2");
+        b.block_on(async {
+            let login = rotator.token().await.expect("the token is still good");
+            // In doubt, so it is not presented again while there is that token.
+            let forced = rotator.refresh_now().await;
+            assert!(
+                matches!(
+                    forced,
+                    Err(TokenError::Refresh(RefreshError::InDoubt { wait: None }))
+                ),
+                "{forced:?}"
+            );
+            let cooling = rotator.refused(&login).await;
+            assert!(cooling.is_err(), "{cooling:?}");
+            // Nothing else is left now.
+            let token = rotator.refresh_now().await.expect("B serves");
+            assert_eq!(secret(&token), "access-2");
+        });
         assert_eq!(issuer.reuse_alarms(), 0);
     }
 }
