@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use token_rotator::{Event, LocalCoordinator, Rotator, SourceError, TokenError};
 
-use crate::common::{Act, ScriptedCoordinator, ScriptedStore, World, let_run, secret};
+use crate::common::{Act, ScriptedCoordinator, ScriptedStore, World, secret};
 
 const MANY: usize = 1_000;
 
