@@ -294,6 +294,8 @@ pub enum StoreErrorKind {
     Unavailable,
     /// What it holds cannot be read; it was left untouched.
     Corrupt,
+    /// What it holds was written by a newer version of this program; it was left untouched.
+    Newer,
     /// It refuses: permissions, a missing key, a full disk.
     Refused,
     /// The store panicked.

@@ -33,6 +33,7 @@ mod board;
 mod builder;
 pub mod challenge;
 mod clock;
+mod codec;
 mod coordinator;
 mod error;
 mod event;
@@ -65,6 +66,7 @@ mod unsaved;
 
 pub use builder::RotatorBuilder;
 pub use clock::{Clock, SystemClock};
+pub use codec::{DataKey, KeyId, KeySource, KeyTextError, RecordCodec, RecordHeader};
 pub use coordinator::{Coordinator, Lease, LocalCoordinator, SharedCoordinator};
 pub use error::{
     BuildError, Cause, FailureKind, LeaseError, RefreshError, SourceError, StoreError,

@@ -158,10 +158,9 @@ impl Work {
     ) -> Result<Refreshed, Stop> {
         let journal = &self.shared.journal;
         match answer.as_ref().map_err(RefreshError::kind) {
-            // The save of what it brought ends the intent in the record.
-            Ok(_) => journal.clear(),
-            // Told in the record once it was read again.
-            Err(FailureKind::Terminal) => journal.clear(),
+            // The save of what it brought ends the intent in the record; a refusal is told there
+            // once it was read again.
+            Ok(_) | Err(FailureKind::Terminal) => journal.clear(),
             Err(FailureKind::Uncertain) => {
                 let intent = start.intent.or(before);
                 if let Some(intent) = intent {

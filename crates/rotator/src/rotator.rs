@@ -140,6 +140,10 @@ impl Rotator {
     /// Waiters of a refresh in the air still wait for it, and get the newer of the two. Where
     /// somebody has signed in or out since, nothing is changed and the answer says so. The future
     /// is as for [`Rotator::sign_in`].
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "tokens are handed over, as at a sign-in"
+    )]
     pub fn update(
         &self,
         after: impl Into<Stamp<u64>>,

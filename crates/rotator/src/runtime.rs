@@ -242,3 +242,16 @@ pub(crate) async fn sleep(duration: Duration) {
         std::future::pending::<()>().await;
     }
 }
+
+/// Runs what may block, a file system above all, on a thread where it holds up nobody.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, crate::error::StoreError> + Send + 'static,
+) -> Result<T, crate::error::StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(answer) => answer,
+        Err(_) => Err(crate::error::StoreError::new(
+            crate::error::StoreErrorKind::Unavailable,
+            "the runtime ended before the file was read or written",
+        )),
+    }
+}

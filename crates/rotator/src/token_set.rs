@@ -136,6 +136,11 @@ impl TokenSet {
         self.extra.get(name)
     }
 
+    /// All fields of the answer that have no name here.
+    pub(crate) fn extras(&self) -> impl Iterator<Item = (&str, &SecretString)> {
+        self.extra.iter().map(|(name, value)| (&**name, value))
+    }
+
     /// Whether this is a Bearer token; the comparison ignores case (RFC 6749 section 5.1).
     pub fn is_bearer(&self) -> bool {
         self.token_type.eq_ignore_ascii_case("Bearer")

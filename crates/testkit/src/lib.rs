@@ -40,6 +40,7 @@
 mod answer;
 mod certified;
 mod clock;
+pub mod conformance;
 mod gate;
 mod issuer;
 mod server;

@@ -1,0 +1,153 @@
+//! How records are written down: one format for every durable store.
+//!
+//! A record is one line of text, which is not secret and says what it is, and a body, which is
+//! sealed with a [`DataKey`] unless plaintext was asked for by name. The line is authenticated
+//! together with the body and the session's name, so that no record can pass for another's.
+
+mod body;
+mod header;
+mod key;
+
+use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+pub use self::header::RecordHeader;
+pub use self::key::{DataKey, KeyId, KeySource, KeyTextError};
+
+use self::header::Cipher;
+use crate::error::{StoreError, StoreErrorKind};
+use crate::store::{Record, SessionKey, Version};
+
+/// More than any record has; what is longer was not written by this program.
+const BYTES_MAX: usize = 1024 * 1024;
+
+/// Writes records down and reads them again.
+///
+/// Cheap to clone. `Debug` shows the key's id and not the key.
+#[derive(Clone, Debug)]
+pub struct RecordCodec(Option<DataKey>);
+
+impl RecordCodec {
+    /// Seals tokens with this key (XChaCha20-Poly1305, a new nonce for each record). Whoever can
+    /// read the store and not the key learns when a session was refreshed, and its name.
+    pub fn sealed(key: DataKey) -> Self {
+        Self(Some(key))
+    }
+
+    /// Writes tokens as they are: whoever can read the store has them.
+    pub fn plaintext() -> Self {
+        Self(None)
+    }
+
+    /// The record, as it is to be stored.
+    ///
+    /// Fails with [`StoreErrorKind::Refused`] where the system has no randomness to give.
+    pub fn encode(&self, session: &SessionKey, record: &Record) -> Result<Vec<u8>, StoreError> {
+        let body = body::write(record)?;
+        let (cipher, body) = match &self.0 {
+            Some(key) if record.tokens.is_some() => {
+                let mut nonce = [0; 24];
+                getrandom::fill(&mut nonce).map_err(|error| {
+                    StoreError::new(
+                        StoreErrorKind::Refused,
+                        format!("the system has no randomness to give: {error}"),
+                    )
+                })?;
+                (Cipher::sealed(key, nonce), body)
+            }
+            // A tombstone holds no secret, and must be writable where there is no key yet.
+            _ => (Cipher::plain(&digest(session, record.version, &body)), body),
+        };
+        let line = header::write(session, record.version, &cipher);
+        let body = match (&self.0, cipher.nonce()) {
+            (Some(key), Some(nonce)) => {
+                let payload = Payload {
+                    msg: &body,
+                    aad: line.as_bytes(),
+                };
+                let sealed = aead(key).encrypt(&XNonce::from(nonce), payload);
+                sealed.map_err(|_| corrupt(session, "it is too long to be sealed"))?
+            }
+            _ => body.to_vec(),
+        };
+        let mut bytes = line.into_bytes();
+        bytes.extend_from_slice(&body);
+        Ok(bytes)
+    }
+
+    /// The record that these bytes hold.
+    ///
+    /// Fails with [`StoreErrorKind::Corrupt`] where they were damaged, [`StoreErrorKind::Newer`]
+    /// where a newer program wrote them, and [`StoreErrorKind::Refused`] where they were sealed
+    /// with another key.
+    pub fn decode(&self, session: &SessionKey, bytes: &[u8]) -> Result<Record, StoreError> {
+        let header = RecordHeader::read(session, bytes)?;
+        let line = &bytes[..header.length];
+        let body = &bytes[header.length..];
+        let body = match (&header.cipher, &self.0) {
+            (Cipher::Sealed { key_id, nonce, .. }, Some(key)) if *key_id == key.id() => {
+                let payload = Payload {
+                    msg: body,
+                    aad: line,
+                };
+                let opened = aead(key).decrypt(&XNonce::from(*nonce), payload);
+                opened
+                    .map(Zeroizing::new)
+                    .map_err(|_| corrupt(session, "it was damaged, or is another session's"))?
+            }
+            (Cipher::Sealed { key_id, .. }, _) => {
+                return Err(StoreError::new(
+                    StoreErrorKind::Refused,
+                    format!("session {session} is sealed with another key, {key_id}"),
+                ));
+            }
+            (Cipher::Plain { sha256 }, _) => {
+                if digest(session, header.version, body) != *sha256 {
+                    return Err(corrupt(session, "it was damaged"));
+                }
+                Zeroizing::new(body.to_vec())
+            }
+        };
+        let record = body::read(session, header.version, &body)?;
+        if record.tokens.is_some()
+            && self.0.is_some()
+            && matches!(header.cipher, Cipher::Plain { .. })
+        {
+            return Err(StoreError::new(
+                StoreErrorKind::Refused,
+                format!(
+                    "session {session} is stored as plaintext, and this store was opened with a key"
+                ),
+            ));
+        }
+        Ok(record)
+    }
+}
+
+fn aead(key: &DataKey) -> XChaCha20Poly1305 {
+    XChaCha20Poly1305::new(key.bytes().into())
+}
+
+/// Tells whether a plaintext record was damaged, its version included.
+fn digest(session: &SessionKey, version: Version, body: &[u8]) -> [u8; 32] {
+    Sha256::new()
+        .chain_update(session.as_str())
+        .chain_update([0])
+        .chain_update(version.epoch.bits().to_be_bytes())
+        .chain_update(version.revision.to_be_bytes())
+        .chain_update(body)
+        .finalize()
+        .into()
+}
+
+fn corrupt(session: &SessionKey, what: &str) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Corrupt,
+        format!("the record of session {session} cannot be read: {what}"),
+    )
+}
+
+#[cfg(test)]
+mod tests;

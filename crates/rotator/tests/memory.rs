@@ -1,0 +1,35 @@
+//! The store and the coordinator of one process, under the suite for all of them.
+
+use token_rotator::{LocalCoordinator, MemoryStore};
+use token_rotator_testkit::conformance::Ground;
+
+struct Memory {
+    store: MemoryStore,
+    coordinator: LocalCoordinator,
+}
+
+impl Ground for Memory {
+    type Store = MemoryStore;
+    type Coordinator = LocalCoordinator;
+
+    async fn new() -> Self {
+        Self {
+            store: MemoryStore::new(),
+            coordinator: LocalCoordinator::new(),
+        }
+    }
+
+    async fn store(&self) -> MemoryStore {
+        self.store.clone()
+    }
+
+    async fn coordinator(&self) -> LocalCoordinator {
+        self.coordinator.clone()
+    }
+
+    fn tells(&self) -> bool {
+        false
+    }
+}
+
+token_rotator_testkit::conformance!(Memory);
