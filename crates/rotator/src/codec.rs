@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 pub use self::header::RecordHeader;
+pub(crate) use self::key::hex;
 pub use self::key::{DataKey, KeyId, KeySource, KeyTextError};
 
 use self::header::Cipher;
@@ -27,18 +28,31 @@ const BYTES_MAX: usize = 1024 * 1024;
 ///
 /// Cheap to clone. `Debug` shows the key's id and not the key.
 #[derive(Clone, Debug)]
-pub struct RecordCodec(Option<DataKey>);
+pub struct RecordCodec(Seal);
+
+#[derive(Clone, Debug)]
+enum Seal {
+    Key(DataKey),
+    /// The key is not known: nothing but tombstones can be read.
+    Unknown,
+    Plaintext,
+}
 
 impl RecordCodec {
     /// Seals tokens with this key (XChaCha20-Poly1305, a new nonce for each record). Whoever can
     /// read the store and not the key learns when a session was refreshed, and its name.
     pub fn sealed(key: DataKey) -> Self {
-        Self(Some(key))
+        Self(Seal::Key(key))
     }
 
     /// Writes tokens as they are: whoever can read the store has them.
     pub fn plaintext() -> Self {
-        Self(None)
+        Self(Seal::Plaintext)
+    }
+
+    /// Reads what holds no tokens, and refuses the rest.
+    pub(crate) fn tombstones_only() -> Self {
+        Self(Seal::Unknown)
     }
 
     /// The record, as it is to be stored.
@@ -46,8 +60,8 @@ impl RecordCodec {
     /// Fails with [`StoreErrorKind::Refused`] where the system has no randomness to give.
     pub fn encode(&self, session: &SessionKey, record: &Record) -> Result<Vec<u8>, StoreError> {
         let body = body::write(record)?;
-        let (cipher, body) = match &self.0 {
-            Some(key) if record.tokens.is_some() => {
+        let cipher = match &self.0 {
+            Seal::Key(key) if record.tokens.is_some() => {
                 let mut nonce = [0; 24];
                 getrandom::fill(&mut nonce).map_err(|error| {
                     StoreError::new(
@@ -55,14 +69,14 @@ impl RecordCodec {
                         format!("the system has no randomness to give: {error}"),
                     )
                 })?;
-                (Cipher::sealed(key, nonce), body)
+                Cipher::sealed(key, nonce)
             }
             // A tombstone holds no secret, and must be writable where there is no key yet.
-            _ => (Cipher::plain(&digest(session, record.version, &body)), body),
+            _ => Cipher::plain(&digest(session, record.version, &body)),
         };
         let line = header::write(session, record.version, &cipher);
         let body = match (&self.0, cipher.nonce()) {
-            (Some(key), Some(nonce)) => {
+            (Seal::Key(key), Some(nonce)) => {
                 let payload = Payload {
                     msg: &body,
                     aad: line.as_bytes(),
@@ -87,7 +101,7 @@ impl RecordCodec {
         let line = &bytes[..header.length];
         let body = &bytes[header.length..];
         let body = match (&header.cipher, &self.0) {
-            (Cipher::Sealed { key_id, nonce, .. }, Some(key)) if *key_id == key.id() => {
+            (Cipher::Sealed { key_id, nonce, .. }, Seal::Key(key)) if *key_id == key.id() => {
                 let payload = Payload {
                     msg: body,
                     aad: line,
@@ -112,7 +126,7 @@ impl RecordCodec {
         };
         let record = body::read(session, header.version, &body)?;
         if record.tokens.is_some()
-            && self.0.is_some()
+            && !matches!(self.0, Seal::Plaintext)
             && matches!(header.cipher, Cipher::Plain { .. })
         {
             return Err(StoreError::new(

@@ -81,6 +81,9 @@ pub use secret::{ExposeSecret, SecretString};
 pub use source::{Refreshed, TokenSource};
 pub use store::{Epoch, Record, Saved, SessionKey, SessionStore, Version};
 pub use stores::MemoryStore;
+pub use stores::file::{
+    FileLock, FileStore, FileStoreBuilder, KeyFile, KeyVariable, KeyVault, LeaseHolder,
+};
 pub use token::{Pass, Token};
 pub use token_rotator_core::{Purpose, Stamp};
 pub use token_set::{Expiry, TokenSet};

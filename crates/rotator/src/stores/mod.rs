@@ -1,5 +1,6 @@
-//! The stores that come with the library.
+//! The stores that come with the engine.
 
+pub(crate) mod file;
 mod memory;
 
 pub use memory::MemoryStore;

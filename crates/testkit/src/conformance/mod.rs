@@ -21,6 +21,11 @@
 //! token_rotator_testkit::conformance!(Memory);
 //! ```
 
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "every test panics where its property does not hold"
+)]
+
 pub mod coordinator;
 pub mod store;
 
@@ -60,10 +65,8 @@ pub trait Ground: Sized + Send + Sync + 'static {
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
-    match tokio::time::timeout(PATIENCE, future).await {
-        Ok(output) => output,
-        Err(_) => panic!("{what} took longer than {PATIENCE:?}"),
-    }
+    let output = tokio::time::timeout(PATIENCE, future).await;
+    output.unwrap_or_else(|_late| panic!("{what} took longer than {PATIENCE:?}"))
 }
 
 pub(crate) fn session(name: &str) -> SessionKey {

@@ -39,9 +39,9 @@ impl Directory {
             .map_err(|error| failed("open", path, &error))?;
         let handle =
             system::open_directory(&path).map_err(|error| failed("open", &path, &error))?;
-        if let Some(what) = system::exposed(handle.as_ref(), 0o077).map_err(|error| {
-            failed("look at", &path, &error)
-        })? {
+        if let Some(what) =
+            system::exposed(&handle).map_err(|error| failed("look at", &path, &error))?
+        {
             return Err(exposed("the directory", &path, &what, "700"));
         }
         Ok(Self { handle, path })
@@ -59,18 +59,18 @@ impl Directory {
     /// The whole file; `None`: there is none. Refused if others could read it.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.path_of(name);
-        let mut file = match system::open_to_read(&self.handle, name) {
+        let file = match system::open_to_read(&self.handle, name) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed("open", &path, &error)),
         };
         if let Some(what) =
-            system::exposed(&file, 0o077).map_err(|error| failed("look at", &path, &error))?
+            system::exposed(&file).map_err(|error| failed("look at", &path, &error))?
         {
             return Err(exposed("the file", &path, &what, "600"));
         }
         let mut bytes = Vec::with_capacity(8 * 1024);
-        let read = file.by_ref().take(BYTES_MAX).read_to_end(&mut bytes);
+        let read = file.take(BYTES_MAX).read_to_end(&mut bytes);
         read.map_err(|error| failed("read", &path, &error))?;
         Ok(Some(bytes))
     }

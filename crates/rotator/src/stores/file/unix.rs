@@ -23,16 +23,21 @@ pub(crate) fn open_directory(path: &Path) -> io::Result<Handle> {
 }
 
 /// Who else could get at it, if anybody: in words.
-pub(crate) fn exposed(file: impl AsFd, modes: u32) -> io::Result<Option<String>> {
+pub(crate) fn exposed(file: impl AsFd) -> io::Result<Option<String>> {
     let stat = rustix::fs::fstat(file)?;
-    let mode = Mode::from_raw_mode(stat.st_mode).bits();
+    let mode = Mode::from_raw_mode(stat.st_mode);
     let us = rustix::process::geteuid();
     if stat.st_uid != us.as_raw() {
         let what = format!("belongs to another user ({})", stat.st_uid);
         return Ok(Some(what));
     }
-    let open = u32::from(mode) & modes;
-    Ok((open != 0).then(|| format!("can be reached by others (mode {:03o})", mode & 0o777)))
+    let open = mode.intersects(Mode::RWXG | Mode::RWXO);
+    Ok(open.then(|| {
+        format!(
+            "can be reached by others (mode {:03o})",
+            mode.bits() & 0o777
+        )
+    }))
 }
 
 fn open(handle: &Handle, name: &str, flags: OFlags) -> io::Result<File> {
@@ -46,7 +51,11 @@ pub(crate) fn open_to_read(handle: &Handle, name: &str) -> io::Result<File> {
 }
 
 pub(crate) fn open_to_write(handle: &Handle, name: &str) -> io::Result<File> {
-    let file = open(handle, name, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?;
+    let file = open(
+        handle,
+        name,
+        OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC,
+    )?;
     // One that was there already may have had another mode.
     rustix::fs::fchmod(&file, OWNER_ONLY)?;
     Ok(file)
@@ -62,7 +71,13 @@ pub(crate) fn rename(handle: &Handle, from: &str, to: &str) -> io::Result<()> {
 
 /// Gives the file a second name, which must be free.
 pub(crate) fn link(handle: &Handle, from: &str, to: &str) -> io::Result<()> {
-    Ok(rustix::fs::linkat(handle, from, handle, to, AtFlags::empty())?)
+    Ok(rustix::fs::linkat(
+        handle,
+        from,
+        handle,
+        to,
+        AtFlags::empty(),
+    )?)
 }
 
 pub(crate) fn remove(handle: &Handle, name: &str) -> io::Result<()> {

@@ -19,7 +19,7 @@ pub(crate) fn open_directory(path: &Path) -> io::Result<Handle> {
     }
 }
 
-pub(crate) fn exposed<T>(_file: T, _modes: u32) -> io::Result<Option<String>> {
+pub(crate) fn exposed<T>(_file: T) -> io::Result<Option<String>> {
     Ok(None)
 }
 

@@ -1,0 +1,111 @@
+//! A directory of its own for each test.
+
+mod damage;
+mod keys;
+mod locks;
+mod permissions;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use token_rotator::{
+    Epoch, FileStore, KeyFile, Record, Saved, SessionKey, SessionStore, StoreError, TokenSet,
+    Version,
+};
+
+/// What no file may ever show.
+const CANARY: &str = "CANARY-7f3a-file";
+
+pub(crate) struct Place {
+    root: tempfile::TempDir,
+}
+
+impl Place {
+    pub(crate) fn empty() -> Self {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        Self { root }
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.root.path().join("state").join("sessions")
+    }
+
+    fn key_file(&self) -> PathBuf {
+        self.root.path().join("config").join("key")
+    }
+
+    /// As another process would.
+    pub(crate) fn open(&self) -> FileStore {
+        self.try_open().expect("a store")
+    }
+
+    fn try_open(&self) -> Result<FileStore, StoreError> {
+        FileStore::builder(self.directory())
+            .vault(KeyFile::new(self.key_file()))
+            .open()
+    }
+
+    /// The one data file.
+    fn data(&self) -> PathBuf {
+        let mut files = self.files(".session");
+        assert_eq!(files.len(), 1, "{files:?}");
+        files.remove(0)
+    }
+
+    fn files(&self, ending: &str) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.directory()).expect("a directory");
+        let mut files: Vec<_> = entries
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|path| path.to_string_lossy().ends_with(ending))
+            .collect();
+        files.sort();
+        files
+    }
+
+    /// Signs in and answers with what is stored.
+    async fn signed_in(&self) -> Record {
+        let record = login(1);
+        save(&self.open(), None, record.clone()).await;
+        record
+    }
+}
+
+fn session() -> SessionKey {
+    SessionKey::new("work")
+}
+
+fn login(revision: u64) -> Record {
+    Record {
+        version: Version {
+            epoch: Epoch::from_bits(1),
+            revision,
+        },
+        tokens: Some(Arc::new(
+            TokenSet::bearer(format!("{CANARY}-access-{revision}"))
+                .with_refresh_token(format!("{CANARY}-refresh-{revision}")),
+        )),
+        intent: None,
+    }
+}
+
+async fn save(store: &FileStore, expected: Option<Version>, record: Record) {
+    let saved = store.save(&session(), expected, record).await;
+    assert!(matches!(saved, Ok(Saved::Stored)), "{saved:?}");
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The text of an error, which names this file, says what to do, and shows no token.
+fn text_about(error: &StoreError, path: &Path) -> String {
+    let text = error.to_string();
+    let name = path
+        .file_name()
+        .expect("a name")
+        .to_string_lossy()
+        .into_owned();
+    assert!(text.contains(&name), "{text}");
+    assert!(!text.contains(CANARY), "{text}");
+    text
+}
