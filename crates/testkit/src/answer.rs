@@ -73,6 +73,11 @@ impl Pattern {
             end: length,
         }
     }
+
+    /// Of no length that could be announced, and longer than anybody reads.
+    pub(crate) fn endless() -> Self {
+        Self::of(u64::MAX)
+    }
 }
 
 impl http_body::Body for Pattern {
@@ -99,7 +104,10 @@ impl http_body::Body for Pattern {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.end - self.position)
+        match self.end {
+            u64::MAX => SizeHint::default(),
+            end => SizeHint::with_exact(end - self.position),
+        }
     }
 }
 
