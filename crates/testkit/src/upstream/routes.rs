@@ -166,8 +166,8 @@ impl UpstreamShared {
 
     async fn long_refusal(&self, length: &str, body: Incoming, presented: &Presented) -> Verdict {
         let pattern = match length.parse() {
-            Ok(length) => Pattern::of(length),
-            Err(_) if length == "endless" => Pattern::endless(),
+            Ok(length) => Pattern::unannounced(length),
+            Err(_) if length == "endless" => Pattern::unannounced(u64::MAX),
             Err(_) => return Verdict::Served(bad_request("not a length")),
         };
         let refusal = self.refuse(body, presented).await;
