@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::ArgPredicate;
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use token_rotator::Profile;
 use token_rotator_testkit::{Fault, FaultRule, RefreshPolicy};
 
@@ -57,6 +59,10 @@ pub(crate) struct DemoOptions {
 ///
 /// The issuer speaks OAuth 2.0 (token, revocation, introspection and discovery endpoints) and the
 /// cookie flow of web applications (login, refresh, logout). The API refuses expired tokens.
+///
+/// `GET /__counters` on the API tells as JSON what both have counted: under `upstream` the requests
+/// per generation of their token (`by_generation`), under `issuer` `refreshes`, `reuses` (alarms),
+/// `revocations` (families that an alarm ended) and `ended_by_client` (by /revoke or /logout).
 #[derive(Args, Clone, Debug)]
 pub(crate) struct IssuerOptions {
     /// The issuer's port; 0 takes a free one
@@ -68,8 +74,17 @@ pub(crate) struct IssuerOptions {
     pub(crate) upstream_port: u16,
 
     /// How refresh tokens are treated
-    #[arg(long, value_enum, default_value_t = IssuerProfile::Strict)]
+    #[arg(
+        long,
+        value_enum,
+        default_value_t = IssuerProfile::Strict,
+        default_value_if("leeway", ArgPredicate::IsPresent, "leeway")
+    )]
     pub(crate) profile: IssuerProfile,
+
+    /// For how long a used refresh token is good again [default: 10s]; implies `--profile leeway`
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) leeway: Option<Duration>,
 
     /// How long an access token lives, such as 3s or 5m
     #[arg(long, default_value = "5m", value_parser = duration)]
@@ -91,15 +106,15 @@ pub(crate) struct IssuerOptions {
     #[arg(long, default_value = "0s", value_parser = duration)]
     pub(crate) delay: Duration,
 
-    /// Another client, as ID or ID:SECRET; may be given several times
+    /// Another client beside the public `demo`, as ID or ID:SECRET; may be given several times
     #[arg(long, value_name = "ID[:SECRET]")]
     pub(crate) client: Vec<String>,
 
     /// What goes wrong with the next refreshes, in order: KIND, KIND=VALUE, KIND*TIMES
     ///
-    /// Kinds: delay=200ms, status=503, retry-after=5 (a 429), hang, reset-before, reset-after,
-    /// answer-lost, malformed, empty, error-in-200, expires-in=0, redirect=URL, html-403,
-    /// `oauth=invalid_grant`. TIMES is a number or `always`.
+    /// Kinds: delay=200ms, status=500, status=503,retry-after=5, retry-after=5 (a 429), hang,
+    /// reset-before, reset-after, answer-lost, malformed, empty, error-in-200, expires-in=0,
+    /// redirect=URL, html-403, `oauth=invalid_grant`. TIMES is a number or `always`.
     #[arg(long, value_name = "FAULT", value_parser = fault)]
     pub(crate) fault: Vec<FaultRule>,
 
@@ -108,17 +123,34 @@ pub(crate) struct IssuerOptions {
     pub(crate) json: bool,
 }
 
+impl IssuerOptions {
+    /// What the issuer does with refresh tokens; a leeway that no issuer of this profile has is an
+    /// error.
+    pub(crate) fn policy(&self) -> Result<RefreshPolicy, clap::Error> {
+        match (self.profile, self.leeway) {
+            (profile, None) => Ok(profile.policy()),
+            (IssuerProfile::Leeway, Some(leeway)) => Ok(RefreshPolicy::Leeway(leeway)),
+            _ => Err(Arguments::command().error(
+                ErrorKind::ArgumentConflict,
+                "`--leeway` is for `--profile leeway`; leave one of the two out",
+            )),
+        }
+    }
+}
+
 /// How an issuer treats refresh tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum IssuerProfile {
     /// Single use; using one twice revokes the grant
     Strict,
-    /// Single use, with a grace period of 10 seconds
+    /// Single use, with a grace period, 10 seconds unless told otherwise
     Leeway,
     /// Single use, but the last one always answers with its successor
     ParentAlways,
     /// They can be used for ever
     MultiUse,
+    /// A new one with every refresh, and the old ones stay good
+    Rotating,
 }
 
 impl IssuerProfile {
@@ -131,6 +163,7 @@ impl IssuerProfile {
             Self::Leeway => RefreshPolicy::Leeway(Self::LEEWAY),
             Self::ParentAlways => RefreshPolicy::ParentAlways,
             Self::MultiUse => RefreshPolicy::MultiUse,
+            Self::Rotating => RefreshPolicy::Rotating,
         }
     }
 
@@ -140,7 +173,7 @@ impl IssuerProfile {
             Self::Strict => Profile::strict(),
             Self::Leeway => Profile::leeway(Self::LEEWAY),
             Self::ParentAlways => Profile::parent_always(),
-            Self::MultiUse => Profile::multi_use(),
+            Self::MultiUse | Self::Rotating => Profile::multi_use(),
         }
     }
 }
@@ -160,10 +193,7 @@ fn fault(text: &str) -> Result<FaultRule, String> {
     let needed = || value.ok_or_else(|| format!("`{kind}` needs a value: {kind}=VALUE"));
     let fault = match kind {
         "delay" => Fault::Delay(duration(needed()?)?),
-        "status" => Fault::Status {
-            status: status(needed()?)?,
-            retry_after: None,
-        },
+        "status" => status_fault(needed()?)?,
         "retry-after" => Fault::Status {
             status: 429,
             retry_after: Some(needed()?.to_owned()),
@@ -195,6 +225,23 @@ fn fault(text: &str) -> Result<FaultRule, String> {
             .map(|times| fault.times(times))
             .map_err(|_| format!("`{times}` is not how often: write a number or `always`")),
     }
+}
+
+/// `503`, or `503,retry-after=5`.
+fn status_fault(text: &str) -> Result<Fault, String> {
+    let (code, rest) = match text.split_once(',') {
+        Some((code, rest)) => (code, Some(rest)),
+        None => (text, None),
+    };
+    let retry_after = rest.map(|rest| {
+        rest.strip_prefix("retry-after=")
+            .map(str::to_owned)
+            .ok_or_else(|| format!("`{rest}` goes with no status: write {code},retry-after=5"))
+    });
+    Ok(Fault::Status {
+        status: status(code)?,
+        retry_after: retry_after.transpose()?,
+    })
 }
 
 fn status(text: &str) -> Result<u16, String> {

@@ -3,14 +3,18 @@
 use std::process::ExitCode;
 
 use serde_json::json;
-use token_rotator_testkit::{Issuer, StartError, TokenFormat, Upstream};
+use token_rotator_testkit::{Issuer, RefreshPolicy, StartError, TokenFormat, Upstream};
 
 use crate::arguments::IssuerOptions;
 use crate::command_error::CommandError;
 
+/// The client that is there without being named.
+const DEMO: &str = "demo";
+
 /// Runs both until the program is interrupted or told to end.
 pub(crate) async fn run(options: IssuerOptions) -> Result<ExitCode, CommandError> {
-    let issuer = start(&options)
+    let policy = options.policy().unwrap_or_else(|mistake| mistake.exit());
+    let issuer = start(&options, policy)
         .await
         .map_err(|error| failed("issuer", "--port", &error))?;
     for rule in &options.fault {
@@ -33,6 +37,7 @@ pub(crate) async fn run(options: IssuerOptions) -> Result<ExitCode, CommandError
         ),
         ("upstream", upstream.url().to_owned()),
         ("echo", format!("{}/echo", upstream.url())),
+        ("counters", format!("{}/__counters", upstream.url())),
     ];
     if options.json {
         let object: serde_json::Map<_, _> = endpoints
@@ -52,7 +57,7 @@ pub(crate) async fn run(options: IssuerOptions) -> Result<ExitCode, CommandError
             "  curl -c jar -H 'content-type: application/json' -d '{{\"user\":\"alice\",\"password\":\"a\"}}' {}/login",
             upstream.url()
         );
-        anstream::eprintln!("Counters are at {}/counters. Ctrl-C ends it.", issuer.url());
+        anstream::eprintln!("Ctrl-C ends it.");
     }
     until_told().await;
     let counters = issuer.counters();
@@ -60,16 +65,17 @@ pub(crate) async fn run(options: IssuerOptions) -> Result<ExitCode, CommandError
     issuer.shutdown().await;
     if !options.json {
         anstream::eprintln!(
-            "{} refreshes, {} reuse alarms, {} grants revoked",
+            "{} refreshes, {} reuse alarms, {} grants revoked by them, {} ended by their clients",
             counters.refreshes,
             counters.reuses,
-            counters.revocations
+            counters.revocations,
+            counters.ended_by_client
         );
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn start(options: &IssuerOptions) -> Result<Issuer, StartError> {
+async fn start(options: &IssuerOptions, policy: RefreshPolicy) -> Result<Issuer, StartError> {
     let format = if options.opaque {
         TokenFormat::Opaque
     } else {
@@ -77,17 +83,25 @@ async fn start(options: &IssuerOptions) -> Result<Issuer, StartError> {
     };
     let mut builder = Issuer::builder()
         .port(options.port)
-        .refresh_policy(options.profile.policy())
+        .refresh_policy(policy)
         .access_lifetime(options.lifetime)
         .announce_lifetime(!options.no_expires_in)
         .token_format(format)
         .clock_skew(options.skew)
         .answer_delay(options.delay);
-    for client in &options.client {
-        builder = match client.split_once(':') {
-            Some((id, secret)) => builder.client(id, Some(secret)),
-            None => builder.client(client, None),
-        };
+    let clients = options
+        .client
+        .iter()
+        .map(|client| match client.split_once(':') {
+            Some((id, secret)) => (id, Some(secret)),
+            None => (client.as_str(), None),
+        });
+    // The first one owns what the login issues.
+    if clients.clone().all(|(id, _)| id != DEMO) {
+        builder = builder.client(DEMO, None);
+    }
+    for (id, secret) in clients {
+        builder = builder.client(id, secret);
     }
     builder.start().await
 }

@@ -59,13 +59,16 @@ impl Exchange {
     ///
     /// | answer | refresh token | client credentials, revocation | cookie |
     /// |---|---|---|---|
-    /// | 408, 409, 425, 429, 503; `temporarily_unavailable`, `slow_down` | transient | transient | transient |
+    /// | 408, 409, 425, 429, 503 | transient | transient | transient |
+    /// | any status with `temporarily_unavailable`, `slow_down`, or a code that speaks of a rate limit or of too many requests | transient | transient | by status |
+    /// | 4xx with `server_error` | transient | transient | by status |
     /// | 3xx: redirects are refused | transient | transient | transient |
     /// | 2xx to 4xx with `invalid_grant` and its like | **terminal** | misconfigured | by status |
     /// | 2xx to 4xx with `invalid_client`, `unauthorized_client`, `invalid_scope`, `unsupported_grant_type`, `invalid_request`, `invalid_target` | misconfigured | misconfigured | by status |
     /// | 403 in HTML, as firewalls answer | transient | transient | transient |
     /// | any other 403 | transient | transient | **terminal** |
-    /// | 400, 401 with an unknown error code, or none | **terminal** | misconfigured | **terminal** |
+    /// | 400, 401 with a code that is not known here | misconfigured | misconfigured | **terminal** |
+    /// | 400, 401 without a code that can be read; the name of the status (`Unauthorized`) is none | **terminal** | misconfigured | **terminal** |
     /// | other 4xx, 404 and 405 among them | misconfigured | misconfigured | misconfigured |
     /// | other 5xx, a 2xx that cannot be read, what is no HTTP status | uncertain | transient | uncertain |
     ///
@@ -73,7 +76,8 @@ impl Exchange {
     /// issuers use for it) and the description, both without anything of `sent`; `Retry-After` in
     /// either form (RFC 9110 section 10.2.3) comes along. Where a terminal answer says that the
     /// refresh token had been used before, that is marked as
-    /// [`is_reuse_detected`](SourceError::is_reuse_detected).
+    /// [`is_reuse_detected`](SourceError::is_reuse_detected); a 400 or 401 that says so is terminal
+    /// though its code be unknown.
     pub fn refusal(self, answer: &Response<SecretBytes>, sent: &Secrets) -> SourceError {
         refusal::sort(self, answer, sent)
     }

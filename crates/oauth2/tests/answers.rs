@@ -71,7 +71,19 @@ fn a_refused_refresh_is_sorted() {
         (400, r#"{"error":"temporarily_unavailable"}"#, Transient),
         (500, r#"{"error":"temporarily_unavailable"}"#, Transient),
         (400, r#"{"error":"slow_down"}"#, Transient),
-        (400, r#"{"error":"server_error"}"#, Uncertain),
+        (401, r#"{"error":"rate_limit_exceeded"}"#, Transient),
+        (400, r#"{"error":"Rate limit exceeded"}"#, Transient),
+        (200, r#"{"ok":false,"error":"ratelimited"}"#, Transient),
+        (
+            400,
+            r#"{"error_code":"over_request_rate_limit"}"#,
+            Transient,
+        ),
+        (400, r#"{"error":"too_many_attempts"}"#, Transient),
+        (400, r#"{"error":"refresh_token_rate_limited"}"#, Transient),
+        (400, r#"{"error":"server_error"}"#, Transient),
+        (401, r#"{"error":"server_error"}"#, Transient),
+        (504, r#"{"error":"server_error"}"#, Uncertain),
         (400, r#"{"error":"interaction_required"}"#, Terminal),
         // Other issuers' ways to say it.
         (200, r#"{"error":"bad_refresh_token"}"#, Terminal),
@@ -100,14 +112,43 @@ fn a_refused_refresh_is_sorted() {
             r#"{"error":{"code":"refresh_token_expired"}}"#,
             Terminal,
         ),
-        // No code that anybody knows.
+        // A code that nobody knows.
+        (400, r#"{"error":"something_new"}"#, Misconfigured),
+        (401, r#"{"error":"something_new"}"#, Misconfigured),
+        (
+            400,
+            r#"{"error":"something_new","error_description":"no such tenant"}"#,
+            Misconfigured,
+        ),
+        (
+            400,
+            r#"{"error":"Bad Request","code":"E4001"}"#,
+            Misconfigured,
+        ),
+        (
+            401,
+            r#"{"error":"Unauthorized","code":"E4001"}"#,
+            Misconfigured,
+        ),
+        (401, r#"{"error":"unauthorized"}"#, Misconfigured),
+        (403, r#"{"error":"something_new"}"#, Transient),
+        (404, r#"{"error":"something_new"}"#, Misconfigured),
+        (500, r#"{"error":"something_new"}"#, Uncertain),
+        // Unknown, but what it says is not: that is never to be retried.
+        (
+            400,
+            r#"{"error":"something_new","error_description":"refresh token reuse detected"}"#,
+            Terminal,
+        ),
+        // No code.
         (400, "", Terminal),
         (400, HTML, Terminal),
         (400, "{}", Terminal),
         (400, r#"{"error":"Bad Request"}"#, Terminal),
-        (400, r#"{"error":"something_new"}"#, Terminal),
         (400, r#"{"error":7}"#, Terminal),
+        (400, r#"{"error":""}"#, Terminal),
         (401, "", Terminal),
+        (401, r#"{"error":"Unauthorized"}"#, Terminal),
         (401, r#"{"message":"Unauthorized"}"#, Terminal),
         (403, HTML, Transient),
         (403, "", Transient),
@@ -162,6 +203,9 @@ fn a_client_of_its_own_never_ends_and_is_never_uncertain() {
         (401, "", Misconfigured),
         (400, r#"{"error":"invalid_grant"}"#, Misconfigured),
         (401, r#"{"error":"invalid_client"}"#, Misconfigured),
+        (400, r#"{"error":"something_new"}"#, Misconfigured),
+        (400, r#"{"error":"rate_limited"}"#, Transient),
+        (400, r#"{"error":"server_error"}"#, Transient),
         (403, HTML, Transient),
         (429, "", Transient),
         (500, "", Transient),
@@ -186,6 +230,7 @@ fn a_cookie_endpoint_says_it_with_the_status() {
     let cases = [
         (400, "", Terminal),
         (401, r#"{"error":"invalid_client"}"#, Terminal),
+        (400, r#"{"error":"something_new"}"#, Terminal),
         (403, r#"{"message":"Forbidden"}"#, Terminal),
         (403, "", Terminal),
         (403, HTML, Transient),
@@ -282,6 +327,11 @@ fn the_error_code_is_kept_where_it_is_one() {
             Some("bad_jwt"),
         ),
         (r#"{"error":"Bad Request"}"#, None),
+        (
+            r#"{"error":"rate_limit_exceeded"}"#,
+            Some("rate_limit_exceeded"),
+        ),
+        (r#"{"error":"Rate limit exceeded"}"#, None),
         (r#"{"error":"line\nbreak"}"#, None),
         (
             r#"{"error":"ab7fabababababababababababababababababababab"}"#,
@@ -322,6 +372,10 @@ fn reuse_is_recognised_in_many_words() {
             "{body}"
         );
     }
+    // Whatever its code: it is never asked again.
+    let unknown = r#"{"error":"token_replay","error_description":"reuse detected"}"#;
+    let error = tokens(401, unknown).unwrap_err();
+    assert!(error.is_reuse_detected() && error.kind() == Terminal);
     // Only an answer that ends the session is about the refresh token.
     let error = tokens(503, &grant("reuse detected")).unwrap_err();
     assert!(!error.is_reuse_detected());

@@ -71,6 +71,7 @@ async fn an_issuer_that_repeats_what_it_was_sent_is_not_repeated() {
             ),
             format!(r#"{{"error":"{text}","error_description":"'{text}'"}}"#),
             format!(r#"{{"error":"refresh_token_{text}"}}"#),
+            format!(r#"{{"error":"too_many_{text}"}}"#),
             format!(r#"{{"error":{{"code":"{text}","message":"{text}"}}}}"#),
             format!(r#"{{"msg":"({text})","code":"{part}"}}"#),
             format!(r#"{{"{text}":"{text}"}}"#),

@@ -1,6 +1,7 @@
 //! Is this refusal about the token? What `WWW-Authenticate` and `grpc-status` say.
 //!
-//! [`judge`] sorts an HTTP answer, [`judge_grpc`] and [`judge_grpc_trailers`] a gRPC one, and
+//! [`judge`] sorts an HTTP answer, [`judge_refusal`] one that counts as a refusal whatever its
+//! status, [`judge_grpc`] and [`judge_grpc_trailers`] a gRPC one, and
 //! [`parse`] reads the challenges they are sorted by.
 //!
 //! # How a 401 is judged
@@ -17,6 +18,9 @@
 //! | `Bearer error="insufficient_scope"`, `"invalid_request"` | not about the token | RFC 6750 section 3.1 |
 //! | `Bearer` with any other code | refresh | the list is open (RFC 6750 section 6.2); Entra's `insufficient_claims`, for one, is cured by a newer token |
 //! | other schemes only: `Basic`, `Negotiate`, `DPoP`, `JWT`, ... | refresh | frameworks name whatever scheme comes first; a proxy with a password of its own answers 407 |
+//!
+//! An API may refuse tokens with another status than 401. Whoever says so has such an answer judged
+//! by the same table: [`judge_refusal`].
 //!
 //! A refresh that was not needed costs one request, and the session spaces those out. A refresh
 //! that was needed and not made costs the caller the session.
@@ -117,10 +121,20 @@ impl std::error::Error for StepUp {}
 #[inline]
 pub fn judge(status: StatusCode, headers: &HeaderMap) -> Verdict {
     if status == StatusCode::UNAUTHORIZED {
-        judge_challenges(&parse(headers))
+        judge_refusal(headers)
     } else {
         Verdict::None
     }
+}
+
+/// Judges an answer that counts as a refusal whatever its status: its challenges mean what they
+/// mean at a 401. Never [`Verdict::None`].
+///
+/// For APIs that refuse tokens with 403 or 419. RFC 6750 section 3.1 gives `insufficient_scope` the
+/// status 403, so that a 403 is about the token only where no challenge says otherwise.
+#[cold]
+pub fn judge_refusal(headers: &HeaderMap) -> Verdict {
+    judge_challenges(&parse(headers))
 }
 
 /// Whether the headers of an answer are those of a gRPC call refused as UNAUTHENTICATED.
@@ -154,7 +168,6 @@ fn is_grpc(kind: &[u8]) -> bool {
         )
 }
 
-#[cold]
 fn judge_challenges(challenges: &[Challenge]) -> Verdict {
     let mut verdict = Verdict::RefreshToken;
     for challenge in challenges
@@ -172,14 +185,9 @@ fn judge_challenges(challenges: &[Challenge]) -> Verdict {
                 verdict = Verdict::StepUp(challenge.step_up());
             }
         } else if verdict == Verdict::RefreshToken {
-            if is("insufficient_scope") {
-                verdict = Verdict::NotAboutToken {
-                    error: BearerError::InsufficientScope,
-                };
-            } else if is("invalid_request") {
-                verdict = Verdict::NotAboutToken {
-                    error: BearerError::InvalidRequest,
-                };
+            let known = [BearerError::InsufficientScope, BearerError::InvalidRequest];
+            if let Some(error) = known.into_iter().find(|error| is(error.as_str())) {
+                verdict = Verdict::NotAboutToken { error };
             }
         }
     }

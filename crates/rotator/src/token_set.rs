@@ -198,3 +198,65 @@ impl std::fmt::Debug for TokenSet {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> TokenSet {
+        (0..EXTRA_FIELDS_MAX).fold(TokenSet::bearer("a"), |tokens, number| {
+            tokens.with_extra(format!("field-{number}"), format!("value-{number}"))
+        })
+    }
+
+    fn extra<'a>(tokens: &'a TokenSet, name: &str) -> Option<&'a str> {
+        tokens.extra(name).map(ExposeSecret::expose_secret)
+    }
+
+    /// An issuer that answers without end fills no memory: 32 fields are kept, as they came, and
+    /// what comes after them is left out.
+    #[test]
+    fn no_more_than_32_fields_are_kept() {
+        assert_eq!(EXTRA_FIELDS_MAX, 32);
+        let tokens = full().with_extra("one-more", "left out");
+        for number in 0..32 {
+            let value = format!("value-{number}");
+            assert_eq!(extra(&tokens, &format!("field-{number}")), Some(&*value));
+        }
+        assert_eq!(tokens.extra.len(), 32);
+        assert_eq!(extra(&tokens, "one-more"), None);
+    }
+
+    /// A field of 8 KiB is kept whole and a longer one not at all; it takes nobody's place.
+    #[test]
+    fn a_field_longer_than_8_kib_is_left_out() {
+        assert_eq!(EXTRA_BYTES_MAX, 8192);
+        let fits = "x".repeat(8192);
+        let long = "x".repeat(8193);
+        let tokens = TokenSet::bearer("a")
+            .with_extra("fits", fits.as_str())
+            .with_extra("long", long.as_str())
+            .with_extra("after", "kept");
+        assert_eq!(extra(&tokens, "fits"), Some(&*fits));
+        assert_eq!(extra(&tokens, "long"), None);
+        assert_eq!(extra(&tokens, "after"), Some("kept"));
+        assert_eq!(tokens.extra.len(), 2);
+    }
+
+    /// Bytes count, not letters: a secret is measured as it is stored.
+    #[test]
+    fn a_fields_length_is_that_of_its_bytes() {
+        let wide = "\u{e9}".repeat(4097);
+        let tokens = TokenSet::bearer("a").with_extra("wide", wide.as_str());
+        assert_eq!(extra(&tokens, "wide"), None);
+    }
+
+    /// `Debug` names the fields and shows none of their values.
+    #[test]
+    fn extra_fields_are_named_and_not_shown() {
+        let tokens = TokenSet::bearer("CANARY-a").with_extra("ws_token", "CANARY-b");
+        let shown = format!("{tokens:?}");
+        assert!(shown.contains("ws_token"), "{shown}");
+        assert!(!shown.contains("CANARY"), "{shown}");
+    }
+}

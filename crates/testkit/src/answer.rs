@@ -62,15 +62,26 @@ pub(crate) fn no_store(mut answer: Answer) -> Answer {
 pub(crate) struct Pattern {
     position: u64,
     end: u64,
+    frame: u64,
+    announced: bool,
 }
 
 impl Pattern {
-    const CHUNK: u64 = 64 * 1024;
-
     pub(crate) fn of(length: u64) -> Self {
         Self {
             position: 0,
             end: length,
+            frame: 64 * 1024,
+            announced: true,
+        }
+    }
+
+    /// The same in frames of 1 KiB, of a length that nobody is told beforehand: `u64::MAX` is without end.
+    pub(crate) fn unannounced(length: u64) -> Self {
+        Self {
+            frame: 1024,
+            announced: false,
+            ..Self::of(length)
         }
     }
 }
@@ -86,7 +97,7 @@ impl http_body::Body for Pattern {
         if self.is_end_stream() {
             return Poll::Ready(None);
         }
-        let upto = self.end.min(self.position + Self::CHUNK);
+        let upto = self.end.min(self.position + self.frame);
         let chunk: BytesMut = (self.position..upto)
             .map(|index| (index % 251) as u8)
             .collect();
@@ -99,7 +110,11 @@ impl http_body::Body for Pattern {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.end - self.position)
+        if self.announced {
+            SizeHint::with_exact(self.end - self.position)
+        } else {
+            SizeHint::default()
+        }
     }
 }
 

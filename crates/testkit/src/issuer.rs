@@ -142,7 +142,7 @@ impl Issuer {
 
     /// What has happened so far.
     pub fn counters(&self) -> Counters {
-        self.shared.ledger().counters()
+        self.shared.counters()
     }
 
     /// Sets all counters to zero. Requests in flight still count towards the maximum from here on.
@@ -242,6 +242,11 @@ impl IssuerShared {
     /// The ledger, locked. Never to be held across an await.
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What has happened so far.
+    pub(crate) fn counters(&self) -> Counters {
+        self.ledger().counters()
     }
 
     /// What the upstream thinks of an access token.

@@ -75,11 +75,14 @@ impl Listening {
     pub(crate) fn serve<H: Handler>(self, handler: Arc<H>, tasks: &Tasks) {
         let connections = tasks.clone();
         tasks.spawn(async move {
+            let mut accepted = 0;
             loop {
                 match self.listener.accept().await {
                     Ok((stream, _)) => {
+                        accepted += 1;
                         connections.spawn(serve_connection(
                             stream,
+                            Connection::numbered(accepted),
                             Arc::clone(&handler),
                             connections.clone(),
                         ));
@@ -101,9 +104,13 @@ impl Listening {
     }
 }
 
-async fn serve_connection<H: Handler>(stream: TcpStream, handler: Arc<H>, tasks: Tasks) {
+async fn serve_connection<H: Handler>(
+    stream: TcpStream,
+    connection: Connection,
+    handler: Arc<H>,
+    tasks: Tasks,
+) {
     let _ = stream.set_nodelay(true);
-    let connection = Connection::default();
     let io = TokioIo::new(Socket::new(stream, connection.clone()));
     let service = service_fn(|request| {
         let answer = Arc::clone(&handler).handle(request, connection.clone());

@@ -38,13 +38,15 @@ use record::{Ledger, RequestRecord, UpstreamCounters};
 /// | any `/status/{code}` | that status, with a JSON body where it may have one |
 /// | any `/status/{code}/open` | the same without authentication |
 /// | any `/always-401` | a refusal, whatever the token |
-/// | any `/challenge?value=...` | 401 with exactly this `WWW-Authenticate`, whatever the token; `value` may repeat; with `&when=bad` a good token gets 200 |
+/// | any `/challenge?value=...` | 401 with exactly this `WWW-Authenticate`, whatever the token; `value` may repeat; `&status=403` changes the status; with `&when=bad` a good token gets 200, with `&when=good` a bad one the usual refusal |
+/// | any `/long-401/{n}` | a bad token's refusal has a body of `n` bytes in chunks of 1 KiB, or one without end where `n` is `endless`; a good one gets 200 |
 /// | any `/slow-401` | a bad token's refusal is held until [`release_slow`](Self::release_slow); a good one gets 200 at once |
 /// | any `/custom-419` | 419 for a bad token |
 /// | any `/custom-body-code` | 200 with `{"code": "TOKEN_EXPIRED"}` for a bad token, `{"code": "OK"}` for a good one |
 /// | any `/grpc/ok` | gRPC: the request's body, then trailers with `grpc-status: 0`, without authentication |
 /// | any `/grpc/unauthenticated` | the same for a good token; for a bad one a trailers-only answer with `grpc-status: 16` |
 /// | any `/grpc/late-unauthenticated` | the same, but 16 comes in trailers behind an empty body |
+/// | GET `/__counters` | JSON without authentication: [`Counters`](crate::Counters) under `issuer`, [`UpstreamCounters`] under `upstream`; counts nowhere itself |
 /// | POST `/login`, `/api/auth/refresh`, `/logout` | the issuer's own, in process, so that one origin hosts both |
 pub struct Upstream {
     shared: Arc<UpstreamShared>,

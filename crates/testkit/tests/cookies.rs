@@ -117,6 +117,8 @@ async fn without_a_cookie_or_with_a_dead_one_the_answer_is_401() -> Tested {
         (issuer.counters().logouts, issuer.counters().reuses),
         (1, 0)
     );
+    let counters = issuer.counters();
+    assert_eq!((counters.ended_by_client, counters.revocations), (1, 0));
     Ok(())
 }
 

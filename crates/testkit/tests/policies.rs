@@ -80,6 +80,7 @@ async fn reuse_of_a_single_use_token_revokes_the_family() -> Tested {
         ),
         (3, 1, 1, 1)
     );
+    assert_eq!(counters.ended_by_client, 0);
     assert!(issuer.session_alive(&bystander));
     let family = grant.family;
     assert_eq!(events.recv().await?, IssuerEvent::SignedIn { family });

@@ -99,6 +99,10 @@ async fn revocation_follows_the_kind_of_token() -> Tested {
         (counters.revoke_calls, counters.revocations, counters.reuses),
         (4, 0, 0)
     );
+    assert_eq!(
+        counters.ended_by_client, 1,
+        "an access token ends no family, a token nobody knows neither"
+    );
     Ok(())
 }
 

@@ -12,6 +12,7 @@ pub(crate) fn opening(options: &DemoOptions, profile: IssuerProfile) {
         IssuerProfile::Leeway => "single use, with a grace period of 10 seconds",
         IssuerProfile::ParentAlways => "single use, but the last one still answers",
         IssuerProfile::MultiUse => "good for many uses",
+        IssuerProfile::Rotating => "good for many uses, with a new one each time",
     };
     anstream::eprintln!(
         "An access token expires under {} requests at once. Refresh tokens are {rule}.",

@@ -2,8 +2,8 @@
 
 use std::time::SystemTime;
 
-use http::Response;
 use http::header::CONTENT_TYPE;
+use http::{Response, StatusCode};
 use token_rotator::{FailureKind, SourceError};
 
 use super::json::Fields;
@@ -20,8 +20,8 @@ enum Verdict {
     Wrong,
     /// Later.
     Later,
-    /// The issuer itself does not know.
-    Unsure,
+    /// The issuer failed over it.
+    Broken,
 }
 
 // Supabase: `_not_found`, `_already_used`; OpenAI: `_expired`, `_reused`, `_invalidated`.
@@ -34,12 +34,8 @@ pub(super) fn sort(
 ) -> SourceError {
     let status = answer.status();
     let html = is_html(answer);
-    let said = Said::read(answer.body().expose(), sent);
-    let kind = said
-        .code
-        .as_deref()
-        .and_then(|code| by_code(exchange, status.as_u16(), code))
-        .unwrap_or_else(|| exchange.by_status(status, html));
+    let said = Said::read(answer, sent);
+    let kind = by_code(exchange, status, &said).unwrap_or_else(|| exchange.by_status(status, html));
 
     let code = said.shown_code(sent);
     let mut text = headline(answer, html, &said, kind).to_owned();
@@ -97,22 +93,45 @@ fn headline(
 }
 
 /// What the code says where it decides: `None` leaves it to the status.
-fn by_code(exchange: Exchange, status: u16, code: &str) -> Option<FailureKind> {
+fn by_code(exchange: Exchange, status: StatusCode, said: &Said) -> Option<FailureKind> {
     if exchange == Exchange::Cookie {
         return None;
     }
-    let verdict = verdict(code)?;
-    match (status, verdict) {
+    let Some(verdict) = verdict(said.code.as_deref()?) else {
+        // Nothing says that the grant is over, unless the description does.
+        let unknown = matches!(status.as_u16(), 400 | 401) && !said.reuse;
+        return unknown.then_some(FailureKind::Misconfigured);
+    };
+    match (status.as_u16(), verdict) {
         (_, Verdict::Later) => Some(FailureKind::Transient),
         // These statuses say more about the state of the issuer than its words about the grant.
         (..200 | 300..400 | 408 | 409 | 425 | 429 | 500.., _) => None,
         (_, Verdict::Over) => Some(exchange.when_over()),
         (_, Verdict::Wrong) => Some(FailureKind::Misconfigured),
-        (_, Verdict::Unsure) => Some(exchange.when_unsure()),
+        // A request that failed with a 4xx was not carried out; a 2xx tells nothing.
+        (400.., Verdict::Broken) => Some(FailureKind::Transient),
+        (_, Verdict::Broken) => Some(exchange.when_unsure()),
     }
 }
 
 fn verdict(code: &str) -> Option<Verdict> {
+    known(code).or_else(|| by_family(code))
+}
+
+/// Codes that are known by a part of them.
+fn by_family(code: &str) -> Option<Verdict> {
+    let words = code.to_ascii_lowercase().replace([' ', '-'], "_");
+    // GitHub: `rate_limit_exceeded`; Slack: `ratelimited`; Supabase: `over_request_rate_limit`;
+    // Auth0: `too_many_attempts`.
+    if words.contains("rate_limit") || words.contains("ratelimit") || words.starts_with("too_many_")
+    {
+        return Some(Verdict::Later);
+    }
+    code.starts_with(SUPABASE_AND_OPENAI)
+        .then_some(Verdict::Over)
+}
+
+fn known(code: &str) -> Option<Verdict> {
     Some(match code {
         // RFC 6749 section 5.2; GitHub; Slack.
         "invalid_grant" | "bad_refresh_token" | "invalid_refresh_token"
@@ -120,14 +139,13 @@ fn verdict(code: &str) -> Option<Verdict> {
         | "interaction_required" | "login_required" | "consent_required"
         // Supabase.
         | "session_not_found" | "session_expired" => Verdict::Over,
-        _ if code.starts_with(SUPABASE_AND_OPENAI) => Verdict::Over,
         // RFC 6749 section 5.2, RFC 8707 section 2, RFC 7009 section 2.2.1; GitHub.
         "invalid_request" | "invalid_client" | "unauthorized_client" | "unsupported_grant_type"
         | "invalid_scope" | "invalid_target" | "unsupported_token_type"
         | "incorrect_client_credentials" => Verdict::Wrong,
         // RFC 6749 section 4.1.2.1, RFC 8628 section 3.5; Auth0.
         "temporarily_unavailable" | "slow_down" | "too_many_requests" => Verdict::Later,
-        "server_error" => Verdict::Unsure,
+        "server_error" => Verdict::Broken,
         _ => return None,
     })
 }
@@ -143,8 +161,8 @@ struct Said {
 }
 
 impl Said {
-    fn read(body: &[u8], sent: &Secrets) -> Self {
-        let Some(fields) = Fields::read(body) else {
+    fn read(answer: &Response<SecretBytes>, sent: &Secrets) -> Self {
+        let Some(fields) = Fields::read(answer.body().expose()) else {
             return Self::default();
         };
         // An answer with an error in it may bring tokens too; they are not for its description.
@@ -165,7 +183,10 @@ impl Said {
         };
         let codes = texts(&["error", "error_code", "code"]);
         let known = codes.iter().find(|code| verdict(code).is_some());
-        let code = known.or_else(|| codes.iter().find(|code| is_code(code)));
+        // Frameworks put the name of the status there (`Unauthorized`), which is no code.
+        let name = answer.status().canonical_reason();
+        let unknown = |code: &&String| is_code(code) && name != Some(code.as_str());
+        let code = known.or_else(|| codes.iter().find(unknown));
         let code = code.cloned();
         let description = texts(&["error_description", "message", "msg"])
             .into_iter()
@@ -185,8 +206,7 @@ impl Said {
     /// The code, unless it may be something we sent.
     fn shown_code(&self, sent: &Secrets) -> Option<&str> {
         let code = self.code.as_deref()?;
-        let ours = verdict(code).is_some() && !code.starts_with(SUPABASE_AND_OPENAI);
-        (ours || (is_code(code) && !sent.touch(code))).then_some(code)
+        (known(code).is_some() || (is_code(code) && !sent.touch(code))).then_some(code)
     }
 }
 

@@ -311,6 +311,24 @@ fn only_a_401_is_judged() {
     }
 }
 
+/// Property: what counts as a refusal by whoever says so is judged as a 401 is, and always is one.
+#[test]
+fn a_refusal_of_any_status_is_judged_as_a_401() {
+    for fields in [
+        &[][..],
+        &["Basic"],
+        &["Bearer error=invalid_token"],
+        &["Bearer error=insufficient_scope"],
+        &["Bearer error=invalid_request"],
+        &["Bearer error=insufficient_user_authentication, max_age=5"],
+    ] {
+        let headers = headers(fields);
+        let verdict = judge_refusal(&headers);
+        assert_eq!(verdict, judged(fields), "{fields:?}");
+        assert_ne!(verdict, Verdict::None, "{fields:?}");
+    }
+}
+
 /// Property: the lists that RFC 9110 and real servers print are read as their authors meant them.
 #[test]
 fn reads_lists_of_challenges() {

@@ -158,9 +158,9 @@ enum Judged<S, B, R> {
 }
 
 impl<S, B> Carried<S, B> {
-    fn judge<R>(self, mut answer: Response<R>) -> Judged<S, B, R> {
+    fn judge<R>(self, answer: Response<R>) -> Judged<S, B, R> {
         let bare = self.pass.token().is_none();
-        let verdict = self.settings.judge(answer.status(), answer.headers(), bare);
+        let (mut answer, verdict) = self.settings.judge(answer, bare);
         let rotator = &self.settings.rotator;
         match (verdict, &self.copy) {
             (Verdict::RefreshToken, Ok(_)) => return Judged::Replay(self, answer),
@@ -207,10 +207,11 @@ impl<S, B> Carried<S, B> {
         std::future::poll_fn(|context| service.poll_ready(context))
             .await
             .map_err(ServiceError::Inner)?;
-        let mut answer = service.call(request).await.map_err(ServiceError::Inner)?;
+        let answer = service.call(request).await.map_err(ServiceError::Inner)?;
         // The second answer is the caller's, whatever it says; but that a new token is refused as
         // well has to be known, or a wrong audience would have it refreshed again and again.
-        match settings.judge(answer.status(), answer.headers(), false) {
+        let (mut answer, verdict) = settings.judge(answer, false);
+        match verdict {
             Verdict::RefreshToken => rotator.report_refused(&pass),
             Verdict::StepUp(step_up) => {
                 answer.extensions_mut().insert(TokenError::StepUp(step_up));

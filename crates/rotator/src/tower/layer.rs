@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode, Uri};
+use http::response::Parts;
+use http::{HeaderMap, Response, StatusCode, Uri};
 use tower_layer::Layer;
 
 use super::{CloneBody, Rotation};
@@ -29,7 +30,7 @@ pub(crate) struct Settings {
     refused_when: Option<Predicate>,
 }
 
-type Predicate = Arc<dyn Fn(StatusCode, &HeaderMap) -> bool + Send + Sync>;
+type Predicate = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
 
 impl Rotator {
     /// A layer that puts this rotator's tokens on requests to its declared origins.
@@ -67,18 +68,65 @@ impl RotationLayer {
 }
 
 impl<C> RotationLayer<C> {
-    /// Answers with one of these statuses count as refusals too (403, 419), whatever they say of
-    /// the reason.
+    /// Answers with one of these statuses count as refusals too (403, 419).
+    ///
+    /// A challenge that comes with one means what it means at a 401: `insufficient_scope` and
+    /// `invalid_request` are handed back without a refresh, and a step-up (RFC 9470) is typed.
     pub fn status_codes(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
         self.settings.statuses = statuses.into_iter().collect();
         self
     }
 
-    /// Answers for which this is true count as refusals too. It sees status and headers, of every
-    /// answer to a request that the layer put a token on, and should be quick.
+    /// Answers for which this is true count as refusals too. It is asked of every answer that
+    /// status and challenges leave open, to a request that the layer put a token on, and should be
+    /// quick. Its word is final: a challenge that comes with a status not listed decides nothing.
+    ///
+    /// It sees all of the answer but the body: status, headers, extensions. Where the body says that
+    /// the token was refused, an inner service reads it and leaves what it found in the extensions:
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http::{Request, Response};
+    /// use http_body_util::{BodyExt, Full};
+    /// use token_rotator::{Rotator, SourceError, TokenSet};
+    /// use tower::{BoxError, ServiceBuilder, ServiceExt};
+    ///
+    /// /// The code in the body of an answer.
+    /// #[derive(Clone)]
+    /// struct Code(String);
+    ///
+    /// /// Reads bodies that are short, as this API's are, and puts them back.
+    /// async fn read_code<B>(answer: Response<B>) -> Result<Response<Full<Bytes>>, BoxError>
+    /// where
+    ///     B: http_body::Body<Error: Into<BoxError>>,
+    /// {
+    ///     let (mut parts, body) = answer.into_parts();
+    ///     let body = body.collect().await.map_err(Into::into)?.to_bytes();
+    ///     let json: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    ///     if let Some(code) = json["code"].as_str() {
+    ///         parts.extensions.insert(Code(code.to_owned()));
+    ///     }
+    ///     Ok(Response::from_parts(parts, Full::new(body)))
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let source = |_| async { Ok::<_, SourceError>(TokenSet::bearer("token")) };
+    /// # let http_client = tower::service_fn(|_: Request<Full<Bytes>>| async {
+    /// #     Ok::<_, BoxError>(Response::new(Full::<Bytes>::default()))
+    /// # });
+    /// let rotator = Rotator::builder(source).origin("https://api.example.com").build()?;
+    /// let expired = |parts: &http::response::Parts| {
+    ///     parts.extensions.get::<Code>().is_some_and(|code| code.0 == "TOKEN_EXPIRED")
+    /// };
+    /// let client = ServiceBuilder::new()
+    ///     .layer(rotator.layer()?.refused_when(expired))
+    ///     .service(http_client.and_then(read_code));
+    /// # drop(client.oneshot(Request::new(Full::default())));
+    /// # Ok(()) }
+    /// ```
     pub fn refused_when(
         mut self,
-        refused: impl Fn(StatusCode, &HeaderMap) -> bool + Send + Sync + 'static,
+        refused: impl Fn(&Parts) -> bool + Send + Sync + 'static,
     ) -> Self {
         self.settings.refused_when = Some(Arc::new(refused));
         self
@@ -119,22 +167,39 @@ impl Settings {
         self.origins.allows(uri)
     }
 
-    /// What the answer says of the token. `bare`: the request went out without one.
-    pub(crate) fn judge(&self, status: StatusCode, headers: &HeaderMap, bare: bool) -> Verdict {
-        match challenge::judge(status, headers) {
+    /// What the answer says of the token; the answer comes back as it was. `bare`: the request went
+    /// out without one.
+    pub(crate) fn judge<R>(&self, answer: Response<R>, bare: bool) -> (Response<R>, Verdict) {
+        match self.by_challenge(answer.status(), answer.headers()) {
             // Whatever the reason given to somebody who sent no token, a token is what is missing.
-            Verdict::NotAboutToken { .. } if bare => Verdict::RefreshToken,
-            Verdict::None if self.widened(status, headers) => Verdict::RefreshToken,
-            verdict => verdict,
+            Verdict::NotAboutToken { .. } if bare => (answer, Verdict::RefreshToken),
+            Verdict::None => self.widened(answer),
+            verdict => (answer, verdict),
         }
     }
 
-    fn widened(&self, status: StatusCode, headers: &HeaderMap) -> bool {
-        challenge::judge_grpc(headers)
-            || self.statuses.contains(&status)
-            || self
-                .refused_when
-                .as_ref()
-                .is_some_and(|refused| refused(status, headers))
+    fn by_challenge(&self, status: StatusCode, headers: &HeaderMap) -> Verdict {
+        if self.statuses.contains(&status) {
+            challenge::judge_refusal(headers)
+        } else {
+            challenge::judge(status, headers)
+        }
+    }
+
+    /// The verdict on an answer that neither its status nor its challenges decide.
+    fn widened<R>(&self, answer: Response<R>) -> (Response<R>, Verdict) {
+        if challenge::judge_grpc(answer.headers()) {
+            return (answer, Verdict::RefreshToken);
+        }
+        let Some(refused) = &self.refused_when else {
+            return (answer, Verdict::None);
+        };
+        let (parts, body) = answer.into_parts();
+        let verdict = if refused(&parts) {
+            Verdict::RefreshToken
+        } else {
+            Verdict::None
+        };
+        (Response::from_parts(parts, body), verdict)
     }
 }

@@ -24,7 +24,9 @@
 //!   channel sees URIs without authority; [`Rotator::layer_for`](crate::Rotator::layer_for)
 //!   declares where those go. All others pass through as they are.
 //! - **What counts as a refusal**: see [`challenge`](crate::challenge), `grpc-status` 16
-//!   included; [`RotationLayer::status_codes`] and [`RotationLayer::refused_when`] widen it.
+//!   included; [`RotationLayer::status_codes`] and [`RotationLayer::refused_when`] widen it, the
+//!   latter to codes in bodies too. A challenge that says that no other token would help is never
+//!   overruled by a status.
 //! - **What can be replayed**: a request whose body can be copied, which is what [`CopyBody`] says.
 //!   Any other waits for a refresh that is due before it is sent, is sent once, and its refusal is
 //!   handed back while a refresh starts for those who follow.

@@ -2,7 +2,10 @@
 
 mod bodies;
 mod certified;
+mod drain;
+mod first_token;
 mod grpc;
 mod refusals;
 mod routing;
+mod widened;
 mod world;

@@ -4,7 +4,7 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use token_rotator::{Event, Purpose, TokenError};
 use token_rotator_testkit::Fault;
-use tower::{Layer, ServiceExt};
+use tower::ServiceExt;
 
 use crate::world::{HandClock, World, http, read};
 
@@ -162,44 +162,6 @@ async fn refusals_that_are_not_about_the_token_pass_through() {
         "{typed:?}"
     );
     assert_eq!(world.refreshes(), 0);
-}
-
-/// Statuses and headers can widen what counts as a refusal.
-#[tokio::test]
-async fn other_statuses_can_count_as_refusals() {
-    let world = World::new().await;
-    world.issuer.expire_access_tokens();
-    let status = StatusCode::from_u16(419).expect("a status");
-    let untouched = world
-        .client()
-        .oneshot(world.get("/custom-419"))
-        .await
-        .expect("an answer");
-    assert_eq!(untouched.status(), status);
-    assert_eq!(world.refreshes(), 0);
-
-    let widened = world.layer().status_codes([status]).layer(http());
-    let answer = widened
-        .oneshot(world.get("/custom-419"))
-        .await
-        .expect("an answer");
-    assert_eq!(answer.status(), StatusCode::OK);
-    assert_eq!(world.refreshes(), 1);
-
-    world.issuer.expire_access_tokens();
-    let widened = world
-        .layer()
-        .refused_when(|status, _| status == 419)
-        .layer(http());
-    let fresh = widened
-        .oneshot(world.get("/custom-419"))
-        .await
-        .expect("an answer");
-    assert_eq!(
-        fresh.status(),
-        status,
-        "a fresh token that is refused is not refreshed again"
-    );
 }
 
 /// A failure that is not the end of the session leaves it to be refreshed later.

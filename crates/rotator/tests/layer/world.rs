@@ -33,22 +33,27 @@ impl World {
     }
 
     pub(crate) async fn with(set: impl FnOnce(RotatorBuilder) -> RotatorBuilder) -> Self {
+        let world = Self::signed_out(set).await;
+        let tokens = TokenSet::bearer(world.grant.access_token.as_str())
+            .with_refresh_token(world.grant.refresh_token.as_str())
+            .expires_in(world.grant.expires_in);
+        world.rotator.sign_in(tokens).expect("usable tokens");
+        world
+    }
+
+    /// A session without a token; its first refresh redeems the grant's refresh token, as a cookie
+    /// would.
+    pub(crate) async fn signed_out(set: impl FnOnce(RotatorBuilder) -> RotatorBuilder) -> Self {
         let issuer = Issuer::builder().start().await.expect("an issuer");
         let upstream = Upstream::start(&issuer).await.expect("an upstream");
         let grant = issuer.sign_in("alice");
         let events = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&events);
-        let builder = Rotator::builder(source(issuer.token_url(), "demo"))
+        let source = source_from(issuer.token_url(), "demo", Some(&grant.refresh_token));
+        let builder = Rotator::builder(source)
             .origin(upstream.url())
             .on_event(move |event| heard.lock().expect("events").push(event.clone()));
         let rotator = set(builder).build().expect("a rotator");
-        rotator
-            .sign_in(
-                TokenSet::bearer(grant.access_token.as_str())
-                    .with_refresh_token(grant.refresh_token.as_str())
-                    .expires_in(grant.expires_in),
-            )
-            .expect("usable tokens");
         Self {
             issuer,
             upstream,
@@ -76,6 +81,15 @@ impl World {
     pub(crate) fn heard(&self, wanted: impl Fn(&Event) -> bool) -> usize {
         let events = self.events.lock().expect("events");
         events.iter().filter(|event| wanted(event)).count()
+    }
+
+    /// What this request is answered with by the client with the layer around it.
+    pub(crate) async fn send(
+        &self,
+        path: &str,
+    ) -> Response<impl http_body::Body<Error: std::fmt::Debug> + use<>> {
+        let answer = self.client().oneshot(self.get(path)).await;
+        answer.expect("an answer")
     }
 
     pub(crate) fn refreshes(&self) -> u64 {
@@ -108,15 +122,21 @@ where
 
 /// The refresh token grant (RFC 6749 section 6), as short as it can be written.
 pub(crate) fn source(token_url: &str, client_id: &str) -> impl TokenSource + use<> {
+    source_from(token_url, client_id, None)
+}
+
+/// The same, with the refresh token to begin with where nobody has signed in.
+fn source_from(token_url: &str, client_id: &str, first: Option<&str>) -> impl TokenSource + use<> {
     let (token_url, client_id) = (token_url.to_owned(), client_id.to_owned());
+    let first = first.map(str::to_owned);
     move |last: Option<Arc<TokenSet>>| {
-        let (token_url, client_id) = (token_url.clone(), client_id.clone());
+        let (token_url, client_id, first) = (token_url.clone(), client_id.clone(), first.clone());
         async move {
-            let last = last.expect("a session that is signed in");
-            let refresh_token = last.refresh_token().expect("a refresh token");
+            let last = last.as_ref().and_then(|last| last.refresh_token());
+            let last = last.map(|token| token.expose_secret().to_owned());
+            let refresh_token = last.or(first).expect("a refresh token");
             let form = format!(
-                "grant_type=refresh_token&client_id={client_id}&refresh_token={}",
-                refresh_token.expose_secret()
+                "grant_type=refresh_token&client_id={client_id}&refresh_token={refresh_token}"
             );
             let request = Request::post(token_url)
                 .header("content-type", "application/x-www-form-urlencoded")

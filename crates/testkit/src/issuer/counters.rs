@@ -15,6 +15,8 @@ pub struct Counters {
     pub reuses: u64,
     /// Families revoked by a reuse alarm.
     pub revocations: u64,
+    /// Families that a client ended: by revoking their refresh token (RFC 7009 section 2.1), or by logging out.
+    pub ended_by_client: u64,
     /// Calls of the revocation endpoint (RFC 7009), whatever came of them.
     pub revoke_calls: u64,
     /// Successful logins over HTTP, password grants included. Signing in without HTTP does not count.

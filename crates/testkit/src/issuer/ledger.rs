@@ -308,8 +308,10 @@ impl Ledger {
         };
         found.revoked = true;
         let generation = found.generation;
-        if cause == RevocationCause::Reuse {
-            self.counters.revocations += 1;
+        match cause {
+            RevocationCause::Reuse => self.counters.revocations += 1,
+            RevocationCause::Client => self.counters.ended_by_client += 1,
+            RevocationCause::Test => {}
         }
         self.report(IssuerEvent::Revoked {
             family,

@@ -12,18 +12,34 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 /// A handle on the connection a request came in on.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Connection {
     inner: Arc<Inner>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
+    number: u64,
     reset: AtomicBool,
     end: Notify,
 }
 
 impl Connection {
+    /// The connection that was accepted as the `number`th of its server, from 1.
+    pub(crate) fn numbered(number: u64) -> Self {
+        let inner = Inner {
+            number,
+            ..Inner::default()
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.inner.number
+    }
+
     /// Closes the connection without an answer (FIN). Never returns: the request ends with its connection.
     pub(crate) async fn close<T>(&self) -> T {
         self.inner.end.notify_one();

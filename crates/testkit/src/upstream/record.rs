@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// What the upstream answered since it started or since its counters were reset. Forwarded routes do not count.
+/// What the upstream answered since it started or since its counters were reset. Forwarded routes and
+/// `/__counters` do not count.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct UpstreamCounters {
     /// Requests that were let in, whatever they were answered then; those without authentication included.
@@ -28,6 +29,8 @@ pub struct RequestRecord {
     pub answered: Duration,
     /// Its path, without the query.
     pub path: String,
+    /// The connection it came in on: 1 for the first that the upstream accepted, and so on.
+    pub connection: u64,
     /// Its header `x-request-id`, if it has one.
     pub request_id: Option<String>,
     /// The generation of the token it carried, good or not; `None` without one of ours.

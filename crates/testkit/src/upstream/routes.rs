@@ -26,7 +26,12 @@ impl Handler for UpstreamShared {
                 issuer.cookie_refresh(request, &connection).await
             }
             "/logout" if request.method() == Method::POST => issuer.logout(&request),
-            _ => self.protected(request).await,
+            "/__counters" if matches!(*request.method(), Method::GET | Method::HEAD) => {
+                let (issuer, upstream) = (issuer.counters(), self.ledger.counters());
+                let counters = json!({"issuer": issuer, "upstream": upstream});
+                answer::no_store(answer::json(StatusCode::OK, &counters))
+            }
+            _ => self.protected(request, connection.number()).await,
         }
     }
 }
@@ -38,7 +43,7 @@ enum Verdict {
 }
 
 impl UpstreamShared {
-    async fn protected(&self, request: Request<Incoming>) -> Answer {
+    async fn protected(&self, request: Request<Incoming>, connection: u64) -> Answer {
         let arrived = self.started.elapsed();
         let _in_flight = self.ledger.begin();
         let (head, body) = request.into_parts();
@@ -66,6 +71,7 @@ impl UpstreamShared {
                 arrived,
                 answered,
                 path,
+                connection,
                 request_id,
                 generation,
                 status,
@@ -83,7 +89,10 @@ impl UpstreamShared {
             ["status", code, "open"] => return Verdict::Served(with_status(code, body).await),
             ["grpc", "ok"] => return Verdict::Served(grpc_ok(body).await),
             ["always-401"] => return Verdict::Refused(self.refuse(body, presented).await),
-            ["challenge"] => return challenge(&head.uri, body, presented).await,
+            ["challenge"] => return self.challenge(&head.uri, body, presented).await,
+            ["long-401", length] if !presented.is_good() => {
+                return self.long_refusal(length, body, presented).await;
+            }
             ["slow-401"] if !presented.is_good() => {
                 echo::drain(body).await;
                 self.slow.pass().await;
@@ -128,7 +137,7 @@ impl UpstreamShared {
                 echo::drain(body).await;
                 answer::json(StatusCode::OK, &json!({"code": "OK"}))
             }
-            ["slow-401" | "custom-419"] => {
+            ["slow-401" | "custom-419"] | ["long-401", _] => {
                 echo::drain(body).await;
                 answer::json(
                     StatusCode::OK,
@@ -153,6 +162,42 @@ impl UpstreamShared {
     async fn refuse(&self, body: Incoming, presented: &Presented) -> Answer {
         echo::drain(body).await;
         presented.refusal(&self.realm)
+    }
+
+    async fn long_refusal(&self, length: &str, body: Incoming, presented: &Presented) -> Verdict {
+        let pattern = match length.parse() {
+            Ok(length) => Pattern::unannounced(length),
+            Err(_) if length == "endless" => Pattern::unannounced(u64::MAX),
+            Err(_) => return Verdict::Served(bad_request("not a length")),
+        };
+        let refusal = self.refuse(body, presented).await;
+        Verdict::Refused(refusal.map(|_| pattern.boxed()))
+    }
+
+    async fn challenge(&self, uri: &Uri, body: Incoming, presented: &Presented) -> Verdict {
+        let when = query::first(uri, "when");
+        match (when.as_deref(), presented.is_good()) {
+            (Some("bad"), true) => {
+                echo::drain(body).await;
+                let described = json!({"generation": presented.generation()});
+                return Verdict::Served(answer::json(StatusCode::OK, &described));
+            }
+            (Some("good"), false) => return Verdict::Refused(self.refuse(body, presented).await),
+            _ => echo::drain(body).await,
+        }
+        let status = query::first(uri, "status")
+            .map_or(Some(StatusCode::UNAUTHORIZED), |code| status_code(&code));
+        let Some(status) = status else {
+            return Verdict::Served(bad_request("not a status between 200 and 999"));
+        };
+        let mut answer = answer::json(status, &json!({"error": "challenged"}));
+        for value in query::all(uri, "value") {
+            match HeaderValue::try_from(value) {
+                Ok(value) => answer.headers_mut().append(WWW_AUTHENTICATE, value),
+                Err(_) => return Verdict::Served(bad_request("value does not fit into a header")),
+            };
+        }
+        Verdict::Refused(answer)
     }
 }
 
@@ -212,22 +257,6 @@ fn redirect(uri: &Uri, kind: &str) -> Answer {
         Some(to) => answer::redirect(status, &to),
         None => bad_request("url is missing"),
     }
-}
-
-async fn challenge(uri: &Uri, body: Incoming, presented: &Presented) -> Verdict {
-    echo::drain(body).await;
-    if presented.is_good() && query::first(uri, "when").is_some_and(|when| when == "bad") {
-        let described = json!({"generation": presented.generation()});
-        return Verdict::Served(answer::json(StatusCode::OK, &described));
-    }
-    let mut answer = answer::json(StatusCode::UNAUTHORIZED, &json!({"error": "challenged"}));
-    for value in query::all(uri, "value") {
-        match HeaderValue::try_from(value) {
-            Ok(value) => answer.headers_mut().append(WWW_AUTHENTICATE, value),
-            Err(_) => return Verdict::Served(bad_request("value does not fit into a header")),
-        };
-    }
-    Verdict::Refused(answer)
 }
 
 async fn grpc_ok(body: Incoming) -> Answer {

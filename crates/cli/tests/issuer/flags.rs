@@ -1,0 +1,254 @@
+//! What the issuer is told about tokens, clients and time, and what it counts.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+
+use crate::running::{Running, Tokens};
+
+/// What a second use of a refresh token brings.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Again {
+    Refused,
+    /// Tokens, with a refresh token of their own.
+    New,
+    /// Tokens, with the refresh token that the first use brought.
+    Successor,
+    /// Tokens, and no refresh token, as at the first use.
+    Kept,
+}
+
+/// Each policy is known by what it makes of a refresh token that was used, at once and once its
+/// successor was used as well, and by the alarms it counts.
+#[test]
+fn profiles_treat_used_refresh_tokens_each_in_its_way() {
+    use Again::{Kept, New, Refused, Successor};
+    let cases: [(&[&str], Again, Again, u64); 9] = [
+        (&[], Refused, Refused, 2),
+        (&["--profile", "strict"], Refused, Refused, 2),
+        (&["--profile", "leeway"], New, Refused, 1),
+        (&["--leeway", "1h"], New, Refused, 1),
+        (&["--leeway", "0s"], Refused, Refused, 2),
+        (&["--profile=leeway", "--leeway=0s"], Refused, Refused, 2),
+        (&["--profile", "parent-always"], Successor, Refused, 1),
+        (&["--profile", "multi-use"], Kept, Kept, 0),
+        (&["--profile", "rotating"], New, New, 0),
+    ];
+    for (flags, at_once, later, alarms) in cases {
+        let issuer = Running::with(flags);
+        let first = issuer.sign_in();
+        let second = refreshed(&issuer, &first);
+        let again = again(&issuer, &first, &second);
+        assert_eq!(again, at_once, "{flags:?}");
+
+        let first = issuer.sign_in();
+        let second = refreshed(&issuer, &first);
+        let third = refreshed(&issuer, &second);
+        let again = self::again(&issuer, &first, &third);
+        assert_eq!(again, later, "{flags:?}, late");
+
+        let counters = &issuer.counters()["issuer"];
+        assert_eq!(counters["reuses"], alarms, "{flags:?}");
+        assert_eq!(counters["revocations"], alarms, "{flags:?}");
+    }
+}
+
+/// A refresh that works; without a refresh token in the answer the old one stays in use.
+fn refreshed(issuer: &Running, tokens: &Tokens) -> Tokens {
+    let mut next = Tokens::from(&issuer.refresh(tokens).expect("an answer"));
+    let kept = tokens.refresh.clone();
+    next.refresh = next.refresh.or(kept);
+    next
+}
+
+/// Uses a refresh token that was used before; `newest` is what the session has now.
+fn again(issuer: &Running, used: &Tokens, newest: &Tokens) -> Again {
+    let answer = issuer.refresh(used).expect("an answer");
+    if answer.status == 400 {
+        assert_eq!(answer.json()["error"], "invalid_grant");
+        assert_eq!(issuer.echo(&newest.access), 401, "the family is revoked");
+        return Again::Refused;
+    }
+    match Tokens::from(&answer).refresh {
+        None => Again::Kept,
+        next if next == newest.refresh => Again::Successor,
+        Some(_) => Again::New,
+    }
+}
+
+/// A leeway that the named profile does not have is refused before anything starts.
+#[test]
+fn a_leeway_contradicts_other_profiles() {
+    let program = std::process::Command::new(env!("CARGO_BIN_EXE_token-rotator"))
+        .args(["issuer", "--profile", "strict", "--leeway", "3s"])
+        .output()
+        .expect("the program runs");
+    assert_eq!(program.status.code(), Some(2));
+    let said = String::from_utf8(program.stderr).expect("text");
+    assert!(
+        said.contains("`--leeway` is for `--profile leeway`"),
+        "{said}"
+    );
+}
+
+/// `--opaque` makes access tokens random strings in place of JWTs; the API takes either.
+#[test]
+fn tokens_look_as_asked_for() {
+    for (flags, dots) in [(&[][..], 2), (&["--opaque"], 0)] {
+        let issuer = Running::with(flags);
+        let access = issuer.sign_in().access;
+        assert_eq!(access.matches('.').count(), dots, "{flags:?}");
+        assert_eq!(issuer.echo(&access), 200);
+    }
+}
+
+/// `--skew` shifts what the issuer takes for now, to both sides, and no token lives shorter for it.
+#[test]
+fn the_clock_is_off_by_the_skew() {
+    let now = || {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        i64::try_from(now.expect("after 1970").as_millis()).expect("before the year 292278994")
+    };
+    for skew in [0, 3_600_000, -3_600_000] {
+        let issuer = Running::with(&["--lifetime", "10m", "--skew", &skew.to_string()]);
+        let before = now();
+        let access = issuer.sign_in().access;
+        let after = now();
+        let form = format!("client_id=demo&token={access}");
+        let described = issuer.post("introspection", &form).expect("an answer");
+        let expires = described.json()["exp"].as_i64().expect("seconds") * 1000;
+        let (earliest, latest) = (before + skew + 600_000 - 1000, after + skew + 600_000);
+        assert!(
+            (earliest..=latest).contains(&expires),
+            "skew {skew}: {expires}"
+        );
+        assert_eq!(issuer.echo(&access), 200);
+    }
+}
+
+/// `--client` adds clients, with and without a secret, to the one that is there anyway.
+#[test]
+fn clients_are_added() {
+    let issuer = Running::with(&["--client", "robot:s3cret", "--client", "app"]);
+    let cases = [
+        (
+            "grant_type=client_credentials&client_id=robot&client_secret=s3cret",
+            200,
+        ),
+        (
+            "grant_type=client_credentials&client_id=robot&client_secret=wrong",
+            401,
+        ),
+        ("grant_type=client_credentials&client_id=robot", 401),
+        ("grant_type=client_credentials&client_id=app", 400),
+        (
+            "grant_type=password&username=a&password=a&client_id=app",
+            200,
+        ),
+        (
+            "grant_type=password&username=a&password=a&client_id=demo",
+            200,
+        ),
+        (
+            "grant_type=password&username=a&password=a&client_id=other",
+            401,
+        ),
+    ];
+    for (form, status) in cases {
+        let answer = issuer.post("token", form).expect("an answer");
+        assert_eq!(answer.status, status, "{form}: {}", answer.body);
+    }
+    let secret = Running::with(&["--client", "demo:s3cret"]);
+    let form = "grant_type=password&username=a&password=a&client_id=demo";
+    let answer = secret.post("token", form).expect("an answer");
+    assert_eq!(answer.status, 401, "`demo` itself can be given a secret");
+}
+
+/// `--lifetime` is announced and kept; `--no-expires-in` leaves it unsaid, not unkept.
+#[test]
+fn lifetimes_are_announced_and_kept() {
+    let cases: [(&[&str], Option<u64>, u16); 5] = [
+        (&[], Some(300), 200),
+        (&["--lifetime", "7m"], Some(420), 200),
+        (&["--lifetime", "0s"], Some(0), 401),
+        (&["--no-expires-in"], None, 200),
+        (&["--no-expires-in", "--lifetime", "0s"], None, 401),
+    ];
+    for (flags, announced, served) in cases {
+        let issuer = Running::with(flags);
+        let answer = issuer.refresh(&issuer.sign_in()).expect("an answer");
+        assert_eq!(answer.json()["expires_in"].as_u64(), announced, "{flags:?}");
+        assert_eq!(
+            issuer.echo(&Tokens::from(&answer).access),
+            served,
+            "{flags:?}"
+        );
+        let body = r#"{"user":"alice","password":"a"}"#;
+        let login = issuer.send("POST", issuer.url("login"), "", body);
+        let login = login.expect("an answer").json();
+        assert_eq!(login["expiresIn"].as_u64(), announced, "{flags:?}");
+    }
+}
+
+/// `--delay` holds every refresh back, and no sign-in.
+#[test]
+fn refreshes_take_as_long_as_told() {
+    let delay = Duration::from_millis(300);
+    let issuer = Running::with(&["--delay", "300ms"]);
+    let mut tokens = issuer.sign_in();
+    for _ in 0..2 {
+        let began = Instant::now();
+        tokens = refreshed(&issuer, &tokens);
+        assert!(began.elapsed() >= delay);
+    }
+}
+
+/// One address tells what both servers counted: requests per generation, refreshes, alarms, and
+/// what ended families, alarms and clients apart.
+#[test]
+fn counters_are_told_while_it_runs() {
+    let issuer = Running::with(&[]);
+    assert_eq!(issuer.counters()["issuer"]["refreshes"], 0);
+    let first = issuer.sign_in();
+    let second = refreshed(&issuer, &first);
+    for (tokens, times) in [(&first, 2), (&second, 3)] {
+        for _ in 0..times {
+            assert_eq!(issuer.echo(&tokens.access), 200);
+        }
+    }
+    assert_eq!(issuer.echo("rubbish"), 401);
+    let counters = issuer.counters();
+    assert_eq!(
+        counters["upstream"]["by_generation"],
+        json!({"1": 2, "2": 3})
+    );
+    assert_eq!(counters["upstream"]["served"], 5);
+    assert_eq!(counters["upstream"]["refused"], 1);
+
+    let logout = issuer.url("login").replace("/login", "/logout");
+    let bearer = format!("authorization: Bearer {}\r\n", second.access);
+    let out = issuer
+        .send("POST", &logout, &bearer, "")
+        .expect("an answer");
+    assert_eq!(out.status, 204);
+    let refresh = issuer.sign_in().refresh.expect("a refresh token");
+    let form = format!("client_id=demo&token={refresh}");
+    assert_eq!(
+        issuer.post("revocation", &form).expect("an answer").status,
+        200
+    );
+    let reused = issuer.sign_in();
+    refreshed(&issuer, &reused);
+    assert_eq!(issuer.refresh(&reused).expect("an answer").status, 400);
+    let counters = &issuer.counters()["issuer"];
+    for (name, count) in [
+        ("refreshes", 2),
+        ("reuses", 1),
+        ("revocations", 1),
+        ("ended_by_client", 2),
+        ("revoke_calls", 1),
+        ("logouts", 1),
+    ] {
+        assert_eq!(counters[name], count, "{name} of {counters}");
+    }
+}

@@ -1,0 +1,5 @@
+//! `token-rotator issuer` as a program: every flag does what its help says, seen over HTTP.
+
+mod faults;
+mod flags;
+mod running;
