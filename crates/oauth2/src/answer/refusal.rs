@@ -138,7 +138,8 @@ fn known(code: &str) -> Option<Verdict> {
         // OpenID Connect Core section 3.1.2.6: only the user can go on from here.
         | "interaction_required" | "login_required" | "consent_required"
         // Supabase.
-        | "session_not_found" | "session_expired" => Verdict::Over,
+        | "session_not_found" | "session_expired"
+        | "token_expired" | "token_revoked" | "invalid_token" => Verdict::Over,
         // RFC 6749 section 5.2, RFC 8707 section 2, RFC 7009 section 2.2.1; GitHub.
         "invalid_request" | "invalid_client" | "unauthorized_client" | "unsupported_grant_type"
         | "invalid_scope" | "invalid_target" | "unsupported_token_type"
