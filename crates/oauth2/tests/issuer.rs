@@ -230,7 +230,11 @@ async fn behind_a_rotator_a_foreign_token_type_is_an_error_and_reuse_an_event() 
     issuer.faults().push(Fault::TokenType("DPoP".to_owned()));
     let error = rotator.refresh_now().await.unwrap_err();
     assert!(matches!(error, TokenError::Refresh(_)), "{error}");
-    // The token that came with it is lost, and the old one is spent.
+    // Its refresh token is kept: the next attempt presents that one and not the one that is spent.
+    rotator.refresh_now().await.unwrap();
+    assert_eq!(issuer.counters().reuses, 0);
+
+    rotator.sign_in(tokens(&grant)).unwrap();
     let error = rotator.refresh_now().await.unwrap_err();
     assert!(matches!(error, TokenError::Refresh(_)), "{error}");
     assert!(heard.recv().await.unwrap().is_reuse_detected());
