@@ -1,0 +1,338 @@
+//! Eight processes on one session, an issuer that fails, and somebody who kills and stops them at
+//! any moment.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use token_rotator_testkit::{Fault, IssuerEvent};
+
+use crate::crash::Scene;
+use crate::ground::Place;
+use crate::herd::{Heard, Herd, Worker};
+use crate::said::Said;
+use crate::spec::{Job, ProfileName, Timing};
+use crate::verdict::Verdict;
+
+const WORKERS: usize = 8;
+/// How long access tokens live.
+const LIFETIME: Duration = Duration::from_millis(1_200);
+/// A call may take this much longer than its caller's limit: processes are stopped, and there are
+/// two cores for all.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// What is known of a worker's intent.
+struct Known {
+    owner: usize,
+    /// Its owner has said that no answer will come.
+    given_up: bool,
+}
+
+struct Storm {
+    scene: Scene,
+    herd: Herd,
+    workers: Vec<Worker>,
+    verdict: Verdict,
+    intents: HashMap<String, Known>,
+    /// The intent that each worker wrote last.
+    last_intent: HashMap<usize, String>,
+    /// When each stopped worker went on, for those that were.
+    went_on: HashMap<usize, Instant>,
+    dead: HashSet<usize>,
+    /// The grant of now, and whether a last resort was announced in it.
+    family: u64,
+    announced: bool,
+    calm: bool,
+}
+
+/// A storm over this store for so long, the program being that of the workers.
+///
+/// # Panics
+///
+/// If it cannot be set up.
+pub async fn storm(
+    program: &Path,
+    place: Place,
+    profile: ProfileName,
+    length: Duration,
+) -> Verdict {
+    let scene = Scene::set(place, profile, Timing::QUICK, LIFETIME).await;
+    let family = scene.grant.family;
+    let mut storm = Storm {
+        verdict: Verdict {
+            store: scene.place.word().to_owned(),
+            profile: profile.word().to_owned(),
+            ..Verdict::default()
+        },
+        scene,
+        herd: Herd::new(program),
+        workers: Vec::new(),
+        intents: HashMap::new(),
+        last_intent: HashMap::new(),
+        went_on: HashMap::new(),
+        dead: HashSet::new(),
+        family,
+        announced: false,
+        calm: false,
+    };
+    storm.rage(length).await;
+    storm.settle().await;
+    storm.verdict
+}
+
+impl Storm {
+    fn start_worker(&mut self) {
+        let spec = self.scene.spec(Job::Requests, None);
+        let worker = self.herd.start(&spec);
+        self.workers.push(worker);
+    }
+
+    async fn rage(&mut self, length: Duration) {
+        for _ in 0..WORKERS {
+            self.start_worker();
+        }
+        let end = Instant::now() + length;
+        let mut events = self.scene.issuer.events();
+        let mut next_deed = tokio::time::Instant::now() + Duration::from_millis(300);
+        while Instant::now() < end {
+            tokio::select! {
+                biased;
+                (number, at, heard) = self.herd.hear() => self.heard(number, at, heard),
+                Ok(event) = events.recv() => self.happened(event).await,
+                () = tokio::time::sleep_until(next_deed) => {
+                    self.deed().await;
+                    let pause = Duration::from_millis(fastrand::u64(20..250));
+                    next_deed = tokio::time::Instant::now() + pause;
+                }
+            }
+        }
+        // What the issuer did last counts too.
+        while let Ok(event) = events.try_recv() {
+            self.happened(event).await;
+        }
+    }
+
+    /// Kills, stops, lets go on, or makes the issuer fail.
+    async fn deed(&mut self) {
+        self.wake_some();
+        match fastrand::u32(0..10) {
+            0..3 => {
+                let victim = fastrand::usize(0..self.workers.len());
+                let mut worker = self.workers.swap_remove(victim);
+                self.dead.insert(worker.number);
+                worker.kill().await;
+                self.verdict.kills += 1;
+                self.start_worker();
+            }
+            3..6 => {
+                let victim = fastrand::usize(0..self.workers.len());
+                let worker = &mut self.workers[victim];
+                if worker.stopped.is_none() {
+                    worker.stop();
+                    self.verdict.stops += 1;
+                }
+            }
+            _ => {
+                let faults = self.scene.issuer.faults();
+                if faults.is_empty() {
+                    faults.push(fault().once());
+                }
+            }
+        }
+    }
+
+    /// Lets those go on that were stopped for long enough: up to a second more than a lease lasts.
+    fn wake_some(&mut self) {
+        for worker in &mut self.workers {
+            let Some(since) = worker.stopped else {
+                continue;
+            };
+            let longest = Timing::of(Timing::QUICK.lease_life) + Duration::from_secs(1);
+            if fastrand::u32(0..8) == 0 || since.elapsed() > longest {
+                worker.go_on();
+                self.went_on.insert(worker.number, Instant::now());
+            }
+        }
+    }
+
+    fn heard(&mut self, number: usize, at: Instant, heard: Heard) {
+        let Heard::Said(said) = heard else {
+            if !self.dead.contains(&number) && !self.calm {
+                self.wrong(format!("worker {number} ended by itself"));
+            }
+            return;
+        };
+        let verdict = &mut self.verdict;
+        match said {
+            Said::Flight => verdict.flights += 1,
+            Said::Adopted => verdict.adopted += 1,
+            Said::Failed { kind, .. } if kind == "uncertain" => verdict.uncertain += 1,
+            Said::Failed { kind, .. } if kind == "busy" => verdict.busy += 1,
+            Said::Intent {
+                id,
+                attempts,
+                outcome,
+            } => self.intent(number, id, attempts, &outcome),
+            Said::PresentedAgain { last_resort: false } => verdict.again += 1,
+            Said::PresentedAgain { last_resort: true } => self.last_resort(number),
+            Said::Answered {
+                good,
+                without,
+                millis,
+            } => {
+                verdict.answered += u64::from(good);
+                verdict.without += u64::from(without.is_some());
+                let limit = Timing::of(Timing::QUICK.wait) + SLACK;
+                let stopped = self.went_on.get(&number).is_some_and(|on| {
+                    at.saturating_duration_since(*on) < Duration::from_millis(millis)
+                });
+                if Duration::from_millis(millis) > limit && !stopped {
+                    self.wrong(format!("a call of worker {number} took {millis} ms"));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn intent(&mut self, number: usize, id: String, attempts: u32, outcome: &str) {
+        let known = self.intents.entry(id.clone()).or_insert(Known {
+            owner: number,
+            given_up: false,
+        });
+        if attempts > 1 && outcome == "Open" {
+            // Whoever raises it is at work on it now.
+            known.given_up = false;
+        }
+        if outcome != "Open" {
+            known.given_up = true;
+        }
+        self.last_intent.insert(number, id);
+    }
+
+    /// A last presentation must not be made while the one runs who may still save the answer.
+    fn last_resort(&mut self, number: usize) {
+        self.verdict.last_resorts += 1;
+        self.announced = true;
+        let known = self
+            .last_intent
+            .get(&number)
+            .and_then(|id| self.intents.get(id));
+        let Some(known) = known else {
+            return self.wrong(format!("worker {number} presented without an intent"));
+        };
+        let owner = known.owner;
+        let gone = owner == number || self.dead.contains(&owner);
+        let stopped = self
+            .workers
+            .iter()
+            .any(|worker| worker.number == owner && worker.stopped.is_some());
+        // It may have been stopped past its lease and gone on a moment ago.
+        let paused = self.went_on.contains_key(&owner);
+        if !gone && !stopped && !paused && !known.given_up {
+            self.wrong(format!(
+                "worker {number} presented the refresh token of worker {owner}, which runs"
+            ));
+        }
+    }
+
+    async fn happened(&mut self, event: IssuerEvent) {
+        match event {
+            IssuerEvent::Refreshed { .. } => self.verdict.refreshes += 1,
+            IssuerEvent::Reused { family, .. } => {
+                self.verdict.alarms += 1;
+                // What was announced before it happened is heard by now.
+                self.catch_up().await;
+                if family == self.family && !self.announced {
+                    self.verdict.unannounced += 1;
+                }
+            }
+            IssuerEvent::Revoked { family, .. } if family == self.family => self.lose().await,
+            _ => {}
+        }
+    }
+
+    /// Hears what was said already: it is on its way through a pipe and a task.
+    async fn catch_up(&mut self) {
+        let patience = Duration::from_millis(200);
+        while let Ok((number, at, heard)) = tokio::time::timeout(patience, self.herd.hear()).await {
+            self.heard(number, at, heard);
+            if self.announced {
+                return;
+            }
+        }
+    }
+
+    /// The session is lost. Was that unavoidable? Then the user signs in again.
+    async fn lose(&mut self) {
+        self.verdict.lost += 1;
+        let strict = self.scene.profile == ProfileName::Strict;
+        if !strict || !self.announced {
+            let announced = if self.announced {
+                "announced"
+            } else {
+                "unannounced"
+            };
+            self.wrong(format!("a session was lost ({announced})"));
+        }
+        self.announced = false;
+        let grant = self.scene.issuer.sign_in("alice");
+        self.family = grant.family;
+        self.scene.sign_in(&grant, LIFETIME).await;
+    }
+
+    fn wrong(&mut self, what: String) {
+        self.verdict.wrong.push(what);
+    }
+
+    /// After the storm everybody gets a token, or says in words why not; nobody hangs.
+    async fn settle(&mut self) {
+        self.scene.issuer.faults().clear();
+        for worker in &mut self.workers {
+            worker.go_on();
+            self.went_on.insert(worker.number, Instant::now());
+        }
+        let mut well: HashSet<usize> = HashSet::new();
+        let mut events = self.scene.issuer.events();
+        let patience = Duration::from_secs(15);
+        let listening = async {
+            while self
+                .workers
+                .iter()
+                .any(|worker| !well.contains(&worker.number))
+            {
+                tokio::select! {
+                    (number, at, heard) = self.herd.hear() => {
+                        if let Heard::Said(Said::Answered { good: true, .. }) = heard {
+                            well.insert(number);
+                        }
+                        self.heard(number, at, heard);
+                    }
+                    Ok(event) = events.recv() => self.happened(event).await,
+                }
+            }
+        };
+        let settled = tokio::time::timeout(patience, listening).await;
+        self.calm = true;
+        if settled.is_err() {
+            let left = self.workers.len() - well.len();
+            self.wrong(format!(
+                "{left} workers have no token {patience:?} after the storm"
+            ));
+        }
+    }
+}
+
+fn fault() -> Fault {
+    match fastrand::u32(0..8) {
+        0 | 1 => Fault::AnswerLost,
+        2 => Fault::ResetAfter,
+        3 => Fault::ResetBefore,
+        4 => Fault::Status {
+            status: 503,
+            retry_after: None,
+        },
+        5 => Fault::Hang,
+        6 => Fault::MalformedJson,
+        _ => Fault::Delay(Duration::from_millis(fastrand::u64(10..1_500))),
+    }
+}
