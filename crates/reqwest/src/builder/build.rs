@@ -74,7 +74,7 @@ impl<State> ClientBuilder<State> {
             headers: settings.default_headers.clone(),
             jar,
         };
-        let rotator = match state.begin(way)? {
+        let rotator = match state.begin(way, &settings.said)? {
             Begun::Built(rotator) => settings.check_brought(rotator, base.as_ref())?,
             Begun::Builder(builder) => settings.rotator(builder, None, &origins)?,
             Begun::Endpoint(builder) => {
