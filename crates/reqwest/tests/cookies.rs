@@ -180,16 +180,34 @@ async fn the_issuer_is_left_alone_when_it_asks() -> Tested {
     Ok(())
 }
 
-/// Property: a request of the user's own to the refresh endpoint passes by the rotation, at whatever
-/// query, and one to a path that only begins like it does not.
+/// Property: a request of the user's own to exactly the refresh endpoint passes by the rotation; one
+/// to another query or to a path that only begins like it does not.
 #[tokio::test]
 async fn the_refresh_endpoint_can_be_asked_by_hand() -> Tested {
     let world = World::new().await;
-    let api = world.reading().build()?;
-    let answer = api.post("/api/auth/refresh?by=hand").send().await?;
+    let endpoint = "/api/auth/refresh?op=refresh";
+    let api = world.reading().refresh_endpoint(endpoint).build()?;
+    let answer = api.post(format!("{endpoint}#part")).send().await?;
     assert_eq!((answer.status().as_u16(), world.asked()), (401, 1));
-    let answer = api.post("/api/auth/refresh/not").send().await?;
-    assert_eq!((answer.status().as_u16(), world.asked()), (401, 2));
+    // Refused, and refused by the refresh that this starts.
+    let answer = api.post("/api/auth/refresh?op=other").send().await?;
+    assert_eq!((answer.status().as_u16(), world.asked()), (401, 3));
+
+    let rpc = world
+        .reading()
+        .refresh_endpoint("/open/echo?op=refresh")
+        .build()?;
+    login(&rpc, "alice").await;
+    for (path, carried) in [
+        ("/open/echo?op=refresh", false),
+        ("/open/echo?op=other", true),
+        ("/open/echo", true),
+        ("/open/echo?op=refresh&more", true),
+    ] {
+        let echoed = echo(rpc.get(path).send().await?).await;
+        let token = echoed["headers"].get("authorization");
+        assert_eq!(token.is_some(), carried, "{path}");
+    }
     Ok(())
 }
 
