@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::builder::ClientBuilder;
 use crate::error::Error;
-use crate::parse::IntoFresh;
+use crate::fresh::IntoFresh;
 use crate::locate::BaseUrl;
 use crate::redirect::Redirects;
 use crate::refusal::Refusals;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use token_rotator::{Rotator, SecretString, Token, TokenError, UnusableTokens};
 
-use crate::parse::{Fresh, IntoFresh, ParseError};
+use crate::fresh::{Fresh, IntoFresh, ParseError};
 
 /// Signs in and out of a client's session. Made by
 /// [`ClientBuilder::build_split`](crate::ClientBuilder::build_split); whoever has only the client
