@@ -68,8 +68,6 @@ pub(crate) async fn run() -> Result<Vec<String>, Failure> {
                 Ok(answer)
             }
         })
-        // A refresh token that may be used once only is not presented twice.
-        .profile(token_rotator_reqwest::Profile::strict())
         .build()?;
     form_api.set_access_token(&grant.access_token)?;
     issuer.expire_access_tokens();

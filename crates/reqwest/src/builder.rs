@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use reqwest::Response;
-use token_rotator::Profile;
+use reqwest::cookie::CookieStore;
+use token_rotator::{Clock, Profile, RotatorBuilder};
 
 use crate::error::BuildError;
 use crate::hooks::{FailedHook, Listener, Said};
@@ -38,8 +39,10 @@ struct Settings {
     origins: Vec<String>,
     refresh_endpoint: Option<String>,
     brought: Vec<Brought>,
+    refresh_client: Option<reqwest::Client>,
     configure: Option<Configure>,
     cookies: Option<bool>,
+    cookie_provider: Option<Arc<dyn CookieStore>>,
     max_redirects: Option<usize>,
     default_headers: HeaderMap,
     bad_header: Option<BuildError>,
@@ -49,6 +52,7 @@ struct Settings {
     profile: Option<Profile>,
     refresh_before: Option<Duration>,
     wait_timeout: Option<Duration>,
+    clock: Option<ChosenClock>,
     listeners: Vec<Listener>,
     failed: Vec<FailedHook>,
     said: Said,
@@ -59,6 +63,9 @@ struct Brought {
     client: reqwest::Client,
     follows_redirects: bool,
 }
+
+/// Hands the clock on to the rotator.
+type ChosenClock = Box<dyn FnOnce(RotatorBuilder) -> RotatorBuilder>;
 
 type Configure = Box<dyn Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder>;
 
@@ -77,8 +84,10 @@ impl ClientBuilder<Unset> {
                 origins: Vec::new(),
                 refresh_endpoint: None,
                 brought: Vec::new(),
+                refresh_client: None,
                 configure: None,
                 cookies: None,
+                cookie_provider: None,
                 max_redirects: None,
                 default_headers: HeaderMap::new(),
                 bad_header: None,
@@ -88,6 +97,7 @@ impl ClientBuilder<Unset> {
                 profile: None,
                 refresh_before: None,
                 wait_timeout: None,
+                clock: None,
                 listeners: Vec::new(),
                 failed: Vec::new(),
                 said: Said::default(),
@@ -114,8 +124,10 @@ impl<State> ClientBuilder<State> {
     /// declared. Default: `/api/auth/refresh`.
     ///
     /// It gets a POST without a body and without a token; cookies and default headers go along, and
-    /// no redirect is followed. A request of your own to exactly this URL goes out as it is: no
-    /// rotation touches it.
+    /// no redirect is followed. A cookie that the answer sets is stored only if nobody has signed in
+    /// or out meanwhile and that cookie is still the one that was sent: a late answer takes nobody's
+    /// session away. A request of your own to exactly this URL, its query included, goes out as it is:
+    /// no rotation touches it.
     pub fn refresh_endpoint(mut self, url: impl Into<String>) -> Self {
         self.settings.refresh_endpoint = Some(url.into());
         self
@@ -124,11 +136,23 @@ impl<State> ClientBuilder<State> {
     /// Uses this client; its cookies, proxies, timeouts and headers stay as they are.
     ///
     /// It follows redirects by itself and drops `Authorization` when they lead to another origin; a
-    /// custom [`token_header`](Self::token_header) it would carry along, so the two together do not
-    /// build. Refreshes go over the same client, its idle connections included; it should have a
-    /// cookie store if the refresh token is a cookie. What it was given as a timeout holds for each
-    /// request that goes out, not for all that [`send`](crate::RequestBuilder::send) does; for that
-    /// there is [`timeout`](Self::timeout).
+    /// custom [`token_header`](Self::token_header) or a [`default_header`](Self::default_header) it
+    /// would carry along, so they do not build together. What it was given as a timeout holds for each request that goes out, not for all that
+    /// [`send`](crate::RequestBuilder::send) does; for that there is [`timeout`](Self::timeout).
+    ///
+    /// Refreshes go over the same client unless [`refresh_client`](Self::refresh_client) gives them
+    /// one, and that costs what only a client made here can promise:
+    ///
+    /// - *Redirects.* A 307 or 308 of the refresh is not followed. A 301, 302 or 303 the client
+    ///   follows, with a GET without the body, but with its cookies for where it leads and with
+    ///   headers of yours. The refresh then fails, which passes, and is not repeated at once. Build
+    ///   the client with `redirect::Policy::none()` and give it to
+    ///   [`client_without_redirects`](Self::client_without_redirects), and none is followed.
+    /// - *Cookies.* It should have a cookie store if the refresh token is a cookie. That one stores
+    ///   what any answer sets: the late answer to the last user's refresh may overwrite the cookie
+    ///   of the next one.
+    /// - *Connections.* An idle one that the far side has closed makes a refresh look as if its
+    ///   answer were lost.
     pub fn client(mut self, client: reqwest::Client) -> Self {
         self.settings.brought.push(Brought {
             client,
@@ -147,12 +171,25 @@ impl<State> ClientBuilder<State> {
         self
     }
 
-    /// Configures the client that is made: proxies, certificates, timeouts, a cookie store of your
-    /// own. Called for the client that sends requests and for the one that refreshes, which share
+    /// Refreshes over this client, and over nothing else: whatever sends the requests.
+    ///
+    /// Build it with `redirect::Policy::none()`, `retry::never()` and `pool_max_idle_per_host(0)`; see
+    /// [`ReqwestTransport::from_client`](crate::ReqwestTransport::from_client) for what happens
+    /// otherwise. If the refresh token is a cookie, give it the cookie store of the client that signs
+    /// in, with `cookie_provider` on both.
+    pub fn refresh_client(mut self, client: reqwest::Client) -> Self {
+        self.settings.refresh_client = Some(client);
+        self
+    }
+
+    /// Configures the client that is made: proxies, certificates, timeouts. Called for the client that sends requests and for the one that refreshes, which share
     /// their cookies. Redirects are followed here, whatever the closure says about them.
     ///
     /// Secrets that every request carries belong into [`default_header`](Self::default_header): what
-    /// is set as a default header here goes to every origin that a redirect leads to.
+    /// is set as a default header here goes to every origin that a redirect leads to. Likewise a
+    /// cookie store belongs into [`cookie_provider`](Self::cookie_provider): one that is set here
+    /// stores what any answer sets, and the late answer to the last user's refresh may overwrite the
+    /// cookie of the next one.
     pub fn configure(
         mut self,
         configure: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + 'static,
@@ -172,6 +209,13 @@ impl<State> ClientBuilder<State> {
         self
     }
 
+    /// Keeps the cookies in this store, in place of one in memory: to share them, or to keep them
+    /// longer. With [`cookies(false)`](Self::cookies) it is not used.
+    pub fn cookie_provider<C: CookieStore + 'static>(mut self, store: Arc<C>) -> Self {
+        self.settings.cookie_provider = Some(store);
+        self
+    }
+
     /// How many redirects are followed for one request. Default: 10. More is
     /// [`Error::TooManyRedirects`](crate::Error::TooManyRedirects); with 0 a redirect is handed back
     /// as any answer, as it also is where its body cannot be sent twice.
@@ -180,7 +224,9 @@ impl<State> ClientBuilder<State> {
         self
     }
 
-    /// A header that goes with every request that does not have it already, and with the refresh.
+    /// A header that goes with every request that does not have it already, and with the refresh:
+    /// to the origins that the token goes to, and to no other. A request that has been redirected
+    /// elsewhere has it neither there nor from there on.
     pub fn default_header<K, V>(mut self, name: K, value: V) -> Self
     where
         HeaderName: TryFrom<K>,
@@ -238,10 +284,10 @@ impl<State> ClientBuilder<State> {
     /// What the refresh endpoint does with a refresh token that was used before, which decides
     /// whether it is asked again at once when an answer was lost.
     ///
-    /// Default for the refresh endpoint: [`Profile::multi_use`]. A 500 must never log anyone out, and
-    /// the cookie in the jar is all there is to come back with. Where the endpoint takes the second
-    /// use of a cookie for a theft, choose [`Profile::strict`]. Default for a
-    /// [`token_source`](ClientBuilder::token_source): [`Profile::strict`].
+    /// Default: [`Profile::strict`], for most refresh tokens are single use, and those in cookies are
+    /// no exception. Then an answer that was lost costs nobody the session while the access token
+    /// lasts, and the endpoint is asked again when nothing else is left. Where it takes a used cookie
+    /// again, [`Profile::multi_use`] or [`Profile::leeway`] recovers at once.
     pub fn profile(mut self, profile: Profile) -> Self {
         self.settings.profile = Some(profile);
         self
@@ -257,6 +303,12 @@ impl<State> ClientBuilder<State> {
     /// How long a caller waits for a refresh. Default: 30 s. The refresh goes on without them.
     pub fn wait_timeout(mut self, limit: Duration) -> Self {
         self.settings.wait_timeout = Some(limit);
+        self
+    }
+
+    /// Goes by this clock. Default: the system's.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.settings.clock = Some(Box::new(|builder| builder.clock(clock)));
         self
     }
 

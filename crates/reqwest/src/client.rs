@@ -12,8 +12,8 @@ use url::Url;
 
 use crate::builder::ClientBuilder;
 use crate::error::Error;
+use crate::fresh::IntoFresh;
 use crate::locate::BaseUrl;
-use crate::parse::IntoFresh;
 use crate::redirect::Redirects;
 use crate::refusal::Refusals;
 use crate::request::RequestBuilder;
@@ -21,7 +21,7 @@ use crate::send::{self, Options};
 use crate::session::SessionHandle;
 use crate::state::Unset;
 
-/// May send, read the token, sign in and sign out.
+/// May send, read the token, refresh it, sign in and sign out.
 #[derive(Debug)]
 pub enum Full {}
 
@@ -34,7 +34,8 @@ pub enum SendOnly {}
 ///
 /// Cheap to clone; all clones are the same session. `Client` alone is `Client<Full>`, as
 /// [`ClientBuilder::build`] makes it. [`ClientBuilder::build_split`] makes a `Client<SendOnly>`,
-/// which can neither sign in nor out, and a [`SessionHandle`] that alone can.
+/// which can neither sign in nor out nor [refresh](Client::refresh_now) at will, and a
+/// [`SessionHandle`] that alone can.
 pub struct Client<Access = Full> {
     pub(crate) core: Arc<Core>,
     access: PhantomData<fn() -> Access>,
@@ -71,9 +72,17 @@ impl Client {
     /// back, until the next sign-in.
     ///
     /// A session that never had a token stays as it is. What a refresh in the air brings is
-    /// dropped. Cookies stay; the API's own logout clears those.
+    /// dropped, the cookies it sets included. Cookies that are there stay; the API's own logout
+    /// clears those.
     pub fn clear(&self) {
         self.session().clear();
+    }
+
+    /// Refreshes now, whatever the token looks like, or joins the refresh in the air. Revives a
+    /// session that had ended or was signed out, if the endpoint will: that is why a
+    /// `Client<SendOnly>` cannot do it.
+    pub async fn refresh_now(&self) -> Result<Token, TokenError> {
+        self.core.rotator.refresh_now().await
     }
 
     /// The engine behind the client, for everything that this one does not show.
@@ -154,12 +163,6 @@ impl<Access> Client<Access> {
     pub fn access_token(&self) -> Option<SecretString> {
         let token = self.core.rotator.access_token()?;
         Some(token.secret().clone())
-    }
-
-    /// Refreshes now, whatever the token looks like, or joins the refresh in the air. Revives a
-    /// session that had ended, if the endpoint will.
-    pub async fn refresh_now(&self) -> Result<Token, TokenError> {
-        self.core.rotator.refresh_now().await
     }
 }
 

@@ -8,6 +8,10 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use token_rotator::{Event, HookProblem, RefreshError};
+use tokio::sync::oneshot;
+
+/// The name of `on_refresh_failed` in events.
+const FAILED_HOOK: &str = "on_refresh_failed";
 
 /// How long an asynchronous `on_refresh_failed` may take.
 const FAILED_HOOK_LIMIT: Duration = Duration::from_secs(5);
@@ -66,8 +70,24 @@ impl<T: Send + Sync + 'static> AfterHooks<T> {
         self.0.is_empty()
     }
 
-    /// Runs them all, whatever each does. The rotator reports the first panic or the errors.
-    pub(crate) async fn run(&self, answer: Arc<T>) -> Result<(), String> {
+    /// Runs them all in their order, each to its end, whatever each does; whoever stops waiting for
+    /// them stops none. The rotator reports the first panic or the errors, and if it has given up
+    /// waiting by then, they are reported here.
+    pub(crate) async fn run(self: Arc<Self>, answer: Arc<T>, said: Said) -> Result<(), String> {
+        let (done, ended) = oneshot::channel();
+        tokio::spawn(async move {
+            if let Err(late) = done.send(self.run_all(answer).await) {
+                said.outcome("after_refresh", late);
+            }
+        });
+        match ended.await {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) => resume_unwind(panic),
+            Err(_gone) => Err("the runtime ended before the hooks did".to_owned()),
+        }
+    }
+
+    async fn run_all(&self, answer: Arc<T>) -> Outcome {
         let (mut panic, mut errors) = (None, Vec::new());
         for hook in &self.0 {
             let call = async { hook(Arc::clone(&answer)).await };
@@ -77,16 +97,16 @@ impl<T: Send + Sync + 'static> AfterHooks<T> {
                 Err(payload) => panic = panic.or(Some(payload)),
             }
         }
-        if let Some(payload) = panic {
-            resume_unwind(payload);
-        }
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(errors.join("; "))
+        match panic {
+            Some(payload) => Err(payload),
+            None if errors.is_empty() => Ok(Ok(())),
+            None => Ok(Err(errors.join("; "))),
         }
     }
 }
+
+/// How hooks ended: with a panic, or what they returned.
+type Outcome = std::thread::Result<Result<(), String>>;
 
 /// Whoever is told about everything.
 pub(crate) type Listener = Arc<dyn Fn(&Event) + Send + Sync>;
@@ -105,7 +125,7 @@ impl FailedHook {
     ) -> Self {
         Self::Sync(Arc::new(move |error| {
             let outcome = catch_unwind(AssertUnwindSafe(|| hook(error).into_result()));
-            listeners.outcome(outcome);
+            listeners.outcome(FAILED_HOOK, outcome);
         }))
     }
 
@@ -121,10 +141,13 @@ impl FailedHook {
                 let call = AssertUnwindSafe(async { hook(error).await.into_result() });
                 let limited = tokio::time::timeout(FAILED_HOOK_LIMIT, call.catch_unwind());
                 match limited.await {
-                    Ok(outcome) => listeners.outcome(outcome),
-                    Err(_elapsed) => listeners.problem(HookProblem::TimedOut {
-                        after: FAILED_HOOK_LIMIT,
-                    }),
+                    Ok(outcome) => listeners.outcome(FAILED_HOOK, outcome),
+                    Err(_elapsed) => listeners.problem(
+                        FAILED_HOOK,
+                        HookProblem::TimedOut {
+                            after: FAILED_HOOK_LIMIT,
+                        },
+                    ),
                 }
             })
         }))
@@ -150,27 +173,25 @@ impl FailedHook {
 /// The listeners, for what the rotator cannot know: that a hook of this crate failed. Filled when
 /// the client is built.
 #[derive(Clone, Default)]
-pub(crate) struct Said(Arc<std::sync::OnceLock<Vec<Listener>>>);
+pub struct Said(Arc<std::sync::OnceLock<Vec<Listener>>>);
 
 impl Said {
+    /// To these from now on.
     pub(crate) fn to(&self, listeners: Vec<Listener>) {
         // A builder builds once.
         let _ = self.0.set(listeners);
     }
 
-    fn outcome(&self, outcome: std::thread::Result<Result<(), String>>) {
+    fn outcome(&self, hook: &'static str, outcome: Outcome) {
         match outcome {
             Ok(Ok(())) => {}
-            Ok(Err(message)) => self.problem(HookProblem::Failed { message }),
-            Err(_panic) => self.problem(HookProblem::Panicked),
+            Ok(Err(message)) => self.problem(hook, HookProblem::Failed { message }),
+            Err(_panic) => self.problem(hook, HookProblem::Panicked),
         }
     }
 
-    fn problem(&self, problem: HookProblem) {
-        let event = Event::HookFailed {
-            hook: "on_refresh_failed",
-            problem,
-        };
+    fn problem(&self, hook: &'static str, problem: HookProblem) {
+        let event = Event::HookFailed { hook, problem };
         tracing::debug!(target: "token_rotator", ?event);
         for listener in self.0.get().into_iter().flatten() {
             // A listener that panics harms nobody else, and the rotator reports its panics anyway.

@@ -53,7 +53,8 @@
 //! [`origin`](ClientBuilder::origin): exact in scheme, host and port, `https` or this machine.
 //! This is decided again at every redirect. An absolute URL of another origin goes out without
 //! it, and so does a request with an `Authorization` of its own, or with
-//! [`without_token`](RequestBuilder::without_token).
+//! [`without_token`](RequestBuilder::without_token). [Default headers](ClientBuilder::default_header)
+//! go where the token may go, and nowhere else.
 //!
 //! # Which answers start a refresh
 //!
@@ -74,7 +75,10 @@
 
 mod builder;
 mod client;
+mod cookies;
+mod discreet;
 mod error;
+mod fresh;
 mod hooks;
 mod locate;
 mod parse;
@@ -91,8 +95,8 @@ mod transport;
 pub use builder::ClientBuilder;
 pub use client::{Client, Full, SendOnly};
 pub use error::{BuildError, Error, UrlError};
+pub use fresh::{Fresh, IntoFresh, ParseError};
 pub use hooks::HookResult;
-pub use parse::{Fresh, IntoFresh, ParseError};
 pub use refresh::RefreshCall;
 pub use request::RequestBuilder;
 pub use service::{HttpFuture, HttpService};
@@ -102,8 +106,8 @@ pub use transport::{ReqwestTransport, source_error};
 
 pub use reqwest::{self, Response};
 pub use token_rotator::{
-    Event, Profile, RefreshError, Rotator, SecretString, SourceError, Token, TokenError, TokenSet,
-    TokenSource, UnusableTokens,
+    Clock, Event, Profile, RefreshError, Rotator, SecretString, SourceError, Token, TokenError,
+    TokenSet, TokenSource, UnusableTokens,
 };
 
 /// The project's README: what it shows has to compile.

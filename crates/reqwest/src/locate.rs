@@ -1,6 +1,7 @@
 //! Which URL a path means.
 
-use token_rotator::Origin;
+use http::Uri;
+use token_rotator::{Origin, Origins};
 use url::Url;
 
 use crate::error::{BuildError, UrlError};
@@ -58,6 +59,12 @@ pub(crate) fn locate(base: Option<&BaseUrl>, target: &str) -> Result<Url, UrlErr
         return Ok(base.url.clone());
     }
     Ok(format!("{}/{}", base.text, target.trim_start_matches('/')).parse()?)
+}
+
+/// Whether the URL lies at one of these origins.
+pub(crate) fn is_among(origins: &Origins, url: &Url) -> bool {
+    let uri = url.as_str().parse::<Uri>();
+    uri.is_ok_and(|uri| origins.allows(&uri))
 }
 
 /// Whether it begins with `scheme://` (RFC 3986 section 3.1).

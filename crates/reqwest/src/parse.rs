@@ -1,177 +1,16 @@
 //! What the parser reads out of the refresh endpoint's answer.
 
-use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use token_rotator::{Expiry, ExposeSecret as _, SecretString, SourceError, TokenSet, jwt};
+use token_rotator::SourceError;
 
-/// An access token just received, and when it expires.
-///
-/// Where nothing is said about expiry and the token is a JWT, its own `exp` serves as a hint: if it
-/// has an `iat` too, the time between the two is counted from now, so that a clock that is wrong
-/// does no harm; else `exp` is taken as it stands.
-#[derive(Clone)]
-pub struct Fresh {
-    token: SecretString,
-    expiry: Expiry,
-}
-
-impl Fresh {
-    /// A token of unknown expiry.
-    pub fn new(token: impl Into<SecretString>) -> Self {
-        Self {
-            token: token.into(),
-            expiry: Expiry::Unknown,
-        }
-    }
-
-    /// Good for this long from now. Zero counts as unknown.
-    pub fn expires_in(self, lifetime: Duration) -> Self {
-        self.with_expiry(Expiry::In(lifetime))
-    }
-
-    /// With this expiry.
-    pub fn with_expiry(mut self, expiry: Expiry) -> Self {
-        self.expiry = expiry;
-        self
-    }
-
-    pub(crate) fn into_tokens(self) -> TokenSet {
-        let expiry = match self.expiry {
-            Expiry::Unknown | Expiry::In(Duration::ZERO) => hinted(self.token.expose_secret()),
-            expiry => expiry,
-        };
-        TokenSet::bearer(self.token).with_expiry(expiry)
-    }
-}
-
-/// Shows the expiry and not the token.
-impl fmt::Debug for Fresh {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Fresh")
-            .field("expiry", &self.expiry)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What a token that is a JWT says about its own expiry.
-fn hinted(token: &str) -> Expiry {
-    match jwt::expiry_hint(token) {
-        None => Expiry::Unknown,
-        Some(hint) => {
-            let exp = Duration::from_millis(hint.expires_at_unix_ms);
-            match hint.issued_at_unix_ms.map(Duration::from_millis) {
-                Some(iat) => Expiry::In(exp.saturating_sub(iat)),
-                None => Expiry::At(UNIX_EPOCH + exp),
-            }
-        }
-    }
-}
-
-/// What a parser may return, and what [`set_access_token`](crate::Client::set_access_token) takes:
-/// a token (`&str`, `String`, [`SecretString`]), a token and its lifetime (a pair with a
-/// [`Duration`]), a [`Fresh`], or an [`Option`] or [`Result`] of any of these.
-///
-/// `None` and `Err` make the refresh fail: nobody is served, nobody is signed out.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not something an access token can be read from",
-    note = "return the token (`&String`, `String`, `&str`, `SecretString`), a pair of the token and a `Duration`, a `Fresh`, or an `Option` or `Result` of those"
-)]
-pub trait IntoFresh {
-    /// The token, or why there is none.
-    fn into_fresh(self) -> Result<Fresh, ParseError>;
-}
-
-/// Why a parser found no token in the answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ParseError {
-    /// It returned `None`.
-    #[error("the parser found no token in the refresh answer")]
-    NoToken,
-    /// It returned an error.
-    #[error("the parser could not read the refresh answer: {0}")]
-    Failed(Arc<str>),
-    /// It panicked.
-    #[error("the parser panicked on the refresh answer")]
-    Panicked,
-}
-
-impl IntoFresh for Fresh {
-    fn into_fresh(self) -> Result<Fresh, ParseError> {
-        Ok(self)
-    }
-}
-
-impl IntoFresh for SecretString {
-    fn into_fresh(self) -> Result<Fresh, ParseError> {
-        Ok(Fresh::new(self))
-    }
-}
-
-impl IntoFresh for &SecretString {
-    fn into_fresh(self) -> Result<Fresh, ParseError> {
-        Ok(Fresh::new(self.clone()))
-    }
-}
-
-impl IntoFresh for String {
-    fn into_fresh(self) -> Result<Fresh, ParseError> {
-        Ok(Fresh::new(self))
-    }
-}
-
-impl IntoFresh for &String {
-    fn into_fresh(self) -> Result<Fresh, ParseError> {
-        Ok(Fresh::new(self.as_str()))
-    }
-}
-
-impl IntoFresh for &str {
-    fn into_fresh(self) -> Result<Fresh, ParseError> {
-        Ok(Fresh::new(self))
-    }
-}
-
-impl<T: IntoFresh> IntoFresh for (T, Duration) {
-    fn into_fresh(self) -> Result<Fresh, ParseError> {
-        Ok(self.0.into_fresh()?.expires_in(self.1))
-    }
-}
-
-impl<T: IntoFresh> IntoFresh for Option<T> {
-    fn into_fresh(self) -> Result<Fresh, ParseError> {
-        self.ok_or(ParseError::NoToken)?.into_fresh()
-    }
-}
-
-// Not for every `&Option<T>`: the compiler would look through options of options for ever.
-impl IntoFresh for &Option<String> {
-    fn into_fresh(self) -> Result<Fresh, ParseError> {
-        self.as_ref().into_fresh()
-    }
-}
-
-impl IntoFresh for &Option<SecretString> {
-    fn into_fresh(self) -> Result<Fresh, ParseError> {
-        self.as_ref().into_fresh()
-    }
-}
-
-impl<T: IntoFresh, E: fmt::Display> IntoFresh for Result<T, E> {
-    fn into_fresh(self) -> Result<Fresh, ParseError> {
-        match self {
-            Ok(token) => token.into_fresh(),
-            Err(error) => Err(ParseError::Failed(error.to_string().into())),
-        }
-    }
-}
+use crate::fresh::{Fresh, IntoFresh, ParseError};
 
 /// The closure that reads the token out of the answer, its own type forgotten.
 pub(crate) struct Parser<T>(ParseFn<T>);
@@ -224,15 +63,18 @@ pub(crate) fn field(name: &str, answer: &Value) -> Result<Fresh, ParseError> {
     let beside = name
         .rsplit_once('.')
         .map_or(Some(answer), |(parent, _)| at(answer, parent));
-    let lifetime = beside.and_then(|beside| {
-        ["expiresIn", "expires_in"]
-            .iter()
-            .find_map(|name| seconds(beside.get(name)?))
-    });
-    Ok(match lifetime {
-        Some(lifetime) => fresh.expires_in(lifetime),
-        None => fresh,
-    })
+    let lifetime =
+        beside.and_then(|beside| LIFETIMES.iter().find_map(|name| seconds(beside.get(name)?)));
+    Ok(fresh.or_expires_in(lifetime))
+}
+
+/// The fields that hold a token's lifetime in seconds (RFC 6749 section 5.1).
+const LIFETIMES: [&str; 2] = ["expiresIn", "expires_in"];
+
+/// The lifetime in an answer of which nothing else is known.
+pub(crate) fn lifetime(body: &[u8]) -> Option<Duration> {
+    let answer: Value = serde_json::from_slice(body).ok()?;
+    LIFETIMES.iter().find_map(|name| seconds(answer.get(name)?))
 }
 
 /// `data.accessToken` inside of `{"data": {"accessToken": ...}}`.
@@ -275,12 +117,9 @@ pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
 mod tests {
     use serde::Deserialize;
     use serde_json::json;
+    use token_rotator::{Expiry, ExposeSecret as _};
 
     use super::*;
-
-    fn lifetime(fresh: &Fresh) -> Expiry {
-        fresh.expiry
-    }
 
     /// Property: the field is found at its path, the lifetime beside it, in either spelling.
     #[test]
@@ -323,7 +162,7 @@ mod tests {
         for (name, answer, expected) in cases {
             let fresh = field(name, &answer).expect("a token");
             assert_eq!(fresh.token.expose_secret(), "t", "{answer}");
-            assert_eq!(lifetime(&fresh), expected, "{answer}");
+            assert_eq!(fresh.expiry, expected, "{answer}");
         }
         for answer in [
             json!({}),
@@ -337,6 +176,25 @@ mod tests {
                 ParseError::NoToken,
                 "{answer}"
             );
+        }
+    }
+
+    /// Property: the lifetime is found in either spelling, as a number or as text.
+    #[test]
+    fn an_answer_has_a_lifetime() {
+        for (body, expected) in [
+            (r#"{"accessToken":"t","expiresIn":900}"#, Some(900)),
+            (r#"{"access_token":"t","expires_in":"900"}"#, Some(900)),
+            (r#"{"expiresIn":900,"expires_in":1}"#, Some(900)),
+            (r#"{"expiresIn":null,"expires_in":900.0}"#, Some(900)),
+            (r#"{"expiresIn":0}"#, None),
+            (r#"{"expiresIn":"soon"}"#, None),
+            (r#"{"data":{"expiresIn":900}}"#, None),
+            ("[900]", None),
+            ("", None),
+        ] {
+            let expected = expected.map(Duration::from_secs);
+            assert_eq!(lifetime(body.as_bytes()), expected, "{body}");
         }
     }
 

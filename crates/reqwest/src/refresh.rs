@@ -1,17 +1,20 @@
 //! The token source of a cookie session: a POST to the refresh endpoint, or what stands in for it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, Method};
-use reqwest::cookie::{CookieStore as _, Jar};
-use token_rotator::{Refreshed, SecretString, SourceError, TokenSet, TokenSource};
+use http::header::{COOKIE, SET_COOKIE};
+use http::{HeaderMap, HeaderValue, Method};
+use token_rotator::{Origins, Refreshed, SecretString, SourceError, TokenSet, TokenSource};
 use token_rotator_oauth2::{Exchange, Secrets};
 use url::Url;
 
+use crate::cookies::{Cookies, Loan, pairs};
+use crate::discreet;
 use crate::error::UrlError;
-use crate::locate::{BaseUrl, locate};
-use crate::parse::Parser;
+use crate::locate::{BaseUrl, is_among, locate};
+use crate::parse::{self, Parser};
 use crate::transport::ReqwestTransport;
 
 /// How the refresh endpoint is reached.
@@ -20,9 +23,22 @@ pub struct Way {
     pub(crate) base: Option<BaseUrl>,
     /// `None` where the user's own closure asks somebody else.
     pub(crate) endpoint: Option<Url>,
+    /// Where the default headers go.
+    pub(crate) origins: Origins,
     pub(crate) headers: HeaderMap,
-    /// The cookies, where they are ours.
-    pub(crate) jar: Option<Arc<Jar>>,
+    pub(crate) baggage: Baggage,
+}
+
+/// The cookies that go with a refresh.
+#[derive(Clone)]
+pub(crate) enum Baggage {
+    /// None.
+    Empty,
+    /// The client's, lent for a flight.
+    Ours(Arc<Cookies>),
+    /// Whatever a client or a cookie store that was brought may have: nobody can see them or keep
+    /// them apart.
+    Unseen,
 }
 
 /// One attempt at a refresh: the answer, not yet read.
@@ -39,14 +55,41 @@ pub(crate) struct EndpointSource<T> {
 
 impl<T: Send + Sync + 'static> TokenSource for EndpointSource<T> {
     async fn refresh(&self, last: Option<Arc<TokenSet>>) -> Result<Refreshed, SourceError> {
+        let loan = match &self.way.baggage {
+            Baggage::Ours(cookies) => Some(cookies.loan()),
+            Baggage::Empty | Baggage::Unseen => None,
+        };
+        let lifetime = Lifetime::default();
         let call = RefreshCall {
             way: Arc::clone(&self.way),
             decode: self.decode,
             last,
+            loan: loan.clone(),
+            lifetime: lifetime.clone(),
         };
-        let answer = Arc::new((self.attempt)(call).await?);
-        let tokens = self.parser.read(&answer).await?.into_tokens();
+        let attempt = (self.attempt)(call);
+        let answer = match loan {
+            Some(loan) => loan.scope(attempt).await?,
+            None => attempt.await?,
+        };
+        let answer = Arc::new(answer);
+        let fresh = self.parser.read(&answer).await?;
+        let tokens = fresh.or_expires_in(lifetime.read()).into_tokens();
         Ok(Refreshed::from(tokens).with_answer(answer))
+    }
+}
+
+/// What the last answer said about the token's lifetime, for a parser that says nothing.
+#[derive(Clone, Default)]
+struct Lifetime(Arc<Mutex<Option<Duration>>>);
+
+impl Lifetime {
+    fn note(&self, lifetime: Option<Duration>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = lifetime;
+    }
+
+    fn read(&self) -> Option<Duration> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -55,10 +98,17 @@ impl<T: Send + Sync + 'static> TokenSource for EndpointSource<T> {
 /// Its requests share the client's cookies and go out over a connection of their own, without
 /// redirects and without retries; where a client was brought, they go over that one. They carry no
 /// token.
+///
+/// A cookie that an answer sets is kept only if the session is still the one that the refresh began
+/// in, and that cookie still what was sent. A request that is sent by itself, not by
+/// [`send`](Self::send), has that too as long as it is sent in the closure's own task; from another
+/// one its answer's cookies are not kept.
 pub struct RefreshCall<T> {
     way: Arc<Way>,
     decode: fn(&[u8]) -> Result<T, String>,
     last: Option<Arc<TokenSet>>,
+    loan: Option<Loan>,
+    lifetime: Lifetime,
 }
 
 impl<T> RefreshCall<T> {
@@ -72,56 +122,76 @@ impl<T> RefreshCall<T> {
         self.request(Method::POST, url)
     }
 
-    /// Any request. The client's default headers are in it.
+    /// Any request. The client's default headers are in it if it goes to a declared origin.
     pub fn request(
         &self,
         method: Method,
         url: impl AsRef<str>,
     ) -> Result<reqwest::RequestBuilder, SourceError> {
-        let url = locate(self.way.base.as_ref(), url.as_ref());
+        let way = &self.way;
+        let url = locate(way.base.as_ref(), url.as_ref());
         let url = url.map_err(|error: UrlError| {
             SourceError::misconfigured("the refresh has no URL").with_cause(error)
         })?;
-        let client = self.way.transport.client();
-        Ok(client
-            .request(method, url)
-            .headers(self.way.headers.clone()))
+        let declared = is_among(&way.origins, &url);
+        let request = way.transport.client().request(method, url);
+        Ok(if declared {
+            request.headers(way.headers.clone())
+        } else {
+            request
+        })
     }
 
     /// Sends it and reads the answer's JSON, sorting what goes wrong as the refresh endpoint's own
     /// answers are sorted: 400, 401 and 403 end the session, 404 and 405 are the operator's
     /// mistake, the rest passes.
+    ///
+    /// A redirect is not followed and passes too. If somebody signed in or out since the refresh
+    /// began, nothing is sent: the cookies are not this session's any more. `expiresIn` or
+    /// `expires_in` in the answer, in seconds, is the token's lifetime unless the parser gives one.
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Result<T, SourceError> {
         let request = request.build().map_err(|error| {
             SourceError::misconfigured("the refresh request cannot be built")
                 .with_cause(error.without_url())
         })?;
-        let sent = self.secrets(request.url());
-        let carried = self.way.transport.carry(request).await;
-        let answer = carried.map_err(|error| Exchange::Cookie.unanswered(error, &sent))?;
-        if !answer.status().is_success() {
-            return Err(Exchange::Cookie.refusal(&answer, &sent));
+        let mut sent = Secrets::new();
+        if let Some(last) = &self.last {
+            sent.push_tokens(last);
         }
-        (self.decode)(answer.body().expose()).map_err(|why| {
+        for cookies in request.headers().get_all(COOKIE) {
+            push_cookies(&mut sent, cookies);
+        }
+        let carrying = self.way.transport.carry(request);
+        let carried = match &self.loan {
+            Some(loan) if !loan.is_current() => {
+                return Err(SourceError::not_sent(
+                    "the session changed before its refresh was sent",
+                ));
+            }
+            Some(loan) => loan.scope(carrying).await,
+            None => carrying.await,
+        };
+        for cookies in self.loan.iter().flat_map(Loan::lent) {
+            push_cookies(&mut sent, &cookies);
+        }
+        let answer = carried.map_err(|error| Exchange::Cookie.unanswered(error, &sent))?;
+        for cookie in answer.headers().get_all(SET_COOKIE) {
+            if let Some((_, value)) = pairs(cookie).next() {
+                push_cookie(&mut sent, value);
+            }
+        }
+        if !answer.status().is_success() {
+            let blind = matches!(self.way.baggage, Baggage::Unseen);
+            return Err(discreet::refusal(&answer, &sent, blind));
+        }
+        let body = answer.body().expose();
+        let read = (self.decode)(body).map_err(|why| {
             SourceError::uncertain(format!(
                 "the refresh endpoint's answer cannot be read: {why}"
             ))
-        })
-    }
-
-    /// What went along and must not come back in an error.
-    fn secrets(&self, url: &Url) -> Secrets {
-        let mut secrets = Secrets::new();
-        if let Some(last) = &self.last {
-            secrets.push_tokens(last);
-        }
-        let cookies = self.way.jar.as_ref().and_then(|jar| jar.cookies(url));
-        let cookies = cookies.as_ref().and_then(|cookies| cookies.to_str().ok());
-        for cookie in cookies.into_iter().flat_map(|cookies| cookies.split("; ")) {
-            let value = cookie.split_once('=').map_or(cookie, |(_, value)| value);
-            secrets.push(&SecretString::from(value));
-        }
-        secrets
+        })?;
+        self.lifetime.note(parse::lifetime(body));
+        Ok(read)
     }
 
     /// What is done where the user says nothing else: POST without a body.
@@ -132,6 +202,17 @@ impl<T> RefreshCall<T> {
         let request = self.post(endpoint)?;
         self.send(request).await
     }
+}
+
+/// What went along and must not come back in an error.
+fn push_cookies(secrets: &mut Secrets, cookies: &HeaderValue) {
+    for (_, value) in pairs(cookies) {
+        push_cookie(secrets, value);
+    }
+}
+
+fn push_cookie(secrets: &mut Secrets, value: &[u8]) {
+    secrets.push(&SecretString::from(&*String::from_utf8_lossy(value)));
 }
 
 impl<T> std::fmt::Debug for RefreshCall<T> {

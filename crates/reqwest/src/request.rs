@@ -47,7 +47,9 @@ impl RequestBuilder {
     }
 
     /// Adds a header. An `Authorization` of your own (or the header that carries the token) wins over
-    /// the token: the request then goes out with it, and is not replayed.
+    /// the token: the request then goes out with it alone, and is not replayed. One that is to stand
+    /// beside a [`token_header`](crate::ClientBuilder::token_header), as a gateway may want it, is a
+    /// [`default_header`](crate::ClientBuilder::default_header).
     pub fn header<K, V>(self, key: K, value: V) -> Self
     where
         HeaderName: TryFrom<K>,

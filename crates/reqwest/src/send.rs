@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::Uri;
+use http::header::AUTHORIZATION;
 use http_body_util::BodyExt as _;
 use reqwest::{Body, Request, Response};
 use token_rotator::{Event, NotReplayed, Origin, Pass, Token, TokenError};
@@ -11,6 +12,7 @@ use url::Url;
 
 use crate::client::Core;
 use crate::error::Error;
+use crate::locate::is_among;
 use crate::redirect::{Hop, Redirects};
 use crate::refusal::Judgement;
 
@@ -30,21 +32,20 @@ pub(crate) struct Options {
 
 pub(crate) async fn send(
     core: &Core,
-    mut request: Request,
+    request: Request,
     options: Options,
 ) -> Result<Response, Error> {
-    for (name, value) in &core.default_headers {
-        if !request.headers().contains_key(name) {
-            request.headers_mut().append(name, value.clone());
-        }
-    }
     let limit = request.timeout().copied().or(core.timeout);
-    let own_credentials = request.headers().contains_key(core.rotator.header_name());
+    let carrier = core.rotator.header_name();
+    let own_credentials = request.headers().contains_key(AUTHORIZATION)
+        || request.headers().contains_key(carrier)
+        || core.default_headers.contains_key(carrier);
     let exchange = Exchange {
         core,
         options,
         deadline: limit.and_then(Deadline::after),
-        astray: own_credentials || options.without_token,
+        bare: own_credentials || options.without_token,
+        astray: false,
         pass: None,
         replayed: false,
         hops: 0,
@@ -57,8 +58,10 @@ struct Exchange<'a> {
     core: &'a Core,
     options: Options,
     deadline: Option<Deadline>,
-    /// No token from here on: the request has credentials of its own, wants none, or has been where
-    /// the token does not go. Whoever it met there must not choose what the token is used for.
+    /// No token: the request has credentials of its own, or wants none.
+    bare: bool,
+    /// It has been where the token does not go. Neither the token nor the default headers from here
+    /// on: whoever it met there must not choose what they are used for.
     astray: bool,
     /// One for all hops, so that the request stays its user's.
     pass: Option<Pass>,
@@ -82,6 +85,10 @@ impl Exchange<'_> {
         loop {
             let spare = request.try_clone();
             let outline = outline(&request);
+            self.arrive(request.url());
+            if !self.astray {
+                self.add_defaults(&mut request);
+            }
             let takes_token = self.takes_token(request.url());
             if takes_token {
                 let once = spare.is_none() || self.options.no_replay;
@@ -128,24 +135,32 @@ impl Exchange<'_> {
     }
 
     /// Decides for this hop.
-    fn takes_token(&mut self, url: &Url) -> bool {
-        let core = self.core;
-        if self.astray || core.is_refresh_endpoint(url) {
-            return false;
+    fn arrive(&mut self, url: &Url) {
+        let rotator = &self.core.rotator;
+        if self.astray || is_among(rotator.origins(), url) {
+            return;
         }
-        let uri = url.as_str().parse::<Uri>().ok();
-        let allowed = uri
-            .as_ref()
-            .is_some_and(|uri| core.rotator.origins().allows(uri));
-        if !allowed {
-            self.astray = true;
-            core.rotator.tell(&Event::ForeignOrigin {
-                origin: uri
-                    .and_then(|uri| Origin::of(&uri))
-                    .map(|origin| origin.to_string()),
+        self.astray = true;
+        if !self.bare {
+            let uri = url.as_str().parse::<Uri>().ok();
+            let origin = uri.and_then(|uri| Origin::of(&uri));
+            rotator.tell(&Event::ForeignOrigin {
+                origin: origin.map(|origin| origin.to_string()),
             });
         }
-        allowed
+    }
+
+    fn takes_token(&self, url: &Url) -> bool {
+        !self.bare && !self.astray && !self.core.is_refresh_endpoint(url)
+    }
+
+    /// Not before this hop: what is added here stays here, wherever the answer leads.
+    fn add_defaults(&self, request: &mut Request) {
+        for (name, value) in &self.core.default_headers {
+            if !request.headers().contains_key(name) {
+                request.headers_mut().append(name, value.clone());
+            }
+        }
     }
 
     async fn pass(&mut self, once: bool) -> Result<Pass, Error> {
@@ -241,8 +256,9 @@ impl Exchange<'_> {
         spare: Option<Request>,
         outline: Request,
     ) -> Result<Result<Request, Response>, Error> {
-        let Redirects::Ours { limit } = self.core.redirects else {
-            return Ok(Err(response));
+        let limit = match self.core.redirects {
+            Redirects::Theirs | Redirects::Ours { limit: 0 } => return Ok(Err(response)),
+            Redirects::Ours { limit } => limit,
         };
         let Some(hop) = Hop::of(&response, outline.method()) else {
             return Ok(Err(response));
@@ -280,7 +296,7 @@ impl Core {
     fn is_refresh_endpoint(&self, url: &Url) -> bool {
         self.refresh_endpoint
             .as_ref()
-            .is_some_and(|endpoint| same_origin(endpoint, url) && endpoint.path() == url.path())
+            .is_some_and(|endpoint| without_fragment(endpoint) == without_fragment(url))
     }
 }
 
@@ -320,6 +336,10 @@ fn outline(request: &Request) -> Request {
     outline.headers_mut().clone_from(request.headers());
     *outline.version_mut() = request.version();
     outline
+}
+
+fn without_fragment(url: &Url) -> &str {
+    &url[..url::Position::AfterQuery]
 }
 
 fn same_origin(one: &Url, other: &Url) -> bool {

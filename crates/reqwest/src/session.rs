@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use token_rotator::{Rotator, SecretString, UnusableTokens};
+use token_rotator::{Rotator, SecretString, Token, TokenError, UnusableTokens};
 
-use crate::parse::{Fresh, IntoFresh, ParseError};
+use crate::fresh::{Fresh, IntoFresh, ParseError};
 
 /// Signs in and out of a client's session. Made by
 /// [`ClientBuilder::build_split`](crate::ClientBuilder::build_split); whoever has only the client
@@ -54,6 +54,18 @@ use crate::parse::{Fresh, IntoFresh, ParseError};
 /// #     .unwrap();
 /// api.rotator();
 /// ```
+///
+/// A refresh could undo a sign-out, so that is not for everybody either:
+///
+/// ```compile_fail,E0599
+/// # use token_rotator_reqwest::Client;
+/// # let (api, session) = Client::builder()
+/// #     .base_url("https://api.example.com")
+/// #     .bearer_field("accessToken")
+/// #     .build_split()
+/// #     .unwrap();
+/// let refreshing = api.refresh_now();
+/// ```
 #[derive(Clone, Debug)]
 pub struct SessionHandle {
     rotator: Rotator,
@@ -76,6 +88,11 @@ impl SessionHandle {
     /// Signs out, as [`Client::clear`](crate::Client::clear).
     pub fn clear(&self) {
         drop(self.rotator.sign_out());
+    }
+
+    /// Refreshes now, as [`Client::refresh_now`](crate::Client::refresh_now).
+    pub async fn refresh_now(&self) -> Result<Token, TokenError> {
+        self.rotator.refresh_now().await
     }
 
     /// The access token, if there is one that may be used now. Starts nothing.

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use token_rotator::{Refreshed, Rotator, RotatorBuilder, SourceError, TokenSet, TokenSource};
 
 use crate::error::BuildError;
-use crate::hooks::AfterHooks;
+use crate::hooks::{AfterHooks, Said};
 use crate::parse::{Parser, decode};
 use crate::refresh::{Attempt, EndpointSource, RefreshCall, Way};
 
@@ -84,14 +84,14 @@ impl Answers for Sourced {
 }
 
 pub(crate) mod sealed {
-    use super::{AfterHooks, Begun, BuildError, Way};
+    use super::{AfterHooks, Begun, BuildError, Said, Way};
 
     pub trait Ready {
         /// Where the refresh endpoint is asked; the default one if none was named.
         #[doc(hidden)]
         fn wants_endpoint(&self) -> bool;
         #[doc(hidden)]
-        fn begin(self, way: Way) -> Result<Begun, BuildError>;
+        fn begin(self, way: Way, said: &Said) -> Result<Begun, BuildError>;
     }
 
     pub trait Answers<T> {
@@ -103,7 +103,7 @@ pub(crate) mod sealed {
 /// What the settings are applied to.
 pub enum Begun {
     Builder(RotatorBuilder),
-    /// The profile is for a source that says nothing about its own.
+    /// Of a refresh endpoint, whose answers may set cookies.
     Endpoint(RotatorBuilder),
     Built(Rotator),
 }
@@ -113,7 +113,7 @@ impl<T: Send + Sync + 'static> sealed::Ready for Reads<T> {
         self.attempt.is_none()
     }
 
-    fn begin(self, way: Way) -> Result<Begun, BuildError> {
+    fn begin(self, way: Way, said: &Said) -> Result<Begun, BuildError> {
         let attempt = self
             .attempt
             .unwrap_or_else(|| Box::new(|call| Box::pin(RefreshCall::ask_endpoint(call))));
@@ -126,13 +126,13 @@ impl<T: Send + Sync + 'static> sealed::Ready for Reads<T> {
         if self.after.is_empty() {
             return Ok(Begun::Endpoint(builder));
         }
-        let after = Arc::new(self.after);
+        let (after, said) = (Arc::new(self.after), said.clone());
         let builder = builder.after_refresh(move |refreshed: Arc<Refreshed>| {
-            let after = Arc::clone(&after);
+            let (after, said) = (Arc::clone(&after), said.clone());
             async move {
                 let answer = refreshed.answer.clone();
                 match answer.and_then(|answer| answer.downcast::<T>().ok()) {
-                    Some(answer) => after.run(answer).await,
+                    Some(answer) => after.run(answer, said).await,
                     // Tokens adopted from elsewhere come without an answer.
                     None => Ok(()),
                 }
@@ -153,16 +153,16 @@ impl sealed::Ready for Sourced {
         false
     }
 
-    fn begin(self, _way: Way) -> Result<Begun, BuildError> {
+    fn begin(self, _way: Way, said: &Said) -> Result<Begun, BuildError> {
         if self.after.is_empty() {
             return Ok(Begun::Builder(self.builder));
         }
-        let after = Arc::new(self.after);
+        let (after, said) = (Arc::new(self.after), said.clone());
         let builder = self
             .builder
             .after_refresh(move |refreshed: Arc<Refreshed>| {
-                let after = Arc::clone(&after);
-                async move { after.run(Arc::new(refreshed.tokens.clone())).await }
+                let tokens = Arc::new(refreshed.tokens.clone());
+                Arc::clone(&after).run(tokens, said.clone())
             });
         Ok(Begun::Builder(builder))
     }
@@ -179,7 +179,7 @@ impl sealed::Ready for BringsRotator {
         false
     }
 
-    fn begin(self, _way: Way) -> Result<Begun, BuildError> {
+    fn begin(self, _way: Way, _said: &Said) -> Result<Begun, BuildError> {
         Ok(Begun::Built(self.0))
     }
 }

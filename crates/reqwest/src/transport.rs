@@ -1,6 +1,12 @@
 //! How a refresh reaches the issuer: fresh connections, no redirects, no retries.
 
-use http::{Request, Response};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
 use token_rotator::SourceError;
 use token_rotator_oauth2::{
     ANSWER_BYTES_MAX, Exchange, SecretBytes, Secrets, Transport, TransportError,
@@ -29,7 +35,12 @@ impl ReqwestTransport {
     pub fn configured(
         configure: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
     ) -> Result<Self, BuildError> {
-        let builder = configure(reqwest::Client::builder())
+        Self::of(configure(reqwest::Client::builder()))
+    }
+
+    /// With the client that this builder makes, redirects, retries and idle connections turned off.
+    pub(crate) fn of(builder: reqwest::ClientBuilder) -> Result<Self, BuildError> {
+        let builder = builder
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .pool_max_idle_per_host(0);
@@ -37,9 +48,16 @@ impl ReqwestTransport {
         Ok(Self { client })
     }
 
-    /// With this client. It keeps its idle connections, and one that the issuer has closed meanwhile
-    /// makes a refresh look as if its answer were lost; and it follows redirects if it is set to.
-    /// An answer that came by a redirect is refused, but the request has been to where it led.
+    /// With this client. Build it with `redirect::Policy::none()`, `retry::never()` and
+    /// `pool_max_idle_per_host(0)`.
+    ///
+    /// Without the last it keeps idle connections, and one that the issuer has closed meanwhile makes
+    /// a refresh look as if its answer were lost. Without the first it follows redirects. A body is
+    /// never sent a second time: 307 and 308 are handed back as they came. But 301, 302 and 303 turn a
+    /// POST into a GET without a body, which the client sends to where they lead, with its cookies for
+    /// there and with every header that is not reqwest's idea of a credential. What comes back is
+    /// not taken for an answer: it is handed back as a redirect (302) that was not followed. Only a
+    /// chain that leads back to where it began cannot be told.
     pub fn from_client(client: reqwest::Client) -> Self {
         Self { client }
     }
@@ -51,14 +69,23 @@ impl ReqwestTransport {
     /// Sends one request and reads its whole answer, which is bounded.
     pub(crate) async fn carry(
         &self,
-        request: reqwest::Request,
+        mut request: reqwest::Request,
     ) -> Result<Response<SecretBytes>, TransportError> {
         let url = request.url().clone();
+        let body = request.body_mut().take().unwrap_or_default();
+        let empty = body.size_hint().exact() == Some(0);
+        if !empty {
+            *request.body_mut() = Some(reqwest::Body::wrap(Once(body)));
+        } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let none = HeaderValue::from_static("0");
+            request.headers_mut().insert(CONTENT_LENGTH, none);
+            *request.body_mut() = Some(reqwest::Body::wrap(Once(body)));
+        }
         let mut answer = self.client.execute(request).await.map_err(unsent_or_not)?;
         if answer.url().as_str().split('#').next() != url.as_str().split('#').next() {
-            return Err(TransportError::maybe_sent(
-                "the client followed a redirect; a refresh follows none",
-            ));
+            let mut followed = Response::new(SecretBytes::default());
+            *followed.status_mut() = StatusCode::FOUND;
+            return Ok(followed);
         }
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(unsent_or_not)? {
@@ -82,6 +109,30 @@ impl Transport for ReqwestTransport {
         let request = request.map(SecretBytes::into_bytes);
         let request = reqwest::Request::try_from(request).map_err(unsent_or_not)?;
         self.carry(request).await
+    }
+}
+
+/// A body that no client can copy, so that none can send it to where a redirect leads. An empty one
+/// does not show that it is, for nothing can always be sent twice.
+struct Once(reqwest::Body);
+
+impl Body for Once {
+    type Data = Bytes;
+    type Error = reqwest::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, reqwest::Error>>> {
+        Pin::new(&mut self.0).poll_frame(context)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let hint = self.0.size_hint();
+        if hint.exact() == Some(0) {
+            return SizeHint::default();
+        }
+        hint
     }
 }
 

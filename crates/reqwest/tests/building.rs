@@ -109,6 +109,13 @@ fn settings_that_contradict_each_other() {
         "a client of your own and `cookies`: drop `cookies` and set it on your client, or drop `client_without_redirects`",
     );
     says(
+        api()
+            .client(mine())
+            .cookie_provider(std::sync::Arc::new(reqwest::cookie::Jar::default()))
+            .build(),
+        "a client of your own and `cookie_provider`: drop `cookie_provider` and set it on your client, or drop `client`",
+    );
+    says(
         api().client(mine()).max_redirects(3).build(),
         "a client of your own and `max_redirects`: drop `max_redirects` and set it on your client, or drop `client`",
     );
@@ -122,6 +129,15 @@ fn settings_that_contradict_each_other() {
     says(
         api().client(mine()).token_header("x-auth-token").build(),
         "`client` follows redirects by itself and would carry the header `x-auth-token` to any origin: give your \
+         client's settings to `configure` instead, or build it with `redirect::Policy::none()` and give it to \
+         `client_without_redirects`",
+    );
+    says(
+        api()
+            .client(mine())
+            .default_header("x-api-key", "key")
+            .build(),
+        "`client` follows redirects by itself and would carry the header `x-api-key` to any origin: give your \
          client's settings to `configure` instead, or build it with `redirect::Policy::none()` and give it to \
          `client_without_redirects`",
     );
@@ -162,6 +178,11 @@ fn settings_of_a_rotator_that_was_brought() {
             "refresh_endpoint",
             given().refresh_endpoint("/refresh").build(),
         ),
+        (
+            "refresh_client",
+            given().refresh_client(reqwest::Client::new()).build(),
+        ),
+        ("clock", given().clock(common::Hands::default()).build()),
         ("origin", given().origin("https://b.example.com").build()),
         ("token_header", given().token_header("x-auth-token").build()),
         ("profile", given().profile(Profile::strict()).build()),

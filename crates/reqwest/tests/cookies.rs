@@ -4,6 +4,7 @@ mod common;
 
 use common::{Heard, Tested, World, echo, login, within};
 use serde_json::{Value, json};
+use token_rotator::FailureKind;
 use token_rotator_reqwest::{Profile, RefreshError, TokenError};
 use token_rotator_testkit::{Fault, Issuer, RefreshPolicy};
 
@@ -123,6 +124,13 @@ async fn every_failure_is_sorted() -> Tested {
             "{fault:?}"
         );
         assert_eq!(heard.count("signed out"), usize::from(ends), "{fault:?}");
+        // What does not end the session is an event, and no more.
+        assert_eq!(heard.count("Ended"), usize::from(ends), "{fault:?}");
+        assert_eq!(
+            heard.count("RefreshFailed"),
+            usize::from(!ends),
+            "{fault:?}"
+        );
         assert_eq!(api.rotator().has_ended(), ends, "{fault:?}");
 
         // What has not ended the session is over when the endpoint is well again.
@@ -135,7 +143,8 @@ async fn every_failure_is_sorted() -> Tested {
     Ok(())
 }
 
-/// Property: a 500 logs nobody out, and where the endpoint allows it the next attempt comes at once.
+/// Property: a 500 logs nobody out; the next attempt comes after the cool-down, or at once where the
+/// endpoint is said to allow that.
 #[tokio::test]
 async fn a_500_logs_nobody_out() -> Tested {
     let world = World::new().await;
@@ -148,18 +157,48 @@ async fn a_500_logs_nobody_out() -> Tested {
     login(&api, "alice").await;
     world.issuer.expire_access_tokens();
     world.issuer.faults().push(status(500).once());
-    assert_eq!(echo(api.get("/echo").send().await?).await["generation"], 2);
-    assert_eq!((world.asked(), heard.lines().len()), (2, 0));
+    assert_eq!(api.get("/echo").send().await?.status(), 401);
+    assert_eq!(world.asked(), 1);
+    api.refresh_now().await?;
+    assert_eq!(api.get("/echo").send().await?.status(), 200);
+    assert_eq!(heard.lines().len(), 0);
 
-    // With a strict profile it comes after the cool-down.
-    let strict = world.reading().profile(Profile::strict()).build()?;
-    login(&strict, "bob").await;
+    let again = world.reading().profile(Profile::multi_use()).build()?;
+    login(&again, "bob").await;
     world.issuer.expire_access_tokens();
     world.issuer.faults().push(status(500).once());
-    assert_eq!(strict.get("/echo").send().await?.status(), 401);
-    assert_eq!(world.asked(), 3);
-    strict.refresh_now().await?;
-    assert_eq!(strict.get("/echo").send().await?.status(), 200);
+    let answer = again.get("/echo").send().await?;
+    assert_eq!(echo(answer).await["generation"], 2);
+    assert_eq!(world.asked(), 4);
+    Ok(())
+}
+
+/// Property: unless it is said that the endpoint takes a used cookie again, it is asked once: a lost
+/// answer trips no reuse alarm, and the access token is served while it lasts.
+#[tokio::test]
+async fn a_lost_answer_is_not_asked_for_again() -> Tested {
+    let world = World::new().await;
+    let heard = Heard::new();
+    let failed = heard.clone();
+    let api = world
+        .reading()
+        .on_event(heard.listener())
+        .on_refresh_failed(move |error| failed.say(format!("signed out: {error}")))
+        .build()?;
+    login(&api, "alice").await;
+    world.issuer.faults().push(Fault::AnswerLost.once());
+    let error = api.refresh_now().await.unwrap_err();
+    let TokenError::Refresh(error) = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(error.kind(), FailureKind::Uncertain, "{error:?}");
+    let counters = world.issuer.counters();
+    assert_eq!((counters.token_requests, counters.reuses), (1, 0));
+    assert_eq!(heard.count("RefreshFailed"), 1);
+    assert_eq!((heard.count("signed out"), heard.count("Ended")), (0, 0));
+    assert!(!api.rotator().has_ended());
+    assert_eq!(echo(api.get("/echo").send().await?).await["generation"], 1);
+    assert_eq!(world.asked(), 1);
     Ok(())
 }
 
@@ -180,16 +219,34 @@ async fn the_issuer_is_left_alone_when_it_asks() -> Tested {
     Ok(())
 }
 
-/// Property: a request of the user's own to the refresh endpoint passes by the rotation, at whatever
-/// query, and one to a path that only begins like it does not.
+/// Property: a request of the user's own to exactly the refresh endpoint passes by the rotation; one
+/// to another query or to a path that only begins like it does not.
 #[tokio::test]
 async fn the_refresh_endpoint_can_be_asked_by_hand() -> Tested {
     let world = World::new().await;
-    let api = world.reading().build()?;
-    let answer = api.post("/api/auth/refresh?by=hand").send().await?;
+    let endpoint = "/api/auth/refresh?op=refresh";
+    let api = world.reading().refresh_endpoint(endpoint).build()?;
+    let answer = api.post(format!("{endpoint}#part")).send().await?;
     assert_eq!((answer.status().as_u16(), world.asked()), (401, 1));
-    let answer = api.post("/api/auth/refresh/not").send().await?;
-    assert_eq!((answer.status().as_u16(), world.asked()), (401, 2));
+    // Refused, and refused by the refresh that this starts.
+    let answer = api.post("/api/auth/refresh?op=other").send().await?;
+    assert_eq!((answer.status().as_u16(), world.asked()), (401, 3));
+
+    let rpc = world
+        .reading()
+        .refresh_endpoint("/open/echo?op=refresh")
+        .build()?;
+    login(&rpc, "alice").await;
+    for (path, carried) in [
+        ("/open/echo?op=refresh", false),
+        ("/open/echo?op=other", true),
+        ("/open/echo", true),
+        ("/open/echo?op=refresh&more", true),
+    ] {
+        let echoed = echo(rpc.get(path).send().await?).await;
+        let token = echoed["headers"].get("authorization");
+        assert_eq!(token.is_some(), carried, "{path}");
+    }
     Ok(())
 }
 
@@ -229,5 +286,7 @@ async fn default_headers_go_along() -> Tested {
         (&json!("POST"), &json!(0))
     );
     assert_eq!(refresh["headers"].get("authorization"), None);
+    assert_eq!(refresh["headers"]["content-length"], json!(["0"]));
+    assert_eq!(refresh["headers"].get("transfer-encoding"), None);
     Ok(())
 }

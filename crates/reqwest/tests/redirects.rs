@@ -5,17 +5,11 @@ mod common;
 use common::{Heard, Tested, World, echo, login, redirecting};
 use serde_json::{Value, json};
 use token_rotator_reqwest::{Client, Error};
-use token_rotator_testkit::Upstream;
+use token_rotator_testkit::{Fault, Upstream};
 
 fn leading_to(url: &str, status: u16) -> String {
     let url: String = url::form_urlencoded::byte_serialize(url.as_bytes()).collect();
     format!("/redirect/to?url={url}&status={status}")
-}
-
-async fn header_client(world: &World) -> Result<Client, common::Failure> {
-    let api = world.reading().token_header("x-auth-token").build()?;
-    login(&api, "alice").await;
-    Ok(api)
 }
 
 /// Property: a redirect within a declared origin keeps the token, and the answer says where it came
@@ -75,33 +69,33 @@ async fn another_origin_gets_no_credentials() -> Tested {
     Ok(())
 }
 
+/// Property: a token in a header of its own obeys the same rule, and so does such a header of the
+/// caller's.
 #[tokio::test]
 async fn a_custom_header_obeys_the_same_rule() -> Tested {
     let world = World::new().await;
     let foreign = Upstream::start(&world.issuer).await?;
-    let api = header_client(&world).await?;
-    let here = echo(api.get("/header/x-auth-token/echo").send().await?).await;
-    assert_eq!(here["generation"], 1);
-    let echoed = echo(
-        api.get(format!("{}/open/echo", foreign.url()))
-            .send()
-            .await?,
-    )
-    .await;
-    assert_eq!(echoed["headers"].get("x-auth-token"), None);
-    // The upstream's redirects want `Authorization`; the caller's own stays at this origin too.
-    let bearer = world.issuer.sign_in("bob").access_token;
-    let there = leading_to(&format!("{}/open/echo", foreign.url()), 302);
-    let echoed = echo(api.get(&there).bearer_auth(&bearer).send().await?).await;
-    for secret in ["authorization", "x-auth-token"] {
-        assert_eq!(echoed["headers"].get(secret), None, "{secret}");
+    let away = redirecting(format!("{}/open/echo", foreign.url())).await;
+    let here = redirecting(format!("{}/open/echo", world.upstream.url())).await;
+    let builder = world.reading().token_header("x-auth-token");
+    let api = builder.origin(&*away).origin(&*here).build()?;
+    login(&api, "alice").await;
+    let kept = echo(api.get("/header/x-auth-token/echo").send().await?).await;
+    assert_eq!(kept["generation"], 1);
+    let kept = echo(api.get(here).send().await?).await;
+    assert_eq!(kept["headers"]["x-auth-token"], json!(["1"]));
+    let absolute = format!("{}/open/echo", foreign.url());
+    for request in [
+        api.get(absolute),
+        api.get(&*away),
+        api.get(&*away).header("x-auth-token", "mine"),
+        api.get(&*away).bearer_auth("mine"),
+    ] {
+        let echoed = echo(request.send().await?).await;
+        for secret in ["authorization", "x-auth-token"] {
+            assert_eq!(echoed["headers"].get(secret), None, "{secret}");
+        }
     }
-    let by_hand = api
-        .get(&there)
-        .bearer_auth(&bearer)
-        .header("x-auth-token", "mine");
-    let echoed = echo(by_hand.send().await?).await;
-    assert_eq!(echoed["headers"].get("x-auth-token"), None);
     Ok(())
 }
 
@@ -256,6 +250,52 @@ async fn there_is_a_limit() -> Tested {
     Ok(())
 }
 
+/// Property: with a limit of none a redirect is handed back as any answer.
+#[tokio::test]
+async fn a_redirect_can_be_handed_back() -> Tested {
+    let world = World::new().await;
+    let api = world.reading().max_redirects(0).build()?;
+    login(&api, "alice").await;
+    let answer = api.get("/redirect/same?to=/echo&status=302").send().await?;
+    assert_eq!(answer.status(), 302);
+    assert_eq!(answer.headers()["location"], "/echo");
+    assert_eq!(world.reached("/echo"), 0);
+    Ok(())
+}
+
+/// Property: redirects are followed here, by our rules, whatever the closure says about them.
+#[tokio::test]
+async fn no_configuration_takes_redirects_away() -> Tested {
+    use reqwest::redirect::Policy;
+
+    let policies: [fn() -> Policy; 3] = [
+        Policy::none,
+        || Policy::limited(10),
+        || Policy::custom(|attempt| attempt.error("not here")),
+    ];
+    for policy in policies {
+        let world = World::new().await;
+        let foreign = Upstream::start(&world.issuer).await?;
+        let away = redirecting(format!("{}/open/echo", foreign.url())).await;
+        let api = world
+            .reading()
+            .configure(move |builder| builder.no_proxy().redirect(policy()))
+            .token_header("x-auth-token")
+            .origin(&*away)
+            .build()?;
+        login(&api, "alice").await;
+        // reqwest itself would take this header along.
+        let echoed = echo(api.get(&*away).send().await?).await;
+        assert_eq!(echoed["headers"].get("x-auth-token"), None);
+        // The refresh follows none.
+        let there = format!("{}/open/echo", foreign.url());
+        world.issuer.faults().push(Fault::Redirect(there));
+        assert!(api.refresh_now().await.is_err());
+        assert_eq!(foreign.record().len(), 1);
+    }
+    Ok(())
+}
+
 /// Property: a client that follows redirects by itself takes the token nowhere else, and its replay
 /// does not repeat what was done before.
 #[tokio::test]
@@ -301,6 +341,7 @@ async fn a_client_of_ones_own_follows_its_own_redirects() -> Tested {
 async fn redirects_of_a_client_of_ones_own_can_be_governed() -> Tested {
     let world = World::new().await;
     let foreign = Upstream::start(&world.issuer).await?;
+    let away = redirecting(format!("{}/open/echo", foreign.url())).await;
     let mine = reqwest::Client::builder()
         .no_proxy()
         .cookie_store(true)
@@ -308,6 +349,7 @@ async fn redirects_of_a_client_of_ones_own_can_be_governed() -> Tested {
         .build()?;
     let api = Client::builder()
         .base_url(world.upstream.url())
+        .origin(&*away)
         .client_without_redirects(mine)
         .bearer_field("accessToken")
         .token_header_with("x-auth-token", |token| format!("Token {token}"))
@@ -315,9 +357,7 @@ async fn redirects_of_a_client_of_ones_own_can_be_governed() -> Tested {
     login(&api, "alice").await;
     let here = echo(api.get("/open/echo").send().await?).await;
     assert_eq!(here["headers"]["x-auth-token"], json!(["Token 1"]));
-    let bearer = world.issuer.sign_in("bob").access_token;
-    let there = leading_to(&format!("{}/open/echo", foreign.url()), 302);
-    let echoed = echo(api.get(&there).bearer_auth(bearer).send().await?).await;
+    let echoed = echo(api.get(away).send().await?).await;
     assert_eq!(echoed["headers"].get("x-auth-token"), None);
     Ok(())
 }

@@ -175,9 +175,26 @@ async fn a_small_form_is_replayed_and_a_large_one_is_not() -> Tested {
     world.issuer.expire_access_tokens();
     let echoed = echo(api.post("/echo").multipart(small()).send().await?).await;
     assert_eq!(echoed["generation"], 2);
+    let kind = echoed["headers"]["content-type"][0]
+        .as_str()
+        .unwrap_or_default();
+    let (_, boundary) = kind.split_once("boundary=").expect("a boundary");
+    let part = |name: &str, body: &[u8]| {
+        let disposition = format!("Content-Disposition: form-data; name=\"{name}\"");
+        let before = format!("--{boundary}\r\n{disposition}\r\n\r\n");
+        [before.as_bytes(), body, b"\r\n"].concat()
+    };
+    let end = format!("--{boundary}--\r\n");
+    let whole = [
+        part("name", b"value"),
+        part("file", &[7; 1000]),
+        end.into_bytes(),
+    ]
+    .concat();
+    assert_eq!(echoed["body_sha256"], sha256(&whole));
     assert_eq!(
         echoed["headers"]["content-length"],
-        json!([echoed["body_length"].to_string()])
+        json!([whole.len().to_string()])
     );
 
     world.issuer.expire_access_tokens();
@@ -235,6 +252,37 @@ async fn credentials_of_ones_own_win() -> Tested {
     let echoed = echo(api.get(with_user).send().await?).await;
     assert_eq!(echoed["headers"]["authorization"], json!(["Basic unknown"]));
     assert_eq!((world.asked(), world.reached("/echo")), (0, 3));
+    Ok(())
+}
+
+/// Property: that holds where the session's token has a header of its own too: it is not added, and
+/// the refusal is nobody else's business.
+#[tokio::test]
+async fn credentials_of_ones_own_win_over_a_custom_header() -> Tested {
+    let world = World::new().await;
+    let api = world.reading().token_header("x-auth-token").build()?;
+    login(&api, "alice").await;
+    let echoed = echo(api.get("/open/echo").bearer_auth("mine").send().await?).await;
+    assert_eq!(
+        echoed["headers"]["authorization"],
+        json!(["Bearer unknown"])
+    );
+    assert_eq!(echoed["headers"].get("x-auth-token"), None);
+    let path = "/header/x-auth-token/echo";
+    let answer = api.get(path).bearer_auth("mine").send().await?;
+    assert_eq!((answer.status().as_u16(), world.asked()), (401, 0));
+    assert_eq!(world.reached(path), 1);
+
+    // What a gateway wants beside the token is a default header.
+    let gateway = world
+        .reading()
+        .token_header("x-auth-token")
+        .default_header("authorization", "Basic Z2F0ZXdheQ==")
+        .build()?;
+    login(&gateway, "alice").await;
+    let echoed = echo(gateway.get("/open/echo").send().await?).await;
+    assert_eq!(echoed["headers"]["authorization"], json!(["Basic unknown"]));
+    assert_eq!(echoed["headers"]["x-auth-token"], json!(["1"]));
     Ok(())
 }
 

@@ -3,9 +3,11 @@
 mod common;
 
 use std::fmt::Debug;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use common::{Heard, Tested, World, login};
+use common::{Heard, Tested, World, answering, login};
+use reqwest::cookie::Jar;
+use reqwest::redirect::Policy;
 use token_rotator_reqwest::{Client, Fresh, TokenError};
 use token_rotator_testkit::{Fault, Issuer};
 use tracing::field::{Field, Visit};
@@ -142,6 +144,62 @@ fn every(error: &TokenError) -> String {
         at = error.source();
     }
     texts.join(" ")
+}
+
+/// Property: an endpoint that repeats the cookie it was sent does not get it into an error or event,
+/// wherever the cookies are kept; nor does what may be a token get there, whosever it is.
+#[tokio::test]
+async fn an_answer_does_not_tell_a_cookie() -> Tested {
+    const SHORT: &str = "ab12cd34";
+    const LONG: &str = "0123456789abcdefghij0123456789";
+    let endpoint = answering(|request| {
+        let lines = request.lines();
+        let sent = lines.filter(|line| line.starts_with("cookie: "));
+        let sent: String = sent.collect();
+        assert!(sent.contains(SHORT), "the cookie was not sent");
+        let body = format!(
+            r#"{{"error": "{SHORT}", "message": "no session for {sent}, but for {LONG}"}}"#
+        );
+        format!(
+            "HTTP/1.1 401 No\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        )
+    })
+    .await;
+    let jar = || {
+        let jar = Arc::new(Jar::default());
+        let url = endpoint.parse().expect("a URL");
+        jar.add_cookie_str(&format!("sid={SHORT}; Path=/"), &url);
+        jar
+    };
+    let client = |jar| reqwest::Client::builder().no_proxy().cookie_provider(jar);
+    let base = || Client::builder().base_url(&*endpoint);
+    let (provided, configured) = (jar(), jar());
+    let elsewhere = client(jar()).redirect(Policy::none()).build()?;
+    for (way, builder) in [
+        ("provided", base().cookie_provider(provided)),
+        (
+            "configured",
+            base().configure(move |builder| builder.cookie_provider(Arc::clone(&configured))),
+        ),
+        ("brought", base().client(client(jar()).build()?)),
+        ("for refreshes", base().refresh_client(elsewhere)),
+    ] {
+        let heard = Heard::new();
+        let api = builder
+            .bearer_field("accessToken")
+            .on_event(heard.listener())
+            .build()?;
+        let error = api.refresh_now().await.unwrap_err();
+        let shown = every(&error) + &heard.lines().join(" ");
+        assert!(shown.contains("HTTP 401"), "{way}: {shown}");
+        assert!(
+            !shown.contains("ab12") && !shown.contains("cd34"),
+            "{way}: {shown}"
+        );
+        assert!(!shown.contains("0123"), "{way}: {shown}");
+    }
+    Ok(())
 }
 
 /// Property: a token is stored where it can be seen only on purpose.

@@ -5,7 +5,8 @@ mod common;
 use std::time::Duration;
 
 use common::{Heard, Tested, World, echo, login, within};
-use token_rotator_reqwest::{Error, TokenError};
+use token_rotator_reqwest::{Client, Error, TokenError};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const SOON: Duration = Duration::from_millis(200);
 
@@ -74,6 +75,33 @@ async fn the_replay_gets_what_is_left() -> Tested {
         "{error}"
     );
     assert!(begun.elapsed() < limit * 3 / 2, "{:?}", begun.elapsed());
+    Ok(())
+}
+
+/// Property: time runs on while the answer's body is read.
+#[tokio::test]
+async fn reading_the_answer_counts() -> Tested {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let base = format!("http://{}", listener.local_addr()?);
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await?;
+        let mut request = [0; 1024];
+        let _ = stream.read(&mut request).await?;
+        let head = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\npart";
+        stream.write_all(head).await?;
+        // The rest never comes, and the connection stays.
+        std::future::pending::<std::io::Result<()>>().await
+    });
+    let api = Client::builder()
+        .base_url(base)
+        .configure(reqwest::ClientBuilder::no_proxy)
+        .bearer_field("accessToken")
+        .build()?;
+    api.set_access_token("token")?;
+    let answer = within(api.get("/").timeout(SOON).send()).await?;
+    assert_eq!(answer.status(), 200);
+    let error = within(answer.bytes()).await.unwrap_err();
+    assert!(error.is_timeout(), "{error}");
     Ok(())
 }
 

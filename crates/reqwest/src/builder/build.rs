@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
-use reqwest::cookie::Jar;
+use reqwest::cookie::{CookieStore, Jar};
 use reqwest::redirect::Policy;
-use token_rotator::{Origin, Profile, Rotator, RotatorBuilder};
+use token_rotator::{Event, Origin, Rotator, RotatorBuilder};
 use url::Url;
 
 use crate::builder::{ClientBuilder, Settings};
 use crate::client::{Client, Core, Full, SendOnly};
+use crate::cookies::{Cookies, ForRefreshes, ForRequests};
 use crate::error::BuildError;
 use crate::hooks::Listener;
 use crate::locate::{BaseUrl, locate};
 use crate::redirect::Redirects;
-use crate::refresh::Way;
+use crate::refresh::{Baggage, Way};
 use crate::session::SessionHandle;
 use crate::state::{Begun, Ready};
 use crate::transport::ReqwestTransport;
@@ -64,27 +65,30 @@ impl<State> ClientBuilder<State> {
         let Clients {
             http,
             transport,
-            jar,
+            baggage,
             redirects,
         } = settings.clients()?;
         let way = Way {
             transport,
             base: base.clone(),
             endpoint: endpoint.clone(),
+            origins: origins.iter().cloned().collect(),
             headers: settings.default_headers.clone(),
-            jar,
+            baggage: baggage.clone(),
         };
-        let rotator = match state.begin(way)? {
+        let rotator = match state.begin(way, &settings.said)? {
             Begun::Built(rotator) => settings.check_brought(rotator, base.as_ref())?,
-            Begun::Builder(builder) => settings.rotator(builder, None, &origins)?,
-            Begun::Endpoint(builder) => {
-                settings.rotator(builder, Some(Profile::multi_use()), &origins)?
-            }
+            Begun::Builder(builder) => settings.rotator(builder, &origins)?,
+            Begun::Endpoint(builder) => settings.rotator(told(builder, baggage), &origins)?,
         };
-        if matches!(redirects, Redirects::Theirs) && rotator.header_name() != AUTHORIZATION {
-            return Err(BuildError::CustomHeaderWithClient {
-                header: rotator.header_name().to_string(),
-            });
+        if matches!(redirects, Redirects::Theirs) {
+            let ours = settings.default_headers.keys();
+            let mut carried = ours.chain([rotator.header_name()]);
+            if let Some(header) = carried.find(|name| *name != AUTHORIZATION) {
+                return Err(BuildError::CustomHeaderWithClient {
+                    header: header.to_string(),
+                });
+            }
         }
         Ok(Core {
             http,
@@ -106,8 +110,20 @@ struct Clients {
     /// Refreshes.
     transport: ReqwestTransport,
     /// The cookies of both.
-    jar: Option<Arc<Jar>>,
+    baggage: Baggage,
     redirects: Redirects,
+}
+
+/// Tells the cookies of every sign-in and sign-out, before anybody else hears of it.
+fn told(builder: RotatorBuilder, baggage: Baggage) -> RotatorBuilder {
+    let Baggage::Ours(cookies) = baggage else {
+        return builder;
+    };
+    builder.on_event(move |event| {
+        if matches!(event, Event::SignedIn { .. } | Event::SignedOut) {
+            cookies.begin_epoch();
+        }
+    })
 }
 
 impl Settings {
@@ -152,8 +168,10 @@ impl Settings {
         if self.brought.len() > 1 {
             return Err(BuildError::TwoClients);
         }
+        let refreshes = self.refresh_client.clone();
+        let refreshes = refreshes.map(ReqwestTransport::from_client);
         let Some(brought) = self.brought.pop() else {
-            return self.make_clients(ours);
+            return self.make_clients(ours, refreshes);
         };
         let client = if brought.follows_redirects {
             "client"
@@ -163,6 +181,7 @@ impl Settings {
         let settings = [
             ("configure", self.configure.is_some()),
             ("cookies", self.cookies.is_some()),
+            ("cookie_provider", self.cookie_provider.is_some()),
             (
                 "max_redirects",
                 brought.follows_redirects && self.max_redirects.is_some(),
@@ -176,42 +195,67 @@ impl Settings {
         } else {
             ours
         };
+        let transport =
+            refreshes.unwrap_or_else(|| ReqwestTransport::from_client(brought.client.clone()));
         Ok(Clients {
-            transport: ReqwestTransport::from_client(brought.client.clone()),
             http: brought.client,
-            jar: None,
+            transport,
+            baggage: Baggage::Unseen,
             redirects,
         })
     }
 
-    fn make_clients(&self, redirects: Redirects) -> Result<Clients, BuildError> {
-        let jar = Arc::new(Jar::default());
-        let keep = self.cookies.unwrap_or(true);
-        let configured = |builder: reqwest::ClientBuilder| {
-            let builder = if keep {
-                builder.cookie_provider(Arc::clone(&jar))
-            } else {
-                builder
-            };
-            match &self.configure {
-                Some(configure) => configure(builder),
-                None => builder,
-            }
+    fn make_clients(
+        &self,
+        redirects: Redirects,
+        refreshes: Option<ReqwestTransport>,
+    ) -> Result<Clients, BuildError> {
+        let store = self.cookie_provider.clone();
+        let store = store.unwrap_or_else(|| Arc::new(Jar::default()));
+        let cookies = Arc::new(Cookies::new(store));
+        let (builder, _) = self.configured(ForRequests(Arc::clone(&cookies)));
+        let http = builder.redirect(Policy::none()).build();
+        let http = http.map_err(BuildError::Http)?;
+        let (builder, ours) = self.configured(ForRefreshes(Arc::clone(&cookies)));
+        let (transport, baggage) = match (refreshes, ours, self.keeps_cookies()) {
+            (Some(transport), ..) => (transport, Baggage::Unseen),
+            (None, true, true) => (ReqwestTransport::of(builder)?, Baggage::Ours(cookies)),
+            (None, true, false) => (ReqwestTransport::of(builder)?, Baggage::Empty),
+            (None, false, _) => (ReqwestTransport::of(builder)?, Baggage::Unseen),
         };
-        let builder = configured(reqwest::Client::builder()).redirect(Policy::none());
-        let http = builder.build().map_err(BuildError::Http)?;
         Ok(Clients {
             http,
-            transport: ReqwestTransport::configured(configured)?,
+            transport,
+            baggage,
             redirects,
-            jar: keep.then_some(jar),
         })
+    }
+
+    fn keeps_cookies(&self) -> bool {
+        self.cookies.unwrap_or(true)
+    }
+
+    /// A client in the making with these cookies, and whether they are still its own: the user's
+    /// closure may have put others in their place.
+    fn configured(&self, cookies: impl CookieStore + 'static) -> (reqwest::ClientBuilder, bool) {
+        let cookies = Arc::new(cookies);
+        // The builder shows nobody what it has; but it holds what it has.
+        let held = Arc::downgrade(&cookies);
+        let builder = reqwest::Client::builder().cookie_provider(cookies);
+        let builder = match &self.configure {
+            Some(configure) => configure(builder),
+            None => builder,
+        };
+        let ours = held.strong_count() > 0;
+        if ours && !self.keeps_cookies() {
+            return (builder.cookie_store(false), ours);
+        }
+        (builder, ours)
     }
 
     fn rotator(
         &mut self,
         mut builder: RotatorBuilder,
-        profile: Option<Profile>,
         origins: &[Origin],
     ) -> Result<Rotator, BuildError> {
         if origins.is_empty() {
@@ -221,7 +265,7 @@ impl Settings {
         for origin in origins {
             builder = builder.origin(origin.to_string());
         }
-        if let Some(profile) = self.profile.or(profile) {
+        if let Some(profile) = self.profile {
             builder = builder.profile(profile);
         }
         if let Some(margin) = self.refresh_before {
@@ -229,6 +273,9 @@ impl Settings {
         }
         if let Some(limit) = self.wait_timeout {
             builder = builder.wait_timeout(limit);
+        }
+        if let Some(clock) = self.clock.take() {
+            builder = clock(builder);
         }
         if let Some(header) = self.token_header.take() {
             builder = match header.format {
@@ -255,11 +302,13 @@ impl Settings {
     ) -> Result<Rotator, BuildError> {
         let settings = [
             ("refresh_endpoint", self.refresh_endpoint.is_some()),
+            ("refresh_client", self.refresh_client.is_some()),
             ("origin", !self.origins.is_empty()),
             ("token_header", self.token_header.is_some()),
             ("profile", self.profile.is_some()),
             ("refresh_before", self.refresh_before.is_some()),
             ("wait_timeout", self.wait_timeout.is_some()),
+            ("clock", self.clock.is_some()),
             ("on_event", !self.listeners.is_empty()),
             ("on_refresh_failed", !self.failed.is_empty()),
         ];

@@ -15,6 +15,11 @@ impl<State> ClientBuilder<State> {
     /// after-hooks have ended, at most 5 s. A call made from here uses the new token. A panic or an
     /// error is an [`Event::HookFailed`] and no more.
     ///
+    /// The hooks run one after the other, in a task of their own, each to its end. If they take longer
+    /// than the 5 s, that is an [`Event::HookFailed`] and the waiters go, but the hooks are not cut
+    /// off; the next refresh may have begun by the time they end, and
+    /// [`shutdown`](crate::Client::shutdown) does not wait for them.
+    ///
     /// It must not block; what waits goes into
     /// [`on_after_refresh_async`](Self::on_after_refresh_async).
     pub fn on_after_refresh<R: HookResult>(
@@ -53,7 +58,8 @@ impl<State> ClientBuilder<State> {
         self
     }
 
-    /// The same for a hook that waits for something; nobody waits for it. It may take 5 s.
+    /// The same for a hook that waits for something; nobody waits for it. It may take 5 s
+    /// and is then dropped, which is an [`Event::HookFailed`].
     pub fn on_refresh_failed_async<F, Fut>(mut self, hook: F) -> Self
     where
         F: Fn(RefreshError) -> Fut + Send + Sync + 'static,

@@ -7,7 +7,8 @@ use serde_json::Value;
 use token_rotator::{Rotator, SourceError, TokenSource};
 
 use crate::builder::ClientBuilder;
-use crate::parse::{self, IntoFresh, Parser};
+use crate::fresh::IntoFresh;
+use crate::parse::{self, Parser};
 use crate::refresh::RefreshCall;
 use crate::state::{BringsRotator, Reads, Sourced, Unset};
 
@@ -26,6 +27,9 @@ impl ClientBuilder<Unset> {
     ///     .on_refresh_success(|data: &RefreshResponse| &data.access_token);
     /// ```
     ///
+    /// The token's lifetime is read from `expiresIn` or `expires_in` of the same answer, in seconds;
+    /// where there is neither and the token is a JWT, from the token itself.
+    ///
     /// A parser is not a hook: if it panics or finds nothing, the refresh has failed. Nobody is
     /// signed out by that.
     pub fn on_refresh_success<T, R>(
@@ -41,7 +45,8 @@ impl ClientBuilder<Unset> {
     }
 
     /// The same for a closure that does not return a reference: a token with its lifetime, an
-    /// [`Option`], a [`Result`]; everything that is [`IntoFresh`].
+    /// [`Option`], a [`Result`]; everything that is [`IntoFresh`]. A lifetime of its own wins over the
+    /// answer's fields.
     ///
     /// ```
     /// # use std::time::Duration;

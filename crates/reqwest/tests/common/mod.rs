@@ -49,6 +49,12 @@ impl World {
             .configure(reqwest::ClientBuilder::no_proxy)
     }
 
+    /// A client over this one.
+    pub(crate) fn builder_with(&self, client: reqwest::Client) -> ClientBuilder<Unset> {
+        let builder = Client::builder().base_url(self.upstream.url());
+        builder.client(client)
+    }
+
     /// The same with its parser.
     pub(crate) fn reading(&self) -> ClientBuilder<Reads<Session>> {
         self.builder()
@@ -180,17 +186,45 @@ impl Clock for Hands {
 
 /// A server that redirects everything there, and wants no credentials.
 pub(crate) async fn redirecting(to: String) -> String {
+    redirecting_with(307, to).await
+}
+
+pub(crate) async fn redirecting_with(status: u16, to: String) -> String {
+    answering(move |_head| {
+        format!(
+            "HTTP/1.1 {status} There\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        )
+    })
+    .await
+}
+
+/// A server that answers every request with what this makes of its head.
+pub(crate) async fn answering(answer: impl Fn(&str) -> String + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let answer = format!(
-                "HTTP/1.1 307 There\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-            );
-            let mut head = [0; 4096];
-            let _ = stream.read(&mut head).await;
+            let mut read = Vec::new();
+            while !is_whole(&read) {
+                match stream.read_buf(&mut read).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(_) => {}
+                }
+            }
+            let answer = answer(&String::from_utf8_lossy(&read));
             let _ = stream.write_all(answer.as_bytes()).await;
         }
     });
     format!("http://{address}")
+}
+
+/// Whether this is a request with all of its body.
+fn is_whole(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request).to_ascii_lowercase();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let length = head.split_once("content-length: ");
+    let length = length.and_then(|(_, rest)| rest.lines().next()?.trim().parse().ok());
+    body.len() >= length.unwrap_or(0)
 }
