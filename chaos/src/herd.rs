@@ -9,22 +9,22 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::said::Said;
+use crate::said::{Line, Said};
 use crate::spec::Spec;
 use crate::worker::SPEC;
 
 /// Starts workers and hears what they say.
 pub struct Herd {
     program: PathBuf,
-    ear: UnboundedSender<(usize, Instant, Heard)>,
-    heard: UnboundedReceiver<(usize, Instant, Heard)>,
+    ear: UnboundedSender<(usize, Heard)>,
+    heard: UnboundedReceiver<(usize, Heard)>,
     started: usize,
 }
 
 /// What was heard of a worker.
 #[derive(Clone, Debug)]
 pub(crate) enum Heard {
-    Said(Said),
+    Said(Line),
     /// It says nothing more: its process has ended.
     Silence,
 }
@@ -74,11 +74,11 @@ impl Herd {
             let mut lines = BufReader::new(out).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 // One that was killed in the middle of a word has said nothing.
-                if let Ok(said) = serde_json::from_str(&line) {
-                    let _ = ear.send((number, Instant::now(), Heard::Said(said)));
+                if let Ok(line) = serde_json::from_str(&line) {
+                    let _ = ear.send((number, Heard::Said(line)));
                 }
             }
-            let _ = ear.send((number, Instant::now(), Heard::Silence));
+            let _ = ear.send((number, Heard::Silence));
         });
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         let pid = id.and_then(Pid::from_raw).expect("a process that runs");
@@ -90,8 +90,8 @@ impl Herd {
         }
     }
 
-    /// The next thing any worker says, with its number and when it was heard.
-    pub(crate) async fn hear(&mut self) -> (usize, Instant, Heard) {
+    /// The next thing any worker says, with its number.
+    pub(crate) async fn hear(&mut self) -> (usize, Heard) {
         self.heard.recv().await.expect("we keep an ear ourselves")
     }
 
@@ -105,8 +105,8 @@ impl Herd {
         let listening = async {
             loop {
                 match self.hear().await {
-                    (number, _, Heard::Said(said)) if number == worker.number => story.push(said),
-                    (number, _, Heard::Silence) if number == worker.number => return,
+                    (number, Heard::Said(line)) if number == worker.number => story.push(line.said),
+                    (number, Heard::Silence) if number == worker.number => return,
                     _ => {}
                 }
             }
@@ -129,8 +129,8 @@ impl Herd {
         let listening = async {
             while left > 0 {
                 match self.hear().await {
-                    (number, _, Heard::Said(said)) => stories[number - first].push(said),
-                    (_, _, Heard::Silence) => left -= 1,
+                    (number, Heard::Said(line)) => stories[number - first].push(line.said),
+                    (_, Heard::Silence) => left -= 1,
                 }
             }
         };

@@ -3,7 +3,7 @@
 //! A table of contents: `spec` says what a worker is to do, `ground` where its store is, `worker` is
 //! the process itself and `steps` the points at which it can die; `said` is what workers tell on
 //! their standard output. `herd` starts and torments them, `storm` is a whole run at random and
-//! `crash` one death at a chosen step; `verdict` and `table` say what came of it.
+//! `crash` one death at a chosen step; `witness`, `verdict` and `table` say what came of it.
 
 pub mod crash;
 mod ground;
@@ -15,6 +15,7 @@ mod steps;
 pub mod storm;
 pub mod table;
 mod verdict;
+mod witness;
 pub mod worker;
 
 pub use ground::{Ground, Place};

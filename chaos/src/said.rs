@@ -66,14 +66,32 @@ pub enum Said {
     },
 }
 
+/// A line, with the moment it was told: microseconds of the clock that all processes share.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Line {
+    pub(crate) at: u64,
+    pub(crate) said: Said,
+}
+
+/// Now, by the clock that all processes share.
+pub(crate) fn now() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds * 1_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000
+}
+
 impl Said {
     /// Tells it, before anything else is done.
     ///
     /// # Panics
     ///
     /// If nobody listens any more.
-    pub fn tell(&self) {
-        let mut line = serde_json::to_string(self).expect("words are JSON");
+    pub fn tell(self) {
+        let line = Line {
+            at: now(),
+            said: self,
+        };
+        let mut line = serde_json::to_string(&line).expect("words are JSON");
         line.push('\n');
         // One write for each line, so that lines of several threads do not mix.
         let mut out = std::io::stdout().lock();

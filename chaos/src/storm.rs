@@ -10,9 +10,10 @@ use token_rotator_testkit::{Fault, IssuerEvent};
 use crate::crash::Scene;
 use crate::ground::Place;
 use crate::herd::{Heard, Herd, Worker};
-use crate::said::Said;
+use crate::said::{Line, Said, now};
 use crate::spec::{Job, ProfileName, Timing};
 use crate::verdict::Verdict;
+use crate::witness::Witness;
 
 const WORKERS: usize = 8;
 /// How long access tokens live.
@@ -21,23 +22,14 @@ const LIFETIME: Duration = Duration::from_millis(1_200);
 /// two cores for all.
 const SLACK: Duration = Duration::from_secs(5);
 
-/// What is known of a worker's intent.
-struct Known {
-    owner: usize,
-    /// Its owner has said that no answer will come.
-    given_up: bool,
-}
-
 struct Storm {
     scene: Scene,
     herd: Herd,
     workers: Vec<Worker>,
     verdict: Verdict,
-    intents: HashMap<String, Known>,
-    /// The intent that each worker wrote last.
-    last_intent: HashMap<usize, String>,
+    witness: Witness,
     /// When each stopped worker went on, for those that were.
-    went_on: HashMap<usize, Instant>,
+    went_on: HashMap<usize, u64>,
     dead: HashSet<usize>,
     /// The grant of now, and whether a last resort was announced in it.
     family: u64,
@@ -67,8 +59,7 @@ pub async fn storm(
         scene,
         herd: Herd::new(program),
         workers: Vec::new(),
-        intents: HashMap::new(),
-        last_intent: HashMap::new(),
+        witness: Witness::default(),
         went_on: HashMap::new(),
         dead: HashSet::new(),
         family,
@@ -77,6 +68,8 @@ pub async fn storm(
     };
     storm.rage(length).await;
     storm.settle().await;
+    let wrong = storm.witness.judge();
+    storm.verdict.wrong.extend(wrong);
     storm.verdict
 }
 
@@ -97,7 +90,7 @@ impl Storm {
         while Instant::now() < end {
             tokio::select! {
                 biased;
-                (number, at, heard) = self.herd.hear() => self.heard(number, at, heard),
+                (number, heard) = self.herd.hear() => self.heard(number, heard),
                 Ok(event) = events.recv() => self.happened(event).await,
                 () = tokio::time::sleep_until(next_deed) => {
                     self.deed().await;
@@ -120,6 +113,8 @@ impl Storm {
                 let victim = fastrand::usize(0..self.workers.len());
                 let mut worker = self.workers.swap_remove(victim);
                 self.dead.insert(worker.number);
+                // First, for others may go on before we know that it has ended.
+                self.witness.killed(worker.number);
                 worker.kill().await;
                 self.verdict.kills += 1;
                 self.start_worker();
@@ -128,6 +123,7 @@ impl Storm {
                 let victim = fastrand::usize(0..self.workers.len());
                 let worker = &mut self.workers[victim];
                 if worker.stopped.is_none() {
+                    self.witness.stopped(worker.number);
                     worker.stop();
                     self.verdict.stops += 1;
                 }
@@ -150,13 +146,14 @@ impl Storm {
             let longest = Timing::of(Timing::QUICK.lease_life) + Duration::from_secs(1);
             if fastrand::u32(0..8) == 0 || since.elapsed() > longest {
                 worker.go_on();
-                self.went_on.insert(worker.number, Instant::now());
+                self.witness.went_on(worker.number);
+                self.went_on.insert(worker.number, now());
             }
         }
     }
 
-    fn heard(&mut self, number: usize, at: Instant, heard: Heard) {
-        let Heard::Said(said) = heard else {
+    fn heard(&mut self, number: usize, heard: Heard) {
+        let Heard::Said(Line { at, said }) = heard else {
             if !self.dead.contains(&number) && !self.calm {
                 self.wrong(format!("worker {number} ended by itself"));
             }
@@ -168,13 +165,13 @@ impl Storm {
             Said::Adopted => verdict.adopted += 1,
             Said::Failed { kind, .. } if kind == "uncertain" => verdict.uncertain += 1,
             Said::Failed { kind, .. } if kind == "busy" => verdict.busy += 1,
-            Said::Intent {
-                id,
-                attempts,
-                outcome,
-            } => self.intent(number, id, attempts, &outcome),
+            Said::Intent { id, outcome, .. } => self.witness.intent(at, number, id, &outcome),
             Said::PresentedAgain { last_resort: false } => verdict.again += 1,
-            Said::PresentedAgain { last_resort: true } => self.last_resort(number),
+            Said::PresentedAgain { last_resort: true } => {
+                verdict.last_resorts += 1;
+                self.announced = true;
+                self.witness.last_resort(at, number);
+            }
             Said::Answered {
                 good,
                 without,
@@ -183,9 +180,8 @@ impl Storm {
                 verdict.answered += u64::from(good);
                 verdict.without += u64::from(without.is_some());
                 let limit = Timing::of(Timing::QUICK.wait) + SLACK;
-                let stopped = self.went_on.get(&number).is_some_and(|on| {
-                    at.saturating_duration_since(*on) < Duration::from_millis(millis)
-                });
+                let on = self.went_on.get(&number);
+                let stopped = on.is_some_and(|on| at.saturating_sub(*on) < millis * 1_000);
                 if Duration::from_millis(millis) > limit && !stopped {
                     self.wrong(format!("a call of worker {number} took {millis} ms"));
                 }
@@ -194,55 +190,17 @@ impl Storm {
         }
     }
 
-    fn intent(&mut self, number: usize, id: String, attempts: u32, outcome: &str) {
-        let known = self.intents.entry(id.clone()).or_insert(Known {
-            owner: number,
-            given_up: false,
-        });
-        if attempts > 1 && outcome == "Open" {
-            // Whoever raises it is at work on it now.
-            known.given_up = false;
-        }
-        if outcome != "Open" {
-            known.given_up = true;
-        }
-        self.last_intent.insert(number, id);
-    }
-
-    /// A last presentation must not be made while the one runs who may still save the answer.
-    fn last_resort(&mut self, number: usize) {
-        self.verdict.last_resorts += 1;
-        self.announced = true;
-        let known = self
-            .last_intent
-            .get(&number)
-            .and_then(|id| self.intents.get(id));
-        let Some(known) = known else {
-            return self.wrong(format!("worker {number} presented without an intent"));
-        };
-        let owner = known.owner;
-        let gone = owner == number || self.dead.contains(&owner);
-        let stopped = self
-            .workers
-            .iter()
-            .any(|worker| worker.number == owner && worker.stopped.is_some());
-        // It may have been stopped past its lease and gone on a moment ago.
-        let paused = self.went_on.contains_key(&owner);
-        if !gone && !stopped && !paused && !known.given_up {
-            self.wrong(format!(
-                "worker {number} presented the refresh token of worker {owner}, which runs"
-            ));
-        }
-    }
-
     async fn happened(&mut self, event: IssuerEvent) {
         match event {
             IssuerEvent::Refreshed { .. } => self.verdict.refreshes += 1,
             IssuerEvent::Reused { family, .. } => {
                 self.verdict.alarms += 1;
-                // What was announced before it happened is heard by now.
+                if family != self.family {
+                    return;
+                }
+                // What was announced before it happened may not have been heard yet.
                 self.catch_up().await;
-                if family == self.family && !self.announced {
+                if !self.announced {
                     self.verdict.unannounced += 1;
                 }
             }
@@ -253,12 +211,11 @@ impl Storm {
 
     /// Hears what was said already: it is on its way through a pipe and a task.
     async fn catch_up(&mut self) {
-        let patience = Duration::from_millis(200);
-        while let Ok((number, at, heard)) = tokio::time::timeout(patience, self.herd.hear()).await {
-            self.heard(number, at, heard);
-            if self.announced {
-                return;
-            }
+        let end = tokio::time::Instant::now() + Duration::from_millis(500);
+        while !self.announced
+            && let Ok((number, heard)) = tokio::time::timeout_at(end, self.herd.hear()).await
+        {
+            self.heard(number, heard);
         }
     }
 
@@ -289,7 +246,7 @@ impl Storm {
         self.scene.issuer.faults().clear();
         for worker in &mut self.workers {
             worker.go_on();
-            self.went_on.insert(worker.number, Instant::now());
+            self.went_on.insert(worker.number, now());
         }
         let mut well: HashSet<usize> = HashSet::new();
         let mut events = self.scene.issuer.events();
@@ -301,11 +258,11 @@ impl Storm {
                 .any(|worker| !well.contains(&worker.number))
             {
                 tokio::select! {
-                    (number, at, heard) = self.herd.hear() => {
-                        if let Heard::Said(Said::Answered { good: true, .. }) = heard {
+                    (number, heard) = self.herd.hear() => {
+                        if let Heard::Said(Line { said: Said::Answered { good: true, .. }, .. }) = heard {
                             well.insert(number);
                         }
-                        self.heard(number, at, heard);
+                        self.heard(number, heard);
                     }
                     Ok(event) = events.recv() => self.happened(event).await,
                 }
