@@ -14,6 +14,9 @@ use tokio::runtime::Runtime;
 const WAITERS: usize = 10_000;
 const ROUNDS: usize = 15;
 
+/// Microseconds of processor time a waiter of the rotator may cost.
+const MICROSECONDS: f64 = 2.0;
+
 /// One way, and what its storms cost on the two kinds of runtime.
 struct Row {
     name: &'static str,
@@ -55,15 +58,15 @@ fn main() -> ExitCode {
     for row in &rows {
         table.row([
             row.name.to_owned(),
-            microseconds(&row.multi),
-            microseconds(&row.current),
+            shown(microseconds(&row.multi)),
+            shown(microseconds(&row.current)),
             worst(row).refreshes.to_string(),
             worst(row).served.to_string(),
         ]);
     }
     println!("{table}");
     let rotator = worst(&rows[0]);
-    program::conclude(&[Bar {
+    let mut bars = vec![Bar {
         claim: format!(
             "{}: {} of {WAITERS} served by {} refresh in the worst of {} storms, all by 1",
             rows[0].name,
@@ -72,7 +75,26 @@ fn main() -> ExitCode {
             2 * ROUNDS
         ),
         met: rotator.refreshes == 1 && rotator.served == WAITERS,
-    }])
+    }];
+    // Time is no property of the program alone: whoever runs the benches reads it from the table.
+    if program::has_to_try_every_bar() {
+        bars.push(time_bar("2 workers", &rows[0].multi));
+        bars.push(time_bar("current thread", &rows[0].current));
+    }
+    program::conclude(&bars)
+}
+
+/// A waiter costs no more processor time than it may; a system that does not tell is no excuse.
+fn time_bar(runtime: &str, costs: &[Cost]) -> Bar {
+    let spent = microseconds(costs);
+    Bar {
+        claim: format!(
+            "{}, {runtime}: {} microseconds of processor time a waiter, under {MICROSECONDS}",
+            RotatorWay::NAME,
+            shown(spent)
+        ),
+        met: spent.is_some_and(|spent| spent < MICROSECONDS),
+    }
 }
 
 fn row<W: Way>() -> Row {
@@ -94,9 +116,12 @@ fn worst(row: &Row) -> Cost {
     }
 }
 
-fn microseconds(costs: &[Cost]) -> String {
+/// The median; `None` where the system does not tell.
+fn microseconds(costs: &[Cost]) -> Option<f64> {
     let known: Option<Vec<f64>> = costs.iter().map(|cost| cost.microseconds).collect();
-    known.map_or("not known here".to_owned(), |known| {
-        format!("{:.2}", median(&known))
-    })
+    known.map(|known| median(&known))
+}
+
+fn shown(microseconds: Option<f64>) -> String {
+    microseconds.map_or("not known here".to_owned(), |known| format!("{known:.2}"))
 }

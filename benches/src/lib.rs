@@ -3,7 +3,8 @@
 //!
 //! Four programs, a table or two each: `instructions` (counted by callgrind) and `allocations`
 //! repeat exactly and fail when a bar is missed; `contention` and `storm` take time, so only
-//! ratios within one run mean anything, and of the storm only the number of refreshes can fail.
+//! ratios within one run mean anything, and of the storm only the number of refreshes can fail,
+//! unless every bar has to be tried: see [`program::has_to_try_every_bar`].
 
 pub mod allocations;
 pub mod callgrind;

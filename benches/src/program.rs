@@ -10,6 +10,12 @@ pub fn is_asked_to_measure() -> bool {
     std::env::args().any(|argument| argument == "--bench")
 }
 
+/// Whether every bar has to be tried, as a release demands: without valgrind nothing is said to be
+/// fine, and the time of the storm counts. `cargo xtask soak` says so with `--every-bar`.
+pub fn has_to_try_every_bar() -> bool {
+    std::env::args().any(|argument| argument == "--every-bar")
+}
+
 /// A bar, and whether it is met.
 pub struct Bar {
     /// What has to be.

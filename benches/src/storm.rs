@@ -108,11 +108,13 @@ mod tests {
     use crate::program;
     use crate::ways::RotatorWay;
 
+    const WAITERS: usize = 10_000;
+
     #[test]
     fn one_refresh_serves_all_of_them() {
         for runtime in [program::current_thread(), program::multi_thread(2)] {
-            let cost = storm::<RotatorWay>(&runtime, 1_000);
-            assert_eq!((cost.refreshes, cost.served), (1, 1_000));
+            let cost = storm::<RotatorWay>(&runtime, WAITERS);
+            assert_eq!((cost.refreshes, cost.served), (1, WAITERS));
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::{
     install,
     plan::{Role::Alone, Step},
@@ -9,13 +11,27 @@ use crate::{
     report::Outcome,
     screen::Screen,
     tally::Tally,
+    test_steps::WITHOUT_CERTIFIED_ISSUER,
     workspace::Workplace,
 };
 
 /// Random histories of the core in one soak; the default run has some twenty thousand.
 const HISTORIES: &str = "2000000";
-/// Expiries that the certified issuer sees.
+/// Expiries that each client lives through at the certified issuer.
 const EXPIRIES: &str = "100";
+/// The clients: package, test program, and the test in it.
+const CERTIFIED: [[&str; 3]; 2] = [
+    [
+        "token-rotator-reqwest",
+        "oidc_provider",
+        "every_expiry_is_one_refresh",
+    ],
+    ["token-rotator", "layer", "certified::"],
+];
+/// The benches that have bars.
+const BARRED: [&str; 3] = ["instructions", "allocations", "storm"];
+/// Requests of the demo.
+const REQUESTS: u64 = 10_000;
 /// How long each fuzz target runs.
 const FUZZ_SECONDS: &str = "600";
 
@@ -36,9 +52,21 @@ pub(crate) fn all() -> Vec<Step> {
         ),
         Step::new(
             "certified",
-            "a hundred expiries against the certified issuer",
+            "a hundred expiries at the certified issuer, for each client",
             Alone,
             certified,
+        ),
+        Step::new(
+            "demo",
+            "ten thousand requests and one refresh, its leader cancelled or not",
+            Alone,
+            demo,
+        ),
+        Step::new(
+            "bars",
+            "what the hot path, the layer and the storm may cost",
+            Alone,
+            bars,
         ),
     ];
     if std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -93,20 +121,92 @@ fn certified(workplace: &Workplace) -> Outcome {
         });
     }
     with_log(workplace, "certified", |log| {
-        let mut command = workplace.cargo([
-            "test",
-            "--release",
-            "-p",
-            "token-rotator-reqwest",
-            "--all-features",
-            "--test",
-            "oidc_provider",
-            "--",
-            "--nocapture",
-        ]);
-        command.env("OIDC_EXPIRIES", EXPIRIES);
-        passes(log, command)?;
-        counted(log)
+        let mut clients = Vec::new();
+        for (ran, [package, program, test]) in CERTIFIED.into_iter().enumerate() {
+            let mut command = workplace.cargo(["test", "--release", "-p", package]);
+            command
+                .args(["--all-features", "--test", program, test])
+                .args(["--", "--nocapture"])
+                .env("OIDC_EXPIRIES", EXPIRIES)
+                .env_remove(WITHOUT_CERTIFIED_ISSUER);
+            passes(log, command)?;
+            let said = log.text().map_err(|error| error.to_string())?;
+            let storms = lived_through(&said).nth(ran).ok_or_else(|| {
+                format!("{package}: its test did not live through {EXPIRIES} expiries")
+            })?;
+            clients.push(format!("{package}: {storms}"));
+        }
+        let outcome = counted(log)?;
+        Ok(Outcome {
+            detail: clients.join("; "),
+            ..outcome
+        })
+    })
+}
+
+/// What each run of so many expiries says of its storms.
+fn lived_through(said: &str) -> impl Iterator<Item = &str> {
+    said.lines().filter_map(|line| {
+        let (_, rest) = line.split_once("certified issuer: ")?;
+        rest.strip_prefix(EXPIRIES)?.strip_prefix(" expiries, ")
+    })
+}
+
+fn demo(workplace: &Workplace) -> Outcome {
+    with_log(workplace, "demo", |log| {
+        let mut runs = Vec::new();
+        for option in [None, Some("--cancel-leader")] {
+            let mut command = workplace.cargo(["run", "--release", "-p", "token-rotator-cli"]);
+            command
+                .args(["--", "demo", "--json", "--requests", &REQUESTS.to_string()])
+                .args(option);
+            passes(log, command)?;
+            let said = log.text().map_err(|error| error.to_string())?;
+            let p99 = one_refresh(&said)?;
+            runs.push(format!(
+                "{}p99 {p99} ms",
+                option.map_or_else(String::new, |option| format!("{option}: "))
+            ));
+        }
+        Ok(Outcome::passed(runs.join("; ")))
+    })
+}
+
+/// The 99th percentile of the last run in the output, if one refresh answered all and the session lives.
+fn one_refresh(said: &str) -> Result<f64, String> {
+    let runs = said.lines().rev().find(|line| line.starts_with('{'));
+    let runs: Value = runs
+        .and_then(|line| serde_json::from_str(line).ok())
+        .ok_or("the demo printed no JSON")?;
+    let run = &runs["rotator"];
+    if run["refreshes"] == 1 && run["answered"] == REQUESTS && run["session_alive"] == true {
+        run["p99_ms"].as_f64().ok_or("no p99_ms".to_owned())
+    } else {
+        Err(format!("not one refresh for {REQUESTS} answers: {run}"))
+    }
+}
+
+fn bars(workplace: &Workplace) -> Outcome {
+    with_log(workplace, "bars", |log| {
+        if let Err(why) = install::valgrind(workplace, log) {
+            return Ok(Outcome::skipped(why));
+        }
+        let mut met = 0;
+        for bench in BARRED {
+            let mut command = workplace.cargo(["bench", "-p", "token-rotator-benches"]);
+            command.args(["--bench", bench, "--", "--every-bar"]);
+            passes(log, command)?;
+            let said = log.text().map_err(|error| error.to_string())?;
+            let now = said
+                .lines()
+                .filter(|line| line.starts_with("- met: "))
+                .count();
+            if now == met {
+                return Err(format!("{bench} tried no bar"));
+            }
+            met = now;
+        }
+        Ok(Outcome::passed(format!("{met} bars met")))
     })
 }
 
@@ -162,4 +262,46 @@ fn counted(log: &Log) -> Result<Outcome, String> {
         return Err("ran no test".to_owned());
     }
     Ok(Outcome::passed(format!("{} tests", tally.passed)).with_tests(tally))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The demo's line, with this instead of one refresh for ten thousand answers.
+    fn line(rotator: &str) -> String {
+        format!("   Running it\n{{\"naive\":{{\"refreshes\":10000}},\"rotator\":{rotator}}}\n")
+    }
+
+    #[test]
+    fn one_flaw_fails_the_demo() {
+        let perfect =
+            r#"{"answered":10000,"refreshes":1,"session_alive":true,"p99_ms":210.5}"#.to_owned();
+        assert_eq!(one_refresh(&line(&perfect)), Ok(210.5));
+        for (good, bad) in [
+            ("answered\":10000", "answered\":9999"),
+            ("refreshes\":1", "refreshes\":2"),
+            ("alive\":true", "alive\":false"),
+        ] {
+            let flawed = line(&perfect.replace(good, bad));
+            assert!(one_refresh(&flawed).is_err(), "{flawed}");
+        }
+        assert!(one_refresh("error: no demo").is_err());
+    }
+
+    #[test]
+    fn the_last_run_of_the_demo_counts() {
+        let good = line(r#"{"answered":10000,"refreshes":1,"session_alive":true,"p99_ms":1.5}"#);
+        let bad = line(r#"{"answered":1,"refreshes":1,"session_alive":true,"p99_ms":1.5}"#);
+        assert!(one_refresh(&(bad.clone() + &good)).is_ok());
+        assert!(one_refresh(&(good + &bad)).is_err());
+    }
+
+    #[test]
+    fn fewer_expiries_do_not_count() {
+        let said = "certified issuer: 5 expiries, 3 of them storms\n\
+                    test x ... certified issuer: 100 expiries, 51 of them storms\n";
+        let storms: Vec<&str> = lived_through(said).collect();
+        assert_eq!(storms, ["51 of them storms"]);
+    }
 }

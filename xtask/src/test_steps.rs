@@ -50,7 +50,7 @@ const MODEL_CHECKS: [ModelCheck; 2] = [
 ];
 
 /// Set for the tests where the certified issuer cannot be started; holds the reason.
-const WITHOUT_CERTIFIED_ISSUER: &str = "TOKEN_ROTATOR_WITHOUT_OIDC_PROVIDER";
+pub(crate) const WITHOUT_CERTIFIED_ISSUER: &str = "TOKEN_ROTATOR_WITHOUT_OIDC_PROVIDER";
 
 /// All of them.
 pub(crate) fn all() -> Vec<Step> {

@@ -30,11 +30,19 @@ fn text(bytes: &[u8]) -> String {
 
 /// The demo with these arguments, as JSON; its exit code must be zero.
 fn demo(arguments: &[&str]) -> Value {
-    let output = run(&[
-        &["demo", "--json", "--requests", "60", "--lifetime", "200ms"],
-        arguments,
-    ]
-    .concat());
+    demo_of("60", arguments)
+}
+
+/// The same with so many requests.
+fn demo_of(requests: &str, arguments: &[&str]) -> Value {
+    let first = ["demo", "--json", "--lifetime", "200ms", "--requests"];
+    let arguments = [&first[..], &[requests], arguments].concat();
+    perfect(program(&arguments))
+}
+
+/// What this demo prints as JSON; its exit code must be zero.
+fn perfect(mut demo: Command) -> Value {
+    let output = demo.output().expect("the program runs");
     assert!(output.status.success(), "{}", text(&output.stdout));
     assert_eq!(text(&output.stderr), "");
     serde_json::from_slice(&output.stdout).expect("JSON")
@@ -80,6 +88,42 @@ fn a_cancelled_leader_leaves_the_refresh() {
     );
 }
 
+/// More than a thousand requests share connections (HTTP/2), and all is as with few.
+#[test]
+fn thousands_are_served_by_one_refresh() {
+    for arguments in [&[][..], &["--cancel-leader"]] {
+        let rotator = &demo_of("2000", arguments)["rotator"];
+        assert_eq!(
+            (&rotator["answered"], &rotator["refreshes"]),
+            (&2_000.into(), &1.into())
+        );
+        assert_eq!(rotator["session_alive"], true);
+    }
+}
+
+/// Where there are no descriptors for a connection each, requests share some. 1,024 are what most
+/// Linux systems allow a program, 256 what macOS does.
+#[cfg(unix)]
+#[test]
+fn the_demo_needs_no_raised_limits() {
+    for (descriptors, requests) in [("256", "200"), ("1024", "500")] {
+        let mut shell = Command::new("sh");
+        let line = "ulimit -n \"$0\" && exec \"$@\"";
+        shell.args(["-c", line, descriptors, env!("CARGO_BIN_EXE_token-rotator")]);
+        shell.args(["demo", "--json", "--lifetime", "200ms"]);
+        shell.args(["--requests", requests]).env_remove(WATCHED);
+        perfect(shell);
+    }
+}
+
+/// A proxy that the environment names is not asked for what is on loopback.
+#[test]
+fn the_demo_goes_through_no_proxy() {
+    let mut demo = program(&["demo", "--json", "--requests", "20", "--lifetime", "200ms"]);
+    demo.env("HTTP_PROXY", "http://127.0.0.1:9");
+    perfect(demo);
+}
+
 /// A lost answer is asked for again where the issuer allows that, and is a typed outcome, not a
 /// hang, where it does not.
 #[test]
@@ -100,14 +144,18 @@ fn a_lost_answer_is_decided_by_the_profile() {
     );
 }
 
-/// For people: picture and table fit a terminal of 80 columns, and carry no colour where none is.
+/// For people: picture, table and what is said around them fit a terminal of 80 columns, and carry
+/// no colour where none is.
 #[test]
 fn the_picture_fits_and_is_plain_where_it_must_be() {
     let output = run(&["demo", "--requests", "30", "--lifetime", "100ms"]);
     assert!(output.status.success());
     let shown = text(&output.stdout);
-    assert!(!shown.contains('\u{1b}'), "no colour without a terminal");
-    for line in shown.lines() {
+    let said = text(&output.stderr);
+    assert!(said.contains("An access token expires under 30 requests at once."));
+    assert!(said.contains("One refresh served everybody."), "{said}");
+    for line in shown.lines().chain(said.lines()) {
+        assert!(!line.contains('\u{1b}'), "no colour without a terminal");
         assert!(line.chars().count() <= 80, "{line}");
     }
     for part in [

@@ -37,7 +37,9 @@ const upstreamUrl = await listen(upstreamServer);
 const controlUrl = await listen(controlServer);
 
 let stats = freshStats();
-const faults = { delayMs: 0, loseAnswers: 0 };
+const faults = { delayMs: 0, loseAnswers: 0, holdRefusals: 0 };
+// The upstream's refusals that are held back, each to be let go.
+const held = [];
 // What the provider has issued and not destroyed, for /_expire: model and identifier.
 const issued = new Map();
 
@@ -167,6 +169,7 @@ async function upstream(request, response) {
   const token = presented && (await provider.AccessToken.find(presented) ?? await provider.ClientCredentials.find(presented));
   if (!token) {
     stats.upstream_401 += 1;
+    await letGoTogether();
     // RFC 6750 section 3.1: no error code where the request carried no token at all.
     const challenge = presented
       ? 'Bearer realm="fixture", error="invalid_token", error_description="the access token expired or was revoked"'
@@ -239,10 +242,26 @@ async function expire() {
   return { expired: all.length };
 }
 
-/** Sets the faults of the token endpoint; what is left out goes back to none. */
-function fault({ delay_ms: delayMs = 0, lose_answers: loseAnswers = 0 } = {}) {
-  Object.assign(faults, { delayMs, loseAnswers });
-  return { delay_ms: delayMs, lose_answers: loseAnswers };
+/** Sets the faults; what is left out goes back to none. */
+function fault({ delay_ms: delayMs = 0, lose_answers: loseAnswers = 0, hold_refusals: holdRefusals = 0 } = {}) {
+  Object.assign(faults, { delayMs, loseAnswers, holdRefusals });
+  letGoIfAllAreHere();
+  return { delay_ms: delayMs, lose_answers: loseAnswers, hold_refusals: holdRefusals };
+}
+
+/** The end of a refusal's wait for the others; at once where none are held. */
+function letGoTogether() {
+  if (faults.holdRefusals === 0) return undefined;
+  return new Promise((letGo) => {
+    held.push(letGo);
+    letGoIfAllAreHere();
+  });
+}
+
+function letGoIfAllAreHere() {
+  if (held.length < faults.holdRefusals) return;
+  faults.holdRefusals = 0;
+  for (const letGo of held.splice(0)) letGo();
 }
 
 function freshStats() {

@@ -1,5 +1,7 @@
 //! A certified issuer that none of us wrote: npm's `oidc-provider`, run as a child process.
 
+mod expiries;
+
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -168,6 +170,18 @@ impl CertifiedIssuer {
         self.control(Method::POST, "/_expire").await;
     }
 
+    /// The API holds its next refusals back until so many requests wait for one, then refuses all of
+    /// them together; those that come after are refused as they come.
+    ///
+    /// # Panics
+    ///
+    /// If the issuer does not answer.
+    pub async fn refuse_together(&self, requests: u64) {
+        let fault = serde_json::json!({ "hold_refusals": requests });
+        self.control_with(Method::POST, "/_fault", fault.to_string())
+            .await;
+    }
+
     /// What was counted since it started.
     ///
     /// # Panics
@@ -190,6 +204,11 @@ impl CertifiedIssuer {
 
     /// One request to the fixture's own controls.
     async fn control(&self, method: Method, path: &str) -> Value {
+        self.control_with(method, path, String::new()).await
+    }
+
+    /// The same with a body of JSON.
+    async fn control_with(&self, method: Method, path: &str, body: String) -> Value {
         let authority = self.ready.control.trim_start_matches("http://");
         let stream = TcpStream::connect(authority)
             .await
@@ -202,7 +221,7 @@ impl CertifiedIssuer {
             .method(method)
             .uri(path)
             .header("host", authority)
-            .body(Full::<Bytes>::default())
+            .body(Full::<Bytes>::from(body))
             .expect("a request");
         let answer = sender.send_request(request).await.expect("an answer");
         let status = answer.status();

@@ -34,7 +34,7 @@ pub(crate) async fn run(options: DemoOptions) -> Result<ExitCode, CommandError> 
         IssuerProfile::Strict
     });
     if !options.json {
-        story::opening(&options, profile);
+        anstream::eprintln!("{}", story::opening(&options, profile));
     }
     let naive = run_once(&options, profile, Kind::Naive).await?;
     let rotator = run_once(&options, profile, Kind::Rotator).await?;
@@ -55,13 +55,18 @@ pub(crate) async fn run(options: DemoOptions) -> Result<ExitCode, CommandError> 
             &runs.rotator,
             outcome::ideal_answers(&options, profile),
         );
-        story::closing(&options, profile, &rotator, perfect);
+        anstream::eprint!("{}", story::closing(&options, profile, &rotator, perfect));
     }
-    Ok(if perfect {
+    Ok(exit_code(perfect))
+}
+
+/// Zero for a perfect run and for no other.
+fn exit_code(perfect: bool) -> ExitCode {
+    if perfect {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    })
+    }
 }
 
 enum Kind {
@@ -80,4 +85,15 @@ async fn run_once(
         Kind::Rotator => rotator::run(&world, options, profile).await?,
     };
     Ok(world.finish(callers).await)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_perfect_run_exits_with_zero() {
+        assert_eq!(exit_code(true), ExitCode::SUCCESS);
+        assert_eq!(exit_code(false), ExitCode::FAILURE);
+    }
 }

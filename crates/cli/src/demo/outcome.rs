@@ -128,3 +128,101 @@ fn percentile(sorted: &[Duration], percent: usize) -> f64 {
     let latency = sorted.get(place).copied().unwrap_or_default();
     (latency.as_secs_f64() * 10_000.0).round() / 10.0
 }
+
+/// Runs made by hand.
+#[cfg(test)]
+pub(crate) mod fixture {
+    use super::*;
+
+    pub(crate) fn options() -> DemoOptions {
+        DemoOptions {
+            requests: 3,
+            lifetime: Duration::from_secs(1),
+            profile: None,
+            cancel_leader: false,
+            lost_answer: false,
+            json: false,
+        }
+    }
+
+    /// One refresh, no alarm, the session alive, and so many callers who ended like this.
+    pub(crate) fn all_ended(end: End, callers: u32) -> Outcome {
+        let callers = (1..=callers).map(|number| Caller {
+            number,
+            begun: Duration::ZERO,
+            ended: Duration::from_millis(5),
+            end,
+        });
+        Outcome {
+            callers: Callers {
+                callers: callers.collect(),
+                refreshes: Vec::new(),
+            },
+            record: Vec::new(),
+            counters: Counters {
+                token_requests: 1,
+                ..Counters::default()
+            },
+            session_alive: true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixture::{all_ended, options};
+    use super::*;
+
+    /// The run with this changed: is it still perfect?
+    fn perfect_with(change: impl FnOnce(&mut Outcome)) -> bool {
+        let mut outcome = all_ended(End::Answered, 3);
+        change(&mut outcome);
+        outcome.is_perfect(&options(), IssuerProfile::Strict)
+    }
+
+    /// Each single flaw makes a run imperfect, and with it the exit code of the demo.
+    #[test]
+    fn one_flaw_is_enough() {
+        assert!(perfect_with(|_| {}));
+        for end in [End::Failed, End::Uncertain, End::Cancelled] {
+            assert!(!perfect_with(|run| run.callers.callers[1].end = end));
+        }
+        assert!(!perfect_with(|run| {
+            run.callers.callers.pop();
+        }));
+        for calls in [0, 2] {
+            assert!(!perfect_with(|run| run.counters.token_requests = calls));
+        }
+        assert!(!perfect_with(|run| run.counters.reuses = 1));
+        assert!(!perfect_with(|run| run.session_alive = false));
+    }
+
+    /// A cancelled leader is one more than those who are asked about.
+    #[test]
+    fn a_cancelled_leader_does_not_count() {
+        assert!(perfect_with(|run| run.callers.callers.push(Caller {
+            number: 0,
+            begun: Duration::ZERO,
+            ended: Duration::ZERO,
+            end: End::Cancelled,
+        })));
+    }
+
+    /// Where an answer is lost, perfect is what the issuer allows: a second presentation and an
+    /// answer for all, or the truth for all after one.
+    #[test]
+    fn a_lost_answer_moves_the_bar() {
+        let options = DemoOptions {
+            lost_answer: true,
+            ..options()
+        };
+        let mut answered = all_ended(End::Answered, 3);
+        let told = all_ended(End::Uncertain, 3);
+        assert!(told.is_perfect(&options, IssuerProfile::Strict));
+        assert!(!answered.is_perfect(&options, IssuerProfile::Strict));
+        assert!(!answered.is_perfect(&options, IssuerProfile::ParentAlways));
+        answered.counters.token_requests = 2;
+        assert!(answered.is_perfect(&options, IssuerProfile::ParentAlways));
+        assert!(!told.is_perfect(&options, IssuerProfile::ParentAlways));
+    }
+}

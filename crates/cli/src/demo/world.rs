@@ -8,9 +8,15 @@ use crate::arguments::{DemoOptions, IssuerProfile};
 use crate::command_error::CommandError;
 use crate::demo::outcome::{Callers, Outcome};
 
-/// Beyond so many requests HTTP/2 carries them: a connection for each would need more file
-/// descriptors than most systems allow.
+/// Beyond so many requests HTTP/2 carries them, however many connections the system allows.
 const HTTP1_MAX: u32 = 1_000;
+
+/// The descriptors a request over HTTP/1 can hold: both ends of a connection to the API, and of one
+/// to the issuer.
+const DESCRIPTORS_EACH: u64 = 4;
+
+/// The descriptors that all else in the program can hold.
+const DESCRIPTORS_BESIDES: u64 = 100;
 
 /// How long the tokens live that replace the one that expires.
 const OUTLIVES: Duration = Duration::from_secs(600);
@@ -55,7 +61,7 @@ impl World {
             upstream,
             grant,
             spread: answer_delay / 2,
-            http2: options.requests > HTTP1_MAX,
+            http2: options.requests > http1_max(),
         })
     }
 
@@ -109,6 +115,25 @@ impl World {
         self.issuer.shutdown().await;
         outcome
     }
+}
+
+/// How many requests can have connections of their own. Without descriptors for all of them the
+/// server could not take in those for whom the callers wait.
+fn http1_max() -> u32 {
+    let spare = descriptors().saturating_sub(DESCRIPTORS_BESIDES);
+    u32::try_from(spare / DESCRIPTORS_EACH).map_or(HTTP1_MAX, |most| most.min(HTTP1_MAX))
+}
+
+/// How many the process may have.
+#[cfg(unix)]
+fn descriptors() -> u64 {
+    use rustix::process::{Resource, getrlimit};
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+#[cfg(not(unix))]
+fn descriptors() -> u64 {
+    u64::MAX
 }
 
 fn first_wave(of: u32) -> u32 {
