@@ -106,6 +106,7 @@ impl Scene {
             place: self.place.clone(),
             session: SESSION.to_owned(),
             token_url: self.issuer.token_url().to_owned(),
+            revocation_url: self.issuer.revoke_url().to_owned(),
             client_id: "demo".to_owned(),
             api_url: self.api.url().to_owned(),
             profile: self.profile,

@@ -95,6 +95,42 @@ impl Herd {
         self.heard.recv().await.expect("we keep an ear ourselves")
     }
 
+    /// The next thing that any worker says.
+    ///
+    /// # Panics
+    ///
+    /// If one ends, or none says anything for a minute.
+    pub async fn next(&mut self) -> Said {
+        let heard = tokio::time::timeout(Duration::from_secs(60), self.hear()).await;
+        match heard.expect("workers that are not silent") {
+            (_, Heard::Said(line)) => line.said,
+            (number, Heard::Silence) => panic!("worker {number} ended by itself"),
+        }
+    }
+
+    /// Listens until the worker says such a thing.
+    ///
+    /// # Panics
+    ///
+    /// If it ends first, or does not say so within a minute.
+    pub async fn until(&mut self, worker: &Worker, such: impl Fn(&Said) -> bool) {
+        let listening = async {
+            loop {
+                match self.hear().await {
+                    (number, Heard::Said(line)) if number == worker.number && such(&line.said) => {
+                        return;
+                    }
+                    (number, Heard::Silence) if number == worker.number => {
+                        panic!("worker {number} ended by itself");
+                    }
+                    _ => {}
+                }
+            }
+        };
+        let heard = tokio::time::timeout(Duration::from_secs(60), listening).await;
+        heard.expect("a worker that says so in time");
+    }
+
     /// All that one worker says until its process ends.
     ///
     /// # Panics

@@ -18,6 +18,8 @@ pub struct Spec {
     pub session: String,
     /// Where tokens are refreshed.
     pub token_url: String,
+    /// Where they are revoked.
+    pub revocation_url: String,
     /// For which client.
     pub client_id: String,
     /// Where requests go.

@@ -23,22 +23,23 @@ const COLUMNS: [Column; 14] = [
 
 /// A row for each, and below it what is wrong.
 pub fn text(verdicts: &[Verdict]) -> String {
-    let mut text = format!("{:<9}{:<14}", "store", "profile");
-    for (name, _) in COLUMNS {
-        text += &format!("{name:>width$}", width = name.len() + 2);
-    }
-    text.push('\n');
+    let row = |store: &str, profile: &str, cell: &dyn Fn(&Column) -> String| {
+        let cells: Vec<String> = COLUMNS
+            .iter()
+            .map(|column| format!("{:>width$}", cell(column), width = column.0.len() + 2))
+            .collect();
+        format!("{store:<9}{profile:<14}{}", cells.concat())
+    };
+    let mut lines = vec![row("store", "profile", &|(name, _)| (*name).to_owned())];
     for verdict in verdicts {
-        text += &format!("{:<9}{:<14}", verdict.store, verdict.profile);
-        for (name, value) in COLUMNS {
-            text += &format!("{:>width$}", value(verdict), width = name.len() + 2);
-        }
-        text.push('\n');
+        lines.push(row(&verdict.store, &verdict.profile, &|(_, value)| {
+            value(verdict).to_string()
+        }));
     }
     for verdict in verdicts {
-        for wrong in &verdict.wrong {
-            text += &format!("WRONG {} {}: {wrong}\n", verdict.store, verdict.profile);
-        }
+        let (store, profile) = (&verdict.store, &verdict.profile);
+        let wrong = verdict.wrong.iter();
+        lines.extend(wrong.map(|wrong| format!("WRONG {store} {profile}: {wrong}")));
     }
-    text
+    lines.join("\n") + "\n"
 }

@@ -38,6 +38,7 @@ async fn work(spec: &Spec) -> Result<(), Box<dyn Error>> {
     };
     let source = refresh_token(&spec.token_url, &spec.client_id)
         .transport(ReqwestTransport::new()?)
+        .revocation_url(&spec.revocation_url)
         .build()?;
     let rotator = Rotator::builder(WatchedSource { source, fate })
         .store(watched.clone())
@@ -161,7 +162,9 @@ async fn one_token(rotator: &Rotator, spec: &Spec) {
     let begun = Instant::now();
     Said::Up.tell();
     loop {
-        let error = match request(rotator, &http, &spec.api_url).await {
+        let outcome = request(rotator, &http, &spec.api_url).await;
+        let over = matches!(outcome, Err(TokenError::SignedOut)) || rotator.has_ended();
+        let error = match outcome {
             Ok(true) => {
                 let micros = begun.elapsed().as_micros().try_into().unwrap_or(u64::MAX);
                 return Said::Token { micros }.tell();
@@ -169,7 +172,7 @@ async fn one_token(rotator: &Rotator, spec: &Spec) {
             Ok(false) => "the API refuses the token".to_owned(),
             Err(error) => error.to_string(),
         };
-        if rotator.has_ended() || begun.elapsed() > TRIES_FOR {
+        if over || begun.elapsed() > TRIES_FOR {
             return Said::GaveUp { error }.tell();
         }
         // Another process has the lease, or the issuer is left alone for a moment.

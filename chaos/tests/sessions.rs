@@ -1,0 +1,82 @@
+//! What one process does to the session is done for the others.
+
+use std::time::Duration;
+
+use token_rotator::{Rotator, SessionKey, SessionStore as _, SourceError, TokenSet};
+use token_rotator_chaos::crash::{SESSION, Scene};
+use token_rotator_chaos::{Herd, Job, Place, ProfileName, Said, Timing};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_token-rotator-chaos");
+
+async fn scene(root: &tempfile::TempDir) -> Scene {
+    let place = Place::file(root.path());
+    let lifetime = Duration::from_secs(600);
+    Scene::set(place, ProfileName::Strict, Timing::PATIENT, lifetime).await
+}
+
+/// A sign-out in one process while another's refresh is in the air: what that brings is neither
+/// saved nor served, and is revoked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sign_out_meets_another_processs_flight() {
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let scene = scene(&root).await;
+    scene.sign_in(&scene.grant, Duration::ZERO).await;
+    let gate = scene.issuer.gate();
+    gate.close();
+    let mut herd = Herd::new(PROGRAM);
+    let mut worker = herd.start(&scene.spec(Job::OneToken, None));
+    gate.arrived(1).await;
+
+    let ground = scene
+        .place
+        .open(Duration::from_secs(40))
+        .await
+        .expect("a store");
+    let nobody = |_last| async { Err::<TokenSet, _>(SourceError::not_sent("not asked here")) };
+    let here = Rotator::builder(nobody)
+        .store(ground.clone())
+        .session(SessionKey::new(SESSION))
+        .build()
+        .expect("a rotator");
+    here.sign_out()
+        .await
+        .expect("a tombstone, whoever holds the lease");
+    gate.open();
+
+    let story = herd.whole_story(&mut worker).await;
+    assert!(story.contains(&Said::SignedOut), "{story:?}");
+    assert!(
+        matches!(story.last(), Some(Said::GaveUp { .. })),
+        "{story:?}"
+    );
+    let record = ground
+        .load(&SessionKey::new(SESSION))
+        .await
+        .expect("a store");
+    assert!(record.expect("a tombstone").tokens.is_none());
+    assert!(!scene.issuer.session_alive(&scene.grant), "revoked");
+    assert_eq!(scene.issuer.counters().reuses, 0);
+}
+
+/// A session that has ended in one process is revived there by a sign-in in another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sign_in_elsewhere_revives_an_ended_session() {
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let scene = scene(&root).await;
+    scene.issuer.revoke_family(&scene.grant);
+    scene.issuer.expire_access_tokens();
+    scene.sign_in(&scene.grant, Duration::ZERO).await;
+    let mut herd = Herd::new(PROGRAM);
+    let mut worker = herd.start(&scene.spec(Job::Requests, None));
+    herd.until(&worker, |said| matches!(said, Said::Ended))
+        .await;
+    let grant = scene.issuer.sign_in("bob");
+    scene.sign_in(&grant, Duration::from_secs(600)).await;
+    herd.until(&worker, |said| {
+        matches!(said, Said::Answered { good: true, .. })
+    })
+    .await;
+    worker.kill().await;
+    // Once in vain, and never again: what was refused is written down for all.
+    assert_eq!(scene.issuer.counters().token_requests, 1);
+}
