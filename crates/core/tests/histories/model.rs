@@ -49,7 +49,7 @@ proptest! {
 
 impl Past {
     /// What the session has to answer to this.
-    fn expect(&self, event: &Event) -> Answer {
+    pub(crate) fn expect(&self, event: &Event) -> Answer {
         let (wall, steady) = event.at;
         match event.action {
             Action::Acquire => self.acquire(event.at),
@@ -111,7 +111,7 @@ impl Past {
     }
 
     /// Writes down what happened.
-    fn record(&mut self, event: &Event, answer: Answer) {
+    pub(crate) fn record(&mut self, event: &Event, answer: Answer) {
         let (wall, steady) = event.at;
         let up = |flight| self.is_up(flight);
         let landed = match event.action {

@@ -192,3 +192,101 @@ proptest! {
         prop_assert!(RecordCodec::sealed(key(1)).decode(&session(), &bytes).is_err());
     }
 }
+
+/// Each way in which a record may have been damaged, by the name of its file in the corpus.
+fn damaged(good: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let line = good.iter().position(|byte| *byte == b'\n').expect("a line");
+    let changed = |at: usize, to: u8| {
+        let mut bytes = good.to_vec();
+        bytes[at] = to;
+        bytes
+    };
+    let renamed = |from: &str, to: &str| {
+        let text = String::from_utf8_lossy(&good[..line]).replace(from, to);
+        [text.as_bytes(), &good[line..]].concat()
+    };
+    vec![
+        ("empty", Vec::new()),
+        ("cut-in-the-line", good[..line / 2].to_vec()),
+        ("cut-after-the-line", good[..=line].to_vec()),
+        ("cut-by-a-byte", good[..good.len() - 1].to_vec()),
+        ("longer-by-a-byte", [good, b"x"].concat()),
+        (
+            "a-bit-turned",
+            changed(good.len() - 1, good[good.len() - 1] ^ 1),
+        ),
+        ("zeros", vec![0; good.len()]),
+        ("line-not-text", changed(3, 0xff)),
+        ("foreign", b"{\"access_token\":\"mine\"}\n".to_vec()),
+        ("newer", renamed("session 1 ", "session 2 ")),
+        ("format-no-number", renamed("session 1 ", "session one ")),
+        (
+            "revision-changed",
+            renamed("\"revision\":", "\"revision\":1"),
+        ),
+        (
+            "revision-too-large",
+            renamed("\"revision\":", "\"revision\":99999999999999999999"),
+        ),
+        ("another-session", renamed("\"work\"", "\"play\"")),
+        ("unknown-cipher", renamed("xchacha20poly1305", "rot13")),
+        ("nonce-short", renamed("\"nonce\":\"", "\"nonce\":\"0")),
+        ("key-changed", renamed("\"key_id\":\"", "\"key_id\":\"00")),
+    ]
+}
+
+/// The corpus of damaged records that fuzzing starts from: a typed error each. `BLESS=1` writes it
+/// anew.
+#[test]
+fn the_corpus_is_damaged() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/record");
+    let codec = RecordCodec::sealed(key(7));
+    if std::env::var_os("BLESS").is_some_and(|bless| bless == "1") {
+        std::fs::create_dir_all(&corpus).expect("writable");
+        let good = codec.encode(&session(), &record()).expect("randomness");
+        for (name, bytes) in damaged(&good) {
+            std::fs::write(corpus.join(name), bytes).expect("writable");
+        }
+        let plain = RecordCodec::plaintext().encode(&session(), &record());
+        std::fs::write(corpus.join("good-plain"), plain.expect("a record")).expect("writable");
+        std::fs::write(corpus.join("good-sealed"), good).expect("writable");
+    }
+    let (mut good, mut bad) = (0, 0);
+    for entry in std::fs::read_dir(corpus).expect("the corpus") {
+        let path = entry.expect("an entry").path();
+        let name = path
+            .file_name()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
+        let bytes = std::fs::read(&path).expect("readable");
+        if name.len() == 40 {
+            // Found by fuzzing on this machine.
+            continue;
+        }
+        match name.as_str() {
+            "good-sealed" => {
+                assert_same(&codec.decode(&session(), &bytes).expect("good"), &record());
+                good += 1;
+            }
+            "good-plain" => {
+                let plain = RecordCodec::plaintext();
+                assert_same(&plain.decode(&session(), &bytes).expect("good"), &record());
+                good += 1;
+            }
+            _ => {
+                let error = codec.decode(&session(), &bytes).expect_err(&name);
+                let kind = match name.as_str() {
+                    "newer" => StoreErrorKind::Newer,
+                    "key-changed" => StoreErrorKind::Corrupt,
+                    _ => error.kind(),
+                };
+                assert_eq!(error.kind(), kind, "{name}: {error}");
+                assert_ne!(error.kind(), StoreErrorKind::Unavailable, "{name}");
+                assert!(!error.to_string().contains("token\""), "{error}");
+                bad += 1;
+            }
+        }
+    }
+    assert!(good == 2 && bad >= 17, "{good} good, {bad} bad");
+}

@@ -1,0 +1,33 @@
+//! The state machine: over any history, every answer is the one that its past demands.
+#![no_main]
+#![allow(dead_code, unreachable_pub)]
+
+#[path = "../../crates/core/tests/common/mod.rs"]
+mod common;
+#[path = "../../crates/core/tests/histories/model.rs"]
+mod model;
+#[path = "../../crates/core/tests/histories/past.rs"]
+mod past;
+
+use libfuzzer_sys::fuzz_target;
+
+use common::generate::World;
+use common::scenario::Scenario;
+use past::Past;
+
+fuzz_target!(|history: (u64, Vec<u64>)| {
+    let (rules, words) = history;
+    let words = &words[..words.len().min(200)];
+    let mut world = World::new(rules, false);
+    let mut past = Past {
+        policy: world.run.policy,
+        facts: Vec::new(),
+    };
+    for word in words {
+        let event = world.event(*word);
+        let expected = past.expect(&event);
+        let (answer, _) = world.play(&event);
+        assert_eq!(answer, expected, "\n{}", Scenario::told(rules, words));
+        past.record(&event, answer);
+    }
+});
