@@ -33,12 +33,13 @@ async fn a_sign_out_meets_another_processs_flight() {
         .await
         .expect("a store");
     let nobody = |_last| async { Err::<TokenSet, _>(SourceError::not_sent("not asked here")) };
-    let here = Rotator::builder(nobody)
+    let rotator = Rotator::builder(nobody)
         .store(ground.clone())
         .session(SessionKey::new(SESSION))
         .build()
         .expect("a rotator");
-    here.sign_out()
+    rotator
+        .sign_out()
         .await
         .expect("a tombstone, whoever holds the lease");
     gate.open();

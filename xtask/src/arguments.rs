@@ -1,4 +1,4 @@
-//! The command line, parsed by hand: three commands and one option need no parser to compile first.
+//! The command line, parsed by hand: four commands and one option need no parser to compile first.
 
 use std::fmt::Write as _;
 
@@ -24,6 +24,11 @@ pub(crate) enum Task {
         /// Handed on to `cargo bench` as they are.
         arguments: Vec<String>,
     },
+    /// Kill and stop processes.
+    Chaos {
+        /// Handed on to the program as they are.
+        arguments: Vec<String>,
+    },
 }
 
 /// Reads the arguments after the program's name.
@@ -40,6 +45,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task,
         "test" => Ok(Task::Test { only: only(&rest)? }),
         "soak" => Ok(Task::Soak { only: only(&rest)? }),
         "bench" => Ok(Task::Bench { arguments: rest }),
+        "chaos" => Ok(Task::Chaos { arguments: rest }),
         other => Err(format!("no such command: {other}")),
     }
 }
@@ -80,6 +86,7 @@ Usage:
   cargo xtask test  [--only STEP,...]   everything a change must pass; CI runs this
   cargo xtask soak  [--only STEP,...]   what takes long: before a release
   cargo xtask bench [ARGUMENT...]       the benchmarks; arguments go to `cargo bench`
+  cargo xtask chaos [ARGUMENT...]       processes on one session, killed and stopped; --help for more
 
 Each step prints its time and result. What a step needs and the machine lacks is installed
 (Debian packages as root or by sudo, npm packages). A step that cannot run here says why and

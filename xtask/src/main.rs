@@ -3,18 +3,19 @@
 //! - `cargo xtask test`: the one test command. CI runs it and nothing else.
 //! - `cargo xtask soak`: what takes too long for every change.
 //! - `cargo xtask bench`: what the hot path and the storm cost.
+//! - `cargo xtask chaos`: real processes on one session, killed and stopped at random.
 //!
 //! A table of contents: `arguments` reads the command line, `workspace` asks cargo what there is, `install` brings what is
 //! missing, `process` runs a command and keeps its output, `screen` chooses the lines of it worth showing, `tally` counts the
 //! tests in it, `plan` runs the steps one after another, `report` tells how they went. The steps themselves: `test_steps`,
-//! `soak_steps`, `bench`, and in `checks` those that are more than a command.
+//! `soak_steps`, `programs`, and in `checks` those that are more than a command.
 
 mod arguments;
-mod bench;
 mod checks;
 mod install;
 mod plan;
 mod process;
+mod programs;
 mod report;
 mod screen;
 mod soak_steps;
@@ -54,6 +55,7 @@ fn run(task: &Task) -> Result<ExitCode, String> {
         Task::Help => unreachable!("answered above"),
         Task::Test { only } => plan::run(&workplace, test_steps::all(), only),
         Task::Soak { only } => plan::run(&workplace, soak_steps::all(), only),
-        Task::Bench { arguments } => bench::run(&workplace, arguments),
+        Task::Bench { arguments } => programs::bench(&workplace, arguments),
+        Task::Chaos { arguments } => programs::chaos(&workplace, arguments),
     }
 }

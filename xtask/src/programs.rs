@@ -1,0 +1,50 @@
+//! `cargo xtask bench` and `cargo xtask chaos`: programs of the workspace, with what they need installed.
+
+use std::process::{Command, ExitCode};
+
+use crate::{install, process::Log, screen::Screen, workspace::Workplace};
+
+/// Runs `cargo bench` on the benches' crate with the arguments given. Errors: what it measures by cannot be installed.
+pub(crate) fn bench(workplace: &Workplace, arguments: &[String]) -> Result<ExitCode, String> {
+    let mut log = log(workplace, "bench")?;
+    install::valgrind(workplace, &mut log)?;
+    let mut command = workplace.cargo(["bench", "-p", "token-rotator-benches"]);
+    command.args(arguments);
+    finish(&mut log, command)
+}
+
+/// Runs the chaos program with the arguments given. Errors: the servers it starts cannot be installed.
+pub(crate) fn chaos(workplace: &Workplace, arguments: &[String]) -> Result<ExitCode, String> {
+    let mut log = log(workplace, "chaos")?;
+    let command = chaos_command(workplace, arguments);
+    finish(&mut log, command)
+}
+
+/// The chaos program, built with optimisation.
+pub(crate) fn chaos_command(workplace: &Workplace, arguments: &[String]) -> Command {
+    let mut command = workplace.cargo([
+        "run",
+        "--quiet",
+        "--release",
+        "-p",
+        "token-rotator-chaos",
+        "--",
+    ]);
+    command.args(arguments);
+    command
+}
+
+fn log(workplace: &Workplace, name: &str) -> Result<Log, String> {
+    Log::create(workplace, name).map_err(|error| error.to_string())
+}
+
+fn finish(log: &mut Log, command: Command) -> Result<ExitCode, String> {
+    let success = log
+        .run(command, Screen::All)
+        .map_err(|error| error.to_string())?;
+    Ok(if success {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
