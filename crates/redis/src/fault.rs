@@ -150,6 +150,12 @@ fn meaning(error: &RedisError) -> Option<(StoreErrorKind, &'static str)> {
     }
     let code = error.code().unwrap_or_default();
     let detail = error.detail().unwrap_or_default();
+    // So long a command is taken for an attack before anybody has signed in.
+    let code = if detail.contains("unauthenticated") {
+        "NOAUTH"
+    } else {
+        code
+    };
     // Servers before Redis 7 wrap what goes wrong inside a script in an ERR of their own.
     let found = ANSWERS.iter().find(|(known, ..)| *known == code);
     let wrapped = || ANSWERS.iter().find(|(known, ..)| quotes(detail, known));
@@ -199,5 +205,84 @@ impl From<Fault> for LeaseError {
 impl std::fmt::Display for Fault {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str(&self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::parse_redis_value;
+
+    use super::*;
+
+    fn fault(line: &str) -> Fault {
+        let answer = parse_redis_value(format!("-{line}\r\n").as_bytes());
+        let error = answer.expect("an answer").extract_error();
+        Fault::new(error.expect_err("an error"), "here")
+    }
+
+    #[test]
+    fn what_the_server_answers_is_told_for_what_it_is() {
+        for (line, kind, words) in [
+            ("LOADING Redis is loading", Unavailable, "still loading"),
+            (
+                "MASTERDOWN Link with MASTER is down",
+                Unavailable,
+                "lost its primary",
+            ),
+            (
+                "READONLY You can't write",
+                Unavailable,
+                "point to the primary",
+            ),
+            ("OOM command not allowed", Refused, "raise maxmemory"),
+            ("NOSCRIPT No matching script", Unavailable, "SCRIPT FLUSH"),
+            (
+                "NOAUTH Authentication required.",
+                Refused,
+                "wants a password",
+            ),
+            (
+                "ERR Protocol error: unauthenticated multibulk length",
+                Refused,
+                "wants a password",
+            ),
+            ("WRONGPASS invalid", Refused, "refuses the user name"),
+            ("NOPERM this user has no", Refused, "does not allow"),
+            ("MISCONF Redis is configured", Refused, "to disk"),
+            ("WRONGTYPE Operation against", Corrupt, "another key prefix"),
+            ("MOVED 1234 10.0.0.1:6379", Refused, "one node of a cluster"),
+            ("CLUSTERDOWN Hash slot not served", Unavailable, "is down"),
+            (
+                // As Redis 6 says it.
+                "ERR Error running script (call to f_1): @user_script:9: @user_script: 9: -READONLY \
+                 You can't write against a read only replica.",
+                Unavailable,
+                "point to the primary",
+            ),
+            ("ERR something else", Refused, "something else"),
+            ("STRANGE things", Refused, "STRANGE"),
+        ] {
+            let fault = fault(line);
+            assert_eq!(fault.kind, kind, "{line}: {fault}");
+            assert!(fault.message.contains(words), "{line}: {fault}");
+            assert!(fault.message.starts_with("Redis at here "), "{fault}");
+            assert!(fault.cause.is_none(), "it may quote what it was sent");
+        }
+    }
+
+    #[test]
+    fn what_the_server_quotes_is_not_passed_on() {
+        let fault = fault(
+            "ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'me' 'pa55word'",
+        );
+        assert!(!format!("{fault} {fault:?}").contains("pa55"), "{fault}");
+    }
+
+    #[test]
+    fn a_demoted_server_is_connected_to_anew() {
+        assert!(fault("READONLY You can't write").connection);
+        assert!(fault("ERR in a script: -READONLY You can't").connection);
+        assert!(!fault("OOM command not allowed").connection);
+        assert!(Fault::timed_out(Duration::from_secs(1), "here").connection);
     }
 }

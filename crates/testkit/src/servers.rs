@@ -66,8 +66,6 @@ impl Program {
 
     /// Its path. Call it after [`missing`](Self::missing).
     fn expect(&self) -> PathBuf {
-        let path = self.path().expect("it is installed");
-        // What came with it lies beside the program, not beside a link to it.
-        path.canonicalize().unwrap_or(path)
+        self.path().expect("it is installed")
     }
 }

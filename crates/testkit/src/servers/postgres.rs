@@ -145,7 +145,10 @@ impl PostgresServer {
 
 /// A program that came with the server.
 fn beside(name: &str) -> PathBuf {
-    PROGRAM.expect().with_file_name(name)
+    let program = PROGRAM.expect();
+    // Beside the program, not beside a link to it.
+    let program = program.canonicalize().unwrap_or(program);
+    program.with_file_name(name)
 }
 
 /// A command that does not run as root, which the server refuses.

@@ -151,7 +151,7 @@ fn spawn(directory: &Directory, port: u16, arguments: &[String]) -> Process {
     Process::start("redis-server", command, &directory.path().join("log"))
 }
 
-/// Whether it speaks, be it to ask for a password.
+/// Whether it speaks, be it to ask for a password, and has loaded its data.
 async fn answers(port: u16) -> bool {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)).await else {
         return false;
@@ -159,5 +159,5 @@ async fn answers(port: u16) -> bool {
     let mut answer = [0; 7];
     stream.write_all(b"PING\r\n").await.is_ok()
         && stream.read_exact(&mut answer).await.is_ok()
-        && (answer == *b"+PONG\r\n" || answer == *b"-NOAUTH")
+        && answer != *b"-LOADIN"
 }
