@@ -5,7 +5,7 @@ use std::error::Error;
 use bytes::BytesMut;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
-/// Shows nothing of itself: tokio-postgres logs the parameters of every statement.
+/// Shows nothing of itself: tokio-postgres logs the parameters of some kinds of statements.
 pub(crate) struct Body<'a>(pub(crate) &'a [u8]);
 
 impl std::fmt::Debug for Body<'_> {
@@ -28,4 +28,14 @@ impl ToSql for Body<'_> {
     }
 
     to_sql_checked!();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_shows_its_length() {
+        assert_eq!(format!("{:?}", Body(b"secret")), "Body(6 bytes)");
+    }
 }

@@ -110,7 +110,9 @@ impl TokenSource for Source {
         self.0.calls.fetch_add(1, Ordering::SeqCst);
         self.0.arrived.send_modify(|arrived| *arrived += 1);
         let mut held = self.0.held.subscribe();
-        held.wait_for(|held| !held).await.expect("the source is here");
+        held.wait_for(|held| !held)
+            .await
+            .expect("the source is here");
         let presented = last.and_then(|last| {
             let token = last.refresh_token()?.expose_secret();
             token.rsplit('-').next()?.parse::<usize>().ok()

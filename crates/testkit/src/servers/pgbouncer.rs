@@ -1,12 +1,10 @@
 //! `PgBouncer`, which shares a few connections of a `PostgreSQL` server among many clients.
 
-use std::process::Command;
-
 use tokio::net::TcpStream;
 
 use super::Program;
 use super::postgres::{PostgresServer, give_to_nobody, not_as_root};
-use super::process::{Directory, Process, free_port, run};
+use super::process::{Directory, Process, free_port};
 
 const PROGRAM: Program = Program {
     name: "pgbouncer",
@@ -25,6 +23,15 @@ pub struct PgBouncer {
 }
 
 impl PgBouncer {
+    /// Why tests that need it are to be skipped; `None`: they are not.
+    ///
+    /// # Panics
+    ///
+    /// If it is not installed where `CI` is `true`.
+    pub fn missing() -> Option<String> {
+        PROGRAM.missing()
+    }
+
     /// Starts one before this server, with two connections to it. `None` where this machine
     /// cannot; the reason is printed.
     ///
@@ -32,7 +39,7 @@ impl PgBouncer {
     ///
     /// If it does not start.
     pub async fn start(server: &PostgresServer) -> Option<Self> {
-        if let Some(reason) = PROGRAM.missing() {
+        if let Some(reason) = Self::missing() {
             eprintln!("{reason}");
             return None;
         }
@@ -73,20 +80,6 @@ impl PgBouncer {
     /// Its address, as `postgres://postgres@127.0.0.1:port/postgres`.
     pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
-    }
-
-    /// Runs SQL through it with `psql`, and answers what it prints.
-    ///
-    /// # Panics
-    ///
-    /// If it fails.
-    pub fn sql(&self, sql: &str) -> String {
-        let mut command = Command::new("psql");
-        command
-            .args(["-X", "-h", "127.0.0.1", "-U", "postgres", "-p"])
-            .arg(self.port.to_string())
-            .args(["-v", "ON_ERROR_STOP=1", "-At", "-c", sql]);
-        run(command)
     }
 }
 
