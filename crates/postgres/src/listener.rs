@@ -83,13 +83,9 @@ async fn run(place: Arc<Place>, news: Arc<News>) {
             Ok((client, messages)) => {
                 let keep = keep(&place, &client, &news, || wait = AGAIN);
                 // The connection goes on only while its messages are read.
-                let fault = match select(pin!(keep), pin!(hear(messages, &news))).await {
-                    Either::Left((fault, _)) => Some(fault),
-                    Either::Right(((), _)) => None,
-                };
-                match fault {
-                    Some(fault) => debug!(%fault, "listening ended"),
-                    None => debug!("the listening connection was lost"),
+                match select(pin!(keep), pin!(hear(messages, &news))).await {
+                    Either::Left((fault, _)) => debug!(%fault, "listening ended"),
+                    Either::Right(_) => debug!("the listening connection was lost"),
                 }
             }
             Err(fault) => debug!(%fault, "cannot listen"),

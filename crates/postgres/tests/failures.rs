@@ -48,7 +48,7 @@ async fn assert_works(store: &PostgresStore) {
     assert!(matches!(save(store).await, Ok(Saved::Stored)));
     let loaded = store.load(&key()).await.expect("a store that works");
     assert_eq!(loaded.expect("a record").version, version(1));
-    let lease = acquire(store).await.ok().expect("a free lease");
+    let lease = acquire(store).await.expect("a free lease");
     lease.release().await;
 }
 
@@ -354,7 +354,7 @@ async fn a_paused_holder_adopts_what_its_successor_saved() {
 
     server.sql("UPDATE token_rotator_session SET lease_expires_at = now()");
     let successor = store(&server).await;
-    let lease = acquire(&successor).await.ok().expect("a free lease");
+    let lease = acquire(&successor).await.expect("a free lease");
     let found = successor.load(&key()).await.expect("a store");
     let found = found.expect("the intent").version;
     let mut next = record(7);

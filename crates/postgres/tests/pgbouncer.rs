@@ -10,13 +10,13 @@ use token_rotator_postgres::{PostgresStore, PostgresStoreBuilder};
 use token_rotator_testkit::conformance::Ground;
 use token_rotator_testkit::{PgBouncer, PostgresServer};
 
-struct Bounced {
+struct BehindPgBouncer {
     // Ends before the server that it speaks to.
     bouncer: PgBouncer,
     server: PostgresServer,
 }
 
-impl Bounced {
+impl BehindPgBouncer {
     fn builder(&self) -> PostgresStoreBuilder {
         PostgresStore::builder()
             .url(self.bouncer.url())
@@ -34,14 +34,14 @@ impl Bounced {
     async fn start() -> Self {
         let server = PostgresServer::start().await.expect("it is not missing");
         let bouncer = PgBouncer::start(&server).await.expect("it is not missing");
-        let bounced = Self { bouncer, server };
-        let store = bounced.builder().build().expect("settings that fit");
+        let ground = Self { bouncer, server };
+        let store = ground.builder().build().expect("settings that fit");
         store.migrate().await.expect("a table");
-        bounced
+        ground
     }
 }
 
-impl Ground for Bounced {
+impl Ground for BehindPgBouncer {
     type Store = PostgresStore;
     type Coordinator = PostgresStore;
 
@@ -62,17 +62,17 @@ impl Ground for Bounced {
     }
 }
 
-token_rotator_testkit::conformance!(Bounced);
+token_rotator_testkit::conformance!(BehindPgBouncer);
 
 /// `PgBouncer` loses notifications; a listening connection around it gets them.
 #[tokio::test]
 async fn a_way_around_it_for_listening() {
-    if let Some(reason) = Bounced::missing() {
+    if let Some(reason) = BehindPgBouncer::missing() {
         eprintln!("{reason}");
         return;
     }
-    let bounced = Bounced::start().await;
-    let around = bounced.builder().listen_url(bounced.server.url());
+    let ground = BehindPgBouncer::start().await;
+    let around = ground.builder().listen_url(ground.server.url());
     let around = around.build().expect("settings that fit");
     let saved = around.save(&key(), None, record(1)).await;
     assert!(matches!(saved, Ok(Saved::Stored)));
@@ -82,7 +82,7 @@ async fn a_way_around_it_for_listening() {
     });
     let listens = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'";
     eventually("one listens", async || {
-        bounced.server.sql(listens).trim() == "1"
+        ground.server.sql(listens).trim() == "1"
     })
     .await;
     // Between two looks: at 1.75 s and at 2.75 s.

@@ -29,10 +29,15 @@ impl log::Log for Everything {
     fn flush(&self) {}
 }
 
+fn hexadecimal(text: &str) -> String {
+    let digits: Vec<String> = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    digits.concat()
+}
+
 /// The canary, and what the usual ways of writing bytes make of it.
 fn assert_silent(what: &str, text: &str) {
     let canary = canary();
-    let hexadecimal: String = canary.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hexadecimal = hexadecimal(&canary);
     let bytes: Vec<String> = canary.bytes().map(|byte| byte.to_string()).collect();
     for form in [canary, hexadecimal, bytes.join(", ")] {
         let found = text.to_lowercase().contains(&form.to_lowercase());
@@ -50,7 +55,7 @@ async fn use_everything(store: &PostgresStore) {
     store.load(&key()).await.expect("a store that works");
     store.changed(&key(), Some(version(1))).await;
     let lease = store.acquire(&key(), Duration::from_secs(1)).await;
-    lease.ok().expect("a lease").release().await;
+    lease.expect("a lease").release().await;
 }
 
 #[tokio::test]
@@ -67,9 +72,8 @@ async fn no_token_gets_out() {
     server.sql("DELETE FROM token_rotator_session");
     let plain = support::builder(&server).codec(RecordCodec::plaintext());
     use_everything(&plain.build().expect("settings that fit")).await;
-    let hexadecimal: String = canary().bytes().map(|byte| format!("{byte:02x}")).collect();
     assert!(
-        server.dump().contains(&hexadecimal),
+        server.dump().contains(&hexadecimal(&canary())),
         "where are the tokens?"
     );
     let said = SAID.lock().unwrap_or_else(PoisonError::into_inner).clone();

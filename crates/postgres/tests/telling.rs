@@ -82,7 +82,7 @@ async fn a_save_ends_the_wait_for_the_lease() {
 
     let other = store(&server).await;
     let lease = other.acquire(&key(), Duration::ZERO).await;
-    let lease = lease.ok().expect("a free lease");
+    let lease = lease.expect("a free lease");
     let waiting = tokio::spawn({
         let waiter = waiter.clone();
         async move { waiter.refresh_now().await }
@@ -112,10 +112,10 @@ async fn a_release_wakes_the_next() {
     };
     let (here, there) = (store(&server).await, store(&server).await);
     let lease = here.acquire(&key(), Duration::ZERO).await;
-    let lease = lease.ok().expect("a free lease");
+    let lease = lease.expect("a free lease");
     let waiting = tokio::spawn(async move {
         let lease = there.acquire(&key(), Duration::from_secs(10)).await;
-        lease.ok().expect("the lease").fence()
+        lease.expect("the lease").fence()
     });
     tokio::time::sleep(BETWEEN_LOOKS).await;
     let (fence, released) = (lease.fence(), Instant::now());
@@ -147,7 +147,7 @@ async fn without_listening_it_is_found_by_looking() {
     soon("a look", waiting).await.expect("no panic");
 
     let lease = saver.acquire(&key(), Duration::ZERO).await;
-    let lease = lease.ok().expect("a free lease");
+    let lease = lease.expect("a free lease");
     let waiting =
         tokio::spawn(async move { deaf.acquire(&key(), Duration::from_secs(10)).await.is_ok() });
     tokio::time::sleep(Duration::from_millis(300)).await;

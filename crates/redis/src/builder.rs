@@ -11,7 +11,7 @@ use crate::store::RedisStore;
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct RedisStoreBuilder {
-    server: Server,
+    server: Option<Server>,
     codec: Option<RecordCodec>,
     prefix: String,
     lease_life: Duration,
@@ -20,9 +20,8 @@ pub struct RedisStoreBuilder {
 
 #[derive(Clone)]
 enum Server {
-    Missing,
     Url(String),
-    Client(Client),
+    Client(Box<Client>),
 }
 
 /// Why a store cannot be built. No password is in it.
@@ -69,7 +68,7 @@ pub enum BuildError {
 impl RedisStoreBuilder {
     pub(crate) fn new() -> Self {
         Self {
-            server: Server::Missing,
+            server: None,
             codec: None,
             prefix: "token-rotator:".to_owned(),
             lease_life: Duration::from_secs(40),
@@ -80,13 +79,13 @@ impl RedisStoreBuilder {
     /// Where the server is: `redis://user:password@host:port/database`, `rediss://` for TLS
     /// (feature `rustls`), `redis+unix:///path` for a socket.
     pub fn url(mut self, url: impl Into<String>) -> Self {
-        self.server = Server::Url(url.into());
+        self.server = Some(Server::Url(url.into()));
         self
     }
 
     /// Goes by a client that was set up elsewhere, in place of [`url`](Self::url).
     pub fn client(mut self, client: Client) -> Self {
-        self.server = Server::Client(client);
+        self.server = Some(Server::Client(Box::new(client)));
         self
     }
 
@@ -119,11 +118,10 @@ impl RedisStoreBuilder {
 
     /// Builds the store, or says which setting is wrong and what to do about it.
     pub fn build(self) -> Result<RedisStore, BuildError> {
-        let client = match &self.server {
-            Server::Missing => return Err(BuildError::NoServer),
+        let client = match self.server.as_ref().ok_or(BuildError::NoServer)? {
             // The error is not passed on: it could quote the address.
             Server::Url(url) => Client::open(url.as_str()).map_err(|_| unreadable(url))?,
-            Server::Client(client) => client.clone(),
+            Server::Client(client) => (**client).clone(),
         };
         let address = client.get_connection_info().addr();
         if matches!(address, ConnectionAddr::TcpTls { .. }) && !address.is_supported() {

@@ -60,15 +60,12 @@ impl RedisStore {
     /// Asks the server whether it is there and lets this store in: for programs that would rather
     /// not start than find out later.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        let link = &self.0.link;
-        let ping = redis::cmd("PING");
-        let pong: String = link
-            .call(|mut connection| {
-                let ping = ping.clone();
-                async move { ping.query_async(&mut connection).await }
-            })
-            .await?;
-        drop(pong);
+        let ask = |mut connection| async move {
+            redis::cmd("PING")
+                .query_async::<redis::Value>(&mut connection)
+                .await
+        };
+        self.0.link.call(ask).await?;
         Ok(())
     }
 

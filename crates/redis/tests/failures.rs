@@ -48,7 +48,7 @@ async fn assert_works(store: &RedisStore) {
     assert!(matches!(save(store).await, Ok(Saved::Stored)));
     let loaded = store.load(&key()).await.expect("a store that works");
     assert_eq!(loaded.expect("a record").version, version(1));
-    let lease = acquire(store).await.ok().expect("a free lease");
+    let lease = acquire(store).await.expect("a free lease");
     lease.release().await;
 }
 
@@ -103,7 +103,7 @@ async fn a_server_that_is_full_takes_a_lease_back() {
         return;
     };
     let store = store(&server);
-    let lease = acquire(&store).await.ok().expect("a free lease");
+    let lease = acquire(&store).await.expect("a free lease");
     server.command(&["CONFIG", "SET", "maxmemory", "1"]);
     lease.release().await;
     server.command(&["CONFIG", "SET", "maxmemory", "0"]);
@@ -219,7 +219,7 @@ async fn forgotten_scripts_are_told_again() {
         return;
     };
     let store = store(&server);
-    let mut lease = acquire(&store).await.ok().expect("a free lease");
+    let mut lease = acquire(&store).await.expect("a free lease");
     server.command(&["SCRIPT", "FLUSH"]);
     assert!(matches!(save(&store).await, Ok(Saved::Stored)));
     server.command(&["SCRIPT", "FLUSH"]);
@@ -322,7 +322,7 @@ async fn a_paused_holder_adopts_what_its_successor_saved() {
     // As if its time were over.
     server.command(&["DEL", lease.trim()]);
     let successor = store(&server);
-    let lease = acquire(&successor).await.ok().expect("a free lease");
+    let lease = acquire(&successor).await.expect("a free lease");
     let found = successor.load(&key()).await.expect("a store");
     let found = found.expect("the intent").version;
     let mut next = record(7);

@@ -1,6 +1,6 @@
 //! One suite for every session store and coordinator: what a rotator relies on, and nothing else.
 //!
-//! A store's tests say where it lives, and [`conformance!`](crate::conformance) writes the tests:
+//! A store's tests say where it lives, and [`conformance!`](crate::conformance!) writes the tests:
 //!
 //! ```no_run
 //! use token_rotator::{LocalCoordinator, MemoryStore};
