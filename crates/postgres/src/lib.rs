@@ -55,7 +55,8 @@
 //!   than the server's clock in milliseconds.
 //! - **A lease runs out**, by default after 40 s by the server's clock, also when its holder was only
 //!   paused. The rotator checks what is left of it right before a refresh, on a clock that counts
-//!   suspend; what remains is a holder that is paused between that and the write to the wire.
+//!   suspend; what remains is a holder that is paused between that and the write to the wire. Let the
+//!   server's clock be slewed and not stepped.
 //!
 //! # Failures
 //!

@@ -251,6 +251,25 @@ async fn what_the_table_cannot_hold_is_refused() {
     assert_eq!(error.kind(), StoreErrorKind::Refused, "{error}");
 }
 
+/// The numbers of leases grow, also where the server has lost the last one.
+#[tokio::test]
+async fn fences_grow_over_a_lost_row() {
+    let Some(server) = PostgresServer::start().await else {
+        return;
+    };
+    let store = store(&server).await;
+    let mut last = None;
+    for turn in 0..12 {
+        if turn % 4 == 3 {
+            server.sql("TRUNCATE token_rotator_session");
+        }
+        let lease = acquire(&store).await.expect("a free lease");
+        assert!(lease.fence() > last, "{:?} after {last:?}", lease.fence());
+        last = lease.fence();
+        lease.release().await;
+    }
+}
+
 /// An idle connection that was closed meanwhile costs nobody a failed call.
 #[tokio::test]
 async fn a_closed_connection_is_made_again() {

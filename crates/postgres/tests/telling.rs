@@ -193,6 +193,35 @@ async fn a_listening_connection_that_is_cut_off_is_made_again() {
     eventually("none is left", async || listeners(&server) == 0).await;
 }
 
+/// A lease that is dropped is given back in the background, long before it would run out; so is one
+/// that was taken for somebody who had stopped waiting for it.
+#[tokio::test]
+async fn a_dropped_lease_is_given_back() {
+    let Some(server) = PostgresServer::start().await else {
+        return;
+    };
+    let (here, there) = (store(&server).await, store(&server).await);
+    for turns in 0..8 {
+        drop(here.acquire(&key(), Duration::ZERO).await.expect("free"));
+        let other = there.acquire(&key(), Duration::from_secs(5)).await;
+        other.expect("given back").release().await;
+        // Dropped somewhere on its way.
+        let key = key();
+        let mut taking = Box::pin(here.acquire(&key, Duration::ZERO));
+        for _ in 0..turns {
+            let turn = tokio::time::sleep(Duration::from_micros(200));
+            tokio::select! {
+                biased;
+                _ = &mut taking => break,
+                () = turn => {}
+            }
+        }
+        drop(taking);
+        let other = there.acquire(&key, Duration::from_secs(5)).await;
+        other.expect("given back").release().await;
+    }
+}
+
 /// Somebody who asks for what has changed already is answered at once.
 #[tokio::test]
 async fn an_old_change_is_told_at_once() {

@@ -138,6 +138,10 @@ fn meaning(error: &RedisError) -> Option<(StoreErrorKind, &'static str)> {
                      redis://user:password@host";
         return Some((Refused, words));
     }
+    if error.kind() == ErrorKind::Parse {
+        let words = "speaks another protocol than Redis; correct the address";
+        return Some((Refused, words));
+    }
     if error.is_connection_refusal() {
         let words = "cannot be reached: nothing listens there; start it, or correct the address";
         return Some((Unavailable, words));
@@ -169,10 +173,11 @@ fn quotes(detail: &str, code: &str) -> bool {
 }
 
 fn unknown(error: &RedisError) -> (StoreErrorKind, String) {
-    let mut words = "answered with an error".to_owned();
-    if let Some(code) = error.code() {
-        let _ = write!(words, ", {code}");
-    }
+    let Some(code) = error.code() else {
+        let words = format!("cannot be talked to: {}", error.category());
+        return (Refused, words);
+    };
+    let mut words = format!("answered with an error, {code}");
     // An unknown command is quoted together with what it was given.
     if let Some(detail) = error.detail()
         && !detail.contains("args")

@@ -54,7 +54,8 @@
 //!   the server's clock in milliseconds.
 //! - **A lease runs out**, by default after 40 s, also when its holder was only paused. The rotator
 //!   checks what is left of it right before a refresh, on a clock that counts suspend; what remains
-//!   is a holder that is paused between that and the write to the wire.
+//!   is a holder that is paused between that and the write to the wire. It runs out by the server's
+//!   wall clock: let that be slewed and not stepped.
 //! - **A message may be lost.** It is looked for all the same: every 250 ms at first, every second
 //!   later.
 //!

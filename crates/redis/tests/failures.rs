@@ -229,6 +229,43 @@ async fn forgotten_scripts_are_told_again() {
     assert!(store.acquire(&key(), Duration::ZERO).await.is_ok());
 }
 
+/// The numbers of leases grow, also where the server has lost the last one.
+#[tokio::test]
+async fn fences_grow_over_a_lost_server() {
+    let Some(mut server) = RedisServer::start().await else {
+        return;
+    };
+    let store = store(&server);
+    let mut last = None;
+    for turn in 0..12 {
+        if turn % 4 == 3 {
+            server.restart_empty().await;
+        }
+        let lease = acquire(&store).await.expect("a free lease");
+        assert!(lease.fence() > last, "{:?} after {last:?}", lease.fence());
+        last = lease.fence();
+        lease.release().await;
+    }
+}
+
+/// What listens there is no Redis.
+#[tokio::test]
+async fn another_protocol_is_told_apart() {
+    use tokio::io::AsyncWriteExt as _;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.expect("a free port");
+    let url = format!("redis://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let answer = b"HTTP/1.1 400 Bad Request\r\n\r\n";
+            let _ = stream.write_all(answer).await;
+        }
+    });
+    let store = RedisStore::builder().url(url).codec(support::codec());
+    let store = store.build().expect("settings that fit");
+    assert_fails(&store, StoreErrorKind::Refused, "another protocol").await;
+}
+
 /// An idle connection that was closed meanwhile costs nobody a failed call.
 #[tokio::test]
 async fn a_closed_connection_is_made_again() {

@@ -46,6 +46,7 @@ impl PostgresServer {
             eprintln!("{reason}");
             return None;
         }
+        let _prefix = crate::watch::begin();
         let directory = Directory::new("postgres");
         give_to_nobody(directory.path());
         initialise(directory.path());
