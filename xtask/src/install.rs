@@ -13,8 +13,11 @@ struct Program {
     packages: &'static [&'static str],
 }
 
+/// Where Debian keeps programs that are on no `PATH`, or on that of root alone.
+const ELSEWHERE: [&str; 2] = ["/usr/sbin", "/usr/lib/postgresql/*/bin"];
+
 /// What the tests start.
-const PROGRAMS: [Program; 2] = [
+const PROGRAMS: [Program; 5] = [
     Program {
         name: "node",
         packages: &["nodejs"],
@@ -22,6 +25,18 @@ const PROGRAMS: [Program; 2] = [
     Program {
         name: "npm",
         packages: &["npm"],
+    },
+    Program {
+        name: "redis-server",
+        packages: &["redis-server", "redis-tools"],
+    },
+    Program {
+        name: "postgres",
+        packages: &["postgresql"],
+    },
+    Program {
+        name: "pgbouncer",
+        packages: &["pgbouncer"],
     },
 ];
 
@@ -115,10 +130,35 @@ pub(crate) fn works(program: &str, arguments: &[&str]) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
+/// True if the program says its version, wherever Debian keeps it.
+fn is_there(program: &str) -> bool {
+    works(program, &["--version"])
+        || elsewhere().any(|directory| {
+            let path = directory.join(program);
+            path.to_str()
+                .is_some_and(|path| works(path, &["--version"]))
+        })
+}
+
+/// The directories of [`ELSEWHERE`], the one with a star for each version.
+fn elsewhere() -> impl Iterator<Item = PathBuf> {
+    ELSEWHERE
+        .iter()
+        .flat_map(|pattern| match pattern.split_once("/*/") {
+            None => vec![PathBuf::from(pattern)],
+            Some((parent, rest)) => std::fs::read_dir(parent)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|version| version.path().join(rest))
+                .collect(),
+        })
+}
+
 fn programs(workplace: &Workplace, log: &mut Log, wanted: &[Program]) -> Result<(), String> {
     let missing: Vec<&Program> = wanted
         .iter()
-        .filter(|program| !works(program.name, &["--version"]))
+        .filter(|program| !is_there(program.name))
         .collect();
     if missing.is_empty() {
         return Ok(());
@@ -272,5 +312,6 @@ mod tests {
         assert!(works("true", &[]));
         assert!(!works("false", &[]));
         assert!(!works("no-such-program-anywhere", &["--version"]));
+        assert!(!is_there("no-such-program-anywhere"));
     }
 }

@@ -44,6 +44,8 @@ pub mod conformance;
 mod gate;
 mod issuer;
 mod server;
+#[cfg(unix)]
+mod servers;
 mod upstream;
 mod watch;
 
@@ -57,6 +59,8 @@ pub use issuer::fault::{Fault, FaultRule, Faults};
 pub use issuer::grant::Grant;
 pub use issuer::policy::RefreshPolicy;
 pub use server::StartError;
+#[cfg(unix)]
+pub use servers::{PgBouncer, PostgresServer, RedisServer};
 pub use upstream::Upstream;
 pub use upstream::builder::UpstreamBuilder;
 pub use upstream::record::{RequestRecord, UpstreamCounters};

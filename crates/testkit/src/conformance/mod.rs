@@ -1,6 +1,6 @@
 //! One suite for every session store and coordinator: what a rotator relies on, and nothing else.
 //!
-//! A store's tests say where it lives, and [`conformance!`](crate::conformance) writes the tests:
+//! A store's tests say where it lives, and [`conformance!`](crate::conformance!) writes the tests:
 //!
 //! ```no_run
 //! use token_rotator::{LocalCoordinator, MemoryStore};
@@ -44,6 +44,11 @@ pub trait Ground: Sized + Send + Sync + 'static {
     type Store: SessionStore;
     /// The coordinator.
     type Coordinator: Coordinator;
+
+    /// Why its tests are to be skipped on this machine; `None`: they are not.
+    fn missing() -> Option<String> {
+        None
+    }
 
     /// A new, empty one.
     fn new() -> impl Future<Output = Self> + Send;
@@ -143,6 +148,10 @@ macro_rules! conformance {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $test() {
+                    if let Some(reason) = <$ground as $crate::conformance::Ground>::missing() {
+                        eprintln!("{reason}");
+                        return;
+                    }
                     let ground = <$ground as $crate::conformance::Ground>::new().await;
                     $crate::conformance::$part::$test(&ground).await;
                 }

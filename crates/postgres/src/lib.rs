@@ -1,0 +1,89 @@
+//! Keeps the sessions of `token-rotator` in `PostgreSQL`, and takes their leases there.
+//!
+//! A [`PostgresStore`] is session store and coordinator in one: replicas of a service that share it
+//! refresh a session once for all of them, and those that wait are told as soon as it is done.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use token_rotator::{DataKey, KeySource, RecordCodec, Rotator, SourceError, TokenSet};
+//! use token_rotator_postgres::PostgresStore;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! # let source = |_: Option<Arc<TokenSet>>| async { Ok::<_, SourceError>(TokenSet::bearer("next")) };
+//! let key = DataKey::from_text(KeySource::Environment, &std::env::var("SESSION_KEY")?)?;
+//! let store = PostgresStore::builder()
+//!     .url("postgres://app@127.0.0.1/app")
+//!     .codec(RecordCodec::sealed(key))
+//!     .build()?;
+//! // Makes the table where it is missing; as many replicas at once as like to.
+//! store.migrate().await?;
+//!
+//! // The store brings its coordinator along.
+//! let rotator = Rotator::builder(source)
+//!     .store(store)
+//!     .origin("https://api.example.com")
+//!     .build()?;
+//! let token = rotator.token().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Records are sealed or, asked for by name, plaintext ([`RecordCodec`](token_rotator::RecordCodec));
+//! forgetting to say which is a [`BuildError`].
+//!
+//! # The table
+//!
+//! One row per session, by its name, in `token_rotator_session` unless
+//! [`table`](PostgresStoreBuilder::table) says otherwise. A session may have a lease before it has
+//! a record. [`PostgresStore::migrate`] makes the table; whoever would rather do that by hand runs
+//! what [`PostgresStore::migration_sql`] answers, after which the program needs no more than
+//! `SELECT`, `INSERT` and `UPDATE` on it.
+//!
+//! # `PgBouncer`
+//!
+//! Everything works behind `PgBouncer` in transaction mode: each call is one statement outside of
+//! any transaction, without prepared statements, session locks or settings. What is lost there is
+//! `LISTEN`: whoever waits finds out by looking, every 250 ms at first, every second later, instead
+//! of being told. [`PostgresStoreBuilder::listen_url`] gives the one listening connection a way
+//! around `PgBouncer`; [`PostgresStoreBuilder::without_listening`] does without it.
+//!
+//! # What Postgres cannot promise
+//!
+//! - **Asynchronous replication lags.** A failover to a standby may lose the last save and a lease
+//!   that was just taken (see `synchronous_commit`). A lost record is a lost store and no sign-out:
+//!   whoever has the session in memory goes on with it. Fences still grow, for they are never less
+//!   than the server's clock in milliseconds.
+//! - **A lease runs out**, by default after 40 s by the server's clock, also when its holder was only
+//!   paused. The rotator checks what is left of it right before a refresh, on a clock that counts
+//!   suspend; what remains is a holder that is paused between that and the write to the wire. Let the
+//!   server's clock be slewed and not stepped.
+//!
+//! # Failures
+//!
+//! Every call ends within [`operation_timeout`](PostgresStoreBuilder::operation_timeout), and every
+//! failure says what happened and what to do about it, as a
+//! [`StoreError`](token_rotator::StoreError) or
+//! [`LeaseError::Unavailable`](token_rotator::LeaseError::Unavailable). No lease, no refresh.
+//! A call on a connection that turns out to be closed is made once more on a new one; a write that
+//! has arrived already is recognised.
+//!
+//! # TLS
+//!
+//! This crate brings none: give [`PostgresStoreBuilder::tls`] a connector such as that of
+//! `tokio-postgres-rustls`.
+
+mod builder;
+mod connector;
+mod fault;
+mod lease;
+mod link;
+mod listener;
+mod news;
+mod parameter;
+mod schema;
+mod statements;
+mod store;
+
+pub use builder::{BuildError, PostgresStoreBuilder};
+pub use store::PostgresStore;
+pub use tokio_postgres;

@@ -1,0 +1,140 @@
+//! The table, and how it came to be what it is.
+
+use sha2::{Digest as _, Sha256};
+
+/// Room for what is appended to a name: `PostgreSQL` cuts names after 63 bytes.
+const NAME_MAX: usize = 48;
+
+/// The steps that lead to the table as it is now. They are never changed, only added to, and each
+/// may be run again.
+const STEPS: [&str; 1] = ["\
+CREATE TABLE IF NOT EXISTS {table} (
+    session text COLLATE \"C\" PRIMARY KEY,
+    epoch bytea CHECK (octet_length(epoch) = 16),
+    revision bigint CHECK (revision >= 0),
+    body bytea,
+    lease_owner text,
+    lease_expires_at timestamptz,
+    fence bigint NOT NULL DEFAULT 0,
+    changed_at timestamptz,
+    CHECK ((epoch IS NULL) = (revision IS NULL) AND (epoch IS NULL) = (body IS NULL))
+);"];
+
+/// The table's name, checked, in the forms it is needed in.
+#[derive(Clone)]
+pub(crate) struct Table {
+    name: String,
+    /// As it stands in statements.
+    pub(crate) quoted: String,
+    /// Where it is written down which steps were done.
+    pub(crate) migrations: String,
+}
+
+impl Table {
+    /// `None` where it is no name, or too long.
+    pub(crate) fn new(name: &str) -> Option<Self> {
+        let parts: Vec<&str> = name.split('.').collect();
+        let sound = |part: &&str| {
+            let mut letters = part.chars();
+            let first = letters.next();
+            first.is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+                && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+        };
+        if parts.len() > 2 || !parts.iter().all(sound) || name.len() > NAME_MAX {
+            return None;
+        }
+        Some(Self {
+            name: name.to_owned(),
+            quoted: quoted(name),
+            migrations: quoted(&format!("{name}_migrations")),
+        })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The channel on which the store tells of changes.
+    pub(crate) fn channel(&self) -> &str {
+        &self.name
+    }
+
+    /// Those who migrate the same table do it one after the other: the number of the lock.
+    pub(crate) fn lock(&self) -> i64 {
+        let hash = Sha256::new()
+            .chain_update(b"token-rotator migration\0")
+            .chain_update(&self.name)
+            .finalize();
+        let mut number = [0; 8];
+        number.copy_from_slice(&hash[..8]);
+        i64::from_be_bytes(number)
+    }
+
+    pub(crate) fn create_migrations(&self) -> String {
+        format!(
+            "CREATE TABLE IF NOT EXISTS {} (\n    version integer PRIMARY KEY,\n    \
+             applied_at timestamptz NOT NULL DEFAULT now()\n);",
+            self.migrations
+        )
+    }
+
+    /// The steps after the first so many, with their numbers.
+    pub(crate) fn steps(&self, done: usize) -> impl Iterator<Item = (usize, String)> {
+        let steps = STEPS.iter().enumerate().skip(done);
+        steps.map(|(index, step)| {
+            let version = index + 1;
+            let done = format!(
+                "INSERT INTO {} (version) VALUES ({version}) ON CONFLICT DO NOTHING;",
+                self.migrations
+            );
+            let step = step.replace("{table}", &self.quoted);
+            (version, format!("{step}\n{done}"))
+        })
+    }
+
+    /// Everything, for whoever runs it by hand.
+    pub(crate) fn script(&self) -> String {
+        let steps: Vec<String> = self.steps(0).map(|(_, step)| step).collect();
+        format!(
+            "BEGIN;\nSELECT pg_advisory_xact_lock({});\n{}\n{}\nCOMMIT;\n",
+            self.lock(),
+            self.create_migrations(),
+            steps.join("\n")
+        )
+    }
+}
+
+/// The newest version that this program knows.
+pub(crate) const LATEST: usize = STEPS.len();
+
+fn quoted(name: &str) -> String {
+    let parts: Vec<String> = name.split('.').map(|part| format!("\"{part}\"")).collect();
+    parts.join(".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_quoted_or_refused() {
+        for (name, quoted) in [
+            ("sessions", "\"sessions\""),
+            ("auth.sessions", "\"auth\".\"sessions\""),
+            ("_S1", "\"_S1\""),
+        ] {
+            assert_eq!(Table::new(name).expect(name).quoted, quoted);
+        }
+        let long = "x".repeat(NAME_MAX + 1);
+        for name in ["", ".", "a.", "1a", "a b", "a\"b", "a;b", "a.b.c", &long] {
+            assert!(Table::new(name).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_script_makes_the_table() {
+        let script = Table::new("auth.sessions").expect("a name").script();
+        assert!(script.contains("CREATE TABLE IF NOT EXISTS \"auth\".\"sessions\" ("));
+        assert!(!script.contains('{'), "{script}");
+    }
+}

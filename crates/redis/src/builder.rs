@@ -1,0 +1,178 @@
+//! Where the store lives, how it seals, and how long things may take.
+
+use std::time::Duration;
+
+use redis::{Client, ConnectionAddr};
+use token_rotator::RecordCodec;
+
+use crate::store::RedisStore;
+
+/// Builds a [`RedisStore`]. Nothing is connected before the first call to the store.
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct RedisStoreBuilder {
+    server: Option<Server>,
+    codec: Option<RecordCodec>,
+    prefix: String,
+    lease_life: Duration,
+    operation_timeout: Duration,
+}
+
+#[derive(Clone)]
+enum Server {
+    Url(String),
+    Client(Box<Client>),
+}
+
+/// Why a store cannot be built. No password is in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Nothing says where the server is.
+    #[error("no server is named; call `url` or `client` on the builder")]
+    NoServer,
+    /// The address cannot be read.
+    #[error(
+        "the address of the Redis server cannot be read; write it as \
+         redis://user:password@host:port/database, special characters percent-encoded"
+    )]
+    Url,
+    /// The address asks for TLS, and this build has none.
+    #[error(
+        "the address asks for TLS (rediss://), which this build of token-rotator-redis has not; \
+         enable its feature `rustls`"
+    )]
+    NoTls,
+    /// Nothing says how records are written down.
+    #[error(
+        "nothing says how tokens are written into Redis; call `codec` with \
+         `RecordCodec::sealed(key)`, or with `RecordCodec::plaintext()` if whoever reads the \
+         server may have them"
+    )]
+    NoCodec,
+    /// The prefix would change which part of a key decides about its slot in a cluster.
+    #[error("the key prefix {0:?} has a brace in it, which has a meaning of its own in key names")]
+    Prefix(String),
+    /// A setting contradicts another one.
+    #[error("{setting} of {value:?} {problem}")]
+    Setting {
+        /// The builder's method.
+        setting: &'static str,
+        /// What it was given.
+        value: Duration,
+        /// What is wrong with that, and what to do.
+        problem: &'static str,
+    },
+}
+
+impl RedisStoreBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            server: None,
+            codec: None,
+            prefix: "token-rotator:".to_owned(),
+            lease_life: Duration::from_secs(40),
+            operation_timeout: Duration::from_secs(3),
+        }
+    }
+
+    /// Where the server is: `redis://user:password@host:port/database`, `rediss://` for TLS
+    /// (feature `rustls`), `redis+unix:///path` for a socket.
+    pub fn url(mut self, url: impl Into<String>) -> Self {
+        self.server = Some(Server::Url(url.into()));
+        self
+    }
+
+    /// Goes by a client that was set up elsewhere, in place of [`url`](Self::url).
+    pub fn client(mut self, client: Client) -> Self {
+        self.server = Some(Server::Client(Box::new(client)));
+        self
+    }
+
+    /// How records are written down. There is no default: tokens are sealed, or plaintext was
+    /// asked for by name.
+    pub fn codec(mut self, codec: RecordCodec) -> Self {
+        self.codec = Some(codec);
+        self
+    }
+
+    /// What every key and the channel begin with. Default: `token-rotator:`. Without braces.
+    pub fn key_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// How long a lease holds unless it is renewed. Default: 40 s. It must outlast the rotator's
+    /// `source_timeout` (15 s by default) and this store's
+    /// [`operation_timeout`](Self::operation_timeout).
+    pub fn lease_life(mut self, life: Duration) -> Self {
+        self.lease_life = life;
+        self
+    }
+
+    /// How long one call to the server may take, connecting included. Default: 3 s.
+    pub fn operation_timeout(mut self, limit: Duration) -> Self {
+        self.operation_timeout = limit;
+        self
+    }
+
+    /// Builds the store, or says which setting is wrong and what to do about it.
+    pub fn build(self) -> Result<RedisStore, BuildError> {
+        let client = match self.server.as_ref().ok_or(BuildError::NoServer)? {
+            // The error is not passed on: it could quote the address.
+            Server::Url(url) => Client::open(url.as_str()).map_err(|_| unreadable(url))?,
+            Server::Client(client) => (**client).clone(),
+        };
+        let address = client.get_connection_info().addr();
+        if matches!(address, ConnectionAddr::TcpTls { .. }) && !address.is_supported() {
+            return Err(BuildError::NoTls);
+        }
+        if self.prefix.contains(['{', '}']) {
+            return Err(BuildError::Prefix(self.prefix));
+        }
+        let setting = |setting, value, problem| BuildError::Setting {
+            setting,
+            value,
+            problem,
+        };
+        let (limit, life) = (self.operation_timeout, self.lease_life);
+        if limit.is_zero() {
+            let problem = "leaves no time at all; give it some";
+            return Err(setting("operation_timeout", limit, problem));
+        }
+        if life <= limit {
+            let problem = "is not more than `operation_timeout`: a lease might have run out before \
+                           the answer is here; raise it, or lower the other";
+            return Err(setting("lease_life", life, problem));
+        }
+        // What the server counts in: milliseconds, in a number of 64 bits with a sign.
+        if life > Duration::from_secs(24 * 3_600) {
+            let problem = "would keep everybody from refreshing for more than a day after a crash; \
+                           lower it";
+            return Err(setting("lease_life", life, problem));
+        }
+        let codec = self.codec.ok_or(BuildError::NoCodec)?;
+        Ok(RedisStore::new(client, codec, self.prefix, life, limit))
+    }
+}
+
+fn unreadable(url: &str) -> BuildError {
+    let tls = url.starts_with("rediss:") && !cfg!(feature = "rustls");
+    if tls {
+        BuildError::NoTls
+    } else {
+        BuildError::Url
+    }
+}
+
+impl std::fmt::Debug for RedisStoreBuilder {
+    /// Without the address, which may hold a password.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("RedisStoreBuilder")
+            .field("codec", &self.codec)
+            .field("key_prefix", &self.prefix)
+            .field("lease_life", &self.lease_life)
+            .field("operation_timeout", &self.operation_timeout)
+            .finish_non_exhaustive()
+    }
+}
