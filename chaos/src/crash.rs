@@ -81,7 +81,7 @@ impl Scene {
     ///
     /// If the store takes nothing.
     pub async fn sign_in(&self, grant: &Grant, lifetime: Duration) {
-        let ground = self.place.open(Timing::of(self.timing.lease_life)).await;
+        let ground = self.place.open(Timing::of(self.timing.lease_life));
         let nobody = |_last| async { Err::<TokenSet, _>(SourceError::not_sent("not asked here")) };
         let rotator = Rotator::builder(nobody)
             .store(ground.expect("a store"))

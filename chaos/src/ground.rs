@@ -5,9 +5,80 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use token_rotator::{
-    Coordinator, FileLock, FileStore, KeyFile, Lease, LeaseError, Record, Saved, SessionKey,
-    SessionStore, StoreError, Version,
+    Coordinator, DataKey, FileLock, FileStore, KeyFile, KeySource, Lease, LeaseError, Record,
+    RecordCodec, Saved, SessionKey, SessionStore, StoreError, StoreErrorKind, Version,
 };
+use token_rotator_postgres::PostgresStore;
+use token_rotator_redis::RedisStore;
+use token_rotator_testkit::{PostgresServer, RedisServer};
+
+/// The kinds of stores there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Files and kernel locks.
+    File,
+    /// A Redis server.
+    Redis,
+    /// A PostgreSQL server.
+    Postgres,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::File, Self::Redis, Self::Postgres];
+
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Redis => "redis",
+            Self::Postgres => "postgres",
+        }
+    }
+}
+
+/// A new, empty store: its directory or server lasts as long as this.
+pub enum Bed {
+    /// A directory.
+    File(tempfile::TempDir),
+    /// A server.
+    Redis(RedisServer),
+    /// A server with the table in it.
+    Postgres(PostgresServer),
+}
+
+impl Bed {
+    /// Makes one; `None`: the server is not on this machine, as was printed.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be made.
+    pub async fn make(kind: Kind) -> Option<Self> {
+        Some(match kind {
+            Kind::File => Self::File(tempfile::tempdir().expect("a temporary directory")),
+            Kind::Redis => Self::Redis(RedisServer::start().await?),
+            Kind::Postgres => {
+                let server = PostgresServer::start().await?;
+                let store = postgres(&server.url(), Duration::from_secs(1));
+                let store = store.expect("settings that fit");
+                store.migrate().await.expect("a new table");
+                Self::Postgres(server)
+            }
+        })
+    }
+
+    /// Where it is.
+    pub fn place(&self) -> Place {
+        match self {
+            Self::File(root) => Place::File {
+                directory: root.path().join("state"),
+                key: root.path().join("config").join("key"),
+            },
+            Self::Redis(server) => Place::Redis { url: server.url() },
+            Self::Postgres(server) => Place::Postgres { url: server.url() },
+        }
+    }
+}
 
 /// The address of a store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -19,6 +90,16 @@ pub enum Place {
         /// The key.
         key: PathBuf,
     },
+    /// A Redis server.
+    Redis {
+        /// Its address.
+        url: String,
+    },
+    /// A PostgreSQL server.
+    Postgres {
+        /// Its address.
+        url: String,
+    },
 }
 
 /// An open store with its coordinator.
@@ -26,41 +107,63 @@ pub enum Place {
 pub enum Ground {
     /// Files and kernel locks.
     File(FileStore, FileLock),
+    /// Redis.
+    Redis(RedisStore),
+    /// PostgreSQL.
+    Postgres(PostgresStore),
+}
+
+/// Servers answer within this, or not at all.
+const OPERATION: Duration = Duration::from_secs(1);
+
+fn codec() -> RecordCodec {
+    RecordCodec::sealed(DataKey::new(KeySource::Program, [7; 32]))
+}
+
+fn settings(error: impl std::fmt::Display) -> StoreError {
+    StoreError::new(StoreErrorKind::Refused, error.to_string())
+}
+
+fn postgres(url: &str, life: Duration) -> Result<PostgresStore, StoreError> {
+    let store = PostgresStore::builder()
+        .url(url)
+        .codec(codec())
+        .connections(2)
+        .lease_life(life)
+        .operation_timeout(OPERATION);
+    store.build().map_err(settings)
 }
 
 impl Place {
-    /// A store in this directory.
-    pub fn file(root: &std::path::Path) -> Self {
-        Self::File {
-            directory: root.join("state"),
-            key: root.join("config").join("key"),
-        }
-    }
-
     /// Opens it. `life`: how long its leases last, where they run out.
-    #[expect(clippy::unused_async, reason = "servers have to be connected to")]
-    pub async fn open(&self, _life: Duration) -> Result<Ground, StoreError> {
-        match self {
+    pub fn open(&self, life: Duration) -> Result<Ground, StoreError> {
+        Ok(match self {
             Self::File { directory, key } => {
                 let store = FileStore::builder(directory)
                     .vault(KeyFile::new(key))
                     .open()?;
                 let locks = store.locks();
-                Ok(Ground::File(store, locks))
+                Ground::File(store, locks)
             }
-        }
+            Self::Redis { url } => {
+                let store = RedisStore::builder()
+                    .url(url)
+                    .codec(codec())
+                    .lease_life(life)
+                    .operation_timeout(OPERATION);
+                Ground::Redis(store.build().map_err(settings)?)
+            }
+            Self::Postgres { url } => Ground::Postgres(postgres(url, life)?),
+        })
     }
 
     /// Its kind.
-    pub fn word(&self) -> &'static str {
+    pub fn kind(&self) -> Kind {
         match self {
-            Self::File { .. } => "file",
+            Self::File { .. } => Kind::File,
+            Self::Redis { .. } => Kind::Redis,
+            Self::Postgres { .. } => Kind::Postgres,
         }
-    }
-
-    /// Whether its leases hold however long their holder is stopped.
-    pub fn locks_are_absolute(&self) -> bool {
-        matches!(self, Self::File { .. })
     }
 }
 
@@ -68,6 +171,8 @@ impl SessionStore for Ground {
     async fn load(&self, key: &SessionKey) -> Result<Option<Record>, StoreError> {
         match self {
             Self::File(store, _) => store.load(key).await,
+            Self::Redis(store) => store.load(key).await,
+            Self::Postgres(store) => store.load(key).await,
         }
     }
 
@@ -79,12 +184,16 @@ impl SessionStore for Ground {
     ) -> Result<Saved, StoreError> {
         match self {
             Self::File(store, _) => store.save(key, expected, record).await,
+            Self::Redis(store) => store.save(key, expected, record).await,
+            Self::Postgres(store) => store.save(key, expected, record).await,
         }
     }
 
     async fn changed(&self, key: &SessionKey, seen: Option<Version>) {
         match self {
             Self::File(store, _) => store.changed(key, seen).await,
+            Self::Redis(store) => store.changed(key, seen).await,
+            Self::Postgres(store) => store.changed(key, seen).await,
         }
     }
 }
@@ -97,12 +206,16 @@ impl Coordinator for Ground {
     ) -> Result<Box<dyn Lease>, LeaseError> {
         match self {
             Self::File(_, locks) => locks.acquire(key, wait).await,
+            Self::Redis(store) => store.acquire(key, wait).await,
+            Self::Postgres(store) => store.acquire(key, wait).await,
         }
     }
 
     fn lease_life(&self) -> Option<Duration> {
         match self {
             Self::File(_, locks) => locks.lease_life(),
+            Self::Redis(store) => store.lease_life(),
+            Self::Postgres(store) => store.lease_life(),
         }
     }
 }

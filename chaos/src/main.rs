@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use token_rotator_chaos::options::{HELP, Options};
 use token_rotator_chaos::storm::storm;
-use token_rotator_chaos::{Place, table, worker};
+use token_rotator_chaos::{Bed, table, worker};
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1).peekable();
@@ -42,16 +42,14 @@ async fn run(options: &Options) -> ExitCode {
     let mut verdicts = Vec::new();
     for store in &options.stores {
         for profile in &options.profiles {
-            eprintln!("{store}, {}: {:?}", profile.word(), options.length);
-            let root = match tempfile::tempdir() {
-                Ok(root) => root,
-                Err(error) => {
-                    eprintln!("error: no temporary directory: {error}");
-                    return ExitCode::from(2);
-                }
+            let (name, length) = (profile.word(), options.length);
+            eprintln!("{}, {name}: {length:?}", store.word());
+            // A new server for each, as the last one may still be full of what was stopped.
+            let Some(bed) = Bed::make(*store).await else {
+                eprintln!("error: the {} server is not on this machine", store.word());
+                return ExitCode::from(2);
             };
-            let place = Place::file(root.path());
-            verdicts.push(storm(&program, place, *profile, options.length).await);
+            verdicts.push(storm(&program, bed.place(), *profile, length).await);
         }
     }
     if options.json {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::ground::Kind;
 use crate::spec::ProfileName;
 
 /// A run over some stores and profiles.
@@ -9,8 +10,8 @@ use crate::spec::ProfileName;
 pub struct Options {
     /// How long each storm lasts.
     pub length: Duration,
-    /// The stores, by name.
-    pub stores: Vec<String>,
+    /// The stores.
+    pub stores: Vec<Kind>,
     /// The profiles.
     pub profiles: Vec<ProfileName>,
     /// The verdicts as JSON.
@@ -21,18 +22,15 @@ pub struct Options {
 pub const HELP: &str = "\
 Eight processes on one session, killed and stopped at random, an issuer that fails.
 
-usage: token-rotator-chaos [--seconds N] [--store file]... [--profile NAME]... [--json]
+usage: token-rotator-chaos [--seconds N] [--store NAME]... [--profile NAME]... [--json]
 
   --seconds N      how long each storm lasts (20)
-  --store NAME     which store (all)
+  --store NAME     file, redis, postgres (all)
   --profile NAME   strict, leeway, parent-always, multi-use (all)
   --json           the verdicts as JSON
 
 Exit code 0 if all bars hold, 1 if one does not, 2 for a wrong word.
 ";
-
-/// The stores there are.
-pub const STORES: [&str; 1] = ["file"];
 
 impl Options {
     /// Reads them; the error says which word is wrong.
@@ -54,10 +52,9 @@ impl Options {
                 }
                 "--store" => {
                     let value = value()?;
-                    if !STORES.contains(&value.as_str()) {
-                        return Err(format!("there is no store {value}"));
-                    }
-                    options.stores.push(value);
+                    let kind = Kind::ALL.into_iter().find(|kind| kind.word() == value);
+                    let kind = kind.ok_or(format!("there is no store {value}"))?;
+                    options.stores.push(kind);
                 }
                 "--profile" => {
                     let value = value()?;
@@ -73,7 +70,7 @@ impl Options {
             }
         }
         if options.stores.is_empty() {
-            options.stores = STORES.map(str::to_owned).to_vec();
+            options.stores = Kind::ALL.to_vec();
         }
         if options.profiles.is_empty() {
             options.profiles = ProfileName::ALL.to_vec();

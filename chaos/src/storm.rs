@@ -52,7 +52,7 @@ pub async fn storm(
     let family = scene.grant.family;
     let mut storm = Storm {
         verdict: Verdict {
-            store: scene.place.word().to_owned(),
+            store: scene.place.kind().word().to_owned(),
             profile: profile.word().to_owned(),
             ..Verdict::default()
         },

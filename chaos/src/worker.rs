@@ -30,7 +30,7 @@ pub fn main() -> Result<(), Box<dyn Error>> {
 async fn work(spec: &Spec) -> Result<(), Box<dyn Error>> {
     let timing = spec.timing;
     let begun = Instant::now();
-    let ground = spec.place.open(Timing::of(timing.lease_life)).await?;
+    let ground = spec.place.open(Timing::of(timing.lease_life))?;
     let fate = Fate::new(spec.die_at);
     let watched = Watched {
         ground,

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use token_rotator::{Expiry, Rotator, SessionKey, SourceError, TokenSet};
 use token_rotator_chaos::crash::SESSION;
-use token_rotator_chaos::{Herd, Job, Place, ProfileName, Said, Spec, Timing};
+use token_rotator_chaos::{Bed, Herd, Job, Kind, ProfileName, Said, Spec, Timing};
 use token_rotator_testkit::CertifiedIssuer;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_token-rotator-chaos");
@@ -26,11 +26,11 @@ async fn eight_processes_share_a_certified_grant() {
         return;
     };
     let grant = issuer.sign_in().await;
-    let root = tempfile::tempdir().expect("a temporary directory");
-    let place = Place::file(root.path());
+    let bed = Bed::make(Kind::File).await.expect("a directory");
+    let place = bed.place();
     let nobody = |_last| async { Err::<TokenSet, _>(SourceError::not_sent("not asked here")) };
     let login = Rotator::builder(nobody)
-        .store(place.open(Duration::from_secs(40)).await.expect("a store"))
+        .store(place.open(Duration::from_secs(40)).expect("a store"))
         .session(SessionKey::new(SESSION))
         .build()
         .expect("a rotator");

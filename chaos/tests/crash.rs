@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use token_rotator_chaos::crash::crash;
-use token_rotator_chaos::{DieAt, Moment, Place, ProfileName, Step};
+use token_rotator_chaos::{Bed, DieAt, Kind, Moment, ProfileName, Step};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_token-rotator-chaos");
 
@@ -48,7 +48,11 @@ fn row(profile: ProfileName, left: Left) -> (u64, (usize, usize), u64, bool) {
     }
 }
 
-async fn every_step(place: impl Fn(&Path) -> Place, profile: ProfileName) {
+async fn every_step(kind: Kind, profile: ProfileName) {
+    let Some(mut bed) = Bed::make(kind).await else {
+        return;
+    };
+    let mut first = true;
     for step in Step::ALL {
         if step == Step::Journal && profile == ProfileName::MultiUse {
             // Nothing is in doubt there, so nothing is written down.
@@ -56,9 +60,10 @@ async fn every_step(place: impl Fn(&Path) -> Place, profile: ProfileName) {
         }
         for moment in [Moment::Before, Moment::After] {
             let die_at = DieAt { step, moment };
-            let root = tempfile::tempdir().expect("a temporary directory");
-            let place = place(root.path());
-            let aftermath = crash(Path::new(PROGRAM), place, profile, die_at).await;
+            if !std::mem::take(&mut first) && kind == Kind::File {
+                bed = Bed::make(kind).await.expect("a directory");
+            }
+            let aftermath = crash(Path::new(PROGRAM), bed.place(), profile, die_at).await;
             let (refreshes, again, alarms, alive) = row(profile, left(die_at));
             let seen = (
                 aftermath.counters.refreshes,
@@ -77,31 +82,33 @@ async fn every_step(place: impl Fn(&Path) -> Place, profile: ProfileName) {
 }
 
 macro_rules! crashes {
-    ($store:ident, $place:expr) => {
+    ($store:ident, $kind:expr) => {
         mod $store {
             use super::*;
 
             #[tokio::test]
             async fn strict() {
-                every_step($place, ProfileName::Strict).await;
+                every_step($kind, ProfileName::Strict).await;
             }
 
             #[tokio::test]
             async fn leeway() {
-                every_step($place, ProfileName::Leeway).await;
+                every_step($kind, ProfileName::Leeway).await;
             }
 
             #[tokio::test]
             async fn parent_always() {
-                every_step($place, ProfileName::ParentAlways).await;
+                every_step($kind, ProfileName::ParentAlways).await;
             }
 
             #[tokio::test]
             async fn multi_use() {
-                every_step($place, ProfileName::MultiUse).await;
+                every_step($kind, ProfileName::MultiUse).await;
             }
         }
     };
 }
 
-crashes!(file, Place::file);
+crashes!(file, Kind::File);
+crashes!(redis, Kind::Redis);
+crashes!(postgres, Kind::Postgres);

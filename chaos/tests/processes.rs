@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use token_rotator_chaos::crash::Scene;
-use token_rotator_chaos::{Herd, Job, Place, ProfileName, Said, Timing};
+use token_rotator_chaos::{Bed, Herd, Job, Kind, ProfileName, Said, Timing};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_token-rotator-chaos");
 
@@ -11,9 +11,9 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_token-rotator-chaos");
 /// every one of them has a token that the API takes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_processes_share_one_refresh() {
-    let root = tempfile::tempdir().expect("a temporary directory");
+    let bed = Bed::make(Kind::File).await.expect("a directory");
     let lifetime = Duration::from_secs(600);
-    let place = Place::file(root.path());
+    let place = bed.place();
     let scene = Scene::set(place, ProfileName::Strict, Timing::PATIENT, lifetime).await;
     scene.issuer.expire_access_tokens();
     scene.sign_in(&scene.grant, Duration::ZERO).await;

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use token_rotator::{Rotator, SessionKey, SessionStore as _, SourceError, TokenSet};
 use token_rotator_chaos::crash::{SESSION, Scene};
-use token_rotator_chaos::{Herd, Job, Place, ProfileName, Said, Timing};
+use token_rotator_chaos::{Bed, Herd, Job, Kind, ProfileName, Said, Timing};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_token-rotator-chaos");
 
-async fn scene(root: &tempfile::TempDir) -> Scene {
-    let place = Place::file(root.path());
+async fn scene(bed: &Bed) -> Scene {
+    let place = bed.place();
     let lifetime = Duration::from_secs(600);
     Scene::set(place, ProfileName::Strict, Timing::PATIENT, lifetime).await
 }
@@ -18,8 +18,8 @@ async fn scene(root: &tempfile::TempDir) -> Scene {
 /// saved nor served, and is revoked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sign_out_meets_another_processs_flight() {
-    let root = tempfile::tempdir().expect("a temporary directory");
-    let scene = scene(&root).await;
+    let bed = Bed::make(Kind::File).await.expect("a directory");
+    let scene = scene(&bed).await;
     scene.sign_in(&scene.grant, Duration::ZERO).await;
     let gate = scene.issuer.gate();
     gate.close();
@@ -27,11 +27,7 @@ async fn a_sign_out_meets_another_processs_flight() {
     let mut worker = herd.start(&scene.spec(Job::OneToken, None));
     gate.arrived(1).await;
 
-    let ground = scene
-        .place
-        .open(Duration::from_secs(40))
-        .await
-        .expect("a store");
+    let ground = scene.place.open(Duration::from_secs(40)).expect("a store");
     let nobody = |_last| async { Err::<TokenSet, _>(SourceError::not_sent("not asked here")) };
     let rotator = Rotator::builder(nobody)
         .store(ground.clone())
@@ -62,8 +58,8 @@ async fn a_sign_out_meets_another_processs_flight() {
 /// A session that has ended in one process is revived there by a sign-in in another.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sign_in_elsewhere_revives_an_ended_session() {
-    let root = tempfile::tempdir().expect("a temporary directory");
-    let scene = scene(&root).await;
+    let bed = Bed::make(Kind::File).await.expect("a directory");
+    let scene = scene(&bed).await;
     scene.issuer.revoke_family(&scene.grant);
     scene.issuer.expire_access_tokens();
     scene.sign_in(&scene.grant, Duration::ZERO).await;

@@ -4,14 +4,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use token_rotator_chaos::storm::storm;
-use token_rotator_chaos::{Place, ProfileName, table};
+use token_rotator_chaos::{Bed, Kind, ProfileName, table};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_token-rotator-chaos");
 /// Of each storm. All together take some twenty seconds.
 const LENGTH: Duration = Duration::from_millis(3_500);
 
-async fn rage(place: Place, profile: ProfileName) {
-    let verdict = storm(Path::new(PROGRAM), place, profile, LENGTH).await;
+async fn rage(kind: Kind, profile: ProfileName) {
+    let Some(bed) = Bed::make(kind).await else {
+        return;
+    };
+    let verdict = storm(Path::new(PROGRAM), bed.place(), profile, LENGTH).await;
     let text = table::text(std::slice::from_ref(&verdict));
     println!("{text}");
     assert!(verdict.holds(), "{text}");
@@ -19,23 +22,23 @@ async fn rage(place: Place, profile: ProfileName) {
 }
 
 macro_rules! storms {
-    ($store:ident, $place:expr) => {
+    ($store:ident, $kind:expr) => {
         mod $store {
             use super::*;
 
             #[tokio::test]
             async fn strict() {
-                let root = tempfile::tempdir().expect("a temporary directory");
-                rage($place(root.path()), ProfileName::Strict).await;
+                rage($kind, ProfileName::Strict).await;
             }
 
             #[tokio::test]
             async fn leeway() {
-                let root = tempfile::tempdir().expect("a temporary directory");
-                rage($place(root.path()), ProfileName::Leeway).await;
+                rage($kind, ProfileName::Leeway).await;
             }
         }
     };
 }
 
-storms!(file, Place::file);
+storms!(file, Kind::File);
+storms!(redis, Kind::Redis);
+storms!(postgres, Kind::Postgres);
