@@ -40,6 +40,19 @@ const PROGRAMS: [Program; 5] = [
     },
 ];
 
+/// What the tests of the keyring start, on Linux: a login session of their own. Elsewhere they ask
+/// nothing of the system.
+const SESSION_PROGRAMS: [Program; 2] = [
+    Program {
+        name: "dbus-daemon",
+        packages: &["dbus"],
+    },
+    Program {
+        name: "gnome-keyring-daemon",
+        packages: &["gnome-keyring"],
+    },
+];
+
 /// Where npm packages that the tests need are locked.
 const NPM_DIRECTORIES: [&str; 1] = ["crates/testkit/oidc"];
 
@@ -52,15 +65,31 @@ pub(crate) fn for_tests(workplace: &Workplace) -> Outcome {
         Ok(log) => log,
         Err(error) => return Outcome::failed(error.to_string()),
     };
-    let installed = programs(workplace, &mut log, &PROGRAMS).and_then(|()| node_is_new_enough());
-    match installed.and_then(|()| {
-        NPM_DIRECTORIES
-            .iter()
-            .try_for_each(|directory| npm(workplace, &mut log, directory))
-    }) {
-        Ok(()) => Outcome::passed(""),
-        Err(why) => Outcome::skipped(why),
+    let issuer = issuer(workplace, &mut log);
+    // The one without the other is worth having.
+    let session = if cfg!(target_os = "linux") {
+        programs(workplace, &mut log, &SESSION_PROGRAMS)
+    } else {
+        Ok(())
+    };
+    let missing: Vec<String> = [issuer, session]
+        .into_iter()
+        .filter_map(Result::err)
+        .collect();
+    if missing.is_empty() {
+        Outcome::passed("")
+    } else {
+        Outcome::skipped(missing.join("; "))
     }
+}
+
+/// What the certified issuer is and runs on.
+fn issuer(workplace: &Workplace, log: &mut Log) -> Result<(), String> {
+    programs(workplace, log, &PROGRAMS)?;
+    node_is_new_enough()?;
+    NPM_DIRECTORIES
+        .iter()
+        .try_for_each(|directory| npm(workplace, log, directory))
 }
 
 /// Why the certified issuer cannot be started, if so. Installs nothing.

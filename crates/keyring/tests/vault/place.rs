@@ -1,0 +1,101 @@
+//! A directory of its own for each test, and a store in it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use token_rotator::{
+    Epoch, FileStore, KeyFile, KeySource, Record, Saved, SessionKey, SessionStore as _, StoreError,
+    TokenSet, Version,
+};
+use token_rotator_keyring::Keyring;
+
+/// What no error may ever show, and no file.
+pub(crate) const CANARY: &str = "CANARY-7f3a-keyring";
+
+pub(crate) struct Place(tempfile::TempDir);
+
+impl Place {
+    pub(crate) fn empty() -> Self {
+        Self(tempfile::tempdir().expect("a temporary directory"))
+    }
+
+    pub(crate) fn key_file(&self) -> PathBuf {
+        self.0.path().join("config").join("key")
+    }
+
+    pub(crate) fn lock_file(&self) -> PathBuf {
+        self.0.path().join("locks").join("keyring.lock")
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.0.path().join("sessions")
+    }
+
+    /// As another process would: the keyring, else a key file.
+    pub(crate) fn open(&self, keyring: &Keyring) -> FileStore {
+        let builder = FileStore::builder(self.directory());
+        let builder = builder.vault(keyring.clone());
+        let builder = builder.vault(KeyFile::new(self.key_file()));
+        builder.open().expect("a store")
+    }
+
+    /// What is in the data files, all of them.
+    pub(crate) fn data(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let entries = std::fs::read_dir(self.directory()).expect("a directory");
+        let mut files: Vec<_> = entries
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|path| path.extension().is_some_and(|ending| ending == "session"))
+            .map(|path| {
+                let bytes = std::fs::read(&path).expect("readable");
+                (path, bytes)
+            })
+            .collect();
+        files.sort();
+        files
+    }
+}
+
+pub(crate) fn session() -> SessionKey {
+    SessionKey::new("work")
+}
+
+pub(crate) fn login(revision: u64) -> Record {
+    let tokens = TokenSet::bearer(format!("{CANARY}-access-{revision}"))
+        .with_refresh_token(format!("{CANARY}-refresh-{revision}"));
+    Record {
+        version: Version {
+            epoch: Epoch::from_bits(1),
+            revision,
+        },
+        tokens: Some(Arc::new(tokens)),
+        intent: None,
+    }
+}
+
+pub(crate) async fn sign_in(store: &FileStore) {
+    let saved = store.save(&session(), None, login(1)).await;
+    assert!(matches!(saved, Ok(Saved::Stored)), "{saved:?}");
+}
+
+/// The access token of the session; `None`: nobody is signed in.
+pub(crate) async fn read(store: &FileStore) -> Result<Option<String>, StoreError> {
+    use token_rotator::ExposeSecret as _;
+    let record = store.load(&session()).await?;
+    let tokens = record.and_then(|record| record.tokens);
+    Ok(tokens.map(|tokens| tokens.access_token().expose_secret().to_owned()))
+}
+
+/// Whose key the session is sealed with.
+pub(crate) async fn sealed_from(store: &FileStore) -> Option<KeySource> {
+    let header = store.header(&session()).await.expect("readable");
+    header?.sealed_with().map(|(source, _)| source)
+}
+
+/// The text of an error, in which there is no secret.
+pub(crate) fn text(error: &StoreError) -> String {
+    let text = error.to_string();
+    for shown in [&text, &format!("{error:?}")] {
+        assert!(!shown.contains(CANARY), "{shown}");
+    }
+    text
+}
