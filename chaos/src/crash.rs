@@ -123,7 +123,7 @@ impl Scene {
 ///
 /// If the first does not die there, or the second neither gets a token nor gives up.
 pub async fn crash(program: &Path, place: Place, profile: ProfileName, die_at: DieAt) -> Aftermath {
-    let scene = Scene::set(place, profile, Timing::QUICK, Duration::from_secs(60)).await;
+    let scene = Scene::set(place, profile, Timing::SHORT, Duration::from_secs(60)).await;
     scene.issuer.expire_access_tokens();
     scene.sign_in(&scene.grant, Duration::ZERO).await;
     let mut herd = Herd::new(program);

@@ -59,7 +59,7 @@ impl Bed {
             Kind::Redis => Self::Redis(RedisServer::start().await?),
             Kind::Postgres => {
                 let server = PostgresServer::start().await?;
-                let store = postgres(&server.url(), Duration::from_secs(1));
+                let store = postgres(&server.url(), OPERATION * 2);
                 let store = store.expect("settings that fit");
                 store.migrate().await.expect("a new table");
                 Self::Postgres(server)
@@ -114,7 +114,7 @@ pub enum Ground {
 }
 
 /// Servers answer within this, or not at all.
-const OPERATION: Duration = Duration::from_secs(1);
+const OPERATION: Duration = Duration::from_millis(800);
 
 fn codec() -> RecordCodec {
     RecordCodec::sealed(DataKey::new(KeySource::Program, [7; 32]))

@@ -124,6 +124,14 @@ impl Timing {
         wait: 4_000,
     };
 
+    /// For one process after another, where each waits for the lease of the one before.
+    pub const SHORT: Self = Self {
+        lease_life: 1_000,
+        lease_wait: 2_000,
+        source: 700,
+        wait: 4_000,
+    };
+
     /// For many processes at once on few cores: as in real life.
     pub const PATIENT: Self = Self {
         lease_life: 40_000,
