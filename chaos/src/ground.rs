@@ -19,7 +19,7 @@ pub enum Kind {
     File,
     /// A Redis server.
     Redis,
-    /// A PostgreSQL server.
+    /// A `PostgreSQL` server.
     Postgres,
 }
 
@@ -95,7 +95,7 @@ pub enum Place {
         /// Its address.
         url: String,
     },
-    /// A PostgreSQL server.
+    /// A `PostgreSQL` server.
     Postgres {
         /// Its address.
         url: String,
@@ -109,7 +109,7 @@ pub enum Ground {
     File(FileStore, FileLock),
     /// Redis.
     Redis(RedisStore),
-    /// PostgreSQL.
+    /// `PostgreSQL`.
     Postgres(PostgresStore),
 }
 
