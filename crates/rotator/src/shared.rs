@@ -100,6 +100,15 @@ impl Shared {
         self.coordinator.as_ref()?.lease_life()
     }
 
+    /// How long whoever has lost the lease, or never had one, may still be at work on a refresh.
+    pub(crate) fn linger(&self) -> Duration {
+        match &self.coordinator {
+            Some(coordinator) => coordinator.lease_life().unwrap_or_default(),
+            // Nobody keeps others from refreshing at the same time.
+            None => self.limits.source_timeout,
+        }
+    }
+
     /// Takes the lease. A coordinator that does not answer is as good as none.
     pub(crate) async fn acquire(&self, wait: Duration) -> Result<Box<dyn Lease>, LeaseError> {
         let unavailable = |message: String| LeaseError::Unavailable {
