@@ -8,6 +8,7 @@ mod cooling;
 mod deadlines;
 mod drops;
 mod early;
+mod ended;
 mod hooks;
 mod journal;
 mod journals_of_others;
