@@ -50,7 +50,7 @@ pub(crate) struct Shared {
     pub(crate) after_refresh: Option<AfterRefresh>,
     pub(crate) tasks: Tasks,
     /// What the store has not taken yet.
-    pub(crate) unsaved: std::sync::Mutex<Option<Arc<Pending>>>,
+    pub(crate) unsaved: crate::sync::Mutex<Option<Arc<Pending>>>,
     /// Whether a task is there that writes a sign-in or sign-out.
     pub(crate) writing: AtomicBool,
     /// The grant that was revoked last.

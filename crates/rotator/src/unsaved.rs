@@ -20,7 +20,7 @@ use crate::runtime;
 use crate::shared::Shared;
 use crate::signal::Signal;
 use crate::store::Record;
-use crate::sync::lock_std;
+use crate::sync::{lock, lock_std};
 use crate::token_set::TokenSet;
 
 /// The first wait before a failed save is tried again; it doubles.
@@ -148,7 +148,7 @@ impl Pending {
 impl Shared {
     /// What the flights of this sign-in could not save yet.
     pub(crate) fn pending(&self, of: Stamp<u64>) -> Option<Arc<Pending>> {
-        let pending = lock_std(&self.unsaved).clone()?;
+        let pending = lock(&self.unsaved).clone()?;
         (pending.began.epoch == of.epoch).then_some(pending)
     }
 
@@ -162,7 +162,7 @@ impl Shared {
     /// Keeps it for whoever saves it, after what is kept already. `None`: the session it belongs to
     /// is over.
     pub(crate) fn remember_unsaved(&self, mut unsaved: Unsaved) -> Option<Arc<Pending>> {
-        let mut here = lock_std(&self.unsaved);
+        let mut here = lock(&self.unsaved);
         // Under the lock: what is put here after the end of its session would stay.
         if self.board.stamp().epoch != unsaved.began.epoch {
             drop(here);
@@ -192,7 +192,7 @@ impl Shared {
     /// The session is another: what is left of the one before is not saved any more, and its lease
     /// is given back.
     pub(crate) fn end_unsaved(&self) {
-        let mut here = lock_std(&self.unsaved);
+        let mut here = lock(&self.unsaved);
         let now = self.board.stamp();
         let over = here.take_if(|pending| pending.began.epoch != now.epoch);
         drop(here);
@@ -203,7 +203,7 @@ impl Shared {
 
     /// There is nothing left in this place. False: something has come meanwhile.
     pub(crate) fn forget(&self, pending: &Arc<Pending>) -> bool {
-        let mut unsaved = lock_std(&self.unsaved);
+        let mut unsaved = lock(&self.unsaved);
         if lock_std(&pending.newer).is_some() {
             return false;
         }
@@ -242,12 +242,12 @@ impl Shared {
     /// Whether the store has everything that it is to have.
     pub(crate) fn all_saved(&self) -> bool {
         let unwritten = || self.board.unwritten(self.board.stamp()).is_some();
-        self.store.is_none() || (lock_std(&self.unsaved).is_none() && !unwritten())
+        self.store.is_none() || (lock(&self.unsaved).is_none() && !unwritten())
     }
 
     /// What a runtime that has ended left unsaved is saved on that of now.
     pub(crate) fn resume_saving(self: &Arc<Self>) {
-        let pending = lock_std(&self.unsaved).clone();
+        let pending = lock(&self.unsaved).clone();
         if let Some(pending) = pending {
             self.start_saver(pending);
         }
