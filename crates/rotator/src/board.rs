@@ -43,6 +43,8 @@ pub(crate) struct Base {
     /// The greatest revision ever seen. It outlives sign-ins and a store that was lost, so that no
     /// revision is given twice.
     pub(crate) floor: u64,
+    /// A sign-in or sign-out of our own that the store does not have yet.
+    pub(crate) unwritten: bool,
 }
 
 impl Base {
@@ -50,6 +52,7 @@ impl Base {
     pub(crate) fn unwritten() -> Self {
         Self {
             epoch: Some(Epoch::random()),
+            unwritten: true,
             ..Self::default()
         }
     }
@@ -60,6 +63,7 @@ impl Base {
             epoch: Some(version.epoch),
             seen: Some(version),
             floor: version.revision,
+            unwritten: false,
         }
     }
 }
@@ -109,6 +113,16 @@ pub(crate) enum Next {
 pub(crate) struct Arrival {
     pub(crate) credential: Arc<Credential>,
     pub(crate) validity: Validity<u64>,
+}
+
+impl Arrival {
+    /// Tokens that cannot be sent: expired from the beginning, so that nobody is ever served them.
+    pub(crate) fn unusable(tokens: Arc<TokenSet>) -> Self {
+        Self {
+            credential: Credential::unusable(tokens),
+            validity: Validity::until(0),
+        }
+    }
 }
 
 /// What became of a failure that was reported.
@@ -371,10 +385,10 @@ impl Board {
         followed
     }
 
-    /// What is known of the record behind the session, if the flight still belongs to it.
-    pub(crate) fn base(&self, flight: Flight<u64>) -> Option<Base> {
+    /// What is known of the record behind the session, if that is still the one of `began`.
+    pub(crate) fn base(&self, began: Stamp<u64>) -> Option<Base> {
         let desk = lock(&self.desk);
-        (desk.session.stamp().epoch == flight.began.epoch).then_some(desk.base)
+        (desk.session.stamp().epoch == began.epoch).then_some(desk.base)
     }
 
     /// The same, with the token set that a refresh starts from: both of the same moment.
@@ -401,9 +415,7 @@ impl Board {
     /// `stamp`: what is known of it, and its tokens if there are any.
     pub(crate) fn unwritten(&self, stamp: Stamp<u64>) -> Option<(Base, Option<Arc<TokenSet>>)> {
         let desk = lock(&self.desk);
-        let ours = desk.session.stamp().epoch == stamp.epoch
-            && desk.base.epoch.is_some()
-            && desk.base.seen.is_none();
+        let ours = desk.session.stamp().epoch == stamp.epoch && desk.base.unwritten;
         ours.then(|| (desk.base, desk.tokens()))
     }
 

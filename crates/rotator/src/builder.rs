@@ -252,7 +252,7 @@ impl RotatorBuilder {
                 listeners: self.listeners,
                 after_refresh: self.after_refresh,
                 tasks: Tasks::new(),
-                unsaved: std::sync::Mutex::new(None),
+                unsaved: crate::sync::Mutex::new(None),
                 writing: AtomicBool::new(false),
                 revoked: std::sync::Mutex::new(None),
                 asking: AtomicUsize::new(0),

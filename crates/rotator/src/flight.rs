@@ -25,6 +25,9 @@ use crate::unsaved::{Pending, Unsaved};
 /// How often the record may change under a flight before it gives up.
 const MOVES_MAX: u32 = 16;
 
+/// The least time between two readings of a record while others hold the lease.
+const NEWS_PAUSE: Duration = Duration::from_millis(50);
+
 /// Starts the flight in a task that belongs to nobody: whoever drops their call leaves it running.
 pub(crate) fn launch(shared: &Arc<Shared>, ticket: Ticket) {
     let landing = Landing::new(shared, ticket);
@@ -168,11 +171,11 @@ impl Work {
     ) -> Result<Option<Outcome>, RefreshError> {
         let shared = &self.shared;
         // Held to the end of the flight: nothing else is to be saved meanwhile.
-        let mut place = pending.place.lock().await;
+        let mut place = pending.hold().await;
         let Some(unsaved) = place.as_mut() else {
             return Ok(None);
         };
-        if shared.flush(unsaved).await {
+        if shared.flush(unsaved).await.is_ok() {
             *lease = place.take().and_then(|unsaved| unsaved.lease);
             shared.forget(pending);
             return Ok(None);
@@ -197,13 +200,14 @@ impl Work {
             last,
             base: unsaved.base,
             intent: None,
-            stored: unsaved.stored.clone(),
+            older: unsaved.and_older(),
         };
         // The lease stays in its place, or a panic would take it along. No intent is written: the
         // store takes nothing, and what it holds is spent already.
         let (outcome, again) = self.refresh(start, &mut unsaved.lease, false).await?;
         if let Some(again) = again {
-            *unsaved = *again;
+            let before = place.take();
+            *place = Some(again.in_place_of(before));
         } else {
             *lease = place.take().and_then(|unsaved| unsaved.lease);
             shared.forget(pending);
@@ -242,6 +246,11 @@ impl Work {
                     // It is read again under the lease, where its failure counts.
                     Err(_) => return lease.await.map(Leased::Taken),
                 },
+            }
+            // A store that tells of news at every turn keeps neither this thread nor the store busy.
+            let pause = pin!(runtime::sleep(NEWS_PAUSE));
+            if let Either::Left((answer, _)) = select(lease.as_mut(), pause).await {
+                return answer.map(Leased::Taken);
             }
         }
     }
@@ -332,13 +341,12 @@ impl Work {
         let last = start.last.as_deref();
         let tokens = Arc::new(refreshed.tokens.inherit(last).received(received));
         let arrival = shared.arrival(Arc::clone(&tokens));
-        if let Ok(arrival) = &arrival {
-            self.progress.save(InHand {
-                arrival: arrival.clone(),
-                base: start.base,
-                stored: start.stored.clone(),
-            });
-        }
+        self.progress.save(InHand {
+            tokens: Arc::clone(&tokens),
+            arrival: arrival.clone().ok(),
+            base: start.base,
+            older: start.older.clone(),
+        });
         if let Some(lease) = lease {
             // If it is lost all the same, compare-and-swap is what protects the record.
             let _ = shared.hold_long_enough(lease).await;
@@ -348,8 +356,13 @@ impl Work {
             Ok(arrival) => arrival,
             Err(reason) => {
                 // It cannot be sent, but its refresh token is the one to go on with.
-                if let Kept::Unsaved(unsaved) = kept {
-                    shared.keep_unsaved(*unsaved);
+                match kept {
+                    Kept::Unsaved(unsaved) => shared.keep_unsaved(*unsaved),
+                    Kept::Superseded => return Ok((Outcome::Superseded(Some(tokens)), None)),
+                    Kept::Newer(arrival, base) => {
+                        return Ok((Outcome::Adopted(arrival, base), None));
+                    }
+                    Kept::At(_) => {}
                 }
                 shared.board.go_on_with(flight, tokens);
                 return Err(RefreshError::Unusable { reason });

@@ -1,32 +1,58 @@
 //! What is known of refresh tokens that were presented without a clear answer, and what follows
 //! from it: the decision that keeps a strict issuer from taking us for a thief.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use crate::intent::{Intent, IntentId, IntentOutcome, TokenHash};
 use crate::profile::Profile;
 use crate::sync::lock_std;
 
-/// What this rotator knows beyond the record.
+/// What this rotator knows beyond the record, of the sign-in of now: a flight of one before it,
+/// which may still be in the air, neither changes it nor learns from it.
 #[derive(Default)]
 pub(crate) struct Journal(Mutex<Known>);
 
 #[derive(Default)]
 struct Known {
+    epoch: u64,
     own: Option<Own>,
-    /// An intent of somebody else's, and when it was first seen by our steady clock.
-    seen: Option<(IntentId, Duration)>,
+    seen: Option<Seen>,
 }
 
 /// The intent that this rotator wrote last and knows no end of.
 #[derive(Clone, Copy)]
-struct Own {
+pub(crate) struct Own {
     intent: Intent,
     /// Nobody presented the refresh token before us.
     first: bool,
-    /// When we first sent it, by the steady clock; `None`: not yet.
+    /// When we first sent it, by the steady clock; `None`: not yet, or it came back unspent.
     sent: Option<Duration>,
+    /// The last of its attempts that is certain to be ours: the record took it.
+    ours: u32,
+}
+
+impl Own {
+    /// Whether the refresh token was never sent under this intent, which is ours.
+    fn unsent(&self, intent: &Intent) -> bool {
+        self.first && self.sent.is_none() && intent.attempts <= 1
+    }
+
+    /// Whether its last attempt was ours.
+    fn made(&self, intent: &Intent) -> bool {
+        (self.first && intent.attempts <= 1) || intent.attempts == self.ours
+    }
+}
+
+/// An intent in the record, watched by our steady clock.
+#[derive(Clone, Copy)]
+struct Seen {
+    id: IntentId,
+    attempts: u32,
+    /// When it was first seen.
+    since: Duration,
+    /// When its last attempt was first seen.
+    attempt_since: Duration,
 }
 
 /// What a refresh token may be used for now.
@@ -48,6 +74,8 @@ pub(crate) enum Plan {
 
 /// What a plan is made from.
 pub(crate) struct Situation {
+    /// The sign-in of the flight.
+    pub(crate) epoch: u64,
     pub(crate) token: TokenHash,
     /// The intent in the record.
     pub(crate) found: Option<Intent>,
@@ -64,9 +92,115 @@ pub(crate) struct Situation {
 
 impl Journal {
     pub(crate) fn plan(&self, situation: &Situation) -> Plan {
+        match self.known(situation.epoch) {
+            Some(mut known) => known.plan(situation),
+            None => Known::default().plan(situation),
+        }
+    }
+
+    /// The intent under which the refresh token may have been spent before.
+    pub(crate) fn in_doubt(
+        &self,
+        epoch: u64,
+        token: TokenHash,
+        found: Option<Intent>,
+    ) -> Option<Intent> {
+        let own = self.known(epoch).and_then(|known| known.own);
+        let own = own.filter(|own| own.intent.token == token);
+        let found = found.filter(|found| found.token == token);
+        let intent = found.or(own.map(|own| own.intent))?;
+        let unsent = own.is_some_and(|own| own.intent.id == intent.id && own.unsent(&intent));
+        (!unsent).then_some(intent)
+    }
+
+    /// This intent is about to be written down. The answer is what was known before.
+    pub(crate) fn writing(&self, epoch: u64, intent: Intent) -> Option<Own> {
+        let mut known = self.known(epoch)?;
+        let before = known.own;
+        known.own = Some(match before.filter(|own| own.intent.id == intent.id) {
+            Some(own) => Own { intent, ..own },
+            None => Own {
+                intent,
+                first: intent.attempts <= 1,
+                sent: None,
+                ours: 0,
+            },
+        });
+        before
+    }
+
+    /// The record has it.
+    pub(crate) fn written(&self, epoch: u64, intent: &Intent) {
+        self.change(epoch, intent.id, |own| own.ours = intent.attempts);
+    }
+
+    /// The record was another and has not got it.
+    pub(crate) fn not_written(&self, epoch: u64, before: Option<Own>) {
+        if let Some(mut known) = self.known(epoch) {
+            known.own = before;
+        }
+    }
+
+    /// The refresh token is about to be sent.
+    pub(crate) fn sending(&self, epoch: u64, intent: &Intent, steady: Duration) {
+        self.change(epoch, intent.id, |own| {
+            own.sent.get_or_insert(steady);
+        });
+    }
+
+    /// There was no clear answer.
+    pub(crate) fn uncertain(&self, epoch: u64, intent: Intent) {
+        self.change(epoch, intent.id, |own| own.intent = intent);
+    }
+
+    /// Nothing is in doubt any more.
+    pub(crate) fn clear(&self, epoch: u64) {
+        if let Some(mut known) = self.known(epoch) {
+            known.own = None;
+        }
+    }
+
+    /// The refresh token was not spent this time, which says nothing of the time before: things
+    /// stand as they did. What was never sent before is known to be unsent, should the record go
+    /// on saying that it is about to be.
+    pub(crate) fn withdraw(&self, epoch: u64, before: Option<Intent>) {
+        let Some(mut known) = self.known(epoch) else {
+            return;
+        };
+        known.own = known.own.and_then(|own| match before {
+            Some(before) => (before.id == own.intent.id).then_some(Own {
+                intent: before,
+                ..own
+            }),
+            None => own.first.then_some(Own { sent: None, ..own }),
+        });
+    }
+
+    fn change(&self, epoch: u64, id: IntentId, change: impl FnOnce(&mut Own)) {
+        if let Some(mut known) = self.known(epoch)
+            && let Some(own) = known.own.as_mut().filter(|own| own.intent.id == id)
+        {
+            change(own);
+        }
+    }
+
+    /// What is known of this sign-in; `None`: there was another since.
+    fn known(&self, epoch: u64) -> Option<MutexGuard<'_, Known>> {
         let mut known = lock_std(&self.0);
+        if epoch > known.epoch {
+            *known = Known {
+                epoch,
+                ..Known::default()
+            };
+        }
+        (epoch == known.epoch).then_some(known)
+    }
+}
+
+impl Known {
+    fn plan(&mut self, situation: &Situation) -> Plan {
         let about = |intent: &Intent| intent.token == situation.token;
-        let own = known.own.filter(|own| about(&own.intent));
+        let own = self.own.filter(|own| about(&own.intent));
         // Where there is no record to write intents in, our own memory is the journal.
         let found = situation.found.filter(about).or(own.map(|own| own.intent));
         let Some(intent) = found else {
@@ -80,17 +214,18 @@ impl Journal {
                 Plan::Refused
             };
         }
-        if let Some(Own {
-            first: true,
-            sent: None,
-            ..
-        }) = own
-        {
-            // Written down, but never sent.
-            return Plan::Present(intent);
+        if own.is_some_and(|own| own.unsent(&intent)) {
+            // Written down, but never sent: its time begins now.
+            return Plan::Present(Intent {
+                started: situation.wall,
+                ..intent
+            });
         }
-        // By our steady clock where the first use was ours; by the wall clock in any case. One that
-        // stands before the beginning tells nothing: then no window is open.
+        let seen = self.watch(&intent, situation.steady);
+        let watched = situation.steady.saturating_sub(seen.since);
+        // By our steady clock where the first use was ours, and as far as we have watched it where
+        // not; by the wall clock in any case. One that stands before the beginning tells nothing:
+        // then no window is open.
         let by_wall = situation.wall.duration_since(intent.started).ok();
         let since = match own {
             Some(Own {
@@ -101,7 +236,7 @@ impl Journal {
                 let by_steady = situation.steady.saturating_sub(sent);
                 Some(by_wall.map_or(by_steady, |by_wall| by_wall.max(by_steady)))
             }
-            _ => by_wall,
+            _ => by_wall.map(|by_wall| by_wall.max(watched)),
         };
         if since.is_some_and(|since| situation.profile.allows_again(since)) {
             return Plan::Again(intent.again());
@@ -109,16 +244,12 @@ impl Journal {
         if situation.usable {
             return Plan::Hold;
         }
-        if own.is_none() && intent.outcome == IntentOutcome::Open {
-            let first_seen = match known.seen {
-                Some((id, at)) if id == intent.id => at,
-                _ => {
-                    known.seen = Some((intent.id, situation.steady));
-                    situation.steady
-                }
-            };
-            let watched = situation.steady.saturating_sub(first_seen);
-            let waited = since.map_or(watched, |since| since.max(watched));
+        let theirs = !own.is_some_and(|own| own.made(&intent));
+        if theirs && intent.outcome == IntentOutcome::Open {
+            // The record says when the first attempt began, and not when a later one did.
+            let by_record = since.filter(|_| intent.attempts <= 1);
+            let watched = situation.steady.saturating_sub(seen.attempt_since);
+            let waited = by_record.map_or(watched, |since| since.max(watched));
             if waited < situation.linger {
                 return Plan::Wait(situation.linger.saturating_sub(waited));
             }
@@ -126,48 +257,20 @@ impl Journal {
         Plan::LastResort(intent.again())
     }
 
-    /// This intent is about to be written down.
-    pub(crate) fn writing(&self, intent: Intent) {
-        let mut known = lock_std(&self.0);
-        known.own = Some(match known.own.filter(|own| own.intent.id == intent.id) {
-            Some(own) => Own { intent, ..own },
-            None => Own {
-                intent,
-                first: intent.attempts <= 1,
-                sent: None,
+    /// Since when we have seen it.
+    fn watch(&mut self, intent: &Intent, steady: Duration) -> Seen {
+        let before = self.seen.filter(|seen| seen.id == intent.id);
+        let seen = match before {
+            Some(seen) if seen.attempts == intent.attempts => seen,
+            before => Seen {
+                id: intent.id,
+                attempts: intent.attempts,
+                since: before.map_or(steady, |seen| seen.since),
+                attempt_since: steady,
             },
-        });
-    }
-
-    /// The refresh token is about to be sent. How long ago we did so for the first time.
-    pub(crate) fn sending(&self, steady: Duration) -> Duration {
-        let mut known = lock_std(&self.0);
-        known.own.as_mut().map_or(Duration::ZERO, |own| {
-            steady.saturating_sub(*own.sent.get_or_insert(steady))
-        })
-    }
-
-    /// Nothing is in doubt any more.
-    pub(crate) fn clear(&self) {
-        lock_std(&self.0).own = None;
-    }
-
-    /// The refresh token was not spent this time, which says nothing of the time before: things
-    /// stand as they did.
-    pub(crate) fn withdraw(&self, before: Option<Intent>) {
-        let mut known = lock_std(&self.0);
-        known.own = known.own.and_then(|own| {
-            let before = before.filter(|before| before.id == own.intent.id)?;
-            Some(Own {
-                intent: before,
-                ..own
-            })
-        });
-    }
-
-    /// The intent that is in doubt, for a record that is to say so.
-    pub(crate) fn own(&self) -> Option<Intent> {
-        lock_std(&self.0).own.map(|own| own.intent)
+        };
+        self.seen = Some(seen);
+        seen
     }
 }
 

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::board::{Arrival, Base, Failed, Ticket};
 use crate::error::{FailureKind, RefreshError, StoreError, StoreErrorKind};
 use crate::event::{Event, HookProblem};
 use crate::flight::{Ended, Outcome};
+use crate::older::Older;
 use crate::runtime;
 use crate::shared::Shared;
 use crate::source::Refreshed;
@@ -27,6 +28,8 @@ use crate::unsaved::Unsaved;
 #[derive(Default)]
 pub(crate) struct Progress {
     stage: AtomicU8,
+    /// The refresh token was sent, and there is no answer that says it is unspent.
+    sent: AtomicBool,
     /// What the issuer has answered, while it is being saved.
     in_hand: Mutex<Option<InHand>>,
 }
@@ -42,14 +45,24 @@ pub(crate) enum Stage {
 
 /// Tokens that the issuer has answered with.
 pub(crate) struct InHand {
-    pub(crate) arrival: Arrival,
+    pub(crate) tokens: Arc<TokenSet>,
+    /// `None`: they cannot be sent, but are what the next refresh goes on with.
+    pub(crate) arrival: Option<Arrival>,
     pub(crate) base: Base,
-    pub(crate) stored: Option<Arc<TokenSet>>,
+    pub(crate) older: Older,
 }
 
 impl Progress {
     pub(crate) fn at(&self, stage: Stage) {
         self.stage.store(stage as u8, Ordering::Release);
+        if matches!(stage, Stage::Refresh) {
+            self.sent.store(true, Ordering::Release);
+        }
+    }
+
+    /// The issuer has answered, and the refresh token is as it was.
+    pub(crate) fn answered(&self) {
+        self.sent.store(false, Ordering::Release);
     }
 
     pub(crate) fn save(&self, in_hand: InHand) {
@@ -59,13 +72,14 @@ impl Progress {
 
     /// In words, and whether the refresh token may be spent by now.
     fn words(&self) -> (&'static str, bool) {
-        match self.stage.load(Ordering::Acquire) {
-            0 => ("take the lease", false),
-            1 => ("read the session", false),
-            2 => ("write down what it is about to do", false),
-            3 => ("ask the issuer", true),
-            _ => ("save the new tokens", true),
-        }
+        let step = match self.stage.load(Ordering::Acquire) {
+            0 => "take the lease",
+            1 => "read the session",
+            2 => "write down what it is about to do",
+            3 => "ask the issuer",
+            _ => "save the new tokens",
+        };
+        (step, self.sent.load(Ordering::Acquire))
     }
 }
 
@@ -209,25 +223,34 @@ impl Landing {
     /// A panic or the end of the runtime: a failure, unless the issuer had answered by then.
     /// Those tokens are served from memory; nothing else may ever get them.
     fn cut_off(&self, error: RefreshError) {
-        let in_hand = lock_std(&self.progress.in_hand).take();
-        let Some(InHand {
-            arrival,
-            base,
-            stored,
-        }) = in_hand
-        else {
+        let Some(in_hand) = lock_std(&self.progress.in_hand).take() else {
             return self.failed(error);
         };
         let shared = &self.shared;
-        let tokens = Arc::clone(&arrival.credential.tokens);
-        if self.brought(&arrival, base) && shared.store.is_some() {
+        let flight = self.ticket.flight;
+        let message = error.to_string();
+        match &in_hand.arrival {
+            Some(arrival) if self.brought(arrival, in_hand.base) => {}
+            Some(_) => return,
+            None => {
+                shared.board.go_on_with(flight, Arc::clone(&in_hand.tokens));
+                self.failed(error);
+            }
+        }
+        if shared.store.is_some() {
             shared.tell(&Event::SaveFailed {
-                error: StoreError::new(StoreErrorKind::Unavailable, error.to_string()),
+                error: StoreError::new(StoreErrorKind::Unavailable, message),
                 attempts: 1,
             });
-            let mut unsaved = Unsaved::new(self.ticket.flight.began, base, tokens, stored);
+            let InHand {
+                tokens,
+                base,
+                older,
+                ..
+            } = in_hand;
+            let mut unsaved = Unsaved::new(flight.began, base, tokens, older);
             unsaved.attempts = 1;
-            shared.remember_unsaved(unsaved);
+            shared.keep_unsaved(unsaved);
         }
     }
 

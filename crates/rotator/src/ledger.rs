@@ -13,6 +13,7 @@ use crate::coordinator::Lease;
 use crate::error::{RefreshError, StoreError, StoreErrorKind};
 use crate::event::Event;
 use crate::intent::Intent;
+use crate::older::Older;
 use crate::runtime;
 use crate::secret::{ExposeSecret, SecretString};
 use crate::shared::Shared;
@@ -39,8 +40,8 @@ pub(crate) struct Start {
     pub(crate) base: Base,
     /// The intent in the record.
     pub(crate) intent: Option<Intent>,
-    /// The token set in the record: what is known to be older than what the refresh brings.
-    pub(crate) stored: Option<Arc<TokenSet>>,
+    /// What is known to be older than what the refresh brings: the token set in the record.
+    pub(crate) older: Older,
 }
 
 impl Start {
@@ -48,7 +49,9 @@ impl Start {
     pub(crate) fn wrote(&mut self, version: Version, intent: Option<Intent>) {
         self.base = Base::at(version);
         self.intent = intent;
-        self.stored.clone_from(&self.last);
+        if let Some(last) = &self.last {
+            self.older.push(last);
+        }
     }
 }
 
@@ -75,7 +78,7 @@ impl Shared {
                 last: here,
                 base,
                 intent: None,
-                stored: None,
+                older: Older::default(),
             })
         };
         let Some(store) = &self.store else {
@@ -117,7 +120,7 @@ impl Shared {
             last: if known { here } else { record.tokens.clone() },
             base: found,
             intent: record.intent,
-            stored: record.tokens,
+            older: Older::than_after(record.tokens.as_deref()),
         }))
     }
 
@@ -130,14 +133,14 @@ impl Shared {
         tokens: &Arc<TokenSet>,
         lease: &mut Option<Box<dyn Lease>>,
     ) -> Kept {
-        if self.board.base(flight).is_none() {
+        if self.board.base(flight.began).is_none() {
             return Kept::Superseded;
         }
         if self.store.is_none() {
             return Kept::At(start.base);
         }
         let tokens = Arc::clone(tokens);
-        let mut unsaved = Unsaved::new(flight.began, start.base, tokens, start.stored);
+        let mut unsaved = Unsaved::new(flight.began, start.base, tokens, start.older);
         match self.try_to_save(&mut unsaved).await {
             Ok(Verdict::Stored) => Kept::At(Base::at(unsaved.record.version)),
             Ok(Verdict::Superseded) => Kept::Superseded,
@@ -187,9 +190,8 @@ impl Shared {
                 // Our own write, whose answer was lost.
                 return Some(Verdict::Stored);
             }
-            let older = ours.stored.as_ref();
-            if older.is_some_and(|older| same_tokens(older, tokens)) {
-                // Only an intent was written: ours is what became of it.
+            if ours.older.contains(tokens) {
+                // Only an intent was written, or a save before this one, whose answer was lost.
                 return None;
             }
             if record.version.revision < ours.record.version.revision {
@@ -202,18 +204,20 @@ impl Shared {
 
     /// Somebody else has signed in or out: so it is here, unless that is known already.
     fn follow(self: &Arc<Self>, began: Stamp<u64>, record: &Record) {
-        let arrival = record
-            .tokens
-            .as_ref()
-            .and_then(|tokens| self.arrival(Arc::clone(tokens)).ok());
+        let arrival = record.tokens.as_ref().map(|tokens| {
+            let arrival = self.arrival(Arc::clone(tokens));
+            // Nothing that could be sent, but a sign-in all the same.
+            arrival.unwrap_or_else(|_unusable| Arrival::unusable(Arc::clone(tokens)))
+        });
         let base = Base::at(record.version);
         match self.board.follow(began, arrival, base, self.clock.now()) {
             Followed::SignedIn(stamp) => self.tell(&Event::SignedIn {
                 generation: stamp.generation,
             }),
             Followed::SignedOut => self.tell(&Event::SignedOut),
-            Followed::Not => {}
+            Followed::Not => return,
         }
+        self.end_unsaved();
     }
 
     /// The tokens as an arrival, if they could be served now in place of those that are here.

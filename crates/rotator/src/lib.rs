@@ -45,6 +45,7 @@ mod landing;
 mod ledger;
 #[cfg(all(test, any(model_loom, model_shuttle)))]
 mod models;
+mod older;
 pub mod origin;
 mod present;
 mod profile;

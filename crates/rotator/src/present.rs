@@ -55,8 +55,8 @@ impl Work {
                 answer => Ok(answer?),
             };
         };
-        let own = shared.journal.own();
-        let before = start.intent.or(own).filter(|intent| intent.token == hash);
+        let epoch = self.ticket.flight.began.epoch;
+        let before = shared.journal.in_doubt(epoch, hash, start.intent);
         let (intent, again) = match self.plan(hash, start) {
             Plan::Present(intent) => (intent, None),
             Plan::Again(intent) => (intent, Some(false)),
@@ -73,7 +73,8 @@ impl Work {
         if let Some(last_resort) = again {
             self.say_presented_again(last_resort);
         }
-        shared.journal.sending(shared.clock.steady());
+        let now = shared.clock.steady();
+        shared.journal.sending(epoch, &intent, now);
         let answer = shared.ask_once(start.last.as_ref(), lease).await;
         let unsure = match answer {
             Err(error) if error.kind() == FailureKind::Uncertain => error,
@@ -104,6 +105,7 @@ impl Work {
         let shared = &self.shared;
         let now = shared.clock.now();
         shared.journal.plan(&Situation {
+            epoch: self.ticket.flight.began.epoch,
             token,
             found: start.intent,
             profile: shared.profile,
@@ -111,7 +113,7 @@ impl Work {
             steady: shared.clock.steady(),
             usable: shared.board.usable(now).is_some(),
             forced: self.ticket.flight.purpose == Purpose::Forced,
-            linger: shared.lease_life().unwrap_or_default(),
+            linger: shared.linger(),
         })
     }
 
@@ -123,10 +125,12 @@ impl Work {
         journalled: bool,
     ) -> Result<(), Stop> {
         let shared = &self.shared;
+        let epoch = self.ticket.flight.began.epoch;
         self.progress.at(Stage::Journal);
         // First here: if the store's answer is lost, the intent that is found there is known.
-        shared.journal.writing(intent);
+        let before = shared.journal.writing(epoch, intent);
         let Some(store) = shared.store.as_ref().filter(|_| journalled) else {
+            shared.journal.written(epoch, &intent);
             start.intent = Some(intent);
             return Ok(());
         };
@@ -139,10 +143,14 @@ impl Work {
         match shared.put(&**store, start.base.seen, record).await {
             Ok(Saved::Stored) => {
                 shared.board.saw(self.ticket.flight.began, version);
+                shared.journal.written(epoch, &intent);
                 start.wrote(version, Some(intent));
                 Ok(())
             }
-            Ok(Saved::Conflict(_)) => Err(Stop::Moved),
+            Ok(Saved::Conflict(_)) => {
+                shared.journal.not_written(epoch, before);
+                Err(Stop::Moved)
+            }
             Err(error) => Err(RefreshError::Store(error).into()),
         }
     }
@@ -157,25 +165,34 @@ impl Work {
         journalled: bool,
     ) -> Result<Refreshed, Stop> {
         let journal = &self.shared.journal;
+        let epoch = self.ticket.flight.began.epoch;
         match answer.as_ref().map_err(RefreshError::kind) {
-            // The save of what it brought ends the intent in the record; a refusal is told there
-            // once it was read again.
-            Ok(_) | Err(FailureKind::Terminal) => journal.clear(),
+            // The save of what it brought ends the intent in the record.
+            Ok(_) => journal.clear(epoch),
+            // Told in the record once it was read again.
+            Err(FailureKind::Terminal) => {
+                self.progress.answered();
+                journal.clear(epoch);
+            }
             Err(FailureKind::Uncertain) => {
                 let intent = start.intent.or(before);
                 if let Some(intent) = intent {
                     let intent = intent.with_outcome(IntentOutcome::Uncertain);
-                    journal.writing(intent);
+                    journal.uncertain(epoch, intent);
                     self.amend(start, Some(intent), journalled).await;
                 }
             }
-            Err(_) => self.withdraw(start, before, journalled).await,
+            Err(_) => {
+                self.progress.answered();
+                self.withdraw(start, before, journalled).await;
+            }
         }
         Ok(answer?)
     }
 
     async fn withdraw(&self, start: &mut Start, before: Option<Intent>, journalled: bool) {
-        self.shared.journal.withdraw(before);
+        let epoch = self.ticket.flight.began.epoch;
+        self.shared.journal.withdraw(epoch, before);
         self.amend(start, before, journalled).await;
     }
 
@@ -215,7 +232,7 @@ impl Work {
         if let Some(lease) = lease {
             shared.hold_long_enough(lease).await?;
         }
-        if shared.board.base(self.ticket.flight).is_none() {
+        if shared.board.base(self.ticket.flight.began).is_none() {
             return Err(RefreshError::SessionChanged);
         }
         self.progress.at(Stage::Refresh);

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use http::HeaderName;
 use token_rotator_core::Stamp;
 
@@ -15,6 +16,7 @@ use crate::builder::RotatorBuilder;
 use crate::error::{RefreshError, StoreError, TokenError};
 use crate::event::Event;
 use crate::flight;
+use crate::older::Older;
 use crate::origin::Origins;
 use crate::shared::Shared;
 use crate::source::TokenSource;
@@ -22,6 +24,7 @@ use crate::store::SessionKey;
 use crate::tasks::Busy;
 use crate::token::{Pass, Token};
 use crate::token_set::TokenSet;
+use crate::unsaved::Unsaved;
 
 /// One session's tokens: served to everybody, refreshed once for all.
 ///
@@ -125,6 +128,7 @@ impl Rotator {
         let arrival = shared.arrival(tokens).map_err(UnusableTokens)?;
         let base = Base::unwritten();
         let (stamp, before) = shared.board.sign_in(arrival, base, shared.clock.now());
+        shared.end_unsaved();
         shared.tell(&Event::SignedIn {
             generation: stamp.generation,
         });
@@ -160,7 +164,7 @@ impl Rotator {
             let newer = Arc::new(newer.received(shared.clock.wall()));
             let arrival = shared.arrival(Arc::clone(&newer)).map_err(UnusableTokens)?;
             if let Some(stamp) = shared.board.update(stamp, arrival, shared.clock.now()) {
-                return Ok(shared.write_update(stamp, newer, last));
+                return Ok(shared.write_update(stamp, newer, last.as_deref()));
             }
             if shared.board.signed_out() {
                 return Err(UpdateError::SessionChanged);
@@ -178,6 +182,7 @@ impl Rotator {
         let Some(LeftBehind(before)) = shared.board.sign_out(base, shared.clock.now()) else {
             return Stored::done();
         };
+        shared.end_unsaved();
         shared.tell(&Event::SignedOut);
         if let Some(before) = before {
             shared.revoke(before);
@@ -217,19 +222,28 @@ impl Rotator {
 
     /// Lets nothing new start and waits for the refresh in the air, for saves and for revocations.
     ///
-    /// True if all of it ended within the time given. A token that is still good goes on being
+    /// True if all of it ended within the time given and the store has what it is to have; false
+    /// too where that cannot be, for want of a runtime to save on. A token that is still good goes on being
     /// served; what would need a refresh fails with [`TokenError::ShutDown`].
     pub async fn shutdown(&self, timeout: Duration) -> bool {
         self.shared.closed.store(true, Ordering::SeqCst);
-        self.shared.resume_saving();
-        if self.shared.tasks.is_idle() {
-            return true;
+        let shared = &self.shared;
+        let done = async {
+            loop {
+                shared.resume_saving();
+                if shared.tasks.is_idle() {
+                    return shared.all_saved();
+                }
+                shared.tasks.idle().await;
+            }
+        };
+        let mut done = Box::pin(done);
+        // What has nothing to wait for needs no timer, and so no runtime.
+        if let Some(saved) = done.as_mut().now_or_never() {
+            return saved;
         }
-        let idle = self.shared.tasks.idle();
-        matches!(
-            self.shared.runtime.timeout(timeout, idle).await,
-            Ok(Some(()))
-        )
+        let answer = shared.runtime.timeout(timeout, done).await;
+        matches!(answer, Ok(Some(true)))
     }
 }
 
@@ -392,18 +406,25 @@ impl Shared {
         })
     }
 
-    /// Writes a newer token set of the sign-in of this stamp.
+    /// Writes a newer token set of the sign-in of this stamp. It is kept before anything is
+    /// awaited: a runtime that ends does not take it along.
     fn write_update(
         self: &Arc<Self>,
         stamp: Stamp<u64>,
         tokens: Arc<TokenSet>,
-        before: Option<Arc<TokenSet>>,
+        before: Option<&TokenSet>,
     ) -> Stored {
         if self.store.is_none() {
             return Stored::done();
         }
+        let (_, base, _) = self.board.known();
+        let unsaved = Unsaved::new(stamp, base, tokens, Older::than_after(before));
+        // Where somebody has signed in or out by now, there is nothing to be stored any more.
+        let Some(pending) = self.remember_unsaved(unsaved) else {
+            return Stored::done();
+        };
         self.in_background(move |shared, done| async move {
-            shared.save_update(stamp, tokens, before, done).await;
+            shared.save_update(pending, done).await;
         })
     }
 

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(not(model_shuttle))]
-use futures_util::future::BoxFuture;
+use std::pin::pin;
+
+#[cfg(not(model_shuttle))]
+use futures_util::future::{BoxFuture, Either, select};
 
 use crate::error::{BuildError, TokenError};
 use crate::sync::{Mutex, lock};
@@ -114,24 +117,31 @@ impl Runtime {
         shuttle::future::spawn(future);
     }
 
-    /// Runs the future for so long; `None` if it did not end. Needs no runtime of the caller's.
+    /// Runs the future for so long; `None` if it did not end. Needs no runtime of the caller's; an
+    /// error says that there is none at all to keep the time.
     pub(crate) async fn timeout<F: Future>(
         &self,
         limit: Duration,
         future: F,
     ) -> Result<Option<F::Output>, TokenError> {
-        #[cfg(not(model_shuttle))]
-        let bounded = {
-            let handle = lock(&self.chosen).timer()?;
-            let _entered = handle.enter();
-            tokio::time::timeout(limit, future)
-        };
-        #[cfg(not(model_shuttle))]
-        return Ok(bounded.await.ok());
         #[cfg(model_shuttle)]
         {
             let _ = limit;
             Ok(Some(future.await))
+        }
+        #[cfg(not(model_shuttle))]
+        {
+            let timer = lock(&self.chosen).timer()?;
+            let Some(handle) = timer else {
+                return Ok(tokio::time::timeout(limit, future).await.ok());
+            };
+            // Its timers panic where it has ended; a task is dropped.
+            let alarm = Alarm(handle.spawn(async move { tokio::time::sleep(limit).await }));
+            match select(pin!(future), alarm).await {
+                Either::Left((output, _)) => Ok(Some(output)),
+                Either::Right((true, _)) => Ok(None),
+                Either::Right((false, _)) => Err(TokenError::NoRuntime),
+            }
         }
     }
 }
@@ -151,13 +161,13 @@ impl Chosen {
         }
     }
 
-    /// The runtime whose timers to use: that of this call rather than that of the first, which
-    /// may have ended or stand still.
+    /// The runtime whose timers to use, `None` being that of this call: it is to be preferred to
+    /// that of the first, which may have ended or stand still.
     #[cfg(not(model_shuttle))]
-    fn timer(&mut self) -> Result<tokio::runtime::Handle, TokenError> {
+    fn timer(&mut self) -> Result<Option<tokio::runtime::Handle>, TokenError> {
         match (&*self, tokio::runtime::Handle::try_current()) {
-            (Self::First(_), Ok(here)) => Ok(here),
-            _ => self.handle(),
+            (Self::First(_), Ok(_here)) => Ok(None),
+            _ => self.handle().map(Some),
         }
     }
 
@@ -165,6 +175,39 @@ impl Chosen {
         if let Self::First(first) = self {
             *first = None;
         }
+    }
+
+    /// The runtime has taken no task, so it has ended: from here on it is as if none was chosen.
+    #[cfg(not(model_shuttle))]
+    fn forget_ended(&mut self) {
+        if let Self::First(_) | Self::Given(_) = self {
+            *self = Self::First(None);
+        }
+    }
+}
+
+/// A sleep on another runtime: true once it is over, false if that runtime has ended.
+#[cfg(not(model_shuttle))]
+struct Alarm(tokio::task::JoinHandle<()>);
+
+#[cfg(not(model_shuttle))]
+impl Future for Alarm {
+    type Output = bool;
+
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<bool> {
+        std::pin::Pin::new(&mut self.0)
+            .poll(context)
+            .map(|slept| slept.is_ok())
+    }
+}
+
+#[cfg(not(model_shuttle))]
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -214,7 +257,7 @@ impl Drop for Task {
         if self.again
             && let Some(future) = self.future.take()
         {
-            lock(&self.chosen).forget_first();
+            lock(&self.chosen).forget_ended();
             spawn(&self.chosen, future, false);
         }
     }

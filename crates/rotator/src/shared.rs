@@ -50,7 +50,7 @@ pub(crate) struct Shared {
     pub(crate) after_refresh: Option<AfterRefresh>,
     pub(crate) tasks: Tasks,
     /// What the store has not taken yet.
-    pub(crate) unsaved: std::sync::Mutex<Option<Arc<Pending>>>,
+    pub(crate) unsaved: crate::sync::Mutex<Option<Arc<Pending>>>,
     /// Whether a task is there that writes a sign-in or sign-out.
     pub(crate) writing: AtomicBool,
     /// The grant that was revoked last.
@@ -98,6 +98,15 @@ impl Shared {
     /// How long a lease holds unless it is renewed.
     pub(crate) fn lease_life(&self) -> Option<Duration> {
         self.coordinator.as_ref()?.lease_life()
+    }
+
+    /// How long whoever has lost the lease, or never had one, may still be at work on a refresh.
+    pub(crate) fn linger(&self) -> Duration {
+        match &self.coordinator {
+            Some(coordinator) => coordinator.lease_life().unwrap_or_default(),
+            // Nobody keeps others from refreshing at the same time.
+            None => self.limits.source_timeout,
+        }
     }
 
     /// Takes the lease. A coordinator that does not answer is as good as none.

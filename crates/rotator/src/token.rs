@@ -48,6 +48,14 @@ impl Credential {
             .ok_or("its access token cannot stand in a header: it has a control character")?;
         Ok(Arc::new(Self { tokens, header }))
     }
+
+    /// Of tokens that cannot be sent: a place for their refresh token.
+    pub(crate) fn unusable(tokens: Arc<TokenSet>) -> Arc<Self> {
+        Arc::new(Self {
+            tokens,
+            header: HeaderValue::from_static(""),
+        })
+    }
 }
 
 /// What is published for everybody: a credential, and until when it may be served unasked.

@@ -1,21 +1,26 @@
 //! Tokens that the store has not taken yet: kept with their lease, saved in the background, and
 //! what the next flight goes by.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use token_rotator_core::Stamp;
+use tokio::sync::MutexGuard;
 
 use crate::board::{Arrival, Base};
 use crate::coordinator::Lease;
 use crate::error::StoreError;
 use crate::event::Event;
 use crate::ledger::same_tokens;
+use crate::older::Older;
 use crate::runtime;
 use crate::shared::Shared;
+use crate::signal::Signal;
 use crate::store::Record;
-use crate::sync::lock_std;
+use crate::sync::{lock, lock_std};
 use crate::token_set::TokenSet;
 
 /// The first wait before a failed save is tried again; it doubles.
@@ -31,8 +36,8 @@ pub(crate) struct Unsaved {
     pub(crate) base: Base,
     pub(crate) lease: Option<Box<dyn Lease>>,
     pub(crate) record: Record,
-    /// What the store is known to hold, which is older.
-    pub(crate) stored: Option<Arc<TokenSet>>,
+    /// What the store may hold that is older.
+    pub(crate) older: Older,
     pub(crate) attempts: u32,
 }
 
@@ -50,18 +55,17 @@ pub(crate) enum Verdict {
 /// end; a later sign-in has a place of its own and does not wait for this one.
 pub(crate) struct Pending {
     began: Stamp<u64>,
-    pub(crate) place: tokio::sync::Mutex<Option<Unsaved>>,
+    place: tokio::sync::Mutex<Option<Unsaved>>,
+    /// What came while somebody held the place. Whoever holds it next puts it there.
+    newer: std::sync::Mutex<Option<Unsaved>>,
     /// Whether a task is there that saves it.
     saving: AtomicBool,
+    /// Given when the session that it belongs to is over.
+    over: Arc<Signal>,
 }
 
 impl Unsaved {
-    pub(crate) fn new(
-        began: Stamp<u64>,
-        base: Base,
-        tokens: Arc<TokenSet>,
-        stored: Option<Arc<TokenSet>>,
-    ) -> Self {
+    pub(crate) fn new(began: Stamp<u64>, base: Base, tokens: Arc<TokenSet>, older: Older) -> Self {
         Self {
             began,
             base,
@@ -71,7 +75,7 @@ impl Unsaved {
                 tokens: Some(tokens),
                 intent: None,
             },
-            stored,
+            older,
             attempts: 0,
         }
     }
@@ -85,7 +89,18 @@ impl Unsaved {
             .seen
             .map_or(0, |version| version.revision.saturating_add(1));
         self.record.version.revision = known.max(next);
-        self.stored = found.and_then(|record| record.tokens);
+        if let Some(tokens) = found.and_then(|record| record.tokens) {
+            self.older.push(&tokens);
+        }
+    }
+
+    /// The sign-in has been written, in case it had not been yet: it is what these follow.
+    fn written_first(&mut self, base: Base) {
+        if self.base.unwritten {
+            self.base = base;
+            let revision = &mut self.record.version.revision;
+            *revision = base.next(base.seen).revision.max(*revision);
+        }
     }
 
     /// Whether these are the tokens that are to be saved.
@@ -93,113 +108,146 @@ impl Unsaved {
         let ours = self.record.tokens.as_ref();
         ours.is_some_and(|ours| same_tokens(ours, tokens))
     }
+
+    /// What is older than what comes after these: a save of them may have worked, its answer lost.
+    pub(crate) fn and_older(&self) -> Older {
+        let mut older = self.older.clone();
+        if let Some(tokens) = &self.record.tokens {
+            older.push(tokens);
+        }
+        older
+    }
+
+    /// These come after those, which are not saved any more.
+    pub(crate) fn in_place_of(mut self, before: Option<Self>) -> Self {
+        let Some(mut before) = before else {
+            return self;
+        };
+        self.older.extend(&before.and_older());
+        self.lease = self.lease.or(before.lease.take());
+        self.base = before.base;
+        let revision = &mut self.record.version.revision;
+        *revision = before.record.version.revision.max(*revision);
+        self.attempts = before.attempts.max(self.attempts);
+        self
+    }
+}
+
+impl Pending {
+    /// What is to be saved, for whoever goes by it or saves it.
+    pub(crate) async fn hold(&self) -> MutexGuard<'_, Option<Unsaved>> {
+        let mut place = self.place.lock().await;
+        if let Some(newer) = lock_std(&self.newer).take() {
+            let before = place.take();
+            *place = Some(newer.in_place_of(before));
+        }
+        place
+    }
 }
 
 impl Shared {
     /// What the flights of this sign-in could not save yet.
     pub(crate) fn pending(&self, of: Stamp<u64>) -> Option<Arc<Pending>> {
-        let pending = lock_std(&self.unsaved).clone()?;
+        let pending = lock(&self.unsaved).clone()?;
         (pending.began.epoch == of.epoch).then_some(pending)
     }
 
     /// Goes on saving in the background, the lease held, until there is nothing left to save.
     pub(crate) fn keep_unsaved(self: &Arc<Self>, unsaved: Unsaved) {
+        if let Some(pending) = self.remember_unsaved(unsaved) {
+            self.start_saver(pending);
+        }
+    }
+
+    /// Keeps it for whoever saves it, after what is kept already. `None`: the session it belongs to
+    /// is over.
+    pub(crate) fn remember_unsaved(&self, mut unsaved: Unsaved) -> Option<Arc<Pending>> {
+        let mut here = lock(&self.unsaved);
+        // Under the lock: what is put here after the end of its session would stay.
+        if self.board.stamp().epoch != unsaved.began.epoch {
+            drop(here);
+            self.give_back(unsaved.lease.take());
+            return None;
+        }
+        if let Some(pending) = here.as_ref()
+            && pending.began.epoch == unsaved.began.epoch
+        {
+            let mut newer = lock_std(&pending.newer);
+            let before = newer.take();
+            *newer = Some(unsaved.in_place_of(before));
+            drop(newer);
+            return Some(Arc::clone(pending));
+        }
         let pending = Arc::new(Pending {
             began: unsaved.began,
             place: tokio::sync::Mutex::new(Some(unsaved)),
+            newer: std::sync::Mutex::new(None),
             saving: AtomicBool::new(false),
+            over: Signal::new(),
         });
-        *lock_std(&self.unsaved) = Some(Arc::clone(&pending));
-        self.start_saver(pending);
+        *here = Some(Arc::clone(&pending));
+        Some(pending)
     }
 
-    /// Saves tokens that came from elsewhere, and goes on trying; the first outcome is reported.
-    pub(crate) async fn save_update(
-        self: &Arc<Self>,
-        stamp: Stamp<u64>,
-        tokens: Arc<TokenSet>,
-        before: Option<Arc<TokenSet>>,
-        report: tokio::sync::oneshot::Sender<Result<(), StoreError>>,
-    ) {
-        // Whoever asked may have gone; the save is for the store.
-        let _ = report.send(self.save_over(stamp, tokens, before).await);
-    }
-
-    async fn save_over(
-        self: &Arc<Self>,
-        stamp: Stamp<u64>,
-        tokens: Arc<TokenSet>,
-        before: Option<Arc<TokenSet>>,
-    ) -> Result<(), StoreError> {
-        // The sign-in that they belong to comes first; written now, it may have them already.
-        self.write_sign_in_first(stamp).await?;
-        let (now, base, _) = self.board.known();
-        if now.epoch != stamp.epoch {
-            return Ok(());
-        }
-        let mut unsaved = Unsaved::new(stamp, base, tokens, before);
-        match self.pending(stamp) {
-            Some(pending) => {
-                let mut place = pending.place.lock().await;
-                if let Some(older) = place.take() {
-                    unsaved.lease = older.lease;
-                    unsaved.base = older.base;
-                    unsaved.stored = older.stored;
-                    unsaved.attempts = older.attempts;
-                }
-                let outcome = self.try_to_save(&mut unsaved).await;
-                *place = Some(unsaved);
-                // The saver finds it saved, or goes on.
-                self.start_saver(Arc::clone(&pending));
-                outcome.map(drop)
-            }
-            None => match self.try_to_save(&mut unsaved).await {
-                Ok(_) => {
-                    self.board.saw(unsaved.began, unsaved.record.version);
-                    Ok(())
-                }
-                Err(error) => {
-                    unsaved.attempts = 1;
-                    self.tell(&Event::SaveFailed {
-                        error: error.clone(),
-                        attempts: 1,
-                    });
-                    self.keep_unsaved(unsaved);
-                    Err(error)
-                }
-            },
+    /// The session is another: what is left of the one before is not saved any more, and its lease
+    /// is given back.
+    pub(crate) fn end_unsaved(&self) {
+        let mut here = lock(&self.unsaved);
+        let now = self.board.stamp();
+        let over = here.take_if(|pending| pending.began.epoch != now.epoch);
+        drop(here);
+        if let Some(pending) = over {
+            pending.over.give();
         }
     }
 
-    /// Tokens in hand when their flight was cut off before they were saved.
-    pub(crate) fn remember_unsaved(self: &Arc<Self>, mut unsaved: Unsaved) {
-        let Some(pending) = self.pending(unsaved.began) else {
-            return self.keep_unsaved(unsaved);
-        };
-        // Taken by a save of older ones: memory has the newer ones all the same.
-        if let Ok(mut place) = pending.place.try_lock() {
-            if let Some(older) = place.take() {
-                unsaved.lease = older.lease;
-            }
-            *place = Some(unsaved);
+    /// There is nothing left in this place. False: something has come meanwhile.
+    pub(crate) fn forget(&self, pending: &Arc<Pending>) -> bool {
+        let mut unsaved = lock(&self.unsaved);
+        if lock_std(&pending.newer).is_some() {
+            return false;
         }
-        self.start_saver(pending);
-    }
-
-    /// There is nothing left in this place.
-    pub(crate) fn forget(&self, pending: &Arc<Pending>) {
-        let mut unsaved = lock_std(&self.unsaved);
         if unsaved
             .as_ref()
             .is_some_and(|here| Arc::ptr_eq(here, pending))
         {
             *unsaved = None;
         }
+        true
+    }
+
+    /// Saves tokens that came from elsewhere, and goes on trying; the first outcome is reported.
+    pub(crate) async fn save_update(
+        self: &Arc<Self>,
+        pending: Arc<Pending>,
+        report: tokio::sync::oneshot::Sender<Result<(), StoreError>>,
+    ) {
+        let mut place = pending.hold().await;
+        let outcome = match place.as_mut() {
+            Some(unsaved) => self.flush(unsaved).await,
+            // Somebody has saved it already.
+            None => Ok(()),
+        };
+        if outcome.is_ok() {
+            self.give_back(place.take().and_then(|unsaved| unsaved.lease));
+        }
+        drop(place);
+        if outcome.is_err() || !self.forget(&pending) {
+            self.start_saver(pending);
+        }
+        // Whoever asked may have gone; the save is for the store.
+        let _ = report.send(outcome);
+    }
+
+    /// Whether the store has everything that it is to have.
+    pub(crate) fn all_saved(&self) -> bool {
+        let unwritten = || self.board.unwritten(self.board.stamp()).is_some();
+        self.store.is_none() || (lock(&self.unsaved).is_none() && !unwritten())
     }
 
     /// What a runtime that has ended left unsaved is saved on that of now.
     pub(crate) fn resume_saving(self: &Arc<Self>) {
-        let pending = lock_std(&self.unsaved).clone();
+        let pending = lock(&self.unsaved).clone();
         if let Some(pending) = pending {
             self.start_saver(pending);
         }
@@ -227,37 +275,65 @@ impl Shared {
             let longest = longest.min(SAVE_AGAIN_MAX);
             let mut wait = SAVE_AGAIN.min(longest);
             loop {
-                runtime::sleep(wait).await;
+                let over = Arc::clone(&pending.over).wait();
+                // The other future has nothing to say any more.
+                drop(select(pin!(runtime::sleep(wait)), over).await);
                 wait = (wait * 2).min(longest);
-                let mut place = pending.place.lock().await;
+                let mut place = pending.hold().await;
                 let left = match place.as_mut() {
-                    Some(unsaved) => !shared.flush(unsaved).await,
+                    Some(unsaved) => {
+                        let work = pin!(shared.save_again(unsaved));
+                        match select(work, Arc::clone(&pending.over).wait()).await {
+                            Either::Left((left, _)) => left,
+                            Either::Right(((), _)) => false,
+                        }
+                    }
                     None => false,
                 };
                 if !left {
                     shared.give_back(place.take().and_then(|unsaved| unsaved.lease));
-                    shared.forget(&pending);
-                    drop(saver);
-                    return;
-                }
-                if let Some(unsaved) = place.as_mut()
-                    && let Some(lease) = &mut unsaved.lease
-                    && shared.renew(lease).await.is_err()
-                {
-                    // Lost: compare-and-swap is what protects the record from here on.
-                    unsaved.lease = None;
+                    if shared.forget(&pending) {
+                        drop(saver);
+                        return;
+                    }
                 }
             }
         });
     }
 
-    /// Tries to save once more. True: there is nothing left to save.
-    pub(crate) async fn flush(self: &Arc<Self>, unsaved: &mut Unsaved) -> bool {
+    /// Whether there is still something to save after one more attempt.
+    async fn save_again(self: &Arc<Self>, unsaved: &mut Unsaved) -> bool {
+        if self.flush(unsaved).await.is_ok() {
+            return false;
+        }
+        if let Some(lease) = &mut unsaved.lease
+            && self.renew(lease).await.is_err()
+        {
+            // Lost: compare-and-swap is what protects the record from here on.
+            unsaved.lease = None;
+        }
+        true
+    }
+
+    /// Tries to save once more. Without an error there is nothing left to save.
+    pub(crate) async fn flush(self: &Arc<Self>, unsaved: &mut Unsaved) -> Result<(), StoreError> {
         if self.board.stamp().epoch != unsaved.began.epoch {
             // Signed in or out since: what was before is not written any more.
-            return true;
+            return Ok(());
         }
-        match self.try_to_save(unsaved).await {
+        // The sign-in that they belong to comes first.
+        let first = self.write_sign_in_first(unsaved.began).await;
+        let saved = match first {
+            Ok(()) => {
+                let Some(base) = self.board.base(unsaved.began) else {
+                    return Ok(());
+                };
+                unsaved.written_first(base);
+                self.try_to_save(unsaved).await
+            }
+            Err(error) => Err(error),
+        };
+        match saved {
             Ok(Verdict::Stored) => {
                 self.board.saw(unsaved.began, unsaved.record.version);
                 if unsaved.attempts > 0 {
@@ -265,16 +341,16 @@ impl Shared {
                         attempts: unsaved.attempts,
                     });
                 }
-                true
+                Ok(())
             }
-            Ok(Verdict::Superseded | Verdict::Newer(..)) => true,
+            Ok(Verdict::Superseded | Verdict::Newer(..)) => Ok(()),
             Err(error) => {
                 unsaved.attempts += 1;
                 self.tell(&Event::SaveFailed {
-                    error,
+                    error: error.clone(),
                     attempts: unsaved.attempts,
                 });
-                false
+                Err(error)
             }
         }
     }

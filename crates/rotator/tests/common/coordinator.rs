@@ -25,6 +25,12 @@ pub(crate) struct LeaseScript {
     pub(crate) panic: bool,
     /// Giving it back never ends.
     pub(crate) hang_release: bool,
+    /// Taking it never ends.
+    pub(crate) hang_acquire: bool,
+    /// Renewing it never ends.
+    pub(crate) hang_renew: bool,
+    /// A lease holds until its process ends, as with a lock of the kernel's.
+    pub(crate) kernel: bool,
     pub(crate) acquired: usize,
     pub(crate) renewed: usize,
     pub(crate) released: usize,
@@ -70,6 +76,9 @@ impl Coordinator for ScriptedCoordinator {
                 "the coordinator panics, as the test wants it"
             );
         }
+        if self.script().hang_acquire {
+            std::future::pending::<()>().await;
+        }
         let lease = self.local.acquire(key, wait).await?;
         self.script().acquired += 1;
         Ok(Box::new(Scripted {
@@ -80,7 +89,7 @@ impl Coordinator for ScriptedCoordinator {
     }
 
     fn lease_life(&self) -> Option<Duration> {
-        Some(Duration::from_secs(40))
+        (!self.script().kernel).then_some(Duration::from_secs(40))
     }
 }
 
@@ -104,6 +113,9 @@ impl Lease for Scripted {
         let mut script = lock(&self.script);
         script.renewed += 1;
         self.renewed = true;
+        if script.hang_renew {
+            return Box::pin(std::future::pending());
+        }
         let answer = if script.lost {
             Err(LeaseError::Lost)
         } else {

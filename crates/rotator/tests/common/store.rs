@@ -21,6 +21,11 @@ struct Inner {
     hold_saves: watch::Sender<bool>,
     saving: watch::Sender<usize>,
     hold_loads: watch::Sender<bool>,
+    hold_intents: watch::Sender<bool>,
+    writing_intent: watch::Sender<usize>,
+    loading: watch::Sender<usize>,
+    /// Grows with every write, whoever makes it.
+    written: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -29,6 +34,8 @@ struct State {
     fail_saves: usize,
     panic_loads: usize,
     panic_saves: usize,
+    /// Saves that never answer, and do nothing.
+    hang_saves: usize,
     /// Stores the next record and says that it failed.
     lose_answers: usize,
     /// The same knobs for intents, which are no saves.
@@ -39,6 +46,17 @@ struct State {
     foreign: Option<Foreign>,
     loads: usize,
     revisions: Vec<u64>,
+    tells: Tells,
+    forgets_with_the_process: bool,
+}
+
+/// When the store says that there is news.
+#[derive(Clone, Copy, Default)]
+enum Tells {
+    #[default]
+    Never,
+    OfWrites,
+    Always,
 }
 
 impl ScriptedStore {
@@ -49,7 +67,53 @@ impl ScriptedStore {
             hold_saves: watch::Sender::new(false),
             saving: watch::Sender::new(0),
             hold_loads: watch::Sender::new(false),
+            hold_intents: watch::Sender::new(false),
+            writing_intent: watch::Sender::new(0),
+            loading: watch::Sender::new(0),
+            written: watch::Sender::new(0),
         }))
+    }
+
+    /// Tells flights that wait for a lease about every write.
+    pub(crate) fn tell_of_writes(&self) {
+        lock(&self.0.state).tells = Tells::OfWrites;
+    }
+
+    /// Tells them that there is news whenever they ask.
+    pub(crate) fn cry_wolf(&self) {
+        lock(&self.0.state).tells = Tells::Always;
+    }
+
+    /// Is as durable as memory.
+    pub(crate) fn forget_with_the_process(&self) {
+        lock(&self.0.state).forgets_with_the_process = true;
+    }
+
+    pub(crate) fn hang_saves(&self, count: usize) {
+        lock(&self.0.state).hang_saves = count;
+    }
+
+    pub(crate) fn hold_intents(&self, hold: bool) {
+        self.0.hold_intents.send_replace(hold);
+    }
+
+    /// Ends when so many writes of intents have begun in all.
+    pub(crate) async fn writing_intent(&self, count: usize) {
+        let mut writing = self.0.writing_intent.subscribe();
+        let enough = writing.wait_for(|writing| *writing >= count).await;
+        enough.expect("the store is here");
+    }
+
+    /// Ends when so many loads have begun in all.
+    pub(crate) async fn loading(&self, count: usize) {
+        let mut loading = self.0.loading.subscribe();
+        let enough = loading.wait_for(|loading| *loading >= count).await;
+        enough.expect("the store is here");
+    }
+
+    /// How many loads have begun in all.
+    pub(crate) fn loads_begun(&self) -> usize {
+        *self.0.loading.borrow()
     }
 
     pub(crate) fn fail_loads(&self, count: usize) {
@@ -141,6 +205,7 @@ impl ScriptedStore {
             matches!(saved, Ok(Saved::Stored)),
             "a write nobody disturbs"
         );
+        self.0.written.send_modify(|written| *written += 1);
     }
 
     /// Loses everything: what was stored has never been.
@@ -172,6 +237,21 @@ pub(crate) fn following(
     }
 }
 
+/// The same record with another intent, as somebody else writes it.
+pub(crate) fn with_intent(found: &Record, intent: Intent) -> Record {
+    Record {
+        intent: Some(intent),
+        ..following_with(found, found.tokens.clone())
+    }
+}
+
+fn following_with(found: &Record, tokens: Option<Arc<TokenSet>>) -> Record {
+    Record {
+        tokens,
+        ..following(Some(found), None, None)
+    }
+}
+
 fn down() -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable, "the store is down")
 }
@@ -189,6 +269,11 @@ impl ScriptedStore {
         expected: Option<Version>,
         record: Record,
     ) -> Result<Saved, StoreError> {
+        self.0.writing_intent.send_modify(|writing| *writing += 1);
+        let mut held = self.0.hold_intents.subscribe();
+        held.wait_for(|held| !held)
+            .await
+            .expect("the store is here");
         let (fail, lose) = {
             let mut state = lock(&self.0.state);
             (
@@ -203,6 +288,7 @@ impl ScriptedStore {
         let saved = self.memory().save(key, expected, record).await?;
         if let Saved::Stored = saved {
             lock(&self.0.state).intents.push(intent);
+            self.0.written.send_modify(|written| *written += 1);
         }
         if lose {
             return Err(down());
@@ -213,6 +299,7 @@ impl ScriptedStore {
 
 impl SessionStore for ScriptedStore {
     async fn load(&self, key: &SessionKey) -> Result<Option<Record>, StoreError> {
+        self.0.loading.send_modify(|loading| *loading += 1);
         let mut held = self.0.hold_loads.subscribe();
         held.wait_for(|held| !held)
             .await
@@ -261,6 +348,10 @@ impl SessionStore for ScriptedStore {
             )
         };
         assert!(!panic, "the store panics at save, as the test wants it");
+        let hang = counted_down(&mut lock(&self.0.state).hang_saves);
+        if hang {
+            std::future::pending::<()>().await;
+        }
         if fail {
             return Err(down());
         }
@@ -272,10 +363,29 @@ impl SessionStore for ScriptedStore {
         let saved = self.memory().save(key, expected, record).await?;
         if let Saved::Stored = saved {
             lock(&self.0.state).revisions.push(revision);
+            self.0.written.send_modify(|written| *written += 1);
         }
         if lose {
             return Err(down());
         }
         Ok(saved)
+    }
+
+    async fn changed(&self, _key: &SessionKey, seen: Option<Version>) {
+        let tells = lock(&self.0.state).tells;
+        match tells {
+            Tells::Never => std::future::pending().await,
+            Tells::Always => {}
+            Tells::OfWrites => {
+                let mut written = self.0.written.subscribe();
+                while self.record().await.map(|record| record.version) == seen {
+                    written.changed().await.expect("the store is here");
+                }
+            }
+        }
+    }
+
+    fn is_durable(&self) -> bool {
+        !lock(&self.0.state).forgets_with_the_process
     }
 }

@@ -249,3 +249,97 @@ async fn a_source_may_ask_another_rotator() {
         "for access-2"
     );
 }
+
+/// While the token is good too: a source that asks in an early flight is told at once, by whatever
+/// it asks, and not only once the token has expired. Everybody else is served meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_source_that_asks_while_the_token_is_good_is_told_too() {
+    let world = World::new();
+    let handle = Arc::new(OnceLock::<Rotator>::new());
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (inside, tell, issuer) = (Arc::clone(&handle), Arc::clone(&told), world.issuer.clone());
+    let source = move |last: Option<Arc<TokenSet>>| {
+        let (inside, tell, issuer) = (Arc::clone(&inside), Arc::clone(&tell), issuer.clone());
+        async move {
+            let rotator = inside.get().expect("the rotator");
+            assert!(rotator.ready().is_none());
+            assert!(rotator.ready_for_once().is_none());
+            let stamp = rotator.access_token().expect("it is good").stamp();
+            rotator.report_refused(stamp);
+            let answers = [
+                rotator.token().await.err(),
+                rotator.pass().await.err(),
+                rotator.pass_for_once().await.err(),
+                rotator.refused(stamp).await.err(),
+                rotator.refresh_now().await.err(),
+            ];
+            lock(&tell).extend(answers);
+            token_rotator::TokenSource::refresh(&issuer, last).await
+        }
+    };
+    let rotator = Rotator::builder(source)
+        .clock(world.clock.clone())
+        .build()
+        .expect("a rotator");
+    assert!(handle.set(rotator.clone()).is_ok());
+    rotator.sign_in(world.issuer.login()).expect("usable");
+    world.almost_expire().await;
+    world.issuer.hold();
+    let (took, tokens) = timed(outcomes(callers(&rotator, 50))).await;
+    assert!(took.is_zero());
+    for token in tokens {
+        assert_eq!(secret(&token.expect("the old token")), "access-1");
+    }
+    world.issuer.arrived(1).await;
+    assert!(rotator.ready().is_some(), "to everybody else");
+    rotator.token().await.expect("to everybody else");
+    {
+        let told = lock(&told);
+        assert_eq!(told.len(), 5);
+        let reentrant = |error: &Option<TokenError>| matches!(error, Some(TokenError::Reentrant));
+        assert!(told.iter().all(reentrant), "{told:?}");
+    }
+    world.issuer.let_go();
+    assert!(rotator.shutdown(Duration::from_secs(1)).await);
+    assert_eq!(secret(&rotator.token().await.expect("a token")), "access-2");
+}
+
+/// Waiters are let go at the flight's deadline though the hook still runs, with the new token; the
+/// hook runs to its end.
+#[tokio::test(start_paused = true)]
+async fn a_hook_holds_waiters_no_longer_than_the_flight_may() {
+    let world = World::new();
+    world.issuer.with_answer();
+    let ended = Arc::new(Mutex::new(None));
+    let end = Arc::clone(&ended);
+    let rotator = world
+        .signed_in_with(|builder| {
+            builder
+                .lease_wait(Duration::from_secs(1))
+                .source_timeout(Duration::from_secs(10))
+                .flight_deadline(Duration::from_secs(12))
+                .after_refresh(move |_| {
+                    let end = Arc::clone(&end);
+                    async move {
+                        tokio::time::sleep(Duration::from_secs(4)).await;
+                        *lock(&end) = Some(tokio::time::Instant::now());
+                        Ok(())
+                    }
+                })
+        })
+        .await;
+    world.expire().await;
+    world.issuer.next(Act::Delay(Duration::from_secs(9)));
+    let begun = tokio::time::Instant::now();
+    let (took, tokens) = timed(outcomes(callers(&rotator, 50))).await;
+    assert_eq!(took.as_secs(), 12);
+    for token in tokens {
+        assert_eq!(secret(&token.expect("it is served already")), "access-2");
+    }
+    assert!(lock(&ended).is_none(), "the hook still runs");
+    assert!(rotator.shutdown(Duration::from_secs(5)).await);
+    let ended = lock(&ended).expect("it ran to its end");
+    assert_eq!((ended - begun).as_secs(), 13);
+    let failed = |event: &Event| matches!(event, Event::HookFailed { .. });
+    assert_eq!(world.heard.count(failed), 0);
+}

@@ -241,3 +241,38 @@ async fn a_panicking_coordinator_fails_its_flight() {
     }
     assert_eq!(world.issuer.calls(), 0);
 }
+
+/// A lease that might not outlast the save is renewed before it; one that is lost by then does not
+/// keep the tokens from being saved, which is what compare-and-swap is for.
+#[tokio::test(start_paused = true)]
+async fn a_short_lease_is_renewed_before_the_save() {
+    for lost in [false, true] {
+        let world = World::new();
+        let (store, leases) = (ScriptedStore::new(), ScriptedCoordinator::new());
+        let rotator = world
+            .signed_in_with(|builder| builder.store(store.clone()).coordinator(leases.clone()))
+            .await;
+        world.expire().await;
+        world.issuer.hold();
+        let calls = callers(&rotator, 5);
+        world.issuer.arrived(1).await;
+        assert_eq!(leases.script().renewed, 0);
+        {
+            let mut script = leases.script();
+            script.remaining = Some(Duration::from_secs(15));
+            script.after_renewal = Some(Duration::from_secs(40));
+            script.lost = lost;
+        }
+        store.hold_saves(true);
+        let saves = store.saves();
+        world.issuer.let_go();
+        store.saving(saves + 1).await;
+        assert_eq!(leases.script().renewed, 1, "before, and not after");
+        store.hold_saves(false);
+        for token in outcomes(calls).await {
+            assert_eq!(secret(&token.expect("a token")), "access-2");
+        }
+        assert_eq!(store.access_token().await.as_deref(), Some("access-2"));
+        assert!(leases.is_free().await);
+    }
+}

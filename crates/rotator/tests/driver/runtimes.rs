@@ -13,14 +13,14 @@ use tokio::runtime::Runtime;
 use crate::common::{Issuer, ScriptedStore, callers, outcomes, secret};
 
 /// Longer than anything here takes that does not hang.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-fn one_thread() -> Runtime {
+pub(crate) fn one_thread() -> Runtime {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all().build().expect("a runtime")
 }
 
-fn two_threads() -> Runtime {
+pub(crate) fn two_threads() -> Runtime {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder
         .worker_threads(2)
@@ -35,7 +35,7 @@ fn rotator(issuer: &Issuer) -> Rotator {
 }
 
 /// Waits for a future without any runtime.
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {

@@ -3,9 +3,15 @@
 
 use std::time::Duration;
 
-use token_rotator::{Event, LocalCoordinator, Rotator, SourceError, TokenError};
+use token_rotator::{
+    Clock as _, Event, Intent, IntentId, IntentOutcome, LocalCoordinator, Rotator, SourceError,
+    TokenError, TokenHash,
+};
 
-use crate::common::{Act, ScriptedCoordinator, ScriptedStore, World, secret};
+use crate::common::store::{following, with_intent};
+use crate::common::{
+    Act, ScriptedCoordinator, ScriptedStore, World, callers, let_run, outcomes, secret,
+};
 
 const MANY: usize = 1_000;
 
@@ -188,6 +194,91 @@ async fn a_save_whose_answer_was_lost_is_recognized() {
             .count(|event| matches!(event, Event::Adopted { .. })),
         0
     );
+}
+
+/// A save whose answer was lost is known as our own as well where the tokens have been refreshed
+/// since: what was brought last is what is stored, however many there were in between.
+#[tokio::test(start_paused = true)]
+async fn a_save_whose_answer_was_lost_displaces_nothing_newer() {
+    for rounds in 1..=3 {
+        let world = World::new();
+        let (store, leases) = (ScriptedStore::new(), ScriptedCoordinator::new());
+        let rotator = world
+            .signed_in_with(|builder| builder.store(store.clone()).coordinator(leases.clone()))
+            .await;
+        store.lose_answers(1);
+        rotator.refresh_now().await.expect("from memory");
+        assert_eq!(store.access_token().await.as_deref(), Some("access-2"));
+        store.fail_saves(MANY);
+        for _ in 0..rounds {
+            rotator.refresh_now().await.expect("from memory");
+        }
+        store.fail_saves(0);
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        let last = format!("access-{}", rounds + 2);
+        assert_eq!(store.access_token().await.as_deref(), Some(&*last));
+        assert_eq!(secret(&rotator.token().await.expect("ours")), last);
+        assert!(leases.is_free().await);
+        rotator.refresh_now().await.expect("a token");
+        assert_eq!(world.issuer.reuse_alarms(), 0);
+    }
+}
+
+/// The same where a neighbour has begun to present what was saved: theirs is refused by the issuer
+/// or not, ours is newer.
+#[tokio::test(start_paused = true)]
+async fn an_intent_over_a_save_that_was_lost_displaces_nothing_newer() {
+    let world = World::new();
+    let store = ScriptedStore::new();
+    let rotator = world
+        .signed_in_with(|builder| builder.store(store.clone()))
+        .await;
+    store.lose_answers(1);
+    rotator.refresh_now().await.expect("from memory");
+    store.fail_saves(MANY);
+    rotator.refresh_now().await.expect("from memory");
+    let found = store.record().await.expect("a record");
+    let intent = Intent {
+        id: IntentId::random(),
+        token: TokenHash::of(found.tokens.as_deref().expect("tokens")).expect("a hash"),
+        attempts: 1,
+        started: world.clock.wall(),
+        outcome: IntentOutcome::Open,
+    };
+    store.put(with_intent(&found, intent)).await;
+    store.fail_saves(0);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let record = store.record().await.expect("a record");
+    assert_eq!(record.intent, None);
+    assert_eq!(store.access_token().await.as_deref(), Some("access-3"));
+}
+
+/// The lease of what is not saved was lost, somebody else has it now and has saved newer tokens:
+/// theirs are adopted, and ours are not written over them.
+#[tokio::test(start_paused = true)]
+async fn behind_a_busy_lease_newer_tokens_are_adopted() {
+    let world = World::new();
+    world.issuer.parent_always();
+    let (rotator, store, leases) = unsaved(&world).await;
+    leases.script().lost = true;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(leases.is_free().await, "it was lost");
+    let _others = leases.busy().await;
+    world.expire().await;
+    let calls = callers(&rotator, 50);
+    let_run().await;
+    let found = store.record().await.expect("a record");
+    // The parent of what is in memory, as they know no better.
+    let newer = world.issuer.spend(found.tokens.as_deref().expect("tokens"));
+    store.put(following(Some(&found), None, Some(newer))).await;
+    for token in outcomes(calls).await {
+        assert_eq!(secret(&token.expect("adopted")), "access-3");
+    }
+    assert_eq!(world.issuer.calls(), 1);
+    store.fail_saves(0);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(store.access_token().await.as_deref(), Some("access-3"));
+    assert_eq!(secret(&rotator.token().await.expect("theirs")), "access-3");
 }
 
 /// Tokens that an update brought are stored, and the next flight, here or next door, refreshes from
