@@ -1,24 +1,25 @@
 //! Defaults and their validation.
 
 use std::future::Future;
+use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::HeaderName;
 use token_rotator_core::{Access, Policy};
 
-use crate::board::Board;
 use crate::clock::{Clock, ClockOf, millis};
 use crate::coordinator::{Coordinator, DynCoordinator};
 use crate::error::BuildError;
 use crate::event::{Event, Listeners};
-use crate::journal::Journal;
+use crate::grants::Grants;
 use crate::origin::{Origin, Origins};
 use crate::profile::Profile;
 use crate::rotator::Rotator;
+use crate::rotators::Rotators;
 use crate::runtime::Runtime;
-use crate::shared::{AfterRefresh, Limits, Shared};
+use crate::shared::{AfterRefresh, Common, Limits, Shared};
 use crate::source::{DynSource, Refreshed, TokenSource};
 use crate::store::{DynStore, SessionKey, SessionStore};
 use crate::tasks::Tasks;
@@ -40,6 +41,7 @@ pub struct RotatorBuilder {
     origins: Vec<Result<Origin, BuildError>>,
     listeners: Listeners,
     after_refresh: Option<AfterRefresh>,
+    idle_after: Duration,
 }
 
 enum RuntimeChoice {
@@ -70,6 +72,7 @@ impl RotatorBuilder {
             origins: Vec::new(),
             listeners: Listeners::default(),
             after_refresh: None,
+            idle_after: Duration::from_secs(900),
         }
     }
 
@@ -188,6 +191,15 @@ impl RotatorBuilder {
         self
     }
 
+    /// The same, told whose it is: for [many rotators](Self::build_many).
+    pub fn on_session_event(
+        mut self,
+        listener: impl Fn(&SessionKey, &Event) + Send + Sync + 'static,
+    ) -> Self {
+        self.listeners.0.push(Box::new(listener));
+        self
+    }
+
     /// Runs this after a refresh: the new token is served already, and whoever waited for it is
     /// held back until the hook has ended, at most 5 s. Its error or panic is an event and no
     /// more. It runs only where the source's answer came with it ([`Refreshed::answer`]).
@@ -197,6 +209,13 @@ impl RotatorBuilder {
         Fut: Future<Output = Result<(), String>> + Send + 'static,
     {
         self.after_refresh = Some(Box::new(move |refreshed| Box::pin(hook(refreshed))));
+        self
+    }
+
+    /// For [many rotators](Self::build_many): how long one that nobody uses is kept in memory.
+    /// Default: 15 minutes. Let it be longer than any request takes.
+    pub fn idle_after(mut self, idle: Duration) -> Self {
+        self.idle_after = idle;
         self
     }
 
@@ -222,6 +241,30 @@ impl RotatorBuilder {
     /// Builds the rotator, or says which setting is wrong and what to do about it.
     pub fn build(self) -> Result<Rotator, BuildError> {
         self.validate()?;
+        let key = self.session.clone();
+        let common = self.common()?;
+        Ok(Rotator {
+            shared: Shared::new(common, key),
+        })
+    }
+
+    /// Builds many rotators at once, one for each key: see [`Rotators`]. `name` gives a key's
+    /// session its name in store and coordinator, which should say all that tells tokens apart:
+    /// issuer, client, subject, audience and scope. What [`session`](Self::session) says is not
+    /// used.
+    pub fn build_many<K>(
+        self,
+        name: impl Fn(&K) -> SessionKey + Send + Sync + 'static,
+    ) -> Result<Rotators<K>, BuildError>
+    where
+        K: Clone + Eq + Hash + Send + Sync + 'static,
+    {
+        self.validate()?;
+        let idle_after = self.idle_after;
+        Ok(Rotators::new(self.common()?, idle_after, Box::new(name)))
+    }
+
+    fn common(self) -> Result<Arc<Common>, BuildError> {
         let mut origins = Origins::default();
         for origin in self.origins {
             origins.push(origin?);
@@ -234,33 +277,23 @@ impl RotatorBuilder {
         let mut policy = self.policy;
         // An ended session can only be revived by somebody who shares its store.
         policy.look_interval = self.store.is_some().then_some(1_000);
-        Ok(Rotator {
-            shared: Arc::new(Shared {
-                id: next_id(),
-                key: self.session,
-                board: Board::new(policy),
-                clock: self.clock,
-                runtime,
-                source: self.source,
-                store: self.store,
-                coordinator: self.coordinator,
-                policy,
-                profile: self.profile,
-                limits: self.limits,
-                placement: self.placement,
-                origins,
-                listeners: self.listeners,
-                after_refresh: self.after_refresh,
-                tasks: Tasks::new(),
-                unsaved: crate::sync::Mutex::new(None),
-                writing: AtomicBool::new(false),
-                revoked: std::sync::Mutex::new(None),
-                asking: AtomicUsize::new(0),
-                journal: Journal::default(),
-                epoch_writes: tokio::sync::Mutex::new(()),
-                closed: AtomicBool::new(false),
-            }),
-        })
+        Ok(Arc::new(Common {
+            clock: self.clock,
+            runtime,
+            source: self.source,
+            store: self.store,
+            coordinator: self.coordinator,
+            policy,
+            profile: self.profile,
+            limits: self.limits,
+            placement: self.placement,
+            origins,
+            listeners: self.listeners,
+            after_refresh: self.after_refresh,
+            tasks: Tasks::new(),
+            closed: AtomicBool::new(false),
+            grants: Grants::default(),
+        }))
     }
 
     fn validate(&self) -> Result<(), BuildError> {
@@ -318,9 +351,4 @@ impl std::fmt::Debug for RotatorBuilder {
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
-}
-
-fn next_id() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
 }

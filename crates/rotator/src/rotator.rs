@@ -125,7 +125,10 @@ impl Rotator {
     pub fn sign_in(&self, tokens: TokenSet) -> Result<Stored, UnusableTokens> {
         let shared = &self.shared;
         let tokens = Arc::new(tokens.received(shared.clock.wall()));
-        let arrival = shared.arrival(tokens).map_err(UnusableTokens)?;
+        let arrival = shared
+            .arrival(Arc::clone(&tokens))
+            .map_err(UnusableTokens)?;
+        shared.claim(&tokens).map_err(UnusableTokens)?;
         let base = Base::unwritten();
         let (stamp, before) = shared.board.sign_in(arrival, base, shared.clock.now());
         shared.end_unsaved();
@@ -183,6 +186,7 @@ impl Rotator {
             return Stored::done();
         };
         shared.end_unsaved();
+        shared.disclaim();
         shared.tell(&Event::SignedOut);
         if let Some(before) = before {
             shared.revoke(before);

@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -14,6 +14,7 @@ use crate::clock::{ClockOf, millis, unix_millis};
 use crate::coordinator::{DynCoordinator, Lease};
 use crate::error::{LeaseError, RefreshError};
 use crate::event::{Event, Listeners};
+use crate::grants::{Claim, Grants};
 use crate::intent::TokenHash;
 use crate::journal::Journal;
 use crate::origin::Origins;
@@ -31,11 +32,28 @@ use crate::unsaved::Pending;
 pub(crate) type AfterRefresh =
     Box<dyn Fn(Arc<Refreshed>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
+/// One session.
 pub(crate) struct Shared {
     /// Tells rotators apart, so that one may be asked from inside the source of another.
     pub(crate) id: u64,
     pub(crate) key: SessionKey,
     pub(crate) board: Board,
+    pub(crate) common: Arc<Common>,
+    /// What the store has not taken yet.
+    pub(crate) unsaved: crate::sync::Mutex<Option<Arc<Pending>>>,
+    /// Whether a task is there that writes a sign-in or sign-out.
+    pub(crate) writing: AtomicBool,
+    /// The grant that was revoked last.
+    pub(crate) revoked: std::sync::Mutex<Option<TokenHash>>,
+    /// How many calls to the source are in progress.
+    pub(crate) asking: AtomicUsize,
+    pub(crate) journal: Journal,
+    pub(crate) epoch_writes: tokio::sync::Mutex<()>,
+    pub(crate) claim: Claim,
+}
+
+/// What all sessions of one configuration have in common.
+pub(crate) struct Common {
     pub(crate) clock: ClockOf,
     pub(crate) runtime: Runtime,
     pub(crate) source: Box<dyn DynSource>,
@@ -49,17 +67,37 @@ pub(crate) struct Shared {
     pub(crate) listeners: Listeners,
     pub(crate) after_refresh: Option<AfterRefresh>,
     pub(crate) tasks: Tasks,
-    /// What the store has not taken yet.
-    pub(crate) unsaved: crate::sync::Mutex<Option<Arc<Pending>>>,
-    /// Whether a task is there that writes a sign-in or sign-out.
-    pub(crate) writing: AtomicBool,
-    /// The grant that was revoked last.
-    pub(crate) revoked: std::sync::Mutex<Option<TokenHash>>,
-    /// How many calls to the source are in progress.
-    pub(crate) asking: AtomicUsize,
-    pub(crate) journal: Journal,
-    pub(crate) epoch_writes: tokio::sync::Mutex<()>,
     pub(crate) closed: AtomicBool,
+    pub(crate) grants: Grants,
+}
+
+impl std::ops::Deref for Shared {
+    type Target = Common;
+
+    #[inline]
+    fn deref(&self) -> &Common {
+        &self.common
+    }
+}
+
+impl Shared {
+    /// A session of this name that nobody has asked for anything yet.
+    pub(crate) fn new(common: Arc<Common>, key: SessionKey) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Arc::new(Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            key,
+            board: Board::new(common.policy),
+            common,
+            unsaved: crate::sync::Mutex::new(None),
+            writing: AtomicBool::new(false),
+            revoked: std::sync::Mutex::new(None),
+            asking: AtomicUsize::new(0),
+            journal: Journal::default(),
+            epoch_writes: tokio::sync::Mutex::new(()),
+            claim: Claim::default(),
+        })
+    }
 }
 
 /// How long things may take.
@@ -147,7 +185,7 @@ impl Shared {
     ) -> Result<Refreshed, RefreshError> {
         let limit = self.limits.source_timeout;
         let _asking = Asking::begin(&self.asking);
-        let call = ASKING.scope(self.id, self.source.refresh(last.cloned()));
+        let call = ASKING.scope(self.id, self.source.refresh(&self.key, last.cloned()));
         let call = Box::pin(runtime::timeout(limit, call));
         let answer = match lease {
             None => call.await,

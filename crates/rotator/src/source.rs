@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use crate::error::SourceError;
+use crate::store::SessionKey;
 use crate::token_set::TokenSet;
 
 /// Exchanges the last token set for the next one.
@@ -26,6 +27,16 @@ pub trait TokenSource: Send + Sync + 'static {
         &self,
         last: Option<Arc<TokenSet>>,
     ) -> impl Future<Output = Result<Refreshed, SourceError>> + Send;
+
+    /// The same for one of [many sessions](crate::RotatorBuilder::build_many), for a source that
+    /// has to tell them apart: by another scope or resource, say. The default does not.
+    fn refresh_session(
+        &self,
+        _session: &SessionKey,
+        last: Option<Arc<TokenSet>>,
+    ) -> impl Future<Output = Result<Refreshed, SourceError>> + Send {
+        self.refresh(last)
+    }
 
     /// Tells the issuer that this grant is no longer used (RFC 7009): after a sign-out, and for
     /// tokens that arrive after it. Best effort; the default does nothing.
@@ -85,17 +96,21 @@ impl std::fmt::Debug for Refreshed {
 
 /// A token source whose type the rotator has forgotten.
 pub(crate) trait DynSource: Send + Sync + 'static {
-    fn refresh(&self, last: Option<Arc<TokenSet>>)
-    -> BoxFuture<'_, Result<Refreshed, SourceError>>;
+    fn refresh<'a>(
+        &'a self,
+        session: &'a SessionKey,
+        last: Option<Arc<TokenSet>>,
+    ) -> BoxFuture<'a, Result<Refreshed, SourceError>>;
     fn revoke(&self, tokens: Arc<TokenSet>) -> BoxFuture<'_, Result<(), SourceError>>;
 }
 
 impl<S: TokenSource> DynSource for S {
-    fn refresh(
-        &self,
+    fn refresh<'a>(
+        &'a self,
+        session: &'a SessionKey,
         last: Option<Arc<TokenSet>>,
-    ) -> BoxFuture<'_, Result<Refreshed, SourceError>> {
-        Box::pin(TokenSource::refresh(self, last))
+    ) -> BoxFuture<'a, Result<Refreshed, SourceError>> {
+        Box::pin(TokenSource::refresh_session(self, session, last))
     }
 
     fn revoke(&self, tokens: Arc<TokenSet>) -> BoxFuture<'_, Result<(), SourceError>> {

@@ -1,6 +1,6 @@
 //! What the driver is tested against: an issuer, a clock, a store and a coordinator that do as they
 //! are told, and whatever happened, written down. Nothing here sleeps.
-#![allow(dead_code)] // Each test binary uses its own part.
+#![allow(dead_code, unused_imports)] // Each test binary uses its own part.
 
 pub(crate) mod coordinator;
 pub(crate) mod issuer;
