@@ -11,7 +11,10 @@ use token_rotator::{
     TokenError, TokenSet,
 };
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as a key of any type is given")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "as a key of any type is given"
+)]
 fn name(user: &u32) -> SessionKey {
     SessionKey::new(format!("user-{user}"))
 }
