@@ -31,6 +31,7 @@
 
 mod board;
 mod builder;
+mod calls;
 pub mod challenge;
 mod clock;
 mod coordinator;
@@ -56,6 +57,7 @@ mod shared;
 mod signal;
 mod source;
 mod store;
+mod stored;
 mod stores;
 mod sync;
 mod tasks;
@@ -75,10 +77,11 @@ pub use event::{Event, HookProblem, NotReplayed};
 pub use intent::{Intent, IntentId, IntentOutcome, TokenHash};
 pub use origin::{Origin, OriginError, Origins};
 pub use profile::{Profile, Reuse};
-pub use rotator::{Rotator, Stored, UnusableTokens, UpdateError};
+pub use rotator::{Rotator, UnusableTokens, UpdateError};
 pub use secret::{ExposeSecret, SecretString};
 pub use source::{Refreshed, TokenSource};
 pub use store::{Epoch, Record, Saved, SessionKey, SessionStore, Version};
+pub use stored::Stored;
 pub use stores::MemoryStore;
 pub use token::{Pass, Token};
 pub use token_rotator_core::{Purpose, Stamp};
