@@ -127,17 +127,28 @@ async fn a_flight_that_reads_is_nothing_to_the_next_session() {
     }
 }
 
-/// While it writes down what it is about to do, be that taken or refused.
+/// While it writes down what it is about to do, be that taken or refused, and be the sign-in in the
+/// store before that or after.
 #[tokio::test(start_paused = true)]
 async fn a_flight_that_writes_its_intent_is_nothing_to_the_next_session() {
-    for fails in [false, true] {
+    for (fails, written_first) in [(false, true), (true, true), (false, false), (true, false)] {
         let scene = Scene::new().await;
         scene.store.hold_intents(true);
         let alices = scene.refresh();
         scene.store.writing_intent(1).await;
         let store = scene.store.clone();
         store.fail_intents(usize::from(fails));
-        scene.bob_signs_in(|| store.hold_intents(false)).await;
+        store.hold_saves(!written_first);
+        scene
+            .bob_signs_in(|| {
+                store.hold_intents(false);
+                let store = store.clone();
+                tokio::spawn(async move {
+                    let_run().await;
+                    store.hold_saves(false);
+                });
+            })
+            .await;
         changed(&alices.await.expect("no panic"));
         let record = scene.store.record().await.expect("a record");
         assert_eq!(record.intent, None);
