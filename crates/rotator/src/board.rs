@@ -1,15 +1,19 @@
 //! Where callers and flights meet: the state machine under a lock, the token published for
 //! everybody, and the signal of the flight in the air. No call here waits.
 
+mod desk;
+mod words;
+
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use token_rotator_core::{Failure, Flight, Landing, Now, Policy, Session, Stamp, Step, Validity};
+use token_rotator_core::{Failure, Flight, Landing, Now, Policy, Session, Stamp, Step};
 
-use crate::clock::at_unix_millis;
+use self::desk::Desk;
+pub(crate) use self::words::{Arrival, Base, Failed, Followed, LeftBehind, Next, Ticket};
 use crate::error::RefreshError;
 use crate::signal::Signal;
-use crate::store::{Epoch, Version};
+use crate::store::Version;
 use crate::sync::{Mutex, Published, lock};
 use crate::token::{Credential, Issued, Token};
 use crate::token_set::TokenSet;
@@ -18,121 +22,6 @@ use crate::token_set::TokenSet;
 pub(crate) struct Board {
     published: Published<Issued>,
     desk: Mutex<Desk>,
-}
-
-struct Desk {
-    session: Session<Arc<Credential>, RefreshError, u64>,
-    /// Of the flight in the air, or of the last one.
-    signal: Arc<Signal>,
-    early_at: u64,
-    base: Base,
-    /// The epoch whose end has been told.
-    told_end_of: Option<u64>,
-    /// What the next refresh starts from, where that is not the token set that is served: one that
-    /// cannot be sent, but whose refresh token replaces the other's.
-    successor: Option<Arc<TokenSet>>,
-}
-
-/// What is known of the record behind the session.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Base {
-    /// The sign-in; `None`: whatever the store holds.
-    pub(crate) epoch: Option<Epoch>,
-    /// The record as last seen or saved here: what the store should hold.
-    pub(crate) seen: Option<Version>,
-    /// The greatest revision ever seen. It outlives sign-ins and a store that was lost, so that no
-    /// revision is given twice.
-    pub(crate) floor: u64,
-    /// A sign-in or sign-out of our own that the store does not have yet.
-    pub(crate) unwritten: bool,
-}
-
-impl Base {
-    /// A sign-in or sign-out of our own, which the store does not have yet.
-    pub(crate) fn unwritten() -> Self {
-        Self {
-            epoch: Some(Epoch::random()),
-            unwritten: true,
-            ..Self::default()
-        }
-    }
-
-    /// The record in this version.
-    pub(crate) fn at(version: Version) -> Self {
-        Self {
-            epoch: Some(version.epoch),
-            seen: Some(version),
-            floor: version.revision,
-            unwritten: false,
-        }
-    }
-}
-
-/// What became of a sign-in or sign-out that was found in the store.
-pub(crate) enum Followed {
-    /// Nothing: it is known, or the session has moved on.
-    Not,
-    SignedIn(Stamp<u64>),
-    SignedOut,
-}
-
-/// The tokens that a sign-out leaves behind, if there were any.
-pub(crate) struct LeftBehind(pub(crate) Option<Arc<TokenSet>>);
-
-/// A flight, with the signal of its end.
-#[derive(Clone)]
-pub(crate) struct Ticket {
-    pub(crate) flight: Flight<u64>,
-    pub(crate) signal: Arc<Signal>,
-}
-
-/// What a caller does next.
-pub(crate) enum Next {
-    /// Send with this token.
-    Go(Token),
-    /// Send with this token, after starting the flight.
-    GoAndLaunch(Token, Ticket),
-    /// Start the flight, then wait for it.
-    Launch(Ticket),
-    /// Wait for the flight.
-    Wait(Ticket),
-    /// Send bare; after a refusal: hand it back.
-    Bare(Stamp<u64>),
-    /// Hand the refusal back.
-    HandBack,
-    /// The session is another.
-    Changed,
-    /// The flight is overdue.
-    Overdue,
-    /// Fail.
-    Fail(RefreshError),
-}
-
-/// A credential with how long it is good.
-#[derive(Clone)]
-pub(crate) struct Arrival {
-    pub(crate) credential: Arc<Credential>,
-    pub(crate) validity: Validity<u64>,
-}
-
-impl Arrival {
-    /// Tokens that cannot be sent: expired from the beginning, so that nobody is ever served them.
-    pub(crate) fn unusable(tokens: Arc<TokenSet>) -> Self {
-        Self {
-            credential: Credential::unusable(tokens),
-            validity: Validity::until(0),
-        }
-    }
-}
-
-/// What became of a failure that was reported.
-pub(crate) enum Failed {
-    /// Callers are told; no flight for so many milliseconds.
-    Cooling(u64),
-    /// The session has ended; `first`: nobody was told yet in this epoch.
-    Ended { first: bool },
-    /// It belongs to the past.
-    Stale,
 }
 
 impl Board {
@@ -444,129 +333,5 @@ impl Board {
     /// Whether the issuer has refused to refresh this session any more.
     pub(crate) fn ended(&self) -> bool {
         lock(&self.desk).session.ended()
-    }
-
-    fn turn(
-        &self,
-        now: Now<u64>,
-        event: impl FnOnce(
-            &mut Session<Arc<Credential>, RefreshError, u64>,
-        ) -> Step<Arc<Credential>, RefreshError, u64>,
-    ) -> Next {
-        let mut desk = lock(&self.desk);
-        let step = event(&mut desk.session);
-        self.next(&mut desk, step, now)
-    }
-
-    fn next(
-        &self,
-        desk: &mut Desk,
-        step: Step<Arc<Credential>, RefreshError, u64>,
-        now: Now<u64>,
-    ) -> Next {
-        match step {
-            Step::Wait { flight } => Next::Wait(desk.ticket(flight)),
-            Step::Bare { stamp } => Next::Bare(stamp),
-            Step::HandBack => Next::HandBack,
-            Step::Changed => Next::Changed,
-            Step::Overdue => Next::Overdue,
-            Step::Fail(error) => Next::Fail(error),
-            Step::Refresh { flight } => {
-                desk.signal = Signal::new();
-                self.publish(desk, now);
-                Next::Launch(desk.ticket(flight))
-            }
-            Step::Use { token, stamp } => Next::Go(self.token(desk, token, stamp, now)),
-            Step::UseAndRefresh {
-                token,
-                stamp,
-                flight,
-            } => {
-                desk.signal = Signal::new();
-                Next::GoAndLaunch(self.token(desk, token, stamp, now), desk.ticket(flight))
-            }
-        }
-    }
-
-    /// The published token where it is this one, so that a storm of waiters shares it.
-    fn token(
-        &self,
-        desk: &Desk,
-        credential: Arc<Credential>,
-        stamp: Stamp<u64>,
-        now: Now<u64>,
-    ) -> Token {
-        self.publish(desk, now);
-        let published = self.published.get_if(|issued| issued.stamp == stamp);
-        Token(published.unwrap_or_else(|| {
-            Arc::new(Issued {
-                credential,
-                stamp,
-                until: UNIX_EPOCH,
-                early_at: at_unix_millis(desk.early_at),
-            })
-        }))
-    }
-
-    fn publish(&self, desk: &Desk, now: Now<u64>) {
-        let Some(new) = desk.issue(now) else {
-            if !self.published.is_empty() {
-                self.published.replace(None);
-            }
-            return;
-        };
-        // What stands already need not be written again: writing disturbs every reader.
-        let stands = |old: &Issued| new.stamp == old.stamp && new.until == old.until;
-        if self.published.get_if(stands).is_none() {
-            self.published.replace(Some(Arc::new(new)));
-        }
-    }
-
-    /// Publishes, then lets go of everybody who waits for a flight of the past.
-    fn release(&self, mut desk: crate::sync::MutexGuard<'_, Desk>, now: Now<u64>) {
-        self.publish(&desk, now);
-        let signal = std::mem::replace(&mut desk.signal, Signal::new());
-        drop(desk);
-        signal.give();
-    }
-}
-
-impl Desk {
-    fn sign_in(&mut self, arrival: Arrival, base: Base, now: Now<u64>) -> Stamp<u64> {
-        self.successor = None;
-        self.early_at = arrival.validity.refresh_at.unwrap_or(u64::MAX);
-        self.go_by(base);
-        self.session
-            .sign_in(arrival.credential, arrival.validity, now)
-    }
-
-    fn go_by(&mut self, base: Base) {
-        self.base = Base {
-            floor: self.base.floor.max(base.floor),
-            ..base
-        };
-    }
-
-    fn ticket(&self, flight: Flight<u64>) -> Ticket {
-        Ticket {
-            flight,
-            signal: Arc::clone(&self.signal),
-        }
-    }
-
-    fn issue(&self, now: Now<u64>) -> Option<Issued> {
-        self.session.current(now).map(|current| Issued {
-            credential: Arc::clone(current.token),
-            stamp: current.stamp,
-            until: at_unix_millis(current.until),
-            early_at: at_unix_millis(self.early_at),
-        })
-    }
-
-    fn tokens(&self) -> Option<Arc<TokenSet>> {
-        let held = self.session.held();
-        self.successor
-            .clone()
-            .or_else(|| held.map(|credential| Arc::clone(&credential.tokens)))
     }
 }

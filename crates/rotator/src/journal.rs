@@ -22,7 +22,7 @@ struct Known {
 
 /// The intent that this rotator wrote last and knows no end of.
 #[derive(Clone, Copy)]
-pub(crate) struct Own {
+struct Own {
     intent: Intent,
     /// Nobody presented the refresh token before us.
     first: bool,
@@ -113,11 +113,13 @@ impl Journal {
         (!unsent).then_some(intent)
     }
 
-    /// This intent is about to be written down. The answer is what was known before.
-    pub(crate) fn writing(&self, epoch: u64, intent: Intent) -> Option<Own> {
-        let mut known = self.known(epoch)?;
-        let before = known.own;
-        known.own = Some(match before.filter(|own| own.intent.id == intent.id) {
+    /// This intent is about to be written down. Until it is known to be, its last attempt may be
+    /// anybody's.
+    pub(crate) fn writing(&self, epoch: u64, intent: Intent) {
+        let Some(mut known) = self.known(epoch) else {
+            return;
+        };
+        known.own = Some(match known.own.filter(|own| own.intent.id == intent.id) {
             Some(own) => Own { intent, ..own },
             None => Own {
                 intent,
@@ -126,19 +128,11 @@ impl Journal {
                 ours: 0,
             },
         });
-        before
     }
 
     /// The record has it.
     pub(crate) fn written(&self, epoch: u64, intent: &Intent) {
         self.change(epoch, intent.id, |own| own.ours = intent.attempts);
-    }
-
-    /// The record was another and has not got it.
-    pub(crate) fn not_written(&self, epoch: u64, before: Option<Own>) {
-        if let Some(mut known) = self.known(epoch) {
-            known.own = before;
-        }
     }
 
     /// The refresh token is about to be sent.

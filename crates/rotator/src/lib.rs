@@ -31,6 +31,7 @@
 
 mod board;
 mod builder;
+mod calls;
 pub mod challenge;
 mod clock;
 mod codec;
@@ -59,6 +60,7 @@ mod shared;
 mod signal;
 mod source;
 mod store;
+mod stored;
 mod stores;
 mod sync;
 mod tasks;
@@ -79,11 +81,12 @@ pub use event::{Event, HookProblem, NotReplayed};
 pub use intent::{Intent, IntentId, IntentOutcome, TokenHash};
 pub use origin::{Origin, OriginError, Origins};
 pub use profile::{Profile, Reuse};
-pub use rotator::{Rotator, Stored, UnusableTokens, UpdateError};
+pub use rotator::{Rotator, UnusableTokens, UpdateError};
 pub use rotators::Rotators;
 pub use secret::{ExposeSecret, SecretString};
 pub use source::{Refreshed, TokenSource};
 pub use store::{Epoch, Record, Saved, SessionKey, SessionStore, Version};
+pub use stored::Stored;
 pub use stores::MemoryStore;
 pub use stores::file::{
     FileLock, FileStore, FileStoreBuilder, KeyFile, KeyVariable, KeyVault, LeaseHolder,

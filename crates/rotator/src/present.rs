@@ -128,7 +128,7 @@ impl Work {
         let epoch = self.ticket.flight.began.epoch;
         self.progress.at(Stage::Journal);
         // First here: if the store's answer is lost, the intent that is found there is known.
-        let before = shared.journal.writing(epoch, intent);
+        shared.journal.writing(epoch, intent);
         let Some(store) = shared.store.as_ref().filter(|_| journalled) else {
             shared.journal.written(epoch, &intent);
             start.intent = Some(intent);
@@ -147,10 +147,7 @@ impl Work {
                 start.wrote(version, Some(intent));
                 Ok(())
             }
-            Ok(Saved::Conflict(_)) => {
-                shared.journal.not_written(epoch, before);
-                Err(Stop::Moved)
-            }
+            Ok(Saved::Conflict(_)) => Err(Stop::Moved),
             Err(error) => Err(RefreshError::Store(error).into()),
         }
     }

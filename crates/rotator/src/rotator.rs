@@ -1,30 +1,25 @@
 //! The handle: token, refused, sign in, sign out.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use http::HeaderName;
 use token_rotator_core::Stamp;
 
-use crate::board::{Base, LeftBehind, Next, Ticket};
+use crate::board::{Base, LeftBehind, Next};
 use crate::builder::RotatorBuilder;
-use crate::error::{RefreshError, StoreError, TokenError};
+use crate::error::TokenError;
 use crate::event::Event;
 use crate::flight;
-use crate::older::Older;
 use crate::origin::Origins;
 use crate::shared::Shared;
 use crate::source::TokenSource;
 use crate::store::SessionKey;
-use crate::tasks::Busy;
+use crate::stored::Stored;
 use crate::token::{Pass, Token};
 use crate::token_set::TokenSet;
-use crate::unsaved::Unsaved;
 
 /// One session's tokens: served to everybody, refreshed once for all.
 ///
@@ -147,10 +142,6 @@ impl Rotator {
     /// Waiters of a refresh in the air still wait for it, and get the newer of the two. Where
     /// somebody has signed in or out since, nothing is changed and the answer says so. The future
     /// is as for [`Rotator::sign_in`].
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "tokens are handed over, as at a sign-in"
-    )]
     pub fn update(
         &self,
         after: impl Into<Stamp<u64>>,
@@ -158,13 +149,13 @@ impl Rotator {
     ) -> Result<Stored, UpdateError> {
         let shared = &self.shared;
         let after = after.into();
+        let tokens = tokens.received(shared.clock.wall());
         loop {
             let (stamp, _, last) = shared.board.known();
             if stamp.epoch != after.epoch {
                 return Err(UpdateError::SessionChanged);
             }
-            let newer = tokens.clone().inherit(last.as_deref());
-            let newer = Arc::new(newer.received(shared.clock.wall()));
+            let newer = Arc::new(tokens.clone().inherit(last.as_deref()));
             let arrival = shared.arrival(Arc::clone(&newer)).map_err(UnusableTokens)?;
             if let Some(stamp) = shared.board.update(stamp, arrival, shared.clock.now()) {
                 return Ok(shared.write_update(stamp, newer, last.as_deref()));
@@ -259,235 +250,6 @@ impl std::fmt::Debug for Rotator {
             .field("epoch", &stamp.epoch)
             .field("generation", &stamp.generation)
             .finish_non_exhaustive()
-    }
-}
-
-impl Shared {
-    /// The token, if it can be served at once. Not to the source, which would get it only as long
-    /// as it does not need it.
-    #[inline]
-    fn ready(&self) -> Option<Token> {
-        if self.reentered() {
-            return None;
-        }
-        self.board.ready(self.clock.wall())
-    }
-
-    async fn wait_for_pass(self: &Arc<Self>) -> Result<Pass, TokenError> {
-        let admitted = match self.admit() {
-            Ok(admitted) => admitted,
-            Err(error) => return self.without_refresh(error).map(Pass::from),
-        };
-        let next = self.board.acquire(self.clock.now());
-        self.carry_out(next, admitted).await
-    }
-
-    async fn wait_for_pass_for_once(self: &Arc<Self>) -> Result<Pass, TokenError> {
-        let admitted = match self.admit() {
-            Ok(admitted) => admitted,
-            Err(error) => return self.without_refresh(error).map(Pass::from),
-        };
-        let next = self.board.acquire_for_once(self.clock.now());
-        let began = match &next {
-            Next::Launch(ticket) | Next::Wait(ticket) => Some(ticket.flight.began),
-            _ => None,
-        };
-        let error = match self.carry_out(next, admitted).await {
-            Err(error) => error,
-            pass => return pass,
-        };
-        // The refresh that was due has failed; the token it was to replace may still be good.
-        match (self.board.usable(self.clock.now()), began) {
-            (Some(token), Some(began)) if token.stamp().epoch == began.epoch => Ok(token.into()),
-            _ => Err(error),
-        }
-    }
-
-    async fn wait_after_refusal(self: &Arc<Self>, stamp: Stamp<u64>) -> Result<Token, TokenError> {
-        let admitted = match self.admit() {
-            Ok(admitted) => admitted,
-            Err(error) => {
-                let token = self.without_refresh(error.clone())?;
-                let newer =
-                    token.stamp().epoch == stamp.epoch && token.generation() > stamp.generation;
-                return if newer { Ok(token) } else { Err(error) };
-            }
-        };
-        let next = self.board.refused(stamp, self.clock.now());
-        let pass = self.carry_out(next, admitted).await?;
-        pass.token().cloned().ok_or(TokenError::SignedOut)
-    }
-
-    /// What is served where no refresh may start: a token that is good. Not to the source, which
-    /// would get it only as long as it does not need it.
-    fn without_refresh(&self, error: TokenError) -> Result<Token, TokenError> {
-        match self.board.usable(self.clock.now()) {
-            Some(token) if !matches!(error, TokenError::Reentrant) => Ok(token),
-            _ => Err(error),
-        }
-    }
-
-    async fn force(self: &Arc<Self>) -> Result<Token, TokenError> {
-        let admitted = self.admit()?;
-        let next = self.board.force(self.clock.now());
-        let pass = self.carry_out(next, admitted).await?;
-        pass.token().cloned().ok_or(TokenError::SignedOut)
-    }
-
-    /// What every call checks before it may start or await anything. While the answer is kept, a
-    /// shutdown waits: whatever this call starts is seen by it.
-    fn admit(self: &Arc<Self>) -> Result<Busy, TokenError> {
-        if self.reentered() {
-            return Err(TokenError::Reentrant);
-        }
-        let admitted = self.tasks.begin();
-        if self.closed.load(Ordering::SeqCst) {
-            return Err(TokenError::ShutDown);
-        }
-        self.runtime.ready()?;
-        Ok(admitted)
-    }
-
-    async fn carry_out(self: &Arc<Self>, next: Next, admitted: Busy) -> Result<Pass, TokenError> {
-        let ticket = match next {
-            Next::GoAndLaunch(token, ticket) => {
-                flight::launch(self, ticket);
-                return Ok(token.into());
-            }
-            Next::Launch(ticket) => {
-                flight::launch(self, ticket.clone());
-                ticket
-            }
-            Next::Wait(ticket) => ticket,
-            next => return self.conclude(next),
-        };
-        drop(admitted);
-        self.await_landing(&ticket).await?;
-        let next = self.board.settle(ticket.flight, self.clock.now());
-        self.conclude(next)
-    }
-
-    /// Waits for the end of the flight, or until it is overdue, or for as long as a caller may.
-    async fn await_landing(&self, ticket: &Ticket) -> Result<(), TokenError> {
-        let wait = Arc::clone(&ticket.signal).wait();
-        let limit = self.limits.wait_timeout;
-        if limit >= self.limits.flight_deadline && self.runtime.keeps_time() {
-            // The flight's own deadline comes first, and needs one timer for all.
-            wait.await;
-            return Ok(());
-        }
-        match self.runtime.timeout(limit, wait).await? {
-            Some(()) => Ok(()),
-            None => Err(TokenError::WaitTimedOut { after: limit }),
-        }
-    }
-
-    fn conclude(&self, next: Next) -> Result<Pass, TokenError> {
-        match next {
-            Next::Go(token) | Next::GoAndLaunch(token, _) => Ok(token.into()),
-            Next::Bare(stamp) if self.policy.access == token_rotator_core::Access::Anonymous => {
-                Ok(Pass::bare(stamp))
-            }
-            Next::Bare(_) | Next::Fail(RefreshError::NotSignedIn) => Err(TokenError::SignedOut),
-            Next::Fail(error) => Err(error.into()),
-            Next::HandBack | Next::Changed if self.board.signed_out() => Err(TokenError::SignedOut),
-            Next::HandBack => Err(TokenError::FreshTokenRefused),
-            Next::Changed => Err(TokenError::SessionChanged),
-            Next::Overdue | Next::Wait(_) | Next::Launch(_) => Err(TokenError::Overdue),
-        }
-    }
-
-    /// Writes the sign-in or sign-out of this stamp into the store, in a task of its own.
-    pub(crate) fn write(self: &Arc<Self>, stamp: Stamp<u64>) -> Stored {
-        if self.store.is_none() {
-            return Stored::done();
-        }
-        self.writing.store(true, Ordering::Release);
-        let writing = Writing(Arc::clone(self));
-        self.in_background(move |shared, done| async move {
-            shared.keep_writing(stamp, done).await;
-            drop(writing);
-        })
-    }
-
-    /// Writes a newer token set of the sign-in of this stamp. It is kept before anything is
-    /// awaited: a runtime that ends does not take it along.
-    fn write_update(
-        self: &Arc<Self>,
-        stamp: Stamp<u64>,
-        tokens: Arc<TokenSet>,
-        before: Option<&TokenSet>,
-    ) -> Stored {
-        if self.store.is_none() {
-            return Stored::done();
-        }
-        let (_, base, _) = self.board.known();
-        let unsaved = Unsaved::new(stamp, base, tokens, Older::than_after(before));
-        // Where somebody has signed in or out by now, there is nothing to be stored any more.
-        let Some(pending) = self.remember_unsaved(unsaved) else {
-            return Stored::done();
-        };
-        self.in_background(move |shared, done| async move {
-            shared.save_update(pending, done).await;
-        })
-    }
-
-    fn in_background<F>(
-        self: &Arc<Self>,
-        work: impl FnOnce(Arc<Self>, tokio::sync::oneshot::Sender<Result<(), StoreError>>) -> F
-        + Send
-        + 'static,
-    ) -> Stored
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let shared = Arc::clone(self);
-        let busy = self.tasks.begin();
-        let (done, stored) = tokio::sync::oneshot::channel();
-        self.runtime.spawn(async move {
-            let _busy = busy;
-            work(shared, done).await;
-        });
-        Stored(Some(stored))
-    }
-}
-
-/// A sign-in or sign-out is being written.
-struct Writing(Arc<Shared>);
-
-impl Drop for Writing {
-    fn drop(&mut self) {
-        self.0.writing.store(false, Ordering::Release);
-    }
-}
-
-/// Ends when the store has taken a sign-in or sign-out.
-///
-/// An error says that it did not yet; it takes effect here all the same, and writing it is tried
-/// again in the background. Dropping this changes nothing.
-pub struct Stored(Option<tokio::sync::oneshot::Receiver<Result<(), StoreError>>>);
-
-impl Stored {
-    fn done() -> Self {
-        Self(None)
-    }
-}
-
-impl Future for Stored {
-    type Output = Result<(), StoreError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(receiver) = &mut self.0 else {
-            return Poll::Ready(Ok(()));
-        };
-        Pin::new(receiver).poll(context).map(|answer| {
-            answer.unwrap_or_else(|_| {
-                Err(StoreError::new(
-                    crate::error::StoreErrorKind::Unavailable,
-                    "the runtime ended before the session was written to its store",
-                ))
-            })
-        })
     }
 }
 

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use crate::clock::millis;
 use crate::error::TokenError;
-use crate::rotator::{Rotator, Stored, UnusableTokens};
+use crate::rotator::{Rotator, UnusableTokens};
 use crate::shared::{Common, Shared};
 use crate::store::SessionKey;
+use crate::stored::Stored;
 use crate::sync::lock;
 use crate::token::Token;
 use crate::token_set::TokenSet;

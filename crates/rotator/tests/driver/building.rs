@@ -19,6 +19,7 @@ fn setting(builder: RotatorBuilder) -> Option<(&'static str, Duration)> {
 async fn settings_are_checked_together() {
     const SECOND: Duration = Duration::from_secs(1);
     const ZERO: Duration = Duration::ZERO;
+    const ALMOST: Duration = Duration::new(24, 999_999_999);
     type Set = fn(RotatorBuilder) -> RotatorBuilder;
     let leases = ScriptedCoordinator::new();
     #[rustfmt::skip]
@@ -28,8 +29,8 @@ async fn settings_are_checked_together() {
         (|builder| builder.wait_timeout(Duration::from_nanos(1)), None),
         (|builder| builder.source_timeout(ZERO), Some(("source_timeout", ZERO))),
         (|builder| builder.flight_deadline(ZERO), Some(("flight_deadline", ZERO))),
-        (|builder| builder.flight_deadline(SECOND * 25 - Duration::from_nanos(1)),
-            Some(("flight_deadline", SECOND * 25 - Duration::from_nanos(1)))),
+        (|builder| builder.flight_deadline(ALMOST),
+            Some(("flight_deadline", ALMOST))),
         (|builder| builder.flight_deadline(SECOND * 25), None),
         (|builder| builder.lease_wait(SECOND * 16), Some(("flight_deadline", SECOND * 30))),
         (|builder| builder.lease_wait(Duration::MAX), Some(("flight_deadline", SECOND * 30))),

@@ -8,6 +8,7 @@ use crate::common::store::following;
 use crate::common::{
     Act, ScriptedCoordinator, ScriptedStore, World, callers, let_run, outcomes, secret, timed,
 };
+use crate::succession::Scene;
 
 /// An early flight that finds the lease taken gives way: nobody notices.
 #[tokio::test(start_paused = true)]
@@ -275,4 +276,70 @@ async fn a_short_lease_is_renewed_before_the_save() {
         assert_eq!(store.access_token().await.as_deref(), Some("access-2"));
         assert!(leases.is_free().await);
     }
+}
+
+/// A coordinator that never answers ends the flight, typed, and stands in no sign-in's way: when
+/// the lease is taken, and when it is renewed before the request.
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_that_hangs_ends_the_flight() {
+    for when in ["acquire", "renew"] {
+        let scene = Scene::new().await;
+        scene.world.expire().await;
+        {
+            let mut script = scene.leases.script();
+            script.hang_acquire = when == "acquire";
+            script.hang_renew = when == "renew";
+            script.remaining = Some(Duration::from_secs(10));
+            script.after_renewal = Some(Duration::from_secs(40));
+        }
+        let (took, errors) = timed(outcomes(callers(&scene.rotator, 50))).await;
+        assert_eq!(took.as_secs(), if when == "acquire" { 25 } else { 15 });
+        for error in errors {
+            assert!(
+                matches!(
+                    error,
+                    Err(TokenError::Refresh(RefreshError::Lease(
+                        LeaseError::Unavailable { .. }
+                    )))
+                ),
+                "{error:?}"
+            );
+        }
+        assert_eq!(scene.world.issuer.calls(), 0);
+        {
+            let mut script = scene.leases.script();
+            script.hang_acquire = false;
+            script.hang_renew = false;
+        }
+        let stored = scene
+            .rotator
+            .sign_in(scene.world.issuer.login())
+            .expect("usable");
+        stored.await.expect("stored");
+        let token = scene.refresh().await.expect("no panic").expect("a token");
+        assert_eq!(secret(&token), "access-3");
+        assert_eq!(scene.world.issuer.reuse_alarms(), 0);
+    }
+}
+
+/// One that never answers the renewal of a lease for unsaved tokens has lost it; the flight that
+/// waits for that ends, and so does the session if another begins.
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_that_hangs_under_the_saver_ends_the_flight() {
+    let scene = Scene::unsaved().await;
+    scene.leases.script().hang_renew = true;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (took, token) = timed(scene.refresh()).await;
+    let token = token.expect("no panic").expect("from memory");
+    assert_eq!(secret(&token), "access-3");
+    assert_eq!(took.as_secs(), 14, "as long as the renewal may take");
+    scene.leases.script().hang_renew = false;
+    scene.store.fail_saves(0);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(
+        scene.store.access_token().await.as_deref(),
+        Some("access-3")
+    );
+    assert_eq!(scene.world.issuer.reuse_alarms(), 0);
+    assert!(scene.leases.is_free().await);
 }

@@ -9,6 +9,7 @@ mod deadlines;
 mod drops;
 mod early;
 mod ended;
+mod endings;
 mod hooks;
 mod journal;
 mod journals_of_others;

@@ -3,26 +3,23 @@
 
 use std::time::Duration;
 
-use token_rotator::{Epoch, Event, LeaseError, RefreshError, Rotator, TokenError};
+use token_rotator::{Event, Rotator, TokenError};
 use tokio::task::JoinHandle;
 
-use crate::common::store::following;
-use crate::common::{
-    ScriptedCoordinator, ScriptedStore, World, callers, let_run, outcomes, secret, timed,
-};
+use crate::common::{ScriptedCoordinator, ScriptedStore, World, let_run, secret, timed};
 
 const MANY: usize = 1_000;
 
-struct Scene {
-    world: World,
-    rotator: Rotator,
-    store: ScriptedStore,
-    leases: ScriptedCoordinator,
+pub(crate) struct Scene {
+    pub(crate) world: World,
+    pub(crate) rotator: Rotator,
+    pub(crate) store: ScriptedStore,
+    pub(crate) leases: ScriptedCoordinator,
 }
 
 impl Scene {
     /// Alice is signed in.
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let world = World::new();
         let (store, leases) = (ScriptedStore::new(), ScriptedCoordinator::new());
         let rotator = world
@@ -37,7 +34,7 @@ impl Scene {
     }
 
     /// Her tokens of now are not in the store, which goes on failing.
-    async fn unsaved() -> Self {
+    pub(crate) async fn unsaved() -> Self {
         let scene = Self::new().await;
         scene.world.expire().await;
         scene.store.fail_saves(MANY);
@@ -46,7 +43,7 @@ impl Scene {
         scene
     }
 
-    fn refresh(&self) -> JoinHandle<Result<token_rotator::Token, TokenError>> {
+    pub(crate) fn refresh(&self) -> JoinHandle<Result<token_rotator::Token, TokenError>> {
         let rotator = self.rotator.clone();
         tokio::spawn(async move { rotator.refresh_now().await })
     }
@@ -86,7 +83,7 @@ impl Scene {
     }
 }
 
-fn changed(outcome: &Result<token_rotator::Token, TokenError>) {
+pub(crate) fn changed(outcome: &Result<token_rotator::Token, TokenError>) {
     assert!(
         matches!(outcome, Err(TokenError::SessionChanged)),
         "{outcome:?}"
@@ -130,17 +127,28 @@ async fn a_flight_that_reads_is_nothing_to_the_next_session() {
     }
 }
 
-/// While it writes down what it is about to do, be that taken or refused.
+/// While it writes down what it is about to do, be that taken or refused, and be the sign-in in the
+/// store before that or after.
 #[tokio::test(start_paused = true)]
 async fn a_flight_that_writes_its_intent_is_nothing_to_the_next_session() {
-    for fails in [false, true] {
+    for (fails, written_first) in [(false, true), (true, true), (false, false), (true, false)] {
         let scene = Scene::new().await;
         scene.store.hold_intents(true);
         let alices = scene.refresh();
         scene.store.writing_intent(1).await;
         let store = scene.store.clone();
         store.fail_intents(usize::from(fails));
-        scene.bob_signs_in(|| store.hold_intents(false)).await;
+        store.hold_saves(!written_first);
+        scene
+            .bob_signs_in(|| {
+                store.hold_intents(false);
+                let store = store.clone();
+                tokio::spawn(async move {
+                    let_run().await;
+                    store.hold_saves(false);
+                });
+            })
+            .await;
         changed(&alices.await.expect("no panic"));
         let record = scene.store.record().await.expect("a record");
         assert_eq!(record.intent, None);
@@ -274,217 +282,4 @@ async fn a_late_failure_of_the_session_before_displaces_nothing() {
     assert_eq!(store.access_token().await, Some(secret(&next)));
     let late = |event: &Event| matches!(event, Event::LateTokens { revoked: false });
     assert_eq!(world.heard.count(late), 1);
-}
-
-/// A coordinator that never answers ends the flight, typed, and stands in no sign-in's way: when
-/// the lease is taken, and when it is renewed before the request.
-#[tokio::test(start_paused = true)]
-async fn a_coordinator_that_hangs_ends_the_flight() {
-    for when in ["acquire", "renew"] {
-        let scene = Scene::new().await;
-        scene.world.expire().await;
-        {
-            let mut script = scene.leases.script();
-            script.hang_acquire = when == "acquire";
-            script.hang_renew = when == "renew";
-            script.remaining = Some(Duration::from_secs(10));
-            script.after_renewal = Some(Duration::from_secs(40));
-        }
-        let (took, errors) = timed(outcomes(callers(&scene.rotator, 50))).await;
-        assert_eq!(took.as_secs(), if when == "acquire" { 25 } else { 15 });
-        for error in errors {
-            assert!(
-                matches!(
-                    error,
-                    Err(TokenError::Refresh(RefreshError::Lease(
-                        LeaseError::Unavailable { .. }
-                    )))
-                ),
-                "{error:?}"
-            );
-        }
-        assert_eq!(scene.world.issuer.calls(), 0);
-        {
-            let mut script = scene.leases.script();
-            script.hang_acquire = false;
-            script.hang_renew = false;
-        }
-        let stored = scene
-            .rotator
-            .sign_in(scene.world.issuer.login())
-            .expect("usable");
-        stored.await.expect("stored");
-        let token = scene.refresh().await.expect("no panic").expect("a token");
-        assert_eq!(secret(&token), "access-3");
-        assert_eq!(scene.world.issuer.reuse_alarms(), 0);
-    }
-}
-
-/// One that never answers the renewal of a lease for unsaved tokens has lost it; the flight that
-/// waits for that ends, and so does the session if another begins.
-#[tokio::test(start_paused = true)]
-async fn a_coordinator_that_hangs_under_the_saver_ends_the_flight() {
-    let scene = Scene::unsaved().await;
-    scene.leases.script().hang_renew = true;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let (took, token) = timed(scene.refresh()).await;
-    let token = token.expect("no panic").expect("from memory");
-    assert_eq!(secret(&token), "access-3");
-    assert_eq!(took.as_secs(), 14, "as long as the renewal may take");
-    scene.leases.script().hang_renew = false;
-    scene.store.fail_saves(0);
-    tokio::time::sleep(Duration::from_secs(30)).await;
-    assert_eq!(
-        scene.store.access_token().await.as_deref(),
-        Some("access-3")
-    );
-    assert_eq!(scene.world.issuer.reuse_alarms(), 0);
-    assert!(scene.leases.is_free().await);
-}
-
-/// A sign-out in a process that has done nothing yet revokes what is in the store; one with a stale
-/// memory revokes both, once each.
-#[tokio::test(start_paused = true)]
-async fn a_sign_out_revokes_what_is_in_the_store() {
-    for (fresh, expected) in [
-        (true, vec!["refresh-2"]),
-        (false, vec!["refresh-1", "refresh-2"]),
-    ] {
-        let world = World::new();
-        let store = ScriptedStore::new();
-        let build = || {
-            let builder = world.builder().store(store.clone());
-            builder.build().expect("a rotator")
-        };
-        let (one, two) = (build(), build());
-        let stored = one.sign_in(world.issuer.login()).expect("usable");
-        stored.await.expect("stored");
-        if !fresh {
-            two.token().await.expect("adopted");
-        }
-        one.refresh_now().await.expect("a token");
-        two.sign_out().await.expect("a tombstone");
-        assert!(two.shutdown(Duration::from_secs(1)).await);
-        assert_eq!(world.issuer.revoked(), expected);
-        assert!(store.record().await.expect("a record").tokens.is_none());
-    }
-    // What is in both is revoked once.
-    let scene = Scene::new().await;
-    scene.rotator.sign_out().await.expect("a tombstone");
-    assert!(scene.rotator.shutdown(Duration::from_secs(1)).await);
-    assert_eq!(scene.world.issuer.revoked(), ["refresh-1"]);
-}
-
-/// A cookie session that another process has begun: signing out before anything else was done is a
-/// sign-out, and the next refusal does not sign in again.
-#[tokio::test(start_paused = true)]
-async fn a_sign_out_before_anything_else_counts() {
-    let world = World::new();
-    world.issuer.without_grant();
-    let store = ScriptedStore::new();
-    let login = world.issuer.login();
-    store
-        .put(following(None, Some(Epoch::random()), Some(login)))
-        .await;
-    let rotator = world
-        .builder()
-        .store(store.clone())
-        .anonymous()
-        .build()
-        .expect("a rotator");
-    let pass = rotator.pass().await.expect("bare");
-    assert!(pass.token().is_none());
-    rotator.sign_out().await.expect("a tombstone");
-    assert!(store.record().await.expect("a record").tokens.is_none());
-    let_run().await;
-    assert_eq!(world.issuer.revoked(), ["refresh-1"]);
-    let after = rotator.pass().await.expect("bare");
-    for pass in [pass, after] {
-        let error = rotator.refused(&pass).await;
-        assert!(error.is_err(), "{error:?}");
-    }
-    assert_eq!(world.issuer.calls(), 0);
-}
-
-/// A result that comes after a sign-out is revoked, though another has signed in since.
-#[tokio::test(start_paused = true)]
-async fn a_result_that_comes_after_a_sign_out_is_revoked() {
-    for (signs_out, revoked) in [(true, vec!["refresh-1", "refresh-3"]), (false, vec![])] {
-        let scene = Scene::new().await;
-        scene.world.issuer.hold();
-        let alices = scene.refresh();
-        scene.world.issuer.arrived(1).await;
-        if signs_out {
-            scene.rotator.sign_out().await.expect("a tombstone");
-        }
-        let stored = scene
-            .rotator
-            .sign_in(scene.world.issuer.login())
-            .expect("usable");
-        stored.await.expect("stored");
-        scene.world.issuer.let_go();
-        assert!(alices.await.expect("no panic").is_err());
-        assert!(scene.rotator.shutdown(Duration::from_secs(5)).await);
-        let late =
-            |event: &Event| matches!(event, Event::LateTokens { revoked } if *revoked == signs_out);
-        assert_eq!(scene.world.heard.count(late), 1);
-        assert_eq!(scene.world.issuer.revoked(), revoked);
-        assert_eq!(
-            scene.store.access_token().await.as_deref(),
-            Some("access-2")
-        );
-    }
-}
-
-/// A sign-in elsewhere whose tokens cannot be sent yet is a sign-in: nothing of the session before
-/// is served, and the next refresh goes on from it.
-#[tokio::test(start_paused = true)]
-async fn a_sign_in_elsewhere_that_cannot_be_sent_is_a_sign_in() {
-    let scene = Scene::new().await;
-    scene.world.expire().await;
-    let found = scene.store.record().await;
-    let bobs = scene.world.issuer.login().with_token_type("DPoP");
-    scene
-        .store
-        .put(following(found.as_ref(), Some(Epoch::random()), Some(bobs)))
-        .await;
-    changed(&scene.rotator.token().await);
-    assert!(scene.rotator.ready().is_none());
-    assert!(scene.rotator.access_token().is_none());
-    let signed_out = |event: &Event| matches!(event, Event::SignedOut);
-    assert_eq!(scene.world.heard.count(signed_out), 0);
-    let token = scene.rotator.token().await.expect("bob's next");
-    assert_eq!(secret(&token), "access-3");
-    assert_eq!(scene.world.issuer.reuse_alarms(), 0);
-}
-
-/// A record that was lost while a save failed is not written over a sign-in elsewhere.
-#[tokio::test(start_paused = true)]
-async fn a_lost_record_is_not_written_over_a_sign_in_elsewhere() {
-    let world = World::new();
-    let store = ScriptedStore::new();
-    let rotator = world
-        .signed_in_with(|builder| builder.store(store.clone()))
-        .await;
-    store.lose();
-    store.fail_saves(1);
-    store.fail_intents(0);
-    // The intent finds nothing to stand in and is written anew; then even that is lost.
-    world.issuer.hold();
-    let call = {
-        let rotator = rotator.clone();
-        tokio::spawn(async move { rotator.refresh_now().await })
-    };
-    world.issuer.arrived(1).await;
-    store.lose();
-    store.fail_saves(1);
-    world.issuer.let_go();
-    call.await.expect("no panic").expect("from memory");
-    let bobs = world.issuer.login();
-    store
-        .put(following(None, Some(Epoch::random()), Some(bobs)))
-        .await;
-    tokio::time::sleep(Duration::from_secs(20)).await;
-    assert_eq!(store.access_token().await.as_deref(), Some("access-3"));
-    assert_eq!(secret(&rotator.token().await.expect("bob's")), "access-3");
 }

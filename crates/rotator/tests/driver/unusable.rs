@@ -10,12 +10,11 @@ use crate::common::{Act, ScriptedCoordinator, ScriptedStore, World, secret};
 /// Rotates, and answers with what nobody can send: another token type, or a control character.
 fn unusable(world: &World, last: &TokenSet, kind: &str) {
     let next = world.issuer.spend(last);
-    let next = match kind {
-        "type" => next.with_token_type("DPoP"),
-        _ => {
-            let refresh_token = next.refresh_token().expect("one").expose_secret();
-            TokenSet::bearer("access\n2").with_refresh_token(refresh_token)
-        }
+    let next = if kind == "type" {
+        next.with_token_type("DPoP")
+    } else {
+        let refresh_token = next.refresh_token().expect("one").expose_secret();
+        TokenSet::bearer("access\n2").with_refresh_token(refresh_token)
     };
     world.issuer.next(Act::Answer(next));
 }
