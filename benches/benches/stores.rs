@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use token_rotator::{
-    DataKey, Event, Expiry, FileStore, KeyFile, KeySource, RecordCodec, Rotator, SessionKey,
-    SessionStore, SourceError, TokenSet,
+    DataKey, Event, FileStore, KeyFile, KeySource, RecordCodec, Rotator, SessionKey, SessionStore,
+    SourceError, TokenSet,
 };
 use token_rotator_benches::program;
 use token_rotator_benches::table::Table;
@@ -17,6 +17,8 @@ use token_rotator_testkit::{PostgresServer, RedisServer};
 use tokio::sync::watch;
 
 const ROUNDS: usize = 200;
+/// Of the tokens that replicas hand over.
+const LIFETIME: Duration = Duration::from_millis(50);
 
 fn main() -> ExitCode {
     if !program::is_asked_to_measure() {
@@ -136,16 +138,20 @@ async fn handover(one: impl SessionStore, other: impl SessionStore) -> Vec<f64> 
         move |_last: Option<Arc<TokenSet>>| {
             let mut gate = gate.subscribe();
             asked.send_modify(|count| *count += 1);
+            let number = *asked.borrow();
             async move {
                 let _open = gate.wait_for(|open| *open).await;
-                let next = TokenSet::bearer("t".repeat(900)).with_refresh_token("r".repeat(64));
-                Ok::<_, SourceError>(next.expires_in(Duration::from_secs(3_600)))
+                let next = TokenSet::bearer(format!("{number:0900}"));
+                let next = next.with_refresh_token(format!("{number:064}"));
+                Ok::<_, SourceError>(next.expires_in(LIFETIME))
             }
         }
     };
     let first = Rotator::builder(source)
         .store(one)
         .session(SessionKey::new("bench"))
+        // Every round is to meet an expired token.
+        .refresh_before(Duration::ZERO)
         .on_event({
             let published = Arc::clone(&published);
             move |event| {
@@ -159,16 +165,20 @@ async fn handover(one: impl SessionStore, other: impl SessionStore) -> Vec<f64> 
     let second = Rotator::builder(nobody())
         .store(other)
         .session(SessionKey::new("bench"))
+        .refresh_before(Duration::ZERO)
         .build()
         .expect("a rotator");
+    let login = TokenSet::bearer("login").with_refresh_token("r");
+    let stored = first
+        .sign_in(login.expires_in(LIFETIME))
+        .expect("usable tokens");
+    stored.await.expect("stored");
     let mut times = Vec::new();
     for round in 1..=ROUNDS {
-        let expired = TokenSet::bearer("expired")
-            .with_refresh_token("r")
-            .with_expiry(Expiry::At(std::time::SystemTime::UNIX_EPOCH));
         gate.send_replace(false);
-        let stored = first.sign_in(expired).expect("usable tokens");
-        stored.await.expect("stored");
+        while first.ready().is_some() || second.ready().is_some() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
         let mut asks = asked.subscribe();
         let refresh = {
             let first = first.clone();
@@ -178,12 +188,7 @@ async fn handover(one: impl SessionStore, other: impl SessionStore) -> Vec<f64> 
         let wait = {
             let second = second.clone();
             tokio::spawn(async move {
-                // Whatever it holds is of the round before.
-                let old = second.access_token();
-                let token = match &old {
-                    Some(old) => second.refused(old).await,
-                    None => second.token().await,
-                };
+                let token = second.token().await;
                 (Instant::now(), token.is_ok())
             })
         };
@@ -196,6 +201,11 @@ async fn handover(one: impl SessionStore, other: impl SessionStore) -> Vec<f64> 
             times.push(micros(used.saturating_duration_since(published)));
         }
     }
+    assert_eq!(
+        times.len(),
+        ROUNDS,
+        "a round in which the other one was not served"
+    );
     times
 }
 
