@@ -22,7 +22,9 @@ impl Coordinator for PostgresStore {
         let mut pace = Pace::new();
         let mut listening = None;
         loop {
-            if lease.take().await? {
+            let (attempt, taken) = lease.try_to_take().await?;
+            lease = attempt;
+            if taken? {
                 return Ok(Box::new(lease));
             }
             let rest = wait.saturating_sub(begun.elapsed());
@@ -79,6 +81,20 @@ impl PostgresLease {
             fence: 0,
             until: Duration::ZERO,
             held: false,
+        })
+    }
+
+    /// In a task of its own, which goes on if nobody waits for it any more: it sees the end of the
+    /// statement, and only then gives back what nobody wants. Given back over another connection
+    /// before that, the lease would be taken afterwards, by nobody, for all of its life.
+    async fn try_to_take(mut self) -> Result<(Self, Result<bool, Fault>), LeaseError> {
+        let attempt = tokio::spawn(async move {
+            let taken = self.take().await;
+            (self, taken)
+        });
+        attempt.await.map_err(|_| LeaseError::Unavailable {
+            message: "the runtime ended before the lease was taken".into(),
+            cause: None,
         })
     }
 

@@ -22,7 +22,9 @@ impl Coordinator for RedisStore {
         let mut pace = Pace::new();
         let mut listening = None;
         loop {
-            let left = match lease.take().await? {
+            let (attempt, taken) = lease.try_to_take().await?;
+            lease = attempt;
+            let left = match taken? {
                 Taken::Yes => return Ok(Box::new(lease)),
                 Taken::ByAnother { left } => left,
             };
@@ -78,6 +80,19 @@ impl RedisLease {
             fence: 0,
             until: Duration::ZERO,
             held: false,
+        })
+    }
+
+    /// In a task of its own, which goes on if nobody waits for it any more: it sees the end of the
+    /// attempt, and only then gives back what nobody wants.
+    async fn try_to_take(mut self) -> Result<(Self, Result<Taken, Fault>), LeaseError> {
+        let attempt = tokio::spawn(async move {
+            let taken = self.take().await;
+            (self, taken)
+        });
+        attempt.await.map_err(|_| LeaseError::Unavailable {
+            message: "the runtime ended before the lease was taken".into(),
+            cause: None,
         })
     }
 

@@ -153,6 +153,35 @@ pub async fn a_dropped_wait_takes_nothing(ground: &impl Ground) {
     lease.release().await;
 }
 
+/// Somebody who stops waiting in the very moment in which the lease is given back, when the attempt to
+/// take it is under way, has taken nothing either: the next one need not wait for it to run out.
+pub async fn a_wait_dropped_half_way_takes_nothing(ground: &impl Ground) {
+    let (here, there) = (ground.coordinator().await, ground.coordinator().await);
+    let key = session("work");
+    for turns in 0..40 {
+        let mut waiting = Box::pin(there.acquire(&key, PATIENCE));
+        for _ in 0..turns % 8 {
+            let polled = std::future::poll_fn(|context| {
+                std::task::Poll::Ready(waiting.as_mut().poll(context).is_ready())
+            });
+            if polled.await {
+                break;
+            }
+            tokio::time::sleep(Duration::from_micros(60)).await;
+        }
+        drop(waiting);
+        let begun = Instant::now();
+        let lease = taken(wait(&here).await);
+        let limit = here.lease_life().map_or(PATIENCE, |life| life / 2);
+        assert!(
+            begun.elapsed() < limit,
+            "it ran out, after {:?}",
+            begun.elapsed()
+        );
+        soon("a release", lease.release()).await;
+    }
+}
+
 /// Where leases run out: one that was not renewed goes to the next, its holder is told that it is
 /// lost, and giving it back does not take it from its new holder.
 pub async fn an_expired_lease_is_lost(ground: &impl Ground) {

@@ -137,6 +137,7 @@ macro_rules! conformance {
             fences_grow
             leases_do_not_mix
             a_dropped_wait_takes_nothing
+            a_wait_dropped_half_way_takes_nothing
             an_expired_lease_is_lost
             a_renewed_lease_holds
         });
