@@ -2,7 +2,7 @@
 
 use std::process::{Command, ExitCode};
 
-use crate::{install, process::Log, screen::Screen, workspace::Workplace};
+use crate::{install, process::Log, report::Verdict, screen::Screen, workspace::Workplace};
 
 /// Runs `cargo bench` on the benches' crate with the arguments given. Errors: what it measures by cannot be installed.
 pub(crate) fn bench(workplace: &Workplace, arguments: &[String]) -> Result<ExitCode, String> {
@@ -15,6 +15,10 @@ pub(crate) fn bench(workplace: &Workplace, arguments: &[String]) -> Result<ExitC
 
 /// Runs the chaos program with the arguments given. Errors: the servers it starts cannot be installed.
 pub(crate) fn chaos(workplace: &Workplace, arguments: &[String]) -> Result<ExitCode, String> {
+    let installed = install::for_tests(workplace);
+    if installed.verdict != Verdict::Passed {
+        return Err(installed.detail);
+    }
     let mut log = log(workplace, "chaos")?;
     let command = chaos_command(workplace, arguments);
     finish(&mut log, command)

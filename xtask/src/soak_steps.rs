@@ -8,7 +8,8 @@ use crate::{
     install,
     plan::{Role::Alone, Step},
     process::Log,
-    report::Outcome,
+    programs::chaos_command,
+    report::{Outcome, Verdict},
     screen::Screen,
     tally::Tally,
     test_steps::WITHOUT_CERTIFIED_ISSUER,
@@ -19,6 +20,8 @@ use crate::{
 const HISTORIES: &str = "2000000";
 /// Expiries that each client lives through at the certified issuer.
 const EXPIRIES: &str = "100";
+/// Expiries that eight processes live through there, at two seconds each.
+const PROCESS_EXPIRIES: &str = "150";
 /// The clients: package, test program, and the test in it.
 const CERTIFIED: [[&str; 3]; 2] = [
     [
@@ -69,6 +72,18 @@ pub(crate) fn all() -> Vec<Step> {
             bars,
         ),
     ];
+    steps.push(Step::new(
+        "chaos",
+        "processes killed and stopped over every store and profile, a minute each",
+        Alone,
+        chaos,
+    ));
+    steps.push(Step::new(
+        "processes",
+        "eight processes on one certified grant, for five minutes",
+        Alone,
+        processes,
+    ));
     if std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
         .with_file_name("fuzz")
         .is_dir()
@@ -149,6 +164,38 @@ fn lived_through(said: &str) -> impl Iterator<Item = &str> {
     said.lines().filter_map(|line| {
         let (_, rest) = line.split_once("certified issuer: ")?;
         rest.strip_prefix(EXPIRIES)?.strip_prefix(" expiries, ")
+    })
+}
+
+fn processes(workplace: &Workplace) -> Outcome {
+    let installed = install::for_tests(workplace);
+    if let Err(why) = install::certified_issuer(workplace) {
+        return Outcome::skipped(if installed.detail.is_empty() {
+            why
+        } else {
+            installed.detail
+        });
+    }
+    with_log(workplace, "processes", |log| {
+        let mut command = workplace.cargo(["test", "--release", "-p", "token-rotator-chaos"]);
+        command
+            .args(["--test", "certified", "--", "--nocapture"])
+            .env("OIDC_EXPIRIES", PROCESS_EXPIRIES)
+            .env_remove(WITHOUT_CERTIFIED_ISSUER);
+        passes(log, command)?;
+        counted(log)
+    })
+}
+
+fn chaos(workplace: &Workplace) -> Outcome {
+    let installed = install::for_tests(workplace);
+    if installed.verdict != Verdict::Passed {
+        return installed;
+    }
+    with_log(workplace, "chaos", |log| {
+        let arguments = ["--seconds".to_owned(), "60".to_owned()];
+        passes(log, chaos_command(workplace, &arguments))?;
+        Ok(Outcome::passed("every bar holds"))
     })
 }
 
