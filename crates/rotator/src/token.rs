@@ -29,7 +29,7 @@ impl Placement {
 /// A token set, ready to be sent.
 pub(crate) struct Credential {
     pub(crate) tokens: Arc<TokenSet>,
-    header: HeaderValue,
+    pub(crate) header: HeaderValue,
 }
 
 impl Credential {
@@ -61,6 +61,8 @@ impl Credential {
 /// What is published for everybody: a credential, and until when it may be served unasked.
 pub(crate) struct Issued {
     pub(crate) credential: Arc<Credential>,
+    /// The credential's, one step nearer.
+    pub(crate) header: HeaderValue,
     pub(crate) stamp: Stamp<u64>,
     /// By the wall clock. Moments, not milliseconds: the hot path compares and does not divide.
     pub(crate) until: SystemTime,
@@ -77,7 +79,7 @@ pub struct Token(pub(crate) Arc<Issued>);
 impl Token {
     /// The value of the header that carries it: ready-made, marked sensitive, cheap to clone.
     pub fn header(&self) -> &HeaderValue {
-        &self.0.credential.header
+        &self.0.header
     }
 
     /// The access token itself.

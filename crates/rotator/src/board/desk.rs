@@ -81,6 +81,7 @@ impl Board {
         let published = self.published.get_if(|issued| issued.stamp == stamp);
         Token(published.unwrap_or_else(|| {
             Arc::new(Issued {
+                header: credential.header.clone(),
                 credential,
                 stamp,
                 until: UNIX_EPOCH,
@@ -137,6 +138,7 @@ impl Desk {
 
     pub(super) fn issue(&self, now: Now<u64>) -> Option<Issued> {
         self.session.current(now).map(|current| Issued {
+            header: current.token.header.clone(),
             credential: Arc::clone(current.token),
             stamp: current.stamp,
             until: at_unix_millis(current.until),
