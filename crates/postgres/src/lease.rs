@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use crate::fault::Fault;
-use crate::store::{Pace, PostgresStore, name, topic};
+use crate::store::{PostgresStore, name, topic};
 
 impl Coordinator for PostgresStore {
     async fn acquire(
@@ -19,7 +19,6 @@ impl Coordinator for PostgresStore {
     ) -> Result<Box<dyn Lease>, LeaseError> {
         let begun = Instant::now();
         let mut lease = PostgresLease::new(self, key)?;
-        let mut pace = Pace::new();
         let mut listening = None;
         loop {
             let (attempt, taken) = lease.try_to_take().await?;
@@ -36,8 +35,7 @@ impl Coordinator for PostgresStore {
                 listening = Some(self.0.listener.listen(&lease.topic));
                 continue;
             };
-            let pause = pace.next().min(rest);
-            let _ = tokio::time::timeout(pause, listening.heard()).await;
+            listening.heard(rest).await;
         }
     }
 

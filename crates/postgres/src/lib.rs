@@ -78,7 +78,6 @@ mod fault;
 mod lease;
 mod link;
 mod listener;
-mod news;
 mod parameter;
 mod schema;
 mod statements;

@@ -13,7 +13,7 @@ use tracing::debug;
 
 use crate::connector::{Connector, Messages};
 use crate::fault::Fault;
-use crate::news::{Listening, News};
+use token_rotator::news::{Listening, News};
 
 /// The first wait before a lost connection is made again; it doubles.
 const AGAIN: Duration = Duration::from_millis(100);

@@ -20,11 +20,6 @@ use crate::parameter::Body;
 use crate::schema::Table;
 use crate::statements::Statements;
 
-/// How long after the last look whoever waits looks again without having heard anything.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// The longest such time.
-const LOOK_AGAIN_MAX: Duration = Duration::from_secs(1);
-
 /// Keeps sessions in a table of `PostgreSQL`, and grants their leases there.
 ///
 /// Clones share a few connections for calls and, once somebody waits for others, one for listening.
@@ -215,7 +210,6 @@ impl SessionStore for PostgresStore {
     async fn changed(&self, key: &SessionKey, seen: Option<Version>) {
         // First this, then the look: what is saved in between is heard.
         let mut listening = self.0.listener.listen(&topic(key));
-        let mut pace = Pace::new();
         loop {
             if let Ok(stored) = self.version(key).await
                 && stored != seen
@@ -223,7 +217,7 @@ impl SessionStore for PostgresStore {
                 return;
             }
             // What is told is news, or as good as: whoever asked reads the record anyway.
-            if let Ok(()) = tokio::time::timeout(pace.next(), listening.heard()).await {
+            if listening.heard(Duration::MAX).await {
                 return;
             }
         }
@@ -231,21 +225,6 @@ impl SessionStore for PostgresStore {
 
     fn coordinator(&self) -> Option<SharedCoordinator> {
         Some(SharedCoordinator::new(self.clone()))
-    }
-}
-
-/// When to look again, in case nothing was told.
-pub(crate) struct Pace(Duration);
-
-impl Pace {
-    pub(crate) fn new() -> Self {
-        Self(LOOK_AGAIN)
-    }
-
-    pub(crate) fn next(&mut self) -> Duration {
-        let wait = self.0;
-        self.0 = (wait * 2).min(LOOK_AGAIN_MAX);
-        wait
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::fault::Fault;
 use crate::names::Names;
 use crate::scripts::{RELEASE, RENEW, TAKE};
-use crate::store::{Pace, RedisStore};
+use crate::store::RedisStore;
 
 impl Coordinator for RedisStore {
     async fn acquire(
@@ -19,7 +19,6 @@ impl Coordinator for RedisStore {
     ) -> Result<Box<dyn Lease>, LeaseError> {
         let begun = Instant::now();
         let mut lease = RedisLease::new(self, key)?;
-        let mut pace = Pace::new();
         let mut listening = None;
         loop {
             let (attempt, taken) = lease.try_to_take().await?;
@@ -38,8 +37,8 @@ impl Coordinator for RedisStore {
                 continue;
             };
             // Nobody tells when a lease runs out.
-            let pause = pace.next().min(rest).min(left + Duration::from_millis(1));
-            let _ = tokio::time::timeout(pause, listening.heard()).await;
+            let until_it_runs_out = left + Duration::from_millis(1);
+            listening.heard(rest.min(until_it_runs_out)).await;
         }
     }
 

@@ -78,7 +78,6 @@ mod fault;
 mod lease;
 mod link;
 mod names;
-mod news;
 mod scripts;
 mod store;
 mod subscriber;

@@ -15,11 +15,6 @@ use crate::names::{Names, channel};
 use crate::scripts::SAVE;
 use crate::subscriber::Subscriber;
 
-/// How long after the last look whoever waits looks again without having heard anything.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// The longest such time.
-const LOOK_AGAIN_MAX: Duration = Duration::from_secs(1);
-
 /// Keeps sessions in Redis, and grants their leases there.
 ///
 /// Clones share one connection for calls and, once somebody waits for others, one for messages.
@@ -143,7 +138,6 @@ impl SessionStore for RedisStore {
     async fn changed(&self, key: &SessionKey, seen: Option<Version>) {
         // First this, then the look: what is saved in between is heard.
         let mut listening = self.0.subscriber.listen(&self.names(key).topic);
-        let mut pace = Pace::new();
         loop {
             if let Ok(stored) = self.version(key).await
                 && stored != seen
@@ -151,7 +145,7 @@ impl SessionStore for RedisStore {
                 return;
             }
             // What is told is news, or as good as: whoever asked reads the record anyway.
-            if let Ok(()) = tokio::time::timeout(pace.next(), listening.heard()).await {
+            if listening.heard(Duration::MAX).await {
                 return;
             }
         }
@@ -159,21 +153,6 @@ impl SessionStore for RedisStore {
 
     fn coordinator(&self) -> Option<SharedCoordinator> {
         Some(SharedCoordinator::new(self.clone()))
-    }
-}
-
-/// When to look again, in case a message was lost.
-pub(crate) struct Pace(Duration);
-
-impl Pace {
-    pub(crate) fn new() -> Self {
-        Self(LOOK_AGAIN)
-    }
-
-    pub(crate) fn next(&mut self) -> Duration {
-        let wait = self.0;
-        self.0 = (wait * 2).min(LOOK_AGAIN_MAX);
-        wait
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tracing::debug;
 
 use crate::link::Link;
-use crate::news::{Listening, News};
+use token_rotator::news::{Listening, News};
 
 /// The first wait before a lost subscription is made again; it doubles.
 const AGAIN: Duration = Duration::from_millis(100);

@@ -47,6 +47,7 @@ mod landing;
 mod ledger;
 #[cfg(all(test, any(model_loom, model_shuttle)))]
 mod models;
+pub mod news;
 mod older;
 pub mod origin;
 mod present;

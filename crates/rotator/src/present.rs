@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::coordinator::Lease;
-use crate::error::{FailureKind, LeaseError, RefreshError};
+use crate::error::{FailureKind, LeaseError, RefreshError, StoreError};
 use crate::event::Event;
 use crate::flight::Work;
 use crate::intent::{Intent, IntentOutcome, TokenHash};
@@ -14,7 +14,7 @@ use crate::landing::Stage;
 use crate::ledger::Start;
 use crate::runtime;
 use crate::source::Refreshed;
-use crate::store::{Record, Saved};
+use crate::store::{DynStore, Record, Saved};
 use token_rotator_core::Purpose;
 
 /// Why there is no answer from the issuer.
@@ -134,22 +134,37 @@ impl Work {
             start.intent = Some(intent);
             return Ok(());
         };
-        let record = Record {
-            version: start.base.next(start.base.seen),
-            tokens: start.last.clone(),
-            intent: Some(intent),
-        };
-        let version = record.version;
-        match shared.put(&**store, start.base.seen, record).await {
-            Ok(Saved::Stored) => {
-                shared.board.saw(self.ticket.flight.began, version);
+        match self.put_intent(&**store, start, Some(intent)).await {
+            Ok(true) => {
                 shared.journal.written(epoch, &intent);
-                start.wrote(version, Some(intent));
                 Ok(())
             }
-            Ok(Saved::Conflict(_)) => Err(Stop::Moved),
+            Ok(false) => Err(Stop::Moved),
             Err(error) => Err(RefreshError::Store(error).into()),
         }
+    }
+
+    /// The same record with another intent; false: somebody has written it meanwhile.
+    async fn put_intent(
+        &self,
+        store: &dyn DynStore,
+        start: &mut Start,
+        intent: Option<Intent>,
+    ) -> Result<bool, StoreError> {
+        let shared = &self.shared;
+        let version = start.base.next(start.base.seen);
+        let record = Record {
+            version,
+            tokens: start.last.clone(),
+            intent,
+        };
+        let saved = shared.put(store, start.base.seen, record).await?;
+        let stored = matches!(saved, Saved::Stored);
+        if stored {
+            shared.board.saw(self.ticket.flight.began, version);
+            start.wrote(version, intent);
+        }
+        Ok(stored)
     }
 
     /// What the answer says about the intent is written down as well as can be: if that fails,
@@ -203,23 +218,14 @@ impl Work {
         }
     }
 
-    /// The same record with another intent, if nobody has written it meanwhile.
+    /// Writes what became of an intent, as well as can be.
     async fn amend(&self, start: &mut Start, intent: Option<Intent>, journalled: bool) {
-        let shared = &self.shared;
-        let Some(store) = shared.store.as_ref().filter(|_| journalled) else {
+        let Some(store) = self.shared.store.as_ref().filter(|_| journalled) else {
             start.intent = intent;
             return;
         };
-        let record = Record {
-            version: start.base.next(start.base.seen),
-            tokens: start.last.clone(),
-            intent,
-        };
-        let version = record.version;
-        if let Ok(Saved::Stored) = shared.put(&**store, start.base.seen, record).await {
-            shared.board.saw(self.ticket.flight.began, version);
-            start.wrote(version, intent);
-        }
+        // Whoever finds the intent as it stands is more careful than they need be.
+        let _ = self.put_intent(&**store, start, intent).await;
     }
 
     /// The last look before the request: the session must be the same, and the lease must outlast

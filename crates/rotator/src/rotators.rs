@@ -159,8 +159,8 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Rotators<K> {
                 all
             })
             .collect();
+        self.0.common.closed.store(true, Ordering::SeqCst);
         let Some(first) = sessions.first() else {
-            self.0.common.closed.store(true, Ordering::SeqCst);
             return true;
         };
         for session in &sessions {
@@ -169,7 +169,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Rotators<K> {
         let first = Rotator {
             shared: Arc::clone(first),
         };
-        first.shutdown(timeout).await
+        first.shutdown(timeout).await && sessions.iter().all(|session| session.all_saved())
     }
 }
 

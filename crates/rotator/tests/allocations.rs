@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use token_rotator::{Rotator, SourceError, TokenSet};
+use token_rotator::{Rotator, SessionKey, SourceError, TokenSet};
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
@@ -20,7 +20,7 @@ fn now<F: Future>(future: F) -> F::Output {
 }
 
 /// A thousand times a good token, its header cloned each time: not one allocation, on the async
-/// path and on the ones that never wait.
+/// path, on the ones that never wait, and for one session among many.
 #[test]
 fn a_good_token_costs_no_allocation() {
     let source = |_last: Option<Arc<TokenSet>>| async {
@@ -29,6 +29,13 @@ fn a_good_token_costs_no_allocation() {
     let rotator = Rotator::builder(source).build().expect("a rotator");
     let tokens = TokenSet::bearer("fresh").expires_in(Duration::from_secs(3_600));
     rotator.sign_in(tokens).expect("usable tokens");
+    let many = Rotator::builder(source)
+        .build_many(|user: &u32| SessionKey::new(format!("user-{user}")))
+        .expect("rotators");
+    for user in 0..100 {
+        let tokens = TokenSet::bearer("fresh").expires_in(Duration::from_secs(3_600));
+        many.sign_in(&user, tokens).expect("usable tokens");
+    }
     // What threads set up on first use is not the hot path's.
     now(rotator.token()).expect("a token");
 
@@ -45,6 +52,10 @@ fn a_good_token_costs_no_allocation() {
             assert!(now(rotator.pass()).is_ok());
             assert!(now(rotator.pass_for_once()).is_ok());
             assert!(rotator.ready().is_some());
+        }
+        for user in 0..1_000 {
+            let token = now(many.token(&(user % 100))).expect("a token");
+            assert!(token.header().clone().is_sensitive());
         }
         fewest = fewest.min(dhat::HeapStats::get().total_blocks - before);
     }

@@ -155,11 +155,7 @@ impl FileStore {
     }
 
     /// How to write this record; a key is made here if it is the first that needs one.
-    async fn codec_to_write(
-        &self,
-        found: Option<&RecordHeader>,
-        record: &Record,
-    ) -> Result<RecordCodec, StoreError> {
+    async fn codec_to_write(&self, record: &Record) -> Result<RecordCodec, StoreError> {
         let sealing = &self.0.sealing;
         if record.tokens.is_none() {
             // A tombstone holds no secret.
@@ -167,9 +163,6 @@ impl FileStore {
         }
         if let Some(codec) = sealing.known() {
             return Ok(codec);
-        }
-        if let Some(header) = found.filter(|header| header.sealed_with().is_some()) {
-            return sealing.to_read(header).await;
         }
         let _turn = self.write_lock(names::KEY_LOCK).await?;
         let inner = Arc::clone(&self.0);
@@ -234,9 +227,8 @@ impl SessionStore for FileStore {
         if found.as_ref().map(|found| found.version) != expected {
             return Ok(Saved::Conflict(found));
         }
-        let header = bytes.map(|bytes| RecordHeader::read(key, &bytes));
-        let header = header.transpose()?;
-        let codec = self.codec_to_write(header.as_ref(), &record).await?;
+        // Whatever key opened it is known by now.
+        let codec = self.codec_to_write(&record).await?;
         let bytes = codec.encode(key, &record)?;
         let inner = Arc::clone(&self.0);
         blocking(move || {
