@@ -1,10 +1,12 @@
 //! How a command fails: what happened, why, and what to do.
 
 use std::error::Error as StdError;
+use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
 
 /// A failed command, in words for the person who typed it.
@@ -13,6 +15,7 @@ pub(crate) struct CommandError {
     what: String,
     why: Vec<String>,
     hint: Option<String>,
+    code: u8,
 }
 
 impl CommandError {
@@ -22,17 +25,38 @@ impl CommandError {
             what: what.into(),
             why: Vec::new(),
             hint: None,
+            code: 1,
         }
     }
 
-    /// Why: this error and those behind it.
+    /// Why: this error and those behind it, each said once.
+    ///
+    /// The library's errors bring their hint along; it is the one to give.
     pub(crate) fn because(mut self, error: impl StdError) -> Self {
-        self.why.push(error.to_string());
+        let words = error.to_string();
+        match words.split_once("; hint: ") {
+            Some((why, hint)) => {
+                self.why.push(why.to_owned());
+                self.hint = Some(hint.to_owned());
+            }
+            None => self.why.push(words),
+        }
         let mut source = error.source();
         while let Some(error) = source {
-            self.why.push(error.to_string());
+            let why = error.to_string();
+            // Many errors repeat their source as their own words.
+            let why = why.split("; hint: ").next().unwrap_or_default();
+            if !self.why.iter().any(|said| said.contains(why)) {
+                self.why.push(why.to_owned());
+            }
             source = error.source();
         }
+        self
+    }
+
+    /// Why, in a sentence.
+    pub(crate) fn why(mut self, why: impl Into<String>) -> Self {
+        self.why.push(why.into());
         self
     }
 
@@ -42,14 +66,55 @@ impl CommandError {
         self
     }
 
+    /// What to do, unless the error itself has said it.
+    pub(crate) fn or_hint(self, hint: impl Into<String>) -> Self {
+        match self.hint {
+            Some(_) => self,
+            None => self.hint(hint),
+        }
+    }
+
+    /// What the program ends with. Default: 1.
+    pub(crate) fn code(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// What to do, in words.
+    pub(crate) fn hint_text(&self) -> &str {
+        self.hint.as_deref().unwrap_or("see `token-rotator --help`")
+    }
+
+    /// What the program ends with.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.code)
+    }
+
     /// Prints it to stderr.
     pub(crate) fn print(&self) {
-        anstream::eprintln!("{ERROR}error:{ERROR:#} {}", self.what);
+        self.print_as(ERROR, "error");
+    }
+
+    /// The same for what does not end the command.
+    pub(crate) fn print_as_warning(&self) {
+        self.print_as(WARNING, "warning");
+    }
+
+    fn print_as(&self, style: Style, word: &str) {
+        anstream::eprintln!("{style}{word}:{style:#} {}", self.what);
         for why in &self.why {
             anstream::eprintln!("  because {why}");
         }
         if let Some(hint) = &self.hint {
             anstream::eprintln!("{HINT}hint:{HINT:#} {hint}");
         }
+    }
+}
+
+/// All of it in one line, for a log.
+impl std::fmt::Display for CommandError {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.what)?;
+        self.why.iter().try_for_each(|why| write!(out, ": {why}"))
     }
 }

@@ -5,12 +5,23 @@
 
 mod arguments;
 mod command_error;
+mod completions;
+mod config;
 mod demo;
+mod doctor;
+mod exec;
+mod history;
 mod issuer;
+mod login;
+mod logout;
+mod session;
+mod status;
+mod table;
+mod token;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::Parser;
 
 use crate::arguments::{Arguments, Command};
 use crate::command_error::CommandError;
@@ -21,7 +32,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             error.print();
-            ExitCode::FAILURE
+            error.exit_code()
         }
     }
 }
@@ -31,10 +42,19 @@ fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
         .enable_all()
         .build()
         .map_err(|error| CommandError::new("cannot start the runtime").because(error))?;
+    let global = arguments.global;
     runtime.block_on(async {
         match arguments.command {
+            Command::Login(options) => login::run(&global, *options).await,
+            Command::Token(options) => token::run(&global, options).await,
+            Command::Exec(options) => exec::run(&global, options).await,
+            Command::Status(options) => status::run(&global, options).await,
+            Command::History(options) => history::run(&global, &options).await,
+            Command::Doctor(options) => doctor::run(&global, options).await,
+            Command::Logout(options) => logout::run(&global, &options).await,
             Command::Demo(options) => demo::run(options).await,
             Command::Issuer(options) => issuer::run(options).await,
+            Command::Completions(options) => Ok(completions::run(&options)),
         }
     })
 }

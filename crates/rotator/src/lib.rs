@@ -82,7 +82,7 @@ pub use event::{Event, HookProblem, NotReplayed};
 pub use intent::{Intent, IntentId, IntentOutcome, TokenHash};
 pub use origin::{Origin, OriginError, Origins};
 pub use profile::{Profile, Reuse};
-pub use rotator::{Rotator, UnusableTokens, UpdateError};
+pub use rotator::{Rotator, UnusableTokens, UpdateError, WeakRotator};
 pub use rotators::Rotators;
 pub use secret::{ExposeSecret, SecretString};
 pub use source::{Refreshed, TokenSource};

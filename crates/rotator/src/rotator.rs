@@ -1,7 +1,7 @@
 //! The handle: token, refused, sign in, sign out.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -215,6 +215,12 @@ impl Rotator {
         self.shared.tell(event);
     }
 
+    /// A handle that does not keep the session in memory, for listeners and hooks that want to look at
+    /// the rotator that tells them.
+    pub fn downgrade(&self) -> WeakRotator {
+        WeakRotator(Arc::downgrade(&self.shared))
+    }
+
     /// Lets nothing new start and waits for the refresh in the air, for saves and for revocations.
     ///
     /// True if all of it ended within the time given and the store has what it is to have; false
@@ -250,6 +256,25 @@ impl std::fmt::Debug for Rotator {
             .field("epoch", &stamp.epoch)
             .field("generation", &stamp.generation)
             .finish_non_exhaustive()
+    }
+}
+
+/// A [`Rotator`] that may be gone: see [`Rotator::downgrade`].
+#[derive(Clone)]
+pub struct WeakRotator(Weak<Shared>);
+
+impl WeakRotator {
+    /// The rotator, if anybody still has it.
+    pub fn upgrade(&self) -> Option<Rotator> {
+        self.0.upgrade().map(|shared| Rotator { shared })
+    }
+}
+
+impl std::fmt::Debug for WeakRotator {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_tuple("WeakRotator")
+            .field(&self.upgrade())
+            .finish()
     }
 }
 

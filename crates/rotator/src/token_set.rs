@@ -169,8 +169,17 @@ impl TokenSet {
         self
     }
 
+    /// The moment of the wall clock at which it expires; `None`: unknown, or it was never received.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        match self.expiry {
+            Expiry::Unknown => None,
+            Expiry::In(lifetime) => self.obtained_at?.checked_add(lifetime),
+            Expiry::At(at) => Some(at),
+        }
+    }
+
     /// How long it was good when it was received; `None`: unknown.
-    pub(crate) fn lifetime(&self) -> Option<Duration> {
+    pub fn lifetime(&self) -> Option<Duration> {
         match self.expiry {
             Expiry::Unknown => None,
             Expiry::In(lifetime) => Some(lifetime),

@@ -34,17 +34,40 @@ impl Directory {
 
     /// Opens it. Refused if others could read or change what is in it.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let directory = Self::open_any(path)?;
+        directory.refuse(system::exposed(&directory.handle), "700")?;
+        Ok(directory)
+    }
+
+    /// The same for a directory whose names are no secret, such as one for configuration: refused
+    /// only if others could change what is in it.
+    pub(crate) fn open_public(path: &Path) -> Result<Self, StoreError> {
+        let directory = Self::open_any(path)?;
+        directory.refuse(system::changeable(&directory.handle), "go-w")?;
+        Ok(directory)
+    }
+
+    /// Opens it like [`Directory::open_public`], making it (0700) where it is missing.
+    pub(crate) fn create_public(path: &Path) -> Result<Self, StoreError> {
+        system::create_directory(path).map_err(|error| failed("make", path, &error))?;
+        Self::open_public(path)
+    }
+
+    fn open_any(path: &Path) -> Result<Self, StoreError> {
         let path = path
             .canonicalize()
             .map_err(|error| failed("open", path, &error))?;
         let handle =
             system::open_directory(&path).map_err(|error| failed("open", &path, &error))?;
-        if let Some(what) =
-            system::exposed(&handle).map_err(|error| failed("look at", &path, &error))?
-        {
-            return Err(exposed("the directory", &path, &what, "700"));
-        }
         Ok(Self { handle, path })
+    }
+
+    fn refuse(&self, found: io::Result<Option<String>>, mode: &str) -> Result<(), StoreError> {
+        let found = found.map_err(|error| failed("look at", &self.path, &error))?;
+        match found {
+            Some(what) => Err(exposed("the directory", &self.path, &what, mode)),
+            None => Ok(()),
+        }
     }
 
     /// Where this file is, for messages.

@@ -73,21 +73,19 @@ impl Sealing {
         if let Some(other) = sealed {
             return self.to_read(other).await;
         }
-        let mut unreachable = None;
+        let mut failures = Vec::new();
         for vault in &self.vaults {
             match vault.load().await {
                 Ok(Some(key)) => return Ok(self.remember(key)),
                 Ok(None) => match self.make(&**vault).await {
                     Ok(key) => return Ok(self.remember(key)),
-                    Err(error) => unreachable = unreachable.or(Some(error)),
+                    Err(error) => failures.push(error),
                 },
                 // Nothing was ever sealed with it here, so the next best may be.
-                Err(error) => unreachable = unreachable.or(Some(error)),
+                Err(error) => failures.push(error),
             }
         }
-        Err(unreachable.unwrap_or_else(|| {
-            StoreError::new(StoreErrorKind::Refused, "there is no vault for a key")
-        }))
+        Err(no_key(&failures))
     }
 
     /// A new key, written and read back before anything is sealed with it.
@@ -120,6 +118,21 @@ impl Sealing {
         *lock_std(&self.key) = Some(key.clone());
         RecordCodec::sealed(key)
     }
+}
+
+/// No vault gave a key: what each of them said.
+fn no_key(failures: &[StoreError]) -> StoreError {
+    let (kind, words) = match failures {
+        [] => (
+            StoreErrorKind::Refused,
+            "there is no vault for a key".into(),
+        ),
+        [.., last] => {
+            let words: Vec<_> = failures.iter().map(ToString::to_string).collect();
+            (last.kind(), words.join("; and "))
+        }
+    };
+    StoreError::new(kind, words)
 }
 
 impl std::fmt::Debug for Sealing {

@@ -24,6 +24,15 @@ pub(crate) fn open_directory(path: &Path) -> io::Result<Handle> {
 
 /// Who else could get at it, if anybody: in words.
 pub(crate) fn exposed(file: impl AsFd) -> io::Result<Option<String>> {
+    open_to_others(file, Mode::RWXG | Mode::RWXO, "reached")
+}
+
+/// Who else could change it, if anybody: in words.
+pub(crate) fn changeable(file: impl AsFd) -> io::Result<Option<String>> {
+    open_to_others(file, Mode::WGRP | Mode::WOTH, "changed")
+}
+
+fn open_to_others(file: impl AsFd, bits: Mode, how: &str) -> io::Result<Option<String>> {
     let stat = rustix::fs::fstat(file)?;
     let mode = Mode::from_raw_mode(stat.st_mode);
     let us = rustix::process::geteuid();
@@ -31,13 +40,9 @@ pub(crate) fn exposed(file: impl AsFd) -> io::Result<Option<String>> {
         let what = format!("belongs to another user ({})", stat.st_uid);
         return Ok(Some(what));
     }
-    let open = mode.intersects(Mode::RWXG | Mode::RWXO);
-    Ok(open.then(|| {
-        format!(
-            "can be reached by others (mode {:03o})",
-            mode.bits() & 0o777
-        )
-    }))
+    Ok(mode
+        .intersects(bits)
+        .then(|| format!("can be {how} by others (mode {:03o})", mode.bits() & 0o777)))
 }
 
 fn open(handle: &Handle, name: &str, flags: OFlags) -> io::Result<File> {

@@ -59,7 +59,8 @@ pub struct KeyFile {
 }
 
 impl KeyFile {
-    /// In this file. Its directory is made if it is missing.
+    /// In this file. Its directory is made if it is missing, and refused if others could change what
+    /// is in it.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
@@ -92,7 +93,7 @@ impl KeyVault for KeyFile {
             if !parent.exists() {
                 return Ok(None);
             }
-            Directory::open(&parent)?.read(&name)
+            Directory::open_public(&parent)?.read(&name)
         })
         .await?;
         let Some(text) = text.map(zeroize::Zeroizing::new) else {
@@ -115,7 +116,7 @@ impl KeyVault for KeyFile {
         let text = key.to_text();
         let path = self.path.clone();
         blocking(move || {
-            let directory = Directory::create(&parent)?;
+            let directory = Directory::create_public(&parent)?;
             match directory.write_new(&name, text.as_bytes()) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(refused(
                     &path,

@@ -19,7 +19,13 @@ pub(crate) fn open_directory(path: &Path) -> io::Result<Handle> {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
 pub(crate) fn exposed<T>(_file: T) -> io::Result<Option<String>> {
+    Ok(None)
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
+pub(crate) fn changeable<T>(_file: T) -> io::Result<Option<String>> {
     Ok(None)
 }
 

@@ -1,59 +1,15 @@
-//! What can be typed.
+//! What can be typed after `issuer`.
 
 use std::time::Duration;
 
 use clap::builder::ArgPredicate;
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, ValueEnum};
 use token_rotator::Profile;
 use token_rotator_testkit::{Fault, FaultRule, RefreshPolicy};
 
-/// One refresh serves everybody: token rotation done once, for every program.
-#[derive(Debug, Parser)]
-#[command(name = "token-rotator", version, arg_required_else_help = true)]
-pub(crate) struct Arguments {
-    #[command(subcommand)]
-    pub(crate) command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    Demo(DemoOptions),
-    Issuer(IssuerOptions),
-}
-
-/// Shows what happens when a token expires under many requests at once: with clients that each
-/// refresh on their own, and with token-rotator.
-///
-/// Everything is real but local: an issuer with single-use refresh tokens and reuse detection, an
-/// API that refuses expired tokens, and as many requests over TCP as you like. Exit code 0 means
-/// that token-rotator's run was perfect.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct DemoOptions {
-    /// How many requests meet the expired token
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub(crate) requests: u32,
-
-    /// How long an access token lives, such as 500ms or 2s; the demo waits for it to expire
-    #[arg(long, default_value = "1s", value_parser = duration)]
-    pub(crate) lifetime: Duration,
-
-    /// How the issuer treats refresh tokens [default: strict, or parent-always with --lost-answer]
-    #[arg(long, value_enum)]
-    pub(crate) profile: Option<IssuerProfile>,
-
-    /// Cancel the request that started the refresh while the refresh is in the air
-    #[arg(long)]
-    pub(crate) cancel_leader: bool,
-
-    /// Lose the issuer's answer to the first refresh, after it has consumed the refresh token
-    #[arg(long)]
-    pub(crate) lost_answer: bool,
-
-    /// Print the two runs as JSON and nothing else
-    #[arg(long)]
-    pub(crate) json: bool,
-}
+use super::Arguments;
+use super::values::duration;
 
 /// Starts an issuer and an API to test against, on loopback, until it is interrupted.
 ///
@@ -176,12 +132,6 @@ impl IssuerProfile {
             Self::MultiUse | Self::Rotating => Profile::multi_use(),
         }
     }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let example = "write it as 500ms, 2s or 5m";
-    let parsed: jiff::SignedDuration = text.parse().map_err(|_| example.to_owned())?;
-    Duration::try_from(parsed).map_err(|_| format!("it must not be negative; {example}"))
 }
 
 fn fault(text: &str) -> Result<FaultRule, String> {

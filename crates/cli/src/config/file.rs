@@ -1,0 +1,147 @@
+//! Reading the file, and what `login` has written beside it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::places::Places;
+use super::problem::ConfigProblem;
+use super::session::SessionSettings;
+use super::store::StoreSettings;
+use super::values::SessionName;
+use crate::command_error::CommandError;
+
+/// All that is configured.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) places: Places,
+    file: File,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    store: StoreSettings,
+    sessions: BTreeMap<SessionName, SessionSettings>,
+}
+
+impl Config {
+    /// Reads the file; one that is not there is as good as empty, unless it was named.
+    pub(crate) fn load(places: Places) -> Result<Self, CommandError> {
+        let file = match read(&places.config_file)? {
+            Some(file) => file,
+            None if places.config_is_named => {
+                let path = places.config_file.display();
+                return Err(CommandError::new(format!("there is no {path}"))
+                    .hint("write the file, or leave `--config` out for the user's own"));
+            }
+            None => File::default(),
+        };
+        Ok(Self { places, file })
+    }
+
+    /// The `[store]` table.
+    pub(crate) fn store(&self) -> &StoreSettings {
+        &self.file.store
+    }
+
+    /// What is known of this session; `None`: nothing at all.
+    pub(crate) fn session(
+        &self,
+        name: &SessionName,
+    ) -> Result<Option<SessionSettings>, CommandError> {
+        let written = read(&self.places.session_file(name.as_str()))?;
+        let configured = self.file.sessions.get(name).cloned();
+        Ok(match (configured, written) {
+            (Some(configured), Some(written)) => Some(configured.over(written)),
+            (configured, written) => configured.or(written),
+        })
+    }
+
+    /// The names of all sessions, in their order.
+    pub(crate) fn session_names(&self) -> Result<Vec<SessionName>, CommandError> {
+        let mut names: Vec<_> = self.file.sessions.keys().cloned().collect();
+        let directory = self.places.session_files();
+        let entries = match std::fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
+            Err(error) => return Err(unreadable(&directory, error)),
+        };
+        for entry in entries {
+            let file = entry
+                .map_err(|error| unreadable(&directory, error))?
+                .file_name();
+            let name = file.to_str().and_then(|name| name.strip_suffix(".toml"));
+            names.extend(name.and_then(|name| name.parse::<SessionName>().ok()));
+        }
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// Writes down what `login` was told, for the next time.
+    pub(crate) fn remember(
+        &self,
+        name: &SessionName,
+        settings: &SessionSettings,
+    ) -> Result<(), CommandError> {
+        let path = self.places.session_file(name.as_str());
+        let failed = |error: io::Error| {
+            CommandError::new(format!("{} cannot be written", path.display()))
+                .because(error)
+                .hint("make its directory writable; until then every login needs all of its flags")
+        };
+        let text = toml::to_string(settings).map_err(|error| failed(io::Error::other(error)))?;
+        let text = format!("# Written by `token-rotator login`; it holds no secret.\n{text}");
+        if std::fs::read_to_string(&path).is_ok_and(|before| before == text) {
+            return Ok(());
+        }
+        let written = path
+            .parent()
+            .map_or(Ok(()), std::fs::create_dir_all)
+            .and_then(|()| std::fs::write(&path, text));
+        written.map_err(failed)
+    }
+}
+
+/// What a TOML file says; `None`: there is none.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, CommandError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(path, error)),
+    };
+    let parsed = toml::Deserializer::parse(&text).map_err(|error| (None, error));
+    let value = parsed.and_then(|toml| {
+        serde_path_to_error::deserialize(toml).map_err(|error| {
+            let key = error.path().to_string();
+            (Some(key).filter(|key| key != "."), error.into_inner())
+        })
+    });
+    value.map(Some).map_err(|(key, error)| {
+        let mut problem = ConfigProblem::at(path, &text, error.span(), error.message());
+        if let Some(key) = key {
+            if secret_in_the_clear(&key) {
+                problem = problem.hint(
+                    "a secret does not stand in this file: name where it is with \
+                     `client_secret_env` or `client_secret_file`",
+                );
+            }
+            problem = problem.key(key);
+        }
+        problem.into()
+    })
+}
+
+fn secret_in_the_clear(key: &str) -> bool {
+    key.rsplit('.').next() == Some("client_secret")
+}
+
+fn unreadable(path: &Path, error: io::Error) -> CommandError {
+    CommandError::new(format!("{} cannot be read", path.display()))
+        .because(error)
+        .hint("check who owns it and who may read it")
+}

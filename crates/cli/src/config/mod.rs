@@ -1,0 +1,16 @@
+//! The configuration: one TOML file, and beside it what `login` was told about each session.
+//!
+//! In rising order of force: what `login` has written down, the file, the environment, flags.
+
+mod file;
+mod places;
+mod problem;
+mod session;
+mod store;
+mod values;
+
+pub(crate) use self::file::Config;
+pub(crate) use self::places::Places;
+pub(crate) use self::session::{ClientAuthChoice, GrantChoice, SessionSettings};
+pub(crate) use self::store::{KeyChoice, StoreUrl};
+pub(crate) use self::values::{Address, SessionName};

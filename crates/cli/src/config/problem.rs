@@ -1,0 +1,64 @@
+//! What is wrong with a configuration file, and where.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use crate::command_error::CommandError;
+
+/// A mistake in a file: the file, the line, the key, and what to do.
+#[derive(Debug)]
+pub(crate) struct ConfigProblem {
+    file: PathBuf,
+    line: Option<usize>,
+    key: Option<String>,
+    what: String,
+    hint: Option<String>,
+}
+
+impl ConfigProblem {
+    /// A mistake at these bytes of the file's text.
+    pub(crate) fn at(file: &Path, text: &str, span: Option<Range<usize>>, what: &str) -> Self {
+        let line = span.map(|span| {
+            let before = text.get(..span.start).unwrap_or(text);
+            before.matches('\n').count() + 1
+        });
+        Self {
+            file: file.to_owned(),
+            line,
+            key: None,
+            what: what.to_owned(),
+            hint: None,
+        }
+    }
+
+    /// The key it is about.
+    pub(crate) fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// What to do.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<ConfigProblem> for CommandError {
+    fn from(problem: ConfigProblem) -> Self {
+        let place = match problem.line {
+            Some(line) => format!("line {line} of {}", problem.file.display()),
+            None => problem.file.display().to_string(),
+        };
+        let why = match problem.key {
+            Some(key) => format!("`{key}`: {}", problem.what),
+            None => problem.what,
+        };
+        let hint = problem
+            .hint
+            .unwrap_or_else(|| "correct the line; docs/program.md has all keys".to_owned());
+        CommandError::new(format!("{place} cannot be used"))
+            .why(why)
+            .hint(hint)
+    }
+}

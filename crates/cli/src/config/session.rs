@@ -1,0 +1,142 @@
+//! What is known of a session before anybody signs in.
+
+#![expect(
+    clippy::doc_markdown,
+    reason = "these comments are the program's help, which shows them as they stand"
+)]
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use super::values::{Address, OriginText, ProfileChoice, Time};
+
+/// Everything about a session but its tokens: in the file, in the environment or as flags of `login`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+#[command(next_help_heading = "The session")]
+pub(crate) struct SessionSettings {
+    /// The client, as the issuer has registered it
+    #[arg(long, value_name = "ID", env = "TOKEN_ROTATOR_CLIENT_ID")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_id: Option<String>,
+
+    /// The environment variable that the client's secret is in
+    #[arg(long, value_name = "NAME", conflicts_with = "client_secret_file")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_secret_env: Option<String>,
+
+    /// The file that the client's secret is in, read anew for each refresh
+    #[arg(long, value_name = "FILE", env = "TOKEN_ROTATOR_CLIENT_SECRET_FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_secret_file: Option<PathBuf>,
+
+    /// How the client authenticates [default: basic if there is a secret, else none]
+    #[arg(long, value_enum, value_name = "METHOD", hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_auth: Option<ClientAuthChoice>,
+
+    /// How to sign in [default: refresh-token]
+    #[arg(long, value_enum, env = "TOKEN_ROTATOR_GRANT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) grant: Option<GrantChoice>,
+
+    /// The scope to ask for, several separated by blanks
+    #[arg(long, env = "TOKEN_ROTATOR_SCOPE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) scope: Option<String>,
+
+    /// An API that the token is for (RFC 8707); may be given several times
+    #[arg(long, value_name = "URI", hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) resource: Option<Vec<String>>,
+
+    /// The API that the token is for, where the issuer has its own names for them
+    #[arg(long, hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) audience: Option<String>,
+
+    /// What the issuer does with a used refresh token: strict, auth0:TIME, okta, keycloak,
+    /// hydra:TIME, supabase, fapi2, multi-use, leeway:TIME [default: strict]
+    #[arg(long, env = "TOKEN_ROTATOR_PROFILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) profile: Option<ProfileChoice>,
+
+    /// Where the token may go, such as https://api.example.com, for what checks it (git); may be
+    /// given several times
+    #[arg(long = "origin", value_name = "ORIGIN", hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) origins: Option<Vec<OriginText>>,
+
+    /// How long before its expiry a token is refreshed [default: 60s]
+    #[arg(long, value_name = "DURATION", hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) refresh_before: Option<Time>,
+
+    /// Certificates (PEM) that the issuer's may be signed by, besides those of the system
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ca_file: Option<PathBuf>,
+
+    /// The issuer's token endpoint
+    #[arg(long, value_name = "URL", env = "TOKEN_ROTATOR_TOKEN_ENDPOINT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_endpoint: Option<Address>,
+
+    /// Its revocation endpoint
+    #[arg(long, value_name = "URL", hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) revocation_endpoint: Option<Address>,
+}
+
+/// How to sign in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum GrantChoice {
+    /// As the client itself
+    ClientCredentials,
+    /// With a refresh token on stdin
+    RefreshToken,
+}
+
+/// How the client authenticates (RFC 6749 section 2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ClientAuthChoice {
+    /// Not at all
+    None,
+    /// With its secret in the Authorization header
+    Basic,
+    /// With its secret in the form
+    Post,
+}
+
+impl SessionSettings {
+    /// These, and from `under` what these leave open.
+    pub(crate) fn over(self, under: Self) -> Self {
+        // A secret's place is one setting in two spellings.
+        let names_secret = self.client_secret_env.is_some() || self.client_secret_file.is_some();
+        let (secret_env, secret_file) = if names_secret {
+            (self.client_secret_env, self.client_secret_file)
+        } else {
+            (under.client_secret_env, under.client_secret_file)
+        };
+        Self {
+            client_id: self.client_id.or(under.client_id),
+            client_secret_env: secret_env,
+            client_secret_file: secret_file,
+            client_auth: self.client_auth.or(under.client_auth),
+            grant: self.grant.or(under.grant),
+            scope: self.scope.or(under.scope),
+            resource: self.resource.or(under.resource),
+            audience: self.audience.or(under.audience),
+            profile: self.profile.or(under.profile),
+            origins: self.origins.or(under.origins),
+            refresh_before: self.refresh_before.or(under.refresh_before),
+            ca_file: self.ca_file.or(under.ca_file),
+            token_endpoint: self.token_endpoint.or(under.token_endpoint),
+            revocation_endpoint: self.revocation_endpoint.or(under.revocation_endpoint),
+        }
+    }
+}

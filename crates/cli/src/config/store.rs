@@ -1,0 +1,133 @@
+//! Where sessions are kept, and the key that seals them.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::values::text_value;
+
+/// The `[store]` table.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct StoreSettings {
+    /// Where sessions are kept.
+    pub(crate) url: Option<StoreUrl>,
+    /// Where the key is.
+    pub(crate) key: Option<KeyChoice>,
+}
+
+/// A directory, or the address of a server.
+///
+/// `Display` and `Debug` leave out what may hold a password.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) enum StoreUrl {
+    Directory(PathBuf),
+    Redis(String),
+    Postgres(String),
+}
+
+impl FromStr for StoreUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once("://") {
+            None if text.is_empty() => Err("it is empty; name a directory or a server".to_owned()),
+            None => Ok(Self::Directory(PathBuf::from(text))),
+            Some(("file", path)) if path.starts_with('/') => {
+                Ok(Self::Directory(PathBuf::from(path)))
+            }
+            Some(("file", _)) => {
+                Err("write a directory as a plain path, or file:///path".to_owned())
+            }
+            Some(("redis" | "rediss", _)) => Ok(Self::Redis(text.to_owned())),
+            Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(text.to_owned())),
+            Some((scheme, _)) => Err(format!(
+                "there is no store for {scheme}://; write a directory, redis://, rediss:// or postgres://"
+            )),
+        }
+    }
+}
+
+impl TryFrom<String> for StoreUrl {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) => path.display().fmt(out),
+            Self::Redis(_) => out.write_str("the Redis server"),
+            Self::Postgres(_) => out.write_str("the PostgreSQL server"),
+        }
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "StoreUrl({self})")
+    }
+}
+
+/// Where the key is that seals sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) enum KeyChoice {
+    /// In the keyring if there is one, else in the key file.
+    #[default]
+    Auto,
+    Keyring,
+    /// The Linux kernel's, which forgets at a reboot.
+    Keyutils,
+    /// In this file, or in the user's.
+    File(Option<PathBuf>),
+    /// In this environment variable.
+    Variable(String),
+    /// Nowhere: sessions are stored as they are.
+    Plaintext,
+}
+
+impl FromStr for KeyChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let choice = match text.split_once(':') {
+            None => match text {
+                "auto" => Some(Self::Auto),
+                "keyring" => Some(Self::Keyring),
+                "keyutils" => Some(Self::Keyutils),
+                "file" => Some(Self::File(None)),
+                "none" => Some(Self::Plaintext),
+                _ => None,
+            },
+            Some(("file", path)) if !path.is_empty() => Some(Self::File(Some(path.into()))),
+            Some(("env", name)) if !name.is_empty() => Some(Self::Variable(name.to_owned())),
+            Some(_) => None,
+        };
+        choice.ok_or_else(|| {
+            "it is one of auto, keyring, keyutils, file, file:PATH, env:NAME, none".to_owned()
+        })
+    }
+}
+
+impl fmt::Display for KeyChoice {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => out.write_str("auto"),
+            Self::Keyring => out.write_str("keyring"),
+            Self::Keyutils => out.write_str("keyutils"),
+            Self::File(None) => out.write_str("file"),
+            Self::File(Some(path)) => write!(out, "file:{}", path.display()),
+            Self::Variable(name) => write!(out, "env:{name}"),
+            Self::Plaintext => out.write_str("none"),
+        }
+    }
+}
+
+text_value!(KeyChoice);

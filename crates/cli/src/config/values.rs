@@ -1,0 +1,214 @@
+//! Values with a meaning of their own, read from files, variables and flags alike.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use http::Uri;
+use serde::{Deserialize, Serialize};
+use token_rotator::{Origin, Profile};
+
+use crate::arguments::values::duration;
+
+/// A value that is written as text: it serialises as what was written.
+macro_rules! text_value {
+    ($name:ident) => {
+        impl TryFrom<String> for $name {
+            type Error = String;
+
+            fn try_from(text: String) -> Result<Self, String> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.to_string()
+            }
+        }
+    };
+}
+pub(super) use text_value;
+
+/// The name of a session: letters, digits, `.`, `_` and `-`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct SessionName(String);
+
+impl SessionName {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SessionName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let sound = (1..=64).contains(&text.len())
+            && text.chars().all(allowed)
+            && !text.starts_with(['.', '-']);
+        if sound {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(
+                "a session's name has 1 to 64 letters, digits, `.`, `_` or `-`, and begins with \
+                 neither `.` nor `-`"
+                    .to_owned(),
+            )
+        }
+    }
+}
+
+impl fmt::Display for SessionName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+text_value!(SessionName);
+
+/// An address at an issuer: https, or this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct Address(String);
+
+impl Address {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let uri: Option<Uri> = text.parse().ok().filter(|_| text.is_ascii());
+        let Some(uri) = uri.filter(|_| !text.contains('#')) else {
+            return Err("it is no URL; write it like https://issuer.example".to_owned());
+        };
+        match Origin::of(&uri) {
+            Some(_) => Ok(Self(text.to_owned())),
+            None if uri.scheme_str() == Some("http") => Err(
+                "tokens do not travel in the clear; write it with https (http is for this machine: \
+                 127.0.0.1, [::1], localhost)"
+                    .to_owned(),
+            ),
+            None => Err("it is no address of a server; write it like https://issuer.example".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+text_value!(Address);
+
+/// Where a token may go: scheme, host and port.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct OriginText(pub(crate) Origin);
+
+impl FromStr for OriginText {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let origin: Result<Origin, _> = text.parse();
+        origin.map(Self).map_err(|error| error.to_string())
+    }
+}
+
+impl fmt::Display for OriginText {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+text_value!(OriginText);
+
+/// A time, as it was written.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct Time {
+    text: String,
+    pub(crate) duration: Duration,
+}
+
+impl FromStr for Time {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let duration = duration(text)?;
+        Ok(Self {
+            text: text.to_owned(),
+            duration,
+        })
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.text)
+    }
+}
+
+text_value!(Time);
+
+/// What an issuer does with a refresh token that was used before: a name, and a time where it has
+/// one.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct ProfileChoice {
+    text: String,
+    pub(crate) profile: Profile,
+}
+
+impl FromStr for ProfileChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, time) = match text.split_once(':') {
+            Some((name, time)) => (name, Some(duration(time)?)),
+            None => (text, None),
+        };
+        let profile = match (name, time) {
+            ("strict", None) => Profile::strict(),
+            ("keycloak", None) => Profile::keycloak(),
+            ("supabase", None) => Profile::supabase(),
+            ("fapi2", None) => Profile::fapi2(),
+            ("multi-use", None) => Profile::multi_use(),
+            ("okta", None) => Profile::okta(),
+            ("okta" | "leeway", Some(time)) => Profile::leeway(time),
+            ("auth0", Some(time)) => Profile::auth0(time),
+            ("hydra", Some(time)) => Profile::hydra(time),
+            ("auth0" | "hydra" | "leeway", None) => {
+                return Err(format!(
+                    "say for how long the issuer takes a used refresh token again: {name}:30s"
+                ));
+            }
+            _ => {
+                return Err(
+                    "it is one of strict, auth0:TIME, okta, keycloak, hydra:TIME, \
+                            supabase, fapi2, multi-use, leeway:TIME"
+                        .to_owned(),
+                );
+            }
+        };
+        Ok(Self {
+            text: text.to_owned(),
+            profile,
+        })
+    }
+}
+
+impl fmt::Display for ProfileChoice {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.text)
+    }
+}
+
+text_value!(ProfileChoice);

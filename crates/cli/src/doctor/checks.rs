@@ -1,0 +1,223 @@
+//! What is looked at.
+
+use std::error::Error as _;
+use std::time::{Duration, SystemTime};
+
+use http::{Method, Request, header};
+use token_rotator::{FileStore, Origin};
+use token_rotator_oauth2::{SecretBytes, Transport as _};
+
+use super::finding::Finding;
+use crate::config::SessionName;
+use crate::session::{Endpoints, Home, OpenStore, Session};
+use crate::status::{Outcome, State, Status};
+use crate::table;
+
+/// How far clocks may be apart before tokens seem to expire at the wrong time.
+const SKEW_MAX: Duration = Duration::from_secs(30);
+/// How long the issuer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What all sessions share.
+pub(super) fn of_home(home: &Home, names: &[SessionName]) -> Vec<Finding> {
+    let places = &home.config.places;
+    let file = places.config_file.display();
+    let configuration = if places.config_file.exists() {
+        Finding::good("configuration", format!("{file} can be read"))
+    } else {
+        Finding::good(
+            "configuration",
+            format!("there is no {file}, and none is needed"),
+        )
+    };
+    let store = match &home.store {
+        OpenStore::File(store) => Finding::good(
+            "store",
+            format!(
+                "{}, which only its owner may read",
+                store.directory().display()
+            ),
+        ),
+        OpenStore::Redis(_) => Finding::good("store", "on a Redis server"),
+        OpenStore::Postgres(_) => Finding::good("store", "on a PostgreSQL server"),
+    };
+    let mut findings = vec![configuration, store];
+    if names.is_empty() {
+        findings.push(Finding::fair(
+            "sessions",
+            "there are none",
+            "make one with `token-rotator login --token-endpoint URL --client-id ID`",
+        ));
+    }
+    findings
+}
+
+/// What one session needs.
+pub(super) async fn of_session(session: &Session<'_>) -> Vec<Finding> {
+    let mut findings = vec![client(session)];
+    findings.extend(issuer(session).await);
+    findings.extend(state(session).await);
+    findings.extend(history(session));
+    let name = session.name.as_str();
+    findings
+        .into_iter()
+        .map(|finding| finding.of(name))
+        .collect()
+}
+
+fn client(session: &Session<'_>) -> Finding {
+    let settings = &session.settings;
+    let checked = settings
+        .client_id()
+        .and_then(|id| settings.client_auth().map(|_| id));
+    match checked {
+        Ok(id) => Finding::good("client", format!("`{id}`")),
+        Err(error) => Finding::bad("client", error.to_string(), error.hint_text()),
+    }
+}
+
+/// Whether the issuer answers, and what time it is there.
+async fn issuer(session: &Session<'_>) -> Vec<Finding> {
+    let endpoint = match Endpoints::of(&session.settings) {
+        Ok(endpoints) => endpoints.token,
+        Err(error) => {
+            return vec![Finding::bad("issuer", error.to_string(), error.hint_text())];
+        }
+    };
+    let endpoint = endpoint.as_str();
+    let origin = endpoint.parse().ok().and_then(|uri| Origin::of(&uri));
+    let place = origin.map_or_else(|| "it".to_owned(), |origin| origin.to_string());
+    let request = Request::builder()
+        .method(Method::GET)
+        .uri(endpoint)
+        .body(SecretBytes::default());
+    let Ok(request) = request else {
+        return vec![Finding::bad(
+            "issuer",
+            "its address is no URL",
+            "correct it",
+        )];
+    };
+    let began = SystemTime::now();
+    let answer = tokio::time::timeout(PATIENCE, session.transport.send(request)).await;
+    let answer = match answer {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => {
+            let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+            let what = causes.fold(
+                format!("{place} does not answer: {error}"),
+                |what, cause| format!("{what}: {cause}"),
+            );
+            return vec![Finding::bad(
+                "issuer",
+                what,
+                "check the network, proxies and certificates",
+            )];
+        }
+        Err(_late) => {
+            return vec![Finding::bad(
+                "issuer",
+                format!("{place} does not answer within {PATIENCE:?}"),
+                "check the network and proxies, or ask whoever runs the issuer",
+            )];
+        }
+    };
+    let mut findings = vec![Finding::good("issuer", format!("{place} answers"))];
+    let date = answer
+        .headers()
+        .get(header::DATE)
+        .and_then(|date| date.to_str().ok());
+    if let Some(there) = date.and_then(|date| httpdate::parse_http_date(date).ok()) {
+        findings.push(clock(began, there));
+    }
+    findings
+}
+
+/// An issuer's `Date` is cut to a second, and may be from any time of the request.
+fn clock(here: SystemTime, there: SystemTime) -> Finding {
+    let (apart, word) = match here.duration_since(there) {
+        Ok(ahead) => (ahead, "ahead of"),
+        Err(behind) => (behind.duration(), "behind"),
+    };
+    if apart <= SKEW_MAX {
+        return Finding::good("clock", "this machine's agrees with the issuer's");
+    }
+    let seconds = apart.as_secs();
+    Finding::fair(
+        "clock",
+        format!("this machine's is {seconds} s {word} the issuer's"),
+        "set it by NTP; tokens that say when they expire seem to do so too early or too late",
+    )
+}
+
+async fn state(session: &Session<'_>) -> Vec<Finding> {
+    let status = match Status::of(session).await {
+        Ok(status) => status,
+        Err(error) => return vec![Finding::bad("record", error.to_string(), error.hint_text())],
+    };
+    let login = format!(
+        "sign in with `token-rotator login --session {}`",
+        session.name
+    );
+    let mut findings = vec![match status.state {
+        State::Good => Finding::good("session", "its token is good"),
+        State::Expired => Finding::good(
+            "session",
+            "its token has expired; the next use refreshes it",
+        ),
+        State::Ended => Finding::bad("session", "the issuer has refused its refresh token", login),
+        State::SignedOut => Finding::bad("session", "somebody has signed out", login),
+        State::New if session.settings.is_for_client() => {
+            Finding::good("session", "the client signs in by itself at the first use")
+        }
+        State::New => Finding::bad("session", "nobody has signed in yet", login),
+    }];
+    match status.journal.map(|journal| journal.outcome) {
+        Some(Outcome::Open) => findings.push(Finding::fair(
+            "journal",
+            "a refresh is in the air, or its process died",
+            "whoever needs a token next goes by the session's profile; nothing has to be done",
+        )),
+        Some(Outcome::Uncertain) => findings.push(Finding::fair(
+            "journal",
+            "a refresh got no answer; its refresh token may be spent",
+            "it is presented again when the profile allows, or when nothing else is left; \
+             `token-rotator token --refresh` does it now",
+        )),
+        Some(Outcome::Refused) | None => {}
+    }
+    if let Some(failure) = &status.last_failure {
+        findings.push(Finding::good(
+            "last failure",
+            format!("{}: {}", table::ago(failure.at), failure.happening.detail()),
+        ));
+    }
+    if let OpenStore::File(store) = session.store() {
+        findings.extend(holder(session, store));
+    }
+    findings
+}
+
+/// A lease that is held for longer than any flight is somebody's who was stopped.
+fn holder(session: &Session<'_>, store: &FileStore) -> Option<Finding> {
+    let holder = store.locks().holder(&session.key()).ok()??;
+    let held = holder.since.elapsed().unwrap_or_default();
+    let process = holder.process;
+    (held > Duration::from_secs(60)).then(|| {
+        Finding::bad(
+            "lease",
+            format!("process {process} has held it for {} s", held.as_secs()),
+            format!("continue the process (`kill -CONT {process}`) or end it"),
+        )
+    })
+}
+
+fn history(session: &Session<'_>) -> Option<Finding> {
+    let error = session.history.read().err()?;
+    let file = session.history.file().display();
+    Some(Finding::fair(
+        "history",
+        format!("{file} cannot be read: {error}"),
+        "remove it; it is only looked at",
+    ))
+}

@@ -1,0 +1,129 @@
+//! `token-rotator exec`: a command with a token that is good now.
+
+use std::process::{Command, ExitCode};
+
+use crate::arguments::{ExecOptions, GlobalOptions};
+use crate::command_error::CommandError;
+use crate::session::Home;
+use crate::token::{Wanted, chosen, fresh};
+
+/// Runs it. Comes back only where the command could not take this program's place.
+pub(crate) async fn run(
+    global: &GlobalOptions,
+    options: ExecOptions,
+) -> Result<ExitCode, CommandError> {
+    let home = Home::open(global, "exec").await?;
+    let session = home.session(&options.session.name)?;
+    let rotator = session.rotator()?;
+    let wanted = Wanted {
+        min_ttl: options.min_ttl,
+        refresh: false,
+    };
+    let token = fresh(&session, &rotator, wanted).await;
+    session.land(&rotator).await;
+    let (token, _) = chosen(token?.token_set(), options.id_token)?;
+    let (program, arguments) = options
+        .command
+        .split_first()
+        .ok_or_else(|| CommandError::new("there is no command to run"))?;
+    let mut command = Command::new(program);
+    command.args(arguments);
+    hand_over(&mut command, &options, &token)?;
+    let error = take_place(&mut command)?;
+    Err(
+        CommandError::new(format!("{} cannot be run", program.display()))
+            .because(error)
+            .hint("check its name, and that it may be executed")
+            .code(127),
+    )
+}
+
+#[cfg(unix)]
+fn hand_over(
+    command: &mut Command,
+    options: &ExecOptions,
+    token: &str,
+) -> Result<(), CommandError> {
+    use command_fds::{CommandFdExt as _, FdMapping};
+
+    let Some(number) = options.fd else {
+        return in_environment(command, options, token);
+    };
+    let failed = |error: &dyn std::fmt::Display| {
+        CommandError::new(format!(
+            "the token cannot be handed over in descriptor {number}"
+        ))
+        .why(error.to_string())
+        .hint("leave `--fd` out to have it in an environment variable")
+    };
+    let file = in_memory(token).map_err(|error| failed(&error))?;
+    command
+        .fd_mappings(vec![FdMapping {
+            parent_fd: file,
+            child_fd: number,
+        }])
+        .map_err(|error| failed(&error))?;
+    Ok(())
+}
+
+/// The token in a pipe, whole: it is read to its end and is gone.
+#[cfg(unix)]
+fn in_memory(token: &str) -> std::io::Result<std::os::fd::OwnedFd> {
+    use std::io::Write as _;
+
+    let (reader, mut writer) = std::io::pipe()?;
+    // Nobody reads yet: more than a pipe holds would wait for ever.
+    if token.len() > PIPE {
+        return Err(std::io::Error::other("it is too long for a pipe"));
+    }
+    writer.write_all(token.as_bytes())?;
+    Ok(reader.into())
+}
+
+/// What every system's pipes hold.
+#[cfg(unix)]
+const PIPE: usize = 16 * 1024;
+
+#[cfg(not(unix))]
+fn hand_over(
+    command: &mut Command,
+    options: &ExecOptions,
+    token: &str,
+) -> Result<(), CommandError> {
+    in_environment(command, options, token)
+}
+
+fn in_environment(
+    command: &mut Command,
+    options: &ExecOptions,
+    token: &str,
+) -> Result<(), CommandError> {
+    let sound = !options.env.is_empty() && !options.env.contains(['=', '\0']);
+    if !sound {
+        return Err(
+            CommandError::new("the environment variable has no possible name")
+                .hint("`--env NAME` takes a name such as ACCESS_TOKEN"),
+        );
+    }
+    command.env(&options.env, token);
+    Ok(())
+}
+
+/// Becomes the command: signals, terminal and exit code are its own from here on.
+#[cfg(unix)]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "where there is no exec it is another program that fails"
+)]
+fn take_place(command: &mut Command) -> Result<std::io::Error, CommandError> {
+    Ok(std::os::unix::process::CommandExt::exec(command))
+}
+
+/// Runs the command and ends as it ends. Ctrl-C reaches both; the command decides.
+#[cfg(not(unix))]
+fn take_place(command: &mut Command) -> Result<std::io::Error, CommandError> {
+    match command.status() {
+        Ok(status) => std::process::exit(status.code().unwrap_or(1)),
+        Err(error) => Ok(error),
+    }
+}

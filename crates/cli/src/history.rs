@@ -1,0 +1,59 @@
+//! `token-rotator history`: each generation of a session's token, and what went wrong.
+
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+
+use crate::arguments::{GlobalOptions, HistoryOptions};
+use crate::command_error::CommandError;
+use crate::session::Home;
+use crate::table;
+
+/// Shows it.
+pub(crate) async fn run(
+    global: &GlobalOptions,
+    options: &HistoryOptions,
+) -> Result<ExitCode, CommandError> {
+    let home = Home::open(global, "history").await?;
+    let session = home.session(&options.session.name)?;
+    let entries = session.history.read().map_err(|error| {
+        CommandError::new(format!(
+            "{} cannot be read",
+            session.history.file().display()
+        ))
+        .because(error)
+        .hint("check who owns it and who may read it")
+    })?;
+    let newest = &entries[entries.len().saturating_sub(options.limit)..];
+    if options.json {
+        for entry in newest {
+            anstream::println!("{}", serde_json::to_string(entry).unwrap_or_default());
+        }
+    } else if newest.is_empty() {
+        anstream::eprintln!(
+            "Nothing has happened yet in session `{}` on this machine.",
+            session.name
+        );
+    } else {
+        let rows: Vec<_> = newest
+            .iter()
+            .map(|entry| {
+                [
+                    second(entry.at),
+                    format!("{} ({})", entry.command, entry.process),
+                    entry.happening.name().to_owned(),
+                    entry.token.clone().unwrap_or_else(|| "-".to_owned()),
+                    entry.happening.detail(),
+                ]
+            })
+            .collect();
+        table::print(["WHEN", "BY", "WHAT", "TOKEN", ""], &rows);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn second(at: Timestamp) -> String {
+    Timestamp::from_second(at.as_second())
+        .unwrap_or(at)
+        .to_string()
+}

@@ -1,0 +1,47 @@
+//! `token-rotator login`: a session for all other commands.
+
+mod client;
+mod stdin;
+
+use std::process::ExitCode;
+
+use token_rotator::TokenSet;
+
+use crate::arguments::{GlobalOptions, LoginOptions};
+use crate::command_error::CommandError;
+use crate::config::GrantChoice;
+use crate::session::{Home, Session, store_failed};
+
+/// Signs in as the settings say, and keeps the session.
+pub(crate) async fn run(
+    global: &GlobalOptions,
+    options: LoginOptions,
+) -> Result<ExitCode, CommandError> {
+    let home = Home::open(global, "login").await?;
+    let name = &options.session.name;
+    let known = home.config.session(name)?.unwrap_or_default();
+    let session = home.session_with(name, options.settings.clone().over(known))?;
+    let tokens = tokens(&session).await?;
+    keep(&session, tokens).await?;
+    home.config.remember(name, &session.settings)?;
+    anstream::eprintln!("Signed in: session `{name}`.");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn tokens(session: &Session<'_>) -> Result<TokenSet, CommandError> {
+    match session.settings.grant {
+        Some(GrantChoice::ClientCredentials) => client::tokens(session).await,
+        Some(GrantChoice::RefreshToken) | None => stdin::tokens(session).await,
+    }
+}
+
+/// Writes the session into its store before anybody is told that it is there.
+async fn keep(session: &Session<'_>, tokens: TokenSet) -> Result<(), CommandError> {
+    let rotator = session.rotator()?;
+    let stored = rotator
+        .sign_in(tokens)
+        .map_err(|error| CommandError::new("what the issuer gave cannot be used").because(error))?;
+    let stored = stored.await;
+    session.land(&rotator).await;
+    stored.map_err(|error| store_failed("the session could not be written down", &error))
+}

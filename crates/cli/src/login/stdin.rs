@@ -1,0 +1,63 @@
+//! Signing in with a refresh token that somebody else was given: it is spent at once for tokens of
+//! this session's own.
+
+use std::io::{IsTerminal as _, Read as _};
+use std::sync::Arc;
+
+use token_rotator::{Expiry, TokenSet, TokenSource as _};
+
+use crate::command_error::CommandError;
+use crate::session::{IssuerSource, Session};
+
+/// Longer than any refresh token.
+const BYTES_MAX: u64 = 64 * 1024;
+
+pub(super) async fn tokens(session: &Session<'_>) -> Result<TokenSet, CommandError> {
+    session.settings.client_id()?;
+    session.settings.client_auth()?;
+    let refresh_token = read()?;
+    let last = TokenSet::bearer("none yet")
+        .with_refresh_token(refresh_token)
+        .with_expiry(Expiry::Unknown);
+    let source = IssuerSource::new(&session.settings, session.transport.clone());
+    let last = Arc::new(last);
+    match source.refresh(Some(Arc::clone(&last))).await {
+        // Where the answer brings no refresh token the old one stays (RFC 6749 section 6).
+        Ok(refreshed) => Ok(
+            match (refreshed.tokens.refresh_token(), last.refresh_token()) {
+                (None, Some(old)) => refreshed.tokens.clone().with_refresh_token(old.clone()),
+                _ => refreshed.tokens,
+            },
+        ),
+        Err(error) => Err(
+            CommandError::new("the issuer did not take the refresh token")
+                .because(error)
+                .hint("a refresh token that was used before is spent; get a new one"),
+        ),
+    }
+}
+
+fn read() -> Result<String, CommandError> {
+    let mut input = std::io::stdin().lock();
+    if input.is_terminal() {
+        anstream::eprintln!("Paste the refresh token, then press Enter and Ctrl-D:");
+    }
+    let mut text = String::new();
+    let read = input.by_ref().take(BYTES_MAX).read_to_string(&mut text);
+    let unreadable = |why: String| {
+        CommandError::new("there is no refresh token on stdin")
+            .why(why)
+            .hint("pipe it in: `pass show issuer/refresh-token | token-rotator login --grant refresh-token`")
+    };
+    read.map_err(|error| unreadable(error.to_string()))?;
+    let token = text.trim();
+    if token.is_empty() {
+        return Err(unreadable("it is empty".to_owned()));
+    }
+    if token.contains(char::is_whitespace) {
+        return Err(unreadable(
+            "what is there has blanks or several lines".to_owned(),
+        ));
+    }
+    Ok(token.to_owned())
+}

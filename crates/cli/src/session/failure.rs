@@ -1,0 +1,100 @@
+//! Failures of a session, in words for the person who typed the command.
+
+use token_rotator::{
+    FailureKind, LeaseError, RefreshError, StoreError, StoreErrorKind, TokenError,
+};
+
+use crate::command_error::CommandError;
+use crate::config::SessionName;
+
+/// Somebody has to sign in.
+pub(crate) const SIGN_IN: u8 = 3;
+/// Not now: trying again later may help.
+pub(crate) const LATER: u8 = 4;
+
+/// There is no token to be had, and what to do.
+pub(crate) fn no_token(name: &SessionName, error: &TokenError) -> CommandError {
+    let failed = CommandError::new(format!("there is no token for session `{name}`"))
+        .because(error)
+        .code(exit_code(error));
+    match error {
+        TokenError::SignedOut => failed.hint(sign_in(name)),
+        TokenError::Refresh(error) => refresh_failed(failed, name, error),
+        TokenError::WaitTimedOut { .. } | TokenError::Overdue => {
+            failed.hint("the issuer is slow; try again in a moment")
+        }
+        TokenError::FreshTokenRefused => failed.hint(
+            "ask for another scope, resource or audience at the next login; another token of this \
+             kind would be refused as well",
+        ),
+        _ => failed,
+    }
+}
+
+fn refresh_failed(failed: CommandError, name: &SessionName, error: &RefreshError) -> CommandError {
+    match error {
+        RefreshError::InDoubt { .. } => failed.hint(format!(
+            "`token-rotator status --session {name}` says what is known; it is tried again when \
+             nothing else is left, or now with `token-rotator token --refresh`"
+        )),
+        RefreshError::Lease(LeaseError::Busy { .. }) => failed.hint(format!(
+            "`token-rotator status --session {name}` says which process it is; continue it or end it \
+             if it is stopped"
+        )),
+        RefreshError::Store(error) => store_hint(failed, error),
+        _ => match error.kind() {
+            FailureKind::Terminal => failed.hint(sign_in(name)),
+            FailureKind::Misconfigured => failed.hint(format!(
+                "check the session's client id, secret, scope and addresses; \
+                 `token-rotator doctor --session {name}` looks at them"
+            )),
+            FailureKind::NotSent | FailureKind::Transient => {
+                failed.hint("the issuer cannot be reached or is busy; try again in a moment")
+            }
+            _ => failed.hint(format!(
+                "the answer was lost; `token-rotator status --session {name}` says what is known"
+            )),
+        },
+    }
+}
+
+fn sign_in(name: &SessionName) -> String {
+    format!("sign in with `token-rotator login --session {name}`")
+}
+
+/// The store failed, and what to do.
+pub(crate) fn store_failed(what: impl Into<String>, error: &StoreError) -> CommandError {
+    store_hint(CommandError::new(what).because(error), error)
+}
+
+fn store_hint(failed: CommandError, error: &StoreError) -> CommandError {
+    match error.kind() {
+        StoreErrorKind::Unavailable => failed
+            .code(LATER)
+            .or_hint("the store cannot be reached; `token-rotator doctor` looks at it"),
+        StoreErrorKind::Newer => failed.or_hint("use the newer version of this program"),
+        StoreErrorKind::Corrupt => failed.or_hint(
+            "nothing was changed; restore the file from a backup, or move it away and sign in again",
+        ),
+        _ => failed,
+    }
+}
+
+/// What a script may go by.
+pub(crate) fn exit_code(error: &TokenError) -> u8 {
+    match error {
+        TokenError::SignedOut => SIGN_IN,
+        TokenError::WaitTimedOut { .. } | TokenError::Overdue => LATER,
+        TokenError::Refresh(RefreshError::Store(error))
+            if error.kind() != StoreErrorKind::Unavailable =>
+        {
+            1
+        }
+        TokenError::Refresh(error) => match error.kind() {
+            FailureKind::Terminal => SIGN_IN,
+            FailureKind::NotSent | FailureKind::Transient | FailureKind::Uncertain => LATER,
+            _ => 1,
+        },
+        _ => 1,
+    }
+}

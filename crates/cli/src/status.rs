@@ -1,0 +1,248 @@
+//! `token-rotator status`: what is known of each session, without touching it.
+
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use token_rotator::{Intent, IntentOutcome, Record, SessionStore as _};
+
+use crate::arguments::{GlobalOptions, StatusOptions};
+use crate::command_error::CommandError;
+use crate::config::SessionName;
+use crate::session::history::{Entry, Happening};
+use crate::session::{Home, OpenStore, Session, store_failed};
+use crate::table;
+
+/// Shows them.
+pub(crate) async fn run(
+    global: &GlobalOptions,
+    options: StatusOptions,
+) -> Result<ExitCode, CommandError> {
+    let home = Home::open(global, "status").await?;
+    let names = match options.session {
+        Some(name) => {
+            home.session(&name)?;
+            vec![name]
+        }
+        None => home.session_names().await?,
+    };
+    let mut sessions = Vec::new();
+    for name in names {
+        let session = home.session_with(&name, home.config.session(&name)?.unwrap_or_default())?;
+        sessions.push(Status::of(&session).await?);
+    }
+    if options.json {
+        let text = serde_json::to_string_pretty(&sessions).unwrap_or_default();
+        anstream::println!("{text}");
+    } else if sessions.is_empty() {
+        anstream::eprintln!("There are no sessions yet; `token-rotator login` makes one.");
+    } else {
+        print(&sessions);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is known of a session.
+#[derive(Serialize)]
+pub(crate) struct Status {
+    session: SessionName,
+    pub(crate) state: State,
+    expires_at: Option<Timestamp>,
+    expires_in_s: Option<i64>,
+    scope: Option<String>,
+    has_refresh_token: bool,
+    /// Who is refreshing it; of a file store alone, where the lock says so.
+    lease: Option<Holder>,
+    pub(crate) journal: Option<Journal>,
+    last_refresh: Option<Entry>,
+    pub(crate) last_failure: Option<Entry>,
+}
+
+/// How a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum State {
+    /// Its token is good.
+    Good,
+    /// Its token has expired; the next command refreshes it.
+    Expired,
+    /// The issuer has refused its refresh token.
+    Ended,
+    /// Somebody signed out.
+    SignedOut,
+    /// Nobody has signed in yet.
+    New,
+}
+
+/// Who refreshes a session now.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Holder {
+    process: u32,
+    since: Option<Timestamp>,
+    fence: u64,
+}
+
+/// A refresh token that is being presented, or may be spent.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Journal {
+    pub(crate) outcome: Outcome,
+    attempts: u32,
+    started: Option<Timestamp>,
+}
+
+/// What is known of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    /// Its answer may still come.
+    Open,
+    /// There was no answer: the refresh token may be spent.
+    Uncertain,
+    /// The issuer refused it.
+    Refused,
+}
+
+impl Status {
+    pub(crate) async fn of(session: &Session<'_>) -> Result<Self, CommandError> {
+        let record = session
+            .store()
+            .load(&session.key())
+            .await
+            .map_err(|error| {
+                store_failed(format!("session `{}` cannot be read", session.name), &error)
+            })?;
+        let entries = session.history.read().map_err(|error| {
+            CommandError::new(format!(
+                "{} cannot be read",
+                session.history.file().display()
+            ))
+            .because(error)
+            .hint("it is safe to remove: it is only looked at")
+        })?;
+        let last = |wanted: fn(&Happening) -> bool| {
+            entries
+                .iter()
+                .rev()
+                .find(|entry| wanted(&entry.happening))
+                .cloned()
+        };
+        let tokens = record.as_ref().and_then(|record| record.tokens.as_ref());
+        let expires_at = tokens
+            .and_then(|tokens| tokens.expires_at())
+            .and_then(|at| Timestamp::try_from(at).ok());
+        Ok(Self {
+            session: session.name.clone(),
+            state: State::of(record.as_ref(), expires_at),
+            expires_at,
+            expires_in_s: expires_at.map(|at| at.as_second() - Timestamp::now().as_second()),
+            scope: tokens.and_then(|tokens| tokens.scope()).map(str::to_owned),
+            has_refresh_token: tokens.is_some_and(|tokens| tokens.refresh_token().is_some()),
+            lease: Holder::of(session),
+            journal: record.and_then(|record| record.intent).map(Journal::from),
+            last_refresh: last(|what| matches!(what, Happening::Refreshed { .. })),
+            last_failure: last(Happening::is_failure),
+        })
+    }
+}
+
+impl State {
+    fn of(record: Option<&Record>, expires_at: Option<Timestamp>) -> Self {
+        let refused = |intent: &Intent| intent.outcome == IntentOutcome::Refused;
+        match record {
+            None => Self::New,
+            Some(Record { tokens: None, .. }) => Self::SignedOut,
+            Some(_) if expires_at.is_none_or(|at| at > Timestamp::now()) => Self::Good,
+            Some(record) if record.intent.as_ref().is_some_and(refused) => Self::Ended,
+            Some(_) => Self::Expired,
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Expired => "expired",
+            Self::Ended => "ended",
+            Self::SignedOut => "signed out",
+            Self::New => "not signed in",
+        }
+    }
+}
+
+impl Holder {
+    fn of(session: &Session<'_>) -> Option<Self> {
+        let OpenStore::File(store) = session.store() else {
+            return None;
+        };
+        let holder = store.locks().holder(&session.key()).ok()??;
+        Some(Self {
+            process: holder.process,
+            since: Timestamp::try_from(holder.since).ok(),
+            fence: holder.fence,
+        })
+    }
+}
+
+impl From<Intent> for Journal {
+    fn from(intent: Intent) -> Self {
+        Self {
+            outcome: match intent.outcome {
+                IntentOutcome::Open => Outcome::Open,
+                IntentOutcome::Refused => Outcome::Refused,
+                _ => Outcome::Uncertain,
+            },
+            attempts: intent.attempts,
+            started: Timestamp::try_from(intent.started).ok(),
+        }
+    }
+}
+
+impl Journal {
+    fn words(self) -> String {
+        let what = match self.outcome {
+            Outcome::Open => "answer awaited",
+            Outcome::Uncertain => "answer lost",
+            Outcome::Refused => "refused",
+        };
+        match self.started {
+            Some(at) => format!("{what}, sent {}", table::ago(at)),
+            None => what.to_owned(),
+        }
+    }
+}
+
+fn print(sessions: &[Status]) {
+    let headings = [
+        "SESSION",
+        "STATE",
+        "EXPIRES",
+        "REFRESHED",
+        "LEASE",
+        "LAST FAILURE",
+    ];
+    let rows: Vec<_> = sessions
+        .iter()
+        .map(|status| {
+            let none = || "-".to_owned();
+            let lease = match (status.lease, status.journal) {
+                (Some(holder), _) => format!("process {}", holder.process),
+                (None, Some(journal)) => journal.words(),
+                (None, None) => none(),
+            };
+            let refreshed = status.last_refresh.as_ref();
+            let failure = status.last_failure.as_ref();
+            [
+                status.session.to_string(),
+                status.state.words().to_owned(),
+                status.expires_at.map_or_else(none, table::until),
+                refreshed.map_or_else(none, |entry| {
+                    format!("{} by {}", table::ago(entry.at), entry.command)
+                }),
+                lease,
+                failure.map_or_else(none, |entry| {
+                    format!("{}: {}", table::ago(entry.at), entry.happening.detail())
+                }),
+            ]
+        })
+        .collect();
+    table::print(headings, &rows);
+}

@@ -1,0 +1,32 @@
+//! Many processes at once.
+
+use std::process::Stdio;
+
+use crate::user::User;
+
+/// A hundred processes with an expired session: one refresh, a hundred good tokens.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_processes_refresh_once() {
+    let user = User::expired().await;
+    let before = user.issuer.counters().refreshes;
+    let crowd: Vec<_> = (0..100)
+        .map(|_| {
+            let mut command = user.command(&["token"]);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            command.spawn().expect("it runs")
+        })
+        .collect();
+    let mut tokens: Vec<_> = crowd
+        .into_iter()
+        .map(|child| {
+            let came = user.came(child.wait_with_output().expect("its output"));
+            assert_eq!(came.code, 0, "{came:?}");
+            came.out
+        })
+        .collect();
+    tokens.dedup();
+    assert_eq!(tokens.len(), 1, "they are all the same");
+    assert!(user.issuer.accepts(tokens[0].trim()));
+    let counters = user.issuer.counters();
+    assert_eq!((counters.refreshes - before, counters.reuses), (1, 0));
+}
