@@ -27,6 +27,7 @@
 )]
 
 pub mod coordinator;
+pub mod flights;
 pub mod store;
 
 use std::future::Future;
@@ -140,6 +141,21 @@ macro_rules! conformance {
             a_wait_dropped_half_way_takes_nothing
             an_expired_lease_is_lost
             a_renewed_lease_holds
+        });
+        $crate::conformance!(@ $ground, flights {
+            many_replicas_refresh_once
+            a_sign_out_elsewhere_wins
+            a_sign_in_elsewhere_wins
+            a_lease_lost_before_the_request_sends_nothing
+            a_lease_lost_after_the_request_saves_all_the_same
+            a_successor_is_adopted
+            a_save_that_fails_is_tried_until_it_works
+            a_journal_that_fails_sends_nothing
+            a_conflict_before_the_request_is_decided_anew
+            a_clock_that_jumps_refreshes_nothing_twice
+            a_death_at_each_step_of_a_strict_issuer
+            a_death_at_each_step_of_a_forgiving_issuer
+            a_death_at_each_step_where_uses_do_not_count
         });
     };
     (@ $ground:ty, $part:ident { $($test:ident)* }) => {
