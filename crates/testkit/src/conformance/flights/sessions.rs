@@ -3,7 +3,7 @@
 use token_rotator::{Event, TokenError};
 
 use super::issuer::{Policy, access_token};
-use super::scene::Scene;
+use super::scene::{Replica, Scene};
 use crate::conformance::{Ground, soon};
 
 /// Eight replicas meet an expired token at once: one of them refreshes, the others adopt what it saved.
@@ -14,7 +14,7 @@ pub async fn many_replicas_refresh_once(ground: &impl Ground) {
     for _ in 0..8 {
         replicas.push(scene.replica().await);
     }
-    let calls: Vec<_> = replicas.iter().map(|replica| replica.asking()).collect();
+    let calls: Vec<_> = replicas.iter().map(Replica::asking).collect();
     for call in calls {
         let token = soon("a token", call).await.expect("no panic");
         assert_eq!(token.expect("a token"), access_token(0, 1));
