@@ -21,6 +21,8 @@ pub enum Said {
         /// In a word.
         outcome: String,
     },
+    /// Its last intent was not written: somebody else has written the record before.
+    IntentLost,
     /// It is about to ask the issuer.
     Asking,
     /// A refresh brought a token.

@@ -128,6 +128,9 @@ impl SessionStore for Watched {
         };
         self.fate.at(step, Moment::Before);
         let saved = self.ground.save(key, expected, record).await;
+        if step == Step::Journal && matches!(saved, Ok(Saved::Conflict(_))) {
+            Said::IntentLost.tell();
+        }
         self.fate.at(step, Moment::After);
         saved
     }

@@ -166,6 +166,8 @@ impl Storm {
             Said::Failed { kind, .. } if kind == "uncertain" => verdict.uncertain += 1,
             Said::Failed { kind, .. } if kind == "busy" => verdict.busy += 1,
             Said::Intent { id, outcome, .. } => self.witness.intent(at, number, id, &outcome),
+            Said::IntentLost => self.witness.intent_lost(at, number),
+            Said::Asking => self.witness.asking(at, number),
             Said::PresentedAgain { last_resort: false } => verdict.again += 1,
             Said::PresentedAgain { last_resort: true } => {
                 verdict.last_resorts += 1;

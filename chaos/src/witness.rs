@@ -2,6 +2,7 @@
 //! ran who could still have saved the answer?
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
 
 use crate::said::now;
 
@@ -9,9 +10,14 @@ use crate::said::now;
 #[derive(Default)]
 pub(crate) struct Witness(Vec<(u64, usize, Fact)>);
 
+#[derive(Debug)]
 enum Fact {
-    /// It wrote an intent that is open: it is at work on it.
+    /// It writes an intent that is open: it is at work on it.
     AtWork(String),
+    /// The intent was not written, for somebody else's was.
+    Lost,
+    /// It sends the request.
+    Asking,
     /// It wrote that no answer will come, or that it needs none.
     Through(String),
     LastResort,
@@ -28,6 +34,14 @@ impl Witness {
             Fact::Through(id)
         };
         self.0.push((at, worker, fact));
+    }
+
+    pub(crate) fn intent_lost(&mut self, at: u64, worker: usize) {
+        self.0.push((at, worker, Fact::Lost));
+    }
+
+    pub(crate) fn asking(&mut self, at: u64, worker: usize) {
+        self.0.push((at, worker, Fact::Asking));
     }
 
     pub(crate) fn last_resort(&mut self, at: u64, worker: usize) {
@@ -49,20 +63,21 @@ impl Witness {
     /// Every last presentation that should not have been, in words.
     pub(crate) fn judge(mut self) -> Vec<String> {
         self.0.sort_by_key(|(at, ..)| *at);
+        self.forget_lost();
         let mut wrong = Vec::new();
         // Who is at work on an intent; whom each worker has taken one from; who was ever stopped.
-        let mut at_work: HashMap<String, usize> = HashMap::new();
+        let mut at_work: HashMap<&str, usize> = HashMap::new();
         let mut taken_from: HashMap<usize, Option<usize>> = HashMap::new();
         let (mut gone, mut paused) = (HashSet::new(), HashSet::new());
-        for (_, worker, fact) in self.0 {
+        for (at, worker, fact) in &self.0 {
             match fact {
                 Fact::AtWork(id) => {
-                    let before = at_work.insert(id, worker);
-                    taken_from.insert(worker, before.filter(|before| *before != worker));
+                    let before = at_work.insert(id, *worker);
+                    taken_from.insert(*worker, before.filter(|before| before != worker));
                 }
                 Fact::Through(id) => {
-                    if at_work.get(&id) == Some(&worker) {
-                        at_work.remove(&id);
+                    if at_work.get(id.as_str()) == Some(worker) {
+                        at_work.remove(id.as_str());
                     }
                 }
                 Fact::Stopped | Fact::WentOn => {
@@ -72,18 +87,53 @@ impl Witness {
                 Fact::Killed => {
                     gone.insert(worker);
                 }
-                Fact::LastResort => match taken_from.get(&worker) {
+                Fact::LastResort => match taken_from.get(worker) {
                     None => wrong.push(format!("worker {worker} presented without an intent")),
                     Some(Some(owner)) if !gone.contains(owner) && !paused.contains(owner) => {
                         wrong.push(format!(
                             "worker {worker} presented a refresh token that worker {owner} was at \
-                             work on, unstopped"
+                             work on, unstopped:\n{}",
+                            self.story(*at, [*worker, *owner])
                         ));
                     }
                     Some(_) => {}
                 },
+                Fact::Asking | Fact::Lost => {}
             }
         }
         wrong
+    }
+
+    /// An intent that was not written is none.
+    fn forget_lost(&mut self) {
+        let mut last: HashMap<usize, usize> = HashMap::new();
+        let mut void = HashSet::new();
+        for (index, (_, worker, fact)) in self.0.iter().enumerate() {
+            match fact {
+                Fact::AtWork(_) | Fact::Through(_) => {
+                    last.insert(*worker, index);
+                }
+                Fact::Lost => void.extend(last.remove(worker)),
+                _ => {}
+            }
+        }
+        let mut index = 0;
+        self.0.retain(|_| {
+            index += 1;
+            !void.contains(&(index - 1))
+        });
+    }
+
+    /// What these workers did around that moment, a line each.
+    fn story(&self, moment: u64, workers: [usize; 2]) -> String {
+        let mut story = String::new();
+        for (at, worker, fact) in &self.0 {
+            let since = i128::from(*at) - i128::from(moment);
+            if workers.contains(worker) && (-6_000_000..2_000_000).contains(&since) {
+                let line = writeln!(story, "  {:+} ms: {worker} {fact:?}", since / 1_000);
+                line.expect("a string");
+            }
+        }
+        story
     }
 }
