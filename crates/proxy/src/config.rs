@@ -1,0 +1,262 @@
+//! What a proxy is built from.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use token_rotator::{Origin, Rotator, SecretString};
+
+use crate::limits::Limits;
+use crate::observe::Observer;
+
+/// A whole configuration. [`Handle::start`](crate::Handle::start) and
+/// [`Handle::reload`](crate::Handle::reload) check it before anything is changed.
+#[derive(Clone, Default)]
+pub struct Config {
+    /// Where callers connect. At least one.
+    pub listeners: Vec<Listener>,
+    /// Where requests go.
+    pub routes: Vec<Route>,
+    /// How much and how long.
+    pub limits: Limits,
+    /// Names, without port, that `Host` may have on TCP beside those of this machine
+    /// (`localhost`, `127.0.0.1`, `[::1]`), the listeners' own addresses and the routes' hosts.
+    pub allowed_hosts: Vec<String>,
+    /// What callers must show as `Authorization: Bearer`.
+    pub local_bearer: Option<SecretString>,
+    /// Where `/metrics`, `/healthz` and `/readyz` are served; loopback only.
+    pub admin: Option<SocketAddr>,
+    /// How many threads serve; 0: one for each processor. Not changed by a reload.
+    pub workers: usize,
+    /// Who is told of every request. Not changed by a reload.
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+/// One place where callers connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The place.
+    pub listen: Listen,
+    /// Whether the place may be reached from other machines. Without this an address that is not
+    /// loopback is refused, for whoever reaches the proxy has the session's rights.
+    pub public: bool,
+}
+
+/// An address or a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Listen {
+    /// TCP; port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// A unix socket, for peers with one of these ids; with both lists empty, for the proxy's own
+    /// user. Its file is made with mode 0600, or 0666 where others are allowed.
+    Unix {
+        /// The file.
+        path: PathBuf,
+        /// User ids.
+        uids: Vec<u32>,
+        /// Group ids.
+        gids: Vec<u32>,
+    },
+}
+
+/// How an upstream is spoken to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// Over TLS what it chooses (ALPN), in the clear HTTP/1.1.
+    #[default]
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, in the clear with prior knowledge.
+    Http2,
+}
+
+/// Where some requests go, and with which session's token.
+#[derive(Clone)]
+pub struct Route {
+    /// Its name in metrics and events.
+    pub name: String,
+    /// The `Host` it is for, without port; `None`: any.
+    pub host: Option<String>,
+    /// The path it is for: `/api` matches `/api` and `/api/x`, not `/apix`. The longest wins.
+    pub prefix: String,
+    /// The upstream's origin: `https://api.example.com`.
+    pub upstream: String,
+    /// A unix socket to reach the upstream by.
+    pub upstream_socket: Option<PathBuf>,
+    /// How it is spoken to.
+    pub protocol: Protocol,
+    /// Certificates, DER, trusted beside those of the platform.
+    pub extra_roots: Vec<Vec<u8>>,
+    /// The session. The upstream must be among its origins.
+    pub rotator: Rotator,
+    /// Whether a caller's own `Authorization` passes. Such a request gets no token and no replay.
+    pub pass_authorization: bool,
+    /// Whether the prefix is taken off the path.
+    pub strip_prefix: bool,
+    /// Bytes kept of a body for its replay; `None`: [`Limits::replay_bytes`].
+    pub replay_bytes: Option<usize>,
+}
+
+impl Route {
+    /// A route for every path of every host.
+    pub fn new(name: impl Into<String>, upstream: impl Into<String>, rotator: Rotator) -> Self {
+        Self {
+            name: name.into(),
+            host: None,
+            prefix: "/".to_owned(),
+            upstream: upstream.into(),
+            upstream_socket: None,
+            protocol: Protocol::Auto,
+            extra_roots: Vec::new(),
+            rotator,
+            pass_authorization: false,
+            strip_prefix: false,
+            replay_bytes: None,
+        }
+    }
+}
+
+/// Why a configuration is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Nobody could connect.
+    #[error("there is no listener\nhint: add a loopback address such as 127.0.0.1:8080")]
+    NoListener,
+    /// An address can be reached from other machines.
+    #[error(
+        "{0} can be reached from other machines, and whoever reaches it has the session's rights\n\
+         hint: listen on 127.0.0.1 or on a unix socket, or say `public`"
+    )]
+    Public(SocketAddr),
+    /// The administration's address can be reached from other machines.
+    #[error("the admin listener's address {0} is not loopback\nhint: give it 127.0.0.1")]
+    PublicAdmin(SocketAddr),
+    /// Two routes are for the same requests.
+    #[error(
+        "the routes `{0}` and `{1}` match the same requests\n\
+         hint: give one of them another host or path prefix"
+    )]
+    Ambiguous(String, String),
+    /// Two routes have one name.
+    #[error("two routes are named `{0}`\nhint: names tell routes apart in metrics; rename one")]
+    Name(String),
+    /// A prefix is none.
+    #[error("route `{0}`: the path prefix must begin with `/` and have no `?` or dot segments")]
+    Prefix(String),
+    /// An upstream is none.
+    #[error("route `{route}`: {problem}")]
+    Upstream {
+        /// The route's name.
+        route: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The session's token may not go to the upstream.
+    #[error(
+        "route `{route}`: the session's token may not go to {upstream}\n\
+         hint: declare that origin when the session is built"
+    )]
+    ForeignUpstream {
+        /// The route's name.
+        route: String,
+        /// The upstream.
+        upstream: String,
+    },
+    /// The caller's header cannot be both the proxy's and the upstream's.
+    #[error(
+        "route `{0}` passes `Authorization` on, which is where callers show the local bearer\n\
+         hint: leave out one of the two"
+    )]
+    BearerPassed(String),
+    /// Unix sockets are not to be had here.
+    #[error("there are no unix sockets on this system\nhint: listen on 127.0.0.1")]
+    NoUnix,
+    /// TLS cannot be set up.
+    #[error("route `{route}`: TLS cannot be set up: {problem}")]
+    Tls {
+        /// The route's name.
+        route: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+impl Config {
+    /// What can be checked without opening anything.
+    pub(crate) fn check(&self) -> Result<(), BuildError> {
+        if self.listeners.is_empty() {
+            return Err(BuildError::NoListener);
+        }
+        for listener in &self.listeners {
+            match &listener.listen {
+                Listen::Tcp(address) if !listener.public && !is_loopback(address.ip()) => {
+                    return Err(BuildError::Public(*address));
+                }
+                Listen::Unix { .. } if cfg!(not(unix)) => return Err(BuildError::NoUnix),
+                _ => {}
+            }
+        }
+        if let Some(admin) = self.admin.filter(|admin| !is_loopback(admin.ip())) {
+            return Err(BuildError::PublicAdmin(admin));
+        }
+        for (index, route) in self.routes.iter().enumerate() {
+            route.check(self.local_bearer.is_some())?;
+            for other in &self.routes[..index] {
+                if other.name == route.name {
+                    return Err(BuildError::Name(route.name.clone()));
+                }
+                if other.bare_prefix() == route.bare_prefix() && other.host() == route.host() {
+                    let names = (other.name.clone(), route.name.clone());
+                    return Err(BuildError::Ambiguous(names.0, names.1));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Route {
+    fn check(&self, local_bearer: bool) -> Result<(), BuildError> {
+        let dots = self
+            .prefix
+            .split('/')
+            .any(|part| part == "." || part == "..");
+        if !self.prefix.starts_with('/') || self.prefix.contains(['?', '#']) || dots {
+            return Err(BuildError::Prefix(self.name.clone()));
+        }
+        if local_bearer && self.pass_authorization {
+            return Err(BuildError::BearerPassed(self.name.clone()));
+        }
+        let origin: Origin = self
+            .upstream
+            .parse()
+            .map_err(|error| BuildError::Upstream {
+                route: self.name.clone(),
+                problem: format!("{error}"),
+            })?;
+        if !self.rotator.origins().iter().any(|known| *known == origin) {
+            return Err(BuildError::ForeignUpstream {
+                route: self.name.clone(),
+                upstream: origin.to_string(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The prefix without the slash at its end: empty for every path.
+    pub(crate) fn bare_prefix(&self) -> &str {
+        self.prefix.trim_end_matches('/')
+    }
+
+    pub(crate) fn host(&self) -> Option<String> {
+        self.host.as_ref().map(|host| host.to_ascii_lowercase())
+    }
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}

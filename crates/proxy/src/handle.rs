@@ -1,0 +1,291 @@
+//! A running proxy: started, reloaded, drained.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use token_rotator::{Event, Rotator};
+use tokio::sync::{Notify, mpsc};
+
+use crate::admin;
+use crate::config::{BuildError, Config, Listen, Listener};
+use crate::listen;
+use crate::metrics::Metrics;
+use crate::routes::Table;
+use crate::tee::Budget;
+use crate::worker::{Command, Shared, Worker};
+
+/// A running proxy. Dropped, it stops at once; [`drain`](Self::drain) lets it end in peace.
+pub struct Handle {
+    shared: Arc<Shared>,
+    workers: Vec<mpsc::UnboundedSender<Command>>,
+    threads: Vec<JoinHandle<()>>,
+    open: Mutex<Open>,
+    admin: Option<SocketAddr>,
+}
+
+/// The listeners that are open.
+#[derive(Default)]
+struct Open {
+    next: usize,
+    listeners: Vec<(usize, Listener, Listen)>,
+}
+
+/// Why a proxy does not run as configured.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration contradicts itself.
+    #[error(transparent)]
+    Config(#[from] BuildError),
+    /// A place cannot be listened on.
+    #[error("{place} cannot be listened on: {error}\nhint: is another program listening there?")]
+    Listen {
+        /// The place.
+        place: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A thread or its runtime cannot be had.
+    #[error("a worker cannot be started: {0}")]
+    Worker(std::io::Error),
+}
+
+impl Handle {
+    /// Opens the listeners and serves them on threads of its own.
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        let count = match config.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            count => count,
+        };
+        let metrics = Metrics::new();
+        let table = Table::new(config, count, &metrics)?;
+        let shared = Arc::new(Shared {
+            table: ArcSwap::from_pointee(table),
+            metrics,
+            budget: Arc::new(Budget::new(config.limits.replay_bytes_total)),
+            observer: config.observer.clone(),
+            draining: AtomicBool::new(false),
+            connections: AtomicUsize::new(0),
+            idle: Notify::new(),
+        });
+        let mut handle = Self {
+            shared,
+            workers: Vec::new(),
+            threads: Vec::new(),
+            open: Mutex::default(),
+            admin: None,
+        };
+        let mut admin = match config.admin {
+            Some(address) => Some(handle.open_admin(address)?),
+            None => None,
+        };
+        let opened = handle.open_all(&config.listeners, count)?;
+        for id in 0..count {
+            handle.start_worker(id, admin.take())?;
+        }
+        handle.install(opened);
+        Ok(handle)
+    }
+
+    /// Puts another configuration in force, or leaves all as it is. Connections stay, requests
+    /// under way go on by the old one; listeners that are in both stay open.
+    pub fn reload(&self, config: &Config) -> Result<(), StartError> {
+        let table = Table::new(config, self.workers.len(), &self.shared.metrics)?;
+        let fresh: Vec<Listener> = {
+            let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let known =
+                |listener: &Listener| open.listeners.iter().any(|(_, old, _)| old == listener);
+            let listeners = config.listeners.iter();
+            listeners
+                .filter(|listener| !known(listener))
+                .cloned()
+                .collect()
+        };
+        let opened = self.open_all(&fresh, self.workers.len())?;
+        self.shared.budget.limit(config.limits.replay_bytes_total);
+        self.shared.table.store(Arc::new(table));
+        self.install(opened);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.listeners.retain(|(id, listener, _)| {
+            let stays = config.listeners.contains(listener);
+            if !stays {
+                self.tell_all(|| Command::Close(*id));
+            }
+            stays
+        });
+        Ok(())
+    }
+
+    /// Where callers connect, ports filled in.
+    pub fn listening(&self) -> Vec<Listen> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.listeners
+            .iter()
+            .map(|(_, _, place)| place.clone())
+            .collect()
+    }
+
+    /// Where metrics and health are served.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Counts a session's event among the metrics; to be called from
+    /// [`on_event`](token_rotator::RotatorBuilder::on_event).
+    pub fn record(&self, event: &Event) {
+        self.shared.metrics.event(event);
+    }
+
+    /// What Prometheus reads.
+    pub fn metrics(&self) -> String {
+        self.shared
+            .metrics
+            .text(&self.shared, &self.shared.budget)
+            .unwrap_or_default()
+    }
+
+    /// Accepts nothing more and waits until the requests under way are answered, at most so long;
+    /// then closes what is left, upgraded connections included, and waits for refreshes and saves
+    /// with what remains of the time, at least a second. True if all ended by itself.
+    pub async fn drain(mut self, deadline: Duration) -> bool {
+        let until = tokio::time::Instant::now() + deadline;
+        self.shared.draining.store(true, Ordering::SeqCst);
+        self.tell_all(|| Command::Drain);
+        let finished = tokio::time::timeout_at(until, self.no_connections())
+            .await
+            .is_ok();
+        let rotators = self.rotators();
+        self.stop();
+        let mut saved = true;
+        for rotator in rotators {
+            let left = until.saturating_duration_since(tokio::time::Instant::now());
+            saved &= rotator.shutdown(left.max(Duration::from_secs(1))).await;
+        }
+        finished && saved
+    }
+
+    async fn no_connections(&self) {
+        loop {
+            let mut idle = std::pin::pin!(self.shared.idle.notified());
+            idle.as_mut().enable();
+            if self.shared.connections.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    fn rotators(&self) -> Vec<Rotator> {
+        let table = self.shared.table.load();
+        table
+            .targets()
+            .iter()
+            .map(|target| target.rotator.clone())
+            .collect()
+    }
+
+    fn stop(&mut self) {
+        self.tell_all(|| Command::Stop);
+        for thread in self.threads.drain(..) {
+            // A worker that panicked has said so.
+            let _ = thread.join();
+        }
+        for (_, _, place) in &self
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .listeners
+        {
+            if let Listen::Unix { path, .. } = place {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+
+    fn start_worker(&mut self, id: usize, admin: Option<TcpListener>) -> Result<(), StartError> {
+        let (sender, commands) = mpsc::unbounded_channel();
+        let worker = Arc::new(Worker {
+            id,
+            shared: Arc::clone(&self.shared),
+            drain: Notify::new(),
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(StartError::Worker)?;
+        let thread = std::thread::Builder::new()
+            .name(format!("proxy-{id}"))
+            .spawn(move || {
+                let shared = Arc::clone(&worker.shared);
+                runtime.block_on(async move {
+                    if let Some(listener) = admin {
+                        tokio::spawn(admin::serve(listener, shared));
+                    }
+                    worker.run(commands).await;
+                });
+                // A name that is still being looked up must not hold the end up.
+                runtime.shutdown_background();
+            })
+            .map_err(StartError::Worker)?;
+        self.workers.push(sender);
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    fn open_admin(&mut self, address: SocketAddr) -> Result<TcpListener, StartError> {
+        let failed = |error| StartError::Listen {
+            place: address.to_string(),
+            error,
+        };
+        let listener = TcpListener::bind(address).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        self.admin = Some(listener.local_addr().map_err(failed)?);
+        Ok(listener)
+    }
+
+    fn open_all(
+        &self,
+        listeners: &[Listener],
+        workers: usize,
+    ) -> Result<Vec<(Listener, Listen, Vec<listen::Opened>)>, StartError> {
+        let open = |listener: &Listener| {
+            let place = match &listener.listen {
+                Listen::Tcp(address) => address.to_string(),
+                Listen::Unix { path, .. } => path.display().to_string(),
+            };
+            let (shares, place) = listen::open(&listener.listen, workers)
+                .map_err(|error| StartError::Listen { place, error })?;
+            Ok((listener.clone(), place, shares))
+        };
+        listeners.iter().map(open).collect()
+    }
+
+    fn install(&self, opened: Vec<(Listener, Listen, Vec<listen::Opened>)>) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        for (listener, place, shares) in opened {
+            let id = open.next;
+            open.next += 1;
+            for (worker, share) in self.workers.iter().zip(shares) {
+                // A worker that has ended serves nothing; the others do.
+                let _ = worker.send(Command::Listen(id, share));
+            }
+            open.listeners.push((id, listener, place));
+        }
+    }
+
+    fn tell_all(&self, command: impl Fn() -> Command) {
+        for worker in &self.workers {
+            let _ = worker.send(command());
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

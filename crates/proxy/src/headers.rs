@@ -1,0 +1,126 @@
+//! What of a message's headers goes on, and what does not.
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+};
+
+static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// How many bytes the headers are, names and values.
+pub(crate) fn size(headers: &HeaderMap) -> usize {
+    let length =
+        |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.as_bytes().len();
+    headers.iter().map(length).sum()
+}
+
+/// Takes out what is for this connection alone (RFC 9110 section 7.6.1).
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+            .collect();
+        headers.remove(CONNECTION);
+        for name in named {
+            // A caller must not have the headers taken out that the message is understood by.
+            if name != HOST && name != CONTENT_LENGTH && name != CONTENT_TYPE {
+                headers.remove(name);
+            }
+        }
+    }
+    let listed = headers.keys().filter(|name| is_hop_by_hop(name));
+    // Nearly always there are none, and nothing is allocated.
+    let listed: Vec<HeaderName> = listed.cloned().collect();
+    for name in listed {
+        headers.remove(name);
+    }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    match name.len() {
+        2 => name == TE,
+        7 => name == UPGRADE,
+        10 => *name == KEEP_ALIVE,
+        14 => *name == HTTP2_SETTINGS,
+        16 => *name == PROXY_CONNECTION,
+        17 => name == TRANSFER_ENCODING,
+        18 => name == PROXY_AUTHENTICATE,
+        _ => false,
+    }
+}
+
+/// Takes out a caller's own credentials, and what an upstream might take for them: servers that
+/// hand headers on as variables read `_` and `-` as one.
+pub(crate) fn strip_credentials(headers: &mut HeaderMap, token: &HeaderName) {
+    let listed = headers.keys().filter(|name| is_credential(name, token));
+    let listed: Vec<HeaderName> = listed.cloned().collect();
+    for name in listed {
+        headers.remove(name);
+    }
+}
+
+fn is_credential(name: &HeaderName, token: &HeaderName) -> bool {
+    const KNOWN: [&str; 5] = [
+        "authorization",
+        "proxy-authorization",
+        "x-authorization",
+        "x-forwarded-authorization",
+        "x-original-authorization",
+    ];
+    let same = |known: &str| {
+        name.as_str().len() == known.len()
+            && std::iter::zip(name.as_str().bytes(), known.bytes())
+                .all(|(one, other)| one == other || (one == b'_' && other == b'-'))
+    };
+    same(token.as_str()) || KNOWN.into_iter().any(same)
+}
+
+/// What an upstream gets in place of what was taken out.
+pub(crate) fn prepare(headers: &mut HeaderMap, authority: &HeaderValue, trailers: bool) {
+    headers.remove(EXPECT);
+    headers.insert(HOST, authority.clone());
+    headers.append(VIA, HeaderValue::from_static("1.1 token-rotator"));
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Whether the caller reads trailers.
+pub(crate) fn wants_trailers(headers: &HeaderMap) -> bool {
+    headers.get(TE).is_some_and(|te| {
+        te.to_str().is_ok_and(|te| {
+            te.split(',')
+                .any(|part| part.trim().eq_ignore_ascii_case("trailers"))
+        })
+    })
+}
+
+/// Whether the message is one of gRPC.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// The protocol that a caller asks to go on with, if it may: one token, and not HTTP/2, which
+/// would carry requests past this proxy's eyes.
+pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let asked = headers.get(UPGRADE)?;
+    let connection = headers.get_all(CONNECTION).iter().any(|value| {
+        value.to_str().is_ok_and(|value| {
+            value
+                .split(',')
+                .any(|part| part.trim().eq_ignore_ascii_case("upgrade"))
+        })
+    });
+    let name = asked.to_str().ok()?.trim();
+    let fits = connection && !name.contains(',') && !name.to_ascii_lowercase().starts_with("h2");
+    fits.then(|| asked.clone())
+}

@@ -1,0 +1,119 @@
+//! Opening the places where callers connect.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::config::Listen;
+
+/// One worker's share of a listener.
+pub(crate) enum Opened {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix {
+        listener: std::os::unix::net::UnixListener,
+        allowed: Allowed,
+    },
+}
+
+/// Who may connect to a unix socket.
+#[cfg(unix)]
+#[derive(Clone)]
+pub(crate) struct Allowed {
+    uids: Vec<u32>,
+    gids: Vec<u32>,
+    own: Option<u32>,
+}
+
+#[cfg(unix)]
+impl Allowed {
+    /// By the credentials that the kernel vouches for.
+    pub(crate) fn admits(&self, peer: &tokio::net::unix::UCred) -> bool {
+        self.uids.contains(&peer.uid())
+            || self.gids.contains(&peer.gid())
+            || (self.uids.is_empty() && self.gids.is_empty() && self.own == Some(peer.uid()))
+    }
+}
+
+/// Opens a place for so many workers, and says where it is.
+pub(crate) fn open(listen: &Listen, workers: usize) -> io::Result<(Vec<Opened>, Listen)> {
+    match listen {
+        Listen::Tcp(address) => {
+            let mut shares = Vec::with_capacity(workers);
+            let mut address = *address;
+            for index in 0..workers {
+                let listener = tcp(address, workers > 1)?;
+                if index == 0 {
+                    address = listener.local_addr()?;
+                }
+                shares.push(Opened::Tcp(listener));
+            }
+            Ok((shares, Listen::Tcp(address)))
+        }
+        #[cfg(unix)]
+        Listen::Unix { path, uids, gids } => {
+            let shares = unix(path, uids, gids, workers)?;
+            Ok((shares, listen.clone()))
+        }
+        #[cfg(not(unix))]
+        Listen::Unix { .. } => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+/// With more than one worker each has a socket of its own, and the kernel spreads connections.
+fn tcp(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    #[cfg(unix)]
+    {
+        socket.set_reuse_address(true)?;
+        if shared {
+            socket.set_reuse_port(true)?;
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = shared;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    Ok(socket.into())
+}
+
+#[cfg(unix)]
+fn unix(
+    path: &std::path::Path,
+    uids: &[u32],
+    gids: &[u32],
+    workers: usize,
+) -> io::Result<Vec<Opened>> {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+    use std::os::unix::net::{UnixListener, UnixStream};
+    // What a proxy that was killed left behind; never a socket that somebody listens on.
+    if let Ok(found) = std::fs::symlink_metadata(path)
+        && found.file_type().is_socket()
+        && UnixStream::connect(path).is_err()
+    {
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    let others = !uids.is_empty() || !gids.is_empty();
+    let mode = if others { 0o666 } else { 0o600 };
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    listener.set_nonblocking(true)?;
+    let allowed = Allowed {
+        uids: uids.to_vec(),
+        gids: gids.to_vec(),
+        own: std::fs::metadata(path).ok().map(|made| made.uid()),
+    };
+    let share = |_| {
+        Ok(Opened::Unix {
+            listener: listener.try_clone()?,
+            allowed: allowed.clone(),
+        })
+    };
+    (0..workers).map(share).collect()
+}

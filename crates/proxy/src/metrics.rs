@@ -1,0 +1,201 @@
+//! What is counted, as Prometheus reads it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::StatusCode;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use token_rotator::{Event, Rotator};
+
+use crate::tee::Budget;
+use crate::worker::Shared;
+
+type Label = Vec<(&'static str, String)>;
+
+/// Upper bounds of answers' durations, in seconds.
+const BOUNDS: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
+];
+
+/// Everything counted.
+pub(crate) struct Metrics {
+    registry: Registry,
+    routes: Mutex<BTreeMap<String, Arc<RouteStats>>>,
+    requests: Family<RequestLabels, Counter>,
+    replays: Family<Label, Counter>,
+    handed_back: Family<Label, Counter>,
+    waiting: Family<Label, Gauge<i64, AtomicI64>>,
+    durations: Family<Label, Histogram, fn() -> Histogram>,
+    rejected: Family<Label, Counter>,
+    refreshes: Family<Label, Counter>,
+    connections: Gauge<i64, AtomicI64>,
+    copies: Gauge<i64, AtomicI64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: String,
+    status: &'static str,
+}
+
+/// What is counted of one route, ready to be counted up without looking it up.
+pub(crate) struct RouteStats {
+    by_class: [Counter; 5],
+    replays: Counter,
+    handed_back: Counter,
+    waiting: Gauge<i64, AtomicI64>,
+    durations: Histogram,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("token_rotator_proxy");
+        let durations: Family<_, _, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(BOUNDS));
+        let metrics = Self {
+            routes: Mutex::default(),
+            requests: Family::default(),
+            replays: Family::default(),
+            handed_back: Family::default(),
+            waiting: Family::default(),
+            durations,
+            rejected: Family::default(),
+            refreshes: Family::default(),
+            connections: Gauge::default(),
+            copies: Gauge::default(),
+            registry: Registry::default(),
+        };
+        registry.register("requests", "Requests answered", metrics.requests.clone());
+        registry.register(
+            "replays",
+            "Requests sent once more",
+            metrics.replays.clone(),
+        );
+        let text = "Refusals handed back to the caller";
+        registry.register("refusals_handed_back", text, metrics.handed_back.clone());
+        registry.register(
+            "waiting",
+            "Requests that wait for a token",
+            metrics.waiting.clone(),
+        );
+        let text = "Time from a request's head to its answer's";
+        registry.register_with_unit("duration", text, Unit::Seconds, metrics.durations.clone());
+        let text = "Requests that took no route, by problem";
+        registry.register("rejected", text, metrics.rejected.clone());
+        registry.register(
+            "refreshes",
+            "Refreshes by outcome",
+            metrics.refreshes.clone(),
+        );
+        registry.register(
+            "connections",
+            "Connections of callers",
+            metrics.connections.clone(),
+        );
+        let text = "Bytes kept of bodies for their replay";
+        registry.register_with_unit("copies", text, Unit::Bytes, metrics.copies.clone());
+        Self {
+            registry,
+            ..metrics
+        }
+    }
+
+    /// The same counters for the same name, over all configurations.
+    pub(crate) fn route(&self, name: &str) -> Arc<RouteStats> {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stats) = routes.get(name) {
+            return Arc::clone(stats);
+        }
+        let label: Label = vec![("route", name.to_owned())];
+        let by_class = ["1xx", "2xx", "3xx", "4xx", "5xx"].map(|status| {
+            let labels = RequestLabels {
+                route: name.to_owned(),
+                status,
+            };
+            self.requests.get_or_create_owned(&labels)
+        });
+        let stats = Arc::new(RouteStats {
+            by_class,
+            replays: self.replays.get_or_create_owned(&label),
+            handed_back: self.handed_back.get_or_create_owned(&label),
+            waiting: self.waiting.get_or_create_owned(&label),
+            durations: self.durations.get_or_create_owned(&label),
+        });
+        routes.insert(name.to_owned(), Arc::clone(&stats));
+        stats
+    }
+
+    pub(crate) fn rejected(&self, problem: &'static str) {
+        let label = vec![("problem", problem.to_owned())];
+        self.rejected.get_or_create(&label).inc();
+    }
+
+    /// Counts what a session's event says about its refreshes.
+    pub(crate) fn event(&self, event: &Event) {
+        let outcome = match event {
+            Event::Refreshed { .. } => "refreshed",
+            Event::Adopted { .. } => "adopted",
+            Event::RefreshFailed { .. } => "failed",
+            Event::RefreshOverdue { .. } => "overdue",
+            Event::Ended { .. } => "ended",
+            _ => return,
+        };
+        let label = vec![("outcome", outcome.to_owned())];
+        self.refreshes.get_or_create(&label).inc();
+    }
+
+    pub(crate) fn text(&self, shared: &Shared, budget: &Budget) -> Result<String, fmt::Error> {
+        let open = shared.connections.load(Ordering::Relaxed);
+        self.connections
+            .set(i64::try_from(open).unwrap_or(i64::MAX));
+        self.copies
+            .set(i64::try_from(budget.used()).unwrap_or(i64::MAX));
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+impl RouteStats {
+    pub(crate) fn answered(&self, status: StatusCode, took: Duration) {
+        let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
+        self.by_class[class].inc();
+        self.durations.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn replayed(&self) {
+        self.replays.inc();
+    }
+
+    pub(crate) fn handed_back(&self) {
+        self.handed_back.inc();
+    }
+
+    /// Counts a waiter until the answer is dropped.
+    pub(crate) fn wait(&self) -> impl Drop + use<> {
+        self.waiting.inc();
+        Waiting(self.waiting.clone())
+    }
+}
+
+struct Waiting(Gauge<i64, AtomicI64>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Whether requests of this session can be served: it has a token, or may yet get one.
+pub(crate) fn is_usable(rotator: &Rotator) -> bool {
+    rotator.access_token().is_some() || !rotator.has_ended()
+}

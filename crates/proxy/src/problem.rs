@@ -1,0 +1,215 @@
+//! What the proxy answers by itself (RFC 9457).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+use token_rotator::{FailureKind, RefreshError, TokenError};
+
+use crate::body::AnswerBody;
+
+/// An answer of the proxy's own.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    pub(crate) name: &'static str,
+    pub(crate) status: StatusCode,
+    grpc: u8,
+    title: &'static str,
+    detail: &'static str,
+    retry_after: Option<Duration>,
+}
+
+impl Problem {
+    const fn new(
+        name: &'static str,
+        status: StatusCode,
+        grpc: u8,
+        title: &'static str,
+        detail: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            status,
+            grpc,
+            title,
+            detail,
+            retry_after: None,
+        }
+    }
+
+    pub(crate) const fn bad_request(detail: &'static str) -> Self {
+        let title = "The request cannot be forwarded";
+        Self::new("bad-request", StatusCode::BAD_REQUEST, 13, title, detail)
+    }
+
+    pub(crate) const LOCAL_BEARER: Self = Self::new(
+        "local-bearer",
+        StatusCode::UNAUTHORIZED,
+        16,
+        "The proxy wants its own bearer",
+        "This proxy serves only callers that show its local bearer in `Authorization`. \
+         hint: see the proxy's configuration",
+    );
+    pub(crate) const NO_ROUTE: Self = Self::new(
+        "no-route",
+        StatusCode::NOT_FOUND,
+        12,
+        "No route matches",
+        "No route of this proxy is for this host and path. hint: see the proxy's configuration",
+    );
+    pub(crate) const METHOD: Self = Self::new(
+        "method",
+        StatusCode::NOT_IMPLEMENTED,
+        12,
+        "The method is not forwarded",
+        "This proxy forwards neither CONNECT nor TRACE",
+    );
+    pub(crate) const BODY_TIMEOUT: Self = Self::new(
+        "body-timeout",
+        StatusCode::REQUEST_TIMEOUT,
+        4,
+        "The body did not arrive in time",
+        "The caller paused in the middle of the request's body for longer than is allowed",
+    );
+    pub(crate) const HEADER_TIMEOUT: Self = Self::new(
+        "header-timeout",
+        StatusCode::REQUEST_TIMEOUT,
+        4,
+        "The headers did not arrive in time",
+        "The caller took longer than is allowed to send the request's headers",
+    );
+    pub(crate) const TOO_LARGE: Self = Self::new(
+        "too-large",
+        StatusCode::PAYLOAD_TOO_LARGE,
+        8,
+        "The body is too large",
+        "The request's body is larger than this proxy allows",
+    );
+    pub(crate) const HOST: Self = Self::new(
+        "host",
+        StatusCode::MISDIRECTED_REQUEST,
+        12,
+        "The host is not allowed",
+        "`Host` is none of those that this proxy answers to. hint: use its address, or add the \
+         name to the allowed hosts",
+    );
+    pub(crate) const HEADERS: Self = Self::new(
+        "headers-too-large",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        8,
+        "The headers are too large",
+        "The request's headers are larger than this proxy allows",
+    );
+    pub(crate) const UPSTREAM: Self = Self::new(
+        "upstream",
+        StatusCode::BAD_GATEWAY,
+        14,
+        "The upstream gave no answer",
+        "The upstream cannot be reached, or broke off before its answer was complete",
+    );
+    pub(crate) const CONNECTIONS: Self = Self::new(
+        "connections",
+        StatusCode::SERVICE_UNAVAILABLE,
+        14,
+        "Too many connections",
+        "This proxy has as many connections as it may have. hint: try again, or raise the limit",
+    );
+    pub(crate) const TIMEOUT: Self = Self::new(
+        "upstream-timeout",
+        StatusCode::GATEWAY_TIMEOUT,
+        4,
+        "The upstream did not answer in time",
+        "The upstream did not connect or begin its answer within the time allowed",
+    );
+    const ENDED: Self = Self::new(
+        "session-ended",
+        StatusCode::SERVICE_UNAVAILABLE,
+        16,
+        "The session has ended",
+        "There is no token, and none can be had without signing in. hint: run `token-rotator login`",
+    );
+    const NO_TOKEN: Self = Self::new(
+        "no-token",
+        StatusCode::SERVICE_UNAVAILABLE,
+        14,
+        "There is no token now",
+        "The token could not be refreshed. hint: try again; the proxy's log says why",
+    );
+
+    /// Why there is no token to send a request with.
+    pub(crate) fn no_token(error: &TokenError) -> Self {
+        let terminal = |error: &RefreshError| error.kind() == FailureKind::Terminal;
+        match error {
+            TokenError::SignedOut => Self::ENDED,
+            TokenError::Refresh(error) if terminal(error) => Self::ENDED,
+            error => {
+                let asked = match error {
+                    TokenError::Refresh(error) => error.retry_after(),
+                    _ => None,
+                };
+                Self {
+                    retry_after: Some(asked.unwrap_or(Duration::from_secs(1))),
+                    ..Self::NO_TOKEN
+                }
+            }
+        }
+    }
+
+    /// The answer, in the words of whoever asked.
+    pub(crate) fn answer(&self, grpc: bool) -> Response<AnswerBody> {
+        if grpc {
+            return self.grpc_answer();
+        }
+        let mut answer = Response::new(AnswerBody::full(self.json()));
+        *answer.status_mut() = self.status;
+        let headers = answer.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(wait) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Bearer realm=\"token-rotator\"");
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        answer
+    }
+
+    /// The answer as bytes, for where there is no HTTP connection to say it.
+    pub(crate) fn raw(&self) -> Vec<u8> {
+        let body = self.json();
+        let mut raw = format!(
+            "HTTP/1.1 {}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
+             connection: close\r\n\r\n",
+            self.status,
+            body.len()
+        )
+        .into_bytes();
+        raw.extend_from_slice(&body);
+        raw
+    }
+
+    fn grpc_answer(&self) -> Response<AnswerBody> {
+        let mut answer = Response::new(AnswerBody::Empty);
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        let status = HeaderName::from_static("grpc-status");
+        headers.insert(status, HeaderValue::from(u16::from(self.grpc)));
+        let message = HeaderName::from_static("grpc-message");
+        headers.insert(message, HeaderValue::from_static(self.detail));
+        answer
+    }
+
+    fn json(&self) -> Bytes {
+        let value = serde_json::json!({
+            "type": format!("urn:token-rotator:problem:{}", self.name),
+            "title": self.title,
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+        });
+        Bytes::from(value.to_string())
+    }
+}

@@ -1,0 +1,158 @@
+//! Which route a request takes, and what belongs to it.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Uri};
+use token_rotator::{Origin, Rotator};
+
+use crate::config::{BuildError, Config, Listen, Route};
+use crate::limits::Limits;
+use crate::metrics::{Metrics, RouteStats};
+use crate::upstream::{Connector, Pool};
+use token_rotator::SecretString;
+
+/// A configuration in force.
+pub(crate) struct Table {
+    routes: Vec<Arc<Target>>,
+    pub(crate) limits: Limits,
+    hosts: Vec<String>,
+    pub(crate) local_bearer: Option<SecretString>,
+}
+
+/// A route in force.
+pub(crate) struct Target {
+    pub(crate) name: String,
+    host: Option<String>,
+    prefix: String,
+    strip_prefix: bool,
+    pub(crate) pass_authorization: bool,
+    pub(crate) replay_bytes: usize,
+    pub(crate) rotator: Rotator,
+    pub(crate) authority: HeaderValue,
+    /// `https://api.example.com:443`, to make a request's URI absolute for HTTP/2.
+    pub(crate) base: String,
+    pub(crate) connector: Connector,
+    /// One for each worker.
+    pub(crate) pools: Vec<Arc<Pool>>,
+    pub(crate) stats: Arc<RouteStats>,
+}
+
+impl Table {
+    pub(crate) fn new(
+        config: &Config,
+        workers: usize,
+        metrics: &Metrics,
+    ) -> Result<Self, BuildError> {
+        config.check()?;
+        let mut routes = Vec::new();
+        let mut hosts: Vec<String> = ["localhost", "127.0.0.1", "[::1]"]
+            .map(str::to_owned)
+            .into();
+        hosts.extend(
+            config
+                .allowed_hosts
+                .iter()
+                .map(|host| host.to_ascii_lowercase()),
+        );
+        for listener in &config.listeners {
+            if let Listen::Tcp(address) = listener.listen {
+                hosts.push(match address.ip() {
+                    std::net::IpAddr::V4(address) => address.to_string(),
+                    std::net::IpAddr::V6(address) => format!("[{address}]"),
+                });
+            }
+        }
+        for route in &config.routes {
+            hosts.extend(route.host());
+            routes.push(Arc::new(Target::new(route, config, workers, metrics)?));
+        }
+        // The first that matches is the one: those of a host first, then the longest.
+        routes.sort_by_key(|route| (route.host.is_none(), std::cmp::Reverse(route.prefix.len())));
+        Ok(Self {
+            routes,
+            limits: config.limits.clone(),
+            hosts,
+            local_bearer: config.local_bearer.clone(),
+        })
+    }
+
+    /// `host` is without port.
+    pub(crate) fn allows_host(&self, host: &str) -> bool {
+        self.hosts
+            .iter()
+            .any(|allowed| allowed.eq_ignore_ascii_case(host))
+    }
+
+    pub(crate) fn find(&self, host: &str, path: &str) -> Option<&Arc<Target>> {
+        self.routes.iter().find(|route| route.matches(host, path))
+    }
+
+    pub(crate) fn targets(&self) -> &[Arc<Target>] {
+        &self.routes
+    }
+}
+
+impl Target {
+    fn new(
+        route: &Route,
+        config: &Config,
+        workers: usize,
+        metrics: &Metrics,
+    ) -> Result<Self, BuildError> {
+        let problem = |problem: String| BuildError::Upstream {
+            route: route.name.clone(),
+            problem,
+        };
+        let origin: Origin = route
+            .upstream
+            .parse()
+            .map_err(|error| problem(format!("{error}")))?;
+        let base = origin.to_string();
+        let authority = base
+            .split_once("://")
+            .map_or(base.as_str(), |(_, authority)| authority);
+        let authority =
+            HeaderValue::from_str(authority).map_err(|error| problem(error.to_string()))?;
+        let limits = &config.limits;
+        let pool = |_| Arc::new(Pool::new(limits.idle_connections, limits.idle_timeout));
+        Ok(Self {
+            name: route.name.clone(),
+            host: route.host(),
+            prefix: route.bare_prefix().to_owned(),
+            strip_prefix: route.strip_prefix,
+            pass_authorization: route.pass_authorization,
+            replay_bytes: route.replay_bytes.unwrap_or(limits.replay_bytes),
+            rotator: route.rotator.clone(),
+            authority,
+            connector: Connector::new(route, &origin).map_err(|problem| BuildError::Tls {
+                route: route.name.clone(),
+                problem,
+            })?,
+            base,
+            pools: (0..workers).map(pool).collect(),
+            stats: metrics.route(&route.name),
+        })
+    }
+
+    fn matches(&self, host: &str, path: &str) -> bool {
+        self.host
+            .as_ref()
+            .is_none_or(|own| own.eq_ignore_ascii_case(host))
+            && path
+                .strip_prefix(self.prefix.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// Path and query as the upstream is to see them; `None`: as they came.
+    pub(crate) fn stripped(&self, uri: &Uri) -> Option<String> {
+        if !self.strip_prefix || self.prefix.is_empty() {
+            return None;
+        }
+        let rest = uri.path_and_query()?.as_str().get(self.prefix.len()..)?;
+        Some(if rest.starts_with('/') {
+            rest.to_owned()
+        } else {
+            format!("/{rest}")
+        })
+    }
+}

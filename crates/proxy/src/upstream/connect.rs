@@ -1,0 +1,103 @@
+//! Opening a connection: TCP, TLS and the choice of protocol.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, DEFAULT_VERSIONS};
+use rustls_platform_verifier::Verifier;
+use token_rotator::Origin;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::Stream;
+use crate::config::{Protocol, Route};
+
+/// Opens connections to one upstream.
+pub(crate) struct Connector {
+    host: String,
+    port: u16,
+    #[cfg_attr(not(unix), allow(dead_code))]
+    socket: Option<PathBuf>,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    pub(crate) protocol: Protocol,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error("the upstream cannot be reached: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("the upstream did not connect in time")]
+    TimedOut,
+    #[error("the upstream does not speak HTTP: {0}")]
+    Http(#[from] hyper::Error),
+}
+
+impl Connector {
+    pub(crate) fn new(route: &Route, origin: &Origin) -> Result<Self, String> {
+        let host = origin.host().to_string();
+        let bare = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
+        let tls = if origin.scheme() == "https" {
+            let name = ServerName::try_from(bare.clone()).map_err(|error| error.to_string())?;
+            Some((TlsConnector::from(tls_config(route)?), name))
+        } else {
+            None
+        };
+        Ok(Self {
+            host: bare,
+            port: origin.port(),
+            socket: route.upstream_socket.clone(),
+            tls,
+            protocol: route.protocol,
+        })
+    }
+
+    /// Connects. True: to HTTP/2.
+    pub(crate) async fn connect(&self, limit: Duration) -> Result<(Stream, bool), ConnectError> {
+        match tokio::time::timeout(limit, self.open()).await {
+            Ok(opened) => Ok(opened?),
+            Err(_) => Err(ConnectError::TimedOut),
+        }
+    }
+
+    async fn open(&self) -> Result<(Stream, bool), std::io::Error> {
+        let in_the_clear = self.protocol == Protocol::Http2;
+        #[cfg(unix)]
+        if let Some(path) = &self.socket {
+            let stream = tokio::net::UnixStream::connect(path).await?;
+            return Ok((Stream::Unix(stream), in_the_clear));
+        }
+        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        tcp.set_nodelay(true)?;
+        let Some((connector, name)) = &self.tls else {
+            return Ok((Stream::Tcp(tcp), in_the_clear));
+        };
+        let tls = connector.connect(name.clone(), tcp).await?;
+        let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+        Ok((Stream::Tls(Box::new(tls)), http2))
+    }
+}
+
+fn tls_config(route: &Route) -> Result<Arc<ClientConfig>, String> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let roots = route.extra_roots.iter().cloned().map(CertificateDer::from);
+    let verifier = Verifier::new_with_extra_roots(roots, Arc::clone(&provider))
+        .map_err(|error| error.to_string())?;
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(DEFAULT_VERSIONS)
+        .map_err(|error| error.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    config.alpn_protocols = match route.protocol {
+        Protocol::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        Protocol::Http1 => vec![b"http/1.1".to_vec()],
+        Protocol::Http2 => vec![b"h2".to_vec()],
+    };
+    Ok(Arc::new(config))
+}

@@ -1,0 +1,93 @@
+//! An HTTP/1.1 connection, driven by whoever uses it.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{Builder, Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
+
+use super::{ConnectError, Stream};
+use crate::tee::Upload;
+use crate::timer::Alarm;
+
+pub(crate) struct Http1 {
+    sender: SendRequest<Upload>,
+    connection: Connection<TokioIo<Stream>, Upload>,
+    closed: bool,
+    alarm: Alarm,
+    pub(crate) idle_since: Instant,
+}
+
+/// Why an exchange failed.
+pub(crate) enum SendError {
+    /// Nothing of the request was sent.
+    Unsent(Box<Request<Upload>>),
+    Failed,
+    TimedOut,
+}
+
+impl Http1 {
+    pub(crate) async fn open(stream: Stream) -> Result<Box<Self>, ConnectError> {
+        let (sender, connection) = Builder::new()
+            .max_header_size(256 * 1024)
+            .max_buf_size(512 * 1024)
+            .handshake(TokioIo::new(stream))
+            .await?;
+        Ok(Box::new(Self {
+            sender,
+            connection,
+            closed: false,
+            alarm: Alarm::default(),
+            idle_since: Instant::now(),
+        }))
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Upload>,
+        limit: Option<Duration>,
+    ) -> Result<Response<Incoming>, SendError> {
+        self.alarm.set(limit);
+        let mut answer = pin!(self.sender.try_send_request(request));
+        let answer = poll_fn(|context| {
+            if !self.closed && Pin::new(&mut self.connection).poll(context).is_ready() {
+                self.closed = true;
+            }
+            // Only the connection, which was just driven, can complete it: no waker is needed.
+            let nobody = &mut Context::from_waker(Waker::noop());
+            match answer.as_mut().poll(nobody) {
+                Poll::Ready(answer) => Poll::Ready(Some(answer)),
+                Poll::Pending => self.alarm.poll(context).map(|()| None),
+            }
+        })
+        .await;
+        match answer {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(mut error)) => match error.take_message() {
+                Some(request) => Err(SendError::Unsent(Box::new(request))),
+                None => Err(SendError::Failed),
+            },
+            None => Err(SendError::TimedOut),
+        }
+    }
+
+    /// Reads and writes what can be.
+    pub(crate) fn drive(&mut self, context: &mut Context<'_>) {
+        if !self.closed && Pin::new(&mut self.connection).poll(context).is_ready() {
+            self.closed = true;
+        }
+    }
+
+    /// Whether another request can be sent over it. Whoever drove it before is not woken for it any
+    /// more.
+    pub(crate) fn is_free(&mut self) -> bool {
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        !self.closed && self.sender.is_ready()
+    }
+}

@@ -1,0 +1,79 @@
+//! The idle connections of one worker to one upstream.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Context;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{Http1, Http2};
+
+/// Never locked by two threads in earnest: only its worker uses it.
+pub(crate) struct Pool {
+    idle: Mutex<Vec<Box<Http1>>>,
+    pub(crate) http2: Http2,
+    most: usize,
+    idle_timeout: Duration,
+}
+
+/// A connection in use. Dropped, it is closed.
+pub(crate) struct Lease {
+    pub(crate) connection: Box<Http1>,
+    pub(crate) pool: Arc<Pool>,
+    /// The beginning of the answer's body, where it was read with the head.
+    pub(crate) first: Option<Bytes>,
+}
+
+impl Pool {
+    pub(crate) fn new(most: usize, idle_timeout: Duration) -> Self {
+        Self {
+            idle: Mutex::new(Vec::new()),
+            http2: Http2::default(),
+            most,
+            idle_timeout,
+        }
+    }
+
+    /// The connection used last that is still open.
+    pub(crate) fn take(&self) -> Option<Box<Http1>> {
+        loop {
+            let mut connection = self.idle().pop()?;
+            if connection.is_free() {
+                return Some(connection);
+            }
+        }
+    }
+
+    fn put(&self, mut connection: Box<Http1>) {
+        if connection.is_free() {
+            connection.idle_since = Instant::now();
+            let mut idle = self.idle();
+            if idle.len() < self.most {
+                idle.push(connection);
+            }
+        }
+    }
+
+    /// Closes what the upstream has closed or nobody has used for long.
+    pub(crate) fn sweep(&self) {
+        let now = Instant::now();
+        self.idle().retain_mut(|connection| {
+            now.duration_since(connection.idle_since) < self.idle_timeout && connection.is_free()
+        });
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Box<Http1>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lease {
+    pub(crate) fn drive(&mut self, context: &mut Context<'_>) {
+        self.connection.drive(context);
+    }
+
+    pub(crate) fn give_back(self) {
+        self.pool.put(self.connection);
+    }
+}
