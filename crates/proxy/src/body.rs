@@ -88,10 +88,9 @@ impl Body for AnswerBody {
                     lease.drive(context);
                     polled = Pin::new(&mut *incoming).poll_frame(context);
                 }
-                if matches!(polled, Poll::Ready(None)) || incoming.is_end_stream() {
-                    if let Some(lease) = lease.take() {
-                        lease.give_back();
-                    }
+                let ended = matches!(polled, Poll::Ready(None)) || incoming.is_end_stream();
+                if ended && let Some(lease) = lease.take() {
+                    lease.give_back();
                 }
                 polled
             }

@@ -18,6 +18,10 @@ use crate::worker::Worker;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How much is read after nonsense, and for how long.
+const LINGER_BYTES: u64 = 1024 * 1024;
+const LINGER_TIME: Duration = Duration::from_secs(1);
+
 /// Serves a connection to its end.
 pub(crate) async fn serve<S>(worker: Arc<Worker>, mut stream: S, unix: bool)
 where
@@ -30,17 +34,23 @@ where
     };
     let limits = worker.shared.table.load().limits.clone();
     let mut seen = Vec::with_capacity(PREFACE.len());
-    let http2 =
-        match tokio::time::timeout(limits.header_timeout, preface(&mut stream, &mut seen)).await {
-            Ok(Ok(http2)) => http2,
-            Ok(Err(_)) => return,
-            Err(_) => {
-                if !seen.is_empty() {
-                    refuse(&mut stream).await;
-                }
-                return;
+    let preface = tokio::time::timeout(limits.header_timeout, preface(&mut stream, &mut seen));
+    // Where the proxy drains, who has not begun to speak is not waited for.
+    let spoken = tokio::select! {
+        biased;
+        spoken = preface => spoken,
+        () = worker.draining() => return,
+    };
+    let http2 = match spoken {
+        Ok(Ok(http2)) => http2,
+        Ok(Err(_)) => return,
+        Err(_) => {
+            if !seen.is_empty() {
+                refuse(&mut stream).await;
             }
-        };
+            return;
+        }
+    };
     let stream = Prefixed {
         seen,
         read: 0,
@@ -68,19 +78,31 @@ where
         .header_read_timeout(limits.header_timeout)
         .max_header_size(limits.header_bytes * 2 + 8 * 1024)
         .max_buf_size((limits.header_bytes * 2 + 8 * 1024).max(64 * 1024))
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let ended = until_drained(&worker, &mut connection, |connection| {
         Pin::new(connection).graceful_shutdown();
     })
     .await;
-    if ended.is_err_and(|error| error.is_timeout())
-        && let Some(parts) = connection.into_parts()
-        && !parts.read_buf.is_empty()
-    {
-        refuse(&mut parts.io.into_inner()).await;
+    let Err(error) = ended else { return };
+    let Some(parts) = connection.into_parts() else {
+        return;
+    };
+    let mut stream = parts.io.into_inner();
+    if error.is_timeout() && !parts.read_buf.is_empty() {
+        refuse(&mut stream).await;
     }
+    if error.is_parse() {
+        linger(&mut stream).await;
+    }
+}
+
+/// Reads on for a moment what comes after the answer to nonsense: closing with bytes unread would
+/// reset the connection, and the answer be lost.
+async fn linger(stream: &mut (impl AsyncRead + Unpin)) {
+    let (mut rest, mut nowhere) = (stream.take(LINGER_BYTES), tokio::io::sink());
+    let read = tokio::io::copy(&mut rest, &mut nowhere);
+    let _ = tokio::time::timeout(LINGER_TIME, read).await;
 }
 
 async fn serve_http2<S>(worker: &Arc<Worker>, stream: Prefixed<S>, unix: bool, limits: &Limits)
@@ -118,14 +140,18 @@ async fn until_drained<C: Future + Unpin>(
     connection: &mut C,
     close: impl Fn(&mut C),
 ) -> C::Output {
-    let mut draining = pin!(worker.drain.notified());
-    draining.as_mut().enable();
+    let mut draining = pin!(worker.draining());
     let mut told = false;
     poll_fn(|context| {
-        if !told && (worker.is_draining() || draining.as_mut().poll(context).is_ready()) {
-            told = true;
-            close(connection);
+        // First, so that what has come in already is seen as a request, and answered.
+        if let Poll::Ready(ended) = Pin::new(&mut *connection).poll(context) {
+            return Poll::Ready(ended);
         }
+        if told || draining.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        told = true;
+        close(connection);
         Pin::new(&mut *connection).poll(context)
     })
     .await
@@ -222,7 +248,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
 }
 
 /// A connection's place among those allowed.
-struct Slot(Arc<Worker>);
+pub(crate) struct Slot(Arc<Worker>);
 
 impl Slot {
     fn take(worker: &Arc<Worker>) -> Option<Self> {
@@ -230,6 +256,12 @@ impl Slot {
         let slot = Self(Arc::clone(worker));
         // Dropped, it gives its place back.
         (before < worker.shared.table.load().limits.connections).then_some(slot)
+    }
+
+    /// For a connection that has a place and goes on elsewhere.
+    pub(crate) fn keep(worker: &Arc<Worker>) -> Self {
+        worker.shared.connections.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(worker))
     }
 }
 

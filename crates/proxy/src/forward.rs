@@ -4,23 +4,20 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{CONTENT_LENGTH, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
-use subtle::ConstantTimeEq;
 use token_rotator::challenge::{self, Verdict};
-use token_rotator::{Event, ExposeSecret, NotReplayed, Pass};
+use token_rotator::{Event, NotReplayed, Pass};
 
 use crate::body::AnswerBody;
 use crate::headers;
 use crate::observe::{Observed, Watch};
 use crate::problem::Problem;
 use crate::routes::{Table, Target};
-use crate::tee::{Bounds, Broken, Tee, Upload};
+use crate::tee::{Bounds, Tee, Upload};
 use crate::upgrade;
-use crate::upstream::{ConnectError, Http1, Http2, Lease, SendError};
 use crate::worker::Worker;
 
 /// How much of a refused answer is read so that its connection can be used again, and for how long.
@@ -29,10 +26,10 @@ const DRAIN_TIME: Duration = Duration::from_millis(50);
 
 /// One request and what is known about it.
 pub(crate) struct Exchange<'a> {
-    worker: &'a Worker,
-    table: &'a Table,
+    pub(crate) worker: &'a Arc<Worker>,
+    pub(crate) table: &'a Table,
     pub(crate) target: &'a Arc<Target>,
-    grpc: bool,
+    pub(crate) grpc: bool,
     watch: Watch,
 }
 
@@ -82,89 +79,6 @@ impl Worker {
     }
 }
 
-impl Table {
-    /// The route, if the request may take one.
-    fn admit(&self, request: &Request<Incoming>, unix: bool) -> Result<&Arc<Target>, Problem> {
-        let headers = request.headers();
-        if headers::size(headers) > self.limits.header_bytes {
-            return Err(Problem::HEADERS);
-        }
-        if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
-            return Err(Problem::METHOD);
-        }
-        let host = host(request)?;
-        if !unix && !self.allows_host(host) {
-            return Err(Problem::HOST);
-        }
-        let path = request.uri().path();
-        if !path.starts_with('/') && path != "*" || has_dot_segment(path) {
-            return Err(Problem::bad_request(
-                "The path has `.` or `..` as a segment, or does not begin with `/`",
-            ));
-        }
-        if let Some(bearer) = &self.local_bearer {
-            let shown = headers.get(http::header::AUTHORIZATION);
-            let shown = shown.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-            let wanted = bearer.expose_secret().as_bytes();
-            if !shown.is_some_and(|shown| bool::from(shown.ct_eq(wanted))) {
-                return Err(Problem::LOCAL_BEARER);
-            }
-        }
-        let target = self.find(host, path).ok_or(Problem::NO_ROUTE)?;
-        let length = headers
-            .get(CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse().ok());
-        match (self.limits.body_bytes, length) {
-            (Some(most), Some(length)) if most < length => Err(Problem::TOO_LARGE),
-            _ => Ok(target),
-        }
-    }
-}
-
-/// The host that a request is for, without port (RFC 9112 section 3.2, RFC 9113 section 8.3.1).
-fn host<B>(request: &Request<B>) -> Result<&str, Problem> {
-    let mut fields = request.headers().get_all(HOST).iter();
-    let field = match (fields.next(), fields.next()) {
-        (Some(host), None) => Some(
-            host.to_str()
-                .map_err(|_| Problem::bad_request("`Host` is not readable"))?,
-        ),
-        (None, _) => None,
-        (Some(_), Some(_)) => return Err(Problem::bad_request("`Host` is there twice")),
-    };
-    let authority = request.uri().authority().map(http::uri::Authority::as_str);
-    let named = match (authority, field) {
-        (Some(authority), Some(field))
-            if request.version() == Version::HTTP_2 && !authority.eq_ignore_ascii_case(field) =>
-        {
-            return Err(Problem::bad_request("`Host` and `:authority` differ"));
-        }
-        // An absolute target counts, not the field (RFC 9112 section 3.2.2).
-        (Some(authority), _) => authority,
-        (None, Some(field)) => field,
-        (None, None) => return Err(Problem::bad_request("`Host` is missing")),
-    };
-    if named.contains(['@', ',', ' ', '/', '\\']) || named.is_empty() {
-        return Err(Problem::bad_request("`Host` is not a host and a port"));
-    }
-    let port = named
-        .rfind(':')
-        .filter(|&colon| !named[colon..].contains(']'));
-    Ok(&named[..port.unwrap_or(named.len())])
-}
-
-/// Whether an upstream might read the path as another one.
-fn has_dot_segment(path: &str) -> bool {
-    if !path.contains("/.") && !path.contains("%2") && !path.contains('\\') {
-        return false;
-    }
-    path.contains('\\')
-        || path.split('/').any(|segment| {
-            let plain = segment.to_ascii_lowercase().replace("%2e", ".");
-            plain == "." || plain == ".."
-        })
-}
-
 /// A request's head, kept in case it is sent again.
 pub(crate) struct Head {
     method: Method,
@@ -173,7 +87,7 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    fn of<B>(request: &Request<B>) -> Self {
+    pub(crate) fn of<B>(request: &Request<B>) -> Self {
         Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -181,7 +95,7 @@ impl Head {
         }
     }
 
-    fn request(self, body: Upload) -> Request<Upload> {
+    pub(crate) fn request(self, body: Upload) -> Request<Upload> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
@@ -378,135 +292,6 @@ impl Exchange<'_> {
             self.target.stats.handed_back();
             self.target.rotator.report_refused(pass);
         }
-    }
-
-    pub(crate) fn head_request(head: Head) -> Request<Upload> {
-        head.request(Upload::Empty)
-    }
-
-    /// Sends a request over a connection that is free, or a new one.
-    async fn send(
-        &self,
-        mut request: Request<Upload>,
-        tee: Option<&Arc<Tee>>,
-    ) -> Result<Response<AnswerBody>, Problem> {
-        let pool = &self.target.pools[self.worker.id];
-        // What is safe and has no body may go out again where a kept connection broke off.
-        let safe = matches!(
-            *request.method(),
-            Method::GET | Method::HEAD | Method::OPTIONS
-        );
-        let mut again = None;
-        let limit = self.answer_timeout();
-        loop {
-            let shared = pool.http2.ready();
-            let kept = if shared.is_none() { pool.take() } else { None };
-            let fresh = shared.is_none() && kept.is_none();
-            if safe && tee.is_none() && kept.is_some() && again.is_none() {
-                again = Some(Head::of(&request));
-            }
-            let sent = match (shared, kept) {
-                (Some(sender), _) => self.send_http2(sender, request).await,
-                (None, Some(connection)) => self.send_http1(connection, request, limit).await,
-                (None, None) => {
-                    let limit = self.table.limits.connect_timeout;
-                    let (stream, http2) = self.connect(limit).await?;
-                    if http2 {
-                        let sender = pool
-                            .http2
-                            .open(stream)
-                            .await
-                            .map_err(|error| self.failed(&error))?;
-                        self.send_http2(sender, request).await
-                    } else {
-                        let connection = Http1::open(stream)
-                            .await
-                            .map_err(|error| self.failed(&error))?;
-                        self.send_http1(connection, request, self.answer_timeout())
-                            .await
-                    }
-                }
-            };
-            match sent {
-                Ok(mut answer) => {
-                    headers::strip_hop_by_hop(answer.headers_mut());
-                    *answer.version_mut() = Version::HTTP_11;
-                    return Ok(answer);
-                }
-                Err(SendError::Unsent(unsent)) if !fresh => request = *unsent,
-                Err(SendError::TimedOut) => return Err(Problem::TIMEOUT),
-                Err(SendError::Unsent(_) | SendError::Failed) => {
-                    match tee.and_then(|tee| tee.broken()) {
-                        Some(Broken::Idle) => return Err(Problem::BODY_TIMEOUT),
-                        Some(Broken::TooLarge) => return Err(Problem::TOO_LARGE),
-                        _ => {}
-                    }
-                    match again.take().filter(|_| !fresh) {
-                        Some(head) => request = head.request(Upload::Empty),
-                        None => return Err(Problem::UPSTREAM),
-                    }
-                }
-            }
-        }
-    }
-
-    pub(crate) fn answer_timeout(&self) -> Option<Duration> {
-        self.table.limits.answer_timeout.filter(|_| !self.grpc)
-    }
-
-    pub(crate) async fn connect(
-        &self,
-        limit: Duration,
-    ) -> Result<(crate::upstream::Stream, bool), Problem> {
-        let opened = self.target.connector.connect(limit).await;
-        opened.map_err(|error| self.failed(&error))
-    }
-
-    pub(crate) fn connect_limit(&self) -> Duration {
-        self.table.limits.connect_timeout
-    }
-
-    pub(crate) fn failed(&self, error: &ConnectError) -> Problem {
-        tracing::warn!(route = self.target.name, %error, "no connection to the upstream");
-        match error {
-            ConnectError::TimedOut => Problem::TIMEOUT,
-            ConnectError::Io(_) | ConnectError::Http(_) => Problem::UPSTREAM,
-        }
-    }
-
-    async fn send_http1(
-        &self,
-        mut connection: Box<Http1>,
-        request: Request<Upload>,
-        limit: Option<Duration>,
-    ) -> Result<Response<AnswerBody>, SendError> {
-        let answer = connection.send(request, limit).await?;
-        let lease = Lease {
-            connection,
-            pool: Arc::clone(&self.target.pools[self.worker.id]),
-            first: None,
-        };
-        Ok(answer.map(|body| AnswerBody::http1(body, lease)))
-    }
-
-    async fn send_http2(
-        &self,
-        sender: hyper::client::conn::http2::SendRequest<Upload>,
-        mut request: Request<Upload>,
-    ) -> Result<Response<AnswerBody>, SendError> {
-        if request.uri().authority().is_none() {
-            let path = request
-                .uri()
-                .path_and_query()
-                .map_or("/", PathAndQuery::as_str);
-            if let Ok(uri) = format!("{}{path}", self.target.base).parse() {
-                *request.uri_mut() = uri;
-            }
-        }
-        request.headers_mut().remove(HOST);
-        *request.version_mut() = Version::HTTP_2;
-        let answer = Http2::send(sender, request, self.answer_timeout()).await?;
-        Ok(answer.map(AnswerBody::Http2))
     }
 }
 

@@ -83,7 +83,7 @@ impl Handle {
             Some(address) => Some(handle.open_admin(address)?),
             None => None,
         };
-        let opened = handle.open_all(&config.listeners, count)?;
+        let opened = Self::open_all(&config.listeners, count)?;
         for id in 0..count {
             handle.start_worker(id, admin.take())?;
         }
@@ -105,7 +105,7 @@ impl Handle {
                 .cloned()
                 .collect()
         };
-        let opened = self.open_all(&fresh, self.workers.len())?;
+        let opened = Self::open_all(&fresh, self.workers.len())?;
         self.shared.budget.limit(config.limits.replay_bytes_total);
         self.shared.table.store(Arc::new(table));
         self.install(opened);
@@ -248,7 +248,6 @@ impl Handle {
     }
 
     fn open_all(
-        &self,
         listeners: &[Listener],
         workers: usize,
     ) -> Result<Vec<(Listener, Listen, Vec<listen::Opened>)>, StartError> {

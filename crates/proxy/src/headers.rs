@@ -124,3 +124,9 @@ pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let fits = connection && !name.contains(',') && !name.to_ascii_lowercase().starts_with("h2");
     fits.then(|| asked.clone())
 }
+
+/// What is behind `Bearer`, in whatever case (RFC 9110 section 11.1).
+pub(crate) fn bearer(value: &HeaderValue) -> Option<&[u8]> {
+    let (scheme, rest) = value.as_bytes().split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(rest)
+}

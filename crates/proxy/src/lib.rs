@@ -29,8 +29,12 @@
 //! | `no-token` | 503 | 14 | the issuer cannot give a token now; `Retry-After` says when to ask again |
 //! | `connections` | 503 | - | more connections than allowed |
 //! | `upstream-timeout` | 504 | 4 | the upstream did not connect or answer in time |
+//!
+//! A head that is not HTTP is answered 400, and one of more than twice the allowed bytes 431, both
+//! without a body, and the connection is closed.
 
 mod admin;
+mod admit;
 mod body;
 mod config;
 mod connection;
@@ -43,6 +47,7 @@ mod metrics;
 mod observe;
 mod problem;
 mod routes;
+mod send;
 mod tee;
 mod timer;
 mod upgrade;

@@ -17,6 +17,57 @@ pub(crate) enum Opened {
     },
 }
 
+/// A listener that is served.
+pub(crate) enum Listening {
+    Tcp(tokio::net::TcpListener),
+    #[cfg(unix)]
+    Unix(tokio::net::UnixListener, Allowed),
+}
+
+/// A caller's connection.
+pub(crate) enum Accepted {
+    Tcp(tokio::net::TcpStream),
+    #[cfg(unix)]
+    Unix(tokio::net::UnixStream),
+}
+
+impl Opened {
+    /// Serves it on the current runtime.
+    pub(crate) fn listen(self) -> io::Result<Listening> {
+        Ok(match self {
+            Self::Tcp(listener) => Listening::Tcp(tokio::net::TcpListener::from_std(listener)?),
+            #[cfg(unix)]
+            Self::Unix { listener, allowed } => {
+                Listening::Unix(tokio::net::UnixListener::from_std(listener)?, allowed)
+            }
+        })
+    }
+}
+
+impl Listening {
+    /// The next connection; `None`: of somebody who may not connect. Cancelled, it loses nobody.
+    pub(crate) async fn accept(&self) -> io::Result<Option<Accepted>> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // Without it small answers may wait for the caller's acknowledgement.
+                let _ = stream.set_nodelay(true);
+                Ok(Some(Accepted::Tcp(stream)))
+            }
+            #[cfg(unix)]
+            Self::Unix(listener, allowed) => {
+                let (stream, _) = listener.accept().await?;
+                let peer = stream.peer_cred()?;
+                if allowed.admits(&peer) {
+                    return Ok(Some(Accepted::Unix(stream)));
+                }
+                tracing::warn!(uid = peer.uid(), gid = peer.gid(), "a peer was refused");
+                Ok(None)
+            }
+        }
+    }
+}
+
 /// Who may connect to a unix socket.
 #[cfg(unix)]
 #[derive(Clone)]

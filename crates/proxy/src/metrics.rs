@@ -197,5 +197,5 @@ impl Drop for Waiting {
 
 /// Whether requests of this session can be served: it has a token, or may yet get one.
 pub(crate) fn is_usable(rotator: &Rotator) -> bool {
-    rotator.access_token().is_some() || !rotator.has_ended()
+    rotator.access_token().is_some() || !(rotator.has_ended() || rotator.is_signed_out())
 }

@@ -114,7 +114,18 @@ impl Target {
         let authority =
             HeaderValue::from_str(authority).map_err(|error| problem(error.to_string()))?;
         let limits = &config.limits;
-        let pool = |_| Arc::new(Pool::new(limits.idle_connections, limits.idle_timeout));
+        let connector = Connector::new(route, &origin).map_err(|problem| BuildError::Tls {
+            route: route.name.clone(),
+            problem,
+        })?;
+        let http2 = connector.speaks_http2();
+        let pool = |_| {
+            Arc::new(Pool::new(
+                http2,
+                limits.idle_connections,
+                limits.idle_timeout,
+            ))
+        };
         Ok(Self {
             name: route.name.clone(),
             host: route.host(),
@@ -124,10 +135,7 @@ impl Target {
             replay_bytes: route.replay_bytes.unwrap_or(limits.replay_bytes),
             rotator: route.rotator.clone(),
             authority,
-            connector: Connector::new(route, &origin).map_err(|problem| BuildError::Tls {
-                route: route.name.clone(),
-                problem,
-            })?,
+            connector,
             base,
             pools: (0..workers).map(pool).collect(),
             stats: metrics.route(&route.name),

@@ -9,6 +9,7 @@ use token_rotator::Pass;
 use tokio::io::copy_bidirectional;
 
 use crate::body::AnswerBody;
+use crate::connection::Slot;
 use crate::forward::{Exchange, Head, drain};
 use crate::headers;
 use crate::problem::Problem;
@@ -25,19 +26,19 @@ pub(crate) async fn run(
 ) -> Result<Response<AnswerBody>, Problem> {
     let answer = handshake(exchange, request, &protocol).await?;
     if !exchange.is_refusal(&answer) {
-        return Ok(go_on(answer, caller));
+        return Ok(go_on(exchange, answer, caller));
     }
     let Some(newer) = exchange.newer(pass).await else {
         exchange.target.stats.handed_back();
-        return Ok(go_on(answer, caller));
+        return Ok(go_on(exchange, answer, caller));
     };
     drain(answer.into_body()).await;
-    let mut request = Exchange::head_request(head);
+    let mut request = head.request(Upload::Empty);
     newer.apply(exchange.target.rotator.header_name(), request.headers_mut());
     exchange.replaying(&newer);
     let answer = handshake(exchange, request, &protocol).await?;
     exchange.judge_replay(&answer, &newer);
-    Ok(go_on(answer, caller))
+    Ok(go_on(exchange, answer, caller))
 }
 
 /// Sends the handshake as it is.
@@ -48,7 +49,7 @@ pub(crate) async fn once(
     caller: Option<OnUpgrade>,
 ) -> Result<Response<AnswerBody>, Problem> {
     let answer = handshake(exchange, request, &protocol).await?;
-    Ok(go_on(answer, caller))
+    Ok(go_on(exchange, answer, caller))
 }
 
 /// On a connection of its own, which is never used for anything else.
@@ -57,7 +58,7 @@ async fn handshake(
     mut request: Request<Upload>,
     protocol: &HeaderValue,
 ) -> Result<Response<hyper::body::Incoming>, Problem> {
-    let (stream, http2) = exchange.connect(exchange.connect_limit()).await?;
+    let (stream, http2) = exchange.connect().await?;
     if http2 {
         return Err(Problem::bad_request(
             "The upstream speaks HTTP/2, where there is no `Upgrade`",
@@ -84,6 +85,7 @@ async fn handshake(
 
 /// Joins both ends once both have switched.
 fn go_on(
+    exchange: &Exchange<'_>,
     mut answer: Response<hyper::body::Incoming>,
     caller: Option<OnUpgrade>,
 ) -> Response<AnswerBody> {
@@ -99,7 +101,9 @@ fn go_on(
         headers.insert(UPGRADE, protocol);
     }
     let upstream = hyper::upgrade::on(&mut answer);
+    let slot = Slot::keep(exchange.worker);
     tokio::spawn(async move {
+        let _slot = slot;
         if let (Ok(upstream), Ok(caller)) = (upstream.await, caller.await) {
             // An end that breaks off ends the other: there is nobody left to tell.
             let _ =

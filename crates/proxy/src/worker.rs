@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, mpsc};
-use tokio::task::AbortHandle;
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::connection;
-use crate::listen::Opened;
+use crate::listen::{Accepted, Opened};
 use crate::metrics::Metrics;
 use crate::observe::Observer;
 use crate::routes::Table;
@@ -47,13 +47,18 @@ pub(crate) enum Command {
 }
 
 impl Worker {
-    pub(crate) fn is_draining(&self) -> bool {
-        self.shared.draining.load(Ordering::Relaxed)
+    /// Waits until the proxy drains.
+    pub(crate) async fn draining(&self) {
+        let mut told = pin!(self.drain.notified());
+        told.as_mut().enable();
+        if !self.shared.draining.load(Ordering::SeqCst) {
+            told.await;
+        }
     }
 
     /// Serves until it is told to stop, or whoever could tell it is gone.
     pub(crate) async fn run(self: Arc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
-        let mut listeners: HashMap<usize, AbortHandle> = HashMap::new();
+        let mut listeners: HashMap<usize, oneshot::Sender<()>> = HashMap::new();
         let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -66,16 +71,15 @@ impl Worker {
             };
             match command {
                 Some(Command::Listen(id, opened)) => {
-                    let task = tokio::spawn(Arc::clone(&self).accept(opened));
-                    listeners.insert(id, task.abort_handle());
+                    let (close, closed) = oneshot::channel();
+                    tokio::spawn(Arc::clone(&self).accept(opened, closed));
+                    listeners.insert(id, close);
                 }
                 Some(Command::Close(id)) => {
-                    if let Some(task) = listeners.remove(&id) {
-                        task.abort();
-                    }
+                    listeners.remove(&id);
                 }
                 Some(Command::Drain) => {
-                    listeners.drain().for_each(|(_, task)| task.abort());
+                    listeners.clear();
                     self.drain.notify_waiters();
                 }
                 Some(Command::Stop) | None => return,
@@ -89,50 +93,28 @@ impl Worker {
         }
     }
 
-    async fn accept(self: Arc<Self>, opened: Opened) {
-        match opened {
-            Opened::Tcp(listener) => {
-                let listener = match tokio::net::TcpListener::from_std(listener) {
-                    Ok(listener) => listener,
-                    Err(error) => return tracing::error!(%error, "a listener cannot be served"),
-                };
-                loop {
-                    match listener.accept().await {
-                        Ok((stream, _)) => {
-                            // Without it small answers may wait for the caller's acknowledgement.
-                            let _ = stream.set_nodelay(true);
-                            let worker = Arc::clone(&self);
-                            tokio::spawn(connection::serve(worker, stream, false));
-                        }
-                        Err(error) => pause(&error).await,
-                    }
+    /// Accepts until `closed` resolves; those that the kernel had accepted by then are served.
+    async fn accept(self: Arc<Self>, opened: Opened, mut closed: oneshot::Receiver<()>) {
+        let listener = match opened.listen() {
+            Ok(listener) => listener,
+            Err(error) => return tracing::error!(%error, "a listener cannot be served"),
+        };
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                accepted = listener.accept() => accepted,
+                _ = &mut closed => return,
+            };
+            match accepted {
+                Ok(Some(Accepted::Tcp(stream))) => {
+                    tokio::spawn(connection::serve(Arc::clone(&self), stream, false));
                 }
-            }
-            #[cfg(unix)]
-            Opened::Unix { listener, allowed } => {
-                let listener = match tokio::net::UnixListener::from_std(listener) {
-                    Ok(listener) => listener,
-                    Err(error) => return tracing::error!(%error, "a listener cannot be served"),
-                };
-                loop {
-                    match listener.accept().await {
-                        Ok((stream, _)) => match stream.peer_cred() {
-                            Ok(peer) if allowed.admits(&peer) => {
-                                let worker = Arc::clone(&self);
-                                tokio::spawn(connection::serve(worker, stream, true));
-                            }
-                            Ok(peer) => {
-                                tracing::warn!(
-                                    uid = peer.uid(),
-                                    gid = peer.gid(),
-                                    "a peer was refused"
-                                );
-                            }
-                            Err(error) => tracing::warn!(%error, "a peer has no credentials"),
-                        },
-                        Err(error) => pause(&error).await,
-                    }
+                #[cfg(unix)]
+                Ok(Some(Accepted::Unix(stream))) => {
+                    tokio::spawn(connection::serve(Arc::clone(&self), stream, true));
                 }
+                Ok(None) => {}
+                Err(error) => pause(&error).await,
             }
         }
     }

@@ -195,6 +195,11 @@ impl Rotator {
         self.shared.board.ended()
     }
 
+    /// Whether somebody signed out and nobody in since.
+    pub fn is_signed_out(&self) -> bool {
+        self.shared.board.signed_out()
+    }
+
     /// The header that carries the token.
     pub fn header_name(&self) -> &HeaderName {
         &self.shared.placement.name

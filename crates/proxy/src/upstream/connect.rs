@@ -21,7 +21,7 @@ pub(crate) struct Connector {
     #[cfg_attr(not(unix), allow(dead_code))]
     socket: Option<PathBuf>,
     tls: Option<(TlsConnector, ServerName<'static>)>,
-    pub(crate) protocol: Protocol,
+    protocol: Protocol,
 }
 
 /// Why there is no connection.
@@ -55,6 +55,15 @@ impl Connector {
             tls,
             protocol: route.protocol,
         })
+    }
+
+    /// Whether HTTP/2 is spoken, if that is known without connecting.
+    pub(crate) fn speaks_http2(&self) -> Option<bool> {
+        match self.protocol {
+            Protocol::Auto => self.tls.is_none().then_some(false),
+            Protocol::Http1 => Some(false),
+            Protocol::Http2 => Some(true),
+        }
     }
 
     /// Connects. True: to HTTP/2.

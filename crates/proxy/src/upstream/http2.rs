@@ -1,5 +1,6 @@
 //! An HTTP/2 connection: one for each worker and upstream, shared by its requests.
 
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -7,17 +8,53 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::sync::MutexGuard;
 
 use super::{ConnectError, SendError, Stream};
 use crate::tee::Upload;
 
 /// The connection there is, if any.
-#[derive(Default)]
-pub(crate) struct Http2(Mutex<Option<SendRequest<Upload>>>);
+pub(crate) struct Http2 {
+    kept: Mutex<Option<SendRequest<Upload>>>,
+    /// Whether the upstream speaks HTTP/2, as far as is known.
+    spoken: AtomicU8,
+    turn: tokio::sync::Mutex<()>,
+}
+
+const NO: u8 = 0;
+const YES: u8 = 1;
+const UNKNOWN: u8 = 2;
 
 impl Http2 {
+    /// `spoken`: whether HTTP/2 is spoken, if that is known before the first connection.
+    pub(crate) fn new(spoken: Option<bool>) -> Self {
+        Self {
+            kept: Mutex::default(),
+            spoken: AtomicU8::new(spoken.map_or(UNKNOWN, u8::from)),
+            turn: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Where one connection serves all, or may yet turn out to, one request opens it and the others
+    /// wait.
+    pub(crate) async fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        if self.spoken.load(Ordering::Relaxed) == NO {
+            return None;
+        }
+        let turn = self.turn.lock().await;
+        (self.spoken.load(Ordering::Relaxed) != NO).then_some(turn)
+    }
+
+    /// What an upstream chose.
+    pub(crate) fn chose(&self, http2: bool) {
+        self.spoken.store(u8::from(http2), Ordering::Relaxed);
+    }
+
     pub(crate) fn ready(&self) -> Option<SendRequest<Upload>> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.spoken.load(Ordering::Relaxed) != YES {
+            return None;
+        }
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.as_ref().is_some_and(SendRequest::is_closed) {
             *kept = None;
         }
@@ -37,7 +74,7 @@ impl Http2 {
                 tracing::debug!(%error, "a connection to an upstream ended");
             }
         });
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender.clone());
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender.clone());
         Ok(sender)
     }
 

@@ -12,5 +12,5 @@ mod stream;
 pub(crate) use connect::{ConnectError, Connector};
 pub(crate) use http1::{Http1, SendError};
 pub(crate) use http2::Http2;
-pub(crate) use pool::{Lease, Pool};
+pub(crate) use pool::{Channel, Lease, Pool};
 pub(crate) use stream::Stream;

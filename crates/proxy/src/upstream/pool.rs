@@ -5,16 +5,28 @@ use std::task::Context;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::client::conn::http2::SendRequest;
 use tokio::time::Instant;
 
 use super::{Http1, Http2};
+use crate::tee::Upload;
 
 /// Never locked by two threads in earnest: only its worker uses it.
 pub(crate) struct Pool {
+    #[expect(
+        clippy::vec_box,
+        reason = "a connection is large, and moves with every request"
+    )]
     idle: Mutex<Vec<Box<Http1>>>,
     pub(crate) http2: Http2,
     most: usize,
     idle_timeout: Duration,
+}
+
+/// What a request is sent over.
+pub(crate) enum Channel {
+    Http1(Box<Http1>),
+    Http2(SendRequest<Upload>),
 }
 
 /// A connection in use. Dropped, it is closed.
@@ -26,21 +38,23 @@ pub(crate) struct Lease {
 }
 
 impl Pool {
-    pub(crate) fn new(most: usize, idle_timeout: Duration) -> Self {
+    pub(crate) fn new(http2: Option<bool>, most: usize, idle_timeout: Duration) -> Self {
         Self {
             idle: Mutex::new(Vec::new()),
-            http2: Http2::default(),
+            http2: Http2::new(http2),
             most,
             idle_timeout,
         }
     }
 
-    /// The connection used last that is still open.
-    pub(crate) fn take(&self) -> Option<Box<Http1>> {
+    /// A connection that is there: that of HTTP/2, or the one used last that is still open.
+    pub(crate) fn kept(&self) -> Option<Channel> {
         loop {
-            let mut connection = self.idle().pop()?;
+            let Some(mut connection) = self.idle().pop() else {
+                return self.http2.ready().map(Channel::Http2);
+            };
             if connection.is_free() {
-                return Some(connection);
+                return Some(Channel::Http1(connection));
             }
         }
     }
@@ -63,6 +77,7 @@ impl Pool {
         });
     }
 
+    #[expect(clippy::vec_box, reason = "as above")]
     fn idle(&self) -> MutexGuard<'_, Vec<Box<Http1>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }

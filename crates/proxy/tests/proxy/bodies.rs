@@ -1,113 +1,233 @@
-//! Bodies: streamed, replayed byte for byte, or sent once.
+//! Bodies: streamed, copied up to a cap, sent once more byte for byte.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use token_rotator::{Clock, SystemClock};
+use tokio::sync::mpsc;
 
-use crate::world::{World, client};
+use crate::raw::{self, Caller};
+use crate::scene::Scene;
+
+/// The system's clock and so many seconds.
+#[derive(Clone, Default)]
+struct Late(Arc<AtomicU64>);
+
+impl Late {
+    fn by(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::SeqCst))
+    }
+}
+
+impl Clock for Late {
+    fn wall(&self) -> SystemTime {
+        SystemClock.wall() + self.by()
+    }
+
+    fn steady(&self) -> Duration {
+        SystemClock.steady() + self.by()
+    }
+}
 
 fn bytes(length: usize) -> Vec<u8> {
-    (0..length).map(|index| (index % 251) as u8).collect()
+    (0..length).map(|index| (index * 7 % 251) as u8).collect()
 }
 
-async fn upload(world: &World, body: impl Into<reqwest::Body>) -> reqwest::Response {
-    let request = client().post(world.url("/upload")).body(body);
-    request.send().await.expect("an answer")
+fn hash(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut hash = String::new();
+    for byte in Sha256::digest(bytes) {
+        write!(hash, "{byte:02x}").expect("a string");
+    }
+    hash
 }
 
-fn chunks(body: Vec<u8>) -> reqwest::Body {
-    let chunks: Vec<_> = body.chunks(1_000).map(Bytes::copy_from_slice).collect();
-    let chunks = futures_util::stream::iter(chunks.into_iter().map(Ok::<_, std::io::Error>));
-    reqwest::Body::wrap_stream(chunks)
+/// A body in pieces, of unknown length.
+fn pieces(bytes: &[u8], size: usize) -> reqwest::Body {
+    let pieces: Vec<_> = bytes
+        .chunks(size)
+        .map(|piece| Ok::<_, std::io::Error>(Bytes::copy_from_slice(piece)))
+        .collect();
+    reqwest::Body::wrap_stream(futures_util::stream::iter(pieces))
 }
 
-/// With a length and without one, the second time it is the same body.
 #[tokio::test]
-async fn a_body_is_replayed_byte_for_byte() {
-    let body = bytes(50_000);
-    for chunked in [false, true] {
-        let world = World::new().await;
-        let plain = upload(&world, body.clone()).await;
-        let plain: serde_json::Value = plain.json().await.expect("JSON");
-        world.issuer.expire_access_tokens();
-        let sent = if chunked {
-            chunks(body.clone())
+async fn a_body_within_the_cap_goes_out_again_byte_for_byte() {
+    for (length, streamed) in [(1, false), (65_536, false), (1, true), (60_000, true)] {
+        let scene = Scene::start().await;
+        scene.issuer.expire_access_tokens();
+        let sent = bytes(length);
+        let body = if streamed {
+            pieces(&sent, 999)
         } else {
-            body.clone().into()
+            sent.clone().into()
         };
-        let answer = upload(&world, sent).await;
-        assert_eq!(answer.status(), 200);
-        let replayed: serde_json::Value = answer.json().await.expect("JSON");
-        assert_eq!(replayed, plain);
-        assert_eq!(replayed["bytes"], 50_000);
-        assert_eq!(world.refreshes(), 1);
-        assert_eq!(world.upstream.counters().refused, 1);
+        let answer = scene.client.post(scene.url("/upload")).body(body).send();
+        let answer = answer.await.expect("an answer");
+        assert_eq!(answer.status(), 200, "{length} bytes");
+        let echo: Value = answer.json().await.expect("JSON");
+        assert_eq!(echo["bytes"], length);
+        assert_eq!(echo["sha256"], hash(&sent));
+        assert_eq!(scene.issuer.counters().refreshes, 1);
+        let metrics = scene.proxy.metrics();
+        assert!(
+            metrics.contains("token_rotator_proxy_copies_bytes 0"),
+            "{metrics}"
+        );
     }
 }
 
-/// Over the cap it is sent once: its 401 is handed back, and a refresh is started for those who
-/// follow.
 #[tokio::test]
-async fn a_body_over_the_cap_is_sent_once() {
-    for chunked in [false, true] {
-        let world = World::new().await;
-        world.issuer.expire_access_tokens();
-        let body = bytes(200_000);
-        let sent = if chunked { chunks(body) } else { body.into() };
-        let answer = upload(&world, sent).await;
-        assert_eq!(answer.status(), 401);
-        let challenge = answer.headers()["www-authenticate"].to_str().expect("text");
-        assert!(challenge.contains("invalid_token"), "{challenge}");
-        // The next joins the refresh that this one started.
-        assert_eq!(world.get("/echo").await.status(), 200);
-        assert_eq!(world.refreshes(), 1);
+async fn a_body_beyond_the_cap_is_sent_once_and_its_refusal_handed_back() {
+    for streamed in [false, true] {
+        let scene = Scene::start().await;
+        scene.issuer.expire_access_tokens();
+        let sent = bytes(65_537);
+        let body = if streamed {
+            pieces(&sent, 4096)
+        } else {
+            sent.clone().into()
+        };
+        let answer = scene.client.post(scene.url("/upload")).body(body).send();
+        assert_eq!(answer.await.expect("an answer").status(), 401);
+        // The refusal was reported: the next finds a new token.
+        let answer = scene.client.post(scene.url("/upload")).body(sent).send();
+        assert_eq!(answer.await.expect("an answer").status(), 200);
+        assert_eq!(scene.issuer.counters().refreshes, 1);
     }
 }
 
-/// What all copies together may take is a bound for each.
 #[tokio::test]
-async fn copies_have_a_bound_together() {
-    let world = World::with(|config| config.limits.replay_bytes_total = 10_000).await;
-    world.issuer.expire_access_tokens();
-    assert_eq!(upload(&world, bytes(20_000)).await.status(), 401);
-    assert_eq!(upload(&world, bytes(20_000)).await.status(), 200);
-    let metrics = world.proxy.metrics();
-    assert!(
-        metrics.contains("token_rotator_proxy_copies_bytes 0\n"),
-        "{metrics}"
-    );
+async fn all_copies_together_have_a_bound() {
+    let scene = Scene::with(|config| config.limits.replay_bytes_total = 1000).await;
+    scene.issuer.expire_access_tokens();
+    let answer = scene
+        .client
+        .post(scene.url("/upload"))
+        .body(bytes(1001))
+        .send();
+    assert_eq!(answer.await.expect("an answer").status(), 401);
+    let answer = scene
+        .client
+        .post(scene.url("/upload"))
+        .body(bytes(1001))
+        .send();
+    assert_eq!(answer.await.expect("an answer").status(), 200);
 }
 
 #[tokio::test]
-async fn a_long_download_streams() {
-    let world = World::new().await;
-    let mut stream = world.get("/download/5000000").await.bytes_stream();
-    let (mut count, mut chunks) = (0, 0);
-    while let Some(chunk) = stream.next().await {
-        for byte in chunk.expect("a chunk") {
-            assert_eq!(byte, (count % 251) as u8);
-            count += 1;
-        }
-        chunks += 1;
+async fn a_refusal_before_the_end_of_the_body_loses_none_of_it() {
+    let upstream = raw::Upstream::answering(&[
+        "HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Bearer error=\"invalid_token\"\r\n\
+         content-length: 0\r\nconnection: close\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+    ])
+    .await;
+    // The second answer would never come: what counts is what the second attempt is sent.
+    let scene = Scene::before(upstream.url(), |_| {}).await;
+    let mut caller = Caller::to(scene.port()).await;
+    caller
+        .say("POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n01234")
+        .await;
+    while upstream.heads().len() < 2 {
+        tokio::task::yield_now().await;
     }
-    assert_eq!(count, 5_000_000);
-    assert!(chunks > 10, "{chunks}");
+    caller.say("56789").await;
+    let head = &upstream.heads()[1];
+    assert!(head.contains("content-length: 10"), "{head}");
+    assert_eq!(scene.issuer.counters().refreshes, 1);
 }
 
 #[tokio::test]
-async fn a_long_upload_streams() {
-    let world = World::new().await;
-    let answer = upload(&world, chunks(bytes(5_000_000))).await;
-    let answer: serde_json::Value = answer.json().await.expect("JSON");
-    assert_eq!(answer["bytes"], 5_000_000);
+async fn a_long_upload_does_not_set_out_with_a_token_about_to_expire() {
+    let clock = Late::default();
+    let scene = Scene::with_clock(clock.clone()).await;
+    // The grant is for an hour, of which half a minute is left.
+    clock.0.store(3570, Ordering::SeqCst);
+    let answer = scene
+        .client
+        .post(scene.url("/upload"))
+        .body(bytes(100_000))
+        .send();
+    assert_eq!(answer.await.expect("an answer").status(), 200);
+    let record = scene.upstream.record();
+    assert_eq!(record.len(), 1);
+    assert_eq!(record[0].generation, Some(2));
 }
 
-/// A refusal with a long body of its own, or one without end, does not hold the replay up.
 #[tokio::test]
-async fn a_long_refusal_is_dropped() {
-    for path in ["/long-401/100000", "/long-401/endless"] {
-        let world = World::new().await;
-        world.issuer.expire_access_tokens();
-        assert_eq!(world.get(path).await.status(), 200, "{path}");
-        assert_eq!(world.refreshes(), 1);
+async fn an_upload_reaches_the_upstream_while_it_is_still_being_sent() {
+    let scene = Scene::start().await;
+    let (send, mut receive) = mpsc::channel::<Result<Bytes, std::io::Error>>(1);
+    let stream = futures_util::stream::poll_fn(move |context| receive.poll_recv(context));
+    let request = scene.client.post(scene.url("/upload"));
+    let request = tokio::spawn(request.body(reqwest::Body::wrap_stream(stream)).send());
+    scene.upstream.gate().close();
+    send.send(Ok(Bytes::from_static(b"first")))
+        .await
+        .expect("read");
+    scene.upstream.gate().arrived(1).await;
+    scene.upstream.gate().open();
+    send.send(Ok(Bytes::from(bytes(1_000_000))))
+        .await
+        .expect("read");
+    drop(send);
+    let answer = request.await.expect("no panic").expect("an answer");
+    let echo: Value = answer.json().await.expect("JSON");
+    assert_eq!(echo["bytes"], 1_000_005);
+}
+
+#[tokio::test]
+async fn a_long_answer_passes_whole() {
+    let scene = Scene::start().await;
+    for length in [0, 1, 16_384, 16_385, 5_000_000] {
+        let answer = scene.get(&format!("/download/{length}")).await;
+        assert_eq!(
+            answer.headers()["content-length"],
+            length.to_string().as_str()
+        );
+        let body = answer.bytes().await.expect("a body");
+        assert_eq!(body.len(), length);
+        assert!(
+            body.iter()
+                .enumerate()
+                .all(|(index, byte)| *byte == (index % 251) as u8)
+        );
     }
+}
+
+#[tokio::test]
+async fn a_caller_who_waits_to_be_told_to_send_is_told() {
+    let scene = Scene::start().await;
+    let mut caller = Caller::to(scene.port()).await;
+    caller
+        .say(
+            "POST /upload HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n\
+             content-length: 5\r\n\r\n",
+        )
+        .await;
+    assert_eq!(caller.head().await, "http/1.1 100 continue\r\n\r\n");
+    caller.say("hello").await;
+    assert!(caller.head().await.starts_with("http/1.1 200"));
+    assert!(!scene.upstream.record().is_empty());
+}
+
+#[tokio::test]
+async fn a_head_request_has_a_length_and_no_body() {
+    let scene = Scene::start().await;
+    let mut caller = Caller::to(scene.port()).await;
+    caller
+        .say("HEAD /download/77 HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await;
+    let head = caller.head().await;
+    assert!(head.contains("content-length: 77"), "{head}");
+    caller
+        .say("GET /download/3 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .await;
+    let rest = caller.rest().await;
+    assert!(rest.starts_with("HTTP/1.1 200 OK\r\n"), "{rest}");
 }

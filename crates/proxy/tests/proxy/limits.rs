@@ -1,130 +1,158 @@
-//! Every limit, and what is said when it is met.
+//! How much and how long.
 
 use std::time::Duration;
 
-use token_rotator_proxy::Route;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use bytes::Bytes;
 
-use crate::world::{World, client, problem};
+use crate::raw::{self, Caller};
+use crate::scene::{Scene, problem};
+
+const SHORT: Duration = Duration::from_millis(150);
 
 #[tokio::test]
-async fn headers_have_a_size() {
-    let world = World::with(|config| config.limits.header_bytes = 4_000).await;
-    let get = |size| {
-        client()
-            .get(world.url("/echo"))
-            .header("x", "a".repeat(size))
-            .send()
+async fn headers_beyond_the_limit_are_431() {
+    let scene = Scene::with(|config| config.limits.header_bytes = 2000).await;
+    let ask = async |length: usize| {
+        let request = scene.client.get(scene.url("/echo"));
+        let answer = request.header("x-long", "x".repeat(length)).send().await;
+        answer.expect("an answer")
     };
-    assert_eq!(get(3_000).await.expect("an answer").status(), 200);
-    let answer = get(5_000).await.expect("an answer");
-    assert_eq!(problem(answer).await, (431, "headers-too-large".to_owned()));
+    assert_eq!(ask(1000).await.status(), 200);
+    let answer = ask(2001).await;
+    assert_eq!(answer.status(), 431);
+    assert_eq!(problem(answer).await, "headers-too-large");
+    // Far beyond it they are not even read to their end, but who sent them hears why.
+    let mut caller = Caller::to(scene.port()).await;
+    let long = "x".repeat(200_000);
+    let head = format!("GET /echo HTTP/1.1\r\nhost: localhost\r\nx-long: {long}\r\n\r\n");
+    caller.say(head).await;
+    assert!(caller.rest().await.starts_with("HTTP/1.1 431"));
+    assert_eq!(scene.upstream.record().len(), 1);
 }
 
 #[tokio::test]
-async fn bodies_have_a_size() {
-    let world = World::with(|config| config.limits.body_bytes = Some(1_000)).await;
-    let post = |body: reqwest::Body| client().post(world.url("/upload")).body(body).send();
-    assert_eq!(
-        post(vec![0; 1_000].into())
-            .await
-            .expect("an answer")
-            .status(),
-        200
-    );
-    let answer = post(vec![0; 1_001].into()).await.expect("an answer");
-    assert_eq!(problem(answer).await, (413, "too-large".to_owned()));
-    let chunks = futures_util::stream::iter((0..3).map(|_| Ok::<_, std::io::Error>(vec![0; 500])));
-    let answer = post(reqwest::Body::wrap_stream(chunks))
-        .await
-        .expect("an answer");
-    assert_eq!(problem(answer).await, (413, "too-large".to_owned()));
+async fn a_body_beyond_the_limit_is_413() {
+    let scene = Scene::with(|config| config.limits.body_bytes = Some(1000)).await;
+    let post = scene.client.post(scene.url("/upload"));
+    let answer = post.body(vec![0; 1001]).send().await.expect("an answer");
+    assert_eq!(answer.status(), 413);
+    assert_eq!(problem(answer).await, "too-large");
+    assert!(scene.upstream.record().is_empty());
+    let pieces = [500, 500, 1].map(|size| Ok::<_, std::io::Error>(Bytes::from(vec![0; size])));
+    let stream = reqwest::Body::wrap_stream(futures_util::stream::iter(pieces));
+    let post = scene.client.post(scene.url("/upload"));
+    let answer = post.body(stream).send().await.expect("an answer");
+    assert_eq!(answer.status(), 413);
+    let post = scene.client.post(scene.url("/upload"));
+    let answer = post.body(vec![0; 1000]).send().await.expect("an answer");
+    assert_eq!(answer.status(), 200);
 }
 
-/// A caller that stops in the middle of the headers or of the body is told so.
 #[tokio::test]
-async fn callers_must_not_dawdle() {
-    let world = World::with(|config| {
-        config.limits.header_timeout = Duration::from_millis(200);
-        config.limits.body_idle = Some(Duration::from_millis(200));
-    })
-    .await;
-    for begun in [
-        "GET /ec",
-        "GET /echo HTTP/1.1\r\nhost: localhost\r\nx-much: abcdefghi",
-    ] {
-        let answer = world.raw(begun).await;
-        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-        assert!(answer.contains("header-timeout"), "{answer}");
+async fn headers_that_do_not_come_are_408() {
+    let scene = Scene::with(|config| config.limits.header_timeout = SHORT).await;
+    for beginning in ["G", "GET /echo HTTP/1.1\r\nhost: localhost\r\nx-"] {
+        let mut caller = Caller::to(scene.port()).await;
+        caller.say(beginning).await;
+        let answer = caller.rest().await;
+        assert!(
+            answer.starts_with("HTTP/1.1 408"),
+            "{beginning:?}: {answer}"
+        );
+        assert!(answer.contains("problem:header-timeout"), "{answer}");
     }
-    let begun = "POST /upload HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\nabc";
-    let answer = world.raw(begun).await;
-    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-    assert!(answer.contains("body-timeout"), "{answer}");
+    // Who says nothing at all hears nothing.
+    assert_eq!(Caller::to(scene.port()).await.rest().await, "");
+    // A kept connection that is not used any more ends in the same way.
+    let mut caller = Caller::to(scene.port()).await;
+    caller
+        .say("GET /download/0 HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await;
+    assert!(caller.head().await.starts_with("http/1.1 200"));
+    assert_eq!(caller.rest().await, "");
 }
 
 #[tokio::test]
-async fn connections_have_a_number() {
-    let world = World::with(|config| config.limits.connections = 1).await;
-    let mut held = TcpStream::connect(world.address)
-        .await
-        .expect("a connection");
-    let request = b"GET /open/echo HTTP/1.1\r\nhost: localhost\r\n\r\n";
-    held.write_all(request).await.expect("written");
-    held.read_exact(&mut [0; 12]).await.expect("an answer");
-    let answer = world.raw("").await;
-    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+async fn a_body_that_stops_coming_is_408() {
+    let scene = Scene::with(|config| config.limits.body_idle = Some(SHORT)).await;
+    let mut caller = Caller::to(scene.port()).await;
+    let head = "POST /upload HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n1234";
+    caller.say(head).await;
+    let answer = caller.rest().await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.contains("problem:body-timeout"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_upstream_that_does_not_answer_is_504() {
+    let scene = Scene::with(|config| config.limits.answer_timeout = Some(SHORT)).await;
+    scene.upstream.gate().close();
+    let answer = scene.get("/echo").await;
+    assert_eq!(answer.status(), 504);
+    assert_eq!(problem(answer).await, "upstream-timeout");
+    scene.upstream.gate().open();
+    assert_eq!(scene.get("/echo").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_request_may_have_a_limit_over_all() {
+    let scene = Scene::with(|config| config.limits.total_timeout = Some(SHORT)).await;
+    scene.issuer.expire_access_tokens();
+    scene.issuer.gate().close();
+    let answer = scene.get("/echo").await;
+    assert_eq!(answer.status(), 504);
+    // The flight goes on without the caller.
+    scene.issuer.gate().open();
+    assert_eq!(scene.echo().await["generation"], 2);
+    assert_eq!(scene.issuer.counters().refreshes, 1);
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_503() {
+    let scene = Scene::with(|config| config.limits.connections = 2).await;
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let mut caller = Caller::to(scene.port()).await;
+        caller
+            .say("GET /download/0 HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .await;
+        assert!(caller.head().await.starts_with("http/1.1 200"));
+        kept.push(caller);
+    }
+    let answer = Caller::to(scene.port()).await.rest().await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     assert!(answer.contains("problem:connections"), "{answer}");
+    drop(kept);
+    loop {
+        // Until the proxy has noticed.
+        let mut caller = Caller::to(scene.port()).await;
+        let request = "GET /download/0 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        let sent = tokio::io::AsyncWriteExt::write_all(&mut caller.0, request.as_bytes()).await;
+        if sent.is_ok() && caller.rest().await.starts_with("HTTP/1.1 200") {
+            break;
+        }
+    }
 }
 
-/// An upstream that is not there, or says nothing.
 #[tokio::test]
-async fn upstreams_that_do_not_answer() {
-    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let closed = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let url =
-        |listener: &TcpListener| format!("http://{}", listener.local_addr().expect("an address"));
-    let (silent_url, closed_url) = (url(&silent), url(&closed));
-    drop(closed);
-    let world = World::with(|config| {
-        config.limits.answer_timeout = Some(Duration::from_millis(200));
-        let route = |name: &str, url: &str| {
-            let rotator = token_rotator::Rotator::builder(|_| async {
-                Ok::<_, token_rotator::SourceError>(token_rotator::TokenSet::bearer("t"))
-            });
-            let rotator = rotator
-                .origin(url)
-                .dedicated_thread()
-                .build()
-                .expect("a rotator");
-            let mut route = Route::new(name, url, rotator);
-            route.prefix = format!("/{name}");
-            route
-        };
-        config.routes.push(route("silent", &silent_url));
-        config.routes.push(route("closed", &closed_url));
+async fn a_slow_stream_is_not_cut() {
+    let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n";
+    let upstream = raw::Upstream::answering(&[chunked]).await;
+    let scene = Scene::before(upstream.url(), |config| {
+        config.limits.answer_timeout = Some(SHORT);
+        config.limits.total_timeout = Some(SHORT);
+        config.limits.body_idle = Some(SHORT);
+        config.limits.header_timeout = SHORT;
     })
     .await;
+    let mut answer = scene.get("/").await;
     assert_eq!(
-        problem(world.get("/closed").await).await,
-        (502, "upstream".to_owned())
+        answer.chunk().await.expect("a piece"),
+        Some(Bytes::from_static(b"a"))
     );
-    assert_eq!(
-        problem(world.get("/silent").await).await,
-        (504, "upstream-timeout".to_owned())
+    let next = tokio::time::timeout(SHORT * 4, answer.chunk()).await;
+    assert!(
+        next.is_err(),
+        "the stream is as slow as its upstream: {next:?}"
     );
-    // One that hangs up without an answer.
-    let hang_up = tokio::spawn(async move {
-        loop {
-            let (mut stream, _) = silent.accept().await.expect("a connection");
-            stream.read_exact(&mut [0; 3]).await.expect("a request");
-        }
-    });
-    // Its first, still silent connection was accepted and dropped by now or will be.
-    assert_eq!(
-        problem(world.get("/silent").await).await,
-        (502, "upstream".to_owned())
-    );
-    hang_up.abort();
 }

@@ -1,11 +1,16 @@
-//! The proxy over real sockets, between a caller and the testkit's upstream.
+//! The proxy over real sockets: callers on one side, the testkit's issuer and upstreams on the other.
 
 mod bodies;
-mod hostile;
-mod life;
+mod doors;
+mod encrypted;
+mod lifecycle;
 mod limits;
-mod rotation;
-mod routing;
+mod numbers;
+mod passing;
+mod protocols;
+mod raw;
+mod refusals;
+mod scene;
 mod secrecy;
-mod upgrades;
-mod world;
+mod sockets;
+mod trouble;

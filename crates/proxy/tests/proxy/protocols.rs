@@ -1,0 +1,183 @@
+//! HTTP/2, gRPC and protocols that HTTP is left for.
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+
+use crate::raw::{self, Caller};
+use crate::scene::{Scene, http2_client, http2_upstream};
+
+#[tokio::test]
+async fn both_sides_speak_either_version() {
+    for upstream_http2 in [false, true] {
+        let scene = Scene::with(|config| {
+            if upstream_http2 {
+                http2_upstream(config);
+            }
+        })
+        .await;
+        for client in [scene.client.clone(), http2_client()] {
+            let grant = scene.issuer.sign_in("alice");
+            let stored = scene.rotator.sign_in(crate::scene::tokens(&grant));
+            stored.expect("usable tokens").await.expect("stored");
+            scene.issuer.expire_access_tokens();
+            let asked: Vec<_> = (0..20)
+                .map(|number| {
+                    let post = client.post(scene.url("/upload"));
+                    tokio::spawn(post.body(vec![7_u8; number * 1000]).send())
+                })
+                .collect();
+            for (number, answer) in asked.into_iter().enumerate() {
+                let answer = answer.await.expect("no panic").expect("an answer");
+                assert_eq!(answer.status(), 200);
+                let echo: serde_json::Value = answer.json().await.expect("JSON");
+                assert_eq!(echo["bytes"], number * 1000);
+            }
+        }
+        assert_eq!(scene.issuer.counters().refreshes, 2);
+        if upstream_http2 {
+            let record = scene.upstream.record();
+            let first = record[0].connection;
+            assert!(
+                record.iter().all(|request| request.connection == first),
+                "one connection"
+            );
+        }
+    }
+}
+
+/// A unary call, with its trailers.
+async fn call(port: u16, path: &str, message: &'static [u8]) -> (Response<()>, Bytes, String) {
+    let stream = TcpStream::connect(("127.0.0.1", port))
+        .await
+        .expect("a connection");
+    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .handshake::<_, Full<Bytes>>(TokioIo::new(stream))
+        .await
+        .expect("HTTP/2");
+    tokio::spawn(connection);
+    let request = Request::post(format!("http://localhost{path}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(Full::from(message))
+        .expect("a request");
+    let answer: Response<Incoming> = sender.send_request(request).await.expect("an answer");
+    let (head, body) = answer.into_parts();
+    let whole = body.collect().await.expect("a body");
+    let trailers = whole.trailers().cloned().unwrap_or_default();
+    let status = trailers
+        .get("grpc-status")
+        .or_else(|| head.headers.get("grpc-status"));
+    let status = status.expect("a status").to_str().expect("text").to_owned();
+    (Response::from_parts(head, ()), whole.to_bytes(), status)
+}
+
+#[tokio::test]
+async fn calls_pass_with_their_trailers_and_are_replayed() {
+    let message = b"\0\0\0\0\x03abc";
+    let scene = Scene::with(http2_upstream).await;
+    let (_, body, status) = call(scene.port(), "/grpc/ok", message).await;
+    assert_eq!((body.as_ref(), status.as_str()), (&message[..], "0"));
+    for path in ["/grpc/unauthenticated"] {
+        scene.issuer.expire_access_tokens();
+        let (_, body, status) = call(scene.port(), path, message).await;
+        assert_eq!(
+            (body.as_ref(), status.as_str()),
+            (&message[..], "0"),
+            "{path}"
+        );
+    }
+    assert_eq!(scene.issuer.counters().refreshes, 1);
+}
+
+#[tokio::test]
+async fn a_call_that_is_not_forwarded_gets_its_status_in_the_words_of_grpc() {
+    let scene = Scene::with(|config| config.routes[0].prefix = "/api".to_owned()).await;
+    let (head, body, status) = call(scene.port(), "/x.Service/Call", b"").await;
+    assert_eq!(
+        (head.status().as_u16(), status.as_str(), body.len()),
+        (200, "12", 0)
+    );
+    assert_eq!(head.headers()["content-type"], "application/grpc");
+    let scene = Scene::with(http2_upstream).await;
+    scene.rotator.sign_out().await.expect("signed out");
+    let (head, _, status) = call(scene.port(), "/grpc/ok", b"").await;
+    assert_eq!(status, "16");
+    assert!(
+        head.headers()["grpc-message"]
+            .to_str()
+            .expect("text")
+            .contains("login")
+    );
+}
+
+const HANDSHAKE: &str = "GET /socket HTTP/1.1\r\nhost: localhost\r\nconnection: Upgrade\r\n\
+    upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: AAAA\r\n\r\n";
+const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
+    upgrade: websocket\r\nsec-websocket-accept: BBBB\r\n\r\n";
+const REFUSED: &str = "HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Bearer \
+    error=\"invalid_token\"\r\ncontent-length: 4\r\nconnection: close\r\n\r\ngone";
+
+#[tokio::test]
+async fn a_websocket_passes_with_the_token_on_its_handshake() {
+    for script in [&[SWITCHED][..], &[REFUSED, SWITCHED][..]] {
+        let upstream = raw::Upstream::answering(script).await;
+        let scene = Scene::before(upstream.url(), |_| {}).await;
+        let mut caller = Caller::to(scene.port()).await;
+        caller.say(HANDSHAKE).await;
+        let head = caller.head().await;
+        assert!(head.starts_with("http/1.1 101"), "{head}");
+        assert!(head.contains("upgrade: websocket"), "{head}");
+        assert!(head.contains("sec-websocket-accept: bbbb"), "{head}");
+        caller.say("frames").await;
+        assert_eq!(caller.read(6).await, b"frames");
+        let heads = upstream.heads();
+        assert_eq!(heads.len(), script.len());
+        for head in &heads {
+            assert!(head.contains("authorization: bearer "), "{head}");
+            assert!(head.contains("connection: upgrade\r\n"), "{head}");
+            assert!(head.contains("sec-websocket-key: aaaa"), "{head}");
+        }
+        assert_eq!(scene.issuer.counters().refreshes, script.len() as u64 - 1);
+        // A drain waits for it, and in the end cuts it.
+        let kept = scene
+            .proxy
+            .drain(std::time::Duration::from_millis(50))
+            .await;
+        assert!(!kept);
+        assert_eq!(caller.rest().await, "");
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_that_the_upstream_declines_is_an_answer_like_any() {
+    let upstream = raw::Upstream::answering(&[
+        "HTTP/1.1 426 Upgrade Required\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno",
+    ])
+    .await;
+    let scene = Scene::before(upstream.url(), |_| {}).await;
+    let mut caller = Caller::to(scene.port()).await;
+    caller.say(HANDSHAKE).await;
+    assert!(caller.head().await.starts_with("http/1.1 426"));
+    assert_eq!(caller.read(2).await, b"no");
+}
+
+#[tokio::test]
+async fn an_upgrade_to_http2_is_not_offered_on() {
+    let upstream =
+        raw::Upstream::answering(&["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"]).await;
+    let scene = Scene::before(upstream.url(), |_| {}).await;
+    let mut caller = Caller::to(scene.port()).await;
+    let request = "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade, http2-settings\r\n\
+        upgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n\r\n";
+    caller.say(request).await;
+    assert!(caller.head().await.starts_with("http/1.1 200"));
+    let head = &upstream.heads()[0];
+    assert!(
+        !head.contains("upgrade") && !head.contains("http2-settings"),
+        "{head}"
+    );
+}

@@ -1,0 +1,176 @@
+//! An issuer, an upstream, a session and a proxy between them.
+
+use std::time::Duration;
+
+use reqwest::{Client, Response};
+use serde_json::Value;
+use token_rotator::{Clock, Rotator, SystemClock, TokenSet};
+use token_rotator_oauth2::refresh_token;
+use token_rotator_proxy::{Config, Handle, Listen, Listener, Protocol, Route};
+use token_rotator_reqwest::ReqwestTransport;
+use token_rotator_testkit::{Grant, Issuer, Upstream};
+
+pub(crate) struct Scene {
+    pub(crate) issuer: Issuer,
+    pub(crate) upstream: Upstream,
+    pub(crate) rotator: Rotator,
+    pub(crate) grant: Grant,
+    pub(crate) proxy: Handle,
+    pub(crate) client: Client,
+}
+
+impl Scene {
+    pub(crate) async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// One route to the upstream, served by one thread, before `change`.
+    pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let issuer = Issuer::builder().start().await.expect("an issuer");
+        let upstream = Upstream::start(&issuer).await.expect("an upstream");
+        let url = upstream.url().to_owned();
+        Self::between(issuer, upstream, &url, SystemClock, change).await
+    }
+
+    /// With a session that goes by another clock.
+    pub(crate) async fn with_clock(clock: impl Clock) -> Self {
+        let issuer = Issuer::builder().start().await.expect("an issuer");
+        let upstream = Upstream::start(&issuer).await.expect("an upstream");
+        let url = upstream.url().to_owned();
+        Self::between(issuer, upstream, &url, clock, |_| {}).await
+    }
+
+    /// The same with an upstream of the test's own.
+    pub(crate) async fn before(url: &str, change: impl FnOnce(&mut Config)) -> Self {
+        let issuer = Issuer::builder().start().await.expect("an issuer");
+        let upstream = Upstream::start(&issuer).await.expect("an upstream");
+        Self::between(issuer, upstream, url, SystemClock, change).await
+    }
+
+    async fn between(
+        issuer: Issuer,
+        upstream: Upstream,
+        url: &str,
+        clock: impl Clock,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let grant = issuer.sign_in("alice");
+        let rotator = session_by(clock, &issuer, url);
+        let stored = rotator.sign_in(tokens(&grant)).expect("usable tokens");
+        stored.await.expect("kept in memory");
+        let mut config = config(Route::new("api", url, rotator.clone()));
+        change(&mut config);
+        let proxy = Handle::start(&config).expect("a proxy");
+        Self {
+            issuer,
+            upstream,
+            rotator,
+            grant,
+            proxy,
+            client: client(),
+        }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        port(&self.proxy)
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port())
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        let answer = self.client.get(self.url(path)).send().await;
+        answer.expect("an answer")
+    }
+
+    pub(crate) async fn echo(&self) -> Value {
+        let answer = self.get("/echo").await;
+        assert_eq!(answer.status(), 200);
+        answer.json().await.expect("JSON")
+    }
+}
+
+/// A configuration with one route, one thread, and a free port on loopback.
+pub(crate) fn config(route: Route) -> Config {
+    Config {
+        listeners: vec![loopback()],
+        routes: vec![route],
+        workers: 1,
+        ..Config::default()
+    }
+}
+
+pub(crate) fn loopback() -> Listener {
+    Listener {
+        listen: Listen::Tcp("127.0.0.1:0".parse().expect("an address")),
+        public: false,
+    }
+}
+
+pub(crate) fn port(proxy: &Handle) -> u16 {
+    let places = proxy.listening();
+    let port = places.iter().find_map(|place| match place {
+        Listen::Tcp(address) => Some(address.port()),
+        _ => None,
+    });
+    port.expect("a TCP listener")
+}
+
+/// A session whose token may go to `upstream`.
+pub(crate) fn session(issuer: &Issuer, upstream: &str) -> Rotator {
+    session_by(SystemClock, issuer, upstream)
+}
+
+fn session_by(clock: impl Clock, issuer: &Issuer, upstream: &str) -> Rotator {
+    let source = refresh_token(issuer.token_url(), "demo")
+        .transport(ReqwestTransport::new().expect("a transport"))
+        .build()
+        .expect("a source");
+    Rotator::builder(source)
+        .origin(upstream)
+        .clock(clock)
+        .build()
+        .expect("a rotator")
+}
+
+pub(crate) fn tokens(grant: &Grant) -> TokenSet {
+    TokenSet::bearer(grant.access_token.as_str())
+        .with_refresh_token(grant.refresh_token.as_str())
+        .expires_in(grant.expires_in)
+}
+
+pub(crate) fn client() -> Client {
+    Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(Duration::from_secs(20))
+        .build()
+        .expect("a client")
+}
+
+/// A client that speaks HTTP/2 without being asked.
+pub(crate) fn http2_client() -> Client {
+    Client::builder()
+        .no_proxy()
+        .http2_prior_knowledge()
+        .timeout(Duration::from_secs(20))
+        .build()
+        .expect("a client")
+}
+
+/// The name of the problem that the proxy answered with, all its parts being in order.
+pub(crate) async fn problem(answer: Response) -> String {
+    let status = answer.status().as_u16();
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    let body: Value = answer.json().await.expect("JSON");
+    assert_eq!(body["status"], status);
+    assert!(body["title"].is_string() && body["detail"].is_string());
+    let kind = body["type"].as_str().expect("a type");
+    let name = kind.strip_prefix("urn:token-rotator:problem:");
+    name.expect("a type of this proxy").to_owned()
+}
+
+pub(crate) fn http2_upstream(config: &mut Config) {
+    config.routes[0].protocol = Protocol::Http2;
+}
