@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{Method, Request, Version};
 use subtle::ConstantTimeEq;
 use token_rotator::ExposeSecret;
@@ -24,6 +24,11 @@ impl Table {
         }
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             return Err(Problem::METHOD);
+        }
+        // A coding that is taken off here would be missing there.
+        let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+        if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+            return Err(Problem::CODING);
         }
         let host = host(request)?;
         if !unix && !self.allows_host(host) {

@@ -4,6 +4,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
@@ -36,6 +37,22 @@ pub(crate) struct Exchange<'a> {
 impl Worker {
     /// Answers a request, whatever happens.
     pub(crate) async fn serve(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        unix: bool,
+    ) -> Response<AnswerBody> {
+        // Whether it also had a length, by which somebody before might have read on, hyper does not
+        // tell: it is the last of its connection (RFC 9112 section 6.3).
+        let last = request.headers().contains_key(TRANSFER_ENCODING);
+        let mut answer = self.answer(request, unix).await;
+        if last {
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(CONNECTION, close);
+        }
+        answer
+    }
+
+    async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
         unix: bool,
@@ -153,7 +170,7 @@ impl Exchange<'_> {
     async fn send_any(
         &self,
         request: Request<Upload>,
-        upgrade: Option<http::HeaderValue>,
+        upgrade: Option<HeaderValue>,
         caller: Option<hyper::upgrade::OnUpgrade>,
         tee: Option<&Arc<Tee>>,
     ) -> Result<Response<AnswerBody>, Problem> {

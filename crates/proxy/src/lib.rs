@@ -19,6 +19,7 @@
 //! | `local-bearer` | 401 | 16 | the caller did not show the proxy's own bearer |
 //! | `no-route` | 404 | 12 | no route matches |
 //! | `method` | 501 | 12 | CONNECT and TRACE |
+//! | `transfer-coding` | 501 | 12 | a `Transfer-Encoding` other than `chunked` |
 //! | `body-timeout` | 408 | 4 | the caller stopped in the middle of a body |
 //! | `header-timeout` | 408 | - | the caller took too long to send the headers |
 //! | `too-large` | 413 | 8 | the body is larger than allowed |
@@ -31,7 +32,8 @@
 //! | `upstream-timeout` | 504 | 4 | the upstream did not connect or answer in time |
 //!
 //! A head that is not HTTP is answered 400, and one of more than twice the allowed bytes 431, both
-//! without a body, and the connection is closed.
+//! without a body, and the connection is closed. So it is after a request with `Transfer-Encoding`,
+//! for it may have had a `Content-Length` besides (RFC 9112 section 6.3).
 
 mod admin;
 mod admit;

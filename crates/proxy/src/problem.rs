@@ -65,6 +65,14 @@ impl Problem {
         "The method is not forwarded",
         "This proxy forwards neither CONNECT nor TRACE",
     );
+    pub(crate) const CODING: Self = Self::new(
+        "transfer-coding",
+        StatusCode::NOT_IMPLEMENTED,
+        12,
+        "The transfer coding is not forwarded",
+        "This proxy takes `Transfer-Encoding: chunked` and no other. hint: compress the content \
+         and say so in `Content-Encoding`",
+    );
     pub(crate) const BODY_TIMEOUT: Self = Self::new(
         "body-timeout",
         StatusCode::REQUEST_TIMEOUT,
