@@ -14,6 +14,7 @@ mod history;
 mod issuer;
 mod login;
 mod logout;
+mod proxy;
 mod session;
 mod status;
 mod table;
@@ -48,6 +49,8 @@ fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
             Command::Login(options) => login::run(&global, *options).await,
             Command::Token(options) => token::run(&global, options).await,
             Command::Exec(options) => exec::run(&global, options).await,
+            Command::Proxy(options) => proxy::run(&global, *options).await,
+            Command::Reload(options) => proxy::reload(&global, options).await,
             Command::Status(options) => status::run(&global, options).await,
             Command::History(options) => history::run(&global, &options).await,
             Command::Doctor(options) => doctor::run(&global, options).await,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use token_rotator::{Origin, Rotator, SecretString};
 
 use crate::limits::Limits;
+use crate::metrics::Recorder;
 use crate::observe::Observer;
 
 /// A whole configuration. [`Handle::start`](crate::Handle::start) and
@@ -26,6 +27,8 @@ pub struct Config {
     pub local_bearer: Option<SecretString>,
     /// Where `/metrics`, `/healthz` and `/readyz` are served; loopback only.
     pub admin: Option<SocketAddr>,
+    /// What counts refreshes among the metrics. Not changed by a reload.
+    pub recorder: Recorder,
     /// How many threads serve; 0: one for each processor. Not changed by a reload.
     pub workers: usize,
     /// Who is told of every request. Not changed by a reload.
@@ -124,28 +127,31 @@ impl Route {
 #[non_exhaustive]
 pub enum BuildError {
     /// Nobody could connect.
-    #[error("there is no listener\nhint: add a loopback address such as 127.0.0.1:8080")]
+    #[error("there is no listener; hint: add a loopback address such as 127.0.0.1:8080")]
     NoListener,
     /// An address can be reached from other machines.
     #[error(
-        "{0} can be reached from other machines, and whoever reaches it has the session's rights\n\
-         hint: listen on 127.0.0.1 or on a unix socket, or say `public`"
+        "{0} can be reached from other machines, and whoever reaches it has the session's rights; \
+         hint: listen on 127.0.0.1 or on a unix socket, or say that it is public"
     )]
     Public(SocketAddr),
     /// The administration's address can be reached from other machines.
-    #[error("the admin listener's address {0} is not loopback\nhint: give it 127.0.0.1")]
+    #[error("the admin listener's address {0} is not loopback; hint: give it 127.0.0.1")]
     PublicAdmin(SocketAddr),
     /// Two routes are for the same requests.
     #[error(
-        "the routes `{0}` and `{1}` match the same requests\n\
+        "the routes `{0}` and `{1}` match the same requests; \
          hint: give one of them another host or path prefix"
     )]
     Ambiguous(String, String),
     /// Two routes have one name.
-    #[error("two routes are named `{0}`\nhint: names tell routes apart in metrics; rename one")]
+    #[error("two routes are named `{0}`; hint: names tell routes apart in metrics; rename one")]
     Name(String),
     /// A prefix is none.
-    #[error("route `{0}`: the path prefix must begin with `/` and have no `?` or dot segments")]
+    #[error(
+        "route `{0}`: the path prefix must begin with `/` and have no `?` or dot segments; \
+             hint: write it like /api"
+    )]
     Prefix(String),
     /// An upstream is none.
     #[error("route `{route}`: {problem}")]
@@ -157,8 +163,8 @@ pub enum BuildError {
     },
     /// The session's token may not go to the upstream.
     #[error(
-        "route `{route}`: the session's token may not go to {upstream}\n\
-         hint: declare that origin when the session is built"
+        "route `{route}`: the session's token may not go to {upstream}; \
+         hint: add it to the origins of the session, or use another session"
     )]
     ForeignUpstream {
         /// The route's name.
@@ -168,12 +174,12 @@ pub enum BuildError {
     },
     /// The caller's header cannot be both the proxy's and the upstream's.
     #[error(
-        "route `{0}` passes `Authorization` on, which is where callers show the local bearer\n\
+        "route `{0}` passes `Authorization` on, which is where callers show the local bearer; \
          hint: leave out one of the two"
     )]
     BearerPassed(String),
     /// Unix sockets are not to be had here.
-    #[error("there are no unix sockets on this system\nhint: listen on 127.0.0.1")]
+    #[error("there are no unix sockets on this system; hint: listen on 127.0.0.1")]
     NoUnix,
     /// TLS cannot be set up.
     #[error("route `{route}`: TLS cannot be set up: {problem}")]
@@ -183,6 +189,22 @@ pub enum BuildError {
         /// What is wrong.
         problem: String,
     },
+}
+
+impl BuildError {
+    /// The route that it is about, if it is about one; of two, the second.
+    pub fn route(&self) -> Option<&str> {
+        match self {
+            Self::Ambiguous(_, route)
+            | Self::Name(route)
+            | Self::Prefix(route)
+            | Self::BearerPassed(route)
+            | Self::Upstream { route, .. }
+            | Self::ForeignUpstream { route, .. }
+            | Self::Tls { route, .. } => Some(route),
+            _ => None,
+        }
+    }
 }
 
 impl Config {

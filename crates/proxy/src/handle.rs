@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use token_rotator::{Event, Rotator};
+use token_rotator::Rotator;
 use tokio::sync::{Notify, mpsc};
 
 use crate::admin;
@@ -42,7 +42,9 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] BuildError),
     /// A place cannot be listened on.
-    #[error("{place} cannot be listened on: {error}\nhint: is another program listening there?")]
+    #[error(
+        "{place} cannot be listened on: {error}; hint: end what listens there, or choose another address"
+    )]
     Listen {
         /// The place.
         place: String,
@@ -61,7 +63,7 @@ impl Handle {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
         };
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(&config.recorder);
         let table = Table::new(config, count, &metrics)?;
         let shared = Arc::new(Shared {
             table: ArcSwap::from_pointee(table),
@@ -132,12 +134,6 @@ impl Handle {
     /// Where metrics and health are served.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin
-    }
-
-    /// Counts a session's event among the metrics; to be called from
-    /// [`on_event`](token_rotator::RotatorBuilder::on_event).
-    pub fn record(&self, event: &Event) {
-        self.shared.metrics.event(event);
     }
 
     /// What Prometheus reads.

@@ -59,4 +59,5 @@ mod worker;
 pub use config::{BuildError, Config, Listen, Listener, Protocol, Route};
 pub use handle::{Handle, StartError};
 pub use limits::Limits;
+pub use metrics::Recorder;
 pub use observe::{Observed, Observer, RequestId};

@@ -26,6 +26,29 @@ const BOUNDS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
 ];
 
+/// Counts what the events of sessions say about their refreshes.
+///
+/// Give one to the proxy's [`Config`](crate::Config), and clones of it to
+/// [`on_event`](token_rotator::RotatorBuilder::on_event).
+#[derive(Clone, Debug, Default)]
+pub struct Recorder(Family<Label, Counter>);
+
+impl Recorder {
+    /// Counts one event.
+    pub fn record(&self, event: &Event) {
+        let outcome = match event {
+            Event::Refreshed { .. } => "refreshed",
+            Event::Adopted { .. } => "adopted",
+            Event::RefreshFailed { .. } => "failed",
+            Event::RefreshOverdue { .. } => "overdue",
+            Event::Ended { .. } => "ended",
+            _ => return,
+        };
+        let label = vec![("outcome", outcome.to_owned())];
+        self.0.get_or_create(&label).inc();
+    }
+}
+
 /// Everything counted.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -36,7 +59,6 @@ pub(crate) struct Metrics {
     waiting: Family<Label, Gauge<i64, AtomicI64>>,
     durations: Family<Label, Histogram, fn() -> Histogram>,
     rejected: Family<Label, Counter>,
-    refreshes: Family<Label, Counter>,
     connections: Gauge<i64, AtomicI64>,
     copies: Gauge<i64, AtomicI64>,
 }
@@ -57,7 +79,7 @@ pub(crate) struct RouteStats {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(recorder: &Recorder) -> Self {
         let mut registry = Registry::with_prefix("token_rotator_proxy");
         let durations: Family<_, _, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(BOUNDS));
@@ -69,7 +91,6 @@ impl Metrics {
             waiting: Family::default(),
             durations,
             rejected: Family::default(),
-            refreshes: Family::default(),
             connections: Gauge::default(),
             copies: Gauge::default(),
             registry: Registry::default(),
@@ -91,11 +112,7 @@ impl Metrics {
         registry.register_with_unit("duration", text, Unit::Seconds, metrics.durations.clone());
         let text = "Requests that took no route, by problem";
         registry.register("rejected", text, metrics.rejected.clone());
-        registry.register(
-            "refreshes",
-            "Refreshes by outcome",
-            metrics.refreshes.clone(),
-        );
+        registry.register("refreshes", "Refreshes by outcome", recorder.0.clone());
         registry.register(
             "connections",
             "Connections of callers",
@@ -137,20 +154,6 @@ impl Metrics {
     pub(crate) fn rejected(&self, problem: &'static str) {
         let label = vec![("problem", problem.to_owned())];
         self.rejected.get_or_create(&label).inc();
-    }
-
-    /// Counts what a session's event says about its refreshes.
-    pub(crate) fn event(&self, event: &Event) {
-        let outcome = match event {
-            Event::Refreshed { .. } => "refreshed",
-            Event::Adopted { .. } => "adopted",
-            Event::RefreshFailed { .. } => "failed",
-            Event::RefreshOverdue { .. } => "overdue",
-            Event::Ended { .. } => "ended",
-            _ => return,
-        };
-        let label = vec![("outcome", outcome.to_owned())];
-        self.refreshes.get_or_create(&label).inc();
     }
 
     pub(crate) fn text(&self, shared: &Shared, budget: &Budget) -> Result<String, fmt::Error> {

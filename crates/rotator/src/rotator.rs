@@ -195,6 +195,11 @@ impl Rotator {
         self.shared.board.ended()
     }
 
+    /// Whether the two are clones of one another.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Whether somebody signed out and nobody in since.
     pub fn is_signed_out(&self) -> bool {
         self.shared.board.signed_out()

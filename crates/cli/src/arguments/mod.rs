@@ -7,6 +7,7 @@
 
 mod demo;
 mod issuer;
+mod proxy;
 mod sessions;
 pub(crate) mod values;
 
@@ -16,6 +17,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::demo::DemoOptions;
 pub(crate) use self::issuer::{IssuerOptions, IssuerProfile};
+pub(crate) use self::proxy::{LogFormat, ProxyOptions, ReloadOptions};
 pub(crate) use self::sessions::{
     CompletionOptions, DoctorOptions, ExecOptions, HistoryOptions, LoginOptions, LogoutOptions,
     StatusOptions, TokenFormat, TokenOptions,
@@ -82,6 +84,8 @@ pub(crate) enum Command {
     Login(Box<LoginOptions>),
     Token(TokenOptions),
     Exec(ExecOptions),
+    Proxy(Box<ProxyOptions>),
+    Reload(ReloadOptions),
     Status(StatusOptions),
     History(HistoryOptions),
     Doctor(DoctorOptions),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -9,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::places::Places;
 use super::problem::ConfigProblem;
+use super::proxy::ProxySettings;
 use super::session::SessionSettings;
 use super::store::StoreSettings;
 use super::values::SessionName;
@@ -26,6 +28,7 @@ pub(crate) struct Config {
 struct File {
     store: StoreSettings,
     sessions: BTreeMap<SessionName, SessionSettings>,
+    proxy: ProxySettings,
 }
 
 impl Config {
@@ -46,6 +49,20 @@ impl Config {
     /// The `[store]` table.
     pub(crate) fn store(&self) -> &StoreSettings {
         &self.file.store
+    }
+
+    /// The `[proxy]` table.
+    pub(crate) fn proxy(&self) -> &ProxySettings {
+        &self.file.proxy
+    }
+
+    /// A mistake at these bytes of the file, about this key.
+    pub(crate) fn mistake(&self, span: Range<usize>, key: &str, what: &str) -> CommandError {
+        let path = &self.places.config_file;
+        // Without the text, which was there a moment ago, the line is left out.
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let span = Some(span).filter(|_| !text.is_empty());
+        ConfigProblem::at(path, &text, span, what).key(key).into()
     }
 
     /// What is known of this session; `None`: nothing at all.
@@ -117,7 +134,11 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, CommandError> {
     let parsed = toml::Deserializer::parse(&text).map_err(|error| (None, error));
     let value = parsed.and_then(|toml| {
         serde_path_to_error::deserialize(toml).map_err(|error| {
-            let key = error.path().to_string();
+            // A value that knows its place in the file is wrapped in a field of toml's own.
+            let key = error
+                .path()
+                .to_string()
+                .replace(".$__serde_spanned_private_value", "");
             (Some(key).filter(|key| key != "."), error.into_inner())
         })
     });

@@ -5,12 +5,16 @@
 mod file;
 mod places;
 mod problem;
+mod proxy;
 mod session;
 mod store;
 mod values;
 
 pub(crate) use self::file::Config;
 pub(crate) use self::places::Places;
+pub(crate) use self::proxy::{
+    LimitSettings, ListenText, ProtocolChoice, ProxySettings, RouteSettings,
+};
 pub(crate) use self::session::{ClientAuthChoice, GrantChoice, SessionSettings};
 pub(crate) use self::store::{KeyChoice, StoreUrl};
-pub(crate) use self::values::{Address, SessionName};
+pub(crate) use self::values::{Address, OriginText, SessionName};

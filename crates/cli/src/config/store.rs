@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::values::text_value;
 
 /// The `[store]` table.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct StoreSettings {
     /// Where sessions are kept.

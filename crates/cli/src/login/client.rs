@@ -5,7 +5,7 @@ use token_rotator::{TokenSet, TokenSource as _};
 use crate::command_error::CommandError;
 use crate::session::{IssuerSource, Session};
 
-pub(super) async fn tokens(session: &Session<'_>) -> Result<TokenSet, CommandError> {
+pub(crate) async fn tokens(session: &Session<'_>) -> Result<TokenSet, CommandError> {
     session.settings.client_id()?;
     session.settings.client_auth()?;
     let source = IssuerSource::new(&session.settings, session.transport.clone());

@@ -12,6 +12,8 @@ use crate::command_error::CommandError;
 use crate::config::GrantChoice;
 use crate::session::{Home, Session, store_failed};
 
+pub(crate) use self::client::tokens as client;
+
 /// Signs in as the settings say, and keeps the session.
 pub(crate) async fn run(
     global: &GlobalOptions,

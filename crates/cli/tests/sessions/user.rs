@@ -30,8 +30,13 @@ pub(crate) struct Came {
 
 impl User {
     pub(crate) async fn new() -> Self {
+        Self::at(RefreshPolicy::SingleUse).await
+    }
+
+    /// At an issuer of this policy.
+    pub(crate) async fn at(policy: RefreshPolicy) -> Self {
         let issuer = Issuer::builder()
-            .refresh_policy(RefreshPolicy::SingleUse)
+            .refresh_policy(policy)
             .access_lifetime(Duration::from_secs(300))
             .client(CLIENT, None)
             .client(SERVICE, Some(SERVICE_SECRET))

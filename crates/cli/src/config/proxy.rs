@@ -1,0 +1,156 @@
+//! The `[proxy]` table.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use super::values::{OriginText, SessionName, Time, text_value};
+
+/// The proxy as it is configured.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ProxySettings {
+    pub(crate) listen: Option<Vec<ListenText>>,
+    pub(crate) public: bool,
+    pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) local_bearer_env: Option<String>,
+    pub(crate) local_bearer_file: Option<PathBuf>,
+    pub(crate) socket_uids: Vec<u32>,
+    pub(crate) socket_gids: Vec<u32>,
+    pub(crate) admin: Option<SocketAddr>,
+    pub(crate) workers: Option<usize>,
+    pub(crate) drain_timeout: Option<Time>,
+    pub(crate) limits: LimitSettings,
+    pub(crate) routes: Vec<Spanned<RouteSettings>>,
+}
+
+/// One of `[[proxy.routes]]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RouteSettings {
+    pub(crate) name: Option<String>,
+    pub(crate) host: Option<String>,
+    pub(crate) prefix: Option<String>,
+    pub(crate) upstream: OriginText,
+    pub(crate) upstream_socket: Option<PathBuf>,
+    pub(crate) session: Option<SessionName>,
+    #[serde(default)]
+    pub(crate) protocol: ProtocolChoice,
+    pub(crate) ca_file: Option<PathBuf>,
+    #[serde(default)]
+    pub(crate) pass_authorization: bool,
+    #[serde(default)]
+    pub(crate) strip_prefix: bool,
+    pub(crate) replay_bytes: Option<usize>,
+}
+
+impl RouteSettings {
+    /// A route for everything.
+    pub(crate) fn to(upstream: OriginText, session: SessionName) -> Self {
+        Self {
+            name: None,
+            host: None,
+            prefix: None,
+            upstream,
+            upstream_socket: None,
+            session: Some(session),
+            protocol: ProtocolChoice::Auto,
+            ca_file: None,
+            pass_authorization: false,
+            strip_prefix: false,
+            replay_bytes: None,
+        }
+    }
+
+    /// Its name, or else what it matches.
+    pub(crate) fn name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| {
+            let host = self.host.as_deref().unwrap_or_default();
+            let prefix = self.prefix.as_deref().unwrap_or("/");
+            format!("{host}{prefix}")
+        })
+    }
+}
+
+/// How an upstream is spoken to.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ProtocolChoice {
+    #[default]
+    Auto,
+    Http1,
+    Http2,
+}
+
+/// `[proxy.limits]`; `none` is without limit.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LimitSettings {
+    pub(crate) connections: Option<usize>,
+    pub(crate) header_bytes: Option<usize>,
+    pub(crate) header_timeout: Option<Time>,
+    pub(crate) body_bytes: Option<u64>,
+    pub(crate) body_idle: Option<Limit>,
+    pub(crate) connect_timeout: Option<Time>,
+    pub(crate) answer_timeout: Option<Limit>,
+    pub(crate) total_timeout: Option<Limit>,
+    pub(crate) replay_bytes: Option<usize>,
+    pub(crate) replay_bytes_total: Option<usize>,
+    pub(crate) idle_connections: Option<usize>,
+    pub(crate) idle_timeout: Option<Time>,
+    pub(crate) streams: Option<u32>,
+}
+
+/// A time, or `none`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Limit(pub(crate) Option<Time>);
+
+impl TryFrom<String> for Limit {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        text.parse()
+            .map(|time| Self(Some(time)))
+            .map_err(|error: String| format!("{error}, or `none`"))
+    }
+}
+
+/// Where callers connect: `127.0.0.1:8080`, `[::1]:8080` or `unix:/path`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) enum ListenText {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl FromStr for ListenText {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+            return Ok(Self::Unix(path.into()));
+        }
+        let text = text.replacen("localhost:", "127.0.0.1:", 1);
+        text.parse().map(Self::Tcp).map_err(|_| {
+            "write an address and a port such as 127.0.0.1:8080, or unix:/path".to_owned()
+        })
+    }
+}
+
+impl std::fmt::Display for ListenText {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(out),
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
+}
+
+text_value!(ListenText);

@@ -1,0 +1,228 @@
+//! What the file and the command line come to.
+
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use token_rotator::SecretString;
+use token_rotator_proxy::{Config as ProxyConfig, Limits, Listen, Listener, Protocol, Route};
+use toml::Spanned;
+
+use super::sessions::{Needed, Sessions};
+use crate::arguments::ProxyOptions;
+use crate::command_error::CommandError;
+use crate::config::{
+    Config, LimitSettings, ListenText, ProtocolChoice, ProxySettings, RouteSettings, SessionName,
+};
+use crate::session::Home;
+
+/// The proxy that is to run.
+pub(super) struct Plan {
+    settings: ProxySettings,
+    listen: Vec<ListenText>,
+    public: bool,
+    routes: Vec<(RouteSettings, SessionName, Option<Range<usize>>)>,
+    local_bearer: Option<SecretString>,
+    admin: Option<std::net::SocketAddr>,
+    workers: usize,
+    pub(super) drain_timeout: Option<Duration>,
+}
+
+impl Plan {
+    /// Flags before the file.
+    pub(super) fn of(config: &Config, options: &ProxyOptions) -> Result<Self, CommandError> {
+        let mut settings = config.proxy().clone();
+        settings
+            .allowed_hosts
+            .extend(options.allowed_hosts.iter().cloned());
+        let listen = options.listen.clone().or_else(|| settings.listen.clone());
+        let listen = match listen {
+            Some(listen) => listen,
+            None => vec![ListenText::Tcp(([127, 0, 0, 1], 8080).into())],
+        };
+        let routes = match &options.upstream {
+            Some(upstream) => {
+                let route = RouteSettings::to(upstream.clone(), options.session.clone());
+                vec![(route, options.session.clone(), None)]
+            }
+            None => settings
+                .routes
+                .iter()
+                .map(|route| with_session(route, &options.session))
+                .collect(),
+        };
+        if routes.is_empty() {
+            let file = config.places.config_file.display();
+            return Err(CommandError::new("there is no route")
+                .why(format!(
+                    "{file} has no [[proxy.routes]], and `--upstream` is not given"
+                ))
+                .hint("try `token-rotator proxy --upstream https://api.example.com`"));
+        }
+        Ok(Self {
+            listen,
+            public: options.public || settings.public,
+            routes,
+            local_bearer: local_bearer(&settings)?,
+            admin: options.admin.or(settings.admin),
+            workers: options.workers.or(settings.workers).unwrap_or(0),
+            drain_timeout: options
+                .drain_timeout
+                .or(settings.drain_timeout.as_ref().map(|time| time.duration)),
+            settings,
+        })
+    }
+
+    /// Where in the file this route is.
+    pub(super) fn span(&self, name: &str) -> Option<Range<usize>> {
+        let route = self
+            .routes
+            .iter()
+            .rfind(|(route, ..)| route.name() == name)?;
+        route.2.clone()
+    }
+
+    /// The proxy's configuration, with the rotators of all its sessions.
+    pub(super) async fn config(
+        &self,
+        home: &Home,
+        sessions: &mut Sessions,
+    ) -> Result<ProxyConfig, CommandError> {
+        let mut needed = Needed::default();
+        for (route, session, _) in &self.routes {
+            needed.add(session, &route.upstream);
+        }
+        sessions.open(home, &needed).await?;
+        let mut routes = Vec::new();
+        for (settings, session, _) in &self.routes {
+            let rotator = sessions.rotator(session);
+            let mut route = Route::new(settings.name(), settings.upstream.to_string(), rotator);
+            route.host.clone_from(&settings.host);
+            if let Some(prefix) = &settings.prefix {
+                route.prefix.clone_from(prefix);
+            }
+            route.upstream_socket.clone_from(&settings.upstream_socket);
+            route.protocol = match settings.protocol {
+                ProtocolChoice::Auto => Protocol::Auto,
+                ProtocolChoice::Http1 => Protocol::Http1,
+                ProtocolChoice::Http2 => Protocol::Http2,
+            };
+            if let Some(file) = &settings.ca_file {
+                route.extra_roots = certificates(file)?;
+            }
+            route.pass_authorization = settings.pass_authorization;
+            route.strip_prefix = settings.strip_prefix;
+            route.replay_bytes = settings.replay_bytes;
+            routes.push(route);
+        }
+        let listeners = self.listen.iter().map(|listen| self.listener(listen));
+        Ok(ProxyConfig {
+            listeners: listeners.collect(),
+            routes,
+            limits: limits(&self.settings.limits),
+            allowed_hosts: self.settings.allowed_hosts.clone(),
+            local_bearer: self.local_bearer.clone(),
+            admin: self.admin,
+            workers: self.workers,
+            recorder: sessions.recorder.clone(),
+            observer: None,
+        })
+    }
+
+    fn listener(&self, listen: &ListenText) -> Listener {
+        let listen = match listen {
+            ListenText::Tcp(address) => Listen::Tcp(*address),
+            ListenText::Unix(path) => Listen::Unix {
+                path: path.clone(),
+                uids: self.settings.socket_uids.clone(),
+                gids: self.settings.socket_gids.clone(),
+            },
+        };
+        Listener {
+            listen,
+            public: self.public,
+        }
+    }
+}
+
+fn with_session(
+    route: &Spanned<RouteSettings>,
+    otherwise: &SessionName,
+) -> (RouteSettings, SessionName, Option<Range<usize>>) {
+    let settings = route.get_ref().clone();
+    let session = settings.session.clone();
+    let session = session.unwrap_or_else(|| otherwise.clone());
+    (settings, session, Some(route.span()))
+}
+
+fn local_bearer(settings: &ProxySettings) -> Result<Option<SecretString>, CommandError> {
+    let missing = |why: String| {
+        CommandError::new("the local bearer is missing")
+            .why(why)
+            .hint("set it, or leave `local_bearer_env` and `local_bearer_file` out of `[proxy]`")
+    };
+    let text = match (&settings.local_bearer_file, &settings.local_bearer_env) {
+        (Some(path), _) => std::fs::read_to_string(path)
+            .map_err(|error| missing(format!("{}: {error}", path.display())))?,
+        (None, Some(name)) => std::env::var(name)
+            .map_err(|_| missing(format!("the environment variable {name} is not set")))?,
+        (None, None) => return Ok(None),
+    };
+    // Editors and shells end a file with a line break.
+    let text = text.trim_end_matches(['\r', '\n']);
+    if text.is_empty() {
+        return Err(missing("it is empty".to_owned()));
+    }
+    Ok(Some(SecretString::from(text.to_owned())))
+}
+
+fn certificates(file: &Path) -> Result<Vec<Vec<u8>>, CommandError> {
+    let unusable = |why: String| {
+        CommandError::new(format!(
+            "the certificates in {} cannot be used",
+            file.display()
+        ))
+        .why(why)
+        .hint("`ca_file` is a file of PEM certificates")
+    };
+    let pem = CertificateDer::pem_file_iter(file).map_err(|error| unusable(error.to_string()))?;
+    let certificates: Result<Vec<_>, _> = pem.map(|found| found.map(|one| one.to_vec())).collect();
+    let certificates = certificates.map_err(|error| unusable(error.to_string()))?;
+    if certificates.is_empty() {
+        return Err(unusable("there is none in it".to_owned()));
+    }
+    Ok(certificates)
+}
+
+fn limits(settings: &LimitSettings) -> Limits {
+    let mut limits = Limits::default();
+    let set = |place: &mut usize, value: Option<usize>| *place = value.unwrap_or(*place);
+    set(&mut limits.connections, settings.connections);
+    set(&mut limits.header_bytes, settings.header_bytes);
+    set(&mut limits.replay_bytes, settings.replay_bytes);
+    set(&mut limits.replay_bytes_total, settings.replay_bytes_total);
+    set(&mut limits.idle_connections, settings.idle_connections);
+    for (place, value) in [
+        (&mut limits.header_timeout, &settings.header_timeout),
+        (&mut limits.connect_timeout, &settings.connect_timeout),
+        (&mut limits.idle_timeout, &settings.idle_timeout),
+    ] {
+        if let Some(time) = value {
+            *place = time.duration;
+        }
+    }
+    for (place, value) in [
+        (&mut limits.body_idle, &settings.body_idle),
+        (&mut limits.answer_timeout, &settings.answer_timeout),
+        (&mut limits.total_timeout, &settings.total_timeout),
+    ] {
+        if let Some(limit) = value {
+            *place = limit.0.as_ref().map(|time| time.duration);
+        }
+    }
+    limits.body_bytes = settings.body_bytes.or(limits.body_bytes);
+    limits.streams = settings.streams.unwrap_or(limits.streams);
+    limits
+}

@@ -1,0 +1,10 @@
+//! The program as a sidecar.
+#![cfg(unix)]
+
+mod ends;
+mod mistakes;
+mod serves;
+mod sidecar;
+#[path = "../sessions/user.rs"]
+#[allow(dead_code, reason = "another part of it is used there")]
+mod user;

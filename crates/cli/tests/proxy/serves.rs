@@ -1,0 +1,202 @@
+//! What it serves, and with which configuration.
+
+use token_rotator_testkit::Upstream;
+
+use crate::sidecar::{Sidecar, client};
+use crate::user::User;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_flag_and_a_session_are_enough() {
+    let user = User::signed_in().await;
+    let upstream = Upstream::start(&user.issuer).await.expect("an upstream");
+    let proxy = Sidecar::start(&user, &upstream);
+    let url = format!("{}/echo", proxy.url);
+    let answer = client().get(&url).send().await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    user.issuer.expire_access_tokens();
+    let before = user.issuer.counters().refreshes;
+    let client = client();
+    let asked: Vec<_> = (0..50)
+        .map(|_| tokio::spawn(client.get(&url).send()))
+        .collect();
+    for answer in asked {
+        let answer = answer.await.expect("no panic").expect("an answer");
+        assert_eq!(answer.status(), 200);
+    }
+    assert_eq!(user.issuer.counters().refreshes - before, 1);
+    // What it refreshed is there for all other commands.
+    assert!(user.issuer.accepts(&user.token()));
+    let came = user.run(&["history"]);
+    assert!(came.out.contains("proxy"), "{came:?}");
+    let (code, log) = proxy.end();
+    assert_eq!(code, Some(0), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_proxies_on_one_session_refresh_once_for_both() {
+    let user = User::signed_in().await;
+    let upstream = Upstream::start(&user.issuer).await.expect("an upstream");
+    let proxies = [
+        Sidecar::start(&user, &upstream),
+        Sidecar::start(&user, &upstream),
+    ];
+    let client = client();
+    for proxy in &proxies {
+        let answer = client.get(format!("{}/echo", proxy.url)).send().await;
+        assert_eq!(answer.expect("an answer").status(), 200);
+    }
+    user.issuer.expire_access_tokens();
+    let before = user.issuer.counters().refreshes;
+    let asked: Vec<_> = (0..40)
+        .map(|number| {
+            let url = format!("{}/echo", proxies[number % 2].url);
+            tokio::spawn(client.get(url).send())
+        })
+        .collect();
+    for answer in asked {
+        let answer = answer.await.expect("no panic").expect("an answer");
+        assert_eq!(answer.status(), 200);
+    }
+    let counters = user.issuer.counters();
+    assert_eq!((counters.refreshes - before, counters.reuses), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_come_from_the_file_and_are_read_again() {
+    let user = User::signed_in().await;
+    user.sign_in("work");
+    let upstream = Upstream::start(&user.issuer).await.expect("an upstream");
+    let url = upstream.url();
+    let first = format!(
+        "[proxy]\nadmin = \"127.0.0.1:0\"\n\n[[proxy.routes]]\nname = \"one\"\nprefix = \"/one\"\n\
+         strip_prefix = true\nupstream = \"{url}\"\n"
+    );
+    user.configure(&first);
+    let proxy = Sidecar::start_with(&user, &[]);
+    let ask = async |path: &str| {
+        let answer = client().get(format!("{}{path}", proxy.url)).send().await;
+        answer.expect("an answer").status().as_u16()
+    };
+    assert_eq!(ask("/one/echo").await, 200);
+    assert_eq!(ask("/two/echo").await, 404);
+    let admin = proxy.admin.clone().expect("an admin listener");
+    let metrics = client().get(format!("{admin}/metrics")).send().await;
+    let metrics = metrics.expect("an answer").text().await.expect("text");
+    assert!(metrics.contains("route=\"one\""), "{metrics}");
+
+    let second = format!(
+        "{first}\n[[proxy.routes]]\nprefix = \"/two\"\nstrip_prefix = true\nsession = \"work\"\n\
+         upstream = \"{url}\"\n"
+    );
+    user.configure(&second);
+    let came = user.run(&["reload"]);
+    assert_eq!(came.code, 0, "{came:?}");
+    assert!(came.said.starts_with("Reloaded: process "), "{came:?}");
+    assert_eq!((ask("/one/echo").await, ask("/two/echo").await), (200, 200));
+
+    // A mistake changes nothing, and is told with its line.
+    user.configure(&second.replace("prefix = \"/two\"", "prefix = \"/one\""));
+    let came = user.run(&["reload"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert!(came.said.contains("line 10 of ~/.config"), "{came:?}");
+    assert!(came.said.contains("match the same requests"), "{came:?}");
+    assert_eq!(ask("/two/echo").await, 200);
+
+    // So does another store, which needs another start.
+    user.configure(&format!("{second}\n[store]\nurl = \"/elsewhere\"\n"));
+    let came = user.run(&["reload"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert!(came.said.contains("another store"), "{came:?}");
+    assert_eq!(ask("/two/echo").await, 200);
+    drop(proxy);
+    user.configure(&second);
+    let came = user.run(&["reload"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert!(came.said.contains("no proxy runs"), "{came:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clients_own_session_needs_no_login() {
+    let user = User::new().await;
+    let upstream = Upstream::start(&user.issuer).await.expect("an upstream");
+    user.configure(&format!(
+        "[sessions.default]\ngrant = \"client-credentials\"\nclient_id = \"{}\"\n\
+         client_secret_file = \"{}\"\ntoken_endpoint = \"{}\"\n",
+        crate::user::SERVICE,
+        user.home().join("secret").display(),
+        user.issuer.token_url()
+    ));
+    std::fs::write(user.home().join("secret"), crate::user::SERVICE_SECRET).expect("written");
+    let proxy = Sidecar::start(&user, &upstream);
+    let url = format!("{}/echo", proxy.url);
+    let answer = client().get(&url).send().await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    user.issuer.expire_access_tokens();
+    let answer = client().get(&url).send().await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    assert_eq!(user.issuer.counters().client_credentials, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_signs_in_later_is_served_without_a_restart() {
+    let user = User::new().await;
+    let upstream = Upstream::start(&user.issuer).await.expect("an upstream");
+    user.configure(&format!(
+        "[sessions.default]\nclient_id = \"{}\"\ntoken_endpoint = \"{}\"\n",
+        crate::user::CLIENT,
+        user.issuer.token_url()
+    ));
+    let proxy = Sidecar::start(&user, &upstream);
+    let url = format!("{}/echo", proxy.url);
+    let answer = client().get(&url).send().await.expect("an answer");
+    assert_eq!(answer.status(), 503);
+    let problem = answer.text().await.expect("text");
+    assert!(problem.contains("token-rotator login"), "{problem}");
+    user.sign_in("default");
+    // The session is looked for again at intervals.
+    let answer = loop {
+        let answer = client().get(&url).send().await.expect("an answer");
+        if answer.status() != 503 {
+            break answer;
+        }
+    };
+    assert_eq!(answer.status(), 200);
+    let (_, log) = proxy.end();
+    assert!(
+        log.contains("warning: nobody is signed in to session `default`"),
+        "{log}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_in_json_is_json_and_holds_no_token() {
+    let user = User::signed_in().await;
+    let upstream = Upstream::start(&user.issuer).await.expect("an upstream");
+    let flags = [
+        "--upstream",
+        upstream.url(),
+        "--log",
+        "trace",
+        "--log-format",
+        "json",
+    ];
+    let proxy = Sidecar::start_with(&user, &flags);
+    let client = client();
+    user.issuer.expire_access_tokens();
+    for path in ["/echo", "/always-401", "/status/500"] {
+        let answer = client.get(format!("{}{path}", proxy.url)).send().await;
+        answer.expect("an answer");
+    }
+    let token = user.token();
+    let (code, log) = proxy.end();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.lines().count() > 3, "{log}");
+    for line in log.lines() {
+        let entry: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        assert!(
+            entry["level"].is_string() && entry["target"].is_string(),
+            "{line}"
+        );
+    }
+    assert!(!log.contains(&token), "{log}");
+}
