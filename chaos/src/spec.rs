@@ -120,7 +120,7 @@ impl Timing {
     pub const QUICK: Self = Self {
         lease_life: 2_500,
         lease_wait: 2_000,
-        source: 1_000,
+        source: 700,
         wait: 4_000,
     };
 

@@ -131,7 +131,9 @@ impl Storm {
             _ => {
                 let faults = self.scene.issuer.faults();
                 if faults.is_empty() {
-                    faults.push(fault().once());
+                    let fault = fault();
+                    self.witness.issuer(format!("{fault:?} comes next"));
+                    faults.push(fault.once());
                 }
             }
         }
@@ -165,7 +167,11 @@ impl Storm {
             Said::Adopted => verdict.adopted += 1,
             Said::Failed { kind, .. } if kind == "uncertain" => verdict.uncertain += 1,
             Said::Failed { kind, .. } if kind == "busy" => verdict.busy += 1,
-            Said::Intent { id, outcome, .. } => self.witness.intent(at, number, id, &outcome),
+            Said::Intent {
+                id,
+                attempts,
+                outcome,
+            } => self.witness.intent(at, number, (id, attempts), &outcome),
             Said::IntentLost => self.witness.intent_lost(at, number),
             Said::Asking => self.witness.asking(at, number),
             Said::PresentedAgain { last_resort: false } => verdict.again += 1,
@@ -193,6 +199,7 @@ impl Storm {
     }
 
     async fn happened(&mut self, event: IssuerEvent) {
+        self.witness.issuer(format!("{event:?}"));
         match event {
             IssuerEvent::Refreshed { .. } => self.verdict.refreshes += 1,
             IssuerEvent::Reused { family, .. } => {
@@ -231,7 +238,8 @@ impl Storm {
             } else {
                 "unannounced"
             };
-            self.wrong(format!("a session was lost ({announced})"));
+            let story = self.witness.latest();
+            self.wrong(format!("a session was lost ({announced}):\n{story}"));
         }
         self.announced = false;
         let grant = self.scene.issuer.sign_in("alice");
@@ -292,6 +300,8 @@ fn fault() -> Fault {
         },
         5 => Fault::Hang,
         6 => Fault::MalformedJson,
-        _ => Fault::Delay(Duration::from_millis(fastrand::u64(10..1_500))),
+        // Longer than the client waits, but not so long that two more refreshes fit in between: no
+        // issuer's leeway would take the token then, and no client could help it.
+        _ => Fault::Delay(Duration::from_millis(fastrand::u64(10..850))),
     }
 }

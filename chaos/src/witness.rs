@@ -12,8 +12,9 @@ pub(crate) struct Witness(Vec<(u64, usize, Fact)>);
 
 #[derive(Debug)]
 enum Fact {
-    /// It writes an intent that is open: it is at work on it.
-    AtWork(String),
+    /// It writes an intent that is open, the token having been presented so often: it is at work
+    /// on it.
+    AtWork(String, u32),
     /// The intent was not written, for somebody else's was.
     Lost,
     /// It sends the request.
@@ -21,15 +22,23 @@ enum Fact {
     /// It wrote that no answer will come, or that it needs none.
     Through(String),
     LastResort,
+    /// What the issuer did, in words; of no worker.
+    Issuer(#[expect(dead_code, reason = "read by `Debug`, in stories")] String),
     Stopped,
     WentOn,
     Killed,
 }
 
 impl Witness {
-    pub(crate) fn intent(&mut self, at: u64, worker: usize, id: String, outcome: &str) {
+    pub(crate) fn intent(
+        &mut self,
+        at: u64,
+        worker: usize,
+        (id, attempts): (String, u32),
+        outcome: &str,
+    ) {
         let fact = if outcome == "Open" {
-            Fact::AtWork(id)
+            Fact::AtWork(id, attempts)
         } else {
             Fact::Through(id)
         };
@@ -46,6 +55,16 @@ impl Witness {
 
     pub(crate) fn last_resort(&mut self, at: u64, worker: usize) {
         self.0.push((at, worker, Fact::LastResort));
+    }
+
+    pub(crate) fn issuer(&mut self, did: String) {
+        self.0.push((now(), 0, Fact::Issuer(did)));
+    }
+
+    /// What everybody did in the last seconds, a line each.
+    pub(crate) fn latest(&mut self) -> String {
+        self.0.sort_by_key(|(at, ..)| *at);
+        self.story(now(), |_| true)
     }
 
     pub(crate) fn stopped(&mut self, worker: usize) {
@@ -66,17 +85,28 @@ impl Witness {
         self.forget_lost();
         let mut wrong = Vec::new();
         // Who is at work on an intent; whom each worker has taken one from; who was ever stopped.
-        let mut at_work: HashMap<&str, usize> = HashMap::new();
+        let mut at_work: HashMap<&str, (usize, u32)> = HashMap::new();
         let mut taken_from: HashMap<usize, Option<usize>> = HashMap::new();
         let (mut gone, mut paused) = (HashSet::new(), HashSet::new());
         for (at, worker, fact) in &self.0 {
             match fact {
-                Fact::AtWork(id) => {
-                    let before = at_work.insert(id, *worker);
-                    taken_from.insert(*worker, before.filter(|before| before != worker));
-                }
+                Fact::AtWork(id, attempts) => match at_work.get(id.as_str()) {
+                    // It takes its own presentation back: the one before stands again, whose owner
+                    // is not at work any more, or it would not have been taken over.
+                    Some((owner, before)) if owner == worker && attempts < before => {
+                        at_work.remove(id.as_str());
+                    }
+                    before => {
+                        let owner = before.map(|(owner, _)| *owner);
+                        taken_from.insert(*worker, owner.filter(|owner| owner != worker));
+                        at_work.insert(id, (*worker, *attempts));
+                    }
+                },
                 Fact::Through(id) => {
-                    if at_work.get(id.as_str()) == Some(worker) {
+                    if at_work
+                        .get(id.as_str())
+                        .is_some_and(|(owner, _)| owner == worker)
+                    {
                         at_work.remove(id.as_str());
                     }
                 }
@@ -93,12 +123,12 @@ impl Witness {
                         wrong.push(format!(
                             "worker {worker} presented a refresh token that worker {owner} was at \
                              work on, unstopped:\n{}",
-                            self.story(*at, [*worker, *owner])
+                            self.story(*at, |other| other == *worker || other == *owner)
                         ));
                     }
                     Some(_) => {}
                 },
-                Fact::Asking | Fact::Lost => {}
+                Fact::Asking | Fact::Lost | Fact::Issuer(_) => {}
             }
         }
         wrong
@@ -110,7 +140,7 @@ impl Witness {
         let mut void = HashSet::new();
         for (index, (_, worker, fact)) in self.0.iter().enumerate() {
             match fact {
-                Fact::AtWork(_) | Fact::Through(_) => {
+                Fact::AtWork(..) | Fact::Through(_) => {
                     last.insert(*worker, index);
                 }
                 Fact::Lost => void.extend(last.remove(worker)),
@@ -125,11 +155,11 @@ impl Witness {
     }
 
     /// What these workers did around that moment, a line each.
-    fn story(&self, moment: u64, workers: [usize; 2]) -> String {
+    fn story(&self, moment: u64, of: impl Fn(usize) -> bool) -> String {
         let mut story = String::new();
         for (at, worker, fact) in &self.0 {
             let since = i128::from(*at) - i128::from(moment);
-            if workers.contains(worker) && (-6_000_000..2_000_000).contains(&since) {
+            if of(*worker) && (-6_000_000..2_000_000).contains(&since) {
                 let line = writeln!(story, "  {:+} ms: {worker} {fact:?}", since / 1_000);
                 line.expect("a string");
             }
