@@ -69,7 +69,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(|request| {
-        let answer = Arc::clone(worker).serve(request, unix);
+        let answer = worker.serve(request, unix);
         async move { Ok::<_, std::convert::Infallible>(answer.await) }
     });
     let worker = Arc::clone(worker);
@@ -111,7 +111,7 @@ where
 {
     let serving = Arc::clone(worker);
     let service = service_fn(move |request| {
-        let answer = Arc::clone(&serving).serve(request, unix);
+        let answer = serving.serve(request, unix);
         async move { Ok::<_, std::convert::Infallible>(answer.await) }
     });
     let mut connection = pin!(

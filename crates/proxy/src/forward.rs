@@ -1,12 +1,12 @@
-//! A request's way: checked, given its token, sent, and after a refusal sent once more.
+//! A request's way: given its token, sent, and after a refusal sent once more.
 
+use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
-use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 use token_rotator::challenge::{self, Verdict};
@@ -14,218 +14,108 @@ use token_rotator::{Event, NotReplayed, Pass};
 
 use crate::body::AnswerBody;
 use crate::headers;
-use crate::observe::{Observed, Watch};
+use crate::observe::Observed;
+use crate::prepare::Outgoing;
 use crate::problem::Problem;
-use crate::routes::{Table, Target};
-use crate::tee::{Bounds, Tee, Upload};
-use crate::upgrade;
+use crate::tee::Upload;
 use crate::worker::Worker;
 
 /// How much of a refused answer is read so that its connection can be used again, and for how long.
 const DRAIN_BYTES: usize = 16 * 1024;
 const DRAIN_TIME: Duration = Duration::from_millis(50);
 
-/// One request and what is known about it.
-pub(crate) struct Exchange<'a> {
-    pub(crate) worker: &'a Arc<Worker>,
-    pub(crate) table: &'a Table,
-    pub(crate) target: &'a Arc<Target>,
-    pub(crate) grpc: bool,
-    watch: Watch,
-}
-
 impl Worker {
     /// Answers a request, whatever happens.
-    pub(crate) async fn serve(
-        self: Arc<Self>,
+    pub(crate) fn serve(
+        self: &Arc<Self>,
         request: Request<Incoming>,
         unix: bool,
-    ) -> Response<AnswerBody> {
+    ) -> impl Future<Output = Response<AnswerBody>> + use<> {
+        let began = Instant::now();
+        let grpc = headers::is_grpc(request.headers());
         // Whether it also had a length, by which somebody before might have read on, hyper does not
         // tell: it is the last of its connection (RFC 9112 section 6.3).
         let last = request.headers().contains_key(TRANSFER_ENCODING);
-        let mut answer = self.answer(request, unix).await;
-        if last {
-            let close = HeaderValue::from_static("close");
-            answer.headers_mut().insert(CONNECTION, close);
-        }
-        answer
-    }
-
-    async fn answer(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-        unix: bool,
-    ) -> Response<AnswerBody> {
-        let began = Instant::now();
-        let grpc = headers::is_grpc(request.headers());
-        let table = self.shared.table.load_full();
-        let target = match table.admit(&request, unix) {
-            Ok(target) => target,
-            Err(problem) => {
-                self.shared.metrics.rejected(problem.name);
-                return problem.answer(grpc);
+        let mut prepared = self.prepare(request, unix, grpc);
+        async move {
+            let mut answer = match &mut prepared {
+                Ok(outgoing) => outgoing.answer(began).await,
+                Err(problem) => problem.answer(grpc),
+            };
+            if last {
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(CONNECTION, close);
             }
-        };
-        let exchange = Exchange {
-            worker: &self,
-            table: &table,
-            target,
-            grpc,
-            watch: Watch::new(self.shared.observer.as_ref()),
-        };
-        exchange.watch.tell(Observed::Arrived {
-            route: &target.name,
-            method: request.method(),
-        });
-        let answer = match table.limits.total_timeout {
-            None => exchange.forward(request).await,
-            Some(limit) => match tokio::time::timeout(limit, exchange.forward(request)).await {
-                Ok(answer) => answer,
-                Err(_) => Err(Problem::TIMEOUT),
-            },
+            answer
+        }
+    }
+}
+
+impl Outgoing {
+    async fn answer(&mut self, began: Instant) -> Response<AnswerBody> {
+        let answer = match self.table.limits.total_timeout {
+            None => self.forward().await,
+            Some(limit) => {
+                let forwarded = Box::pin(self.forward());
+                let answer = tokio::time::timeout(limit, forwarded).await;
+                answer.unwrap_or(Err(Problem::TIMEOUT))
+            }
         };
         let answer = answer.unwrap_or_else(|problem| {
-            tracing::debug!(route = target.name, problem = problem.name, "not forwarded");
-            problem.answer(grpc)
+            let route = &self.target.name;
+            tracing::debug!(route, problem = problem.name, "not forwarded");
+            problem.answer(self.grpc)
         });
         let status = answer.status();
-        exchange.watch.tell(Observed::Answered { status });
-        target.stats.answered(status, began.elapsed());
+        self.watch.tell(Observed::Answered { status });
+        self.target.stats.answered(status, began.elapsed());
         answer
     }
-}
 
-/// A request's head, kept in case it is sent again.
-pub(crate) struct Head {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-}
-
-impl Head {
-    pub(crate) fn of<B>(request: &Request<B>) -> Self {
-        Self {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            headers: request.headers().clone(),
+    /// What is rare is in boxes of its own: what is awaited here lies in every connection.
+    async fn forward(&mut self) -> Result<Response<AnswerBody>, Problem> {
+        if self.passed {
+            return Box::pin(self.forward_as_it_is()).await;
         }
-    }
-
-    pub(crate) fn request(self, body: Upload) -> Request<Upload> {
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        *request.headers_mut() = self.headers;
-        request
-    }
-}
-
-impl Exchange<'_> {
-    async fn forward(
-        &self,
-        mut request: Request<Incoming>,
-    ) -> Result<Response<AnswerBody>, Problem> {
-        let target = self.target;
-        let name = target.rotator.header_name();
-        let passed = target.pass_authorization && request.headers().contains_key(name);
-        let upgrade = match request.version() {
-            Version::HTTP_11 if request.body().is_end_stream() => {
-                headers::upgrade(request.headers())
-            }
-            _ => None,
+        let pass = match self.ready() {
+            Some(pass) => pass,
+            None => Box::pin(self.wait_for_pass()).await?,
         };
-        let caller = upgrade.as_ref().map(|_| hyper::upgrade::on(&mut request));
-        let trailers = headers::wants_trailers(request.headers());
-        headers::strip_hop_by_hop(request.headers_mut());
-        if !target.pass_authorization {
-            headers::strip_credentials(request.headers_mut(), name);
-        }
-        headers::prepare(request.headers_mut(), &target.authority, trailers);
-        self.rewrite(request.uri_mut())?;
-        let (parts, body) = request.into_parts();
-        let (tee, once) = self.tee(body);
-        let upload = tee.as_ref().map_or(Upload::Empty, Upload::first);
-        let mut request = Request::from_parts(parts, upload);
-        *request.version_mut() = Version::HTTP_11;
-        let head = Head::of(&request);
-
-        if passed {
-            return self.send_any(request, upgrade, caller, tee.as_ref()).await;
-        }
-        let pass = self.pass(once).await?;
-        pass.apply(name, request.headers_mut());
+        self.apply(&pass);
         let generation = pass.token().map(token_rotator::Token::generation);
         self.watch.tell(Observed::Sent { generation });
-        if let Some(protocol) = upgrade {
-            return upgrade::run(self, head, request, protocol, caller, &pass).await;
+        if self.upgrade.is_some() {
+            return Box::pin(self.upgrade(&pass)).await;
         }
-        let answer = self.send(request, tee.as_ref()).await?;
+        let answer = self.send(Some(&pass)).await?;
         if !self.is_refusal(&answer) {
             return Ok(answer);
         }
-        Box::pin(self.refused(head, answer, &pass, tee.as_ref())).await
+        Box::pin(self.refused(answer, &pass)).await
     }
 
-    async fn send_any(
-        &self,
-        request: Request<Upload>,
-        upgrade: Option<HeaderValue>,
-        caller: Option<hyper::upgrade::OnUpgrade>,
-        tee: Option<&Arc<Tee>>,
-    ) -> Result<Response<AnswerBody>, Problem> {
-        match upgrade {
-            Some(protocol) => upgrade::once(self, request, protocol, caller).await,
-            None => self.send(request, tee).await,
-        }
-    }
-
-    fn rewrite(&self, uri: &mut Uri) -> Result<(), Problem> {
-        let stripped = self.target.stripped(uri);
-        if stripped.is_none() && uri.scheme().is_none() {
-            return Ok(());
-        }
-        let path = match stripped {
-            Some(path) => PathAndQuery::try_from(path).ok(),
-            None => uri.path_and_query().cloned(),
-        };
-        let path = path.ok_or(Problem::bad_request("The path cannot be read"))?;
-        *uri = Uri::from(path);
-        Ok(())
-    }
-
-    /// The body, and whether it may be one that is sent only once.
-    fn tee(&self, body: Incoming) -> (Option<Arc<Tee>>, bool) {
-        if body.is_end_stream() {
-            return (None, false);
-        }
-        let limits = &self.table.limits;
-        let kept = self.target.replay_bytes;
-        let length = body.size_hint().exact();
-        let copied = length.is_none_or(|length| length <= kept as u64);
-        let bounds = Bounds {
-            kept,
-            largest: limits.body_bytes,
-            idle: limits.body_idle.filter(|_| !self.grpc),
-        };
-        let once = length.is_none_or(|length| length > kept as u64);
-        let budget = &self.worker.shared.budget;
-        (Some(Tee::new(body, bounds, copied, budget)), once)
-    }
-
-    async fn pass(&self, once: bool) -> Result<Pass, Problem> {
-        let rotator = &self.target.rotator;
-        let ready = if once {
-            rotator.ready_for_once()
+    /// With the caller's own credentials.
+    async fn forward_as_it_is(&mut self) -> Result<Response<AnswerBody>, Problem> {
+        if self.upgrade.is_some() {
+            self.upgrade_once().await
         } else {
-            rotator.ready()
-        };
-        if let Some(pass) = ready {
-            return Ok(pass);
+            self.send(None).await
         }
+    }
+
+    fn ready(&self) -> Option<Pass> {
+        if self.once {
+            self.target.rotator.ready_for_once()
+        } else {
+            self.target.rotator.ready()
+        }
+    }
+
+    async fn wait_for_pass(&self) -> Result<Pass, Problem> {
+        let rotator = &self.target.rotator;
         self.watch.tell(Observed::Waiting);
         let _waiting = self.target.stats.wait();
-        let pass = if once {
+        let pass = if self.once {
             rotator.pass_for_once().await
         } else {
             rotator.pass().await
@@ -245,27 +135,25 @@ impl Exchange<'_> {
 
     /// Waits for the newer token with the refused answer in hand: back it goes if there is none.
     async fn refused(
-        &self,
-        head: Head,
+        &mut self,
         answer: Response<AnswerBody>,
         pass: &Pass,
-        tee: Option<&Arc<Tee>>,
     ) -> Result<Response<AnswerBody>, Problem> {
-        let (rotator, stats) = (&self.target.rotator, &self.target.stats);
         self.watch.tell(Observed::Refused);
-        if tee.is_some_and(|tee| !tee.replayable()) {
+        if self.tee.as_ref().is_some_and(|tee| !tee.replayable()) {
+            let rotator = &self.target.rotator;
             rotator.report_refused(pass);
             rotator.tell(&Event::NotReplayed {
                 reason: NotReplayed::BodyOnce,
             });
-            stats.handed_back();
+            self.target.stats.handed_back();
             return Ok(answer);
         }
         let Some(newer) = self.newer(pass).await else {
-            stats.handed_back();
+            self.target.stats.handed_back();
             return Ok(answer);
         };
-        let upload = match tee {
+        let upload = match &self.tee {
             None => Upload::Empty,
             Some(tee) => match tee.again() {
                 Some(upload) => upload,
@@ -273,10 +161,9 @@ impl Exchange<'_> {
             },
         };
         drain(answer.into_body()).await;
-        let mut request = head.request(upload);
-        newer.apply(rotator.header_name(), request.headers_mut());
+        self.renew(Some(&newer), upload);
         self.replaying(&newer);
-        let answer = self.send(request, tee).await?;
+        let answer = self.send(Some(&newer)).await?;
         self.judge_replay(&answer, &newer);
         Ok(answer)
     }

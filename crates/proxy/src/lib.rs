@@ -47,6 +47,7 @@ mod limits;
 mod listen;
 mod metrics;
 mod observe;
+mod prepare;
 mod problem;
 mod routes;
 mod send;

@@ -5,47 +5,45 @@ use std::time::Duration;
 
 use http::header::HOST;
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Response, StatusCode, Uri, Version};
+use hyper::client::conn::http2::SendRequest;
+use token_rotator::Pass;
 
 use crate::body::AnswerBody;
-use crate::forward::{Exchange, Head};
 use crate::headers;
+use crate::prepare::Outgoing;
 use crate::problem::Problem;
-use crate::tee::{Broken, Tee, Upload};
+use crate::tee::{Broken, Upload};
 use crate::upstream::{Channel, ConnectError, Http1, Http2, Lease, Pool, SendError, Stream};
 
-impl Exchange<'_> {
-    /// Sends a request. Over a connection that was kept and turns out to be closed nothing has been
-    /// sent, or nothing that may not be sent again: then it goes out over a new one.
+impl Outgoing {
+    /// Sends the request. Over a connection that was kept and turns out to be closed nothing has
+    /// been sent, or nothing that may not be sent again: then it goes out over a new one.
     pub(crate) async fn send(
-        &self,
-        mut request: Request<Upload>,
-        tee: Option<&Arc<Tee>>,
+        &mut self,
+        pass: Option<&Pass>,
     ) -> Result<Response<AnswerBody>, Problem> {
-        let pool = &self.target.pools[self.worker.id];
-        if let Some(channel) = pool.kept() {
-            let repeatable = tee.is_none() && is_safe(request.method());
-            let again = repeatable.then(|| Head::of(&request));
-            match (self.attempt(channel, request).await, again) {
-                (Ok(answer), _) => return Ok(answer),
-                (Err(SendError::Unsent(unsent)), _) => request = *unsent,
-                (Err(SendError::Failed), Some(head)) => request = head.request(Upload::Empty),
-                (Err(error), _) => return Err(Self::broken(&error, tee)),
+        if let Some(channel) = self.pool().kept() {
+            match self.attempt(channel).await {
+                Ok(answer) => return Ok(answer),
+                Err(SendError::Unsent) => {}
+                Err(SendError::Failed) if self.is_repeatable() => self.renew(pass, Upload::Empty),
+                Err(error) => return Err(self.broken(&error)),
             }
         }
-        let channel = self.open(pool).await?;
-        let sent = self.attempt(channel, request).await;
-        sent.map_err(|error| Self::broken(&error, tee))
+        Box::pin(self.send_fresh()).await
     }
 
-    async fn attempt(
-        &self,
-        channel: Channel,
-        request: Request<Upload>,
-    ) -> Result<Response<AnswerBody>, SendError> {
+    async fn send_fresh(&mut self) -> Result<Response<AnswerBody>, Problem> {
+        let channel = self.open().await?;
+        let sent = self.attempt(channel).await;
+        sent.map_err(|error| self.broken(&error))
+    }
+
+    async fn attempt(&mut self, channel: Channel) -> Result<Response<AnswerBody>, SendError> {
         let mut answer = match channel {
-            Channel::Http1(connection) => self.over_http1(connection, request).await?,
-            Channel::Http2(sender) => self.over_http2(sender, request).await?,
+            Channel::Http1(connection) => self.over_http1(connection).await?,
+            Channel::Http2(sender) => Box::pin(self.over_http2(sender)).await?,
         };
         // Nobody asked for another protocol here; that is in `upgrade`.
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -57,40 +55,51 @@ impl Exchange<'_> {
     }
 
     async fn over_http1(
-        &self,
+        &mut self,
         mut connection: Box<Http1>,
-        request: Request<Upload>,
     ) -> Result<Response<AnswerBody>, SendError> {
-        let answer = connection.send(request, self.answer_timeout()).await?;
+        // Made ready for HTTP/2, which the upstream no longer speaks.
+        if let Some(request) = &mut self.request
+            && request.version() == Version::HTTP_2
+        {
+            *request.version_mut() = Version::HTTP_11;
+            let authority = self.target.authority.clone();
+            request.headers_mut().insert(HOST, authority);
+            let path = request.uri().path_and_query().cloned();
+            *request.uri_mut() = path.map(Uri::from).unwrap_or_default();
+        }
+        let limit = self.answer_timeout();
+        let answer = connection.send(&mut self.request, limit).await?;
         let lease = Lease {
             connection,
-            pool: Arc::clone(&self.target.pools[self.worker.id]),
+            pool: Arc::clone(self.pool()),
             first: None,
         };
         Ok(answer.map(|body| AnswerBody::http1(body, lease)))
     }
 
     async fn over_http2(
-        &self,
-        sender: hyper::client::conn::http2::SendRequest<Upload>,
-        mut request: Request<Upload>,
+        &mut self,
+        sender: SendRequest<Upload>,
     ) -> Result<Response<AnswerBody>, SendError> {
-        if request.uri().authority().is_none() {
-            let path = request
-                .uri()
-                .path_and_query()
-                .map_or("/", PathAndQuery::as_str);
-            if let Ok(uri) = format!("{}{path}", self.target.base).parse() {
-                *request.uri_mut() = uri;
+        if let Some(request) = &mut self.request {
+            let uri = request.uri();
+            if uri.authority().is_none() {
+                let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+                if let Ok(uri) = format!("{}{path}", self.target.base).parse() {
+                    *request.uri_mut() = uri;
+                }
             }
+            request.headers_mut().remove(HOST);
+            *request.version_mut() = Version::HTTP_2;
         }
-        request.headers_mut().remove(HOST);
-        *request.version_mut() = Version::HTTP_2;
-        let answer = Http2::send(sender, request, self.answer_timeout()).await?;
+        let limit = self.answer_timeout();
+        let answer = Http2::send(sender, &mut self.request, limit).await?;
         Ok(answer.map(AnswerBody::Http2))
     }
 
-    async fn open(&self, pool: &Pool) -> Result<Channel, Problem> {
+    async fn open(&self) -> Result<Channel, Problem> {
+        let pool = self.pool();
         let _turn = pool.http2.turn().await;
         if let Some(sender) = pool.http2.ready() {
             return Ok(Channel::Http2(sender));
@@ -103,6 +112,10 @@ impl Exchange<'_> {
             Http1::open(stream).await.map(Channel::Http1)
         };
         opened.map_err(|error| self.failed(&error))
+    }
+
+    fn pool(&self) -> &Arc<Pool> {
+        &self.target.pools[self.worker.id]
     }
 
     /// A stream to the upstream. True: HTTP/2 is spoken on it.
@@ -121,11 +134,11 @@ impl Exchange<'_> {
     }
 
     /// What the caller is told: that its own body broke off, if that was the reason.
-    fn broken(error: &SendError, tee: Option<&Arc<Tee>>) -> Problem {
+    fn broken(&self, error: &SendError) -> Problem {
         if matches!(error, SendError::TimedOut) {
             return Problem::TIMEOUT;
         }
-        match tee.and_then(|tee| tee.broken()) {
+        match self.tee.as_ref().and_then(|tee| tee.broken()) {
             Some(Broken::Idle) => Problem::BODY_TIMEOUT,
             Some(Broken::TooLarge) => Problem::TOO_LARGE,
             _ => Problem::UPSTREAM,
@@ -135,9 +148,4 @@ impl Exchange<'_> {
     pub(crate) fn answer_timeout(&self) -> Option<Duration> {
         self.table.limits.answer_timeout.filter(|_| !self.grpc)
     }
-}
-
-/// Whether a request may be repeated though nobody knows what came of it (RFC 9110 section 9.2.1).
-fn is_safe(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }

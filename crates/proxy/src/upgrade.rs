@@ -1,114 +1,100 @@
 //! Requests that go on in another protocol, `WebSocket` above all (RFC 9110 section 7.8).
 
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
-use http::{Request, Response, StatusCode};
+use http::{Response, StatusCode};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::Builder;
-use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use token_rotator::Pass;
 use tokio::io::copy_bidirectional;
 
 use crate::body::AnswerBody;
 use crate::connection::Slot;
-use crate::forward::{Exchange, Head, drain};
+use crate::forward::drain;
 use crate::headers;
+use crate::prepare::Outgoing;
 use crate::problem::Problem;
 use crate::tee::Upload;
 
-/// Sends the handshake with its token, and once more with the next one if it is refused.
-pub(crate) async fn run(
-    exchange: &Exchange<'_>,
-    head: Head,
-    request: Request<Upload>,
-    protocol: HeaderValue,
-    caller: Option<OnUpgrade>,
-    pass: &Pass,
-) -> Result<Response<AnswerBody>, Problem> {
-    let answer = handshake(exchange, request, &protocol).await?;
-    if !exchange.is_refusal(&answer) {
-        return Ok(go_on(exchange, answer, caller));
-    }
-    let Some(newer) = exchange.newer(pass).await else {
-        exchange.target.stats.handed_back();
-        return Ok(go_on(exchange, answer, caller));
-    };
-    drain(answer.into_body()).await;
-    let mut request = head.request(Upload::Empty);
-    newer.apply(exchange.target.rotator.header_name(), request.headers_mut());
-    exchange.replaying(&newer);
-    let answer = handshake(exchange, request, &protocol).await?;
-    exchange.judge_replay(&answer, &newer);
-    Ok(go_on(exchange, answer, caller))
-}
-
-/// Sends the handshake as it is.
-pub(crate) async fn once(
-    exchange: &Exchange<'_>,
-    request: Request<Upload>,
-    protocol: HeaderValue,
-    caller: Option<OnUpgrade>,
-) -> Result<Response<AnswerBody>, Problem> {
-    let answer = handshake(exchange, request, &protocol).await?;
-    Ok(go_on(exchange, answer, caller))
-}
-
-/// On a connection of its own, which is never used for anything else.
-async fn handshake(
-    exchange: &Exchange<'_>,
-    mut request: Request<Upload>,
-    protocol: &HeaderValue,
-) -> Result<Response<hyper::body::Incoming>, Problem> {
-    let (stream, http2) = exchange.connect().await?;
-    if http2 {
-        return Err(Problem::bad_request(
-            "The upstream speaks HTTP/2, where there is no `Upgrade`",
-        ));
-    }
-    let headers = request.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(UPGRADE, protocol.clone());
-    let (mut sender, connection) = Builder::new()
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| exchange.failed(&error.into()))?;
-    tokio::spawn(connection.with_upgrades());
-    let answer = sender.send_request(request);
-    let answer = match exchange.answer_timeout() {
-        None => answer.await,
-        Some(limit) => match tokio::time::timeout(limit, answer).await {
-            Ok(answer) => answer,
-            Err(_) => return Err(Problem::TIMEOUT),
-        },
-    };
-    answer.map_err(|error| exchange.failed(&error.into()))
-}
-
-/// Joins both ends once both have switched.
-fn go_on(
-    exchange: &Exchange<'_>,
-    mut answer: Response<hyper::body::Incoming>,
-    caller: Option<OnUpgrade>,
-) -> Response<AnswerBody> {
-    let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
-    let protocol = answer.headers().get(UPGRADE).cloned();
-    headers::strip_hop_by_hop(answer.headers_mut());
-    let (Some(caller), true) = (caller, switched) else {
-        return answer.map(AnswerBody::Http2);
-    };
-    let headers = answer.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    if let Some(protocol) = protocol {
-        headers.insert(UPGRADE, protocol);
-    }
-    let upstream = hyper::upgrade::on(&mut answer);
-    let slot = Slot::keep(exchange.worker);
-    tokio::spawn(async move {
-        let _slot = slot;
-        if let (Ok(upstream), Ok(caller)) = (upstream.await, caller.await) {
-            // An end that breaks off ends the other: there is nobody left to tell.
-            let _ =
-                copy_bidirectional(&mut TokioIo::new(upstream), &mut TokioIo::new(caller)).await;
+impl Outgoing {
+    /// Sends the handshake with its token, and once more with the next one if it is refused.
+    pub(crate) async fn upgrade(&mut self, pass: &Pass) -> Result<Response<AnswerBody>, Problem> {
+        let answer = self.handshake().await?;
+        if !self.is_refusal(&answer) {
+            return Ok(self.go_on(answer));
         }
-    });
-    answer.map(|_| AnswerBody::Empty)
+        let Some(newer) = self.newer(pass).await else {
+            self.target.stats.handed_back();
+            return Ok(self.go_on(answer));
+        };
+        drain(answer.into_body()).await;
+        self.renew(Some(&newer), Upload::Empty);
+        self.replaying(&newer);
+        let answer = self.handshake().await?;
+        self.judge_replay(&answer, &newer);
+        Ok(self.go_on(answer))
+    }
+
+    /// Sends the handshake as it is.
+    pub(crate) async fn upgrade_once(&mut self) -> Result<Response<AnswerBody>, Problem> {
+        let answer = self.handshake().await?;
+        Ok(self.go_on(answer))
+    }
+
+    /// On a connection of its own, which is never used for anything else.
+    async fn handshake(&mut self) -> Result<Response<Incoming>, Problem> {
+        let (stream, http2) = self.connect().await?;
+        if http2 {
+            return Err(Problem::bad_request(
+                "The upstream speaks HTTP/2, where there is no `Upgrade`",
+            ));
+        }
+        let (Some(mut request), Some(upgrade)) = (self.request.take(), &self.upgrade) else {
+            return Err(Problem::UPSTREAM);
+        };
+        let headers = request.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, upgrade.protocol.clone());
+        let (mut sender, connection) = Builder::new()
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.failed(&error.into()))?;
+        tokio::spawn(connection.with_upgrades());
+        let answer = sender.send_request(request);
+        let answer = match self.answer_timeout() {
+            None => answer.await,
+            Some(limit) => match tokio::time::timeout(limit, answer).await {
+                Ok(answer) => answer,
+                Err(_) => return Err(Problem::TIMEOUT),
+            },
+        };
+        answer.map_err(|error| self.failed(&error.into()))
+    }
+
+    /// Joins both ends once both have switched.
+    fn go_on(&mut self, mut answer: Response<Incoming>) -> Response<AnswerBody> {
+        let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let protocol = answer.headers().get(UPGRADE).cloned();
+        headers::strip_hop_by_hop(answer.headers_mut());
+        let caller = self.upgrade.take().and_then(|upgrade| upgrade.caller);
+        let (Some(caller), true) = (caller, switched) else {
+            return answer.map(AnswerBody::Http2);
+        };
+        let headers = answer.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        if let Some(protocol) = protocol {
+            headers.insert(UPGRADE, protocol);
+        }
+        let upstream = hyper::upgrade::on(&mut answer);
+        let slot = Slot::keep(&self.worker);
+        tokio::spawn(async move {
+            let _slot = slot;
+            if let (Ok(upstream), Ok(caller)) = (upstream.await, caller.await) {
+                let (mut upstream, mut caller) = (TokioIo::new(upstream), TokioIo::new(caller));
+                // An end that breaks off ends the other: there is nobody left to tell.
+                let _ = copy_bidirectional(&mut upstream, &mut caller).await;
+            }
+        });
+        answer.map(|_| AnswerBody::Empty)
+    }
 }

@@ -25,10 +25,21 @@ pub(crate) struct Http1 {
 
 /// Why an exchange failed.
 pub(crate) enum SendError {
-    /// Nothing of the request was sent.
-    Unsent(Box<Request<Upload>>),
+    /// Nothing of the request was sent, and it is back in its place.
+    Unsent,
     Failed,
     TimedOut,
+}
+
+impl SendError {
+    /// Why there was no answer, by whether the request came back.
+    pub(super) fn of(place: Option<&Request<Upload>>) -> Self {
+        if place.is_some() {
+            Self::Unsent
+        } else {
+            Self::Failed
+        }
+    }
 }
 
 impl Http1 {
@@ -47,12 +58,13 @@ impl Http1 {
         }))
     }
 
-    /// Sends a request and waits for the head of its answer.
+    /// Sends the request that is in this place, and waits for the head of its answer.
     pub(crate) async fn send(
         &mut self,
-        request: Request<Upload>,
+        place: &mut Option<Request<Upload>>,
         limit: Option<Duration>,
     ) -> Result<Response<Incoming>, SendError> {
+        let request = place.take().ok_or(SendError::Failed)?;
         self.alarm.set(limit);
         let mut answer = pin!(self.sender.try_send_request(request));
         let answer = poll_fn(|context| {
@@ -69,10 +81,10 @@ impl Http1 {
         .await;
         match answer {
             Some(Ok(answer)) => Ok(answer),
-            Some(Err(mut error)) => match error.take_message() {
-                Some(request) => Err(SendError::Unsent(Box::new(request))),
-                None => Err(SendError::Failed),
-            },
+            Some(Err(mut error)) => {
+                *place = error.take_message();
+                Err(SendError::of(place.as_ref()))
+            }
             None => Err(SendError::TimedOut),
         }
     }

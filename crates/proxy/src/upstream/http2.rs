@@ -80,20 +80,18 @@ impl Http2 {
 
     pub(crate) async fn send(
         mut sender: SendRequest<Upload>,
-        request: Request<Upload>,
+        place: &mut Option<Request<Upload>>,
         limit: Option<Duration>,
     ) -> Result<Response<Incoming>, SendError> {
         let exchange = async {
             if sender.ready().await.is_err() {
-                return Err(SendError::Unsent(Box::new(request)));
+                return Err(SendError::of(place.as_ref()));
             }
-            sender
-                .try_send_request(request)
-                .await
-                .map_err(|mut error| match error.take_message() {
-                    Some(request) => SendError::Unsent(Box::new(request)),
-                    None => SendError::Failed,
-                })
+            let request = place.take().ok_or(SendError::Failed)?;
+            sender.try_send_request(request).await.map_err(|mut error| {
+                *place = error.take_message();
+                SendError::of(place.as_ref())
+            })
         };
         match limit {
             Some(limit) => match tokio::time::timeout(limit, exchange).await {

@@ -1,0 +1,188 @@
+//! What is done with a request before anything is waited for: checked, stripped, and made ready to
+//! be sent, once or twice.
+
+use std::sync::Arc;
+
+use http::header::HeaderValue;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request, Uri, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use token_rotator::Pass;
+
+use crate::headers;
+use crate::observe::{Observed, Watch};
+use crate::problem::Problem;
+use crate::routes::{Table, Target};
+use crate::tee::{Bounds, Tee, Upload};
+use crate::worker::Worker;
+
+/// A request on its way, and all that is known about it.
+///
+/// It stays where it is while it is sent and waited for: futures hold it by reference, or each of
+/// them would lie as large in every connection.
+pub(crate) struct Outgoing {
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) table: Arc<Table>,
+    pub(crate) target: Arc<Target>,
+    pub(crate) grpc: bool,
+    pub(crate) watch: Watch,
+    /// The one copy of its head: for a replay, or where a kept connection turns out to be closed.
+    head: Head,
+    /// The request as it is to be sent next.
+    pub(crate) request: Option<Request<Upload>>,
+    pub(crate) tee: Option<Arc<Tee>>,
+    /// Whether its body may be one that can be sent only once.
+    pub(crate) once: bool,
+    /// Whether it goes with the caller's own credentials.
+    pub(crate) passed: bool,
+    pub(crate) upgrade: Option<Box<Upgrade>>,
+}
+
+/// The protocol that the caller wants to go on with, and its end of the connection.
+pub(crate) struct Upgrade {
+    pub(crate) protocol: HeaderValue,
+    pub(crate) caller: Option<OnUpgrade>,
+}
+
+struct Head {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Worker {
+    pub(crate) fn prepare(
+        self: &Arc<Self>,
+        mut request: Request<Incoming>,
+        unix: bool,
+        grpc: bool,
+    ) -> Result<Outgoing, Problem> {
+        let table = self.shared.table.load_full();
+        let target = match table.admit(&request, unix) {
+            Ok(target) => Arc::clone(target),
+            Err(problem) => {
+                self.shared.metrics.rejected(problem.name);
+                return Err(problem);
+            }
+        };
+        let watch = Watch::new(self.shared.observer.as_ref());
+        watch.tell(Observed::Arrived {
+            route: &target.name,
+            method: request.method(),
+        });
+        let name = target.rotator.header_name();
+        let passed = target.pass_authorization && request.headers().contains_key(name);
+        let upgrade = Upgrade::of(&mut request);
+        let trailers = headers::wants_trailers(request.headers());
+        headers::strip_hop_by_hop(request.headers_mut());
+        if !target.pass_authorization {
+            headers::strip_credentials(request.headers_mut(), name);
+        }
+        headers::prepare(request.headers_mut(), &target.authority, trailers);
+        rewrite(&target, request.uri_mut())?;
+        let head = Head {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            headers: request.headers().clone(),
+        };
+        let (mut parts, body) = request.into_parts();
+        parts.version = Version::HTTP_11;
+        let (tee, once) = self.tee(body, &table, &target, grpc);
+        let upload = tee.as_ref().map_or(Upload::Empty, Upload::first);
+        Ok(Outgoing {
+            worker: Arc::clone(self),
+            request: Some(Request::from_parts(parts, upload)),
+            table,
+            target,
+            grpc,
+            watch,
+            head,
+            tee,
+            once,
+            passed,
+            upgrade,
+        })
+    }
+
+    /// The body, and whether it may be one that is sent only once.
+    fn tee(
+        &self,
+        body: Incoming,
+        table: &Table,
+        target: &Target,
+        grpc: bool,
+    ) -> (Option<Arc<Tee>>, bool) {
+        if body.is_end_stream() {
+            return (None, false);
+        }
+        let limits = &table.limits;
+        let kept = target.replay_bytes;
+        let length = body.size_hint().exact();
+        let fits = length.map(|length| length <= kept as u64);
+        let bounds = Bounds {
+            kept,
+            largest: limits.body_bytes,
+            idle: limits.body_idle.filter(|_| !grpc),
+        };
+        let tee = Tee::new(body, bounds, fits != Some(false), &self.shared.budget);
+        (Some(tee), fits != Some(true))
+    }
+}
+
+impl Outgoing {
+    /// Makes the request anew, to be sent next.
+    pub(crate) fn renew(&mut self, pass: Option<&Pass>, body: Upload) {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.head.method.clone();
+        *request.uri_mut() = self.head.uri.clone();
+        *request.headers_mut() = self.head.headers.clone();
+        self.request = Some(request);
+        if let Some(pass) = pass {
+            self.apply(pass);
+        }
+    }
+
+    /// Puts the token on the request that is sent next.
+    pub(crate) fn apply(&mut self, pass: &Pass) {
+        if let Some(request) = &mut self.request {
+            pass.apply(self.target.rotator.header_name(), request.headers_mut());
+        }
+    }
+
+    /// Whether it may be repeated though nobody knows what came of it (RFC 9110 section 9.2.1).
+    pub(crate) fn is_repeatable(&self) -> bool {
+        self.tee.is_none()
+            && matches!(
+                self.head.method,
+                Method::GET | Method::HEAD | Method::OPTIONS
+            )
+    }
+}
+
+impl Upgrade {
+    fn of(request: &mut Request<Incoming>) -> Option<Box<Self>> {
+        if request.version() != Version::HTTP_11 || !request.body().is_end_stream() {
+            return None;
+        }
+        let protocol = headers::upgrade(request.headers())?;
+        let caller = Some(hyper::upgrade::on(request));
+        Some(Box::new(Self { protocol, caller }))
+    }
+}
+
+/// The target as the upstream is to see it.
+fn rewrite(target: &Target, uri: &mut Uri) -> Result<(), Problem> {
+    let stripped = target.stripped(uri);
+    if stripped.is_none() && uri.scheme().is_none() {
+        return Ok(());
+    }
+    let path = match stripped {
+        Some(path) => PathAndQuery::try_from(path).ok(),
+        None => uri.path_and_query().cloned(),
+    };
+    let path = path.ok_or(Problem::bad_request("The path cannot be read"))?;
+    *uri = Uri::from(path);
+    Ok(())
+}
