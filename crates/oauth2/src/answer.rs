@@ -1,7 +1,7 @@
 //! What an answer means for the session.
 
 mod json;
-mod refusal;
+pub(crate) mod refusal;
 mod retry_after;
 mod tokens;
 
@@ -10,7 +10,7 @@ use token_rotator::{FailureKind, SourceError, TokenSet};
 
 use crate::secrets::Secrets;
 use crate::transport::{SecretBytes, TransportError};
-use json::Fields;
+pub(crate) use json::Fields;
 
 /// What a request wanted from the issuer. The same status means different things for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +23,14 @@ pub enum Exchange {
     /// sign in again, so nothing is [uncertain](FailureKind::Uncertain) or
     /// [terminal](FailureKind::Terminal): it is transient, or the operator's mistake.
     ClientCredentials,
+    /// The first token set for an authorization code (RFC 6749 section 4.1.3). A code is good once:
+    /// without an answer it may be spent.
+    AuthorizationCode,
+    /// A device code (RFC 8628 section 3.1). Nothing is spent.
+    DeviceAuthorization,
+    /// The first token set for a device code (RFC 8628 section 3.4), which is asked about again
+    /// until somebody has decided; so nothing is [uncertain](FailureKind::Uncertain).
+    DeviceCode,
     /// The next access token for a cookie, from an endpoint of one's own. Its error codes are
     /// unknown here: 400, 401 and 403 alone say that the session is over.
     Cookie,
@@ -45,7 +53,7 @@ impl Exchange {
             && let Some(fields) = Fields::read(answer.body().expose())
             && let Some(mut tokens) = tokens::read(&fields, sent)
         {
-            if self == Self::RefreshToken
+            if self.brings_refresh_token()
                 && let Some(token) = fields.secret("refresh_token")
             {
                 tokens = tokens.with_refresh_token(token);
@@ -57,7 +65,10 @@ impl Exchange {
 
     /// Sorts an answer that brought no token set.
     ///
-    /// | answer | refresh token | client credentials, revocation | cookie |
+    /// A device code counts as a client's credentials here, but for what is terminal: there it
+    /// counts as a refresh token.
+    ///
+    /// | answer | refresh token, authorization code | client credentials, device authorization, revocation | cookie |
     /// |---|---|---|---|
     /// | 408, 409, 425, 429, 503 | transient | transient | transient |
     /// | any status with `temporarily_unavailable`, `slow_down`, or a code that speaks of a rate limit or of too many requests | transient | transient | by status |
@@ -98,19 +109,39 @@ impl Exchange {
         }
     }
 
+    /// A grant in somebody's name (RFC 6749 section 4.4.3 forbids it for the client's own).
+    fn brings_refresh_token(self) -> bool {
+        matches!(
+            self,
+            Self::RefreshToken | Self::AuthorizationCode | Self::DeviceCode
+        )
+    }
+
+    /// Whether what it spends may have been spent by somebody else before.
+    fn may_be_reuse(self) -> bool {
+        matches!(self, Self::RefreshToken | Self::Cookie)
+    }
+
     /// What it is when the issuer may have acted and nobody knows.
     fn when_unsure(self) -> FailureKind {
         match self {
-            Self::RefreshToken | Self::Cookie => FailureKind::Uncertain,
-            Self::ClientCredentials | Self::Revocation => FailureKind::Transient,
+            Self::RefreshToken | Self::AuthorizationCode | Self::Cookie => FailureKind::Uncertain,
+            Self::ClientCredentials
+            | Self::DeviceAuthorization
+            | Self::DeviceCode
+            | Self::Revocation => FailureKind::Transient,
         }
     }
 
     /// What it is when the issuer says no for good.
     fn when_over(self) -> FailureKind {
         match self {
-            Self::RefreshToken | Self::Cookie => FailureKind::Terminal,
-            Self::ClientCredentials | Self::Revocation => FailureKind::Misconfigured,
+            Self::RefreshToken | Self::AuthorizationCode | Self::DeviceCode | Self::Cookie => {
+                FailureKind::Terminal
+            }
+            Self::ClientCredentials | Self::DeviceAuthorization | Self::Revocation => {
+                FailureKind::Misconfigured
+            }
         }
     }
 

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use http::Uri;
-use token_rotator::{Origin, OriginError, SecretString};
+use token_rotator::{OriginError, SecretString};
 
+use crate::checks::{self, Reserved};
+use crate::client::Client;
 use crate::client_auth::{
     ClientAuth, ClientSecretBasic, ClientSecretPost, DynClientAuth, PublicClient,
 };
@@ -13,7 +14,7 @@ use crate::transport::Transport;
 
 /// Parameters with a meaning of their own, and what to call instead of
 /// [`param`](Builder::param).
-const RESERVED: [(&str, &str); 11] = [
+const RESERVED: [Reserved; 11] = [
     (
         "grant_type",
         "begin with `refresh_token` or `client_credentials`",
@@ -174,67 +175,27 @@ impl<T: Transport> Builder<T> {
     /// The token endpoint, if the options are sound.
     pub fn build(self) -> Result<TokenEndpoint, BuildError> {
         let options = self.options;
-        options.check()?;
+        checks::client_id(&options.client_id)?;
+        checks::params(&options.params, &RESERVED)?;
+        checks::resources(&options.resources)?;
         Ok(TokenEndpoint {
             grant: options.grant,
-            token_url: read_url("token URL", &options.token_url)?,
+            token_url: checks::url("token URL", &options.token_url)?,
             revocation_url: options
                 .revocation_url
-                .map(|url| read_url("revocation URL", &url))
+                .map(|url| checks::url("revocation URL", &url))
                 .transpose()?,
-            client_id: options.client_id.into(),
-            auth: options.auth,
+            client: Client {
+                id: options.client_id.into(),
+                auth: options.auth,
+                transport: Arc::new(self.transport),
+            },
             scope: options.scope.filter(|scope| !scope.is_empty()),
             resources: options.resources,
             audience: options.audience.filter(|audience| !audience.is_empty()),
             params: options.params,
-            transport: Arc::new(self.transport),
         })
     }
-}
-
-impl Options {
-    fn check(&self) -> Result<(), BuildError> {
-        if self.client_id.is_empty() {
-            return Err(BuildError::ClientId);
-        }
-        for (name, _) in &self.params {
-            if name.is_empty() {
-                return Err(BuildError::ParamName);
-            }
-            if let Some((name, instead)) = RESERVED.into_iter().find(|(own, _)| own == name) {
-                return Err(BuildError::ReservedParam { name, instead });
-            }
-        }
-        // RFC 8707 section 2: absolute, without a fragment.
-        let absolute = |uri: &String| {
-            let scheme = uri.split_once(':').map_or("", |(scheme, _)| scheme);
-            scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-                && !uri.contains(|c: char| c == '#' || c.is_whitespace())
-        };
-        if !self.resources.iter().all(absolute) {
-            return Err(BuildError::Resource);
-        }
-        Ok(())
-    }
-}
-
-/// An address that tokens may be sent to: https, or this machine.
-fn read_url(which: &'static str, text: &str) -> Result<Uri, BuildError> {
-    if text.contains('#') {
-        return Err(BuildError::Fragment { which });
-    }
-    let authority = text.find("://").map_or(0, |at| at + 3);
-    let path = text[authority..].find(['/', '?']);
-    let origin = &text[..path.map_or(text.len(), |at| authority + at)];
-    let origin: Origin = origin
-        .parse()
-        .map_err(|problem| BuildError::Url { which, problem })?;
-    text.parse()
-        .ok()
-        // `Uri` takes bytes beyond ASCII as they are.
-        .filter(|uri| text.is_ascii() && Origin::of(uri) == Some(origin))
-        .ok_or(BuildError::NotAUrl { which })
 }
 
 impl<T> std::fmt::Debug for Builder<T> {
@@ -292,4 +253,22 @@ pub enum BuildError {
         "a resource is no absolute URI without fragment: write it like `https://api.example.com`, or call `audience` for other names"
     )]
     Resource,
+    /// The sign-in needs an endpoint that the issuer's metadata does not name.
+    #[error(
+        "the issuer's metadata names no {which}: the issuer may not offer this way to sign in; if it does, add the endpoint to the metadata"
+    )]
+    Endpoint {
+        /// Which endpoint it is.
+        which: &'static str,
+    },
+    /// The issuer's metadata lists other ways to bind a code to its request than S256.
+    #[error(
+        "the issuer does not offer PKCE with `S256` (RFC 7636), without which a stolen code would be worth a session: let the issuer switch it on"
+    )]
+    CodeChallenge,
+    /// A redirect URI that no code may be sent to.
+    #[error(
+        "the redirect URI cannot be used: register `http://127.0.0.1/callback` or the like (RFC 8252 section 7.3), an `https://` address, or a scheme of your own with a dot in it, without a fragment"
+    )]
+    RedirectUri,
 }

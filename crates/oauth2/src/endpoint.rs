@@ -3,15 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, Uri};
+use http::Uri;
 use token_rotator::{ExposeSecret, Refreshed, SecretString, SourceError, TokenSet, TokenSource};
 
 use crate::answer::Exchange;
-use crate::client_auth::{Attempt, DynClientAuth};
-use crate::form::Form;
-use crate::secrets::Secrets;
-use crate::transport::{ANSWER_BYTES_MAX, DynTransport, SecretBytes, TransportError};
+use crate::answer::refusal::UNSUPPORTED;
+use crate::checks;
+use crate::client::{Client, Post};
 
 /// An OAuth 2 token endpoint (RFC 6749 section 3.2), and the revocation endpoint beside it.
 ///
@@ -23,13 +21,11 @@ pub struct TokenEndpoint {
     pub(crate) grant: Grant,
     pub(crate) token_url: Uri,
     pub(crate) revocation_url: Option<Uri>,
-    pub(crate) client_id: Arc<str>,
-    pub(crate) auth: Arc<dyn DynClientAuth>,
+    pub(crate) client: Client,
     pub(crate) scope: Option<String>,
     pub(crate) resources: Vec<String>,
     pub(crate) audience: Option<String>,
     pub(crate) params: Vec<(String, SecretString)>,
-    pub(crate) transport: Arc<dyn DynTransport>,
 }
 
 /// What is exchanged for a token set.
@@ -66,34 +62,54 @@ impl TokenSource for TokenEndpoint {
         if let Some(scope) = &self.scope {
             post.form.param("scope", scope);
         }
-        for uri in &self.resources {
-            post.form.param("resource", uri);
-        }
-        if let Some(audience) = &self.audience {
-            post.form.param("audience", audience);
-        }
+        post.audience(&self.resources, self.audience.as_deref());
         for (name, value) in &self.params {
             post.secret(name, value);
         }
-        let (answer, secrets) = self.send(exchange, post).await?;
+        let (answer, secrets) = self.client.post(exchange, post).await?;
         exchange.tokens(&answer, &secrets).map(Refreshed::from)
     }
 
     /// Revokes the refresh token, and the access token where there is none (RFC 7009 section 2.1).
-    /// Does nothing without a revocation URL.
+    /// Where the issuer revokes no refresh tokens it revokes the access token, and that the refresh
+    /// token lives on is the error, with the code `unsupported_token_type` (section 2.2.1). Does
+    /// nothing without a revocation URL.
     async fn revoke(&self, tokens: Arc<TokenSet>) -> Result<(), SourceError> {
         let Some(url) = &self.revocation_url else {
             return Ok(());
         };
-        let (token, hint) = match tokens.refresh_token() {
-            Some(token) => (token, "refresh_token"),
-            None => (tokens.access_token(), "access_token"),
+        let refresh_token = tokens
+            .refresh_token()
+            .filter(|token| !token.expose_secret().is_empty());
+        let Some(refresh_token) = refresh_token else {
+            let token = (tokens.access_token(), "access_token");
+            return self.revoke_one(url, &tokens, token).await;
         };
+        let token = (refresh_token, "refresh_token");
+        let revoked = self.revoke_one(url, &tokens, token).await;
+        if let Err(error) = &revoked
+            && error.code() == Some(UNSUPPORTED)
+        {
+            let token = (tokens.access_token(), "access_token");
+            // What is left to tell is worse than this one's failure.
+            let _ = self.revoke_one(url, &tokens, token).await;
+        }
+        revoked
+    }
+}
+
+impl TokenEndpoint {
+    async fn revoke_one(
+        &self,
+        url: &Uri,
+        tokens: &TokenSet,
+        (token, hint): (&SecretString, &str),
+    ) -> Result<(), SourceError> {
         let mut post = Post::to(url);
-        post.secrets.push_tokens(&tokens);
+        post.secrets.push_tokens(tokens);
         post.form.param("token", token.expose_secret());
         post.form.param("token_type_hint", hint);
-        let (answer, secrets) = self.send(Exchange::Revocation, post).await?;
+        let (answer, secrets) = self.client.post(Exchange::Revocation, post).await?;
         if answer.status().is_success() {
             return Ok(());
         }
@@ -101,82 +117,15 @@ impl TokenSource for TokenEndpoint {
     }
 }
 
-impl TokenEndpoint {
-    /// One request, with the client's credentials.
-    async fn send(
-        &self,
-        exchange: Exchange,
-        mut post: Post,
-    ) -> Result<(Response<SecretBytes>, Secrets), SourceError> {
-        let attempt = Attempt::new(Arc::clone(&self.client_id), post.url.clone());
-        let credentials = self.auth.credentials(attempt).await.map_err(|cause| {
-            SourceError::not_sent("the client could not authenticate itself")
-                .with_cause(post.secrets.vet(cause.into()))
-        })?;
-        for secret in &credentials.secrets {
-            post.secrets.push(secret);
-        }
-        for (name, value) in &credentials.params {
-            post.form.param(name, value.expose_secret());
-        }
-
-        let mut request = Request::new(post.form.into_body());
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = post.url;
-        let headers = request.headers_mut();
-        let form = HeaderValue::from_static("application/x-www-form-urlencoded");
-        headers.insert(CONTENT_TYPE, form);
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        headers.extend(credentials.headers);
-
-        let answer = self.transport.send(request).await;
-        let answer = answer.and_then(|answer| {
-            if answer.body().len() > ANSWER_BYTES_MAX {
-                return Err(TransportError::answer_too_long());
-            }
-            Ok(answer)
-        });
-        match answer {
-            Ok(answer) => Ok((answer, post.secrets)),
-            Err(error) => Err(exchange.unanswered(error, &post.secrets)),
-        }
-    }
-}
-
-/// A request in the making, and what of it must not come back in an error.
-struct Post {
-    url: Uri,
-    form: Form,
-    secrets: Secrets,
-}
-
-impl Post {
-    fn to(url: &Uri) -> Self {
-        Self {
-            url: url.clone(),
-            form: Form::default(),
-            secrets: Secrets::new(),
-        }
-    }
-
-    fn secret(&mut self, name: &str, value: &SecretString) {
-        self.secrets.push(value);
-        self.form.param(name, value.expose_secret());
-    }
-}
-
 /// Without the addresses' queries, in which keys may be hidden.
 impl fmt::Debug for TokenEndpoint {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let address = |url: &Uri| {
-            let host = url.authority().map_or("", |authority| authority.as_str());
-            format!("{}://{host}{}", url.scheme_str().unwrap_or(""), url.path())
-        };
+        let revocation_url = self.revocation_url.as_ref().map(checks::shown);
         out.debug_struct("TokenEndpoint")
             .field("grant", &self.grant)
-            .field("token_url", &address(&self.token_url))
-            .field("revocation_url", &self.revocation_url.as_ref().map(address))
-            .field("client_id", &self.client_id)
+            .field("token_url", &checks::shown(&self.token_url))
+            .field("revocation_url", &revocation_url)
+            .field("client_id", &self.client.id)
             .finish_non_exhaustive()
     }
 }

@@ -29,6 +29,9 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap();
 //! ```
 //!
+//! The first token set comes from a sign-in: [`authorization_code`](mod@authorization_code) with a browser,
+//! [`device`](mod@device) without one, at the endpoints that [`discovery`] finds.
+//!
 //! Forgetting the transport does not compile; every other mistake is a [`BuildError`] that says
 //! what to do.
 //!
@@ -36,6 +39,9 @@
 //!
 //! | here | what it does |
 //! |---|---|
+//! | [`IssuerMetadata`] | where an issuer's endpoints are (RFC 8414; OIDC Discovery) |
+//! | [`AuthorizationCodeGrant`] | signing in with a browser (RFC 6749 section 4.1), with PKCE (RFC 7636), `state`, `nonce` and `iss` (RFC 9207) checked |
+//! | [`DeviceGrant`] | signing in on another device (RFC 8628) |
 //! | [`TokenEndpoint`], [`Builder`] | the grants: refresh token (RFC 6749 section 6), client credentials (section 4.4); revocation (RFC 7009) |
 //! | [`ClientAuth`] | who the client is: public, secret in the header or in the form, or anything of your own |
 //! | [`Transport`] | how a request reaches the issuer |
@@ -43,18 +49,35 @@
 //! | [`Secrets`] | keeps what was sent out of every error |
 
 mod answer;
+pub mod authorization_code;
 mod builder;
+mod checks;
+mod client;
 mod client_auth;
+pub mod device;
+pub mod discovery;
 mod endpoint;
 mod form;
+mod id_token;
 mod secrets;
+mod sign_in;
 mod transport;
 
 pub use answer::Exchange;
+pub use authorization_code::{
+    AuthorizationCode, AuthorizationCodeGrant, AuthorizationRequest, CodeError, RandomnessError,
+    RedirectError, authorization_code,
+};
 pub use builder::{BuildError, Builder, TransportMissing, client_credentials, refresh_token};
 pub use client_auth::{
     Attempt, AuthError, ClientAuth, ClientSecretBasic, ClientSecretPost, Credentials, PublicClient,
 };
+pub use device::{
+    DeviceAuthorization, DeviceAuthorizationError, DeviceError, DeviceGrant, DevicePoll, device,
+};
+pub use discovery::{DiscoveryError, IssuerMetadata, NoMetadata};
 pub use endpoint::TokenEndpoint;
+pub use id_token::IdTokenError;
 pub use secrets::Secrets;
+pub use sign_in::SignInBuilder;
 pub use transport::{ANSWER_BYTES_MAX, SecretBytes, Transport, TransportError};

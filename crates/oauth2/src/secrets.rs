@@ -53,6 +53,12 @@ impl Secrets {
         self
     }
 
+    pub(crate) fn extend<'a>(&mut self, secrets: impl IntoIterator<Item = &'a SecretString>) {
+        for secret in secrets {
+            self.push(secret);
+        }
+    }
+
     /// All tokens of a token set.
     pub fn push_tokens(&mut self, tokens: &TokenSet) {
         self.push(tokens.access_token());

@@ -38,6 +38,16 @@ impl<'a> Fields<'a> {
         self.text(name).map(SecretString::from)
     }
 
+    /// The list of strings in this field.
+    pub(crate) fn list(&self, name: &str) -> Option<Vec<String>> {
+        serde_json::from_str(self.raw(name)?).ok()
+    }
+
+    /// The number in this field, as a string too, as some issuers write it. Never `inf` or `NaN`.
+    pub(crate) fn number(&self, name: &str) -> Option<f64> {
+        number(self.raw(name)?)
+    }
+
     /// All strings that are not empty, by name.
     pub(crate) fn texts(&self) -> impl Iterator<Item = (&str, String)> {
         let fields = self.0.iter();
@@ -49,4 +59,15 @@ fn text(raw: &str) -> Option<String> {
     serde_json::from_str::<String>(raw)
         .ok()
         .filter(|text| !text.is_empty())
+}
+
+/// `parse` alone would also read `inf` and `nan`.
+pub(super) fn number(raw: &str) -> Option<f64> {
+    let text = raw
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+        .unwrap_or(raw)
+        .trim();
+    text.starts_with(|c: char| c.is_ascii_digit())
+        .then(|| text.parse().ok())?
 }

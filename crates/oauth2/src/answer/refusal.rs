@@ -27,6 +27,9 @@ enum Verdict {
 // Supabase: `_not_found`, `_already_used`; OpenAI: `_expired`, `_reused`, `_invalidated`.
 const SUPABASE_AND_OPENAI: &str = "refresh_token_";
 
+/// RFC 7009 section 2.2.1.
+pub(crate) const UNSUPPORTED: &str = "unsupported_token_type";
+
 pub(super) fn sort(
     exchange: Exchange,
     answer: &Response<SecretBytes>,
@@ -58,7 +61,7 @@ pub(super) fn sort(
     if let Some(wait) = retry_after::read(answer.headers(), SystemTime::now()) {
         error = error.with_retry_after(wait);
     }
-    if kind == FailureKind::Terminal && said.reuse {
+    if kind == FailureKind::Terminal && said.reuse && exchange.may_be_reuse() {
         error = error.with_reuse_detected();
     }
     error
@@ -84,6 +87,9 @@ fn headline(
         }
         (403, FailureKind::Transient) if html => {
             "something before the issuer refused the request with a web page"
+        }
+        (_, FailureKind::Misconfigured) if said.code.as_deref() == Some(UNSUPPORTED) => {
+            "the issuer revokes no tokens of this kind: they live until they expire"
         }
         (404 | 405, FailureKind::Misconfigured) => "there is no such endpoint; check its address",
         (_, FailureKind::Transient) => "the issuer cannot answer now",
@@ -134,7 +140,9 @@ fn by_family(code: &str) -> Option<Verdict> {
 fn known(code: &str) -> Option<Verdict> {
     Some(match code {
         // RFC 6749 section 5.2; GitHub; Slack.
-        "invalid_grant" | "bad_refresh_token" | "invalid_refresh_token"
+        "invalid_grant" | "bad_refresh_token" | "invalid_refresh_token" | "bad_verification_code"
+        // RFC 8628 section 3.5.
+        | "expired_token"
         // OpenID Connect Core section 3.1.2.6: only the user can go on from here.
         | "interaction_required" | "login_required" | "consent_required"
         // Supabase.
@@ -142,7 +150,7 @@ fn known(code: &str) -> Option<Verdict> {
         | "token_expired" | "token_revoked" | "invalid_token" => Verdict::Over,
         // RFC 6749 section 5.2, RFC 8707 section 2, RFC 7009 section 2.2.1; GitHub.
         "invalid_request" | "invalid_client" | "unauthorized_client" | "unsupported_grant_type"
-        | "invalid_scope" | "invalid_target" | "unsupported_token_type"
+        | "invalid_scope" | "invalid_target" | UNSUPPORTED
         | "incorrect_client_credentials" => Verdict::Wrong,
         // RFC 6749 section 4.1.2.1, RFC 8628 section 3.5; Auth0.
         "temporarily_unavailable" | "slow_down" | "too_many_requests" => Verdict::Later,
@@ -211,8 +219,13 @@ impl Said {
     }
 }
 
+/// The error code of an answer, whatever its status: some issuers put it into a 200.
+pub(crate) fn code(answer: &Response<SecretBytes>) -> Option<String> {
+    Fields::read(answer.body().expose())?.text("error")
+}
+
 /// RFC 6749 has printable ASCII; those in use are words. `Bad Request` is none.
-fn is_code(text: &str) -> bool {
+pub(crate) fn is_code(text: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
     text.len() <= 40 && text.bytes().all(legal)
 }
@@ -233,7 +246,7 @@ fn tells_reuse(text: &str) -> bool {
     .any(|phrase| text.contains(phrase))
 }
 
-fn is_html(answer: &Response<SecretBytes>) -> bool {
+pub(crate) fn is_html(answer: &Response<SecretBytes>) -> bool {
     let kind = answer.headers().get(CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.trim_start().to_ascii_lowercase();

@@ -30,7 +30,7 @@ const UNREADABLE: &str = "unreadable";
 pub(super) fn read(fields: &Fields<'_>, sent: &Secrets) -> Option<TokenSet> {
     let mut tokens = TokenSet::bearer(fields.secret("access_token")?)
         .with_token_type(token_type(fields, sent))
-        .with_expiry(expiry(fields.raw("expires_in")));
+        .with_expiry(expiry(fields.number("expires_in")));
     if let Some(token) = fields.secret("id_token") {
         tokens = tokens.with_id_token(token);
     }
@@ -57,20 +57,10 @@ fn token_type(fields: &Fields<'_>, sent: &Secrets) -> String {
     }
 }
 
-/// A number of seconds, or a string with one, as some issuers write it.
-fn expiry(raw: Option<&str>) -> Expiry {
-    let text = raw.unwrap_or_default();
-    let text = text
-        .strip_prefix('"')
-        .and_then(|text| text.strip_suffix('"'))
-        .unwrap_or(text)
-        .trim();
-    // `parse` would also read `inf` and `nan`.
-    if !text.starts_with(|c: char| c.is_ascii_digit()) {
-        return Expiry::Unknown;
-    }
-    match text.parse::<f64>() {
-        Ok(seconds) if seconds > 0.0 => Expiry::In(Duration::from_secs_f64(
+/// A number of seconds that is more than none.
+fn expiry(seconds: Option<f64>) -> Expiry {
+    match seconds {
+        Some(seconds) if seconds > 0.0 => Expiry::In(Duration::from_secs_f64(
             seconds.min(LIFETIME_MAX.as_secs_f64()),
         )),
         _ => Expiry::Unknown,
@@ -86,6 +76,7 @@ fn is_name(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer::json::number;
 
     #[test]
     fn an_expiry_that_cannot_be_read_is_unknown() {
@@ -118,7 +109,7 @@ mod tests {
             ("{}", Expiry::Unknown),
         ];
         for (raw, expected) in cases {
-            assert_eq!(expiry(Some(raw)), expected, "{raw}");
+            assert_eq!(expiry(number(raw)), expected, "{raw}");
         }
         assert_eq!(expiry(None), Expiry::Unknown);
     }

@@ -1,6 +1,8 @@
 //! Transports for tests.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod browser;
+
 use std::collections::VecDeque;
 use std::error::Error as StdError;
 use std::fmt::Write as _;

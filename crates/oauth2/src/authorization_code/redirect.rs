@@ -1,0 +1,191 @@
+//! What the redirect says (RFC 6749 section 4.1.2; RFC 9207).
+
+use std::collections::BTreeMap;
+
+use token_rotator::{ExposeSecret, SecretString};
+
+use crate::answer::refusal::is_code;
+use crate::secrets::Secrets;
+
+/// The parameters of a redirect, with all of their values.
+pub(super) struct Redirect(BTreeMap<String, Vec<String>>);
+
+impl Redirect {
+    /// From the query, or from the address it stands in.
+    pub(super) fn read(text: &str, redirect_uri: &str) -> Self {
+        let text = text.trim();
+        let address = text.strip_prefix(redirect_uri);
+        let address = address.or_else(|| text.starts_with('/').then_some(text));
+        // Elsewhere a `?` may be part of a value.
+        let query = match address {
+            Some(address) => address
+                .split_once(['?', '&'])
+                .map_or("", |(_, query)| query),
+            None => text.strip_prefix('?').unwrap_or(text),
+        };
+        let query = query.split_once('#').map_or(query, |(query, _)| query);
+        let mut parameters = BTreeMap::<String, Vec<String>>::new();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let values = parameters.entry(name.into_owned()).or_default();
+            values.push(value.into_owned());
+        }
+        Self(parameters)
+    }
+
+    /// The code, if the redirect is the one that was waited for.
+    pub(super) fn code(
+        &self,
+        state: &SecretString,
+        issuer: Option<&str>,
+        iss_promised: bool,
+        mut secrets: Secrets,
+    ) -> Result<SecretString, RedirectError> {
+        match self.0.get("state").map(Vec::as_slice) {
+            Some([came]) if came == state.expose_secret() => {}
+            _ => return Err(RedirectError::Foreign),
+        }
+        if let Some(code) = self.first("code") {
+            secrets.push(&code.into());
+        }
+        if let Some((name, _)) = self.0.iter().find(|(_, values)| values.len() > 1) {
+            return Err(RedirectError::Repeated {
+                name: secrets.scrub(name),
+            });
+        }
+        if let Some(issuer) = issuer {
+            match self.first("iss") {
+                Some(came) if came != issuer => {
+                    return Err(RedirectError::OtherIssuer {
+                        issuer: issuer.to_owned(),
+                    });
+                }
+                None if iss_promised => {
+                    return Err(RedirectError::NoIssuer {
+                        issuer: issuer.to_owned(),
+                    });
+                }
+                _ => {}
+            }
+        }
+        if let Some(error) = self.first("error") {
+            return Err(self.refusal(error, &secrets));
+        }
+        self.first("code")
+            .filter(|code| !code.is_empty())
+            .map(SecretString::from)
+            .ok_or(RedirectError::NoCode)
+    }
+
+    fn first(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.first().map(String::as_str)
+    }
+
+    fn refusal(&self, error: &str, secrets: &Secrets) -> RedirectError {
+        let description = self.first("error_description");
+        let description = description
+            .map(|text| secrets.scrub(text))
+            .filter(|text| !text.is_empty());
+        let shown = !error.is_empty() && is_code(error) && !secrets.touch(error);
+        match error {
+            "access_denied" => RedirectError::AccessDenied { description },
+            _ => RedirectError::Refused {
+                code: if shown { error } else { "unreadable" }.to_owned(),
+                description,
+            },
+        }
+    }
+}
+
+/// Why a redirect brought no code, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RedirectError {
+    /// It does not carry the `state` of this sign-in: an old tab, or somebody who wants their own
+    /// session in place of the user's (RFC 6749 section 10.12).
+    #[error(
+        "the redirect belongs to another sign-in (`state`): ignore it, and wait for the one that belongs to this"
+    )]
+    Foreign,
+    /// A parameter came more than once (RFC 6749 section 3.1).
+    #[error("the redirect has the parameter `{name}` more than once: sign in again")]
+    Repeated {
+        /// Its name.
+        name: String,
+    },
+    /// It comes from another issuer than the one that was asked: a mix-up attack (RFC 9207), or
+    /// another issuer behind the same sign-in page.
+    #[error(
+        "the redirect does not come from `{issuer}` (`iss`): sign in again, and check the issuer URL"
+    )]
+    OtherIssuer {
+        /// The issuer that was asked.
+        issuer: String,
+    },
+    /// It does not say which issuer it comes from, although this one always does (RFC 9207
+    /// section 2.4).
+    #[error(
+        "the redirect does not say that it comes from `{issuer}` (`iss`), as that issuer promises: sign in again"
+    )]
+    NoIssuer {
+        /// The issuer that was asked.
+        issuer: String,
+    },
+    /// The user, or the issuer, said no.
+    #[error(
+        "the sign-in was denied (access_denied){}: sign in again, and allow it",
+        behind(description.as_deref())
+    )]
+    AccessDenied {
+        /// The issuer's words.
+        description: Option<String>,
+    },
+    /// The issuer refused the request (RFC 6749 section 4.1.2.1; OIDC Core section
+    /// 3.1.2.6).
+    #[error("the issuer refused the sign-in ({code}){}: {}", behind(description.as_deref()), advice(code))]
+    Refused {
+        /// The error code; `unreadable` if it cannot be shown.
+        code: String,
+        /// The issuer's words.
+        description: Option<String>,
+    },
+    /// It has neither a code nor an error.
+    #[error("the redirect brought neither a code nor an error: sign in again")]
+    NoCode,
+}
+
+impl RedirectError {
+    /// Whether the redirect came from somebody else: the one that belongs to this sign-in may still
+    /// come.
+    pub fn is_foreign(&self) -> bool {
+        matches!(self, Self::Foreign)
+    }
+
+    /// The issuer's error code.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::AccessDenied { .. } => Some("access_denied"),
+            Self::Refused { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+}
+
+fn behind(description: Option<&str>) -> String {
+    description.map_or_else(String::new, |text| format!(": {text}"))
+}
+
+fn advice(code: &str) -> &'static str {
+    match code {
+        "invalid_scope" => "ask for another scope",
+        "invalid_target" => "ask for another resource or audience",
+        "unauthorized_client" | "unsupported_response_type" => {
+            "let the issuer allow this client the authorization code grant"
+        }
+        "server_error" | "temporarily_unavailable" => "try again later",
+        "login_required"
+        | "interaction_required"
+        | "consent_required"
+        | "account_selection_required" => "sign in without `prompt=none`",
+        _ => "check how the client is registered at the issuer",
+    }
+}

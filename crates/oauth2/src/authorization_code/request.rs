@@ -1,0 +1,141 @@
+//! One sign-in with a browser, from the request to the tokens.
+
+use std::fmt;
+use std::sync::Arc;
+
+use token_rotator::{FailureKind, SecretString, SourceError, TokenSet};
+
+use super::pkce::Verifier;
+use super::redirect::{Redirect, RedirectError};
+use crate::answer::Exchange;
+use crate::id_token::IdTokenError;
+use crate::secrets::Secrets;
+use crate::sign_in::{NoTokens, SignIn};
+
+/// One sign-in that waits for its redirect (RFC 6749 section 4.1.1).
+///
+/// Dropping it forgets what was drawn for it, and the redirect is worth nothing from then on.
+pub struct AuthorizationRequest {
+    pub(super) sign_in: Arc<SignIn>,
+    pub(super) url: Arc<str>,
+    pub(super) redirect_uri: Arc<str>,
+    pub(super) iss_promised: bool,
+    pub(super) state: SecretString,
+    pub(super) nonce: Option<SecretString>,
+    pub(super) verifier: Verifier,
+}
+
+impl AuthorizationRequest {
+    /// The address to open in the user's browser. It is for the user alone: it holds the `state`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Where the browser will come back to.
+    pub fn redirect_uri(&self) -> &str {
+        &self.redirect_uri
+    }
+
+    /// The code that the redirect brings (RFC 6749 section 4.1.2), if it is this sign-in's.
+    ///
+    /// `redirect` is the query of the request that came back, or that request's whole address, as a
+    /// user copies it. It is refused with
+    ///
+    /// - another `state` than was sent, none, or several;
+    /// - an `iss` that is not the issuer, or none where the metadata promises one (RFC 9207
+    ///   section 2.4);
+    /// - any parameter twice (RFC 6749 section 3.1).
+    ///
+    /// An error with [`is_foreign`](RedirectError::is_foreign) comes from somebody else: go on
+    /// waiting. Any other ends this sign-in.
+    pub fn redirected(&self, redirect: &str) -> Result<AuthorizationCode, RedirectError> {
+        let redirect = Redirect::read(redirect, &self.redirect_uri);
+        let mut secrets = Secrets::new();
+        secrets.extend([&self.state, self.verifier.secret()]);
+        secrets.extend(&self.nonce);
+        let issuer = self.sign_in.issuer.as_deref();
+        let code = redirect.code(&self.state, issuer, self.iss_promised, secrets)?;
+        Ok(AuthorizationCode {
+            sign_in: Arc::clone(&self.sign_in),
+            redirect_uri: Arc::clone(&self.redirect_uri),
+            nonce: self.nonce.clone(),
+            verifier: self.verifier.secret().clone(),
+            code,
+        })
+    }
+}
+
+/// Shows no address, for the `state` is in it.
+impl fmt::Debug for AuthorizationRequest {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("AuthorizationRequest")
+            .field("client_id", &self.sign_in.client.id)
+            .field("redirect_uri", &self.redirect_uri)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A code that can be exchanged once.
+#[must_use = "a code becomes tokens by `exchange().await`"]
+pub struct AuthorizationCode {
+    sign_in: Arc<SignIn>,
+    redirect_uri: Arc<str>,
+    nonce: Option<SecretString>,
+    verifier: SecretString,
+    code: SecretString,
+}
+
+impl AuthorizationCode {
+    /// The tokens for the code: one request (RFC 6749 section 4.1.3), never repeated.
+    ///
+    /// An `id_token` that comes along is checked: issuer, audience, expiry and `nonce`. Its
+    /// signature is not, for it came straight from the token endpoint over TLS (OIDC Core
+    /// section 3.1.3.7 item 6). Waits for as long as the transport does; whoever drops the future
+    /// after something was sent has spent the code, and signs in again.
+    pub async fn exchange(self) -> Result<TokenSet, CodeError> {
+        let mut post = self.sign_in.post();
+        post.form.param("grant_type", "authorization_code");
+        post.secret("code", &self.code);
+        post.form.param("redirect_uri", &self.redirect_uri);
+        post.secret("code_verifier", &self.verifier);
+        post.secrets.extend(&self.nonce);
+        // The audience went with the authorization request; a resource goes with both (RFC 8707
+        // section 2.2).
+        post.audience(&self.sign_in.resources, None);
+        let exchange = Exchange::AuthorizationCode;
+        let (answer, secrets) = self.sign_in.client.post(exchange, post).await?;
+        let nonce = self.nonce.as_ref();
+        let tokens = self.sign_in.tokens(exchange, &answer, &secrets, nonce);
+        tokens.map_err(|problem| match problem {
+            NoTokens::Refused(error) => CodeError::Refused(error),
+            NoTokens::IdToken(error) => CodeError::IdToken(error),
+        })
+    }
+}
+
+impl fmt::Debug for AuthorizationCode {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("AuthorizationCode")
+            .field("client_id", &self.sign_in.client.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a code brought no tokens. It is spent, or may be: sign in again.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodeError {
+    /// The issuer did not exchange it.
+    #[error("the code brought no tokens: {}; {}", .0, advice(.0))]
+    Refused(#[from] SourceError),
+    /// The tokens came with an `id_token` that cannot be trusted.
+    #[error("the tokens cannot be used: {0}")]
+    IdToken(#[source] IdTokenError),
+}
+
+pub(crate) fn advice(error: &SourceError) -> &'static str {
+    match error.kind() {
+        FailureKind::Misconfigured => "check the client's settings, then sign in again",
+        _ => "sign in again",
+    }
+}

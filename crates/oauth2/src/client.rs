@@ -1,0 +1,95 @@
+//! The client: who asks the issuer, and how.
+
+use std::sync::Arc;
+
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, Uri};
+use token_rotator::{ExposeSecret, SecretString, SourceError};
+
+use crate::answer::Exchange;
+use crate::client_auth::{Attempt, DynClientAuth};
+use crate::form::Form;
+use crate::secrets::Secrets;
+use crate::transport::{ANSWER_BYTES_MAX, DynTransport, SecretBytes, TransportError};
+
+/// A client of an issuer, with what it needs to send a request.
+#[derive(Clone)]
+pub(crate) struct Client {
+    pub(crate) id: Arc<str>,
+    pub(crate) auth: Arc<dyn DynClientAuth>,
+    pub(crate) transport: Arc<dyn DynTransport>,
+}
+
+impl Client {
+    /// One request, with the client's credentials.
+    pub(crate) async fn post(
+        &self,
+        exchange: Exchange,
+        mut post: Post,
+    ) -> Result<(Response<SecretBytes>, Secrets), SourceError> {
+        let attempt = Attempt::new(Arc::clone(&self.id), post.url.clone());
+        let credentials = self.auth.credentials(attempt).await.map_err(|cause| {
+            SourceError::not_sent("the client could not authenticate itself")
+                .with_cause(post.secrets.vet(cause.into()))
+        })?;
+        for secret in &credentials.secrets {
+            post.secrets.push(secret);
+        }
+        for (name, value) in &credentials.params {
+            post.form.param(name, value.expose_secret());
+        }
+
+        let mut request = Request::new(post.form.into_body());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = post.url;
+        let headers = request.headers_mut();
+        let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+        headers.insert(CONTENT_TYPE, form);
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.extend(credentials.headers);
+
+        let answer = self.transport.send(request).await;
+        let answer = answer.and_then(|answer| {
+            if answer.body().len() > ANSWER_BYTES_MAX {
+                return Err(TransportError::answer_too_long());
+            }
+            Ok(answer)
+        });
+        match answer {
+            Ok(answer) => Ok((answer, post.secrets)),
+            Err(error) => Err(exchange.unanswered(error, &post.secrets)),
+        }
+    }
+}
+
+/// A request in the making, and what of it must not come back in an error.
+pub(crate) struct Post {
+    pub(crate) url: Uri,
+    pub(crate) form: Form,
+    pub(crate) secrets: Secrets,
+}
+
+impl Post {
+    pub(crate) fn to(url: &Uri) -> Self {
+        Self {
+            url: url.clone(),
+            form: Form::default(),
+            secrets: Secrets::new(),
+        }
+    }
+
+    pub(crate) fn secret(&mut self, name: &str, value: &SecretString) {
+        self.secrets.push(value);
+        self.form.param(name, value.expose_secret());
+    }
+
+    /// What the token is for (RFC 8707 section 2; RFC 8693 section 2.1).
+    pub(crate) fn audience(&mut self, resources: &[String], audience: Option<&str>) {
+        for uri in resources {
+            self.form.param("resource", uri);
+        }
+        if let Some(audience) = audience {
+            self.form.param("audience", audience);
+        }
+    }
+}

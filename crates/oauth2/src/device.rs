@@ -1,0 +1,108 @@
+//! Signing in on another device: the device authorization grant (RFC 8628).
+//!
+//! The program shows a code and an address, and asks until somebody has entered the one at the
+//! other. It sleeps between the questions itself, by whatever clock it has:
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+//! # use http::{Request, Response};
+//! # use token_rotator_oauth2::{IssuerMetadata, SecretBytes, TransportError};
+//! # async fn transport(request: Request<SecretBytes>) -> Result<Response<SecretBytes>, TransportError> {
+//! #     let answer = match request.uri().path() {
+//! #         "/device" => r#"{"device_code":"d","user_code":"WDJB-MJHT","verification_uri":"https://issuer.example/d","expires_in":600}"#,
+//! #         _ => r#"{"access_token":"first","token_type":"Bearer"}"#,
+//! #     };
+//! #     Ok(Response::new(answer.into()))
+//! # }
+//! # let issuer = IssuerMetadata::new()
+//! #     .with_device_authorization_endpoint("https://issuer.example/device")?
+//! #     .with_token_endpoint("https://issuer.example/token")?;
+//! use token_rotator_oauth2::device;
+//!
+//! let grant = device(&issuer, "my-client").scope("read").transport(transport).build()?;
+//! let authorization = grant.begin().await?;
+//! eprintln!("enter {} at {}", authorization.user_code(), authorization.verification_uri());
+//! let tokens = authorization.tokens(tokio::time::sleep).await?;
+//! # assert!(tokens.refresh_token().is_none());
+//! # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap();
+//! ```
+
+mod authorization;
+mod error;
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::Uri;
+
+use crate::answer::{Exchange, refusal};
+use crate::builder::{BuildError, TransportMissing};
+use crate::checks;
+use crate::client::Post;
+use crate::discovery::IssuerMetadata;
+use crate::sign_in::{SignIn, SignInBuilder};
+use crate::transport::Transport;
+pub use authorization::{DeviceAuthorization, DevicePoll};
+pub use error::{DeviceAuthorizationError, DeviceError};
+
+/// Begins a sign-in on another device, at an issuer with a device authorization and a token
+/// endpoint.
+pub fn device(
+    issuer: &IssuerMetadata,
+    client_id: impl Into<String>,
+) -> SignInBuilder<DeviceGrant, TransportMissing> {
+    SignInBuilder::new(issuer, client_id.into(), String::new())
+}
+
+impl<T: Transport> SignInBuilder<DeviceGrant, T> {
+    /// The way to sign in, if the options are sound.
+    pub fn build(self) -> Result<DeviceGrant, BuildError> {
+        let device_authorization_url = self.issuer.need_device_authorization_endpoint()?.clone();
+        Ok(DeviceGrant {
+            device_authorization_url,
+            sign_in: Arc::new(self.sign_in()?),
+        })
+    }
+}
+
+/// Signing in on another device. Begun with [`device`]; cheap to clone.
+#[derive(Clone)]
+pub struct DeviceGrant {
+    sign_in: Arc<SignIn>,
+    device_authorization_url: Uri,
+}
+
+impl DeviceGrant {
+    /// Asks for a device code: one request (RFC 8628 section 3.1), never repeated.
+    ///
+    /// Waits for as long as the transport does; dropping the future gives up, and a code that was
+    /// given meanwhile expires unused.
+    pub async fn begin(&self) -> Result<DeviceAuthorization, DeviceAuthorizationError> {
+        let sign_in = &self.sign_in;
+        let mut post = Post::to(&self.device_authorization_url);
+        if let Some(scope) = &sign_in.scope {
+            post.form.param("scope", scope);
+        }
+        post.audience(&sign_in.resources, sign_in.audience.as_deref());
+        for (name, value) in &sign_in.params {
+            post.secret(name, value);
+        }
+        let exchange = Exchange::DeviceAuthorization;
+        let (answer, secrets) = sign_in.client.post(exchange, post).await?;
+        // GitHub answers an error with 200 too.
+        if !answer.status().is_success() || refusal::code(&answer).is_some() {
+            return Err(exchange.refusal(&answer, &secrets).into());
+        }
+        DeviceAuthorization::read(&answer, Arc::clone(sign_in))
+    }
+}
+
+impl fmt::Debug for DeviceGrant {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = checks::shown(&self.device_authorization_url);
+        out.debug_struct("DeviceGrant")
+            .field("device_authorization_url", &url)
+            .field("client_id", &self.sign_in.client.id)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,224 @@
+//! What an issuer's metadata says.
+
+use http::Uri;
+
+use super::DiscoveryError;
+use crate::answer::Fields;
+use crate::builder::BuildError;
+use crate::checks;
+
+/// An issuer's metadata (RFC 8414 section 2): its endpoints and what they can do.
+///
+/// Asked for with [`discover`](Self::discover); for an issuer that publishes none it is put together
+/// by hand:
+///
+/// ```
+/// use token_rotator_oauth2::IssuerMetadata;
+///
+/// let issuer = IssuerMetadata::new()
+///     .with_authorization_endpoint("https://issuer.example/authorize")?
+///     .with_token_endpoint("https://issuer.example/token")?;
+/// assert!(issuer.issuer().is_none());
+/// # Ok::<_, token_rotator_oauth2::BuildError>(())
+/// ```
+///
+/// `Debug` shows addresses without their queries.
+#[derive(Clone, Default)]
+pub struct IssuerMetadata {
+    issuer: Option<String>,
+    authorization_endpoint: Option<Uri>,
+    token_endpoint: Option<Uri>,
+    device_authorization_endpoint: Option<Uri>,
+    revocation_endpoint: Option<Uri>,
+    introspection_endpoint: Option<Uri>,
+    iss_parameter: bool,
+    code_challenge_methods: Option<Vec<String>>,
+    token_endpoint_auth_methods: Option<Vec<String>>,
+    scopes: Option<Vec<String>>,
+    grant_types: Option<Vec<String>>,
+}
+
+impl IssuerMetadata {
+    /// Of an issuer that nothing is known of yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub(super) fn read(
+        fields: &Fields<'_>,
+        issuer: &str,
+        place: &str,
+    ) -> Result<Self, DiscoveryError> {
+        let https = issuer
+            .get(..6)
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
+        let endpoint = |name: &str, which| {
+            let Some(text) = fields.text(name) else {
+                return Ok(None);
+            };
+            let url = checks::url(which, &text).map_err(|problem| DiscoveryError::Endpoint {
+                url: place.to_owned(),
+                problem,
+            })?;
+            if https && url.scheme_str() != Some("https") {
+                return Err(DiscoveryError::Downgrade {
+                    url: place.to_owned(),
+                    which,
+                });
+            }
+            Ok(Some(url))
+        };
+        Ok(Self {
+            issuer: Some(issuer.to_owned()),
+            authorization_endpoint: endpoint("authorization_endpoint", AUTHORIZATION)?,
+            token_endpoint: endpoint("token_endpoint", TOKEN)?,
+            device_authorization_endpoint: endpoint(
+                "device_authorization_endpoint",
+                DEVICE_AUTHORIZATION,
+            )?,
+            revocation_endpoint: endpoint("revocation_endpoint", REVOCATION)?,
+            introspection_endpoint: endpoint("introspection_endpoint", INTROSPECTION)?,
+            iss_parameter: fields.raw("authorization_response_iss_parameter_supported")
+                == Some("true"),
+            code_challenge_methods: fields.list("code_challenge_methods_supported"),
+            token_endpoint_auth_methods: fields.list("token_endpoint_auth_methods_supported"),
+            scopes: fields.list("scopes_supported"),
+            grant_types: fields.list("grant_types_supported"),
+        })
+    }
+
+    /// With this identifier. The redirect of a sign-in and the `id_token` are compared with it.
+    pub fn with_issuer(mut self, issuer: impl Into<String>) -> Self {
+        self.issuer = Some(issuer.into());
+        self
+    }
+
+    /// With this authorization endpoint, in place of the one that was discovered.
+    pub fn with_authorization_endpoint(mut self, url: impl AsRef<str>) -> Result<Self, BuildError> {
+        self.authorization_endpoint = Some(checks::url(AUTHORIZATION, url.as_ref())?);
+        Ok(self)
+    }
+
+    /// With this token endpoint, in place of the one that was discovered.
+    pub fn with_token_endpoint(mut self, url: impl AsRef<str>) -> Result<Self, BuildError> {
+        self.token_endpoint = Some(checks::url(TOKEN, url.as_ref())?);
+        Ok(self)
+    }
+
+    /// With this device authorization endpoint, in place of the one that was discovered.
+    pub fn with_device_authorization_endpoint(
+        mut self,
+        url: impl AsRef<str>,
+    ) -> Result<Self, BuildError> {
+        self.device_authorization_endpoint = Some(checks::url(DEVICE_AUTHORIZATION, url.as_ref())?);
+        Ok(self)
+    }
+
+    /// With this revocation endpoint, in place of the one that was discovered.
+    pub fn with_revocation_endpoint(mut self, url: impl AsRef<str>) -> Result<Self, BuildError> {
+        self.revocation_endpoint = Some(checks::url(REVOCATION, url.as_ref())?);
+        Ok(self)
+    }
+
+    /// The issuer's identifier; `None` if it was not discovered, and nobody has said.
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
+    /// Where the user signs in (RFC 6749 section 3.1).
+    pub fn authorization_endpoint(&self) -> Option<&Uri> {
+        self.authorization_endpoint.as_ref()
+    }
+
+    /// Where tokens come from (RFC 6749 section 3.2).
+    pub fn token_endpoint(&self) -> Option<&Uri> {
+        self.token_endpoint.as_ref()
+    }
+
+    /// Where device codes come from (RFC 8628 section 3.1).
+    pub fn device_authorization_endpoint(&self) -> Option<&Uri> {
+        self.device_authorization_endpoint.as_ref()
+    }
+
+    /// Where tokens are revoked (RFC 7009).
+    pub fn revocation_endpoint(&self) -> Option<&Uri> {
+        self.revocation_endpoint.as_ref()
+    }
+
+    /// Where tokens are looked up (RFC 7662).
+    pub fn introspection_endpoint(&self) -> Option<&Uri> {
+        self.introspection_endpoint.as_ref()
+    }
+
+    /// `authorization_response_iss_parameter_supported`: whether every redirect names the issuer
+    /// (RFC 9207 section 3). One that does not is refused then.
+    pub fn authorization_response_iss_parameter_supported(&self) -> bool {
+        self.iss_parameter
+    }
+
+    /// `code_challenge_methods_supported` (RFC 7636); `None`: it is not said.
+    pub fn code_challenge_methods_supported(&self) -> Option<&[String]> {
+        self.code_challenge_methods.as_deref()
+    }
+
+    /// `token_endpoint_auth_methods_supported`; `None`: it is not said, which means
+    /// `client_secret_basic` (RFC 8414 section 2).
+    pub fn token_endpoint_auth_methods_supported(&self) -> Option<&[String]> {
+        self.token_endpoint_auth_methods.as_deref()
+    }
+
+    /// `scopes_supported`, of which an issuer need not name all; `None`: it is not said.
+    pub fn scopes_supported(&self) -> Option<&[String]> {
+        self.scopes.as_deref()
+    }
+
+    /// `grant_types_supported`; `None`: it is not said, which means `authorization_code` and
+    /// `implicit` (RFC 8414 section 2).
+    pub fn grant_types_supported(&self) -> Option<&[String]> {
+        self.grant_types.as_deref()
+    }
+
+    pub(crate) fn need_authorization_endpoint(&self) -> Result<&Uri, BuildError> {
+        need(AUTHORIZATION, self.authorization_endpoint.as_ref())
+    }
+
+    pub(crate) fn need_token_endpoint(&self) -> Result<&Uri, BuildError> {
+        need(TOKEN, self.token_endpoint.as_ref())
+    }
+
+    pub(crate) fn need_device_authorization_endpoint(&self) -> Result<&Uri, BuildError> {
+        let endpoint = self.device_authorization_endpoint.as_ref();
+        need(DEVICE_AUTHORIZATION, endpoint)
+    }
+}
+
+const AUTHORIZATION: &str = "authorization endpoint";
+const TOKEN: &str = "token endpoint";
+const DEVICE_AUTHORIZATION: &str = "device authorization endpoint";
+const REVOCATION: &str = "revocation endpoint";
+const INTROSPECTION: &str = "introspection endpoint";
+
+fn need<'a>(which: &'static str, endpoint: Option<&'a Uri>) -> Result<&'a Uri, BuildError> {
+    endpoint.ok_or(BuildError::Endpoint { which })
+}
+
+impl std::fmt::Debug for IssuerMetadata {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let endpoints = [
+            ("authorization_endpoint", &self.authorization_endpoint),
+            ("token_endpoint", &self.token_endpoint),
+            (
+                "device_authorization_endpoint",
+                &self.device_authorization_endpoint,
+            ),
+            ("revocation_endpoint", &self.revocation_endpoint),
+            ("introspection_endpoint", &self.introspection_endpoint),
+        ];
+        let mut shown = out.debug_struct("IssuerMetadata");
+        shown.field("issuer", &self.issuer);
+        for (name, url) in endpoints {
+            shown.field(name, &url.as_ref().map(checks::shown));
+        }
+        shown.finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,174 @@
+//! What an `id_token` must say (OIDC Core section 3.1.3.7).
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use token_rotator::{ExposeSecret, SecretString};
+
+use crate::answer::Fields;
+
+/// So far may the issuer's clock be behind ours.
+const SKEW: Duration = Duration::from_secs(60);
+
+/// What an `id_token` must say.
+///
+/// Its signature is not checked: it came straight from the token endpoint over TLS, which vouches
+/// for the issuer (section 3.1.3.7 item 6).
+pub(crate) struct Expected<'a> {
+    /// `None`: nobody has said who it is.
+    pub(crate) issuer: Option<&'a str>,
+    pub(crate) client_id: &'a str,
+    /// `None`: none was sent.
+    pub(crate) nonce: Option<&'a SecretString>,
+    pub(crate) now: SystemTime,
+}
+
+impl Expected<'_> {
+    pub(crate) fn check(&self, id_token: &SecretString) -> Result<(), IdTokenError> {
+        let payload = payload(id_token.expose_secret()).ok_or(IdTokenError::Unreadable)?;
+        let claims = Fields::read(&payload).ok_or(IdTokenError::Unreadable)?;
+        if let Some(issuer) = self.issuer
+            && claims.text("iss").as_deref() != Some(issuer)
+        {
+            return Err(IdTokenError::Issuer);
+        }
+        let audiences = match claims.text("aud") {
+            Some(audience) => vec![audience],
+            None => claims.list("aud").unwrap_or_default(),
+        };
+        if !audiences.iter().any(|audience| audience == self.client_id) {
+            return Err(IdTokenError::Audience);
+        }
+        let party = claims.text("azp");
+        if party
+            .as_deref()
+            .is_some_and(|party| party != self.client_id)
+            || (audiences.len() > 1 && party.is_none())
+        {
+            return Err(IdTokenError::AuthorizedParty);
+        }
+        let now = self.now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let expires = claims.number("exp").unwrap_or_default();
+        if now.as_secs_f64() >= expires + SKEW.as_secs_f64() {
+            return Err(IdTokenError::Expired);
+        }
+        if let Some(nonce) = self.nonce
+            && claims.text("nonce").as_deref() != Some(nonce.expose_secret())
+        {
+            return Err(IdTokenError::Nonce);
+        }
+        Ok(())
+    }
+}
+
+/// Why an `id_token` is refused, and the tokens that came with it are dropped.
+///
+/// The issuer has given them all the same: they live until they expire, or until somebody revokes
+/// the grant there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdTokenError {
+    /// It is no signed JWT: encrypted, or something else.
+    #[error(
+        "the id_token cannot be read: the issuer may encrypt it for this client; let it be signed only, or leave `openid` out of the scope"
+    )]
+    Unreadable,
+    /// `iss` is another issuer.
+    #[error(
+        "the id_token is another issuer's: check that the issuer URL and the token endpoint belong together"
+    )]
+    Issuer,
+    /// `aud` does not name this client.
+    #[error("the id_token is for another client: check the client id")]
+    Audience,
+    /// `azp` is another client, or is missing though there are several audiences.
+    #[error("the id_token was given to another client (`azp`): check the client id")]
+    AuthorizedParty,
+    /// `exp` has passed, or is missing.
+    #[error("the id_token has expired: check this machine's clock, then sign in again")]
+    Expired,
+    /// `nonce` is not the one that was sent.
+    #[error("the id_token belongs to another sign-in (`nonce`): sign in again")]
+    Nonce,
+}
+
+fn payload(id_token: &str) -> Option<Vec<u8>> {
+    let mut parts = id_token.split('.');
+    let (_header, payload, _signature) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() {
+        return None;
+    }
+    URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn check(claims: &Value) -> Result<(), IdTokenError> {
+        let encoded = URL_SAFE_NO_PAD.encode(claims.to_string());
+        let nonce = "n1".into();
+        let expected = Expected {
+            issuer: Some("https://issuer.example"),
+            client_id: "client",
+            nonce: Some(&nonce),
+            now: UNIX_EPOCH + Duration::from_secs(1_000),
+        };
+        expected.check(&format!("e30.{encoded}.c2ln").into())
+    }
+
+    fn good() -> Value {
+        json!({"iss": "https://issuer.example", "aud": "client", "exp": 1_100, "nonce": "n1"})
+    }
+
+    #[test]
+    fn every_claim_is_compared() {
+        assert_eq!(check(&good()), Ok(()));
+        let cases = [
+            (
+                "iss",
+                json!("https://issuer.example/"),
+                Err(IdTokenError::Issuer),
+            ),
+            ("iss", json!(null), Err(IdTokenError::Issuer)),
+            ("aud", json!("Client"), Err(IdTokenError::Audience)),
+            ("aud", json!([]), Err(IdTokenError::Audience)),
+            ("aud", json!(null), Err(IdTokenError::Audience)),
+            ("aud", json!(["client"]), Ok(())),
+            (
+                "aud",
+                json!(["client", "b"]),
+                Err(IdTokenError::AuthorizedParty),
+            ),
+            ("azp", json!("b"), Err(IdTokenError::AuthorizedParty)),
+            ("azp", json!("client"), Ok(())),
+            ("exp", json!(940), Err(IdTokenError::Expired)),
+            ("exp", json!(941), Ok(())),
+            ("exp", json!(null), Err(IdTokenError::Expired)),
+            ("nonce", json!("N1"), Err(IdTokenError::Nonce)),
+            ("nonce", json!(null), Err(IdTokenError::Nonce)),
+        ];
+        for (name, value, expected) in cases {
+            let mut claims = good();
+            claims[name] = value;
+            assert_eq!(check(&claims), expected, "{claims}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_signed_jwt_is_not_read() {
+        let expected = Expected {
+            issuer: None,
+            client_id: "client",
+            nonce: None,
+            now: UNIX_EPOCH,
+        };
+        for token in ["", "a", "a.b", "a.!.c", "a.W10.c", "a.e30.c.d.e"] {
+            let outcome = expected.check(&token.into());
+            assert_eq!(outcome, Err(IdTokenError::Unreadable), "{token}");
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! How a sign-in on another device asks, waits and ends.
+
+mod support;
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use http::{HeaderValue, Response};
+use serde_json::{Value, json};
+use support::{Script, answer, shown};
+use token_rotator::{ExposeSecret, FailureKind};
+use token_rotator_oauth2::{
+    BuildError, DeviceAuthorization, DeviceAuthorizationError, DeviceError, DeviceGrant,
+    DevicePoll, IdTokenError, IssuerMetadata, SecretBytes, TransportError, device,
+};
+use tokio::time::Instant;
+
+const CODE: &str = "d3vice-Xy7Zw9-secret";
+
+fn grant(script: &Script) -> DeviceGrant {
+    let issuer = IssuerMetadata::new().with_issuer("https://issuer.example");
+    let issuer = issuer.with_device_authorization_endpoint("https://issuer.example/device");
+    let issuer = issuer
+        .unwrap()
+        .with_token_endpoint("https://issuer.example/token");
+    let builder = device(&issuer.unwrap(), "client").scope("openid read");
+    builder.transport(script.clone()).build().unwrap()
+}
+
+fn given() -> Value {
+    json!({
+        "device_code": CODE,
+        "user_code": "WDJB-MJHT",
+        "verification_uri": "https://issuer.example/activate",
+        "verification_uri_complete": "https://issuer.example/activate?user_code=WDJB-MJHT",
+        "expires_in": 600,
+        "interval": 2,
+    })
+}
+
+async fn begun(
+    script: &Script,
+    given: &Value,
+) -> Result<DeviceAuthorization, DeviceAuthorizationError> {
+    let _ = script.clone().then(Ok(answer(200, &given.to_string())));
+    let authorization = grant(script).begin().await;
+    script.requests();
+    authorization
+}
+
+fn error(code: &str) -> Response<SecretBytes> {
+    answer(400, &json!({ "error": code }).to_string())
+}
+
+fn tokens() -> Response<SecretBytes> {
+    answer(
+        200,
+        r#"{"access_token":"a1","token_type":"Bearer","refresh_token":"r1"}"#,
+    )
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// The waits that polling asks for, until it ends.
+async fn waits(authorization: &mut DeviceAuthorization, count: usize) -> Vec<u64> {
+    let mut waits = Vec::new();
+    for _ in 0..count {
+        match authorization.poll().await.unwrap() {
+            DevicePoll::Pending(wait) => {
+                assert_eq!(wait, authorization.wait());
+                waits.push(wait.as_secs());
+            }
+            DevicePoll::Tokens(_) => panic!("tokens after {waits:?}"),
+        }
+    }
+    waits
+}
+
+#[tokio::test]
+async fn the_request_asks_for_a_code_and_the_answer_is_read() {
+    let script = Script::answering(200, &given().to_string());
+    let authorization = grant(&script).begin().await.unwrap();
+    let expected = [("scope", "openid read"), ("client_id", "client")];
+    let form = script.form();
+    let form: Vec<_> = form
+        .iter()
+        .map(|(name, value)| (&**name, &**value))
+        .collect();
+    assert_eq!(form, expected);
+    assert_eq!(authorization.user_code(), "WDJB-MJHT");
+    assert_eq!(
+        authorization.verification_uri(),
+        "https://issuer.example/activate"
+    );
+    let complete = authorization.verification_uri_complete();
+    assert_eq!(
+        complete,
+        Some("https://issuer.example/activate?user_code=WDJB-MJHT")
+    );
+    assert_eq!(authorization.expires_in(), Some(seconds(600)));
+    assert_eq!(authorization.wait(), seconds(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_asks_at_the_interval_until_somebody_has_signed_in() {
+    let script = Script::default();
+    let authorization = begun(&script, &given()).await.unwrap();
+    let script = script
+        .then(Ok(error("authorization_pending")))
+        .then(Ok(error("slow_down")))
+        .then(Ok(error("authorization_pending")))
+        .then(Ok(tokens()));
+    let began = Instant::now();
+    let tokens = authorization.tokens(tokio::time::sleep).await.unwrap();
+    assert_eq!(tokens.refresh_token().unwrap().expose_secret(), "r1");
+    assert_eq!(tokens.scope(), Some("openid read"));
+    // 2, 2, then with five more for good: 7, 7.
+    assert_eq!(began.elapsed().as_secs(), 18);
+    let requests = script.requests();
+    assert_eq!(requests.len(), 4);
+    for request in requests {
+        assert_eq!(request.uri(), "https://issuer.example/token");
+        let form = String::from_utf8(request.body().expose().to_vec()).unwrap();
+        let expected = format!(
+            "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code&device_code={CODE}&client_id=client"
+        );
+        assert_eq!(form, expected);
+    }
+}
+
+#[tokio::test]
+async fn five_seconds_are_the_interval_where_none_is_given_and_one_is_the_least() {
+    for (interval, expected) in [
+        (json!(null), 5),
+        (json!("soon"), 5),
+        (json!(0), 1),
+        (json!("9"), 9),
+        (json!(-3), 5),
+    ] {
+        let mut given = given();
+        given["interval"] = interval;
+        let authorization = begun(&Script::default(), &given).await.unwrap();
+        assert_eq!(authorization.wait(), seconds(expected), "{given}");
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_that_does_not_answer_is_asked_less_and_less_until_it_does() {
+    let script = Script::default();
+    let mut authorization = begun(&script, &given()).await.unwrap();
+    let mut busy = answer(503, "");
+    busy.headers_mut()
+        .insert("retry-after", HeaderValue::from_static("77"));
+    let _ = script
+        .then(Err(TransportError::not_sent("refused")))
+        .then(Err(TransportError::maybe_sent("timed out")))
+        .then(Ok(answer(500, "")))
+        .then(Ok(busy))
+        .then(Ok(error("authorization_pending")))
+        .then(Err(TransportError::maybe_sent("timed out")));
+    assert_eq!(waits(&mut authorization, 6).await, [4, 8, 16, 77, 2, 4]);
+}
+
+#[tokio::test]
+async fn slow_down_stays_when_the_issuer_is_back_and_the_back_off_ends_at_five_minutes() {
+    let script = Script::default();
+    let mut lasting = given();
+    lasting["expires_in"] = json!(86_400);
+    let mut authorization = begun(&script, &lasting).await.unwrap();
+    let mut script = script
+        .then(Ok(error("slow_down")))
+        .then(Ok(error("slow_down")));
+    for _ in 0..6 {
+        script = script.then(Err(TransportError::not_sent("refused")));
+    }
+    let _ = script.then(Ok(error("authorization_pending")));
+    let expected = [7, 12, 24, 48, 96, 192, 300, 300, 12];
+    assert_eq!(waits(&mut authorization, 9).await, expected);
+}
+
+#[tokio::test]
+async fn github_says_it_with_200() {
+    let script = Script::default();
+    let mut authorization = begun(&script, &given()).await.unwrap();
+    let _ = script
+        .then(Ok(answer(200, r#"{"error":"authorization_pending"}"#)))
+        .then(Ok(answer(200, r#"{"error":"slow_down","interval":7}"#)));
+    assert_eq!(waits(&mut authorization, 2).await, [2, 7]);
+}
+
+#[tokio::test]
+async fn the_end_is_typed() {
+    let cases = [
+        (error("access_denied"), "denied"),
+        (error("expired_token"), "expired"),
+        (answer(200, r#"{"error":"access_denied"}"#), "denied"),
+        (error("invalid_grant"), "sign in again"),
+        (error("invalid_client"), "check the client's settings"),
+    ];
+    for (came, text) in cases {
+        let script = Script::default();
+        let mut authorization = begun(&script, &given()).await.unwrap();
+        let _ = script.then(Ok(came));
+        let error = authorization.poll().await.unwrap_err();
+        assert!(error.to_string().contains(text), "{error}");
+        let kind = match &error {
+            DeviceError::AccessDenied | DeviceError::Expired => None,
+            DeviceError::Refused(refused) => Some(refused.kind()),
+            other => panic!("{other:?}"),
+        };
+        let expected = match text {
+            "sign in again" => Some(FailureKind::Terminal),
+            "check the client's settings" => Some(FailureKind::Misconfigured),
+            _ => None,
+        };
+        assert_eq!(kind, expected, "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_code_has_expired_nobody_is_asked() {
+    let script = Script::default();
+    let mut given = given();
+    given["expires_in"] = json!(7);
+    let authorization = begun(&script, &given).await.unwrap();
+    let mut asking = script.clone();
+    for _ in 0..3 {
+        asking = asking.then(Ok(error("authorization_pending")));
+    }
+    // At 2, 4 and 6 seconds; not at 8.
+    let error = authorization.tokens(tokio::time::sleep).await.unwrap_err();
+    assert!(matches!(error, DeviceError::Expired), "{error:?}");
+    assert_eq!(script.requests().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_gives_up_asks_no_more() {
+    let script = Script::default();
+    let authorization = begun(&script, &given()).await.unwrap();
+    let script = script.then(Ok(error("authorization_pending")));
+    let slept = Mutex::new(Vec::new());
+    let waiting = authorization.tokens(|wait| {
+        slept.lock().unwrap().push(wait);
+        tokio::time::sleep(wait)
+    });
+    let outcome = tokio::time::timeout(seconds(3), waiting).await;
+    assert!(outcome.is_err(), "still waiting");
+    tokio::time::sleep(seconds(60)).await;
+    assert_eq!(script.requests().len(), 1);
+    assert_eq!(*slept.lock().unwrap(), [seconds(2), seconds(2)]);
+}
+
+#[tokio::test]
+async fn a_question_that_is_given_up_changes_nothing() {
+    let issuer = IssuerMetadata::new()
+        .with_device_authorization_endpoint("https://issuer.example/device")
+        .unwrap()
+        .with_token_endpoint("https://issuer.example/token")
+        .unwrap();
+    let transport = |request: http::Request<SecretBytes>| async move {
+        if request.uri().path() == "/token" {
+            std::future::pending::<()>().await;
+        }
+        Ok::<_, TransportError>(answer(200, &given().to_string()))
+    };
+    let grant = device(&issuer, "client")
+        .transport(transport)
+        .build()
+        .unwrap();
+    let mut authorization = grant.begin().await.unwrap();
+    let before = format!("{authorization:?}");
+    {
+        let mut question = std::pin::pin!(authorization.poll());
+        let waker = std::task::Waker::noop();
+        let mut context = std::task::Context::from_waker(waker);
+        assert!(question.as_mut().poll(&mut context).is_pending());
+    }
+    assert_eq!(format!("{authorization:?}"), before);
+}
+
+#[tokio::test]
+async fn an_answer_that_must_not_be_shown_to_a_user_is_refused() {
+    let cases = [
+        ("device_code", json!(null)),
+        ("user_code", json!(null)),
+        ("user_code", json!("A\u{1b}[2J")),
+        ("user_code", json!("A\u{202e}B")),
+        ("user_code", json!("A".repeat(65))),
+        ("verification_uri", json!(null)),
+        ("verification_uri", json!("http://issuer.example/activate")),
+        ("verification_uri", json!("file:///etc/passwd")),
+        ("verification_uri", json!("javascript:alert(1)")),
+        ("verification_uri", json!("https://a.example/\u{7}")),
+    ];
+    for (name, value) in cases {
+        let mut given = given();
+        given[name] = value;
+        let error = begun(&Script::default(), &given).await.unwrap_err();
+        assert!(
+            matches!(error, DeviceAuthorizationError::Unreadable { .. }),
+            "{given}: {error:?}"
+        );
+        assert!(!shown(&error).contains(CODE));
+    }
+    let mut odd = given();
+    odd["verification_uri_complete"] = json!("javascript:alert(1)");
+    let authorization = begun(&Script::default(), &odd).await.unwrap();
+    assert_eq!(authorization.verification_uri_complete(), None);
+    let mut google = given();
+    google["verification_uri"] = json!(null);
+    google["verification_url"] = json!("https://www.google.com/device");
+    let authorization = begun(&Script::default(), &google).await.unwrap();
+    assert_eq!(
+        authorization.verification_uri(),
+        "https://www.google.com/device"
+    );
+}
+
+#[tokio::test]
+async fn a_request_for_a_code_that_is_refused_says_why() {
+    for (came, kind) in [
+        (error("invalid_client"), FailureKind::Misconfigured),
+        (
+            answer(200, r#"{"error":"unauthorized_client"}"#),
+            FailureKind::Misconfigured,
+        ),
+        (answer(404, ""), FailureKind::Misconfigured),
+        (answer(503, ""), FailureKind::Transient),
+    ] {
+        let script = Script::default().then(Ok(came));
+        let error = grant(&script).begin().await.unwrap_err();
+        let DeviceAuthorizationError::Refused(refused) = &error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(refused.kind(), kind, "{error}");
+    }
+    let script = Script::answering(200, "<html>");
+    let error = grant(&script).begin().await.unwrap_err();
+    assert!(
+        matches!(error, DeviceAuthorizationError::Unreadable { .. }),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_id_token_of_another_client_is_refused() {
+    let script = Script::default();
+    let mut authorization = begun(&script, &given()).await.unwrap();
+    // {"aud":"other","iss":"https://issuer.example"}
+    let id_token = "e30.eyJhdWQiOiJvdGhlciIsImlzcyI6Imh0dHBzOi8vaXNzdWVyLmV4YW1wbGUifQ.c2ln";
+    let body = json!({"access_token": "a1", "id_token": id_token}).to_string();
+    let _ = script.then(Ok(answer(200, &body)));
+    let error = authorization.poll().await.unwrap_err();
+    assert!(
+        matches!(error, DeviceError::IdToken(IdTokenError::Audience)),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_device_code_is_never_shown() {
+    let script = Script::default();
+    let mut authorization = begun(&script, &given()).await.unwrap();
+    let mut seen = vec![format!("{authorization:?} {:?}", grant(&script))];
+    let echo = json!({"error": "invalid_grant", "error_description": format!("bad {CODE}")});
+    let _ = script.then(Ok(answer(400, &echo.to_string())));
+    seen.push(shown(&authorization.poll().await.unwrap_err()));
+    for text in seen {
+        assert!(!text.contains(&CODE[..8]), "{text}");
+    }
+}
+
+#[test]
+fn an_issuer_without_the_endpoint_is_no_place_for_it() {
+    let issuer = IssuerMetadata::new();
+    let built = device(&issuer, "client")
+        .transport(Script::default())
+        .build();
+    let error = built.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            BuildError::Endpoint {
+                which: "device authorization endpoint"
+            }
+        ),
+        "{error}"
+    );
+}
