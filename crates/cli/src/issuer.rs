@@ -27,6 +27,11 @@ pub(crate) async fn run(options: IssuerOptions) -> Result<ExitCode, CommandError
         .map_err(|error| failed("API", "--upstream-port", &error))?;
     let endpoints = [
         ("issuer", issuer.url().to_owned()),
+        ("authorization", issuer.authorize_url().to_owned()),
+        (
+            "device_authorization",
+            issuer.device_authorization_url().to_owned(),
+        ),
         ("token", issuer.token_url().to_owned()),
         ("revocation", issuer.revoke_url().to_owned()),
         ("introspection", issuer.introspect_url().to_owned()),
@@ -47,7 +52,7 @@ pub(crate) async fn run(options: IssuerOptions) -> Result<ExitCode, CommandError
         anstream::println!("{}", serde_json::Value::Object(object));
     } else {
         for (name, url) in endpoints {
-            anstream::println!("{name:<15} {url}");
+            anstream::println!("{name:<20} {url}");
         }
         anstream::eprintln!();
         anstream::eprintln!(

@@ -1,9 +1,11 @@
 //! The issuer: a token endpoint and a cookie endpoint over one ledger of refresh tokens.
 
+mod authorize;
 pub(crate) mod builder;
 mod client;
 mod cookie_session;
 pub(crate) mod counters;
+mod device;
 mod endpoints;
 pub(crate) mod event;
 pub(crate) mod fault;
@@ -17,6 +19,7 @@ mod refusal;
 mod token_endpoint;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,7 +34,7 @@ use counters::Counters;
 use event::IssuerEvent;
 use fault::Faults;
 use grant::Grant;
-use ledger::{FamilyId, Issued, Judgement, Ledger};
+use ledger::{Decision, FamilyId, Issued, Judgement, Ledger};
 
 /// An authorization server on a loopback port.
 ///
@@ -40,16 +43,24 @@ use ledger::{FamilyId, Issued, Judgement, Ledger};
 ///
 /// | endpoint | what it does |
 /// |---|---|
-/// | `POST /token` | RFC 6749: `refresh_token`, `client_credentials` (confidential clients) and `password` |
+/// | `GET /authorize` | RFC 6749 section 4.1.1, with PKCE by S256 (RFC 7636): signs the user in without a page, `alice` or whom `login_hint` names, and redirects with `code`, `state` and `iss` (RFC 9207); with `deny` it answers `access_denied` |
+/// | `POST /device_authorization` | RFC 8628: gives a device code and a user code |
+/// | `GET`, `POST /device` | where the user code is entered: with `user_code` it signs in `alice`, or whom `user` names, at once; with `deny` it says no; answers with a line of text |
+/// | `POST /token` | RFC 6749: `authorization_code`, `refresh_token`, `client_credentials` (confidential clients) and `password`; RFC 8628: device codes |
 /// | `POST /revoke` | RFC 7009 |
 /// | `POST /introspect` | RFC 7662 |
 /// | `POST /login` | JSON `{"user", "password"}`; any password but `wrong`; answers `{"accessToken", "wsToken", "expiresIn"}` and sets the httpOnly cookie `refresh_token` for `/api/auth` |
 /// | `POST /api/auth/refresh` | redeems that cookie and answers like `/login`; 401 without one or with a dead one |
 /// | `POST /logout` | revokes the session of the cookie, or of the bearer token where the cookie does not reach, and clears the cookie; 204 |
 /// | `GET /counters` | [`Counters`] as JSON |
-/// | `GET /.well-known/oauth-authorization-server` | RFC 8414 |
+/// | `GET /.well-known/oauth-authorization-server`, `GET /.well-known/openid-configuration` | RFC 8414 |
+///
+/// With `openid` in its scope a sign-in brings an `id_token`, signed as the JWT access tokens are.
 pub struct Issuer {
     shared: Arc<IssuerShared>,
+    authorize_url: String,
+    device_authorization_url: String,
+    device_url: String,
     token_url: String,
     cookie_refresh_url: String,
     login_url: String,
@@ -67,6 +78,21 @@ impl Issuer {
     /// `http://127.0.0.1:PORT`, also the `iss` of its tokens.
     pub fn url(&self) -> &str {
         &self.shared.url
+    }
+
+    /// The authorization endpoint (RFC 6749 section 3.1).
+    pub fn authorize_url(&self) -> &str {
+        &self.authorize_url
+    }
+
+    /// The device authorization endpoint (RFC 8628 section 3.1).
+    pub fn device_authorization_url(&self) -> &str {
+        &self.device_authorization_url
+    }
+
+    /// Where a user enters the code that a device shows (RFC 8628 section 3.3).
+    pub fn device_url(&self) -> &str {
+        &self.device_url
     }
 
     /// The OAuth token endpoint (RFC 6749 section 3.2).
@@ -107,6 +133,22 @@ impl Issuer {
             .ledger()
             .sign_in(subject, self.shared.clients.first(), now);
         Grant::from(issued)
+    }
+
+    /// Lets `user` enter the code that a device shows. False if no such code waits for a decision.
+    pub fn approve_device(&self, user_code: &str, user: &str) -> bool {
+        let decision = Decision::Approved(user.to_owned());
+        self.shared.decide(user_code, decision)
+    }
+
+    /// Lets a user say no to the code that a device shows. False if no such code waits for a decision.
+    pub fn deny_device(&self, user_code: &str) -> bool {
+        self.shared.decide(user_code, Decision::Denied)
+    }
+
+    /// Whether the authorization endpoint answers every request with `access_denied`. At first it does not.
+    pub fn deny_sign_ins(&self, deny: bool) {
+        self.shared.denies.store(deny, Ordering::Relaxed);
     }
 
     /// Refuses every access token issued so far, long before it expires. Refresh tokens stay.
@@ -194,6 +236,9 @@ impl Issuer {
     fn from_shared(shared: Arc<IssuerShared>) -> Self {
         let at = |path: &str| format!("{}{path}", shared.url);
         Self {
+            authorize_url: at("/authorize"),
+            device_authorization_url: at("/device_authorization"),
+            device_url: at("/device"),
             token_url: at("/token"),
             cookie_refresh_url: at("/api/auth/refresh"),
             login_url: at("/login"),
@@ -235,7 +280,17 @@ pub(crate) struct IssuerShared {
     answer_gate: Gate,
     answer_delay: Duration,
     announce_lifetime: bool,
+    /// Whether every authorization request is denied.
+    denies: AtomicBool,
+    device_codes: DeviceCodes,
     tasks: Tasks,
+}
+
+/// How device codes are given out.
+#[derive(Clone, Copy, Debug)]
+struct DeviceCodes {
+    lifetime: Duration,
+    interval: Duration,
 }
 
 impl IssuerShared {
@@ -247,6 +302,12 @@ impl IssuerShared {
     /// What has happened so far.
     pub(crate) fn counters(&self) -> Counters {
         self.ledger().counters()
+    }
+
+    /// What a user makes of a user code; false if none waits for it.
+    fn decide(&self, user_code: &str, decision: Decision) -> bool {
+        let now = self.clock.now();
+        self.ledger().decide(user_code, decision, now)
     }
 
     /// What the upstream thinks of an access token.

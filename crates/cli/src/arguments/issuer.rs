@@ -13,8 +13,10 @@ use super::values::duration;
 
 /// Starts an issuer and an API to test against, on loopback, until it is interrupted.
 ///
-/// The issuer speaks OAuth 2.0 (token, revocation, introspection and discovery endpoints) and the
-/// cookie flow of web applications (login, refresh, logout). The API refuses expired tokens.
+/// The issuer speaks OAuth 2.0 (authorization, device authorization, token, revocation,
+/// introspection and discovery endpoints) and the cookie flow of web applications (login, refresh,
+/// logout). It signs in whoever comes, as `alice` unless `login_hint` (or `user` at /device) names
+/// somebody else. The API refuses expired tokens.
 ///
 /// `GET /__counters` on the API tells as JSON what both have counted: under `upstream` the requests
 /// per generation of their token (`by_generation`), under `issuer` `refreshes`, `reuses` (alarms),

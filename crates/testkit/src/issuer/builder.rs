@@ -1,5 +1,6 @@
 //! Options of an issuer, and its start.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::issuer::fault::Faults;
 use crate::issuer::ledger::Ledger;
 use crate::issuer::mint::Mint;
 use crate::issuer::policy::RefreshPolicy;
-use crate::issuer::{Issuer, IssuerShared};
+use crate::issuer::{DeviceCodes, Issuer, IssuerShared};
 use crate::server::tasks::Tasks;
 use crate::server::{Listening, StartError};
 
@@ -38,6 +39,7 @@ pub struct IssuerBuilder {
     clients: Clients,
     port: u16,
     answer_delay: Duration,
+    device_codes: DeviceCodes,
     secret_prefix: String,
 }
 
@@ -52,6 +54,10 @@ impl Default for IssuerBuilder {
             clients: Clients::default(),
             port: 0,
             answer_delay: Duration::ZERO,
+            device_codes: DeviceCodes {
+                lifetime: Duration::from_secs(600),
+                interval: Duration::from_secs(5),
+            },
             secret_prefix: crate::watch::begin().unwrap_or_default(),
         }
     }
@@ -98,6 +104,23 @@ impl IssuerBuilder {
         self
     }
 
+    /// Registers a redirect URI for a client, which may then use no other. One with a loopback address matches with
+    /// any port (RFC 8252 section 7.3).
+    ///
+    /// Default for a client without any: every `http` address on this machine.
+    pub fn redirect_uri(mut self, client: &str, uri: &str) -> Self {
+        self.clients.register_redirect_uri(client, uri);
+        self
+    }
+
+    /// How long device codes live, and how long a client has to wait between its questions (RFC 8628 section 3.2), which
+    /// is announced in whole seconds, rounded up. Whoever asks sooner is told to slow down, and waits five seconds more
+    /// from then on. Default: 10 minutes and 5 seconds.
+    pub fn device_codes(mut self, lifetime: Duration, interval: Duration) -> Self {
+        self.device_codes = DeviceCodes { lifetime, interval };
+        self
+    }
+
     /// The port to listen on; 0, the default, takes a free one.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
@@ -110,7 +133,7 @@ impl IssuerBuilder {
         self
     }
 
-    /// Begins every secret with this canary: opaque access tokens, the `jti` of JWTs, refresh tokens, `wsToken`s.
+    /// Begins every secret with this canary: opaque access tokens, the `jti` of JWTs, refresh tokens, `wsToken`s, codes.
     /// Letters, digits, `-`, `_` and `.` only. Default: empty.
     pub fn secret_prefix(mut self, prefix: &str) -> Self {
         prefix.clone_into(&mut self.secret_prefix);
@@ -149,6 +172,8 @@ impl IssuerBuilder {
             answer_gate: Gate::new(),
             answer_delay: self.answer_delay,
             announce_lifetime: self.announce_lifetime,
+            denies: AtomicBool::new(false),
+            device_codes: self.device_codes,
             tasks: Tasks::new(),
         });
         listening.serve(Arc::clone(&shared), &shared.tasks);

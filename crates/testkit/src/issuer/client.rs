@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, Uri};
 
 use crate::issuer::form::{Form, decode_component};
 use crate::issuer::refusal::Refusal;
@@ -12,6 +12,8 @@ use crate::issuer::refusal::Refusal;
 #[derive(Clone, Default)]
 pub(super) struct Clients {
     registered: Vec<Client>,
+    /// Client and redirect URI.
+    redirect_uris: Vec<(String, String)>,
 }
 
 #[derive(Clone)]
@@ -28,6 +30,10 @@ impl Clients {
         });
     }
 
+    pub(super) fn register_redirect_uri(&mut self, id: &str, uri: &str) {
+        self.redirect_uris.push((id.to_owned(), uri.to_owned()));
+    }
+
     pub(super) fn or_demo(mut self) -> Self {
         if self.registered.is_empty() {
             self.register("demo", None);
@@ -38,6 +44,25 @@ impl Clients {
     /// The client that first-party sessions belong to.
     pub(super) fn first(&self) -> &str {
         &self.registered[0].id
+    }
+
+    pub(super) fn named(&self, id: &str) -> Option<&Client> {
+        self.registered.iter().find(|client| client.id == id)
+    }
+
+    /// Whether the client may be sent a code there: letter by letter, but for the port of a loopback address (RFC 8252
+    /// section 7.3).
+    pub(super) fn may_redirect(&self, client: &Client, uri: &str) -> bool {
+        let own = self.redirect_uris.iter().filter(|(id, _)| *id == client.id);
+        let mut own = own.map(|(_, registered)| registered.as_str()).peekable();
+        if own.peek().is_none() {
+            return on_this_machine(uri, &["127.0.0.1", "[::1]", "localhost"]).is_some();
+        }
+        let loopback = |uri| on_this_machine(uri, &["127.0.0.1", "[::1]"]);
+        own.any(|registered| {
+            registered == uri
+                || loopback(registered).is_some_and(|place| loopback(uri) == Some(place))
+        })
     }
 
     /// Finds out which client sent the form: by basic authentication, by parameters, or by its name alone if public.
@@ -96,6 +121,16 @@ impl std::fmt::Debug for Clients {
             .entries(self.registered.iter().map(|client| &client.id))
             .finish()
     }
+}
+
+/// Host and path of an `http` address with one of these hosts, whatever its port.
+fn on_this_machine(uri: &str, hosts: &[&str]) -> Option<(String, String)> {
+    let whole = !uri.contains('#');
+    let uri: Uri = uri.parse().ok().filter(|_| whole)?;
+    let (host, path) = (uri.host()?, uri.path_and_query()?);
+    let authority = uri.authority()?.as_str();
+    let known = uri.scheme_str() == Some("http") && hosts.contains(&host);
+    (known && !authority.contains('@')).then(|| (host.to_owned(), path.to_string()))
 }
 
 /// Name and secret from a basic `Authorization`, each form-urlencoded (RFC 6749 section 2.3.1).

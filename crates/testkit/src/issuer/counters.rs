@@ -19,8 +19,17 @@ pub struct Counters {
     pub ended_by_client: u64,
     /// Calls of the revocation endpoint (RFC 7009), whatever came of them.
     pub revoke_calls: u64,
-    /// Successful logins over HTTP, password grants included. Signing in without HTTP does not count.
+    /// Successful logins over HTTP: password grants, and codes and device codes that brought tokens, included. Signing
+    /// in without HTTP does not count.
     pub logins: u64,
+    /// Authorization codes given out.
+    pub authorization_codes: u64,
+    /// Presentations of a code that had brought tokens before. Each revokes the family that the first one opened.
+    pub code_reuses: u64,
+    /// Device codes given out.
+    pub device_codes: u64,
+    /// Questions about device codes, whatever came of them.
+    pub device_polls: u64,
     /// Logouts.
     pub logouts: u64,
     /// The most refresh requests that were in processing at one time.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::answer::{self, Answer};
 use crate::issuer::IssuerShared;
+use crate::issuer::token_endpoint::DEVICE_CODE;
 use crate::server::Handler;
 use crate::server::connection::Connection;
 
@@ -17,6 +18,9 @@ impl Handler for IssuerShared {
         let post = request.method() == Method::POST;
         let get = matches!(*request.method(), Method::GET | Method::HEAD);
         match request.uri().path() {
+            "/authorize" if request.method() == Method::GET => self.authorize(request.uri()),
+            "/device_authorization" if post => self.device_authorization(request).await,
+            "/device" if get || post => self.device(request).await,
             "/token" if post => self.token(request, &connection).await,
             "/revoke" if post => self.revoke(request).await,
             "/introspect" if post => self.introspect(request).await,
@@ -24,13 +28,23 @@ impl Handler for IssuerShared {
             "/api/auth/refresh" if post => self.cookie_refresh(request, &connection).await,
             "/logout" if post => self.logout(&request),
             "/counters" if get => answer::json(StatusCode::OK, &json!(self.ledger().counters())),
-            "/.well-known/oauth-authorization-server" if get => {
+            "/.well-known/oauth-authorization-server" | "/.well-known/openid-configuration"
+                if get =>
+            {
                 answer::json(StatusCode::OK, &self.metadata())
             }
-            "/token" | "/revoke" | "/introspect" | "/login" | "/api/auth/refresh" | "/logout" => {
-                only("POST")
-            }
-            "/counters" | "/.well-known/oauth-authorization-server" => only("GET, HEAD"),
+            "/device" => only("GET, HEAD, POST"),
+            "/device_authorization"
+            | "/token"
+            | "/revoke"
+            | "/introspect"
+            | "/login"
+            | "/api/auth/refresh"
+            | "/logout" => only("POST"),
+            "/authorize" => only("GET"),
+            "/counters"
+            | "/.well-known/oauth-authorization-server"
+            | "/.well-known/openid-configuration" => only("GET, HEAD"),
             _ => answer::json(StatusCode::NOT_FOUND, &json!({"error": "not_found"})),
         }
     }
@@ -42,11 +56,24 @@ impl IssuerShared {
         let client_authentication = json!(["client_secret_basic", "client_secret_post", "none"]);
         json!({
             "issuer": self.url,
+            "authorization_endpoint": at("/authorize"),
+            "device_authorization_endpoint": at("/device_authorization"),
             "token_endpoint": at("/token"),
             "revocation_endpoint": at("/revoke"),
             "introspection_endpoint": at("/introspect"),
-            "response_types_supported": [],
-            "grant_types_supported": ["refresh_token", "client_credentials", "password"],
+            "response_types_supported": ["code"],
+            "response_modes_supported": ["query"],
+            "authorization_response_iss_parameter_supported": true,
+            "code_challenge_methods_supported": ["S256"],
+            "grant_types_supported": [
+                "authorization_code",
+                DEVICE_CODE,
+                "refresh_token",
+                "client_credentials",
+                "password",
+            ],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["HS256"],
             "token_endpoint_auth_methods_supported": client_authentication,
             "revocation_endpoint_auth_methods_supported": client_authentication,
             "introspection_endpoint_auth_methods_supported": client_authentication,

@@ -40,6 +40,8 @@ pub enum IssuerEvent {
 pub enum RevocationCause {
     /// A reuse alarm.
     Reuse,
+    /// The authorization code that opened it was presented again (RFC 6749 section 4.1.2).
+    CodeReuse,
     /// A client asked for it: revocation endpoint or logout.
     Client,
     /// The test asked for it.

@@ -40,11 +40,17 @@ impl Form {
             .filter(|value| !value.is_empty())
     }
 
+    /// Whether the parameter is there, with a value or without.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.parameters.contains_key(name)
+    }
+
     pub(super) fn require(&self, name: &'static str) -> Result<&str, Refusal> {
         self.get(name).ok_or(Refusal::Missing(name))
     }
 
-    fn parse(body: &[u8]) -> Result<Self, Refusal> {
+    /// From the bytes of a body or of a query.
+    pub(super) fn parse(body: &[u8]) -> Result<Self, Refusal> {
         let mut parameters = BTreeMap::new();
         for (name, value) in form_urlencoded::parse(body) {
             // `resource` may repeat (RFC 8707 section 2); the first one becomes the audience.

@@ -1,6 +1,8 @@
 //! Every token the issuer knows, and the rules of rotation. No clock, no IO: time is an argument.
 
 mod access;
+mod codes;
+mod devices;
 mod redeem;
 
 use std::collections::HashMap;
@@ -9,13 +11,18 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
+use crate::clock::whole_milliseconds;
 use crate::issuer::counters::Counters;
 use crate::issuer::event::{IssuerEvent, RevocationCause};
-use crate::issuer::mint::Mint;
+use crate::issuer::mint::{IdClaims, Mint};
 use crate::issuer::policy::RefreshPolicy;
 use crate::issuer::refusal::Refusal;
 use access::AccessTokens;
 pub(crate) use access::Judgement;
+use codes::Code;
+pub(super) use codes::{Authorization, CodeRedemption};
+use devices::Device;
+pub(super) use devices::{Decision, DeviceRequest};
 pub(super) use redeem::Redemption;
 
 /// A family's number.
@@ -33,6 +40,9 @@ pub(crate) struct Ledger {
     families: HashMap<FamilyId, Family>,
     refresh_tokens: HashMap<Arc<str>, RefreshToken>,
     access_tokens: AccessTokens,
+    codes: HashMap<String, Code>,
+    /// By device code.
+    devices: HashMap<String, Device>,
     /// The family that each client has of its own for each scope (client credentials).
     client_families: HashMap<(String, Option<String>), FamilyId>,
     counters: Counters,
@@ -67,6 +77,8 @@ pub(crate) struct Issued {
     pub(crate) access_token: String,
     /// `None` where the old one stays in use, or where there is none.
     pub(crate) refresh_token: Option<String>,
+    /// With a sign-in whose scope has `openid`.
+    pub(crate) id_token: Option<String>,
     pub(crate) lifetime: Duration,
     pub(crate) scope: String,
     pub(crate) family: FamilyId,
@@ -82,6 +94,8 @@ impl Ledger {
             families: HashMap::new(),
             refresh_tokens: HashMap::new(),
             access_tokens: AccessTokens::default(),
+            codes: HashMap::new(),
+            devices: HashMap::new(),
             client_families: HashMap::new(),
             counters: Counters::default(),
             refresh_in_flight: 0,
@@ -265,6 +279,29 @@ impl Ledger {
         issued
     }
 
+    /// A sign-in over HTTP by a code or a device code: tokens, and an `id_token` if the scope asks for one.
+    fn open_for(
+        &mut self,
+        subject: &str,
+        client: &str,
+        asked: Asked<'_>,
+        nonce: Option<&str>,
+        now: i64,
+    ) -> Issued {
+        self.counters.logins += 1;
+        let mut issued = self.open(subject, client, asked, now);
+        if issued.scope.split(' ').any(|scope| scope == "openid") {
+            issued.id_token = Some(self.mint.id_token(&IdClaims {
+                subject,
+                client,
+                nonce,
+                issued_at: now,
+                expires_at: now.saturating_add(whole_milliseconds(self.lifetime)),
+            }));
+        }
+        issued
+    }
+
     fn new_family(&mut self, subject: &str, client: &str, scope: Option<&str>) -> FamilyId {
         let family = self.families.len() as FamilyId + 1;
         let scope = scope.unwrap_or(DEFAULT_SCOPE).into();
@@ -311,7 +348,7 @@ impl Ledger {
         match cause {
             RevocationCause::Reuse => self.counters.revocations += 1,
             RevocationCause::Client => self.counters.ended_by_client += 1,
-            RevocationCause::Test => {}
+            RevocationCause::CodeReuse | RevocationCause::Test => {}
         }
         self.report(IssuerEvent::Revoked {
             family,

@@ -31,6 +31,17 @@ pub(super) struct Claims<'a> {
     pub(super) expires_at: i64,
 }
 
+/// What an `id_token` says.
+pub(super) struct IdClaims<'a> {
+    pub(super) subject: &'a str,
+    pub(super) client: &'a str,
+    pub(super) nonce: Option<&'a str>,
+    /// Milliseconds since the Unix epoch on the issuer's clock.
+    pub(super) issued_at: i64,
+    /// Milliseconds since the Unix epoch on the issuer's clock.
+    pub(super) expires_at: i64,
+}
+
 /// An access token and the identity under which the ledger knows it.
 pub(super) struct Minted {
     pub(super) token: String,
@@ -68,6 +79,27 @@ impl Mint {
         }
     }
 
+    /// An `id_token` for a sign-in. It has no `jti`, so that it passes for no access token.
+    pub(super) fn id_token(&self, claims: &IdClaims<'_>) -> String {
+        let payload = json!({
+            "iss": self.issuer,
+            "sub": claims.subject,
+            "aud": claims.client,
+            "exp": claims.expires_at.div_euclid(1000),
+            "iat": claims.issued_at.div_euclid(1000),
+            "nonce": claims.nonce,
+        });
+        self.sign_payload("JWT", &payload)
+    }
+
+    pub(super) fn authorization_code(&self) -> String {
+        self.secret("code")
+    }
+
+    pub(super) fn device_code(&self) -> String {
+        self.secret("dc")
+    }
+
     pub(super) fn refresh_token(&self) -> String {
         self.secret("rt")
     }
@@ -85,7 +117,6 @@ impl Mint {
     }
 
     fn sign(&self, claims: &Claims<'_>, identity: &str) -> String {
-        let header = json!({"alg": "HS256", "typ": "at+jwt"});
         let payload = json!({
             "iss": self.issuer,
             "sub": claims.subject,
@@ -98,7 +129,12 @@ impl Mint {
             "family": claims.family,
             "gen": claims.generation,
         });
-        let signed = format!("{}.{}", encode_json(&header), encode_json(&payload));
+        self.sign_payload("at+jwt", &payload)
+    }
+
+    fn sign_payload(&self, kind: &str, payload: &Value) -> String {
+        let header = json!({"alg": "HS256", "typ": kind});
+        let signed = format!("{}.{}", encode_json(&header), encode_json(payload));
         let signature = self
             .signer
             .clone()

@@ -23,6 +23,14 @@ pub(super) enum Refusal {
     UnauthorizedClient(&'static str),
     /// `unsupported_grant_type`.
     GrantType,
+    /// `authorization_pending` (RFC 8628 section 3.5).
+    Pending,
+    /// `slow_down` (RFC 8628 section 3.5).
+    SlowDown,
+    /// `access_denied`.
+    Denied,
+    /// `expired_token` (RFC 8628 section 3.5).
+    Expired,
 }
 
 impl Refusal {
@@ -48,6 +56,16 @@ impl Refusal {
                 "unsupported_grant_type",
                 "see the metadata for those supported".to_owned(),
             ),
+            Self::Pending => (
+                "authorization_pending",
+                "nobody has entered the code yet".to_owned(),
+            ),
+            Self::SlowDown => (
+                "slow_down",
+                "wait five seconds more between questions".to_owned(),
+            ),
+            Self::Denied => ("access_denied", "the user said no".to_owned()),
+            Self::Expired => ("expired_token", "the code has expired".to_owned()),
         };
         let status = match self {
             Self::Client { .. } => StatusCode::UNAUTHORIZED,

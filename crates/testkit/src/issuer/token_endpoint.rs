@@ -10,7 +10,7 @@ use crate::answer::{self, Answer};
 use crate::issuer::IssuerShared;
 use crate::issuer::client::Client;
 use crate::issuer::form::Form;
-use crate::issuer::ledger::{Asked, Issued, Judgement, Ledger, Redemption};
+use crate::issuer::ledger::{Asked, CodeRedemption, Issued, Judgement, Ledger, Redemption};
 use crate::issuer::refresh::Exchange;
 use crate::issuer::refusal::Refusal;
 use crate::server::connection::Connection;
@@ -98,6 +98,9 @@ impl IssuerShared {
     }
 }
 
+/// The grant type of RFC 8628 section 3.4.
+pub(super) const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
+
 /// A request at the token endpoint, whatever its grant type.
 struct TokenGrant {
     headers: http::HeaderMap,
@@ -122,6 +125,18 @@ impl TokenGrant {
                 token,
                 client: Some(&client.id),
                 asked: self.asked(),
+            },
+            now,
+        )
+    }
+
+    fn code(&self, client: &Client, ledger: &mut Ledger, now: i64) -> Result<Issued, Refusal> {
+        ledger.redeem_code(
+            CodeRedemption {
+                code: self.form.require("code")?,
+                client: &client.id,
+                redirect_uri: self.form.require("redirect_uri")?,
+                verifier: self.form.get("code_verifier"),
             },
             now,
         )
@@ -163,6 +178,8 @@ impl Exchange for TokenGrant {
             "refresh_token" => self.refresh(client, ledger, now),
             "client_credentials" => self.client_credentials(client, ledger, now),
             "password" => self.password(client, ledger, now),
+            "authorization_code" => self.code(client, ledger, now),
+            DEVICE_CODE => ledger.redeem_device(self.form.require("device_code")?, &client.id, now),
             _ => Err(Refusal::GrantType),
         }
     }
@@ -178,6 +195,9 @@ impl Exchange for TokenGrant {
         }
         if let Some(refresh_token) = &issued.refresh_token {
             fields["refresh_token"] = Value::from(refresh_token.as_str());
+        }
+        if let Some(id_token) = &issued.id_token {
+            fields["id_token"] = Value::from(id_token.as_str());
         }
         fields
     }

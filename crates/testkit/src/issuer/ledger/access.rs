@@ -128,6 +128,7 @@ impl Ledger {
         let issued = Issued {
             access_token: minted.token,
             refresh_token: refresh_token.map(ToString::to_string),
+            id_token: None,
             lifetime: self.lifetime,
             scope: access.scope.to_string(),
             family,
