@@ -28,6 +28,7 @@ const clients = {
 };
 const scope = 'openid offline_access read';
 const tokenPath = '/token';
+const deviceCode = 'urn:ietf:params:oauth:grant-type:device_code';
 
 const issuerServer = createServer();
 const upstreamServer = createServer(upstream);
@@ -47,7 +48,7 @@ const provider = new Provider(issuerUrl, {
   clients: Object.values(clients).map((client) => ({
     ...client,
     // Only a confidential client may have a grant in its own name (RFC 6749 section 4.4).
-    grant_types: ['authorization_code', 'refresh_token', ...(client.client_secret ? ['client_credentials'] : [])],
+    grant_types: ['authorization_code', 'refresh_token', deviceCode, ...(client.client_secret ? ['client_credentials'] : [])],
     redirect_uris: ['http://127.0.0.1/callback'],
     application_type: 'native',
   })),
@@ -66,9 +67,12 @@ const provider = new Provider(issuerUrl, {
     Session: 3600,
     Interaction: 600,
     AuthorizationCode: 60,
+    DeviceCode: 600,
   },
   features: {
-    devInteractions: { enabled: false },
+    // Pages for a login with any name and password.
+    devInteractions: { enabled: true },
+    deviceFlow: { enabled: true },
     clientCredentials: { enabled: true },
     introspection: { enabled: true },
     revocation: { enabled: true },
@@ -76,8 +80,8 @@ const provider = new Provider(issuerUrl, {
   cookies: { keys: ['of no value outside this process'] },
 });
 
-// Every token carries the prefix that the canary step of `cargo xtask test` looks for in all output.
-for (const model of [provider.AccessToken, provider.RefreshToken, provider.ClientCredentials]) {
+// Every token, and every code that becomes one, carries the prefix that the canary step of `cargo xtask test` looks for in all output.
+for (const model of [provider.AccessToken, provider.RefreshToken, provider.ClientCredentials, provider.AuthorizationCode, provider.DeviceCode]) {
   const original = model.prototype.generateTokenId;
   model.prototype.generateTokenId = function generateTokenId() {
     return options.tokenPrefix + original.call(this);

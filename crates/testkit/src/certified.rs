@@ -33,6 +33,7 @@ pub struct CertifiedIssuer {
 /// What it says of itself when it is ready.
 #[derive(Clone, Deserialize)]
 struct Ready {
+    issuer: String,
     token_endpoint: String,
     revocation_endpoint: String,
     upstream: String,
@@ -129,6 +130,14 @@ impl CertifiedIssuer {
             ready,
             _child: child,
         })
+    }
+
+    /// The client without a secret. It may have any address on 127.0.0.1 with the path `/callback` as its redirect URI.
+    pub const PUBLIC_CLIENT: &str = "public-client";
+
+    /// The issuer's identifier, under which its metadata lies. Users sign in there with any name and password.
+    pub fn issuer_url(&self) -> &str {
+        &self.ready.issuer
     }
 
     /// Where refresh tokens are exchanged.
