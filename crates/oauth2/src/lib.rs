@@ -1,4 +1,4 @@
-//! The OAuth 2 token endpoint as a token source for `token-rotator`.
+//! OAuth 2 for `token-rotator`: the token endpoint as a token source, and the sign-ins that come before.
 //!
 //! [`refresh_token`] and [`client_credentials`] begin a [`TokenEndpoint`], which is what
 //! `Rotator::builder` takes. It sends one request per refresh, through whatever [`Transport`] it

@@ -301,6 +301,15 @@ async fn an_issuer_with_plain_pkce_alone_is_not_signed_in_at() {
     }
 }
 
+/// A program may sign in on another thread than the one that waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_moves_between_threads() {
+    let request = begun(&Script::answering(200, GOOD));
+    let redirect = format!("code=c1&state={}", state(&request));
+    let task = tokio::spawn(async move { request.redirected(&redirect).unwrap().exchange().await });
+    assert!(task.await.unwrap().is_ok());
+}
+
 #[tokio::test]
 async fn nothing_secret_of_a_sign_in_is_shown() {
     let script = Script::default();

@@ -7,37 +7,16 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Response, StatusCode};
 use proptest::prelude::*;
-use serde_json::Value;
+use support::odd::{SENT, assert_clean, json, text};
 use support::{Script, answer, shown};
 use token_rotator::{ExposeSecret, SourceError, TokenSet, TokenSource};
 use token_rotator_oauth2::{
     AuthError, Credentials, Exchange, SecretBytes, Secrets, TransportError, refresh_token,
 };
 
-/// What is sent: a refresh token, a client secret, a parameter; and tokens known from before.
-const SENT: [&str; 5] = [
-    "rt1-QmFzZTY0/+==",
-    "cs2 p%ss w\u{f6}rd",
-    "pa3.tenant-key",
-    "at4-0123456789abcdef",
-    "id5.eyJhbGciOi.J9",
-];
-
 fn secrets() -> Secrets {
     SENT.iter()
         .fold(Secrets::new(), |secrets, secret| secrets.with(*secret))
-}
-
-/// No six characters in a row of a secret, in any case.
-fn assert_clean(text: &str, context: &str) {
-    let text = text.to_lowercase();
-    for secret in SENT {
-        let secret: Vec<char> = secret.to_lowercase().chars().collect();
-        for part in secret.windows(6) {
-            let part: String = part.iter().collect();
-            assert!(!text.contains(&part), "{part:?} in {text:?}, {context:?}");
-        }
-    }
 }
 
 async fn refresh(script: Script) -> Result<TokenSet, SourceError> {
@@ -198,49 +177,6 @@ fn read_all(answer: &Response<SecretBytes>, context: &str) {
         }
         assert_clean(&shown(&exchange.refusal(answer, &secrets())), context);
     }
-}
-
-/// Text with secrets, whole and in parts, among everything else.
-fn text() -> impl Strategy<Value = String> {
-    let secret = || prop::sample::select(&SENT[..]).prop_map(str::to_owned);
-    let part = (secret(), 0..12_usize, 6..16_usize)
-        .prop_map(|(secret, from, len)| secret.chars().skip(from).take(len).collect::<String>());
-    let word = prop_oneof![
-        secret(),
-        secret().prop_map(|secret| secret.to_uppercase()),
-        secret().prop_map(|secret| form_urlencoded::byte_serialize(secret.as_bytes()).collect()),
-        part,
-        "\\PC{0,12}",
-        any::<String>(),
-        prop::sample::select(&["invalid_grant", "Bearer", "3600", " ", "reuse"][..])
-            .prop_map(str::to_owned),
-    ];
-    prop::collection::vec(word, 0..5).prop_map(|words| words.concat())
-}
-
-fn json() -> impl Strategy<Value = Value> {
-    let name = prop_oneof![
-        6 => prop::sample::select(&[
-            "access_token", "refresh_token", "id_token", "token_type", "expires_in", "scope",
-            "error", "error_description", "error_code", "code", "message", "msg",
-        ][..])
-        .prop_map(str::to_owned),
-        1 => text(),
-    ];
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        any::<f64>().prop_map(Value::from),
-        text().prop_map(Value::from),
-    ];
-    leaf.prop_recursive(3, 24, 8, move |inner| {
-        prop_oneof![
-            1 => prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            4 => prop::collection::hash_map(name.clone(), inner, 0..8)
-                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
-        ]
-    })
 }
 
 proptest! {

@@ -164,6 +164,45 @@ fn clients_are_added() {
     assert_eq!(answer.status, 401, "`demo` itself can be given a secret");
 }
 
+/// A browser is redirected with a code at once; a device waits until its code is entered.
+#[test]
+fn users_sign_in_at_the_addresses_that_are_printed() {
+    let issuer = Running::with(&[]);
+    // The pair of RFC 7636 appendix B.
+    let (verifier, challenge) = (
+        "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+        "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+    );
+    let url = format!(
+        "{}?response_type=code&client_id=demo&redirect_uri=http://127.0.0.1:1/callback\
+         &code_challenge={challenge}&code_challenge_method=S256",
+        issuer.url("authorization")
+    );
+    let answer = issuer.send("GET", &url, "", "").expect("an answer");
+    assert_eq!(answer.status, 302, "{}", answer.body);
+    let location = answer.header("location").expect("a redirect");
+    let (_, query) = location.split_once("?code=").expect("a code");
+    let code = query.split('&').next().expect("a code");
+    let form = format!(
+        "grant_type=authorization_code&client_id=demo&code={code}&code_verifier={verifier}\
+         &redirect_uri=http://127.0.0.1:1/callback"
+    );
+    let tokens = Tokens::from(&issuer.post("token", &form).expect("an answer"));
+    assert_eq!(issuer.echo(&tokens.access), 200);
+
+    let given = issuer.post("device_authorization", "client_id=demo");
+    let given = given.expect("an answer").json();
+    let page = given["verification_uri_complete"].as_str().expect("a page");
+    let answer = issuer.send("GET", page, "", "").expect("an answer");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let form = format!(
+        "grant_type=urn:ietf:params:oauth:grant-type:device_code&client_id=demo&device_code={}",
+        given["device_code"].as_str().expect("a code")
+    );
+    let tokens = Tokens::from(&issuer.post("token", &form).expect("an answer"));
+    assert_eq!(issuer.echo(&tokens.access), 200);
+}
+
 /// `--lifetime` is announced and kept; `--no-expires-in` leaves it unsaid, not unkept.
 #[test]
 fn lifetimes_are_announced_and_kept() {

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub(crate) mod browser;
+pub(crate) mod odd;
 
 use std::collections::VecDeque;
 use std::error::Error as StdError;
