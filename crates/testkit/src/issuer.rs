@@ -1,4 +1,4 @@
-//! The issuer: a token endpoint and a cookie endpoint over one ledger of refresh tokens.
+//! The issuer: sign-ins, a token endpoint and a cookie endpoint over one ledger of refresh tokens.
 
 mod authorize;
 pub(crate) mod builder;

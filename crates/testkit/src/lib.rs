@@ -1,9 +1,10 @@
 //! A real issuer and a real upstream on loopback sockets, to test token rotation against.
 //!
-//! The [`Issuer`] is an OAuth 2.0 token endpoint (RFC 6749) and a cookie-based refresh endpoint over one ledger of
-//! refresh tokens: it rotates them, detects reuse, revokes families, and fails on demand in the ways issuers fail in
-//! the field, a consumed token whose answer is lost included. The [`Upstream`] is a protected API (RFC 6750) that
-//! judges every request's token against that ledger and counts what it served per token generation.
+//! The [`Issuer`] signs users in by code (RFC 6749, with PKCE) and by device code (RFC 8628), and is a token endpoint
+//! and a cookie-based refresh endpoint over one ledger of refresh tokens: it rotates them, detects reuse, revokes
+//! families, and fails on demand in the ways issuers fail in the field, a consumed token whose answer is lost included.
+//! The [`Upstream`] is a protected API (RFC 6750) that judges every request's token against that ledger and counts what
+//! it served per token generation.
 //!
 //! Both speak HTTP/1.1 and HTTP/2 over cleartext with prior knowledge, on `127.0.0.1` only.
 //!

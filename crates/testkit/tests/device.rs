@@ -91,10 +91,10 @@ async fn whoever_asks_too_soon_waits_five_seconds_more_for_good() -> Tested {
         (100, "authorization_pending"),
         (50, "slow_down"),
         // 105 seconds from here on.
-        (50, "slow_down"),
+        (102, "slow_down"),
         // And 110.
-        (110, "authorization_pending"),
-        (110, "authorization_pending"),
+        (112, "authorization_pending"),
+        (112, "authorization_pending"),
     ];
     for (seconds, error) in errors {
         assert_eq!(error_after(&issuer, seconds, &device).await?, error);
