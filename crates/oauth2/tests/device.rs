@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{HeaderValue, Response};
 use serde_json::{Value, json};
 use support::{Script, answer, shown};
-use token_rotator::{ExposeSecret, FailureKind};
+use token_rotator::{ExposeSecret, FailureKind, SourceError};
 use token_rotator_oauth2::{
     BuildError, DeviceAuthorization, DeviceAuthorizationError, DeviceError, DeviceGrant,
     DevicePoll, IdTokenError, IssuerMetadata, SecretBytes, TransportError, device,
@@ -233,6 +233,35 @@ async fn after_the_code_has_expired_nobody_is_asked() {
     let error = authorization.tokens(tokio::time::sleep).await.unwrap_err();
     assert!(matches!(error, DeviceError::Expired), "{error:?}");
     assert_eq!(script.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn what_keeps_the_issuer_from_answering_is_told() {
+    let script = Script::default();
+    let mut given = given();
+    given["expires_in"] = json!(20);
+    let mut authorization = begun(&script, &given).await.unwrap();
+    let _ = script
+        .then(Err(TransportError::not_sent("no route to host")))
+        .then(Ok(error("authorization_pending")))
+        .then(Ok(answer(302, "")))
+        .then(Err(TransportError::not_sent("no route to host")));
+    let kinds = [
+        Some(FailureKind::NotSent),
+        None,
+        Some(FailureKind::Transient),
+        Some(FailureKind::NotSent),
+    ];
+    for kind in kinds {
+        assert!(authorization.poll().await.is_ok());
+        assert_eq!(authorization.trouble().map(SourceError::kind), kind);
+    }
+    let error = authorization.poll().await.unwrap_err();
+    assert!(
+        matches!(&error, DeviceError::Unanswered(last) if last.kind() == FailureKind::NotSent),
+        "{error:?}"
+    );
+    assert!(shown(&error).contains("no route to host"), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -47,6 +47,8 @@ pub struct DeviceAuthorization {
     interval: Duration,
     /// How many questions in a row brought no answer.
     unanswered: u32,
+    /// Why the last of them did not.
+    trouble: Option<SourceError>,
     /// Until the next question.
     wait: Duration,
     /// All waits so far: the time that has passed by the caller's clock, whichever that is.
@@ -100,6 +102,7 @@ impl DeviceAuthorization {
             expires_in: seconds("expires_in").filter(|lifetime| !lifetime.is_zero()),
             interval,
             unanswered: 0,
+            trouble: None,
             wait: interval,
             waited: interval,
             begun: Instant::now(),
@@ -132,6 +135,12 @@ impl DeviceAuthorization {
         self.wait
     }
 
+    /// Why the last question brought no answer; `None` if it did. It will be asked again all the
+    /// same, so this is for the user to know.
+    pub fn trouble(&self) -> Option<&SourceError> {
+        self.trouble.as_ref()
+    }
+
     /// Asks once whether somebody has signed in (RFC 8628 section 3.4).
     ///
     /// Call it after [`wait`](Self::wait), and never sooner: the time that has passed is counted by
@@ -141,14 +150,18 @@ impl DeviceAuthorization {
     /// - `slow_down`: it grows by five seconds, for good.
     /// - No answer, or one like 503: it doubles with each, to five minutes at most, until there is
     ///   one again; `Retry-After` wins where it is longer.
-    /// - After the code has expired nothing is sent, and the sign-in is over.
+    /// - After the code has expired nothing is sent, and the sign-in is over: [`DeviceError::Expired`],
+    ///   or [`DeviceError::Unanswered`] if the issuer gave no answer in the end.
     ///
     /// Waits for as long as the transport does. Dropping the future changes nothing here; if the
     /// issuer was about to answer with tokens, they are lost with it.
     pub async fn poll(&mut self) -> Result<DevicePoll, DeviceError> {
         let passed = self.waited.max(self.begun.elapsed());
         if self.expires_in.is_some_and(|lifetime| passed >= lifetime) {
-            return Err(DeviceError::Expired);
+            return Err(match &self.trouble {
+                Some(error) => DeviceError::Unanswered(error.clone()),
+                None => DeviceError::Expired,
+            });
         }
         let mut post = self.sign_in.post();
         let grant_type = "urn:ietf:params:oauth:grant-type:device_code";
@@ -205,6 +218,7 @@ impl DeviceAuthorization {
 
     fn answered(&mut self) -> DevicePoll {
         self.unanswered = 0;
+        self.trouble = None;
         self.again(self.interval)
     }
 
@@ -220,6 +234,7 @@ impl DeviceAuthorization {
             .saturating_mul(doubled)
             .min(BACK_OFF_MAX.max(self.interval));
         let asked_for = error.retry_after().unwrap_or_default().min(LIFETIME_MAX);
+        self.trouble = Some(error);
         Ok(self.again(wait.max(asked_for)))
     }
 

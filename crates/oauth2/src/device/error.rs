@@ -32,6 +32,10 @@ pub enum DeviceError {
     /// Nobody entered the code in time.
     #[error("the code expired before anybody entered it: sign in again")]
     Expired,
+    /// The code expired, and the issuer gave no answer when it was asked last: whether somebody has
+    /// entered it is not known.
+    #[error("the code expired while the issuer gave no answer: {0}; sign in again")]
+    Unanswered(#[source] SourceError),
     /// The issuer refused the question.
     #[error("the code brought no tokens: {}; {}", .0, advice(.0))]
     Refused(#[source] SourceError),
