@@ -390,3 +390,34 @@ fn retry_after_comes_along() {
     let error = Exchange::RefreshToken.refusal(&answer, &Secrets::new());
     assert_eq!(error.retry_after(), Some(Duration::from_secs(120)));
 }
+
+/// The columns of the table at `Exchange::refusal` that sign-ins share with others.
+#[test]
+fn a_refused_sign_in_is_sorted_like_its_neighbour() {
+    let bodies = [
+        "",
+        HTML,
+        "{}",
+        r#"{"error":"invalid_grant"}"#,
+        r#"{"error":"expired_token"}"#,
+        r#"{"error":"invalid_client"}"#,
+        r#"{"error":"unknown_here"}"#,
+        r#"{"error":"server_error"}"#,
+        r#"{"error":"temporarily_unavailable"}"#,
+    ];
+    for status in [101, 200, 302, 400, 401, 403, 404, 408, 422, 429, 500, 503] {
+        for body in bodies {
+            let of = |exchange| kind(exchange, status, body);
+            let refresh = of(Exchange::RefreshToken);
+            let client = of(Exchange::ClientCredentials);
+            assert_eq!(of(Exchange::AuthorizationCode), refresh, "{status} {body}");
+            assert_eq!(of(Exchange::DeviceAuthorization), client, "{status} {body}");
+            let device = if refresh == Terminal {
+                Terminal
+            } else {
+                client
+            };
+            assert_eq!(of(Exchange::DeviceCode), device, "{status} {body}");
+        }
+    }
+}
