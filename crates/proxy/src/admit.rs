@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, Request, Version};
 use subtle::ConstantTimeEq;
 use token_rotator::ExposeSecret;
 
-use crate::headers;
+use crate::headers::{self, Seen};
 use crate::problem::Problem;
 use crate::routes::{Table, Target};
 
@@ -16,18 +16,19 @@ impl Table {
     pub(crate) fn admit<B>(
         &self,
         request: &Request<B>,
+        seen: Seen,
         unix: bool,
     ) -> Result<&Arc<Target>, Problem> {
         let headers = request.headers();
-        if headers::size(headers) > self.limits.header_bytes {
+        if seen.bytes > self.limits.header_bytes {
             return Err(Problem::HEADERS);
         }
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             return Err(Problem::METHOD);
         }
         // A coding that is taken off here would be missing there.
-        let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-        if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+        if seen.transfer_encoding && !headers.get_all(TRANSFER_ENCODING).iter().all(is_chunked) {
             return Err(Problem::CODING);
         }
         let host = host(request)?;
@@ -49,8 +50,10 @@ impl Table {
             }
         }
         let target = self.find(host, path).ok_or(Problem::NO_ROUTE)?;
-        let length = headers
-            .get(CONTENT_LENGTH)
+        let length = seen
+            .content_length
+            .then(|| headers.get(CONTENT_LENGTH))
+            .flatten()
             .and_then(|length| length.to_str().ok()?.parse().ok());
         match (self.limits.body_bytes, length) {
             (Some(most), Some(length)) if most < length => Err(Problem::TOO_LARGE),

@@ -5,7 +5,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -13,7 +13,7 @@ use token_rotator::challenge::{self, Verdict};
 use token_rotator::{Event, NotReplayed, Pass};
 
 use crate::body::AnswerBody;
-use crate::headers;
+use crate::headers::{self, Seen};
 use crate::observe::Observed;
 use crate::prepare::Outgoing;
 use crate::problem::Problem;
@@ -32,11 +32,12 @@ impl Worker {
         unix: bool,
     ) -> impl Future<Output = Response<AnswerBody>> + use<> {
         let began = Instant::now();
-        let grpc = headers::is_grpc(request.headers());
+        let seen = Seen::of(request.headers());
+        let grpc = headers::is_grpc(request.headers(), seen);
         // Whether it also had a length, by which somebody before might have read on, hyper does not
         // tell: it is the last of its connection (RFC 9112 section 6.3).
-        let last = request.headers().contains_key(TRANSFER_ENCODING);
-        let mut prepared = self.prepare(request, unix, grpc);
+        let last = seen.transfer_encoding;
+        let mut prepared = self.prepare(request, seen, unix, grpc);
         async move {
             let mut answer = match &mut prepared {
                 Ok(outgoing) => outgoing.answer(began).await,

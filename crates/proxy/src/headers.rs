@@ -9,11 +9,52 @@ static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// How many bytes the headers are, names and values.
-pub(crate) fn size(headers: &HeaderMap) -> usize {
-    let length =
-        |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.as_bytes().len();
-    headers.iter().map(length).sum()
+/// What one look at a request's headers shows: most requests have little of it, and what is not
+/// there need not be looked for.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Seen {
+    /// How many bytes the headers are, names and values.
+    pub(crate) bytes: usize,
+    pub(crate) content_type: bool,
+    pub(crate) transfer_encoding: bool,
+    pub(crate) content_length: bool,
+    pub(crate) te: bool,
+    upgrade: bool,
+    expect: bool,
+    connection: bool,
+    hop_by_hop: bool,
+}
+
+impl Seen {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut seen = Self::default();
+        for (name, value) in headers {
+            let text = name.as_str();
+            seen.bytes += text.len() + value.as_bytes().len();
+            match text.len() {
+                2 if name == TE => seen.te = true,
+                6 => seen.expect |= name == EXPECT,
+                7 => seen.upgrade |= name == UPGRADE,
+                10 => seen.connection |= name == CONNECTION,
+                12 => seen.content_type |= name == CONTENT_TYPE,
+                14 => seen.content_length |= name == CONTENT_LENGTH,
+                17 => seen.transfer_encoding |= name == TRANSFER_ENCODING,
+                _ => {}
+            }
+            seen.hop_by_hop |= is_hop_by_hop(name);
+        }
+        seen
+    }
+}
+
+/// Takes out of a request what is for this connection alone, and says what goes instead.
+pub(crate) fn strip_request(headers: &mut HeaderMap, seen: Seen) {
+    if seen.connection || seen.hop_by_hop {
+        strip_hop_by_hop(headers);
+    }
+    if seen.expect {
+        headers.remove(EXPECT);
+    }
 }
 
 /// Takes out what is for this connection alone (RFC 9110 section 7.6.1).
@@ -84,7 +125,6 @@ fn is_credential(name: &HeaderName, token: &HeaderName) -> bool {
 
 /// What an upstream gets in place of what was taken out.
 pub(crate) fn prepare(headers: &mut HeaderMap, authority: &HeaderValue, trailers: bool) {
-    headers.remove(EXPECT);
     headers.insert(HOST, authority.clone());
     headers.append(VIA, HeaderValue::from_static("1.1 token-rotator"));
     if trailers {
@@ -93,8 +133,9 @@ pub(crate) fn prepare(headers: &mut HeaderMap, authority: &HeaderValue, trailers
 }
 
 /// Whether the caller reads trailers.
-pub(crate) fn wants_trailers(headers: &HeaderMap) -> bool {
-    headers.get(TE).is_some_and(|te| {
+pub(crate) fn wants_trailers(headers: &HeaderMap, seen: Seen) -> bool {
+    let te = seen.te.then(|| headers.get(TE)).flatten();
+    te.is_some_and(|te| {
         te.to_str().is_ok_and(|te| {
             te.split(',')
                 .any(|part| part.trim().eq_ignore_ascii_case("trailers"))
@@ -103,15 +144,18 @@ pub(crate) fn wants_trailers(headers: &HeaderMap) -> bool {
 }
 
 /// Whether the message is one of gRPC.
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
+pub(crate) fn is_grpc(headers: &HeaderMap, seen: Seen) -> bool {
+    let kind = seen.content_type.then(|| headers.get(CONTENT_TYPE));
+    kind.flatten()
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// The protocol that a caller asks to go on with, if it may: one token, and not HTTP/2, which
 /// would carry requests past this proxy's eyes.
-pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+pub(crate) fn upgrade(headers: &HeaderMap, seen: Seen) -> Option<HeaderValue> {
+    if !seen.upgrade {
+        return None;
+    }
     let asked = headers.get(UPGRADE)?;
     let connection = headers.get_all(CONNECTION).iter().any(|value| {
         value.to_str().is_ok_and(|value| {

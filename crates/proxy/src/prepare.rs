@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use token_rotator::Pass;
 
-use crate::headers;
+use crate::headers::{self, Seen};
 use crate::observe::{Observed, Watch};
 use crate::problem::Problem;
 use crate::routes::{Table, Target};
@@ -56,11 +56,12 @@ impl Worker {
     pub(crate) fn prepare(
         self: &Arc<Self>,
         mut request: Request<Incoming>,
+        seen: Seen,
         unix: bool,
         grpc: bool,
     ) -> Result<Outgoing, Problem> {
         let table = self.shared.table.load_full();
-        let target = match table.admit(&request, unix) {
+        let target = match table.admit(&request, seen, unix) {
             Ok(target) => Arc::clone(target),
             Err(problem) => {
                 self.shared.metrics.rejected(problem.name);
@@ -74,9 +75,9 @@ impl Worker {
         });
         let name = target.rotator.header_name();
         let passed = target.pass_authorization && request.headers().contains_key(name);
-        let upgrade = Upgrade::of(&mut request);
-        let trailers = headers::wants_trailers(request.headers());
-        headers::strip_hop_by_hop(request.headers_mut());
+        let upgrade = Upgrade::of(&mut request, seen);
+        let trailers = headers::wants_trailers(request.headers(), seen);
+        headers::strip_request(request.headers_mut(), seen);
         if !target.pass_authorization {
             headers::strip_credentials(request.headers_mut(), name);
         }
@@ -162,11 +163,11 @@ impl Outgoing {
 }
 
 impl Upgrade {
-    fn of(request: &mut Request<Incoming>) -> Option<Box<Self>> {
+    fn of(request: &mut Request<Incoming>, seen: Seen) -> Option<Box<Self>> {
         if request.version() != Version::HTTP_11 || !request.body().is_end_stream() {
             return None;
         }
-        let protocol = headers::upgrade(request.headers())?;
+        let protocol = headers::upgrade(request.headers(), seen)?;
         let caller = Some(hyper::upgrade::on(request));
         Some(Box::new(Self { protocol, caller }))
     }
