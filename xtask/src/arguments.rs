@@ -24,6 +24,11 @@ pub(crate) enum Task {
         /// Handed on to `cargo bench` as they are.
         arguments: Vec<String>,
     },
+    /// Measure the proxy beside others.
+    BenchProxy {
+        /// Handed on to the program as they are.
+        arguments: Vec<String>,
+    },
     /// Kill and stop processes.
     Chaos {
         /// Handed on to the program as they are.
@@ -46,6 +51,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task,
         "soak" => Ok(Task::Soak { only: only(&rest)? }),
         "bench" => Ok(Task::Bench { arguments: rest }),
         "chaos" => Ok(Task::Chaos { arguments: rest }),
+        "bench-proxy" => Ok(Task::BenchProxy { arguments: rest }),
         other => Err(format!("no such command: {other}")),
     }
 }
@@ -87,6 +93,7 @@ Usage:
   cargo xtask soak  [--only STEP,...]   what takes long: before a release
   cargo xtask bench [ARGUMENT...]       the benchmarks; arguments go to `cargo bench`
   cargo xtask chaos [ARGUMENT...]       processes on one session, killed and stopped
+  cargo xtask bench-proxy [ROUNDS]      the proxy beside nginx and haproxy, on a quiet machine
 
 Each step prints its time and result. What a step needs and the machine lacks is installed
 (Debian packages as root or by sudo, npm packages). A step that cannot run here says why and

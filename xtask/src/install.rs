@@ -122,6 +122,18 @@ pub(crate) fn valgrind(workplace: &Workplace, log: &mut Log) -> Result<(), Strin
     )
 }
 
+/// Installs what the proxy is measured beside and by.
+pub(crate) fn for_proxies(workplace: &Workplace, log: &mut Log) -> Result<(), String> {
+    let program = |name, packages: &'static [&'static str]| Program { name, packages };
+    let all = [
+        program("nginx", &["nginx-light"]),
+        program("haproxy", &["haproxy"]),
+        program("wrk", &["wrk"]),
+        program("taskset", &["util-linux"]),
+    ];
+    programs(workplace, log, &all)
+}
+
 /// The path of a tool that cargo installs, installed into `target/tools` unless it is on the machine already.
 /// `version` asks for that one and no other.
 pub(crate) fn cargo_tool(

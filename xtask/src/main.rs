@@ -3,6 +3,7 @@
 //! - `cargo xtask test`: the one test command. CI runs it and nothing else.
 //! - `cargo xtask soak`: what takes too long for every change.
 //! - `cargo xtask bench`: what the hot path and the storm cost.
+//! - `cargo xtask bench-proxy`: what the proxy costs, beside others.
 //! - `cargo xtask chaos`: real processes on one session, killed and stopped at random.
 //!
 //! A table of contents: `arguments` reads the command line, `workspace` asks cargo what there is, `install` brings what is
@@ -56,6 +57,7 @@ fn run(task: &Task) -> Result<ExitCode, String> {
         Task::Test { only } => plan::run(&workplace, test_steps::all(), only),
         Task::Soak { only } => plan::run(&workplace, soak_steps::all(), only),
         Task::Bench { arguments } => programs::bench(&workplace, arguments),
+        Task::BenchProxy { arguments } => programs::bench_proxy(&workplace, arguments),
         Task::Chaos { arguments } => programs::chaos(&workplace, arguments),
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask bench` and `cargo xtask chaos`: programs of the workspace, with what they need installed.
+//! `cargo xtask bench`, `bench-proxy` and `chaos`: programs of the workspace, with what they need installed.
 
 use std::process::{Command, ExitCode};
 
@@ -10,6 +10,22 @@ pub(crate) fn bench(workplace: &Workplace, arguments: &[String]) -> Result<ExitC
     install::valgrind(workplace, &mut log)?;
     let mut command = workplace.cargo(["bench", "-p", "token-rotator-benches"]);
     command.args(arguments);
+    finish(&mut log, command)
+}
+
+/// Measures the proxy beside others, as it is shipped. Errors: what it is measured by cannot be installed, or it does not
+/// build.
+pub(crate) fn bench_proxy(workplace: &Workplace, arguments: &[String]) -> Result<ExitCode, String> {
+    let mut log = log(workplace, "bench-proxy")?;
+    install::for_proxies(workplace, &mut log)?;
+    let build = workplace.cargo(["build", "--profile", "dist", "-p", "token-rotator-cli"]);
+    if finish(&mut log, build)? != ExitCode::SUCCESS {
+        return Err("the program does not build".to_owned());
+    }
+    let package = "token-rotator-bench-proxies";
+    let mut command = workplace.cargo(["run", "--quiet", "--release", "-p", package, "--"]);
+    command.args(arguments);
+    command.env("TOKEN_ROTATOR", workplace.target.join("dist/token-rotator"));
     finish(&mut log, command)
 }
 
