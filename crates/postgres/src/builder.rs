@@ -209,7 +209,7 @@ impl PostgresStoreBuilder {
         Ok(PostgresStore::new(Settings {
             config,
             listen,
-            same_place: matches!(self.listen, Listen::Same),
+            for_calls: matches!(self.listen, Listen::Same),
             connector: self.connector,
             codec: self.codec.ok_or(BuildError::NoCodec)?,
             table,

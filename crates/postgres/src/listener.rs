@@ -46,7 +46,7 @@ pub(crate) struct Place {
     pub(crate) address: String,
     pub(crate) limit: Duration,
     /// Whether calls go there too.
-    pub(crate) same_place: bool,
+    pub(crate) for_calls: bool,
 }
 
 impl Listener {
@@ -106,7 +106,7 @@ async fn run(place: Arc<Place>, heard: Arc<Heard>) {
             Ok((client, messages)) => {
                 let client = Arc::new(client);
                 let keep = keep(&place, &client, &heard.news, || wait = AGAIN);
-                let for_calls = place.same_place.then_some(&client);
+                let for_calls = place.for_calls.then_some(&client);
                 // The connection goes on only while its messages are read.
                 match select(pin!(keep), pin!(hear(messages, for_calls, &heard))).await {
                     Either::Left((fault, _)) => debug!(%fault, "listening ended"),

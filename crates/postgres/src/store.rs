@@ -40,7 +40,7 @@ pub(crate) struct Settings {
     pub(crate) config: Config,
     pub(crate) listen: Option<Config>,
     /// Whether calls go there too.
-    pub(crate) same_place: bool,
+    pub(crate) for_calls: bool,
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) codec: RecordCodec,
     pub(crate) table: Table,
@@ -59,7 +59,7 @@ impl PostgresStore {
         let Settings {
             config,
             listen,
-            same_place,
+            for_calls,
             connector,
             codec,
             table,
@@ -74,7 +74,7 @@ impl PostgresStore {
             connector: Arc::clone(&connector),
             statement: statements.listen.clone(),
             limit,
-            same_place,
+            for_calls,
         });
         Self(Arc::new(Inner {
             link: Link::new(config, &*connector, connections, limit),
