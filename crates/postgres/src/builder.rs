@@ -209,6 +209,7 @@ impl PostgresStoreBuilder {
         Ok(PostgresStore::new(Settings {
             config,
             listen,
+            for_calls: matches!(self.listen, Listen::Same),
             connector: self.connector,
             codec: self.codec.ok_or(BuildError::NoCodec)?,
             table,

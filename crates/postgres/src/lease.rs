@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use crate::fault::Fault;
-use crate::store::{PostgresStore, name, topic};
+use crate::store::{PostgresStore, name, released};
 
 impl Coordinator for PostgresStore {
     async fn acquire(
@@ -32,7 +32,7 @@ impl Coordinator for PostgresStore {
             }
             let Some(listening) = &mut listening else {
                 // Another look, in case it was given back just before this.
-                listening = Some(self.0.listener.listen(&lease.topic));
+                listening = Some(self.0.listener.listen(&lease.released));
                 continue;
             };
             listening.heard(rest).await;
@@ -48,7 +48,8 @@ impl Coordinator for PostgresStore {
 struct PostgresLease {
     store: PostgresStore,
     session: String,
-    topic: String,
+    /// The notification that it was given back.
+    released: String,
     /// Who holds it: drawn by chance for each.
     owner: String,
     fence: u64,
@@ -74,7 +75,7 @@ impl PostgresLease {
         Ok(Self {
             store: store.clone(),
             session: session.to_owned(),
-            topic: topic(key),
+            released: released(key),
             owner: format!("{:032x}", u128::from_ne_bytes(bytes)),
             fence: 0,
             until: Duration::ZERO,
@@ -126,14 +127,14 @@ async fn give_back(
     store: PostgresStore,
     session: String,
     owner: String,
-    topic: String,
+    released: String,
 ) -> Result<(), Fault> {
     let channel = store.0.table.channel();
     let parameters = [
         (&session as _, Type::TEXT),
         (&owner as _, Type::TEXT),
         (&channel as _, Type::TEXT),
-        (&topic as _, Type::TEXT),
+        (&released as _, Type::TEXT),
     ];
     let release = &store.0.statements.release;
     store.0.link.row(release, &parameters).await.map(drop)
@@ -173,7 +174,7 @@ impl Lease for PostgresLease {
 impl PostgresLease {
     fn give_back(&self) -> impl Future<Output = Result<(), Fault>> + Send + 'static {
         let (session, owner) = (self.session.clone(), self.owner.clone());
-        give_back(self.store.clone(), session, owner, self.topic.clone())
+        give_back(self.store.clone(), session, owner, self.released.clone())
     }
 }
 

@@ -45,7 +45,9 @@
 //! any transaction, without prepared statements, session locks or settings. What is lost there is
 //! `LISTEN`: whoever waits finds out by looking, every 250 ms at first, every second later, instead
 //! of being told. [`PostgresStoreBuilder::listen_url`] gives the one listening connection a way
-//! around `PgBouncer`; [`PostgresStoreBuilder::without_listening`] does without it.
+//! around `PgBouncer`; [`PostgresStoreBuilder::without_listening`] does without it. Where calls and
+//! listening go to the same address, the record that a notification tells of is read over the
+//! listening connection: that spares a replica the wait for one that has to wake up first.
 //!
 //! # What Postgres cannot promise
 //!

@@ -1,12 +1,13 @@
 //! The connections for calls, each call bounded.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool};
 use tokio_postgres::config::Host;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Config, Row};
+use tokio_postgres::{Client, Config, Row};
 
 use crate::connector::Connector;
 use crate::fault::Fault;
@@ -54,7 +55,23 @@ impl Link {
         statement: &str,
         parameters: &Parameters<'_>,
     ) -> Result<Option<Row>, Fault> {
+        self.row_over(None, statement, parameters).await
+    }
+
+    /// The same, tried over this connection first. Where that fails, the outcome of another one
+    /// counts.
+    pub(crate) async fn row_over(
+        &self,
+        first: Option<Arc<Client>>,
+        statement: &str,
+        parameters: &Parameters<'_>,
+    ) -> Result<Option<Row>, Fault> {
         let attempts = async {
+            if let Some(client) = first
+                && let Ok(row) = client.query_typed_opt(statement, parameters).await
+            {
+                return Ok(row);
+            }
             match self.row_once(statement, parameters).await {
                 // An idle connection may have been closed long ago, which only the next call finds.
                 Err(fault) if fault.connection => self.row_once(statement, parameters).await,

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -25,9 +25,17 @@ const CHECK: Duration = Duration::from_secs(20);
 /// Connects when somebody listens for the first time, and from then on for as long as the store is
 /// there.
 pub(crate) struct Listener {
-    news: Arc<News>,
+    heard: Arc<Heard>,
     place: Option<Arc<Place>>,
     task: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the connection has told.
+#[derive(Default)]
+struct Heard {
+    news: News,
+    /// The connection that a notification has come over, until somebody asks something on it.
+    awake: Mutex<Option<Arc<Client>>>,
 }
 
 /// Where it listens to what.
@@ -37,13 +45,15 @@ pub(crate) struct Place {
     pub(crate) statement: String,
     pub(crate) address: String,
     pub(crate) limit: Duration,
+    /// Whether calls go there too.
+    pub(crate) for_calls: bool,
 }
 
 impl Listener {
     /// Without a place nothing is ever told.
     pub(crate) fn new(place: Option<Place>) -> Self {
         Self {
-            news: Arc::default(),
+            heard: Arc::default(),
             place: place.map(Arc::new),
             task: Mutex::default(),
         }
@@ -52,17 +62,30 @@ impl Listener {
     /// Hears of this topic from now on. Whoever listens looks for themselves after that: what was
     /// told before the connection stands is told again when it does.
     pub(crate) fn listen(&self, topic: &str) -> Listening {
-        let listening = self.news.listen(topic);
+        let listening = self.heard.news.listen(topic);
         let Some(place) = &self.place else {
             return listening;
         };
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         // The runtime it ran on may have ended.
         if task.as_ref().is_none_or(JoinHandle::is_finished) {
-            let run = run(Arc::clone(place), Arc::clone(&self.news));
+            let run = run(Arc::clone(place), Arc::clone(&self.heard));
             *task = Some(tokio::spawn(run));
         }
         listening
+    }
+
+    /// The listening connection, for one call after each notification: what it tells of is sooner
+    /// read over it than over a connection that has to wake up first. Never one that goes elsewhere
+    /// than those for calls: as another role, with another search path, it might read another table.
+    pub(crate) fn awake(&self) -> Option<Arc<Client>> {
+        self.heard.awake().take()
+    }
+}
+
+impl Heard {
+    fn awake(&self) -> MutexGuard<'_, Option<Arc<Client>>> {
+        self.awake.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,18 +98,21 @@ impl Drop for Listener {
     }
 }
 
-async fn run(place: Arc<Place>, news: Arc<News>) {
+async fn run(place: Arc<Place>, heard: Arc<Heard>) {
     let mut wait = AGAIN;
     loop {
         let connect = place.connector.listen(&place.config);
         match place.bounded(connect).await {
             Ok((client, messages)) => {
-                let keep = keep(&place, &client, &news, || wait = AGAIN);
+                let client = Arc::new(client);
+                let keep = keep(&place, &client, &heard.news, || wait = AGAIN);
+                let for_calls = place.for_calls.then_some(&client);
                 // The connection goes on only while its messages are read.
-                match select(pin!(keep), pin!(hear(messages, &news))).await {
+                match select(pin!(keep), pin!(hear(messages, for_calls, &heard))).await {
                     Either::Left((fault, _)) => debug!(%fault, "listening ended"),
                     Either::Right(_) => debug!("the listening connection was lost"),
                 }
+                heard.awake().take();
             }
             Err(fault) => debug!(%fault, "cannot listen"),
         }
@@ -112,10 +138,11 @@ async fn keep(place: &Place, client: &Client, news: &News, listening: impl FnOnc
 }
 
 /// Hands messages on until the connection is lost.
-async fn hear(mut messages: Messages, news: &News) {
+async fn hear(mut messages: Messages, client: Option<&Arc<Client>>, heard: &Heard) {
     while let Some(Ok(message)) = messages.next().await {
         if let AsyncMessage::Notification(message) = message {
-            news.tell(message.payload());
+            *heard.awake() = client.cloned();
+            heard.news.tell(message.payload());
         }
     }
 }

@@ -11,7 +11,7 @@ pub(crate) struct Statements {
     pub(crate) load: String,
     /// 1 session. Answers epoch, revision.
     pub(crate) version: String,
-    /// 1 session, 2 epoch, 3 revision, 4 body, 5 channel, 6 topic. Answers a row if it was stored.
+    /// 1 session, 2 epoch, 3 revision, 4 body, 5 channel, 6 message. Answers a row if it was stored.
     pub(crate) insert: String,
     /// The same, and 7 epoch, 8 revision that are expected.
     pub(crate) update: String,
@@ -19,7 +19,7 @@ pub(crate) struct Statements {
     pub(crate) take: String,
     /// 1 session, 2 owner, 3 milliseconds. Answers a row if it was prolonged.
     pub(crate) renew: String,
-    /// 1 session, 2 owner, 3 channel, 4 topic.
+    /// 1 session, 2 owner, 3 channel, 4 message.
     pub(crate) release: String,
     pub(crate) listen: String,
 }

@@ -39,6 +39,8 @@ pub(crate) struct Inner {
 pub(crate) struct Settings {
     pub(crate) config: Config,
     pub(crate) listen: Option<Config>,
+    /// Whether calls go there too.
+    pub(crate) for_calls: bool,
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) codec: RecordCodec,
     pub(crate) table: Table,
@@ -57,6 +59,7 @@ impl PostgresStore {
         let Settings {
             config,
             listen,
+            for_calls,
             connector,
             codec,
             table,
@@ -71,6 +74,7 @@ impl PostgresStore {
             connector: Arc::clone(&connector),
             statement: statements.listen.clone(),
             limit,
+            for_calls,
         });
         Self(Arc::new(Inner {
             link: Link::new(config, &*connector, connections, limit),
@@ -118,11 +122,18 @@ impl PostgresStore {
     /// The body that is stored, with the version beside it.
     async fn body(&self, key: &SessionKey) -> Result<Option<(Version, Vec<u8>)>, StoreError> {
         let Inner {
-            link, statements, ..
+            link,
+            listener,
+            statements,
+            ..
         } = &*self.0;
         let session = name(key)?;
         let row = link
-            .row(&statements.load, &[(&session, Type::TEXT)])
+            .row_over(
+                listener.awake(),
+                &statements.load,
+                &[(&session, Type::TEXT)],
+            )
             .await?;
         let Some(row) = row else { return Ok(None) };
         let body = row.try_get(2);
@@ -166,7 +177,7 @@ impl SessionStore for PostgresStore {
             ..
         } = &*self.0;
         let bytes = self.0.codec.encode(key, &record)?;
-        let (session, channel, topic) = (name(key)?, table.channel(), topic(key));
+        let (session, channel, saved) = (name(key)?, table.channel(), saved(key));
         let epoch = record.version.epoch.bits().to_be_bytes();
         let (epoch, revision) = (&epoch[..], revision(key, record.version)?);
         let body = Body(&bytes);
@@ -176,7 +187,7 @@ impl SessionStore for PostgresStore {
             (&revision, Type::INT8),
             (&body, Type::BYTEA),
             (&channel, Type::TEXT),
-            (&topic, Type::TEXT),
+            (&saved, Type::TEXT),
         ];
         let before = match expected {
             Some(version) => {
@@ -209,7 +220,7 @@ impl SessionStore for PostgresStore {
 
     async fn changed(&self, key: &SessionKey, seen: Option<Version>) {
         // First this, then the look: what is saved in between is heard.
-        let mut listening = self.0.listener.listen(&topic(key));
+        let mut listening = self.0.listener.listen(&saved(key));
         loop {
             if let Ok(stored) = self.version(key).await
                 && stored != seen
@@ -239,14 +250,24 @@ pub(crate) fn name(key: &SessionKey) -> Result<&str, StoreError> {
     Ok(key.as_str())
 }
 
+/// The notification that the session's record was saved.
+fn saved(key: &SessionKey) -> String {
+    format!("{}:record", hash(key))
+}
+
+/// The notification that the session's lease was given back.
+pub(crate) fn released(key: &SessionKey) -> String {
+    format!("{}:lease", hash(key))
+}
+
 /// What stands for the session in notifications.
-pub(crate) fn topic(key: &SessionKey) -> String {
-    let mut topic = String::with_capacity(64);
+fn hash(key: &SessionKey) -> String {
+    let mut hash = String::with_capacity(64);
     for byte in Sha256::digest(key.as_str()) {
         // Writing to a string cannot fail.
-        let _ = write!(topic, "{byte:02x}");
+        let _ = write!(hash, "{byte:02x}");
     }
-    topic
+    hash
 }
 
 /// The revision, as the table takes it: at a thousand saves a second it lasts for ages.

@@ -95,4 +95,8 @@ async fn a_way_around_it_for_listening() {
         saved.elapsed() < Duration::from_millis(600),
         "found by looking"
     );
+    // Nothing else is asked over that connection: it may be another role's.
+    let found = around.load(&key()).await.expect("a store that works");
+    assert_eq!(found.expect("a record").version, version(2));
+    assert_eq!(ground.server.sql(listens).trim(), "1");
 }

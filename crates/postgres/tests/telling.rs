@@ -127,6 +127,69 @@ async fn a_release_wakes_the_next() {
     );
 }
 
+/// A release says nothing of the record: it does not wake those who wait for a save.
+#[tokio::test]
+async fn a_release_is_not_taken_for_a_save() {
+    let Some(server) = PostgresServer::start().await else {
+        return;
+    };
+    let (here, there) = (store(&server).await, store(&server).await);
+    save(&here, None, 1).await;
+    // It ends when the listening begins.
+    soon("listening", there.changed(&key(), Some(version(1)))).await;
+    let lease = here.acquire(&key(), Duration::ZERO).await;
+    let lease = lease.expect("a free lease");
+    let waiting = tokio::spawn(async move { there.changed(&key(), Some(version(1))).await });
+    tokio::time::sleep(BETWEEN_LOOKS).await;
+    lease.release().await;
+    // Longer than any message takes.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!waiting.is_finished(), "a release was taken for a save");
+    save(&here, Some(1), 2).await;
+    soon("a message", waiting).await.expect("no panic");
+}
+
+/// What was told of is read over the connection that told it, and over another one where that is
+/// gone by then.
+#[tokio::test]
+async fn what_was_told_is_read_where_it_was_told() {
+    let Some(server) = PostgresServer::start().await else {
+        return;
+    };
+    let (here, there) = (store(&server).await, store(&server).await);
+    save(&here, None, 1).await;
+    // It ends when the listening begins.
+    soon("listening", there.changed(&key(), Some(version(1)))).await;
+    let listener = server.sql("SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%'");
+    let last = format!(
+        "SELECT query FROM pg_stat_activity WHERE pid = {}",
+        listener.trim()
+    );
+    let revision = async || {
+        let found = there.load(&key()).await.expect("a store that works");
+        found.expect("a record").version.revision
+    };
+    assert_eq!(revision().await, 1);
+    assert!(server.sql(&last).starts_with("LISTEN"), "nothing was told");
+
+    save(&here, Some(1), 2).await;
+    eventually("it is read there", async || {
+        assert_eq!(revision().await, 2);
+        server.sql(&last).contains("body")
+    })
+    .await;
+
+    let told = tokio::spawn({
+        let there = there.clone();
+        async move { there.changed(&key(), Some(version(2))).await }
+    });
+    save(&here, Some(2), 3).await;
+    soon("a message", told).await.expect("no panic");
+    let kill = format!("SELECT pg_terminate_backend({}, 5000)", listener.trim());
+    assert_eq!(server.sql(&kill).trim(), "t");
+    assert_eq!(revision().await, 3);
+}
+
 /// Where nobody listens, what has changed is found by looking.
 #[tokio::test]
 async fn without_listening_it_is_found_by_looking() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::{Client, ConnectionAddr};
+use redis::{Client, ConnectionAddr, IntoConnectionInfo as _, RedisResult};
 use token_rotator::RecordCodec;
 
 use crate::store::RedisStore;
@@ -120,7 +120,7 @@ impl RedisStoreBuilder {
     pub fn build(self) -> Result<RedisStore, BuildError> {
         let client = match self.server.as_ref().ok_or(BuildError::NoServer)? {
             // The error is not passed on: it could quote the address.
-            Server::Url(url) => Client::open(url.as_str()).map_err(|_| unreadable(url))?,
+            Server::Url(url) => client(url).map_err(|_| unreadable(url))?,
             Server::Client(client) => (**client).clone(),
         };
         let address = client.get_connection_info().addr();
@@ -154,6 +154,13 @@ impl RedisStoreBuilder {
         let codec = self.codec.ok_or(BuildError::NoCodec)?;
         Ok(RedisStore::new(client, codec, self.prefix, life, limit))
     }
+}
+
+/// Calls share a connection: none is to wait until the server has acknowledged the one before it.
+fn client(url: &str) -> RedisResult<Client> {
+    let info = url.into_connection_info()?;
+    let settings = info.tcp_settings().clone().set_nodelay(true);
+    Client::open(info.set_tcp_settings(settings))
 }
 
 fn unreadable(url: &str) -> BuildError {

@@ -33,7 +33,7 @@ impl Coordinator for RedisStore {
             }
             let Some(listening) = &mut listening else {
                 // Another look, in case it was given back just before this.
-                listening = Some(self.0.subscriber.listen(&lease.names.topic));
+                listening = Some(self.0.subscriber.listen(&lease.names.released));
                 continue;
             };
             // Nobody tells when a lease runs out.
@@ -124,7 +124,9 @@ impl RedisLease {
 async fn give_back(store: RedisStore, names: Names, owner: String) -> Result<(), Fault> {
     let mut release = RELEASE.key(names.lease);
     release.arg(owner);
-    release.arg(store.0.subscriber.channel()).arg(names.topic);
+    release
+        .arg(store.0.subscriber.channel())
+        .arg(names.released);
     let _given_back: u8 = store.0.link.run(&release).await?;
     Ok(())
 }

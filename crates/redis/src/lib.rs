@@ -38,7 +38,7 @@
 //! | `token-rotator:{h}:record` | a hash of `epoch`, `revision` and `body`: the record, written by compare-and-swap |
 //! | `token-rotator:{h}:lease` | whose lease it is; runs out by itself |
 //! | `token-rotator:{h}:fence` | the number of the last lease |
-//! | `token-rotator:changes` | the channel on which saves and releases are told, by `h` |
+//! | `token-rotator:changes` | the channel on which saves are told, as `h:record`, and releases, as `h:lease` |
 //!
 //! The braces keep a session's keys in one slot of a cluster; the store itself speaks to one
 //! server. It needs Redis 6 or newer, or a server that is like it, and the commands `EVALSHA`,

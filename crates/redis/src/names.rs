@@ -11,24 +11,27 @@ pub(crate) struct Names {
     pub(crate) record: String,
     pub(crate) lease: String,
     pub(crate) fence: String,
-    /// What stands for the session in messages.
-    pub(crate) topic: String,
+    /// The message that the record was saved.
+    pub(crate) saved: String,
+    /// The message that the lease was given back.
+    pub(crate) released: String,
 }
 
 impl Names {
     pub(crate) fn new(prefix: &str, session: &SessionKey) -> Self {
-        let mut topic = String::with_capacity(64);
+        let mut hash = String::with_capacity(64);
         for byte in Sha256::digest(session.as_str()) {
             // Writing to a string cannot fail.
-            let _ = write!(topic, "{byte:02x}");
+            let _ = write!(hash, "{byte:02x}");
         }
         // What stands in braces decides about the slot: all keys of a session share one.
-        let name = |what: &str| format!("{prefix}{{{topic}}}:{what}");
+        let name = |what: &str| format!("{prefix}{{{hash}}}:{what}");
         Self {
             record: name("record"),
             lease: name("lease"),
             fence: name("fence"),
-            topic,
+            saved: format!("{hash}:record"),
+            released: format!("{hash}:lease"),
         }
     }
 }
@@ -45,7 +48,8 @@ mod tests {
     #[test]
     fn a_sessions_keys_share_what_is_in_braces() {
         let names = Names::new("app:", &SessionKey::new("work"));
-        let tag = format!("{{{}}}", names.topic);
+        let hash = names.saved.trim_end_matches(":record");
+        let tag = format!("{{{hash}}}");
         for (key, what) in [
             (&names.record, "record"),
             (&names.lease, "lease"),
@@ -53,8 +57,9 @@ mod tests {
         ] {
             assert_eq!(*key, format!("app:{tag}:{what}"));
         }
-        assert_eq!(names.topic.len(), 64);
+        assert_eq!(hash.len(), 64);
         let other = Names::new("app:", &SessionKey::new("Work"));
-        assert_ne!(other.topic, names.topic);
+        assert_ne!(other.saved, names.saved);
+        assert_ne!(names.released, names.saved);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use redis::Script;
 
 /// Compare-and-swap. `KEYS`: record. `ARGV`: the epoch (empty: nothing is stored) and revision that
-/// are expected; epoch, revision and body to store; channel, topic. Answers 1, or 0 and what body
+/// are expected; epoch, revision and body to store; channel, message. Answers 1, or 0 and what body
 /// is stored.
 pub(crate) static SAVE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
@@ -65,7 +65,7 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
     )
 });
 
-/// Gives the lease back. `KEYS`: lease. `ARGV`: owner, channel, topic.
+/// Gives the lease back. `KEYS`: lease. `ARGV`: owner, channel, message.
 pub(crate) static RELEASE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"

@@ -126,7 +126,7 @@ impl SessionStore for RedisStore {
         let mut save = SAVE.key(names.record);
         save.arg(epoch).arg(revision);
         save.arg(next_epoch).arg(next_revision).arg(body);
-        save.arg(self.0.subscriber.channel()).arg(names.topic);
+        save.arg(self.0.subscriber.channel()).arg(names.saved);
         let (stored, theirs): (u8, Option<Vec<u8>>) = self.0.link.run(&save).await?;
         if stored == 1 {
             return Ok(Saved::Stored);
@@ -137,7 +137,7 @@ impl SessionStore for RedisStore {
 
     async fn changed(&self, key: &SessionKey, seen: Option<Version>) {
         // First this, then the look: what is saved in between is heard.
-        let mut listening = self.0.subscriber.listen(&self.names(key).topic);
+        let mut listening = self.0.subscriber.listen(&self.names(key).saved);
         loop {
             if let Ok(stored) = self.version(key).await
                 && stored != seen

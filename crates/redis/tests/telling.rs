@@ -127,6 +127,57 @@ async fn a_release_wakes_the_next() {
     );
 }
 
+/// A release says nothing of the record, and a save nothing of the lease: neither wakes those who wait
+/// for the other.
+#[tokio::test]
+async fn saves_and_releases_are_told_apart() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let (here, there) = (store(&server), store(&server));
+    save(&here, None, 1).await;
+    // It ends when the listening begins.
+    soon("listening", there.changed(&key(), Some(version(1)))).await;
+
+    let lease = here.acquire(&key(), Duration::ZERO).await;
+    let lease = lease.expect("a free lease");
+    let taking = tokio::spawn({
+        let there = there.clone();
+        async move { there.acquire(&key(), Duration::from_secs(10)).await }
+    });
+    tokio::time::sleep(BETWEEN_LOOKS).await;
+    let before = scripts(&server);
+    save(&here, Some(1), 2).await;
+    // Longer than any message takes.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(
+        scripts(&server) - before,
+        1,
+        "the save, and nobody's attempt"
+    );
+    lease.release().await;
+    let lease = soon("the lease", taking).await.expect("no panic");
+    let lease = lease.expect("the lease");
+
+    let waiting = tokio::spawn(async move { there.changed(&key(), Some(version(2))).await });
+    tokio::time::sleep(BETWEEN_LOOKS).await;
+    lease.release().await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!waiting.is_finished(), "a release was taken for a save");
+    save(&here, Some(2), 3).await;
+    soon("a message", waiting).await.expect("no panic");
+}
+
+/// How many scripts the server has run.
+fn scripts(server: &RedisServer) -> usize {
+    let counts = server.command(&["INFO", "commandstats"]);
+    let (_, count) = counts
+        .split_once("cmdstat_evalsha:calls=")
+        .expect("there were some");
+    let (count, _) = count.split_once(',').expect("more is counted");
+    count.parse().expect("a number")
+}
+
 /// What no message tells of is found by looking.
 #[tokio::test]
 async fn a_lost_message_is_made_up_for() {

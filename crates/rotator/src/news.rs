@@ -61,18 +61,21 @@ impl News {
 
 impl Listening {
     /// Ends when something was told since the last time, and when it is time to look all the same
-    /// (after 250 ms at first, a second later), but waits no longer than `at_most`. Whether
-    /// something was told.
+    /// (after 250 ms at first, a second later, counted in looks that nothing has told of), but waits
+    /// no longer than `at_most`. Whether something was told.
     pub async fn heard(&mut self, at_most: Duration) -> bool {
         let pause = self.pause.min(at_most);
-        self.pause = (self.pause * 2).min(LOOK_AGAIN_MAX);
         let told = async {
             if self.told.changed().await.is_err() {
                 // The store is gone; whoever still waits goes by the clock.
                 std::future::pending::<()>().await;
             }
         };
-        runtime::timeout(pause, told).await.is_some()
+        let told = runtime::timeout(pause, told).await.is_some();
+        if !told {
+            self.pause = (self.pause * 2).min(LOOK_AGAIN_MAX);
+        }
+        told
     }
 }
 
@@ -115,6 +118,21 @@ mod tests {
                 .saturating_sub(Duration::from_millis(waited));
             assert!(over <= Duration::from_millis(1), "{over:?} after {waited}");
         }
+    }
+
+    /// Whoever was told something that did not help looks again as soon as if nothing had been told.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_told_puts_off_no_look() {
+        const LONG: Duration = Duration::from_secs(60);
+        let news = News::default();
+        let mut listening = news.listen("one");
+        for _ in 0..3 {
+            news.tell("one");
+            assert!(listening.heard(LONG).await);
+        }
+        let begun = tokio::time::Instant::now();
+        assert!(!listening.heard(LONG).await);
+        assert!(begun.elapsed() < LOOK_AGAIN * 2, "{:?}", begun.elapsed());
     }
 
     #[test]
