@@ -2,6 +2,7 @@
 #![cfg(unix)]
 
 mod page;
+#[allow(dead_code, reason = "another part of it is used there")]
 mod tools;
 
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! The programs that the walk calls besides this one.
+//! The programs that tests call besides this one.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,44 +7,51 @@ use tempfile::TempDir;
 
 /// A directory to put before all others in `PATH`, where `python3` is one that has `requests`.
 /// `None`, and the reason printed, where something is missing.
+pub(crate) fn found() -> Option<TempDir> {
+    // `fetch` is there from Node.js 18 on.
+    let node = works(Path::new("node"), &["-e", "fetch"]);
+    let python = python_with("requests");
+    if missing("curl", works(Path::new("curl"), &["--version"]))
+        || missing("Node.js 18 or newer", node)
+        || missing(
+            "Python with `requests` (Debian: python3-requests)",
+            python.is_some(),
+        )
+    {
+        return None;
+    }
+    let tools = tempfile::tempdir().expect("a directory");
+    if let Some(python) = python.filter(|python| python.is_absolute()) {
+        std::os::unix::fs::symlink(python, tools.path().join("python3")).expect("a link");
+    }
+    Some(tools)
+}
+
+/// Whether a test has to do without this, which is printed.
 ///
 /// # Panics
 ///
-/// If it is where `CI` is `true`: there, nothing is skipped by accident.
-pub(crate) fn found() -> Option<TempDir> {
-    match find() {
-        Ok(tools) => Some(tools),
-        Err(missing) => {
-            let reason = format!("{missing} is not there; run `cargo xtask test --only install`");
-            let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-            assert!(!ci, "{reason}");
-            println!("skipped: {reason}");
-            None
-        }
+/// If it has to where `CI` is `true`: there, nothing is skipped by accident.
+pub(crate) fn missing(what: &str, there: bool) -> bool {
+    if !there {
+        let reason = format!("{what} is not there; run `cargo xtask test --only install`");
+        let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+        assert!(!ci, "{reason}");
+        println!("skipped: {reason}");
     }
+    !there
 }
 
-fn find() -> Result<TempDir, &'static str> {
-    if !works(Path::new("curl"), &["--version"]) {
-        return Err("curl");
-    }
-    // `fetch` is of Node.js 18, its being no experiment of 21; what is asked of it here is in both.
-    if !works(Path::new("node"), &["-e", "fetch"]) {
-        return Err("Node.js 18 or newer");
-    }
+/// A Python that has these modules.
+pub(crate) fn python_with(modules: &str) -> Option<PathBuf> {
     let pythons = [PathBuf::from("/usr/bin/python3"), PathBuf::from("python3")];
-    let python = pythons
-        .iter()
-        .find(|python| works(python, &["-c", "import requests"]))
-        .ok_or("Python with `requests` (Debian: python3-requests)")?;
-    let tools = tempfile::tempdir().expect("a directory");
-    if python.is_absolute() {
-        std::os::unix::fs::symlink(python, tools.path().join("python3")).expect("a link");
-    }
-    Ok(tools)
+    let import = format!("import {modules}");
+    pythons
+        .into_iter()
+        .find(|python| works(python, &["-c", &import]))
 }
 
-fn works(program: &Path, arguments: &[&str]) -> bool {
+pub(crate) fn works(program: &Path, arguments: &[&str]) -> bool {
     let status = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
