@@ -10,8 +10,12 @@ use crate::{process::Log, report::Outcome, screen::Screen, workspace::Workplace}
 /// A program the tests start, and the Debian packages that bring it.
 struct Program {
     name: &'static str,
+    /// What it does not fail at where it is all there.
+    tried: &'static [&'static str],
     packages: &'static [&'static str],
 }
+
+const VERSION: &[&str] = &["--version"];
 
 /// Where Debian keeps programs that are on no `PATH`, or on that of root alone.
 const ELSEWHERE: [&str; 2] = ["/usr/sbin", "/usr/lib/postgresql/*/bin"];
@@ -20,22 +24,27 @@ const ELSEWHERE: [&str; 2] = ["/usr/sbin", "/usr/lib/postgresql/*/bin"];
 const PROGRAMS: [Program; 5] = [
     Program {
         name: "node",
+        tried: VERSION,
         packages: &["nodejs"],
     },
     Program {
         name: "npm",
+        tried: VERSION,
         packages: &["npm"],
     },
     Program {
         name: "redis-server",
+        tried: VERSION,
         packages: &["redis-server", "redis-tools"],
     },
     Program {
         name: "postgres",
+        tried: VERSION,
         packages: &["postgresql"],
     },
     Program {
         name: "pgbouncer",
+        tried: VERSION,
         packages: &["pgbouncer"],
     },
 ];
@@ -45,11 +54,34 @@ const PROGRAMS: [Program; 5] = [
 const SESSION_PROGRAMS: [Program; 2] = [
     Program {
         name: "dbus-daemon",
+        tried: VERSION,
         packages: &["dbus"],
     },
     Program {
         name: "gnome-keyring-daemon",
+        tried: VERSION,
         packages: &["gnome-keyring"],
+    },
+];
+
+/// What calls through the proxy in the walk of docs/sidecar.md, besides Node.js; and what reads the
+/// service's unit.
+const SIDECAR_PROGRAMS: [Program; 3] = [
+    Program {
+        name: "curl",
+        tried: VERSION,
+        packages: &["curl"],
+    },
+    Program {
+        // Debian's own, whatever else `PATH` has: the package is for that one.
+        name: "/usr/bin/python3",
+        tried: &["-c", "import requests, yaml"],
+        packages: &["python3", "python3-requests", "python3-yaml"],
+    },
+    Program {
+        name: "systemd-analyze",
+        tried: VERSION,
+        packages: &["systemd"],
     },
 ];
 
@@ -72,7 +104,12 @@ pub(crate) fn for_tests(workplace: &Workplace) -> Outcome {
     } else {
         Ok(())
     };
-    let missing: Vec<String> = [issuer, session]
+    let sidecar = if cfg!(target_os = "linux") {
+        programs(workplace, &mut log, &SIDECAR_PROGRAMS)
+    } else {
+        Ok(())
+    };
+    let missing: Vec<String> = [issuer, session, sidecar]
         .into_iter()
         .filter_map(Result::err)
         .collect();
@@ -117,6 +154,7 @@ pub(crate) fn valgrind(workplace: &Workplace, log: &mut Log) -> Result<(), Strin
         log,
         &[Program {
             name: "valgrind",
+            tried: VERSION,
             packages: &["valgrind", "libc6-dbg"],
         }],
     )
@@ -171,14 +209,15 @@ pub(crate) fn works(program: &str, arguments: &[&str]) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-/// True if the program says its version, wherever Debian keeps it.
-fn is_there(program: &str) -> bool {
-    works(program, &["--version"])
-        || elsewhere().any(|directory| {
-            let path = directory.join(program);
-            path.to_str()
-                .is_some_and(|path| works(path, &["--version"]))
-        })
+impl Program {
+    /// True if it starts and does what it is tried by, wherever Debian keeps it.
+    fn is_there(&self) -> bool {
+        works(self.name, self.tried)
+            || elsewhere().any(|directory| {
+                let path = directory.join(self.name);
+                path.to_str().is_some_and(|path| works(path, self.tried))
+            })
+    }
 }
 
 /// The directories of [`ELSEWHERE`], the one with a star for each version.
@@ -199,7 +238,7 @@ fn elsewhere() -> impl Iterator<Item = PathBuf> {
 fn programs(workplace: &Workplace, log: &mut Log, wanted: &[Program]) -> Result<(), String> {
     let missing: Vec<&Program> = wanted
         .iter()
-        .filter(|program| !is_there(program.name))
+        .filter(|program| !program.is_there())
         .collect();
     if missing.is_empty() {
         return Ok(());
@@ -353,6 +392,18 @@ mod tests {
         assert!(works("true", &[]));
         assert!(!works("false", &[]));
         assert!(!works("no-such-program-anywhere", &["--version"]));
-        assert!(!is_there("no-such-program-anywhere"));
+        let program = Program {
+            name: "no-such-program-anywhere",
+            tried: VERSION,
+            packages: &[],
+        };
+        assert!(!program.is_there());
+        let shell = |tried| Program {
+            name: "sh",
+            tried,
+            packages: &[],
+        };
+        assert!(shell(&["-c", "true"]).is_there());
+        assert!(!shell(&["-c", "false"]).is_there());
     }
 }

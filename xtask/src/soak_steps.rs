@@ -35,6 +35,10 @@ const CERTIFIED: [[&str; 3]; 2] = [
 const BARRED: [&str; 3] = ["instructions", "allocations", "storm"];
 /// Requests of the demo.
 const REQUESTS: u64 = 10_000;
+/// Attacks on the proxy; the default run has two thousand.
+const ABUSES: &str = "100000";
+/// The test that makes them.
+const ABUSE: &str = "no_abuse_gets_through_or_leaves_anything_behind";
 /// How long each fuzz target runs.
 const FUZZ_SECONDS: &str = "600";
 
@@ -83,6 +87,12 @@ pub(crate) fn all() -> Vec<Step> {
         "eight processes on one certified grant, for five minutes",
         Alone,
         processes,
+    ));
+    steps.push(Step::new(
+        "abuse",
+        "a hundred thousand attacks on the proxy: nothing gets through or stays",
+        Alone,
+        abuse,
     ));
     if std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
         .with_file_name("fuzz")
@@ -196,6 +206,21 @@ fn chaos(workplace: &Workplace) -> Outcome {
         let arguments = ["--seconds".to_owned(), "60".to_owned()];
         passes(log, chaos_command(workplace, &arguments))?;
         Ok(Outcome::passed("every bar holds"))
+    })
+}
+
+fn abuse(workplace: &Workplace) -> Outcome {
+    with_log(workplace, "abuse", |log| {
+        let mut command = workplace.cargo(["test", "--release", "-p", "token-rotator-proxy"]);
+        command
+            .args(["--test", "abuse", ABUSE, "--", "--exact", "--nocapture"])
+            .env("TOKEN_ROTATOR_ABUSES", ABUSES);
+        passes(log, command)?;
+        let outcome = counted(log)?;
+        Ok(Outcome {
+            detail: format!("{ABUSES} attacks"),
+            ..outcome
+        })
     })
 }
 

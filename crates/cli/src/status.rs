@@ -1,6 +1,7 @@
 //! `token-rotator status`: what is known of each session, without touching it.
 
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -51,7 +52,7 @@ pub(crate) struct Status {
     expires_in_s: Option<i64>,
     scope: Option<String>,
     has_refresh_token: bool,
-    /// Who is refreshing it; of a file store alone, where the lock says so.
+    /// Who is refreshing it, as far as the store can tell.
     lease: Option<Holder>,
     pub(crate) journal: Option<Journal>,
     last_refresh: Option<Entry>,
@@ -74,11 +75,14 @@ pub(crate) enum State {
     New,
 }
 
-/// Who refreshes a session now.
+/// Who refreshes a session now: a process of this machine, or somebody at a shared store, which
+/// knows no more than when that ends.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Holder {
-    process: u32,
+    process: Option<u32>,
     since: Option<Timestamp>,
+    /// When the lease runs out unless it is renewed; a file store's does not.
+    until: Option<Timestamp>,
     fence: u64,
 }
 
@@ -137,7 +141,7 @@ impl Status {
             expires_in_s: expires_at.map(|at| at.as_second() - Timestamp::now().as_second()),
             scope: tokens.and_then(|tokens| tokens.scope()).map(str::to_owned),
             has_refresh_token: tokens.is_some_and(|tokens| tokens.refresh_token().is_some()),
-            lease: Holder::of(session),
+            lease: Holder::of(session).await,
             journal: record.and_then(|record| record.intent).map(Journal::from),
             last_refresh: last(|what| matches!(what, Happening::Refreshed { .. })),
             last_failure: last(Happening::is_failure),
@@ -169,16 +173,36 @@ impl State {
 }
 
 impl Holder {
-    fn of(session: &Session<'_>) -> Option<Self> {
-        let OpenStore::File(store) = session.store() else {
-            return None;
+    /// `None`: nobody, or the store cannot tell.
+    async fn of(session: &Session<'_>) -> Option<Self> {
+        let key = session.key();
+        let held = match session.store() {
+            OpenStore::File(store) => {
+                let holder = store.locks().holder(&key).ok()??;
+                return Some(Self {
+                    process: Some(holder.process),
+                    since: Timestamp::try_from(holder.since).ok(),
+                    until: None,
+                    fence: holder.fence,
+                });
+            }
+            OpenStore::Redis(store) => store.holder(&key).await.ok()??,
+            OpenStore::Postgres(store) => store.holder(&key).await.ok()??,
         };
-        let holder = store.locks().holder(&session.key()).ok()??;
         Some(Self {
-            process: holder.process,
-            since: Timestamp::try_from(holder.since).ok(),
-            fence: holder.fence,
+            process: None,
+            since: None,
+            until: Timestamp::try_from(SystemTime::now() + held.left).ok(),
+            fence: held.fence,
         })
+    }
+
+    fn words(self) -> String {
+        match (self.process, self.until) {
+            (Some(process), _) => format!("process {process}"),
+            (None, Some(until)) => format!("held, ends {}", table::until(until)),
+            (None, None) => "held".to_owned(),
+        }
     }
 }
 
@@ -224,7 +248,7 @@ fn print(sessions: &[Status]) {
         .map(|status| {
             let none = || "-".to_owned();
             let lease = match (status.lease, status.journal) {
-                (Some(holder), _) => format!("process {}", holder.process),
+                (Some(holder), _) => holder.words(),
                 (None, Some(journal)) => journal.words(),
                 (None, None) => none(),
             };

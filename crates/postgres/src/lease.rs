@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use token_rotator::{Clock as _, Coordinator, Lease, LeaseError, SessionKey, SystemClock};
+use token_rotator::{
+    Clock as _, Coordinator, HeldLease, Lease, LeaseError, SessionKey, SystemClock,
+};
 use tokio::time::Instant;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::fault::Fault;
 use crate::store::{PostgresStore, name, released};
@@ -42,6 +45,34 @@ impl Coordinator for PostgresStore {
     fn lease_life(&self) -> Option<Duration> {
         Some(self.0.lease_life)
     }
+
+    async fn settled(&self) {
+        self.0.background.wait().await;
+    }
+}
+
+impl PostgresStore {
+    /// The session's lease, if somebody holds it now: for whoever wants to show it. Takes nothing.
+    ///
+    /// Fails as [`acquire`](Coordinator::acquire) does where the server cannot be asked.
+    pub async fn holder(&self, key: &SessionKey) -> Result<Option<HeldLease>, LeaseError> {
+        let session = name(key).map_err(|error| LeaseError::Unavailable {
+            message: error.to_string().into(),
+            cause: None,
+        })?;
+        let parameters = [(&session as _, Type::TEXT)];
+        let look = &self.0.statements.look;
+        let row = self.0.link.row(look, &parameters).await?;
+        Ok(row.map(|row| {
+            let fence = row.try_get::<_, i64>(0).unwrap_or_default();
+            let left = row.try_get::<_, f64>(1).unwrap_or_default();
+            HeldLease {
+                fence: u64::try_from(fence).unwrap_or_default(),
+                // It may have run out between the two looks at the clock.
+                left: Duration::from_secs_f64(left.max(0.0) / 1_000.0),
+            }
+        }))
+    }
 }
 
 /// A lease, or the attempt to take one. Dropped, it is given back in the background.
@@ -57,6 +88,8 @@ struct PostgresLease {
     until: Duration,
     /// Whether the server may think that we hold it.
     held: bool,
+    /// There while an attempt goes on, whether or not anybody waits for it.
+    attempt: Option<TaskTrackerToken>,
 }
 
 impl PostgresLease {
@@ -80,6 +113,7 @@ impl PostgresLease {
             fence: 0,
             until: Duration::ZERO,
             held: false,
+            attempt: None,
         })
     }
 
@@ -87,13 +121,18 @@ impl PostgresLease {
     /// statement, and only then gives back what nobody wants. Given back over another connection
     /// before that, the lease would be taken afterwards, by nobody, for all of its life.
     async fn try_to_take(mut self) -> Result<(Self, Result<bool, Fault>), LeaseError> {
+        self.attempt = Some(self.store.0.background.token());
         let attempt = tokio::spawn(async move {
             let taken = self.take().await;
             (self, taken)
         });
-        attempt.await.map_err(|_| LeaseError::Unavailable {
+        let ended = attempt.await.map_err(|_| LeaseError::Unavailable {
             message: "the runtime ended before the lease was taken".into(),
             cause: None,
+        });
+        ended.map(|(mut lease, taken)| {
+            lease.attempt = None;
+            (lease, taken)
         })
     }
 
@@ -184,7 +223,8 @@ impl Drop for PostgresLease {
         if self.held
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            runtime.spawn(self.give_back());
+            let back = self.give_back();
+            self.store.0.background.spawn_on(back, &runtime);
         }
     }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Statements {
     pub(crate) update: String,
     /// 1 session, 2 owner, 3 milliseconds. Answers the fence if it was taken.
     pub(crate) take: String,
+    /// 1 session. Answers the fence and how many milliseconds are left, if somebody has the lease.
+    pub(crate) look: String,
     /// 1 session, 2 owner, 3 milliseconds. Answers a row if it was prolonged.
     pub(crate) renew: String,
     /// 1 session, 2 owner, 3 channel, 4 message.
@@ -67,6 +69,13 @@ impl Statements {
                 WHERE mine.lease_owner IS NULL OR mine.lease_owner = excluded.lease_owner
                     OR mine.lease_expires_at <= clock_timestamp()
                 RETURNING fence"
+            ),
+            look: format!(
+                "SELECT fence,
+                    (extract(epoch FROM lease_expires_at - clock_timestamp()) * 1000)::float8
+                FROM {name}
+                WHERE session = $1 AND lease_owner IS NOT NULL
+                    AND lease_expires_at > clock_timestamp()"
             ),
             renew: format!(
                 "UPDATE {name} SET lease_expires_at = {until}

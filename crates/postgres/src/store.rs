@@ -11,6 +11,7 @@ use token_rotator::{
 };
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Config, Row};
+use tokio_util::task::TaskTracker;
 
 use crate::builder::PostgresStoreBuilder;
 use crate::connector::Connector;
@@ -33,6 +34,8 @@ pub(crate) struct Inner {
     pub(crate) table: Table,
     codec: RecordCodec,
     pub(crate) lease_life: Duration,
+    /// Attempts to take leases, and leases on their way back.
+    pub(crate) background: TaskTracker,
 }
 
 /// What the builder has gathered.
@@ -76,6 +79,9 @@ impl PostgresStore {
             limit,
             for_calls,
         });
+        let background = TaskTracker::new();
+        // So that it can be waited for at any time.
+        background.close();
         Self(Arc::new(Inner {
             link: Link::new(config, &*connector, connections, limit),
             listener: Listener::new(place),
@@ -83,6 +89,7 @@ impl PostgresStore {
             table,
             codec,
             lease_life,
+            background,
         }))
     }
 

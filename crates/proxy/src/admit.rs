@@ -85,13 +85,19 @@ fn host<B>(request: &Request<B>) -> Result<&str, Problem> {
         (None, Some(field)) => field,
         (None, None) => return Err(Problem::bad_request("`Host` is missing")),
     };
-    if named.contains(['@', ',', ' ', '/', '\\']) || named.is_empty() {
-        return Err(Problem::bad_request("`Host` is not a host and a port"));
-    }
-    let port = named
+    let colon = named
         .rfind(':')
         .filter(|&colon| !named[colon..].contains(']'));
-    Ok(&named[..port.unwrap_or(named.len())])
+    let (name, port) = match colon {
+        Some(colon) => (&named[..colon], &named[colon + 1..]),
+        None => (named, ""),
+    };
+    let one_name = !name.contains(':') || (name.starts_with('[') && name.ends_with(']'));
+    let a_port = port.bytes().all(|byte| byte.is_ascii_digit());
+    if name.is_empty() || !one_name || !a_port || name.contains(['@', ',', ' ', '/', '\\']) {
+        return Err(Problem::bad_request("`Host` is not a host and a port"));
+    }
+    Ok(name)
 }
 
 /// Whether an upstream might read the path as another one: with `.` or `..` as a segment, plain,
@@ -103,6 +109,7 @@ fn has_dot_segment(path: &str) -> bool {
     let plain = path.to_ascii_lowercase();
     let plain = plain.replace("%2e", ".").replace("%2f", "/");
     let plain = plain.replace("%5c", "/").replace('\\', "/");
+    let plain = plain.replace("%3b", ";");
     plain
         .split('/')
         .map(|segment| segment.split(';').next().unwrap_or_default())

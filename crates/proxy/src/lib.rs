@@ -41,6 +41,9 @@ mod body;
 mod config;
 mod connection;
 mod forward;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
 mod headers;
 mod limits;

@@ -76,13 +76,7 @@ impl Worker {
         let name = target.rotator.header_name();
         let passed = target.pass_authorization && request.headers().contains_key(name);
         let upgrade = Upgrade::of(&mut request, seen);
-        let trailers = headers::wants_trailers(request.headers(), seen);
-        headers::strip_request(request.headers_mut(), seen);
-        if !target.pass_authorization {
-            headers::strip_credentials(request.headers_mut(), name);
-        }
-        headers::prepare(request.headers_mut(), &target.authority, trailers);
-        rewrite(&target, request.uri_mut())?;
+        target.rewrite(&mut request, seen)?;
         let head = Head {
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -173,17 +167,29 @@ impl Upgrade {
     }
 }
 
-/// The target as the upstream is to see it.
-fn rewrite(target: &Target, uri: &mut Uri) -> Result<(), Problem> {
-    let stripped = target.stripped(uri);
-    if stripped.is_none() && uri.scheme().is_none() {
-        return Ok(());
+impl Target {
+    /// Makes the head what the upstream is to see, but for the token.
+    pub(crate) fn rewrite<B>(&self, request: &mut Request<B>, seen: Seen) -> Result<(), Problem> {
+        let trailers = headers::wants_trailers(request.headers(), seen);
+        headers::strip_request(request.headers_mut(), seen);
+        if !self.pass_authorization {
+            headers::strip_credentials(request.headers_mut(), self.rotator.header_name());
+        }
+        headers::prepare(request.headers_mut(), &self.authority, trailers);
+        self.rewrite_uri(request.uri_mut())
     }
-    let path = match stripped {
-        Some(path) => PathAndQuery::try_from(path).ok(),
-        None => uri.path_and_query().cloned(),
-    };
-    let path = path.ok_or(Problem::bad_request("The path cannot be read"))?;
-    *uri = Uri::from(path);
-    Ok(())
+
+    fn rewrite_uri(&self, uri: &mut Uri) -> Result<(), Problem> {
+        let stripped = self.stripped(uri);
+        if stripped.is_none() && uri.scheme().is_none() {
+            return Ok(());
+        }
+        let path = match stripped {
+            Some(path) => PathAndQuery::try_from(path).ok(),
+            None => uri.path_and_query().cloned(),
+        };
+        let path = path.ok_or(Problem::bad_request("The path cannot be read"))?;
+        *uri = Uri::from(path);
+        Ok(())
+    }
 }

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use token_rotator::{Clock as _, Coordinator, Lease, LeaseError, SessionKey, SystemClock};
+use token_rotator::{
+    Clock as _, Coordinator, HeldLease, Lease, LeaseError, SessionKey, SystemClock,
+};
 use tokio::time::Instant;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::fault::Fault;
 use crate::names::Names;
-use crate::scripts::{RELEASE, RENEW, TAKE};
+use crate::scripts::{LOOK, RELEASE, RENEW, TAKE};
 use crate::store::RedisStore;
 
 impl Coordinator for RedisStore {
@@ -45,6 +48,26 @@ impl Coordinator for RedisStore {
     fn lease_life(&self) -> Option<Duration> {
         Some(self.0.lease_life)
     }
+
+    async fn settled(&self) {
+        self.0.background.wait().await;
+    }
+}
+
+impl RedisStore {
+    /// The session's lease, if somebody holds it now: for whoever wants to show it. Takes nothing.
+    ///
+    /// Fails as [`acquire`](Coordinator::acquire) does where the server cannot be asked.
+    pub async fn holder(&self, key: &SessionKey) -> Result<Option<HeldLease>, LeaseError> {
+        let names = self.names(key);
+        let mut look = LOOK.key(names.lease);
+        look.key(names.fence);
+        let (left, fence): (i64, i64) = self.0.link.run(&look).await?;
+        Ok(u64::try_from(left).ok().map(|left| HeldLease {
+            fence: u64::try_from(fence).unwrap_or_default(),
+            left: Duration::from_millis(left),
+        }))
+    }
 }
 
 enum Taken {
@@ -63,6 +86,8 @@ struct RedisLease {
     until: Duration,
     /// Whether the server may think that we hold it.
     held: bool,
+    /// There while an attempt goes on, whether or not anybody waits for it.
+    attempt: Option<TaskTrackerToken>,
 }
 
 impl RedisLease {
@@ -79,19 +104,25 @@ impl RedisLease {
             fence: 0,
             until: Duration::ZERO,
             held: false,
+            attempt: None,
         })
     }
 
     /// In a task of its own, which goes on if nobody waits for it any more: it sees the end of the
     /// attempt, and only then gives back what nobody wants.
     async fn try_to_take(mut self) -> Result<(Self, Result<Taken, Fault>), LeaseError> {
+        self.attempt = Some(self.store.0.background.token());
         let attempt = tokio::spawn(async move {
             let taken = self.take().await;
             (self, taken)
         });
-        attempt.await.map_err(|_| LeaseError::Unavailable {
+        let ended = attempt.await.map_err(|_| LeaseError::Unavailable {
             message: "the runtime ended before the lease was taken".into(),
             cause: None,
+        });
+        ended.map(|(mut lease, taken)| {
+            lease.attempt = None;
+            (lease, taken)
         })
     }
 
@@ -175,7 +206,8 @@ impl Drop for RedisLease {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let (store, names) = (self.store.clone(), self.names.clone());
             let owner = std::mem::take(&mut self.owner);
-            runtime.spawn(give_back(store, names, owner));
+            let back = give_back(store, names, owner);
+            self.store.0.background.spawn_on(back, &runtime);
         }
     }
 }

@@ -55,6 +55,18 @@ return {1, fence}
     )
 });
 
+/// Looks at the lease. `KEYS`: lease, fence. Answers how many milliseconds are left to whoever has it,
+/// or -1 where nobody has, and the fence.
+pub(crate) static LOOK: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local left = redis.call('PTTL', KEYS[1])
+if left < 0 then return {-1, 0} end
+return {left, tonumber(redis.call('GET', KEYS[2]) or '0')}
+",
+    )
+});
+
 /// Prolongs the lease. `KEYS`: lease. `ARGV`: owner, milliseconds. Answers 1, or 0 if it is lost.
 pub(crate) static RENEW: LazyLock<Script> = LazyLock::new(|| {
     Script::new(

@@ -8,6 +8,7 @@ use token_rotator::{
     Epoch, Record, RecordCodec, Saved, SessionKey, SessionStore, SharedCoordinator, StoreError,
     StoreErrorKind, Version,
 };
+use tokio_util::task::TaskTracker;
 
 use crate::builder::RedisStoreBuilder;
 use crate::link::Link;
@@ -27,6 +28,8 @@ pub(crate) struct Inner {
     codec: RecordCodec,
     pub(crate) prefix: String,
     pub(crate) lease_life: Duration,
+    /// Attempts to take leases, and leases on their way back.
+    pub(crate) background: TaskTracker,
 }
 
 impl RedisStore {
@@ -43,12 +46,16 @@ impl RedisStore {
         limit: Duration,
     ) -> Self {
         let link = Arc::new(Link::new(client, limit));
+        let background = TaskTracker::new();
+        // So that it can be waited for at any time.
+        background.close();
         Self(Arc::new(Inner {
             subscriber: Subscriber::new(Arc::clone(&link), channel(&prefix)),
             link,
             codec,
             prefix,
             lease_life,
+            background,
         }))
     }
 

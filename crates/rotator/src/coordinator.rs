@@ -28,6 +28,14 @@ pub trait Coordinator: Send + Sync + 'static {
     fn lease_life(&self) -> Option<Duration> {
         None
     }
+
+    /// Ends when nothing goes on in the background that may have taken a lease for somebody who
+    /// gave up waiting, or is giving one back: a program that ends before that may leave a lease
+    /// behind that holds until it runs out. [`Rotator::shutdown`](crate::Rotator::shutdown) waits
+    /// for it. Default: at once.
+    fn settled(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// The right to spend the refresh token. Dropping it gives it back as soon as that can be done.
@@ -55,6 +63,16 @@ pub trait Lease: Send + Sync + 'static {
     }
 }
 
+/// A lease that somebody holds at a server, for whoever wants to show it. Who that is the server
+/// does not know: holders are named by chance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldLease {
+    /// The number of the lease.
+    pub fence: u64,
+    /// When it runs out, by the server's clock, unless it is renewed or given back before.
+    pub left: Duration,
+}
+
 /// A coordinator whose type the rotator has forgotten.
 pub(crate) trait DynCoordinator: Send + Sync + 'static {
     fn acquire<'a>(
@@ -63,6 +81,7 @@ pub(crate) trait DynCoordinator: Send + Sync + 'static {
         wait: Duration,
     ) -> BoxFuture<'a, Result<Box<dyn Lease>, LeaseError>>;
     fn lease_life(&self) -> Option<Duration>;
+    fn settled(&self) -> BoxFuture<'_, ()>;
 }
 
 impl<C: Coordinator> DynCoordinator for C {
@@ -76,6 +95,10 @@ impl<C: Coordinator> DynCoordinator for C {
 
     fn lease_life(&self) -> Option<Duration> {
         Coordinator::lease_life(self)
+    }
+
+    fn settled(&self) -> BoxFuture<'_, ()> {
+        Box::pin(Coordinator::settled(self))
     }
 }
 
@@ -101,6 +124,10 @@ impl Coordinator for SharedCoordinator {
 
     fn lease_life(&self) -> Option<Duration> {
         self.0.lease_life()
+    }
+
+    async fn settled(&self) {
+        self.0.settled().await;
     }
 }
 

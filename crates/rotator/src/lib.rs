@@ -73,7 +73,7 @@ mod unsaved;
 pub use builder::RotatorBuilder;
 pub use clock::{Clock, SystemClock};
 pub use codec::{DataKey, KeyId, KeySource, KeyTextError, RecordCodec, RecordHeader};
-pub use coordinator::{Coordinator, Lease, LocalCoordinator, SharedCoordinator};
+pub use coordinator::{Coordinator, HeldLease, Lease, LocalCoordinator, SharedCoordinator};
 pub use error::{
     BuildError, Cause, FailureKind, LeaseError, RefreshError, SourceError, StoreError,
     StoreErrorKind, TokenError,

@@ -231,7 +231,8 @@ impl Rotator {
         WeakRotator(Arc::downgrade(&self.shared))
     }
 
-    /// Lets nothing new start and waits for the refresh in the air, for saves and for revocations.
+    /// Lets nothing new start and waits for the refresh in the air, for saves, for revocations and
+    /// for leases that are being given back.
     ///
     /// True if all of it ended within the time given and the store has what it is to have; false
     /// too where that cannot be, for want of a runtime to save on. A token that is still good goes on being
@@ -243,6 +244,9 @@ impl Rotator {
             loop {
                 shared.resume_saving();
                 if shared.tasks.is_idle() {
+                    if let Some(coordinator) = &shared.coordinator {
+                        coordinator.settled().await;
+                    }
                     return shared.all_saved();
                 }
                 shared.tasks.idle().await;

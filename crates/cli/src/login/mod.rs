@@ -23,6 +23,8 @@ pub(crate) async fn run(
     let name = &options.session.name;
     let known = home.config.session(name)?.unwrap_or_default();
     let session = home.session_with(name, options.settings.clone().over(known))?;
+    // Before anything is spent that could not be kept.
+    home.store.prepare().await?;
     let tokens = tokens(&session).await?;
     keep(&session, tokens).await?;
     home.config.remember(name, &session.settings)?;

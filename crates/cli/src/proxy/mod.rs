@@ -36,6 +36,7 @@ pub(crate) async fn run(
     let home = Home::open(global, "proxy").await?;
     let mut sessions = Sessions::default();
     let plan = Plan::of(&home.config, &options)?;
+    home.store.prepare().await?;
     let config = plan.config(&home, &mut sessions).await?;
     // Before anything is answered, or a signal that comes at once would end it.
     let mut signals = Signals::new()

@@ -226,3 +226,6 @@ fn limits(settings: &LimitSettings) -> Limits {
     limits.streams = settings.streams.unwrap_or(limits.streams);
     limits
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use token_rotator_keyring::Keyring;
 use token_rotator_postgres::PostgresStore;
 use token_rotator_redis::RedisStore;
 
+use super::failure::store_failed;
 use crate::command_error::CommandError;
 use crate::config::{KeyChoice, Places, StoreUrl};
 
@@ -42,6 +43,17 @@ impl OpenStore {
                 built.map(Self::Postgres).map_err(cannot_be_opened)
             }
         }
+    }
+}
+
+impl OpenStore {
+    /// Makes what a server needs to keep sessions: the table of PostgreSQL.
+    pub(crate) async fn prepare(&self) -> Result<(), CommandError> {
+        let Self::Postgres(store) = self else {
+            return Ok(());
+        };
+        let made = store.migrate().await;
+        made.map_err(|error| store_failed("the store cannot be made ready", &error))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The program as a sidecar.
 #![cfg(unix)]
 
+mod documented;
 mod ends;
 mod mistakes;
 mod serves;

@@ -6,5 +6,6 @@ mod formats;
 mod keys;
 mod looking;
 mod mistakes;
+mod shared;
 mod signing_in;
 mod user;

@@ -65,6 +65,10 @@ async fn a_request_that_could_be_read_in_two_ways_is_refused() {
             "GET /a/..;x/echo HTTP/1.1\r\nhost: localhost\r\n\r\n",
             "400",
         ),
+        (
+            "GET /a/..%3Bx/echo HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            "400",
+        ),
         ("GET /a/. HTTP/1.1\r\nhost: localhost\r\n\r\n", "400"),
         ("TRACE /echo HTTP/1.1\r\nhost: localhost\r\n\r\n", "501"),
         (

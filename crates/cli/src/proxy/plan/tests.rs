@@ -1,0 +1,138 @@
+//! The configuration that docs/program.md shows is one that is read, is whole, and says the truth
+//! about what holds without it.
+
+use clap::Parser as _;
+
+use super::*;
+use crate::arguments::{Arguments, Command};
+use crate::config::Places;
+
+const PROGRAM: &str = include_str!("../../../../../docs/program.md");
+
+/// The TOML blocks under this heading.
+fn toml_under(heading: &str) -> String {
+    let (_, section) = PROGRAM.split_once(heading).expect("the heading");
+    let section = section.split("\n## ").next().expect("a section");
+    let blocks = section.split("```toml\n").skip(1);
+    let blocks: Vec<_> = blocks
+        .map(|rest| rest.split("```").next().expect("its end"))
+        .collect();
+    assert!(!blocks.is_empty(), "there is TOML under {heading}");
+    blocks.concat()
+}
+
+/// What is commented out as well.
+fn uncommented(toml: &str) -> String {
+    let line = |line: &str| line.strip_prefix('#').unwrap_or(line).to_owned() + "\n";
+    toml.lines().map(line).collect()
+}
+
+fn load(toml: &str) -> Result<Config, CommandError> {
+    let home = tempfile::tempdir().expect("a directory");
+    let file = home.path().join("config.toml");
+    std::fs::write(&file, toml).expect("written");
+    Config::load(Places {
+        config_file: file,
+        config_is_named: true,
+        state: home.path().join("state"),
+    })
+}
+
+fn plan(toml: &str) -> Plan {
+    let config = load(toml).unwrap_or_else(|error| panic!("{error}: {toml}"));
+    let arguments = Arguments::try_parse_from(["token-rotator", "proxy"]).expect("no flags");
+    let Command::Proxy(options) = arguments.command else {
+        panic!("another command");
+    };
+    Plan::of(&config, &options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The keys that a table knows, as the error about one that it does not know tells them.
+fn known_keys(table: &str) -> Vec<String> {
+    let more = if table == "[[proxy.routes]]" {
+        "upstream = \"https://api.example.com\"\n"
+    } else {
+        ""
+    };
+    let error = load(&format!("{table}\n{more}no-such-key = 1\n")).expect_err("an unknown key");
+    let error = error.to_string();
+    let (_, expected) = error.split_once("expected ").expect("what is expected");
+    let keys: Vec<_> = expected
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect();
+    assert!(keys.len() > 1, "{error}");
+    keys
+}
+
+/// The part of the TOML that belongs to this table.
+fn table_of<'a>(toml: &'a str, table: &str) -> &'a str {
+    let (_, rest) = toml.split_once(table).unwrap_or_else(|| panic!("{table}"));
+    rest.split("\n[").next().unwrap_or(rest)
+}
+
+#[test]
+fn every_key_is_documented_and_every_documented_key_is_read() {
+    let proxy = uncommented(&toml_under("\n## The proxy\n"));
+    let sessions = toml_under("\n## Configuration\n");
+    // The whole of it is read, what is commented out included.
+    load(&proxy).unwrap_or_else(|error| panic!("{error}"));
+    load(&sessions).unwrap_or_else(|error| panic!("{error}"));
+    for (toml, shown, table) in [
+        (&proxy, "[proxy]", "[proxy]"),
+        (&proxy, "[proxy.limits]", "[proxy.limits]"),
+        (&proxy, "[[proxy.routes]]", "[[proxy.routes]]"),
+        (&sessions, "[store]", "[store]"),
+        (&sessions, "[sessions.work]", "[sessions.work]"),
+    ] {
+        let text = table_of(toml, shown);
+        for key in known_keys(table) {
+            let documented = text
+                .lines()
+                .any(|line| line.split(" = ").next() == Some(key.as_str()))
+                // One of two spellings is told in the other's comment.
+                || text.contains(&format!(" {key} = "))
+                // A table of its own.
+                || toml.contains(&format!("[proxy.{key}]"));
+            assert!(
+                documented,
+                "{table} knows `{key}`, and docs/program.md does not"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_documented_as_default_is_the_default() {
+    let documented = plan(&toml_under("\n## The proxy\n"));
+    let bare = plan("[[proxy.routes]]\nupstream = \"https://api.example.com\"\n");
+    assert_eq!(
+        format!("{:?}", limits(&documented.settings.limits)),
+        format!("{:?}", limits(&bare.settings.limits))
+    );
+    let of = |plan: &Plan| {
+        let route = &plan.routes[0];
+        let text = format!(
+            "{:?}",
+            (
+                (&plan.listen, plan.public, &plan.settings.allowed_hosts),
+                plan.local_bearer.is_some(),
+                (&plan.settings.socket_uids, &plan.settings.socket_gids),
+                (plan.admin, plan.workers),
+                plan.drain_timeout.unwrap_or(super::super::DRAIN),
+                (route.0.name(), &route.0.host, &route.0.upstream),
+                (&route.0.upstream_socket, &route.1, route.0.protocol),
+                (&route.0.ca_file, route.0.pass_authorization),
+                (route.0.strip_prefix, route.0.replay_bytes),
+            )
+        );
+        (plan.routes.len(), text)
+    };
+    assert_eq!(of(&documented), of(&bare));
+    assert_eq!(
+        documented.listen,
+        [ListenText::Tcp(([127, 0, 0, 1], 8080).into())]
+    );
+}

@@ -1,0 +1,72 @@
+//! What docs/program.md says of metrics and answers is what there is.
+
+use std::collections::BTreeSet;
+
+use token_rotator_testkit::Upstream;
+
+use crate::sidecar::{Sidecar, client};
+use crate::user::User;
+
+const PROGRAM: &str = include_str!("../../../../docs/program.md");
+const LIBRARY: &str = include_str!("../../../proxy/src/lib.rs");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_metric_is_documented_and_every_documented_metric_is_there() {
+    let user = User::signed_in().await;
+    let upstream = Upstream::start(&user.issuer).await.expect("an upstream");
+    let flags = ["--upstream", upstream.url(), "--admin", "127.0.0.1:0"];
+    let proxy = Sidecar::start_with(&user, &flags);
+    let admin = proxy.admin.clone().expect("an admin listener");
+    // What is counted by name is there once it was counted.
+    user.issuer.expire_access_tokens();
+    for (path, status) in [("/echo", 200), ("/a/..;/echo", 400)] {
+        let answer = client().get(format!("{}{path}", proxy.url)).send().await;
+        assert_eq!(answer.expect("an answer").status(), status, "{path}");
+    }
+    let metrics = client().get(format!("{admin}/metrics")).send().await;
+    let metrics = metrics.expect("an answer").text().await.expect("text");
+    let told: BTreeSet<String> = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .filter_map(|line| {
+            let (name, kind) = line.split_once(' ')?;
+            let total = if kind == "counter" { "_total" } else { "" };
+            Some(format!("{name}{total}"))
+        })
+        .collect();
+    let documented: BTreeSet<String> = PROGRAM
+        .split('`')
+        .filter(|word| word.starts_with("token_rotator_proxy_"))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(told, documented);
+    assert!(told.len() > 5, "{told:?}");
+}
+
+#[test]
+fn both_tables_of_problems_say_the_same() {
+    let here = problems(PROGRAM, "### What it answers by itself");
+    let there = problems(
+        &LIBRARY.replace("//! ", ""),
+        "# What the proxy answers by itself",
+    );
+    assert!(here.len() > 10, "{here:?}");
+    assert_eq!(here, there);
+}
+
+/// Name, status and gRPC's status of each.
+fn problems(text: &str, heading: &str) -> BTreeSet<[String; 3]> {
+    let (_, section) = text.split_once(heading).expect("the section");
+    section
+        .lines()
+        .skip_while(|line| !line.starts_with('|'))
+        .take_while(|line| line.starts_with('|'))
+        .filter_map(|line| {
+            let cells: Vec<_> = line.split('|').map(str::trim).collect();
+            let cell = |number: usize| cells.get(number).copied().unwrap_or_default().to_owned();
+            cell(1)
+                .starts_with('`')
+                .then(|| [cell(1), cell(2), cell(3)])
+        })
+        .collect()
+}

@@ -1,0 +1,73 @@
+//! Who looks on sees a lease that is held, its number, and when it runs out.
+
+mod support;
+
+use std::time::Duration;
+
+use token_rotator::Coordinator as _;
+use token_rotator_testkit::RedisServer;
+
+#[tokio::test]
+async fn a_lease_is_seen_while_it_is_held() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let (store, onlooker) = (support::store(&server), support::store(&server));
+    let key = support::key();
+    let look = async || onlooker.holder(&key).await.expect("the server answers");
+    assert_eq!(look().await, None);
+    let lease = store.acquire(&key, Duration::ZERO).await.expect("free");
+    let held = look().await.expect("held");
+    assert_eq!(Some(held.fence), lease.fence());
+    let life = store.lease_life().expect("it runs out");
+    assert!(held.left <= life && life < held.left * 2, "{held:?}");
+    // Nobody looks into another's.
+    let other = token_rotator::SessionKey::new("other");
+    assert_eq!(onlooker.holder(&other).await.expect("an answer"), None);
+    lease.release().await;
+    assert_eq!(look().await, None);
+    let again = store.acquire(&key, Duration::ZERO).await.expect("free");
+    let next = look().await.expect("held");
+    assert!(next.fence > held.fence, "{next:?}");
+    drop(again);
+}
+
+#[tokio::test]
+async fn a_lease_that_ran_out_is_held_by_nobody() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let store = support::builder(&server)
+        .lease_life(Duration::from_millis(600))
+        .operation_timeout(Duration::from_millis(500))
+        .build()
+        .expect("settings that fit");
+    let key = support::key();
+    let lease = store.acquire(&key, Duration::ZERO).await.expect("free");
+    support::eventually("it has run out", async || {
+        store.holder(&key).await.expect("an answer").is_none()
+    })
+    .await;
+    drop(lease);
+}
+
+/// Whoever gives up while the lease is being taken leaves none behind, once the store has settled.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_holds_what_was_taken_for_nobody() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let store = support::store(&server);
+    let key = support::key();
+    for _ in 0..50 {
+        let attempt = store.acquire(&key, Duration::ZERO);
+        tokio::select! {
+            biased;
+            lease = attempt => drop(lease),
+            () = std::future::ready(()) => {}
+        }
+        store.settled().await;
+        let held = store.holder(&key).await.expect("an answer");
+        assert_eq!(held, None);
+    }
+}

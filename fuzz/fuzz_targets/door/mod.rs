@@ -1,0 +1,152 @@
+//! Heads of requests made of bytes, and the doors that they knock at.
+
+use std::sync::LazyLock;
+
+use http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
+use token_rotator::{Rotator, SecretString, SourceError, TokenSet};
+use token_rotator_proxy::fuzzing::Door;
+use token_rotator_proxy::{Config, Listen, Listener, Route};
+
+/// What callers show at the second door.
+pub const LOCAL_BEARER: &str = "sesame";
+/// Where the session of the second route has its token.
+pub const TOKEN_HEADER: &str = "x-upstream-token";
+/// The prefix that the second route takes off.
+pub const PREFIX: &str = "/v1";
+/// Names by which callers may call the proxy.
+pub const HOSTS: [&str; 5] = [
+    "localhost",
+    "127.0.0.1",
+    "[::1]",
+    "proxy.internal",
+    "api.internal",
+];
+
+static DOORS: LazyLock<[Door; 2]> = LazyLock::new(|| {
+    [None, Some(LOCAL_BEARER)].map(|bearer| {
+        let source = |_| async { Ok::<_, SourceError>(TokenSet::bearer("token")) };
+        let upstreams = ["http://127.0.0.1:1", "http://127.0.0.1:2"];
+        let [plain, custom] = [None, Some(TOKEN_HEADER)].map(|header| {
+            let builder = Rotator::builder(source)
+                .origin(upstreams[0])
+                .origin(upstreams[1]);
+            let builder = match header {
+                Some(name) => builder.token_header(HeaderName::from_static(name)),
+                None => builder,
+            };
+            builder.build().expect("a rotator")
+        });
+        let mut of_host = Route::new("host", upstreams[0], plain.clone());
+        of_host.host = Some("api.internal".to_owned());
+        let mut prefix = Route::new("prefix", upstreams[1], custom);
+        PREFIX.clone_into(&mut prefix.prefix);
+        prefix.strip_prefix = true;
+        let mut config = Config {
+            listeners: vec![Listener {
+                listen: Listen::Tcp(([127, 0, 0, 1], 0).into()),
+                public: false,
+            }],
+            routes: vec![of_host, prefix, Route::new("rest", upstreams[0], plain)],
+            allowed_hosts: vec!["proxy.internal".to_owned()],
+            local_bearer: bearer.map(|bearer| SecretString::from(bearer.to_owned())),
+            ..Config::default()
+        };
+        config.limits.header_bytes = 512;
+        Door::new(&config).expect("a configuration that fits")
+    })
+});
+
+/// What a fuzz target is given: choices, the target, and header lines by number or name.
+pub type Input = (u8, Vec<u8>, Vec<(u8, Vec<u8>, Vec<u8>)>);
+
+/// A head and where it knocks.
+pub struct Knock {
+    pub request: Request<()>,
+    pub unix: bool,
+    pub bearer: bool,
+}
+
+impl Knock {
+    /// `None`: HTTP has no such head.
+    pub fn of((choices, target, lines): &Input) -> Option<Self> {
+        // Those that mean something here come up often.
+        const NAMES: [&str; 20] = [
+            "host",
+            "transfer-encoding",
+            "connection",
+            "te",
+            "upgrade",
+            "keep-alive",
+            "proxy-connection",
+            "proxy-authenticate",
+            "http2-settings",
+            "authorization",
+            "proxy-authorization",
+            "x_authorization",
+            "x-forwarded-authorization",
+            "x-original_authorization",
+            "x-upstream_token",
+            TOKEN_HEADER,
+            "content-length",
+            "content-type",
+            "via",
+            "expect",
+        ];
+        let mut request = Request::new(());
+        *request.uri_mut() = Uri::try_from(target.as_slice()).ok()?;
+        *request.method_mut() = match choices & 7 {
+            0 => Method::CONNECT,
+            1 => Method::TRACE,
+            2 => Method::OPTIONS,
+            3 => Method::POST,
+            _ => Method::GET,
+        };
+        if choices & 8 != 0 {
+            *request.version_mut() = Version::HTTP_2;
+        }
+        for (number, name, value) in lines.iter().take(16) {
+            let name = match NAMES.get(usize::from(*number)) {
+                Some(name) => HeaderName::from_static(name),
+                None => HeaderName::from_bytes(name).ok()?,
+            };
+            request
+                .headers_mut()
+                .append(name, HeaderValue::from_bytes(value).ok()?);
+        }
+        Some(Self {
+            request,
+            unix: choices & 16 != 0,
+            bearer: choices & 32 != 0,
+        })
+    }
+
+    pub fn door(&self) -> &'static Door {
+        &DOORS[usize::from(self.bearer)]
+    }
+}
+
+/// Whether somebody might read the path as another one, with every `%` decoded that there is.
+pub fn has_dots(path: &str) -> bool {
+    let mut bytes = path.bytes();
+    let mut plain = Vec::new();
+    while let Some(byte) = bytes.next() {
+        let mut ahead = bytes.clone();
+        let digits = [ahead.next(), ahead.next()].map(|digit| char::from(digit?).to_digit(16));
+        match (byte, digits) {
+            (b'%', [Some(high), Some(low)]) => {
+                plain.push((high * 16 + low) as u8);
+                bytes = ahead;
+            }
+            _ => plain.push(byte),
+        }
+    }
+    plain
+        .split(|byte| matches!(byte, b'/' | b'\\'))
+        .map(|segment| {
+            segment
+                .split(|byte| *byte == b';')
+                .next()
+                .unwrap_or_default()
+        })
+        .any(|segment| segment == b"." || segment == b"..")
+}
