@@ -1,6 +1,9 @@
 //! `token-rotator login`: a session for all other commands.
 
+mod attended;
+mod browser;
 mod client;
+mod device;
 mod stdin;
 
 use std::process::ExitCode;
@@ -23,18 +26,15 @@ pub(crate) async fn run(
     let name = &options.session.name;
     let known = home.config.session(name)?.unwrap_or_default();
     let session = home.session_with(name, options.settings.clone().over(known))?;
-    let tokens = tokens(&session).await?;
-    keep(&session, tokens).await?;
+    match session.settings.grant() {
+        GrantChoice::AuthorizationCode => browser::sign_in(&session, &options).await?,
+        GrantChoice::Device => keep(&session, device::tokens(&session, &options).await?).await?,
+        GrantChoice::ClientCredentials => keep(&session, client::tokens(&session).await?).await?,
+        GrantChoice::RefreshToken => keep(&session, stdin::tokens(&session).await?).await?,
+    }
     home.config.remember(name, &session.settings)?;
     anstream::eprintln!("Signed in: session `{name}`.");
     Ok(ExitCode::SUCCESS)
-}
-
-async fn tokens(session: &Session<'_>) -> Result<TokenSet, CommandError> {
-    match session.settings.grant {
-        Some(GrantChoice::ClientCredentials) => client::tokens(session).await,
-        Some(GrantChoice::RefreshToken) | None => stdin::tokens(session).await,
-    }
 }
 
 /// Writes the session into its store before anybody is told that it is there.

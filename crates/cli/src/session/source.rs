@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use token_rotator::{Refreshed, SecretString, SourceError, TokenSet, TokenSource};
-use token_rotator_oauth2::{self as oauth2, TokenEndpoint};
+use token_rotator_oauth2::{self as oauth2, IssuerMetadata, TokenEndpoint};
 use token_rotator_reqwest::ReqwestTransport;
 
-use super::endpoints::Endpoints;
+use super::endpoints::{Endpoint, Endpoints};
 use crate::command_error::CommandError;
 use crate::config::{ClientAuthChoice, GrantChoice, SessionSettings};
 
@@ -15,49 +15,62 @@ const SECRET_VARIABLE: &str = "TOKEN_ROTATOR_CLIENT_SECRET";
 
 /// Refreshes at the session's issuer.
 ///
-/// Secrets are read anew each time, so that they can be exchanged under a program that runs.
+/// Secrets are read anew each time, so that they can be exchanged under a program that runs. Endpoints
+/// that have to be discovered are when they are needed first.
 pub(crate) struct IssuerSource {
     settings: SessionSettings,
     transport: ReqwestTransport,
+    endpoints: Endpoints,
 }
 
 impl IssuerSource {
     pub(crate) fn new(settings: &SessionSettings, transport: ReqwestTransport) -> Self {
         Self {
             settings: settings.clone(),
+            endpoints: Endpoints::new(settings, transport.clone()),
             transport,
         }
     }
 
-    fn endpoint(&self) -> Result<TokenEndpoint, SourceError> {
-        let endpoint = Endpoints::of(&self.settings).and_then(|endpoints| {
-            token_endpoint(&self.settings, &endpoints, self.transport.clone())
-        });
-        endpoint.map_err(|error| SourceError::misconfigured(error.to_string()))
+    /// Whether tokens can be revoked (RFC 7009).
+    pub(crate) async fn can_revoke(&self) -> Result<bool, SourceError> {
+        let metadata = self.endpoints.find(&[Endpoint::Revocation]).await?;
+        Ok(metadata.revocation_endpoint().is_some())
+    }
+
+    async fn endpoint(&self, needed: &[Endpoint]) -> Result<TokenEndpoint, SourceError> {
+        let metadata = self.endpoints.find(needed).await?;
+        token_endpoint(&self.settings, &metadata, self.transport.clone())
+            .map_err(|error| SourceError::misconfigured(error.to_string()))
     }
 }
 
 impl TokenSource for IssuerSource {
     async fn refresh(&self, last: Option<Arc<TokenSet>>) -> Result<Refreshed, SourceError> {
-        self.endpoint()?.refresh(last).await
+        let endpoint = self.endpoint(&[Endpoint::Token]).await?;
+        endpoint.refresh(last).await
     }
 
     async fn revoke(&self, tokens: Arc<TokenSet>) -> Result<(), SourceError> {
-        self.endpoint()?.revoke(tokens).await
+        let needed = [Endpoint::Token, Endpoint::Revocation];
+        self.endpoint(&needed).await?.revoke(tokens).await
     }
 }
 
 /// The token endpoint that these settings lead to.
 fn token_endpoint(
     settings: &SessionSettings,
-    endpoints: &Endpoints,
+    metadata: &IssuerMetadata,
     transport: ReqwestTransport,
 ) -> Result<TokenEndpoint, CommandError> {
     let client_id = settings.client_id()?;
-    let url = endpoints.token.as_str();
-    let mut builder = match settings.grant {
-        Some(GrantChoice::ClientCredentials) => oauth2::client_credentials(url, client_id),
-        _ => oauth2::refresh_token(url, client_id),
+    let Some(url) = metadata.token_endpoint().map(ToString::to_string) else {
+        return Err(CommandError::new("the issuer names no token endpoint"));
+    };
+    let mut builder = if settings.is_for_client() {
+        oauth2::client_credentials(url, client_id)
+    } else {
+        oauth2::refresh_token(url, client_id)
     };
     builder = match settings.client_auth()? {
         ClientAuth::None => builder,
@@ -78,8 +91,8 @@ fn token_endpoint(
     if let Some(audience) = &settings.audience {
         builder = builder.audience(audience);
     }
-    if let Some(url) = &endpoints.revocation {
-        builder = builder.revocation_url(url.as_str());
+    if let Some(url) = metadata.revocation_endpoint() {
+        builder = builder.revocation_url(url.to_string());
     }
     builder
         .transport(transport)
@@ -97,7 +110,7 @@ pub(crate) enum ClientAuth {
 impl SessionSettings {
     /// Whether its tokens are the client's own.
     pub(crate) fn is_for_client(&self) -> bool {
-        self.grant == Some(GrantChoice::ClientCredentials)
+        self.grant() == GrantChoice::ClientCredentials
     }
 
     pub(crate) fn client_id(&self) -> Result<&str, CommandError> {

@@ -1,6 +1,9 @@
 //! The commands that have to do with sessions, as a user meets them.
 
+mod attended;
+mod browser;
 mod crowds;
+mod device;
 mod exec;
 mod formats;
 mod keys;
