@@ -152,6 +152,24 @@ impl SessionSettings {
         }
     }
 
+    /// The first key by which the two would send a token elsewhere, or as another client.
+    pub(crate) fn goes_elsewhere(&self, other: &Self) -> Option<&'static str> {
+        [
+            ("issuer", self.issuer == other.issuer),
+            ("client_id", self.client_id == other.client_id),
+            (
+                "token_endpoint",
+                self.token_endpoint == other.token_endpoint,
+            ),
+            (
+                "revocation_endpoint",
+                self.revocation_endpoint == other.revocation_endpoint,
+            ),
+        ]
+        .into_iter()
+        .find_map(|(key, same)| (!same).then_some(key))
+    }
+
     /// These, and from `under` what these leave open.
     ///
     /// With another issuer than below, the endpoints below are another's too: none is taken.

@@ -135,6 +135,20 @@ async fn another_issuer_brings_its_own_endpoints() {
     assert!(other.issuer.accepts(&before.token()));
 }
 
+/// Where the endpoints cannot be discovered nothing is sent, and the refresh token is not in doubt.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_without_discovery_is_not_sent() {
+    let user = User::new().await;
+    sign_in(&user, &[]).await;
+    user.issuer.shutdown().await;
+    assert_eq!(user.run(&["token", "--refresh"]).code, 4);
+    let status: serde_json::Value =
+        serde_json::from_str(&user.run(&["status", "--json"]).out).expect("JSON");
+    assert_eq!(status[0]["state"], "good");
+    assert!(status[0]["journal"].is_null(), "{status}");
+    assert!(status[0]["last_failure"].is_object(), "{status}");
+}
+
 /// What opens addresses on this machine is told the address that was printed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_is_opened() {

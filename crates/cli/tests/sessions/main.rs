@@ -2,6 +2,7 @@
 
 mod attended;
 mod browser;
+mod certified;
 mod crowds;
 mod device;
 mod exec;

@@ -89,6 +89,22 @@ mistake!(issuer_is_gone_before_its_endpoints_are_known, 4, |user| {
     user.issuer.shutdown().await;
     user.run(&["token"])
 });
+mistake!(issuer_does_not_answer, 4, |user| {
+    // It listens, and that is all.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", silent.local_addr().expect("its address"));
+    let mut came = user.run(&["login", "--client-id", CLIENT, "--issuer", &url]);
+    came.said = came.said.replace(&url, "http://SILENT");
+    came
+});
+mistake!(configured_otherwise, 1, |user| {
+    user.configure("[sessions.work]\nissuer = \"https://issuer.example\"\n");
+    Login::begin(&user, &["--session", "work", "--no-browser"]).end(&user)
+});
+mistake!(endpoint_configured_otherwise, 1, |user| {
+    user.configure("[sessions.default]\ntoken_endpoint = \"https://issuer.example/token\"\n");
+    Login::begin(&user, &["--no-browser"]).end(&user)
+});
 mistake!(nobody_comes, 1, |user| {
     Login::begin(&user, &["--no-browser", "--timeout", "100ms"]).end(&user)
 });
