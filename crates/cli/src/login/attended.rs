@@ -63,14 +63,15 @@ pub(super) async fn interruptible<T>(
     work: impl Future<Output = Result<T, CommandError>>,
 ) -> Result<T, CommandError> {
     tokio::select! {
+        // First, so that it is heard before anybody is told that the sign-in waits.
         biased;
-        outcome = work => outcome,
         Ok(()) = tokio::signal::ctrl_c() => {
             Err(CommandError::new("the sign-in was given up")
                 .why("it was interrupted; the session is as it was before")
                 .hint("sign in again when you like")
                 .code(INTERRUPTED))
         }
+        outcome = work => outcome,
     }
 }
 

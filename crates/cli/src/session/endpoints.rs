@@ -1,11 +1,11 @@
 //! Where an issuer is asked for what: as the settings say, else as the issuer itself does.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use token_rotator::SourceError;
 use token_rotator_oauth2::{BuildError, DiscoveryError, IssuerMetadata, NoMetadata};
 use token_rotator_reqwest::ReqwestTransport;
-use tokio::sync::OnceCell;
 
 use super::failure::LATER;
 use crate::command_error::CommandError;
@@ -26,13 +26,13 @@ pub(crate) enum Endpoint {
 
 /// An issuer's endpoints.
 ///
-/// What the settings say counts. The issuer is asked for the rest when it is needed first, and once
-/// in the life of this value; nothing of it is written down, so the next process sees an issuer that
-/// has moved.
+/// What the settings say counts. The issuer is asked for the rest when it is needed first; its answer
+/// is kept in memory until somebody says that it does not hold any more, and is not written down, so
+/// that an issuer may move.
 pub(crate) struct Endpoints {
     settings: SessionSettings,
     transport: ReqwestTransport,
-    discovered: OnceCell<IssuerMetadata>,
+    discovered: Mutex<Option<IssuerMetadata>>,
 }
 
 impl Endpoints {
@@ -40,7 +40,7 @@ impl Endpoints {
         Self {
             settings: settings.clone(),
             transport,
-            discovered: OnceCell::new(),
+            discovered: Mutex::new(None),
         }
     }
 
@@ -66,14 +66,27 @@ impl Endpoints {
         let Some(issuer) = &self.settings.issuer else {
             return Err(NoEndpoint::Unnamed(Endpoint::Token));
         };
-        let asked = async {
-            let asked = IssuerMetadata::discover(issuer.as_str(), &self.transport);
-            match tokio::time::timeout(PATIENCE, asked).await {
-                Ok(answered) => answered.map_err(|error| NoEndpoint::Undiscovered(error.into())),
-                Err(_late) => Err(NoEndpoint::Late(issuer.clone())),
-            }
+        if let Some(known) = self.discovered().clone() {
+            return Ok(known);
+        }
+        let asked = IssuerMetadata::discover(issuer.as_str(), &self.transport);
+        let Ok(answered) = tokio::time::timeout(PATIENCE, asked).await else {
+            return Err(NoEndpoint::Late(issuer.clone()));
         };
-        self.discovered.get_or_try_init(|| asked).await.cloned()
+        let metadata = answered.map_err(|error| NoEndpoint::Undiscovered(error.into()))?;
+        *self.discovered() = Some(metadata.clone());
+        Ok(metadata)
+    }
+
+    /// The issuer will be asked again.
+    pub(crate) fn forget(&self) {
+        *self.discovered() = None;
+    }
+
+    fn discovered(&self) -> std::sync::MutexGuard<'_, Option<IssuerMetadata>> {
+        // Nothing that is done under the lock can panic halfway.
+        let locked = self.discovered.lock();
+        locked.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn configured(&self, endpoint: Endpoint) -> Option<&Address> {

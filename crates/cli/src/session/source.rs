@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use token_rotator::{Refreshed, SecretString, SourceError, TokenSet, TokenSource};
+use token_rotator::{FailureKind, Refreshed, SecretString, SourceError, TokenSet, TokenSource};
 use token_rotator_oauth2::{self as oauth2, IssuerMetadata, TokenEndpoint};
 use token_rotator_reqwest::ReqwestTransport;
 
@@ -16,7 +16,7 @@ const SECRET_VARIABLE: &str = "TOKEN_ROTATOR_CLIENT_SECRET";
 /// Refreshes at the session's issuer.
 ///
 /// Secrets are read anew each time, so that they can be exchanged under a program that runs. Endpoints
-/// that have to be discovered are when they are needed first.
+/// that have to be discovered are when they are needed first, and again after they did not do.
 pub(crate) struct IssuerSource {
     settings: SessionSettings,
     transport: ReqwestTransport,
@@ -48,7 +48,17 @@ impl IssuerSource {
 impl TokenSource for IssuerSource {
     async fn refresh(&self, last: Option<Arc<TokenSet>>) -> Result<Refreshed, SourceError> {
         let endpoint = self.endpoint(&[Endpoint::Token]).await?;
-        endpoint.refresh(last).await
+        let outcome = endpoint.refresh(last).await;
+        if let Err(error) = &outcome
+            && matches!(
+                error.kind(),
+                FailureKind::Misconfigured | FailureKind::NotSent
+            )
+        {
+            // It may have moved under a program that runs for long.
+            self.endpoints.forget();
+        }
+        outcome
     }
 
     async fn revoke(&self, tokens: Arc<TokenSet>) -> Result<(), SourceError> {
@@ -156,5 +166,91 @@ impl SessionSettings {
                 ))
                 .hint("set it, or name another place with `client_secret_file`")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+    use token_rotator_testkit::Issuer;
+
+    use super::*;
+
+    /// An issuer's metadata alone, whose token endpoint can be moved.
+    struct Metadata {
+        url: String,
+        token_endpoint: Mutex<String>,
+        asked: AtomicUsize,
+    }
+
+    impl Metadata {
+        async fn serve(token_endpoint: String) -> Arc<Self> {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let metadata = Arc::new(Self {
+                url: format!("http://{}", listener.local_addr().unwrap()),
+                token_endpoint: Mutex::new(token_endpoint),
+                asked: AtomicUsize::new(0),
+            });
+            let served = Arc::clone(&metadata);
+            tokio::spawn(async move {
+                loop {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    let served = Arc::clone(&served);
+                    let service = service_fn(move |_| {
+                        let document = served.document();
+                        async { Ok::<_, std::convert::Infallible>(http::Response::new(document)) }
+                    });
+                    let http = hyper::server::conn::http1::Builder::new();
+                    tokio::spawn(http.serve_connection(TokioIo::new(stream), service));
+                }
+            });
+            metadata
+        }
+
+        fn document(&self) -> String {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            let endpoint = self.token_endpoint.lock().unwrap();
+            serde_json::json!({"issuer": self.url, "token_endpoint": *endpoint}).to_string()
+        }
+
+        fn asked(&self) -> usize {
+            self.asked.load(Ordering::Relaxed)
+        }
+    }
+
+    #[tokio::test]
+    async fn endpoints_are_discovered_once_and_again_when_they_do_not_do() {
+        let issuer = Issuer::builder().start().await.unwrap();
+        let metadata = Metadata::serve(format!("{}/elsewhere", issuer.url())).await;
+        let settings = SessionSettings {
+            issuer: Some(metadata.url.parse().unwrap()),
+            client_id: Some("demo".to_owned()),
+            ..SessionSettings::default()
+        };
+        let source = IssuerSource::new(&settings, ReqwestTransport::new().unwrap());
+        let grant = issuer.sign_in("alice");
+        let mut last = Arc::new(TokenSet::bearer("a").with_refresh_token(grant.refresh_token));
+
+        let refused = source.refresh(Some(Arc::clone(&last))).await.unwrap_err();
+        assert_eq!(refused.kind(), FailureKind::Misconfigured, "{refused}");
+        assert_eq!(metadata.asked(), 1);
+        issuer
+            .token_url()
+            .clone_into(&mut metadata.token_endpoint.lock().unwrap());
+        for _ in 0..3 {
+            last = Arc::new(source.refresh(Some(last)).await.unwrap().tokens);
+        }
+        assert_eq!(metadata.asked(), 2);
+        assert_eq!(issuer.counters().refreshes, 3);
+        // A refusal of the token says nothing of the endpoint.
+        let unknown = TokenSet::bearer("a").with_refresh_token("unknown");
+        let refused = source.refresh(Some(Arc::new(unknown))).await.unwrap_err();
+        assert_eq!(refused.kind(), FailureKind::Terminal, "{refused}");
+        source.refresh(Some(last)).await.unwrap();
+        assert_eq!(metadata.asked(), 2);
     }
 }

@@ -1,5 +1,6 @@
 //! Signing in with a browser.
 
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use insta::assert_snapshot;
 use reqwest::{Client, StatusCode, Url};
 
 use crate::attended::Login;
-use crate::user::User;
+use crate::user::{SERVICE, SERVICE_SECRET, User};
 
 /// A browser without a screen.
 fn browser() -> Client {
@@ -99,6 +100,50 @@ async fn a_session_lives_from_the_browser_to_the_logout() {
     browse(&again.address()).await;
     assert_eq!(again.end(&user).code, 0);
     assert!(user.issuer.accepts(&user.token()));
+}
+
+/// A confidential client proves itself when it exchanges the code, and what it asks for is asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_with_a_secret_signs_somebody_in() {
+    let user = User::new().await;
+    let begin = |secret: &str| {
+        let mut command = user.command(&["login", "--no-browser", "--client-id", SERVICE]);
+        command.args(["--issuer", user.issuer.url(), "--audience", "api"]);
+        command.args(["--resource", "https://api.example.com"]);
+        command.env("TOKEN_ROTATOR_CLIENT_SECRET", secret);
+        Login::of(command)
+    };
+    let mut guessed = begin("guessed");
+    let address = guessed.address();
+    for parameter in ["audience=api", "resource=https%3A%2F%2Fapi.example.com"] {
+        assert!(address.contains(parameter), "{address}");
+    }
+    assert!(!address.contains("guessed"), "{address}");
+    let (status, _) = browse(&address).await;
+    assert_eq!(status, 400);
+    let came = guessed.end(&user);
+    assert_eq!(came.code, 1);
+    assert!(came.said.contains("invalid_client"), "{came:?}");
+
+    let mut login = begin(SERVICE_SECRET);
+    let (status, page) = browse(&login.address()).await;
+    assert_eq!(status, 200, "{page}");
+    assert_eq!(login.end(&user).code, 0);
+}
+
+/// A connection that a browser has opened in advance, and never uses, keeps nobody waiting.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_is_closed() {
+    let user = User::new().await;
+    let mut login = Login::begin(&user, &["--no-browser"]);
+    let address = login.address();
+    let port = redirect_of(&address).0.port().expect("a port");
+    let mut idle = std::net::TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    // Whoever comes later is served, so this one has been accepted.
+    browse(&address).await;
+    assert_eq!(login.end(&user).code, 0);
+    let mut nothing = [0; 1];
+    assert_eq!(idle.read(&mut nothing).expect("its end"), 0);
 }
 
 /// Endpoints that are configured need no discovery, and outdo it.
