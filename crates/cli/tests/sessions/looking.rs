@@ -162,4 +162,12 @@ async fn doctor_looks_at_discovery() {
     ));
     let fair = told(&[("discovery", "fair"), ("issuer", "bad")]);
     assert_eq!(checks(&[]), (1, fair));
+
+    let device = format!(
+        "[sessions.default]\nissuer = \"{}\"\nclient_id = \"desk\"\ngrant = \"device\"\n",
+        crate::metadata::serve(&serde_json::json!({}))
+    );
+    user.configure(&device);
+    let missing = told(&[("discovery", "fair"), ("issuer", "good")]);
+    assert_eq!(checks(&[]).1, missing);
 }

@@ -9,6 +9,7 @@ mod exec;
 mod formats;
 mod keys;
 mod looking;
+mod metadata;
 mod mistakes;
 mod signing_in;
 mod user;

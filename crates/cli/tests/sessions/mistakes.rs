@@ -1,8 +1,10 @@
 //! What a new user gets wrong: each ends in a sentence that says what to do.
 
 use insta::assert_snapshot;
+use serde_json::json;
 
 use crate::attended::Login;
+use crate::metadata;
 use crate::user::{CLIENT, Came, SERVICE, User};
 
 macro_rules! mistake {
@@ -88,6 +90,38 @@ mistake!(issuer_is_gone_before_its_endpoints_are_known, 4, |user| {
     user.until_expired().await;
     user.issuer.shutdown().await;
     user.run(&["token"])
+});
+mistake!(device_endpoint_alone, 1, |user| {
+    let url = user.issuer.device_authorization_url().to_owned();
+    user.run(&[
+        "login",
+        "--client-id",
+        CLIENT,
+        "--device-authorization-endpoint",
+        &url,
+    ])
+});
+mistake!(no_device_sign_in_at_this_issuer, 1, |user| {
+    let issuer = metadata::serve(&json!({}));
+    user.run(&[
+        "login",
+        "--grant",
+        "device",
+        "--client-id",
+        CLIENT,
+        "--issuer",
+        &issuer,
+    ])
+});
+mistake!(no_pkce_at_this_issuer, 1, |user| {
+    let issuer = metadata::serve(&json!({"code_challenge_methods_supported": ["plain"]}));
+    user.run(&["login", "--client-id", CLIENT, "--issuer", &issuer])
+});
+mistake!(issuer_names_an_endpoint_in_the_clear, 1, |user| {
+    let issuer = metadata::serve(&json!({"token_endpoint": "http://issuer.example/token"}));
+    let mut came = user.run(&["login", "--client-id", CLIENT, "--issuer", &issuer]);
+    came.said = came.said.replace(&issuer, "http://OTHER");
+    came
 });
 mistake!(issuer_does_not_answer, 4, |user| {
     // It listens, and that is all.
