@@ -24,15 +24,22 @@ pub(crate) async fn run(
         return Ok(ExitCode::SUCCESS);
     };
     session.note(Happening::SignedOut);
-    if session.settings.revocation_endpoint.is_none() {
-        anstream::eprintln!(
-            "Signed out: session `{}`. It has no `revocation_endpoint`: its tokens end when they expire.",
-            session.name
-        );
-        return Ok(ExitCode::SUCCESS);
-    }
     let source = IssuerSource::new(&session.settings, session.transport.clone());
-    let revoked = source.revoke(tokens).await;
+    let revoked = match source.can_revoke().await {
+        Ok(true) => source.revoke(tokens).await,
+        Ok(false) => {
+            let nowhere = match &session.settings.issuer {
+                Some(_) => "Its issuer names no revocation endpoint",
+                None => "It has no `revocation_endpoint`",
+            };
+            anstream::eprintln!(
+                "Signed out: session `{}`. {nowhere}: its tokens end when they expire.",
+                session.name
+            );
+            return Ok(ExitCode::SUCCESS);
+        }
+        Err(error) => Err(error),
+    };
     session.note(Happening::Revoked {
         error: revoked.as_ref().err().map(ToString::to_string),
     });

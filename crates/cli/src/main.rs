@@ -46,7 +46,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
     let global = arguments.global;
     runtime.block_on(async {
         match arguments.command {
-            Command::Login(options) => login::run(&global, *options).await,
+            Command::Login(options) => Box::pin(login::run(&global, *options)).await,
             Command::Token(options) => token::run(&global, options).await,
             Command::Exec(options) => exec::run(&global, options).await,
             Command::Proxy(options) => proxy::run(&global, *options).await,

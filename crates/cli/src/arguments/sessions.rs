@@ -30,13 +30,31 @@ pub(crate) struct SessionChoice {
 
 /// Signs in, and keeps the session for all other commands.
 ///
-/// How depends on `--grant`: with a refresh token that is on stdin (refresh-token), or as the client
-/// itself (client-credentials). What is typed here is written down beside the configuration, so that
-/// the next login needs no more than `--session`.
+/// How depends on `--grant`: in the browser (authorization-code), with a code to enter on another device
+/// (device), as the client itself (client-credentials), or with a refresh token that is on stdin
+/// (refresh-token). What is typed here about the session is written down beside the configuration, so
+/// that the next login needs no more than `--session`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LoginOptions {
     #[command(flatten)]
     pub(crate) session: SessionChoice,
+
+    /// Print the address to sign in at, and open no browser
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+
+    /// How long to wait for somebody to sign in [default: 5m in the browser; on another device as long
+    /// as the code is good]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+
+    /// How the issuer is to ask, such as `login`, `consent` or `select_account` (OpenID Connect)
+    #[arg(long, hide_short_help = true)]
+    pub(crate) prompt: Option<String>,
+
+    /// Who is going to sign in, such as an e-mail address (OpenID Connect)
+    #[arg(long, value_name = "USER", hide_short_help = true)]
+    pub(crate) login_hint: Option<String>,
 
     #[command(flatten)]
     pub(crate) settings: SessionSettings,
@@ -172,7 +190,7 @@ pub(crate) struct HistoryOptions {
 
 /// Looks for what keeps a session from working, and says what to do about it.
 ///
-/// Reads the configuration and the store, and asks the issuer for nothing but the time. Exit code 1
+/// Reads the configuration and the store, and asks the issuer for its metadata and the time. Exit code 1
 /// means that something has to be done.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DoctorOptions {

@@ -78,6 +78,18 @@ impl Config {
         })
     }
 
+    /// What later commands will know of this session, once `login` has written these settings down.
+    pub(crate) fn session_after(
+        &self,
+        name: &SessionName,
+        written: &SessionSettings,
+    ) -> SessionSettings {
+        match self.file.sessions.get(name) {
+            Some(configured) => configured.clone().over(written.clone()),
+            None => written.clone(),
+        }
+    }
+
     /// The names of all sessions, in their order.
     pub(crate) fn session_names(&self) -> Result<Vec<SessionName>, CommandError> {
         let mut names: Vec<_> = self.file.sessions.keys().cloned().collect();

@@ -17,6 +17,12 @@ use super::values::{Address, OriginText, ProfileChoice, Time};
 #[serde(deny_unknown_fields, default)]
 #[command(next_help_heading = "The session")]
 pub(crate) struct SessionSettings {
+    /// The issuer, letter by letter as it writes itself; its endpoints are discovered (RFC 8414, OpenID
+    /// Connect Discovery)
+    #[arg(long, value_name = "URL", env = "TOKEN_ROTATOR_ISSUER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) issuer: Option<Address>,
+
     /// The client, as the issuer has registered it
     #[arg(long, value_name = "ID", env = "TOKEN_ROTATOR_CLIENT_ID")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,7 +43,8 @@ pub(crate) struct SessionSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) client_auth: Option<ClientAuthChoice>,
 
-    /// How to sign in [default: refresh-token]
+    /// How to sign in [default: authorization-code; where nothing but a token endpoint is known,
+    /// refresh-token]
     #[arg(long, value_enum, env = "TOKEN_ROTATOR_GRANT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) grant: Option<GrantChoice>,
@@ -79,12 +86,27 @@ pub(crate) struct SessionSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ca_file: Option<PathBuf>,
 
-    /// The issuer's token endpoint
+    /// The port of the redirect address on this machine, 0 for a free one [default: 0]
+    #[arg(long, value_name = "PORT", hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) redirect_port: Option<u16>,
+
+    /// The issuer's token endpoint, in place of the one that is discovered
     #[arg(long, value_name = "URL", env = "TOKEN_ROTATOR_TOKEN_ENDPOINT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) token_endpoint: Option<Address>,
 
-    /// Its revocation endpoint
+    /// Its authorization endpoint, likewise
+    #[arg(long, value_name = "URL", hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) authorization_endpoint: Option<Address>,
+
+    /// Its device authorization endpoint, likewise
+    #[arg(long, value_name = "URL", hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) device_authorization_endpoint: Option<Address>,
+
+    /// Its revocation endpoint, likewise
     #[arg(long, value_name = "URL", hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) revocation_endpoint: Option<Address>,
@@ -94,6 +116,10 @@ pub(crate) struct SessionSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum GrantChoice {
+    /// In the browser, with PKCE
+    AuthorizationCode,
+    /// With a code to enter on another device
+    Device,
     /// As the client itself
     ClientCredentials,
     /// With a refresh token on stdin
@@ -113,8 +139,47 @@ pub(crate) enum ClientAuthChoice {
 }
 
 impl SessionSettings {
+    /// How to sign in: as is said, or as far as the issuer is known.
+    pub(crate) fn grant(&self) -> GrantChoice {
+        let with_browser = self.issuer.is_some() || self.authorization_endpoint.is_some();
+        match self.grant {
+            Some(grant) => grant,
+            None if with_browser => GrantChoice::AuthorizationCode,
+            None if self.device_authorization_endpoint.is_some() => GrantChoice::Device,
+            None if self.token_endpoint.is_some() => GrantChoice::RefreshToken,
+            // Which says that there is no issuer.
+            None => GrantChoice::AuthorizationCode,
+        }
+    }
+
+    /// The first key by which the two would send a token elsewhere, or as another client.
+    pub(crate) fn goes_elsewhere(&self, other: &Self) -> Option<&'static str> {
+        [
+            ("issuer", self.issuer == other.issuer),
+            ("client_id", self.client_id == other.client_id),
+            (
+                "token_endpoint",
+                self.token_endpoint == other.token_endpoint,
+            ),
+            (
+                "revocation_endpoint",
+                self.revocation_endpoint == other.revocation_endpoint,
+            ),
+        ]
+        .into_iter()
+        .find_map(|(key, same)| (!same).then_some(key))
+    }
+
     /// These, and from `under` what these leave open.
-    pub(crate) fn over(self, under: Self) -> Self {
+    ///
+    /// With another issuer than below, the endpoints below are another's too: none is taken.
+    pub(crate) fn over(self, mut under: Self) -> Self {
+        if self.issuer.is_some() && self.issuer != under.issuer {
+            under.token_endpoint = None;
+            under.authorization_endpoint = None;
+            under.device_authorization_endpoint = None;
+            under.revocation_endpoint = None;
+        }
         // A secret's place is one setting in two spellings.
         let names_secret = self.client_secret_env.is_some() || self.client_secret_file.is_some();
         let (secret_env, secret_file) = if names_secret {
@@ -123,6 +188,7 @@ impl SessionSettings {
             (under.client_secret_env, under.client_secret_file)
         };
         Self {
+            issuer: self.issuer.or(under.issuer),
             client_id: self.client_id.or(under.client_id),
             client_secret_env: secret_env,
             client_secret_file: secret_file,
@@ -135,7 +201,12 @@ impl SessionSettings {
             origins: self.origins.or(under.origins),
             refresh_before: self.refresh_before.or(under.refresh_before),
             ca_file: self.ca_file.or(under.ca_file),
+            redirect_port: self.redirect_port.or(under.redirect_port),
             token_endpoint: self.token_endpoint.or(under.token_endpoint),
+            authorization_endpoint: self.authorization_endpoint.or(under.authorization_endpoint),
+            device_authorization_endpoint: self
+                .device_authorization_endpoint
+                .or(under.device_authorization_endpoint),
             revocation_endpoint: self.revocation_endpoint.or(under.revocation_endpoint),
         }
     }

@@ -8,8 +8,9 @@ use token_rotator::{FileStore, Origin};
 use token_rotator_oauth2::{SecretBytes, Transport as _};
 
 use super::finding::Finding;
-use crate::config::SessionName;
-use crate::session::{Endpoints, Home, OpenStore, Session};
+use crate::command_error::CommandError;
+use crate::config::{GrantChoice, SessionName};
+use crate::session::{Endpoint, Endpoints, Home, OpenStore, Session};
 use crate::status::{Outcome, State, Status};
 use crate::table;
 
@@ -46,7 +47,7 @@ pub(super) fn of_home(home: &Home, names: &[SessionName]) -> Vec<Finding> {
         findings.push(Finding::fair(
             "sessions",
             "there are none",
-            "make one with `token-rotator login --token-endpoint URL --client-id ID`",
+            "make one with `token-rotator login --issuer URL --client-id ID`",
         ));
     }
     findings
@@ -76,15 +77,79 @@ fn client(session: &Session<'_>) -> Finding {
     }
 }
 
-/// Whether the issuer answers, and what time it is there.
+/// Whether the issuer says where its endpoints are, whether it answers there, and what time it is.
 async fn issuer(session: &Session<'_>) -> Vec<Finding> {
-    let endpoint = match Endpoints::of(&session.settings) {
-        Ok(endpoints) => endpoints.token,
+    let endpoints = Endpoints::new(&session.settings, session.transport.clone());
+    let mut findings = Vec::from_iter(discovery(session, &endpoints).await);
+    let metadata = match endpoints.find(&[Endpoint::Token]).await {
+        Ok(metadata) => metadata,
+        // It has been told.
+        Err(_) if !findings.is_empty() => return findings,
         Err(error) => {
+            let error = CommandError::from(error);
             return vec![Finding::bad("issuer", error.to_string(), error.hint_text())];
         }
     };
-    let endpoint = endpoint.as_str();
+    match metadata.token_endpoint() {
+        Some(endpoint) => findings.extend(answers(session, &endpoint.to_string()).await),
+        None => findings.push(Finding::bad(
+            "issuer",
+            "its metadata names no token endpoint",
+            "give it: `token_endpoint` in the configuration, or `--token-endpoint` at the next login",
+        )),
+    }
+    findings
+}
+
+/// What the issuer says of itself, if the session names one.
+async fn discovery(session: &Session<'_>, endpoints: &Endpoints) -> Option<Finding> {
+    let settings = &session.settings;
+    let issuer = settings.issuer.as_ref()?;
+    let metadata = match endpoints.discover().await {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            let error = CommandError::from(error);
+            // Whoever has configured all that a refresh needs is hampered at the next login at most.
+            let finding = match settings.token_endpoint {
+                Some(_) => Finding::fair,
+                None => Finding::bad,
+            };
+            return Some(finding(
+                "discovery",
+                error.to_string(),
+                error.hint_text().to_owned(),
+            ));
+        }
+    };
+    let (missing, key) = match settings.grant() {
+        GrantChoice::AuthorizationCode => (
+            metadata.authorization_endpoint().is_none()
+                && settings.authorization_endpoint.is_none(),
+            "authorization_endpoint",
+        ),
+        GrantChoice::Device => (
+            metadata.device_authorization_endpoint().is_none()
+                && settings.device_authorization_endpoint.is_none(),
+            "device_authorization_endpoint",
+        ),
+        GrantChoice::ClientCredentials | GrantChoice::RefreshToken => (false, ""),
+    };
+    Some(if missing {
+        Finding::fair(
+            "discovery",
+            format!("{issuer} names no `{key}`"),
+            "the next login needs it: configure it, or choose another `grant`",
+        )
+    } else {
+        Finding::good(
+            "discovery",
+            format!("{issuer} says where its endpoints are"),
+        )
+    })
+}
+
+/// Whether the issuer answers, and what time it is there.
+async fn answers(session: &Session<'_>, endpoint: &str) -> Vec<Finding> {
     let origin = endpoint.parse().ok().and_then(|uri| Origin::of(&uri));
     let place = origin.map_or_else(|| "it".to_owned(), |origin| origin.to_string());
     let request = Request::builder()

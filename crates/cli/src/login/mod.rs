@@ -1,6 +1,9 @@
 //! `token-rotator login`: a session for all other commands.
 
+mod attended;
+mod browser;
 mod client;
+mod device;
 mod stdin;
 
 use std::process::ExitCode;
@@ -23,20 +26,32 @@ pub(crate) async fn run(
     let name = &options.session.name;
     let known = home.config.session(name)?.unwrap_or_default();
     let session = home.session_with(name, options.settings.clone().over(known))?;
+    // A session that later commands would refresh elsewhere is of no use, and its tokens would go astray.
+    let later = home.config.session_after(name, &session.settings);
+    if let Some(key) = session.settings.goes_elsewhere(&later) {
+        return Err(configured_otherwise(&session, key));
+    }
     // Before anything is spent that could not be kept.
     home.store.prepare().await?;
-    let tokens = tokens(&session).await?;
-    keep(&session, tokens).await?;
+    match session.settings.grant() {
+        GrantChoice::AuthorizationCode => browser::sign_in(&session, &options).await?,
+        GrantChoice::Device => keep(&session, device::tokens(&session, &options).await?).await?,
+        GrantChoice::ClientCredentials => keep(&session, client::tokens(&session).await?).await?,
+        GrantChoice::RefreshToken => keep(&session, stdin::tokens(&session).await?).await?,
+    }
     home.config.remember(name, &session.settings)?;
     anstream::eprintln!("Signed in: session `{name}`.");
     Ok(ExitCode::SUCCESS)
 }
 
-async fn tokens(session: &Session<'_>) -> Result<TokenSet, CommandError> {
-    match session.settings.grant {
-        Some(GrantChoice::ClientCredentials) => client::tokens(session).await,
-        Some(GrantChoice::RefreshToken) | None => stdin::tokens(session).await,
-    }
+fn configured_otherwise(session: &Session<'_>, key: &str) -> CommandError {
+    let (name, file) = (&session.name, session.config_file().display());
+    CommandError::new(format!("session `{name}` is configured otherwise"))
+        .why(format!(
+            "[sessions.{name}] in {file} says another `{key}` than this login, and later commands go by \
+             that file"
+        ))
+        .hint("change it there, or sign in to a session of another name: `--session`")
 }
 
 /// Writes the session into its store before anybody is told that it is there.

@@ -14,10 +14,10 @@ use clap::Parser;
 use token_rotator::{Rotator, RotatorBuilder, SessionKey};
 use token_rotator_reqwest::ReqwestTransport;
 
-pub(crate) use self::endpoints::Endpoints;
+pub(crate) use self::endpoints::{Endpoint, Endpoints};
 pub(crate) use self::failure::{no_token, store_failed};
 use self::history::{Entry, Happening, History};
-pub(crate) use self::source::IssuerSource;
+pub(crate) use self::source::{ClientAuth, IssuerSource};
 pub(crate) use self::store::OpenStore;
 use crate::arguments::GlobalOptions;
 use crate::command_error::CommandError;
@@ -61,7 +61,7 @@ impl Home {
             return Err(CommandError::new(format!("there is no session `{name}`"))
                 .why(self.others(name))
                 .hint(format!(
-                    "sign in with `token-rotator login --session {name} --token-endpoint URL --client-id ID`"
+                    "sign in with `token-rotator login --session {name} --issuer URL --client-id ID`"
                 ))
                 .code(failure::SIGN_IN));
         }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use token_rotator::{Refreshed, SecretString, SourceError, TokenSet, TokenSource};
-use token_rotator_oauth2::{self as oauth2, TokenEndpoint};
+use token_rotator::{FailureKind, Refreshed, SecretString, SourceError, TokenSet, TokenSource};
+use token_rotator_oauth2::{self as oauth2, IssuerMetadata, TokenEndpoint};
 use token_rotator_reqwest::ReqwestTransport;
 
-use super::endpoints::Endpoints;
+use super::endpoints::{Endpoint, Endpoints};
 use crate::command_error::CommandError;
 use crate::config::{ClientAuthChoice, GrantChoice, SessionSettings};
 
@@ -15,49 +15,72 @@ const SECRET_VARIABLE: &str = "TOKEN_ROTATOR_CLIENT_SECRET";
 
 /// Refreshes at the session's issuer.
 ///
-/// Secrets are read anew each time, so that they can be exchanged under a program that runs.
+/// Secrets are read anew each time, so that they can be exchanged under a program that runs. Endpoints
+/// that have to be discovered are when they are needed first, and again after they did not do.
 pub(crate) struct IssuerSource {
     settings: SessionSettings,
     transport: ReqwestTransport,
+    endpoints: Endpoints,
 }
 
 impl IssuerSource {
     pub(crate) fn new(settings: &SessionSettings, transport: ReqwestTransport) -> Self {
         Self {
             settings: settings.clone(),
+            endpoints: Endpoints::new(settings, transport.clone()),
             transport,
         }
     }
 
-    fn endpoint(&self) -> Result<TokenEndpoint, SourceError> {
-        let endpoint = Endpoints::of(&self.settings).and_then(|endpoints| {
-            token_endpoint(&self.settings, &endpoints, self.transport.clone())
-        });
-        endpoint.map_err(|error| SourceError::misconfigured(error.to_string()))
+    /// Whether tokens can be revoked (RFC 7009).
+    pub(crate) async fn can_revoke(&self) -> Result<bool, SourceError> {
+        let metadata = self.endpoints.find(&[Endpoint::Revocation]).await?;
+        Ok(metadata.revocation_endpoint().is_some())
+    }
+
+    async fn endpoint(&self, needed: &[Endpoint]) -> Result<TokenEndpoint, SourceError> {
+        let metadata = self.endpoints.find(needed).await?;
+        token_endpoint(&self.settings, &metadata, self.transport.clone())
+            .map_err(|error| SourceError::misconfigured(error.to_string()))
     }
 }
 
 impl TokenSource for IssuerSource {
     async fn refresh(&self, last: Option<Arc<TokenSet>>) -> Result<Refreshed, SourceError> {
-        self.endpoint()?.refresh(last).await
+        let endpoint = self.endpoint(&[Endpoint::Token]).await?;
+        let outcome = endpoint.refresh(last).await;
+        if let Err(error) = &outcome
+            && matches!(
+                error.kind(),
+                FailureKind::Misconfigured | FailureKind::NotSent
+            )
+        {
+            // It may have moved under a program that runs for long.
+            self.endpoints.forget();
+        }
+        outcome
     }
 
     async fn revoke(&self, tokens: Arc<TokenSet>) -> Result<(), SourceError> {
-        self.endpoint()?.revoke(tokens).await
+        let needed = [Endpoint::Token, Endpoint::Revocation];
+        self.endpoint(&needed).await?.revoke(tokens).await
     }
 }
 
 /// The token endpoint that these settings lead to.
 fn token_endpoint(
     settings: &SessionSettings,
-    endpoints: &Endpoints,
+    metadata: &IssuerMetadata,
     transport: ReqwestTransport,
 ) -> Result<TokenEndpoint, CommandError> {
     let client_id = settings.client_id()?;
-    let url = endpoints.token.as_str();
-    let mut builder = match settings.grant {
-        Some(GrantChoice::ClientCredentials) => oauth2::client_credentials(url, client_id),
-        _ => oauth2::refresh_token(url, client_id),
+    let Some(url) = metadata.token_endpoint().map(ToString::to_string) else {
+        return Err(CommandError::new("the issuer names no token endpoint"));
+    };
+    let mut builder = if settings.is_for_client() {
+        oauth2::client_credentials(url, client_id)
+    } else {
+        oauth2::refresh_token(url, client_id)
     };
     builder = match settings.client_auth()? {
         ClientAuth::None => builder,
@@ -78,8 +101,8 @@ fn token_endpoint(
     if let Some(audience) = &settings.audience {
         builder = builder.audience(audience);
     }
-    if let Some(url) = &endpoints.revocation {
-        builder = builder.revocation_url(url.as_str());
+    if let Some(url) = metadata.revocation_endpoint() {
+        builder = builder.revocation_url(url.to_string());
     }
     builder
         .transport(transport)
@@ -97,7 +120,7 @@ pub(crate) enum ClientAuth {
 impl SessionSettings {
     /// Whether its tokens are the client's own.
     pub(crate) fn is_for_client(&self) -> bool {
-        self.grant == Some(GrantChoice::ClientCredentials)
+        self.grant() == GrantChoice::ClientCredentials
     }
 
     pub(crate) fn client_id(&self) -> Result<&str, CommandError> {
@@ -143,5 +166,91 @@ impl SessionSettings {
                 ))
                 .hint("set it, or name another place with `client_secret_file`")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+    use token_rotator_testkit::Issuer;
+
+    use super::*;
+
+    /// An issuer's metadata alone, whose token endpoint can be moved.
+    struct Metadata {
+        url: String,
+        token_endpoint: Mutex<String>,
+        asked: AtomicUsize,
+    }
+
+    impl Metadata {
+        async fn serve(token_endpoint: String) -> Arc<Self> {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let metadata = Arc::new(Self {
+                url: format!("http://{}", listener.local_addr().unwrap()),
+                token_endpoint: Mutex::new(token_endpoint),
+                asked: AtomicUsize::new(0),
+            });
+            let served = Arc::clone(&metadata);
+            tokio::spawn(async move {
+                loop {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    let served = Arc::clone(&served);
+                    let service = service_fn(move |_| {
+                        let document = served.document();
+                        async { Ok::<_, std::convert::Infallible>(http::Response::new(document)) }
+                    });
+                    let http = hyper::server::conn::http1::Builder::new();
+                    tokio::spawn(http.serve_connection(TokioIo::new(stream), service));
+                }
+            });
+            metadata
+        }
+
+        fn document(&self) -> String {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            let endpoint = self.token_endpoint.lock().unwrap();
+            serde_json::json!({"issuer": self.url, "token_endpoint": *endpoint}).to_string()
+        }
+
+        fn asked(&self) -> usize {
+            self.asked.load(Ordering::Relaxed)
+        }
+    }
+
+    #[tokio::test]
+    async fn endpoints_are_discovered_once_and_again_when_they_do_not_do() {
+        let issuer = Issuer::builder().start().await.unwrap();
+        let metadata = Metadata::serve(format!("{}/elsewhere", issuer.url())).await;
+        let settings = SessionSettings {
+            issuer: Some(metadata.url.parse().unwrap()),
+            client_id: Some("demo".to_owned()),
+            ..SessionSettings::default()
+        };
+        let source = IssuerSource::new(&settings, ReqwestTransport::new().unwrap());
+        let grant = issuer.sign_in("alice");
+        let mut last = Arc::new(TokenSet::bearer("a").with_refresh_token(grant.refresh_token));
+
+        let refused = source.refresh(Some(Arc::clone(&last))).await.unwrap_err();
+        assert_eq!(refused.kind(), FailureKind::Misconfigured, "{refused}");
+        assert_eq!(metadata.asked(), 1);
+        issuer
+            .token_url()
+            .clone_into(&mut metadata.token_endpoint.lock().unwrap());
+        for _ in 0..3 {
+            last = Arc::new(source.refresh(Some(last)).await.unwrap().tokens);
+        }
+        assert_eq!(metadata.asked(), 2);
+        assert_eq!(issuer.counters().refreshes, 3);
+        // A refusal of the token says nothing of the endpoint.
+        let unknown = TokenSet::bearer("a").with_refresh_token("unknown");
+        let refused = source.refresh(Some(Arc::new(unknown))).await.unwrap_err();
+        assert_eq!(refused.kind(), FailureKind::Terminal, "{refused}");
+        source.refresh(Some(last)).await.unwrap();
+        assert_eq!(metadata.asked(), 2);
     }
 }

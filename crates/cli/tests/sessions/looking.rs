@@ -125,3 +125,49 @@ async fn doctor_finds_what_is_wrong() {
                 .is_some_and(|hint| !hint.is_empty())
     }));
 }
+
+/// Of a session with an issuer `doctor` tells whether that says where its endpoints are, and what the
+/// next login will miss.
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_looks_at_discovery() {
+    let user = User::new().await;
+    crate::browser::sign_in(&user, &[]).await;
+    let checks = |arguments: &[&str]| {
+        let came = user.run(&[&["doctor", "--json"], arguments].concat());
+        let findings = json(&came.out);
+        let found = findings.as_array().expect("a list").iter();
+        let mut grades: Vec<_> = found
+            .filter(|finding| finding["session"] == "default")
+            .map(|finding| {
+                let text = |key| finding[key].as_str().expect("text").to_owned();
+                (text("check"), text("grade"))
+            })
+            .collect();
+        grades.retain(|(check, _)| ["discovery", "issuer"].contains(&check.as_str()));
+        (came.code, grades)
+    };
+    let told = |checks: &[(&str, &str)]| -> Vec<_> {
+        let owned = |(check, grade): &(&str, &str)| ((*check).to_owned(), (*grade).to_owned());
+        checks.iter().map(owned).collect()
+    };
+    let good = told(&[("discovery", "good"), ("issuer", "good")]);
+    assert_eq!(checks(&[]), (0, good));
+
+    user.issuer.shutdown().await;
+    assert_eq!(checks(&[]), (1, told(&[("discovery", "bad")])));
+    // With a token endpoint of its own a session is not lost without discovery.
+    user.configure(&format!(
+        "[sessions.default]\ntoken_endpoint = \"{}\"\n",
+        user.issuer.token_url()
+    ));
+    let fair = told(&[("discovery", "fair"), ("issuer", "bad")]);
+    assert_eq!(checks(&[]), (1, fair));
+
+    let device = format!(
+        "[sessions.default]\nissuer = \"{}\"\nclient_id = \"desk\"\ngrant = \"device\"\n",
+        crate::metadata::serve(&serde_json::json!({}))
+    );
+    user.configure(&device);
+    let missing = told(&[("discovery", "fair"), ("issuer", "good")]);
+    assert_eq!(checks(&[]).1, missing);
+}

@@ -1,13 +1,11 @@
 //! What a new user gets wrong: each ends in a sentence that says what to do.
 
 use insta::assert_snapshot;
+use serde_json::json;
 
-use crate::user::{Came, SERVICE, User};
-
-/// Exit code, stdout and stderr in one text.
-fn told(came: &Came) -> String {
-    format!("exit code {}\n{}{}", came.code, came.out, came.said)
-}
+use crate::attended::Login;
+use crate::metadata;
+use crate::user::{CLIENT, Came, SERVICE, User};
 
 macro_rules! mistake {
     ($name:ident, $code:expr, |$user:ident| $came:expr) => {
@@ -16,7 +14,7 @@ macro_rules! mistake {
             let $user = User::new().await;
             let came: Came = $came;
             assert_eq!(came.code, $code, "{came:?}");
-            assert_snapshot!(stringify!($name), told(&came));
+            assert_snapshot!(stringify!($name), came.told());
         }
     };
 }
@@ -49,6 +47,107 @@ mistake!(no_client_id, 1, |user| {
         &url,
     ]);
     user.with_input(command, "a-refresh-token")
+});
+mistake!(no_issuer, 1, |user| user.run(&[
+    "login",
+    "--client-id",
+    CLIENT
+]));
+mistake!(no_device_endpoint, 1, |user| {
+    let url = user.issuer.token_url().to_owned();
+    user.run(&[
+        "login",
+        "--grant",
+        "device",
+        "--client-id",
+        CLIENT,
+        "--token-endpoint",
+        &url,
+    ])
+});
+mistake!(issuer_has_another_name, 1, |user| {
+    let nearly = format!("{}/", user.issuer.url());
+    user.run(&["login", "--client-id", CLIENT, "--issuer", &nearly])
+});
+mistake!(issuer_has_no_metadata, 1, |user| {
+    let elsewhere = format!("{}/realms/none", user.issuer.url());
+    user.run(&["login", "--client-id", CLIENT, "--issuer", &elsewhere])
+});
+mistake!(issuer_is_not_there, 4, |user| {
+    user.issuer.shutdown().await;
+    user.run(&[
+        "login",
+        "--client-id",
+        CLIENT,
+        "--issuer",
+        user.issuer.url(),
+    ])
+});
+mistake!(issuer_is_gone_before_its_endpoints_are_known, 4, |user| {
+    user.issuer
+        .set_access_lifetime(std::time::Duration::from_secs(1));
+    crate::browser::sign_in(&user, &[]).await;
+    user.until_expired().await;
+    user.issuer.shutdown().await;
+    user.run(&["token"])
+});
+mistake!(device_endpoint_alone, 1, |user| {
+    let url = user.issuer.device_authorization_url().to_owned();
+    user.run(&[
+        "login",
+        "--client-id",
+        CLIENT,
+        "--device-authorization-endpoint",
+        &url,
+    ])
+});
+mistake!(no_device_sign_in_at_this_issuer, 1, |user| {
+    let issuer = metadata::serve(&json!({}));
+    user.run(&[
+        "login",
+        "--grant",
+        "device",
+        "--client-id",
+        CLIENT,
+        "--issuer",
+        &issuer,
+    ])
+});
+mistake!(no_pkce_at_this_issuer, 1, |user| {
+    let issuer = metadata::serve(&json!({"code_challenge_methods_supported": ["plain"]}));
+    user.run(&["login", "--client-id", CLIENT, "--issuer", &issuer])
+});
+mistake!(issuer_names_an_endpoint_in_the_clear, 1, |user| {
+    let issuer = metadata::serve(&json!({"token_endpoint": "http://issuer.example/token"}));
+    let mut came = user.run(&["login", "--client-id", CLIENT, "--issuer", &issuer]);
+    came.said = came.said.replace(&issuer, "http://OTHER");
+    came
+});
+mistake!(issuer_does_not_answer, 4, |user| {
+    // It listens, and that is all.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", silent.local_addr().expect("its address"));
+    let mut came = user.run(&["login", "--client-id", CLIENT, "--issuer", &url]);
+    came.said = came.said.replace(&url, "http://SILENT");
+    came
+});
+mistake!(configured_otherwise, 1, |user| {
+    user.configure("[sessions.work]\nissuer = \"https://issuer.example\"\n");
+    Login::begin(&user, &["--session", "work", "--no-browser"]).end(&user)
+});
+mistake!(endpoint_configured_otherwise, 1, |user| {
+    user.configure("[sessions.default]\ntoken_endpoint = \"https://issuer.example/token\"\n");
+    Login::begin(&user, &["--no-browser"]).end(&user)
+});
+mistake!(nobody_comes, 1, |user| {
+    Login::begin(&user, &["--no-browser", "--timeout", "100ms"]).end(&user)
+});
+mistake!(redirect_port_is_taken, 1, |user| {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("its address").port().to_string();
+    let mut came = Login::begin(&user, &["--redirect-port", &port]).end(&user);
+    came.said = came.said.replace(&port, "PORT");
+    came
 });
 mistake!(nothing_on_stdin, 1, |user| user.login("default", "\n"));
 mistake!(two_lines_on_stdin, 1, |user| user

@@ -62,6 +62,26 @@ async fn a_client_signs_in_as_itself() {
     assert!(user.issuer.accepts(token.trim()));
 }
 
+/// The issuer's name is enough for a client as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_finds_its_token_endpoint() {
+    let user = User::new().await;
+    user.configure(&format!(
+        "[sessions.job]\ngrant = \"client-credentials\"\nclient_id = \"{SERVICE}\"\nissuer = \"{}\"\n",
+        user.issuer.url()
+    ));
+    for arguments in [
+        &["token", "-s", "job"][..],
+        &["login", "-s", "job"],
+        &["doctor", "-s", "job"],
+    ] {
+        let mut command = user.command(arguments);
+        command.env("TOKEN_ROTATOR_CLIENT_SECRET", SERVICE_SECRET);
+        let came = user.came(command.output().expect("it runs"));
+        assert_eq!(came.code, 0, "{came:?}");
+    }
+}
+
 /// The environment alone describes a session, and outdoes the file.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_environment_outdoes_the_file() {

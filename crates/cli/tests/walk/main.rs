@@ -5,6 +5,7 @@ mod page;
 #[allow(dead_code, reason = "another part of it is used there")]
 mod tools;
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -49,7 +50,7 @@ fn take(steps: &[Step], home: &Path, tools: &Path) -> String {
          trap 'for job in ${issuer-} ${proxy-} ${python-} ${node-}; do kill \"$job\" 2>/dev/null || :; done' EXIT\n",
     );
     for (number, step) in steps.iter().enumerate() {
-        script += &format!("{}echo '{MARK} {number}'\n", step.script);
+        let _ = writeln!(script, "{}echo '{MARK} {number}'", step.script);
     }
     let file = home.join("walk.sh");
     std::fs::write(&file, script).expect("a script");

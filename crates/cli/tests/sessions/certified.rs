@@ -1,0 +1,84 @@
+//! Signing in at the certified issuer, whose pages a client with cookies walks through.
+
+use std::time::Duration;
+
+use reqwest::{Client, Response};
+use token_rotator_testkit::CertifiedIssuer;
+
+use crate::attended::Login;
+use crate::user::User;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_lives_from_the_pages_to_the_logout() {
+    let Some(issuer) = CertifiedIssuer::start(Duration::from_secs(60)).await else {
+        return;
+    };
+    let user = User::new().await;
+    let mut command = user.command(&["login", "--no-browser", "--prompt", "consent"]);
+    command.args(["--issuer", issuer.issuer_url()]);
+    command.args(["--client-id", CertifiedIssuer::PUBLIC_CLIENT]);
+    command.args(["--scope", "openid offline_access read"]);
+    let mut login = Login::of(command);
+    let page = browse(&login.address()).await;
+    assert!(page.contains("<h1>Signed in</h1>"), "{page}");
+    let came = login.end(&user);
+    assert_eq!(came.code, 0, "{came:?}");
+
+    let api = Client::builder().no_proxy().build().expect("a client");
+    let served = async |token: &str| {
+        let request = api.get(format!("{}/echo", issuer.upstream_url()));
+        let answer = request.bearer_auth(token).send().await.expect("an answer");
+        answer.status().as_u16()
+    };
+    let first = user.token();
+    assert_eq!(served(&first).await, 200);
+    assert_eq!(user.run(&["token", "--refresh"]).code, 0);
+    let second = user.token();
+    assert_ne!(first, second);
+    assert_eq!(served(&second).await, 200);
+    let came = user.run(&["logout"]);
+    assert!(came.said.contains("revoked at the issuer"), "{came:?}");
+    assert_eq!(served(&second).await, 401);
+    let stats = issuer.stats().await;
+    assert_eq!((stats.refreshes, stats.reuses), (1, 0));
+}
+
+/// Opens the address and does what every page asks for, which is a name and a click; the last page.
+async fn browse(address: &str) -> String {
+    let builder = Client::builder().no_proxy().cookie_store(true);
+    let browser = builder.build().expect("a client");
+    let mut answer = browser.get(address).send().await.expect("a page");
+    // No sign-in has more pages.
+    for _ in 0..10 {
+        let (next, page) = form(answer, &browser).await;
+        let Some(next) = next else {
+            return page;
+        };
+        answer = next.send().await.expect("a page");
+    }
+    panic!("no end of pages");
+}
+
+/// The page, and its form filled in, if it has one.
+async fn form(answer: Response, browser: &Client) -> (Option<reqwest::RequestBuilder>, String) {
+    let at = answer.url().clone();
+    let page = answer.text().await.expect("its text");
+    let Some(form) = page.split("<form").nth(1) else {
+        return (None, page);
+    };
+    let form = form.split("</form>").next().unwrap_or_default();
+    let action = attribute(form, "action").expect("an action");
+    let inputs = form.split("<input").skip(1).filter_map(|input| {
+        let input = input.split('>').next()?;
+        let value = attribute(input, "value").unwrap_or_else(|| "alice".to_owned());
+        Some((attribute(input, "name")?, value))
+    });
+    let fields: Vec<_> = inputs.collect();
+    let target = at.join(&action).expect("an address");
+    (Some(browser.post(target).form(&fields)), page)
+}
+
+fn attribute(tag: &str, name: &str) -> Option<String> {
+    let (_, rest) = tag.split_once(&format!("{name}=\""))?;
+    Some(rest.split('"').next()?.to_owned())
+}

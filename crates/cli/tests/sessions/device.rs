@@ -1,0 +1,90 @@
+//! Signing in on another device.
+
+use std::time::Duration;
+
+use insta::assert_snapshot;
+use token_rotator_testkit::Issuer;
+
+use crate::attended::Login;
+use crate::user::{Came, User};
+
+/// At an issuer whose device codes are good for this long and may be asked about every second.
+async fn user(lifetime: Duration) -> User {
+    let codes = (lifetime, Duration::from_secs(1));
+    User::with(Issuer::builder().device_codes(codes.0, codes.1)).await
+}
+
+fn begin(user: &User, arguments: &[&str]) -> Login {
+    Login::begin(user, &[&["--grant", "device"], arguments].concat())
+}
+
+/// The code that is to be entered: what stands alone after the words that say so.
+fn code(login: &mut Login) -> String {
+    login.until(|line| line.contains("enter the code").then_some(()));
+    login.until(|line| (!line.is_empty()).then(|| line.to_owned()))
+}
+
+/// With the code taken out, which is drawn anew for each sign-in.
+fn told(came: &Came, code: &str) -> String {
+    came.told().replace(code, "CODE")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_lives_from_the_code_to_the_logout() {
+    let user = user(Duration::from_secs(600)).await;
+    let mut login = begin(&user, &["--scope", "openid read", "--session", "work"]);
+    let code = code(&mut login);
+    assert!(user.issuer.approve_device(&code, "bob"));
+    let came = login.end(&user);
+    assert_eq!(came.code, 0, "{came:?}");
+    assert_snapshot!("signed_in_on_another_device", told(&came, &code));
+    let token = user.run(&["token", "-s", "work"]).out;
+    assert!(user.issuer.accepts(token.trim()));
+    let id_token = user.run(&["token", "-s", "work", "--id-token"]).out;
+    assert_eq!(id_token.trim().split('.').count(), 3, "{id_token}");
+    assert_eq!(user.run(&["token", "-s", "work", "--refresh"]).code, 0);
+    assert_eq!(user.run(&["logout", "-s", "work"]).code, 0);
+    assert_eq!(user.issuer.counters().ended_by_client, 1);
+    assert_eq!(user.run(&["token", "-s", "work"]).code, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_is_denied() {
+    let user = user(Duration::from_secs(600)).await;
+    let mut login = begin(&user, &[]);
+    let code = code(&mut login);
+    assert!(user.issuer.deny_device(&code));
+    let came = login.end(&user);
+    assert_snapshot!("device_is_denied", told(&came, &code));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_nobody_enters() {
+    let user = user(Duration::from_secs(1)).await;
+    let mut login = begin(&user, &[]);
+    let code = code(&mut login);
+    let came = login.end(&user);
+    assert_snapshot!("device_code_expires", told(&came, &code));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_enters_the_code_in_the_users_time() {
+    let user = user(Duration::from_secs(600)).await;
+    let mut login = begin(&user, &["--timeout", "100ms"]);
+    let code = code(&mut login);
+    let came = login.end(&user);
+    assert_snapshot!("device_times_out", told(&came, &code));
+}
+
+/// An issuer that cannot be reached meanwhile is told of once, and not taken for a code that expired.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_that_is_away_is_told_of_once() {
+    let user = user(Duration::from_secs(4)).await;
+    let mut login = begin(&user, &[]);
+    let code = code(&mut login);
+    user.issuer.shutdown().await;
+    let came = login.end(&user);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_eq!(came.said.matches("warning:").count(), 1, "{came:?}");
+    assert_snapshot!("device_issuer_is_away", told(&came, &code));
+}

@@ -1,0 +1,41 @@
+//! An issuer that has no more than metadata.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+
+use serde_json::{Value, json};
+
+/// Serves metadata with an authorization and a token endpoint and `more`, until the test ends; the issuer.
+pub(crate) fn serve(more: &Value) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let issuer = format!("http://{}", listener.local_addr().expect("its address"));
+    let mut document = json!({
+        "issuer": issuer,
+        "authorization_endpoint": format!("{issuer}/authorize"),
+        "token_endpoint": format!("{issuer}/token"),
+    });
+    let fields = document.as_object_mut().expect("an object");
+    fields.extend(more.as_object().expect("an object").clone());
+    let text = document.to_string();
+    std::thread::spawn(move || {
+        // Whoever breaks off is not answered.
+        while let Ok((stream, _)) = listener.accept() {
+            let _ = answer(&stream, &text);
+        }
+    });
+    issuer
+}
+
+fn answer(mut stream: &TcpStream, text: &str) -> std::io::Result<()> {
+    let lines = BufReader::new(stream).lines();
+    for line in lines {
+        if line?.is_empty() {
+            break;
+        }
+    }
+    let length = text.len();
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{text}"
+    )
+}
