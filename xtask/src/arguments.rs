@@ -93,7 +93,7 @@ Usage:
   cargo xtask soak  [--only STEP,...]   what takes long: before a release
   cargo xtask bench [ARGUMENT...]       the benchmarks; arguments go to `cargo bench`
   cargo xtask chaos [ARGUMENT...]       processes on one session, killed and stopped
-  cargo xtask wasm  [--check]           the core for JavaScript, into npm/axios (or compared with it)
+  cargo xtask wasm  [--check]           the core for JavaScript, into npm/axios, or compared
 
 Each step prints its time and result. What a step needs and the machine lacks is installed
 (Debian packages as root or by sudo, npm packages). A step that cannot run here says why and
