@@ -1,4 +1,4 @@
-//! The command line, parsed by hand: four commands and one option need no parser to compile first.
+//! The command line, parsed by hand: five commands and one option need no parser to compile first.
 
 use std::fmt::Write as _;
 
@@ -29,6 +29,11 @@ pub(crate) enum Task {
         /// Handed on to the program as they are.
         arguments: Vec<String>,
     },
+    /// Build the core for JavaScript.
+    Wasm {
+        /// `--check` or nothing.
+        arguments: Vec<String>,
+    },
     /// Kill and stop processes.
     Chaos {
         /// Handed on to the program as they are.
@@ -46,12 +51,13 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task,
     let asks_for_help = || rest.iter().any(|word| word == "--help" || word == "-h");
     match command.as_str() {
         "help" | "--help" | "-h" => Ok(Task::Help),
-        "test" | "soak" if asks_for_help() => Ok(Task::Help),
+        "test" | "soak" | "wasm" if asks_for_help() => Ok(Task::Help),
         "test" => Ok(Task::Test { only: only(&rest)? }),
         "soak" => Ok(Task::Soak { only: only(&rest)? }),
         "bench" => Ok(Task::Bench { arguments: rest }),
         "chaos" => Ok(Task::Chaos { arguments: rest }),
         "bench-proxy" => Ok(Task::BenchProxy { arguments: rest }),
+        "wasm" => Ok(Task::Wasm { arguments: rest }),
         other => Err(format!("no such command: {other}")),
     }
 }
@@ -94,6 +100,7 @@ Usage:
   cargo xtask bench [ARGUMENT...]       the benchmarks; arguments go to `cargo bench`
   cargo xtask chaos [ARGUMENT...]       processes on one session, killed and stopped
   cargo xtask bench-proxy [ROUNDS]      the proxy beside nginx and haproxy, on a quiet machine
+  cargo xtask wasm  [--check]           the core for JavaScript, into npm/axios, or compared
 
 Each step prints its time and result. What a step needs and the machine lacks is installed
 (Debian packages as root or by sudo, npm packages). A step that cannot run here says why and

@@ -162,12 +162,16 @@ pub(crate) fn valgrind(workplace: &Workplace, log: &mut Log) -> Result<(), Strin
 
 /// Installs what the proxy is measured beside and by.
 pub(crate) fn for_proxies(workplace: &Workplace, log: &mut Log) -> Result<(), String> {
-    let program = |name, packages: &'static [&'static str]| Program { name, packages };
+    let program = |name, tried, packages| Program {
+        name,
+        tried,
+        packages,
+    };
     let all = [
-        program("nginx", &["nginx-light"]),
-        program("haproxy", &["haproxy"]),
-        program("wrk", &["wrk"]),
-        program("taskset", &["util-linux"]),
+        program("nginx", &["-v"], &["nginx-light"]),
+        program("haproxy", &["-v"], &["haproxy"]),
+        program("wrk", &["-v"], &["wrk"]),
+        program("taskset", VERSION, &["util-linux"]),
     ];
     programs(workplace, log, &all)
 }

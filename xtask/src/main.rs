@@ -5,15 +5,17 @@
 //! - `cargo xtask bench`: what the hot path and the storm cost.
 //! - `cargo xtask bench-proxy`: what the proxy costs, beside others.
 //! - `cargo xtask chaos`: real processes on one session, killed and stopped at random.
+//! - `cargo xtask wasm`: the core for JavaScript, into the npm package.
 //!
 //! A table of contents: `arguments` reads the command line, `workspace` asks cargo what there is, `install` brings what is
 //! missing, `process` runs a command and keeps its output, `screen` chooses the lines of it worth showing, `tally` counts the
 //! tests in it, `plan` runs the steps one after another, `report` tells how they went. The steps themselves: `test_steps`,
-//! `soak_steps`, `programs`, and in `checks` those that are more than a command.
+//! `soak_steps`, `programs`, `npm`, `wasm`, and in `checks` those that are more than a command.
 
 mod arguments;
 mod checks;
 mod install;
+mod npm;
 mod plan;
 mod process;
 mod programs;
@@ -22,6 +24,7 @@ mod screen;
 mod soak_steps;
 mod tally;
 mod test_steps;
+mod wasm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -59,5 +62,6 @@ fn run(task: &Task) -> Result<ExitCode, String> {
         Task::Bench { arguments } => programs::bench(&workplace, arguments),
         Task::BenchProxy { arguments } => programs::bench_proxy(&workplace, arguments),
         Task::Chaos { arguments } => programs::chaos(&workplace, arguments),
+        Task::Wasm { arguments } => wasm::run(&workplace, arguments),
     }
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::{
     checks::{canary, features, house_rules, licences},
-    install,
+    install, npm,
     plan::{
         Role::{Alone, Builds, NeedsBuild},
         Step,
@@ -116,6 +116,12 @@ pub(crate) fn all() -> Vec<Step> {
             doctests,
         ),
     ];
+    steps.push(Step::new(
+        "npm",
+        "the npm package: types, build, sizes and its tests",
+        NeedsBuild,
+        npm::run,
+    ));
     for check in MODEL_CHECKS {
         steps.push(Step::new(
             check.name,
@@ -270,6 +276,11 @@ fn counted(workplace: &Workplace, step: &str, command: Command, screen: Screen) 
         Ok(ran) => ran,
         Err(error) => return Outcome::failed(error.to_string()),
     };
+    judged(success, tally, &log)
+}
+
+/// What a run of tests comes to; `log` is where to read more.
+pub(crate) fn judged(success: bool, tally: Tally, log: &str) -> Outcome {
     let outcome = if success && tally.ran() == 0 {
         Outcome::failed(RAN_NO_TEST)
     } else if success {

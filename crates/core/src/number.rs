@@ -93,17 +93,25 @@ impl Number for f64 {
     }
 
     fn minus(self, other: Self) -> Self {
-        // Infinity minus itself is no number, and the larger of that and zero is zero.
-        (self - other).max(0.0)
+        let difference = self - other;
+        // Infinity minus itself is no number, and greater than nothing.
+        if difference > 0.0 { difference } else { 0.0 }
     }
 
     fn per_mille(self, thousandths: u32) -> Self {
+        /// From here on every number is whole.
+        const WHOLE: f64 = 4_503_599_627_370_496.0;
+
         let product = self * Self::from(thousandths) / 1_000.0;
-        // `floor` is not in core; the remainder is, and no duration here is negative.
-        // Not `Self::MAX`: that is the largest finite one, which f64 has of its own.
-        if product < Self::INFINITY {
-            product - product % 1.0
+        if product < WHOLE {
+            // Rounded down by hand: `floor` is not in core, and the remainder takes emulated 64 bit
+            // integers in the build for JavaScript. No duration here is negative.
+            let near = (product + WHOLE) - WHOLE;
+            if near > product { near - 1.0 } else { near }
+        } else if product < Self::INFINITY {
+            product
         } else {
+            // Not `Self::MAX`: that is the largest finite one, which f64 has of its own.
             Self::INFINITY
         }
     }

@@ -1,0 +1,228 @@
+import axios, {
+  AxiosError,
+  CanceledError,
+  type AxiosAdapter,
+  type AxiosInstance,
+  type AxiosRequestConfig,
+  type AxiosResponse,
+  type InternalAxiosRequestConfig,
+} from "axios";
+import { allowed, handBack, here, resolve, same } from "./request.js";
+import { type Patience, TokenSession } from "./session.js";
+import { RefreshError, type SessionOptions } from "./types.js";
+
+declare module "axios" {
+  interface AxiosRequestConfig {
+    /** Sends this request without the token and hands its 401 back. */
+    skipAuth?: boolean;
+    /** Sends this request once only; its 401 starts a refresh for those who follow and is handed back. */
+    skipReplay?: boolean;
+  }
+}
+
+/** Options of {@link createTokenRotator}. */
+export interface TokenRotatorOptions<TRefreshData = unknown> extends SessionOptions<TRefreshData> {
+  /** Base URL for the created axios instance. */
+  baseURL?: string;
+  /** Attach to this instance instead of creating one. */
+  axiosInstance?: AxiosInstance;
+  /** Extra config for the created instance; ignored with `axiosInstance`. */
+  axiosConfig?: AxiosRequestConfig;
+  /** Asked with a POST without body. Default: `/api/auth/refresh`. */
+  refreshEndpoint?: string;
+  /** Puts the token into a request. Default: `Authorization: Bearer <token>`. */
+  applyToken?: (config: InternalAxiosRequestConfig, token: string) => void;
+  /** Origins beside that of the base URL that the token may be sent to. */
+  origins?: string[];
+  /** Statuses that mean the token was refused. Default: 401. */
+  statusCodes?: number[];
+  /** Decides instead of `statusCodes` whether an answer means that the token was refused. */
+  shouldRefresh?: (response: AxiosResponse) => boolean;
+  /** A session that other clients use too. The hooks are those it was made with. */
+  session?: TokenSession<TRefreshData>;
+}
+
+/** What {@link createTokenRotator} returns. */
+export interface TokenRotator<TRefreshData = unknown> {
+  /** The axios instance with the rotation attached. */
+  api: AxiosInstance;
+  /** A sign-in, or with `null` a sign-out. */
+  setAccessToken: TokenSession<TRefreshData>["setAccessToken"];
+  /** The token of now. */
+  getAccessToken: () => string | null;
+  /** Refreshes now, or joins the refresh in the air. */
+  refresh: () => Promise<string>;
+  /** Listens to what happens; returns what ends that. */
+  on: TokenSession<TRefreshData>["on"];
+  /** Detaches from the instance and listens to nothing any more. */
+  dispose: () => void;
+  /** To share with `createFetch` and other rotators. */
+  session: TokenSession<TRefreshData>;
+}
+
+/** Attaches token rotation to an axios instance: one refresh for all who need it, and each refused request sent once more. */
+export function createTokenRotator<TRefreshData = unknown>(options: TokenRotatorOptions<TRefreshData>): TokenRotator<TRefreshData> {
+  const api =
+    options.axiosInstance ??
+    axios.create({ withCredentials: true, ...options.axiosConfig, baseURL: options.baseURL ?? options.axiosConfig?.baseURL });
+  const endpoint = options.refreshEndpoint ?? "/api/auth/refresh";
+  const session = options.session ?? new TokenSession<TRefreshData>(options, (signal) => askFor(api, endpoint, signal));
+  const rotation = new Rotation(api, endpoint, session as TokenSession, options as TokenRotatorOptions);
+  const attached = api.interceptors.request.use((config) => rotation.wrap(config));
+  return {
+    api,
+    session,
+    setAccessToken: session.setAccessToken,
+    getAccessToken: session.getAccessToken,
+    refresh: () => session.refresh(),
+    on: (listener) => session.on(listener),
+    dispose: () => {
+      api.interceptors.request.eject(attached);
+      if (!options.session) session.dispose();
+    },
+  };
+}
+
+/** The refresh itself: past every interceptor, with the instance's own address, headers and agents. */
+async function askFor<TRefreshData>(api: AxiosInstance, endpoint: string, signal: AbortSignal): Promise<TRefreshData> {
+  const { headers, transformRequest: _, transformResponse: __, ...defaults } = api.defaults;
+  const common = { ...headers.common } as Record<string, string>;
+  for (const name of Object.keys(common)) if (name.toLowerCase() === "authorization") delete common[name];
+  const adapter = originals.get(defaults.adapter as AxiosAdapter) ?? defaults.adapter;
+  try {
+    const answer = await axios.create({ ...defaults, adapter, headers: common } as AxiosRequestConfig).request<TRefreshData>({
+      method: "post",
+      url: endpoint,
+      withCredentials: true,
+      maxRedirects: 0,
+      signal,
+      validateStatus: (status) => status >= 200 && status < 300,
+    });
+    return answer.data;
+  } catch (error) {
+    const response = (error as AxiosError).response;
+    throw RefreshError.ofStatus(response?.status ?? 0, error, response?.headers?.["retry-after"]);
+  }
+}
+
+/** The adapter that each wrapped one stands for, so that a client that sends a config again wraps it anew. */
+const originals = new WeakMap<AxiosAdapter, InternalAxiosRequestConfig["adapter"]>();
+
+type Outcome = { response: AxiosResponse; error?: undefined } | { response?: AxiosResponse; error: unknown };
+
+class Rotation {
+  constructor(
+    private readonly api: AxiosInstance,
+    private readonly endpoint: string,
+    private readonly session: TokenSession,
+    private readonly options: TokenRotatorOptions,
+  ) {}
+
+  /** The request with an adapter that adds the token below every interceptor and transform. */
+  wrap(config: InternalAxiosRequestConfig): InternalAxiosRequestConfig {
+    const wrapped = config.adapter as AxiosAdapter;
+    const inner = originals.has(wrapped) ? originals.get(wrapped) : config.adapter;
+    const adapter: AxiosAdapter = (final) => this.send(final, inner);
+    originals.set(adapter, inner);
+    config.adapter = adapter;
+    return config;
+  }
+
+  private async send(config: InternalAxiosRequestConfig, inner: InternalAxiosRequestConfig["adapter"]): Promise<AxiosResponse> {
+    const url = resolve(config.url, config.baseURL);
+    const own = !this.options.applyToken && config.headers.has("Authorization");
+    if (config.skipAuth || own || same(url, resolve(this.endpoint, this.api.defaults.baseURL)) || !this.mayKnow(url)) {
+      return given(await this.attempt(config, inner, null));
+    }
+    const patience = patienceOf(config);
+    const once = config.skipReplay || isStream(config.data);
+    const ticket = await this.patiently(config, this.session.acquire(patience, once));
+    const first = await this.attempt(config, inner, ticket.token);
+    if (!first.response || !this.refused(first.response)) return given(first);
+    const verdict = await this.patiently(config, this.session.refused(ticket, patience, !once));
+    if (once) handBack(first.response, config.skipReplay ? "skip-replay" : "stream-body");
+    else if (typeof verdict === "string") handBack(first.response, verdict);
+    else {
+      const second = await this.attempt(config, inner, verdict.token);
+      if (second.response && this.refused(second.response)) handBack(second.response, "refused-again");
+      return given(second);
+    }
+    return given(first);
+  }
+
+  private mayKnow(url: URL | undefined): boolean {
+    return allowed(url, [this.api.defaults.baseURL ?? here() ?? this.endpoint, ...(this.options.origins ?? [])]);
+  }
+
+  private refused(response: AxiosResponse): boolean {
+    const { shouldRefresh, statusCodes = [401] } = this.options;
+    return shouldRefresh ? shouldRefresh(response) : statusCodes.includes(response.status);
+  }
+
+  /** Sends a copy of the request, so that the token is in no config that an error or a retry would carry on. */
+  private async attempt(config: InternalAxiosRequestConfig, inner: InternalAxiosRequestConfig["adapter"], token: string | null): Promise<Outcome> {
+    const Headers = config.headers.constructor as new (headers: object) => InternalAxiosRequestConfig["headers"];
+    const copy = { ...config, headers: new Headers(config.headers) };
+    if (token !== null) {
+      if (this.options.applyToken) this.options.applyToken(copy, token);
+      else copy.headers.set("Authorization", `Bearer ${token}`);
+    }
+    let outcome: Outcome;
+    try {
+      outcome = { response: await adapterOf(inner, copy)(copy) };
+    } catch (error) {
+      if (typeof error === "object" && error !== null && (error as AxiosError).config === copy) (error as AxiosError).config = config;
+      outcome = { error, response: (error as AxiosError | undefined)?.response };
+    }
+    if (outcome.response) outcome.response.config = config;
+    return outcome;
+  }
+
+  /** Waiting ends with the errors that axios itself would end the request with. */
+  private patiently<T>(config: InternalAxiosRequestConfig, waiting: Promise<T>): Promise<T> {
+    return waiting.catch((error: unknown) => {
+      const aborted = config.signal?.aborted || (config.cancelToken as { reason?: unknown } | undefined)?.reason;
+      throw aborted ? new CanceledError(undefined, undefined, config) : error;
+    });
+  }
+}
+
+function given(outcome: Outcome): AxiosResponse {
+  if (outcome.error !== undefined) throw outcome.error;
+  return outcome.response!;
+}
+
+function adapterOf(inner: InternalAxiosRequestConfig["adapter"], config: InternalAxiosRequestConfig): AxiosAdapter {
+  if (typeof inner === "function") return inner;
+  const { getAdapter } = axios as { getAdapter?: (adapter: unknown, config: unknown) => AxiosAdapter };
+  if (getAdapter) return getAdapter(inner, config);
+  // Before axios 1.5 only axios itself finds an adapter by its name: an instance that transforms nothing.
+  return (final) => {
+    const bare = axios.create({ transformRequest: [], transformResponse: [] });
+    return bare.request({ ...final, adapter: inner, transformRequest: [], transformResponse: [] });
+  };
+}
+
+function patienceOf(config: InternalAxiosRequestConfig): Patience {
+  const patience: Patience = { signal: config.signal as AbortSignal | undefined };
+  const token = config.cancelToken;
+  if (token && !patience.signal) {
+    const controller = new AbortController();
+    void token.promise.then((reason) => controller.abort(reason));
+    if ((token as { reason?: unknown }).reason) controller.abort();
+    patience.signal = controller.signal;
+  }
+  if (config.timeout) {
+    patience.until = Date.now() + config.timeout;
+    patience.timedOut = () =>
+      new AxiosError(config.timeoutErrorMessage ?? `timeout of ${config.timeout}ms exceeded`, "ECONNABORTED", config);
+  }
+  return patience;
+}
+
+/** A body that is gone once it is sent. */
+function isStream(data: unknown): boolean {
+  if (typeof data !== "object" || data === null) return false;
+  const { pipe, getReader } = data as { pipe?: unknown; getReader?: unknown };
+  return typeof pipe === "function" || typeof getReader === "function";
+}

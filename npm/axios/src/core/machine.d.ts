@@ -1,0 +1,30 @@
+/** The exports of `crates/wasm`: what they mean stands there, at `Machine`. Booleans are 0 or not. */
+export interface Machine {
+  begin(required: number): void;
+  set(field: number, value: number): void;
+  acquire(wall: number, steady: number): number;
+  refused(epoch: number, generation: number, wall: number, steady: number): number;
+  settle(id: number, epoch: number, generation: number, purpose: number, wall: number, steady: number): number;
+  force(wall: number, steady: number): number;
+  landed(
+    id: number, epoch: number, generation: number, purpose: number, adopted: number,
+    received: number, lifetime: number, jitter: number, wall: number, steady: number,
+  ): number;
+  failed(
+    id: number, epoch: number, generation: number, purpose: number, ending: number, retryAfter: number,
+    jitter: number, error: number, wall: number, steady: number,
+  ): number;
+  yielded(id: number, epoch: number, generation: number, purpose: number, wall: number, steady: number): number;
+  overdue(wall: number, steady: number): number;
+  install(signIn: number, received: number, lifetime: number, jitter: number, wall: number, steady: number): void;
+  sign_out(): number;
+  current(wall: number, steady: number): number;
+  epoch(): number;
+  generation(): number;
+  flight_id(): number;
+  purpose(): number;
+  said(): number;
+}
+
+/** A machine of its own memory. Call `begin` before anything else. */
+export function createMachine(): Machine;

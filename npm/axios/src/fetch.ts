@@ -1,0 +1,174 @@
+import { allowed, handBack, here, resolve, same } from "./request.js";
+import { type Ticket, TokenSession, type Verdict } from "./session.js";
+import { RefreshError, type SessionOptions } from "./types.js";
+
+export { handBackReason } from "./request.js";
+export { TokenSession } from "./session.js";
+export { type Ending, type HandBackReason, type NewToken, RefreshError, type RotatorEvent, type SessionOptions } from "./types.js";
+
+/** How {@link createFetch} treats requests. */
+export interface FetchOptions {
+  /** What relative addresses stand under, and where the token may go. Default: the page's own origin. */
+  baseURL?: string;
+  /** Origins beside that of the base URL that the token may be sent to. */
+  origins?: string[];
+  /** This address goes out as it is. Default: `/api/auth/refresh`. */
+  refreshEndpoint?: string;
+  /** Puts the token into a request. Default: `Authorization: Bearer <token>`. */
+  applyToken?: (headers: Headers, token: string) => void;
+  /** Statuses that mean the token was refused. Default: 401. */
+  statusCodes?: number[];
+  /** Decides instead of `statusCodes`. It must not read the body. */
+  shouldRefresh?: (response: Response) => boolean;
+  /** How many bytes of a `ReadableStream` body are kept to send it again. Default: 65 536. */
+  streamLimit?: number;
+  /** The fetch below. Default: the global one. */
+  fetch?: typeof fetch;
+}
+
+/** Options of {@link createFetchSession}. */
+export interface FetchSessionOptions<TRefreshData = unknown> extends SessionOptions<TRefreshData>, FetchOptions {}
+
+/** A session with a fetch of its own. */
+export interface FetchSession<TRefreshData = unknown> extends TokenSession<TRefreshData> {
+  /** `fetch`, with the token, and each refused request sent once more. */
+  fetch: typeof fetch;
+}
+
+/** A session without axios: asks `refreshEndpoint` with a POST without body, cookies included. */
+export function createFetchSession<TRefreshData = unknown>(options: FetchSessionOptions<TRefreshData>): FetchSession<TRefreshData> {
+  const endpoint = resolve(options.refreshEndpoint ?? "/api/auth/refresh", options.baseURL);
+  const session = new TokenSession<TRefreshData>(options, async (signal) => {
+    let answer: Response;
+    try {
+      answer = await (options.fetch ?? fetch)(String(endpoint), { method: "POST", credentials: "include", redirect: "manual", signal });
+    } catch (error) {
+      throw RefreshError.ofStatus(0, error);
+    }
+    if (!answer.ok) throw RefreshError.ofStatus(answer.type === "opaqueredirect" ? 302 : answer.status, answer, answer.headers.get("retry-after"));
+    try {
+      return (await answer.json()) as TRefreshData;
+    } catch (error) {
+      throw new RefreshError("the refresh response could not be read", "uncertain", error);
+    }
+  });
+  return Object.assign(session, { fetch: createFetch(session as TokenSession, options) });
+}
+
+/** A `fetch` on this session. `skipAuth` and `skipReplay` are known in its `init`. */
+export function createFetch(session: TokenSession<any>, options: FetchOptions = {}): typeof fetch {
+  const endpoint = resolve(options.refreshEndpoint ?? "/api/auth/refresh", options.baseURL);
+  const origins = [options.baseURL ?? here() ?? options.refreshEndpoint, ...(options.origins ?? [])];
+  const refused = (response: Response) =>
+    options.shouldRefresh ? options.shouldRefresh(response) : (options.statusCodes ?? [401]).includes(response.status);
+  const rotating = async (input: RequestInfo | URL, init: RotatingInit = {}): Promise<Response> => {
+    const request = input instanceof Request ? input : undefined;
+    const url = request ? resolve(request.url) : resolve(String(input), options.baseURL);
+    const { skipAuth, skipReplay, ...plain } = init;
+    const body = new Body(request, plain, options.streamLimit ?? 65_536);
+    const send = (ticket?: Ticket) => {
+      const headers = new Headers(init.headers ?? request?.headers);
+      if (ticket?.token) {
+        if (options.applyToken) options.applyToken(headers, ticket.token);
+        else headers.set("Authorization", `Bearer ${ticket.token}`);
+      }
+      const [target, rest] = body.next();
+      return (options.fetch ?? fetch)(target ?? String(url ?? input), { ...plain, ...rest, headers });
+    };
+    const own = !options.applyToken && new Headers(init.headers ?? request?.headers).has("Authorization");
+    if (skipAuth || own || same(url, endpoint) || !allowed(url, origins)) return send();
+    const patience = { signal: init.signal ?? request?.signal };
+    const ticket = await session.acquire(patience, skipReplay);
+    const first = await send(ticket);
+    if (!refused(first)) return first;
+    const once = skipReplay || !body.again();
+    const verdict: Verdict = await session.refused(ticket, patience, !once);
+    if (once) return handBack(first, skipReplay ? "skip-replay" : "stream-body");
+    if (typeof verdict === "string") return handBack(first, verdict);
+    void first.body?.cancel().catch(() => undefined);
+    const second = await send(verdict);
+    return refused(second) ? handBack(second, "refused-again") : second;
+  };
+  return rotating;
+}
+
+/** For `ky.create(...)`, or any client that takes a fetch: `ky.create({ ...kyOptions(session) })`. */
+export function kyOptions(session: TokenSession<any>, options?: FetchOptions): { fetch: typeof fetch } {
+  return { fetch: createFetch(session, options) };
+}
+
+/**
+ * Keeps one connection (WebSocket, EventSource) on the token of now: opens it with each new token,
+ * after closing the one before, and closes it with the session. Returns what ends that.
+ */
+export function followToken(session: TokenSession<any>, connect: (token: string) => { close(): void }): () => void {
+  let connection: { close(): void } | undefined;
+  let last: string | null = null;
+  const follow = () => {
+    const token = session.getAccessToken();
+    if (token === last) return;
+    last = token;
+    connection?.close();
+    connection = token === null ? undefined : connect(token);
+  };
+  follow();
+  const stop = session.on(follow);
+  return () => {
+    stop();
+    connection?.close();
+  };
+}
+
+/** `RequestInit`, and what a request may ask of the rotation. */
+export interface RotatingInit extends RequestInit {
+  /** Sends this request without the token and hands its refusal back. */
+  skipAuth?: boolean;
+  /** Sends this request once only; its refusal starts a refresh for those who follow. */
+  skipReplay?: boolean;
+}
+
+/** A request's body, as often as it can be had. */
+class Body {
+  private sent = false;
+  private kept: Uint8Array[] = [];
+  private size = 0;
+  private whole = false;
+
+  constructor(
+    private readonly request: Request | undefined,
+    private readonly init: RequestInit,
+    private readonly limit: number,
+  ) {}
+
+  /** What to send the next time: a request, or parts of an init. */
+  next(): [Request | undefined, RequestInit] {
+    const again = this.sent;
+    this.sent = true;
+    const { body } = this.init;
+    if (!(body instanceof ReadableStream)) {
+      // The clone goes out first, so that the caller's own request is used up as fetch would.
+      return [again || !this.request?.body ? this.request : this.request.clone(), {}];
+    }
+    const rest = { body: again ? new Blob(this.kept as BlobPart[]) : body.pipeThrough(this.keeper()), duplex: "half" } as RequestInit;
+    return [this.request, rest];
+  }
+
+  /** Whether all of it can be sent once more. */
+  again(): boolean {
+    return !(this.init.body instanceof ReadableStream) || (this.whole && this.size <= this.limit);
+  }
+
+  private keeper(): TransformStream<Uint8Array, Uint8Array> {
+    return new TransformStream({
+      transform: (chunk, controller) => {
+        this.size += chunk.byteLength;
+        if (this.size <= this.limit) this.kept.push(chunk.slice());
+        else this.kept = [];
+        controller.enqueue(chunk);
+      },
+      flush: () => {
+        this.whole = true;
+      },
+    });
+  }
+}

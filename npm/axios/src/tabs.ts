@@ -1,0 +1,91 @@
+/** What tabs tell each other, in memory only. */
+export type Message =
+  | { type: "token"; token: string; lifetime: number; received: number }
+  | { type: "sign-in"; token: string }
+  | { type: "sign-out" }
+  | { type: "hello" | "here" }
+  /** What do you hold? */
+  | { type: "ask" };
+
+/** The other tabs of this name. */
+export interface Neighbours {
+  tell(message: Message): void;
+  /** Runs `ask` while no other tab does, unless one has brought a token newer than `held` meanwhile: then `adopt`. */
+  alone<T>(
+    held: string | null,
+    ask: () => Promise<T>,
+    adopt: (token: string, lifetime: number, received: number) => void,
+    signal: AbortSignal,
+  ): Promise<T | undefined>;
+  close(): void;
+}
+
+interface Side {
+  token(): string | null;
+  adopt(token: string, lifetime: number, received: number): void;
+  signIn(token: string): void;
+  signOut(): void;
+}
+
+type Brought = Extract<Message, { type: "token" }>;
+
+/** How long to wait for what another tab may have to say before spending the refresh token. */
+const ANSWER = 150;
+
+/** `undefined` where the page has no Web Locks or no BroadcastChannel. */
+export function joinTabs(name: string, side: Side): Neighbours | undefined {
+  const locks = typeof navigator === "undefined" ? undefined : navigator.locks;
+  if (!locks || typeof BroadcastChannel === "undefined") return undefined;
+  const channel = new BroadcastChannel(`token-rotator:${name}`);
+  let company = false;
+  let last: Brought | undefined;
+  let heard: (() => void) | undefined;
+  channel.onmessage = ({ data }: MessageEvent<Message>) => {
+    company = true;
+    if (data.type === "token") {
+      last = data;
+      heard?.();
+      side.adopt(data.token, data.lifetime, data.received);
+    } else if (data.type === "sign-in") {
+      last = undefined;
+      side.signIn(data.token);
+    } else if (data.type === "sign-out") {
+      last = undefined;
+      side.signOut();
+    } else if (data.type === "hello") {
+      channel.postMessage({ type: "here" });
+    } else if (data.type === "ask" && last && last.token === side.token()) {
+      channel.postMessage(last);
+    }
+  };
+  channel.postMessage({ type: "hello" });
+  const newer = (held: string | null) => (last && last.token !== held ? last : undefined);
+  return {
+    tell(message) {
+      last = message.type === "token" ? message : undefined;
+      channel.postMessage(message);
+    },
+    async alone(held, ask, adopt, signal) {
+      return locks.request(`token-rotator:${name}`, { signal }, async () => {
+        if (company && !newer(held)) {
+          await new Promise<void>((resolve) => {
+            const timer = setTimeout(resolve, ANSWER);
+            heard = () => {
+              clearTimeout(timer);
+              resolve();
+            };
+            channel.postMessage({ type: "ask" });
+          });
+          heard = undefined;
+        }
+        const brought = newer(held);
+        // Given up by its flight, it must not keep the others waiting either.
+        const givenUp = new Promise<never>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+        if (!brought) return Promise.race([ask(), givenUp]);
+        adopt(brought.token, brought.lifetime, brought.received);
+        return undefined;
+      }) as Promise<Awaited<ReturnType<typeof ask>> | undefined>;
+    },
+    close: () => channel.close(),
+  };
+}

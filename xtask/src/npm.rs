@@ -1,0 +1,48 @@
+//! The npm package: its packages installed and its own test command run.
+
+use std::process::Command;
+
+use crate::{
+    process::Log, report::Outcome, screen::Screen, tally::Tally, test_steps, workspace::Workplace,
+};
+
+/// Where the package is.
+pub(crate) const DIRECTORY: &str = "npm/axios";
+
+/// A command in the package.
+pub(crate) fn command(workplace: &Workplace, program: &str, arguments: &[&str]) -> Command {
+    let mut command = workplace.program(program, arguments.iter().copied());
+    command.current_dir(workplace.root.join(DIRECTORY));
+    command
+}
+
+/// Installs what its lock names, if nothing is installed.
+pub(crate) fn packages(workplace: &Workplace) -> Result<(), String> {
+    if workplace.root.join(DIRECTORY).join("node_modules").is_dir() {
+        return Ok(());
+    }
+    let installed = Log::create(workplace, "npm-install")
+        .and_then(|mut log| log.run(command(workplace, "npm", &["ci"]), Screen::All));
+    match installed {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(format!(
+            "`npm ci` in {DIRECTORY} failed; its output stands above"
+        )),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// `npm ci` and `npm test`, which start the issuer that the build before has made.
+pub(crate) fn run(workplace: &Workplace) -> Outcome {
+    let ran = Log::create(workplace, "npm").and_then(|mut log| {
+        let issuer = ["build", "-p", "token-rotator-cli"];
+        let success = log.run(workplace.cargo(issuer), Screen::All)?
+            && log.run(command(workplace, "npm", &["ci"]), Screen::All)?
+            && log.run(command(workplace, "npm", &["test"]), Screen::All)?;
+        Ok((success, Tally::read(&log.text()?)))
+    });
+    match ran {
+        Err(error) => Outcome::failed(error.to_string()),
+        Ok((success, tally)) => test_steps::judged(success, tally, "its output stands above"),
+    }
+}
