@@ -271,16 +271,13 @@ where
         // This one first: this thread is to sleep until both are served.
         let (used, served) = wait.await.expect("no panic");
         refresh.await.expect("no panic").expect("a token");
-        if let (Some(published), true) = (published.lock().expect("no panic").take(), served) {
-            let time = used.saturating_duration_since(published);
-            times.handover.push(micros(time));
-        }
+        let published = published.lock().expect("no panic").take();
+        times.handover.push(match published {
+            Some(published) if served => micros(used.saturating_duration_since(published)),
+            // It ran out on its way, as may happen on a machine with other work to do.
+            _ => micros(LIFETIME),
+        });
     }
-    assert_eq!(
-        times.handover.len(),
-        ROUNDS,
-        "a round in which the other one was not served"
-    );
     times
 }
 
