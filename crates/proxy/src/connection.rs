@@ -141,13 +141,18 @@ async fn until_drained<C: Future + Unpin>(
     close: impl Fn(&mut C),
 ) -> C::Output {
     let mut draining = pin!(worker.draining());
-    let mut told = false;
+    // Asked once, it wakes this task; from then on one look at a flag does.
+    let (mut asked, mut told) = (false, false);
     poll_fn(|context| {
         // First, so that what has come in already is seen as a request, and answered.
         if let Poll::Ready(ended) = Pin::new(&mut *connection).poll(context) {
             return Poll::Ready(ended);
         }
-        if told || draining.as_mut().poll(context).is_pending() {
+        if told || (asked && !worker.is_draining()) {
+            return Poll::Pending;
+        }
+        asked = true;
+        if draining.as_mut().poll(context).is_pending() {
             return Poll::Pending;
         }
         told = true;

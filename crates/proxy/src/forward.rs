@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, StatusCode};
@@ -11,6 +11,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use token_rotator::challenge::{self, Verdict};
 use token_rotator::{Event, NotReplayed, Pass};
+use tokio::time::Instant;
 
 use crate::body::AnswerBody;
 use crate::headers::{self, Seen};
@@ -37,7 +38,7 @@ impl Worker {
         // Whether it also had a length, by which somebody before might have read on, hyper does not
         // tell: it is the last of its connection (RFC 9112 section 6.3).
         let last = seen.transfer_encoding;
-        let mut prepared = self.prepare(request, seen, unix, grpc);
+        let mut prepared = self.prepare(request, seen, unix, grpc, began);
         async move {
             let mut answer = match &mut prepared {
                 Ok(outgoing) => outgoing.answer(began).await,
@@ -78,9 +79,12 @@ impl Outgoing {
         if self.passed {
             return Box::pin(self.forward_as_it_is()).await;
         }
-        let pass = match self.ready() {
-            Some(pass) => pass,
-            None => Box::pin(self.wait_for_pass()).await?,
+        let pass = if let Some(pass) = self.ready() {
+            pass
+        } else {
+            let pass = Box::pin(self.wait_for_pass()).await?;
+            self.ready_at = Instant::now();
+            pass
         };
         self.apply(&pass);
         let generation = pass.token().map(token_rotator::Token::generation);

@@ -10,6 +10,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use token_rotator::Pass;
+use tokio::time::Instant;
 
 use crate::headers::{self, Seen};
 use crate::observe::{Observed, Watch};
@@ -30,6 +31,8 @@ pub(crate) struct Outgoing {
     pub(crate) watch: Watch,
     /// The one copy of its head: for a replay, or where a kept connection turns out to be closed.
     head: Head,
+    /// When the request was ready to be sent, or nearly.
+    pub(crate) ready_at: Instant,
     /// The request as it is to be sent next.
     pub(crate) request: Option<Request<Upload>>,
     pub(crate) tee: Option<Arc<Tee>>,
@@ -59,6 +62,7 @@ impl Worker {
         seen: Seen,
         unix: bool,
         grpc: bool,
+        began: Instant,
     ) -> Result<Outgoing, Problem> {
         let table = self.shared.table.load_full();
         let target = match table.admit(&request, seen, unix) {
@@ -88,6 +92,7 @@ impl Worker {
         let upload = tee.as_ref().map_or(Upload::Empty, Upload::first);
         Ok(Outgoing {
             worker: Arc::clone(self),
+            ready_at: began,
             request: Some(Request::from_parts(parts, upload)),
             table,
             target,
@@ -134,6 +139,7 @@ impl Outgoing {
         *request.uri_mut() = self.head.uri.clone();
         *request.headers_mut() = self.head.headers.clone();
         self.request = Some(request);
+        self.ready_at = Instant::now();
         if let Some(pass) = pass {
             self.apply(pass);
         }

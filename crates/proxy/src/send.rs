@@ -8,6 +8,7 @@ use http::uri::PathAndQuery;
 use http::{Response, StatusCode, Uri, Version};
 use hyper::client::conn::http2::SendRequest;
 use token_rotator::Pass;
+use tokio::time::Instant;
 
 use crate::body::AnswerBody;
 use crate::headers;
@@ -36,6 +37,7 @@ impl Outgoing {
 
     async fn send_fresh(&mut self) -> Result<Response<AnswerBody>, Problem> {
         let channel = self.open().await?;
+        self.ready_at = Instant::now();
         let sent = self.attempt(channel).await;
         sent.map_err(|error| self.broken(&error))
     }
@@ -68,8 +70,8 @@ impl Outgoing {
             let path = request.uri().path_and_query().cloned();
             *request.uri_mut() = path.map(Uri::from).unwrap_or_default();
         }
-        let limit = self.answer_timeout();
-        let answer = connection.send(&mut self.request, limit).await?;
+        let deadline = self.answer_timeout().map(|limit| self.ready_at + limit);
+        let answer = connection.send(&mut self.request, deadline).await?;
         let lease = Lease {
             connection,
             pool: Arc::clone(self.pool()),

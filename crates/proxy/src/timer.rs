@@ -21,6 +21,11 @@ impl Alarm {
         self.deadline = after.map(|after| Instant::now() + after);
     }
 
+    /// Goes off then, if at all.
+    pub(crate) fn set_at(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
+    }
+
     /// Ready once the deadline is past.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(deadline) = self.deadline else {

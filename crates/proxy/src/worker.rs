@@ -18,7 +18,7 @@ use crate::routes::Table;
 use crate::tee::Budget;
 
 /// How often idle connections are looked through.
-const SWEEP: Duration = Duration::from_secs(1);
+pub(crate) const SWEEP: Duration = Duration::from_secs(1);
 
 /// What all workers share.
 pub(crate) struct Shared {
@@ -47,11 +47,15 @@ pub(crate) enum Command {
 }
 
 impl Worker {
+    pub(crate) fn is_draining(&self) -> bool {
+        self.shared.draining.load(Ordering::SeqCst)
+    }
+
     /// Waits until the proxy drains.
     pub(crate) async fn draining(&self) {
         let mut told = pin!(self.drain.notified());
         told.as_mut().enable();
-        if !self.shared.draining.load(Ordering::SeqCst) {
+        if !self.is_draining() {
             told.await;
         }
     }

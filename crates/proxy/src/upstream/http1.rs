@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -20,7 +19,8 @@ pub(crate) struct Http1 {
     connection: Connection<TokioIo<Stream>, Upload>,
     closed: bool,
     alarm: Alarm,
-    pub(crate) idle_since: Instant,
+    /// In sweeps of its pool.
+    pub(crate) idle_since: u64,
 }
 
 /// Why an exchange failed.
@@ -54,7 +54,7 @@ impl Http1 {
             connection,
             closed: false,
             alarm: Alarm::default(),
-            idle_since: Instant::now(),
+            idle_since: 0,
         }))
     }
 
@@ -62,10 +62,10 @@ impl Http1 {
     pub(crate) async fn send(
         &mut self,
         place: &mut Option<Request<Upload>>,
-        limit: Option<Duration>,
+        deadline: Option<Instant>,
     ) -> Result<Response<Incoming>, SendError> {
         let request = place.take().ok_or(SendError::Failed)?;
-        self.alarm.set(limit);
+        self.alarm.set_at(deadline);
         let mut answer = pin!(self.sender.try_send_request(request));
         let answer = poll_fn(|context| {
             if !self.closed && Pin::new(&mut self.connection).poll(context).is_ready() {

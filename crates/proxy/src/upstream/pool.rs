@@ -1,15 +1,16 @@
 //! The idle connections of one worker to one upstream.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Context;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::client::conn::http2::SendRequest;
-use tokio::time::Instant;
 
 use super::{Http1, Http2};
 use crate::tee::Upload;
+use crate::worker::SWEEP;
 
 /// Never locked by two threads in earnest: only its worker uses it.
 pub(crate) struct Pool {
@@ -20,7 +21,9 @@ pub(crate) struct Pool {
     idle: Mutex<Vec<Box<Http1>>>,
     pub(crate) http2: Http2,
     most: usize,
-    idle_timeout: Duration,
+    /// The clock of idle connections: read for each request, it costs nothing.
+    sweeps: AtomicU64,
+    idle_sweeps: u64,
 }
 
 /// What a request is sent over.
@@ -43,7 +46,8 @@ impl Pool {
             idle: Mutex::new(Vec::new()),
             http2: Http2::new(http2),
             most,
-            idle_timeout,
+            sweeps: AtomicU64::new(0),
+            idle_sweeps: idle_timeout.as_secs().max(1) / SWEEP.as_secs(),
         }
     }
 
@@ -61,7 +65,7 @@ impl Pool {
 
     fn put(&self, mut connection: Box<Http1>) {
         if connection.is_free() {
-            connection.idle_since = Instant::now();
+            connection.idle_since = self.sweeps.load(Ordering::Relaxed);
             let mut idle = self.idle();
             if idle.len() < self.most {
                 idle.push(connection);
@@ -71,9 +75,9 @@ impl Pool {
 
     /// Closes what the upstream has closed or nobody has used for long.
     pub(crate) fn sweep(&self) {
-        let now = Instant::now();
+        let now = self.sweeps.fetch_add(1, Ordering::Relaxed) + 1;
         self.idle().retain_mut(|connection| {
-            now.duration_since(connection.idle_since) < self.idle_timeout && connection.is_free()
+            now.saturating_sub(connection.idle_since) <= self.idle_sweeps && connection.is_free()
         });
     }
 
