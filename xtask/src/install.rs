@@ -17,7 +17,7 @@ struct Program {
 const ELSEWHERE: [&str; 2] = ["/usr/sbin", "/usr/lib/postgresql/*/bin"];
 
 /// What the tests start.
-const PROGRAMS: [Program; 5] = [
+const PROGRAMS: [Program; 6] = [
     Program {
         name: "node",
         packages: &["nodejs"],
@@ -37,6 +37,10 @@ const PROGRAMS: [Program; 5] = [
     Program {
         name: "pgbouncer",
         packages: &["pgbouncer"],
+    },
+    Program {
+        name: "chromium",
+        packages: &["chromium"],
     },
 ];
 
