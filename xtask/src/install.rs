@@ -21,7 +21,7 @@ const VERSION: &[&str] = &["--version"];
 const ELSEWHERE: [&str; 2] = ["/usr/sbin", "/usr/lib/postgresql/*/bin"];
 
 /// What the tests start.
-const PROGRAMS: [Program; 5] = [
+const PROGRAMS: [Program; 6] = [
     Program {
         name: "node",
         tried: VERSION,
@@ -46,6 +46,10 @@ const PROGRAMS: [Program; 5] = [
         name: "pgbouncer",
         tried: VERSION,
         packages: &["pgbouncer"],
+    },
+    Program {
+        name: "chromium",
+        packages: &["chromium"],
     },
 ];
 

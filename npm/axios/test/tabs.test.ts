@@ -1,0 +1,119 @@
+// Tabs of one browser on one session: single-use refresh tokens, and using one twice revokes it.
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { buildSync } from "esbuild";
+import { chromium, type BrowserContext, type Page } from "playwright-core";
+import { afterEach, expect, test } from "vitest";
+import { type Issuer, type Server, startIssuer, startServer } from "./servers.js";
+
+const BROWSER = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const LIFETIME = 2_000;
+const REFRESH = "POST /api/auth/refresh";
+
+const cleanups: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+const script = () =>
+  buildSync({
+    stdin: {
+      contents: `
+        import { createTokenRotator } from "./src/index.ts";
+        const rotator = createTokenRotator({
+          baseURL: location.origin,
+          shareAcrossTabs: "page",
+          onRefreshSuccess: ({ accessToken, expiresIn }) => ({ accessToken, expiresIn }),
+        });
+        window.rotator = rotator;
+        window.login = async () => {
+          const { data } = await rotator.api.post("/login", { user: "alice", password: "a" }, { skipAuth: true });
+          rotator.setAccessToken(data.accessToken, { expiresIn: data.expiresIn });
+        };
+        window.ask = async (count) =>
+          (await Promise.all(Array.from({ length: count }, () => rotator.api.get("/echo", { validateStatus: () => true })))).map((a) => a.status);
+      `,
+      resolveDir: new URL("..", import.meta.url).pathname,
+    },
+    bundle: true, format: "iife", write: false, define: { global: "globalThis" },
+  }).outputFiles[0]!.text;
+
+/** An issuer and its API under one origin with the page, and a browser. `hold` keeps refreshes back before they are sent on. */
+async function world(hold?: () => Promise<void>) {
+  const issuer: Issuer = await startIssuer("--lifetime", `${LIFETIME}ms`);
+  cleanups.push(() => issuer.stop());
+  const code = script();
+  const server: Server = await startServer(async (request, response) => {
+    if (request.url === "/") return void response.writeHead(200, { "content-type": "text/html" }).end(`<script>${code.replaceAll("</script", "<\\/script")}</script>`);
+    if (request.url === "/api/auth/refresh") await hold?.();
+    if (response.destroyed || request.socket.destroyed) return;
+    const { host: _, connection: __, "content-length": ___, ...headers } = request.headers as Record<string, string>;
+    const answer = await fetch(issuer.upstream + request.url, { method: request.method, headers, body: request.method === "GET" ? undefined : request.body });
+    const cookies = answer.headers.getSetCookie();
+    response.writeHead(answer.status, { "content-type": answer.headers.get("content-type") ?? "text/plain", ...(cookies.length ? { "set-cookie": cookies } : {}) });
+    response.end(await answer.text());
+  });
+  cleanups.push(() => server.stop());
+  const folder = mkdtempSync(join(tmpdir(), "token-rotator-chromium-"));
+  const browser: BrowserContext = await chromium.launchPersistentContext(folder, {
+    executablePath: BROWSER,
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+  });
+  cleanups.push(async () => {
+    await browser.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const tab = async (): Promise<Page> => {
+    const page = await browser.newPage();
+    await page.goto(server.url);
+    return page;
+  };
+  return { issuer, server, tab };
+}
+
+const login = (page: Page) => page.evaluate(() => (window as any).login());
+const ask = (page: Page, count: number) => page.evaluate((count) => (window as any).ask(count) as Promise<number[]>, count);
+const token = (page: Page) => page.evaluate(() => (window as any).rotator.getAccessToken() as string | null);
+const expiry = () => new Promise((resolve) => setTimeout(resolve, LIFETIME + 100));
+
+test.skipIf(!existsSync(BROWSER)).each([2, 5])("%i tabs over ten expiries: one refresh each, no reuse", { timeout: 120_000 }, async (count) => {
+  const { issuer, tab } = await world();
+  const tabs: Page[] = [];
+  for (let n = 0; n < count; n++) tabs.push(await tab());
+  await login(tabs[0]!);
+  for (let round = 1; round <= 10; round++) {
+    await expiry();
+    const answers = await Promise.all(tabs.map((page) => ask(page, 3)));
+    expect(answers).toEqual(tabs.map(() => [200, 200, 200]));
+    expect((await issuer.counters()).issuer).toMatchObject({ refreshes: round, reuses: 0 });
+  }
+  expect(new Set(await Promise.all(tabs.map(token))).size).toBe(1);
+});
+
+test.skipIf(!existsSync(BROWSER))("a tab closed while it refreshes harms nobody, and a sign-out reaches every tab", { timeout: 60_000 }, async () => {
+  let release!: () => void;
+  let held: Promise<void> | undefined;
+  const { issuer, server, tab } = await world(() => held ?? Promise.resolve());
+  const [first, second] = [await tab(), await tab()];
+  await login(first);
+  await expiry();
+  held = new Promise<void>((resolve) => (release = resolve));
+  void ask(first, 1).catch(() => undefined);
+  await server.arrived(REFRESH, 1);
+  const waiting = ask(second, 3);
+  await first.close();
+  await server.arrived(REFRESH, 2);
+  release();
+  expect(await waiting).toEqual([200, 200, 200]);
+  expect((await issuer.counters()).issuer).toMatchObject({ reuses: 0 });
+  held = undefined;
+  const third = await tab();
+  expect(await ask(third, 1)).toEqual([200]);
+  const left = third.evaluate(() => new Promise<void>((resolve) => {
+    (window as any).rotator.on((event: { type: string }) => event.type === "signed-out" && resolve());
+  }));
+  await second.evaluate(() => (window as any).rotator.setAccessToken(null));
+  await left;
+  expect(await token(third)).toBeNull();
+});
