@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use insta::assert_snapshot;
+use serde_json::json;
 use token_rotator_testkit::Issuer;
 
 use crate::attended::Login;
-use crate::user::{Came, User};
+use crate::metadata;
+use crate::user::{CLIENT, Came, User};
 
 /// At an issuer whose device codes are good for this long and may be asked about every second.
 async fn user(lifetime: Duration) -> User {
@@ -46,6 +48,41 @@ async fn a_session_lives_from_the_code_to_the_logout() {
     assert_eq!(user.run(&["logout", "-s", "work"]).code, 0);
     assert_eq!(user.issuer.counters().ended_by_client, 1);
     assert_eq!(user.run(&["token", "-s", "work"]).code, 3);
+}
+
+/// What is typed takes the place of what is discovered, endpoint by endpoint, and stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_outdoes_the_discovered_one() {
+    let user = user(Duration::from_secs(600)).await;
+    let device = user.issuer.device_authorization_url();
+    // Its token endpoint is none.
+    let issuer = metadata::serve(&json!({"device_authorization_endpoint": device}));
+    let mut command = user.command(&["login", "--grant", "device", "--client-id", CLIENT]);
+    command.args(["--issuer", &issuer]);
+    command.args(["--token-endpoint", user.issuer.token_url()]);
+    let mut login = Login::of(command);
+    assert!(user.issuer.approve_device(&code(&mut login), "bob"));
+    let came = login.end(&user);
+    assert_eq!(came.code, 0, "{came:?}");
+    assert_eq!(user.run(&["token", "--refresh"]).code, 0);
+    let came = user.run(&["logout"]);
+    assert!(
+        came.said.contains("names no revocation endpoint"),
+        "{came:?}"
+    );
+    assert_eq!(user.issuer.counters().ended_by_client, 0);
+}
+
+/// Ctrl-C gives the prompt back here as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_sign_in_is_no_session() {
+    let user = user(Duration::from_secs(600)).await;
+    let mut login = begin(&user, &[]);
+    code(&mut login);
+    let process = rustix::process::Pid::from_raw(login.id().cast_signed()).expect("a process");
+    rustix::process::kill_process(process, rustix::process::Signal::INT).expect("it is ours");
+    assert_eq!(login.end(&user).code, 130);
+    assert_eq!(user.run(&["token"]).code, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
