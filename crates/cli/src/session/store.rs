@@ -47,7 +47,7 @@ impl OpenStore {
 }
 
 impl OpenStore {
-    /// Makes what a server needs to keep sessions: the table of PostgreSQL.
+    /// Makes what a server needs to keep sessions: the table of `PostgreSQL`.
     pub(crate) async fn prepare(&self) -> Result<(), CommandError> {
         let Self::Postgres(store) = self else {
             return Ok(());

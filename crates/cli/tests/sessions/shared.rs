@@ -1,4 +1,4 @@
-//! Sessions at a server that several machines share: Redis and PostgreSQL.
+//! Sessions at a server that several machines share: Redis and `PostgreSQL`.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

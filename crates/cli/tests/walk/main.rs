@@ -49,7 +49,8 @@ fn take(steps: &[Step], home: &Path, tools: &Path) -> String {
          trap 'for job in ${issuer-} ${proxy-} ${python-} ${node-}; do kill \"$job\" 2>/dev/null || :; done' EXIT\n",
     );
     for (number, step) in steps.iter().enumerate() {
-        script += &format!("{}echo '{MARK} {number}'\n", step.script);
+        let end = format!("echo '{MARK} {number}'\n");
+        script.extend([&step.script, &end].map(String::as_str));
     }
     let file = home.join("walk.sh");
     std::fs::write(&file, script).expect("a script");
