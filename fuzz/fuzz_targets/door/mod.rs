@@ -92,6 +92,23 @@ impl Knock {
             "via",
             "expect",
         ];
+        // And for a value of one byte, these.
+        const VALUES: [&str; 14] = [
+            "localhost",
+            "127.0.0.1:8080",
+            "[::1]",
+            "proxy.internal",
+            "api.internal",
+            "chunked",
+            "trailers",
+            "Bearer sesame",
+            "close",
+            "x-secret, keep-alive",
+            "upgrade",
+            "websocket",
+            "via, te, host",
+            "100-continue",
+        ];
         let mut request = Request::new(());
         *request.uri_mut() = Uri::try_from(target.as_slice()).ok()?;
         *request.method_mut() = match choices & 7 {
@@ -109,9 +126,15 @@ impl Knock {
                 Some(name) => HeaderName::from_static(name),
                 None => HeaderName::from_bytes(name).ok()?,
             };
-            request
-                .headers_mut()
-                .append(name, HeaderValue::from_bytes(value).ok()?);
+            let known = match value[..] {
+                [number] => VALUES.get(usize::from(number)),
+                _ => None,
+            };
+            let value = match known {
+                Some(value) => HeaderValue::from_static(value),
+                None => HeaderValue::from_bytes(value).ok()?,
+            };
+            request.headers_mut().append(name, value);
         }
         Some(Self {
             request,

@@ -5,7 +5,6 @@ mod page;
 #[allow(dead_code, reason = "another part of it is used there")]
 mod tools;
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -50,7 +49,8 @@ fn take(steps: &[Step], home: &Path, tools: &Path) -> String {
          trap 'for job in ${issuer-} ${proxy-} ${python-} ${node-}; do kill \"$job\" 2>/dev/null || :; done' EXIT\n",
     );
     for (number, step) in steps.iter().enumerate() {
-        let _ = writeln!(script, "{}echo '{MARK} {number}'", step.script);
+        let end = format!("echo '{MARK} {number}'\n");
+        script.extend([&step.script, &end].map(String::as_str));
     }
     let file = home.join("walk.sh");
     std::fs::write(&file, script).expect("a script");
