@@ -70,6 +70,7 @@ impl Handle {
             metrics,
             budget: Arc::new(Budget::new(config.limits.replay_bytes_total)),
             observer: config.observer.clone(),
+            timeline: config.recorder.timeline(),
             draining: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             idle: Notify::new(),
@@ -131,7 +132,7 @@ impl Handle {
             .collect()
     }
 
-    /// Where metrics and health are served.
+    /// Where metrics, health and the page are served.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin
     }

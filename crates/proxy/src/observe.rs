@@ -6,6 +6,10 @@ use std::time::Instant;
 
 use http::{Method, StatusCode};
 
+use crate::admin::Watched;
+use crate::routes::Target;
+use crate::worker::Shared;
+
 /// The number of a request in this process.
 pub type RequestId = u64;
 
@@ -47,18 +51,42 @@ pub trait Observer: Send + Sync + 'static {
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// One request's line to whoever watches; free where nobody does.
-#[derive(Clone)]
-pub(crate) struct Watch(Option<(RequestId, Arc<dyn Observer>)>);
+pub(crate) struct Watch {
+    observer: Option<(RequestId, Arc<dyn Observer>)>,
+    /// For those who look at the page.
+    page: Option<Box<Watched>>,
+}
 
 impl Watch {
-    pub(crate) fn new(observer: Option<&Arc<dyn Observer>>) -> Self {
-        let watch = |observer| (NEXT.fetch_add(1, Ordering::Relaxed), Arc::clone(observer));
-        Self(observer.map(watch))
+    /// Tells that a request has arrived, and goes with it.
+    pub(crate) fn new(shared: &Shared, target: &Target, method: &Method) -> Self {
+        let number = |observer| (NEXT.fetch_add(1, Ordering::Relaxed), Arc::clone(observer));
+        let timeline = &shared.timeline;
+        let watched = || {
+            let (session, route) = (&target.session, &target.name);
+            Box::new(Watched::new(timeline, session, route, method.as_str()))
+        };
+        let watch = Self {
+            observer: shared.observer.as_ref().map(number),
+            page: timeline.is_watched().then(watched),
+        };
+        watch.tell(Observed::Arrived {
+            route: &target.name,
+            method,
+        });
+        watch
     }
 
     pub(crate) fn tell(&self, observed: Observed<'_>) {
-        if let Some((request, observer)) = &self.0 {
-            observer.observe(*request, Instant::now(), observed);
+        if self.observer.is_none() && self.page.is_none() {
+            return;
+        }
+        let at = Instant::now();
+        if let Some((request, observer)) = &self.observer {
+            observer.observe(*request, at, observed);
+        }
+        if let Some(page) = &self.page {
+            page.tell(at, observed);
         }
     }
 }

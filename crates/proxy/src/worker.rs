@@ -10,6 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::admin::Timeline;
 use crate::connection;
 use crate::listen::{Accepted, Opened};
 use crate::metrics::Metrics;
@@ -26,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) budget: Arc<Budget>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) timeline: Arc<Timeline>,
     pub(crate) draining: AtomicBool,
     pub(crate) connections: AtomicUsize,
     /// Told when the last connection has ended.
