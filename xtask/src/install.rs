@@ -53,8 +53,15 @@ const SESSION_PROGRAMS: [Program; 2] = [
     },
 ];
 
-/// Where npm packages that the tests need are locked.
-const NPM_DIRECTORIES: [&str; 1] = ["crates/testkit/oidc"];
+/// What the test of the proxy's page opens it in.
+const BROWSER: Program = Program {
+    name: "chromium",
+    packages: &["chromium"],
+};
+
+/// Where the npm packages of the certified issuer are locked, and those that drive the browser.
+const ISSUER_PACKAGES: &str = "crates/testkit/oidc";
+const BROWSER_PACKAGES: &str = "crates/cli/tests/page";
 
 /// The oldest Node.js that the fixtures are known to run on.
 const OLDEST_NODE: u32 = 20;
@@ -72,7 +79,8 @@ pub(crate) fn for_tests(workplace: &Workplace) -> Outcome {
     } else {
         Ok(())
     };
-    let missing: Vec<String> = [issuer, session]
+    let browser = browser(workplace, &mut log);
+    let missing: Vec<String> = [issuer, session, browser]
         .into_iter()
         .filter_map(Result::err)
         .collect();
@@ -87,27 +95,42 @@ pub(crate) fn for_tests(workplace: &Workplace) -> Outcome {
 fn issuer(workplace: &Workplace, log: &mut Log) -> Result<(), String> {
     programs(workplace, log, &PROGRAMS)?;
     node_is_new_enough()?;
-    NPM_DIRECTORIES
-        .iter()
-        .try_for_each(|directory| npm(workplace, log, directory))
+    npm(workplace, log, ISSUER_PACKAGES)
+}
+
+/// A browser, and what drives it.
+fn browser(workplace: &Workplace, log: &mut Log) -> Result<(), String> {
+    programs(workplace, log, &[BROWSER])?;
+    node_is_new_enough()?;
+    npm(workplace, log, BROWSER_PACKAGES)
 }
 
 /// Why the certified issuer cannot be started, if so. Installs nothing.
 pub(crate) fn certified_issuer(workplace: &Workplace) -> Result<(), String> {
+    packages_are_there(workplace, ISSUER_PACKAGES)
+}
+
+/// Why no browser can be driven, if so. Installs nothing.
+pub(crate) fn driven_browser(workplace: &Workplace) -> Result<(), String> {
+    if !is_there(BROWSER.name) {
+        return Err(format!("there is no {} on this machine", BROWSER.name));
+    }
+    packages_are_there(workplace, BROWSER_PACKAGES)
+}
+
+fn packages_are_there(workplace: &Workplace, directory: &str) -> Result<(), String> {
     if !works("node", &["--version"]) {
         return Err("there is no node on this machine".to_owned());
     }
-    NPM_DIRECTORIES.iter().try_for_each(|directory| {
-        let directory = workplace.root.join(directory);
-        if is_stamped(&directory) {
-            Ok(())
-        } else {
-            Err(format!(
-                "the packages of {} are not installed: run `cargo xtask test --only install`",
-                directory.display()
-            ))
-        }
-    })
+    let directory = workplace.root.join(directory);
+    if is_stamped(&directory) {
+        Ok(())
+    } else {
+        Err(format!(
+            "the packages of {} are not installed: run `cargo xtask test --only install`",
+            directory.display()
+        ))
+    }
 }
 
 /// Installs valgrind, which counts the benchmarks' instructions.
@@ -247,7 +270,7 @@ fn node_is_new_enough() -> Result<(), String> {
         Ok(())
     } else {
         Err(format!(
-            "node is {version}, the certified issuer needs {OLDEST_NODE} or newer"
+            "node is {version}, the tests need {OLDEST_NODE} or newer"
         ))
     }
 }

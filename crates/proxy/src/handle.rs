@@ -1,21 +1,18 @@
 //! A running proxy: started, reloaded, drained.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use token_rotator::Rotator;
 use tokio::sync::{Notify, mpsc};
 
 use crate::admin;
 use crate::config::{BuildError, Config, Listen, Listener};
 use crate::listen;
-use crate::metrics::Metrics;
 use crate::routes::Table;
-use crate::tee::Budget;
 use crate::worker::{Command, Shared, Worker};
 
 /// A running proxy. Dropped, it stops at once; [`drain`](Self::drain) lets it end in peace.
@@ -63,20 +60,8 @@ impl Handle {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
         };
-        let metrics = Metrics::new(&config.recorder);
-        let table = Table::new(config, count, &metrics)?;
-        let shared = Arc::new(Shared {
-            table: ArcSwap::from_pointee(table),
-            metrics,
-            budget: Arc::new(Budget::new(config.limits.replay_bytes_total)),
-            observer: config.observer.clone(),
-            timeline: config.recorder.timeline(),
-            draining: AtomicBool::new(false),
-            connections: AtomicUsize::new(0),
-            idle: Notify::new(),
-        });
         let mut handle = Self {
-            shared,
+            shared: Arc::new(Shared::new(config, count)?),
             workers: Vec::new(),
             threads: Vec::new(),
             open: Mutex::default(),

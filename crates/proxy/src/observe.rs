@@ -90,3 +90,53 @@ impl Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use token_rotator::{Rotator, SourceError, TokenSet};
+
+    use super::*;
+    use crate::config::{Config, Listen, Listener, Route};
+
+    #[global_allocator]
+    static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+
+    const REQUESTS: u64 = 1_000;
+
+    /// Blocks that the way of so many requests allocates.
+    fn allocated(shared: &Shared) -> u64 {
+        let target = Arc::clone(&shared.table.load().targets()[0]);
+        let before = dhat::HeapStats::get().total_blocks;
+        for _ in 0..REQUESTS {
+            let watch = Watch::new(shared, &target, &Method::GET);
+            let generation = Some(1);
+            watch.tell(Observed::Sent { generation });
+            let status = StatusCode::OK;
+            watch.tell(Observed::Answered { status });
+        }
+        dhat::HeapStats::get().total_blocks - before
+    }
+
+    #[test]
+    fn nothing_is_paid_while_nobody_looks() {
+        let source = |_| async { Ok::<_, SourceError>(TokenSet::bearer("t")) };
+        let rotator = Rotator::builder(source).origin("http://127.0.0.1:1");
+        let rotator = rotator.build().expect("a rotator");
+        let config = Config {
+            listeners: vec![Listener {
+                listen: Listen::Tcp(([127, 0, 0, 1], 0).into()),
+                public: false,
+            }],
+            routes: vec![Route::new("api", "http://127.0.0.1:1", rotator)],
+            ..Config::default()
+        };
+        let shared = Shared::new(&config, 1).expect("a configuration");
+        let _profiler = dhat::Profiler::builder().testing().build();
+        // Another test in the same process may allocate meanwhile, but not every time.
+        assert!((0..100).any(|_| allocated(&shared) == 0));
+        let watching = shared.timeline.watch();
+        assert!(allocated(&shared) >= REQUESTS, "this can be seen");
+        drop(watching);
+        assert!((0..100).any(|_| allocated(&shared) == 0));
+    }
+}

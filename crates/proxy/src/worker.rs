@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::admin::Timeline;
+use crate::config::{BuildError, Config};
 use crate::connection;
 use crate::listen::{Accepted, Opened};
 use crate::metrics::Metrics;
@@ -32,6 +33,23 @@ pub(crate) struct Shared {
     pub(crate) connections: AtomicUsize,
     /// Told when the last connection has ended.
     pub(crate) idle: Notify,
+}
+
+impl Shared {
+    pub(crate) fn new(config: &Config, workers: usize) -> Result<Self, BuildError> {
+        let metrics = Metrics::new(&config.recorder);
+        let table = Table::new(config, workers, &metrics)?;
+        Ok(Self {
+            table: ArcSwap::from_pointee(table),
+            metrics,
+            budget: Arc::new(Budget::new(config.limits.replay_bytes_total)),
+            observer: config.observer.clone(),
+            timeline: config.recorder.timeline(),
+            draining: AtomicBool::new(false),
+            connections: AtomicUsize::new(0),
+            idle: Notify::new(),
+        })
+    }
 }
 
 pub(crate) struct Worker {

@@ -1,7 +1,8 @@
 // The last storm, drawn: a lane for each request, and the refresh under them.
 
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 1000;
+/** Below this it is drawn smaller instead of narrower. */
+const NARROWEST = 300;
 const AXIS = 22;
 const REFRESH = 26;
 const SIDE = 12;
@@ -13,6 +14,8 @@ export class Timeline {
   #bars;
   #group;
   #end = 0;
+  /** In the pixels of the page, so that text is as large as elsewhere. */
+  #width = NARROWEST;
   /** The lane that Tab leads to. */
   #current = 0;
 
@@ -22,8 +25,11 @@ export class Timeline {
     this.#group = shape("g", {});
     this.#bars = shape("g", {});
     places.svg.append(this.#group, this.#bars);
-    places.svg.addEventListener("keydown", (event) => this.#key(event));
-    places.svg.addEventListener("focusin", (event) => this.#focused(event.target));
+    // On what is around it: an SVG element that listens to focus can be focused itself.
+    const around = places.svg.parentElement;
+    around.addEventListener("keydown", (event) => this.#key(event));
+    around.addEventListener("focusin", (event) => this.#focused(event.target));
+    new ResizeObserver(() => this.#storm && this.#draw()).observe(around);
   }
 
   /** Draws a storm, or what has become of it. */
@@ -56,9 +62,10 @@ export class Timeline {
     const height = storm.lanes.length * pitch + REFRESH + AXIS + 8;
     const { svg } = this.#places;
     svg.removeAttribute("hidden");
-    svg.setAttribute("viewBox", `0 0 ${WIDTH} ${height}`);
+    this.#width = Math.max(NARROWEST, svg.clientWidth);
+    svg.setAttribute("viewBox", `0 0 ${this.#width} ${height}`);
     const span = Math.max(1, this.#end - storm.began);
-    const x = (at) => SIDE + ((at - storm.began) / span) * (WIDTH - 2 * SIDE);
+    const x = (at) => SIDE + ((at - storm.began) / span) * (this.#width - 2 * SIDE);
     storm.lanes.forEach((lane, index) => this.#lane(lane, 4 + index * pitch, pitch, x));
     this.#under(storm, 4 + storm.lanes.length * pitch, x, span);
   }
@@ -74,7 +81,7 @@ export class Timeline {
     group.setAttribute("aria-label", words(lane, this.#storm.began));
     const thick = pitch * 0.6;
     const middle = y + pitch / 2;
-    const drawn = [shape("rect", { class: "hit", x: 1, y, width: WIDTH - 2, height: pitch })];
+    const drawn = [shape("rect", { class: "hit", x: 1, y, width: this.#width - 2, height: pitch })];
     const marks = [];
     lane.steps.forEach(([kind, at, status], index) => {
       const until = lane.steps[index + 1]?.[1] ?? this.#end;
@@ -110,11 +117,11 @@ export class Timeline {
       }));
     }
     const bottom = top + REFRESH;
-    made.push(shape("path", { class: "axis", d: `M${SIDE} ${bottom}H${WIDTH - SIDE}` }));
-    const step = tick(span);
+    made.push(shape("path", { class: "axis", d: `M${SIDE} ${bottom}H${this.#width - SIDE}` }));
+    const step = tick(span / Math.max(2, this.#width / 160));
     for (let at = 0; at <= span; at += step) {
       const place = x(storm.began + at);
-      const anchor = at === 0 ? "start" : place > WIDTH - 60 ? "end" : "middle";
+      const anchor = at === 0 ? "start" : place > this.#width - 60 ? "end" : "middle";
       made.push(shape("path", { class: "axis", d: `M${place} ${bottom}v5` }));
       const text = shape("text", { x: place, y: bottom + 18, "text-anchor": anchor, "aria-hidden": "true" });
       text.textContent = `${at} ms`;
@@ -182,9 +189,8 @@ function* times(storm) {
   for (const refresh of storm.refreshes) yield refresh.ended ?? refresh.began;
 }
 
-/** A round step that gives an axis of this length some five ticks. */
-function tick(span) {
-  const rough = span / 5;
+/** The round step that is no shorter than this. */
+function tick(rough) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].find((factor) => factor * power >= rough) * power;
   return Math.max(1, step);
