@@ -93,10 +93,7 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
-    use token_rotator::{Rotator, SourceError, TokenSet};
-
     use super::*;
-    use crate::config::{Config, Listen, Listener, Route};
 
     #[global_allocator]
     static ALLOCATOR: dhat::Alloc = dhat::Alloc;
@@ -119,18 +116,7 @@ mod tests {
 
     #[test]
     fn nothing_is_paid_while_nobody_looks() {
-        let source = |_| async { Ok::<_, SourceError>(TokenSet::bearer("t")) };
-        let rotator = Rotator::builder(source).origin("http://127.0.0.1:1");
-        let rotator = rotator.build().expect("a rotator");
-        let config = Config {
-            listeners: vec![Listener {
-                listen: Listen::Tcp(([127, 0, 0, 1], 0).into()),
-                public: false,
-            }],
-            routes: vec![Route::new("api", "http://127.0.0.1:1", rotator)],
-            ..Config::default()
-        };
-        let shared = Shared::new(&config, 1).expect("a configuration");
+        let shared = Shared::for_test();
         let _profiler = dhat::Profiler::builder().testing().build();
         // Another test in the same process may allocate meanwhile, but not every time.
         assert!((0..100).any(|_| allocated(&shared) == 0));

@@ -50,6 +50,25 @@ impl Shared {
             idle: Notify::new(),
         })
     }
+
+    /// Of a proxy with one route that nobody can reach.
+    #[cfg(test)]
+    pub(crate) fn for_test() -> Arc<Self> {
+        use crate::config::{Listen, Listener, Route};
+        use token_rotator::{Rotator, SourceError, TokenSet};
+        let source = |_| async { Ok::<_, SourceError>(TokenSet::bearer("t")) };
+        let rotator = Rotator::builder(source).origin("http://127.0.0.1:1");
+        let rotator = rotator.build().expect("a rotator");
+        let config = Config {
+            listeners: vec![Listener {
+                listen: Listen::Tcp(([127, 0, 0, 1], 0).into()),
+                public: false,
+            }],
+            routes: vec![Route::new("api", "http://127.0.0.1:1", rotator)],
+            ..Config::default()
+        };
+        Arc::new(Self::new(&config, 1).expect("a configuration"))
+    }
 }
 
 pub(crate) struct Worker {

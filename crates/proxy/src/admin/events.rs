@@ -161,3 +161,81 @@ fn sessions(shared: &Shared) -> Vec<Value> {
     };
     table.sessions().iter().map(json).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use token_rotator::Event;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn feed(shared: &Arc<Shared>) -> (Feed, mpsc::Receiver<Bytes>) {
+        let (sender, receiver) = mpsc::channel(1);
+        let feed = Feed {
+            shared: Arc::clone(shared),
+            sender,
+            told: Told::default(),
+            _watching: shared.timeline.watch().expect("room"),
+        };
+        (feed, receiver)
+    }
+
+    fn refreshed(shared: &Shared, generation: u64) {
+        let event = Event::Refreshed {
+            flight: generation,
+            generation,
+            lifetime: None,
+            took: Duration::from_millis(generation),
+        };
+        shared.timeline.note(&Arc::from("api"), &event);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_takes_nothing_for_ten_seconds_is_hung_up_on() {
+        let shared = Shared::for_test();
+        let (feed, receiver) = feed(&shared);
+        let began = Instant::now();
+        let ran = tokio::spawn(feed.run());
+        // One message waits to be taken; the next finds no room.
+        sleep(PICTURE).await;
+        refreshed(&shared, 1);
+        assert!(ran.await.expect("no panic") == End::Stuck);
+        assert!(began.elapsed() >= PATIENCE && began.elapsed() < PATIENCE * 2);
+        assert!(!shared.timeline.is_watched(), "there is room again");
+        drop(receiver);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_gets_fewer_messages_and_the_newest_state() {
+        let shared = Shared::for_test();
+        let (feed, mut receiver) = feed(&shared);
+        let ran = tokio::spawn(feed.run());
+        for generation in 1..=50 {
+            refreshed(&shared, generation);
+            sleep(PICTURE).await;
+        }
+        let (mut messages, mut last) = (0, String::new());
+        while let Ok(Some(message)) = timeout(Duration::from_secs(1), receiver.recv()).await {
+            messages += 1;
+            last = String::from_utf8(message.to_vec()).expect("text");
+        }
+        assert!((2..5).contains(&messages), "{messages} messages");
+        assert!(last.contains("\"generation\":50"), "{last}");
+        drop(receiver);
+        assert!(ran.await.expect("no panic") == End::Gone);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_broken_to_see_whether_anybody_listens() {
+        let shared = Shared::for_test();
+        let (feed, mut receiver) = feed(&shared);
+        let ran = tokio::spawn(feed.run());
+        let first = receiver.recv().await.expect("a message");
+        assert!(first.starts_with(b"event: snapshot\ndata: {"));
+        let began = Instant::now();
+        assert_eq!(receiver.recv().await.expect("a message"), ":\n\n");
+        assert!(began.elapsed() >= SILENCE);
+        drop(receiver);
+        assert!(ran.await.expect("no panic") == End::Gone);
+    }
+}

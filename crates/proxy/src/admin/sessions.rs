@@ -16,6 +16,7 @@ const WORDS: usize = 300;
 pub(crate) struct Notes {
     generation: u64,
     flight: Option<(u64, Millis)>,
+    ended: bool,
     refresh: Option<Refreshed>,
     failure: Option<Failure>,
     save: Option<Failure>,
@@ -58,12 +59,11 @@ impl Notes {
                 };
             }
             Event::SignedOut => *self = Self::default(),
-            // What a look into the store comes to is told only if it finds something.
+            // Of an ended session it is told only if something brings it back: neither that a look
+            // into its store has found nothing, nor that the issuer has refused it again.
             Event::RefreshStarted {
-                purpose: Purpose::Look,
-                ..
-            } => {}
-            Event::RefreshStarted { flight, .. } => self.flight = Some((*flight, at)),
+                flight, purpose, ..
+            } if !self.ended && *purpose != Purpose::Look => self.flight = Some((*flight, at)),
             Event::Refreshed {
                 generation, took, ..
             } => self.refreshed(*generation, Some(*took), wall),
@@ -75,6 +75,7 @@ impl Notes {
                 self.failure = failure(error, Some(*cool_down));
             }
             Event::Ended { error } => {
+                self.ended = true;
                 self.flight = None;
                 self.failure = failure(error, None);
             }
@@ -86,6 +87,7 @@ impl Notes {
 
     fn refreshed(&mut self, generation: u64, took: Option<Duration>, at: SystemTime) {
         self.generation = generation;
+        self.ended = false;
         self.flight = None;
         self.failure = None;
         self.refresh = Some(Refreshed { at, took });
@@ -165,4 +167,112 @@ fn millis(duration: Duration) -> u64 {
 
 fn words(error: &dyn std::fmt::Display) -> String {
     error.to_string().chars().take(WORDS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use token_rotator::{RefreshError, Rotator, SourceError, TokenSet};
+
+    use super::*;
+
+    fn begun(flight: u64, purpose: Purpose) -> Event {
+        Event::RefreshStarted { flight, purpose }
+    }
+
+    fn told(events: &[Event]) -> Notes {
+        let mut notes = Notes::default();
+        for (event, at) in events.iter().zip(1..) {
+            notes.note(event, f64::from(at), UNIX_EPOCH);
+        }
+        notes
+    }
+
+    fn failed(flight: u64, message: &str) -> Event {
+        Event::RefreshFailed {
+            flight,
+            error: RefreshError::Source(SourceError::transient(message)),
+            cool_down: Duration::from_secs(2),
+        }
+    }
+
+    #[test]
+    fn a_refresh_is_under_way_until_its_end_is_told() {
+        let signed_in = Event::SignedIn { generation: 1 };
+        let started = begun(7, Purpose::Refused);
+        let flying = told(&[signed_in.clone(), started.clone()]);
+        assert_eq!(flying.flight(), Some((7, 2.0)));
+        for end in [
+            Event::Refreshed {
+                flight: 7,
+                generation: 2,
+                lifetime: None,
+                took: Duration::from_millis(3),
+            },
+            Event::Adopted {
+                flight: 7,
+                generation: 2,
+            },
+            failed(7, "down"),
+            Event::Ended {
+                error: RefreshError::Refused,
+            },
+            // What it brings comes too late, and that is not told.
+            Event::SignedIn { generation: 2 },
+            Event::SignedOut,
+        ] {
+            let landed = told(&[signed_in.clone(), started.clone(), end.clone()]);
+            assert_eq!(landed.flight(), None, "{end:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_the_end_of_what_has_none() {
+        let ended = Event::Ended {
+            error: RefreshError::Refused,
+        };
+        assert_eq!(told(&[begun(1, Purpose::Look)]).flight(), None);
+        assert_eq!(
+            told(&[ended.clone(), begun(2, Purpose::Forced)]).flight(),
+            None
+        );
+        let revived = Event::Adopted {
+            flight: 2,
+            generation: 5,
+        };
+        let again = told(&[ended, revived, begun(3, Purpose::Refused)]);
+        assert_eq!(again.flight(), Some((3, 3.0)));
+    }
+
+    #[test]
+    fn what_went_wrong_stays_until_it_has_gone_right() {
+        let source = |_| async { Ok::<_, SourceError>(TokenSet::bearer("t")) };
+        let session = NamedSession {
+            name: "work".into(),
+            rotator: Rotator::builder(source).build().expect("a rotator"),
+            routes: vec!["api".to_owned()],
+        };
+        let now = SessionNow::of(&session);
+        assert_eq!(Notes::default().json(&now)["state"], "no token yet");
+        let long = "x".repeat(10_000);
+        let json = told(&[begun(1, Purpose::First), failed(1, &long)]).json(&now);
+        let words = json["failure"]["words"].as_str().map(str::len);
+        assert_eq!(
+            (words, &json["failure"]["until"]),
+            (Some(WORDS), &json!(2000))
+        );
+        let refreshed = Event::Refreshed {
+            flight: 2,
+            generation: 3,
+            lifetime: None,
+            took: Duration::from_millis(80),
+        };
+        let json = told(&[failed(1, "down"), refreshed]).json(&now);
+        assert_eq!(json["failure"], Value::Null);
+        assert_eq!(json["refresh"], json!({ "at": 0, "took": 80 }));
+        // It knows of a token that the rotator has no more.
+        assert_eq!(
+            (&json["state"], &json["generation"]),
+            (&json!("expired"), &json!(3))
+        );
+    }
 }

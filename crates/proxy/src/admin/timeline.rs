@@ -191,12 +191,18 @@ impl Known {
     }
 
     fn note(&mut self, event: &Event, at: Millis, version: u64) {
+        let before = self.notes.flight();
         self.notes.note(event, at, SystemTime::now());
+        let begun = self.notes.flight().filter(|now| Some(*now) != before);
         let Some(storm) = self.storm.as_mut().filter(|storm| storm.is_open()) else {
             return;
         };
         match event {
-            Event::RefreshStarted { flight, .. } => storm.refresh_began(*flight, at, version),
+            Event::RefreshStarted { .. } => {
+                if let Some((flight, _)) = begun {
+                    storm.refresh_began(flight, at, version);
+                }
+            }
             Event::Refreshed {
                 flight, generation, ..
             } => storm.refresh_ended(Some(*flight), "refreshed", Some(*generation), at, version),
