@@ -131,8 +131,8 @@ impl Handle {
     }
 
     /// Accepts nothing more and waits until the requests under way are answered, at most so long;
-    /// then closes what is left, upgraded connections included, and waits for refreshes and saves
-    /// with what remains of the time, at least a second. True if all ended by itself.
+    /// then waits for refreshes and saves with what remains of the time, at least a second, and
+    /// closes what is left, upgraded connections included. True if all ended by itself.
     pub async fn drain(mut self, deadline: Duration) -> bool {
         let until = tokio::time::Instant::now() + deadline;
         self.shared.draining.store(true, Ordering::SeqCst);
@@ -140,13 +140,13 @@ impl Handle {
         let finished = tokio::time::timeout_at(until, self.no_connections())
             .await
             .is_ok();
-        let rotators = self.rotators();
-        self.stop();
+        // The workers last: a flight runs on one of them where its rotator was told nothing else.
         let mut saved = true;
-        for rotator in rotators {
+        for rotator in self.rotators() {
             let left = until.saturating_duration_since(tokio::time::Instant::now());
             saved &= rotator.shutdown(left.max(Duration::from_secs(1))).await;
         }
+        self.stop();
         finished && saved
     }
 
