@@ -3,39 +3,14 @@
 //
 //   node page.mjs PAGE SCREENSHOTS
 import assert from "node:assert/strict";
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
+import { until, withBrowser } from "./browser.mjs";
 
 const [page, screenshots] = process.argv.slice(2);
-const origin = new URL(page).origin;
 const TIMEOUT = 60_000;
-const profile = await mkdtemp(join(tmpdir(), "page-test-"));
-await mkdir(screenshots, { recursive: true });
+console.log(JSON.stringify(await withBrowser(page, screenshots, look)));
 
-const context = await chromium.launchPersistentContext(profile, {
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync"],
-  viewport: { width: 1100, height: 900 },
-});
-try {
-  console.log(JSON.stringify(await look()));
-} finally {
-  await context.close();
-  await rm(profile, { recursive: true, force: true });
-}
-
-async function look() {
-  const tab = context.pages()[0] ?? await context.newPage();
-  const said = [];
-  const requested = [];
-  tab.on("console", (message) => said.push(`${message.type()}: ${message.text()}`));
-  tab.on("pageerror", (error) => said.push(`uncaught: ${error}`));
-  context.on("request", (request) => requested.push(request.url()));
-  await tab.goto(page);
-
+async function look({ tab, said, foreign }) {
   // The session, and its time running out.
   const countdown = tab.locator(".countdown").first();
   await tab.locator("#connection", { hasText: "live" }).waitFor({ timeout: TIMEOUT });
@@ -112,18 +87,9 @@ async function look() {
   await tab.keyboard.press("Space");
   await until(async () => (await summary.textContent()) !== words);
 
-  const foreign = requested.filter((url) => new URL(url).origin !== origin);
-  assert.deepEqual(foreign, [], "requests to elsewhere");
+  assert.deepEqual(foreign(), [], "requests to elsewhere");
   assert.deepEqual(said, [], "said on the console");
   return { requests, refused, waited, replayed, answered, drawn, contrasts: [light, dark].map(least) };
-}
-
-async function until(holds) {
-  const end = Date.now() + TIMEOUT;
-  while (!(await holds())) {
-    assert.ok(Date.now() < end, `it did not come to pass: ${holds}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
 }
 
 async function seconds(locator) {

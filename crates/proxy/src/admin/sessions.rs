@@ -101,7 +101,7 @@ impl Notes {
             _ if self.flight.is_some() => "refreshing",
             Some(_) => "signed in",
             None if self.generation > 0 => "expired",
-            None => "no token yet",
+            None => "not used yet",
         };
         let known = (self.generation > 0).then_some(self.generation);
         let generation = now.token.as_ref().map(Token::generation);
@@ -252,7 +252,7 @@ mod tests {
             routes: vec!["api".to_owned()],
         };
         let now = SessionNow::of(&session);
-        assert_eq!(Notes::default().json(&now)["state"], "no token yet");
+        assert_eq!(Notes::default().json(&now)["state"], "not used yet");
         let long = "x".repeat(10_000);
         let json = told(&[begun(1, Purpose::First), failed(1, &long)]).json(&now);
         let words = json["failure"]["words"].as_str().map(str::len);
