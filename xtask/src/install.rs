@@ -21,7 +21,7 @@ const VERSION: &[&str] = &["--version"];
 const ELSEWHERE: [&str; 2] = ["/usr/sbin", "/usr/lib/postgresql/*/bin"];
 
 /// What the tests start.
-const PROGRAMS: [Program; 6] = [
+const PROGRAMS: [Program; 5] = [
     Program {
         name: "node",
         tried: VERSION,
@@ -46,10 +46,6 @@ const PROGRAMS: [Program; 6] = [
         name: "pgbouncer",
         tried: VERSION,
         packages: &["pgbouncer"],
-    },
-    Program {
-        name: "chromium",
-        packages: &["chromium"],
     },
 ];
 
@@ -89,8 +85,16 @@ const SIDECAR_PROGRAMS: [Program; 3] = [
     },
 ];
 
-/// Where npm packages that the tests need are locked.
-const NPM_DIRECTORIES: [&str; 1] = ["crates/testkit/oidc"];
+/// What the test of the proxy's page opens it in, and those of the npm package their tabs.
+const BROWSER: Program = Program {
+    name: "chromium",
+    tried: VERSION,
+    packages: &["chromium"],
+};
+
+/// Where the npm packages of the certified issuer are locked, and those that drive the browser.
+const ISSUER_PACKAGES: &str = "crates/testkit/oidc";
+const BROWSER_PACKAGES: &str = "crates/cli/tests/page";
 
 /// The oldest Node.js that the fixtures are known to run on.
 const OLDEST_NODE: u32 = 20;
@@ -113,7 +117,8 @@ pub(crate) fn for_tests(workplace: &Workplace) -> Outcome {
     } else {
         Ok(())
     };
-    let missing: Vec<String> = [issuer, session, sidecar]
+    let browser = browser(workplace, &mut log);
+    let missing: Vec<String> = [issuer, session, sidecar, browser]
         .into_iter()
         .filter_map(Result::err)
         .collect();
@@ -128,27 +133,42 @@ pub(crate) fn for_tests(workplace: &Workplace) -> Outcome {
 fn issuer(workplace: &Workplace, log: &mut Log) -> Result<(), String> {
     programs(workplace, log, &PROGRAMS)?;
     node_is_new_enough()?;
-    NPM_DIRECTORIES
-        .iter()
-        .try_for_each(|directory| npm(workplace, log, directory))
+    npm(workplace, log, ISSUER_PACKAGES)
+}
+
+/// A browser, and what drives it.
+fn browser(workplace: &Workplace, log: &mut Log) -> Result<(), String> {
+    programs(workplace, log, &[BROWSER])?;
+    node_is_new_enough()?;
+    npm(workplace, log, BROWSER_PACKAGES)
 }
 
 /// Why the certified issuer cannot be started, if so. Installs nothing.
 pub(crate) fn certified_issuer(workplace: &Workplace) -> Result<(), String> {
+    packages_are_there(workplace, ISSUER_PACKAGES)
+}
+
+/// Why no browser can be driven, if so. Installs nothing.
+pub(crate) fn driven_browser(workplace: &Workplace) -> Result<(), String> {
+    if !BROWSER.is_there() {
+        return Err(format!("there is no {} on this machine", BROWSER.name));
+    }
+    packages_are_there(workplace, BROWSER_PACKAGES)
+}
+
+fn packages_are_there(workplace: &Workplace, directory: &str) -> Result<(), String> {
     if !works("node", &["--version"]) {
         return Err("there is no node on this machine".to_owned());
     }
-    NPM_DIRECTORIES.iter().try_for_each(|directory| {
-        let directory = workplace.root.join(directory);
-        if is_stamped(&directory) {
-            Ok(())
-        } else {
-            Err(format!(
-                "the packages of {} are not installed: run `cargo xtask test --only install`",
-                directory.display()
-            ))
-        }
-    })
+    let directory = workplace.root.join(directory);
+    if is_stamped(&directory) {
+        Ok(())
+    } else {
+        Err(format!(
+            "the packages of {} are not installed: run `cargo xtask test --only install`",
+            directory.display()
+        ))
+    }
 }
 
 /// Installs valgrind, which counts the benchmarks' instructions.
@@ -306,7 +326,7 @@ fn node_is_new_enough() -> Result<(), String> {
         Ok(())
     } else {
         Err(format!(
-            "node is {version}, the certified issuer needs {OLDEST_NODE} or newer"
+            "node is {version}, the tests need {OLDEST_NODE} or newer"
         ))
     }
 }

@@ -52,6 +52,9 @@ const MODEL_CHECKS: [ModelCheck; 2] = [
 /// Set for the tests where the certified issuer cannot be started; holds the reason.
 pub(crate) const WITHOUT_CERTIFIED_ISSUER: &str = "TOKEN_ROTATOR_WITHOUT_OIDC_PROVIDER";
 
+/// Set for the tests where the proxy's page cannot be opened; holds the reason.
+const WITHOUT_BROWSER: &str = "TOKEN_ROTATOR_WITHOUT_BROWSER";
+
 /// All of them.
 pub(crate) fn all() -> Vec<Step> {
     let mut steps = vec![
@@ -213,6 +216,10 @@ fn tests(workplace: &Workplace) -> Outcome {
     if let Err(why) = install::certified_issuer(workplace) {
         println!("without the certified issuer: {why}");
         command.env(WITHOUT_CERTIFIED_ISSUER, why);
+    }
+    if let Err(why) = install::driven_browser(workplace) {
+        println!("without a browser: {why}");
+        command.env(WITHOUT_BROWSER, why);
     }
     counted(workplace, "tests", command, screen)
 }

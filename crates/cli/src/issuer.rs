@@ -120,7 +120,7 @@ fn failed(what: &str, flag: &str, error: &StartError) -> CommandError {
 }
 
 /// Ends with Ctrl-C, or with SIGTERM where there is such a thing.
-async fn until_told() {
+pub(crate) async fn until_told() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

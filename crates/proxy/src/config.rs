@@ -25,9 +25,11 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// What callers must show as `Authorization: Bearer`.
     pub local_bearer: Option<SecretString>,
-    /// Where `/metrics`, `/healthz` and `/readyz` are served; loopback only.
+    /// Where `/metrics`, `/healthz` and `/readyz` are served, and at `/` a page that shows the
+    /// sessions and the last storm; loopback only.
     pub admin: Option<SocketAddr>,
-    /// What counts refreshes among the metrics. Not changed by a reload.
+    /// What counts refreshes among the metrics and notes them for the page. Not changed by a
+    /// reload.
     pub recorder: Recorder,
     /// How many threads serve; 0: one for each processor. Not changed by a reload.
     pub workers: usize,
@@ -95,6 +97,9 @@ pub struct Route {
     pub extra_roots: Vec<Vec<u8>>,
     /// The session. The upstream must be among its origins.
     pub rotator: Rotator,
+    /// The session's name on the page, by which [`Recorder::named`] told its events; `None`: that of
+    /// the first route with the session.
+    pub session: Option<String>,
     /// Whether a caller's own `Authorization` passes. Such a request gets no token and no replay.
     pub pass_authorization: bool,
     /// Whether the prefix is taken off the path.
@@ -115,6 +120,7 @@ impl Route {
             protocol: Protocol::Auto,
             extra_roots: Vec::new(),
             rotator,
+            session: None,
             pass_authorization: false,
             strip_prefix: false,
             replay_bytes: None,

@@ -1,21 +1,18 @@
 //! A running proxy: started, reloaded, drained.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use token_rotator::Rotator;
 use tokio::sync::{Notify, mpsc};
 
 use crate::admin;
 use crate::config::{BuildError, Config, Listen, Listener};
 use crate::listen;
-use crate::metrics::Metrics;
 use crate::routes::Table;
-use crate::tee::Budget;
 use crate::worker::{Command, Shared, Worker};
 
 /// A running proxy. Dropped, it stops at once; [`drain`](Self::drain) lets it end in peace.
@@ -63,19 +60,8 @@ impl Handle {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
         };
-        let metrics = Metrics::new(&config.recorder);
-        let table = Table::new(config, count, &metrics)?;
-        let shared = Arc::new(Shared {
-            table: ArcSwap::from_pointee(table),
-            metrics,
-            budget: Arc::new(Budget::new(config.limits.replay_bytes_total)),
-            observer: config.observer.clone(),
-            draining: AtomicBool::new(false),
-            connections: AtomicUsize::new(0),
-            idle: Notify::new(),
-        });
         let mut handle = Self {
-            shared,
+            shared: Arc::new(Shared::new(config, count)?),
             workers: Vec::new(),
             threads: Vec::new(),
             open: Mutex::default(),
@@ -131,7 +117,7 @@ impl Handle {
             .collect()
     }
 
-    /// Where metrics and health are served.
+    /// Where metrics, health and the page are served.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin
     }
@@ -145,8 +131,8 @@ impl Handle {
     }
 
     /// Accepts nothing more and waits until the requests under way are answered, at most so long;
-    /// then closes what is left, upgraded connections included, and waits for refreshes and saves
-    /// with what remains of the time, at least a second. True if all ended by itself.
+    /// then waits for refreshes and saves with what remains of the time, at least a second, and
+    /// closes what is left, upgraded connections included. True if all ended by itself.
     pub async fn drain(mut self, deadline: Duration) -> bool {
         let until = tokio::time::Instant::now() + deadline;
         self.shared.draining.store(true, Ordering::SeqCst);
@@ -154,13 +140,13 @@ impl Handle {
         let finished = tokio::time::timeout_at(until, self.no_connections())
             .await
             .is_ok();
-        let rotators = self.rotators();
-        self.stop();
+        // The workers last: a flight runs on one of them where its rotator was told nothing else.
         let mut saved = true;
-        for rotator in rotators {
+        for rotator in self.rotators() {
             let left = until.saturating_duration_since(tokio::time::Instant::now());
             saved &= rotator.shutdown(left.max(Duration::from_secs(1))).await;
         }
+        self.stop();
         finished && saved
     }
 

@@ -16,6 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use token_rotator::{Event, Rotator};
 
+use crate::admin::Timeline;
 use crate::tee::Budget;
 use crate::worker::Shared;
 
@@ -26,16 +27,32 @@ const BOUNDS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
 ];
 
-/// Counts what the events of sessions say about their refreshes.
+/// Counts what the events of sessions say about their refreshes, and notes it for the page.
 ///
 /// Give one to the proxy's [`Config`](crate::Config), and clones of it to
 /// [`on_event`](token_rotator::RotatorBuilder::on_event).
 #[derive(Clone, Debug, Default)]
-pub struct Recorder(Family<Label, Counter>);
+pub struct Recorder {
+    refreshes: Family<Label, Counter>,
+    timeline: Arc<Timeline>,
+    session: Option<Arc<str>>,
+}
 
 impl Recorder {
-    /// Counts one event.
+    /// The same recorder for the events of one session, which the page shows under the name that
+    /// the session's [`Route`](crate::Route) gives it.
+    pub fn named(&self, session: impl Into<Arc<str>>) -> Self {
+        Self {
+            session: Some(session.into()),
+            ..self.clone()
+        }
+    }
+
+    /// Counts one event, and notes it for the page if it is known whose it is.
     pub fn record(&self, event: &Event) {
+        if let Some(session) = &self.session {
+            self.timeline.note(session, event);
+        }
         let outcome = match event {
             Event::Refreshed { .. } => "refreshed",
             Event::Adopted { .. } => "adopted",
@@ -45,7 +62,11 @@ impl Recorder {
             _ => return,
         };
         let label = vec![("outcome", outcome.to_owned())];
-        self.0.get_or_create(&label).inc();
+        self.refreshes.get_or_create(&label).inc();
+    }
+
+    pub(crate) fn timeline(&self) -> Arc<Timeline> {
+        Arc::clone(&self.timeline)
     }
 }
 
@@ -112,7 +133,11 @@ impl Metrics {
         registry.register_with_unit("duration", text, Unit::Seconds, metrics.durations.clone());
         let text = "Requests that took no route, by problem";
         registry.register("rejected", text, metrics.rejected.clone());
-        registry.register("refreshes", "Refreshes by outcome", recorder.0.clone());
+        registry.register(
+            "refreshes",
+            "Refreshes by outcome",
+            recorder.refreshes.clone(),
+        );
         registry.register(
             "connections",
             "Connections of callers",

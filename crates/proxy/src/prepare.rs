@@ -13,7 +13,7 @@ use token_rotator::Pass;
 use tokio::time::Instant;
 
 use crate::headers::{self, Seen};
-use crate::observe::{Observed, Watch};
+use crate::observe::Watch;
 use crate::problem::Problem;
 use crate::routes::{Table, Target};
 use crate::tee::{Bounds, Tee, Upload};
@@ -72,11 +72,7 @@ impl Worker {
                 return Err(problem);
             }
         };
-        let watch = Watch::new(self.shared.observer.as_ref());
-        watch.tell(Observed::Arrived {
-            route: &target.name,
-            method: request.method(),
-        });
+        let watch = Watch::new(&self.shared, &target, request.method());
         let name = target.rotator.header_name();
         let passed = target.pass_authorization && request.headers().contains_key(name);
         let upgrade = Upgrade::of(&mut request, seen);

@@ -14,14 +14,25 @@ use token_rotator::SecretString;
 /// A configuration in force.
 pub(crate) struct Table {
     routes: Vec<Arc<Target>>,
+    sessions: Vec<NamedSession>,
     pub(crate) limits: Limits,
     hosts: Vec<String>,
     pub(crate) local_bearer: Option<SecretString>,
 }
 
+/// A session of one or more routes.
+pub(crate) struct NamedSession {
+    pub(crate) name: Arc<str>,
+    pub(crate) rotator: Rotator,
+    /// The names of its routes.
+    pub(crate) routes: Vec<String>,
+}
+
 /// A route in force.
 pub(crate) struct Target {
     pub(crate) name: String,
+    /// The name of its session.
+    pub(crate) session: Arc<str>,
     host: Option<String>,
     prefix: String,
     strip_prefix: bool,
@@ -45,6 +56,7 @@ impl Table {
     ) -> Result<Self, BuildError> {
         config.check()?;
         let mut routes = Vec::new();
+        let mut sessions = Vec::new();
         let mut hosts: Vec<String> = ["localhost", "127.0.0.1", "[::1]"]
             .map(str::to_owned)
             .into();
@@ -64,12 +76,15 @@ impl Table {
         }
         for route in &config.routes {
             hosts.extend(route.host());
-            routes.push(Arc::new(Target::new(route, config, workers, metrics)?));
+            let session = NamedSession::enter(&mut sessions, route);
+            let target = Target::new(route, session, config, workers, metrics)?;
+            routes.push(Arc::new(target));
         }
         // The first that matches is the one: those of a host first, then the longest.
         routes.sort_by_key(|route| (route.host.is_none(), std::cmp::Reverse(route.prefix.len())));
         Ok(Self {
             routes,
+            sessions,
             limits: config.limits.clone(),
             hosts,
             local_bearer: config.local_bearer.clone(),
@@ -90,11 +105,36 @@ impl Table {
     pub(crate) fn targets(&self) -> &[Arc<Target>] {
         &self.routes
     }
+
+    /// In the order in which routes name them.
+    pub(crate) fn sessions(&self) -> &[NamedSession] {
+        &self.sessions
+    }
+}
+
+impl NamedSession {
+    /// Adds the route to its session among these; the session's name.
+    fn enter(sessions: &mut Vec<Self>, route: &Route) -> Arc<str> {
+        let same = |session: &&mut Self| session.rotator.is_same(&route.rotator);
+        if let Some(session) = sessions.iter_mut().find(same) {
+            session.routes.push(route.name.clone());
+            return Arc::clone(&session.name);
+        }
+        let name = route.session.as_ref().unwrap_or(&route.name);
+        let name: Arc<str> = Arc::from(name.as_str());
+        sessions.push(Self {
+            name: Arc::clone(&name),
+            rotator: route.rotator.clone(),
+            routes: vec![route.name.clone()],
+        });
+        name
+    }
 }
 
 impl Target {
     fn new(
         route: &Route,
+        session: Arc<str>,
         config: &Config,
         workers: usize,
         metrics: &Metrics,
@@ -128,6 +168,7 @@ impl Target {
         };
         Ok(Self {
             name: route.name.clone(),
+            session,
             host: route.host(),
             prefix: route.bare_prefix().to_owned(),
             strip_prefix: route.strip_prefix,

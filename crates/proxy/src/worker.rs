@@ -10,6 +10,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::admin::Timeline;
+use crate::config::{BuildError, Config};
 use crate::connection;
 use crate::listen::{Accepted, Opened};
 use crate::metrics::Metrics;
@@ -26,10 +28,47 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) budget: Arc<Budget>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) timeline: Arc<Timeline>,
     pub(crate) draining: AtomicBool,
     pub(crate) connections: AtomicUsize,
     /// Told when the last connection has ended.
     pub(crate) idle: Notify,
+}
+
+impl Shared {
+    pub(crate) fn new(config: &Config, workers: usize) -> Result<Self, BuildError> {
+        let metrics = Metrics::new(&config.recorder);
+        let table = Table::new(config, workers, &metrics)?;
+        Ok(Self {
+            table: ArcSwap::from_pointee(table),
+            metrics,
+            budget: Arc::new(Budget::new(config.limits.replay_bytes_total)),
+            observer: config.observer.clone(),
+            timeline: config.recorder.timeline(),
+            draining: AtomicBool::new(false),
+            connections: AtomicUsize::new(0),
+            idle: Notify::new(),
+        })
+    }
+
+    /// Of a proxy with one route that nobody can reach.
+    #[cfg(test)]
+    pub(crate) fn for_test() -> Arc<Self> {
+        use crate::config::{Listen, Listener, Route};
+        use token_rotator::{Rotator, SourceError, TokenSet};
+        let source = |_| async { Ok::<_, SourceError>(TokenSet::bearer("t")) };
+        let rotator = Rotator::builder(source).origin("http://127.0.0.1:1");
+        let rotator = rotator.build().expect("a rotator");
+        let config = Config {
+            listeners: vec![Listener {
+                listen: Listen::Tcp(([127, 0, 0, 1], 0).into()),
+                public: false,
+            }],
+            routes: vec![Route::new("api", "http://127.0.0.1:1", rotator)],
+            ..Config::default()
+        };
+        Arc::new(Self::new(&config, 1).expect("a configuration"))
+    }
 }
 
 pub(crate) struct Worker {

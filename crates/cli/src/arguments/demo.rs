@@ -13,6 +13,9 @@ use super::values::duration;
 /// Everything is real but local: an issuer with single-use refresh tokens and reuse detection, an
 /// API that refuses expired tokens, and as many requests over TCP as you like. Exit code 0 means
 /// that token-rotator's run was perfect.
+///
+/// With --web the requests never end, the token expires every few seconds, and a page in the browser
+/// shows each storm as it happens.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DemoOptions {
     /// How many requests meet the expired token
@@ -20,8 +23,9 @@ pub(crate) struct DemoOptions {
     pub(crate) requests: u32,
 
     /// How long an access token lives, such as 500ms or 2s; the demo waits for it to expire
-    #[arg(long, default_value = "1s", value_parser = duration)]
-    pub(crate) lifetime: Duration,
+    /// [default: 1s, or 5s with --web]
+    #[arg(long, value_parser = duration)]
+    pub(crate) lifetime: Option<Duration>,
 
     /// How the issuer treats refresh tokens [default: strict, or parent-always with --lost-answer]
     #[arg(long, value_enum)]
@@ -35,7 +39,24 @@ pub(crate) struct DemoOptions {
     #[arg(long)]
     pub(crate) lost_answer: bool,
 
-    /// Print the two runs as JSON and nothing else
+    /// Print the two runs as JSON and nothing else; with --web, the addresses
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Show it on a page in the browser, through the proxy, until Ctrl-C; --requests is how many
+    /// callers there are, up to 1000
+    #[arg(long, conflicts_with_all = ["cancel_leader", "lost_answer"])]
+    pub(crate) web: bool,
+
+    /// The port of the page [default: a free one]
+    #[arg(long, value_name = "PORT", requires = "web")]
+    pub(crate) port: Option<u16>,
+}
+
+impl DemoOptions {
+    /// How long an access token lives.
+    pub(crate) fn lifetime(&self) -> Duration {
+        let usual = if self.web { 5 } else { 1 };
+        self.lifetime.unwrap_or(Duration::from_secs(usual))
+    }
 }

@@ -57,7 +57,8 @@ pub(crate) struct ProxyOptions {
     #[arg(long = "allow-host", value_name = "HOST", hide_short_help = true)]
     pub(crate) allowed_hosts: Vec<String>,
 
-    /// Where /metrics, /healthz and /readyz are served, and a page that shows what happens
+    /// Where a page shows the sessions and the last storm, and /metrics, /healthz and /readyz are
+    /// served: 127.0.0.1:9090; loopback only
     #[arg(long, value_name = "ADDRESS", env = "TOKEN_ROTATOR_ADMIN")]
     pub(crate) admin: Option<SocketAddr>,
 

@@ -1,4 +1,5 @@
-//! `token-rotator demo`: the race at expiry, run twice and drawn from what really happened.
+//! `token-rotator demo`: the race at expiry, run twice and drawn from what really happened; or on a
+//! page, again and again.
 
 mod naive;
 mod outcome;
@@ -6,6 +7,7 @@ mod picture;
 mod rotator;
 mod story;
 mod table;
+mod web;
 mod world;
 
 use std::process::ExitCode;
@@ -28,6 +30,9 @@ struct Runs {
 
 /// Runs both and shows them. The exit code says whether token-rotator's was perfect.
 pub(crate) async fn run(options: DemoOptions) -> Result<ExitCode, CommandError> {
+    if options.web {
+        return web::run(&options).await;
+    }
     let profile = options.profile.unwrap_or(if options.lost_answer {
         IssuerProfile::ParentAlways
     } else {

@@ -137,11 +137,13 @@ pub(crate) mod fixture {
     pub(crate) fn options() -> DemoOptions {
         DemoOptions {
             requests: 3,
-            lifetime: Duration::from_secs(1),
+            lifetime: None,
             profile: None,
             cancel_leader: false,
             lost_answer: false,
             json: false,
+            web: false,
+            port: None,
         }
     }
 

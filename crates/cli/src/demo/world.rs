@@ -42,7 +42,7 @@ impl World {
             Duration::from_micros(u64::from(options.requests) * 60).max(Duration::from_millis(80));
         let issuer = Issuer::builder()
             .refresh_policy(profile.policy())
-            .access_lifetime(options.lifetime)
+            .access_lifetime(options.lifetime())
             // Nobody knows when the token expires: it is the refusals that tell.
             .announce_lifetime(false)
             .answer_delay(answer_delay)

@@ -99,6 +99,7 @@ impl Plan {
         for (settings, session, _) in &self.routes {
             let rotator = sessions.rotator(session);
             let mut route = Route::new(settings.name(), settings.upstream.to_string(), rotator);
+            route.session = Some(session.to_string());
             route.host.clone_from(&settings.host);
             if let Some(prefix) = &settings.prefix {
                 route.prefix.clone_from(prefix);

@@ -61,7 +61,7 @@ impl Sessions {
         session: &Session<'_>,
         upstreams: &[OriginText],
     ) -> Result<Open, CommandError> {
-        let recorder = self.recorder.clone();
+        let recorder = self.recorder.named(session.name.to_string());
         let rotator = session.rotator_with(|builder| {
             let builder = builder.on_event(move |event| recorder.record(event));
             // Where the session says where its token may go, routes do not widen that.

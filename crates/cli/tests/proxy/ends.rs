@@ -67,6 +67,33 @@ async fn told_twice_it_ends_at_once() {
     assert!(asked.await.expect("no panic").is_err());
 }
 
+/// A refresh that all who wanted it have left is brought to its end and written down: its refresh
+/// token is spent, and without the next one the session would be lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn told_to_end_it_finishes_a_refresh_that_nobody_waits_for() {
+    let user = User::signed_in().await;
+    let upstream = Upstream::start(&user.issuer).await.expect("an upstream");
+    let proxy = Sidecar::start(&user, &upstream);
+    let before = user.issuer.counters().refreshes;
+    user.issuer.expire_access_tokens();
+    user.issuer.answer_gate().close();
+    let asked = tokio::spawn(client().get(format!("{}/echo", proxy.url)).send());
+    user.issuer.answer_gate().arrived(1).await;
+    asked.abort();
+    proxy.signal(Signal::TERM);
+    let url = proxy.url.clone();
+    while client().get(&url).send().await.is_ok() {}
+    user.issuer.answer_gate().open();
+    let (code, log) = tokio::task::spawn_blocking(move || proxy.ended())
+        .await
+        .expect("no panic");
+    assert_eq!(code, Some(0), "{log}");
+    assert!(user.issuer.accepts(&user.token()), "{log}");
+    let counters = user.issuer.counters();
+    assert_eq!(counters.refreshes - before, 1, "{log}");
+    assert_eq!(counters.reuses, 0, "{log}");
+}
+
 /// Killed in the middle of the refresh that five hundred wait for, before or after the issuer has
 /// used the token up: the next one goes on with the same session.
 #[tokio::test(flavor = "multi_thread")]

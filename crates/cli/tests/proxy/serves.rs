@@ -200,3 +200,47 @@ async fn a_log_in_json_is_json_and_holds_no_token() {
     }
     assert!(!log.contains(&token), "{log}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_calls_sessions_as_the_user_does() {
+    let user = User::signed_in().await;
+    user.sign_in("work");
+    let upstream = Upstream::start(&user.issuer).await.expect("an upstream");
+    let route = |name: &str, session: &str| {
+        let url = upstream.url();
+        format!(
+            "[[proxy.routes]]\nname = \"{name}\"\nprefix = \"/{name}\"\nstrip_prefix = true\n\
+             upstream = \"{url}\"\nsession = \"{session}\"\n"
+        )
+    };
+    let routes = [
+        route("a", "work"),
+        route("b", "default"),
+        route("c", "work"),
+    ];
+    user.configure(&format!(
+        "[proxy]\nadmin = \"127.0.0.1:0\"\n\n{}",
+        routes.concat()
+    ));
+    let proxy = Sidecar::start_with(&user, &[]);
+    user.issuer.expire_access_tokens();
+    let answer = client().get(format!("{}/a/echo", proxy.url)).send().await;
+    assert_eq!(answer.expect("an answer").status(), 200);
+    let state = format!(
+        "{}/state",
+        proxy.admin.as_deref().expect("an admin listener")
+    );
+    let state = client().get(state).send().await.expect("an answer");
+    let state: serde_json::Value = state.json().await.expect("JSON");
+    let [work, default] = state["sessions"].as_array().expect("sessions").as_slice() else {
+        panic!("two sessions, not {state}");
+    };
+    assert_eq!(
+        (&work["name"], &default["name"]),
+        (&"work".into(), &"default".into())
+    );
+    assert_eq!(work["routes"], serde_json::json!(["a", "c"]));
+    assert_eq!(work["state"], "signed in");
+    assert!(work["refresh"]["took"].is_u64(), "{work}");
+    assert!(default["refresh"].is_null(), "{default}");
+}

@@ -6,6 +6,7 @@ mod encrypted;
 mod lifecycle;
 mod limits;
 mod numbers;
+mod page;
 mod passing;
 mod protocols;
 mod raw;

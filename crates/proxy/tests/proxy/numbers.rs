@@ -46,7 +46,7 @@ async fn alive_is_not_ready() {
     let scene = with_admin().await;
     assert_eq!(ask(&scene, "/healthz").await.status(), 200);
     assert_eq!(ask(&scene, "/readyz").await.status(), 200);
-    assert_eq!(ask(&scene, "/").await.status(), 404);
+    assert_eq!(ask(&scene, "/elsewhere").await.status(), 404);
     scene.rotator.sign_out().await.expect("signed out");
     assert_eq!(ask(&scene, "/healthz").await.status(), 200);
     let answer = ask(&scene, "/readyz").await;

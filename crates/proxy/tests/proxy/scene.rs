@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::{Client, Response};
 use serde_json::Value;
-use token_rotator::{Clock, Rotator, SystemClock, TokenSet};
+use token_rotator::{Clock, Event, Rotator, SystemClock, TokenSet};
 use token_rotator_oauth2::refresh_token;
 use token_rotator_proxy::{Config, Handle, Listen, Listener, Protocol, Route};
 use token_rotator_reqwest::ReqwestTransport;
@@ -29,7 +29,18 @@ impl Scene {
         let issuer = Issuer::builder().start().await.expect("an issuer");
         let upstream = Upstream::start(&issuer).await.expect("an upstream");
         let url = upstream.url().to_owned();
-        Self::between(issuer, upstream, &url, SystemClock, change).await
+        Self::between(issuer, upstream, &url, SystemClock, |_| {}, change).await
+    }
+
+    /// With somebody who listens to the session.
+    pub(crate) async fn listening(
+        listen: impl Fn(&Event) + Send + Sync + 'static,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let issuer = Issuer::builder().start().await.expect("an issuer");
+        let upstream = Upstream::start(&issuer).await.expect("an upstream");
+        let url = upstream.url().to_owned();
+        Self::between(issuer, upstream, &url, SystemClock, listen, change).await
     }
 
     /// With a session that goes by another clock.
@@ -37,14 +48,14 @@ impl Scene {
         let issuer = Issuer::builder().start().await.expect("an issuer");
         let upstream = Upstream::start(&issuer).await.expect("an upstream");
         let url = upstream.url().to_owned();
-        Self::between(issuer, upstream, &url, clock, |_| {}).await
+        Self::between(issuer, upstream, &url, clock, |_| {}, |_| {}).await
     }
 
     /// The same with an upstream of the test's own.
     pub(crate) async fn before(url: &str, change: impl FnOnce(&mut Config)) -> Self {
         let issuer = Issuer::builder().start().await.expect("an issuer");
         let upstream = Upstream::start(&issuer).await.expect("an upstream");
-        Self::between(issuer, upstream, url, SystemClock, change).await
+        Self::between(issuer, upstream, url, SystemClock, |_| {}, change).await
     }
 
     async fn between(
@@ -52,10 +63,11 @@ impl Scene {
         upstream: Upstream,
         url: &str,
         clock: impl Clock,
+        listen: impl Fn(&Event) + Send + Sync + 'static,
         change: impl FnOnce(&mut Config),
     ) -> Self {
         let grant = issuer.sign_in("alice");
-        let rotator = session_by(clock, &issuer, url);
+        let rotator = session_by(clock, &issuer, url, listen);
         let stored = rotator.sign_in(tokens(&grant)).expect("usable tokens");
         stored.await.expect("kept in memory");
         let mut config = config(Route::new("api", url, rotator.clone()));
@@ -119,10 +131,15 @@ pub(crate) fn port(proxy: &Handle) -> u16 {
 
 /// A session whose token may go to `upstream`.
 pub(crate) fn session(issuer: &Issuer, upstream: &str) -> Rotator {
-    session_by(SystemClock, issuer, upstream)
+    session_by(SystemClock, issuer, upstream, |_| {})
 }
 
-fn session_by(clock: impl Clock, issuer: &Issuer, upstream: &str) -> Rotator {
+fn session_by(
+    clock: impl Clock,
+    issuer: &Issuer,
+    upstream: &str,
+    listen: impl Fn(&Event) + Send + Sync + 'static,
+) -> Rotator {
     let source = refresh_token(issuer.token_url(), "demo")
         .transport(ReqwestTransport::new().expect("a transport"))
         .build()
@@ -130,6 +147,7 @@ fn session_by(clock: impl Clock, issuer: &Issuer, upstream: &str) -> Rotator {
     Rotator::builder(source)
         .origin(upstream)
         .clock(clock)
+        .on_event(listen)
         .build()
         .expect("a rotator")
 }

@@ -1,4 +1,11 @@
-//! Metrics, health and readiness.
+//! Metrics, health, readiness, and a page to look at.
+
+mod body;
+mod events;
+mod page;
+mod sessions;
+mod storm;
+mod timeline;
 
 use std::convert::Infallible;
 use std::net::TcpListener;
@@ -7,14 +14,18 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, HeaderValue};
+use http::header::{ALLOW, HOST, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Notify;
 
+use self::body::AdminBody;
+pub(crate) use self::timeline::{Timeline, Watched};
 use crate::metrics::is_usable;
 use crate::worker::Shared;
+
+const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Serves until its runtime ends.
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
@@ -28,23 +39,44 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         };
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
+            let hang_up = Arc::new(Notify::new());
             let service = service_fn(|request| {
-                let answer = answer(&shared, &request);
+                let answer = answer(&shared, &request, &hang_up);
                 async move { Ok::<_, Infallible>(answer) }
             });
-            // A caller that breaks off has nobody to be told.
-            let _ = hyper::server::conn::http1::Builder::new()
+            let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(Duration::from_secs(10))
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::select! {
+                // A caller that breaks off has nobody to be told.
+                _ = connection => {}
+                () = hang_up.notified() => {}
+            }
         });
     }
 }
 
-fn answer<B>(shared: &Shared, request: &Request<B>) -> Response<Full<Bytes>> {
+fn answer<B>(
+    shared: &Arc<Shared>,
+    request: &Request<B>,
+    hang_up: &Arc<Notify>,
+) -> Response<AdminBody> {
+    let mut answer = route(shared, request, hang_up);
+    page::protect(answer.headers_mut());
+    answer
+}
+
+fn route<B>(
+    shared: &Arc<Shared>,
+    request: &Request<B>,
+    hang_up: &Arc<Notify>,
+) -> Response<AdminBody> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+        let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+        let allowed = HeaderValue::from_static("GET, HEAD");
+        answer.headers_mut().insert(ALLOW, allowed);
+        return answer;
     }
     // A page in a browser must not read this under a name of its own (DNS rebinding).
     let host = request
@@ -61,7 +93,19 @@ fn answer<B>(shared: &Shared, request: &Request<B>) -> Response<Full<Bytes>> {
             "this host is not allowed\n",
         );
     }
-    match request.uri().path() {
+    let path = request.uri().path();
+    if let Some((kind, text)) = page::file(path) {
+        return typed(StatusCode::OK, kind, text);
+    }
+    match path {
+        "/events" => match events::open(shared, request.method(), hang_up) {
+            Some(body) => with_body(StatusCode::OK, "text/event-stream", body),
+            None => plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "this page is open too many times\nhint: close some of them\n",
+            ),
+        },
+        "/state" => typed(StatusCode::OK, "application/json", events::state(shared)),
         "/healthz" => plain(StatusCode::OK, "alive\n"),
         "/readyz" => ready(shared),
         "/metrics" => match shared.metrics.text(shared, &shared.budget) {
@@ -75,11 +119,14 @@ fn answer<B>(shared: &Shared, request: &Request<B>) -> Response<Full<Bytes>> {
                 "the metrics cannot be written\n",
             ),
         },
-        _ => plain(StatusCode::NOT_FOUND, "try /healthz, /readyz or /metrics\n"),
+        _ => plain(
+            StatusCode::NOT_FOUND,
+            "try /, /state, /healthz, /readyz or /metrics\n",
+        ),
     }
 }
 
-fn ready(shared: &Shared) -> Response<Full<Bytes>> {
+fn ready(shared: &Shared) -> Response<AdminBody> {
     if shared.draining.load(Ordering::SeqCst) {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }
@@ -92,7 +139,7 @@ fn ready(shared: &Shared) -> Response<Full<Bytes>> {
         None => plain(StatusCode::OK, "ready\n"),
         Some(target) => typed(
             StatusCode::SERVICE_UNAVAILABLE,
-            "text/plain; charset=utf-8",
+            TEXT,
             format!(
                 "the session of route {} has ended\nhint: run `token-rotator login`\n",
                 target.name
@@ -101,15 +148,17 @@ fn ready(shared: &Shared) -> Response<Full<Bytes>> {
     }
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
-    typed(status, "text/plain; charset=utf-8", text)
+fn plain(status: StatusCode, text: &'static str) -> Response<AdminBody> {
+    typed(status, TEXT, text)
 }
 
-fn typed(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut answer = Response::new(Full::new(text.into()));
+fn typed(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Response<AdminBody> {
+    with_body(status, kind, AdminBody::full(text.into()))
+}
+
+fn with_body(status: StatusCode, kind: &'static str, body: AdminBody) -> Response<AdminBody> {
+    let mut answer = Response::new(body);
     *answer.status_mut() = status;
-    answer
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    page::describe(answer.headers_mut(), kind);
     answer
 }

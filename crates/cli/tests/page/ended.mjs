@@ -1,0 +1,36 @@
+// Watches a session end, and then its proxy. Says a word after each, for the test to go on.
+//
+//   node ended.mjs PAGE SCREENSHOTS
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { until, withBrowser } from "./browser.mjs";
+
+const [page, screenshots] = process.argv.slice(2);
+await withBrowser(page, screenshots, async ({ tab, said, foreign }) => {
+  const state = tab.locator("#sessions .state");
+  await until(async () => (await state.textContent()) === "not used yet");
+  assert.match(await tab.locator("#summary").textContent(), /^No request has had to wait/);
+  assert.ok(!(await tab.locator("#timeline").isVisible()), "there is nothing to draw");
+  console.log("unused");
+
+  await until(async () => (await state.textContent()) === "signed in");
+  const words = await tab.locator("#summary").textContent();
+  assert.match(words, /^1 request, 1 refresh \(adopted\), 0 refused, 1 waited, 0 replayed, 1 answered/);
+  console.log("signed in");
+
+  await until(async () => (await state.textContent()) === "ended");
+  const failure = tab.locator("#sessions td").last();
+  assert.match(await failure.textContent(), /could not be refreshed.*invalid_grant/);
+  await until(async () => /1 refresh \(ended\).* 1 of them with a failure/.test(await tab.locator("#summary").textContent()));
+  assert.equal(await tab.locator("#timeline .answered.failed").count(), 1);
+  assert.ok(!(await tab.locator("#sessions progress").isVisible()), "no time is left");
+  await tab.screenshot({ path: join(screenshots, "page-ended.png"), fullPage: true });
+  const html = JSON.stringify(await tab.content());
+  assert.deepEqual(said, [], "said on the console");
+  assert.deepEqual(foreign(), [], "requests to elsewhere");
+  console.log(`ended ${html}`);
+
+  const connection = tab.locator("#connection");
+  await until(async () => (await connection.textContent()) === "reconnecting");
+  console.log("missed");
+});

@@ -1,0 +1,126 @@
+// Opens the page of a running proxy in headless Chromium, as somebody does who has no mouse, and
+// checks what is there. Says what it saw as JSON; ends with 1 if anything is amiss.
+//
+//   node page.mjs PAGE SCREENSHOTS
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { until, withBrowser } from "./browser.mjs";
+
+const [page, screenshots] = process.argv.slice(2);
+const TIMEOUT = 60_000;
+console.log(JSON.stringify(await withBrowser(page, screenshots, look)));
+
+async function look({ tab, said, foreign }) {
+  // The session, and its time running out.
+  const countdown = tab.locator(".countdown").first();
+  await tab.locator("#connection", { hasText: "live" }).waitFor({ timeout: TIMEOUT });
+  await until(async () => (await seconds(countdown)) > 0.5);
+  const before = await seconds(countdown);
+  await until(async () => {
+    const now = await seconds(countdown);
+    return now < before && now > 0;
+  });
+  assert.equal(await tab.locator("#sessions th").first().textContent(), "demo");
+
+  // A whole storm: everybody answered, by one refresh.
+  const summary = tab.locator("#summary");
+  await until(async () => {
+    const text = await summary.textContent();
+    return /, 1 refresh \(refreshed\), [1-9]\d* refused/.test(text) && !text.startsWith("Under way");
+  });
+  await tab.keyboard.press("Tab");
+  assert.equal(await focused(tab), "Skip to the last storm");
+  await tab.locator("#hold").focus();
+  await tab.keyboard.press("Enter");
+  assert.equal(await tab.locator("#hold").getAttribute("aria-pressed"), "true");
+  const words = await summary.textContent();
+  const drawn = await tab.locator("#timeline .lane").count();
+  const [requests, refused, waited, replayed, answered] = ["request", "refused", "waited", "replayed", "answered"]
+    .map((what) => Number(words.match(new RegExp(`(\\d+) ${what}`))[1]));
+  assert.equal(drawn, Math.min(200, requests), words);
+  assert.ok(refused > 1 && refused === replayed, words);
+  assert.ok(waited >= refused && answered === requests, words);
+  assert.equal(await tab.locator("#timeline .refresh").count(), 1);
+  for (const kind of ["sent", "refused", "waiting", "replayed", "answered"]) {
+    assert.ok(await tab.locator(`#timeline .${kind}`).count() > 0, `no line is ${kind}`);
+  }
+  assert.equal(await tab.locator("#timeline .refused").count(), refused, "each refusal is drawn");
+  await tab.screenshot({ path: join(screenshots, "page-light.png"), fullPage: true });
+
+  // With the keyboard alone: into the timeline, along its lanes, into the table.
+  await tab.keyboard.press("Tab");
+  const first = await focused(tab);
+  assert.match(first, /^Request 1, GET on route api: .*answered 200/);
+  await tab.keyboard.press("ArrowDown");
+  const second = await focused(tab);
+  assert.match(second, /^Request 2, /);
+  assert.equal(await tab.locator("#detail").textContent(), second);
+  await tab.keyboard.press("End");
+  assert.match(await focused(tab), new RegExp(`^Request ${drawn}, `));
+  await tab.keyboard.press("Tab");
+  assert.equal(await focused(tab), "The same as a table");
+  await tab.keyboard.press("Enter");
+  const rows = tab.locator("#rows tr");
+  await rows.first().waitFor({ state: "visible" });
+  assert.equal(await rows.count(), drawn);
+  const statuses = await rows.locator("td:last-child").allTextContents();
+  assert.deepEqual([...new Set(statuses)], ["200"]);
+  await tab.screenshot({ path: join(screenshots, "page-table.png"), fullPage: true });
+  await tab.keyboard.press("Enter");
+
+  // In the dark, on a phone, and with nothing that moves.
+  const light = await contrasts(tab);
+  await tab.emulateMedia({ colorScheme: "dark", reducedMotion: "reduce" });
+  const dark = await contrasts(tab);
+  await tab.screenshot({ path: join(screenshots, "page-dark.png"), fullPage: true });
+  await tab.setViewportSize({ width: 390, height: 800 });
+  const wide = await tab.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  assert.ok(wide <= 0, `the page is ${wide} pixels wider than a phone`);
+  await tab.screenshot({ path: join(screenshots, "page-phone.png"), fullPage: true });
+  assert.notEqual(light.ground, dark.ground);
+  for (const scheme of [light, dark]) {
+    for (const [what, ratio] of scheme.ratios) assert.ok(ratio >= 4.5, `${what} has a contrast of ${ratio}`);
+  }
+
+  // Let go, it shows the next storm.
+  await tab.locator("#hold").focus();
+  await tab.keyboard.press("Space");
+  await until(async () => (await summary.textContent()) !== words);
+
+  assert.deepEqual(foreign(), [], "requests to elsewhere");
+  assert.deepEqual(said, [], "said on the console");
+  return { requests, refused, waited, replayed, answered, drawn, contrasts: [light, dark].map(least) };
+}
+
+async function seconds(locator) {
+  return Number.parseFloat(await locator.textContent());
+}
+
+function focused(tab) {
+  return tab.evaluate(() => document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent);
+}
+
+/** The contrast of every text and every mark against what it stands on (WCAG 2.2, 1.4.3). */
+function contrasts(tab) {
+  return tab.evaluate(() => {
+    const style = getComputedStyle(document.documentElement);
+    const luminance = (hex) => {
+      const [r, g, b] = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255)
+        .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+      return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const colour = (name) => style.getPropertyValue(`--${name}`).trim();
+    const ratios = [];
+    for (const ground of ["ground", "panel"]) {
+      for (const name of ["text", "quiet", "sent", "refused", "waiting", "replayed", "refresh"]) {
+        const [a, b] = [luminance(colour(ground)), luminance(colour(name))];
+        ratios.push([`${name} on ${ground}`, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)]);
+      }
+    }
+    return { ground: getComputedStyle(document.body).backgroundColor, ratios };
+  });
+}
+
+function least({ ratios }) {
+  return Math.min(...ratios.map(([, ratio]) => ratio)).toFixed(1);
+}
