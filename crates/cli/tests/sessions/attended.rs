@@ -7,7 +7,8 @@ use crate::user::{CLIENT, Came, User};
 
 /// The program, and what it has said so far.
 pub(crate) struct Login {
-    child: Child,
+    /// Until its end was waited for.
+    child: Option<Child>,
     stderr: BufReader<ChildStderr>,
     said: String,
 }
@@ -27,14 +28,14 @@ impl Login {
         let mut child = command.spawn().expect("it runs");
         let stderr = BufReader::new(child.stderr.take().expect("its stderr"));
         Self {
-            child,
+            child: Some(child),
             stderr,
             said: String::new(),
         }
     }
 
     pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+        self.child.as_ref().expect("it runs").id()
     }
 
     /// Reads until a line of which `found` makes something.
@@ -57,11 +58,22 @@ impl Login {
     /// How it ends, with everything that it said.
     pub(crate) fn end(mut self, user: &User) -> Came {
         self.stderr.read_to_string(&mut self.said).expect("text");
-        let output = self.child.wait_with_output().expect("its end");
+        let child = self.child.take().expect("it runs");
+        let output = child.wait_with_output().expect("its end");
         user.came(Output {
-            stderr: self.said.into_bytes(),
+            stderr: std::mem::take(&mut self.said).into_bytes(),
             ..output
         })
+    }
+}
+
+/// A test that fails leaves nobody waiting.
+impl Drop for Login {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
