@@ -192,6 +192,10 @@ impl Target {
         };
         let path = path.ok_or(Problem::bad_request("The path cannot be read"))?;
         *uri = Uri::from(path);
+        // `http://host#x` has none at all, which in a request line of its own is no request.
+        if uri.path().is_empty() {
+            *uri = Uri::from_static("/");
+        }
         Ok(())
     }
 }

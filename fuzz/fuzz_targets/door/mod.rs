@@ -110,7 +110,7 @@ impl Knock {
             "100-continue",
         ];
         let mut request = Request::new(());
-        *request.uri_mut() = Uri::try_from(target.as_slice()).ok()?;
+        *request.uri_mut() = Uri::try_from(spelled(target)).ok()?;
         *request.method_mut() = match choices & 7 {
             0 => Method::CONNECT,
             1 => Method::TRACE,
@@ -146,6 +146,33 @@ impl Knock {
     pub fn door(&self) -> &'static Door {
         &DOORS[usize::from(self.bearer)]
     }
+}
+
+/// A target of what paths are misread by: bytes that may stand in none are pieces of one.
+fn spelled(bytes: &[u8]) -> Vec<u8> {
+    const PIECES: [&str; 16] = [
+        "/",
+        ".",
+        "..",
+        "%2e",
+        "%2E",
+        "%2f",
+        "%5c",
+        "\\",
+        ";",
+        "%3b",
+        "%3B",
+        "?",
+        "//",
+        "%25",
+        "/v1",
+        "http://localhost",
+    ];
+    let piece = |byte: &u8| match PIECES.get(usize::from(*byte)) {
+        Some(piece) => piece.as_bytes().to_vec(),
+        None => vec![*byte],
+    };
+    bytes.iter().flat_map(piece).collect()
 }
 
 /// Whether somebody might read the path as another one, with every `%` decoded that there is.

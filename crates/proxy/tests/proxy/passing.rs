@@ -181,6 +181,28 @@ async fn an_absolute_target_counts_and_not_the_field() {
     assert_eq!(scene.upstream.record().len(), 1);
 }
 
+/// A request line without a path between its blanks would be no request, or another one.
+#[tokio::test]
+async fn an_absolute_target_without_a_path_asks_for_the_root() {
+    for target in [
+        "http://localhost",
+        "http://localhost#x",
+        "http://localhost?a",
+    ] {
+        let upstream = raw::Upstream::answering(&[EMPTY]).await;
+        let scene = Scene::before(upstream.url(), |_| {}).await;
+        let mut caller = Caller::to(scene.port()).await;
+        caller
+            .say(format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n"))
+            .await;
+        let head = caller.head().await;
+        assert!(head.starts_with("http/1.1 200"), "{target}: {head}");
+        let line = upstream.heads()[0].lines().next().map(str::to_owned);
+        let query = if target.ends_with("?a") { "?a" } else { "" };
+        assert_eq!(line, Some(format!("get /{query} http/1.1")), "{target}");
+    }
+}
+
 #[tokio::test]
 async fn a_kept_connection_that_the_upstream_closed_costs_nobody_an_answer() {
     let closing = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
