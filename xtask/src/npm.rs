@@ -35,7 +35,8 @@ pub(crate) fn packages(workplace: &Workplace) -> Result<(), String> {
 /// `npm ci` and `npm test`, which start the issuer that the build before has made.
 pub(crate) fn run(workplace: &Workplace) -> Outcome {
     let ran = Log::create(workplace, "npm").and_then(|mut log| {
-        let issuer = ["build", "-p", "token-rotator-cli"];
+        // With the features of the whole workspace, as it was built before.
+        let issuer = ["build", "--workspace", "--bin", "token-rotator"];
         let success = log.run(workplace.cargo(issuer), Screen::All)?
             && log.run(command(workplace, "npm", &["ci"]), Screen::All)?
             && log.run(command(workplace, "npm", &["test"]), Screen::All)?;
