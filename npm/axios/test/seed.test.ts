@@ -1,4 +1,4 @@
-// The examples of the README that this package replaces, with the import changed and nothing else, run.
+// What the README of the package that this one replaces shows, before loopback servers.
 import axios from "axios";
 import { afterEach, expect, test, vi } from "vitest";
 import { createTokenRotator } from "../src/index.js";
