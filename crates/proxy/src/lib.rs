@@ -45,6 +45,7 @@ mod forward;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handle;
+mod head;
 mod headers;
 mod limits;
 mod listen;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use http::header::HeaderValue;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, Uri, Version};
+use http::{Method, Request, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use token_rotator::Pass;
 use tokio::time::Instant;
 
+use crate::head::Head;
 use crate::headers::{self, Seen};
 use crate::observe::Watch;
 use crate::problem::Problem;
@@ -49,12 +50,6 @@ pub(crate) struct Upgrade {
     pub(crate) caller: Option<OnUpgrade>,
 }
 
-struct Head {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-}
-
 impl Worker {
     pub(crate) fn prepare(
         self: &Arc<Self>,
@@ -77,11 +72,7 @@ impl Worker {
         let passed = target.pass_authorization && request.headers().contains_key(name);
         let upgrade = Upgrade::of(&mut request, seen);
         target.rewrite(&mut request, seen)?;
-        let head = Head {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            headers: request.headers().clone(),
-        };
+        let head = Head::of(&request);
         let (mut parts, body) = request.into_parts();
         parts.version = Version::HTTP_11;
         let (tee, once) = self.tee(body, &table, &target, grpc);
@@ -130,11 +121,7 @@ impl Worker {
 impl Outgoing {
     /// Makes the request anew, to be sent next.
     pub(crate) fn renew(&mut self, pass: Option<&Pass>, body: Upload) {
-        let mut request = Request::new(body);
-        *request.method_mut() = self.head.method.clone();
-        *request.uri_mut() = self.head.uri.clone();
-        *request.headers_mut() = self.head.headers.clone();
-        self.request = Some(request);
+        self.request = Some(self.head.request(body));
         self.ready_at = Instant::now();
         if let Some(pass) = pass {
             self.apply(pass);
