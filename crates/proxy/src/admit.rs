@@ -63,7 +63,7 @@ impl Table {
 }
 
 /// The host that a request is for, without port (RFC 9112 section 3.2, RFC 9113 section 8.3.1).
-fn host<B>(request: &Request<B>) -> Result<&str, Problem> {
+pub(crate) fn host<B>(request: &Request<B>) -> Result<&str, Problem> {
     let mut fields = request.headers().get_all(HOST).iter();
     let field = match (fields.next(), fields.next()) {
         (Some(host), None) => Some(

@@ -159,11 +159,12 @@ impl Outgoing {
             return Ok(answer);
         };
         let upload = match &self.tee {
-            None => Upload::Empty,
-            Some(tee) => match tee.again() {
-                Some(upload) => upload,
-                None => return Ok(answer),
-            },
+            None => Some(Upload::Empty),
+            Some(tee) => tee.again(),
+        };
+        let Some(upload) = upload else {
+            self.target.stats.handed_back();
+            return Ok(answer);
         };
         drain(answer.into_body()).await;
         self.renew(Some(&newer), upload);

@@ -2,11 +2,10 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use token_rotator::Rotator;
 use tokio::sync::{Notify, mpsc};
 
 use crate::admin;
@@ -84,24 +83,24 @@ impl Handle {
     pub fn reload(&self, config: &Config) -> Result<(), StartError> {
         let table = Table::new(config, self.workers.len(), &self.shared.metrics)?;
         let fresh: Vec<Listener> = {
-            let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            let known =
-                |listener: &Listener| open.listeners.iter().any(|(_, old, _)| old == listener);
-            let listeners = config.listeners.iter();
-            listeners
-                .filter(|listener| !known(listener))
-                .cloned()
-                .collect()
+            let open = self.open();
+            // That a place may be public was checked, and changes nothing about it.
+            let known = |listener: &&Listener| {
+                let mut listeners = open.listeners.iter();
+                !listeners.any(|(_, old, _)| old.listen == listener.listen)
+            };
+            config.listeners.iter().filter(known).cloned().collect()
         };
         let opened = Self::open_all(&fresh, self.workers.len())?;
         self.shared.budget.limit(config.limits.replay_bytes_total);
         self.shared.table.store(Arc::new(table));
         self.install(opened);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.listeners.retain(|(id, listener, _)| {
-            let stays = config.listeners.contains(listener);
+        self.open().listeners.retain(|(id, old, place)| {
+            let mut listeners = config.listeners.iter();
+            let stays = listeners.any(|listener| listener.listen == old.listen);
             if !stays {
                 self.tell_all(|| Command::Close(*id));
+                unlink(place);
             }
             stays
         });
@@ -110,8 +109,8 @@ impl Handle {
 
     /// Where callers connect, ports filled in.
     pub fn listening(&self) -> Vec<Listen> {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.listeners
+        self.open()
+            .listeners
             .iter()
             .map(|(_, _, place)| place.clone())
             .collect()
@@ -124,10 +123,7 @@ impl Handle {
 
     /// What Prometheus reads.
     pub fn metrics(&self) -> String {
-        self.shared
-            .metrics
-            .text(&self.shared, &self.shared.budget)
-            .unwrap_or_default()
+        self.shared.metrics.text(&self.shared).unwrap_or_default()
     }
 
     /// Accepts nothing more and waits until the requests under way are answered, at most so long;
@@ -142,9 +138,11 @@ impl Handle {
             .is_ok();
         // The workers last: a flight runs on one of them where its rotator was told nothing else.
         let mut saved = true;
-        for rotator in self.rotators() {
+        let table = self.shared.table.load_full();
+        for session in table.sessions() {
             let left = until.saturating_duration_since(tokio::time::Instant::now());
-            saved &= rotator.shutdown(left.max(Duration::from_secs(1))).await;
+            let left = left.max(Duration::from_secs(1));
+            saved &= session.rotator.shutdown(left).await;
         }
         self.stop();
         finished && saved
@@ -161,31 +159,16 @@ impl Handle {
         }
     }
 
-    fn rotators(&self) -> Vec<Rotator> {
-        let table = self.shared.table.load();
-        table
-            .targets()
-            .iter()
-            .map(|target| target.rotator.clone())
-            .collect()
-    }
-
     fn stop(&mut self) {
         self.tell_all(|| Command::Stop);
         for thread in self.threads.drain(..) {
             // A worker that panicked has said so.
             let _ = thread.join();
         }
-        for (_, _, place) in &self
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.open()
             .listeners
-        {
-            if let Listen::Unix { path, .. } = place {
-                let _ = std::fs::remove_file(path);
-            }
-        }
+            .iter()
+            .for_each(|(.., place)| unlink(place));
     }
 
     fn start_worker(&mut self, id: usize, admin: Option<TcpListener>) -> Result<(), StartError> {
@@ -246,7 +229,7 @@ impl Handle {
     }
 
     fn install(&self, opened: Vec<(Listener, Listen, Vec<listen::Opened>)>) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open();
         for (listener, place, shares) in opened {
             let id = open.next;
             open.next += 1;
@@ -256,6 +239,10 @@ impl Handle {
             }
             open.listeners.push((id, listener, place));
         }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell_all(&self, command: impl Fn() -> Command) {
@@ -268,5 +255,13 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// A socket that nobody listens on any more is nobody's.
+fn unlink(place: &Listen) {
+    if let Listen::Unix { path, .. } = place {
+        // Somebody else may have done it.
+        let _ = std::fs::remove_file(path);
     }
 }

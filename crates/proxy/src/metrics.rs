@@ -17,7 +17,6 @@ use prometheus_client::registry::{Registry, Unit};
 use token_rotator::{Event, Rotator};
 
 use crate::admin::Timeline;
-use crate::tee::Budget;
 use crate::worker::Shared;
 
 type Label = Vec<(&'static str, String)>;
@@ -181,12 +180,12 @@ impl Metrics {
         self.rejected.get_or_create(&label).inc();
     }
 
-    pub(crate) fn text(&self, shared: &Shared, budget: &Budget) -> Result<String, fmt::Error> {
+    pub(crate) fn text(&self, shared: &Shared) -> Result<String, fmt::Error> {
         let open = shared.connections.load(Ordering::Relaxed);
         self.connections
             .set(i64::try_from(open).unwrap_or(i64::MAX));
         self.copies
-            .set(i64::try_from(budget.used()).unwrap_or(i64::MAX));
+            .set(i64::try_from(shared.budget.used()).unwrap_or(i64::MAX));
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, Uri};
-use token_rotator::{Origin, Rotator};
+use token_rotator::{Origin, Rotator, SecretString};
 
 use crate::config::{BuildError, Config, Listen, Route};
 use crate::limits::Limits;
 use crate::metrics::{Metrics, RouteStats};
 use crate::upstream::{Connector, Pool};
-use token_rotator::SecretString;
 
 /// A configuration in force.
 pub(crate) struct Table {

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -136,6 +136,7 @@ impl Tee {
             return None;
         }
         state.attempt = 2;
+        state.alarm.set_at(None);
         drop(state);
         Some(Upload::Tee {
             tee: Arc::clone(self),
@@ -184,15 +185,17 @@ impl State {
                     .map(|trailers| Ok(Frame::trailers(trailers))),
             );
         }
-        let polled = Pin::new(&mut self.source).poll_frame(context);
-        if polled.is_pending() {
+        let Poll::Ready(polled) = Pin::new(&mut self.source).poll_frame(context) else {
+            // From here on the caller is waited for. While the upstream, or a new token, is, the
+            // body is not even asked for.
+            self.alarm.start(self.bounds.idle);
             if self.alarm.poll(context).is_ready() {
                 return self.fail(Broken::Idle);
             }
             return Poll::Pending;
-        }
-        self.alarm.set(self.bounds.idle);
-        match ready!(polled) {
+        };
+        self.alarm.set_at(None);
+        match polled {
             None => {
                 self.ended = true;
                 Poll::Ready(None)
@@ -241,8 +244,6 @@ impl State {
 
 impl Upload {
     pub(crate) fn first(tee: &Arc<Tee>) -> Self {
-        let idle = tee.state().bounds.idle;
-        tee.state().alarm.set(idle);
         Self::Tee {
             tee: Arc::clone(tee),
             attempt: 1,

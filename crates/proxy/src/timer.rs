@@ -16,9 +16,11 @@ pub(crate) struct Alarm {
 }
 
 impl Alarm {
-    /// Goes off so long from now, if at all.
-    pub(crate) fn set(&mut self, after: Option<Duration>) {
-        self.deadline = after.map(|after| Instant::now() + after);
+    /// Goes off so long from now, if at all, unless it is set already.
+    pub(crate) fn start(&mut self, after: Option<Duration>) {
+        if self.deadline.is_none() {
+            self.deadline = after.map(|after| Instant::now() + after);
+        }
     }
 
     /// Goes off then, if at all.

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, HOST, HeaderValue};
+use http::header::{ALLOW, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 
 use self::body::AdminBody;
 pub(crate) use self::timeline::{Timeline, Watched};
+use crate::admit;
 use crate::metrics::is_usable;
 use crate::worker::Shared;
 
@@ -79,15 +80,8 @@ fn route<B>(
         return answer;
     }
     // A page in a browser must not read this under a name of its own (DNS rebinding).
-    let host = request
-        .headers()
-        .get(HOST)
-        .and_then(|host| host.to_str().ok());
-    let name = host.map(|host| match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    });
-    if !name.is_some_and(|name| shared.table.load().allows_host(name)) {
+    let table = shared.table.load();
+    if !admit::host(request).is_ok_and(|host| table.allows_host(host)) {
         return plain(
             StatusCode::MISDIRECTED_REQUEST,
             "this host is not allowed\n",
@@ -108,7 +102,7 @@ fn route<B>(
         "/state" => typed(StatusCode::OK, "application/json", events::state(shared)),
         "/healthz" => plain(StatusCode::OK, "alive\n"),
         "/readyz" => ready(shared),
-        "/metrics" => match shared.metrics.text(shared, &shared.budget) {
+        "/metrics" => match shared.metrics.text(shared) {
             Ok(text) => typed(
                 StatusCode::OK,
                 "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -131,18 +125,15 @@ fn ready(shared: &Shared) -> Response<AdminBody> {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }
     let table = shared.table.load();
-    let unusable = table
-        .targets()
-        .iter()
-        .find(|target| !is_usable(&target.rotator));
-    match unusable {
+    let mut sessions = table.sessions().iter();
+    match sessions.find(|session| !is_usable(&session.rotator)) {
         None => plain(StatusCode::OK, "ready\n"),
-        Some(target) => typed(
+        Some(session) => typed(
             StatusCode::SERVICE_UNAVAILABLE,
             TEXT,
             format!(
-                "the session of route {} has ended\nhint: run `token-rotator login`\n",
-                target.name
+                "session {} has ended\nhint: run `token-rotator login`\n",
+                session.name
             ),
         ),
     }

@@ -84,6 +84,39 @@ async fn a_body_that_stops_coming_is_408() {
 }
 
 #[tokio::test]
+async fn a_caller_is_not_blamed_for_the_time_that_a_new_token_takes() {
+    let refused = "HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Bearer \
+        error=\"invalid_token\"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let upstream = raw::Upstream::answering(&[refused, ""]).await;
+    let scene = Scene::before(upstream.url(), |config| {
+        config.limits.body_idle = Some(SHORT);
+        config.limits.answer_timeout = None;
+    })
+    .await;
+    scene.issuer.gate().close();
+    let mut caller = Caller::to(scene.port()).await;
+    let head = "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n01234";
+    caller.say(head).await;
+    scene.issuer.gate().arrived(1).await;
+    // Longer than a caller may pause: it is the proxy that pauses.
+    tokio::time::sleep(SHORT * 3).await;
+    scene.issuer.gate().open();
+    let sent_again = async {
+        while upstream.heads().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let sent_again = tokio::time::timeout(Duration::from_secs(10), sent_again).await;
+    sent_again.expect("the request goes out again");
+    caller.say("56789").await;
+    let cut = tokio::time::timeout(SHORT * 3, caller.0.readable()).await;
+    assert!(
+        cut.is_err(),
+        "the second attempt waits for its upstream: {cut:?}"
+    );
+}
+
+#[tokio::test]
 async fn an_upstream_that_does_not_answer_is_504() {
     let scene = Scene::with(|config| config.limits.answer_timeout = Some(SHORT)).await;
     scene.upstream.gate().close();

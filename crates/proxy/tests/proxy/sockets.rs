@@ -96,3 +96,16 @@ async fn an_upstream_may_be_behind_a_socket() {
     assert!(head.contains("host: localhost:81"), "{head}");
     assert!(head.contains("authorization: bearer "), "{head}");
 }
+
+#[tokio::test]
+async fn a_socket_that_a_reload_leaves_out_is_gone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("socket");
+    let scene = Scene::with(|config| config.listeners.push(socket(&path, &[]))).await;
+    assert!(ask(&path).await.starts_with("HTTP/1.1 200"));
+    let rotator = scene.rotator.clone();
+    let route = token_rotator_proxy::Route::new("api", scene.upstream.url(), rotator);
+    let without = crate::scene::config(route);
+    scene.proxy.reload(&without).expect("in force");
+    assert!(!path.exists());
+}
