@@ -5,11 +5,9 @@ use std::sync::Arc;
 use token_rotator::{OriginError, SecretString};
 
 use crate::checks::{self, Reserved};
-use crate::client::Client;
-use crate::client_auth::{
-    ClientAuth, ClientSecretBasic, ClientSecretPost, DynClientAuth, PublicClient,
-};
+use crate::client_auth::{ClientAuth, ClientSecretBasic, ClientSecretPost};
 use crate::endpoint::{Grant, TokenEndpoint};
+use crate::options::Options;
 use crate::transport::Transport;
 
 /// Parameters with a meaning of their own, and what to call instead of
@@ -66,6 +64,9 @@ pub fn client_credentials(
 #[must_use = "a token endpoint exists after `transport(...)` and `build()`"]
 pub struct Builder<T> {
     transport: T,
+    grant: Grant,
+    token_url: String,
+    revocation_url: Option<String>,
     options: Options,
 }
 
@@ -79,34 +80,14 @@ pub struct Builder<T> {
 #[derive(Clone, Copy, Debug)]
 pub struct TransportMissing;
 
-#[derive(Clone)]
-struct Options {
-    grant: Grant,
-    token_url: String,
-    revocation_url: Option<String>,
-    client_id: String,
-    auth: Arc<dyn DynClientAuth>,
-    scope: Option<String>,
-    resources: Vec<String>,
-    audience: Option<String>,
-    params: Vec<(String, SecretString)>,
-}
-
 impl Builder<TransportMissing> {
     fn new(grant: Grant, token_url: String, client_id: String) -> Self {
         Self {
             transport: TransportMissing,
-            options: Options {
-                grant,
-                token_url,
-                revocation_url: None,
-                client_id,
-                auth: Arc::new(PublicClient),
-                scope: None,
-                resources: Vec::new(),
-                audience: None,
-                params: Vec::new(),
-            },
+            grant,
+            token_url,
+            revocation_url: None,
+            options: Options::of(client_id),
         }
     }
 }
@@ -116,11 +97,14 @@ impl<T> Builder<T> {
     pub fn transport<U: Transport>(self, transport: U) -> Builder<U> {
         Builder {
             transport,
+            grant: self.grant,
+            token_url: self.token_url,
+            revocation_url: self.revocation_url,
             options: self.options,
         }
     }
 
-    /// How the client authenticates. Default: [`PublicClient`], not at all.
+    /// How the client authenticates. Default: [`PublicClient`](crate::PublicClient), not at all.
     pub fn client_auth(mut self, auth: impl ClientAuth) -> Self {
         self.options.auth = Arc::new(auth);
         self
@@ -166,7 +150,7 @@ impl<T> Builder<T> {
     /// Where grants are revoked after a sign-out (RFC 7009). Default: nowhere, the tokens live on
     /// until they expire.
     pub fn revocation_url(mut self, url: impl Into<String>) -> Self {
-        self.options.revocation_url = Some(url.into());
+        self.revocation_url = Some(url.into());
         self
     }
 }
@@ -174,25 +158,18 @@ impl<T> Builder<T> {
 impl<T: Transport> Builder<T> {
     /// The token endpoint, if the options are sound.
     pub fn build(self) -> Result<TokenEndpoint, BuildError> {
-        let options = self.options;
-        checks::client_id(&options.client_id)?;
-        checks::params(&options.params, &RESERVED)?;
-        checks::resources(&options.resources)?;
+        let options = self.options.check(self.transport, &RESERVED)?;
         Ok(TokenEndpoint {
-            grant: options.grant,
-            token_url: checks::url("token URL", &options.token_url)?,
-            revocation_url: options
+            grant: self.grant,
+            token_url: checks::url("token URL", &self.token_url)?,
+            revocation_url: self
                 .revocation_url
                 .map(|url| checks::url("revocation URL", &url))
                 .transpose()?,
-            client: Client {
-                id: options.client_id.into(),
-                auth: options.auth,
-                transport: Arc::new(self.transport),
-            },
-            scope: options.scope.filter(|scope| !scope.is_empty()),
+            client: options.client,
+            scope: options.scope,
             resources: options.resources,
-            audience: options.audience.filter(|audience| !audience.is_empty()),
+            audience: options.audience,
             params: options.params,
         })
     }
@@ -201,7 +178,7 @@ impl<T: Transport> Builder<T> {
 impl<T> std::fmt::Debug for Builder<T> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Builder")
-            .field("grant", &self.options.grant)
+            .field("grant", &self.grant)
             .field("client_id", &self.options.client_id)
             .finish_non_exhaustive()
     }

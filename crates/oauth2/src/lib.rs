@@ -59,6 +59,7 @@ pub mod discovery;
 mod endpoint;
 mod form;
 mod id_token;
+mod options;
 mod secrets;
 mod sign_in;
 mod transport;

@@ -9,13 +9,12 @@ use token_rotator::{SecretString, SourceError, TokenSet};
 
 use crate::answer::Exchange;
 use crate::builder::{BuildError, TransportMissing};
-use crate::checks::{self, Reserved};
+use crate::checks::Reserved;
 use crate::client::{Client, Post};
-use crate::client_auth::{
-    ClientAuth, ClientSecretBasic, ClientSecretPost, DynClientAuth, PublicClient,
-};
+use crate::client_auth::{ClientAuth, ClientSecretBasic, ClientSecretPost};
 use crate::discovery::IssuerMetadata;
 use crate::id_token::{Expected, IdTokenError};
+use crate::options::Options;
 use crate::secrets::Secrets;
 use crate::transport::{SecretBytes, Transport};
 
@@ -64,12 +63,7 @@ const RESERVED: [Reserved; 15] = [
 pub struct SignInBuilder<G, T> {
     pub(crate) issuer: IssuerMetadata,
     pub(crate) redirect_uri: String,
-    client_id: String,
-    auth: Arc<dyn DynClientAuth>,
-    scope: Option<String>,
-    resources: Vec<String>,
-    audience: Option<String>,
-    pub(crate) params: Vec<(String, SecretString)>,
+    pub(crate) options: Options,
     transport: T,
     grant: PhantomData<fn() -> G>,
 }
@@ -79,12 +73,7 @@ impl<G> SignInBuilder<G, TransportMissing> {
         Self {
             issuer: issuer.clone(),
             redirect_uri,
-            client_id,
-            auth: Arc::new(PublicClient),
-            scope: None,
-            resources: Vec::new(),
-            audience: None,
-            params: Vec::new(),
+            options: Options::of(client_id),
             transport: TransportMissing,
             grant: PhantomData,
         }
@@ -97,20 +86,15 @@ impl<G, T> SignInBuilder<G, T> {
         SignInBuilder {
             issuer: self.issuer,
             redirect_uri: self.redirect_uri,
-            client_id: self.client_id,
-            auth: self.auth,
-            scope: self.scope,
-            resources: self.resources,
-            audience: self.audience,
-            params: self.params,
+            options: self.options,
             transport,
             grant: PhantomData,
         }
     }
 
-    /// How the client authenticates. Default: [`PublicClient`], not at all.
+    /// How the client authenticates. Default: [`PublicClient`](crate::PublicClient), not at all.
     pub fn client_auth(mut self, auth: impl ClientAuth) -> Self {
-        self.auth = Arc::new(auth);
+        self.options.auth = Arc::new(auth);
         self
     }
 
@@ -128,20 +112,20 @@ impl<G, T> SignInBuilder<G, T> {
     /// issuer brings an `id_token`; many bring a refresh token only with `offline_access`. Default:
     /// none is sent, and the issuer decides.
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
-        self.scope = Some(scope.into());
+        self.options.scope = Some(scope.into());
         self
     }
 
     /// An API that the token is for, as an absolute URI (RFC 8707 section 2). May be called
     /// several times.
     pub fn resource(mut self, uri: impl Into<String>) -> Self {
-        self.resources.push(uri.into());
+        self.options.resources.push(uri.into());
         self
     }
 
     /// The API that the token is for, where the issuer has its own names for them (Auth0).
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
-        self.audience = Some(audience.into());
+        self.options.audience = Some(audience.into());
         self
     }
 
@@ -150,28 +134,22 @@ impl<G, T> SignInBuilder<G, T> {
     /// of errors and `Debug`; in an authorization request it stands in the browser's address all
     /// the same.
     pub fn param(mut self, name: impl Into<String>, value: impl Into<SecretString>) -> Self {
-        self.params.push((name.into(), value.into()));
+        self.options.params.push((name.into(), value.into()));
         self
     }
 }
 
 impl<G, T: Transport> SignInBuilder<G, T> {
     pub(crate) fn sign_in(self) -> Result<SignIn, BuildError> {
-        checks::client_id(&self.client_id)?;
-        checks::params(&self.params, &RESERVED)?;
-        checks::resources(&self.resources)?;
+        let options = self.options.check(self.transport, &RESERVED)?;
         Ok(SignIn {
             token_url: self.issuer.need_token_endpoint()?.clone(),
             issuer: self.issuer.issuer().map(str::to_owned),
-            client: Client {
-                id: self.client_id.into(),
-                auth: self.auth,
-                transport: Arc::new(self.transport),
-            },
-            scope: self.scope.filter(|scope| !scope.is_empty()),
-            resources: self.resources,
-            audience: self.audience.filter(|audience| !audience.is_empty()),
-            params: self.params,
+            client: options.client,
+            scope: options.scope,
+            resources: options.resources,
+            audience: options.audience,
+            params: options.params,
         })
     }
 }
@@ -180,7 +158,7 @@ impl<G, T> std::fmt::Debug for SignInBuilder<G, T> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("SignInBuilder")
             .field("issuer", &self.issuer)
-            .field("client_id", &self.client_id)
+            .field("client_id", &self.options.client_id)
             .finish_non_exhaustive()
     }
 }
