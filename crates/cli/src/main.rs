@@ -4,6 +4,7 @@
 //! do about it, and the exit code says whether the command did what it was asked for.
 
 mod arguments;
+mod certificates;
 mod command_error;
 mod completions;
 mod config;

@@ -11,7 +11,7 @@ mod store;
 mod values;
 
 pub(crate) use self::file::Config;
-pub(crate) use self::places::Places;
+pub(crate) use self::places::{Places, private_directory};
 pub(crate) use self::proxy::{
     LimitSettings, ListenText, ProtocolChoice, ProxySettings, RouteSettings,
 };

@@ -1,5 +1,6 @@
 //! Where the user's files are.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::command_error::CommandError;
@@ -67,4 +68,13 @@ fn directory(variable: &str, under_home: &str, on_windows: &str) -> Result<PathB
             ))
             .hint("set HOME, or name the places with `--config` and `--store`")
     })
+}
+
+/// Makes a directory that nobody else may look into, and those above it.
+pub(crate) fn private_directory(directory: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)
 }

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::arguments::{DemoOptions, IssuerProfile};
 use crate::command_error::CommandError;
+use crate::demo::world::started;
 use crate::issuer::until_told;
 
 /// The session's name on the page.
@@ -48,16 +49,11 @@ pub(crate) async fn run(options: &DemoOptions) -> Result<ExitCode, CommandError>
     }
     let profile = options.profile.unwrap_or(IssuerProfile::Strict);
     let lifetime = options.lifetime();
-    let issuer = Issuer::builder()
+    let builder = Issuer::builder()
         .refresh_policy(profile.policy())
         .access_lifetime(lifetime)
-        .answer_delay(AWAY)
-        .start()
-        .await
-        .map_err(|error| CommandError::new("the issuer could not start").because(error))?;
-    let upstream = Upstream::start(&issuer)
-        .await
-        .map_err(|error| CommandError::new("the API could not start").because(error))?;
+        .answer_delay(AWAY);
+    let (issuer, upstream) = started(builder).await?;
     let issuer = Arc::new(issuer);
     let (brought, tokens) = mpsc::unbounded_channel();
     let recorder = Recorder::default();

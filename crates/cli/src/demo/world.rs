@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use token_rotator_testkit::{Fault, Grant, Issuer, Upstream};
+use token_rotator_testkit::{Fault, Grant, Issuer, IssuerBuilder, Upstream};
 
 use crate::arguments::{DemoOptions, IssuerProfile};
 use crate::command_error::CommandError;
@@ -40,18 +40,13 @@ impl World {
         // An issuer far away takes its time, and the storm that this lets gather grows with it.
         let answer_delay =
             Duration::from_micros(u64::from(options.requests) * 60).max(Duration::from_millis(80));
-        let issuer = Issuer::builder()
+        let builder = Issuer::builder()
             .refresh_policy(profile.policy())
             .access_lifetime(options.lifetime())
             // Nobody knows when the token expires: it is the refusals that tell.
             .announce_lifetime(false)
-            .answer_delay(answer_delay)
-            .start()
-            .await
-            .map_err(|error| CommandError::new("the issuer could not start").because(error))?;
-        let upstream = Upstream::start(&issuer)
-            .await
-            .map_err(|error| CommandError::new("the API could not start").because(error))?;
+            .answer_delay(answer_delay);
+        let (issuer, upstream) = started(builder).await?;
         if options.lost_answer {
             issuer.faults().push(Fault::AnswerLost);
         }
@@ -115,6 +110,18 @@ impl World {
         self.issuer.shutdown().await;
         outcome
     }
+}
+
+/// The issuer, and an API of its own.
+pub(crate) async fn started(builder: IssuerBuilder) -> Result<(Issuer, Upstream), CommandError> {
+    let issuer = builder
+        .start()
+        .await
+        .map_err(|error| CommandError::new("the issuer could not start").because(error))?;
+    let upstream = Upstream::start(&issuer)
+        .await
+        .map_err(|error| CommandError::new("the API could not start").because(error))?;
+    Ok((issuer, upstream))
 }
 
 /// How many requests can have connections of their own. Without descriptors for all of them the

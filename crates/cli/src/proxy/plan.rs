@@ -1,17 +1,15 @@
 //! What the file and the command line come to.
 
 use std::ops::Range;
-use std::path::Path;
 use std::time::Duration;
 
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 use token_rotator::SecretString;
 use token_rotator_proxy::{Config as ProxyConfig, Limits, Listen, Listener, Protocol, Route};
 use toml::Spanned;
 
 use super::sessions::{Needed, Sessions};
 use crate::arguments::ProxyOptions;
+use crate::certificates;
 use crate::command_error::CommandError;
 use crate::config::{
     Config, LimitSettings, ListenText, ProtocolChoice, ProxySettings, RouteSettings, SessionName,
@@ -111,7 +109,7 @@ impl Plan {
                 ProtocolChoice::Http2 => Protocol::Http2,
             };
             if let Some(file) = &settings.ca_file {
-                route.extra_roots = certificates(file)?;
+                route.extra_roots = certificates::read(file)?;
             }
             route.pass_authorization = settings.pass_authorization;
             route.strip_prefix = settings.strip_prefix;
@@ -177,24 +175,6 @@ fn local_bearer(settings: &ProxySettings) -> Result<Option<SecretString>, Comman
         return Err(missing("it is empty".to_owned()));
     }
     Ok(Some(SecretString::from(text.to_owned())))
-}
-
-fn certificates(file: &Path) -> Result<Vec<Vec<u8>>, CommandError> {
-    let unusable = |why: String| {
-        CommandError::new(format!(
-            "the certificates in {} cannot be used",
-            file.display()
-        ))
-        .why(why)
-        .hint("`ca_file` is a file of PEM certificates")
-    };
-    let pem = CertificateDer::pem_file_iter(file).map_err(|error| unusable(error.to_string()))?;
-    let certificates: Result<Vec<_>, _> = pem.map(|found| found.map(|one| one.to_vec())).collect();
-    let certificates = certificates.map_err(|error| unusable(error.to_string()))?;
-    if certificates.is_empty() {
-        return Err(unusable("there is none in it".to_owned()));
-    }
-    Ok(certificates)
 }
 
 fn limits(settings: &LimitSettings) -> Limits {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::command_error::CommandError;
-use crate::config::Places;
+use crate::config::{Places, private_directory};
 
 /// What a proxy says of itself.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -43,11 +43,7 @@ impl Register {
 
     fn try_enter(places: &Places) -> io::Result<Self> {
         let directory = directory(places);
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&directory)?;
+        private_directory(&directory)?;
         let pid = std::process::id();
         let lock = OpenOptions::new()
             .write(true)

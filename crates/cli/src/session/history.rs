@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use token_rotator::{Event, Purpose, WeakRotator};
 
 pub(crate) use self::entry::{Entry, Happening, token_mark};
-use crate::config::SessionName;
+use crate::config::{SessionName, private_directory};
 
 /// Past this size the file makes room: it becomes the old one, and the old one goes.
 const BYTES_MAX: u64 = 256 * 1024;
@@ -131,12 +131,4 @@ impl History {
     pub(crate) fn file(&self) -> &Path {
         &self.file
     }
-}
-
-fn private_directory(directory: &Path) -> io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory)
 }

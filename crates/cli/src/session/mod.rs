@@ -20,6 +20,7 @@ use self::history::{Entry, Happening, History};
 pub(crate) use self::source::{ClientAuth, IssuerSource};
 pub(crate) use self::store::OpenStore;
 use crate::arguments::GlobalOptions;
+use crate::certificates;
 use crate::command_error::CommandError;
 use crate::config::{Config, Places, SessionName, SessionSettings};
 
@@ -199,34 +200,26 @@ impl Session<'_> {
 }
 
 fn transport(settings: &SessionSettings) -> Result<ReqwestTransport, CommandError> {
-    let certificates = match &settings.ca_file {
-        Some(path) => {
-            let unusable = |why: &dyn std::fmt::Display| {
-                CommandError::new(format!(
-                    "the certificates in {} cannot be used",
-                    path.display()
-                ))
-                .why(why.to_string())
-                .hint("`ca_file` is a file of PEM certificates")
-            };
-            let pem = std::fs::read(path).map_err(|error| unusable(&error))?;
-            let found =
-                reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| unusable(&error))?;
-            if found.is_empty() {
-                return Err(unusable(&"there is none in it"));
-            }
-            found
-        }
+    fn impossible(error: impl std::error::Error) -> CommandError {
+        CommandError::new("requests to the issuer cannot be made").because(error)
+    }
+    let roots = match &settings.ca_file {
+        Some(file) => certificates::read(file)?,
         None => Vec::new(),
     };
+    let roots: Result<Vec<_>, _> = roots
+        .iter()
+        .map(|root| reqwest::Certificate::from_der(root))
+        .collect();
+    let roots = roots.map_err(impossible)?;
     let user_agent = concat!("token-rotator/", env!("CARGO_PKG_VERSION"));
     ReqwestTransport::configured(|builder| {
         let builder = builder.user_agent(user_agent);
-        certificates
+        roots
             .into_iter()
             .fold(builder, reqwest::ClientBuilder::add_root_certificate)
     })
-    .map_err(|error| CommandError::new("requests to the issuer cannot be made").because(error))
+    .map_err(impossible)
 }
 
 /// What the environment says of a session, without any flags.

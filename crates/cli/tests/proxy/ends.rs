@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
-use token_rotator_testkit::{RefreshPolicy, Upstream};
+use token_rotator_testkit::{Gate, RefreshPolicy, Upstream};
+use tokio::task::JoinHandle;
 
 use crate::sidecar::{Sidecar, client};
 use crate::user::User;
@@ -13,9 +14,7 @@ async fn told_to_end_it_answers_first() {
     let user = User::signed_in().await;
     let upstream = Upstream::start(&user.issuer).await.expect("an upstream");
     let proxy = Sidecar::start(&user, &upstream);
-    upstream.gate().close();
-    let asked = tokio::spawn(client().get(format!("{}/echo", proxy.url)).send());
-    upstream.gate().arrived(1).await;
+    let asked = held(&proxy, &upstream.gate()).await;
     proxy.signal(Signal::TERM);
     let ending = tokio::task::spawn_blocking(move || proxy.ended());
     upstream.gate().open();
@@ -31,13 +30,9 @@ async fn what_takes_too_long_is_cut_off_and_said() {
     let upstream = Upstream::start(&user.issuer).await.expect("an upstream");
     let flags = ["--upstream", upstream.url(), "--drain-timeout", "100ms"];
     let proxy = Sidecar::start_with(&user, &flags);
-    upstream.gate().close();
-    let asked = tokio::spawn(client().get(format!("{}/echo", proxy.url)).send());
-    upstream.gate().arrived(1).await;
+    let asked = held(&proxy, &upstream.gate()).await;
     proxy.signal(Signal::TERM);
-    let (code, log) = tokio::task::spawn_blocking(move || proxy.ended())
-        .await
-        .expect("no panic");
+    let (code, log) = ended(proxy).await;
     assert_eq!(code, Some(1), "{log}");
     assert!(
         log.contains("hint: give them longer with `--drain-timeout`"),
@@ -51,17 +46,13 @@ async fn told_twice_it_ends_at_once() {
     let user = User::signed_in().await;
     let upstream = Upstream::start(&user.issuer).await.expect("an upstream");
     let proxy = Sidecar::start(&user, &upstream);
-    upstream.gate().close();
-    let asked = tokio::spawn(client().get(format!("{}/echo", proxy.url)).send());
-    upstream.gate().arrived(1).await;
+    let asked = held(&proxy, &upstream.gate()).await;
     proxy.signal(Signal::TERM);
     // The first has been heard once nobody is accepted any more.
     let url = proxy.url.clone();
     while client().get(&url).send().await.is_ok() {}
     proxy.signal(Signal::INT);
-    let (code, log) = tokio::task::spawn_blocking(move || proxy.ended())
-        .await
-        .expect("no panic");
+    let (code, log) = ended(proxy).await;
     assert_eq!(code, Some(1), "{log}");
     assert!(log.contains("told to end twice"), "{log}");
     assert!(asked.await.expect("no panic").is_err());
@@ -76,17 +67,13 @@ async fn told_to_end_it_finishes_a_refresh_that_nobody_waits_for() {
     let proxy = Sidecar::start(&user, &upstream);
     let before = user.issuer.counters().refreshes;
     user.issuer.expire_access_tokens();
-    user.issuer.answer_gate().close();
-    let asked = tokio::spawn(client().get(format!("{}/echo", proxy.url)).send());
-    user.issuer.answer_gate().arrived(1).await;
+    let asked = held(&proxy, &user.issuer.answer_gate()).await;
     asked.abort();
     proxy.signal(Signal::TERM);
     let url = proxy.url.clone();
     while client().get(&url).send().await.is_ok() {}
     user.issuer.answer_gate().open();
-    let (code, log) = tokio::task::spawn_blocking(move || proxy.ended())
-        .await
-        .expect("no panic");
+    let (code, log) = ended(proxy).await;
     assert_eq!(code, Some(0), "{log}");
     assert!(user.issuer.accepts(&user.token()), "{log}");
     let counters = user.issuer.counters();
@@ -146,4 +133,17 @@ async fn waiting(proxy: &Sidecar) -> u64 {
         .lines()
         .find_map(|line| line.strip_prefix("token_rotator_proxy_waiting{route=\"/\"} "));
     line.map_or(0, |count| count.parse().expect("a number"))
+}
+
+/// A request that is under way, held at this gate.
+async fn held(proxy: &Sidecar, gate: &Gate) -> JoinHandle<reqwest::Result<reqwest::Response>> {
+    gate.close();
+    let asked = tokio::spawn(client().get(format!("{}/echo", proxy.url)).send());
+    gate.arrived(1).await;
+    asked
+}
+
+async fn ended(proxy: Sidecar) -> (Option<i32>, String) {
+    let ended = tokio::task::spawn_blocking(move || proxy.ended());
+    ended.await.expect("no panic")
 }
