@@ -182,6 +182,23 @@ pub async fn a_wait_dropped_half_way_takes_nothing(ground: &impl Ground) {
     }
 }
 
+/// Whoever gives up while the lease is being taken leaves none behind once the coordinator has
+/// settled: a program may end then.
+pub async fn what_was_taken_for_nobody_is_given_back(ground: &impl Ground) {
+    let (here, there) = (ground.coordinator().await, ground.coordinator().await);
+    let key = session("work");
+    for _ in 0..50 {
+        let attempt = there.acquire(&key, Duration::ZERO);
+        tokio::select! {
+            biased;
+            lease = attempt => drop(lease),
+            () = std::future::ready(()) => {}
+        }
+        soon("settling", there.settled()).await;
+        soon("a release", taken(now(&here).await).release()).await;
+    }
+}
+
 /// Where leases run out: one that was not renewed goes to the next, its holder is told that it is
 /// lost, and giving it back does not take it from its new holder.
 pub async fn an_expired_lease_is_lost(ground: &impl Ground) {

@@ -139,6 +139,7 @@ macro_rules! conformance {
             leases_do_not_mix
             a_dropped_wait_takes_nothing
             a_wait_dropped_half_way_takes_nothing
+            what_was_taken_for_nobody_is_given_back
             an_expired_lease_is_lost
             a_renewed_lease_holds
         });
