@@ -22,21 +22,27 @@ async function look({ tab, said, foreign }) {
   });
   assert.equal(await tab.locator("#sessions th").first().textContent(), "demo");
 
-  // A whole storm: everybody answered, by one refresh.
+  // A whole storm of several refusals: everybody answered, by one refresh.
   const summary = tab.locator("#summary");
-  await until(async () => {
-    const text = await summary.textContent();
-    return /, 1 refresh \(refreshed\), [1-9]\d* refused/.test(text) && !text.startsWith("Under way");
-  });
+  const count = (words, what) => Number(words.match(new RegExp(`(\\d+) ${what}`))?.[1]);
+  const isWhole = (words) => /, 1 refresh \(refreshed\),/.test(words) && !words.startsWith("Under way") &&
+    count(words, "refused") > 1 && count(words, "replayed") === count(words, "refused");
   await tab.keyboard.press("Tab");
   assert.equal(await focused(tab), "Skip to the last storm");
-  await tab.locator("#hold").focus();
-  await tab.keyboard.press("Enter");
-  assert.equal(await tab.locator("#hold").getAttribute("aria-pressed"), "true");
-  const words = await summary.textContent();
+  const hold = tab.locator("#hold");
+  await hold.focus();
+  let words = "";
+  while (!isWhole(words)) {
+    await until(async () => isWhole(await summary.textContent()));
+    await tab.keyboard.press("Enter");
+    words = await summary.textContent();
+    // The next one may have begun between the look and the key: then it is let go, and waited for.
+    if (!isWhole(words)) await tab.keyboard.press("Enter");
+  }
+  assert.equal(await hold.getAttribute("aria-pressed"), "true");
   const drawn = await tab.locator("#timeline .lane").count();
   const [requests, refused, waited, replayed, answered] = ["request", "refused", "waited", "replayed", "answered"]
-    .map((what) => Number(words.match(new RegExp(`(\\d+) ${what}`))[1]));
+    .map((what) => count(words, what));
   assert.equal(drawn, Math.min(200, requests), words);
   assert.ok(refused > 1 && refused === replayed, words);
   assert.ok(waited >= refused && answered === requests, words);
@@ -83,7 +89,7 @@ async function look({ tab, said, foreign }) {
   }
 
   // Let go, it shows the next storm.
-  await tab.locator("#hold").focus();
+  await hold.focus();
   await tab.keyboard.press("Space");
   await until(async () => (await summary.textContent()) !== words);
 
