@@ -79,11 +79,13 @@ export function joinTabs(name: string, side: Side): Neighbours | undefined {
           heard = undefined;
         }
         const brought = newer(held);
+        if (brought) {
+          adopt(brought.token, brought.lifetime, brought.received);
+          return undefined;
+        }
         // Given up by its flight, it must not keep the others waiting either.
         const givenUp = new Promise<never>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
-        if (!brought) return Promise.race([ask(), givenUp]);
-        adopt(brought.token, brought.lifetime, brought.received);
-        return undefined;
+        return Promise.race([ask(), givenUp]);
       }) as Promise<Awaited<ReturnType<typeof ask>> | undefined>;
     },
     close: () => channel.close(),
