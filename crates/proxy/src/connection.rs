@@ -208,17 +208,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.read < self.seen.len() {
-            let length = buffer.remaining().min(self.seen.len() - self.read);
-            buffer.put_slice(&self.seen[self.read..self.read + length]);
-            self.read += length;
-            if self.read == self.seen.len() {
-                self.seen = Vec::new();
-                self.read = 0;
-            }
-            return Poll::Ready(Ok(()));
+        if self.seen.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let length = buffer.remaining().min(self.seen.len() - self.read);
+        buffer.put_slice(&self.seen[self.read..self.read + length]);
+        self.read += length;
+        if self.read == self.seen.len() {
+            self.seen = Vec::new();
+            // What came with it is read with it: hyper makes its buffer twice as large for a head
+            // that comes in two pieces. A failure shows itself at the next read again.
+            let _ = Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
