@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::limits::Limits;
 use crate::problem::Problem;
+use crate::timer::HeadTimer;
 use crate::worker::Worker;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -74,7 +75,7 @@ where
     });
     let worker = Arc::clone(worker);
     let mut connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(HeadTimer::default())
         .header_read_timeout(limits.header_timeout)
         .max_header_size(limits.header_bytes * 2 + 8 * 1024)
         .max_buf_size((limits.header_bytes * 2 + 8 * 1024).max(64 * 1024))
