@@ -1,0 +1,81 @@
+//! The proxies that are compared, each set up as its documentation says.
+
+mod apache;
+mod envoy;
+mod ours;
+
+use std::error::Error;
+
+use tempfile::TempDir;
+use token_rotator_testkit::CertifiedIssuer;
+
+use crate::process::Running;
+
+/// A proxy that can be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Contestant {
+    Ours,
+    Envoy,
+    Apache,
+}
+
+impl Contestant {
+    pub(crate) const ALL: [Self; 3] = [Self::Ours, Self::Envoy, Self::Apache];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "token-rotator",
+            Self::Envoy => "Envoy",
+            Self::Apache => "mod_auth_openidc",
+        }
+    }
+
+    /// What it calls its version. Errors: it is not installed.
+    pub(crate) fn version(self) -> Result<String, Box<dyn Error>> {
+        match self {
+            Self::Ours => ours::version(),
+            Self::Envoy => envoy::version(),
+            Self::Apache => apache::version(),
+        }
+    }
+
+    /// Starts it before the issuer's API, with a session. Errors: it does not start, or the sign-in fails.
+    pub(crate) async fn start(self, issuer: &CertifiedIssuer) -> Result<Proxy, Box<dyn Error>> {
+        match self {
+            Self::Ours => ours::start(issuer).await,
+            Self::Envoy => envoy::start(issuer).await,
+            Self::Apache => apache::start(issuer).await,
+        }
+    }
+}
+
+/// A proxy that runs. It ends with this value.
+pub(crate) struct Proxy {
+    /// Where callers connect.
+    pub(crate) authority: String,
+    /// What callers send to be known, where the proxy has a session for each user.
+    pub(crate) cookies: Option<String>,
+    running: Running,
+    home: TempDir,
+}
+
+impl Proxy {
+    /// Ends it and removes its files.
+    pub(crate) fn end(self) {
+        drop(self.running);
+        drop(self.home);
+    }
+}
+
+/// `127.0.0.1:1234` of `http://127.0.0.1:1234`.
+fn authority(url: &str) -> &str {
+    url.trim_start_matches("http://").trim_end_matches('/')
+}
+
+/// The port in such a URL. Errors: there is none.
+fn port(url: &str) -> Result<u16, Box<dyn Error>> {
+    let (_, port) = authority(url)
+        .rsplit_once(':')
+        .ok_or("a URL without a port")?;
+    Ok(port.parse()?)
+}
