@@ -55,27 +55,29 @@ pub(crate) struct Proxy {
     pub(crate) authority: String,
     /// What callers send to be known, where the proxy has a session for each user.
     pub(crate) cookies: Option<String>,
-    running: Running,
-    home: TempDir,
+    // Ended before its files are removed.
+    _running: Running,
+    _home: TempDir,
 }
 
-impl Proxy {
-    /// Ends it and removes its files.
-    pub(crate) fn end(self) {
-        drop(self.running);
-        drop(self.home);
-    }
-}
-
-/// `127.0.0.1:1234` of `http://127.0.0.1:1234`.
-fn authority(url: &str) -> &str {
-    url.trim_start_matches("http://").trim_end_matches('/')
-}
-
-/// The port in such a URL. Errors: there is none.
+/// The port in the URL of something on this machine. Errors: there is none.
 fn port(url: &str) -> Result<u16, Box<dyn Error>> {
-    let (_, port) = authority(url)
-        .rsplit_once(':')
-        .ok_or("a URL without a port")?;
+    let (_, port) = url.rsplit_once(':').ok_or("a URL without a port")?;
+    let port = port.split('/').next().unwrap_or_default();
     Ok(port.parse()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_of_a_url() {
+        for url in ["http://127.0.0.1:8080", "http://127.0.0.1:8080/token"] {
+            assert_eq!(port(url).ok(), Some(8080), "{url}");
+        }
+        for url in ["http://127.0.0.1/token", ""] {
+            assert!(port(url).is_err(), "{url}");
+        }
+    }
 }

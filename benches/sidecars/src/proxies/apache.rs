@@ -41,8 +41,8 @@ pub(super) async fn start(issuer: &CertifiedIssuer) -> Result<Proxy, Box<dyn Err
     Ok(Proxy {
         authority,
         cookies: Some(cookies),
-        running,
-        home,
+        _running: running,
+        _home: home,
     })
 }
 

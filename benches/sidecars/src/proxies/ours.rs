@@ -33,8 +33,8 @@ pub(super) async fn start(issuer: &CertifiedIssuer) -> Result<Proxy, Box<dyn Err
     Ok(Proxy {
         authority: format!("127.0.0.1:{port}"),
         cookies: None,
-        running,
-        home,
+        _running: running,
+        _home: home,
     })
 }
 
