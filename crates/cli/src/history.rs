@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::arguments::{GlobalOptions, HistoryOptions};
 use crate::command_error::CommandError;
+use crate::output::{self, say};
 use crate::session::Home;
 use crate::table;
 
@@ -27,10 +28,10 @@ pub(crate) async fn run(
     let newest = &entries[entries.len().saturating_sub(options.limit)..];
     if options.json {
         for entry in newest {
-            anstream::println!("{}", serde_json::to_string(entry).unwrap_or_default());
+            output::print_json(entry)?;
         }
     } else if newest.is_empty() {
-        anstream::eprintln!(
+        say!(
             "Nothing has happened yet in session `{}` on this machine.",
             session.name
         );
@@ -47,7 +48,7 @@ pub(crate) async fn run(
                 ]
             })
             .collect();
-        table::print(["WHEN", "BY", "WHAT", "TOKEN", ""], &rows);
+        output::print(&table::text(["WHEN", "BY", "WHAT", "TOKEN", ""], &rows))?;
     }
     Ok(ExitCode::SUCCESS)
 }

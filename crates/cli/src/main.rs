@@ -15,6 +15,7 @@ mod history;
 mod issuer;
 mod login;
 mod logout;
+mod output;
 mod proxy;
 mod session;
 mod status;
@@ -43,7 +44,11 @@ fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| CommandError::new("cannot start the runtime").because(error))?;
+        .map_err(|error| {
+            CommandError::new("the program cannot start")
+                .because(error)
+                .hint("raise the limits of open files (`ulimit -n`) and of processes (`ulimit -u`)")
+        })?;
     let global = arguments.global;
     runtime.block_on(async {
         match arguments.command {
@@ -58,7 +63,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
             Command::Logout(options) => logout::run(&global, &options).await,
             Command::Demo(options) => demo::run(options).await,
             Command::Issuer(options) => issuer::run(options).await,
-            Command::Completions(options) => Ok(completions::run(&options)),
+            Command::Completions(options) => completions::run(&options),
         }
     })
 }

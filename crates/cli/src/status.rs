@@ -10,6 +10,7 @@ use token_rotator::{Intent, IntentOutcome, Record, SessionStore as _};
 use crate::arguments::{GlobalOptions, StatusOptions};
 use crate::command_error::CommandError;
 use crate::config::SessionName;
+use crate::output::{self, say};
 use crate::session::history::{Entry, Happening};
 use crate::session::{Home, OpenStore, Session, store_failed};
 use crate::table;
@@ -33,12 +34,11 @@ pub(crate) async fn run(
         sessions.push(Status::of(&session).await?);
     }
     if options.json {
-        let text = serde_json::to_string_pretty(&sessions).unwrap_or_default();
-        anstream::println!("{text}");
+        output::print_pretty_json(&sessions)?;
     } else if sessions.is_empty() {
-        anstream::eprintln!("There are no sessions yet; `token-rotator login` makes one.");
+        say!("There are no sessions yet; `token-rotator login` makes one.");
     } else {
-        print(&sessions);
+        output::print(&text(&sessions))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -234,7 +234,7 @@ impl Journal {
     }
 }
 
-fn print(sessions: &[Status]) {
+fn text(sessions: &[Status]) -> String {
     let headings = [
         "SESSION",
         "STATE",
@@ -268,5 +268,5 @@ fn print(sessions: &[Status]) {
             ]
         })
         .collect();
-    table::print(headings, &rows);
+    table::text(headings, &rows)
 }
