@@ -122,6 +122,16 @@ impl CommandError {
     }
 }
 
+impl CommandError {
+    /// The same and what to do, as the library's errors say it.
+    pub(crate) fn advised(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("{self}; hint: {hint}"),
+            None => self.to_string(),
+        }
+    }
+}
+
 /// All of it in one line, for a log.
 impl std::fmt::Display for CommandError {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

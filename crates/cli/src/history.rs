@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::arguments::{GlobalOptions, HistoryOptions};
 use crate::command_error::CommandError;
 use crate::output::{self, say};
-use crate::session::Home;
+use crate::session::{Home, Session};
 use crate::table;
 
 /// Shows it.
@@ -17,14 +17,8 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, CommandError> {
     let home = Home::open(global, "history").await?;
     let session = home.session(&options.session.name)?;
-    let entries = session.history.read().map_err(|error| {
-        CommandError::new(format!(
-            "{} cannot be read",
-            session.history.file().display()
-        ))
-        .because(error)
-        .hint("check who owns it and who may read it")
-    })?;
+    let entries = session.history.read();
+    let entries = entries.map_err(|error| unreadable(&session, &error))?;
     let newest = &entries[entries.len().saturating_sub(options.limit)..];
     if options.json {
         for entry in newest {
@@ -51,6 +45,14 @@ pub(crate) async fn run(
         output::print(&table::text(["WHEN", "BY", "WHAT", "TOKEN", ""], &rows))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The history of this session.
+pub(crate) fn unreadable(session: &Session<'_>, error: &std::io::Error) -> CommandError {
+    let file = session.history.file().display();
+    CommandError::new(format!("{file} cannot be read"))
+        .because(error)
+        .hint("check who owns it, or remove it, which is safe: it is only looked at")
 }
 
 fn second(at: Timestamp) -> String {

@@ -10,6 +10,7 @@ use token_rotator::{Intent, IntentOutcome, Record, SessionStore as _};
 use crate::arguments::{GlobalOptions, StatusOptions};
 use crate::command_error::CommandError;
 use crate::config::SessionName;
+use crate::history;
 use crate::output::{self, say};
 use crate::session::history::{Entry, Happening};
 use crate::session::{Home, OpenStore, Session, store_failed};
@@ -115,14 +116,8 @@ impl Status {
             .map_err(|error| {
                 store_failed(format!("session `{}` cannot be read", session.name), &error)
             })?;
-        let entries = session.history.read().map_err(|error| {
-            CommandError::new(format!(
-                "{} cannot be read",
-                session.history.file().display()
-            ))
-            .because(error)
-            .hint("it is safe to remove: it is only looked at")
-        })?;
+        let entries = session.history.read();
+        let entries = entries.map_err(|error| history::unreadable(session, &error))?;
         let last = |wanted: fn(&Happening) -> bool| {
             entries
                 .iter()

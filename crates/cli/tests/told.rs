@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// What functions write that fail with these errors, and is none.
-const NOT_TOLD: [&str; 5] = [
+const NOT_TOLD: [&str; 6] = [
     // Into files, to other programs and to browsers.
     "# Written by `token-rotator login`; it holds no secret.",
     "Authorization: Bearer ",
+    "username={user}",
     "default-src 'none'",
     // What the demo is there to show.
     "each client refreshes on its own",
@@ -114,7 +115,7 @@ impl Snapshots {
 }
 
 /// What a sentence begins after, but for the begin of a line, and ends before, but for its end.
-const BEFORE: [&str; 2] = [": ", "because "];
+const BEFORE: [&str; 3] = [": ", "because ", ". "];
 const AFTER: [char; 3] = [':', ';', ','];
 
 /// What stands between the places that `format!` fills.

@@ -175,11 +175,7 @@ async fn answers(session: &Session<'_>, endpoint: &Uri) -> Vec<Finding> {
             )];
         }
         Err(_late) => {
-            return vec![Finding::bad(
-                "issuer",
-                format!("{place} does not answer within {PATIENCE:?}"),
-                "check the network and proxies, or ask whoever runs the issuer",
-            )];
+            return vec![late(&place)];
         }
     };
     let mut findings = vec![Finding::good("issuer", format!("{place} answers"))];
@@ -191,6 +187,14 @@ async fn answers(session: &Session<'_>, endpoint: &Uri) -> Vec<Finding> {
         findings.push(clock(began, there));
     }
     findings
+}
+
+fn late(place: &str) -> Finding {
+    Finding::bad(
+        "issuer",
+        format!("{place} does not answer within {PATIENCE:?}"),
+        "check the network and proxies, or ask whoever runs the issuer",
+    )
 }
 
 /// An issuer's `Date` is cut to a second, and may be from any time of the request.
@@ -241,8 +245,11 @@ async fn state(session: &Session<'_>) -> Vec<Finding> {
         Some(Outcome::Uncertain) => findings.push(Finding::fair(
             "journal",
             "a refresh got no answer; its refresh token may be spent",
-            "it is presented again when the profile allows, or when nothing else is left; \
-             `token-rotator token --refresh` does it now",
+            format!(
+                "it is presented again when the profile allows, or when nothing else is left; \
+                 `token-rotator token --session {} --refresh` does it now",
+                session.name
+            ),
         )),
         Some(Outcome::Refused) | None => {}
     }
@@ -300,6 +307,11 @@ mod tests {
         let off = Duration::from_secs(3600);
         let found = [now, now + off, now - off].map(|there| clock(now, there));
         insta::assert_snapshot!(text(found));
+    }
+
+    #[test]
+    fn an_issuer_that_takes_too_long() {
+        insta::assert_snapshot!(text([late("https://issuer.example")]));
     }
 
     /// A lease that is held for a while is somebody's work; one that is held for too long is not.

@@ -23,6 +23,6 @@ pub(crate) async fn tokens(session: &Session<'_>) -> Result<TokenSet, CommandErr
         .map_err(|error| {
             CommandError::new("the issuer gave the client no token")
                 .because(error)
-                .hint(hint)
+                .or_hint(hint)
         })
 }

@@ -51,7 +51,7 @@ pub(crate) async fn run(
                 after.pid
             ))
             .why(error)
-            .hint("correct the configuration and try again; nothing was changed"));
+            .hint(after.hint.unwrap_or_default()));
         }
         say!("Reloaded: process {}.", after.pid);
     }

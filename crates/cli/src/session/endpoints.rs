@@ -201,11 +201,11 @@ impl From<NoEndpoint> for CommandError {
 impl From<NoEndpoint> for SourceError {
     fn from(error: NoEndpoint) -> Self {
         let passing = error.may_pass();
-        let words = CommandError::from(error).to_string();
+        let error = CommandError::from(error);
         if passing {
-            Self::not_sent(words)
+            Self::not_sent(error.to_string())
         } else {
-            Self::misconfigured(words)
+            Self::misconfigured(error.advised())
         }
     }
 }

@@ -39,7 +39,7 @@ fn refresh_failed(failed: CommandError, name: &SessionName, error: &RefreshError
     match error {
         RefreshError::InDoubt { .. } => failed.hint(format!(
             "`token-rotator status --session {name}` says what is known; it is tried again when \
-             nothing else is left, or now with `token-rotator token --refresh`"
+             nothing else is left, or now with `token-rotator token --session {name} --refresh`"
         )),
         RefreshError::Lease(LeaseError::Busy { .. }) => failed.hint(format!(
             "`token-rotator status --session {name}` says which process it is; continue it or end it \
@@ -50,7 +50,7 @@ fn refresh_failed(failed: CommandError, name: &SessionName, error: &RefreshError
         RefreshError::SessionChanged => failed.hint("run the command again, for whoever it is now"),
         _ => match error.kind() {
             FailureKind::Terminal => failed.hint(sign_in(name)),
-            FailureKind::Misconfigured => failed.hint(format!(
+            FailureKind::Misconfigured => failed.or_hint(format!(
                 "check the session's client id, secret, scope and addresses; \
                  `token-rotator doctor --session {name}` looks at them"
             )),
