@@ -97,7 +97,7 @@ extern "C" fn failed(
     ending: u32,
     retry_after: f64,
     jitter: u32,
-    error: f64,
+    error: u32,
     wall: f64,
     steady: f64,
 ) -> u32 {

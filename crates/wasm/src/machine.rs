@@ -1,5 +1,7 @@
 //! A session spoken to in numbers.
 
+use core::num::NonZeroU32;
+
 use token_rotator_core::{
     Access, Ending, Failure, Flight, Landing, Now, Policy, Purpose, Session, Stamp, Step, Validity,
 };
@@ -7,8 +9,7 @@ use token_rotator_core::{
 /// A session whose token is nothing: the driver keeps the token of the current generation.
 #[derive(Debug)]
 pub struct Machine {
-    policy: Policy<f64>,
-    session: Session<(), f64, f64>,
+    session: Session<(), NonZeroU32, f64>,
     /// What the last event had to say beyond its code.
     said: f64,
 }
@@ -31,33 +32,39 @@ impl Machine {
     /// A session without a token, with the default policy. `required` is not zero if no request
     /// may go out without a token.
     pub fn new(required: u32) -> Self {
-        let mut policy = Policy::required();
-        if required == 0 {
-            policy.access = Access::Anonymous;
-        }
+        let policy = Policy {
+            access: if required == 0 {
+                Access::Anonymous
+            } else {
+                Access::Required
+            },
+            ..Policy::required()
+        };
         Self {
-            policy,
             session: Session::new(policy),
             said: 0.0,
         }
     }
 
-    /// Sets one number of the policy, by its place in [`Policy`] after `access`, and begins anew.
+    /// Sets one number of the policy, by its place in [`Policy`] after `access`.
     pub fn set(&mut self, field: u32, value: f64) {
-        let policy = &mut self.policy;
-        *match field {
-            0 => &mut policy.margin,
-            1 => &mut policy.early_interval,
-            2 => &mut policy.flight_deadline,
-            3 => &mut policy.cool_down,
-            4 => &mut policy.cool_down_max,
-            5 => &mut policy.retry_after_max,
-            6 => &mut policy.fresh,
-            7 => &mut policy.fresh_max,
-            8 => &mut policy.lifetime_max,
-            _ => policy.look_interval.insert(value),
-        } = value;
-        self.session = Session::new(*policy);
+        let policy = &mut self.session.policy;
+        let numbers = [
+            &mut policy.margin,
+            &mut policy.early_interval,
+            &mut policy.flight_deadline,
+            &mut policy.cool_down,
+            &mut policy.cool_down_max,
+            &mut policy.retry_after_max,
+            &mut policy.fresh,
+            &mut policy.fresh_max,
+            &mut policy.lifetime_max,
+            &mut policy.look_interval,
+        ];
+        for (place, number) in (0..).zip(numbers) {
+            // Every number is written, most as it was: no address depends on an argument.
+            *number = if place == field { value } else { *number };
+        }
     }
 
     /// A request is about to be sent. Returns the code of a step.
@@ -105,14 +112,14 @@ impl Machine {
     }
 
     /// The flight failed. `ending` counts as [`Ending`] does, a negative `retry_after` is none, and
-    /// `error` is the driver's number for it. Returns the code of a landing.
+    /// `error` is the driver's number for it, not zero. Returns the code of a landing.
     pub fn failed(
         &mut self,
         flight: FlightNumbers,
         ending: u32,
         retry_after: f64,
         jitter: u32,
-        error: f64,
+        error: u32,
         (wall, steady): (f64, f64),
     ) -> u32 {
         let failure = Failure {
@@ -126,6 +133,7 @@ impl Machine {
             jitter,
         };
         let now = Now { wall, steady };
+        let error = NonZeroU32::new(error).unwrap_or(NonZeroU32::MAX);
         let landing = self.session.failed(flight.flight(), failure, error, now);
         self.landing(landing)
     }
@@ -164,7 +172,7 @@ impl Machine {
 
     /// How long a token is good; a lifetime of zero is an unknown one.
     pub fn validity(&self, received: f64, lifetime: f64, jitter: u32) -> Validity<f64> {
-        self.policy.validity(received, Some(lifetime), jitter)
+        self.session.policy.validity(received, Some(lifetime), jitter)
     }
 
     /// The epoch of now.
@@ -194,7 +202,7 @@ impl Machine {
         self.said
     }
 
-    fn step(&mut self, step: &Step<(), f64, f64>) -> u32 {
+    fn step(&mut self, step: &Step<(), NonZeroU32, f64>) -> u32 {
         match *step {
             Step::Bare { .. } => 0,
             Step::Use { .. } => 1,
@@ -205,7 +213,7 @@ impl Machine {
             Step::Changed => 6,
             Step::Overdue => 7,
             Step::Fail(error) => {
-                self.said = error;
+                self.said = f64::from(error.get());
                 8
             }
         }
