@@ -87,6 +87,7 @@ impl<N: Number> Policy<N> {
     }
 
     /// How young a token must be for its refusal to count as a sign of something else than age.
+    #[inline(never)]
     pub(crate) fn fresh_age(&self, lifetime: N, doublings: u32) -> N {
         let first = self.fresh.least(lifetime.per_mille(250));
         doubled(first, doublings, self.fresh_max)

@@ -5,7 +5,8 @@ mod state;
 
 use self::state::{Brought, Cooling, Held, Slot, Stage, Token};
 use crate::{
-    Access, Ending, Failure, Flight, Kind, Landing, Now, Number, Policy, Purpose, Stamp, Step, Validity,
+    Access, Ending, Failure, Flight, Kind, Landing, Now, Number, Policy, Purpose, Stamp, Step,
+    Validity,
 };
 
 /// One session: its token, the flight that may be in the air, and what follows from each event.
@@ -51,12 +52,12 @@ pub struct Current<'a, T, N> {
 
 impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
     /// A session without a token.
-    pub fn new(policy: Policy<N>) -> Self {
+    pub const fn new(policy: Policy<N>) -> Self {
         Self {
             policy,
             at: Stamp::START,
             token: Token::Never,
-            held: Held::new(Validity::unknown(), Brought::Caller, N::ZERO),
+            held: Held::NONE,
             slot: Slot::EMPTY,
             ended: false,
             error: None,
@@ -374,6 +375,11 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
     /// What a step [`Step::Fail`] would fail with now.
     pub fn error(&self) -> Option<&E> {
         self.error.as_ref()
+    }
+
+    /// Until when, by the steady clock, no flight starts after the last failure.
+    pub fn cool_until(&self) -> N {
+        self.cooling.until
     }
 
     /// Whether somebody signed out and nobody in since.

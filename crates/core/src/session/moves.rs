@@ -39,6 +39,7 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
     }
 
     /// A token is needed: start a flight for it, or join the one in the air.
+    #[inline(never)] // One copy, in a build for which size counts: likewise below.
     pub(super) fn need(&mut self, purpose: Purpose, now: Now<N>) -> Kind {
         if self.join(now) {
             Kind::Wait
@@ -70,6 +71,7 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
         self.policy.look_interval < N::MAX
     }
 
+    #[inline(never)]
     pub(super) fn begin(&mut self, purpose: Purpose, now: Now<N>) {
         let slot = &mut self.slot;
         slot.flight = Flight {
@@ -124,6 +126,7 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
         Landing::Installed(self.install(token, validity, brought, now))
     }
 
+    #[inline(never)]
     pub(super) fn begin_epoch(&mut self) {
         self.at.epoch = self.at.epoch.plus(N::ONE);
         self.slot.stage = Stage::Idle;

@@ -27,6 +27,16 @@ pub(super) struct Held<N> {
 }
 
 impl<N: Number> Held<N> {
+    pub(super) const NONE: Self = Self {
+        expires_at: N::ZERO,
+        refresh_at: N::ZERO,
+        lifetime: N::ZERO,
+        since: N::ZERO,
+        brought: Brought::Flight,
+        refused: false,
+        suspect: false,
+    };
+
     pub(super) fn new(validity: Validity<N>, brought: Brought, since: N) -> Self {
         Self {
             expires_at: validity.expires_at.unwrap_or(N::MAX),
