@@ -60,7 +60,13 @@ export interface TokenRotator<TRefreshData = unknown> {
   session: TokenSession<TRefreshData>;
 }
 
-/** Attaches token rotation to an axios instance: one refresh for all who need it, and each refused request sent once more. */
+/**
+ * Attaches token rotation to an axios instance: one refresh for all who need it, and each refused request sent once more.
+ *
+ * Without the type of the refresh response, the hooks may read any field of it.
+ */
+export function createTokenRotator(options: TokenRotatorOptions<Record<string, any>>): TokenRotator<Record<string, any>>;
+export function createTokenRotator<TRefreshData = unknown>(options: TokenRotatorOptions<TRefreshData>): TokenRotator<TRefreshData>;
 export function createTokenRotator<TRefreshData = unknown>(options: TokenRotatorOptions<TRefreshData>): TokenRotator<TRefreshData> {
   const api =
     options.axiosInstance ??
