@@ -64,7 +64,7 @@ export class TokenSession<TRefreshData = unknown> {
         adopt: (token, lifetime, received) => this.adopt(token, lifetime, received),
         signIn: (token) => this.signIn(token, undefined, true),
         signOut: () => this.signOut(true),
-      });
+      }, options.lockTimeout);
     }
     this.catchUp();
   }

@@ -24,6 +24,7 @@ const script = () =>
         const rotator = createTokenRotator({
           baseURL: location.origin,
           shareAcrossTabs: "page",
+          lockTimeout: Number(new URLSearchParams(location.search).get("lockTimeout") ?? 10_000),
           onRefreshSuccess: ({ accessToken, expiresIn }) => ({ accessToken, expiresIn }),
         });
         window.rotator = rotator;
@@ -45,7 +46,7 @@ async function world(hold?: () => Promise<void>) {
   cleanups.push(() => issuer.stop());
   const code = script();
   const server: Server = await startServer(async (request, response) => {
-    if (request.url === "/") return void response.writeHead(200, { "content-type": "text/html" }).end(`<script>${code.replaceAll("</script", "<\\/script")}</script>`);
+    if (request.url === "/" || request.url!.startsWith("/?")) return void response.writeHead(200, { "content-type": "text/html" }).end(`<script>${code.replaceAll("</script", "<\\/script")}</script>`);
     if (request.url === "/api/auth/refresh") await hold?.();
     if (response.destroyed || request.socket.destroyed) return;
     const { host: _, connection: __, "content-length": ___, ...headers } = request.headers as Record<string, string>;
@@ -71,9 +72,9 @@ async function world(hold?: () => Promise<void>) {
     now += 2 * HOUR;
     await browser.clock.setSystemTime(now);
   };
-  const tab = async (): Promise<Page> => {
+  const tab = async (query = ""): Promise<Page> => {
     const page = await browser.newPage();
-    await page.goto(server.url);
+    await page.goto(`${server.url}/${query}`);
     return page;
   };
   return { issuer, server, tab, expiry };
@@ -82,6 +83,11 @@ async function world(hold?: () => Promise<void>) {
 const login = (page: Page) => page.evaluate(() => (window as any).login());
 const ask = (page: Page, count: number) => page.evaluate((count) => (window as any).ask(count) as Promise<number[]>, count);
 const token = (page: Page) => page.evaluate(() => (window as any).rotator.getAccessToken() as string | null);
+/** What the page has left behind anywhere but in memory. */
+const written = (page: Page) =>
+  page.evaluate(async () => [
+    ...Object.keys(localStorage), ...Object.keys(sessionStorage), ...(await indexedDB.databases()), ...(await caches.keys()), document.cookie,
+  ].filter((one) => one !== ""));
 
 test.skipIf(!existsSync(BROWSER)).each([2, 5])("%i tabs over ten expiries: one refresh each, no reuse", { timeout: 120_000 }, async (count) => {
   const { issuer, tab, expiry } = await world();
@@ -95,6 +101,38 @@ test.skipIf(!existsSync(BROWSER)).each([2, 5])("%i tabs over ten expiries: one r
     expect((await issuer.counters()).issuer).toMatchObject({ refreshes: round, reuses: 0 });
   }
   expect(new Set(await Promise.all(tabs.map(token))).size).toBe(1);
+  expect(await Promise.all(tabs.map(written))).toEqual(tabs.map(() => []));
+});
+
+test.skipIf(!existsSync(BROWSER))("a tab that hangs with the lock held: the others go on after their own time, without a refresh beside it", async () => {
+  const { issuer, tab, expiry } = await world();
+  const [hanging, hasty, patient] = [await tab(), await tab("?lockTimeout=200"), await tab()];
+  await login(hasty);
+  await expect.poll(() => token(patient)).toMatch(/./);
+  await hanging.evaluate(() => new Promise<void>((held) => {
+    void navigator.locks.request("token-rotator:page", () => (held(), new Promise<void>((release) => ((window as any).release = release))));
+  }));
+  await expiry();
+  const failed = await hasty.evaluate(() => (window as any).rotator.api.get("/echo").catch((error: any) => ({ name: error.name, ending: error.ending, message: error.message })));
+  expect(failed).toEqual({ name: "RefreshError", ending: "transient", message: "another tab has been refreshing for 200 ms" });
+  expect((await issuer.counters()).issuer).toMatchObject({ refreshes: 0, reuses: 0 });
+  expect(await token(hasty)).toMatch(/./);
+
+  // One that still waits goes on with the first token that it hears of, though the lock stays held.
+  const waiting = ask(patient, 3);
+  await expect.poll(() => patient.evaluate(async () => (await navigator.locks.query()).pending!.length)).toBe(1);
+  await hanging.evaluate(async () => {
+    const { accessToken, expiresIn } = await (await fetch("/api/auth/refresh", { method: "POST" })).json();
+    new BroadcastChannel("token-rotator:page").postMessage({ type: "token", token: accessToken, lifetime: expiresIn * 1000, received: Date.now() });
+  });
+  expect(await waiting).toEqual([200, 200, 200]);
+  expect(await ask(hasty, 1)).toEqual([200]);
+  expect((await issuer.counters()).issuer).toMatchObject({ refreshes: 1, reuses: 0 });
+
+  await hanging.evaluate(() => (window as any).release());
+  await expiry();
+  expect(await ask(hasty, 1)).toEqual([200]);
+  expect((await issuer.counters()).issuer).toMatchObject({ refreshes: 2, reuses: 0 });
 });
 
 test.skipIf(!existsSync(BROWSER))("a tab closed while it refreshes harms nobody, and a sign-out reaches every tab", { timeout: 60_000 }, async () => {
