@@ -172,6 +172,13 @@ class Rotation {
     if (token !== null) {
       if (this.options.applyToken) this.options.applyToken(copy, token);
       else copy.headers.set("Authorization", `Bearer ${token}`);
+      const carried = Object.keys(copy.headers).filter((name) => copy.headers[name] !== config.headers[name]).map((name) => name.toLowerCase());
+      // Where Node follows a redirect, it is decided anew where the token may go.
+      copy.beforeRedirect = (to, ...rest) => {
+        config.beforeRedirect?.(to, ...rest);
+        if (this.mayKnow(resolve(to.href))) return;
+        for (const name of Object.keys(to.headers)) if (carried.includes(name.toLowerCase())) delete to.headers[name];
+      };
     }
     let outcome: Outcome;
     try {
