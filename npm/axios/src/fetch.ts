@@ -119,6 +119,20 @@ export function followToken(session: TokenSession<any>, connect: (token: string)
   };
 }
 
+/**
+ * For clients that reconnect by themselves: call what this returns before each attempt, with `true` if the
+ * last token it gave was refused. Resolves with a token that is good now, after a refresh if one is due;
+ * with `null` if there is none. Rejects with a {@link RefreshError} while none can be had.
+ */
+export function reconnectToken(session: TokenSession<any>): (refused?: boolean) => Promise<string | null> {
+  let ticket: Ticket | undefined;
+  return async (refused) => {
+    const verdict = refused && ticket && (await session.refused(ticket, {}));
+    ticket = verdict && typeof verdict !== "string" ? verdict : await session.acquire({}, true);
+    return ticket.token;
+  };
+}
+
 /** `RequestInit`, and what a request may ask of the rotation. */
 export interface RotatingInit extends RequestInit {
   /** Sends this request without the token and hands its refusal back. */
