@@ -1,14 +1,10 @@
 // Tabs of one browser on one session: single-use refresh tokens, and using one twice revokes it.
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { buildSync } from "esbuild";
-import { chromium, type BrowserContext, type Page } from "playwright-core";
+import type { Page } from "playwright-core";
 import { afterEach, expect, test } from "vitest";
+import { BROWSER, handOn, startBrowser } from "./browser.js";
 import { type Issuer, type Server, startIssuer, startServer } from "./servers.js";
 
-const BROWSER = process.env.CHROMIUM ?? "/usr/bin/chromium";
-const HOUR = 3_600_000;
 const REFRESH = "POST /api/auth/refresh";
 
 const cleanups: (() => Promise<unknown>)[] = [];
@@ -49,35 +45,17 @@ async function world(hold?: () => Promise<void>) {
     if (request.url === "/" || request.url!.startsWith("/?")) return void response.writeHead(200, { "content-type": "text/html" }).end(`<script>${code.replaceAll("</script", "<\\/script")}</script>`);
     if (request.url === "/api/auth/refresh") await hold?.();
     if (response.destroyed || request.socket.destroyed) return;
-    const { host: _, connection: __, "content-length": ___, ...headers } = request.headers as Record<string, string>;
-    const answer = await fetch(issuer.upstream + request.url, { method: request.method, headers, body: request.method === "GET" ? undefined : request.body });
-    const cookies = answer.headers.getSetCookie();
-    response.writeHead(answer.status, { "content-type": answer.headers.get("content-type") ?? "text/plain", ...(cookies.length ? { "set-cookie": cookies } : {}) });
-    response.end(await answer.text());
+    await handOn(issuer, request, response);
   });
   cleanups.push(() => server.stop());
-  const folder = mkdtempSync(join(tmpdir(), "token-rotator-chromium-"));
-  const browser: BrowserContext = await chromium.launchPersistentContext(folder, {
-    executablePath: BROWSER,
-    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-  });
-  cleanups.push(async () => {
-    await browser.close();
-    rmSync(folder, { recursive: true, force: true });
-  });
-  // The tabs' clock, so that a token expires when the test says so, however slow the machine is.
-  let now = Date.now();
-  await browser.clock.install({ time: now });
-  const expiry = async () => {
-    now += 2 * HOUR;
-    await browser.clock.setSystemTime(now);
-  };
+  const browser = await startBrowser();
+  cleanups.push(() => browser.close());
   const tab = async (query = ""): Promise<Page> => {
-    const page = await browser.newPage();
+    const page = await browser.context.newPage();
     await page.goto(`${server.url}/${query}`);
     return page;
   };
-  return { issuer, server, tab, expiry };
+  return { issuer, server, tab, expiry: browser.expiry };
 }
 
 const login = (page: Page) => page.evaluate(() => (window as any).login());
@@ -89,7 +67,7 @@ const written = (page: Page) =>
     ...Object.keys(localStorage), ...Object.keys(sessionStorage), ...(await indexedDB.databases()), ...(await caches.keys()), document.cookie,
   ].filter((one) => one !== ""));
 
-test.skipIf(!existsSync(BROWSER)).each([2, 5])("%i tabs over ten expiries: one refresh each, no reuse", { timeout: 120_000 }, async (count) => {
+test.skipIf(!BROWSER).each([2, 5])("%i tabs over ten expiries: one refresh each, no reuse", { timeout: 120_000 }, async (count) => {
   const { issuer, tab, expiry } = await world();
   const tabs: Page[] = [];
   for (let n = 0; n < count; n++) tabs.push(await tab());
@@ -104,7 +82,7 @@ test.skipIf(!existsSync(BROWSER)).each([2, 5])("%i tabs over ten expiries: one r
   expect(await Promise.all(tabs.map(written))).toEqual(tabs.map(() => []));
 });
 
-test.skipIf(!existsSync(BROWSER))("a tab that hangs with the lock held: the others go on after their own time, without a refresh beside it", async () => {
+test.skipIf(!BROWSER)("a tab that hangs with the lock held: the others go on after their own time, without a refresh beside it", async () => {
   const { issuer, tab, expiry } = await world();
   const [hanging, hasty, patient] = [await tab(), await tab("?lockTimeout=200"), await tab()];
   await login(hasty);
@@ -135,7 +113,7 @@ test.skipIf(!existsSync(BROWSER))("a tab that hangs with the lock held: the othe
   expect((await issuer.counters()).issuer).toMatchObject({ refreshes: 2, reuses: 0 });
 });
 
-test.skipIf(!existsSync(BROWSER))("a tab closed while it refreshes harms nobody, and a sign-out reaches every tab", { timeout: 60_000 }, async () => {
+test.skipIf(!BROWSER)("a tab closed while it refreshes harms nobody, and a sign-out reaches every tab", { timeout: 60_000 }, async () => {
   let release!: () => void;
   let held: Promise<void> | undefined;
   const { issuer, server, tab, expiry } = await world(() => held ?? Promise.resolve());
