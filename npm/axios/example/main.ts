@@ -5,13 +5,13 @@ interface Session {
   expiresIn: number;
 }
 
-const { api, setAccessToken, on } = createTokenRotator<Session>({
+const { api, setAccessToken, refresh, on } = createTokenRotator<Session>({
   baseURL: location.origin,
   onRefreshSuccess: ({ accessToken, expiresIn }) => {
     validFor(expiresIn);
     return { accessToken, expiresIn };
   },
-  onRefreshFailed: () => show(false, "Your session has ended. Please log in again."),
+  onRefreshFailed: () => show(false, "Please log in."),
   shareAcrossTabs: "example",
 });
 
@@ -57,6 +57,12 @@ on((event) => {
     if (!event.elsewhere) form.querySelector("input")!.focus();
   }
 });
+
+// The session outlives the page: after a reload it is in the cookie, and a new tab gets the token from the others.
+refresh().then(
+  () => show(true, "You are still logged in."),
+  () => undefined,
+);
 
 function inWords(event: RotatorEvent): string {
   switch (event.type) {

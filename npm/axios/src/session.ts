@@ -265,9 +265,11 @@ export class TokenSession<TRefreshData = unknown> {
   private landed(flight: Flight, token: string, lifetime: number, received: number, adopted: boolean): boolean {
     const code = this.machine.landed(...flight.numbers, adopted ? 1 : 0, received, lifetime, jitter(0, 200), ...this.now());
     if (code !== 0) return false;
+    // What another tab brought may be here already, by its message.
+    const news = !adopted || token !== this.token;
     this.token = token;
     this.ended = false;
-    this.emit({ type: "refreshed", adopted });
+    if (news) this.emit({ type: "refreshed", adopted });
     return true;
   }
 

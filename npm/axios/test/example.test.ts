@@ -58,6 +58,7 @@ async function faults(page: Page): Promise<string[]> {
 test.skipIf(!BROWSER)("log in, a storm of requests at expiry, log out; by keyboard, accessible in the light and in the dark", { timeout: 120_000 }, async () => {
   const { issuer, server, expiry, open } = await world();
   const page = await open();
+  await said(page, "Please log in.");
   expect(await faults(page)).toEqual([]);
 
   await page.getByLabel("User").focus();
@@ -72,7 +73,9 @@ test.skipIf(!BROWSER)("log in, a storm of requests at expiry, log out; by keyboa
   await expiry();
   await page.keyboard.press("Enter");
   await said(page, "50 of 50 requests were answered.");
-  expect(await happened(page)).toEqual(["Logged in.", "A refresh started (expired).", "A new token is there."]);
+  expect(await happened(page)).toEqual([
+    "A refresh started (forced).", "The refresh failed (terminal).", "Logged in.", "A refresh started (expired).", "A new token is there.",
+  ]);
   expect((await issuer.counters()).issuer).toMatchObject({ refreshes: 1, reuses: 0 });
   expect(server.seen.filter(({ line }) => line.startsWith("GET /echo"))).toHaveLength(50);
 
@@ -86,12 +89,20 @@ test.skipIf(!BROWSER)("log in, a storm of requests at expiry, log out; by keyboa
 test.skipIf(!BROWSER)("a second tab logs in and out with the first, and a session that ended says so", { timeout: 120_000 }, async () => {
   const { issuer, expiry, open } = await world();
   const [first, second] = [await open(), await open()];
+  await Promise.all([said(first, "Please log in."), said(second, "Please log in.")]);
   await first.getByRole("button", { name: "Log in" }).click();
   await said(second, "You logged in in another tab.");
   await expiry();
   await Promise.all([first, second].map((page) => page.getByRole("button", { name: "Send 50 requests" }).click()));
   await Promise.all([first, second].map((page) => said(page, "50 of 50 requests were answered.")));
   expect((await issuer.counters()).issuer).toMatchObject({ refreshes: 1, reuses: 0 });
+  const third = await open();
+  await said(third, "You are still logged in.");
+  expect(await happened(third)).toEqual(["A refresh started (forced).", "Another tab brought a new token."]);
+  expect((await issuer.counters()).issuer).toMatchObject({ refreshes: 1, reuses: 0 });
+  await third.close();
+  await first.reload();
+  await said(first, "You are still logged in.");
   await second.getByRole("button", { name: "Log out" }).click();
   await said(first, "You logged out in another tab.");
 
