@@ -35,7 +35,13 @@ export interface FetchSession<TRefreshData = unknown> extends TokenSession<TRefr
   fetch: typeof fetch;
 }
 
-/** A session without axios: asks `refreshEndpoint` with a POST without body, cookies included. */
+/**
+ * A session without axios: asks `refreshEndpoint` with a POST without body, cookies included.
+ *
+ * Without the type of the refresh response, the hooks may read any field of it.
+ */
+export function createFetchSession(options: FetchSessionOptions<Record<string, any>>): FetchSession<Record<string, any>>;
+export function createFetchSession<TRefreshData = unknown>(options: FetchSessionOptions<TRefreshData>): FetchSession<TRefreshData>;
 export function createFetchSession<TRefreshData = unknown>(options: FetchSessionOptions<TRefreshData>): FetchSession<TRefreshData> {
   const endpoint = resolve(options.refreshEndpoint ?? "/api/auth/refresh", options.baseURL);
   const session = new TokenSession<TRefreshData>(options, async (signal) => {
