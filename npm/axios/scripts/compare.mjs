@@ -5,6 +5,7 @@ import { createServer } from "node:http";
 import axios from "axios";
 import { createAuthRefresh } from "axios-auth-refresh";
 import { applyAuthTokenInterceptor } from "axios-auth-refresh-queue";
+import { pipeline, withBaseUrl, withHeaders, withHttpError, withTokenRefresh } from "fetch-extras";
 import { installAuthRefresh } from "token-refresh";
 import { createTokenRotator } from "../dist/index.js";
 
@@ -56,6 +57,23 @@ const LIBRARIES = {
     });
     api.interceptors.request.use((config) => (tokens && (config.headers.Authorization = `Bearer ${tokens.accessToken}`), config));
     return { api, set: (value) => (tokens = value && { accessToken: value, refreshToken: "r" }), get: () => tokens?.accessToken ?? null };
+  },
+  "fetch-extras": ({ baseURL, ask, leaves }) => {
+    let token = null;
+    const refreshToken = () =>
+      ask().then(
+        (fresh) => (token = fresh),
+        // Whether that ends the session is left to the program.
+        (error) => ((leaves.undecided = true), Promise.reject(error)),
+      );
+    const apiFetch = pipeline(
+      fetch,
+      withBaseUrl(baseURL),
+      withHeaders(() => (token ? { Authorization: `Bearer ${token}` } : {})),
+      withTokenRefresh({ refreshToken }),
+      withHttpError(),
+    );
+    return { api: { get: (path, options) => apiFetch(path, options) }, set: (value) => (token = value), get: () => token };
   },
 };
 

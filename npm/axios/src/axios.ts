@@ -60,7 +60,13 @@ export interface TokenRotator<TRefreshData = unknown> {
   session: TokenSession<TRefreshData>;
 }
 
-/** Attaches token rotation to an axios instance: one refresh for all who need it, and each refused request sent once more. */
+/**
+ * Attaches token rotation to an axios instance: one refresh for all who need it, and each refused request sent once more.
+ *
+ * Without the type of the refresh response, the hooks may read any field of it.
+ */
+export function createTokenRotator(options: TokenRotatorOptions<Record<string, any>>): TokenRotator<Record<string, any>>;
+export function createTokenRotator<TRefreshData = unknown>(options: TokenRotatorOptions<TRefreshData>): TokenRotator<TRefreshData>;
 export function createTokenRotator<TRefreshData = unknown>(options: TokenRotatorOptions<TRefreshData>): TokenRotator<TRefreshData> {
   const api =
     options.axiosInstance ??
@@ -166,6 +172,13 @@ class Rotation {
     if (token !== null) {
       if (this.options.applyToken) this.options.applyToken(copy, token);
       else copy.headers.set("Authorization", `Bearer ${token}`);
+      const carried = Object.keys(copy.headers).filter((name) => copy.headers[name] !== config.headers[name]).map((name) => name.toLowerCase());
+      // Where Node follows a redirect, it is decided anew where the token may go.
+      copy.beforeRedirect = (to, ...rest) => {
+        config.beforeRedirect?.(to, ...rest);
+        if (this.mayKnow(resolve(to.href))) return;
+        for (const name of Object.keys(to.headers)) if (carried.includes(name.toLowerCase())) delete to.headers[name];
+      };
     }
     let outcome: Outcome;
     try {

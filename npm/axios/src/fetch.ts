@@ -35,7 +35,13 @@ export interface FetchSession<TRefreshData = unknown> extends TokenSession<TRefr
   fetch: typeof fetch;
 }
 
-/** A session without axios: asks `refreshEndpoint` with a POST without body, cookies included. */
+/**
+ * A session without axios: asks `refreshEndpoint` with a POST without body, cookies included.
+ *
+ * Without the type of the refresh response, the hooks may read any field of it.
+ */
+export function createFetchSession(options: FetchSessionOptions<Record<string, any>>): FetchSession<Record<string, any>>;
+export function createFetchSession<TRefreshData = unknown>(options: FetchSessionOptions<TRefreshData>): FetchSession<TRefreshData>;
 export function createFetchSession<TRefreshData = unknown>(options: FetchSessionOptions<TRefreshData>): FetchSession<TRefreshData> {
   const endpoint = resolve(options.refreshEndpoint ?? "/api/auth/refresh", options.baseURL);
   const session = new TokenSession<TRefreshData>(options, async (signal) => {
@@ -116,6 +122,20 @@ export function followToken(session: TokenSession<any>, connect: (token: string)
   return () => {
     stop();
     connection?.close();
+  };
+}
+
+/**
+ * For clients that reconnect by themselves: call what this returns before each attempt, with `true` if the
+ * last token it gave was refused. Resolves with a token that is good now, after a refresh if one is due;
+ * with `null` if there is none. Rejects with a {@link RefreshError} while none can be had.
+ */
+export function reconnectToken(session: TokenSession<any>): (refused?: boolean) => Promise<string | null> {
+  let ticket: Ticket | undefined;
+  return async (refused) => {
+    const verdict = refused && ticket && (await session.refused(ticket, {}));
+    ticket = verdict && typeof verdict !== "string" ? verdict : await session.acquire({}, true);
+    return ticket.token;
   };
 }
 

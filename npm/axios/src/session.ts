@@ -64,7 +64,7 @@ export class TokenSession<TRefreshData = unknown> {
         adopt: (token, lifetime, received) => this.adopt(token, lifetime, received),
         signIn: (token) => this.signIn(token, undefined, true),
         signOut: () => this.signOut(true),
-      });
+      }, options.lockTimeout);
     }
     this.catchUp();
   }
@@ -189,14 +189,18 @@ export class TokenSession<TRefreshData = unknown> {
     this.emit({ type: "refreshed", adopted: true });
   }
 
-  /** Milliseconds; 0 for unknown. `fresh`: it was issued just now, so that a JWT tells the issuer's clock. */
+  /**
+   * Milliseconds; 0 for unknown. `fresh`: it was issued just now, so that a JWT tells the issuer's
+   * clock; otherwise only how far that is ahead at least.
+   */
   private lifetime(token: string, expiresIn: number | undefined, wall: number, fresh = false): number {
-    const jwt = jwtTimes(token);
-    if (fresh && jwt.iat) this.skew = jwt.iat * 1000 - wall;
+    const { iat, exp } = jwtTimes(token);
+    const ahead = iat! * 1000 - wall;
+    if (iat && (fresh || ahead > this.skew)) this.skew = ahead;
     if (expiresIn !== undefined && expiresIn > 0) return expiresIn * 1000;
-    if (!jwt.exp) return 0;
-    if (fresh && jwt.iat) return Math.max(1, (jwt.exp - jwt.iat) * 1000);
-    return Math.max(1, Math.round(jwt.exp * 1000 - wall - this.skew));
+    if (!exp) return 0;
+    // What comes expired from the issuer shows that its clock is not known: it is served until refused.
+    return Math.max(fresh ? 0 : 1, Math.round(exp * 1000 - wall - this.skew));
   }
 
   private start(): Flight {
@@ -261,9 +265,11 @@ export class TokenSession<TRefreshData = unknown> {
   private landed(flight: Flight, token: string, lifetime: number, received: number, adopted: boolean): boolean {
     const code = this.machine.landed(...flight.numbers, adopted ? 1 : 0, received, lifetime, jitter(0, 200), ...this.now());
     if (code !== 0) return false;
+    // What another tab brought may be here already, by its message.
+    const news = !adopted || token !== this.token;
     this.token = token;
     this.ended = false;
-    this.emit({ type: "refreshed", adopted });
+    if (news) this.emit({ type: "refreshed", adopted });
     return true;
   }
 

@@ -1,3 +1,5 @@
+import { RefreshError } from "./types.js";
+
 /** What tabs tell each other, in memory only. */
 export type Message =
   | { type: "token"; token: string; lifetime: number; received: number }
@@ -32,14 +34,14 @@ type Brought = Extract<Message, { type: "token" }>;
 /** How long to wait for what another tab may have to say before spending the refresh token. */
 const ANSWER = 150;
 
-/** `undefined` where the page has no Web Locks or no BroadcastChannel. */
-export function joinTabs(name: string, side: Side): Neighbours | undefined {
+/** `undefined` where the page has no Web Locks or no BroadcastChannel. `patience`: milliseconds to wait for another tab's refresh. */
+export function joinTabs(name: string, side: Side, patience = 10_000): Neighbours | undefined {
   const locks = typeof navigator === "undefined" ? undefined : navigator.locks;
   if (!locks || typeof BroadcastChannel === "undefined") return undefined;
   const channel = new BroadcastChannel(`token-rotator:${name}`);
   let company = false;
   let last: Brought | undefined;
-  let heard: (() => void) | undefined;
+  let heard: (() => unknown) | undefined;
   channel.onmessage = ({ data }: MessageEvent<Message>) => {
     company = true;
     if (data.type === "token") {
@@ -66,27 +68,47 @@ export function joinTabs(name: string, side: Side): Neighbours | undefined {
       channel.postMessage(message);
     },
     async alone(held, ask, adopt, signal) {
-      return locks.request(`token-rotator:${name}`, { signal }, async () => {
+      const adopted = async () => {
         if (company && !newer(held)) {
           await new Promise<void>((resolve) => {
             const timer = setTimeout(resolve, ANSWER);
             heard = () => {
+              if (!newer(held)) return;
               clearTimeout(timer);
               resolve();
             };
             channel.postMessage({ type: "ask" });
           });
-          heard = undefined;
         }
         const brought = newer(held);
-        if (brought) {
-          adopt(brought.token, brought.lifetime, brought.received);
-          return undefined;
-        }
-        // Given up by its flight, it must not keep the others waiting either.
-        const givenUp = new Promise<never>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
-        return Promise.race([ask(), givenUp]);
-      }) as Promise<Awaited<ReturnType<typeof ask>> | undefined>;
+        if (brought) adopt(brought.token, brought.lifetime, brought.received);
+        return brought;
+      };
+      // The wait for the lock ends with the flight, with what another tab brings, or with its time.
+      const wait = new AbortController();
+      const end = () => wait.abort();
+      let granted = false;
+      heard = () => newer(held) && end();
+      signal.addEventListener("abort", end);
+      const timer = setTimeout(end, patience);
+      try {
+        return (await locks.request(`token-rotator:${name}`, { signal: wait.signal }, async () => {
+          granted = true;
+          clearTimeout(timer);
+          if (await adopted()) return undefined;
+          // Given up by its flight, it must not keep the others waiting either.
+          const givenUp = new Promise<never>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+          return Promise.race([ask(), givenUp]);
+        })) as Awaited<ReturnType<typeof ask>> | undefined;
+      } catch (error) {
+        // Without the lock no refresh token is spent: what the holder did with it is not known.
+        if (granted || signal.aborted) throw error;
+        if (await adopted()) return undefined;
+        throw new RefreshError(`another tab has been refreshing for ${patience} ms`, "transient");
+      } finally {
+        clearTimeout(timer);
+        heard = undefined;
+      }
     },
     close: () => channel.close(),
   };
