@@ -7,6 +7,7 @@ const ACCESS = /^([if])(32|64)\.(load|store)(8|16|32)?(_[su])?$/;
 /** The text of `wat`, with a global for each place in its memory. */
 export function withGlobals(wat) {
   const module = parse(wat);
+  if (module.some(([kind]) => kind === "data")) throw new Error("the memory has a first content, which nothing would load");
   const places = placesOf(module);
   const kept = module.filter(([kind, , what]) =>
     kind !== "memory" && !(kind === "export" && (what[0] === "memory" || what[0] === "global")));
