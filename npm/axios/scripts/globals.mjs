@@ -36,7 +36,7 @@ function access(node) {
   if (!match) return undefined;
   const [, letter, bits, verb, narrow, sign] = match;
   const [address, value] = node.slice(1).filter((part) => typeof part !== "string");
-  if (address[0] !== "i32.const") throw new Error(`an address is computed: ${written(node)}`);
+  if (address[0] !== "i32.const") throw new Error(`an address is computed: ${written(node)}; what takes or returns a struct has to be inlined`);
   const offset = node.find((part) => typeof part === "string" && part.startsWith("offset="));
   const at = Number(address[1]) + Number(offset?.slice(7) ?? 0);
   return { at, size: (narrow ?? bits) / 8, type: letter + bits, verb, signed: sign === "_s", value };

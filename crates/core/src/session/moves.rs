@@ -68,7 +68,7 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
 
     /// Whether somebody else may write the session.
     pub(super) fn shared(&self) -> bool {
-        self.policy.look_interval < N::MAX
+        self.policy.look_interval != N::MAX
     }
 
     #[inline(never)]
