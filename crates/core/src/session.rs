@@ -20,7 +20,7 @@ pub struct Session<T, E, N> {
     /// Epoch and generation of now. Both only grow.
     at: Stamp<N>,
     token: Token<T>,
-    /// What is known of that token. It stays behind after a sign-out, when nothing reads it.
+    /// What is known of that token. It stays behind after a sign-out, when it decides nothing.
     held: Held<N>,
     slot: Slot<N>,
     /// No flight but a forced one or a look until the next sign-in.
