@@ -10,7 +10,7 @@ use crate::{npm, process::Log, screen::Screen, workspace::Workplace};
 const TARGET: &str = "wasm32-unknown-unknown";
 /// The file that is shipped.
 const MACHINE: &str = "npm/axios/src/core/machine.js";
-/// One page of memory, most of it unused: there is no heap, and the stack is shallow.
+/// One page of memory, which becomes variables: there is no heap, and nothing lies on the stack.
 const LINK: &str = "-Clink-arg=-zstack-size=8192 -Clink-arg=--max-memory=65536";
 /// What is called once belongs where it is called, however large: a call by itself is cheap in
 /// JavaScript, but the structs that it takes and returns are copied through the memory. What has

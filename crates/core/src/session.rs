@@ -20,6 +20,7 @@ pub struct Session<T, E, N> {
     /// Epoch and generation of now. Both only grow.
     at: Stamp<N>,
     token: Token<T>,
+    /// What is known of that token. It stays behind after a sign-out, when it decides nothing.
     held: Held<N>,
     slot: Slot<N>,
     /// No flight but a forced one or a look until the next sign-in.
@@ -173,7 +174,8 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
             return Kind::Changed;
         }
         let in_slot = self.in_slot(flight.id);
-        if self.holds() && self.at.generation > flight.began.generation {
+        // Within an epoch, the generation grows with a token alone, which is held from then on.
+        if self.at.generation > flight.began.generation {
             // A token that came from elsewhere while the flight was in the air may have been
             // refused or have expired before the caller joined: then the flight decides.
             let undecided = in_slot || self.error.is_some();
@@ -292,7 +294,7 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
             return true;
         }
         let awaited = self.slot.stage == Stage::Flying && self.slot.awaited;
-        let yields = flight.purpose == Purpose::Early && self.serves(now) && !awaited;
+        let yields = flight.purpose == Purpose::Early && self.held.usable(now) && !awaited;
         if yields {
             self.slot.stage = Stage::Idle;
         }

@@ -4,7 +4,8 @@
 //! `cargo xtask wasm` compiles this, turns it into plain JavaScript and writes it into the npm
 //! package. No token and no error ever enters it: the driver keeps them, and the machine speaks of
 //! the generation of a token and of an error's number. Every number is an `f64`, the one kind that
-//! JavaScript has and that needs no emulation there.
+//! JavaScript has and that needs no emulation there. Every place in the memory becomes a variable
+//! in JavaScript, for which its address has to be a constant: nothing may lie on the stack.
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
 #[cfg(target_arch = "wasm32")]

@@ -47,6 +47,8 @@ function shaped(text) {
   if (foreign) throw new Error(`the core needs more than globals: ${foreign[0]}`);
   // The package passes numbers of the kind that is asked for; to make sure of it is for others.
   text = text.replace(/(?<=^ function .*\n)(?: +(\$\w+) = (?:\+\1|\1 \| 0);\n)+/gm, "");
+  // Integers and truth values compare alike with and without being made integers first.
+  text = text.replace(/\(([\w$]+) \| 0\)(?= [!=]= -?\d+\b)/g, "$1").replace(/return \+/g, "return ");
   // Math functions that nothing uses.
   text = text.replace(/^ var (Math_\w+) = [^;]*;\n/gm, (line, name) => (text.split(name).length > 2 ? line : ""));
   const code = text.replace("function asmFunc(imports)", "export function createMachine()");

@@ -7,6 +7,7 @@ const ACCESS = /^([if])(32|64)\.(load|store)(8|16|32)?(_[su])?$/;
 /** The text of `wat`, with a global for each place in its memory. */
 export function withGlobals(wat) {
   const module = parse(wat);
+  if (module.some(([kind]) => kind === "data")) throw new Error("the memory has a first content, which nothing would load");
   const places = placesOf(module);
   const kept = module.filter(([kind, , what]) =>
     kind !== "memory" && !(kind === "export" && (what[0] === "memory" || what[0] === "global")));
@@ -35,7 +36,7 @@ function access(node) {
   if (!match) return undefined;
   const [, letter, bits, verb, narrow, sign] = match;
   const [address, value] = node.slice(1).filter((part) => typeof part !== "string");
-  if (address[0] !== "i32.const") throw new Error(`an address is computed: ${written(node)}`);
+  if (address[0] !== "i32.const") throw new Error(`an address is computed: ${written(node)}; what takes or returns a struct has to be inlined`);
   const offset = node.find((part) => typeof part === "string" && part.startsWith("offset="));
   const at = Number(address[1]) + Number(offset?.slice(7) ?? 0);
   return { at, size: (narrow ?? bits) / 8, type: letter + bits, verb, signed: sign === "_s", value };

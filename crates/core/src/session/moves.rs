@@ -29,15 +29,6 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
         }
     }
 
-    pub(super) fn holds(&self) -> bool {
-        matches!(self.token, Token::Held(_))
-    }
-
-    /// Whether there is a token that may be sent.
-    pub(super) fn serves(&self, now: Now<N>) -> bool {
-        self.holds() && self.held.usable(now)
-    }
-
     /// A token is needed: start a flight for it, or join the one in the air.
     #[inline(never)] // One copy, in a build for which size counts: likewise below.
     pub(super) fn need(&mut self, purpose: Purpose, now: Now<N>) -> Kind {
@@ -68,7 +59,7 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
 
     /// Whether somebody else may write the session.
     pub(super) fn shared(&self) -> bool {
-        self.policy.look_interval < N::MAX
+        self.policy.look_interval != N::MAX
     }
 
     #[inline(never)]
@@ -144,7 +135,7 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
     ) -> Stamp<N> {
         self.at.generation = self.at.generation.plus(N::ONE);
         // A token that lived to be replaced for its age alone ends the row of refused ones.
-        if self.holds() && !self.held.refused && !self.held.suspect {
+        if !self.held.refused && !self.held.suspect {
             self.refusals = 0;
         }
         // What is in the air keeps its slot; a cool-down belonged to the token that is replaced.

@@ -1,6 +1,8 @@
 //! The driver: plays events on a session and puts its answers into plain words.
 
-use token_rotator_core::{Failure, Flight, Landing, Now, Policy, Session, Stamp, Step, Validity};
+use token_rotator_core::{
+    Failure, Flight, Kind, Landing, Now, Policy, Session, Stamp, Step, Validity,
+};
 
 use super::words::{Action, Answer, At, Event, Plain, Rules, Served, Started, Token};
 
@@ -27,24 +29,28 @@ impl<N: Plain> Run<N> {
         let now = now(event.at);
         match event.action {
             Action::Acquire => {
+                let kind = self.session.clone().on_acquire(now);
                 let step = self.session.acquire(now);
-                self.step(&step)
+                self.step(kind, &step)
             }
             Action::Refused { epoch, generation } => {
                 let stamp = Stamp {
                     epoch: N::from_plain(epoch),
                     generation: N::from_plain(generation),
                 };
+                let kind = self.session.clone().on_refused(stamp, now);
                 let step = self.session.refused(stamp, now);
-                self.step(&step)
+                self.step(kind, &step)
             }
             Action::Settle { flight } => {
+                let kind = self.session.clone().on_settle(self.flight(flight), now);
                 let step = self.session.settle(self.flight(flight), now);
-                self.step(&step)
+                self.step(kind, &step)
             }
             Action::Force => {
+                let kind = self.session.clone().on_force(now);
                 let step = self.session.force(now);
-                self.step(&step)
+                self.step(kind, &step)
             }
             Action::Refreshed { flight, token } => {
                 let (flight, validity) = (self.flight(flight), self.validity(token, event));
@@ -59,7 +65,11 @@ impl<N: Plain> Run<N> {
                 let mut told = Failure::new(failure.ending);
                 told.retry_after = failure.retry_after.map(N::from_plain);
                 told.jitter = failure.jitter.unwrap_or(told.jitter);
-                landing(self.session.failed(flight, told, failure.error, now))
+                let landed = self.session.failed(flight, told, failure.error, now);
+                if let Landing::Cooling(until) = landed {
+                    assert_eq!(self.session.cool_until(), until, "the cool-down told");
+                }
+                landing(landed)
             }
             Action::Yielded { flight } => {
                 let flight = self.flight(flight);
@@ -123,7 +133,11 @@ impl<N: Plain> Run<N> {
         )
     }
 
-    fn step(&mut self, step: &Step<u64, u64, N>) -> Answer {
+    fn step(&mut self, kind: Kind, step: &Step<u64, u64, N>) -> Answer {
+        assert_eq!(kind, kind_of(step), "a kind is that of the step");
+        if let Step::Fail(error) = step {
+            assert_eq!(self.session.error(), Some(error), "the error told");
+        }
         match *step {
             Step::Bare { stamp: at } => Answer::Bare { stamp: stamp(at) },
             Step::Use { token, stamp: at } => Answer::Use {
@@ -171,6 +185,20 @@ impl<N: Plain> Run<N> {
             flight: number,
             purpose: flight.purpose,
         }
+    }
+}
+
+fn kind_of<N>(step: &Step<u64, u64, N>) -> Kind {
+    match step {
+        Step::Bare { .. } => Kind::Bare,
+        Step::Use { .. } => Kind::Use,
+        Step::UseAndRefresh { .. } => Kind::UseAndRefresh,
+        Step::Refresh { .. } => Kind::Refresh,
+        Step::Wait { .. } => Kind::Wait,
+        Step::HandBack => Kind::HandBack,
+        Step::Changed => Kind::Changed,
+        Step::Overdue => Kind::Overdue,
+        Step::Fail(_) => Kind::Fail,
     }
 }
 

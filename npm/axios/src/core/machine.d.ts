@@ -1,4 +1,5 @@
-/** The exports of `crates/wasm`: what they mean stands there, at `Machine`. Booleans are 0 or not. */
+/** The exports of `crates/wasm`: what they mean stands there, at `Machine`. Booleans are 0 or not.
+ * Numbers are taken as they come: `purpose`, `ending`, `jitter`, `error` and `field` have to be whole ones. */
 export interface Machine {
   begin(required: number): void;
   set(field: number, value: number): void;
