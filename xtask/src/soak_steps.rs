@@ -295,6 +295,10 @@ fn fuzz(workplace: &Workplace) -> Outcome {
             .output()
             .map_err(|error| error.to_string())?;
         let targets = String::from_utf8_lossy(&list.stdout).into_owned();
+        if !list.status.success() || targets.is_empty() {
+            let said = String::from_utf8_lossy(&list.stderr).into_owned();
+            return Err(format!("cargo fuzz lists no target: {said}"));
+        }
         for target in targets.lines() {
             let mut command = cargo_fuzz(&["run"]);
             command.args([target, "--", &format!("-max_total_time={FUZZ_SECONDS}")]);

@@ -9,9 +9,10 @@ use crate::callers::Callers;
 use crate::proxies::Contestant;
 use crate::tally::Tally;
 
-/// Long enough that half of it is past the youth in which `token-rotator` takes a refusal for another matter than the
-/// token's end, and before the age at which any of the three would refresh it.
 const LIFETIME: Duration = Duration::from_secs(6);
+/// The share of its life that a token has lived when it is revoked: past the quarter in which `token-rotator` takes a refusal
+/// for another matter than the token's end, and before the half after which Envoy has replaced it.
+const REVOKED_AT: f64 = 0.4;
 /// How many call together.
 const CALLERS: u32 = 64;
 
@@ -22,7 +23,7 @@ pub(crate) enum Act {
     ExpiredForOne,
     /// By the clock, and all call then.
     Expired,
-    /// At the issuer, which revokes access tokens halfway and no refresh token, and all call before anybody can know.
+    /// Before its time, by the issuer, which revokes access tokens and no refresh token; and all call before anybody can know.
     ///
     /// Not at the issuer's endpoint of RFC 7009: this one revokes the refresh token with the access token there, as
     /// section 2.1 lets it, and then no session is left to be kept.
@@ -75,7 +76,7 @@ impl Act {
                 Self::Revoked => {
                     issuer.expiry().await;
                     callers.one().await;
-                    issuer.half_life().await;
+                    issuer.aged(REVOKED_AT).await;
                     let before = issuer.stats().await;
                     issuer.expire_access_tokens().await;
                     before

@@ -44,8 +44,8 @@ const faults = { delayMs: 0, loseAnswers: 0, holdRefusals: 0 };
 const held = [];
 // What the provider has issued and not destroyed, for /_expire: model and identifier.
 const issued = new Map();
-// When the token that the upstream has taken last was issued and will expire, for /_aged: seconds.
-let lastTaken;
+// When the newest access token was issued, in milliseconds, and what is stored of it, for /_aged.
+let newest;
 
 const provider = new Provider(issuerUrl, {
   clients: Object.values(clients).map((client) => ({
@@ -92,7 +92,11 @@ for (const model of [provider.AccessToken, provider.RefreshToken, provider.Clien
 }
 
 for (const [event, model] of [['access_token', provider.AccessToken], ['client_credentials', provider.ClientCredentials]]) {
-  provider.on(`${event}.saved`, (token) => issued.set(token.jti, model));
+  provider.on(`${event}.saved`, (token) => {
+    issued.set(token.jti, model);
+    // Read at once: it may be gone when its expiry is asked for.
+    newest = { issuedAt: Date.now(), stored: model.adapter.find(token.jti) };
+  });
   provider.on(`${event}.destroyed`, (token) => issued.delete(token.jti));
 }
 provider.on('grant.success', (ctx) => {
@@ -185,7 +189,6 @@ async function upstream(request, response) {
     return;
   }
   stats.upstream_200 += 1;
-  lastTaken = { issuedAt: token.iat, expiresAt: token.exp };
   answer(response, 200, {
     method: request.method,
     path: url.pathname,
@@ -251,12 +254,13 @@ async function expire() {
   return { expired: all.length };
 }
 
-/** Answers when such a share of the life of the token that the upstream has taken last is over. */
+/** Answers as soon as such a share of the life of the newest access token is over. */
 async function aged(share) {
   if (!(share >= 0 && share <= 1)) throw new Error('share is a number from 0 to 1');
-  if (!lastTaken) throw new Error('the upstream has taken no token yet');
-  const { issuedAt, expiresAt } = lastTaken;
-  const moment = (issuedAt + share * (expiresAt - issuedAt)) * 1000;
+  if (!newest) throw new Error('no access token has been issued yet');
+  const { issuedAt, stored } = newest;
+  const { exp } = await stored;
+  const moment = issuedAt + share * (exp * 1000 - issuedAt);
   // Timers may be early, by a fraction of a millisecond.
   while (Date.now() < moment) await sleep(Math.max(moment - Date.now(), 1));
   return { share };

@@ -208,22 +208,24 @@ impl CertifiedIssuer {
         self.control(Method::POST, "/_expire").await;
     }
 
-    /// Waits until half of the life of the access token that the API has taken last is over.
+    /// Waits until such a share of the life of the newest access token is over; 1 is its end. A token that is revoked meanwhile
+    /// counts as if it were not.
     ///
     /// # Panics
     ///
-    /// If the API has taken no token yet, or the issuer does not answer.
-    pub async fn half_life(&self) {
-        self.control(Method::GET, "/_aged?share=0.5").await;
+    /// If the share is not from 0 to 1, no access token has been issued yet, or the issuer does not answer.
+    pub async fn aged(&self, share: f64) {
+        let path = format!("/_aged?share={share}");
+        self.control(Method::GET, &path).await;
     }
 
-    /// Waits until the access token that the API has taken last has expired.
+    /// Waits until the newest access token has expired.
     ///
     /// # Panics
     ///
-    /// If the API has taken no token yet, or the issuer does not answer.
+    /// If no access token has been issued yet, or the issuer does not answer.
     pub async fn expiry(&self) {
-        self.control(Method::GET, "/_aged?share=1").await;
+        self.aged(1.0).await;
     }
 
     /// The API holds its next refusals back until so many requests wait for one, then refuses all of
