@@ -36,7 +36,8 @@ impl Table {
             return Err(Problem::HOST);
         }
         let path = request.uri().path();
-        if !path.starts_with('/') && path != "*" || has_dot_segment(path) {
+        let whole_server = path == "*" && request.method() == Method::OPTIONS;
+        if !path.starts_with('/') && !whole_server || has_dot_segment(path) {
             return Err(Problem::bad_request(
                 "The path has `.` or `..` as a segment, or does not begin with `/`",
             ));

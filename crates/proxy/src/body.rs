@@ -2,25 +2,43 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::timer::Alarm;
 use crate::upstream::Lease;
 
 /// The body of an answer, on its way from the upstream.
 pub(crate) enum AnswerBody {
     Empty,
     Full(Option<Bytes>),
-    /// Over an HTTP/1.1 connection, which is driven from here.
-    Http1 {
-        incoming: Incoming,
-        lease: Option<Lease>,
-    },
-    /// Over an HTTP/2 connection, which drives itself.
-    Http2(Incoming),
+    Streamed(Streamed),
 }
+
+/// A body of which not all is there yet.
+pub(crate) struct Streamed {
+    incoming: Incoming,
+    /// Its HTTP/1.1 connection, which is driven from here. One of HTTP/2 drives itself.
+    lease: Option<Lease>,
+    /// How long it may stand still.
+    patience: Option<Duration>,
+    alarm: Alarm,
+}
+
+/// Why a body breaks off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AnswerError {
+    #[error(transparent)]
+    Upstream(#[from] hyper::Error),
+    #[error("the upstream paused for too long")]
+    Idle,
+}
+
+/// A short body comes with its head.
+const SHORT: u64 = 16 * 1024;
 
 impl AnswerBody {
     pub(crate) fn full(bytes: Bytes) -> Self {
@@ -28,72 +46,110 @@ impl AnswerBody {
     }
 
     /// The body of an answer whose head has just come. Of a short one all is there already, and
-    /// its connection is free again.
-    pub(crate) fn http1(mut incoming: Incoming, lease: Lease) -> Self {
+    /// its connection is free again; or it has broken off, and the answer with it.
+    pub(crate) fn http1(
+        mut incoming: Incoming,
+        mut lease: Lease,
+        patience: Option<Duration>,
+    ) -> Result<Self, hyper::Error> {
         if incoming.is_end_stream() {
             lease.give_back();
-            return Self::Empty;
+            return Ok(Self::Empty);
         }
-        if incoming
-            .size_hint()
-            .exact()
-            .is_some_and(|size| size <= 16 * 1024)
-        {
+        let length = incoming.size_hint().exact();
+        if length.is_some_and(|length| length <= SHORT) {
             let context = &mut Context::from_waker(Waker::noop());
-            if let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut incoming).poll_frame(context) {
-                match frame.into_data() {
-                    Ok(data) if incoming.is_end_stream() => {
-                        lease.give_back();
-                        return Self::full(data);
-                    }
-                    Ok(data) => {
-                        let mut lease = lease;
-                        lease.first = Some(data);
-                        return Self::Http1 {
-                            incoming,
-                            lease: Some(lease),
-                        };
-                    }
-                    Err(_trailers) => {}
+            if let Poll::Ready(Some(frame)) = Pin::new(&mut incoming).poll_frame(context)
+                && let Ok(data) = frame?.into_data()
+            {
+                if incoming.is_end_stream() {
+                    lease.give_back();
+                    return Ok(Self::full(data));
                 }
+                lease.first = Some(data);
             }
         }
-        Self::Http1 {
+        let mut body = Streamed::new(incoming, patience);
+        body.lease = Some(lease);
+        Ok(Self::Streamed(body))
+    }
+
+    pub(crate) fn streamed(incoming: Incoming, patience: Option<Duration>) -> Self {
+        Self::Streamed(Streamed::new(incoming, patience))
+    }
+}
+
+impl Streamed {
+    fn new(incoming: Incoming, patience: Option<Duration>) -> Self {
+        Self {
             incoming,
-            lease: Some(lease),
+            lease: None,
+            patience,
+            alarm: Alarm::default(),
         }
+    }
+
+    fn first(&self) -> Option<&Bytes> {
+        self.lease.as_ref()?.first.as_ref()
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream() && self.first().is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = self.incoming.size_hint();
+        if let (Some(first), Some(rest)) = (self.first(), hint.exact()) {
+            hint.set_exact(rest + first.len() as u64);
+        }
+        hint
+    }
+
+    fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        if let Some(first) = self.lease.as_mut().and_then(|lease| lease.first.take()) {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        let mut polled = Pin::new(&mut self.incoming).poll_frame(context);
+        if polled.is_pending()
+            && let Some(lease) = &mut self.lease
+        {
+            lease.drive(context);
+            polled = Pin::new(&mut self.incoming).poll_frame(context);
+        }
+        let Poll::Ready(frame) = polled else {
+            self.alarm.start(self.patience);
+            let late = self.alarm.poll(context).is_ready();
+            return if late {
+                Poll::Ready(Some(Err(AnswerError::Idle)))
+            } else {
+                Poll::Pending
+            };
+        };
+        self.alarm.set_at(None);
+        if (frame.is_none() || self.incoming.is_end_stream())
+            && let Some(lease) = self.lease.take()
+        {
+            lease.give_back();
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(AnswerError::from)))
     }
 }
 
 impl Body for AnswerBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = AnswerError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Http2(incoming) => Pin::new(incoming).poll_frame(context),
-            Self::Http1 { incoming, lease } => {
-                if let Some(first) = lease.as_mut().and_then(|lease| lease.first.take()) {
-                    return Poll::Ready(Some(Ok(Frame::data(first))));
-                }
-                let mut polled = Pin::new(&mut *incoming).poll_frame(context);
-                if polled.is_pending()
-                    && let Some(lease) = lease
-                {
-                    lease.drive(context);
-                    polled = Pin::new(&mut *incoming).poll_frame(context);
-                }
-                let ended = matches!(polled, Poll::Ready(None)) || incoming.is_end_stream();
-                if ended && let Some(lease) = lease.take() {
-                    lease.give_back();
-                }
-                polled
-            }
+            Self::Streamed(body) => body.poll_frame(context),
         }
     }
 
@@ -101,10 +157,7 @@ impl Body for AnswerBody {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_none(),
-            Self::Http1 { incoming, lease } => {
-                incoming.is_end_stream() && lease.as_ref().is_none_or(|lease| lease.first.is_none())
-            }
-            Self::Http2(incoming) => incoming.is_end_stream(),
+            Self::Streamed(body) => body.is_end_stream(),
         }
     }
 
@@ -114,15 +167,48 @@ impl Body for AnswerBody {
             Self::Full(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Http1 { incoming, lease } => {
-                let mut hint = incoming.size_hint();
-                let first = lease.as_ref().and_then(|lease| lease.first.as_ref());
-                if let (Some(first), Some(rest)) = (first, hint.exact()) {
-                    hint.set_exact(rest + first.len() as u64);
-                }
-                hint
-            }
-            Self::Http2(incoming) => incoming.size_hint(),
+            Self::Streamed(body) => body.size_hint(),
         }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::sync::Arc;
+
+    use http::Request;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::tee::Upload;
+    use crate::upstream::{Http1, Pool, Stream};
+
+    /// The body of an answer after which the upstream says nothing more.
+    async fn body(answer: &str) -> Result<AnswerBody, hyper::Error> {
+        let (near, mut far) = UnixStream::pair().expect("a pair of sockets");
+        far.write_all(answer.as_bytes()).await.expect("written");
+        far.shutdown().await.expect("shut down");
+        let opened = Http1::open(Stream::Unix(near)).await;
+        let mut connection = opened.expect("a connection");
+        let mut place = Some(Request::new(Upload::Empty));
+        let answer = connection.send(&mut place, None).await;
+        let Ok(answer) = answer else {
+            panic!("no answer");
+        };
+        let lease = Lease {
+            connection,
+            pool: Arc::new(Pool::new(Some(false), 1, Duration::from_secs(1))),
+            first: None,
+        };
+        AnswerBody::http1(answer.into_body(), lease, None)
+    }
+
+    #[tokio::test]
+    async fn a_short_body_is_there_or_the_answer_is_none() {
+        let whole = body("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc").await;
+        assert!(matches!(whole, Ok(AnswerBody::Full(Some(bytes))) if bytes == "abc"));
+        let cut = body("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n").await;
+        assert!(cut.is_err(), "it must not pass for a body that has ended");
     }
 }

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::limits::Limits;
 use crate::problem::Problem;
-use crate::timer::HeadTimer;
+use crate::timer::{Alarm, HeadTimer};
 use crate::worker::Worker;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -56,6 +56,8 @@ where
         seen,
         read: 0,
         stream,
+        patience: limits.answer_idle,
+        alarm: Alarm::default(),
     };
     if http2 {
         serve_http2(&worker, stream, unix, &limits).await;
@@ -196,11 +198,31 @@ async fn preface(stream: &mut (impl AsyncRead + Unpin), seen: &mut Vec<u8>) -> i
     }
 }
 
-/// A stream of which the beginning has been read already.
+/// A stream of which the beginning has been read already, and whose other end has to read on.
 struct Prefixed<S> {
     seen: Vec<u8>,
     read: usize,
     stream: S,
+    /// How long it may read nothing.
+    patience: Option<Duration>,
+    alarm: Alarm,
+}
+
+impl<S> Prefixed<S> {
+    /// What came of writing; an error once the other end has read nothing for too long.
+    fn written<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.alarm.set_at(None);
+            return written;
+        }
+        self.alarm.start(self.patience);
+        let late = self.alarm.poll(context);
+        late.map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
@@ -231,7 +253,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
         context: &mut Context<'_>,
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, buffer)
+        let written = Pin::new(&mut self.stream).poll_write(context, buffer);
+        self.written(written, context)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -247,7 +270,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, buffers);
+        self.written(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {

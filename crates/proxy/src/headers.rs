@@ -127,6 +127,18 @@ fn is_credential(name: &HeaderName, token: &HeaderName) -> bool {
     same(token.as_str()) || KNOWN.into_iter().any(same)
 }
 
+/// Takes out of trailers what must not be in them (RFC 9110 section 6.5.1); with the name of the
+/// token's field, credentials as well.
+pub(crate) fn strip_trailers(trailers: &mut HeaderMap, token: Option<&HeaderName>) {
+    strip_hop_by_hop(trailers);
+    for name in [HOST, CONTENT_LENGTH, CONTENT_TYPE] {
+        trailers.remove(name);
+    }
+    if let Some(token) = token {
+        strip_credentials(trailers, token);
+    }
+}
+
 /// What an upstream gets in place of what was taken out.
 pub(crate) fn prepare(headers: &mut HeaderMap, authority: &HeaderValue, trailers: bool) {
     headers.insert(HOST, authority.clone());
@@ -152,6 +164,15 @@ pub(crate) fn is_grpc(headers: &HeaderMap, seen: Seen) -> bool {
     let kind = seen.content_type.then(|| headers.get(CONTENT_TYPE));
     kind.flatten()
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Whether an answer is a stream of events, which come when something happens.
+pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE);
+    kind.is_some_and(|kind| {
+        let kind = kind.as_bytes().get(..17);
+        kind.is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
+    })
 }
 
 /// The protocol that a caller asks to go on with, if it may: one token, and not HTTP/2, which

@@ -19,6 +19,9 @@ pub struct Limits {
     pub connect_timeout: Duration,
     /// How long an upstream may take to begin its answer; calls of gRPC are exempt.
     pub answer_timeout: Option<Duration>,
+    /// How long an answer may stand still once it has begun, because the upstream sends nothing or
+    /// the caller reads nothing; what an upstream sends of gRPC and of `text/event-stream` is exempt.
+    pub answer_idle: Option<Duration>,
     /// How long a whole request may take until its answer begins, waiting for a token included.
     pub total_timeout: Option<Duration>,
     /// Bytes kept of one request's body for its replay, where the route does not say otherwise.
@@ -43,6 +46,7 @@ impl Default for Limits {
             body_idle: Some(Duration::from_secs(60)),
             connect_timeout: Duration::from_secs(5),
             answer_timeout: Some(Duration::from_secs(60)),
+            answer_idle: Some(Duration::from_secs(300)),
             total_timeout: None,
             replay_bytes: 64 * 1024,
             replay_bytes_total: 16 * 1024 * 1024,

@@ -112,6 +112,7 @@ impl Worker {
             kept,
             largest: limits.body_bytes,
             idle: limits.body_idle.filter(|_| !grpc),
+            token: (!target.pass_authorization).then(|| target.rotator.header_name().clone()),
         };
         let tee = Tee::new(body, bounds, fits != Some(false), &self.shared.budget);
         (Some(tee), fits != Some(true))

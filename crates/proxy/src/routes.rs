@@ -40,7 +40,7 @@ pub(crate) struct Target {
     pub(crate) rotator: Rotator,
     pub(crate) authority: HeaderValue,
     /// `https://api.example.com:443`, to make a request's URI absolute for HTTP/2.
-    pub(crate) base: String,
+    pub(crate) base: Uri,
     pub(crate) connector: Connector,
     /// One for each worker.
     pub(crate) pools: Vec<Arc<Pool>>,
@@ -146,10 +146,11 @@ impl Target {
             .upstream
             .parse()
             .map_err(|error| problem(format!("{error}")))?;
-        let base = origin.to_string();
-        let authority = base
-            .split_once("://")
-            .map_or(base.as_str(), |(_, authority)| authority);
+        let base: Uri = origin
+            .to_string()
+            .parse()
+            .map_err(|error| problem(format!("{error}")))?;
+        let authority = base.authority().map_or("", |authority| authority.as_str());
         let authority =
             HeaderValue::from_str(authority).map_err(|error| problem(error.to_string()))?;
         let limits = &config.limits;
@@ -186,9 +187,12 @@ impl Target {
         self.host
             .as_ref()
             .is_none_or(|own| own.eq_ignore_ascii_case(host))
-            && path
-                .strip_prefix(self.prefix.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            && match path.strip_prefix(self.prefix.as_str()) {
+                // The whole server is behind a route for all of it.
+                Some("*") => self.prefix.is_empty(),
+                Some(rest) => rest.is_empty() || rest.starts_with('/'),
+                None => false,
+            }
     }
 
     /// Path and query as the upstream is to see them; `None`: as they came.

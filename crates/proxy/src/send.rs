@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::HOST;
-use http::uri::PathAndQuery;
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::{Response, StatusCode, Uri, Version};
+use http_body::Body as _;
 use hyper::client::conn::http2::SendRequest;
 use token_rotator::Pass;
 use tokio::time::Instant;
@@ -70,6 +70,14 @@ impl Outgoing {
             let path = request.uri().path_and_query().cloned();
             *request.uri_mut() = path.map(Uri::from).unwrap_or_default();
         }
+        if let Some(request) = &mut self.request
+            && request.body().size_hint().exact().is_none()
+            && !request.headers().contains_key(CONTENT_LENGTH)
+        {
+            // Without it hyper would leave the body of a GET out, and its end with it.
+            let chunked = HeaderValue::from_static("chunked");
+            request.headers_mut().insert(TRANSFER_ENCODING, chunked);
+        }
         let deadline = self.answer_timeout().map(|limit| self.ready_at + limit);
         let answer = connection.send(&mut self.request, deadline).await?;
         let lease = Lease {
@@ -77,7 +85,10 @@ impl Outgoing {
             pool: Arc::clone(self.pool()),
             first: None,
         };
-        Ok(answer.map(|body| AnswerBody::http1(body, lease)))
+        let patience = self.patience(&answer);
+        let (head, body) = answer.into_parts();
+        let body = AnswerBody::http1(body, lease, patience).map_err(|_| SendError::Failed)?;
+        Ok(Response::from_parts(head, body))
     }
 
     async fn over_http2(
@@ -87,29 +98,38 @@ impl Outgoing {
         if let Some(request) = &mut self.request {
             let uri = request.uri();
             if uri.authority().is_none() {
-                let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-                if let Ok(uri) = format!("{}{path}", self.target.base).parse() {
-                    *request.uri_mut() = uri;
+                let mut whole = self.target.base.clone().into_parts();
+                whole.path_and_query = uri.path_and_query().cloned();
+                if let Ok(whole) = Uri::from_parts(whole) {
+                    *request.uri_mut() = whole;
                 }
             }
             request.headers_mut().remove(HOST);
+            request.headers_mut().remove(TRANSFER_ENCODING);
             *request.version_mut() = Version::HTTP_2;
         }
         let limit = self.answer_timeout();
         let answer = Http2::send(sender, &mut self.request, limit).await?;
-        Ok(answer.map(AnswerBody::Http2))
+        let patience = self.patience(&answer);
+        Ok(answer.map(|body| AnswerBody::streamed(body, patience)))
     }
 
     async fn open(&self) -> Result<Channel, Problem> {
         let pool = self.pool();
-        let _turn = pool.http2.turn().await;
-        if let Some(sender) = pool.http2.ready() {
+        // Who waits for another's attempt has no more time than who makes one.
+        let deadline = Instant::now() + self.table.limits.connect_timeout;
+        let turn = tokio::time::timeout_at(deadline, pool.http2.turn()).await;
+        let _turn = turn.map_err(|_| self.failed(&ConnectError::TimedOut))?;
+        if let Some(sender) = pool.http2.ready(pool.now()) {
             return Ok(Channel::Http2(sender));
         }
-        let (stream, http2) = self.connect().await?;
+        let (stream, http2) = self.connect_by(deadline).await?;
         pool.http2.chose(http2);
         let opened = if http2 {
-            pool.http2.open(stream).await.map(Channel::Http2)
+            pool.http2
+                .open(stream, pool.now())
+                .await
+                .map(Channel::Http2)
         } else {
             Http1::open(stream).await.map(Channel::Http1)
         };
@@ -122,8 +142,12 @@ impl Outgoing {
 
     /// A stream to the upstream. True: HTTP/2 is spoken on it.
     pub(crate) async fn connect(&self) -> Result<(Stream, bool), Problem> {
-        let limit = self.table.limits.connect_timeout;
-        let opened = self.target.connector.connect(limit).await;
+        let deadline = Instant::now() + self.table.limits.connect_timeout;
+        self.connect_by(deadline).await
+    }
+
+    async fn connect_by(&self, deadline: Instant) -> Result<(Stream, bool), Problem> {
+        let opened = self.target.connector.connect(deadline).await;
         opened.map_err(|error| self.failed(&error))
     }
 
@@ -145,6 +169,12 @@ impl Outgoing {
             Some(Broken::TooLarge) => Problem::TOO_LARGE,
             _ => Problem::UPSTREAM,
         }
+    }
+
+    /// How long the body of an answer may stand still; for ever where that is its nature.
+    pub(crate) fn patience<B>(&self, answer: &Response<B>) -> Option<Duration> {
+        let limit = self.table.limits.answer_idle;
+        limit.filter(|_| !self.grpc && !headers::is_event_stream(answer.headers()))
     }
 
     pub(crate) fn answer_timeout(&self) -> Option<Duration> {

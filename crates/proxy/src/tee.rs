@@ -7,10 +7,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::headers;
 use crate::timer::Alarm;
 
 /// The body as it is sent, the first or the second time.
@@ -40,6 +41,8 @@ pub(crate) struct Bounds {
     pub(crate) kept: usize,
     pub(crate) largest: Option<u64>,
     pub(crate) idle: Option<Duration>,
+    /// The field that the token goes in, where the caller's own credentials do not pass.
+    pub(crate) token: Option<HeaderName>,
 }
 
 struct State {
@@ -212,13 +215,11 @@ impl State {
                         return self.fail(Broken::TooLarge);
                     }
                     self.keep(data.len(), attempt, &frame);
-                } else if let Some(trailers) = frame.trailers_ref() {
-                    self.ended = true;
-                    if attempt == 1 {
-                        self.trailers = Some(trailers.clone());
-                    }
                 }
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Ok(match frame.into_trailers() {
+                    Ok(trailers) => self.end(trailers, attempt),
+                    Err(data) => data,
+                })))
             }
         }
     }
@@ -234,6 +235,15 @@ impl State {
             Some(data) => copy.bytes.extend_from_slice(data),
             None => self.copy = None,
         }
+    }
+
+    fn end(&mut self, mut trailers: HeaderMap, attempt: u8) -> Frame<Bytes> {
+        self.ended = true;
+        headers::strip_trailers(&mut trailers, self.bounds.token.as_ref());
+        if attempt == 1 {
+            self.trailers = Some(trailers.clone());
+        }
+        Frame::trailers(trailers)
     }
 
     fn fail(&mut self, broken: Broken) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {

@@ -98,6 +98,7 @@ pub(crate) struct LimitSettings {
     pub(crate) body_idle: Option<Limit>,
     pub(crate) connect_timeout: Option<Time>,
     pub(crate) answer_timeout: Option<Limit>,
+    pub(crate) answer_idle: Option<Limit>,
     pub(crate) total_timeout: Option<Limit>,
     pub(crate) replay_bytes: Option<usize>,
     pub(crate) replay_bytes_total: Option<usize>,

@@ -201,6 +201,7 @@ fn limits(settings: &LimitSettings) -> Limits {
     for (place, value) in [
         (&mut limits.body_idle, &settings.body_idle),
         (&mut limits.answer_timeout, &settings.answer_timeout),
+        (&mut limits.answer_idle, &settings.answer_idle),
         (&mut limits.total_timeout, &settings.total_timeout),
     ] {
         if let Some(limit) = value {

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, DEFAULT_VERSIONS};
 use rustls_platform_verifier::Verifier;
 use token_rotator::Origin;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::Stream;
@@ -67,8 +67,8 @@ impl Connector {
     }
 
     /// Connects. True: to HTTP/2.
-    pub(crate) async fn connect(&self, limit: Duration) -> Result<(Stream, bool), ConnectError> {
-        match tokio::time::timeout(limit, self.open()).await {
+    pub(crate) async fn connect(&self, deadline: Instant) -> Result<(Stream, bool), ConnectError> {
+        match tokio::time::timeout_at(deadline, self.open()).await {
             Ok(opened) => Ok(opened?),
             Err(_) => Err(ConnectError::TimedOut),
         }

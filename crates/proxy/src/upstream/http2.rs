@@ -15,10 +15,16 @@ use crate::tee::Upload;
 
 /// The connection there is, if any.
 pub(crate) struct Http2 {
-    kept: Mutex<Option<SendRequest<Upload>>>,
+    kept: Mutex<Option<Kept>>,
     /// Whether the upstream speaks HTTP/2, as far as is known.
     spoken: AtomicU8,
     turn: tokio::sync::Mutex<()>,
+}
+
+struct Kept {
+    sender: SendRequest<Upload>,
+    /// In sweeps of its pool.
+    used: u64,
 }
 
 const NO: u8 = 0;
@@ -50,18 +56,37 @@ impl Http2 {
         self.spoken.store(u8::from(http2), Ordering::Relaxed);
     }
 
-    pub(crate) fn ready(&self) -> Option<SendRequest<Upload>> {
+    /// The connection, used now.
+    pub(crate) fn ready(&self, now: u64) -> Option<SendRequest<Upload>> {
         if self.spoken.load(Ordering::Relaxed) != YES {
             return None;
         }
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.as_ref().is_some_and(SendRequest::is_closed) {
-            *kept = None;
+        let mut place = self.kept();
+        if place.as_ref().is_some_and(|kept| kept.sender.is_closed()) {
+            *place = None;
         }
-        kept.clone()
+        let kept = place.as_mut()?;
+        kept.used = now;
+        Some(kept.sender.clone())
     }
 
-    pub(crate) async fn open(&self, stream: Stream) -> Result<SendRequest<Upload>, ConnectError> {
+    /// Lets it go where nobody has used it since then: it ends with the last of its streams.
+    pub(crate) fn sweep(&self, since: u64) {
+        let mut place = self.kept();
+        if place.as_ref().is_some_and(|kept| kept.used < since) {
+            *place = None;
+        }
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Option<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) async fn open(
+        &self,
+        stream: Stream,
+        now: u64,
+    ) -> Result<SendRequest<Upload>, ConnectError> {
         let (sender, connection) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(Duration::from_secs(30))
@@ -74,7 +99,10 @@ impl Http2 {
                 tracing::debug!(%error, "a connection to an upstream ended");
             }
         });
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender.clone());
+        *self.kept() = Some(Kept {
+            sender: sender.clone(),
+            used: now,
+        });
         Ok(sender)
     }
 
@@ -100,5 +128,39 @@ impl Http2 {
             },
             None => exchange.await,
         }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use http_body_util::Empty;
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_nobody_uses_is_let_go() {
+        let (near, far) = UnixStream::pair().expect("a pair of sockets");
+        let service = hyper::service::service_fn(|_| async {
+            Ok::<_, hyper::Error>(Response::new(Empty::<bytes::Bytes>::new()))
+        });
+        let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(far), service);
+        let served = tokio::spawn(served);
+        let http2 = Http2::new(Some(true));
+        let opened = http2.open(Stream::Unix(near), 5).await;
+        let sender = opened.expect("HTTP/2");
+        http2.sweep(5);
+        assert!(http2.ready(7).is_some());
+        http2.sweep(7);
+        assert!(http2.ready(7).is_some());
+        http2.sweep(8);
+        assert!(http2.ready(8).is_none());
+        // Who still uses it does, and then it ends.
+        let mut place = Some(Request::new(Upload::Empty));
+        *place.as_mut().expect("a request").uri_mut() = http::Uri::from_static("http://a/");
+        let answer = Http2::send(sender, &mut place, None).await;
+        assert!(answer.is_ok_and(|answer| answer.status() == 200));
+        assert!(served.await.expect("no panic").is_ok());
     }
 }

@@ -55,7 +55,7 @@ impl Pool {
     pub(crate) fn kept(&self) -> Option<Channel> {
         loop {
             let Some(mut connection) = self.idle().pop() else {
-                return self.http2.ready().map(Channel::Http2);
+                return self.http2.ready(self.now()).map(Channel::Http2);
             };
             if connection.is_free() {
                 return Some(Channel::Http1(connection));
@@ -65,7 +65,7 @@ impl Pool {
 
     fn put(&self, mut connection: Box<Http1>) {
         if connection.is_free() {
-            connection.idle_since = self.sweeps.load(Ordering::Relaxed);
+            connection.idle_since = self.now();
             let mut idle = self.idle();
             if idle.len() < self.most {
                 idle.push(connection);
@@ -76,9 +76,14 @@ impl Pool {
     /// Closes what the upstream has closed or nobody has used for long.
     pub(crate) fn sweep(&self) {
         let now = self.sweeps.fetch_add(1, Ordering::Relaxed) + 1;
+        self.http2.sweep(now.saturating_sub(self.idle_sweeps));
         self.idle().retain_mut(|connection| {
             now.saturating_sub(connection.idle_since) <= self.idle_sweeps && connection.is_free()
         });
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        self.sweeps.load(Ordering::Relaxed)
     }
 
     #[expect(clippy::vec_box, reason = "as above")]

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use reqwest::Method;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use token_rotator::{Clock, SystemClock};
 use tokio::sync::mpsc;
 
 use crate::raw::{self, Caller};
-use crate::scene::Scene;
+use crate::scene::{Scene, http2_client, http2_upstream};
 
 /// The system's clock and so many seconds.
 #[derive(Clone, Default)]
@@ -230,4 +231,32 @@ async fn a_head_request_has_a_length_and_no_body() {
         .await;
     let rest = caller.rest().await;
     assert!(rest.starts_with("HTTP/1.1 200 OK\r\n"), "{rest}");
+}
+
+#[tokio::test]
+async fn a_body_of_unknown_length_arrives_whatever_the_method() {
+    for http2 in [false, true] {
+        let scene = Scene::with(|config| {
+            if http2 {
+                http2_upstream(config);
+            }
+        })
+        .await;
+        for method in [Method::GET, Method::DELETE, Method::POST] {
+            let ask = http2_client().request(method.clone(), scene.url("/echo"));
+            let answer = ask.body(pieces(&bytes(5000), 1000)).send().await;
+            let echo: Value = answer.expect("an answer").json().await.expect("JSON");
+            assert_eq!(
+                echo["body_length"], 5000,
+                "{method}, HTTP/2 behind: {http2}"
+            );
+            let mut caller = Caller::to(scene.port()).await;
+            let head = format!("{method} /echo HTTP/1.1\r\nhost: localhost\r\n");
+            caller.say(head).await;
+            let rest = "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+            caller.say(rest).await;
+            let answer = caller.rest().await;
+            assert!(answer.contains("\"body_length\":5,"), "{method}: {answer}");
+        }
+    }
 }

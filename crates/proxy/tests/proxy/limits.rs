@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::raw::{self, Caller};
-use crate::scene::{Scene, problem};
+use crate::scene::{Scene, http2_client, problem};
 
 const SHORT: Duration = Duration::from_millis(150);
 
@@ -188,4 +188,56 @@ async fn a_slow_stream_is_not_cut() {
         next.is_err(),
         "the stream is as slow as its upstream: {next:?}"
     );
+}
+
+#[tokio::test]
+async fn an_answer_that_stands_still_breaks_off() {
+    let events = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: 1\n\n";
+    let halted = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc";
+    let upstream = raw::Upstream::answering(&[events, halted]).await;
+    let scene = Scene::before(upstream.url(), |config| {
+        config.limits.answer_idle = Some(SHORT);
+    })
+    .await;
+    let mut events = scene.get("/events").await;
+    let event = events.chunk().await.expect("an event");
+    assert_eq!(event.as_deref(), Some(&b"data: 1\n\n"[..]));
+    for client in [scene.client.clone(), http2_client()] {
+        let answer = client.get(scene.url("/")).send().await;
+        if let Ok(answer) = answer {
+            assert_eq!(answer.status(), 200);
+            assert!(answer.bytes().await.is_err());
+        }
+    }
+    // Events come when something happens: they have waited longer by now.
+    let next = tokio::time::timeout(Duration::ZERO, events.chunk()).await;
+    assert!(next.is_err(), "{next:?}");
+}
+
+#[tokio::test]
+async fn a_caller_who_reads_nothing_is_let_go() {
+    let scene = Scene::with(|config| {
+        config.limits.answer_idle = Some(SHORT);
+        config.limits.connections = 1;
+    })
+    .await;
+    let mut caller = Caller::to(scene.port()).await;
+    caller
+        .say("GET /download/50000000 HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await;
+    assert!(caller.head().await.starts_with("http/1.1 200"));
+    // There is one place, and its connection never ends by itself.
+    let served = async {
+        loop {
+            // Who gets no place may not even hear so.
+            let answer = scene.client.get(scene.url("/download/0")).send().await;
+            if answer.is_ok_and(|answer| answer.status() == 200) {
+                break;
+            }
+            tokio::time::sleep(SHORT / 10).await;
+        }
+    };
+    let served = tokio::time::timeout(SHORT * 60, served).await;
+    served.expect("the place is free again");
+    drop(caller);
 }

@@ -183,6 +183,26 @@ async fn an_absolute_target_counts_and_not_the_field() {
 
 /// A request line without a path between its blanks would be no request, or another one.
 #[tokio::test]
+async fn a_question_about_the_whole_server_passes() {
+    let upstream =
+        raw::Upstream::answering(&["HTTP/1.1 204 No Content\r\nallow: GET, OPTIONS\r\n\r\n"]).await;
+    let scene = Scene::before(upstream.url(), |_| {}).await;
+    let mut caller = raw::Caller::to(scene.port()).await;
+    caller
+        .say("OPTIONS * HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await;
+    let head = caller.head().await;
+    assert!(head.contains("allow: get, options"), "{head}");
+    let asked = &upstream.heads()[0];
+    assert!(asked.starts_with("options * http/1.1\r\n"), "{asked}");
+    caller
+        .say("GET * HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await;
+    assert!(caller.head().await.starts_with("http/1.1 400"));
+    assert_eq!(upstream.heads().len(), 1);
+}
+
+#[tokio::test]
 async fn an_absolute_target_without_a_path_asks_for_the_root() {
     for target in [
         "http://localhost",

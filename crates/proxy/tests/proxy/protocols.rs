@@ -1,11 +1,12 @@
 //! HTTP/2, gRPC and protocols that HTTP is left for.
 
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http::{HeaderName, HeaderValue, Request, Response};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::raw::{self, Caller};
 use crate::scene::{Scene, http2_client, http2_upstream};
@@ -180,4 +181,56 @@ async fn an_upgrade_to_http2_is_not_offered_on() {
         !head.contains("upgrade") && !head.contains("http2-settings"),
         "{head}"
     );
+}
+
+/// An HTTP/2 upstream that answers with the trailers of each request.
+async fn trailing() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = service_fn(|request: Request<Incoming>| async move {
+                let whole = request.into_body().collect().await?;
+                let trailers = format!("{:?}", whole.trailers());
+                Ok::<_, hyper::Error>(Response::new(Full::new(Bytes::from(trailers))))
+            });
+            let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::spawn(connection);
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn trailers_pass_without_credentials() {
+    let upstream = trailing().await;
+    let scene = Scene::before(&upstream, http2_upstream).await;
+    let stream = TcpStream::connect(("127.0.0.1", scene.port())).await;
+    let stream = TokioIo::new(stream.expect("a connection"));
+    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .handshake(stream)
+        .await
+        .expect("HTTP/2");
+    tokio::spawn(connection);
+    let trailers = [
+        ("x-sum", "1"),
+        ("authorization", "Bearer mine"),
+        ("x_authorization", "Bearer mine"),
+        ("content-length", "7"),
+    ];
+    let trailers = trailers.map(|(name, value)| {
+        let value = HeaderValue::from_static(value);
+        (HeaderName::from_static(name), value)
+    });
+    let frames = [
+        Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"abc"))),
+        Ok(Frame::trailers(trailers.into_iter().collect())),
+    ];
+    let body = StreamBody::new(futures_util::stream::iter(frames));
+    let request = Request::post("http://localhost/").body(body);
+    let answer = sender.send_request(request.expect("a request")).await;
+    let whole = answer.expect("an answer").collect().await.expect("a body");
+    let seen = String::from_utf8(whole.to_bytes().to_vec()).expect("text");
+    assert_eq!(seen, r#"Some({"x-sum": "1"})"#);
 }

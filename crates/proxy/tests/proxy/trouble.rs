@@ -1,5 +1,7 @@
 //! Upstreams that fail.
 
+use std::time::Duration;
+
 use crate::raw;
 use crate::scene::{Scene, problem};
 
@@ -72,4 +74,25 @@ async fn other_refusals_and_failures_pass_as_they_are() {
         assert_eq!(answer.headers()["content-type"], "application/json");
     }
     assert_eq!(scene.issuer.counters().refreshes, 0);
+}
+
+#[tokio::test]
+async fn who_waits_for_anothers_connection_has_no_more_time_than_that() {
+    // It accepts, and never says which protocol it speaks.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let limit = Duration::from_millis(300);
+    let scene = Scene::before(&format!("https://{address}"), |config| {
+        config.limits.connect_timeout = limit;
+    })
+    .await;
+    let asked = (0..40).map(|_| scene.client.get(scene.url("/")).send());
+    let answers = tokio::time::timeout(limit * 20, futures_util::future::join_all(asked)).await;
+    // One after the other they would have twice as long to wait.
+    for answer in answers.expect("in time") {
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status(), 504);
+        assert_eq!(problem(answer).await, "upstream-timeout");
+    }
 }
