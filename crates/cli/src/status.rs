@@ -22,26 +22,35 @@ pub(crate) async fn run(
     options: StatusOptions,
 ) -> Result<ExitCode, CommandError> {
     let home = Home::open(global, "status").await?;
-    let names = match options.session {
-        Some(name) => {
-            home.session(&name)?;
-            vec![name]
+    let (mut sessions, mut code) = (Vec::new(), ExitCode::SUCCESS);
+    if let Some(name) = options.session {
+        home.session(&name)?;
+        sessions.push(look(&home, &name).await?);
+    } else {
+        for name in home.session_names().await? {
+            match look(&home, &name).await {
+                Ok(status) => sessions.push(status),
+                // The others are none the worse for it.
+                Err(error) => {
+                    error.print_as_warning();
+                    code = error.exit_code();
+                }
+            }
         }
-        None => home.session_names().await?,
-    };
-    let mut sessions = Vec::new();
-    for name in names {
-        let session = home.session_with(&name, home.config.session(&name)?.unwrap_or_default())?;
-        sessions.push(Status::of(&session).await?);
     }
     if options.json {
         output::print_pretty_json(&sessions)?;
-    } else if sessions.is_empty() {
+    } else if sessions.is_empty() && code == ExitCode::SUCCESS {
         say!("There are no sessions yet; `token-rotator login` makes one.");
-    } else {
+    } else if !sessions.is_empty() {
         output::print(&text(&sessions))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
+}
+
+async fn look(home: &Home, name: &SessionName) -> Result<Status, CommandError> {
+    let settings = home.config.session(name)?.unwrap_or_default();
+    Status::of(&home.session_with(name, settings)?).await
 }
 
 /// What is known of a session.

@@ -18,7 +18,10 @@ const NOT_TOLD: [&str; 6] = [
     "page    {page}",
 ];
 
-/// Sentences for users are in functions that come to one of these.
+/// Macros that say what is not wrong, or that to programmers.
+const UNTOLD: [&str; 3] = ["say", "info", "unreachable"];
+
+/// Sentences for users are in functions that come to one of these, or make one.
 const ERRORS: [&str; 2] = ["CommandError", "Finding"];
 
 #[test]
@@ -136,7 +139,7 @@ fn parts(sentence: &str) -> Vec<String> {
     parts
 }
 
-/// The sentences in functions that come to an error, each with the function's name.
+/// The sentences in functions that have to do with an error, each with the function's name.
 #[derive(Default)]
 struct Sentences {
     found: Vec<(String, String)>,
@@ -163,26 +166,24 @@ impl Sentences {
             };
             let (word, stop) = (word.to_string(), end(at));
             let head: Vec<_> = tokens[at..stop].iter().map(ToString::to_string).collect();
-            let is_test = at > 0 && tokens[at - 1].to_string().replace(' ', "") == "[cfg(test)]";
+            let is_test = head == ["mod", "tests"];
             match (word.as_str(), tokens.get(stop)) {
                 ("mod" | "impl", Some(TokenTree::Group(body))) if !is_test => {
-                    let for_error = head.iter().rev().take_while(|word| *word != "for");
-                    let for_error = head.contains(&"for".to_owned())
-                        && for_error
-                            .into_iter()
-                            .any(|word| ERRORS.contains(&word.as_str()));
+                    let target = head.iter().skip_while(|word| *word != "for");
+                    let for_error = target
+                        .into_iter()
+                        .any(|word| ERRORS.contains(&word.as_str()));
                     self.of_items(body.stream(), for_error);
                 }
                 ("fn", Some(TokenTree::Group(body))) => {
-                    let comes_to: Vec<_> = head.iter().skip_while(|word| *word != ">").collect();
                     let arrow = head.windows(2).position(|two| two == ["-", ">"]);
-                    let comes_to = arrow.map_or(&comes_to[..0], |_| &comes_to[..]);
-                    let text = comes_to.iter().any(|word| *word == "Result")
-                        && comes_to.iter().any(|word| *word == "String");
-                    let error = comes_to.iter().any(|word| {
-                        ERRORS.contains(&word.as_str()) || for_error && *word == "Self"
-                    });
-                    if text || error {
+                    let comes_to = arrow.map_or(&head[..0], |arrow| &head[arrow..]);
+                    let says = |name: &str| comes_to.iter().any(|word| word == name);
+                    let makes = |name: &&str| body.to_string().contains(name);
+                    let is_told = says("Result") && says("String")
+                        || for_error && says("Self")
+                        || ERRORS.iter().any(|name| says(name) || makes(name));
+                    if is_told {
                         self.of_body(&head[1], body.stream());
                     }
                 }
@@ -206,9 +207,8 @@ impl Sentences {
                 // Attributes, what is said where nothing is wrong, and what is said to programmers.
                 TokenTree::Group(_)
                     if before[1] == "#"
-                        || before == ["say", "!"]
-                        || before == ["unreachable", "!"]
-                        || before[1] == "expect" => {}
+                        || before[1] == "expect"
+                        || before[1] == "!" && UNTOLD.contains(&before[0].as_str()) => {}
                 TokenTree::Group(group) => self.of_body(function, group.stream()),
                 TokenTree::Literal(literal) => {
                     let text = unescaped(&literal.to_string());

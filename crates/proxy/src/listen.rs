@@ -177,6 +177,30 @@ fn unix(
 mod tests {
     use super::*;
 
+    /// Each worker gets callers: all of a hundred going to one of two happens once in 2^99 times.
+    #[test]
+    fn callers_are_spread() {
+        let free = Listen::Tcp(([127, 0, 0, 1], 0).into());
+        let (shares, place) = open(&free, 2).expect("a free port");
+        let Listen::Tcp(address) = place else {
+            panic!("another kind of place");
+        };
+        let connect = || std::net::TcpStream::connect(address).expect("a connection");
+        let callers: Vec<_> = (0..100).map(|_| connect()).collect();
+        let taken = shares.iter().map(|share| {
+            let Opened::Tcp(listener) = share else {
+                panic!("another kind of place");
+            };
+            // A connection that stands has been queued.
+            std::iter::from_fn(|| listener.accept().ok()).count()
+        });
+        let taken: Vec<_> = taken.collect();
+        assert_eq!(taken.iter().sum::<usize>(), callers.len());
+        if cfg!(target_os = "linux") {
+            assert!(taken.iter().all(|count| *count > 0), "{taken:?}");
+        }
+    }
+
     /// However many workers share a place, no other process does.
     #[test]
     fn a_place_is_taken_once() {

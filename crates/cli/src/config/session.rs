@@ -171,7 +171,7 @@ impl SessionSettings {
     }
 
     /// With the paths that were typed written so that they are found from any directory.
-    pub(crate) fn from_anywhere(mut self) -> Self {
+    pub(crate) fn with_whole_paths(mut self) -> Self {
         let paths = [&mut self.client_secret_file, &mut self.ca_file];
         for path in paths.into_iter().flatten() {
             if let Ok(whole) = std::path::absolute(&*path) {

@@ -67,13 +67,12 @@ pub(crate) fn text(naive: &Run, rotator: &Run, expected: u32) -> String {
         (rotator.reuse_alarms.to_string(), rotator.reuse_alarms == 0),
         "0",
     );
-    for (name, naive, rotator) in [
-        ("latency p50", naive.p50_ms, rotator.p50_ms),
-        ("latency p99", naive.p99_ms, rotator.p99_ms),
-    ] {
+    let latency = |name: &str, naive, rotator| {
         let (naive, rotator) = (milliseconds(naive), milliseconds(rotator));
-        text += &format!("{name:<20}{naive:>20}{rotator:>20}\n");
-    }
+        format!("{name:<20}{naive:>20}{rotator:>20}\n")
+    };
+    text += &latency("latency p50", naive.p50_ms, rotator.p50_ms);
+    text += &latency("latency p99", naive.p99_ms, rotator.p99_ms);
     text + "\n"
 }
 

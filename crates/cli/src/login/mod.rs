@@ -26,7 +26,10 @@ pub(crate) async fn run(
     let home = Home::open(global, "login").await?;
     let name = &options.session.name;
     let known = home.config.session(name)?.unwrap_or_default();
-    let session = home.session_with(name, options.settings.clone().from_anywhere().over(known))?;
+    let session = home.session_with(
+        name,
+        options.settings.clone().with_whole_paths().over(known),
+    )?;
     // A session that later commands would refresh elsewhere is of no use, and its tokens would go astray.
     let later = home.config.session_after(name, &session.settings);
     if let Some(key) = session.settings.goes_elsewhere(&later) {

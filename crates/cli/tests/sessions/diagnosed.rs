@@ -118,8 +118,8 @@ async fn files_that_are_in_the_way() {
     let line = "trap '' XFSZ && ulimit -f 0 && exec \"$0\" doctor";
     command.args(["-c", line, env!("CARGO_BIN_EXE_token-rotator")]);
     let came = user.came(command.output().expect("it runs"));
-    let lines = came.out.lines().take(3);
-    let told: String = lines.map(|line| format!("{line}\n")).collect();
+    let lines = came.out.split_inclusive('\n').take(3);
+    let told: String = lines.collect();
     assert_snapshot!("doctor_disk_is_full", user.made_same(&told));
 }
 

@@ -76,6 +76,23 @@ mistake!(record_is_damaged_for_status, 1, |user| {
     fs::write(user.record("session"), "rubbish").expect("a file");
     user.run(&["status", "-s", "default"])
 });
+
+/// One that cannot be read hides no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_record_among_others() {
+    let user = User::signed_in().await;
+    user.sign_in("work");
+    fs::write(user.record("session"), "rubbish").expect("a file");
+    let came = user.run(&["status"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!("record_is_damaged_among_others", came.said);
+    let rows: Vec<_> = came.out.lines().skip(1).collect();
+    assert!(
+        matches!(rows[..], [row] if row.starts_with("work     good")),
+        "{came:?}"
+    );
+}
+
 mistake!(lease_cannot_be_had, 4, |user| {
     user.sign_in("default");
     user.run(&["token", "--refresh"]);

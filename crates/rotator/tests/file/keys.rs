@@ -68,6 +68,38 @@ async fn a_key_is_made_at_the_first_sign_in() {
     assert!(place.key_file().exists());
 }
 
+/// Before anything is spent for a session it can be seen to that it could be saved: with a key, in a
+/// directory that takes a file. Nothing else is left behind.
+#[tokio::test]
+async fn a_store_is_prepared() {
+    let place = Place::empty();
+    let store = place.open();
+    store.check().await.expect("it takes a file");
+    assert!(!place.key_file().exists(), "a look makes no key");
+    store.prepare().await.expect("a key");
+    let key = read(&place.key_file());
+    let left = fs::read_dir(place.directory()).expect("a directory");
+    let left: Vec<_> = left
+        .map(|entry| entry.expect("an entry").file_name())
+        .filter(|name| !name.to_string_lossy().ends_with(".lock"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    place.open().prepare().await.expect("the same key");
+    assert_eq!(read(&place.key_file()), key);
+
+    save(&store, None, login(1)).await;
+    fs::remove_file(place.key_file()).expect("it is there");
+    let lost = place.open().prepare().await.expect_err("no key");
+    assert_eq!(lost.kind(), StoreErrorKind::Refused);
+    assert!(lost.to_string().contains("is here already"), "{lost}");
+    assert!(!place.key_file().exists(), "no other key is made");
+
+    fs::remove_dir_all(place.directory()).expect("it is there");
+    let gone = store.check().await.expect_err("no directory");
+    assert!(gone.to_string().contains("cannot write into"), "{gone}");
+    store.prepare().await.expect_err("no directory");
+}
+
 /// Sixteen processes that sign in at once for the first time make one key, and every session can
 /// be read by all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
