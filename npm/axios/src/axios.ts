@@ -167,8 +167,9 @@ class Rotation {
 
   /** Sends a copy of the request, so that the token is in no config that an error or a retry would carry on. */
   private async attempt(config: InternalAxiosRequestConfig, inner: InternalAxiosRequestConfig["adapter"], token: string | null): Promise<Outcome> {
-    const Headers = config.headers.constructor as new (headers: object) => InternalAxiosRequestConfig["headers"];
-    const copy = { ...config, headers: new Headers({ ...config.headers }) };
+    // Of the same class, without its constructor, which would look at every name and value again.
+    const headers: typeof config.headers = Object.assign(Object.create(Object.getPrototypeOf(config.headers)), config.headers);
+    const copy = { ...config, headers };
     if (token !== null) {
       if (this.options.applyToken) this.options.applyToken(copy, token);
       else copy.headers.set("Authorization", `Bearer ${token}`);
