@@ -178,7 +178,7 @@ class Rotation {
       copy.beforeRedirect = (to, ...rest) => {
         config.beforeRedirect?.(to, ...rest);
         if (this.mayKnow(resolve(to.href))) return;
-        for (const name of Object.keys(to.headers)) if (carried.includes(name.toLowerCase())) delete to.headers[name];
+        for (const name in to.headers) if (carried.includes(name.toLowerCase())) delete to.headers[name];
       };
     }
     let outcome: Outcome;

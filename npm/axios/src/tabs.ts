@@ -39,6 +39,8 @@ export function joinTabs(name: string, side: Side, patience = 10_000): Neighbour
   const locks = typeof navigator === "undefined" ? undefined : navigator.locks;
   if (!locks || typeof BroadcastChannel === "undefined") return undefined;
   const channel = new BroadcastChannel(`token-rotator:${name}`);
+  // Node has both too, where listening would keep the process from ending.
+  (channel as { unref?: () => void }).unref?.();
   let company = false;
   let last: Brought | undefined;
   let heard: (() => unknown) | undefined;
@@ -71,12 +73,8 @@ export function joinTabs(name: string, side: Side, patience = 10_000): Neighbour
       const adopted = async () => {
         if (company && !newer(held)) {
           await new Promise<void>((resolve) => {
-            const timer = setTimeout(resolve, ANSWER);
-            heard = () => {
-              if (!newer(held)) return;
-              clearTimeout(timer);
-              resolve();
-            };
+            setTimeout(resolve, ANSWER);
+            heard = () => newer(held) && resolve();
             channel.postMessage({ type: "ask" });
           });
         }
