@@ -1,4 +1,4 @@
-//! The command line, parsed by hand: five commands and one option need no parser to compile first.
+//! The command line, parsed by hand: a few commands and one option need no parser to compile first.
 
 use std::fmt::Write as _;
 
@@ -26,6 +26,11 @@ pub(crate) enum Task {
     },
     /// Measure the proxy beside others.
     BenchProxy {
+        /// Handed on to the program as they are.
+        arguments: Vec<String>,
+    },
+    /// Compare what callers see through the proxy and through others.
+    CompareSidecars {
         /// Handed on to the program as they are.
         arguments: Vec<String>,
     },
@@ -57,6 +62,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task,
         "bench" => Ok(Task::Bench { arguments: rest }),
         "chaos" => Ok(Task::Chaos { arguments: rest }),
         "bench-proxy" => Ok(Task::BenchProxy { arguments: rest }),
+        "compare-sidecars" => Ok(Task::CompareSidecars { arguments: rest }),
         "wasm" => Ok(Task::Wasm { arguments: rest }),
         other => Err(format!("no such command: {other}")),
     }
@@ -100,12 +106,13 @@ Usage:
   cargo xtask bench [ARGUMENT...]       the benchmarks; arguments go to `cargo bench`
   cargo xtask chaos [ARGUMENT...]       processes on one session, killed and stopped
   cargo xtask bench-proxy [ROUNDS]      the proxy beside nginx and haproxy, on a quiet machine
+  cargo xtask compare-sidecars [ROUNDS] what callers see when a token ends, beside others
   cargo xtask wasm  [--check]           the core for JavaScript, into npm/axios, or compared
 
 Each step prints its time and result. What a step needs and the machine lacks is installed
-(Debian packages as root or by sudo, npm packages). A step that cannot run here says why and
-counts as skipped; with CI=true in the environment that is a failure. The whole output of every
-step is kept in target/test-output. The last line, `N passed, M failed`, counts each test, and
+(Debian packages as root or by sudo, npm and Python packages). A step that cannot run here says
+why and counts as skipped; with CI=true in the environment that is a failure. The whole output of
+every step is kept in target/test-output. The last line, `N passed, M failed`, counts each test, and
 as one each step that runs no tests of its own. Exit code 1 if anything failed.
 ",
     );

@@ -1,5 +1,9 @@
 //! Bringing what the machine lacks: Debian packages, npm packages, and cargo's own tools.
 
+mod sidecars;
+
+pub(crate) use sidecars::for_sidecars;
+
 use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},

@@ -4,6 +4,7 @@
 //! - `cargo xtask soak`: what takes too long for every change.
 //! - `cargo xtask bench`: what the hot path and the storm cost.
 //! - `cargo xtask bench-proxy`: what the proxy costs, beside others.
+//! - `cargo xtask compare-sidecars`: what callers see when a token ends, through the proxy and through others.
 //! - `cargo xtask chaos`: real processes on one session, killed and stopped at random.
 //! - `cargo xtask wasm`: the core for JavaScript, into the npm package.
 //!
@@ -61,6 +62,7 @@ fn run(task: &Task) -> Result<ExitCode, String> {
         Task::Soak { only } => plan::run(&workplace, soak_steps::all(), only),
         Task::Bench { arguments } => programs::bench(&workplace, arguments),
         Task::BenchProxy { arguments } => programs::bench_proxy(&workplace, arguments),
+        Task::CompareSidecars { arguments } => programs::compare_sidecars(&workplace, arguments),
         Task::Chaos { arguments } => programs::chaos(&workplace, arguments),
         Task::Wasm { arguments } => wasm::run(&workplace, arguments),
     }

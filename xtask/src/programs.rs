@@ -1,8 +1,11 @@
-//! `cargo xtask bench`, `bench-proxy` and `chaos`: programs of the workspace, with what they need installed.
+//! `cargo xtask bench`, `bench-proxy`, `compare-sidecars` and `chaos`: programs of the workspace, with what they need installed.
 
 use std::process::{Command, ExitCode};
 
-use crate::{install, process::Log, report::Verdict, screen::Screen, workspace::Workplace};
+use crate::{
+    install, process::Log, report::Verdict, screen::Screen, test_steps::WITHOUT_CERTIFIED_ISSUER,
+    workspace::Workplace,
+};
 
 /// Runs `cargo bench` on the benches' crate with the arguments given. Errors: what it measures by cannot be installed.
 pub(crate) fn bench(workplace: &Workplace, arguments: &[String]) -> Result<ExitCode, String> {
@@ -26,6 +29,32 @@ pub(crate) fn bench_proxy(workplace: &Workplace, arguments: &[String]) -> Result
     let mut command = workplace.cargo(["run", "--quiet", "--release", "-p", package, "--"]);
     command.args(arguments);
     command.env("TOKEN_ROTATOR", workplace.target.join("dist/token-rotator"));
+    finish(&mut log, command)
+}
+
+/// Compares what callers see through the proxy and through others. Errors: one of them, or the issuer, cannot be installed, or
+/// the program does not build.
+pub(crate) fn compare_sidecars(
+    workplace: &Workplace,
+    arguments: &[String],
+) -> Result<ExitCode, String> {
+    let mut log = log(workplace, "compare-sidecars")?;
+    let envoy = install::for_sidecars(workplace, &mut log)?;
+    // Nothing is timed, so it may be slow.
+    let build = workplace.cargo(["build", "-p", "token-rotator-cli"]);
+    if finish(&mut log, build)? != ExitCode::SUCCESS {
+        return Err("the program does not build".to_owned());
+    }
+    let package = "token-rotator-compare-sidecars";
+    let mut command = workplace.cargo(["run", "--quiet", "-p", package, "--"]);
+    command
+        .args(arguments)
+        .env(
+            "TOKEN_ROTATOR",
+            workplace.target.join("debug/token-rotator"),
+        )
+        .env("ENVOY", envoy)
+        .env_remove(WITHOUT_CERTIFIED_ISSUER);
     finish(&mut log, command)
 }
 

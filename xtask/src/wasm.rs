@@ -12,6 +12,10 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const MACHINE: &str = "npm/axios/src/core/machine.js";
 /// One page of memory, most of it unused: there is no heap, and the stack is shallow.
 const LINK: &str = "-Clink-arg=-zstack-size=8192 -Clink-arg=--max-memory=65536";
+/// What is called once belongs where it is called, however large: a call by itself is cheap in
+/// JavaScript, but the structs that it takes and returns are copied through the memory. What has
+/// many callers says so by `inline(never)`.
+const INLINE: &str = "-Cllvm-args=-inline-threshold=1000";
 /// How much larger the file of other versions may be, in percent.
 const TOLERANCE: u64 = 5;
 
@@ -120,7 +124,10 @@ fn build(workplace: &Workplace, compiler: &Compiler, out: &Path) -> Result<(), S
         .args(["--target", TARGET, "--target-dir"])
         .arg(&target)
         .env("RUSTC", &compiler.rustc)
-        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", LINK)
+        .env(
+            "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS",
+            format!("{LINK} {INLINE}"),
+        )
         .current_dir(&workplace.root);
     if compiler.bare {
         cargo

@@ -15,7 +15,7 @@ pub(crate) fn read(file: &Path) -> Result<Vec<Vec<u8>>, CommandError> {
             file.display()
         ))
         .why(why)
-        .hint("`ca_file` is a file of PEM certificates")
+        .hint("`ca_file` (`--ca-file`) is to name a file of PEM certificates")
     };
     let pem = CertificateDer::pem_file_iter(file).map_err(|error| unusable(error.to_string()))?;
     let found: Result<Vec<_>, _> = pem.map(|one| one.map(|one| one.to_vec())).collect();

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 
+use crate::output::say;
+
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
@@ -82,7 +84,7 @@ impl CommandError {
 
     /// What to do, in words.
     pub(crate) fn hint_text(&self) -> &str {
-        self.hint.as_deref().unwrap_or("see `token-rotator --help`")
+        self.hint.as_deref().unwrap_or_default()
     }
 
     /// What the program ends with.
@@ -92,21 +94,40 @@ impl CommandError {
 
     /// Prints it to stderr.
     pub(crate) fn print(&self) {
-        self.print_as(ERROR, "error");
+        say!("{}", self.told(ERROR, "error"));
     }
 
     /// The same for what does not end the command.
     pub(crate) fn print_as_warning(&self) {
-        self.print_as(WARNING, "warning");
+        say!("{}", self.told(WARNING, "warning"));
     }
 
-    fn print_as(&self, style: Style, word: &str) {
-        anstream::eprintln!("{style}{word}:{style:#} {}", self.what);
+    fn told(&self, style: Style, word: &str) -> String {
+        let mut text = format!("{style}{word}:{style:#} {}", self.what);
         for why in &self.why {
-            anstream::eprintln!("  because {why}");
+            text = format!("{text}\n  because {why}");
         }
         if let Some(hint) = &self.hint {
-            anstream::eprintln!("{HINT}hint:{HINT:#} {hint}");
+            text = format!("{text}\n{HINT}hint:{HINT:#} {hint}");
+        }
+        text
+    }
+
+    /// What is printed, without its colours.
+    #[cfg(test)]
+    pub(crate) fn text(&self) -> String {
+        let told = self.told(ERROR, "error");
+        let told = anstream::adapter::strip_str(&told);
+        format!("exit code {}\n{told}\n", self.code)
+    }
+}
+
+impl CommandError {
+    /// The same and what to do, as the library's errors say it.
+    pub(crate) fn advised(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("{self}; hint: {hint}"),
+            None => self.to_string(),
         }
     }
 }

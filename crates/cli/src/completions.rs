@@ -5,15 +5,14 @@ use std::process::ExitCode;
 use clap::CommandFactory as _;
 
 use crate::arguments::{Arguments, CompletionOptions};
+use crate::command_error::CommandError;
+use crate::output;
 
 /// Prints them.
-pub(crate) fn run(options: &CompletionOptions) -> ExitCode {
+pub(crate) fn run(options: &CompletionOptions) -> Result<ExitCode, CommandError> {
     let mut command = Arguments::command();
-    clap_complete::generate(
-        options.shell,
-        &mut command,
-        "token-rotator",
-        &mut std::io::stdout(),
-    );
-    ExitCode::SUCCESS
+    let mut script = Vec::new();
+    clap_complete::generate(options.shell, &mut command, "token-rotator", &mut script);
+    output::print(&String::from_utf8_lossy(&script))?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -22,10 +22,9 @@ pub(crate) async fn run(
     let token = fresh(&session, &rotator, wanted).await;
     session.land(&rotator).await;
     let (token, _) = chosen(token?.token_set(), options.id_token)?;
-    let (program, arguments) = options
-        .command
-        .split_first()
-        .ok_or_else(|| CommandError::new("there is no command to run"))?;
+    let [program, arguments @ ..] = &*options.command else {
+        unreachable!("it is a required argument");
+    };
     let mut command = Command::new(program);
     command.args(arguments);
     hand_over(&mut command, &options, &token)?;
@@ -47,15 +46,17 @@ fn hand_over(
     use command_fds::{CommandFdExt as _, FdMapping};
 
     let Some(number) = options.fd else {
-        return in_environment(command, options, token);
+        command.env(&options.env, token);
+        return Ok(());
     };
-    let failed = |error: &dyn std::fmt::Display| {
-        CommandError::new(format!(
-            "the token cannot be handed over in descriptor {number}"
-        ))
-        .why(error.to_string())
-        .hint("leave `--fd` out to have it in an environment variable")
-    };
+    let failed = |error: &dyn std::fmt::Display| not_handed_over(number, error);
+    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    if most.is_some_and(|most| most <= u64::from(number.unsigned_abs())) {
+        return Err(failed(&format!(
+            "this process may have none above {} (`ulimit -n`)",
+            most.unwrap_or_default().saturating_sub(1)
+        )));
+    }
     let file = in_memory(token).map_err(|error| failed(&error))?;
     command
         .fd_mappings(vec![FdMapping {
@@ -64,6 +65,15 @@ fn hand_over(
         }])
         .map_err(|error| failed(&error))?;
     Ok(())
+}
+
+#[cfg(unix)]
+fn not_handed_over(number: i32, why: &dyn std::fmt::Display) -> CommandError {
+    CommandError::new(format!(
+        "the token cannot be handed over in descriptor {number}"
+    ))
+    .why(why.to_string())
+    .hint("choose a lower number, or leave `--fd` out to have it in an environment variable")
 }
 
 /// The token in a pipe, whole: it is read to its end and is gone.
@@ -85,26 +95,15 @@ fn in_memory(token: &str) -> std::io::Result<std::os::fd::OwnedFd> {
 const PIPE: usize = 16 * 1024;
 
 #[cfg(not(unix))]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "where there are descriptors it may fail"
+)]
 fn hand_over(
     command: &mut Command,
     options: &ExecOptions,
     token: &str,
 ) -> Result<(), CommandError> {
-    in_environment(command, options, token)
-}
-
-fn in_environment(
-    command: &mut Command,
-    options: &ExecOptions,
-    token: &str,
-) -> Result<(), CommandError> {
-    let sound = !options.env.is_empty() && !options.env.contains(['=', '\0']);
-    if !sound {
-        return Err(
-            CommandError::new("the environment variable has no possible name")
-                .hint("`--env NAME` takes a name such as ACCESS_TOKEN"),
-        );
-    }
     command.env(&options.env, token);
     Ok(())
 }
@@ -125,5 +124,16 @@ fn take_place(command: &mut Command) -> Result<std::io::Error, CommandError> {
     match command.status() {
         Ok(status) => std::process::exit(status.code().unwrap_or(1)),
         Err(error) => Ok(error),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_no_pipe_holds() {
+        let error = in_memory(&"x".repeat(PIPE + 1)).expect_err("it would wait for ever");
+        insta::assert_snapshot!(not_handed_over(5, &error).text());
     }
 }

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use crate::arguments::{GlobalOptions, HistoryOptions};
 use crate::command_error::CommandError;
-use crate::session::Home;
+use crate::output::{self, say};
+use crate::session::{Home, Session};
 use crate::table;
 
 /// Shows it.
@@ -16,21 +17,15 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, CommandError> {
     let home = Home::open(global, "history").await?;
     let session = home.session(&options.session.name)?;
-    let entries = session.history.read().map_err(|error| {
-        CommandError::new(format!(
-            "{} cannot be read",
-            session.history.file().display()
-        ))
-        .because(error)
-        .hint("check who owns it and who may read it")
-    })?;
+    let entries = session.history.read();
+    let entries = entries.map_err(|error| unreadable(&session, &error))?;
     let newest = &entries[entries.len().saturating_sub(options.limit)..];
     if options.json {
         for entry in newest {
-            anstream::println!("{}", serde_json::to_string(entry).unwrap_or_default());
+            output::print_json(entry)?;
         }
     } else if newest.is_empty() {
-        anstream::eprintln!(
+        say!(
             "Nothing has happened yet in session `{}` on this machine.",
             session.name
         );
@@ -47,9 +42,17 @@ pub(crate) async fn run(
                 ]
             })
             .collect();
-        table::print(["WHEN", "BY", "WHAT", "TOKEN", ""], &rows);
+        output::print(&table::text(["WHEN", "BY", "WHAT", "TOKEN", ""], &rows))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The history of this session.
+pub(crate) fn unreadable(session: &Session<'_>, error: &std::io::Error) -> CommandError {
+    let file = session.history.file().display();
+    CommandError::new(format!("{file} cannot be read"))
+        .because(error)
+        .hint("check who owns it, or remove it, which is safe: it is only looked at")
 }
 
 fn second(at: Timestamp) -> String {

@@ -7,6 +7,7 @@ use token_rotator_testkit::{Issuer, RefreshPolicy, StartError, TokenFormat, Upst
 
 use crate::arguments::IssuerOptions;
 use crate::command_error::CommandError;
+use crate::output::{self, say};
 
 /// The client that is there without being named.
 const DEMO: &str = "demo";
@@ -49,27 +50,25 @@ pub(crate) async fn run(options: IssuerOptions) -> Result<ExitCode, CommandError
             .into_iter()
             .map(|(name, url)| (name.to_owned(), json!(url)))
             .collect();
-        anstream::println!("{}", serde_json::Value::Object(object));
+        output::print_json(&object)?;
     } else {
         for (name, url) in endpoints {
-            anstream::println!("{name:<20} {url}");
+            output::print(&format!("{name:<20} {url}\n"))?;
         }
-        anstream::eprintln!();
-        anstream::eprintln!(
-            "Client `demo` needs no secret. Sign in with any password but `wrong`:"
-        );
-        anstream::eprintln!(
+        say!("");
+        say!("Client `demo` needs no secret. Sign in with any password but `wrong`:");
+        say!(
             "  curl -c jar -H 'content-type: application/json' -d '{{\"user\":\"alice\",\"password\":\"a\"}}' {}/login",
             upstream.url()
         );
-        anstream::eprintln!("Ctrl-C ends it.");
+        say!("Ctrl-C ends it.");
     }
     until_told().await;
     let counters = issuer.counters();
     upstream.shutdown().await;
     issuer.shutdown().await;
     if !options.json {
-        anstream::eprintln!(
+        say!(
             "{} refreshes, {} reuse alarms, {} grants revoked by them, {} ended by their clients",
             counters.refreshes,
             counters.reuses,

@@ -9,6 +9,7 @@ use token_rotator::{
 
 use crate::arguments::{GlobalOptions, LogoutOptions};
 use crate::command_error::CommandError;
+use crate::output::say;
 use crate::session::history::Happening;
 use crate::session::{Home, IssuerSource, Session, store_failed};
 
@@ -20,7 +21,7 @@ pub(crate) async fn run(
     let home = Home::open(global, "logout").await?;
     let session = home.session(&options.session.name)?;
     let Some(tokens) = end(&session).await? else {
-        anstream::eprintln!("Nobody was signed in: session `{}`.", session.name);
+        say!("Nobody was signed in: session `{}`.", session.name);
         return Ok(ExitCode::SUCCESS);
     };
     session.note(Happening::SignedOut);
@@ -32,7 +33,7 @@ pub(crate) async fn run(
                 Some(_) => "Its issuer names no revocation endpoint",
                 None => "It has no `revocation_endpoint`",
             };
-            anstream::eprintln!(
+            say!(
                 "Signed out: session `{}`. {nowhere}: its tokens end when they expire.",
                 session.name
             );
@@ -45,7 +46,7 @@ pub(crate) async fn run(
     });
     match revoked {
         Ok(()) => {
-            anstream::eprintln!(
+            say!(
                 "Signed out, and revoked at the issuer: session `{}`.",
                 session.name
             );
@@ -94,5 +95,5 @@ fn not_revoked(session: &Session<'_>, error: &SourceError) -> CommandError {
         session.name
     ))
     .because(error)
-    .hint("they end when they expire; the issuer's own pages may list and end the grant earlier")
+    .hint("nothing has to be done: they end when they expire; the issuer's own pages may list and end the grant earlier")
 }

@@ -15,6 +15,7 @@ mod history;
 mod issuer;
 mod login;
 mod logout;
+mod output;
 mod proxy;
 mod session;
 mod status;
@@ -23,13 +24,14 @@ mod token;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::Parser as _;
+use clap::error::{ContextKind, ContextValue};
 
 use crate::arguments::{Arguments, Command};
 use crate::command_error::CommandError;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| without_password(error).exit());
     match run(arguments) {
         Ok(code) => code,
         Err(error) => {
@@ -43,7 +45,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| CommandError::new("cannot start the runtime").because(error))?;
+        .map_err(|error| cannot_start(&error))?;
     let global = arguments.global;
     runtime.block_on(async {
         match arguments.command {
@@ -58,7 +60,36 @@ fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
             Command::Logout(options) => logout::run(&global, &options).await,
             Command::Demo(options) => demo::run(options).await,
             Command::Issuer(options) => issuer::run(options).await,
-            Command::Completions(options) => Ok(completions::run(&options)),
+            Command::Completions(options) => completions::run(&options),
         }
     })
+}
+
+/// A store's address may hold a password, which an error about it does not repeat.
+fn without_password(mut error: clap::Error) -> clap::Error {
+    if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue)
+        && let Some((scheme, rest)) = value.split_once("://")
+        && let Some((_, place)) = rest.rsplit_once('@')
+    {
+        let value = ContextValue::String(format!("{scheme}://...@{place}"));
+        error.insert(ContextKind::InvalidValue, value);
+    }
+    error
+}
+
+fn cannot_start(error: &std::io::Error) -> CommandError {
+    CommandError::new("the program cannot start")
+        .because(error)
+        .hint("raise the limits of open files (`ulimit -n`) and of processes (`ulimit -u`)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_without_descriptors() {
+        let error = std::io::Error::from_raw_os_error(24);
+        insta::assert_snapshot!(cannot_start(&error).text());
+    }
 }

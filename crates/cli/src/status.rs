@@ -10,6 +10,8 @@ use token_rotator::{Intent, IntentOutcome, Record, SessionStore as _};
 use crate::arguments::{GlobalOptions, StatusOptions};
 use crate::command_error::CommandError;
 use crate::config::SessionName;
+use crate::history;
+use crate::output::{self, say};
 use crate::session::history::{Entry, Happening};
 use crate::session::{Home, OpenStore, Session, store_failed};
 use crate::table;
@@ -33,12 +35,11 @@ pub(crate) async fn run(
         sessions.push(Status::of(&session).await?);
     }
     if options.json {
-        let text = serde_json::to_string_pretty(&sessions).unwrap_or_default();
-        anstream::println!("{text}");
+        output::print_pretty_json(&sessions)?;
     } else if sessions.is_empty() {
-        anstream::eprintln!("There are no sessions yet; `token-rotator login` makes one.");
+        say!("There are no sessions yet; `token-rotator login` makes one.");
     } else {
-        print(&sessions);
+        output::print(&text(&sessions))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -115,14 +116,8 @@ impl Status {
             .map_err(|error| {
                 store_failed(format!("session `{}` cannot be read", session.name), &error)
             })?;
-        let entries = session.history.read().map_err(|error| {
-            CommandError::new(format!(
-                "{} cannot be read",
-                session.history.file().display()
-            ))
-            .because(error)
-            .hint("it is safe to remove: it is only looked at")
-        })?;
+        let entries = session.history.read();
+        let entries = entries.map_err(|error| history::unreadable(session, &error))?;
         let last = |wanted: fn(&Happening) -> bool| {
             entries
                 .iter()
@@ -234,7 +229,7 @@ impl Journal {
     }
 }
 
-fn print(sessions: &[Status]) {
+fn text(sessions: &[Status]) -> String {
     let headings = [
         "SESSION",
         "STATE",
@@ -268,5 +263,5 @@ fn print(sessions: &[Status]) {
             ]
         })
         .collect();
-    table::print(headings, &rows);
+    table::text(headings, &rows)
 }

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 
 const HEADING: Style = Style::new().bold();
 
-/// Prints rows under headings, each column as wide as its widest cell.
-pub(crate) fn print<const N: usize>(headings: [&str; N], rows: &[[String; N]]) {
+/// Rows under headings, each column as wide as its widest cell.
+pub(crate) fn text<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.max().unwrap_or(0).max(headings[column].len())
@@ -19,13 +19,12 @@ pub(crate) fn print<const N: usize>(headings: [&str; N], rows: &[[String; N]]) {
             .map(|(cell, width)| format!("{cell:<width$}"));
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    anstream::println!("{HEADING}{}{HEADING:#}", line(headings));
+    let mut text = format!("{HEADING}{}{HEADING:#}\n", line(headings));
     for row in rows {
-        anstream::println!(
-            "{}",
-            line(std::array::from_fn(|column| row[column].as_str()))
-        );
+        text += &line(std::array::from_fn(|column| row[column].as_str()));
+        text.push('\n');
     }
+    text
 }
 
 /// `3m ago`.

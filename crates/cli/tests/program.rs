@@ -1,7 +1,7 @@
 //! The program as a user meets it: its output, its errors, its exit codes.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
@@ -211,25 +211,6 @@ fn mistakes_end_in_a_sentence() {
         assert!(said.contains(sentence), "{arguments:?}: {said}");
         assert_eq!(text(&output.stdout), "");
     }
-}
-
-/// A port that is taken is an error that says how to choose another.
-#[test]
-fn a_taken_port_is_explained() {
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = taken.local_addr().expect("its address").port().to_string();
-    let output = run(&["issuer", "--port", &port]);
-    assert_eq!(output.status.code(), Some(1));
-    let said = text(&output.stderr);
-    assert!(
-        said.starts_with("error: the issuer could not be started\n"),
-        "{said}"
-    );
-    assert!(said.contains("because"), "{said}");
-    assert!(
-        said.contains("hint: choose another port with `--port`"),
-        "{said}"
-    );
 }
 
 /// The issuer says where it is, answers there, does what its faults say, and ends when it is told.

@@ -32,4 +32,4 @@ mod step;
 pub use number::Number;
 pub use policy::{Access, Policy, Validity};
 pub use session::{Current, Session};
-pub use step::{Ending, Failure, Flight, Landing, Now, Purpose, Stamp, Step};
+pub use step::{Ending, Failure, Flight, Kind, Landing, Now, Purpose, Stamp, Step};

@@ -98,6 +98,7 @@ impl Number for f64 {
         if difference > 0.0 { difference } else { 0.0 }
     }
 
+    #[inline(never)]
     fn per_mille(self, thousandths: u32) -> Self {
         /// From here on every number is whole.
         const WHOLE: f64 = 4_503_599_627_370_496.0;

@@ -35,8 +35,9 @@ pub struct Policy<N> {
     pub fresh_max: N,
     /// The longest lifetime believed.
     pub lifetime_max: N,
-    /// How often an ended session looks into its store; `None`: never, nobody else writes it.
-    pub look_interval: Option<N>,
+    /// How often an ended session looks into its store; [`Number::MAX`]: never, nobody else
+    /// writes it.
+    pub look_interval: N,
 }
 
 impl<N: Number> Policy<N> {
@@ -54,7 +55,7 @@ impl<N: Number> Policy<N> {
             fresh_max: N::of(60_000),
             // Ten years of 365.25 days, written as a product of what fits in 32 bits.
             lifetime_max: N::of(315_576_000).per_mille(1_000_000),
-            look_interval: None,
+            look_interval: N::MAX,
         }
     }
 
@@ -86,9 +87,10 @@ impl<N: Number> Policy<N> {
     }
 
     /// How young a token must be for its refusal to count as a sign of something else than age.
-    pub(crate) fn fresh_age(&self, lifetime: Option<N>, doublings: u32) -> N {
-        let quarter = lifetime.map_or(N::MAX, |lifetime| lifetime.per_mille(250));
-        doubled(self.fresh.least(quarter), doublings, self.fresh_max)
+    #[inline(never)]
+    pub(crate) fn fresh_age(&self, lifetime: N, doublings: u32) -> N {
+        let first = self.fresh.least(lifetime.per_mille(250));
+        doubled(first, doublings, self.fresh_max)
     }
 
     /// How long to leave the issuer alone after so many failures in a row.
@@ -137,9 +139,5 @@ impl<N: Number> Validity<N> {
             expires_at: Some(expires_at),
             ..Self::unknown()
         }
-    }
-
-    pub(crate) fn expired(&self, wall: N) -> bool {
-        self.expires_at.is_some_and(|expires_at| wall >= expires_at)
     }
 }

@@ -3,9 +3,10 @@
 mod moves;
 mod state;
 
-use self::state::{Brought, Cooling, Slot, Token};
+use self::state::{Brought, Cooling, Held, Slot, Stage, Token};
 use crate::{
-    Access, Ending, Failure, Flight, Landing, Now, Number, Policy, Purpose, Stamp, Step, Validity,
+    Access, Ending, Failure, Flight, Kind, Landing, Now, Number, Policy, Purpose, Stamp, Step,
+    Validity,
 };
 
 /// One session: its token, the flight that may be in the air, and what follows from each event.
@@ -14,19 +15,19 @@ use crate::{
 /// `N` is the [`Number`] of time and counters. Every event is a method that returns at once.
 #[derive(Clone, Debug)]
 pub struct Session<T, E, N> {
-    policy: Policy<N>,
+    /// What it decides by. A change counts from the next event on.
+    pub policy: Policy<N>,
     /// Epoch and generation of now. Both only grow.
     at: Stamp<N>,
-    token: Token<T, N>,
+    token: Token<T>,
+    held: Held<N>,
     slot: Slot<N>,
-    /// The number of flights begun so far.
-    flights: N,
     /// No flight but a forced one or a look until the next sign-in.
     ended: bool,
     /// What the last flight failed with, since the last token of this epoch.
     error: Option<E>,
     /// The cool-down after that failure. Not a state of the slot: a look must not end it.
-    cooling: Option<Cooling<N>>,
+    cooling: Cooling<N>,
     /// Failures in a row that a cool-down followed.
     failures: u32,
     /// Tokens in a row that were refused from the start.
@@ -51,16 +52,16 @@ pub struct Current<'a, T, N> {
 
 impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
     /// A session without a token.
-    pub fn new(policy: Policy<N>) -> Self {
+    pub const fn new(policy: Policy<N>) -> Self {
         Self {
             policy,
             at: Stamp::START,
             token: Token::Never,
-            slot: Slot::Idle,
-            flights: N::ZERO,
+            held: Held::NONE,
+            slot: Slot::EMPTY,
             ended: false,
             error: None,
-            cooling: None,
+            cooling: Cooling::NONE,
             failures: 0,
             refusals: 0,
             early_from: N::ZERO,
@@ -70,43 +71,34 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
 
     /// A request is about to be sent.
     pub fn acquire(&mut self, now: Now<N>) -> Step<T, E, N> {
-        let stamp = self.at;
-        match &self.token {
-            Token::SignedOut => Step::Bare { stamp },
-            Token::Never if self.policy.access == Access::Anonymous => Step::Bare { stamp },
+        let kind = self.on_acquire(now);
+        self.step(kind)
+    }
+
+    /// [`Session::acquire`], for a driver that keeps the token itself.
+    pub fn on_acquire(&mut self, now: Now<N>) -> Kind {
+        let anonymous = self.policy.access == Access::Anonymous;
+        match self.token {
+            Token::SignedOut => Kind::Bare,
+            Token::Never if anonymous => Kind::Bare,
             Token::Never => self.need(Purpose::First, now),
-            Token::Held(held) if held.usable(now) => {
-                let token = held.token.clone();
+            Token::Held(_) if self.held.usable(now) => {
                 let purpose = if self.early_due(now) {
                     Purpose::Early
                 } else if self.look_due(now) {
                     Purpose::Look
                 } else {
-                    return Step::Use { token, stamp };
+                    return Kind::Use;
                 };
-                Step::UseAndRefresh {
-                    token,
-                    stamp,
-                    flight: self.begin(purpose, now),
-                }
+                self.begin(purpose, now);
+                Kind::UseAndRefresh
             }
-            Token::Held(held) => {
-                let purpose = if held.refused {
-                    Purpose::Refused
-                } else {
-                    Purpose::Expired
-                };
-                match self.need(purpose, now) {
-                    // Where requests may go out bare, the end of a session stands in nobody's way:
-                    // a sign-in has to get through.
-                    Step::Fail(_) | Step::Overdue
-                        if self.ended && self.policy.access == Access::Anonymous =>
-                    {
-                        Step::Bare { stamp }
-                    }
-                    step => step,
-                }
-            }
+            Token::Held(_) => match self.need(self.held.want(), now) {
+                // Where requests may go out bare, the end of a session stands in nobody's way: a
+                // sign-in has to get through.
+                Kind::Fail | Kind::Overdue if self.ended && anonymous => Kind::Bare,
+                kind => kind,
+            },
         }
     }
 
@@ -115,114 +107,112 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
     /// [`Step::HandBack`], [`Step::Changed`], [`Step::Overdue`] and [`Step::Fail`] all mean that
     /// the caller gets the refusal as it came; so does [`Step::Bare`] after the wait.
     pub fn refused(&mut self, stamp: Stamp<N>, now: Now<N>) -> Step<T, E, N> {
+        let kind = self.on_refused(stamp, now);
+        self.step(kind)
+    }
+
+    /// [`Session::refused`], for a driver that keeps the token itself.
+    pub fn on_refused(&mut self, stamp: Stamp<N>, now: Now<N>) -> Kind {
         if stamp.epoch != self.at.epoch {
-            return Step::Changed;
+            return Kind::Changed;
         }
         if stamp.generation > self.at.generation {
-            return Step::HandBack;
+            return Kind::HandBack;
         }
-        match &mut self.token {
-            Token::SignedOut => Step::HandBack,
-            Token::Never => self.need(Purpose::First, now),
-            Token::Held(held) if stamp.generation < self.at.generation => {
-                // A late refusal: it speaks of a token that has been replaced since.
-                if held.usable(now) {
-                    return Step::Use {
-                        token: held.token.clone(),
-                        stamp: self.at,
-                    };
-                }
-                let purpose = if held.refused {
-                    Purpose::Refused
+        match self.token {
+            Token::SignedOut => return Kind::HandBack,
+            Token::Never => return self.need(Purpose::First, now),
+            Token::Held(_) => {}
+        }
+        let held = &mut self.held;
+        if stamp.generation < self.at.generation {
+            // A late refusal: it speaks of a token that has been replaced since.
+            if held.usable(now) {
+                return Kind::Use;
+            }
+            let purpose = held.want();
+            return self.need(purpose, now);
+        }
+        if !held.refused {
+            let age = now.steady.minus(held.since);
+            let others = held.brought == Brought::Others;
+            // A token is fresh if it came from the issuer a moment ago. Those that came another
+            // way are older than they look: their refusals are believed, but not one after the
+            // other.
+            let counts = held.brought == Brought::Flight || others && self.refusals > 0;
+            let fresh = counts && age < self.policy.fresh_age(held.lifetime, self.refusals);
+            if fresh && held.usable(now) {
+                held.suspect = true;
+                return if self.join(now) {
+                    Kind::Wait
                 } else {
-                    Purpose::Expired
+                    Kind::HandBack
                 };
-                self.need(purpose, now)
             }
-            Token::Held(held) => {
-                let age = now.steady.minus(held.since);
-                let young =
-                    |doublings| age < self.policy.fresh_age(held.validity.lifetime, doublings);
-                // A token is fresh if it came from the issuer a moment ago. Those that came
-                // another way are older than they look: their refusals are believed, but not one
-                // after the other.
-                let fresh = match held.brought {
-                    Brought::Flight => young(self.refusals),
-                    Brought::Others => self.refusals > 0 && young(self.refusals),
-                    Brought::Caller => false,
-                };
-                let fresh = fresh && !held.refused && !held.validity.expired(now.wall);
-                if fresh {
-                    held.suspect = true;
-                    return match self.join(now) {
-                        Some(flight) => Step::Wait { flight },
-                        None => Step::HandBack,
-                    };
-                }
-                if !held.refused {
-                    held.refused = true;
-                    let suspect = held.brought == Brought::Others && young(0);
-                    self.refusals = if held.suspect || suspect {
-                        (self.refusals + 1).min(32)
-                    } else {
-                        0
-                    };
-                }
-                self.need(Purpose::Refused, now)
-            }
+            held.refused = true;
+            let young = others && age < self.policy.fresh_age(held.lifetime, 0);
+            self.refusals = if held.suspect || young {
+                (self.refusals + 1).min(32)
+            } else {
+                0
+            };
         }
+        self.need(Purpose::Refused, now)
     }
 
     /// The caller has waited for this flight: the token installed since it began, or its error.
     /// Starts nothing and asks for no other wait; [`Step::Wait`] says that it woke too early.
     pub fn settle(&mut self, flight: Flight<N>, now: Now<N>) -> Step<T, E, N> {
+        let kind = self.on_settle(flight, now);
+        self.step(kind)
+    }
+
+    /// [`Session::settle`], for a driver that keeps the token itself.
+    pub fn on_settle(&mut self, flight: Flight<N>, now: Now<N>) -> Kind {
         if flight.began.epoch != self.at.epoch {
-            return Step::Changed;
+            return Kind::Changed;
         }
-        let in_slot = self.in_slot(flight);
-        if let Token::Held(held) = &self.token
-            && self.at.generation > flight.began.generation
-        {
+        let in_slot = self.in_slot(flight.id);
+        if self.holds() && self.at.generation > flight.began.generation {
             // A token that came from elsewhere while the flight was in the air may have been
             // refused or have expired before the caller joined: then the flight decides.
             let undecided = in_slot || self.error.is_some();
-            if held.usable(now) || !undecided {
-                return Step::Use {
-                    token: held.token.clone(),
-                    stamp: self.at,
-                };
+            if self.held.usable(now) || !undecided {
+                return Kind::Use;
             }
         }
-        if in_slot && self.join(now).is_some() {
-            return Step::Wait { flight };
-        }
-        match &self.error {
+        if in_slot && self.join(now) {
+            Kind::Wait
+        } else if flight.purpose == Purpose::Look && self.policy.access == Access::Anonymous {
             // A look is no refresh: who waited for one is where they were before.
-            _ if flight.purpose == Purpose::Look && self.policy.access == Access::Anonymous => {
-                Step::Bare { stamp: self.at }
-            }
-            _ if in_slot => Step::Overdue,
-            Some(error) => Step::Fail(error.clone()),
-            None => Step::HandBack,
+            Kind::Bare
+        } else if in_slot {
+            Kind::Overdue
+        } else if self.error.is_some() {
+            Kind::Fail
+        } else {
+            Kind::HandBack
         }
     }
 
     /// Somebody asks for a refresh, whatever the token looks like. Overrides a cool-down unless
     /// the issuer asked for it, and the end of a session. Never [`Step::Use`].
     pub fn force(&mut self, now: Now<N>) -> Step<T, E, N> {
-        if let Some(flight) = self.join(now) {
-            return Step::Wait { flight };
-        }
-        if self.flight().is_some() {
-            return Step::Overdue;
-        }
-        match &self.error {
-            Some(error) if self.cooling(now).is_some_and(|cooling| cooling.asked) => {
-                Step::Fail(error.clone())
-            }
-            _ => Step::Refresh {
-                flight: self.begin(Purpose::Forced, now),
-            },
+        let kind = self.on_force(now);
+        self.step(kind)
+    }
+
+    /// [`Session::force`], for a driver that keeps errors itself.
+    pub fn on_force(&mut self, now: Now<N>) -> Kind {
+        if self.join(now) {
+            Kind::Wait
+        } else if self.busy() {
+            Kind::Overdue
+        } else if self.cooling.asked && self.cooling(now) {
+            Kind::Fail
+        } else {
+            self.begin(Purpose::Forced, now);
+            Kind::Refresh
         }
     }
 
@@ -260,17 +250,15 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
         error: E,
         now: Now<N>,
     ) -> Landing<N> {
-        if !self.in_slot(flight) {
+        if !self.in_slot(flight.id) {
             return Landing::Stale;
         }
-        self.slot = Slot::Idle;
+        self.slot.stage = Stage::Idle;
         // A newer token came from elsewhere: the failure is its waiters' and nothing more. Its
         // `invalid_grant` is about a refresh token that has been replaced.
         let stale = flight.began.generation != self.at.generation;
         if flight.purpose == Purpose::Look && !stale {
-            self.look_from = now
-                .steady
-                .plus(self.policy.look_interval.unwrap_or(N::ZERO));
+            self.look_from = now.steady.plus(self.policy.look_interval);
             return Landing::Ended;
         }
         self.error = Some(error);
@@ -282,49 +270,43 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
             self.look_from = now.steady;
             return Landing::Ended;
         }
-        if let (Ending::Uncertain, Token::Held(held)) = (failure.ending, &mut self.token) {
-            held.validity.refresh_at = None;
+        if failure.ending == Ending::Uncertain {
+            self.held.refresh_at = N::MAX;
         }
         let wait = self
             .policy
             .cool_down(self.failures, failure.retry_after, failure.jitter);
         self.failures = (self.failures + 1).min(32);
-        let until = now.steady.plus(wait);
-        self.cooling = Some(Cooling {
-            until,
+        self.cooling = Cooling {
+            until: now.steady.plus(wait),
             asked: failure.retry_after.is_some(),
-        });
-        Landing::Cooling(until)
+        };
+        Landing::Cooling(self.cooling.until)
     }
 
     /// An early flight found somebody else at work and would rather not wait for them.
     ///
     /// True if it may end without a result. False if callers wait for it by now: it goes on.
     pub fn yielded(&mut self, flight: Flight<N>, now: Now<N>) -> bool {
-        if !self.in_slot(flight) {
+        if !self.in_slot(flight.id) {
             return true;
         }
-        let awaited = matches!(self.slot, Slot::Flying { awaited: true, .. });
-        let served = matches!(&self.token, Token::Held(held) if held.usable(now));
-        if flight.purpose == Purpose::Early && served && !awaited {
-            self.slot = Slot::Idle;
-            return true;
+        let awaited = self.slot.stage == Stage::Flying && self.slot.awaited;
+        let yields = flight.purpose == Purpose::Early && self.serves(now) && !awaited;
+        if yields {
+            self.slot.stage = Stage::Idle;
         }
-        false
+        yields
     }
 
     /// A timer: is the flight past its deadline? True if it has just become so, and its waiters
     /// are to be released.
     pub fn overdue(&mut self, now: Now<N>) -> bool {
-        match self.slot {
-            Slot::Flying {
-                flight, deadline, ..
-            } if now.steady >= deadline => {
-                self.slot = Slot::Overdue { flight };
-                true
-            }
-            _ => false,
+        let overdue = self.slot.stage == Stage::Flying && now.steady >= self.slot.deadline;
+        if overdue {
+            self.slot.stage = Stage::Overdue;
         }
+        overdue
     }
 
     /// A newer token of the same sign-in came from elsewhere. It revives an ended session, but
@@ -348,9 +330,8 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
     /// the session, signing out of one that never had a token, nor was about to get one, leaves it
     /// as it is.
     pub fn sign_out(&mut self) -> bool {
-        let untouched = matches!(self.token, Token::Never) && self.flight().is_none();
-        let alone = self.policy.look_interval.is_none();
-        if untouched && alone && self.policy.access == Access::Anonymous {
+        let untouched = matches!(self.token, Token::Never) && !self.busy();
+        if untouched && !self.shared() && self.policy.access == Access::Anonymous {
             return false;
         }
         self.begin_epoch();
@@ -360,34 +341,28 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
 
     /// The token to serve without asking again, and for how long.
     pub fn current(&self, now: Now<N>) -> Option<Current<'_, T, N>> {
-        let Token::Held(held) = &self.token else {
-            return None;
-        };
-        if !held.usable(now) {
-            return None;
-        }
-        let expires_at = held.validity.expires_at.unwrap_or(N::MAX);
-        let early_at = match (held.validity.refresh_at, self.slot) {
-            (Some(refresh_at), Slot::Idle) if !self.ended => {
-                let cool_from = self.cooling.map_or(N::ZERO, |cooling| cooling.until);
-                refresh_at.most(now.wall_at(cool_from.most(self.early_from)))
-            }
-            (_, Slot::Idle) if self.ended && self.policy.look_interval.is_some() => {
-                now.wall_at(self.look_from)
-            }
-            _ => N::MAX,
+        let token = self.held().filter(|_| self.held.usable(now))?;
+        let from = if self.busy() {
+            N::MAX
+        } else if !self.ended {
+            let free_from = self.cooling.until.most(self.early_from);
+            self.held.refresh_at.most(now.wall_at(free_from))
+        } else if self.shared() {
+            now.wall_at(self.look_from)
+        } else {
+            N::MAX
         };
         Some(Current {
-            token: &held.token,
+            token,
             stamp: self.at,
-            until: early_at.least(expires_at),
+            until: from.least(self.held.expires_at),
         })
     }
 
     /// The token of this epoch, usable or not.
     pub fn held(&self) -> Option<&T> {
         match &self.token {
-            Token::Held(held) => Some(&held.token),
+            Token::Held(token) => Some(token),
             Token::Never | Token::SignedOut => None,
         }
     }
@@ -395,6 +370,16 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
     /// Epoch and generation of now.
     pub fn stamp(&self) -> Stamp<N> {
         self.at
+    }
+
+    /// What a step [`Step::Fail`] would fail with now.
+    pub fn error(&self) -> Option<&E> {
+        self.error.as_ref()
+    }
+
+    /// Until when, by the steady clock, no flight starts after the last failure.
+    pub fn cool_until(&self) -> N {
+        self.cooling.until
     }
 
     /// Whether somebody signed out and nobody in since.
@@ -409,9 +394,6 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
 
     /// The flight that holds the slot, overdue or not.
     pub fn flight(&self) -> Option<Flight<N>> {
-        match self.slot {
-            Slot::Flying { flight, .. } | Slot::Overdue { flight } => Some(flight),
-            Slot::Idle => None,
-        }
+        self.busy().then_some(self.slot.flight)
     }
 }

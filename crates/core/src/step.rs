@@ -100,6 +100,29 @@ pub enum Step<T, E, N> {
     Fail(E),
 }
 
+/// Which step, without what it is made of: for a driver that keeps tokens and errors itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// [`Step::Bare`].
+    Bare,
+    /// [`Step::Use`].
+    Use,
+    /// [`Step::UseAndRefresh`].
+    UseAndRefresh,
+    /// [`Step::Refresh`].
+    Refresh,
+    /// [`Step::Wait`].
+    Wait,
+    /// [`Step::HandBack`].
+    HandBack,
+    /// [`Step::Changed`].
+    Changed,
+    /// [`Step::Overdue`].
+    Overdue,
+    /// [`Step::Fail`].
+    Fail,
+}
+
 /// Why a flight failed, as far as the session has to know.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Failure<N> {

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::limits::Limits;
 use crate::problem::Problem;
+use crate::timer::HeadTimer;
 use crate::worker::Worker;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -74,7 +75,7 @@ where
     });
     let worker = Arc::clone(worker);
     let mut connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(HeadTimer::default())
         .header_read_timeout(limits.header_timeout)
         .max_header_size(limits.header_bytes * 2 + 8 * 1024)
         .max_buf_size((limits.header_bytes * 2 + 8 * 1024).max(64 * 1024))
@@ -208,17 +209,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.read < self.seen.len() {
-            let length = buffer.remaining().min(self.seen.len() - self.read);
-            buffer.put_slice(&self.seen[self.read..self.read + length]);
-            self.read += length;
-            if self.read == self.seen.len() {
-                self.seen = Vec::new();
-                self.read = 0;
-            }
-            return Poll::Ready(Ok(()));
+        if self.seen.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let length = buffer.remaining().min(self.seen.len() - self.read);
+        buffer.put_slice(&self.seen[self.read..self.read + length]);
+        self.read += length;
+        if self.read == self.seen.len() {
+            self.seen = Vec::new();
+            // What came with it is read with it: hyper makes its buffer twice as large for a head
+            // that comes in two pieces. A failure shows itself at the next read again.
+            let _ = Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

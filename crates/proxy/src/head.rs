@@ -1,60 +1,94 @@
 //! A request's head, kept in case the request is sent once more.
 
+use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Uri};
 
-/// The copy of a head: in memory of its own, for a clone of the headers would hold the buffer of
-/// 8 KiB that they were read into for as long as the answer is waited for.
+/// The copy of a head, in memory of its own.
 pub(crate) struct Head {
     pub(crate) method: Method,
     /// The target, and behind it the values, one after the other.
-    text: Vec<u8>,
+    text: Bytes,
     target: usize,
-    /// The names, and how long the value of each is.
-    fields: Vec<(HeaderName, usize)>,
+    fields: Vec<Field>,
+}
+
+/// A field, but for the text of its value.
+struct Field {
+    name: HeaderName,
+    length: usize,
+    /// Whether no hop may keep it in a table (RFC 7541 section 7.1.3).
+    sensitive: bool,
 }
 
 impl Head {
     /// Of a request whose target is a path, as it is once it is made ready to be sent.
-    pub(crate) fn of<B>(request: &Request<B>) -> Self {
+    ///
+    /// The request moves into the same memory. The buffer of 8 KiB that it was read into is free
+    /// then for the next one; held until the answer is there, it would be allocated anew each time.
+    pub(crate) fn of<B>(request: &mut Request<B>) -> Self {
         let target = request.uri().path_and_query();
         let target = target.map_or("/", PathAndQuery::as_str).as_bytes();
         let headers = request.headers();
         let length: usize = headers.values().map(HeaderValue::len).sum();
         let mut text = Vec::with_capacity(target.len() + length);
         text.extend_from_slice(target);
-        let mut fields = Vec::with_capacity(headers.len());
-        for (name, value) in headers {
+        for value in headers.values() {
             text.extend_from_slice(value.as_bytes());
-            fields.push((name.clone(), value.len()));
+        }
+        let target = target.len();
+        let text = Bytes::from(text);
+        let mut fields = Vec::with_capacity(headers.len());
+        let mut at = target;
+        for (name, value) in request.headers_mut() {
+            let field = Field {
+                name: name.clone(),
+                length: value.len(),
+                sensitive: value.is_sensitive(),
+            };
+            // What was a value is one still.
+            if let Some(own) = field.value(text.slice(at..at + field.length)) {
+                *value = own;
+            }
+            at += field.length;
+            fields.push(field);
+        }
+        // And what was a target is one.
+        if let Ok(own) = Uri::from_maybe_shared(text.slice(..target)) {
+            *request.uri_mut() = own;
         }
         Self {
             method: request.method().clone(),
             text,
-            target: target.len(),
+            target,
             fields,
         }
     }
 
     /// The request anew, with this body.
     pub(crate) fn request<B>(&self, body: B) -> Request<B> {
-        let (target, mut values) = self.text.split_at(self.target);
+        let mut values = self.text.clone();
+        let target = values.split_to(self.target);
         let mut headers = HeaderMap::with_capacity(self.fields.len() + 1);
-        for (name, length) in &self.fields {
-            let (value, rest) = values.split_at(*length);
-            values = rest;
-            // What was a value is one still.
-            if let Ok(value) = HeaderValue::from_bytes(value) {
-                headers.append(name.clone(), value);
+        for field in &self.fields {
+            if let Some(value) = field.value(values.split_to(field.length)) {
+                headers.append(field.name.clone(), value);
             }
         }
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
-        // And what was a target is one.
-        *request.uri_mut() = Uri::try_from(target).unwrap_or_default();
+        *request.uri_mut() = Uri::from_maybe_shared(target).unwrap_or_default();
         *request.headers_mut() = headers;
         request
+    }
+}
+
+impl Field {
+    fn value(&self, text: Bytes) -> Option<HeaderValue> {
+        let mut value = HeaderValue::from_maybe_shared(text).ok()?;
+        value.set_sensitive(self.sensitive);
+        Some(value)
     }
 }
 
@@ -74,13 +108,19 @@ mod tests {
             ("x-twice", b"two"),
             ("x-latin", b"\xe4\xf6"),
         ] {
-            let value = HeaderValue::from_bytes(value).expect("a value");
+            let mut value = HeaderValue::from_bytes(value).expect("a value");
+            value.set_sensitive(name == "x-latin");
             request.headers_mut().append(name, value);
         }
-        let again = Head::of(&request).request(());
+        let before = (request.uri().clone(), request.headers().clone());
+        let head = Head::of(&mut request);
+        assert_eq!((request.uri().clone(), request.headers().clone()), before);
+        let again = head.request(());
         assert_eq!(again.method(), request.method());
         assert_eq!(again.uri(), request.uri());
         assert_eq!(again.headers(), request.headers());
+        let sensitive = |request: &Request<()>| request.headers()["x-latin"].is_sensitive();
+        assert!(sensitive(&request) && sensitive(&again));
     }
 
     #[test]
@@ -88,6 +128,6 @@ mod tests {
         let mut request = Request::new(());
         *request.method_mut() = Method::OPTIONS;
         *request.uri_mut() = Uri::from_static("*");
-        assert_eq!(Head::of(&request).request(()).uri(), "*");
+        assert_eq!(Head::of(&mut request).request(()).uri(), "*");
     }
 }

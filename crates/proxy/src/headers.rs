@@ -65,7 +65,11 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
             .iter()
             // Not as text: what is no ASCII must not hide the names beside it.
             .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            .map(<[u8]>::trim_ascii)
+            // What nearly all messages say names nothing but what goes anyway.
+            .filter(|name| !name.eq_ignore_ascii_case(b"keep-alive"))
+            .filter(|name| !name.eq_ignore_ascii_case(b"close"))
+            .filter_map(|name| HeaderName::from_bytes(name).ok())
             .collect();
         headers.remove(CONNECTION);
         for name in named {

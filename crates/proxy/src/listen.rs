@@ -94,7 +94,10 @@ pub(crate) fn open(listen: &Listen, workers: usize) -> io::Result<(Vec<Opened>, 
             let mut shares = Vec::with_capacity(workers);
             let mut address = *address;
             for index in 0..workers {
-                let listener = tcp(address, workers > 1)?;
+                // The first has the place to itself when it takes it: another proxy of this user's
+                // would be let in otherwise, and each would get some of the other's callers.
+                let joins = index > 0 || (workers > 1 && !cfg!(target_os = "linux"));
+                let listener = tcp(address, joins, workers > 1)?;
                 if index == 0 {
                     address = listener.local_addr()?;
                 }
@@ -112,8 +115,9 @@ pub(crate) fn open(listen: &Listen, workers: usize) -> io::Result<(Vec<Opened>, 
     }
 }
 
-/// With more than one worker each has a socket of its own, and the kernel spreads connections.
-fn tcp(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+/// With more than one worker each has a socket of its own, and the kernel spreads connections. One that
+/// `joins` may listen where others do that are shared.
+fn tcp(address: SocketAddr, joins: bool, shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -122,14 +126,14 @@ fn tcp(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     #[cfg(unix)]
     {
         socket.set_reuse_address(true)?;
-        if shared {
-            socket.set_reuse_port(true)?;
-        }
+        socket.set_reuse_port(joins)?;
     }
-    #[cfg(not(unix))]
-    let _ = shared;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
+    #[cfg(unix)]
+    socket.set_reuse_port(shared)?;
+    #[cfg(not(unix))]
+    let _ = (joins, shared);
     socket.listen(1024)?;
     Ok(socket.into())
 }
@@ -167,4 +171,27 @@ fn unix(
         })
     };
     (0..workers).map(share).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However many workers share a place, no other process does.
+    #[test]
+    fn a_place_is_taken_once() {
+        for workers in [1, 3] {
+            let free = Listen::Tcp(([127, 0, 0, 1], 0).into());
+            let (shares, place) = open(&free, workers).expect("a free port");
+            assert_eq!(shares.len(), workers);
+            for others in [1, 3] {
+                let Err(error) = open(&place, others) else {
+                    panic!("{others} more than {workers}");
+                };
+                assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+            }
+            drop(shares);
+            open(&place, workers).expect("it is free again");
+        }
+    }
 }

@@ -72,7 +72,7 @@ impl Worker {
         let passed = target.pass_authorization && request.headers().contains_key(name);
         let upgrade = Upgrade::of(&mut request, seen);
         target.rewrite(&mut request, seen)?;
-        let head = Head::of(&request);
+        let head = Head::of(&mut request);
         let (mut parts, body) = request.into_parts();
         parts.version = Version::HTTP_11;
         let (tee, once) = self.tee(body, &table, &target, grpc);

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -46,5 +47,74 @@ impl Alarm {
             sleep.as_mut().reset(deadline);
         }
         Poll::Pending
+    }
+}
+
+/// The timer that hyper reads the heads of one connection by. hyper makes a new sleep for each of
+/// them; they all share one alarm.
+#[derive(Default)]
+pub(crate) struct HeadTimer(Arc<Mutex<Alarm>>);
+
+struct HeadSleep {
+    deadline: Instant,
+    alarm: Arc<Mutex<Alarm>>,
+}
+
+impl hyper::rt::Timer for HeadTimer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        self.sleep_until(self.now() + duration)
+    }
+
+    fn sleep_until(&self, deadline: std::time::Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        Box::pin(HeadSleep {
+            deadline: deadline.into(),
+            alarm: Arc::clone(&self.0),
+        })
+    }
+
+    fn now(&self) -> std::time::Instant {
+        Instant::now().into_std()
+    }
+}
+
+impl hyper::rt::Sleep for HeadSleep {}
+
+impl Future for HeadSleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut alarm = self.alarm.lock().unwrap_or_else(PoisonError::into_inner);
+        alarm.set_at(Some(self.deadline));
+        alarm.poll(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::rt::Timer as _;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    async fn is_pending(sleep: &mut Pin<Box<dyn hyper::rt::Sleep>>) -> bool {
+        tokio::time::timeout(Duration::ZERO, sleep).await.is_err()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_later_head_has_its_own_time() {
+        let timer = HeadTimer::default();
+        let began = Instant::now();
+        let mut first = timer.sleep(2 * SECOND);
+        assert!(is_pending(&mut first).await);
+        drop(first);
+        tokio::time::advance(SECOND).await;
+        timer.sleep(2 * SECOND).await;
+        assert_eq!(began.elapsed(), 3 * SECOND);
+        // And one that has less time than the one before.
+        let mut long = timer.sleep(9 * SECOND);
+        assert!(is_pending(&mut long).await);
+        timer.sleep(SECOND).await;
+        assert_eq!(began.elapsed(), 4 * SECOND);
     }
 }

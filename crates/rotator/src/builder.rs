@@ -276,7 +276,9 @@ impl RotatorBuilder {
         };
         let mut policy = self.policy;
         // An ended session can only be revived by somebody who shares its store.
-        policy.look_interval = self.store.is_some().then_some(1_000);
+        if self.store.is_some() {
+            policy.look_interval = 1_000;
+        }
         Ok(Arc::new(Common {
             clock: self.clock,
             runtime,

@@ -10,8 +10,9 @@ import { createHash } from 'node:crypto';
 import { createServer } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-// The provider prints its advice for production with console.info; standard output belongs to the one line below.
-console.info = console.error;
+// The provider prints its advice for production, and nothing else, with these two: a fixture heeds none of it.
+console.info = () => {};
+console.warn = () => {};
 
 const { default: Provider } = await import('oidc-provider');
 
@@ -43,6 +44,8 @@ const faults = { delayMs: 0, loseAnswers: 0, holdRefusals: 0 };
 const held = [];
 // What the provider has issued and not destroyed, for /_expire: model and identifier.
 const issued = new Map();
+// When the token that the upstream has taken last was issued and will expire, for /_aged: seconds.
+let lastTaken;
 
 const provider = new Provider(issuerUrl, {
   clients: Object.values(clients).map((client) => ({
@@ -182,6 +185,7 @@ async function upstream(request, response) {
     return;
   }
   stats.upstream_200 += 1;
+  lastTaken = { issuedAt: token.iat, expiresAt: token.exp };
   answer(response, 200, {
     method: request.method,
     path: url.pathname,
@@ -203,6 +207,7 @@ async function control(request, response) {
     const handler = {
       'POST /_mint': () => mint(body),
       'POST /_expire': expire,
+      'GET /_aged': () => aged(Number(url.searchParams.get('share') ?? '1')),
       'POST /_fault': () => fault(body),
       'POST /_reset': () => { stats = { ...freshStats(), token_requests_now: stats.token_requests_now }; return stats; },
       'GET /_stats': () => stats,
@@ -244,6 +249,17 @@ async function expire() {
   issued.clear();
   await Promise.all(all.map(([id, model]) => model.adapter.destroy(id)));
   return { expired: all.length };
+}
+
+/** Answers when such a share of the life of the token that the upstream has taken last is over. */
+async function aged(share) {
+  if (!(share >= 0 && share <= 1)) throw new Error('share is a number from 0 to 1');
+  if (!lastTaken) throw new Error('the upstream has taken no token yet');
+  const { issuedAt, expiresAt } = lastTaken;
+  const moment = (issuedAt + share * (expiresAt - issuedAt)) * 1000;
+  // Timers may be early, by a fraction of a millisecond.
+  while (Date.now() < moment) await sleep(Math.max(moment - Date.now(), 1));
+  return { share };
 }
 
 /** Sets the faults; what is left out goes back to none. */

@@ -38,7 +38,30 @@ struct Ready {
     revocation_endpoint: String,
     upstream: String,
     control: String,
+    clients: Clients,
     access_token_seconds: u64,
+}
+
+#[derive(Clone, Deserialize)]
+struct Clients {
+    basic: CertifiedClient,
+}
+
+/// A client of the certified issuer that has a secret.
+#[derive(Clone, Deserialize)]
+pub struct CertifiedClient {
+    /// Its name at the issuer.
+    pub client_id: String,
+    /// What it proves itself with.
+    pub client_secret: String,
+}
+
+impl std::fmt::Debug for CertifiedClient {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("CertifiedClient")
+            .field("client_id", &self.client_id)
+            .finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Ready {
@@ -135,6 +158,12 @@ impl CertifiedIssuer {
     /// The client without a secret. It may have any address on 127.0.0.1 with the path `/callback` as its redirect URI.
     pub const PUBLIC_CLIENT: &str = "public-client";
 
+    /// A client with a secret, which it puts into the `Authorization` header. It may have any grant that the public one may
+    /// have, and client credentials.
+    pub fn confidential_client(&self) -> &CertifiedClient {
+        &self.ready.clients.basic
+    }
+
     /// The issuer's identifier, under which its metadata lies. Users sign in there with any name and password.
     pub fn issuer_url(&self) -> &str {
         &self.ready.issuer
@@ -177,6 +206,24 @@ impl CertifiedIssuer {
     /// If the issuer does not answer.
     pub async fn expire_access_tokens(&self) {
         self.control(Method::POST, "/_expire").await;
+    }
+
+    /// Waits until half of the life of the access token that the API has taken last is over.
+    ///
+    /// # Panics
+    ///
+    /// If the API has taken no token yet, or the issuer does not answer.
+    pub async fn half_life(&self) {
+        self.control(Method::GET, "/_aged?share=0.5").await;
+    }
+
+    /// Waits until the access token that the API has taken last has expired.
+    ///
+    /// # Panics
+    ///
+    /// If the API has taken no token yet, or the issuer does not answer.
+    pub async fn expiry(&self) {
+        self.control(Method::GET, "/_aged?share=1").await;
     }
 
     /// The API holds its next refusals back until so many requests wait for one, then refuses all of

@@ -50,7 +50,7 @@ mod servers;
 mod upstream;
 mod watch;
 
-pub use certified::{CertifiedGrant, CertifiedIssuer, CertifiedStats};
+pub use certified::{CertifiedClient, CertifiedGrant, CertifiedIssuer, CertifiedStats};
 pub use gate::Gate;
 pub use issuer::Issuer;
 pub use issuer::builder::{IssuerBuilder, TokenFormat};

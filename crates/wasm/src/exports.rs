@@ -3,12 +3,11 @@
 // An export by name, and the one machine behind it: the module has one thread and no caller of its own.
 #![allow(unsafe_code, clippy::too_many_arguments)]
 
-use core::{mem::MaybeUninit, panic::PanicInfo};
+use core::panic::PanicInfo;
 
-use crate::{FlightNumbers, Machine};
+use crate::{Machine, flight};
 
-/// Nothing until [`begin`]: a first value would be data to decode where the module is loaded.
-static mut MACHINE: MaybeUninit<Machine> = MaybeUninit::uninit();
+static mut MACHINE: Machine = Machine::BLANK;
 
 /// No event panics; without a handler nothing links.
 #[panic_handler]
@@ -17,24 +16,13 @@ fn panic(_: &PanicInfo<'_>) -> ! {
 }
 
 fn machine() -> &'static mut Machine {
-    // SAFETY: the loader in the npm package calls `begin` before it hands the functions out; there
-    // is one thread, and no export calls another or keeps the borrow.
-    unsafe { (*(&raw mut MACHINE)).assume_init_mut() }
-}
-
-fn flight(id: f64, epoch: f64, generation: f64, purpose: u32) -> FlightNumbers {
-    FlightNumbers {
-        id,
-        epoch,
-        generation,
-        purpose,
-    }
+    // SAFETY: there is one thread, and no export calls another or keeps the borrow.
+    unsafe { &mut *(&raw mut MACHINE) }
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn begin(required: u32) {
-    // SAFETY: as above; a machine has nothing to drop.
-    unsafe { (*(&raw mut MACHINE)).write(Machine::new(required)) };
+    machine().begin(required);
 }
 
 #[unsafe(no_mangle)]
@@ -44,12 +32,12 @@ extern "C" fn set(field: u32, value: f64) {
 
 #[unsafe(no_mangle)]
 extern "C" fn acquire(wall: f64, steady: f64) -> u32 {
-    machine().acquire(wall, steady)
+    machine().acquire(wall, steady) as u32
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn refused(epoch: f64, generation: f64, wall: f64, steady: f64) -> u32 {
-    machine().refused(epoch, generation, wall, steady)
+    machine().refused(epoch, generation, wall, steady) as u32
 }
 
 #[unsafe(no_mangle)]
@@ -61,12 +49,12 @@ extern "C" fn settle(
     wall: f64,
     steady: f64,
 ) -> u32 {
-    machine().settle(flight(id, epoch, generation, purpose), wall, steady)
+    machine().settle(flight(id, epoch, generation, purpose), wall, steady) as u32
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn force(wall: f64, steady: f64) -> u32 {
-    machine().force(wall, steady)
+    machine().force(wall, steady) as u32
 }
 
 #[unsafe(no_mangle)]
@@ -97,7 +85,7 @@ extern "C" fn failed(
     ending: u32,
     retry_after: f64,
     jitter: u32,
-    error: f64,
+    error: u32,
     wall: f64,
     steady: f64,
 ) -> u32 {
@@ -167,6 +155,11 @@ extern "C" fn purpose() -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn said() -> f64 {
-    machine().said()
+extern "C" fn error() -> u32 {
+    machine().error()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cool_until() -> f64 {
+    machine().cool_until()
 }

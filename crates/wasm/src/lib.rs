@@ -11,4 +11,4 @@
 mod exports;
 mod machine;
 
-pub use machine::{FlightNumbers, Machine};
+pub use machine::{Machine, flight};

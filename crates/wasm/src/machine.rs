@@ -1,118 +1,110 @@
 //! A session spoken to in numbers.
 
+use core::num::NonZeroU32;
+
 use token_rotator_core::{
-    Access, Ending, Failure, Flight, Landing, Now, Policy, Purpose, Session, Stamp, Step, Validity,
+    Access, Ending, Failure, Flight, Kind, Landing, Now, Policy, Purpose, Session, Stamp, Validity,
 };
 
 /// A session whose token is nothing: the driver keeps the token of the current generation.
 #[derive(Debug)]
 pub struct Machine {
-    policy: Policy<f64>,
-    session: Session<(), f64, f64>,
-    /// What the last event had to say beyond its code.
-    said: f64,
-}
-
-/// A flight as the driver hands it back: what [`Machine::flight`], [`Machine::epoch`],
-/// [`Machine::generation`] and [`Machine::purpose`] said when it was started.
-#[derive(Clone, Copy, Debug)]
-pub struct FlightNumbers {
-    /// Its number.
-    pub id: f64,
-    /// The epoch it began in.
-    pub epoch: f64,
-    /// The generation it began in.
-    pub generation: f64,
-    /// Why it was started.
-    pub purpose: u32,
+    session: Session<(), NonZeroU32, f64>,
 }
 
 impl Machine {
-    /// A session without a token, with the default policy. `required` is not zero if no request
-    /// may go out without a token.
-    pub fn new(required: u32) -> Self {
-        let mut policy = Policy::required();
+    /// A machine before [`Machine::begin`]: nothing but zeros, so that the module that holds one
+    /// loads no data.
+    pub const BLANK: Self = Self {
+        session: Session::new(Policy {
+            access: Access::Anonymous,
+            margin: 0.0,
+            early_interval: 0.0,
+            flight_deadline: 0.0,
+            cool_down: 0.0,
+            cool_down_max: 0.0,
+            retry_after_max: 0.0,
+            fresh: 0.0,
+            fresh_max: 0.0,
+            lifetime_max: 0.0,
+            look_interval: 0.0,
+        }),
+    };
+
+    /// Gives a blank machine the default policy. `required` is not zero if no request may go out
+    /// without a token.
+    pub fn begin(&mut self, required: u32) {
+        self.session.policy = Policy::required();
         if required == 0 {
-            policy.access = Access::Anonymous;
-        }
-        Self {
-            policy,
-            session: Session::new(policy),
-            said: 0.0,
+            self.session.policy.access = Access::Anonymous;
         }
     }
 
-    /// Sets one number of the policy, by its place in [`Policy`] after `access`, and begins anew.
+    /// Sets one number of the policy, by its place in [`Policy`] after `access`.
     pub fn set(&mut self, field: u32, value: f64) {
-        let policy = &mut self.policy;
-        *match field {
-            0 => &mut policy.margin,
-            1 => &mut policy.early_interval,
-            2 => &mut policy.flight_deadline,
-            3 => &mut policy.cool_down,
-            4 => &mut policy.cool_down_max,
-            5 => &mut policy.retry_after_max,
-            6 => &mut policy.fresh,
-            7 => &mut policy.fresh_max,
-            8 => &mut policy.lifetime_max,
-            _ => policy.look_interval.insert(value),
-        } = value;
-        self.session = Session::new(*policy);
+        // Every number is written, all but one as it was: no address depends on an argument.
+        let set = |place, number: &mut f64| *number = if place == field { value } else { *number };
+        let policy = &mut self.session.policy;
+        set(0, &mut policy.margin);
+        set(1, &mut policy.early_interval);
+        set(2, &mut policy.flight_deadline);
+        set(3, &mut policy.cool_down);
+        set(4, &mut policy.cool_down_max);
+        set(5, &mut policy.retry_after_max);
+        set(6, &mut policy.fresh);
+        set(7, &mut policy.fresh_max);
+        set(8, &mut policy.lifetime_max);
+        set(9, &mut policy.look_interval);
     }
 
-    /// A request is about to be sent. Returns the code of a step.
-    pub fn acquire(&mut self, wall: f64, steady: f64) -> u32 {
-        let step = self.session.acquire(Now { wall, steady });
-        self.step(&step)
+    /// A request is about to be sent.
+    pub fn acquire(&mut self, wall: f64, steady: f64) -> Kind {
+        self.session.on_acquire(Now { wall, steady })
     }
 
-    /// A request of this stamp was refused. Returns the code of a step.
-    pub fn refused(&mut self, epoch: f64, generation: f64, wall: f64, steady: f64) -> u32 {
+    /// A request of this stamp was refused.
+    pub fn refused(&mut self, epoch: f64, generation: f64, wall: f64, steady: f64) -> Kind {
         let stamp = Stamp { epoch, generation };
-        let step = self.session.refused(stamp, Now { wall, steady });
-        self.step(&step)
+        self.session.on_refused(stamp, Now { wall, steady })
     }
 
-    /// A caller has waited for this flight. Returns the code of a step.
-    pub fn settle(&mut self, flight: FlightNumbers, wall: f64, steady: f64) -> u32 {
-        let step = self.session.settle(flight.flight(), Now { wall, steady });
-        self.step(&step)
+    /// A caller has waited for this flight.
+    pub fn settle(&mut self, flight: Flight<f64>, wall: f64, steady: f64) -> Kind {
+        self.session.on_settle(flight, Now { wall, steady })
     }
 
-    /// Somebody asks for a refresh. Returns the code of a step.
-    pub fn force(&mut self, wall: f64, steady: f64) -> u32 {
-        let step = self.session.force(Now { wall, steady });
-        self.step(&step)
+    /// Somebody asks for a refresh.
+    pub fn force(&mut self, wall: f64, steady: f64) -> Kind {
+        self.session.on_force(Now { wall, steady })
     }
 
     /// The flight brought a token: from the issuer, or (`adopted` not zero) from somebody else's
     /// flight. Returns the code of a landing.
     pub fn landed(
         &mut self,
-        flight: FlightNumbers,
+        flight: Flight<f64>,
         adopted: u32,
         validity: Validity<f64>,
         wall: f64,
         steady: f64,
     ) -> u32 {
-        let (flight, now) = (flight.flight(), Now { wall, steady });
-        let landing = if adopted == 0 {
+        let now = Now { wall, steady };
+        code(if adopted == 0 {
             self.session.refreshed(flight, (), validity, now)
         } else {
             self.session.adopted(flight, (), validity, now)
-        };
-        self.landing(landing)
+        })
     }
 
     /// The flight failed. `ending` counts as [`Ending`] does, a negative `retry_after` is none, and
-    /// `error` is the driver's number for it. Returns the code of a landing.
+    /// `error` is the driver's number for it, not zero. Returns the code of a landing.
     pub fn failed(
         &mut self,
-        flight: FlightNumbers,
+        flight: Flight<f64>,
         ending: u32,
         retry_after: f64,
         jitter: u32,
-        error: f64,
+        error: u32,
         (wall, steady): (f64, f64),
     ) -> u32 {
         let failure = Failure {
@@ -126,13 +118,13 @@ impl Machine {
             jitter,
         };
         let now = Now { wall, steady };
-        let landing = self.session.failed(flight.flight(), failure, error, now);
-        self.landing(landing)
+        let error = NonZeroU32::new(error).unwrap_or(NonZeroU32::MAX);
+        code(self.session.failed(flight, failure, error, now))
     }
 
     /// An early flight would rather not wait for others. Not zero if it may end.
-    pub fn yielded(&mut self, flight: FlightNumbers, wall: f64, steady: f64) -> u32 {
-        u32::from(self.session.yielded(flight.flight(), Now { wall, steady }))
+    pub fn yielded(&mut self, flight: Flight<f64>, wall: f64, steady: f64) -> u32 {
+        u32::from(self.session.yielded(flight, Now { wall, steady }))
     }
 
     /// A timer. Not zero if the flight has just passed its deadline.
@@ -164,7 +156,9 @@ impl Machine {
 
     /// How long a token is good; a lifetime of zero is an unknown one.
     pub fn validity(&self, received: f64, lifetime: f64, jitter: u32) -> Validity<f64> {
-        self.policy.validity(received, Some(lifetime), jitter)
+        self.session
+            .policy
+            .validity(received, Some(lifetime), jitter)
     }
 
     /// The epoch of now.
@@ -189,57 +183,40 @@ impl Machine {
             .map_or(0, |flight| flight.purpose as u32)
     }
 
-    /// The number of the error of a step `Fail`; the time of a landing `Cooling`.
-    pub fn said(&self) -> f64 {
-        self.said
+    /// The number of the error that a step [`Kind::Fail`] fails with; zero if there is none.
+    pub fn error(&self) -> u32 {
+        self.session.error().map_or(0, |error| error.get())
     }
 
-    fn step(&mut self, step: &Step<(), f64, f64>) -> u32 {
-        match *step {
-            Step::Bare { .. } => 0,
-            Step::Use { .. } => 1,
-            Step::UseAndRefresh { .. } => 2,
-            Step::Refresh { .. } => 3,
-            Step::Wait { .. } => 4,
-            Step::HandBack => 5,
-            Step::Changed => 6,
-            Step::Overdue => 7,
-            Step::Fail(error) => {
-                self.said = error;
-                8
-            }
-        }
-    }
-
-    fn landing(&mut self, landing: Landing<f64>) -> u32 {
-        match landing {
-            Landing::Installed(_) => 0,
-            Landing::Cooling(until) => {
-                self.said = until;
-                1
-            }
-            Landing::Ended => 2,
-            Landing::Stale => 3,
-        }
+    /// Until when, by the steady clock, no flight starts after a failure.
+    pub fn cool_until(&self) -> f64 {
+        self.session.cool_until()
     }
 }
 
-impl FlightNumbers {
-    fn flight(self) -> Flight<f64> {
-        Flight {
-            id: self.id,
-            began: Stamp {
-                epoch: self.epoch,
-                generation: self.generation,
-            },
-            purpose: match self.purpose {
-                0 => Purpose::First,
-                1 => Purpose::Early,
-                2 => Purpose::Expired,
-                3 => Purpose::Refused,
-                4 => Purpose::Forced,
-                _ => Purpose::Look,
-            },
-        }
+/// A flight as the driver hands it back: what [`Machine::flight`], [`Machine::epoch`],
+/// [`Machine::generation`] and [`Machine::purpose`] said when it was started.
+pub fn flight(id: f64, epoch: f64, generation: f64, purpose: u32) -> Flight<f64> {
+    Flight {
+        id,
+        began: Stamp { epoch, generation },
+        purpose: match purpose {
+            0 => Purpose::First,
+            1 => Purpose::Early,
+            2 => Purpose::Expired,
+            3 => Purpose::Refused,
+            4 => Purpose::Forced,
+            _ => Purpose::Look,
+        },
+    }
+}
+
+/// The code of a landing.
+fn code(landing: Landing<f64>) -> u32 {
+    match landing {
+        Landing::Installed(_) => 0,
+        Landing::Cooling(_) => 1,
+        Landing::Ended => 2,
+        Landing::Stale => 3,
     }
 }

@@ -2,7 +2,7 @@
 import { gzipSync } from "node:zlib";
 import { buildSync } from "esbuild";
 
-const LIMITS = { index: 10_500, fetch: 10_500 };
+const LIMITS = { index: 8_000, fetch: 8_000 };
 let failed = false;
 for (const [entry, limit] of Object.entries(LIMITS)) {
   const built = buildSync({

@@ -154,7 +154,7 @@ export class TokenSession<TRefreshData = unknown> {
   }
 
   private errorOf(step: Step): RefreshError {
-    const error = step === Step.Fail ? this.errors.get(this.machine.said()) : undefined;
+    const error = step === Step.Fail ? this.errors.get(this.machine.error()) : undefined;
     return error ?? new RefreshError("the session was changed while the request waited", "transient");
   }
 

@@ -41,13 +41,13 @@ function play(scenario: Json): string[] {
       case 2: return { ...name, token, ...started() };
       case 3: return { ...name, ...started() };
       case 4: return { ...name, flight: machine.flight_id() };
-      case 8: return { ...name, error: machine.said() };
+      case 8: return { ...name, error: machine.error() };
       default: return name;
     }
   };
   const landing = (code: number): Json =>
     code === 0 ? { step: "installed", ...stamp() }
-    : code === 1 ? { step: "cooling", until: machine.said() }
+    : code === 1 ? { step: "cooling", until: machine.cool_until() }
     : { step: LANDINGS[code] };
   const yes = (code: number) => ({ step: code ? "yes" : "no" });
   const answer = (event: Json): Json => {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::values::duration;
+use super::values::{address, duration, level};
 use crate::config::{ListenText, OriginText, SessionName};
 
 /// Puts a session's token on everything that passes, for programs that know nothing of tokens.
@@ -59,7 +59,7 @@ pub(crate) struct ProxyOptions {
 
     /// Where a page shows the sessions and the last storm, and /metrics, /healthz and /readyz are
     /// served: 127.0.0.1:9090; loopback only
-    #[arg(long, value_name = "ADDRESS", env = "TOKEN_ROTATOR_ADMIN")]
+    #[arg(long, value_name = "ADDRESS", env = "TOKEN_ROTATOR_ADMIN", value_parser = address)]
     pub(crate) admin: Option<SocketAddr>,
 
     /// How many threads serve [default: one for each processor]
@@ -79,7 +79,8 @@ pub(crate) struct ProxyOptions {
         long,
         value_name = "LEVEL",
         default_value = "info",
-        env = "TOKEN_ROTATOR_LOG"
+        env = "TOKEN_ROTATOR_LOG",
+        value_parser = level
     )]
     pub(crate) log: tracing::Level,
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use clap_complete::Shell;
 
-use super::values::duration;
+use super::values::{duration, variable};
 use crate::config::{SessionName, SessionSettings};
 
 /// Which session.
@@ -122,7 +122,7 @@ pub(crate) struct ExecOptions {
     pub(crate) session: SessionChoice,
 
     /// The environment variable that the token is in
-    #[arg(long, value_name = "NAME", default_value = "ACCESS_TOKEN")]
+    #[arg(long, value_name = "NAME", default_value = "ACCESS_TOKEN", value_parser = variable)]
     pub(crate) env: String,
 
     /// Hand it over in this file descriptor, to be read to its end, and in no variable

@@ -1,4 +1,4 @@
-//! Values that several commands take.
+//! Values that commands take.
 
 use std::time::Duration;
 
@@ -7,4 +7,25 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let example = "write it as 500ms, 2s or 5m";
     let parsed: jiff::SignedDuration = text.parse().map_err(|_| example.to_owned())?;
     Duration::try_from(parsed).map_err(|_| format!("it must not be negative; {example}"))
+}
+
+/// A name that an environment variable can have.
+pub(crate) fn variable(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains('=') {
+        return Err("write a name such as ACCESS_TOKEN, without `=`".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// An address on this machine and its port.
+pub(crate) fn address(text: &str) -> Result<std::net::SocketAddr, String> {
+    let text = text.replacen("localhost:", "127.0.0.1:", 1);
+    let address = text.parse();
+    address.map_err(|_| "write an address and a port such as 127.0.0.1:9090".to_owned())
+}
+
+/// How much is logged.
+pub(crate) fn level(text: &str) -> Result<tracing::Level, String> {
+    let level = text.parse();
+    level.map_err(|_| "it is one of error, warn, info, debug, trace".to_owned())
 }

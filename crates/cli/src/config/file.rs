@@ -39,7 +39,8 @@ impl Config {
             None if places.config_is_named => {
                 let path = places.config_file.display();
                 return Err(CommandError::new(format!("there is no {path}"))
-                    .hint("write the file, or leave `--config` out for the user's own"));
+                    .why("`--config` or TOKEN_ROTATOR_CONFIG names it")
+                    .hint("write the file, or name none for the user's own"));
             }
             None => File::default(),
         };
@@ -97,11 +98,11 @@ impl Config {
         let entries = match std::fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
-            Err(error) => return Err(unreadable(&directory, error)),
+            Err(error) => return Err(unlisted(&directory, error)),
         };
         for entry in entries {
             let file = entry
-                .map_err(|error| unreadable(&directory, error))?
+                .map_err(|error| unlisted(&directory, error))?
                 .file_name();
             let name = file.to_str().and_then(|name| name.strip_suffix(".toml"));
             names.extend(name.and_then(|name| name.parse::<SessionName>().ok()));
@@ -121,7 +122,11 @@ impl Config {
         let failed = |error: io::Error| {
             CommandError::new(format!("{} cannot be written", path.display()))
                 .because(error)
-                .hint("make its directory writable; until then every login needs all of its flags")
+                .hint(format!(
+                    "make its directory writable and sign in again, or write [sessions.{name}] into \
+                     {}: other commands know this session by neither",
+                    self.places.config_file.display()
+                ))
         };
         let text = toml::to_string(settings).map_err(|error| failed(io::Error::other(error)))?;
         let text = format!("# Written by `token-rotator login`; it holds no secret.\n{text}");
@@ -174,7 +179,29 @@ fn secret_in_the_clear(key: &str) -> bool {
 }
 
 fn unreadable(path: &Path, error: io::Error) -> CommandError {
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => "check who owns it and who may read it",
+        _ => "it is to be a file of TOML in UTF-8",
+    };
     CommandError::new(format!("{} cannot be read", path.display()))
         .because(error)
-        .hint("check who owns it and who may read it")
+        .hint(hint)
+}
+
+fn unlisted(directory: &Path, error: io::Error) -> CommandError {
+    CommandError::new(format!("{} cannot be listed", directory.display()))
+        .because(error)
+        .hint("it is to be a directory that you may read: check what it is and who owns it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who may read everything cannot bring this about.
+    #[test]
+    fn a_file_of_somebody_elses() {
+        let error = io::Error::from_raw_os_error(13);
+        insta::assert_snapshot!(unreadable(Path::new("config.toml"), error).text());
+    }
 }

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use crate::arguments::values::address;
+
 use super::values::{OriginText, SessionName, Time, text_value};
 
 /// The proxy as it is configured.
@@ -20,7 +22,7 @@ pub(crate) struct ProxySettings {
     pub(crate) local_bearer_file: Option<PathBuf>,
     pub(crate) socket_uids: Vec<u32>,
     pub(crate) socket_gids: Vec<u32>,
-    pub(crate) admin: Option<SocketAddr>,
+    pub(crate) admin: Option<AdminText>,
     pub(crate) workers: Option<usize>,
     pub(crate) drain_timeout: Option<Time>,
     pub(crate) limits: LimitSettings,
@@ -154,3 +156,16 @@ impl std::fmt::Display for ListenText {
 }
 
 text_value!(ListenText);
+
+/// The address of the admin listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct AdminText(pub(crate) SocketAddr);
+
+impl TryFrom<String> for AdminText {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        address(&text).map(Self)
+    }
+}

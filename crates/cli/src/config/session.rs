@@ -170,6 +170,17 @@ impl SessionSettings {
         .find_map(|(key, same)| (!same).then_some(key))
     }
 
+    /// With the paths that were typed written so that they are found from any directory.
+    pub(crate) fn from_anywhere(mut self) -> Self {
+        let paths = [&mut self.client_secret_file, &mut self.ca_file];
+        for path in paths.into_iter().flatten() {
+            if let Ok(whole) = std::path::absolute(&*path) {
+                *path = whole;
+            }
+        }
+        self
+    }
+
     /// These, and from `under` what these leave open.
     ///
     /// With another issuer than below, the endpoints below are another's too: none is taken.

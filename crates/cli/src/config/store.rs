@@ -29,19 +29,27 @@ pub(crate) enum StoreUrl {
     Postgres(String),
 }
 
+const PLAIN: &str = "write a directory as a plain path, or file:///path";
+
 impl FromStr for StoreUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once("://") {
             None if text.is_empty() => Err("it is empty; name a directory or a server".to_owned()),
-            None => Ok(Self::Directory(PathBuf::from(text))),
+            None => match text.split_once(':') {
+                Some(("file", _)) => Err(PLAIN.to_owned()),
+                Some((scheme @ ("redis" | "rediss" | "postgres" | "postgresql"), _)) => {
+                    Err(format!(
+                        "a server is written as {scheme}://, a directory of this name as ./{scheme}:"
+                    ))
+                }
+                _ => Ok(Self::Directory(PathBuf::from(text))),
+            },
             Some(("file", path)) if path.starts_with('/') => {
                 Ok(Self::Directory(PathBuf::from(path)))
             }
-            Some(("file", _)) => {
-                Err("write a directory as a plain path, or file:///path".to_owned())
-            }
+            Some(("file", _)) => Err(PLAIN.to_owned()),
             Some(("redis" | "rediss", _)) => Ok(Self::Redis(text.to_owned())),
             Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(text.to_owned())),
             Some((scheme, _)) => Err(format!(

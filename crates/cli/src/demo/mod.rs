@@ -20,6 +20,7 @@ use crate::command_error::CommandError;
 use crate::demo::outcome::Outcome;
 use crate::demo::table::Run;
 use crate::demo::world::World;
+use crate::output::{self, say};
 
 /// The two runs, as `--json` prints them.
 #[derive(Serialize)]
@@ -39,7 +40,7 @@ pub(crate) async fn run(options: DemoOptions) -> Result<ExitCode, CommandError> 
         IssuerProfile::Strict
     });
     if !options.json {
-        anstream::eprintln!("{}", story::opening(&options, profile));
+        say!("{}", story::opening(&options, profile));
     }
     let naive = run_once(&options, profile, Kind::Naive).await?;
     let rotator = run_once(&options, profile, Kind::Rotator).await?;
@@ -49,18 +50,14 @@ pub(crate) async fn run(options: DemoOptions) -> Result<ExitCode, CommandError> 
         rotator: rotator.summary(&options, profile),
     };
     if options.json {
-        let json = serde_json::to_string(&runs)
-            .map_err(|error| CommandError::new("the runs could not be printed").because(error))?;
-        anstream::println!("{json}");
+        output::print_json(&runs)?;
     } else {
-        picture::draw("each client refreshes on its own", &naive);
-        picture::draw("token-rotator", &rotator);
-        table::print(
-            &runs.naive,
-            &runs.rotator,
-            outcome::ideal_answers(&options, profile),
-        );
-        anstream::eprint!("{}", story::closing(&options, profile, &rotator, perfect));
+        output::print(&picture::of("each client refreshes on its own", &naive))?;
+        output::print(&picture::of("token-rotator", &rotator))?;
+        let ideal = outcome::ideal_answers(&options, profile);
+        output::print(&table::text(&runs.naive, &runs.rotator, ideal))?;
+        let closing = story::closing(&options, profile, &rotator, perfect);
+        say!("{}", closing.trim_end());
     }
     Ok(exit_code(perfect))
 }

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use crate::arguments::DemoOptions;
 use crate::command_error::CommandError;
 use crate::demo::outcome::{Caller, Callers, End, Refresh};
-use crate::demo::world::World;
+use crate::demo::world::{World, impossible};
 
 /// What the clients share: the tokens of the one session.
 struct Session {
@@ -31,7 +31,7 @@ pub(crate) async fn run(
     let http = world
         .http()
         .build()
-        .map_err(|error| CommandError::new("the HTTP client could not be made").because(error))?;
+        .map_err(|error| impossible("HTTP client", error))?;
     let session = Arc::new(Session {
         http,
         echo: format!("{}/echo", world.upstream.url()),

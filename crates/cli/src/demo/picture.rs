@@ -41,16 +41,16 @@ const ASCII: Signs = Signs {
     failed: 'x',
 };
 
-/// Draws one run under this title.
-pub(crate) fn draw(title: &str, outcome: &Outcome) {
+/// One run, drawn under this title.
+pub(crate) fn of(title: &str, outcome: &Outcome) -> String {
     let signs = if speaks_unicode() { &UNICODE } else { &ASCII };
     let sample = sample(outcome);
     let Some(scale) = Scale::of(&sample, &outcome.callers.refreshes) else {
-        return;
+        return String::new();
     };
     let bold = Style::new().bold();
     let span = format!("0 to {} ms", scale.length.as_millis());
-    anstream::println!("{bold}{title:<60}{bold:#}{span:>20}");
+    let mut lines = vec![format!("{bold}{title:<60}{bold:#}{span:>20}")];
     for caller in &sample {
         let own = outcome
             .callers
@@ -58,11 +58,8 @@ pub(crate) fn draw(title: &str, outcome: &Outcome) {
             .iter()
             .find(|refresh| refresh.by == Some(caller.number));
         let lane = lane(caller, &outcome.record, own, &scale, signs);
-        anstream::println!(
-            "{:>label$}  {lane}",
-            format!("#{}", caller.number),
-            label = LABEL - 2
-        );
+        let number = format!("#{}", caller.number);
+        lines.push(format!("{number:>label$}  {lane}", label = LABEL - 2));
     }
     let common: Vec<&Refresh> = outcome
         .callers
@@ -72,7 +69,7 @@ pub(crate) fn draw(title: &str, outcome: &Outcome) {
         .collect();
     for refresh in &common {
         let lane = refresh_lane(refresh, &scale, signs);
-        anstream::println!("{:>label$}  {lane}", "refresh", label = LABEL - 2);
+        lines.push(format!("{:>label$}  {lane}", "refresh", label = LABEL - 2));
     }
     let Signs {
         sent,
@@ -80,10 +77,11 @@ pub(crate) fn draw(title: &str, outcome: &Outcome) {
         refreshing,
         failed,
     } = signs;
-    anstream::println!(
-        "{WAITING}{:LABEL$}{sent} sent  {waiting} waiting  {refreshing} refreshing  {failed} failed{WAITING:#}\n",
+    lines.push(format!(
+        "{WAITING}{:LABEL$}{sent} sent  {waiting} waiting  {refreshing} refreshing  {failed} failed{WAITING:#}\n\n",
         ""
-    );
+    ));
+    lines.join("\n")
 }
 
 /// Some of those who were refused and some of those who never were, in the order in which they set

@@ -11,7 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::arguments::{DemoOptions, IssuerProfile};
 use crate::command_error::CommandError;
 use crate::demo::outcome::{Caller, Callers, End, Refresh};
-use crate::demo::world::World;
+use crate::demo::world::{World, impossible};
 
 /// Runs all of them.
 pub(crate) async fn run(
@@ -68,36 +68,35 @@ fn client(
     profile: IssuerProfile,
     refreshes: &Arc<Mutex<Refreshes>>,
 ) -> Result<Client, CommandError> {
-    let failed = |what: &str| CommandError::new(format!("the {what} could not be made"));
     // A proxy that the environment names does not lead to loopback.
     let transport = ReqwestTransport::configured(reqwest::ClientBuilder::no_proxy);
-    let transport = transport.map_err(|error| failed("transport").because(error))?;
+    let transport = transport.map_err(|error| impossible("transport", error))?;
     let source = refresh_token(world.issuer.token_url(), "demo")
         .transport(transport)
         .build()
-        .map_err(|error| failed("token source").because(error))?;
+        .map_err(|error| impossible("token source", error))?;
     let (recorded, clock) = (Arc::clone(refreshes), Arc::clone(world));
     let rotator = Rotator::builder(source)
         .origin(world.upstream.url())
         .profile(profile.profile())
         .on_event(move |event| lock(&recorded).note(event, clock.time()))
         .build()
-        .map_err(|error| failed("rotator").because(error))?;
+        .map_err(|error| impossible("rotator", error))?;
     let tokens = TokenSet::bearer(world.grant.access_token.as_str())
         .with_refresh_token(world.grant.refresh_token.as_str());
     rotator
         .sign_in(tokens)
-        .map_err(|error| failed("session").because(error))?;
+        .map_err(|error| impossible("session", error))?;
     let http = world
         .http()
         .build()
-        .map_err(|error| failed("HTTP client").because(error))?;
+        .map_err(|error| impossible("HTTP client", error))?;
     Client::builder()
         .base_url(world.upstream.url())
         .client(http)
         .rotator(rotator)
         .build()
-        .map_err(|error| failed("client").because(error))
+        .map_err(|error| impossible("client", error))
 }
 
 fn spawn(

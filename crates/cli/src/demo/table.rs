@@ -28,19 +28,16 @@ pub(crate) struct Run {
     pub(crate) ideal_refreshes: u64,
 }
 
-/// Prints both, against the ideal.
-pub(crate) fn print(naive: &Run, rotator: &Run, expected: u32) {
+/// Both, against the ideal.
+pub(crate) fn text(naive: &Run, rotator: &Run, expected: u32) -> String {
     let yes_no = |alive: bool| if alive { "yes" } else { "no" }.to_owned();
     let milliseconds = |value: f64| format!("{value:.1} ms");
     let answered = |run: &Run| format!("{} of {}", run.answered, run.requests);
-    anstream::println!(
-        "{:<20}{:>20}{:>20}{:>14}",
-        "",
-        "each on its own",
-        "token-rotator",
-        "ideal"
+    let mut text = format!(
+        "{:<20}{:>20}{:>20}{:>14}\n",
+        "", "each on its own", "token-rotator", "ideal"
     );
-    row(
+    text += &row(
         "refresh calls",
         (
             naive.refreshes.to_string(),
@@ -52,19 +49,19 @@ pub(crate) fn print(naive: &Run, rotator: &Run, expected: u32) {
         ),
         &rotator.ideal_refreshes.to_string(),
     );
-    row(
+    text += &row(
         "requests answered",
         (answered(naive), naive.answered == expected),
         (answered(rotator), rotator.answered == expected),
         &expected.to_string(),
     );
-    row(
+    text += &row(
         "session alive",
         (yes_no(naive.session_alive), naive.session_alive),
         (yes_no(rotator.session_alive), rotator.session_alive),
         "yes",
     );
-    row(
+    text += &row(
         "reuse alarms",
         (naive.reuse_alarms.to_string(), naive.reuse_alarms == 0),
         (rotator.reuse_alarms.to_string(), rotator.reuse_alarms == 0),
@@ -74,21 +71,16 @@ pub(crate) fn print(naive: &Run, rotator: &Run, expected: u32) {
         ("latency p50", naive.p50_ms, rotator.p50_ms),
         ("latency p99", naive.p99_ms, rotator.p99_ms),
     ] {
-        anstream::println!(
-            "{name:<20}{:>20}{:>20}",
-            milliseconds(naive),
-            milliseconds(rotator)
-        );
+        let (naive, rotator) = (milliseconds(naive), milliseconds(rotator));
+        text += &format!("{name:<20}{naive:>20}{rotator:>20}\n");
     }
-    anstream::println!();
+    text + "\n"
 }
 
 /// What each of the two came to, and whether that is as it should be.
-fn row(name: &str, (naive, fine): (String, bool), rotator: (String, bool), ideal: &str) {
+fn row(name: &str, (naive, fine): (String, bool), rotator: (String, bool), ideal: &str) -> String {
     let style = |good: bool| if good { GOOD } else { BAD };
     let (rotator, good) = rotator;
     let (n, r) = (style(fine), style(good));
-    anstream::println!(
-        "{name:<20}{n}{naive:>20}{n:#}{r}{rotator:>20}{r:#}{PLAIN}{ideal:>14}{PLAIN:#}"
-    );
+    format!("{name:<20}{n}{naive:>20}{n:#}{r}{rotator:>20}{r:#}{PLAIN}{ideal:>14}{PLAIN:#}\n")
 }

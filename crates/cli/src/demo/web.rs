@@ -16,8 +16,9 @@ use tokio::task::JoinSet;
 
 use crate::arguments::{DemoOptions, IssuerProfile};
 use crate::command_error::CommandError;
-use crate::demo::world::started;
+use crate::demo::world::{impossible, started};
 use crate::issuer::until_told;
+use crate::output::{self, say};
 
 /// The session's name on the page.
 const SESSION: &str = "demo";
@@ -59,7 +60,7 @@ pub(crate) async fn run(options: &DemoOptions) -> Result<ExitCode, CommandError>
     let recorder = Recorder::default();
     let rotator = session(&issuer, &upstream, profile, &recorder, brought)?;
     let handle = serve(options, &upstream, rotator, recorder)?;
-    let (page, proxy) = addresses(&handle)?;
+    let (page, proxy) = addresses(&handle);
     let mut tasks = JoinSet::new();
     tasks.spawn(expire(
         Arc::clone(&issuer),
@@ -70,7 +71,7 @@ pub(crate) async fn run(options: &DemoOptions) -> Result<ExitCode, CommandError>
     for number in 0..options.requests {
         tasks.spawn(call(proxy.clone(), client()?, number));
     }
-    say(options, &page, &proxy);
+    show(options, &page, &proxy)?;
     until_told().await;
     tasks.shutdown().await;
     let ended = handle.drain(DRAIN).await;
@@ -91,14 +92,13 @@ fn session(
     recorder: &Recorder,
     brought: mpsc::UnboundedSender<Option<Duration>>,
 ) -> Result<Rotator, CommandError> {
-    let failed = |what: &str| CommandError::new(format!("the {what} could not be made"));
     // A proxy that the environment names does not lead to loopback.
     let transport = ReqwestTransport::configured(reqwest::ClientBuilder::no_proxy);
-    let transport = transport.map_err(|error| failed("transport").because(error))?;
+    let transport = transport.map_err(|error| impossible("transport", error))?;
     let source = refresh_token(issuer.token_url(), "demo")
         .transport(transport)
         .build()
-        .map_err(|error| failed("token source").because(error))?;
+        .map_err(|error| impossible("token source", error))?;
     let grant: Grant = issuer.sign_in("newcomer");
     // Nobody receives any more when the demo ends.
     let _ = brought.send(Some(grant.expires_in));
@@ -115,13 +115,13 @@ fn session(
             }
         })
         .build()
-        .map_err(|error| failed("rotator").because(error))?;
+        .map_err(|error| impossible("rotator", error))?;
     let tokens = TokenSet::bearer(grant.access_token.as_str())
         .with_refresh_token(grant.refresh_token.as_str())
         .expires_in(grant.expires_in);
     rotator
         .sign_in(tokens)
-        .map_err(|error| failed("session").because(error))?;
+        .map_err(|error| impossible("session", error))?;
     Ok(rotator)
 }
 
@@ -146,22 +146,18 @@ fn serve(
         ..Config::default()
     };
     Handle::start(&config).map_err(|error| {
-        CommandError::new("the proxy could not start")
+        CommandError::new("the page could not be served")
             .because(error)
-            .or_hint("choose another port with `--port`, or leave it out for a free one")
+            .hint("choose another port with `--port`, or leave it out for a free one")
     })
 }
 
 /// Where the page is, and the proxy.
-fn addresses(handle: &Handle) -> Result<(String, String), CommandError> {
-    let tcp = |place: &Listen| match place {
-        Listen::Tcp(address) => Some(format!("http://{address}")),
-        _ => None,
+fn addresses(handle: &Handle) -> (String, String) {
+    let (Some(page), [Listen::Tcp(proxy)]) = (handle.admin(), &*handle.listening()) else {
+        unreachable!("both are in its configuration");
     };
-    let proxy = handle.listening().iter().find_map(tcp);
-    let page = handle.admin().map(|admin| format!("http://{admin}/"));
-    page.zip(proxy)
-        .ok_or_else(|| CommandError::new("the proxy does not say where it listens"))
+    (format!("http://{page}/"), format!("http://{proxy}"))
 }
 
 /// Refuses each token a moment before it expires.
@@ -184,7 +180,7 @@ async fn expire(
 
 fn client() -> Result<reqwest::Client, CommandError> {
     let client = reqwest::Client::builder().no_proxy().build();
-    client.map_err(|error| CommandError::new("the HTTP client could not be made").because(error))
+    client.map_err(|error| impossible("HTTP client", error))
 }
 
 /// One caller of many: asks, looks away for a second or so, asks again.
@@ -202,17 +198,16 @@ async fn call(proxy: String, client: reqwest::Client, number: u32) {
 }
 
 /// Where to look, on stdout.
-fn say(options: &DemoOptions, page: &str, proxy: &str) {
+fn show(options: &DemoOptions, page: &str, proxy: &str) -> Result<(), CommandError> {
     if options.json {
-        anstream::println!("{}", json!({ "page": page, "proxy": proxy }));
-        return;
+        return output::print_json(&json!({ "page": page, "proxy": proxy }));
     }
-    anstream::println!("page    {page}");
-    anstream::println!("proxy   {proxy}");
-    anstream::eprintln!(
+    output::print(&format!("page    {page}\nproxy   {proxy}\n"))?;
+    say!(
         "{} callers ask the proxy for /echo; their token expires every {:?}.\n\
          Open the page to see one refresh serve them all. Ctrl-C ends it.",
         options.requests,
         options.lifetime()
     );
+    Ok(())
 }

@@ -117,11 +117,18 @@ pub(crate) async fn started(builder: IssuerBuilder) -> Result<(Issuer, Upstream)
     let issuer = builder
         .start()
         .await
-        .map_err(|error| CommandError::new("the issuer could not start").because(error))?;
+        .map_err(|error| impossible("issuer", error))?;
     let upstream = Upstream::start(&issuer)
         .await
-        .map_err(|error| CommandError::new("the API could not start").because(error))?;
+        .map_err(|error| impossible("API", error))?;
     Ok((issuer, upstream))
+}
+
+/// The demo lacks something that any machine has.
+pub(crate) fn impossible(what: &str, error: impl std::error::Error) -> CommandError {
+    CommandError::new(format!("the demo's {what} could not be made"))
+        .because(error)
+        .or_hint("it needs ports on 127.0.0.1, and more open files than this (`ulimit -n`)")
 }
 
 /// How many requests can have connections of their own. Without descriptors for all of them the
@@ -145,4 +152,15 @@ fn descriptors() -> u64 {
 
 fn first_wave(of: u32) -> u32 {
     of.div_ceil(3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_without_ports() {
+        let error = std::io::Error::from_raw_os_error(24);
+        insta::assert_snapshot!(impossible("issuer", error).text());
+    }
 }

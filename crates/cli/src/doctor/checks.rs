@@ -3,14 +3,14 @@
 use std::error::Error as _;
 use std::time::{Duration, SystemTime};
 
-use http::{Method, Request, header};
+use http::{Request, Uri, header};
 use token_rotator::{FileStore, Origin};
 use token_rotator_oauth2::{SecretBytes, Transport as _};
 
 use super::finding::Finding;
 use crate::command_error::CommandError;
 use crate::config::{GrantChoice, SessionName};
-use crate::session::{Endpoint, Endpoints, Home, OpenStore, Session};
+use crate::session::{Endpoint, Endpoints, Home, OpenStore, Session, store_failed};
 use crate::status::{Outcome, State, Status};
 use crate::table;
 
@@ -20,7 +20,7 @@ const SKEW_MAX: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What all sessions share.
-pub(super) fn of_home(home: &Home, names: &[SessionName]) -> Vec<Finding> {
+pub(super) async fn of_home(home: &Home, names: &[SessionName]) -> Vec<Finding> {
     let places = &home.config.places;
     let file = places.config_file.display();
     let configuration = if places.config_file.exists() {
@@ -32,13 +32,17 @@ pub(super) fn of_home(home: &Home, names: &[SessionName]) -> Vec<Finding> {
         )
     };
     let store = match &home.store {
-        OpenStore::File(store) => Finding::good(
-            "store",
-            format!(
-                "{}, which only its owner may read",
-                store.directory().display()
-            ),
-        ),
+        OpenStore::File(store) => match store.check().await {
+            Ok(()) => {
+                let directory = store.directory().display();
+                let what = format!("{directory}, which only its owner may read");
+                Finding::good("store", what)
+            }
+            Err(error) => {
+                let error = store_failed("it takes no session", &error);
+                Finding::bad("store", error.to_string(), error.hint_text())
+            }
+        },
         OpenStore::Redis(_) => Finding::good("store", "on a Redis server"),
         OpenStore::Postgres(_) => Finding::good("store", "on a PostgreSQL server"),
     };
@@ -91,7 +95,7 @@ async fn issuer(session: &Session<'_>) -> Vec<Finding> {
         }
     };
     match metadata.token_endpoint() {
-        Some(endpoint) => findings.extend(answers(session, &endpoint.to_string()).await),
+        Some(endpoint) => findings.extend(answers(session, endpoint).await),
         None => findings.push(Finding::bad(
             "issuer",
             "its metadata names no token endpoint",
@@ -149,20 +153,11 @@ async fn discovery(session: &Session<'_>, endpoints: &Endpoints) -> Option<Findi
 }
 
 /// Whether the issuer answers, and what time it is there.
-async fn answers(session: &Session<'_>, endpoint: &str) -> Vec<Finding> {
-    let origin = endpoint.parse().ok().and_then(|uri| Origin::of(&uri));
+async fn answers(session: &Session<'_>, endpoint: &Uri) -> Vec<Finding> {
+    let origin = Origin::of(endpoint);
     let place = origin.map_or_else(|| "it".to_owned(), |origin| origin.to_string());
-    let request = Request::builder()
-        .method(Method::GET)
-        .uri(endpoint)
-        .body(SecretBytes::default());
-    let Ok(request) = request else {
-        return vec![Finding::bad(
-            "issuer",
-            "its address is no URL",
-            "correct it",
-        )];
-    };
+    let mut request = Request::new(SecretBytes::default());
+    request.uri_mut().clone_from(endpoint);
     let began = SystemTime::now();
     let answer = tokio::time::timeout(PATIENCE, session.transport.send(request)).await;
     let answer = match answer {
@@ -180,11 +175,7 @@ async fn answers(session: &Session<'_>, endpoint: &str) -> Vec<Finding> {
             )];
         }
         Err(_late) => {
-            return vec![Finding::bad(
-                "issuer",
-                format!("{place} does not answer within {PATIENCE:?}"),
-                "check the network and proxies, or ask whoever runs the issuer",
-            )];
+            return vec![late(&place)];
         }
     };
     let mut findings = vec![Finding::good("issuer", format!("{place} answers"))];
@@ -196,6 +187,14 @@ async fn answers(session: &Session<'_>, endpoint: &str) -> Vec<Finding> {
         findings.push(clock(began, there));
     }
     findings
+}
+
+fn late(place: &str) -> Finding {
+    Finding::bad(
+        "issuer",
+        format!("{place} does not answer within {PATIENCE:?}"),
+        "check the network and proxies, or ask whoever runs the issuer",
+    )
 }
 
 /// An issuer's `Date` is cut to a second, and may be from any time of the request.
@@ -246,8 +245,11 @@ async fn state(session: &Session<'_>) -> Vec<Finding> {
         Some(Outcome::Uncertain) => findings.push(Finding::fair(
             "journal",
             "a refresh got no answer; its refresh token may be spent",
-            "it is presented again when the profile allows, or when nothing else is left; \
-             `token-rotator token --refresh` does it now",
+            format!(
+                "it is presented again when the profile allows, or when nothing else is left; \
+                 `token-rotator token --session {} --refresh` does it now",
+                session.name
+            ),
         )),
         Some(Outcome::Refused) | None => {}
     }
@@ -263,11 +265,13 @@ async fn state(session: &Session<'_>) -> Vec<Finding> {
     findings
 }
 
-/// A lease that is held for longer than any flight is somebody's who was stopped.
 fn holder(session: &Session<'_>, store: &FileStore) -> Option<Finding> {
     let holder = store.locks().holder(&session.key()).ok()??;
-    let held = holder.since.elapsed().unwrap_or_default();
-    let process = holder.process;
+    stopped(holder.process, holder.since.elapsed().unwrap_or_default())
+}
+
+/// A lease that is held for longer than any flight is somebody's who was stopped.
+fn stopped(process: u32, held: Duration) -> Option<Finding> {
     (held > Duration::from_secs(60)).then(|| {
         Finding::bad(
             "lease",
@@ -285,4 +289,35 @@ fn history(session: &Session<'_>) -> Option<Finding> {
         format!("{file} cannot be read: {error}"),
         "remove it; it is only looked at",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(findings: impl IntoIterator<Item = Finding>) -> String {
+        let text: String = findings.into_iter().map(|finding| finding.text()).collect();
+        anstream::adapter::strip_str(&text).to_string()
+    }
+
+    /// Clocks that agree, and that do not, on both sides.
+    #[test]
+    fn clocks() {
+        let now = SystemTime::now();
+        let off = Duration::from_secs(3600);
+        let found = [now, now + off, now - off].map(|there| clock(now, there));
+        insta::assert_snapshot!(text(found));
+    }
+
+    #[test]
+    fn an_issuer_that_takes_too_long() {
+        insta::assert_snapshot!(text([late("https://issuer.example")]));
+    }
+
+    /// A lease that is held for a while is somebody's work; one that is held for too long is not.
+    #[test]
+    fn leases() {
+        assert!(stopped(7, Duration::from_secs(60)).is_none());
+        insta::assert_snapshot!(text(stopped(7, Duration::from_secs(61))));
+    }
 }

@@ -62,7 +62,7 @@ impl Finding {
         self
     }
 
-    pub(super) fn print(&self) {
+    pub(super) fn text(&self) -> String {
         let (colour, mark) = match self.grade {
             Grade::Good => (AnsiColor::Green, "ok  "),
             Grade::Fair => (AnsiColor::Yellow, "note"),
@@ -73,13 +73,11 @@ impl Finding {
             Some(session) => format!("{session}: "),
             None => String::new(),
         };
-        anstream::println!(
-            "{style}{mark}{style:#} {place}{}: {}",
-            self.check,
-            self.what
-        );
-        if let Some(hint) = &self.hint {
-            anstream::println!("     hint: {hint}");
+        let (check, what) = (self.check, &self.what);
+        let line = format!("{style}{mark}{style:#} {place}{check}: {what}\n");
+        match &self.hint {
+            Some(hint) => format!("{line}     hint: {hint}\n"),
+            None => line,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use self::finding::{Finding, Grade};
 use crate::arguments::{DoctorOptions, GlobalOptions};
 use crate::command_error::CommandError;
+use crate::output;
 use crate::session::Home;
 
 /// Looks, and tells. What cannot even be opened is an error like everywhere.
@@ -23,16 +24,16 @@ pub(crate) async fn run(
         }
         None => home.session_names().await?,
     };
-    let mut findings = checks::of_home(&home, &names);
+    let mut findings = checks::of_home(&home, &names).await;
     for name in names {
         let session = home.session(&name)?;
         findings.extend(checks::of_session(&session).await);
     }
     if options.json {
-        let text = serde_json::to_string_pretty(&findings).unwrap_or_default();
-        anstream::println!("{text}");
+        output::print_pretty_json(&findings)?;
     } else {
-        findings.iter().for_each(Finding::print);
+        let text: String = findings.iter().map(Finding::text).collect();
+        output::print(&text)?;
     }
     let bad = findings.iter().any(|finding| finding.grade == Grade::Bad);
     Ok(ExitCode::from(u8::from(bad)))

@@ -3,16 +3,26 @@
 use token_rotator::{TokenSet, TokenSource as _};
 
 use crate::command_error::CommandError;
-use crate::session::{IssuerSource, Session};
+use crate::session::{ClientAuth, IssuerSource, Session};
+
+const CHECK: &str =
+    "check the client's id, its secret and its scope, and that it may use client credentials";
+const NO_SECRET: &str = "no secret was given: set TOKEN_ROTATOR_CLIENT_SECRET, or name its place with \
+                         `--client-secret-env` or `--client-secret-file`";
 
 pub(crate) async fn tokens(session: &Session<'_>) -> Result<TokenSet, CommandError> {
     session.settings.client_id()?;
-    session.settings.client_auth()?;
+    let hint = match session.settings.client_auth()? {
+        ClientAuth::None => NO_SECRET,
+        ClientAuth::Basic(_) | ClientAuth::Post(_) => CHECK,
+    };
     let source = IssuerSource::new(&session.settings, session.transport.clone());
     let refreshed = source.refresh(None).await;
-    refreshed.map(|refreshed| refreshed.tokens).map_err(|error| {
-        CommandError::new("the issuer gave the client no token")
-            .because(error)
-            .hint("check the client's id, its secret and its scope, and that it may use client credentials")
-    })
+    refreshed
+        .map(|refreshed| refreshed.tokens)
+        .map_err(|error| {
+            CommandError::new("the issuer gave the client no token")
+                .because(error)
+                .or_hint(hint)
+        })
 }

@@ -10,6 +10,7 @@ use token_rotator_oauth2::{
 use super::attended::{configured, interruptible, not_offered, within};
 use crate::arguments::LoginOptions;
 use crate::command_error::CommandError;
+use crate::output::say;
 use crate::session::{Endpoint, Endpoints, Session};
 
 /// How long it is waited where neither the issuer nor the user says how long.
@@ -46,12 +47,10 @@ pub(super) async fn tokens(
 fn show(authorization: &DeviceAuthorization) {
     let place = authorization.verification_uri();
     let code = authorization.user_code();
-    anstream::eprintln!("Open this address on any device:\n\n    {place}\n");
-    anstream::eprintln!("and enter the code\n\n    {code}\n");
+    say!("Open this address on any device:\n\n    {place}\n");
+    say!("and enter the code\n\n    {code}\n");
     if let Some(complete) = authorization.verification_uri_complete() {
-        anstream::eprintln!(
-            "or open this one, and see that it shows the same code:\n\n    {complete}\n"
-        );
+        say!("or open this one, and see that it shows the same code:\n\n    {complete}\n");
     }
 }
 

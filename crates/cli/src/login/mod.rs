@@ -8,12 +8,13 @@ mod stdin;
 
 use std::process::ExitCode;
 
-use token_rotator::TokenSet;
+use token_rotator::{SessionStore as _, TokenSet};
 
 use crate::arguments::{GlobalOptions, LoginOptions};
 use crate::command_error::CommandError;
 use crate::config::GrantChoice;
-use crate::session::{Home, Session, store_failed};
+use crate::output::say;
+use crate::session::{Home, LANDING, Session, store_failed, unusable_tokens};
 
 pub(crate) use self::client::tokens as client;
 
@@ -25,7 +26,7 @@ pub(crate) async fn run(
     let home = Home::open(global, "login").await?;
     let name = &options.session.name;
     let known = home.config.session(name)?.unwrap_or_default();
-    let session = home.session_with(name, options.settings.clone().over(known))?;
+    let session = home.session_with(name, options.settings.clone().from_anywhere().over(known))?;
     // A session that later commands would refresh elsewhere is of no use, and its tokens would go astray.
     let later = home.config.session_after(name, &session.settings);
     if let Some(key) = session.settings.goes_elsewhere(&later) {
@@ -33,6 +34,8 @@ pub(crate) async fn run(
     }
     // Before anything is spent that could not be kept.
     home.store.prepare().await?;
+    let before = home.store.load(&session.key()).await;
+    before.map_err(|error| store_failed("the store cannot keep the session", &error))?;
     match session.settings.grant() {
         GrantChoice::AuthorizationCode => browser::sign_in(&session, &options).await?,
         GrantChoice::Device => keep(&session, device::tokens(&session, &options).await?).await?,
@@ -40,7 +43,7 @@ pub(crate) async fn run(
         GrantChoice::RefreshToken => keep(&session, stdin::tokens(&session).await?).await?,
     }
     home.config.remember(name, &session.settings)?;
-    anstream::eprintln!("Signed in: session `{name}`.");
+    say!("Signed in: session `{name}`.");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -59,8 +62,15 @@ async fn keep(session: &Session<'_>, tokens: TokenSet) -> Result<(), CommandErro
     let rotator = session.rotator()?;
     let stored = rotator
         .sign_in(tokens)
-        .map_err(|error| CommandError::new("what the issuer gave cannot be used").because(error))?;
-    let stored = stored.await;
-    session.land(&rotator).await;
-    stored.map_err(|error| store_failed("the session could not be written down", &error))
+        .map_err(|error| unusable_tokens(&error))?;
+    let Err(error) = stored.await else {
+        session.land(&rotator).await;
+        return Ok(());
+    };
+    let failed = |what| store_failed(what, &error);
+    failed("the session is not written down yet; it is tried again for a while").print_as_warning();
+    if rotator.shutdown(LANDING).await {
+        return Ok(());
+    }
+    Err(failed("the session could not be written down"))
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use token_rotator::{Expiry, TokenSet, TokenSource as _};
 
 use crate::command_error::CommandError;
+use crate::output::say;
 use crate::session::{IssuerSource, Session};
 
 /// Longer than any refresh token.
@@ -40,7 +41,7 @@ pub(super) async fn tokens(session: &Session<'_>) -> Result<TokenSet, CommandErr
 fn read() -> Result<String, CommandError> {
     let mut input = std::io::stdin().lock();
     if input.is_terminal() {
-        anstream::eprintln!("Paste the refresh token, then press Enter and Ctrl-D:");
+        say!("Paste the refresh token, then press Enter and Ctrl-D:");
     }
     let mut text = String::new();
     let read = input.by_ref().take(BYTES_MAX).read_to_string(&mut text);

@@ -22,6 +22,7 @@ use self::signals::{Signal, Signals};
 use crate::arguments::{GlobalOptions, ProxyOptions};
 use crate::command_error::CommandError;
 use crate::config::{Config, Places};
+use crate::output;
 use crate::session::Home;
 
 /// How long requests may take to end, if nothing else is said.
@@ -39,8 +40,7 @@ pub(crate) async fn run(
     home.store.prepare().await?;
     let config = plan.config(&home, &mut sessions).await?;
     // Before anything is answered, or a signal that comes at once would end it.
-    let mut signals = Signals::new()
-        .map_err(|error| CommandError::new("signals cannot be heard").because(error))?;
+    let mut signals = Signals::new().map_err(|error| unable(&error))?;
     let handle = Handle::start(&config).map_err(|error| plan.failed(&home.config, &error))?;
     let mut running = Running {
         drain: plan.drain_timeout.unwrap_or(DRAIN),
@@ -51,7 +51,7 @@ pub(crate) async fn run(
         sessions,
         handle,
     };
-    running.print();
+    running.print()?;
     notify(&[sd_notify::NotifyState::Ready]);
     while let Signal::Reload = signals.next().await {
         running.reload().await;
@@ -61,7 +61,8 @@ pub(crate) async fn run(
         code = running.end() => Ok(code),
         // Whoever says it twice means it.
         () = signals.end() => Err(CommandError::new("ended before all was answered")
-            .why("it was told to end twice")),
+            .why("it was told to end twice")
+            .hint("tell it once and let it end; `--drain-timeout` says how long that may take")),
     }
 }
 
@@ -77,20 +78,16 @@ struct Running<'a> {
 
 impl Running<'_> {
     /// Where callers connect, on stdout.
-    fn print(&self) {
+    fn print(&self) -> Result<(), CommandError> {
         let listening = self.handle.listening();
         let places: Vec<String> = listening.iter().map(place).collect();
         let admin = self.handle.admin().map(|admin| format!("http://{admin}"));
         if self.options.json {
-            anstream::println!("{}", json!({"listen": places, "admin": admin}));
-            return;
+            return output::print_json(&json!({"listen": places, "admin": admin}));
         }
-        for place in places {
-            anstream::println!("listen  {place}");
-        }
-        if let Some(admin) = admin {
-            anstream::println!("admin   {admin}");
-        }
+        let listen = places.iter().map(|place| format!("listen  {place}\n"));
+        let admin = admin.map(|admin| format!("admin   {admin}\n"));
+        output::print(&listen.chain(admin).collect::<String>())
     }
 
     async fn reload(&mut self) {
@@ -177,16 +174,24 @@ fn notify(state: &[sd_notify::NotifyState<'_>]) {
     }
 }
 
+fn unable(error: &dyn std::error::Error) -> CommandError {
+    CommandError::new("the proxy cannot be set up")
+        .because(error)
+        .or_hint(
+            "correct what it says; for what the system denies, raise the limits of open files \
+             (`ulimit -n`) and of processes (`ulimit -u`)",
+        )
+}
+
 impl Plan {
     /// Why the proxy does not run as planned, with the line of the file where it is.
     fn failed(&self, config: &Config, error: &StartError) -> CommandError {
-        let what = "the proxy cannot be set up";
         let StartError::Config(mistake) = error else {
-            return CommandError::new(what).because(error);
+            return unable(error);
         };
         let span = mistake.route().and_then(|route| self.span(route));
         match span {
-            None => CommandError::new(what).because(mistake),
+            None => unable(mistake),
             Some(span) => {
                 let words = mistake.to_string();
                 let (why, hint) = words.split_once("; hint: ").unwrap_or((&words, ""));
@@ -198,5 +203,16 @@ impl Plan {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_without_threads() {
+        let error = StartError::Worker(std::io::Error::from_raw_os_error(11));
+        insta::assert_snapshot!(unable(&error).text());
     }
 }

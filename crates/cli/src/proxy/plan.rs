@@ -64,7 +64,7 @@ impl Plan {
             public: options.public || settings.public,
             routes,
             local_bearer: local_bearer(&settings)?,
-            admin: options.admin.or(settings.admin),
+            admin: options.admin.or(settings.admin.map(|admin| admin.0)),
             workers: options.workers.or(settings.workers).unwrap_or(0),
             drain_timeout: options
                 .drain_timeout
@@ -160,7 +160,9 @@ fn local_bearer(settings: &ProxySettings) -> Result<Option<SecretString>, Comman
     let missing = |why: String| {
         CommandError::new("the local bearer is missing")
             .why(why)
-            .hint("set it, or leave `local_bearer_env` and `local_bearer_file` out of `[proxy]`")
+            .hint(
+                "write it there, or leave `local_bearer_env` and `local_bearer_file` out of `[proxy]`",
+            )
     };
     let text = match (&settings.local_bearer_file, &settings.local_bearer_env) {
         (Some(path), _) => std::fs::read_to_string(path)
@@ -172,7 +174,9 @@ fn local_bearer(settings: &ProxySettings) -> Result<Option<SecretString>, Comman
     // Editors and shells end a file with a line break.
     let text = text.trim_end_matches(['\r', '\n']);
     if text.is_empty() {
-        return Err(missing("it is empty".to_owned()));
+        return Err(missing(
+            "there is nothing in the place that is named".to_owned(),
+        ));
     }
     Ok(Some(SecretString::from(text.to_owned())))
 }

@@ -17,8 +17,10 @@ pub(super) struct Notice {
     pub(super) config: PathBuf,
     /// How often it has read its configuration again, in vain or not.
     pub(super) reloads: u64,
-    /// Why the last time was in vain.
+    /// Why the last time was in vain, and what to do.
     pub(super) error: Option<String>,
+    #[serde(default)]
+    pub(super) hint: Option<String>,
 }
 
 /// A running proxy's own entry. Dropped, it is taken out.
@@ -57,6 +59,7 @@ impl Register {
                 config: whole(&places.config_file),
                 reloads: 0,
                 error: None,
+                hint: None,
             },
             file: directory.join(format!("{pid}.json")),
             _lock: lock,
@@ -69,6 +72,7 @@ impl Register {
     pub(super) fn reloaded(&mut self, error: Option<&CommandError>) {
         self.notice.reloads += 1;
         self.notice.error = error.map(ToString::to_string);
+        self.notice.hint = error.map(|error| error.hint_text().to_owned());
         if let Err(error) = self.write() {
             tracing::warn!(%error, "`token-rotator reload` will not hear of this reload");
         }

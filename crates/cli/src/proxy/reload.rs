@@ -1,9 +1,16 @@
 //! `token-rotator reload`.
 
 use std::process::ExitCode;
+#[cfg(unix)]
+use std::time::Duration;
 
 use crate::arguments::{GlobalOptions, ReloadOptions};
 use crate::command_error::CommandError;
+use crate::output::say;
+
+/// How long a proxy may take to read its configuration again.
+#[cfg(unix)]
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Has every proxy of this configuration read it again, and waits for what comes of it.
 #[cfg(unix)]
@@ -17,8 +24,14 @@ pub(crate) async fn run(
     let places = Places::of_user(global.config.as_deref())?;
     // What cannot even be read is said here, and no proxy is bothered with it.
     Config::load(places.clone())?;
-    let running = register::running(&places)
-        .map_err(|error| CommandError::new("it cannot be seen which proxies run").because(error))?;
+    let running = register::running(&places).map_err(|error| {
+        CommandError::new("it cannot be seen which proxies run")
+            .because(error)
+            .hint(format!(
+                "{} is to be a directory of your own; SIGHUP tells a proxy without it",
+                places.state.join("proxies").display()
+            ))
+    })?;
     if running.is_empty() {
         return Err(CommandError::new("no proxy runs with this configuration")
             .why(format!(
@@ -38,9 +51,9 @@ pub(crate) async fn run(
                 after.pid
             ))
             .why(error)
-            .hint("correct the configuration and try again; nothing was changed"));
+            .hint(after.hint.unwrap_or_default()));
         }
-        anstream::eprintln!("Reloaded: process {}.", after.pid);
+        say!("Reloaded: process {}.", after.pid);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -51,10 +64,16 @@ fn hang_up(pid: u32) -> Result<(), CommandError> {
     let id = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let sent = id.map(|id| kill_process(id, Signal::HUP));
     match sent {
-        Some(Err(error)) => Err(CommandError::new(format!("process {pid} cannot be told"))
-            .because(std::io::Error::from(error))),
+        Some(Err(error)) => Err(not_told(pid, &error.into())),
         _ => Ok(()),
     }
+}
+
+#[cfg(unix)]
+fn not_told(pid: u32, error: &std::io::Error) -> CommandError {
+    CommandError::new(format!("the proxy (process {pid}) cannot be told"))
+        .because(error)
+        .hint("reload it as the user that it runs as")
 }
 
 /// What the proxy says once it has tried.
@@ -63,8 +82,6 @@ async fn until_reloaded(
     places: &crate::config::Places,
     before: &super::register::Notice,
 ) -> Result<super::register::Notice, CommandError> {
-    use std::time::Duration;
-    const PATIENCE: Duration = Duration::from_secs(30);
     const LOOK: Duration = Duration::from_millis(20);
     let reloaded = async {
         loop {
@@ -75,14 +92,15 @@ async fn until_reloaded(
             tokio::time::sleep(LOOK).await;
         }
     };
-    tokio::time::timeout(PATIENCE, reloaded).await.map_err(|_| {
-        CommandError::new(format!(
-            "the proxy (process {}) does not answer",
-            before.pid
-        ))
+    let waited = tokio::time::timeout(PATIENCE, reloaded).await;
+    waited.map_err(|_| no_answer(before.pid))
+}
+
+#[cfg(unix)]
+fn no_answer(pid: u32) -> CommandError {
+    CommandError::new(format!("the proxy (process {pid}) does not answer"))
         .why(format!("it was told {PATIENCE:?} ago"))
-        .hint("its log says why")
-    })
+        .hint("look into its log; `kill -CONT` continues it if it was stopped")
 }
 
 /// There is no SIGHUP.
@@ -92,5 +110,35 @@ pub(crate) async fn run(
     _global: &GlobalOptions,
     _options: ReloadOptions,
 ) -> Result<ExitCode, CommandError> {
-    Err(CommandError::new("a running proxy cannot be told on this system").hint("restart it"))
+    Err(no_signals())
+}
+
+#[cfg(any(test, not(unix)))]
+fn no_signals() -> CommandError {
+    CommandError::new("a running proxy cannot be told on this system")
+        .why("it has no SIGHUP")
+        .hint("restart the proxy")
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    #[test]
+    fn a_proxy_of_somebody_elses() {
+        let error = std::io::Error::from_raw_os_error(1);
+        assert_snapshot!(not_told(7, &error).text());
+    }
+
+    #[test]
+    fn a_proxy_that_is_stopped() {
+        assert_snapshot!(no_answer(7).text());
+    }
+
+    #[test]
+    fn a_system_without_signals() {
+        assert_snapshot!(no_signals().text());
+    }
 }

@@ -7,7 +7,7 @@ use token_rotator_proxy::Recorder;
 
 use crate::command_error::CommandError;
 use crate::config::{OriginText, SessionName, SessionSettings};
-use crate::session::{Home, LANDING, Session, store_failed};
+use crate::session::{Home, LANDING, Session, store_failed, unusable_tokens};
 
 /// Which sessions are needed, and where their tokens go.
 #[derive(Default)]
@@ -77,9 +77,9 @@ impl Sessions {
         let signed_in = record.is_some_and(|record| record.tokens.is_some());
         if !signed_in && session.settings.is_for_client() {
             let tokens = crate::login::client(session).await?;
-            let stored = rotator.sign_in(tokens).map_err(|error| {
-                CommandError::new("what the issuer gave cannot be used").because(error)
-            })?;
+            let stored = rotator
+                .sign_in(tokens)
+                .map_err(|error| unusable_tokens(&error))?;
             let stored = stored.await;
             stored
                 .map_err(|error| store_failed("the session could not be written down", &error))?;

@@ -162,7 +162,8 @@ impl From<NoEndpoint> for CommandError {
                     Endpoint::Token => ("token", "--token-endpoint"),
                     Endpoint::Revocation => ("revocation", "--revocation-endpoint"),
                 };
-                Self::new(format!(
+                Self::new("it is not known which issuer to ask")
+                .why(format!(
                     "the session has neither an issuer nor the {which} endpoint of one"
                 ))
                 .hint(format!(
@@ -179,7 +180,7 @@ impl From<NoEndpoint> for CommandError {
                     "if you trust that one, give its name exactly as it writes it: `--issuer`, or \
                              `issuer` in the configuration"
                 }
-                _ if passing => "try again in a moment",
+                _ if passing => "check `--issuer` and the network, or try again in a moment",
                 _ => {
                     "check `--issuer`; `--token-endpoint` and the like take the place of what is \
                              discovered"
@@ -187,10 +188,10 @@ impl From<NoEndpoint> for CommandError {
             }),
             NoEndpoint::Late(issuer) => Self::new("the issuer's endpoints could not be discovered")
                 .why(format!("{issuer} did not answer within {PATIENCE:?}"))
-                .hint("check the network and proxies, or try again in a moment"),
-            NoEndpoint::Unusable(error) => {
-                Self::new("an endpoint of the session cannot be used").because(error)
-            }
+                .hint("check `--issuer`, the network and proxies, or try again in a moment"),
+            NoEndpoint::Unusable(error) => Self::new("an endpoint of the session cannot be used")
+                .because(error)
+                .or_hint("correct it: in the configuration, or at the next login"),
         };
         if passing { failed.code(LATER) } else { failed }
     }
@@ -200,11 +201,25 @@ impl From<NoEndpoint> for CommandError {
 impl From<NoEndpoint> for SourceError {
     fn from(error: NoEndpoint) -> Self {
         let passing = error.may_pass();
-        let words = CommandError::from(error).to_string();
+        let error = CommandError::from(error);
         if passing {
-            Self::not_sent(words)
+            Self::not_sent(error.to_string())
         } else {
-            Self::misconfigured(words)
+            Self::misconfigured(error.advised())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is typed is looked at before, so that no user comes here with today's rules.
+    #[test]
+    fn an_endpoint_that_cannot_be_used() {
+        let metadata = IssuerMetadata::new();
+        let error = metadata.with_token_endpoint("http://issuer.example/token");
+        let error = NoEndpoint::Unusable(error.expect_err("it is in the clear"));
+        insta::assert_snapshot!(CommandError::from(error).text());
     }
 }

@@ -1,7 +1,7 @@
 //! Failures of a session, in words for the person who typed the command.
 
 use token_rotator::{
-    FailureKind, LeaseError, RefreshError, StoreError, StoreErrorKind, TokenError,
+    FailureKind, LeaseError, RefreshError, StoreError, StoreErrorKind, TokenError, UnusableTokens,
 };
 
 use crate::command_error::CommandError;
@@ -11,6 +11,9 @@ use crate::config::SessionName;
 pub(crate) const SIGN_IN: u8 = 3;
 /// Not now: trying again later may help.
 pub(crate) const LATER: u8 = 4;
+
+const STORE: &str = "the store is to be a server that runs, or a directory that is yours to write, \
+                     with room on its disk; `--store` names another";
 
 /// There is no token to be had, and what to do.
 pub(crate) fn no_token(name: &SessionName, error: &TokenError) -> CommandError {
@@ -27,7 +30,8 @@ pub(crate) fn no_token(name: &SessionName, error: &TokenError) -> CommandError {
             "ask for another scope, resource or audience at the next login; another token of this \
              kind would be refused as well",
         ),
-        _ => failed,
+        TokenError::SessionChanged => failed.hint("run the command again, for whoever it is now"),
+        _ => failed.hint("run the command again; it is worth a report if that does not help"),
     }
 }
 
@@ -35,21 +39,26 @@ fn refresh_failed(failed: CommandError, name: &SessionName, error: &RefreshError
     match error {
         RefreshError::InDoubt { .. } => failed.hint(format!(
             "`token-rotator status --session {name}` says what is known; it is tried again when \
-             nothing else is left, or now with `token-rotator token --refresh`"
+             nothing else is left, or now with `token-rotator token --session {name} --refresh`"
         )),
         RefreshError::Lease(LeaseError::Busy { .. }) => failed.hint(format!(
             "`token-rotator status --session {name}` says which process it is; continue it or end it \
              if it is stopped"
         )),
+        RefreshError::Lease(_) => failed.or_hint(STORE),
         RefreshError::Store(error) => store_hint(failed, error),
+        RefreshError::SessionChanged => failed.hint("run the command again, for whoever it is now"),
         _ => match error.kind() {
             FailureKind::Terminal => failed.hint(sign_in(name)),
-            FailureKind::Misconfigured => failed.hint(format!(
+            FailureKind::Misconfigured => failed.or_hint(format!(
                 "check the session's client id, secret, scope and addresses; \
                  `token-rotator doctor --session {name}` looks at them"
             )),
             FailureKind::NotSent | FailureKind::Transient => {
-                failed.hint("the issuer cannot be reached or is busy; try again in a moment")
+                failed.hint(format!(
+                    "the issuer cannot be reached or is busy; try again in a moment, or let \
+                     `token-rotator doctor --session {name}` look at it"
+                ))
             }
             _ => failed.hint(format!(
                 "the answer was lost; `token-rotator status --session {name}` says what is known"
@@ -69,15 +78,20 @@ pub(crate) fn store_failed(what: impl Into<String>, error: &StoreError) -> Comma
 
 fn store_hint(failed: CommandError, error: &StoreError) -> CommandError {
     match error.kind() {
-        StoreErrorKind::Unavailable => failed
-            .code(LATER)
-            .or_hint("the store cannot be reached; `token-rotator doctor` looks at it"),
+        StoreErrorKind::Unavailable => failed.code(LATER).or_hint(STORE),
         StoreErrorKind::Newer => failed.or_hint("use the newer version of this program"),
         StoreErrorKind::Corrupt => failed.or_hint(
-            "nothing was changed; restore the file from a backup, or move it away and sign in again",
+            "nothing was changed; restore the record from a backup, or remove it and sign in again",
         ),
-        _ => failed,
+        _ => failed.or_hint(STORE),
     }
+}
+
+/// The issuer's answer is no session.
+pub(crate) fn unusable_tokens(error: &UnusableTokens) -> CommandError {
+    CommandError::new("what the issuer gave cannot be used")
+        .because(error)
+        .hint("tell whoever runs the issuer; the session is as it was before")
 }
 
 /// What a script may go by.
@@ -98,3 +112,6 @@ pub(crate) fn exit_code(error: &TokenError) -> u8 {
         _ => 1,
     }
 }
+
+#[cfg(test)]
+mod tests;

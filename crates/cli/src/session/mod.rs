@@ -11,11 +11,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::Parser;
-use token_rotator::{Rotator, RotatorBuilder, SessionKey};
+use token_rotator::{BuildError, Rotator, RotatorBuilder, SessionKey};
 use token_rotator_reqwest::ReqwestTransport;
 
 pub(crate) use self::endpoints::{Endpoint, Endpoints};
-pub(crate) use self::failure::{no_token, store_failed};
+pub(crate) use self::failure::{no_token, store_failed, unusable_tokens};
 use self::history::{Entry, Happening, History};
 pub(crate) use self::source::{ClientAuth, IssuerSource};
 pub(crate) use self::store::OpenStore;
@@ -175,9 +175,9 @@ impl Session<'_> {
         for origin in self.settings.origins.iter().flatten() {
             builder = builder.origin(origin.to_string());
         }
-        let rotator = more(builder).build().map_err(|error| {
-            CommandError::new(format!("session `{}` cannot be used", self.name)).because(error)
-        })?;
+        let rotator = more(builder)
+            .build()
+            .map_err(|error| unusable(&self.name, &error))?;
         // It was made here, so nobody can have been quicker.
         let _ = itself.set(rotator.downgrade());
         Ok(rotator)
@@ -186,22 +186,32 @@ impl Session<'_> {
     /// Waits for what a rotator still has to do before the program ends.
     pub(crate) async fn land(&self, rotator: &Rotator) {
         if !rotator.shutdown(LANDING).await {
-            let warning = CommandError::new(format!(
-                "session `{}` could not be written down before the program had to end",
-                self.name
-            ))
-            .why(format!(
-                "the store or the issuer took longer than {LANDING:?}, or refused"
-            ))
-            .hint("run `token-rotator doctor`; the next command goes by what the store has");
-            warning.print_as_warning();
+            not_landed(&self.name).print_as_warning();
         }
     }
 }
 
+fn unusable(name: &SessionName, error: &BuildError) -> CommandError {
+    CommandError::new(format!("session `{name}` cannot be used"))
+        .because(error)
+        .or_hint("correct its settings in the configuration; docs/program.md has all keys")
+}
+
+fn not_landed(name: &SessionName) -> CommandError {
+    CommandError::new(format!(
+        "session `{name}` could not be written down before the program had to end"
+    ))
+    .why(format!(
+        "the store or the issuer took longer than {LANDING:?}, or refused"
+    ))
+    .hint("run `token-rotator doctor`; the next command goes by what the store has")
+}
+
 fn transport(settings: &SessionSettings) -> Result<ReqwestTransport, CommandError> {
     fn impossible(error: impl std::error::Error) -> CommandError {
-        CommandError::new("requests to the issuer cannot be made").because(error)
+        CommandError::new("requests to the issuer cannot be made")
+            .because(error)
+            .hint("check the certificates in `ca_file` (`--ca-file`), and those of the system")
     }
     let roots = match &settings.ca_file {
         Some(file) => certificates::read(file)?,
@@ -233,5 +243,27 @@ impl SessionSettings {
     /// What the environment says; a value that cannot be read ends the program, as at a flag.
     fn of_environment() -> Self {
         OfEnvironment::parse_from(["token-rotator"]).settings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    fn name() -> SessionName {
+        "work".parse().expect("a name")
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other() {
+        let error = BuildError::Thread("no thread can be had".into());
+        assert_snapshot!(unusable(&name(), &error).text());
+    }
+
+    #[test]
+    fn a_session_that_was_not_saved_in_time() {
+        assert_snapshot!(not_landed(&name()).text());
     }
 }

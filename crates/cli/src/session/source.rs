@@ -41,7 +41,7 @@ impl IssuerSource {
     async fn endpoint(&self, needed: &[Endpoint]) -> Result<TokenEndpoint, SourceError> {
         let metadata = self.endpoints.find(needed).await?;
         token_endpoint(&self.settings, &metadata, self.transport.clone())
-            .map_err(|error| SourceError::misconfigured(error.to_string()))
+            .map_err(|error| SourceError::misconfigured(error.advised()))
     }
 }
 
@@ -75,7 +75,8 @@ fn token_endpoint(
 ) -> Result<TokenEndpoint, CommandError> {
     let client_id = settings.client_id()?;
     let Some(url) = metadata.token_endpoint().map(ToString::to_string) else {
-        return Err(CommandError::new("the issuer names no token endpoint"));
+        return Err(CommandError::new("the issuer names no token endpoint")
+            .hint("give it: `token_endpoint` in the configuration, or `--token-endpoint`"));
     };
     let mut builder = if settings.is_for_client() {
         oauth2::client_credentials(url, client_id)
@@ -104,10 +105,11 @@ fn token_endpoint(
     if let Some(url) = metadata.revocation_endpoint() {
         builder = builder.revocation_url(url.to_string());
     }
-    builder
-        .transport(transport)
-        .build()
-        .map_err(|error| CommandError::new("the issuer cannot be asked").because(error))
+    builder.transport(transport).build().map_err(|error| {
+        CommandError::new("the issuer cannot be asked")
+            .because(error)
+            .or_hint("correct the session's settings")
+    })
 }
 
 /// How a client authenticates, its secret in hand.
@@ -126,6 +128,7 @@ impl SessionSettings {
     pub(crate) fn client_id(&self) -> Result<&str, CommandError> {
         self.client_id.as_deref().ok_or_else(|| {
             CommandError::new("the session has no client id")
+                .why("neither a flag nor the environment, the configuration or an earlier login says one")
                 .hint("give the id that the issuer has registered: `--client-id`, or `client_id` in the configuration")
         })
     }
@@ -149,7 +152,7 @@ impl SessionSettings {
             let text = std::fs::read_to_string(path).map_err(|error| {
                 CommandError::new("the client's secret cannot be read")
                     .why(format!("{}: {error}", path.display()))
-                    .hint("check `client_secret_file`, and who may read it")
+                    .hint("`client_secret_file` is to name a file that holds the secret and that you may read")
             })?;
             // Editors and shells end a file with a line break.
             let secret = text.trim_end_matches(['\r', '\n']);

@@ -47,13 +47,15 @@ impl OpenStore {
 }
 
 impl OpenStore {
-    /// Makes what a server needs to keep sessions: the table of `PostgreSQL`.
+    /// Sees to it that sessions can be kept: makes the table of `PostgreSQL`, and the key of a directory
+    /// that can be written to.
     pub(crate) async fn prepare(&self) -> Result<(), CommandError> {
-        let Self::Postgres(store) = self else {
-            return Ok(());
+        let made = match self {
+            Self::File(store) => store.prepare().await,
+            Self::Redis(_) => Ok(()),
+            Self::Postgres(store) => store.migrate().await,
         };
-        let made = store.migrate().await;
-        made.map_err(|error| store_failed("the store cannot be made ready", &error))
+        made.map_err(|error| store_failed("the store cannot keep a session", &error))
     }
 }
 
@@ -125,12 +127,20 @@ fn keyutils() -> Result<Keyring, CommandError> {
 
 #[cfg(not(target_os = "linux"))]
 fn keyutils() -> Result<Keyring, CommandError> {
-    Err(CommandError::new("this system has no kernel keyring")
-        .hint("choose another place for the key: keyring, file, env:NAME"))
+    Err(no_keyutils())
+}
+
+#[cfg(any(test, not(target_os = "linux")))]
+fn no_keyutils() -> CommandError {
+    CommandError::new("the store cannot be opened")
+        .why("this system has no kernel keyring")
+        .hint("choose another place for the key: keyring, file, env:NAME")
 }
 
 fn cannot_be_opened(error: impl std::error::Error) -> CommandError {
-    CommandError::new("the store cannot be opened").because(error)
+    CommandError::new("the store cannot be opened")
+        .because(error)
+        .or_hint("correct it, or name another place: `--store` for sessions, `--key` for their key")
 }
 
 impl SessionStore for OpenStore {
@@ -169,5 +179,15 @@ impl SessionStore for OpenStore {
             Self::Redis(store) => SessionStore::coordinator(store),
             Self::Postgres(store) => SessionStore::coordinator(store),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_without_a_kernel_keyring() {
+        insta::assert_snapshot!(no_keyutils().text());
     }
 }

@@ -21,3 +21,21 @@ pub(super) fn lines(printed: &Printed) -> Result<String, CommandError> {
         expires_at.unwrap_or_default()
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_wants_quotes() {
+        let printed = Printed {
+            token: "it's $HOME".to_owned(),
+            token_type: "Bearer",
+            expires_at: None,
+            scope: None,
+            refresh_token: None,
+        };
+        let error = lines(&printed).expect_err("shells would expand it");
+        insta::assert_snapshot!(error.text());
+    }
+}

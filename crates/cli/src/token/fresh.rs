@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use token_rotator::{Rotator, Token};
+use token_rotator::{Rotator, Token, TokenError};
 
 use crate::command_error::CommandError;
 use crate::session::{Session, no_token};
@@ -38,11 +38,16 @@ pub(crate) async fn fresh(
         return Err(too_short(min_ttl, lifetime));
     }
     // As after a refusal: whoever has refreshed it meanwhile is followed, and asks nothing again.
-    let newer = rotator.refused(&token).await.map_err(failed)?;
+    let newer = match rotator.refused(&token).await {
+        // It was issued a moment ago, and another would last no longer.
+        Err(TokenError::FreshTokenRefused) => token,
+        newer => newer.map_err(failed)?,
+    };
     if lasts(&newer, min_ttl) {
         return Ok(newer);
     }
-    Err(too_short(min_ttl, left(&newer).unwrap_or_default()))
+    let left = left(&newer).unwrap_or_default();
+    Err(too_short(min_ttl, Duration::from_secs(left.as_secs())))
 }
 
 fn too_short(wanted: Duration, lifetime: Duration) -> CommandError {

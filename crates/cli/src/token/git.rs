@@ -103,9 +103,10 @@ impl Asked {
     fn is_ours(&self, session: &Session<'_>) -> Result<bool, CommandError> {
         let Some(origins) = &session.settings.origins else {
             return Err(CommandError::new(format!(
-                "session `{}` says nowhere that its token may go to git's hosts",
+                "session `{}` has no token for git",
                 session.name
             ))
+            .why("it says nowhere that its token may go to git's hosts")
             .hint(format!(
                 "name them: `origins = [\"https://git.example.com\"]` under [sessions.{}] in {}, or `login --origin`",
                 session.name,

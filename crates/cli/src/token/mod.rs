@@ -5,7 +5,7 @@ mod fresh;
 mod git;
 mod kubernetes;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -16,6 +16,7 @@ use token_rotator::{ExposeSecret as _, TokenSet};
 pub(crate) use self::fresh::{Wanted, fresh};
 use crate::arguments::{GlobalOptions, TokenFormat, TokenOptions};
 use crate::command_error::CommandError;
+use crate::output::{self, say};
 use crate::session::Home;
 
 /// Prints it.
@@ -40,8 +41,8 @@ pub(crate) async fn run(
     let text = match options.format {
         TokenFormat::Raw => printed.token.clone() + "\n",
         TokenFormat::Header => format!("Authorization: Bearer {}\n", printed.token),
-        TokenFormat::Json => json(&printed)?,
-        TokenFormat::ExecCredential => json(&kubernetes::ExecCredential::of(&printed)?)?,
+        TokenFormat::Json => return json(&printed),
+        TokenFormat::ExecCredential => return json(&kubernetes::ExecCredential::of(&printed)?),
         TokenFormat::Dotenv => dotenv::lines(&printed)?,
         TokenFormat::GitCredential => unreachable!("answered above"),
     };
@@ -52,15 +53,17 @@ pub(crate) async fn run(
 fn check(options: &TokenOptions) -> Result<(), CommandError> {
     let json = options.format == TokenFormat::Json;
     if options.show_refresh_token && !json {
-        return Err(
-            CommandError::new("a refresh token is printed as JSON alone")
-                .hint("add `--format json`, or leave `--show-refresh-token` out"),
-        );
+        return Err(CommandError::new("the refresh token is not printed")
+            .why("it is printed as JSON alone, where nobody takes it for the access token")
+            .hint("add `--format json`, or leave `--show-refresh-token` out"));
     }
-    if options.operation.is_some() && options.format != TokenFormat::GitCredential {
+    if let Some(operation) = &options.operation
+        && options.format != TokenFormat::GitCredential
+    {
         return Err(
-            CommandError::new("what git asks for is answered in git's own format alone")
-                .hint("add `--format git-credential`, or leave the operation out"),
+            CommandError::new(format!("`token` takes no `{operation}` in this format"))
+                .why("an operation is what git adds when it calls a credential helper")
+                .hint("add `--format git-credential`, or leave it out"),
         );
     }
     Ok(())
@@ -112,7 +115,7 @@ pub(crate) fn chosen(
     let Some(token) = tokens.id_token() else {
         return Err(CommandError::new("the issuer has given no id_token")
             .why("it gives one where the scope has `openid`, and not every issuer with a refresh")
-            .hint("sign in again with `--scope \"openid ...\"`"));
+            .hint("sign in again with `--scope \"openid ...\"`, or leave `--id-token` out"));
     };
     let token = token.expose_secret().to_owned();
     let expires_at = token_rotator::jwt::expiry_hint(&token).map(|hint| {
@@ -121,28 +124,40 @@ pub(crate) fn chosen(
     if expires_at.is_some_and(|at| at <= SystemTime::now()) {
         return Err(CommandError::new("the id_token has expired")
             .why("this issuer gives no new one with a refresh")
-            .hint("use the access token, or sign in again"));
+            .hint("leave `--id-token` out for the access token, or sign in again"));
     }
     Ok((token, expires_at))
 }
 
-fn json(value: &impl Serialize) -> Result<String, CommandError> {
-    serde_json::to_string(value)
-        .map(|text| text + "\n")
-        .map_err(|error| CommandError::new("the token cannot be written as JSON").because(error))
+fn json(value: &impl Serialize) -> Result<ExitCode, CommandError> {
+    output::print_json(value)?;
+    warn_of_eyes();
+    Ok(ExitCode::SUCCESS)
 }
 
-/// To stdout, and nothing else.
-pub(crate) fn print(text: &str) -> Result<(), CommandError> {
-    let mut out = std::io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.map_err(|error| {
-        CommandError::new("the token cannot be written to stdout")
-            .because(error)
-            .hint("whoever reads it has gone away")
-    })?;
-    if std::io::stdout().is_terminal() {
-        anstream::eprintln!("(whoever sees this token can use it until it expires)");
-    }
+/// The token, to stdout, and nothing else.
+fn print(text: &str) -> Result<(), CommandError> {
+    output::print(text)?;
+    warn_of_eyes();
     Ok(())
+}
+
+fn warn_of_eyes() {
+    if std::io::stdout().is_terminal() {
+        say!("(whoever sees this token can use it until it expires)");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Many an issuer gives no new one with a refresh.
+    #[test]
+    fn an_id_token_that_has_expired() {
+        // {"alg":"none"}.{"exp":1}
+        let tokens = TokenSet::bearer("a").with_id_token("eyJhbGciOiJub25lIn0.eyJleHAiOjF9.");
+        let error = chosen(&tokens, true).expect_err("it has expired");
+        insta::assert_snapshot!(error.text());
+    }
 }

@@ -1,8 +1,11 @@
 //! What is typed or configured wrong.
 
+use std::process::Stdio;
+
 use insta::assert_snapshot;
 use token_rotator_testkit::Upstream;
 
+use crate::sidecar::Sidecar;
 use crate::user::{Came, User};
 
 fn told(user: &User, came: &Came) -> String {
@@ -79,6 +82,85 @@ mistake!(
     1,
     &format!("[proxy]\nlocal_bearer_file = \"/etc/hostname\"\n{ROUTE}pass_authorization = true\n"),
 );
+
+mistake!(
+    local_bearer_is_not_there,
+    1,
+    &format!("[proxy]\nlocal_bearer_file = \"/nowhere\"\n{ROUTE}"),
+);
+mistake!(
+    local_bearer_is_empty,
+    1,
+    &format!("[proxy]\nlocal_bearer_file = \"/dev/null\"\n{ROUTE}"),
+);
+mistake!(bad_admin, 1, &format!("[proxy]\nadmin = \"9090\"\n{ROUTE}"),);
+mistake!(
+    same_names,
+    1,
+    &format!("{ROUTE}name = \"a\"\n\n{ROUTE}name = \"a\"\nprefix = \"/a\"\n"),
+);
+mistake!(no_upstream, 1, "[[proxy.routes]]\nprefix = \"/\"\n",);
+mistake!(
+    no_such_directory,
+    1,
+    ROUTE,
+    "--listen",
+    "unix:/nowhere/proxy.sock"
+);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_proxies_on_one_port() {
+    let user = User::signed_in().await;
+    let upstream = Upstream::start(&user.issuer).await.expect("an upstream");
+    let first = Sidecar::start(&user, &upstream);
+    let address = first.url.trim_start_matches("http://");
+    let flags = ["proxy", "--upstream", upstream.url(), "--listen", address];
+    let came = user.run(&flags);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(told(&user, &came).replace(address, "127.0.0.1:PORT"));
+}
+
+/// Nobody is told where it listens.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_takes_the_addresses() {
+    let user = User::signed_in().await;
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let mut command = user.command(&["proxy", "--upstream", "https://api.example.com"]);
+    command.args(["--listen", "127.0.0.1:0"]);
+    let output = command
+        .stdout(full.expect("a device"))
+        .stderr(Stdio::piped())
+        .output();
+    let came = user.came(output.expect("it runs"));
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(told(&user, &came));
+}
+
+mistake!(
+    a_store_in_the_way,
+    1,
+    ROUTE,
+    "--store",
+    "/dev/null/sessions"
+);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_proxy_to_reload() {
+    let user = User::signed_in().await;
+    let came = user.run(&["reload"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(told(&user, &came));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn proxies_cannot_be_seen() {
+    let user = User::signed_in().await;
+    let proxies = user.home().join(".local/state/token-rotator/proxies");
+    std::fs::write(proxies, "").expect("a file");
+    let came = user.run(&["reload"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(told(&user, &came));
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_that_is_taken() {

@@ -243,6 +243,25 @@ async fn no_browser_to_open() {
     assert_snapshot!("no_browser_to_open", came.told());
 }
 
+/// What opens addresses may have no browser to open them in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_cannot_be_opened() {
+    let user = User::new().await;
+    let directory = user.home().join("bin");
+    for opener in ["xdg-open", "gio", "gnome-open", "kde-open", "wslview"] {
+        executable(&directory.join(opener), "#!/bin/sh\nexit 3\n");
+    }
+    let mut command = user.command(&["login", "--client-id", "desk"]);
+    command.args(["--issuer", user.issuer.url()]);
+    let path = std::env::var("PATH").expect("a path");
+    command.env("PATH", format!("{}:{path}", directory.display()));
+    let mut login = Login::of(command);
+    let address = login.address();
+    login.until(|line| line.starts_with("hint:").then_some(()));
+    browse(&address).await;
+    assert_snapshot!("browser_cannot_be_opened", login.end(&user).told());
+}
+
 fn executable(path: &Path, script: &str) {
     let directory = path.parent().expect("a directory");
     std::fs::create_dir_all(directory).expect("a directory");
@@ -329,7 +348,9 @@ async fn the_page_shows_no_markup_of_others() {
     let (_, page) = browse(with(&redirect, &refused).as_str()).await;
     assert!(page.contains("&lt;script&gt;"), "{page}");
     assert!(!page.contains("<script"), "{page}");
-    assert_eq!(login.end(&user).code, 1);
+    let came = login.end(&user);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!("issuer_breaks_off_the_sign_in", came.told());
 }
 
 /// A code that the issuer does not take is told in the browser as well.
@@ -365,7 +386,7 @@ async fn an_interrupted_sign_in_changes_nothing() {
     rustix::process::kill_process(process, rustix::process::Signal::INT).expect("it is ours");
     let came = login.end(&user);
     assert_eq!(came.code, 130, "{came:?}");
-    assert!(came.said.contains("the sign-in was given up"), "{came:?}");
+    assert_snapshot!("sign_in_is_interrupted", came.told());
     assert_eq!(user.token(), token);
     let after = std::fs::read_to_string(session_file(&user)).expect("the session's file");
     assert_eq!(after, written);

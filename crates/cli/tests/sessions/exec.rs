@@ -46,15 +46,3 @@ async fn signals_are_the_commands_own() {
     let status = child.wait().expect("it ends");
     assert_eq!((status.code(), status.signal()), (Some(42), None));
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_command_that_is_not_there() {
-    let user = User::signed_in().await;
-    let came = user.run(&["exec", "--", "no-such-command"]);
-    assert_eq!(came.code, 127);
-    assert_eq!(
-        came.said,
-        "error: no-such-command cannot be run\n  because No such file or directory (os error 2)\n\
-         hint: check its name, and that it may be executed\n"
-    );
-}

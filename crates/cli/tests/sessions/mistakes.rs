@@ -1,23 +1,10 @@
 //! What a new user gets wrong: each ends in a sentence that says what to do.
 
-use insta::assert_snapshot;
 use serde_json::json;
 
 use crate::attended::Login;
 use crate::metadata;
-use crate::user::{CLIENT, Came, SERVICE, User};
-
-macro_rules! mistake {
-    ($name:ident, $code:expr, |$user:ident| $came:expr) => {
-        #[tokio::test(flavor = "multi_thread")]
-        async fn $name() {
-            let $user = User::new().await;
-            let came: Came = $came;
-            assert_eq!(came.code, $code, "{came:?}");
-            assert_snapshot!(stringify!($name), came.told());
-        }
-    };
-}
+use crate::user::{CLIENT, SERVICE};
 
 mistake!(no_login_yet, 3, |user| user.run(&["token"]));
 mistake!(another_session, 3, |user| {

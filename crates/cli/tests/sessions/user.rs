@@ -155,15 +155,18 @@ impl User {
             line if line.contains("state=") => "    ADDRESS\n".to_owned(),
             line => format!("{line}\n"),
         });
-        let said = lines
-            .collect::<String>()
-            .replace(&self.home().display().to_string(), "~")
-            .replace(self.issuer.url(), "http://ISSUER");
+        let said = self.made_same(&lines.collect::<String>());
         Came {
             code: output.status.code().unwrap_or(-1),
             out: text(output.stdout),
             said,
         }
+    }
+
+    /// This text with paths and addresses as on every machine.
+    pub(crate) fn made_same(&self, text: &str) -> String {
+        let text = text.replace(&self.home().display().to_string(), "~");
+        text.replace(self.issuer.url(), "http://ISSUER")
     }
 
     /// The token that is good now.

@@ -148,7 +148,10 @@ impl World {
             }
             Answer::Bare { stamp } => self.stamps.push(stamp),
             Answer::Cooling { until } => self.moment(until),
-            Answer::Ended => self.moment(steady + policy.look_interval.unwrap_or(0)),
+            Answer::Ended if policy.look_interval < u64::MAX => {
+                self.moment(steady + policy.look_interval);
+            }
+            Answer::Ended => self.moment(steady),
             _ => {}
         }
         (answer, self.run.current(event.at))

@@ -268,12 +268,12 @@ impl Rules {
             (&mut policy.fresh, self.fresh),
             (&mut policy.fresh_max, self.fresh_max),
             (&mut policy.lifetime_max, self.lifetime_max),
+            (&mut policy.look_interval, self.look_interval),
         ] {
             if let Some(here) = here {
                 *field = N::from_plain(here);
             }
         }
-        policy.look_interval = self.look_interval.map(N::from_plain);
         policy
     }
 }

@@ -87,7 +87,7 @@ impl Past {
             Action::SignOut => {
                 let never = self.token().is_none() && !self.signed_out();
                 let nothing = never && self.in_the_air().is_none();
-                let alone = self.policy.look_interval.is_none();
+                let alone = self.policy.look_interval == u64::MAX;
                 yes_or_no(!(nothing && alone && self.policy.access == Access::Anonymous))
             }
         }

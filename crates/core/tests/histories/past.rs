@@ -221,7 +221,7 @@ impl Past {
 
     /// Since when an ended session may look into its store again.
     fn looks_from(&self) -> Option<u64> {
-        let interval = self.policy.look_interval?;
+        let interval = Some(self.policy.look_interval).filter(|interval| *interval < u64::MAX)?;
         let mut look = false;
         let mut from = 0;
         for fact in self.since_token() {

@@ -35,6 +35,8 @@ const WRITE_WAIT: Duration = Duration::from_secs(10);
 /// The first pause between two looks at something that another process holds, and the longest.
 const POLL: Duration = Duration::from_millis(1);
 const POLL_MAX: Duration = Duration::from_millis(20);
+/// What a session with large tokens takes on the disk.
+const ROOM: usize = 64 * 1024;
 
 /// Keeps sessions in one directory: a file for each, sealed, that only its owner may read, and
 /// beside it the lock files of its writers and of its lease.
@@ -94,6 +96,25 @@ impl FileStore {
     /// Leases on the sessions in this directory. Rotators that are given this store have them.
     pub fn locks(&self) -> FileLock {
         FileLock::new(self.clone())
+    }
+
+    /// Sees to it that a session can be saved here, before anything is spent for one: the directory takes
+    /// a file, as in [`FileStore::check`], and there is the key that would seal the session, made if it is
+    /// the first.
+    ///
+    /// Waits for the vaults, and for another process that does the same. Dropped, it leaves nothing but
+    /// perhaps the key.
+    pub async fn prepare(&self) -> Result<(), StoreError> {
+        self.check().await?;
+        self.codec_for_tokens().await?;
+        Ok(())
+    }
+
+    /// Whether the directory takes a file of a session's size: one is written and removed. Fails where its
+    /// owner is another, its disk is full, or its file system is read-only.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        let inner = Arc::clone(&self.0);
+        blocking(move || inner.directory.try_to_write(ROOM)).await
     }
 
     /// The sessions in the directory, tombstones included, in the order of their names. Files that
@@ -156,11 +177,15 @@ impl FileStore {
 
     /// How to write this record; a key is made here if it is the first that needs one.
     async fn codec_to_write(&self, record: &Record) -> Result<RecordCodec, StoreError> {
-        let sealing = &self.0.sealing;
-        if record.tokens.is_none() {
+        match record.tokens {
+            Some(_) => self.codec_for_tokens().await,
             // A tombstone holds no secret.
-            return Ok(RecordCodec::plaintext());
+            None => Ok(RecordCodec::plaintext()),
         }
+    }
+
+    async fn codec_for_tokens(&self) -> Result<RecordCodec, StoreError> {
+        let sealing = &self.0.sealing;
         if let Some(codec) = sealing.known() {
             return Ok(codec);
         }
@@ -193,8 +218,9 @@ impl Inner {
     /// The same error, with the file that it is about.
     fn in_file(&self, session: &SessionKey, error: StoreError) -> StoreError {
         let path = self.directory.path_of(&Names::of(session).data);
+        let advised = error.to_string().contains("; hint: ");
         let hint = match error.kind() {
-            StoreErrorKind::Corrupt => "; hint: move the file away, then sign in again",
+            StoreErrorKind::Corrupt if !advised => "; hint: move the file away, then sign in again",
             _ => "",
         };
         let text = format!("{}: {error}{hint}", path.display());

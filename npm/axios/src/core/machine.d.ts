@@ -23,7 +23,8 @@ export interface Machine {
   generation(): number;
   flight_id(): number;
   purpose(): number;
-  said(): number;
+  error(): number;
+  cool_until(): number;
 }
 
 /** A machine of its own memory. Call `begin` before anything else. */

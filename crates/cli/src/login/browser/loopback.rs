@@ -46,18 +46,7 @@ impl Loopback {
     pub(super) async fn listen(port: u16) -> Result<Self, CommandError> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
         let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
-        let (address, listener) = bound.map_err(|error| {
-            let place = match port {
-                0 => "no port of this machine can be listened on".to_owned(),
-                port => format!("port {port} of this machine cannot be listened on"),
-            };
-            CommandError::new("the browser has nowhere to come back to")
-                .why(format!("{place}: {error}"))
-                .hint(
-                    "end what listens there, or choose another port with `--redirect-port`; 0 takes a \
-                     free one",
-                )
-        })?;
+        let (address, listener) = bound.map_err(|error| nowhere(port, &error))?;
         let (sender, redirects) = mpsc::channel(1);
         let (end, ended) = oneshot::channel();
         Ok(Self {
@@ -74,11 +63,12 @@ impl Loopback {
     }
 
     /// Waits for the next redirect, whoever sent it. Dropping the future loses none.
-    pub(super) async fn redirect(&mut self) -> Result<Redirect, CommandError> {
-        self.redirects.recv().await.ok_or_else(|| {
-            CommandError::new("the browser has nowhere to come back to any more")
-                .hint("sign in again")
-        })
+    pub(super) async fn redirect(&mut self) -> Redirect {
+        match self.redirects.recv().await {
+            Some(redirect) => redirect,
+            // The server ends with this alone; else nobody would come any more.
+            None => std::future::pending().await,
+        }
     }
 
     /// Waits until the browser has its page, then listens no longer.
@@ -88,6 +78,18 @@ impl Loopback {
         // It panics with nobody but itself.
         let _ = self.serving.await;
     }
+}
+
+fn nowhere(port: u16, error: &std::io::Error) -> CommandError {
+    let place = match port {
+        0 => "no port of this machine can be listened on".to_owned(),
+        port => format!("port {port} of this machine cannot be listened on"),
+    };
+    CommandError::new("the browser has nowhere to come back to")
+        .why(format!("{place}: {error}"))
+        .hint(
+            "end what listens there, or choose another port with `--redirect-port`; 0 takes a free one",
+        )
 }
 
 impl Redirect {
@@ -149,4 +151,15 @@ async fn answer(
         }
     };
     Ok(page.into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_port_is_free() {
+        let error = std::io::Error::from_raw_os_error(24);
+        insta::assert_snapshot!(nowhere(0, &error).text());
+    }
 }

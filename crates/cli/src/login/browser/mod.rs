@@ -15,6 +15,7 @@ use self::page::Page;
 use super::attended::{configured, interruptible, not_offered, within};
 use crate::arguments::LoginOptions;
 use crate::command_error::CommandError;
+use crate::output::say;
 use crate::session::{Endpoint, Endpoints, Session};
 
 /// How long it is waited for somebody to sign in.
@@ -78,18 +79,22 @@ async fn begin(
     let builder = authorization_code(&metadata, client_id, redirect_uri);
     let grant = configured(builder, session, options)?;
     let grant = grant.build().map_err(not_offered)?;
-    grant
-        .begin()
-        .map_err(|error| CommandError::new("no sign-in could be begun").because(error))
+    grant.begin().map_err(not_begun)
+}
+
+fn not_begun(error: impl std::error::Error) -> CommandError {
+    CommandError::new("no sign-in could be begun")
+        .because(error)
+        .or_hint("try again in a moment")
 }
 
 /// Prints the address, and opens it if it may.
 fn show(url: &str, options: &LoginOptions) {
     if options.no_browser {
-        anstream::eprintln!("Open this address in a browser on this machine:\n\n    {url}\n");
+        say!("Open this address in a browser on this machine:\n\n    {url}\n");
         return;
     }
-    anstream::eprintln!("Opening a browser at this address:\n\n    {url}\n");
+    say!("Opening a browser at this address:\n\n    {url}\n");
     let url = url.to_owned();
     // What opens addresses may take its time; the redirect may come meanwhile.
     tokio::task::spawn_blocking(move || {
@@ -117,7 +122,7 @@ async fn code(
 ) -> Result<(AuthorizationCode, Redirect), CommandError> {
     let mut told = false;
     loop {
-        let redirect = loopback.redirect().await?;
+        let redirect = loopback.redirect().await;
         match request.redirected(redirect.query()) {
             Ok(code) => return Ok((code, redirect)),
             Err(error) if error.is_foreign() => {
@@ -159,4 +164,15 @@ fn no_tokens(error: &CodeError) -> CommandError {
     CommandError::new("the issuer gave no tokens for the sign-in")
         .because(error)
         .hint("check the client's id, its secret and its redirect address, then sign in again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_without_random_numbers() {
+        let error = std::io::Error::other("there are no random numbers");
+        insta::assert_snapshot!(not_begun(error).text());
+    }
 }

@@ -121,6 +121,14 @@ impl Directory {
         written.and_then(|()| system::sync_directory(&self.handle))
     }
 
+    /// Writes as much into a file of its own, and removes it.
+    pub(crate) fn try_to_write(&self, bytes: usize) -> Result<(), StoreError> {
+        let name = format!("room.{:016x}.new", crate::random::bits() as u64);
+        let written = self.write_beside(&name, &vec![0; bytes]);
+        let _ = system::remove(&self.handle, &name);
+        written.map_err(|error| failed("write into", &self.path, &error))
+    }
+
     fn write_beside(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         // What a writer that was killed has left is written over.
         let mut file = system::open_to_write(&self.handle, name)?;

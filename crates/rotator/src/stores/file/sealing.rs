@@ -44,7 +44,10 @@ impl Sealing {
         }
         let key = self.ask(source).await?;
         let key = key.ok_or_else(|| {
-            let what = format!("it was sealed with key {id} from {source}, where no key is now");
+            let what = format!(
+                "it was sealed with key {id} from {source}, where no key is now; hint: bring the key \
+                 back, or sign in again once what it sealed was removed from the store"
+            );
             StoreError::new(StoreErrorKind::Refused, what)
         })?;
         if key.id() != id {
@@ -71,7 +74,11 @@ impl Sealing {
         }
         let sealed = others.iter().find(|other| other.sealed_with().is_some());
         if let Some(other) = sealed {
-            return self.to_read(other).await;
+            let opened = self.to_read(other).await;
+            return opened.map_err(|error| {
+                let text = format!("session {} is here already: {error}", other.session);
+                StoreError::new(error.kind(), text).with_cause(error)
+            });
         }
         let mut failures = Vec::new();
         for vault in &self.vaults {
@@ -107,7 +114,8 @@ impl Sealing {
             StoreError::new(
                 StoreErrorKind::Refused,
                 format!(
-                    "it was sealed with a key from {source}, and this store was opened without that"
+                    "it was sealed with a key from {source}, and this store was opened without that; \
+                     hint: open it with the key that it was written with"
                 ),
             )
         })?;
@@ -129,7 +137,13 @@ fn no_key(failures: &[StoreError]) -> StoreError {
         ),
         [.., last] => {
             let words: Vec<_> = failures.iter().map(ToString::to_string).collect();
-            (last.kind(), words.join("; and "))
+            let parts = words.iter().map(|words| words.split("; hint: "));
+            // What happened comes first, then what to do about either.
+            let what: Vec<_> = parts.clone().filter_map(|mut parts| parts.next()).collect();
+            let hints: Vec<_> = parts.filter_map(|mut parts| parts.nth(1)).collect();
+            let hint = if hints.is_empty() { "" } else { "; hint: " };
+            let text = format!("{}{hint}{}", what.join("; and "), hints.join("; or "));
+            (last.kind(), text)
         }
     };
     StoreError::new(kind, words)

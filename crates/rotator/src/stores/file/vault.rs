@@ -106,7 +106,11 @@ impl KeyVault for KeyFile {
             Some(key) => Ok(Some(key)),
             None => Err(StoreError::new(
                 StoreErrorKind::Corrupt,
-                format!("the key file {} holds no key", path.display()),
+                format!(
+                    "the key file {} holds no key; hint: bring the key back; without it nothing \
+                     that it sealed can be read, and somebody has to sign in again",
+                    path.display()
+                ),
             )),
         }
     }
@@ -157,8 +161,8 @@ impl KeyVault for KeyVariable {
             StoreError::new(
                 StoreErrorKind::Refused,
                 format!(
-                    "the environment variable {name}, which is to hold the key, is not set; set \
-                     it to 32 random bytes as 64 hexadecimal digits"
+                    "the environment variable {name}, which is to hold the key, is not set; hint: \
+                     set it to 32 random bytes as 64 hexadecimal digits"
                 ),
             )
         })?;
@@ -166,7 +170,10 @@ impl KeyVault for KeyVariable {
             Ok(key) => Ok(Some(key)),
             Err(error) => Err(StoreError::new(
                 StoreErrorKind::Refused,
-                format!("the environment variable {name} holds no key: {error}"),
+                format!(
+                    "the environment variable {name} holds no key: {error}; hint: `openssl rand -hex \
+                     32` makes one, unless there are sessions that another has sealed"
+                ),
             )),
         }
     }

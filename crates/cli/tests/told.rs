@@ -1,0 +1,275 @@
+//! What a user is told when something goes wrong is looked at by somebody: every sentence of every
+//! error stands in a snapshot, and every snapshot of one says why it happened and what to do.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+
+/// What functions write that fail with these errors, and is none.
+const NOT_TOLD: [&str; 6] = [
+    // Into files, to other programs and to browsers.
+    "# Written by `token-rotator login`; it holds no secret.",
+    "Authorization: Bearer ",
+    "username={user}",
+    "default-src 'none'",
+    // What the demo is there to show.
+    "each client refreshes on its own",
+    "page    {page}",
+];
+
+/// Sentences for users are in functions that come to one of these.
+const ERRORS: [&str; 2] = ["CommandError", "Finding"];
+
+#[test]
+fn every_sentence_of_every_error_stands_in_a_snapshot() {
+    let snapshots = Snapshots::read();
+    let (mut known, mut missing) = (BTreeSet::new(), Vec::new());
+    for file in files(&folder("src"), "rs") {
+        let text = std::fs::read_to_string(&file).expect("a source");
+        let tokens = text.parse().expect("Rust");
+        let mut sentences = Sentences::default();
+        sentences.of_items(tokens, false);
+        for (function, sentence) in sentences.found {
+            let place = file.strip_prefix(folder("src")).expect("one of ours");
+            match snapshots.with(&sentence) {
+                Some(snapshot) => {
+                    println!("{} {function}: {sentence}\n    {snapshot}", place.display());
+                    known.insert(sentence);
+                }
+                None => missing.push(format!("{} {function}: {sentence}", place.display())),
+            }
+        }
+    }
+    let (count, missing) = (missing.len(), missing.join("\n"));
+    assert_eq!(count, 0, "no snapshot has these sentences:\n{missing}");
+    // Were they not found at all, none would be missing.
+    assert!(known.len() > 150, "{} sentences were found", known.len());
+}
+
+#[test]
+fn every_error_says_why_and_what_to_do() {
+    let mut errors = 0;
+    for (snapshot, text) in Snapshots::read().0 {
+        let lines: Vec<_> = text.lines().collect();
+        for (number, line) in lines.iter().enumerate() {
+            if !line.starts_with("error: ") && !line.starts_with("warning: ") {
+                continue;
+            }
+            let more: Vec<_> = lines[number + 1..]
+                .iter()
+                .take_while(|line| !line.starts_with("error: ") && !line.starts_with("warning: "))
+                .collect();
+            // clap says why in the line itself.
+            if more
+                .iter()
+                .any(|line| line.starts_with("For more information"))
+            {
+                continue;
+            }
+            errors += 1;
+            let is = |begin: &str| more.iter().any(|line| line.starts_with(begin));
+            assert!(is("  because "), "no reason in {snapshot}: {line}");
+            assert!(is("hint: "), "nothing to do in {snapshot}: {line}");
+        }
+    }
+    assert!(errors > 80, "{errors} errors were found");
+}
+
+/// The snapshots of this crate: where, and what.
+struct Snapshots(Vec<(String, String)>);
+
+impl Snapshots {
+    fn read() -> Self {
+        let found = [folder("src"), folder("tests")].map(|folder| files(&folder, "snap"));
+        let read = |file: PathBuf| {
+            let name = file.file_stem().expect("a name").to_string_lossy();
+            let text = std::fs::read_to_string(&file).expect("a snapshot");
+            // Before it stands where it is from.
+            let (_, text) = text.split_once("\n---\n").expect("a snapshot");
+            (name.into_owned(), text.to_owned())
+        };
+        Self(found.into_iter().flatten().map(read).collect())
+    }
+
+    /// The first with a line that has this sentence in it, and not as a part of another.
+    fn with(&self, sentence: &str) -> Option<&str> {
+        let parts = parts(sentence);
+        let (open, ends) = (sentence.starts_with('{'), sentence.ends_with('}'));
+        let says = |line: &str| {
+            let begins = line.match_indices(parts[0].as_str());
+            begins.into_iter().any(|(at, _)| {
+                let before = &line[..at];
+                let begins =
+                    open || before.is_empty() || BEFORE.iter().any(|end| before.ends_with(end));
+                let rest = parts.iter().try_fold(&line[at..], |line, part| {
+                    line.split_once(part.as_str()).map(|(_, rest)| rest)
+                });
+                begins
+                    && rest.is_some_and(|rest| ends || rest.is_empty() || rest.starts_with(AFTER))
+            })
+        };
+        let found = self.0.iter().find(|(_, text)| text.lines().any(says));
+        found.map(|(name, _)| name.as_str())
+    }
+}
+
+/// What a sentence begins after, but for the begin of a line, and ends before, but for its end.
+const BEFORE: [&str; 3] = [": ", "because ", ". "];
+const AFTER: [char; 3] = [':', ';', ','];
+
+/// What stands between the places that `format!` fills.
+fn parts(sentence: &str) -> Vec<String> {
+    let (mut parts, mut depth) = (vec![String::new()], 0);
+    for c in sentence.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            c if depth == 0 => parts.last_mut().expect("one").push(c),
+            _ => continue,
+        }
+        if depth == 1 && c == '{' {
+            parts.push(String::new());
+        }
+    }
+    parts.retain(|part| !part.trim().is_empty());
+    parts
+}
+
+/// The sentences in functions that come to an error, each with the function's name.
+#[derive(Default)]
+struct Sentences {
+    found: Vec<(String, String)>,
+}
+
+impl Sentences {
+    /// `for_error`: within `impl ... for` one of the errors, where `Self` is one.
+    fn of_items(&mut self, tokens: TokenStream, for_error: bool) {
+        let tokens: Vec<_> = tokens.into_iter().collect();
+        let mut at = 0;
+        while at < tokens.len() {
+            let end = |from: usize| {
+                let braces = |token: &TokenTree| matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace);
+                let semicolon = |token: &TokenTree| matches!(token, TokenTree::Punct(mark) if mark.as_char() == ';');
+                let rest = tokens[from..].iter();
+                let length = rest
+                    .take_while(|token| !braces(token) && !semicolon(token))
+                    .count();
+                from + length
+            };
+            let TokenTree::Ident(word) = &tokens[at] else {
+                at += 1;
+                continue;
+            };
+            let (word, stop) = (word.to_string(), end(at));
+            let head: Vec<_> = tokens[at..stop].iter().map(ToString::to_string).collect();
+            let is_test = at > 0 && tokens[at - 1].to_string().replace(' ', "") == "[cfg(test)]";
+            match (word.as_str(), tokens.get(stop)) {
+                ("mod" | "impl", Some(TokenTree::Group(body))) if !is_test => {
+                    let for_error = head.iter().rev().take_while(|word| *word != "for");
+                    let for_error = head.contains(&"for".to_owned())
+                        && for_error
+                            .into_iter()
+                            .any(|word| ERRORS.contains(&word.as_str()));
+                    self.of_items(body.stream(), for_error);
+                }
+                ("fn", Some(TokenTree::Group(body))) => {
+                    let comes_to: Vec<_> = head.iter().skip_while(|word| *word != ">").collect();
+                    let arrow = head.windows(2).position(|two| two == ["-", ">"]);
+                    let comes_to = arrow.map_or(&comes_to[..0], |_| &comes_to[..]);
+                    let text = comes_to.iter().any(|word| *word == "Result")
+                        && comes_to.iter().any(|word| *word == "String");
+                    let error = comes_to.iter().any(|word| {
+                        ERRORS.contains(&word.as_str()) || for_error && *word == "Self"
+                    });
+                    if text || error {
+                        self.of_body(&head[1], body.stream());
+                    }
+                }
+                ("const", Some(_)) if head.contains(&"str".to_owned()) => {
+                    let value = tokens[at..stop].iter().cloned().collect();
+                    self.of_body(&head[1], value);
+                }
+                _ => {
+                    at += 1;
+                    continue;
+                }
+            }
+            at = stop + 1;
+        }
+    }
+
+    fn of_body(&mut self, function: &str, tokens: TokenStream) {
+        let mut before = [String::new(), String::new()];
+        for token in tokens {
+            match &token {
+                // Attributes, what is said where nothing is wrong, and what is said to programmers.
+                TokenTree::Group(_)
+                    if before[1] == "#"
+                        || before == ["say", "!"]
+                        || before == ["unreachable", "!"]
+                        || before[1] == "expect" => {}
+                TokenTree::Group(group) => self.of_body(function, group.stream()),
+                TokenTree::Literal(literal) => {
+                    let text = unescaped(&literal.to_string());
+                    let told = !NOT_TOLD.iter().any(|begin| text.starts_with(begin));
+                    if let Some(text) = Some(text).filter(|text| told && is_sentence(text)) {
+                        self.found.push((function.to_owned(), text));
+                    }
+                }
+                _ => {}
+            }
+            before = [std::mem::take(&mut before[1]), token.to_string()];
+        }
+    }
+}
+
+/// Three words at least, two of which say something.
+fn is_sentence(text: &str) -> bool {
+    let said = parts(text).concat();
+    text.split_whitespace().count() > 2 && said.split_whitespace().count() > 1
+}
+
+/// A string as it is written, without its quotes; anything else as nothing.
+fn unescaped(literal: &str) -> String {
+    let inner = literal
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'));
+    let (mut text, mut chars) = (String::new(), inner.unwrap_or_default().chars().peekable());
+    while let Some(c) = chars.next() {
+        match (c, chars.peek()) {
+            // A line that goes on in the next one.
+            ('\\', Some('\n')) => while chars.next_if(|c| c.is_whitespace()).is_some() {},
+            ('\\', Some('n')) => {
+                chars.next();
+                text.push('\n');
+            }
+            ('\\', Some(_)) => text.extend(chars.next()),
+            _ => text.push(c),
+        }
+    }
+    text.trim_end().to_owned()
+}
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// All files beneath with this ending, in their order.
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let entries = std::fs::read_dir(folder).expect("a folder");
+    for entry in entries {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "node_modules") {
+            found.extend(files(&path, ending));
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == ending)
+        {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
