@@ -20,6 +20,9 @@ declare module "axios" {
   }
 }
 
+/** What an adapter is given. Before axios 1.2 that has no name of its own, and headers that may be missing. */
+type Sending = Parameters<AxiosAdapter>[0] & { headers: NonNullable<Parameters<AxiosAdapter>[0]["headers"]> };
+
 /** Options of {@link createTokenRotator}. */
 export interface TokenRotatorOptions<TRefreshData = unknown> extends SessionOptions<TRefreshData> {
   /** Base URL for the created axios instance. */
@@ -31,7 +34,7 @@ export interface TokenRotatorOptions<TRefreshData = unknown> extends SessionOpti
   /** Asked with a POST without body. Default: `/api/auth/refresh`. */
   refreshEndpoint?: string;
   /** Puts the token into a request. Default: `Authorization: Bearer <token>`. */
-  applyToken?: (config: InternalAxiosRequestConfig, token: string) => void;
+  applyToken?: (config: Sending, token: string) => void;
   /** Origins beside that of the base URL that the token may be sent to. */
   origins?: string[];
   /** Statuses that mean the token was refused. Default: 401. */
