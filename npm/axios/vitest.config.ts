@@ -1,5 +1,5 @@
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
-  test: { include: ["test/**/*.test.ts"], setupFiles: ["test/setup.ts"], testTimeout: 60_000, reporters: ["default", "./test/closing-line.ts"] },
+  test: { include: ["test/**/*.test.ts"], setupFiles: ["test/setup.ts"], testTimeout: 60_000, expect: { poll: { timeout: 30_000 } }, reporters: ["default", "./test/closing-line.ts"] },
 });

@@ -20,6 +20,9 @@ declare module "axios" {
   }
 }
 
+/** What an adapter is given. Before axios 1.2 that has no name of its own, and headers that may be missing. */
+type Sending = Parameters<AxiosAdapter>[0] & { headers: NonNullable<Parameters<AxiosAdapter>[0]["headers"]> };
+
 /** Options of {@link createTokenRotator}. */
 export interface TokenRotatorOptions<TRefreshData = unknown> extends SessionOptions<TRefreshData> {
   /** Base URL for the created axios instance. */
@@ -31,7 +34,7 @@ export interface TokenRotatorOptions<TRefreshData = unknown> extends SessionOpti
   /** Asked with a POST without body. Default: `/api/auth/refresh`. */
   refreshEndpoint?: string;
   /** Puts the token into a request. Default: `Authorization: Bearer <token>`. */
-  applyToken?: (config: InternalAxiosRequestConfig, token: string) => void;
+  applyToken?: (config: Sending, token: string) => void;
   /** Origins beside that of the base URL that the token may be sent to. */
   origins?: string[];
   /** Statuses that mean the token was refused. Default: 401. */
@@ -167,8 +170,9 @@ class Rotation {
 
   /** Sends a copy of the request, so that the token is in no config that an error or a retry would carry on. */
   private async attempt(config: InternalAxiosRequestConfig, inner: InternalAxiosRequestConfig["adapter"], token: string | null): Promise<Outcome> {
-    const Headers = config.headers.constructor as new (headers: object) => InternalAxiosRequestConfig["headers"];
-    const copy = { ...config, headers: new Headers({ ...config.headers }) };
+    // Of the same class, without its constructor, which would look at every name and value again.
+    const headers: typeof config.headers = Object.assign(Object.create(Object.getPrototypeOf(config.headers)), config.headers);
+    const copy = { ...config, headers };
     if (token !== null) {
       if (this.options.applyToken) this.options.applyToken(copy, token);
       else copy.headers.set("Authorization", `Bearer ${token}`);
@@ -177,7 +181,7 @@ class Rotation {
       copy.beforeRedirect = (to, ...rest) => {
         config.beforeRedirect?.(to, ...rest);
         if (this.mayKnow(resolve(to.href))) return;
-        for (const name of Object.keys(to.headers)) if (carried.includes(name.toLowerCase())) delete to.headers[name];
+        for (const name in to.headers) if (carried.includes(name.toLowerCase())) delete to.headers[name];
       };
     }
     let outcome: Outcome;

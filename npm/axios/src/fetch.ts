@@ -14,7 +14,10 @@ export interface FetchOptions {
   origins?: string[];
   /** This address goes out as it is. Default: `/api/auth/refresh`. */
   refreshEndpoint?: string;
-  /** Puts the token into a request. Default: `Authorization: Bearer <token>`. */
+  /**
+   * Puts the token into a request. Default: `Authorization: Bearer <token>`. With another header a redirect is an
+   * error, unless the `init` of a request says `redirect`: fetch would carry that header on to any origin.
+   */
   applyToken?: (headers: Headers, token: string) => void;
   /** Statuses that mean the token was refused. Default: 401. */
   statusCodes?: number[];
@@ -79,7 +82,9 @@ export function createFetch(session: TokenSession<any>, options: FetchOptions = 
         else headers.set("Authorization", `Bearer ${ticket.token}`);
       }
       const [target, rest] = body.next();
-      return (options.fetch ?? fetch)(target ?? String(url ?? input), { ...plain, ...rest, headers });
+      // Fetch would carry a header that it does not know as a secret on to any origin.
+      const guard: RequestInit = ticket?.token && options.applyToken ? { redirect: "error" } : {};
+      return (options.fetch ?? fetch)(target ?? String(url ?? input), { ...guard, ...plain, ...rest, headers });
     };
     const own = !options.applyToken && new Headers(init.headers ?? request?.headers).has("Authorization");
     if (skipAuth || own || same(url, endpoint) || !allowed(url, origins)) return send();

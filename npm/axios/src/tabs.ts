@@ -39,45 +39,50 @@ export function joinTabs(name: string, side: Side, patience = 10_000): Neighbour
   const locks = typeof navigator === "undefined" ? undefined : navigator.locks;
   if (!locks || typeof BroadcastChannel === "undefined") return undefined;
   const channel = new BroadcastChannel(`token-rotator:${name}`);
+  // Node has both too, where listening would keep the process from ending.
+  (channel as { unref?: () => void }).unref?.();
   let company = false;
   let last: Brought | undefined;
   let heard: (() => unknown) | undefined;
-  channel.onmessage = ({ data }: MessageEvent<Message>) => {
+  // Of which session a message speaks. Every sign-in and sign-out, of whatever tab, begins a later one.
+  let epoch = 0;
+  const say = (message: Message) => channel.postMessage({ ...message, epoch });
+  channel.onmessage = ({ data }: MessageEvent<Message & { epoch: number }>) => {
     company = true;
-    if (data.type === "token") {
+    if (data.type === "sign-in" || data.type === "sign-out") {
+      // Of two that crossed, every tab keeps the later.
+      if (data.epoch <= epoch) return;
+      epoch = data.epoch;
+      last = undefined;
+      if (data.type === "sign-in") side.signIn(data.token);
+      else side.signOut();
+      return;
+    }
+    // A tab that was opened since learns from the others which session is on.
+    epoch ||= data.epoch;
+    if (data.type === "hello") say({ type: "here" });
+    else if (data.type === "ask" && last && last.token === side.token()) say(last);
+    else if (data.type === "token" && data.epoch === epoch) {
       last = data;
       heard?.();
       side.adopt(data.token, data.lifetime, data.received);
-    } else if (data.type === "sign-in") {
-      last = undefined;
-      side.signIn(data.token);
-    } else if (data.type === "sign-out") {
-      last = undefined;
-      side.signOut();
-    } else if (data.type === "hello") {
-      channel.postMessage({ type: "here" });
-    } else if (data.type === "ask" && last && last.token === side.token()) {
-      channel.postMessage(last);
     }
   };
-  channel.postMessage({ type: "hello" });
+  say({ type: "hello" });
   const newer = (held: string | null) => (last && last.token !== held ? last : undefined);
   return {
     tell(message) {
       last = message.type === "token" ? message : undefined;
-      channel.postMessage(message);
+      if (!last) epoch = Math.max(Date.now(), epoch + 1) + Math.random();
+      say(message);
     },
     async alone(held, ask, adopt, signal) {
       const adopted = async () => {
         if (company && !newer(held)) {
           await new Promise<void>((resolve) => {
-            const timer = setTimeout(resolve, ANSWER);
-            heard = () => {
-              if (!newer(held)) return;
-              clearTimeout(timer);
-              resolve();
-            };
-            channel.postMessage({ type: "ask" });
+            setTimeout(resolve, ANSWER);
+            heard = () => newer(held) && resolve();
+            say({ type: "ask" });
           });
         }
         const brought = newer(held);

@@ -1,4 +1,7 @@
 // `shareAcrossTabs` where the page, or Node, or React Native, has nothing to share with.
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import { buildSync } from "esbuild";
 import { afterEach, expect, test, vi } from "vitest";
 import { createTokenRotator, type RotatorEvent } from "../src/index.js";
 import { json, type Server, startServer } from "./servers.js";
@@ -38,4 +41,23 @@ test.each<[string, () => void]>([
   expect(other.getAccessToken()).toMatch(/^good-/);
   one.dispose();
   other.dispose();
+});
+
+test("in a Node that has both, a session that shares keeps no process from ending", async () => {
+  const code = buildSync({
+    stdin: {
+      contents: `
+        import { createFetchSession } from "./src/fetch.ts";
+        Object.defineProperty(globalThis, "navigator", { value: { locks: { request: (name, options, work) => work({ name }) } } });
+        const session = createFetchSession({ onRefreshSuccess: ({ token }) => token, shareAcrossTabs: "app" });
+        session.setAccessToken("good");
+        console.log(session.getAccessToken());
+      `,
+      resolveDir: new URL("..", import.meta.url).pathname,
+    },
+    bundle: true, format: "esm", write: false,
+  }).outputFiles[0]!.text;
+  // What does not end by itself is ended by the time, and fails.
+  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", code], { timeout: 30_000 });
+  expect(stdout).toBe("good\n");
 });

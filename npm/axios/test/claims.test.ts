@@ -87,7 +87,7 @@ test.each([["Authorization", undefined], ["a header of applyToken", "X-Auth-Toke
     json(response, 200, { authorization: headers.authorization, token: headers["x-auth-token"], kept: headers["x-own"] }));
   open.push(other);
   const told: string[] = [];
-  const { server, api, setAccessToken } = await world(custom ? { applyToken: ({ headers }, token) => headers.set(custom, token) } : {});
+  const { server, api, setAccessToken } = await world(custom ? { applyToken: ({ headers }: InternalAxiosRequestConfig, token: string) => headers.set(custom, token) } : {});
   setAccessToken("good-0");
   const to = (url: string) => `/redirect?${encodeURIComponent(url)}`;
   const options = { headers: { "x-own": "kept" }, beforeRedirect: ({ href }: Record<string, any>) => void told.push(href) };

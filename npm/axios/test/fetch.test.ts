@@ -105,3 +105,25 @@ test("another fetch on the session, and a connection that follows its token", as
   expect(connections).toEqual(["open old", "close old", "open good-1", "close good-1"]);
   expect(server.count(REFRESH)).toBe(1);
 });
+
+test("redirects: Authorization stays behind, and with another header one is an error unless a request says otherwise", async () => {
+  const heard: (string | undefined)[] = [];
+  const other = await startServer(({ headers }, response) => {
+    heard.push(headers.authorization, headers["x-auth-token"] as string | undefined);
+    json(response, 200, {});
+  });
+  const server = await startServer((_, response) => void response.writeHead(307, { location: `${other.url}/x` }).end());
+  open.push(other, server);
+  const rotating = (applyToken?: (headers: Headers, token: string) => void) => {
+    const session = createFetchSession<{ token: string }>({ baseURL: server.url, onRefreshSuccess: (data) => data.token, applyToken });
+    session.setAccessToken("good");
+    return session.fetch;
+  };
+  expect((await rotating()("/x")).url).toBe(`${other.url}/x`);
+  expect(heard).toEqual([undefined, undefined]);
+  const custom = rotating((headers, token) => headers.set("X-Auth-Token", token));
+  await expect(custom("/x")).rejects.toBeInstanceOf(TypeError);
+  await expect(custom(new Request(`${server.url}/x`))).rejects.toBeInstanceOf(TypeError);
+  expect((await custom("/x", { redirect: "manual" })).status).toBe(307);
+  expect(heard).toEqual([undefined, undefined]);
+});

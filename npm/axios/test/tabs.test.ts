@@ -85,6 +85,11 @@ test.skipIf(!BROWSER).each([2, 5])("%i tabs over ten expiries: one refresh each,
 test.skipIf(!BROWSER)("a tab that hangs with the lock held: the others go on after their own time, without a refresh beside it", async () => {
   const { issuer, tab, expiry } = await world();
   const [hanging, hasty, patient] = [await tab(), await tab("?lockTimeout=200"), await tab()];
+  await hanging.evaluate(() => {
+    const channel = new BroadcastChannel("token-rotator:page");
+    channel.onmessage = ({ data }) => ((window as any).epoch = data.epoch);
+    (window as any).channel = channel;
+  });
   await login(hasty);
   await expect.poll(() => token(patient)).toMatch(/./);
   await hanging.evaluate(() => new Promise<void>((held) => {
@@ -101,7 +106,8 @@ test.skipIf(!BROWSER)("a tab that hangs with the lock held: the others go on aft
   await expect.poll(() => patient.evaluate(async () => (await navigator.locks.query()).pending!.length)).toBe(1);
   await hanging.evaluate(async () => {
     const { accessToken, expiresIn } = await (await fetch("/api/auth/refresh", { method: "POST" })).json();
-    new BroadcastChannel("token-rotator:page").postMessage({ type: "token", token: accessToken, lifetime: expiresIn * 1000, received: Date.now() });
+    const { channel, epoch } = window as any;
+    channel.postMessage({ type: "token", epoch, token: accessToken, lifetime: expiresIn * 1000, received: Date.now() });
   });
   expect(await waiting).toEqual([200, 200, 200]);
   expect(await ask(hasty, 1)).toEqual([200]);
