@@ -237,8 +237,8 @@ export class TokenSession<TRefreshData = unknown> {
   }
 
   private async bring(flight: Flight, signal: AbortSignal): Promise<void> {
-    const ask = async () => {
-      const data = await this.exchange(signal);
+    const ask = () => this.exchange(signal);
+    const read = async (data: TRefreshData) => {
       // Signed in or out meanwhile: what came belongs to nobody.
       if (this.machine.epoch() !== flight.numbers[1]) return;
       let fresh: string | NewToken;
@@ -257,7 +257,7 @@ export class TokenSession<TRefreshData = unknown> {
     const adopted = (token: string, lifetime: number, received: number) => {
       this.landed(flight, token, lifetime, received, true);
     };
-    const data = this.neighbours ? await this.neighbours.alone(this.token, ask, adopted, signal) : await ask();
+    const data = await (this.neighbours ? this.neighbours.alone(this.token, ask, read, adopted, signal) : ask().then(read));
     const after = this.options.onAfterRefresh;
     if (data !== undefined && after) await atMost(AFTER_HOOK, this.hook("onAfterRefresh", () => after(data)));
   }

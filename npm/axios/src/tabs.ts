@@ -6,16 +6,22 @@ export type Message =
   | { type: "sign-in"; token: string }
   | { type: "sign-out" }
   | { type: "hello" | "here" }
+  /** The endpoint has answered, and the token is being read out of it; or it could not be. */
+  | { type: "coming" | "none" }
   /** What do you hold? */
   | { type: "ask" };
 
 /** The other tabs of this name. */
 export interface Neighbours {
   tell(message: Message): void;
-  /** Runs `ask` while no other tab does, unless one has brought a token newer than `held` meanwhile: then `adopt`. */
-  alone<T>(
+  /**
+   * Runs `ask` while no other tab does, and then `read`, which is the user's, while none has to wait for the lock; unless
+   * one has brought a token newer than `held` meanwhile: then `adopt`.
+   */
+  alone<A, T>(
     held: string | null,
-    ask: () => Promise<T>,
+    ask: () => Promise<A>,
+    read: (answer: A) => Promise<T>,
     adopt: (token: string, lifetime: number, received: number) => void,
     signal: AbortSignal,
   ): Promise<T | undefined>;
@@ -44,6 +50,9 @@ export function joinTabs(name: string, side: Side, patience = 10_000): Neighbour
   let company = false;
   let last: Brought | undefined;
   let heard: (() => unknown) | undefined;
+  // Another tab is reading its answer; this one is.
+  let coming = false;
+  let reading = false;
   // Of which session a message speaks. Every sign-in and sign-out, of whatever tab, begins a later one.
   let epoch = 0;
   const say = (message: Message) => channel.postMessage({ ...message, epoch });
@@ -54,6 +63,8 @@ export function joinTabs(name: string, side: Side, patience = 10_000): Neighbour
       if (data.epoch <= epoch) return;
       epoch = data.epoch;
       last = undefined;
+      coming = false;
+      heard?.();
       if (data.type === "sign-in") side.signIn(data.token);
       else side.signOut();
       return;
@@ -61,27 +72,31 @@ export function joinTabs(name: string, side: Side, patience = 10_000): Neighbour
     // A tab that was opened since learns from the others which session is on.
     epoch ||= data.epoch;
     if (data.type === "hello") say({ type: "here" });
-    else if (data.type === "ask" && last && last.token === side.token()) say(last);
-    else if (data.type === "token" && data.epoch === epoch) {
-      last = data;
+    else if (data.type === "ask") {
+      if (reading) say({ type: "coming" });
+      else if (last && last.token === side.token()) say(last);
+    } else if (data.type !== "here" && data.epoch === epoch) {
+      coming = data.type === "coming";
+      if (data.type === "token") last = data;
       heard?.();
-      side.adopt(data.token, data.lifetime, data.received);
+      if (data.type === "token") side.adopt(data.token, data.lifetime, data.received);
     }
   };
   say({ type: "hello" });
   const newer = (held: string | null) => (last && last.token !== held ? last : undefined);
   return {
     tell(message) {
+      reading = false;
       last = message.type === "token" ? message : undefined;
       if (!last) epoch = Math.max(Date.now(), epoch + 1) + Math.random();
       say(message);
     },
-    async alone(held, ask, adopt, signal) {
+    async alone(held, ask, read, adopt, signal) {
       const adopted = async () => {
-        if (company && !newer(held)) {
+        if (company && !coming && !newer(held)) {
           await new Promise<void>((resolve) => {
             setTimeout(resolve, ANSWER);
-            heard = () => newer(held) && resolve();
+            heard = () => (coming || newer(held)) && resolve();
             say({ type: "ask" });
           });
         }
@@ -89,30 +104,59 @@ export function joinTabs(name: string, side: Side, patience = 10_000): Neighbour
         if (brought) adopt(brought.token, brought.lifetime, brought.received);
         return brought;
       };
-      // The wait for the lock ends with the flight, with what another tab brings, or with its time.
-      const wait = new AbortController();
-      const end = () => wait.abort();
-      let granted = false;
-      heard = () => newer(held) && end();
-      signal.addEventListener("abort", end);
-      const timer = setTimeout(end, patience);
-      try {
-        return (await locks.request(`token-rotator:${name}`, { signal: wait.signal }, async () => {
-          granted = true;
-          clearTimeout(timer);
+      for (;;) {
+        // The wait for the lock ends with the flight, with what another tab brings, or with its time.
+        const wait = new AbortController();
+        const end = () => wait.abort();
+        let granted = false;
+        heard = () => newer(held) && end();
+        signal.addEventListener("abort", end);
+        const timer = setTimeout(end, patience);
+        let brought: { answer: Awaited<ReturnType<typeof ask>> } | "coming" | undefined;
+        try {
+          brought = await locks.request(`token-rotator:${name}`, { signal: wait.signal }, async () => {
+            granted = true;
+            clearTimeout(timer);
+            if (await adopted()) return undefined;
+            if (coming) return "coming";
+            // Given up by its flight, it must not keep the others waiting either.
+            const givenUp = new Promise<never>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+            const answer = await Promise.race([ask(), givenUp]);
+            reading = true;
+            say({ type: "coming" });
+            return { answer };
+          });
+        } catch (error) {
+          // Without the lock no refresh token is spent: what the holder did with it is not known.
+          if (granted || signal.aborted) throw error;
           if (await adopted()) return undefined;
-          // Given up by its flight, it must not keep the others waiting either.
-          const givenUp = new Promise<never>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
-          return Promise.race([ask(), givenUp]);
-        })) as Awaited<ReturnType<typeof ask>> | undefined;
-      } catch (error) {
-        // Without the lock no refresh token is spent: what the holder did with it is not known.
-        if (granted || signal.aborted) throw error;
-        if (await adopted()) return undefined;
-        throw new RefreshError(`another tab has been refreshing for ${patience} ms`, "transient");
-      } finally {
-        clearTimeout(timer);
-        heard = undefined;
+          throw new RefreshError(`another tab has been refreshing for ${patience} ms`, "transient");
+        } finally {
+          clearTimeout(timer);
+          heard = undefined;
+        }
+        if (!brought) return undefined;
+        if (brought !== "coming") {
+          try {
+            return await read(brought.answer);
+          } finally {
+            if (reading) {
+              reading = false;
+              say({ type: "none" });
+            }
+          }
+        }
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(resolve, patience);
+          heard = () => {
+            if (coming) return;
+            clearTimeout(timer);
+            resolve();
+          };
+          signal.addEventListener("abort", () => resolve());
+        });
+        coming = false;
+        if (signal.aborted) throw signal.reason;
       }
     },
     close: () => channel.close(),

@@ -91,3 +91,34 @@ test("a tab that was opened since takes the others' token in place of a refresh,
   one.setAccessToken(null);
   await expect.poll(tokens).toEqual([null, null]);
 });
+
+test("a parser is waited for without the lock, and once it fails the next tab refreshes", async () => {
+  let asked = 0;
+  const exchange = async () => `fresh-${++asked}`;
+  let parse!: { with: (token: string) => void; not: (error: Error) => void };
+  const parsed = () => new Promise<string>((resolve, reject) => (parse = { with: resolve, not: reject }));
+  const slow = new TokenSession<string>({ shareAcrossTabs: "app", onRefreshSuccess: parsed }, exchange);
+  sessions.push(slow);
+  const other = tab(exchange);
+  slow.setAccessToken("a");
+  await expect.poll(tokens).toEqual(["a", "a"]);
+
+  const { heard } = eavesdropper();
+  const said = (wanted: string) => heard.filter(({ type }) => type === wanted).length;
+  const first = slow.refresh();
+  await expect.poll(() => said("coming")).toBe(1);
+  const second = other.refresh();
+  // It has had the lock and given it back: whoever asks for it now has it at once.
+  await navigator.locks.request("token-rotator:app", {}, () => undefined);
+  parse.with("fresh-1");
+  expect(await Promise.all([first, second])).toEqual(["fresh-1", "fresh-1"]);
+  expect(asked).toBe(1);
+
+  const third = slow.refresh().catch((error: Error) => error.message);
+  await expect.poll(() => said("coming")).toBe(2);
+  const fourth = other.refresh();
+  parse.not(new Error("no token in it"));
+  expect(await third).toContain("could not be read");
+  expect(await fourth).toBe("fresh-3");
+  await expect.poll(tokens).toEqual(["fresh-3", "fresh-3"]);
+});
