@@ -10,6 +10,8 @@ pub struct Limits {
     /// Bytes of a request's headers, names and values.
     pub header_bytes: usize,
     /// How long a caller may take to send the headers of a request, and to keep an idle connection.
+    /// One of HTTP/2 is idle while no stream is open: after so long it is asked to end (GOAWAY, RFC
+    /// 9113 section 6.8), and after as long again it is closed.
     pub header_timeout: Duration,
     /// Bytes of a request's body.
     pub body_bytes: Option<u64>,
