@@ -36,6 +36,9 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Streams at one time on one HTTP/2 connection of a caller.
     pub streams: u32,
+    /// How long a connection that has switched protocols (`WebSocket`) may go without a byte in
+    /// either direction until it is closed.
+    pub tunnel_idle: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -55,6 +58,7 @@ impl Default for Limits {
             idle_connections: 256,
             idle_timeout: Duration::from_secs(30),
             streams: 250,
+            tunnel_idle: None,
         }
     }
 }

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::Listen;
+use crate::keep_alive;
 
 /// One worker's share of a listener.
 pub(crate) enum Opened {
@@ -203,6 +204,8 @@ fn tcp(address: SocketAddr, joins: bool, shared: bool) -> io::Result<TcpListener
     socket.set_reuse_port(shared)?;
     #[cfg(not(unix))]
     let _ = (joins, shared);
+    // Connections have it from their listener.
+    keep_alive::watch(&socket)?;
     socket.listen(1024)?;
     Ok(socket.into())
 }

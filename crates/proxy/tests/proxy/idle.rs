@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::raw::Caller;
+use crate::raw::{self, Caller};
 use crate::scene::{Scene, http2_client};
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -116,4 +116,84 @@ async fn an_http2_connection_with_a_stream_is_not_idle() {
     scene.upstream.gate().open();
     let answer = asked.await.expect("no panic").expect("an answer");
     assert_eq!(answer.status(), 200);
+}
+
+const HANDSHAKE: &str = "GET /socket HTTP/1.1\r\nhost: localhost\r\nconnection: Upgrade\r\n\
+    upgrade: websocket\r\n\r\n";
+const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
+    upgrade: websocket\r\n\r\n";
+
+#[tokio::test]
+async fn a_tunnel_without_a_byte_is_closed() {
+    let upstream = raw::Upstream::answering(&[SWITCHED]).await;
+    let scene = Scene::before(upstream.url(), |config| {
+        config.limits.tunnel_idle = Some(SHORT * 2);
+    })
+    .await;
+    let mut caller = Caller::to(scene.port()).await;
+    caller.say(HANDSHAKE).await;
+    assert!(caller.head().await.starts_with("http/1.1 101"));
+    // A byte in time, again and again, for longer than it may be idle.
+    for _ in 0..6 {
+        tokio::time::sleep(SHORT / 2).await;
+        caller.say("x").await;
+        assert_eq!(caller.read(1).await, b"x");
+    }
+    let began = std::time::Instant::now();
+    assert_eq!(caller.rest().await, "");
+    assert!(began.elapsed() >= SHORT, "{:?}", began.elapsed());
+}
+
+/// Both sides' connections are watched by the kernel: a peer that is gone without a word would
+/// keep its place for good.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn sockets_are_kept_alive() {
+    let scene = Scene::start().await;
+    let mut caller = Caller::to(scene.port()).await;
+    let request = "GET /download/0 HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    caller.say(request).await;
+    assert!(caller.head().await.starts_with("http/1.1 200"));
+    let ours = caller.0.local_addr().expect("an address").port();
+    let proxy = scene.port();
+    let upstream: reqwest::Url = scene.upstream.url().parse().expect("a URL");
+    let upstream = upstream.port().expect("a port");
+    for (of, is_one) in [
+        (
+            "a caller",
+            &(|local, remote| local == proxy && remote == ours) as &dyn Fn(u16, u16) -> bool,
+        ),
+        ("an upstream", &|_, remote| remote == upstream),
+    ] {
+        let kept = async {
+            // An acknowledgement that is still to come has the one timer that is shown.
+            while !keep_alives()
+                .iter()
+                .any(|&(local, remote)| is_one(local, remote))
+            {
+                tokio::time::sleep(SHORT / 10).await;
+            }
+        };
+        let kept = tokio::time::timeout(SHORT * 20, kept).await;
+        assert!(kept.is_ok(), "no keep-alive to {of}");
+    }
+}
+
+/// The ports, local and remote, of connections that the kernel will ask after within a minute
+/// (`/proc/net/tcp`, proc(5)).
+#[cfg(target_os = "linux")]
+fn keep_alives() -> Vec<(u16, u16)> {
+    let port = |address: &str| {
+        let (_, port) = address.split_once(':').expect("an address");
+        u16::from_str_radix(port, 16).expect("a port")
+    };
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("proc");
+    let lines = table.lines().skip(1).filter_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let (timer, hundredths) = fields[5].split_once(':')?;
+        let left = u64::from_str_radix(hundredths, 16).ok()?;
+        let watched = fields[3] == "01" && timer == "02" && left <= 60 * 100;
+        watched.then(|| (port(fields[1]), port(fields[2])))
+    });
+    lines.collect()
 }
