@@ -1,5 +1,6 @@
 //! What a proxy is built from.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -54,7 +55,8 @@ pub enum Listen {
     /// TCP; port 0 takes a free one.
     Tcp(SocketAddr),
     /// A unix socket, for peers with one of these ids; with both lists empty, for the proxy's own
-    /// user. Its file is made with mode 0600, or 0666 where others are allowed.
+    /// user. Its file is made with mode 0600, or 0666 where others are allowed. A reload may change
+    /// the lists, and the mode with them; who is connected by then stays.
     Unix {
         /// The file.
         path: PathBuf,
@@ -63,6 +65,26 @@ pub enum Listen {
         /// Group ids.
         gids: Vec<u32>,
     },
+}
+
+impl Listen {
+    /// Whether it is the same place, whoever may connect.
+    pub(crate) fn is_at(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Unix { path, .. }, Self::Unix { path: other, .. }) => path == other,
+            (place, other) => place == other,
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    /// The address or the path.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(formatter),
+            Self::Unix { path, .. } => path.display().fmt(formatter),
+        }
+    }
 }
 
 /// How an upstream is spoken to.
@@ -135,6 +157,9 @@ pub enum BuildError {
     /// Nobody could connect.
     #[error("there is no listener; hint: add a loopback address such as 127.0.0.1:8080")]
     NoListener,
+    /// One socket is listed twice, and who may connect to it is not plain.
+    #[error("two listeners are at {0}; hint: leave out one of them")]
+    Twice(Listen),
     /// An address can be reached from other machines.
     #[error(
         "{0} can be reached from other machines, and whoever reaches it has the session's rights; \
@@ -219,8 +244,16 @@ impl Config {
         if self.listeners.is_empty() {
             return Err(BuildError::NoListener);
         }
-        for listener in &self.listeners {
+        for (index, listener) in self.listeners.iter().enumerate() {
             match &listener.listen {
+                // Of TCP the system says so, where port 0 is not a place but any.
+                place @ Listen::Unix { .. }
+                    if self.listeners[..index]
+                        .iter()
+                        .any(|other| other.listen.is_at(place)) =>
+                {
+                    return Err(BuildError::Twice(place.clone()));
+                }
                 Listen::Tcp(address) if !listener.public && !is_loopback(address.ip()) => {
                     return Err(BuildError::Public(*address));
                 }

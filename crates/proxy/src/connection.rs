@@ -5,16 +5,19 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::limits::Limits;
+use crate::prefixed::Prefixed;
 use crate::problem::Problem;
-use crate::timer::{Alarm, HeadTimer};
+use crate::streams::{Idle, NotIdle, Streams};
+use crate::timer::HeadTimer;
 use crate::worker::Worker;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -52,13 +55,7 @@ where
             return;
         }
     };
-    let stream = Prefixed {
-        seen,
-        read: 0,
-        stream,
-        patience: limits.answer_idle,
-        alarm: Alarm::default(),
-    };
+    let stream = Prefixed::new(seen, stream, limits.answer_idle);
     if http2 {
         serve_http2(&worker, stream, unix, &limits).await;
     } else {
@@ -113,12 +110,15 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let serving = Arc::clone(worker);
+    let streams = Streams::default();
+    let idle = Idle::new(&streams, limits.header_timeout);
     let service = service_fn(move |request| {
+        let open = streams.open();
         let answer = serving.serve(request, unix);
-        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+        async move { Ok::<_, std::convert::Infallible>(open.until_dropped(answer.await)) }
     });
-    let mut connection = pin!(
-        hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+    let connection = pin!(
+        http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(10))
@@ -128,12 +128,11 @@ where
             .max_local_error_reset_streams(Some(64))
             .serve_connection(TokioIo::new(stream), service)
     );
-    let ended = until_drained(worker, &mut connection, |connection| {
-        connection.as_mut().graceful_shutdown();
-    })
-    .await;
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection of a caller ended");
+    let mut connection = NotIdle::new(connection, http2::Connection::graceful_shutdown, idle);
+    match until_drained(worker, &mut connection, NotIdle::end).await {
+        Some(Ok(())) => {}
+        Some(Err(error)) => tracing::debug!(%error, "a connection of a caller ended"),
+        None => tracing::debug!("an idle connection of a caller was closed"),
     }
 }
 
@@ -195,87 +194,6 @@ async fn preface(stream: &mut (impl AsyncRead + Unpin), seen: &mut Vec<u8>) -> i
         if !PREFACE.starts_with(seen) {
             return Ok(false);
         }
-    }
-}
-
-/// A stream of which the beginning has been read already, and whose other end has to read on.
-struct Prefixed<S> {
-    seen: Vec<u8>,
-    read: usize,
-    stream: S,
-    /// How long it may read nothing.
-    patience: Option<Duration>,
-    alarm: Alarm,
-}
-
-impl<S> Prefixed<S> {
-    /// What came of writing; an error once the other end has read nothing for too long.
-    fn written<T>(
-        &mut self,
-        written: Poll<io::Result<T>>,
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.alarm.set_at(None);
-            return written;
-        }
-        self.alarm.start(self.patience);
-        let late = self.alarm.poll(context);
-        late.map(|()| Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.seen.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
-        }
-        let length = buffer.remaining().min(self.seen.len() - self.read);
-        buffer.put_slice(&self.seen[self.read..self.read + length]);
-        self.read += length;
-        if self.read == self.seen.len() {
-            self.seen = Vec::new();
-            // What came with it is read with it: hyper makes its buffer twice as large for a head
-            // that comes in two pieces. A failure shows itself at the next read again.
-            let _ = Pin::new(&mut self.stream).poll_read(context, buffer);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, buffer);
-        self.written(written, context)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, buffers);
-        self.written(written, context)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::admin;
 use crate::config::{BuildError, Config, Listen, Listener};
-use crate::listen;
+use crate::listen::{self, Allowed, Ids, Opened};
 use crate::routes::Table;
 use crate::worker::{Command, Shared, Worker};
 
@@ -27,7 +27,23 @@ pub struct Handle {
 #[derive(Default)]
 struct Open {
     next: usize,
-    listeners: Vec<(usize, Listener, Listen)>,
+    places: Vec<Place>,
+}
+
+/// A listener that is open.
+struct Place {
+    id: usize,
+    configured: Listen,
+    /// The same with the port filled in.
+    actual: Listen,
+    allowed: Option<Arc<Allowed>>,
+}
+
+/// A listener that workers are still to be given.
+struct Fresh {
+    configured: Listen,
+    actual: Listen,
+    shares: Vec<Opened>,
 }
 
 /// Why a proxy does not run as configured.
@@ -42,6 +58,17 @@ pub enum StartError {
         "{place} cannot be listened on: {error}; hint: end what listens there, or choose another address"
     )]
     Listen {
+        /// The place.
+        place: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file of a unix socket that stays open cannot be given its new mode.
+    #[error(
+        "who may connect to {place} cannot be changed: {error}; \
+         hint: restart the proxy, which makes the socket anew"
+    )]
+    Admit {
         /// The place.
         place: String,
         /// Why.
@@ -86,21 +113,25 @@ impl Handle {
             let open = self.open();
             // That a place may be public was checked, and changes nothing about it.
             let known = |listener: &&Listener| {
-                let mut listeners = open.listeners.iter();
-                !listeners.any(|(_, old, _)| old.listen == listener.listen)
+                let mut places = open.places.iter();
+                !places.any(|place| place.configured.is_at(&listener.listen))
             };
             config.listeners.iter().filter(known).cloned().collect()
         };
         let opened = Self::open_all(&fresh, self.workers.len())?;
+        if let Err(error) = self.open().admit(&config.listeners) {
+            Fresh::forget(&opened);
+            return Err(error);
+        }
         self.shared.budget.limit(config.limits.replay_bytes_total);
         self.shared.table.store(Arc::new(table));
         self.install(opened);
-        self.open().listeners.retain(|(id, old, place)| {
+        self.open().places.retain(|place| {
             let mut listeners = config.listeners.iter();
-            let stays = listeners.any(|listener| listener.listen == old.listen);
+            let stays = listeners.any(|listener| listener.listen.is_at(&place.configured));
             if !stays {
-                self.tell_all(|| Command::Close(*id));
-                unlink(place);
+                self.tell_all(|| Command::Close(place.id));
+                unlink(&place.actual);
             }
             stays
         });
@@ -109,11 +140,9 @@ impl Handle {
 
     /// Where callers connect, ports filled in.
     pub fn listening(&self) -> Vec<Listen> {
-        self.open()
-            .listeners
-            .iter()
-            .map(|(_, _, place)| place.clone())
-            .collect()
+        let open = self.open();
+        let places = open.places.iter();
+        places.map(|place| place.actual.clone()).collect()
     }
 
     /// Where metrics, health and the page are served.
@@ -165,10 +194,10 @@ impl Handle {
             // A worker that panicked has said so.
             let _ = thread.join();
         }
-        self.open()
-            .listeners
-            .iter()
-            .for_each(|(.., place)| unlink(place));
+        let open = self.open();
+        for place in &open.places {
+            unlink(&place.actual);
+        }
     }
 
     fn start_worker(&mut self, id: usize, admin: Option<TcpListener>) -> Result<(), StartError> {
@@ -212,32 +241,41 @@ impl Handle {
         Ok(listener)
     }
 
-    fn open_all(
-        listeners: &[Listener],
-        workers: usize,
-    ) -> Result<Vec<(Listener, Listen, Vec<listen::Opened>)>, StartError> {
-        let open = |listener: &Listener| {
-            let place = match &listener.listen {
-                Listen::Tcp(address) => address.to_string(),
-                Listen::Unix { path, .. } => path.display().to_string(),
-            };
-            let (shares, place) = listen::open(&listener.listen, workers)
-                .map_err(|error| StartError::Listen { place, error })?;
-            Ok((listener.clone(), place, shares))
-        };
-        listeners.iter().map(open).collect()
+    /// All of them or none.
+    fn open_all(listeners: &[Listener], workers: usize) -> Result<Vec<Fresh>, StartError> {
+        let mut opened: Vec<Fresh> = Vec::with_capacity(listeners.len());
+        for Listener { listen, .. } in listeners {
+            match listen::open(listen, workers) {
+                Ok((shares, actual)) => opened.push(Fresh {
+                    configured: listen.clone(),
+                    actual,
+                    shares,
+                }),
+                Err(error) => {
+                    Fresh::forget(&opened);
+                    let place = listen.to_string();
+                    return Err(StartError::Listen { place, error });
+                }
+            }
+        }
+        Ok(opened)
     }
 
-    fn install(&self, opened: Vec<(Listener, Listen, Vec<listen::Opened>)>) {
+    fn install(&self, opened: Vec<Fresh>) {
         let mut open = self.open();
-        for (listener, place, shares) in opened {
+        for fresh in opened {
             let id = open.next;
             open.next += 1;
-            for (worker, share) in self.workers.iter().zip(shares) {
+            open.places.push(Place {
+                id,
+                configured: fresh.configured,
+                actual: fresh.actual,
+                allowed: fresh.shares.first().and_then(Opened::allowed),
+            });
+            for (worker, share) in self.workers.iter().zip(fresh.shares) {
                 // A worker that has ended serves nothing; the others do.
                 let _ = worker.send(Command::Listen(id, share));
             }
-            open.listeners.push((id, listener, place));
         }
     }
 
@@ -255,6 +293,51 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+impl Fresh {
+    /// That were opened and are not to be served.
+    fn forget(opened: &[Self]) {
+        for fresh in opened {
+            unlink(&fresh.actual);
+        }
+    }
+}
+
+impl Open {
+    /// Has the sockets that stay open let in who may connect from now on; all of them or none.
+    fn admit(&mut self, listeners: &[Listener]) -> Result<(), StartError> {
+        let mut changes = Vec::new();
+        for place in &mut self.places {
+            let mut listeners = listeners.iter();
+            let next = listeners.find(|listener| listener.listen.is_at(&place.configured));
+            if let (Some(next), Listen::Unix { path, .. }) = (next, &place.configured)
+                && let (Some(before), Some(may)) =
+                    (Ids::of(&place.configured), Ids::of(&next.listen))
+                && before != may
+            {
+                changes.push((path.clone(), before, may, place, next.listen.clone()));
+            }
+        }
+        for (index, (path, before, may, ..)) in changes.iter().enumerate() {
+            if let Err(error) = listen::change_mode(path, before, may) {
+                for (path, before, may, ..) in &changes[..index] {
+                    // As it could be changed, it can be changed back.
+                    let _ = listen::change_mode(path, may, before);
+                }
+                let place = path.display().to_string();
+                return Err(StartError::Admit { place, error });
+            }
+        }
+        for (_, _, may, place, next) in changes {
+            if let Some(allowed) = &place.allowed {
+                allowed.admit(may);
+            }
+            place.configured = next.clone();
+            place.actual = next;
+        }
+        Ok(())
     }
 }
 

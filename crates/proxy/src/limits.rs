@@ -10,6 +10,8 @@ pub struct Limits {
     /// Bytes of a request's headers, names and values.
     pub header_bytes: usize,
     /// How long a caller may take to send the headers of a request, and to keep an idle connection.
+    /// One of HTTP/2 is idle while no stream is open: after so long it is asked to end (GOAWAY, RFC
+    /// 9113 section 6.8), and after as long again it is closed.
     pub header_timeout: Duration,
     /// Bytes of a request's body.
     pub body_bytes: Option<u64>,
@@ -34,6 +36,9 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Streams at one time on one HTTP/2 connection of a caller.
     pub streams: u32,
+    /// How long a connection that has switched protocols (`WebSocket`) may go without a byte in
+    /// either direction until it is closed.
+    pub tunnel_idle: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -53,6 +58,7 @@ impl Default for Limits {
             idle_connections: 256,
             idle_timeout: Duration::from_secs(30),
             streams: 250,
+            tunnel_idle: None,
         }
     }
 }

@@ -2,10 +2,14 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::Listen;
+use crate::keep_alive;
 
 /// One worker's share of a listener.
 pub(crate) enum Opened {
@@ -13,7 +17,7 @@ pub(crate) enum Opened {
     #[cfg(unix)]
     Unix {
         listener: std::os::unix::net::UnixListener,
-        allowed: Allowed,
+        allowed: Arc<Allowed>,
     },
 }
 
@@ -21,7 +25,7 @@ pub(crate) enum Opened {
 pub(crate) enum Listening {
     Tcp(tokio::net::TcpListener),
     #[cfg(unix)]
-    Unix(tokio::net::UnixListener, Allowed),
+    Unix(tokio::net::UnixListener, Arc<Allowed>),
 }
 
 /// A caller's connection.
@@ -41,6 +45,15 @@ impl Opened {
                 Listening::Unix(tokio::net::UnixListener::from_std(listener)?, allowed)
             }
         })
+    }
+
+    /// Who may connect; `None`: everybody.
+    pub(crate) fn allowed(&self) -> Option<Arc<Allowed>> {
+        match self {
+            Self::Tcp(_) => None,
+            #[cfg(unix)]
+            Self::Unix { allowed, .. } => Some(Arc::clone(allowed)),
+        }
     }
 }
 
@@ -68,23 +81,76 @@ impl Listening {
     }
 }
 
-/// Who may connect to a unix socket.
-#[cfg(unix)]
-#[derive(Clone)]
+/// Who may connect to a unix socket. All workers share it, and a reload changes it.
+#[cfg_attr(not(unix), allow(dead_code))]
 pub(crate) struct Allowed {
-    uids: Vec<u32>,
-    gids: Vec<u32>,
+    ids: ArcSwap<Ids>,
     own: Option<u32>,
 }
 
-#[cfg(unix)]
+/// User and group ids; with none at all it is the proxy's own user.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Ids {
+    uids: Vec<u32>,
+    gids: Vec<u32>,
+}
+
 impl Allowed {
-    /// By the credentials that the kernel vouches for.
-    pub(crate) fn admits(&self, peer: &tokio::net::unix::UCred) -> bool {
-        self.uids.contains(&peer.uid())
-            || self.gids.contains(&peer.gid())
-            || (self.uids.is_empty() && self.gids.is_empty() && self.own == Some(peer.uid()))
+    /// From now on these may connect.
+    pub(crate) fn admit(&self, ids: Ids) {
+        self.ids.store(Arc::new(ids));
     }
+
+    /// By the credentials that the kernel vouches for.
+    #[cfg(unix)]
+    fn admits(&self, peer: &tokio::net::unix::UCred) -> bool {
+        let ids = self.ids.load();
+        ids.uids.contains(&peer.uid())
+            || ids.gids.contains(&peer.gid())
+            || (ids.is_empty() && self.own == Some(peer.uid()))
+    }
+}
+
+impl Ids {
+    /// `None`: of a place that is for everybody.
+    pub(crate) fn of(listen: &Listen) -> Option<Self> {
+        match listen {
+            Listen::Tcp(_) => None,
+            Listen::Unix { uids, gids, .. } => Some(Self {
+                uids: uids.clone(),
+                gids: gids.clone(),
+            }),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.uids.is_empty() && self.gids.is_empty()
+    }
+
+    /// The mode of a socket's file that they can connect to.
+    fn mode(&self) -> u32 {
+        if self.is_empty() { 0o600 } else { 0o666 }
+    }
+}
+
+/// Lets the file of an open socket be reached by those who `may` now and not by those who might
+/// before. Where both had the same mode it stays as it is: somebody may have given it another.
+pub(crate) fn change_mode(path: &Path, before: &Ids, may: &Ids) -> io::Result<()> {
+    if before.mode() == may.mode() {
+        return Ok(());
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+        // Somebody may have put a file of his own there, or a link.
+        if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+            return Err(io::Error::other("another file is in its place"));
+        }
+        std::fs::set_permissions(path, PermissionsExt::from_mode(may.mode()))?;
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
 }
 
 /// Opens a place for so many workers, and says where it is.
@@ -107,7 +173,11 @@ pub(crate) fn open(listen: &Listen, workers: usize) -> io::Result<(Vec<Opened>, 
         }
         #[cfg(unix)]
         Listen::Unix { path, uids, gids } => {
-            let shares = unix(path, uids, gids, workers)?;
+            let ids = Ids {
+                uids: uids.clone(),
+                gids: gids.clone(),
+            };
+            let shares = unix(path, ids, workers)?;
             Ok((shares, listen.clone()))
         }
         #[cfg(not(unix))]
@@ -134,17 +204,14 @@ fn tcp(address: SocketAddr, joins: bool, shared: bool) -> io::Result<TcpListener
     socket.set_reuse_port(shared)?;
     #[cfg(not(unix))]
     let _ = (joins, shared);
+    // Connections have it from their listener.
+    keep_alive::watch(&socket)?;
     socket.listen(1024)?;
     Ok(socket.into())
 }
 
 #[cfg(unix)]
-fn unix(
-    path: &std::path::Path,
-    uids: &[u32],
-    gids: &[u32],
-    workers: usize,
-) -> io::Result<Vec<Opened>> {
+fn unix(path: &Path, ids: Ids, workers: usize) -> io::Result<Vec<Opened>> {
     use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
     use std::os::unix::net::{UnixListener, UnixStream};
     // What a proxy that was killed left behind; never a socket that somebody listens on.
@@ -155,19 +222,16 @@ fn unix(
         std::fs::remove_file(path)?;
     }
     let listener = UnixListener::bind(path)?;
-    let others = !uids.is_empty() || !gids.is_empty();
-    let mode = if others { 0o666 } else { 0o600 };
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(ids.mode()))?;
     listener.set_nonblocking(true)?;
-    let allowed = Allowed {
-        uids: uids.to_vec(),
-        gids: gids.to_vec(),
+    let allowed = Arc::new(Allowed {
+        ids: ArcSwap::from_pointee(ids),
         own: std::fs::metadata(path).ok().map(|made| made.uid()),
-    };
+    });
     let share = |_| {
         Ok(Opened::Unix {
             listener: listener.try_clone()?,
-            allowed: allowed.clone(),
+            allowed: Arc::clone(&allowed),
         })
     };
     (0..workers).map(share).collect()

@@ -6,7 +6,6 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::Builder;
 use hyper_util::rt::TokioIo;
 use token_rotator::Pass;
-use tokio::io::copy_bidirectional;
 
 use crate::body::AnswerBody;
 use crate::connection::Slot;
@@ -15,6 +14,7 @@ use crate::headers;
 use crate::prepare::Outgoing;
 use crate::problem::Problem;
 use crate::tee::Upload;
+use crate::tunnel;
 
 impl Outgoing {
     /// Sends the handshake with its token, and once more with the next one if it is refused.
@@ -88,12 +88,11 @@ impl Outgoing {
         }
         let upstream = hyper::upgrade::on(&mut answer);
         let slot = Slot::keep(&self.worker);
+        let idle = self.table.limits.tunnel_idle;
         tokio::spawn(async move {
             let _slot = slot;
             if let (Ok(upstream), Ok(caller)) = (upstream.await, caller.await) {
-                let (mut upstream, mut caller) = (TokioIo::new(upstream), TokioIo::new(caller));
-                // An end that breaks off ends the other: there is nobody left to tell.
-                let _ = copy_bidirectional(&mut upstream, &mut caller).await;
+                tunnel::join(TokioIo::new(upstream), TokioIo::new(caller), idle).await;
             }
         });
         answer.map(|_| AnswerBody::Empty)

@@ -105,6 +105,7 @@ pub(crate) struct LimitSettings {
     pub(crate) idle_connections: Option<usize>,
     pub(crate) idle_timeout: Option<Time>,
     pub(crate) streams: Option<u32>,
+    pub(crate) tunnel_idle: Option<Limit>,
 }
 
 /// A time, or `none`.

@@ -203,6 +203,7 @@ fn limits(settings: &LimitSettings) -> Limits {
         (&mut limits.answer_timeout, &settings.answer_timeout),
         (&mut limits.answer_idle, &settings.answer_idle),
         (&mut limits.total_timeout, &settings.total_timeout),
+        (&mut limits.tunnel_idle, &settings.tunnel_idle),
     ] {
         if let Some(limit) = value {
             *place = limit.0.as_ref().map(|time| time.duration);

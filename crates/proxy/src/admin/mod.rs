@@ -18,43 +18,64 @@ use http::header::{ALLOW, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::Notify;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Notify, Semaphore};
 
 use self::body::AdminBody;
 pub(crate) use self::timeline::{Timeline, Watched};
 use crate::admit;
 use crate::metrics::is_usable;
+use crate::prefixed::Prefixed;
 use crate::worker::Shared;
 
 const TEXT: &str = "text/plain; charset=utf-8";
+
+/// How many connections there may be at one time; one more is closed at once.
+const CONNECTIONS: usize = 64;
+
+/// How long a head may take to come, and a reader to read on.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Serves until its runtime ends.
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
         return;
     };
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            continue;
+        };
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
-            let hang_up = Arc::new(Notify::new());
-            let service = service_fn(|request| {
-                let answer = answer(&shared, &request, &hang_up);
-                async move { Ok::<_, Infallible>(answer) }
-            });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(Duration::from_secs(10))
-                .serve_connection(TokioIo::new(stream), service);
-            tokio::select! {
-                // A caller that breaks off has nobody to be told.
-                _ = connection => {}
-                () = hang_up.notified() => {}
-            }
+            serve_connection(stream, &shared).await;
+            drop(place);
         });
+    }
+}
+
+async fn serve_connection<S>(stream: S, shared: &Arc<Shared>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let hang_up = Arc::new(Notify::new());
+    let service = service_fn(|request| {
+        let answer = answer(shared, &request, &hang_up);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let stream = Prefixed::new(Vec::new(), stream, Some(PATIENCE));
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        // A caller that breaks off has nobody to be told.
+        _ = connection => {}
+        () = hang_up.notified() => {}
     }
 }
 
@@ -152,4 +173,27 @@ fn with_body(status: StatusCode, kind: &'static str, body: AdminBody) -> Respons
     *answer.status_mut() = status;
     page::describe(answer.headers_mut(), kind);
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// There are only so many places.
+    #[tokio::test(start_paused = true)]
+    async fn nobody_keeps_a_place_who_says_or_reads_nothing() {
+        let shared = Shared::for_test();
+        let head = "GET /metrics HTTP/1.1\r\nhost: localhost\r\n";
+        let reads_nothing = format!("{head}\r\n").repeat(100);
+        for said in ["", head, &reads_nothing] {
+            let (mut near, far) = tokio::io::duplex(16 * 1024);
+            near.write_all(said.as_bytes()).await.expect("sent");
+            let began = Instant::now();
+            serve_connection(far, &shared).await;
+            assert_eq!(began.elapsed(), PATIENCE, "{said}");
+        }
+    }
 }

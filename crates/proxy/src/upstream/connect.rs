@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, DEFAULT_VERSIONS};
 use rustls_platform_verifier::Verifier;
+use socket2::SockRef;
 use token_rotator::Origin;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -13,6 +14,7 @@ use tokio_rustls::TlsConnector;
 
 use super::Stream;
 use crate::config::{Protocol, Route};
+use crate::keep_alive;
 
 /// Opens connections to one upstream.
 pub(crate) struct Connector {
@@ -83,6 +85,7 @@ impl Connector {
         }
         let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
         tcp.set_nodelay(true)?;
+        keep_alive::watch(&SockRef::from(&tcp))?;
         let Some((connector, name)) = &self.tls else {
             return Ok((Stream::Tcp(tcp), in_the_clear));
         };

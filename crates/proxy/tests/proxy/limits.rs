@@ -178,16 +178,19 @@ async fn a_slow_stream_is_not_cut() {
         config.limits.header_timeout = SHORT;
     })
     .await;
-    let mut answer = scene.get("/").await;
-    assert_eq!(
-        answer.chunk().await.expect("a piece"),
-        Some(Bytes::from_static(b"a"))
-    );
-    let next = tokio::time::timeout(SHORT * 4, answer.chunk()).await;
-    assert!(
-        next.is_err(),
-        "the stream is as slow as its upstream: {next:?}"
-    );
+    for client in [scene.client.clone(), http2_client()] {
+        let answer = client.get(scene.url("/")).send().await;
+        let mut answer = answer.expect("an answer");
+        assert_eq!(
+            answer.chunk().await.expect("a piece"),
+            Some(Bytes::from_static(b"a"))
+        );
+        let next = tokio::time::timeout(SHORT * 4, answer.chunk()).await;
+        assert!(
+            next.is_err(),
+            "the stream is as slow as its upstream: {next:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod bodies;
 mod doors;
 mod encrypted;
+mod idle;
 mod lifecycle;
 mod limits;
 mod numbers;

@@ -1,7 +1,10 @@
 //! Metrics, health and readiness.
 
+use std::time::Duration;
+
 use reqwest::Response;
 
+use crate::raw::Caller;
 use crate::scene::Scene;
 
 fn with_admin() -> impl Future<Output = Scene> {
@@ -68,4 +71,29 @@ async fn the_admin_listener_is_for_nobody_elses_page() {
         .send()
         .await;
     assert_eq!(post.expect("an answer").status(), 405);
+}
+
+#[tokio::test]
+async fn the_admin_listener_has_so_many_places() {
+    let scene = with_admin().await;
+    let port = scene.proxy.admin().expect("an admin listener").port();
+    let mut kept = Vec::new();
+    for _ in 0..64 {
+        kept.push(Caller::to(port).await);
+    }
+    // At once, and not when it has said nothing for too long.
+    let mut one_more = Caller::to(port).await;
+    let closed = tokio::time::timeout(Duration::from_secs(5), one_more.rest()).await;
+    assert_eq!(closed.expect("closed at once"), "");
+    let request = "GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    kept[63].say(request).await;
+    assert!(kept[63].rest().await.starts_with("HTTP/1.1 200"));
+    // Its place is the next one's.
+    loop {
+        let mut next = Caller::to(port).await;
+        let sent = tokio::io::AsyncWriteExt::write_all(&mut next.0, request.as_bytes()).await;
+        if sent.is_ok() && next.rest().await.starts_with("HTTP/1.1 200") {
+            break;
+        }
+    }
 }

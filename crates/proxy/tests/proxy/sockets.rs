@@ -1,10 +1,10 @@
 //! Unix sockets, on both sides.
 #![cfg(unix)]
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use token_rotator_proxy::{Listen, Listener};
+use token_rotator_proxy::{Listen, Listener, Route};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -34,6 +34,20 @@ async fn ask(path: &Path) -> String {
     answer
 }
 
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).expect("made").permissions().mode() & 0o777
+}
+
+impl Scene {
+    /// The scene's route with these sockets and nothing else.
+    fn with_sockets(&self, sockets: Vec<Listener>) -> token_rotator_proxy::Config {
+        let route = Route::new("api", self.upstream.url(), self.rotator.clone());
+        let mut config = crate::scene::config(route);
+        config.listeners = sockets;
+        config
+    }
+}
+
 #[tokio::test]
 async fn callers_over_a_socket_are_known_by_their_user() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -45,7 +59,6 @@ async fn callers_over_a_socket_are_known_by_their_user() {
         config.listeners.push(socket(&foreign, &[u32::MAX - 7]));
     })
     .await;
-    let mode = |path| std::fs::metadata(path).expect("made").permissions().mode() & 0o777;
     assert_eq!(mode(&own), 0o600);
     assert_eq!(mode(&foreign), 0o666);
     for _ in 0..4 {
@@ -65,7 +78,7 @@ async fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
     let scene = Scene::with(|config| config.listeners.push(socket(&path, &[]))).await;
     assert!(ask(&path).await.starts_with("HTTP/1.1 200"));
     let rotator = scene.rotator.clone();
-    let route = token_rotator_proxy::Route::new("api", scene.upstream.url(), rotator);
+    let route = Route::new("api", scene.upstream.url(), rotator);
     let mut config = crate::scene::config(route);
     config.listeners = vec![socket(&path, &[])];
     let Err(error) = token_rotator_proxy::Handle::start(&config) else {
@@ -104,8 +117,94 @@ async fn a_socket_that_a_reload_leaves_out_is_gone() {
     let scene = Scene::with(|config| config.listeners.push(socket(&path, &[]))).await;
     assert!(ask(&path).await.starts_with("HTTP/1.1 200"));
     let rotator = scene.rotator.clone();
-    let route = token_rotator_proxy::Route::new("api", scene.upstream.url(), rotator);
+    let route = Route::new("api", scene.upstream.url(), rotator);
     let without = crate::scene::config(route);
     scene.proxy.reload(&without).expect("in force");
     assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_reload_changes_who_may_connect() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("socket");
+    let me = std::fs::metadata(directory.path()).expect("made").uid();
+    let scene = Scene::with(|config| config.listeners = vec![socket(&path, &[])]).await;
+    let mut kept = UnixStream::connect(&path).await.expect("a connection");
+    // Who has come in stays, whatever is changed.
+    let mut still_in = async || {
+        let request = b"GET /download/0 HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        kept.write_all(request).await.expect("sent");
+        let head = crate::raw::read_head(&mut kept).await.expect("an answer");
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+    };
+    still_in().await;
+    // Whom it lets in, by which mode, and whether that is this test.
+    for (uids, wanted, admitted) in [
+        (&[u32::MAX - 7][..], 0o666, false),
+        (&[u32::MAX - 7, me], 0o666, true),
+        (&[], 0o600, true),
+        (&[u32::MAX - 8], 0o666, false),
+        (&[me], 0o666, true),
+    ] {
+        let changed = scene.with_sockets(vec![socket(&path, uids)]);
+        scene.proxy.reload(&changed).expect("in force");
+        assert_eq!(mode(&path), wanted, "{uids:?}");
+        assert_eq!(
+            scene.proxy.listening(),
+            [changed.listeners[0].listen.clone()]
+        );
+        let answer = ask(&path).await;
+        assert_eq!(
+            answer.starts_with("HTTP/1.1 200"),
+            admitted,
+            "{uids:?}: {answer}"
+        );
+        still_in().await;
+    }
+    // One that cannot be put in force changes nobody's rights.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut broken = scene.with_sockets(vec![socket(&path, &[]), crate::scene::loopback()]);
+    broken.listeners[1].listen = Listen::Tcp(taken.local_addr().expect("an address"));
+    scene.proxy.reload(&broken).expect_err("the port is taken");
+    assert_eq!(mode(&path), 0o666);
+    assert!(ask(&path).await.starts_with("HTTP/1.1 200"));
+    assert!(scene.proxy.drain(std::time::Duration::from_secs(10)).await);
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_reload_does_not_open_what_is_not_its_socket() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let [first, second, fresh] =
+        ["first", "second", "fresh"].map(|name| directory.path().join(name));
+    let sockets = vec![socket(&first, &[]), socket(&second, &[])];
+    let scene = Scene::with(|config| config.listeners = sockets).await;
+    std::fs::remove_file(&second).expect("removed");
+    std::fs::write(&second, "another's").expect("written");
+    std::fs::set_permissions(&second, PermissionsExt::from_mode(0o600)).expect("set");
+    let others = [u32::MAX - 7];
+    let changed = [&first, &second, &fresh].map(|path| socket(path, &others));
+    let error = scene.proxy.reload(&scene.with_sockets(changed.to_vec()));
+    let error = error.expect_err("not a socket").to_string();
+    assert!(
+        error.contains("second") && error.contains("hint: "),
+        "{error}"
+    );
+    assert_eq!((mode(&first), mode(&second)), (0o600, 0o600));
+    assert!(ask(&first).await.starts_with("HTTP/1.1 200"));
+    assert!(!fresh.exists(), "nobody listens there");
+}
+
+#[tokio::test]
+async fn a_socket_is_listed_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("socket");
+    let scene = Scene::with(|config| config.listeners = vec![socket(&path, &[])]).await;
+    let twice = scene.with_sockets(vec![socket(&path, &[1]), socket(&path, &[2])]);
+    let error = scene.proxy.reload(&twice).expect_err("which of them?");
+    assert!(
+        error.to_string().starts_with("two listeners are at "),
+        "{error}"
+    );
+    assert_eq!(mode(&path), 0o600);
 }
