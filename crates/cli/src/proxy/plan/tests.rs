@@ -136,3 +136,15 @@ fn what_is_documented_as_default_is_the_default() {
         [ListenText::Tcp(([127, 0, 0, 1], 8080).into())]
     );
 }
+
+#[test]
+fn a_tunnel_may_be_given_a_limit() {
+    let idle = |line: &str| {
+        let route = "[[proxy.routes]]\nupstream = \"https://api.example.com\"\n";
+        let plan = plan(&format!("[proxy.limits]\n{line}\n{route}"));
+        limits(&plan.settings.limits).tunnel_idle
+    };
+    let hour = std::time::Duration::from_secs(60 * 60);
+    assert_eq!(idle("tunnel_idle = \"1h\""), Some(hour));
+    assert_eq!(idle("tunnel_idle = \"none\""), None);
+}
