@@ -21,7 +21,7 @@ pub(crate) enum AnswerBody {
 /// A body of which not all is there yet.
 pub(crate) struct Streamed {
     incoming: Incoming,
-    /// Its HTTP/1.1 connection, which is driven from here. One of HTTP/2 drives itself.
+    /// Its connection, where that is driven from here: a kept one of HTTP/1.1.
     lease: Option<Lease>,
     /// How long it may stand still.
     patience: Option<Duration>,
@@ -47,11 +47,7 @@ impl AnswerBody {
 
     /// The body of an answer whose head has just come. Of a short one all is there already, and
     /// its connection is free again; or it has broken off, and the answer with it.
-    pub(crate) fn http1(
-        mut incoming: Incoming,
-        mut lease: Lease,
-        patience: Option<Duration>,
-    ) -> Result<Self, hyper::Error> {
+    pub(crate) fn http1(mut incoming: Incoming, mut lease: Lease) -> Result<Self, hyper::Error> {
         if incoming.is_end_stream() {
             lease.give_back();
             return Ok(Self::Empty);
@@ -69,24 +65,28 @@ impl AnswerBody {
                 lease.first = Some(data);
             }
         }
-        let mut body = Streamed::new(incoming, patience);
-        body.lease = Some(lease);
-        Ok(Self::Streamed(body))
+        Ok(Self::streamed(incoming, Some(lease)))
     }
 
-    pub(crate) fn streamed(incoming: Incoming, patience: Option<Duration>) -> Self {
-        Self::Streamed(Streamed::new(incoming, patience))
+    /// Over an HTTP/2 connection, or one that was opened for this request alone.
+    pub(crate) fn driven(incoming: Incoming) -> Self {
+        Self::streamed(incoming, None)
+    }
+
+    fn streamed(incoming: Incoming, lease: Option<Lease>) -> Self {
+        Self::Streamed(Streamed {
+            incoming,
+            lease,
+            patience: None,
+            alarm: Alarm::default(),
+        })
     }
 }
 
 impl Streamed {
-    fn new(incoming: Incoming, patience: Option<Duration>) -> Self {
-        Self {
-            incoming,
-            lease: None,
-            patience,
-            alarm: Alarm::default(),
-        }
+    /// It may stand still for so long, and not for ever.
+    pub(crate) fn limit(&mut self, patience: Option<Duration>) {
+        self.patience = patience;
     }
 
     fn first(&self) -> Option<&Bytes> {
@@ -201,7 +201,7 @@ mod tests {
             pool: Arc::new(Pool::new(Some(false), 1, Duration::from_secs(1))),
             first: None,
         };
-        AnswerBody::http1(answer.into_body(), lease, None)
+        AnswerBody::http1(answer.into_body(), lease)
     }
 
     #[tokio::test]

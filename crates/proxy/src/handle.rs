@@ -308,34 +308,30 @@ impl Fresh {
 impl Open {
     /// Has the sockets that stay open let in who may connect from now on; all of them or none.
     fn admit(&mut self, listeners: &[Listener]) -> Result<(), StartError> {
-        let mut changes = Vec::new();
-        for place in &mut self.places {
-            let mut listeners = listeners.iter();
-            let next = listeners.find(|listener| listener.listen.is_at(&place.configured));
-            if let (Some(next), Listen::Unix { path, .. }) = (next, &place.configured)
-                && let (Some(before), Some(may)) =
-                    (Ids::of(&place.configured), Ids::of(&next.listen))
-                && before != may
-            {
-                changes.push((path.clone(), before, may, place, next.listen.clone()));
-            }
-        }
-        for (index, (path, before, may, ..)) in changes.iter().enumerate() {
-            if let Err(error) = listen::change_mode(path, before, may) {
-                for (path, before, may, ..) in &changes[..index] {
+        // What is at the same place and not the same is a socket for others than before.
+        let change = |place| {
+            let place: &mut Place = place;
+            let mut listeners = listeners.iter().map(|listener| &listener.listen);
+            let next = listeners.find(|next| next.is_at(&place.configured))?;
+            (*next != place.configured).then_some((place, next))
+        };
+        let changes: Vec<_> = self.places.iter_mut().filter_map(change).collect();
+        for (index, (place, next)) in changes.iter().enumerate() {
+            if let Err(error) = listen::change_mode(&place.configured, next) {
+                for (place, next) in &changes[..index] {
                     // As it could be changed, it can be changed back.
-                    let _ = listen::change_mode(path, may, before);
+                    let _ = listen::change_mode(next, &place.configured);
                 }
-                let place = path.display().to_string();
+                let place = next.to_string();
                 return Err(StartError::Admit { place, error });
             }
         }
-        for (_, _, may, place, next) in changes {
-            if let Some(allowed) = &place.allowed {
-                allowed.admit(may);
+        for (place, next) in changes {
+            if let (Some(allowed), Some(ids)) = (&place.allowed, Ids::of(next)) {
+                allowed.admit(ids);
             }
             place.configured = next.clone();
-            place.actual = next;
+            place.actual = next.clone();
         }
         Ok(())
     }

@@ -133,10 +133,15 @@ impl Ids {
     }
 }
 
-/// Lets the file of an open socket be reached by those who `may` now and not by those who might
-/// before. Where both had the same mode it stays as it is: somebody may have given it another.
-pub(crate) fn change_mode(path: &Path, before: &Ids, may: &Ids) -> io::Result<()> {
-    if before.mode() == may.mode() {
+/// Lets the file of an open socket be reached by those of the `next` configuration and not by those
+/// of the one before. Where both had the same mode it stays as it is: somebody may have given it
+/// another.
+pub(crate) fn change_mode(before: &Listen, next: &Listen) -> io::Result<()> {
+    let mode = |listen| Ids::of(listen).map(|ids| ids.mode());
+    let (Listen::Unix { path, .. }, Some(may)) = (next, mode(next)) else {
+        return Ok(());
+    };
+    if mode(before) == Some(may) {
         return Ok(());
     }
     #[cfg(unix)]
@@ -146,7 +151,7 @@ pub(crate) fn change_mode(path: &Path, before: &Ids, may: &Ids) -> io::Result<()
         if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
             return Err(io::Error::other("another file is in its place"));
         }
-        std::fs::set_permissions(path, PermissionsExt::from_mode(may.mode()))?;
+        std::fs::set_permissions(path, PermissionsExt::from_mode(may))?;
     }
     #[cfg(not(unix))]
     let _ = path;

@@ -51,6 +51,7 @@ impl Outgoing {
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(SendError::Failed);
         }
+        self.limit(&mut answer);
         headers::strip_hop_by_hop(answer.headers_mut());
         *answer.version_mut() = Version::HTTP_11;
         Ok(answer)
@@ -85,9 +86,8 @@ impl Outgoing {
             pool: Arc::clone(self.pool()),
             first: None,
         };
-        let patience = self.patience(&answer);
         let (head, body) = answer.into_parts();
-        let body = AnswerBody::http1(body, lease, patience).map_err(|_| SendError::Failed)?;
+        let body = AnswerBody::http1(body, lease).map_err(|_| SendError::Failed)?;
         Ok(Response::from_parts(head, body))
     }
 
@@ -110,8 +110,7 @@ impl Outgoing {
         }
         let limit = self.answer_timeout();
         let answer = Http2::send(sender, &mut self.request, limit).await?;
-        let patience = self.patience(&answer);
-        Ok(answer.map(|body| AnswerBody::streamed(body, patience)))
+        Ok(answer.map(AnswerBody::driven))
     }
 
     async fn open(&self) -> Result<Channel, Problem> {
@@ -171,10 +170,16 @@ impl Outgoing {
         }
     }
 
-    /// How long the body of an answer may stand still; for ever where that is its nature.
-    pub(crate) fn patience<B>(&self, answer: &Response<B>) -> Option<Duration> {
-        let limit = self.table.limits.answer_idle;
-        limit.filter(|_| !self.grpc && !headers::is_event_stream(answer.headers()))
+    /// Sees to it that the body of an answer does not stand still for ever, unless that is its
+    /// nature. Of one that is all there nothing is looked at.
+    pub(crate) fn limit(&self, answer: &mut Response<AnswerBody>) {
+        if self.grpc || !matches!(answer.body(), AnswerBody::Streamed(_)) {
+            return;
+        }
+        let events = headers::is_event_stream(answer.headers());
+        if let (AnswerBody::Streamed(body), false) = (answer.body_mut(), events) {
+            body.limit(self.table.limits.answer_idle);
+        }
     }
 
     pub(crate) fn answer_timeout(&self) -> Option<Duration> {

@@ -1,15 +1,14 @@
 //! Two connections that have become one.
 
 use std::future::poll_fn;
-use std::io;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::time::Instant;
+use tokio_util::io::InspectReader;
 
 use crate::timer::Alarm;
 
@@ -25,8 +24,13 @@ where
         let _ = copy_bidirectional(&mut a, &mut b).await;
         return;
     };
-    let moved = Arc::new(AtomicBool::new(false));
-    let (mut a, mut b) = (Watched::new(a, &moved), Watched::new(b, &moved));
+    let moved = AtomicBool::new(false);
+    let note = |bytes: &[u8]| {
+        if !bytes.is_empty() {
+            moved.store(true, Ordering::Relaxed);
+        }
+    };
+    let (mut a, mut b) = (InspectReader::new(a, note), InspectReader::new(b, note));
     let mut copied = pin!(copy_bidirectional(&mut a, &mut b));
     let mut alarm = Alarm::default();
     alarm.start(Some(patience));
@@ -40,60 +44,6 @@ where
         alarm.poll(context)
     })
     .await;
-}
-
-/// A stream that tells when bytes come or go.
-struct Watched<S> {
-    stream: S,
-    moved: Arc<AtomicBool>,
-}
-
-impl<S> Watched<S> {
-    fn new(stream: S, moved: &Arc<AtomicBool>) -> Self {
-        let moved = Arc::clone(moved);
-        Self { stream, moved }
-    }
-
-    fn note(&self, bytes: usize) {
-        if bytes > 0 {
-            self.moved.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.note(buffer.filled().len() - before);
-        read
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, buffer);
-        if let Poll::Ready(Ok(bytes)) = written {
-            self.note(bytes);
-        }
-        written
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
 }
 
 #[cfg(test)]

@@ -78,8 +78,9 @@ impl Outgoing {
         headers::strip_hop_by_hop(answer.headers_mut());
         let caller = self.upgrade.take().and_then(|upgrade| upgrade.caller);
         let (Some(caller), true) = (caller, switched) else {
-            let patience = self.patience(&answer);
-            return answer.map(|body| AnswerBody::streamed(body, patience));
+            let mut answer = answer.map(AnswerBody::driven);
+            self.limit(&mut answer);
+            return answer;
         };
         let headers = answer.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
