@@ -303,7 +303,8 @@ pub enum StoreErrorKind {
 }
 
 impl StoreError {
-    /// A failure of this kind; `message` says what happened and what to do, without secrets.
+    /// A failure of this kind; `message` says what happened and, behind `; hint: `, what to do,
+    /// without secrets.
     pub fn new(kind: StoreErrorKind, message: impl Into<Arc<str>>) -> Self {
         Self {
             kind,
@@ -321,6 +322,23 @@ impl StoreError {
     /// What kind of failure it is.
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
+    }
+
+    /// What happened.
+    pub fn what(&self) -> &str {
+        self.parts().0
+    }
+
+    /// What to do about it, if that is known.
+    pub fn hint(&self) -> Option<&str> {
+        self.parts().1
+    }
+
+    fn parts(&self) -> (&str, Option<&str>) {
+        match self.message.split_once("; hint: ") {
+            Some((what, hint)) => (what, Some(hint)),
+            None => (&self.message, None),
+        }
     }
 }
 

@@ -218,9 +218,8 @@ impl Inner {
     /// The same error, with the file that it is about.
     fn in_file(&self, session: &SessionKey, error: StoreError) -> StoreError {
         let path = self.directory.path_of(&Names::of(session).data);
-        let advised = error.to_string().contains("; hint: ");
-        let hint = match error.kind() {
-            StoreErrorKind::Corrupt if !advised => "; hint: move the file away, then sign in again",
+        let hint = match (error.kind(), error.hint()) {
+            (StoreErrorKind::Corrupt, None) => "; hint: move the file away, then sign in again",
             _ => "",
         };
         let text = format!("{}: {error}{hint}", path.display());

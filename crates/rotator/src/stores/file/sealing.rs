@@ -136,11 +136,9 @@ fn no_key(failures: &[StoreError]) -> StoreError {
             "there is no vault for a key".into(),
         ),
         [.., last] => {
-            let words: Vec<_> = failures.iter().map(ToString::to_string).collect();
-            let parts = words.iter().map(|words| words.split("; hint: "));
             // What happened comes first, then what to do about either.
-            let what: Vec<_> = parts.clone().filter_map(|mut parts| parts.next()).collect();
-            let hints: Vec<_> = parts.filter_map(|mut parts| parts.nth(1)).collect();
+            let what: Vec<_> = failures.iter().map(StoreError::what).collect();
+            let hints: Vec<_> = failures.iter().filter_map(StoreError::hint).collect();
             let hint = if hints.is_empty() { "" } else { "; hint: " };
             let text = format!("{}{hint}{}", what.join("; and "), hints.join("; or "));
             (last.kind(), text)
