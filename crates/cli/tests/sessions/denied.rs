@@ -7,6 +7,14 @@ use token_rotator_testkit::Fault;
 use crate::metadata;
 use crate::user::{CLIENT, Came, SERVICE, SERVICE_SECRET, User};
 
+/// The service that signs in as itself, with these flags.
+fn as_itself(user: &User, flags: &[&str]) -> Came {
+    let issuer = user.issuer.url();
+    let login = ["login", "--grant", "client-credentials"];
+    let client = ["--client-id", SERVICE, "--issuer", issuer];
+    user.run(&[&login[..], flags, &client].concat())
+}
+
 /// Somebody whose next refresh goes wrong like this.
 async fn refreshed_with(fault: Fault) -> (User, Came) {
     let user = User::signed_in().await;
@@ -88,33 +96,15 @@ mistake!(device_is_refused, 1, |user| {
         issuer,
     ])
 });
-mistake!(client_has_no_secret, 1, |user| {
-    let issuer = user.issuer.url();
-    let grant = ["login", "--grant", "client-credentials"];
-    user.run(&[&grant[..], &["--client-id", SERVICE, "--issuer", issuer]].concat())
-});
-mistake!(client_needs_a_secret, 1, |user| {
-    let issuer = user.issuer.url();
-    let grant = [
-        "login",
-        "--grant",
-        "client-credentials",
-        "--client-auth",
-        "post",
-    ];
-    user.run(&[&grant[..], &["--client-id", SERVICE, "--issuer", issuer]].concat())
-});
-mistake!(secret_cannot_be_read, 1, |user| {
-    let issuer = user.issuer.url();
-    let grant = [
-        "login",
-        "--grant",
-        "client-credentials",
-        "--client-secret-file",
-        "/nowhere",
-    ];
-    user.run(&[&grant[..], &["--client-id", SERVICE, "--issuer", issuer]].concat())
-});
+mistake!(client_has_no_secret, 1, |user| as_itself(&user, &[]));
+mistake!(client_needs_a_secret, 1, |user| as_itself(
+    &user,
+    &["--client-auth", "post"]
+));
+mistake!(secret_cannot_be_read, 1, |user| as_itself(
+    &user,
+    &["--client-secret-file", "/nowhere"]
+));
 mistake!(resource_is_none, 1, |user| {
     let issuer = user.issuer.url().to_owned();
     let mut command = user.command(&[
