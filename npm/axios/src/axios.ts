@@ -174,9 +174,11 @@ class Rotation {
     const headers: typeof config.headers = Object.assign(Object.create(Object.getPrototypeOf(config.headers)), config.headers);
     const copy = { ...config, headers };
     if (token !== null) {
-      if (this.options.applyToken) this.options.applyToken(copy, token);
-      else copy.headers.set("Authorization", `Bearer ${token}`);
-      const carried = Object.keys(copy.headers).filter((name) => copy.headers[name] !== config.headers[name]).map((name) => name.toLowerCase());
+      let carried = ["authorization"];
+      if (this.options.applyToken) {
+        this.options.applyToken(copy, token);
+        carried = Object.keys(headers).filter((name) => headers[name] !== config.headers[name]).map((name) => name.toLowerCase());
+      } else headers.set("Authorization", `Bearer ${token}`);
       // Where Node follows a redirect, it is decided anew where the token may go.
       copy.beforeRedirect = (to, ...rest) => {
         config.beforeRedirect?.(to, ...rest);
