@@ -39,6 +39,11 @@ pub(crate) enum Task {
         /// `--check` or nothing.
         arguments: Vec<String>,
     },
+    /// Count lines of code.
+    Count {
+        /// Files and folders.
+        paths: Vec<String>,
+    },
     /// Kill and stop processes.
     Chaos {
         /// Handed on to the program as they are.
@@ -56,13 +61,14 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task,
     let asks_for_help = || rest.iter().any(|word| word == "--help" || word == "-h");
     match command.as_str() {
         "help" | "--help" | "-h" => Ok(Task::Help),
-        "test" | "soak" | "wasm" if asks_for_help() => Ok(Task::Help),
+        "test" | "soak" | "wasm" | "count" if asks_for_help() => Ok(Task::Help),
         "test" => Ok(Task::Test { only: only(&rest)? }),
         "soak" => Ok(Task::Soak { only: only(&rest)? }),
         "bench" => Ok(Task::Bench { arguments: rest }),
         "chaos" => Ok(Task::Chaos { arguments: rest }),
         "bench-proxy" => Ok(Task::BenchProxy { arguments: rest }),
         "compare-sidecars" => Ok(Task::CompareSidecars { arguments: rest }),
+        "count" => Ok(Task::Count { paths: rest }),
         "wasm" => Ok(Task::Wasm { arguments: rest }),
         other => Err(format!("no such command: {other}")),
     }
@@ -108,6 +114,7 @@ Usage:
   cargo xtask bench-proxy [ROUNDS]      the proxy beside nginx and haproxy, on a quiet machine
   cargo xtask compare-sidecars [ROUNDS] what callers see when a token ends, beside others
   cargo xtask wasm  [--check]           the core for JavaScript, into npm/axios, or compared
+  cargo xtask count PATH...             lines of Rust code, without comments, blanks and tests
 
 Each step prints its time and result. What a step needs and the machine lacks is installed
 (Debian packages as root or by sudo, npm and Python packages). A step that cannot run here says

@@ -7,14 +7,17 @@
 //! - `cargo xtask compare-sidecars`: what callers see when a token ends, through the proxy and through others.
 //! - `cargo xtask chaos`: real processes on one session, killed and stopped at random.
 //! - `cargo xtask wasm`: the core for JavaScript, into the npm package.
+//! - `cargo xtask count`: lines of code, to compare two states of the project.
 //!
 //! A table of contents: `arguments` reads the command line, `workspace` asks cargo what there is, `install` brings what is
 //! missing, `process` runs a command and keeps its output, `screen` chooses the lines of it worth showing, `tally` counts the
-//! tests in it, `plan` runs the steps one after another, `report` tells how they went. The steps themselves: `test_steps`,
+//! tests in it, `plan` runs the steps one after another, `cpu_time` measures what they cost, `report` shows how they went. The steps themselves: `test_steps`,
 //! `soak_steps`, `programs`, `npm`, `wasm`, and in `checks` those that are more than a command.
 
 mod arguments;
 mod checks;
+mod code_lines;
+mod cpu_time;
 mod install;
 mod npm;
 mod plan;
@@ -64,6 +67,7 @@ fn run(task: &Task) -> Result<ExitCode, String> {
         Task::BenchProxy { arguments } => programs::bench_proxy(&workplace, arguments),
         Task::CompareSidecars { arguments } => programs::compare_sidecars(&workplace, arguments),
         Task::Chaos { arguments } => programs::chaos(&workplace, arguments),
+        Task::Count { paths } => code_lines::run(paths),
         Task::Wasm { arguments } => wasm::run(&workplace, arguments),
     }
 }

@@ -1,12 +1,10 @@
 //! Running steps one after another, each timed, and telling how they went.
 
-use std::{
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::{process::ExitCode, time::Instant};
 
 use crate::{
-    report::{Outcome, Report, Verdict, seconds},
+    cpu_time,
+    report::{Cost, Outcome, Report, Verdict, seconds},
     workspace::Workplace,
 };
 
@@ -93,15 +91,18 @@ fn go(workplace: &Workplace, steps: &[Step]) -> Report {
         if !built && step.role == Role::NeedsBuild {
             report.add(
                 step.name,
-                Duration::ZERO,
+                Cost::default(),
                 Outcome::skipped("not tried: the workspace does not build"),
             );
             continue;
         }
         println!("\n== {}: {}", step.name, step.about);
-        let start = Instant::now();
+        let (start, processor) = (Instant::now(), cpu_time::of_children());
         let mut outcome = (step.run)(workplace);
-        let time = start.elapsed();
+        let cost = Cost {
+            time: start.elapsed(),
+            processor: cpu_time::of_children().saturating_sub(processor),
+        };
         if outcome.verdict == Verdict::Skipped && workplace.ci {
             outcome.verdict = Verdict::Failed;
             outcome.detail = format!("cannot run here, and CI=true: {}", outcome.detail);
@@ -114,10 +115,10 @@ fn go(workplace: &Workplace, steps: &[Step]) -> Report {
         println!(
             "== {} {word} after {}{colon}{}",
             step.name,
-            seconds(time),
+            seconds(cost.time),
             outcome.detail
         );
-        report.add(step.name, time, outcome);
+        report.add(step.name, cost, outcome);
     }
     report
 }

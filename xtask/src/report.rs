@@ -72,16 +72,25 @@ impl Outcome {
     }
 }
 
+/// What a step took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cost {
+    /// Wall time.
+    pub(crate) time: Duration,
+    /// Processor time of the step's processes, all cores together.
+    pub(crate) processor: Duration,
+}
+
 /// The steps that are done.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    rows: Vec<(&'static str, Duration, Outcome)>,
+    rows: Vec<(&'static str, Cost, Outcome)>,
 }
 
 impl Report {
     /// Adds a step that is done.
-    pub(crate) fn add(&mut self, step: &'static str, time: Duration, outcome: Outcome) {
-        self.rows.push((step, time, outcome));
+    pub(crate) fn add(&mut self, step: &'static str, cost: Cost, outcome: Outcome) {
+        self.rows.push((step, cost, outcome));
     }
 
     /// True if a step failed.
@@ -93,19 +102,26 @@ impl Report {
 
     /// The table, the number of tests, and last the closing line.
     pub(crate) fn text(&self) -> String {
-        let mut text = String::from("\n  step        result       time\n");
-        let mut total = Duration::ZERO;
-        for (step, time, outcome) in &self.rows {
-            total += *time;
+        let mut text = String::from("\n  step        result       time  processor\n");
+        let mut total = Cost::default();
+        for (step, cost, outcome) in &self.rows {
+            total.time += cost.time;
+            total.processor += cost.processor;
             let row = format!(
-                "  {step:<11} {:<8} {:>8}  {}",
+                "  {step:<11} {:<8} {:>8}   {:>8}  {}",
                 outcome.verdict.word(),
-                seconds(*time),
+                seconds(cost.time),
+                seconds(cost.processor),
                 outcome.detail
             );
             let _ = writeln!(text, "{}", row.trim_end());
         }
-        let _ = writeln!(text, "  {:<11} {:<8} {:>8}\n", "all", "", seconds(total));
+        let (time, processor) = (seconds(total.time), seconds(total.processor));
+        let _ = writeln!(
+            text,
+            "  {:<11} {:<8} {time:>8}   {processor:>8}\n",
+            "all", ""
+        );
 
         let runs: Vec<(&str, u64)> = self
             .rows
@@ -167,7 +183,11 @@ mod tests {
     fn report(outcomes: impl IntoIterator<Item = Outcome>) -> Report {
         let mut report = Report::default();
         for outcome in outcomes {
-            report.add("step", Duration::from_millis(1_250), outcome);
+            let cost = Cost {
+                time: Duration::from_millis(1_250),
+                processor: Duration::from_millis(2_500),
+            };
+            report.add("step", cost, outcome);
         }
         report
     }
