@@ -1,6 +1,6 @@
 //! The steps of `cargo xtask test`, in the order in which they run: what is quick and needs no build comes first.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::{
     checks::{canary, features, house_rules, licences},
@@ -16,10 +16,10 @@ use crate::{
     workspace::Workplace,
 };
 
-/// A set of tests that runs in a build of its own, with a `cfg` that swaps std for a model checker's.
+/// A set of unit tests that is compiled with a `cfg` that swaps std for a model checker's.
 #[derive(Debug, Clone, Copy)]
 struct ModelCheck {
-    /// The step, the log and the target directory, all of one name.
+    /// The step and the log.
     name: &'static str,
     /// Not the checker's own `cfg`, which dependencies know and change with.
     cfg: &'static str,
@@ -249,22 +249,36 @@ fn log_everything(command: &mut Command) {
         .env("TOKEN_ROTATOR_TEST_LOG", "1");
 }
 
+/// Builds the unit tests with the `cfg` for their own crate alone, so that the dependencies of the workspace's build serve
+/// here too, and runs the models among them.
 fn model_check(workplace: &Workplace, check: ModelCheck) -> Outcome {
-    let mut command = workplace.cargo([
-        "test",
-        "-p",
-        check.package,
-        "--lib",
-        "--release",
-        check.filter,
-    ]);
-    command
-        .env("RUSTFLAGS", format!("--cfg {}", check.cfg))
-        .env("CARGO_TARGET_DIR", workplace.target.join(check.name))
-        // Optimised, for the many runs; without the slow link that a shipped program gets.
-        .env("CARGO_PROFILE_RELEASE_LTO", "off")
-        .env("CARGO_PROFILE_RELEASE_DEBUG", "false");
-    counted(workplace, check.name, command, Screen::All)
+    let mut rustc = workplace.cargo(["rustc", "-p", check.package, "--lib", "--profile", "test"]);
+    rustc
+        .arg("--message-format=json-render-diagnostics")
+        // Optimised, for the many runs.
+        .args(["--", "--cfg", check.cfg, "-Copt-level=1"])
+        .stderr(Stdio::inherit());
+    let built = match rustc.output() {
+        Ok(output) if output.status.success() => output.stdout,
+        Ok(_) => return Outcome::failed("does not compile; the message stands above"),
+        Err(error) => return Outcome::failed(format!("cargo does not start: {error}")),
+    };
+    match executable(&String::from_utf8_lossy(&built)) {
+        Some(tests) => {
+            let mut command = Command::new(tests);
+            command.arg(check.filter);
+            counted(workplace, check.name, command, Screen::All)
+        }
+        None => Outcome::failed("cargo named no executable"),
+    }
+}
+
+/// The executable that cargo's messages name last.
+fn executable(messages: &str) -> Option<String> {
+    messages.lines().rev().find_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        message["executable"].as_str().map(str::to_owned)
+    })
 }
 
 const RAN_NO_TEST: &str = "ran no test";
@@ -302,4 +316,16 @@ pub(crate) fn judged(success: bool, tally: Tally, log: &str) -> Outcome {
         Outcome::failed(format!("no test failed, but the command did; {log}"))
     };
     outcome.with_tests(tally)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_executable_is_the_last_one_named() {
+        let messages = "{\"executable\":null}\n{\"executable\":\"/a/lib-1\"}\n{\"reason\":\"build-finished\"}\n";
+        assert_eq!(executable(messages).as_deref(), Some("/a/lib-1"));
+        assert_eq!(executable("{}"), None);
+    }
 }
