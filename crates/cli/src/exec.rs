@@ -134,6 +134,11 @@ mod tests {
     #[test]
     fn a_token_that_no_pipe_holds() {
         let error = in_memory(&"x".repeat(PIPE + 1)).expect_err("it would wait for ever");
-        insta::assert_snapshot!(not_handed_over(5, &error).text());
+        insta::assert_snapshot!(not_handed_over(5, &error).text(), @"
+        exit code 1
+        error: the token cannot be handed over in descriptor 5
+          because it is too long for a pipe
+        hint: choose a lower number, or leave `--fd` out to have it in an environment variable
+        ");
     }
 }

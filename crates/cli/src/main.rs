@@ -90,6 +90,11 @@ mod tests {
     #[test]
     fn a_system_without_descriptors() {
         let error = std::io::Error::from_raw_os_error(24);
-        insta::assert_snapshot!(cannot_start(&error).text());
+        insta::assert_snapshot!(cannot_start(&error).text(), @"
+        exit code 1
+        error: the program cannot start
+          because Too many open files (os error 24)
+        hint: raise the limits of open files (`ulimit -n`) and of processes (`ulimit -u`)
+        ");
     }
 }

@@ -79,20 +79,54 @@ fn every_error_says_why_and_what_to_do() {
     assert!(errors > 80, "{errors} errors were found");
 }
 
-/// The snapshots of this crate: where, and what.
+/// The inline snapshots of this crate: file and function of each, and its text.
 struct Snapshots(Vec<(String, String)>);
 
 impl Snapshots {
     fn read() -> Self {
-        let found = [folder("src"), folder("tests")].map(|folder| files(&folder, "snap"));
-        let read = |file: PathBuf| {
-            let name = file.file_stem().expect("a name").to_string_lossy();
-            let text = std::fs::read_to_string(&file).expect("a snapshot");
-            // Before it stands where it is from.
-            let (_, text) = text.split_once("\n---\n").expect("a snapshot");
-            (name.into_owned(), text.to_owned())
-        };
-        Self(found.into_iter().flatten().map(read).collect())
+        let mut snapshots = Self(Vec::new());
+        for file in ["src", "tests"]
+            .map(folder)
+            .iter()
+            .flat_map(|folder| files(folder, "rs"))
+        {
+            let text = std::fs::read_to_string(&file).expect("a source");
+            let place = file.strip_prefix(folder("")).expect("a file of this crate");
+            snapshots.add(&place.display().to_string(), text.parse().expect("Rust"));
+        }
+        snapshots
+    }
+
+    /// Adds the text of every `assert_snapshot!(value, @"text")` in these tokens.
+    fn add(&mut self, place: &str, tokens: TokenStream) {
+        let mut place = place.to_owned();
+        let mut before = [String::new(), String::new()];
+        for token in tokens {
+            if before[1] == "fn" {
+                let (file, _) = place.split_once(' ').unwrap_or((&place, ""));
+                place = format!("{file} {token}");
+            }
+            if let TokenTree::Group(group) = &token {
+                if before == ["assert_snapshot", "!"] {
+                    let arguments: Vec<_> = group.stream().into_iter().collect();
+                    // A snapshot in a file of its own would escape these tests.
+                    let [.., TokenTree::Punct(at), TokenTree::Literal(text)] = &arguments[..]
+                    else {
+                        panic!("a snapshot in {place} has no inline text");
+                    };
+                    assert_eq!(
+                        at.as_char(),
+                        '@',
+                        "a snapshot in {place} has no inline text"
+                    );
+                    self.0
+                        .push((place.clone(), snapshot_text(&text.to_string())));
+                } else {
+                    self.add(&place, group.stream());
+                }
+            }
+            before = [std::mem::take(&mut before[1]), token.to_string()];
+        }
     }
 
     /// The first with a line that has this sentence in it, and not as a part of another.
@@ -228,6 +262,27 @@ impl Sentences {
 fn is_sentence(text: &str) -> bool {
     let said = parts(text).concat();
     text.split_whitespace().count() > 2 && said.split_whitespace().count() > 1
+}
+
+/// The text of an inline snapshot, without its quotes and without the indentation of its lines.
+fn snapshot_text(literal: &str) -> String {
+    let text = match literal.strip_prefix('r') {
+        Some(raw) => {
+            let quoted = raw.trim_matches('#').strip_prefix('"');
+            let text = quoted.and_then(|text| text.strip_suffix('"'));
+            text.expect("a raw string").to_owned()
+        }
+        None => unescaped(literal),
+    };
+    // The first line stands beside the quote.
+    let indented = text.lines().skip(1).filter(|line| !line.trim().is_empty());
+    let indentation = indented
+        .map(|line| line.len() - line.trim_start().len())
+        .min();
+    let lines = text
+        .lines()
+        .map(|line| line.get(indentation.unwrap_or(0)..).unwrap_or(""));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// A string as it is written, without its quotes; anything else as nothing.

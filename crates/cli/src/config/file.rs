@@ -202,6 +202,11 @@ mod tests {
     #[test]
     fn a_file_of_somebody_elses() {
         let error = io::Error::from_raw_os_error(13);
-        insta::assert_snapshot!(unreadable(Path::new("config.toml"), error).text());
+        insta::assert_snapshot!(unreadable(Path::new("config.toml"), error).text(), @"
+        exit code 1
+        error: config.toml cannot be read
+          because Permission denied (os error 13)
+        hint: check who owns it and who may read it
+        ");
     }
 }

@@ -161,6 +161,11 @@ mod tests {
     #[test]
     fn a_machine_without_ports() {
         let error = std::io::Error::from_raw_os_error(24);
-        insta::assert_snapshot!(impossible("issuer", error).text());
+        insta::assert_snapshot!(impossible("issuer", error).text(), @"
+        exit code 1
+        error: the demo's issuer could not be made
+          because Too many open files (os error 24)
+        hint: it needs ports on 127.0.0.1, and more open files than this (`ulimit -n`)
+        ");
     }
 }

@@ -306,18 +306,30 @@ mod tests {
         let now = SystemTime::now();
         let off = Duration::from_secs(3600);
         let found = [now, now + off, now - off].map(|there| clock(now, there));
-        insta::assert_snapshot!(text(found));
+        insta::assert_snapshot!(text(found), @"
+        ok   clock: this machine's agrees with the issuer's
+        note clock: this machine's is 3600 s behind the issuer's
+             hint: set it by NTP; tokens that say when they expire seem to do so too early or too late
+        note clock: this machine's is 3600 s ahead of the issuer's
+             hint: set it by NTP; tokens that say when they expire seem to do so too early or too late
+        ");
     }
 
     #[test]
     fn an_issuer_that_takes_too_long() {
-        insta::assert_snapshot!(text([late("https://issuer.example")]));
+        insta::assert_snapshot!(text([late("https://issuer.example")]), @"
+        bad  issuer: https://issuer.example does not answer within 10s
+             hint: check the network and proxies, or ask whoever runs the issuer
+        ");
     }
 
     /// A lease that is held for a while is somebody's work; one that is held for too long is not.
     #[test]
     fn leases() {
         assert!(stopped(7, Duration::from_secs(60)).is_none());
-        insta::assert_snapshot!(text(stopped(7, Duration::from_secs(61))));
+        insta::assert_snapshot!(text(stopped(7, Duration::from_secs(61))), @"
+        bad  lease: process 7 has held it for 61 s
+             hint: continue the process (`kill -CONT 7`) or end it
+        ");
     }
 }

@@ -213,6 +213,11 @@ mod tests {
     #[test]
     fn a_system_without_threads() {
         let error = StartError::Worker(std::io::Error::from_raw_os_error(11));
-        insta::assert_snapshot!(unable(&error).text());
+        insta::assert_snapshot!(unable(&error).text(), @"
+        exit code 1
+        error: the proxy cannot be set up
+          because a worker cannot be started: Resource temporarily unavailable (os error 11)
+        hint: correct what it says; for what the system denies, raise the limits of open files (`ulimit -n`) and of processes (`ulimit -u`)
+        ");
     }
 }

@@ -129,16 +129,31 @@ mod tests {
     #[test]
     fn a_proxy_of_somebody_elses() {
         let error = std::io::Error::from_raw_os_error(1);
-        assert_snapshot!(not_told(7, &error).text());
+        assert_snapshot!(not_told(7, &error).text(), @"
+        exit code 1
+        error: the proxy (process 7) cannot be told
+          because Operation not permitted (os error 1)
+        hint: reload it as the user that it runs as
+        ");
     }
 
     #[test]
     fn a_proxy_that_is_stopped() {
-        assert_snapshot!(no_answer(7).text());
+        assert_snapshot!(no_answer(7).text(), @"
+        exit code 1
+        error: the proxy (process 7) does not answer
+          because it was told 30s ago
+        hint: look into its log; `kill -CONT` continues it if it was stopped
+        ");
     }
 
     #[test]
     fn a_system_without_signals() {
-        assert_snapshot!(no_signals().text());
+        assert_snapshot!(no_signals().text(), @"
+        exit code 1
+        error: a running proxy cannot be told on this system
+          because it has no SIGHUP
+        hint: restart the proxy
+        ");
     }
 }

@@ -220,6 +220,11 @@ mod tests {
         let metadata = IssuerMetadata::new();
         let error = metadata.with_token_endpoint("http://issuer.example/token");
         let error = NoEndpoint::Unusable(error.expect_err("it is in the clear"));
-        insta::assert_snapshot!(CommandError::from(error).text());
+        insta::assert_snapshot!(CommandError::from(error).text(), @"
+        exit code 1
+        error: an endpoint of the session cannot be used
+          because the token endpoint cannot be used: `http://` would send the token to `issuer.example` in the clear: use `https://`, or for a server on this machine `http://localhost`, `http://127.0.0.1` or `http://[::1]`
+        hint: correct it: in the configuration, or at the next login
+        ");
     }
 }

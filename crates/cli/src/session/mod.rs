@@ -259,11 +259,21 @@ mod tests {
     #[test]
     fn settings_that_contradict_each_other() {
         let error = BuildError::Thread("no thread can be had".into());
-        assert_snapshot!(unusable(&name(), &error).text());
+        assert_snapshot!(unusable(&name(), &error).text(), @"
+        exit code 1
+        error: session `work` cannot be used
+          because the rotator's own thread could not be started: no thread can be had
+        hint: correct its settings in the configuration; docs/program.md has all keys
+        ");
     }
 
     #[test]
     fn a_session_that_was_not_saved_in_time() {
-        assert_snapshot!(not_landed(&name()).text());
+        assert_snapshot!(not_landed(&name()).text(), @"
+        exit code 1
+        error: session `work` could not be written down before the program had to end
+          because the store or the issuer took longer than 40s, or refused
+        hint: run `token-rotator doctor`; the next command goes by what the store has
+        ");
     }
 }

@@ -188,6 +188,11 @@ mod tests {
 
     #[test]
     fn a_system_without_a_kernel_keyring() {
-        insta::assert_snapshot!(no_keyutils().text());
+        insta::assert_snapshot!(no_keyutils().text(), @"
+        exit code 1
+        error: the store cannot be opened
+          because this system has no kernel keyring
+        hint: choose another place for the key: keyring, file, env:NAME
+        ");
     }
 }

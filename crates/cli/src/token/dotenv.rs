@@ -36,6 +36,11 @@ mod tests {
             refresh_token: None,
         };
         let error = lines(&printed).expect_err("shells would expand it");
-        insta::assert_snapshot!(error.text());
+        insta::assert_snapshot!(error.text(), @"
+        exit code 1
+        error: the token cannot stand in a .env file
+          because it has characters that shells, Docker and Node read differently
+        hint: use `--format json`, or `token-rotator exec`
+        ");
     }
 }

@@ -158,6 +158,11 @@ mod tests {
         // {"alg":"none"}.{"exp":1}
         let tokens = TokenSet::bearer("a").with_id_token("eyJhbGciOiJub25lIn0.eyJleHAiOjF9.");
         let error = chosen(&tokens, true).expect_err("it has expired");
-        insta::assert_snapshot!(error.text());
+        insta::assert_snapshot!(error.text(), @"
+        exit code 1
+        error: the id_token has expired
+          because this issuer gives no new one with a refresh
+        hint: leave `--id-token` out for the access token, or sign in again
+        ");
     }
 }

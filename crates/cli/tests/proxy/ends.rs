@@ -35,7 +35,11 @@ async fn what_takes_too_long_is_cut_off_and_said() {
     proxy.signal(Signal::TERM);
     let (code, log) = ended(proxy).await;
     assert_eq!(code, Some(1), "{log}");
-    assert_snapshot!("cut_off", errors(&log));
+    assert_snapshot!(errors(&log), @"
+    warning: some requests were cut off, or a session could not be written down
+      because they were not through after 100ms
+    hint: give them longer with `--drain-timeout`; `token-rotator doctor` looks at sessions
+    ");
     assert!(asked.await.expect("no panic").is_err());
 }
 
@@ -52,7 +56,11 @@ async fn told_twice_it_ends_at_once() {
     proxy.signal(Signal::INT);
     let (code, log) = ended(proxy).await;
     assert_eq!(code, Some(1), "{log}");
-    assert_snapshot!("told_twice", errors(&log));
+    assert_snapshot!(errors(&log), @"
+    error: ended before all was answered
+      because it was told to end twice
+    hint: tell it once and let it end; `--drain-timeout` says how long that may take
+    ");
     assert!(asked.await.expect("no panic").is_err());
 }
 

@@ -13,100 +13,305 @@ fn told(user: &User, came: &Came) -> String {
     format!("exit code {}\n{}{said}", came.code, came.out)
 }
 
-macro_rules! mistake {
-    ($name:ident, $code:literal, $config:expr, $($flag:expr),*) => {
-        #[tokio::test(flavor = "multi_thread")]
-        async fn $name() {
-            let user = User::signed_in().await;
-            user.configure($config);
-            let came = user.run(&["proxy" $(, $flag)*]);
-            assert_eq!(came.code, $code, "{came:?}");
-            assert_snapshot!(stringify!($name), told(&user, &came));
-        }
-    };
-}
-
 const ROUTE: &str = "[[proxy.routes]]\nupstream = \"https://api.example.com\"\n";
 
-mistake!(no_route, 1, "",);
-mistake!(no_such_session, 3, ROUTE, "-s", "wrok");
-mistake!(
-    public_address,
-    1,
-    "",
-    "--upstream",
-    "https://api.example.com",
-    "--listen",
-    "0.0.0.0:0"
-);
-mistake!(public_admin, 1, ROUTE, "--admin", "0.0.0.0:0");
-mistake!(
-    same_requests,
-    1,
-    &format!("{ROUTE}\n{ROUTE}name = \"again\"\n"),
-);
-mistake!(
-    foreign_upstream,
-    1,
-    &format!("[sessions.default]\norigins = [\"https://other.example.com\"]\n\n{ROUTE}"),
-);
-mistake!(bad_prefix, 1, &format!("{ROUTE}prefix = \"api\"\n"),);
-mistake!(unknown_key, 1, &format!("{ROUTE}prefx = \"/api\"\n"),);
-mistake!(
-    clear_upstream,
-    1,
-    "[[proxy.routes]]\nupstream = \"http://api.example.com\"\n",
-);
-mistake!(
-    bad_limit,
-    1,
-    &format!("[proxy.limits]\ntotal_timeout = \"soon\"\n{ROUTE}"),
-);
-mistake!(
-    bad_listen,
-    1,
-    &format!("[proxy]\nlisten = [\"8080\"]\n{ROUTE}"),
-);
-mistake!(
-    no_local_bearer,
-    1,
-    &format!("[proxy]\nlocal_bearer_env = \"NOT_SET\"\n{ROUTE}"),
-);
-mistake!(
-    no_certificates,
-    1,
-    &format!("{ROUTE}ca_file = \"/dev/null\"\n"),
-);
-mistake!(
-    bearer_and_passed_authorization,
-    1,
-    &format!("[proxy]\nlocal_bearer_file = \"/etc/hostname\"\n{ROUTE}pass_authorization = true\n"),
-);
+#[tokio::test(flavor = "multi_thread")]
+async fn no_route() {
+    let user = User::signed_in().await;
+    user.configure("");
+    let came = user.run(&["proxy"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(told(&user, &came), @"
+    exit code 1
+    error: there is no route
+      because ~/.config/token-rotator/config.toml has no [[proxy.routes]], and `--upstream` is not given
+    hint: try `token-rotator proxy --upstream https://api.example.com`
+    ");
+}
 
-mistake!(
-    local_bearer_is_not_there,
-    1,
-    &format!("[proxy]\nlocal_bearer_file = \"/nowhere\"\n{ROUTE}"),
-);
-mistake!(
-    local_bearer_is_empty,
-    1,
-    &format!("[proxy]\nlocal_bearer_file = \"/dev/null\"\n{ROUTE}"),
-);
-mistake!(bad_admin, 1, &format!("[proxy]\nadmin = \"9090\"\n{ROUTE}"),);
-mistake!(
-    same_names,
-    1,
-    &format!("{ROUTE}name = \"a\"\n\n{ROUTE}name = \"a\"\nprefix = \"/a\"\n"),
-);
-mistake!(no_upstream, 1, "[[proxy.routes]]\nprefix = \"/\"\n",);
-mistake!(
-    no_such_directory,
-    1,
-    ROUTE,
-    "--listen",
-    "unix:/nowhere/proxy.sock"
-);
+#[tokio::test(flavor = "multi_thread")]
+async fn no_such_session() {
+    let user = User::signed_in().await;
+    user.configure(ROUTE);
+    let came = user.run(&["proxy", "-s", "wrok"]);
+    assert_eq!(came.code, 3, "{came:?}");
+    assert_snapshot!(told(&user, &came), @"
+    exit code 3
+    error: there is no session `wrok`
+      because these are known: default
+    hint: sign in with `token-rotator login --session wrok --issuer URL --client-id ID`
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn public_address() {
+    let user = User::signed_in().await;
+    user.configure("");
+    let came = user.run(&[
+        "proxy",
+        "--upstream",
+        "https://api.example.com",
+        "--listen",
+        "0.0.0.0:0",
+    ]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(told(&user, &came), @"
+    exit code 1
+    error: the proxy cannot be set up
+      because 0.0.0.0:0 can be reached from other machines, and whoever reaches it has the session's rights
+    hint: listen on 127.0.0.1 or on a unix socket, or say that it is public
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn public_admin() {
+    let user = User::signed_in().await;
+    user.configure(ROUTE);
+    let came = user.run(&["proxy", "--admin", "0.0.0.0:0"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(told(&user, &came), @"
+    exit code 1
+    error: the proxy cannot be set up
+      because the admin listener's address 0.0.0.0:0 is not loopback
+    hint: give it 127.0.0.1
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn same_requests() {
+    let user = User::signed_in().await;
+    user.configure(&format!("{ROUTE}\n{ROUTE}name = \"again\"\n"));
+    let came = user.run(&["proxy"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(told(&user, &came), @"
+    exit code 1
+    error: line 4 of ~/.config/token-rotator/config.toml cannot be used
+      because `proxy.routes`: the routes `/` and `again` match the same requests
+    hint: give one of them another host or path prefix
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_upstream() {
+    let user = User::signed_in().await;
+    user.configure(&format!(
+        "[sessions.default]\norigins = [\"https://other.example.com\"]\n\n{ROUTE}"
+    ));
+    let came = user.run(&["proxy"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(told(&user, &came), @"
+    exit code 1
+    error: line 4 of ~/.config/token-rotator/config.toml cannot be used
+      because `proxy.routes`: route `/`: the session's token may not go to https://api.example.com
+    hint: add it to the origins of the session, or use another session
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_prefix() {
+    let user = User::signed_in().await;
+    user.configure(&format!("{ROUTE}prefix = \"api\"\n"));
+    let came = user.run(&["proxy"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(told(&user, &came), @"
+    exit code 1
+    error: line 1 of ~/.config/token-rotator/config.toml cannot be used
+      because `proxy.routes`: route `api`: the path prefix must begin with `/` and have no `?` or dot segments
+    hint: write it like /api
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_key() {
+    let user = User::signed_in().await;
+    user.configure(&format!("{ROUTE}prefx = \"/api\"\n"));
+    let came = user.run(&["proxy"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(told(&user, &came), @"
+    exit code 1
+    error: line 3 of ~/.config/token-rotator/config.toml cannot be used
+      because `proxy.routes[0].prefx`: unknown field `prefx`, expected one of `name`, `host`, `prefix`, `upstream`, `upstream_socket`, `session`, `protocol`, `ca_file`, `pass_authorization`, `strip_prefix`, `replay_bytes`
+    hint: correct the line; docs/program.md has all keys
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clear_upstream() {
+    let user = User::signed_in().await;
+    user.configure("[[proxy.routes]]\nupstream = \"http://api.example.com\"\n");
+    let came = user.run(&["proxy"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(told(&user, &came), @"
+    exit code 1
+    error: line 2 of ~/.config/token-rotator/config.toml cannot be used
+      because `proxy.routes[0].upstream`: `http://` would send the token to `api.example.com` in the clear: use `https://`, or for a server on this machine `http://localhost`, `http://127.0.0.1` or `http://[::1]`
+    hint: correct the line; docs/program.md has all keys
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_limit() {
+    let user = User::signed_in().await;
+    user.configure(&format!(
+        "[proxy.limits]\ntotal_timeout = \"soon\"\n{ROUTE}"
+    ));
+    let came = user.run(&["proxy"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(told(&user, &came), @"
+    exit code 1
+    error: line 2 of ~/.config/token-rotator/config.toml cannot be used
+      because `proxy.limits.total_timeout`: write it as 500ms, 2s or 5m, or `none`
+    hint: correct the line; docs/program.md has all keys
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_listen() {
+    let user = User::signed_in().await;
+    user.configure(&format!("[proxy]\nlisten = [\"8080\"]\n{ROUTE}"));
+    let came = user.run(&["proxy"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(told(&user, &came), @"
+    exit code 1
+    error: line 2 of ~/.config/token-rotator/config.toml cannot be used
+      because `proxy.listen[0]`: write an address and a port such as 127.0.0.1:8080, or unix:/path
+    hint: correct the line; docs/program.md has all keys
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_local_bearer() {
+    let user = User::signed_in().await;
+    user.configure(&format!("[proxy]\nlocal_bearer_env = \"NOT_SET\"\n{ROUTE}"));
+    let came = user.run(&["proxy"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(told(&user, &came), @"
+    exit code 1
+    error: the local bearer is missing
+      because the environment variable NOT_SET is not set
+    hint: write it there, or leave `local_bearer_env` and `local_bearer_file` out of `[proxy]`
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_certificates() {
+    let user = User::signed_in().await;
+    user.configure(&format!("{ROUTE}ca_file = \"/dev/null\"\n"));
+    let came = user.run(&["proxy"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(told(&user, &came), @"
+    exit code 1
+    error: the certificates in /dev/null cannot be used
+      because there is none in it
+    hint: `ca_file` (`--ca-file`) is to name a file of PEM certificates
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bearer_and_passed_authorization() {
+    let user = User::signed_in().await;
+    user.configure(&format!(
+        "[proxy]\nlocal_bearer_file = \"/etc/hostname\"\n{ROUTE}pass_authorization = true\n"
+    ));
+    let came = user.run(&["proxy"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(told(&user, &came), @"
+    exit code 1
+    error: line 3 of ~/.config/token-rotator/config.toml cannot be used
+      because `proxy.routes`: route `/` passes `Authorization` on, which is where callers show the local bearer
+    hint: leave out one of the two
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn local_bearer_is_not_there() {
+    let user = User::signed_in().await;
+    user.configure(&format!(
+        "[proxy]\nlocal_bearer_file = \"/nowhere\"\n{ROUTE}"
+    ));
+    let came = user.run(&["proxy"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(told(&user, &came), @"
+    exit code 1
+    error: the local bearer is missing
+      because /nowhere: No such file or directory (os error 2)
+    hint: write it there, or leave `local_bearer_env` and `local_bearer_file` out of `[proxy]`
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn local_bearer_is_empty() {
+    let user = User::signed_in().await;
+    user.configure(&format!(
+        "[proxy]\nlocal_bearer_file = \"/dev/null\"\n{ROUTE}"
+    ));
+    let came = user.run(&["proxy"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(told(&user, &came), @"
+    exit code 1
+    error: the local bearer is missing
+      because there is nothing in the place that is named
+    hint: write it there, or leave `local_bearer_env` and `local_bearer_file` out of `[proxy]`
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_admin() {
+    let user = User::signed_in().await;
+    user.configure(&format!("[proxy]\nadmin = \"9090\"\n{ROUTE}"));
+    let came = user.run(&["proxy"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(told(&user, &came), @"
+    exit code 1
+    error: line 2 of ~/.config/token-rotator/config.toml cannot be used
+      because `proxy.admin`: write an address and a port such as 127.0.0.1:9090
+    hint: correct the line; docs/program.md has all keys
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn same_names() {
+    let user = User::signed_in().await;
+    user.configure(&format!(
+        "{ROUTE}name = \"a\"\n\n{ROUTE}name = \"a\"\nprefix = \"/a\"\n"
+    ));
+    let came = user.run(&["proxy"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(told(&user, &came), @"
+    exit code 1
+    error: line 5 of ~/.config/token-rotator/config.toml cannot be used
+      because `proxy.routes`: two routes are named `a`
+    hint: names tell routes apart in metrics; rename one
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_upstream() {
+    let user = User::signed_in().await;
+    user.configure("[[proxy.routes]]\nprefix = \"/\"\n");
+    let came = user.run(&["proxy"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(told(&user, &came), @"
+    exit code 1
+    error: line 1 of ~/.config/token-rotator/config.toml cannot be used
+      because `proxy.routes[0]`: missing field `upstream`
+    hint: correct the line; docs/program.md has all keys
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_such_directory() {
+    let user = User::signed_in().await;
+    user.configure(ROUTE);
+    let came = user.run(&["proxy", "--listen", "unix:/nowhere/proxy.sock"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(told(&user, &came), @"
+    exit code 1
+    error: the proxy cannot be set up
+      because /nowhere/proxy.sock cannot be listened on: No such file or directory (os error 2)
+    hint: end what listens there, or choose another address
+    ");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_proxies_on_one_port() {
@@ -117,7 +322,12 @@ async fn two_proxies_on_one_port() {
     let flags = ["proxy", "--upstream", upstream.url(), "--listen", address];
     let came = user.run(&flags);
     assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came).replace(address, "127.0.0.1:PORT"));
+    assert_snapshot!(told(&user, &came).replace(address, "127.0.0.1:PORT"), @"
+    exit code 1
+    error: the proxy cannot be set up
+      because 127.0.0.1:PORT cannot be listened on: Address already in use (os error 98)
+    hint: end what listens there, or choose another address
+    ");
 }
 
 /// Nobody is told where it listens.
@@ -133,23 +343,39 @@ async fn nobody_takes_the_addresses() {
         .output();
     let came = user.came(output.expect("it runs"));
     assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came));
+    assert_snapshot!(told(&user, &came), @"
+    exit code 1
+    error: the output cannot be written to stdout
+      because No space left on device (os error 28)
+    hint: see to what stdout leads to, then run it again
+    ");
 }
 
-mistake!(
-    a_store_in_the_way,
-    1,
-    ROUTE,
-    "--store",
-    "/dev/null/sessions"
-);
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_in_the_way() {
+    let user = User::signed_in().await;
+    user.configure(ROUTE);
+    let came = user.run(&["proxy", "--store", "/dev/null/sessions"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(told(&user, &came), @"
+    exit code 1
+    error: the store cannot be opened
+      because cannot make /dev/null/sessions: Not a directory (os error 20)
+    hint: correct it, or name another place: `--store` for sessions, `--key` for their key
+    ");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_proxy_to_reload() {
     let user = User::signed_in().await;
     let came = user.run(&["reload"]);
     assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came));
+    assert_snapshot!(told(&user, &came), @"
+    exit code 1
+    error: no proxy runs with this configuration
+      because none is entered for ~/.config/token-rotator/config.toml
+    hint: start one with `token-rotator proxy`; one of another user's reloads on SIGHUP
+    ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,7 +385,12 @@ async fn proxies_cannot_be_seen() {
     std::fs::write(proxies, "").expect("a file");
     let came = user.run(&["reload"]);
     assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came));
+    assert_snapshot!(told(&user, &came), @"
+    exit code 1
+    error: it cannot be seen which proxies run
+      because Not a directory (os error 20)
+    hint: ~/.local/state/token-rotator/proxies is to be a directory of your own; SIGHUP tells a proxy without it
+    ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,5 +400,10 @@ async fn a_port_that_is_taken() {
     let taken = upstream.url().trim_start_matches("http://");
     let came = user.run(&["proxy", "--upstream", upstream.url(), "--listen", taken]);
     assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came).replace(taken, "127.0.0.1:PORT"));
+    assert_snapshot!(told(&user, &came).replace(taken, "127.0.0.1:PORT"), @"
+    exit code 1
+    error: the proxy cannot be set up
+      because 127.0.0.1:PORT cannot be listened on: Address already in use (os error 98)
+    hint: end what listens there, or choose another address
+    ");
 }

@@ -109,14 +109,22 @@ async fn routes_come_from_the_file_and_are_read_again() {
     user.configure(&second.replace("prefix = \"/two\"", "prefix = \"/one\""));
     let came = user.run(&["reload"]);
     assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!("reload_in_vain", without_pid(&came));
+    assert_snapshot!(without_pid(&came), @"
+    error: the proxy (process PID) keeps its old configuration
+      because line 10 of ~/.config/token-rotator/config.toml cannot be used: `proxy.routes`: the routes `one` and `/one` match the same requests
+    hint: give one of them another host or path prefix
+    ");
     assert_eq!(ask("/two/echo").await, 200);
 
     // So does another store, which needs another start.
     user.configure(&format!("{second}\n[store]\nurl = \"/elsewhere\"\n"));
     let came = user.run(&["reload"]);
     assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!("reload_of_another_store", without_pid(&came));
+    assert_snapshot!(without_pid(&came), @"
+    error: the proxy (process PID) keeps its old configuration
+      because another store needs another start: `[store]` has changed
+    hint: restart the proxy, or put `[store]` back
+    ");
     assert_eq!(ask("/two/echo").await, 200);
     drop(proxy);
     user.configure(&second);
@@ -174,7 +182,11 @@ async fn who_signs_in_later_is_served_without_a_restart() {
     let (_, log) = proxy.end();
     let begin = log.find("warning: ").expect("a warning");
     let lines = log[begin..].lines().take(3).map(|line| format!("{line}\n"));
-    assert_snapshot!("nobody_is_signed_in", lines.collect::<String>());
+    assert_snapshot!(lines.collect::<String>(), @"
+    warning: nobody is signed in to session `default`
+      because its store has no token; until it has, requests are answered 503
+    hint: sign in with `token-rotator login --session default`
+    ");
 }
 
 #[tokio::test(flavor = "multi_thread")]

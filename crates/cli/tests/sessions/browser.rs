@@ -74,7 +74,14 @@ async fn a_session_lives_from_the_browser_to_the_logout() {
     let page = answer.text().await.expect("its text");
     assert!(page.contains("<h1>Signed in</h1>"), "{page}");
     let came = login.end(&user);
-    assert_snapshot!("signed_in_with_a_browser", came.told());
+    assert_snapshot!(came.told(), @"
+    exit code 0
+    Open this address in a browser on this machine:
+
+        ADDRESS
+
+    Signed in: session `default`.
+    ");
 
     let token = user.token();
     assert!(user.issuer.accepts(&token));
@@ -240,7 +247,17 @@ async fn no_browser_to_open() {
     browse(&address).await;
     let came = login.end(&user);
     assert_eq!(came.code, 0, "{came:?}");
-    assert_snapshot!("no_browser_to_open", came.told());
+    assert_snapshot!(came.told(), @"
+    exit code 0
+    Opening a browser at this address:
+
+        ADDRESS
+
+    warning: no browser could be opened
+      because this machine has no program that opens addresses
+    hint: open the address yourself, on this machine; `--grant device` needs no browser on it
+    Signed in: session `default`.
+    ");
 }
 
 /// What opens addresses may have no browser to open them in.
@@ -259,7 +276,17 @@ async fn a_browser_that_cannot_be_opened() {
     let address = login.address();
     login.until(|line| line.starts_with("hint:").then_some(()));
     browse(&address).await;
-    assert_snapshot!("browser_cannot_be_opened", login.end(&user).told());
+    assert_snapshot!(login.end(&user).told(), @"
+    exit code 0
+    Opening a browser at this address:
+
+        ADDRESS
+
+    warning: no browser could be opened
+      because the program that opens addresses could not open this one
+    hint: open the address yourself, on this machine; `--grant device` needs no browser on it
+    Signed in: session `default`.
+    ");
 }
 
 fn executable(path: &Path, script: &str) {
@@ -299,7 +326,17 @@ async fn a_redirect_of_somebody_elses_is_ignored() {
     let (status, page) = browse(&address).await;
     assert_eq!(status, 200, "{page}");
     let came = login.end(&user);
-    assert_snapshot!("foreign_redirects_are_ignored", came.told());
+    assert_snapshot!(came.told(), @"
+    exit code 0
+    Open this address in a browser on this machine:
+
+        ADDRESS
+
+    warning: a redirect was ignored
+      because it belongs to another sign-in, or to none (`state`)
+    hint: nothing has to be done, if no other tab was open; the right one may still come
+    Signed in: session `default`.
+    ");
     assert!(user.issuer.accepts(&user.token()));
     assert_eq!(user.issuer.counters().code_reuses, 0);
 }
@@ -313,7 +350,16 @@ async fn a_sign_in_that_is_denied() {
     assert_eq!(status, 400);
     assert!(page.contains("Not signed in"), "{page}");
     let came = login.end(&user);
-    assert_snapshot!("sign_in_is_denied", came.told());
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    Open this address in a browser on this machine:
+
+        ADDRESS
+
+    error: nobody has signed in
+      because the sign-in was denied: the user said no
+    hint: sign in again, and allow it
+    ");
     assert!(!session_file(&user).exists());
 }
 
@@ -328,7 +374,16 @@ async fn a_redirect_from_another_issuer() {
     let (status, _) = browse(mixed_up.as_str()).await;
     assert_eq!(status, 400);
     let came = login.end(&user);
-    assert_snapshot!("redirect_from_another_issuer", came.told());
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    Open this address in a browser on this machine:
+
+        ADDRESS
+
+    error: nobody has signed in
+      because the redirect does not come from `http://ISSUER` (`iss`): sign in again, and check the issuer URL
+    hint: whoever sent it may be after the code, which was not used; check `--issuer`
+    ");
     assert_eq!(user.issuer.counters().logins, 0);
 }
 
@@ -350,7 +405,16 @@ async fn the_page_shows_no_markup_of_others() {
     assert!(!page.contains("<script"), "{page}");
     let came = login.end(&user);
     assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!("issuer_breaks_off_the_sign_in", came.told());
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    Open this address in a browser on this machine:
+
+        ADDRESS
+
+    error: nobody has signed in
+      because the issuer refused the sign-in (server_error): <script>alert(1)</script>: try again later
+    hint: sign in again
+    ");
 }
 
 /// A code that the issuer does not take is told in the browser as well.
@@ -369,7 +433,16 @@ async fn a_code_that_is_not_exchanged() {
     assert!(page.contains("Not signed in"), "{page}");
     assert!(!page.contains("made-up"), "{page}");
     let came = login.end(&user);
-    assert_snapshot!("code_is_not_exchanged", came.told());
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    Open this address in a browser on this machine:
+
+        ADDRESS
+
+    error: the issuer gave no tokens for the sign-in
+      because the code brought no tokens: the issuer refused the request (HTTP 400, invalid_grant): unknown code; sign in again
+    hint: check the client's id, its secret and its redirect address, then sign in again
+    ");
 }
 
 /// Ctrl-C gives the prompt back, and leaves the session as it was.
@@ -386,7 +459,19 @@ async fn an_interrupted_sign_in_changes_nothing() {
     rustix::process::kill_process(process, rustix::process::Signal::INT).expect("it is ours");
     let came = login.end(&user);
     assert_eq!(came.code, 130, "{came:?}");
-    assert_snapshot!("sign_in_is_interrupted", came.told());
+    assert_snapshot!(came.told(), @"
+    exit code 130
+    Open this address in a browser on this machine:
+
+        ADDRESS
+
+    warning: a redirect was ignored
+      because it belongs to another sign-in, or to none (`state`)
+    hint: nothing has to be done, if no other tab was open; the right one may still come
+    error: the sign-in was given up
+      because it was interrupted; the session is as it was before
+    hint: sign in again when you like
+    ");
     assert_eq!(user.token(), token);
     let after = std::fs::read_to_string(session_file(&user)).expect("the session's file");
     assert_eq!(after, written);

@@ -37,17 +37,32 @@ async fn a_refresh_token_that_is_refused() {
     user.issuer.faults().push(refusal("invalid_grant").times(1));
     let came = user.run(&["token"]);
     assert_eq!(came.code, 3, "{came:?}");
-    assert_snapshot!("refresh_token_is_refused", came.told());
+    assert_snapshot!(came.told(), @"
+    exit code 3
+    error: there is no token for session `default`
+      because the access token could not be refreshed: the issuer refused the request (HTTP 400, invalid_grant)
+    hint: sign in with `token-rotator login --session default`
+    ");
     // Later ones hear of it.
     let came = user.run(&["token"]);
     assert_eq!(came.code, 3, "{came:?}");
-    assert_snapshot!("refresh_token_was_refused_before", came.told());
+    assert_snapshot!(came.told(), @"
+    exit code 3
+    error: there is no token for session `default`
+      because the issuer has refused this session's refresh token before; sign in again
+    hint: sign in with `token-rotator login --session default`
+    ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_is_refused() {
     let (_, came) = refreshed_with(refusal("invalid_client")).await;
-    assert_snapshot!("client_is_refused", came.told());
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: there is no token for session `default`
+      because the access token could not be refreshed: the issuer refused the request (HTTP 400, invalid_client)
+    hint: check the session's client id, secret, scope and addresses; `token-rotator doctor --session default` looks at them
+    ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,21 +72,46 @@ async fn an_issuer_that_is_busy() {
         retry_after: None,
     };
     let (_, came) = refreshed_with(busy).await;
-    assert_snapshot!("issuer_is_busy", came.told());
+    assert_snapshot!(came.told(), @"
+    exit code 4
+    error: there is no token for session `default`
+      because the access token could not be refreshed: the issuer cannot answer now (HTTP 503)
+    hint: the issuer cannot be reached or is busy; try again in a moment, or let `token-rotator doctor --session default` look at it
+    ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_lost() {
     let (_, came) = refreshed_with(Fault::AnswerLost).await;
-    assert_snapshot!("answer_is_lost", came.told());
+    assert_snapshot!(came.told(), @"
+    exit code 4
+    error: there is no token for session `default`
+      because the access token could not be refreshed: the issuer may have been reached, but its answer was not
+      because error sending request
+      because client error (SendRequest)
+      because connection closed before message completed
+    hint: the answer was lost; `token-rotator status --session default` says what is known
+    ");
 }
 
-mistake!(refresh_token_is_spent, 1, |user| {
+#[tokio::test(flavor = "multi_thread")]
+async fn refresh_token_is_spent() {
+    let user = User::new().await;
     let spent = user.refresh_token();
     assert_eq!(user.login("work", &spent).code, 0);
-    user.login("other", &spent)
-});
-mistake!(stdin_is_no_text, 1, |user| {
+    let came = user.login("other", &spent);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the issuer did not take the refresh token
+      because the issuer refused the request (HTTP 400, invalid_grant): the refresh token was used before
+    hint: a refresh token that was used before is spent; get a new one
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stdin_is_no_text() {
+    let user = User::new().await;
     let mut command = user.command(&["login", "--grant", "refresh-token"]);
     command.args([
         "--client-id",
@@ -82,11 +122,21 @@ mistake!(stdin_is_no_text, 1, |user| {
     let file = user.home().join("token");
     std::fs::write(&file, b"\xff\xfe").expect("a file");
     command.stdin(std::fs::File::open(file).expect("it is there"));
-    user.came(command.output().expect("it runs"))
-});
-mistake!(device_is_refused, 1, |user| {
+    let came = user.came(command.output().expect("it runs"));
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: there is no refresh token on stdin
+      because stream did not contain valid UTF-8
+    hint: pipe it in: `pass show issuer/refresh-token | token-rotator login --grant refresh-token`
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn device_is_refused() {
+    let user = User::new().await;
     let issuer = user.issuer.url();
-    user.run(&[
+    let came = user.run(&[
         "login",
         "--grant",
         "device",
@@ -94,18 +144,58 @@ mistake!(device_is_refused, 1, |user| {
         "nobody",
         "--issuer",
         issuer,
-    ])
-});
-mistake!(client_has_no_secret, 1, |user| as_itself(&user, &[]));
-mistake!(client_needs_a_secret, 1, |user| as_itself(
-    &user,
-    &["--client-auth", "post"]
-));
-mistake!(secret_cannot_be_read, 1, |user| as_itself(
-    &user,
-    &["--client-secret-file", "/nowhere"]
-));
-mistake!(resource_is_none, 1, |user| {
+    ]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: there is no code to enter on another device
+      because the issuer gave no device code: the issuer refused the request (HTTP 401, invalid_client): unknown client or wrong secret
+    hint: check the client's id and its scope, and that it may use the device grant
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn client_has_no_secret() {
+    let user = User::new().await;
+    let came = as_itself(&user, &[]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the issuer gave the client no token
+      because the issuer refused the request (HTTP 401, invalid_client): unknown client or wrong secret
+    hint: no secret was given: set TOKEN_ROTATOR_CLIENT_SECRET, or name its place with `--client-secret-env` or `--client-secret-file`
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn client_needs_a_secret() {
+    let user = User::new().await;
+    let came = as_itself(&user, &["--client-auth", "post"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the client's secret is missing
+      because `client_auth` says that the client authenticates with one
+    hint: set TOKEN_ROTATOR_CLIENT_SECRET, or name its place with `client_secret_env` or `client_secret_file`
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secret_cannot_be_read() {
+    let user = User::new().await;
+    let came = as_itself(&user, &["--client-secret-file", "/nowhere"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the client's secret cannot be read
+      because /nowhere: No such file or directory (os error 2)
+    hint: `client_secret_file` is to name a file that holds the secret and that you may read
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn resource_is_none() {
+    let user = User::new().await;
     let issuer = user.issuer.url().to_owned();
     let mut command = user.command(&[
         "login",
@@ -116,15 +206,32 @@ mistake!(resource_is_none, 1, |user| {
     ]);
     command.args(["--client-id", SERVICE, "--issuer", &issuer]);
     command.env("TOKEN_ROTATOR_CLIENT_SECRET", SERVICE_SECRET);
-    user.came(command.output().expect("it runs"))
-});
-mistake!(issuer_names_no_token_endpoint, 1, |user| {
+    let came = user.came(command.output().expect("it runs"));
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the issuer gave the client no token
+      because the issuer cannot be asked: a resource is no absolute URI without fragment: write it like `https://api.example.com`, or call `audience` for other names
+    hint: correct the session's settings
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn issuer_names_no_token_endpoint() {
+    let user = User::new().await;
     let issuer = metadata::serve(&json!({"token_endpoint": null}));
     let mut command = user.command(&["login", "--grant", "client-credentials"]);
     command.args(["--client-id", SERVICE, "--issuer", &issuer]);
     command.env("TOKEN_ROTATOR_CLIENT_SECRET", SERVICE_SECRET);
-    user.came(command.output().expect("it runs"))
-});
+    let came = user.came(command.output().expect("it runs"));
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the issuer gave the client no token
+      because the issuer names no token endpoint
+    hint: give it: `token_endpoint` in the configuration, or `--token-endpoint`
+    ");
+}
 
 /// The tokens are gone here, and the issuer did not hear of it.
 #[tokio::test(flavor = "multi_thread")]
@@ -133,7 +240,16 @@ async fn a_logout_that_the_issuer_does_not_hear_of() {
     user.issuer.shutdown().await;
     let came = user.run(&["logout"]);
     assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!("tokens_are_not_revoked", came.told());
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: session `default` has ended here, and its tokens could not be revoked
+      because the issuer was not reached
+      because error sending request
+      because client error (Connect)
+      because tcp connect error
+      because Connection refused (os error 111)
+    hint: nothing has to be done: they end when they expire; the issuer's own pages may list and end the grant earlier
+    ");
     assert_eq!(user.run(&["token"]).code, 3);
 }
 
@@ -146,7 +262,10 @@ async fn a_logout_without_revocation() {
         "[sessions.default]\n{client}\ntoken_endpoint = \"{token}\"\n"
     ));
     user.with_input(user.command(&["login"]), &user.refresh_token());
-    assert_snapshot!("no_revocation_endpoint", user.run(&["logout"]).told());
+    assert_snapshot!(user.run(&["logout"]).told(), @"
+    exit code 0
+    Signed out: session `default`. It has no `revocation_endpoint`: its tokens end when they expire.
+    ");
 
     let issuer = metadata::serve(&json!({}));
     let mut login = user.command(&["login", "-s", "work", "--grant", "refresh-token"]);
@@ -160,14 +279,22 @@ async fn a_logout_without_revocation() {
     ]);
     user.with_input(login, &user.refresh_token());
     let came = user.run(&["logout", "-s", "work"]);
-    assert_snapshot!("issuer_names_no_revocation_endpoint", came.told());
+    assert_snapshot!(came.told(), @"
+    exit code 0
+    Signed out: session `work`. Its issuer names no revocation endpoint: its tokens end when they expire.
+    ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_would_have_to_last_longer() {
     let user = User::signed_in().await;
     let came = user.run(&["token", "--min-ttl", "1h"]);
-    assert_snapshot!("no_token_lasts_so_long", came.told());
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: no token lasts for 3600s
+      because the issuer's are good for 300s
+    hint: ask for less with `--min-ttl`, or have the issuer give tokens that live longer
+    ");
     // So fresh that another would last no longer: it is refreshed once, and not once more.
     let user = User::expired().await;
     let before = user.issuer.counters().refreshes;
@@ -179,18 +306,44 @@ async fn a_token_that_would_have_to_last_longer() {
             .said
             .replace(&format!("good for {left}s"), "good for LEFT");
     }
-    assert_snapshot!("token_lasts_no_longer", came.told());
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: no token lasts for 300s
+      because the issuer's are good for LEFT
+    hint: ask for less with `--min-ttl`, or have the issuer give tokens that live longer
+    ");
 }
 
-mistake!(operation_without_git, 1, |user| user.run(&["token", "get"]));
-mistake!(git_says_no_text, 1, |user| {
+#[tokio::test(flavor = "multi_thread")]
+async fn operation_without_git() {
+    let user = User::new().await;
+    let came = user.run(&["token", "get"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: `token` takes no `get` in this format
+      because an operation is what git adds when it calls a credential helper
+    hint: add `--format git-credential`, or leave it out
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn git_says_no_text() {
+    let user = User::new().await;
     user.sign_in("default");
     let file = user.home().join("asked");
     std::fs::write(&file, b"protocol=\xff\n").expect("a file");
     let mut command = user.command(&["token", "-f", "git-credential", "get"]);
     command.stdin(std::fs::File::open(file).expect("it is there"));
-    user.came(command.output().expect("it runs"))
-});
+    let came = user.came(command.output().expect("it runs"));
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: what git asks cannot be read
+      because stream did not contain valid UTF-8
+    hint: `--format git-credential` is for git to call; it writes to stdin what it wants
+    ");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_asks_for_what_there_is_not() {
@@ -201,21 +354,45 @@ async fn kubectl_asks_for_what_there_is_not() {
         user.came(output.expect("it runs"))
     };
     let alpha = r#"{"apiVersion":"client.authentication.k8s.io/v1alpha1"}"#;
-    assert_snapshot!("kubectl_is_too_old", asked(alpha).told());
-    assert_snapshot!("kubectl_says_nothing", asked("{}").told());
+    assert_snapshot!(asked(alpha).told(), @"
+    exit code 1
+    error: kubectl asks for client.authentication.k8s.io/v1alpha1
+      because client.authentication.k8s.io/v1 and client.authentication.k8s.io/v1beta1 are what can be answered
+    hint: write `apiVersion: client.authentication.k8s.io/v1` into the kubeconfig's `exec`
+    ");
+    assert_snapshot!(asked("{}").told(), @"
+    exit code 1
+    error: KUBERNETES_EXEC_INFO cannot be read
+      because missing field `apiVersion` at line 1 column 2
+    hint: unset it, or have kubectl set it
+    ");
 }
 
-mistake!(command_is_not_there, 127, |user| {
+#[tokio::test(flavor = "multi_thread")]
+async fn command_is_not_there() {
+    let user = User::new().await;
     user.sign_in("default");
-    user.run(&["exec", "--", "no-such-command"])
-});
+    let came = user.run(&["exec", "--", "no-such-command"]);
+    assert_eq!(came.code, 127, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 127
+    error: no-such-command cannot be run
+      because No such file or directory (os error 2)
+    hint: check its name, and that it may be executed
+    ");
+}
 
 /// A demo for which there are not enough descriptors, ports or callers.
 #[tokio::test(flavor = "multi_thread")]
 async fn demos_that_cannot_be_had() {
     let user = User::new().await;
     let came = user.run(&["demo", "--web", "--requests", "1001"]);
-    assert_snapshot!("demo_has_too_many_callers", came.told());
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: there would be too many callers
+      because `--web` has 1000 at the most, not 1001
+    hint: give it `--requests 1000` or fewer
+    ");
     let port = user
         .issuer
         .url()
@@ -225,14 +402,30 @@ async fn demos_that_cannot_be_had() {
         .to_owned();
     let mut came = user.run(&["demo", "--web", "--port", &port]);
     came.said = came.said.replace(&port, "PORT");
-    assert_snapshot!("demo_port_is_taken", came.told());
-    for (flag, name) in [
-        ("--port", "issuer_port_is_taken"),
-        ("--upstream-port", "api_port_is_taken"),
-    ] {
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the page could not be served
+      because 127.0.0.1:PORT cannot be listened on: Address already in use (os error 98)
+    hint: choose another port with `--port`, or leave it out for a free one
+    ");
+    let issuer = |flag| {
         let mut came = user.run(&["issuer", flag, &port]);
         assert_eq!(came.code, 1, "{came:?}");
         came.said = came.said.replace(&port, "PORT");
-        assert_snapshot!(name, came.told());
-    }
+        came
+    };
+    assert_snapshot!(issuer("--port").told(), @"
+    exit code 1
+    error: the issuer could not be started
+      because cannot listen on 127.0.0.1:PORT
+      because Address already in use (os error 98)
+    hint: choose another port with `--port`, or leave it out for a free one
+    ");
+    assert_snapshot!(issuer("--upstream-port").told(), @"
+    exit code 1
+    error: the API could not be started
+      because cannot listen on 127.0.0.1:PORT
+      because Address already in use (os error 98)
+    hint: choose another port with `--upstream-port`, or leave it out for a free one
+    ");
 }

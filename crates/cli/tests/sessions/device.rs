@@ -39,7 +39,22 @@ async fn a_session_lives_from_the_code_to_the_logout() {
     assert!(user.issuer.approve_device(&code, "bob"));
     let came = login.end(&user);
     assert_eq!(came.code, 0, "{came:?}");
-    assert_snapshot!("signed_in_on_another_device", told(&came, &code));
+    assert_snapshot!(told(&came, &code), @"
+    exit code 0
+    Open this address on any device:
+
+        http://ISSUER/device
+
+    and enter the code
+
+        CODE
+
+    or open this one, and see that it shows the same code:
+
+        http://ISSUER/device?user_code=CODE
+
+    Signed in: session `work`.
+    ");
     let token = user.run(&["token", "-s", "work"]).out;
     assert!(user.issuer.accepts(token.trim()));
     let id_token = user.run(&["token", "-s", "work", "--id-token"]).out;
@@ -92,7 +107,24 @@ async fn a_code_that_is_denied() {
     let code = code(&mut login);
     assert!(user.issuer.deny_device(&code));
     let came = login.end(&user);
-    assert_snapshot!("device_is_denied", told(&came, &code));
+    assert_snapshot!(told(&came, &code), @"
+    exit code 1
+    Open this address on any device:
+
+        http://ISSUER/device
+
+    and enter the code
+
+        CODE
+
+    or open this one, and see that it shows the same code:
+
+        http://ISSUER/device?user_code=CODE
+
+    error: nobody has signed in
+      because the sign-in was denied on the other device (access_denied)
+    hint: sign in again, and allow it
+    ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,7 +133,24 @@ async fn a_code_that_nobody_enters() {
     let mut login = begin(&user, &[]);
     let code = code(&mut login);
     let came = login.end(&user);
-    assert_snapshot!("device_code_expires", told(&came, &code));
+    assert_snapshot!(told(&came, &code), @"
+    exit code 1
+    Open this address on any device:
+
+        http://ISSUER/device
+
+    and enter the code
+
+        CODE
+
+    or open this one, and see that it shows the same code:
+
+        http://ISSUER/device?user_code=CODE
+
+    error: nobody has signed in
+      because the code expired before anybody entered it
+    hint: sign in again, and enter the new code in time
+    ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,7 +159,24 @@ async fn nobody_enters_the_code_in_the_users_time() {
     let mut login = begin(&user, &["--timeout", "100ms"]);
     let code = code(&mut login);
     let came = login.end(&user);
-    assert_snapshot!("device_times_out", told(&came, &code));
+    assert_snapshot!(told(&came, &code), @"
+    exit code 1
+    Open this address on any device:
+
+        http://ISSUER/device
+
+    and enter the code
+
+        CODE
+
+    or open this one, and see that it shows the same code:
+
+        http://ISSUER/device?user_code=CODE
+
+    error: nobody has signed in
+      because the code was not entered within 100ms
+    hint: sign in again; `--timeout` gives more time
+    ");
 }
 
 /// An issuer that cannot be reached meanwhile is told of once, and not taken for a code that expired.
@@ -123,5 +189,33 @@ async fn an_issuer_that_is_away_is_told_of_once() {
     let came = login.end(&user);
     assert_eq!(came.code, 1, "{came:?}");
     assert_eq!(came.said.matches("warning:").count(), 1, "{came:?}");
-    assert_snapshot!("device_issuer_is_away", told(&came, &code));
+    assert_snapshot!(told(&came, &code), @"
+    exit code 1
+    Open this address on any device:
+
+        http://ISSUER/device
+
+    and enter the code
+
+        CODE
+
+    or open this one, and see that it shows the same code:
+
+        http://ISSUER/device?user_code=CODE
+
+    warning: the issuer cannot say whether anybody has entered the code
+      because the issuer was not reached
+      because error sending request
+      because client error (Connect)
+      because tcp connect error
+      because Connection refused (os error 111)
+    hint: nothing has to be done; it is asked again while the code is good
+    error: nobody has signed in
+      because the code expired while the issuer gave no answer: the issuer was not reached; sign in again
+      because error sending request
+      because client error (Connect)
+      because tcp connect error
+      because Connection refused (os error 111)
+    hint: sign in again
+    ");
 }

@@ -1,8 +1,18 @@
-//! Where the key is.
+//! Where the key is, and keys that cannot be used.
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 
-use crate::user::User;
+use insta::assert_snapshot;
+
+use crate::user::{CLIENT, Came, User};
+
+impl User {
+    fn key(&self) -> PathBuf {
+        self.home().join(".config/token-rotator/key")
+    }
+}
 
 /// The key file lies beside the configuration, whose directory others may look into; not if they may
 /// change what is in it.
@@ -55,4 +65,177 @@ async fn keys_from_elsewhere_and_none() {
     command.env("TOKEN_ROTATOR_TEST_KEY", "ab".repeat(32));
     let came = user.came(command.output().expect("it runs"));
     assert!(user.issuer.accepts(came.out.trim()), "{came:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key_is_open_to_others() {
+    let user = User::new().await;
+    user.sign_in("default");
+    fs::set_permissions(user.key(), fs::Permissions::from_mode(0o644)).expect("it is ours");
+    let came = user.run(&["token"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: there is no token for session `default`
+      because the session could not be read from its store: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: the file ~/.config/token-rotator/key can be reached by others (mode 644), and is to hold secrets
+    hint: chmod 600 '~/.config/token-rotator/key'
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key_is_lost() {
+    let user = User::new().await;
+    user.sign_in("default");
+    fs::remove_file(user.key()).expect("a key");
+    let came = without_key_id(user.run(&["token"]));
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: there is no token for session `default`
+      because the session could not be read from its store: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: it was sealed with key KEY from a key file, where no key is now
+    hint: bring the key back, or sign in again once what it sealed was removed from the store
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key_is_lost_at_the_next_login() {
+    let user = User::new().await;
+    user.sign_in("default");
+    fs::remove_file(user.key()).expect("a key");
+    let before = user.issuer.counters().refreshes;
+    let came = user.login("other", &user.refresh_token());
+    assert_eq!(user.issuer.counters().refreshes, before);
+    let came = without_key_id(came);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the store cannot keep a session
+      because session default is here already: it was sealed with key KEY from a key file, where no key is now
+    hint: bring the key back, or sign in again once what it sealed was removed from the store
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key_is_another() {
+    let user = User::new().await;
+    user.sign_in("default");
+    fs::write(user.key(), "07".repeat(32)).expect("a key");
+    let came = without_key_id(user.run(&["token"]));
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: there is no token for session `default`
+      because the session could not be read from its store: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: it was sealed with key KEY from a key file, where another key (KEY) is now
+    hint: bring the old key back, or sign in again under another session name
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key_is_none() {
+    let user = User::new().await;
+    user.sign_in("default");
+    fs::write(user.key(), "a key").expect("a file");
+    let came = user.run(&["token"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: there is no token for session `default`
+      because the session could not be read from its store: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: the key file ~/.config/token-rotator/key holds no key
+    hint: bring the key back; without it nothing that it sealed can be read, and somebody has to sign in again
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key_is_elsewhere() {
+    let user = User::new().await;
+    user.sign_in("default");
+    let came = user.run(&["token", "--key", "env:KEY"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: there is no token for session `default`
+      because the session could not be read from its store: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: it was sealed with a key from a key file, and this store was opened without that
+    hint: open it with the key that it was written with
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key_cannot_be_made() {
+    let user = User::new().await;
+    let mut command = user.command(&["login", "--key", "file:/dev/null/key"]);
+    command.args(["--grant", "refresh-token", "--client-id", CLIENT]);
+    command.args(["--token-endpoint", user.issuer.token_url()]);
+    let came = user.with_input(command, &user.refresh_token());
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the store cannot keep a session
+      because cannot open /dev/null: Not a directory (os error 20)
+    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key_of_a_shared_store_is_not_set() {
+    let user = User::new().await;
+    let came = user.run(&[
+        "status",
+        "--store",
+        "redis://127.0.0.1:1",
+        "--key",
+        "env:NOT_SET",
+    ]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the store cannot be opened
+      because the environment variable NOT_SET, which is to hold the key, is not set
+    hint: set it to 32 random bytes as 64 hexadecimal digits
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key_of_a_shared_store_is_none() {
+    let user = User::new().await;
+    let mut command = user.command(&["status", "--store", "redis://127.0.0.1:1"]);
+    command.args(["--key", "env:SHORT"]).env("SHORT", "abc");
+    let came = user.came(command.output().expect("it runs"));
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the store cannot be opened
+      because the environment variable SHORT holds no key: a key is 32 bytes, written as 64 hexadecimal digits or in base64
+    hint: `openssl rand -hex 32` makes one, unless there are sessions that another has sealed
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key_of_a_shared_store_is_not_there() {
+    let user = User::new().await;
+    let came = user.run(&[
+        "status",
+        "--store",
+        "redis://127.0.0.1:1",
+        "--key",
+        "file:/nowhere/key",
+    ]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the store has no key
+      because there is none at the place that was named
+    hint: make one with `openssl rand -hex 32`, and name its place on every machine: `--key env:NAME` or `--key file:PATH` (mode 0600)
+    ");
+}
+
+/// Keys are random, and so are their names.
+fn without_key_id(mut came: Came) -> Came {
+    let words = came.said.split(' ').map(|word| {
+        let digits = word.trim_matches(['(', ')', ',']);
+        let is_id = digits.len() == 16 && digits.chars().all(|c| c.is_ascii_hexdigit());
+        let name = if is_id { "KEY" } else { digits };
+        word.replace(digits, name)
+    });
+    came.said = words.collect::<Vec<_>>().join(" ");
+    came
 }

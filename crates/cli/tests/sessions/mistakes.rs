@@ -1,30 +1,57 @@
 //! What a new user gets wrong: each ends in a sentence that says what to do.
 
-use serde_json::json;
+use std::os::unix::fs::PermissionsExt as _;
+
+use insta::assert_snapshot;
 
 use crate::attended::Login;
-use crate::metadata;
-use crate::user::{CLIENT, SERVICE};
+use crate::user::{CLIENT, SERVICE, User};
 
-mistake!(no_login_yet, 3, |user| user.run(&["token"]));
-mistake!(another_session, 3, |user| {
+#[tokio::test(flavor = "multi_thread")]
+async fn no_login_yet() {
+    let user = User::new().await;
+    let came = user.run(&["token"]);
+    assert_eq!(came.code, 3, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 3
+    error: there is no session `default`
+      because nobody has signed in yet, and ~/.config/token-rotator/config.toml has no [sessions.default]
+    hint: sign in with `token-rotator login --session default --issuer URL --client-id ID`
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_session() {
+    let user = User::new().await;
     user.sign_in("work");
-    user.run(&["token", "-s", "wrok"])
-});
-mistake!(signed_out, 3, |user| {
+    let came = user.run(&["token", "-s", "wrok"]);
+    assert_eq!(came.code, 3, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 3
+    error: there is no session `wrok`
+      because these are known: work
+    hint: sign in with `token-rotator login --session wrok --issuer URL --client-id ID`
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signed_out() {
+    let user = User::new().await;
     user.sign_in("default");
     user.run(&["logout"]);
-    user.run(&["exec", "--", "true"])
-});
-mistake!(issuer_is_gone, 4, |user| {
-    user.issuer
-        .set_access_lifetime(std::time::Duration::from_secs(1));
-    user.sign_in("default");
-    user.until_expired().await;
-    user.issuer.shutdown().await;
-    user.run(&["token"])
-});
-mistake!(no_client_id, 1, |user| {
+    let came = user.run(&["exec", "--", "true"]);
+    assert_eq!(came.code, 3, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 3
+    error: there is no token for session `default`
+      because nobody is signed in; sign in first
+    hint: sign in with `token-rotator login --session default`
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_client_id() {
+    let user = User::new().await;
     let url = user.issuer.token_url().to_owned();
     let command = user.command(&[
         "login",
@@ -33,16 +60,34 @@ mistake!(no_client_id, 1, |user| {
         "--token-endpoint",
         &url,
     ]);
-    user.with_input(command, "a-refresh-token")
-});
-mistake!(no_issuer, 1, |user| user.run(&[
-    "login",
-    "--client-id",
-    CLIENT
-]));
-mistake!(no_device_endpoint, 1, |user| {
+    let came = user.with_input(command, "a-refresh-token");
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the session has no client id
+      because neither a flag nor the environment, the configuration or an earlier login says one
+    hint: give the id that the issuer has registered: `--client-id`, or `client_id` in the configuration
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_issuer() {
+    let user = User::new().await;
+    let came = user.run(&["login", "--client-id", CLIENT]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: it is not known which issuer to ask
+      because the session has neither an issuer nor the authorization endpoint of one
+    hint: give the issuer: `--issuer URL`, or `issuer` in the configuration; where it has no metadata, its endpoints one by one: `--authorization-endpoint`
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_device_endpoint() {
+    let user = User::new().await;
     let url = user.issuer.token_url().to_owned();
-    user.run(&[
+    let came = user.run(&[
         "login",
         "--grant",
         "device",
@@ -50,98 +95,128 @@ mistake!(no_device_endpoint, 1, |user| {
         CLIENT,
         "--token-endpoint",
         &url,
-    ])
-});
-mistake!(issuer_has_another_name, 1, |user| {
-    let nearly = format!("{}/", user.issuer.url());
-    user.run(&["login", "--client-id", CLIENT, "--issuer", &nearly])
-});
-mistake!(issuer_has_no_metadata, 1, |user| {
-    let elsewhere = format!("{}/realms/none", user.issuer.url());
-    user.run(&["login", "--client-id", CLIENT, "--issuer", &elsewhere])
-});
-mistake!(issuer_is_not_there, 4, |user| {
-    user.issuer.shutdown().await;
-    user.run(&[
-        "login",
-        "--client-id",
-        CLIENT,
-        "--issuer",
-        user.issuer.url(),
-    ])
-});
-mistake!(issuer_is_gone_before_its_endpoints_are_known, 4, |user| {
-    user.issuer
-        .set_access_lifetime(std::time::Duration::from_secs(1));
-    crate::browser::sign_in(&user, &[]).await;
-    user.until_expired().await;
-    user.issuer.shutdown().await;
-    user.run(&["token"])
-});
-mistake!(device_endpoint_alone, 1, |user| {
+    ]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: it is not known which issuer to ask
+      because the session has neither an issuer nor the device authorization endpoint of one
+    hint: give the issuer: `--issuer URL`, or `issuer` in the configuration; where it has no metadata, its endpoints one by one: `--device-authorization-endpoint`
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn device_endpoint_alone() {
+    let user = User::new().await;
     let url = user.issuer.device_authorization_url().to_owned();
-    user.run(&[
+    let came = user.run(&[
         "login",
         "--client-id",
         CLIENT,
         "--device-authorization-endpoint",
         &url,
-    ])
-});
-mistake!(no_device_sign_in_at_this_issuer, 1, |user| {
-    let issuer = metadata::serve(&json!({}));
-    user.run(&[
-        "login",
-        "--grant",
-        "device",
-        "--client-id",
-        CLIENT,
-        "--issuer",
-        &issuer,
-    ])
-});
-mistake!(no_pkce_at_this_issuer, 1, |user| {
-    let issuer = metadata::serve(&json!({"code_challenge_methods_supported": ["plain"]}));
-    user.run(&["login", "--client-id", CLIENT, "--issuer", &issuer])
-});
-mistake!(issuer_names_an_endpoint_in_the_clear, 1, |user| {
-    let issuer = metadata::serve(&json!({"token_endpoint": "http://issuer.example/token"}));
-    let mut came = user.run(&["login", "--client-id", CLIENT, "--issuer", &issuer]);
-    came.said = came.said.replace(&issuer, "http://OTHER");
-    came
-});
-mistake!(issuer_does_not_answer, 4, |user| {
-    // It listens, and that is all.
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}", silent.local_addr().expect("its address"));
-    let mut came = user.run(&["login", "--client-id", CLIENT, "--issuer", &url]);
-    came.said = came.said.replace(&url, "http://SILENT");
-    came
-});
-mistake!(configured_otherwise, 1, |user| {
+    ]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: it is not known which issuer to ask
+      because the session has neither an issuer nor the token endpoint of one
+    hint: give the issuer: `--issuer URL`, or `issuer` in the configuration; where it has no metadata, its endpoints one by one: `--token-endpoint`
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn configured_otherwise() {
+    let user = User::new().await;
     user.configure("[sessions.work]\nissuer = \"https://issuer.example\"\n");
-    Login::begin(&user, &["--session", "work", "--no-browser"]).end(&user)
-});
-mistake!(endpoint_configured_otherwise, 1, |user| {
+    let came = Login::begin(&user, &["--session", "work", "--no-browser"]).end(&user);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: session `work` is configured otherwise
+      because [sessions.work] in ~/.config/token-rotator/config.toml says another `issuer` than this login, and later commands go by that file
+    hint: change it there, or sign in to a session of another name: `--session`
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endpoint_configured_otherwise() {
+    let user = User::new().await;
     user.configure("[sessions.default]\ntoken_endpoint = \"https://issuer.example/token\"\n");
-    Login::begin(&user, &["--no-browser"]).end(&user)
-});
-mistake!(nobody_comes, 1, |user| {
-    Login::begin(&user, &["--no-browser", "--timeout", "100ms"]).end(&user)
-});
-mistake!(redirect_port_is_taken, 1, |user| {
+    let came = Login::begin(&user, &["--no-browser"]).end(&user);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: session `default` is configured otherwise
+      because [sessions.default] in ~/.config/token-rotator/config.toml says another `token_endpoint` than this login, and later commands go by that file
+    hint: change it there, or sign in to a session of another name: `--session`
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_comes() {
+    let user = User::new().await;
+    let came = Login::begin(&user, &["--no-browser", "--timeout", "100ms"]).end(&user);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    Open this address in a browser on this machine:
+
+        ADDRESS
+
+    error: nobody has signed in
+      because no browser came back to this machine within 100ms
+    hint: sign in again; `--timeout` gives more time, and `--grant device` needs no browser on this machine
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redirect_port_is_taken() {
+    let user = User::new().await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("its address").port().to_string();
     let mut came = Login::begin(&user, &["--redirect-port", &port]).end(&user);
     came.said = came.said.replace(&port, "PORT");
-    came
-});
-mistake!(nothing_on_stdin, 1, |user| user.login("default", "\n"));
-mistake!(two_lines_on_stdin, 1, |user| user
-    .login("default", "one\ntwo\n"));
-mistake!(secret_is_missing, 1, |user| {
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the browser has nowhere to come back to
+      because port PORT of this machine cannot be listened on: Address already in use (os error 98)
+    hint: end what listens there, or choose another port with `--redirect-port`; 0 takes a free one
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_on_stdin() {
+    let user = User::new().await;
+    let came = user.login("default", "\n");
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: there is no refresh token on stdin
+      because it is empty
+    hint: pipe it in: `pass show issuer/refresh-token | token-rotator login --grant refresh-token`
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_lines_on_stdin() {
+    let user = User::new().await;
+    let came = user.login("default", "one\ntwo\n");
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: there is no refresh token on stdin
+      because what is there has blanks or several lines
+    hint: pipe it in: `pass show issuer/refresh-token | token-rotator login --grant refresh-token`
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secret_is_missing() {
+    let user = User::new().await;
     let url = user.issuer.token_url().to_owned();
-    user.run(&[
+    let came = user.run(&[
         "login",
         "--grant",
         "client-credentials",
@@ -151,9 +226,19 @@ mistake!(secret_is_missing, 1, |user| {
         &url,
         "--client-secret-env",
         "NOT_SET",
-    ])
-});
-mistake!(secret_is_wrong, 1, |user| {
+    ]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the client's secret is missing
+      because the environment variable NOT_SET is not set
+    hint: set it, or name another place with `client_secret_file`
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secret_is_wrong() {
+    let user = User::new().await;
     let url = user.issuer.token_url().to_owned();
     let mut command = user.command(&[
         "login",
@@ -165,52 +250,87 @@ mistake!(secret_is_wrong, 1, |user| {
         &url,
     ]);
     command.env("TOKEN_ROTATOR_CLIENT_SECRET", "guessed");
-    user.came(command.output().expect("it runs"))
-});
-mistake!(http_to_elsewhere, 2, |user| {
-    user.run(&["login", "--token-endpoint", "http://issuer.example/token"])
-});
-mistake!(unknown_profile, 2, |user| user.run(&[
-    "login",
-    "--profile",
-    "auth0"
-]));
-mistake!(unknown_store, 2, |user| user.run(&[
-    "status",
-    "--store",
-    "mysql://db"
-]));
-mistake!(shared_store_without_key, 1, |user| {
-    user.run(&["status", "--store", "redis://127.0.0.1:1"])
-});
-mistake!(toml_is_broken, 1, |user| {
-    user.configure("[sessions.work]\nclient_id = \"desk\nscope = \"api\"\n");
-    user.run(&["status"])
-});
-mistake!(toml_key_is_unknown, 1, |user| {
-    user.configure("[store]\nkey = \"file\"\n\n[sessions.work]\nclient = \"desk\"\n");
-    user.run(&["status"])
-});
-mistake!(toml_value_is_wrong, 1, |user| {
-    user.configure("[sessions.work]\nclient_id = \"desk\"\nrefresh_before = \"a minute\"\n");
-    user.run(&["status"])
-});
-mistake!(toml_has_the_secret, 1, |user| {
-    user.configure("[sessions.work]\nclient_id = \"desk\"\nclient_secret = \"between us\"\n");
-    user.run(&["status"])
-});
-mistake!(config_is_not_there, 1, |user| {
-    let file = user.home().join("nowhere.toml");
-    user.run(&["status", "--config", file.to_str().expect("text")])
-});
-mistake!(store_is_open_to_others, 1, |user| {
-    use std::os::unix::fs::PermissionsExt as _;
+    let came = user.came(command.output().expect("it runs"));
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the issuer gave the client no token
+      because the issuer refused the request (HTTP 401, invalid_client): unknown client or wrong secret
+    hint: check the client's id, its secret and its scope, and that it may use client credentials
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_to_elsewhere() {
+    let user = User::new().await;
+    let came = user.run(&["login", "--token-endpoint", "http://issuer.example/token"]);
+    assert_eq!(came.code, 2, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 2
+    error: invalid value 'http://issuer.example/token' for '--token-endpoint <URL>': tokens do not travel in the clear; write it with https (http is for this machine: 127.0.0.1, [::1], localhost)
+
+    For more information, try '--help'.
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_profile() {
+    let user = User::new().await;
+    let came = user.run(&["login", "--profile", "auth0"]);
+    assert_eq!(came.code, 2, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 2
+    error: invalid value 'auth0' for '--profile <PROFILE>': say for how long the issuer takes a used refresh token again: auth0:30s
+
+    For more information, try '--help'.
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_store() {
+    let user = User::new().await;
+    let came = user.run(&["status", "--store", "mysql://db"]);
+    assert_eq!(came.code, 2, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 2
+    error: invalid value 'mysql://db' for '--store <STORE>': there is no store for mysql://; write a directory, redis://, rediss:// or postgres://
+
+    For more information, try '--help'.
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shared_store_without_key() {
+    let user = User::new().await;
+    let came = user.run(&["status", "--store", "redis://127.0.0.1:1"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the store has no key
+      because every machine that uses a shared store needs the same key, so none is made up
+    hint: make one with `openssl rand -hex 32`, and name its place on every machine: `--key env:NAME` or `--key file:PATH` (mode 0600)
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn store_is_open_to_others() {
+    let user = User::new().await;
     user.sign_in("default");
     let store = user.home().join(".local/state/token-rotator");
     std::fs::set_permissions(store, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
-    user.run(&["token"])
-});
-mistake!(record_is_damaged, 1, |user| {
+    let came = user.run(&["token"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the store cannot be opened
+      because the directory ~/.local/state/token-rotator can be reached by others (mode 755), and is to hold secrets
+    hint: chmod 700 '~/.local/state/token-rotator'
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn record_is_damaged() {
+    let user = User::new().await;
     user.sign_in("default");
     let store = user.home().join(".local/state/token-rotator");
     for entry in std::fs::read_dir(store).expect("a directory") {
@@ -224,23 +344,70 @@ mistake!(record_is_damaged, 1, |user| {
             std::fs::write(&path, bytes).expect("a file");
         }
     }
-    user.run(&["token"])
-});
-mistake!(no_id_token, 1, |user| {
+    let came = user.run(&["token"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: there is no token for session `default`
+      because the session could not be read from its store: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: the record of session default cannot be read: it was damaged, or is another session's
+    hint: move the file away, then sign in again
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_id_token() {
+    let user = User::new().await;
     user.sign_in("default");
-    user.run(&["token", "--id-token"])
-});
-mistake!(refresh_token_in_the_clear, 1, |user| {
+    let came = user.run(&["token", "--id-token"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @r#"
+    exit code 1
+    error: the issuer has given no id_token
+      because it gives one where the scope has `openid`, and not every issuer with a refresh
+    hint: sign in again with `--scope "openid ..."`, or leave `--id-token` out
+    "#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refresh_token_in_the_clear() {
+    let user = User::new().await;
     user.sign_in("default");
-    user.run(&["token", "--show-refresh-token"])
-});
-mistake!(git_without_hosts, 1, |user| {
+    let came = user.run(&["token", "--show-refresh-token"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the refresh token is not printed
+      because it is printed as JSON alone, where nobody takes it for the access token
+    hint: add `--format json`, or leave `--show-refresh-token` out
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn git_without_hosts() {
+    let user = User::new().await;
     user.sign_in("default");
     let command = user.command(&["token", "-f", "git-credential", "get"]);
-    user.with_input(command, "protocol=https\nhost=git.example.com\n\n")
-});
-mistake!(no_home, 1, |user| {
+    let came = user.with_input(command, "protocol=https\nhost=git.example.com\n\n");
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @r#"
+    exit code 1
+    error: session `default` has no token for git
+      because it says nowhere that its token may go to git's hosts
+    hint: name them: `origins = ["https://git.example.com"]` under [sessions.default] in ~/.config/token-rotator/config.toml, or `login --origin`
+    "#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_home() {
+    let user = User::new().await;
     let mut command = user.command(&["status"]);
     command.env_remove("HOME");
-    user.came(command.output().expect("it runs"))
-});
+    let came = user.came(command.output().expect("it runs"));
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: there is no home directory to keep anything in
+      because neither XDG_CONFIG_HOME nor HOME is set to an absolute path
+    hint: set HOME, or name the places with `--config` and `--store`
+    ");
+}

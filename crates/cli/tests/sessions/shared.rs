@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use insta::assert_snapshot;
 use serde_json::Value;
 use tempfile::TempDir;
 use token_rotator_testkit::{PostgresServer, RedisServer};
@@ -153,4 +154,86 @@ async fn two_machines_live_with_one_session_in_postgres() {
     };
     let machines = Machines::at(server.url()).await;
     machines.live(|| server.dump()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_is_away() {
+    let user = User::new().await;
+    let came = shared(&user, "redis://127.0.0.1:1", &["login"]);
+    assert_eq!(came.code, 4, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 4
+    error: the store cannot keep the session
+      because Redis at 127.0.0.1:1 cannot be reached: nothing listens there; start it, or correct the address
+      because Connection refused (os error 111)
+    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_is_away_for_a_token() {
+    let user = User::new().await;
+    let came = shared(&user, "redis://127.0.0.1:1", &["token"]);
+    assert_eq!(came.code, 4, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 4
+    error: there is no token for session `default`
+      because the session could not be read from its store: Redis at 127.0.0.1:1 cannot be reached: nothing listens there; start it, or correct the address
+      because Connection refused (os error 111)
+    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_is_away() {
+    let user = User::new().await;
+    let came = shared(&user, "postgres://me:hunter2@127.0.0.1:1/db", &["login"]);
+    assert_eq!(came.code, 4, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 4
+    error: the store cannot keep a session
+      because PostgreSQL at 127.0.0.1:1 cannot be reached: nothing listens there; start it, or correct the address
+      because error connecting to server
+      because Connection refused (os error 111)
+    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_address_is_wrong() {
+    let user = User::new().await;
+    let came = shared(&user, "redis://:hunter2@ho st", &["status"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the store cannot be opened
+      because the address of the Redis server cannot be read; write it as redis://user:password@host:port/database, special characters percent-encoded
+    hint: correct it, or name another place: `--store` for sessions, `--key` for their key
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_address_is_wrong() {
+    let user = User::new().await;
+    let came = shared(&user, "postgres://me:hunter2@host:port/db", &["status"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the store cannot be opened
+      because the address given to `url` cannot be read; write it as postgres://user:password@host:port/database, special characters percent-encoded
+    hint: correct it, or name another place: `--store` for sessions, `--key` for their key
+    ");
+}
+
+/// A command of somebody whose sessions are at this server.
+fn shared(user: &User, store: &str, arguments: &[&str]) -> Came {
+    let token_endpoint = user.issuer.token_url();
+    user.configure(&format!(
+        "[sessions.default]\nclient_id = \"{CLIENT}\"\ntoken_endpoint = \"{token_endpoint}\"\n"
+    ));
+    let mut command = user.command(&["--store", store, "--key", "env:KEY"]);
+    command.args(arguments).env("KEY", "07".repeat(32));
+    let came = user.with_input(command, &user.refresh_token());
+    assert!(!came.said.contains("hunter2"), "{came:?}");
+    came
 }

@@ -7,15 +7,11 @@ use std::process::{Command, Stdio};
 
 use insta::assert_snapshot;
 
-use crate::user::{CLIENT, Came, User};
+use crate::user::User;
 
 impl User {
     fn store(&self) -> PathBuf {
         self.home().join(".local/state/token-rotator")
-    }
-
-    fn key(&self) -> PathBuf {
-        self.home().join(".config/token-rotator/key")
     }
 
     /// The file of session `default` with this ending.
@@ -44,38 +40,96 @@ impl User {
     }
 }
 
-mistake!(store_is_a_file, 1, |user| {
+#[tokio::test(flavor = "multi_thread")]
+async fn store_is_a_file() {
+    let user = User::new().await;
     fs::create_dir_all(user.home().join(".local/state")).expect("a directory");
     fs::write(user.store(), "").expect("a file");
-    user.run(&["status"])
-});
-mistake!(store_cannot_be_made, 1, |user| {
-    user.run(&["status", "--store", "/dev/null/sessions"])
-});
-mistake!(record_cannot_be_read, 4, |user| {
+    let came = user.run(&["status"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the store cannot be opened
+      because cannot make ~/.local/state/token-rotator: File exists (os error 17)
+    hint: correct it, or name another place: `--store` for sessions, `--key` for their key
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn store_cannot_be_made() {
+    let user = User::new().await;
+    let came = user.run(&["status", "--store", "/dev/null/sessions"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the store cannot be opened
+      because cannot make /dev/null/sessions: Not a directory (os error 20)
+    hint: correct it, or name another place: `--store` for sessions, `--key` for their key
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn record_cannot_be_read() {
+    let user = User::new().await;
     user.sign_in("default");
     User::obstruct(user.record("session"));
-    user.run(&["token"])
-});
-mistake!(record_is_of_a_newer_version, 1, |user| {
+    let came = user.run(&["token"]);
+    assert_eq!(came.code, 4, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 4
+    error: there is no token for session `default`
+      because the session could not be read from its store: cannot read ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: Is a directory (os error 21)
+    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn record_is_of_a_newer_version() {
+    let user = User::new().await;
     user.sign_in("default");
     fs::write(user.record("session"), "token-rotator-session 9 {}\n").expect("a file");
-    user.run(&["token"])
-});
-mistake!(record_is_of_a_newer_version_at_the_next_login, 1, |user| {
+    let came = user.run(&["token"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: there is no token for session `default`
+      because the session could not be read from its store: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: the record of session default was written by a newer version (format 9, this one reads 1); upgrade this program
+    hint: use the newer version of this program
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn record_is_of_a_newer_version_at_the_next_login() {
+    let user = User::new().await;
     user.sign_in("default");
     fs::write(user.record("session"), "token-rotator-session 9 {}\n").expect("a file");
     let before = user.issuer.counters().refreshes;
     let came = user.login("default", &user.refresh_token());
     // Nothing was spent for what could not be kept.
     assert_eq!(user.issuer.counters().refreshes, before);
-    came
-});
-mistake!(record_is_damaged_for_status, 1, |user| {
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the store cannot keep the session
+      because ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: the record of session default was written by a newer version (format 9, this one reads 1); upgrade this program
+    hint: use the newer version of this program
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn record_is_damaged_for_status() {
+    let user = User::new().await;
     user.sign_in("default");
     fs::write(user.record("session"), "rubbish").expect("a file");
-    user.run(&["status", "-s", "default"])
-});
+    let came = user.run(&["status", "-s", "default"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: session `default` cannot be read
+      because ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: the record of session default cannot be read: its first line does not end
+    hint: move the file away, then sign in again
+    ");
+}
 
 /// One that cannot be read hides no other.
 #[tokio::test(flavor = "multi_thread")]
@@ -85,7 +139,11 @@ async fn a_damaged_record_among_others() {
     fs::write(user.record("session"), "rubbish").expect("a file");
     let came = user.run(&["status"]);
     assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!("record_is_damaged_among_others", came.said);
+    assert_snapshot!(came.said, @"
+    warning: session `default` cannot be read
+      because ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: the record of session default cannot be read: its first line does not end
+    hint: move the file away, then sign in again
+    ");
     let rows: Vec<_> = came.out.lines().skip(1).collect();
     assert!(
         matches!(rows[..], [row] if row.starts_with("work     good")),
@@ -93,17 +151,36 @@ async fn a_damaged_record_among_others() {
     );
 }
 
-mistake!(lease_cannot_be_had, 4, |user| {
+#[tokio::test(flavor = "multi_thread")]
+async fn lease_cannot_be_had() {
+    let user = User::new().await;
     user.sign_in("default");
     user.run(&["token", "--refresh"]);
     User::obstruct(user.record("lease"));
-    user.run(&["token", "--refresh"])
-});
-mistake!(session_cannot_be_ended, 4, |user| {
+    let came = user.run(&["token", "--refresh"]);
+    assert_eq!(came.code, 4, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 4
+    error: there is no token for session `default`
+      because no lease to refresh under: the coordinator cannot be reached: cannot open ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.lease: Is a directory (os error 21)
+    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn session_cannot_be_ended() {
+    let user = User::new().await;
     user.sign_in("default");
     User::obstruct(user.record("lock"));
-    user.run(&["logout"])
-});
+    let came = user.run(&["logout"]);
+    assert_eq!(came.code, 4, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 4
+    error: the session could not be ended
+      because cannot open ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.lock: Is a directory (os error 21)
+    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    ");
+}
 
 /// The lock that is obstructed is taken when the tokens are there already: the session is tried to be
 /// written until it can be.
@@ -131,7 +208,13 @@ async fn a_login_that_is_written_down_late() {
     output.stderr = warned.into_bytes();
     let came = user.came(output);
     assert_eq!(came.code, 0, "{came:?}");
-    assert_snapshot!("login_is_written_down_late", came.told());
+    assert_snapshot!(came.told(), @"
+    exit code 0
+    warning: the session is not written down yet; it is tried again for a while
+      because cannot open ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.lock: Is a directory (os error 21)
+    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    Signed in: session `default`.
+    ");
     assert!(user.issuer.accepts(&user.token()));
 }
 
@@ -147,177 +230,72 @@ async fn disk_is_full() {
     let before = user.issuer.counters().refreshes;
     let login = full(&["login"]);
     assert_eq!(user.issuer.counters().refreshes, before);
-    assert_snapshot!("disk_is_full_for_login", login.told());
-    assert_snapshot!(
-        "disk_is_full_for_a_refresh",
-        full(&["token", "--refresh"]).told()
-    );
-    assert_snapshot!("disk_is_full_for_logout", full(&["logout"]).told());
+    assert_snapshot!(login.told(), @"
+    exit code 4
+    error: the store cannot keep a session
+      because cannot write into ~/.local/state/token-rotator: File too large (os error 27)
+    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    ");
+    assert_snapshot!(full(&["token", "--refresh"]).told(), @"
+    exit code 4
+    error: there is no token for session `default`
+      because no lease to refresh under: the coordinator cannot be reached: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.lease: File too large (os error 27)
+    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    ");
+    assert_snapshot!(full(&["logout"]).told(), @"
+    exit code 4
+    error: the session could not be ended
+      because cannot write ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: File too large (os error 27)
+    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    ");
     // It is there still.
     assert!(user.issuer.accepts(&user.token()));
 }
 
-mistake!(key_is_open_to_others, 1, |user| {
-    user.sign_in("default");
-    fs::set_permissions(user.key(), fs::Permissions::from_mode(0o644)).expect("it is ours");
-    user.run(&["token"])
-});
-mistake!(key_is_lost, 1, |user| {
-    user.sign_in("default");
-    fs::remove_file(user.key()).expect("a key");
-    without_key_id(user.run(&["token"]))
-});
-mistake!(key_is_lost_at_the_next_login, 1, |user| {
-    user.sign_in("default");
-    fs::remove_file(user.key()).expect("a key");
-    let before = user.issuer.counters().refreshes;
-    let came = user.login("other", &user.refresh_token());
-    assert_eq!(user.issuer.counters().refreshes, before);
-    without_key_id(came)
-});
-mistake!(key_is_another, 1, |user| {
-    user.sign_in("default");
-    fs::write(user.key(), "07".repeat(32)).expect("a key");
-    without_key_id(user.run(&["token"]))
-});
-mistake!(key_is_none, 1, |user| {
-    user.sign_in("default");
-    fs::write(user.key(), "a key").expect("a file");
-    user.run(&["token"])
-});
-mistake!(key_is_elsewhere, 1, |user| {
-    user.sign_in("default");
-    user.run(&["token", "--key", "env:KEY"])
-});
-mistake!(key_cannot_be_made, 1, |user| {
-    let mut command = user.command(&["login", "--key", "file:/dev/null/key"]);
-    command.args(["--grant", "refresh-token", "--client-id", CLIENT]);
-    command.args(["--token-endpoint", user.issuer.token_url()]);
-    user.with_input(command, &user.refresh_token())
-});
-mistake!(key_of_a_shared_store_is_not_set, 1, |user| {
-    user.run(&[
-        "status",
-        "--store",
-        "redis://127.0.0.1:1",
-        "--key",
-        "env:NOT_SET",
-    ])
-});
-mistake!(key_of_a_shared_store_is_none, 1, |user| {
-    let mut command = user.command(&["status", "--store", "redis://127.0.0.1:1"]);
-    command.args(["--key", "env:SHORT"]).env("SHORT", "abc");
-    user.came(command.output().expect("it runs"))
-});
-mistake!(key_of_a_shared_store_is_not_there, 1, |user| {
-    user.run(&[
-        "status",
-        "--store",
-        "redis://127.0.0.1:1",
-        "--key",
-        "file:/nowhere/key",
-    ])
-});
-mistake!(redis_is_away, 4, |user| {
-    shared(&user, "redis://127.0.0.1:1", &["login"])
-});
-mistake!(redis_is_away_for_a_token, 4, |user| {
-    shared(&user, "redis://127.0.0.1:1", &["token"])
-});
-mistake!(postgres_is_away, 4, |user| {
-    shared(&user, "postgres://me:hunter2@127.0.0.1:1/db", &["login"])
-});
-mistake!(redis_address_is_wrong, 1, |user| {
-    shared(&user, "redis://:hunter2@ho st", &["status"])
-});
-mistake!(postgres_address_is_wrong, 1, |user| {
-    shared(&user, "postgres://me:hunter2@host:port/db", &["status"])
-});
-
-/// Keys are random, and so are their names.
-fn without_key_id(mut came: Came) -> Came {
-    let words = came.said.split(' ').map(|word| {
-        let digits = word.trim_matches(['(', ')', ',']);
-        let is_id = digits.len() == 16 && digits.chars().all(|c| c.is_ascii_hexdigit());
-        let name = if is_id { "KEY" } else { digits };
-        word.replace(digits, name)
-    });
-    came.said = words.collect::<Vec<_>>().join(" ");
-    came
-}
-
-/// A command of somebody whose sessions are at this server.
-fn shared(user: &User, store: &str, arguments: &[&str]) -> Came {
-    let token_endpoint = user.issuer.token_url();
-    user.configure(&format!(
-        "[sessions.default]\nclient_id = \"{CLIENT}\"\ntoken_endpoint = \"{token_endpoint}\"\n"
-    ));
-    let mut command = user.command(&["--store", store, "--key", "env:KEY"]);
-    command.args(arguments).env("KEY", "07".repeat(32));
-    let came = user.with_input(command, &user.refresh_token());
-    assert!(!came.said.contains("hunter2"), "{came:?}");
-    came
-}
-
-mistake!(config_is_a_directory, 1, |user| {
-    let directory = user.home().to_str().expect("text");
-    user.run(&["status", "--config", directory])
-});
-mistake!(config_is_no_text, 1, |user| {
-    user.configure("");
-    let file = user.home().join(".config/token-rotator/config.toml");
-    fs::write(file, b"client_id = \"\xff\"\n").expect("a file");
-    user.run(&["status"])
-});
-mistake!(sessions_cannot_be_listed, 1, |user| {
-    user.configure("");
-    fs::write(user.home().join(".config/token-rotator/sessions"), "").expect("a file");
-    user.run(&["status"])
-});
-mistake!(settings_cannot_be_written_down, 1, |user| {
-    user.configure("");
-    let sessions = user.home().join(".config/token-rotator/sessions");
-    std::os::unix::fs::symlink("/nowhere/sessions", sessions).expect("a link");
-    user.login("work", &user.refresh_token())
-});
-mistake!(history_cannot_be_read, 1, |user| {
+#[tokio::test(flavor = "multi_thread")]
+async fn history_cannot_be_read() {
+    let user = User::new().await;
     user.sign_in("default");
     User::obstruct(user.store().join("history/default.jsonl"));
-    user.run(&["history"])
-});
-mistake!(history_cannot_be_read_for_status, 1, |user| {
+    let came = user.run(&["history"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: ~/.local/state/token-rotator/history/default.jsonl cannot be read
+      because Is a directory (os error 21)
+    hint: check who owns it, or remove it, which is safe: it is only looked at
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_cannot_be_read_for_status() {
+    let user = User::new().await;
     user.sign_in("default");
     User::obstruct(user.store().join("history/default.jsonl"));
-    user.run(&["status"])
-});
-mistake!(certificates_are_not_there, 1, |user| {
-    user.configure("[sessions.default]\nca_file = \"/nowhere/ca.pem\"\n");
-    user.run(&["token"])
-});
-mistake!(certificates_are_cut_short, 1, |user| {
-    let file = user.home().join("ca.pem");
-    fs::write(&file, "-----BEGIN CERTIFICATE-----\nAAAA\n").expect("a file");
-    user.configure(&format!(
-        "[sessions.default]\nca_file = \"{}\"\n",
-        file.display()
-    ));
-    user.run(&["token"])
-});
-mistake!(certificates_are_rubbish, 1, |user| {
-    let file = user.home().join("ca.pem");
-    let rubbish = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-    fs::write(&file, rubbish).expect("a file");
-    user.configure(&format!(
-        "[sessions.default]\nca_file = \"{}\"\n",
-        file.display()
-    ));
-    user.run(&["token"])
-});
-mistake!(descriptor_is_too_high, 1, |user| {
+    let came = user.run(&["status"]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    warning: ~/.local/state/token-rotator/history/default.jsonl cannot be read
+      because Is a directory (os error 21)
+    hint: check who owns it, or remove it, which is safe: it is only looked at
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn descriptor_is_too_high() {
+    let user = User::new().await;
     user.sign_in("default");
     let mut command = user.limited("ulimit -n 64", &["exec", "--fd", "64", "--", "true"]);
-    user.came(command.output().expect("it runs"))
-});
+    let came = user.came(command.output().expect("it runs"));
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the token cannot be handed over in descriptor 64
+      because this process may have none above 63 (`ulimit -n`)
+    hint: choose a lower number, or leave `--fd` out to have it in an environment variable
+    ");
+}
 
 /// Each command that has data says so where nobody takes it.
 #[tokio::test(flavor = "multi_thread")]
@@ -335,19 +313,31 @@ async fn nobody_takes_the_output() {
         &["issuer"],
     ];
     for arguments in commands {
-        for (full, name) in [(true, "stdout_is_full"), (false, "stdout_is_closed")] {
-            let out = if full {
-                let device = fs::OpenOptions::new().write(true).open("/dev/full");
-                Stdio::from(device.expect("a device"))
-            } else {
-                let (_, writer) = std::io::pipe().expect("a pipe");
-                Stdio::from(writer)
-            };
+        let came = |out: Stdio| {
             let mut command = user.command(arguments);
             let output = command.stdout(out).stderr(Stdio::piped()).output();
             let came = user.came(output.expect("it runs"));
             assert_eq!(came.code, 1, "{arguments:?}: {came:?}");
-            assert_snapshot!(name, came.told());
+            came
+        };
+        let device = fs::OpenOptions::new().write(true).open("/dev/full");
+        let full = came(device.expect("a device").into());
+        let (_, writer) = std::io::pipe().expect("a pipe");
+        let closed = came(writer.into());
+        // All nine commands say the same.
+        insta::allow_duplicates! {
+            assert_snapshot!(full.told(), @"
+            exit code 1
+            error: the output cannot be written to stdout
+              because No space left on device (os error 28)
+            hint: see to what stdout leads to, then run it again
+            ");
+            assert_snapshot!(closed.told(), @"
+            exit code 1
+            error: the output cannot be written to stdout
+              because Broken pipe (os error 32)
+            hint: whoever was to read it has gone away; run it again without
+            ");
         }
     }
 }

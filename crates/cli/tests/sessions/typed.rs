@@ -69,12 +69,218 @@ async fn told(cases: &[&[&str]]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn values_that_are_none() {
-    assert_snapshot!(told(&VALUES).await);
+    assert_snapshot!(told(&VALUES).await, @"
+    $ token-rotator token --session a b
+    error: invalid value 'a b' for '--session <NAME>': a session's name has 1 to 64 letters, digits, `.`, `_` or `-`, and begins with neither `.` nor `-`
+
+    For more information, try '--help'.
+
+    $ token-rotator token --min-ttl 3600
+    error: invalid value '3600' for '--min-ttl <DURATION>': write it as 500ms, 2s or 5m
+
+    For more information, try '--help'.
+
+    $ token-rotator token --min-ttl=-1s
+    error: invalid value '-1s' for '--min-ttl <DURATION>': it must not be negative; write it as 500ms, 2s or 5m
+
+    For more information, try '--help'.
+
+    $ token-rotator token --key file:
+    error: invalid value 'file:' for '--key <KEY>': it is one of auto, keyring, keyutils, file, file:PATH, env:NAME, none
+
+    For more information, try '--help'.
+
+    $ token-rotator token --key vault
+    error: invalid value 'vault' for '--key <KEY>': it is one of auto, keyring, keyutils, file, file:PATH, env:NAME, none
+
+    For more information, try '--help'.
+
+    $ token-rotator token --store 
+    error: invalid value '' for '--store <STORE>': it is empty; name a directory or a server
+
+    For more information, try '--help'.
+
+    $ token-rotator token --store file:sessions
+    error: invalid value 'file:sessions' for '--store <STORE>': write a directory as a plain path, or file:///path
+
+    For more information, try '--help'.
+
+    $ token-rotator token --store file://sessions
+    error: invalid value 'file://sessions' for '--store <STORE>': write a directory as a plain path, or file:///path
+
+    For more information, try '--help'.
+
+    $ token-rotator token --store redis:localhost
+    error: invalid value 'redis:localhost' for '--store <STORE>': a server is written as redis://, a directory of this name as ./redis:
+
+    For more information, try '--help'.
+
+    $ token-rotator exec --env A=B -- true
+    error: invalid value 'A=B' for '--env <NAME>': write a name such as ACCESS_TOKEN, without `=`
+
+    For more information, try '--help'.
+
+    $ token-rotator exec --env  -- true
+    error: invalid value '' for '--env <NAME>': write a name such as ACCESS_TOKEN, without `=`
+
+    For more information, try '--help'.
+
+    $ token-rotator exec --fd 2 -- true
+    error: invalid value '2' for '--fd <NUMBER>': 2 is not in 3..=1023
+
+    For more information, try '--help'.
+
+    $ token-rotator login --issuer 
+    error: invalid value '' for '--issuer <URL>': it is no URL; write it like https://issuer.example
+
+    For more information, try '--help'.
+
+    $ token-rotator login --issuer issuer.example
+    error: invalid value 'issuer.example' for '--issuer <URL>': it is no address of a server; write it like https://issuer.example
+
+    For more information, try '--help'.
+
+    $ token-rotator login --issuer http://issuer.example
+    error: invalid value 'http://issuer.example' for '--issuer <URL>': tokens do not travel in the clear; write it with https (http is for this machine: 127.0.0.1, [::1], localhost)
+
+    For more information, try '--help'.
+
+    $ token-rotator login --profile lax
+    error: invalid value 'lax' for '--profile <PROFILE>': it is one of strict, auth0:TIME, okta, keycloak, hydra:TIME, supabase, fapi2, multi-use, leeway:TIME
+
+    For more information, try '--help'.
+
+    $ token-rotator login --profile hydra
+    error: invalid value 'hydra' for '--profile <PROFILE>': say for how long the issuer takes a used refresh token again: hydra:30s
+
+    For more information, try '--help'.
+
+    $ token-rotator login --origin api.example.com
+    error: invalid value 'api.example.com' for '--origin <ORIGIN>': the origin has no scheme: write `https://` before the host, as in `https://api.example.com`
+
+    For more information, try '--help'.
+
+    $ token-rotator login --redirect-port 70000
+    error: invalid value '70000' for '--redirect-port <PORT>': 70000 is not in 0..=65535
+
+    For more information, try '--help'.
+
+    $ token-rotator proxy --upstream api.example.com
+    error: invalid value 'api.example.com' for '--upstream <ORIGIN>': the origin has no scheme: write `https://` before the host, as in `https://api.example.com`
+
+    For more information, try '--help'.
+
+    $ token-rotator proxy --upstream https://api.example.com/v1
+    error: invalid value 'https://api.example.com/v1' for '--upstream <ORIGIN>': the origin goes on after host and port: give `https://api.example.com`, the token then goes to every path there
+
+    For more information, try '--help'.
+
+    $ token-rotator proxy --listen 8080
+    error: invalid value '8080' for '--listen <ADDRESS>': write an address and a port such as 127.0.0.1:8080, or unix:/path
+
+    For more information, try '--help'.
+
+    $ token-rotator proxy --admin 9090
+    error: invalid value '9090' for '--admin <ADDRESS>': write an address and a port such as 127.0.0.1:9090
+
+    For more information, try '--help'.
+
+    $ token-rotator proxy --log loud
+    error: invalid value 'loud' for '--log <LEVEL>': it is one of error, warn, info, debug, trace
+
+    For more information, try '--help'.
+
+    $ token-rotator issuer --fault flood
+    error: invalid value 'flood' for '--fault <FAULT>': `flood` is no kind of fault; see `issuer --help`
+
+    For more information, try '--help'.
+
+    $ token-rotator issuer --fault delay
+    error: invalid value 'delay' for '--fault <FAULT>': `delay` needs a value: delay=VALUE
+
+    For more information, try '--help'.
+
+    $ token-rotator issuer --fault hang*often
+    error: invalid value 'hang*often' for '--fault <FAULT>': `often` is not how often: write a number or `always`
+
+    For more information, try '--help'.
+
+    $ token-rotator issuer --fault status=503,later
+    error: invalid value 'status=503,later' for '--fault <FAULT>': `later` goes with no status: write 503,retry-after=5
+
+    For more information, try '--help'.
+    ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_that_are_none() {
-    assert_snapshot!(told(&COMMANDS).await);
+    assert_snapshot!(told(&COMMANDS).await, @"
+    $ token-rotator tokn
+    error: unrecognized subcommand 'tokn'
+
+      tip: a similar subcommand exists: 'token'
+
+    Usage: token-rotator [OPTIONS] <COMMAND>
+
+    For more information, try '--help'.
+
+    $ token-rotator token --sesion work
+    error: unexpected argument '--sesion' found
+
+      tip: a similar argument exists: '--session'
+
+    Usage: token-rotator token --session <NAME>
+
+    For more information, try '--help'.
+
+    $ token-rotator token --format yaml
+    error: invalid value 'yaml' for '--format <FORMAT>'
+      [possible values: raw, json, header, git-credential, exec-credential, dotenv]
+
+    For more information, try '--help'.
+
+    $ token-rotator exec
+    error: the following required arguments were not provided:
+      <COMMAND>...
+
+    Usage: token-rotator exec <COMMAND>...
+
+    For more information, try '--help'.
+
+    $ token-rotator exec --fd 5 --env TOKEN -- true
+    error: the argument '--fd <NUMBER>' cannot be used with '--env <NAME>'
+
+    Usage: token-rotator exec --fd <NUMBER> <COMMAND>...
+
+    For more information, try '--help'.
+
+    $ token-rotator login --client-secret-env A --client-secret-file a
+    error: the argument '--client-secret-env <NAME>' cannot be used with '--client-secret-file <FILE>'
+
+    Usage: token-rotator login --client-secret-env <NAME>
+
+    For more information, try '--help'.
+
+    $ token-rotator issuer --fault status=99
+    error: invalid value 'status=99' for '--fault <FAULT>': `99` is no status: write one from 200 to 599
+
+    For more information, try '--help'.
+
+    $ token-rotator issuer --profile strict --leeway 3s
+    error: `--leeway` is for `--profile leeway`; leave one of the two out
+
+    Usage: token-rotator [OPTIONS] <COMMAND>
+
+    For more information, try '--help'.
+
+    $ token-rotator demo --port 9090
+    error: the following required arguments were not provided:
+      --web
+
+    Usage: token-rotator demo --web --port <PORT>
+
+    For more information, try '--help'.
+    ");
 }
 
 /// What is wrong with a variable is said as of the flag that it stands for.
@@ -98,5 +304,21 @@ async fn variables_that_are_wrong() {
         )
         .expect("text");
     }
-    assert_snapshot!(told);
+    assert_snapshot!(told, @"
+    $ TOKEN_ROTATOR_ISSUER=issuer.example token-rotator token
+    error: invalid value 'issuer.example' for '--issuer <URL>': it is no address of a server; write it like https://issuer.example
+
+    For more information, try '--help'.
+
+    $ TOKEN_ROTATOR_GRANT=password token-rotator token
+    error: invalid value 'password' for '--grant <GRANT>'
+      [possible values: authorization-code, device, client-credentials, refresh-token]
+
+    For more information, try '--help'.
+
+    $ TOKEN_ROTATOR_STORE=mysql://user:PASSWORD@db token-rotator token
+    error: invalid value 'mysql://...@db' for '--store <STORE>': there is no store for mysql://; write a directory, redis://, rediss:// or postgres://
+
+    For more information, try '--help'.
+    ");
 }

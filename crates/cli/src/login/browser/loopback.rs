@@ -160,6 +160,11 @@ mod tests {
     #[test]
     fn no_port_is_free() {
         let error = std::io::Error::from_raw_os_error(24);
-        insta::assert_snapshot!(nowhere(0, &error).text());
+        insta::assert_snapshot!(nowhere(0, &error).text(), @"
+        exit code 1
+        error: the browser has nowhere to come back to
+          because no port of this machine can be listened on: Too many open files (os error 24)
+        hint: end what listens there, or choose another port with `--redirect-port`; 0 takes a free one
+        ");
     }
 }

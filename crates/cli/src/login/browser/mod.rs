@@ -173,6 +173,11 @@ mod tests {
     #[test]
     fn a_system_without_random_numbers() {
         let error = std::io::Error::other("there are no random numbers");
-        insta::assert_snapshot!(not_begun(error).text());
+        insta::assert_snapshot!(not_begun(error).text(), @"
+        exit code 1
+        error: no sign-in could be begun
+          because there are no random numbers
+        hint: try again in a moment
+        ");
     }
 }

@@ -56,7 +56,87 @@ fn a_refresh_that_failed() {
         },
     ];
     let told = errors.map(|error| no_token(&name(), &error.into()));
-    assert_snapshot!(text(told));
+    assert_snapshot!(text(told), @"
+    exit code 4
+    error: there is no token for session `work`
+      because the access token could not be refreshed: it is NotSent
+    hint: the issuer cannot be reached or is busy; try again in a moment, or let `token-rotator doctor --session work` look at it
+
+    exit code 4
+    error: there is no token for session `work`
+      because the access token could not be refreshed: it is Transient
+    hint: the issuer cannot be reached or is busy; try again in a moment, or let `token-rotator doctor --session work` look at it
+
+    exit code 4
+    error: there is no token for session `work`
+      because the access token could not be refreshed: it is Uncertain
+    hint: the answer was lost; `token-rotator status --session work` says what is known
+
+    exit code 3
+    error: there is no token for session `work`
+      because the access token could not be refreshed: it is Terminal
+    hint: sign in with `token-rotator login --session work`
+
+    exit code 1
+    error: there is no token for session `work`
+      because the access token could not be refreshed: it is Misconfigured
+    hint: check the session's client id, secret, scope and addresses; `token-rotator doctor --session work` looks at them
+
+    exit code 4
+    error: there is no token for session `work`
+      because the issuer did not answer within 15s, and the refresh token may be spent
+    hint: the answer was lost; `token-rotator status --session work` says what is known
+
+    exit code 1
+    error: there is no token for session `work`
+      because the issuer's answer cannot be used: it is empty
+    hint: check the session's client id, secret, scope and addresses; `token-rotator doctor --session work` looks at them
+
+    exit code 4
+    error: there is no token for session `work`
+      because an earlier refresh got no answer, and its refresh token may be spent; it is kept for when nothing else is left
+    hint: `token-rotator status --session work` says what is known; it is tried again when nothing else is left, or now with `token-rotator token --session work --refresh`
+
+    exit code 4
+    error: there is no token for session `work`
+      because the session changed before the refresh was sent
+    hint: run the command again, for whoever it is now
+
+    exit code 3
+    error: there is no token for session `work`
+      because the issuer has refused this session's refresh token before; sign in again
+    hint: sign in with `token-rotator login --session work`
+
+    exit code 3
+    error: there is no token for session `work`
+      because nobody is signed in; sign in first
+    hint: sign in with `token-rotator login --session work`
+
+    exit code 4
+    error: there is no token for session `work`
+      because no lease to refresh under: somebody else has been refreshing for 15s
+    hint: `token-rotator status --session work` says which process it is; continue it or end it if it is stopped
+
+    exit code 4
+    error: there is no token for session `work`
+      because no lease to refresh under: the lease was lost
+    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+
+    exit code 4
+    error: there is no token for session `work`
+      because no lease to refresh under: the coordinator cannot be reached: cannot open a file
+    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+
+    exit code 4
+    error: there is no token for session `work`
+      because the refresh panicked while it was to ask the issuer
+    hint: the answer was lost; `token-rotator status --session work` says what is known
+
+    exit code 4
+    error: there is no token for session `work`
+      because the runtime ended while the refresh was to read the session
+    hint: the issuer cannot be reached or is busy; try again in a moment, or let `token-rotator doctor --session work` look at it
+    ");
 }
 
 #[test]
@@ -74,7 +154,47 @@ fn no_token_without_a_refresh() {
         TokenError::ShutDown,
     ];
     let told = errors.map(|error| no_token(&name(), &error));
-    assert_snapshot!(text(told));
+    assert_snapshot!(text(told), @"
+    exit code 4
+    error: there is no token for session `work`
+      because no token within 30s; the refresh goes on without this caller
+    hint: the issuer is slow; try again in a moment
+
+    exit code 4
+    error: there is no token for session `work`
+      because the refresh is overdue; no other starts before it ends
+    hint: the issuer is slow; try again in a moment
+
+    exit code 3
+    error: there is no token for session `work`
+      because nobody is signed in; sign in first
+    hint: sign in with `token-rotator login --session work`
+
+    exit code 1
+    error: there is no token for session `work`
+      because the session changed while the request waited
+    hint: run the command again, for whoever it is now
+
+    exit code 1
+    error: there is no token for session `work`
+      because the token was refused though it is fresh; is it meant for this API (audience, scope)?
+    hint: ask for another scope, resource or audience at the next login; another token of this kind would be refused as well
+
+    exit code 1
+    error: there is no token for session `work`
+      because the token source asked its own rotator for a token
+    hint: run the command again; it is worth a report if that does not help
+
+    exit code 1
+    error: there is no token for session `work`
+      because no tokio runtime to refresh on; call from within one, give the builder one with `runtime`, or let it have its own with `dedicated_thread`
+    hint: run the command again; it is worth a report if that does not help
+
+    exit code 1
+    error: there is no token for session `work`
+      because the rotator was shut down
+    hint: run the command again; it is worth a report if that does not help
+    ");
 }
 
 #[test]
@@ -96,7 +216,57 @@ fn a_store_that_failed() {
     let more = commands.map(|what| store_failed(what, &store_error(StoreErrorKind::Refused)));
     let token = TokenError::Refresh(RefreshError::Store(store_error(StoreErrorKind::Newer)));
     let all = told.into_iter().chain(more);
-    assert_snapshot!(text(all.chain([no_token(&name(), &token)])));
+    assert_snapshot!(text(all.chain([no_token(&name(), &token)])), @"
+    exit code 4
+    error: the store cannot be read
+      because it is Unavailable
+    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+
+    exit code 1
+    error: the store cannot be read
+      because it is Corrupt
+    hint: nothing was changed; restore the record from a backup, or remove it and sign in again
+
+    exit code 1
+    error: the store cannot be read
+      because it is Newer
+    hint: use the newer version of this program
+
+    exit code 1
+    error: the store cannot be read
+      because it is Refused
+    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+
+    exit code 1
+    error: the store cannot be read
+      because it is Panicked
+    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+
+    exit code 1
+    error: the store cannot be read
+      because it is Refused
+    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+
+    exit code 1
+    error: the store cannot keep the session
+      because it is Refused
+    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+
+    exit code 1
+    error: the session could not be written down
+      because it is Refused
+    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+
+    exit code 1
+    error: the session is not written down yet; it is tried again for a while
+      because it is Refused
+    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+
+    exit code 1
+    error: there is no token for session `work`
+      because the session could not be read from its store: it is Newer
+    hint: use the newer version of this program
+    ");
 }
 
 /// A token that no header can hold, as an issuer could answer.
@@ -110,5 +280,10 @@ async fn an_answer_that_is_no_session() {
     let Err(error) = rotator.sign_in(TokenSet::bearer("two\nlines")) else {
         panic!("it was taken");
     };
-    assert_snapshot!(unusable_tokens(&error).text());
+    assert_snapshot!(unusable_tokens(&error).text(), @"
+    exit code 1
+    error: what the issuer gave cannot be used
+      because these tokens cannot be used: its access token cannot stand in a header: it has a control character
+    hint: tell whoever runs the issuer; the session is as it was before
+    ");
 }

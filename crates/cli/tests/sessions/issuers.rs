@@ -1,0 +1,168 @@
+//! Issuers that do not answer, or lack what a sign-in needs.
+
+use insta::assert_snapshot;
+use serde_json::json;
+
+use crate::metadata;
+use crate::user::{CLIENT, User};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn issuer_is_gone() {
+    let user = User::new().await;
+    user.issuer
+        .set_access_lifetime(std::time::Duration::from_secs(1));
+    user.sign_in("default");
+    user.until_expired().await;
+    user.issuer.shutdown().await;
+    let came = user.run(&["token"]);
+    assert_eq!(came.code, 4, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 4
+    error: there is no token for session `default`
+      because the access token could not be refreshed: the issuer was not reached
+      because error sending request
+      because client error (Connect)
+      because tcp connect error
+      because Connection refused (os error 111)
+    hint: the issuer cannot be reached or is busy; try again in a moment, or let `token-rotator doctor --session default` look at it
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn issuer_is_gone_before_its_endpoints_are_known() {
+    let user = User::new().await;
+    user.issuer
+        .set_access_lifetime(std::time::Duration::from_secs(1));
+    crate::browser::sign_in(&user, &[]).await;
+    user.until_expired().await;
+    user.issuer.shutdown().await;
+    let came = user.run(&["token"]);
+    assert_eq!(came.code, 4, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 4
+    error: there is no token for session `default`
+      because the access token could not be refreshed: the issuer's endpoints could not be discovered: the issuer's metadata could not be had from http://ISSUER/.well-known/oauth-authorization-server: check the issuer URL and the network: the issuer was not reached: error sending request: client error (Connect): tcp connect error: Connection refused (os error 111)
+    hint: the issuer cannot be reached or is busy; try again in a moment, or let `token-rotator doctor --session default` look at it
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn issuer_is_not_there() {
+    let user = User::new().await;
+    user.issuer.shutdown().await;
+    let came = user.run(&[
+        "login",
+        "--client-id",
+        CLIENT,
+        "--issuer",
+        user.issuer.url(),
+    ]);
+    assert_eq!(came.code, 4, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 4
+    error: the issuer's endpoints could not be discovered
+      because the issuer's metadata could not be had from http://ISSUER/.well-known/oauth-authorization-server: check the issuer URL and the network
+      because the issuer was not reached
+      because error sending request
+      because client error (Connect)
+      because tcp connect error
+      because Connection refused (os error 111)
+    hint: check `--issuer` and the network, or try again in a moment
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn issuer_does_not_answer() {
+    let user = User::new().await;
+    // It listens, and that is all.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", silent.local_addr().expect("its address"));
+    let mut came = user.run(&["login", "--client-id", CLIENT, "--issuer", &url]);
+    came.said = came.said.replace(&url, "http://SILENT");
+    assert_eq!(came.code, 4, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 4
+    error: the issuer's endpoints could not be discovered
+      because http://SILENT did not answer within 5s
+    hint: check `--issuer`, the network and proxies, or try again in a moment
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn issuer_has_another_name() {
+    let user = User::new().await;
+    let nearly = format!("{}/", user.issuer.url());
+    let came = user.run(&["login", "--client-id", CLIENT, "--issuer", &nearly]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the issuer's endpoints could not be discovered
+      because the document at http://ISSUER/.well-known/oauth-authorization-server names the issuer `http://ISSUER`, and not `http://ISSUER/`: if that is the one you mean, configure exactly that
+    hint: if you trust that one, give its name exactly as it writes it: `--issuer`, or `issuer` in the configuration
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn issuer_has_no_metadata() {
+    let user = User::new().await;
+    let elsewhere = format!("{}/realms/none", user.issuer.url());
+    let came = user.run(&["login", "--client-id", CLIENT, "--issuer", &elsewhere]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the issuer's endpoints could not be discovered
+      because the issuer has no metadata at http://ISSUER/.well-known/oauth-authorization-server/realms/none (HTTP 404) or http://ISSUER/realms/none/.well-known/openid-configuration (HTTP 404): check the issuer URL, or configure its endpoints one by one
+    hint: check `--issuer`; `--token-endpoint` and the like take the place of what is discovered
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn issuer_names_an_endpoint_in_the_clear() {
+    let user = User::new().await;
+    let issuer = metadata::serve(&json!({"token_endpoint": "http://issuer.example/token"}));
+    let mut came = user.run(&["login", "--client-id", CLIENT, "--issuer", &issuer]);
+    came.said = came.said.replace(&issuer, "http://OTHER");
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the issuer's endpoints could not be discovered
+      because the document at http://OTHER/.well-known/oauth-authorization-server cannot be used: the token endpoint cannot be used: `http://` would send the token to `issuer.example` in the clear: use `https://`, or for a server on this machine `http://localhost`, `http://127.0.0.1` or `http://[::1]`; this is the issuer's to correct, or configure its endpoints one by one
+    hint: check `--issuer`; `--token-endpoint` and the like take the place of what is discovered
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_device_sign_in_at_this_issuer() {
+    let user = User::new().await;
+    let issuer = metadata::serve(&json!({}));
+    let came = user.run(&[
+        "login",
+        "--grant",
+        "device",
+        "--client-id",
+        CLIENT,
+        "--issuer",
+        &issuer,
+    ]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the issuer cannot be asked to sign anybody in
+      because its metadata names no device authorization endpoint
+    hint: choose another way with `--grant`, or give the device authorization endpoint: `--device-authorization-endpoint`
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_pkce_at_this_issuer() {
+    let user = User::new().await;
+    let issuer = metadata::serve(&json!({"code_challenge_methods_supported": ["plain"]}));
+    let came = user.run(&["login", "--client-id", CLIENT, "--issuer", &issuer]);
+    assert_eq!(came.code, 1, "{came:?}");
+    assert_snapshot!(came.told(), @"
+    exit code 1
+    error: the issuer cannot be asked to sign anybody in
+      because the issuer does not offer PKCE with `S256` (RFC 7636), without which a stolen code would be worth a session: let the issuer switch it on
+    hint: correct the session's settings, or choose another way to sign in with `--grant`
+    ");
+}
