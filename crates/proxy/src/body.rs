@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use token_rotator::middleware::PeekedBody;
 
 use crate::timer::Alarm;
 use crate::upstream::Lease;
@@ -16,6 +17,8 @@ pub(crate) enum AnswerBody {
     Empty,
     Full(Option<Bytes>),
     Streamed(Streamed),
+    /// A body of which the beginning was read to be judged.
+    Peeked(Box<PeekedBody<AnswerBody>>),
 }
 
 /// A body of which not all is there yet.
@@ -71,6 +74,10 @@ impl AnswerBody {
     /// Over an HTTP/2 connection, or one that was opened for this request alone.
     pub(crate) fn driven(incoming: Incoming) -> Self {
         Self::streamed(incoming, None)
+    }
+
+    pub(crate) fn peeked(body: PeekedBody<Self>) -> Self {
+        Self::Peeked(Box::new(body))
     }
 
     fn streamed(incoming: Incoming, lease: Option<Lease>) -> Self {
@@ -150,6 +157,7 @@ impl Body for AnswerBody {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Streamed(body) => body.poll_frame(context),
+            Self::Peeked(body) => Pin::new(&mut **body).poll_frame(context),
         }
     }
 
@@ -158,6 +166,7 @@ impl Body for AnswerBody {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_none(),
             Self::Streamed(body) => body.is_end_stream(),
+            Self::Peeked(body) => body.is_end_stream(),
         }
     }
 
@@ -168,6 +177,7 @@ impl Body for AnswerBody {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             Self::Streamed(body) => body.size_hint(),
+            Self::Peeked(body) => body.size_hint(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use token_rotator::middleware::RefusalRules;
 use token_rotator::{Origin, Rotator, SecretString};
 
 use crate::limits::Limits;
@@ -128,6 +129,8 @@ pub struct Route {
     pub strip_prefix: bool,
     /// Bytes kept of a body for its replay; `None`: [`Limits::replay_bytes`].
     pub replay_bytes: Option<usize>,
+    /// Which answers refuse the token. Default: those with the status 401.
+    pub refusals: RefusalRules,
 }
 
 impl Route {
@@ -146,6 +149,7 @@ impl Route {
             pass_authorization: false,
             strip_prefix: false,
             replay_bytes: None,
+            refusals: RefusalRules::new(),
         }
     }
 }

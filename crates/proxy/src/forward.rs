@@ -1,16 +1,14 @@
 //! A request's way: given its token, sent, and after a refusal sent once more.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, StatusCode};
-use http_body::Body;
+use http::{Request, Response, Uri};
 use hyper::body::Incoming;
-use token_rotator::challenge::{self, Verdict};
-use token_rotator::{Event, NotReplayed, Pass};
+use token_rotator::challenge::Verdict;
+use token_rotator::middleware::{Exchange, Settled, drain};
+use token_rotator::{NotReplayed, Token, TokenError};
 use tokio::time::Instant;
 
 use crate::body::AnswerBody;
@@ -20,10 +18,6 @@ use crate::prepare::Outgoing;
 use crate::problem::Problem;
 use crate::tee::Upload;
 use crate::worker::Worker;
-
-/// How much of a refused answer is read so that its connection can be used again, and for how long.
-const DRAIN_BYTES: usize = 16 * 1024;
-const DRAIN_TIME: Duration = Duration::from_millis(50);
 
 impl Worker {
     /// Answers a request, whatever happens.
@@ -74,152 +68,163 @@ impl Outgoing {
         answer
     }
 
-    /// What is rare is in boxes of its own: what is awaited here lies in every connection.
+    /// Rare paths are boxed so that their futures do not enlarge every connection.
     async fn forward(&mut self) -> Result<Response<AnswerBody>, Problem> {
-        if self.passed {
-            return Box::pin(self.forward_as_it_is()).await;
+        if !self.passed {
+            let ready = Exchange::ready(&self.target.rotator, self.repeatable);
+            if ready.is_none() {
+                Box::pin(self.wait_for_token()).await?;
+            } else {
+                self.exchange = ready;
+            }
+            self.apply();
+            self.tell_sent();
         }
-        let pass = if let Some(pass) = self.ready() {
-            pass
+        let answer = self.transmit().await?;
+        let (answer, verdict) = self.target.refusals.judge(answer);
+        let mut answer = if verdict != Verdict::None || self.target.refusals.reads_bodies() {
+            Box::pin(self.judged(answer, verdict)).await?
         } else {
-            let pass = Box::pin(self.wait_for_pass()).await?;
-            self.ready_at = Instant::now();
-            pass
+            answer
         };
-        self.apply(&pass);
-        let generation = pass.token().map(token_rotator::Token::generation);
-        self.watch.tell(Observed::Sent { generation });
         if self.upgrade.is_some() {
-            return Box::pin(self.upgrade(&pass)).await;
+            answer = self.go_on(answer);
         }
-        let answer = self.send(Some(&pass)).await?;
-        if !self.is_refusal(&answer) {
-            return Ok(answer);
-        }
-        Box::pin(self.refused(answer, &pass)).await
+        Ok(answer)
     }
 
-    /// With the caller's own credentials.
-    async fn forward_as_it_is(&mut self) -> Result<Response<AnswerBody>, Problem> {
+    async fn transmit(&mut self) -> Result<Response<AnswerBody>, Problem> {
         if self.upgrade.is_some() {
-            self.upgrade_once().await
+            Box::pin(self.handshake()).await
         } else {
-            self.send(None).await
+            self.send().await
         }
     }
 
-    fn ready(&self) -> Option<Pass> {
-        if self.once {
-            self.target.rotator.ready_for_once()
-        } else {
-            self.target.rotator.ready()
-        }
-    }
-
-    async fn wait_for_pass(&self) -> Result<Pass, Problem> {
-        let rotator = &self.target.rotator;
+    async fn wait_for_token(&mut self) -> Result<(), Problem> {
         self.watch.tell(Observed::Waiting);
         let _waiting = self.target.stats.wait();
-        let pass = if self.once {
-            rotator.pass_for_once().await
-        } else {
-            rotator.pass().await
-        };
-        pass.map_err(|error| {
+        let begun = Exchange::begin(&self.target.rotator, self.repeatable).await;
+        let begun = begun.map_err(|error| {
             tracing::warn!(route = self.target.name, %error, "no token for a request");
             Problem::no_token(&error)
-        })
+        })?;
+        self.exchange = Some(begun);
+        self.ready_at = Instant::now();
+        Ok(())
     }
 
-    pub(crate) fn is_refusal<B>(&self, answer: &Response<B>) -> bool {
-        if answer.status() == StatusCode::UNAUTHORIZED {
-            return challenge::judge(answer.status(), answer.headers()) == Verdict::RefreshToken;
-        }
-        self.grpc && challenge::judge_grpc(answer.headers())
+    fn tell_sent(&self) {
+        let token = self.exchange.as_ref().and_then(|sent| sent.pass().token());
+        let generation = token.map(Token::generation);
+        self.watch.tell(Observed::Sent { generation });
     }
 
-    /// Waits for the newer token with the refused answer in hand: back it goes if there is none.
-    async fn refused(
+    /// Follows the request protocol after an answer that is judged, or whose body is.
+    async fn judged(
         &mut self,
         answer: Response<AnswerBody>,
-        pass: &Pass,
+        verdict: Verdict,
     ) -> Result<Response<AnswerBody>, Problem> {
-        self.watch.tell(Observed::Refused);
-        if self.tee.as_ref().is_some_and(|tee| !tee.replayable()) {
-            let rotator = &self.target.rotator;
-            rotator.report_refused(pass);
-            rotator.tell(&Event::NotReplayed {
-                reason: NotReplayed::BodyOnce,
-            });
-            self.target.stats.handed_back();
-            return Ok(answer);
-        }
-        let Some(newer) = self.newer(pass).await else {
-            self.target.stats.handed_back();
+        let Some(mut exchange) = self.exchange.take() else {
             return Ok(answer);
         };
+        let target = Arc::clone(&self.target);
+        let (mut answer, verdict) = self.judge_body(&exchange, answer, verdict).await;
+        if self.tee.as_ref().is_none_or(|tee| tee.replayable()) {
+            exchange.set_repeatable(Ok(()));
+        } else {
+            exchange.set_repeatable(Err(NotReplayed::BodyOnce));
+        }
+        if self.settle(&exchange, &mut answer, verdict) != Settled::Replay {
+            return Ok(answer);
+        }
+        if !self.renewed(&mut exchange, &mut answer).await {
+            target.stats.handed_back();
+            return Ok(answer);
+        }
         let upload = match &self.tee {
             None => Some(Upload::Empty),
             Some(tee) => tee.again(),
         };
         let Some(upload) = upload else {
-            self.target.stats.handed_back();
+            target.stats.handed_back();
             return Ok(answer);
         };
-        drain(answer.into_body()).await;
-        self.renew(Some(&newer), upload);
-        self.replaying(&newer);
-        let answer = self.send(Some(&newer)).await?;
-        self.judge_replay(&answer, &newer);
+        drain(&target.rotator, answer.into_body()).await;
+        self.exchange = Some(exchange.clone());
+        self.renew(upload);
+        target.stats.replayed();
+        self.watch.tell(Observed::Replayed);
+        self.tell_sent();
+        let (mut answer, verdict) = target.refusals.judge(self.transmit().await?);
+        self.settle(&exchange, &mut answer, verdict);
         Ok(answer)
     }
 
-    /// The token after this one, if there is one to be had.
-    pub(crate) async fn newer(&self, pass: &Pass) -> Option<Pass> {
+    fn settle(
+        &self,
+        exchange: &Exchange,
+        answer: &mut Response<AnswerBody>,
+        verdict: Verdict,
+    ) -> Settled {
+        let extensions = answer.extensions_mut();
+        let settled = exchange.settle(&self.target.rotator, verdict, extensions);
+        if settled != Settled::Answered {
+            self.watch.tell(Observed::Refused);
+        }
+        if settled == Settled::Refused {
+            self.target.stats.handed_back();
+        }
+        settled
+    }
+
+    /// Waits for the newer token with the refused answer in hand.
+    async fn renewed(&self, exchange: &mut Exchange, answer: &mut Response<AnswerBody>) -> bool {
         self.watch.tell(Observed::Waiting);
         let _waiting = self.target.stats.wait();
-        match self.target.rotator.refused(pass).await {
-            Ok(token) => Some(Pass::from(token)),
-            Err(error) => {
-                tracing::warn!(route = self.target.name, %error, "a refusal is handed back");
-                None
-            }
+        let extensions = answer.extensions_mut();
+        let renewed = exchange.renew(&self.target.rotator, extensions).await;
+        if !renewed {
+            let error = extensions.get::<TokenError>();
+            let error = error.map(ToString::to_string).unwrap_or_default();
+            tracing::warn!(route = self.target.name, error, "a refusal is handed back");
         }
+        renewed
     }
 
-    pub(crate) fn replaying(&self, pass: &Pass) {
-        let generation = pass.token().map(token_rotator::Token::generation);
-        self.target.stats.replayed();
-        self.watch.tell(Observed::Replayed);
-        self.watch.tell(Observed::Sent { generation });
+    /// Judges the body of an answer that its head leaves open.
+    async fn judge_body(
+        &self,
+        exchange: &Exchange,
+        answer: Response<AnswerBody>,
+        verdict: Verdict,
+    ) -> (Response<AnswerBody>, Verdict) {
+        let (rules, method) = (&self.target.refusals, self.head.method());
+        let reads = rules.reads_body_of(method, answer.headers()) && self.upgrade.is_none();
+        if verdict != Verdict::None || !reads {
+            return (answer, verdict);
+        }
+        let carried = (exchange.pass(), exchange.is_replayed());
+        let probe = |path: Arc<str>| self.probe(exchange, path);
+        let judged = rules.judge_body(&self.target.rotator, carried, method, answer, probe);
+        let (answer, refused) = judged.await;
+        let verdict = if refused {
+            Verdict::RefreshToken
+        } else {
+            verdict
+        };
+        (answer.map(AnswerBody::peeked), verdict)
     }
 
-    /// The second answer is the caller's, whatever it says; but that a new token is refused as well
-    /// has to be known, or a wrong audience would have it refreshed again and again.
-    pub(crate) fn judge_replay<B>(&self, answer: &Response<B>, pass: &Pass) {
-        if self.is_refusal(answer) {
-            self.watch.tell(Observed::Refused);
-            self.target.stats.handed_back();
-            self.target.rotator.report_refused(pass);
-        }
+    /// Sends a GET to this path of the upstream. `None` if nothing can be said.
+    async fn probe(&self, exchange: &Exchange, path: Arc<str>) -> Option<Verdict> {
+        let mut probe = self.another(Uri::try_from(&*path).ok()?);
+        probe.exchange = Some(exchange.clone());
+        probe.apply();
+        let (head, body) = probe.send().await.ok()?.into_parts();
+        drain(&self.target.rotator, body).await;
+        let rules = &self.target.refusals;
+        rules.judge_probe(head.status, &head.headers, &head)
     }
-}
-
-/// Reads the rest of an answer nobody wants, within bounds, so that its connection can be used
-/// again.
-pub(crate) async fn drain<B: Body>(body: B) {
-    let mut body = pin!(body);
-    let rest = async {
-        let mut left = DRAIN_BYTES;
-        while let Some(Ok(frame)) =
-            std::future::poll_fn(|context| Pin::as_mut(&mut body).poll_frame(context)).await
-        {
-            let read = frame.data_ref().map_or(0, bytes::Buf::remaining);
-            match left.checked_sub(read) {
-                Some(rest) => left = rest,
-                None => break,
-            }
-        }
-    };
-    let _ = tokio::time::timeout(DRAIN_TIME, rest).await;
 }

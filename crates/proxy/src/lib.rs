@@ -45,7 +45,6 @@ mod forward;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handle;
-mod head;
 mod headers;
 mod keep_alive;
 mod limits;

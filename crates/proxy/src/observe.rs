@@ -51,6 +51,7 @@ pub trait Observer: Send + Sync + 'static {
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// One request's line to whoever watches; free where nobody does.
+#[derive(Default)]
 pub(crate) struct Watch {
     observer: Option<(RequestId, Arc<dyn Observer>)>,
     /// For those who look at the page.

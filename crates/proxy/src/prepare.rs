@@ -9,10 +9,10 @@ use http::{Method, Request, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use token_rotator::Pass;
+use token_rotator::NotReplayed;
+use token_rotator::middleware::{Exchange, PackedHead};
 use tokio::time::Instant;
 
-use crate::head::Head;
 use crate::headers::{self, Seen};
 use crate::observe::Watch;
 use crate::problem::Problem;
@@ -31,14 +31,16 @@ pub(crate) struct Outgoing {
     pub(crate) grpc: bool,
     pub(crate) watch: Watch,
     /// The one copy of its head: for a replay, or where a kept connection turns out to be closed.
-    head: Head,
+    pub(crate) head: PackedHead,
     /// When the request was ready to be sent, or nearly.
     pub(crate) ready_at: Instant,
     /// The request as it is to be sent next.
     pub(crate) request: Option<Request<Upload>>,
     pub(crate) tee: Option<Arc<Tee>>,
-    /// Whether its body may be one that can be sent only once.
-    pub(crate) once: bool,
+    /// Whether its body is short enough to be kept, as far as its head says.
+    pub(crate) repeatable: Result<(), NotReplayed>,
+    /// The token it carries. `None` before there is one, and with the caller's own credentials.
+    pub(crate) exchange: Option<Exchange>,
     /// Whether it goes with the caller's own credentials.
     pub(crate) passed: bool,
     pub(crate) upgrade: Option<Box<Upgrade>>,
@@ -72,10 +74,10 @@ impl Worker {
         let passed = target.pass_authorization && request.headers().contains_key(name);
         let upgrade = Upgrade::of(&mut request, seen);
         target.rewrite(&mut request, seen)?;
-        let head = Head::of(&mut request);
+        let head = PackedHead::move_in(&mut request);
         let (mut parts, body) = request.into_parts();
         parts.version = Version::HTTP_11;
-        let (tee, once) = self.tee(body, &table, &target, grpc);
+        let (tee, repeatable) = self.tee(body, &table, &target, grpc);
         let upload = tee.as_ref().map_or(Upload::Empty, Upload::first);
         Ok(Outgoing {
             worker: Arc::clone(self),
@@ -87,22 +89,23 @@ impl Worker {
             watch,
             head,
             tee,
-            once,
+            repeatable,
+            exchange: None,
             passed,
             upgrade,
         })
     }
 
-    /// The body, and whether it may be one that is sent only once.
+    /// The body, and whether it can be sent again.
     fn tee(
         &self,
         body: Incoming,
         table: &Table,
         target: &Target,
         grpc: bool,
-    ) -> (Option<Arc<Tee>>, bool) {
+    ) -> (Option<Arc<Tee>>, Result<(), NotReplayed>) {
         if body.is_end_stream() {
-            return (None, false);
+            return (None, Ok(()));
         }
         let limits = &table.limits;
         let kept = target.replay_bytes;
@@ -115,24 +118,29 @@ impl Worker {
             token: (!target.pass_authorization).then(|| target.rotator.header_name().clone()),
         };
         let tee = Tee::new(body, bounds, fits != Some(false), &self.shared.budget);
-        (Some(tee), fits != Some(true))
+        let repeatable = match fits {
+            Some(true) => Ok(()),
+            _ => Err(NotReplayed::BodyOnce),
+        };
+        (Some(tee), repeatable)
     }
 }
 
 impl Outgoing {
     /// Makes the request anew, to be sent next.
-    pub(crate) fn renew(&mut self, pass: Option<&Pass>, body: Upload) {
-        self.request = Some(self.head.request(body));
-        self.ready_at = Instant::now();
-        if let Some(pass) = pass {
-            self.apply(pass);
+    pub(crate) fn renew(&mut self, body: Upload) {
+        self.request = self.head.request(body);
+        if let Some(request) = &mut self.request {
+            *request.version_mut() = Version::HTTP_11;
         }
+        self.ready_at = Instant::now();
+        self.apply();
     }
 
     /// Puts the token on the request that is sent next.
-    pub(crate) fn apply(&mut self, pass: &Pass) {
-        if let Some(request) = &mut self.request {
-            pass.apply(self.target.rotator.header_name(), request.headers_mut());
+    pub(crate) fn apply(&mut self) {
+        if let (Some(request), Some(exchange)) = (&mut self.request, &self.exchange) {
+            exchange.apply(&self.target.rotator, request.headers_mut());
         }
     }
 
@@ -140,9 +148,34 @@ impl Outgoing {
     pub(crate) fn is_repeatable(&self) -> bool {
         self.tee.is_none()
             && matches!(
-                self.head.method,
+                *self.head.method(),
                 Method::GET | Method::HEAD | Method::OPTIONS
             )
+    }
+}
+
+impl Outgoing {
+    /// A GET to the same upstream on behalf of this request, without headers of the caller's and
+    /// without an observer.
+    pub(crate) fn another(&self, uri: Uri) -> Self {
+        let mut request = Request::new(Upload::Empty);
+        *request.uri_mut() = uri;
+        headers::prepare(request.headers_mut(), &self.target.authority, false);
+        Self {
+            worker: Arc::clone(&self.worker),
+            table: Arc::clone(&self.table),
+            target: Arc::clone(&self.target),
+            grpc: false,
+            watch: Watch::default(),
+            head: PackedHead::move_in(&mut request),
+            ready_at: Instant::now(),
+            request: Some(request),
+            tee: None,
+            repeatable: Ok(()),
+            exchange: None,
+            passed: false,
+            upgrade: None,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, Uri};
+use token_rotator::middleware::RefusalRules;
 use token_rotator::{Origin, Rotator, SecretString};
 
 use crate::config::{BuildError, Config, Listen, Route};
@@ -37,6 +38,7 @@ pub(crate) struct Target {
     strip_prefix: bool,
     pub(crate) pass_authorization: bool,
     pub(crate) replay_bytes: usize,
+    pub(crate) refusals: RefusalRules,
     pub(crate) rotator: Rotator,
     pub(crate) authority: HeaderValue,
     /// `https://api.example.com:443`, to make a request's URI absolute for HTTP/2.
@@ -174,6 +176,7 @@ impl Target {
             strip_prefix: route.strip_prefix,
             pass_authorization: route.pass_authorization,
             replay_bytes: route.replay_bytes.unwrap_or(limits.replay_bytes),
+            refusals: route.refusals.clone(),
             rotator: route.rotator.clone(),
             authority,
             connector,

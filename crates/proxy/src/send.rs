@@ -7,7 +7,6 @@ use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::{Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::client::conn::http2::SendRequest;
-use token_rotator::Pass;
 use tokio::time::Instant;
 
 use crate::body::AnswerBody;
@@ -20,15 +19,12 @@ use crate::upstream::{Channel, ConnectError, Http1, Http2, Lease, Pool, SendErro
 impl Outgoing {
     /// Sends the request. Over a connection that was kept and turns out to be closed nothing has
     /// been sent, or nothing that may not be sent again: then it goes out over a new one.
-    pub(crate) async fn send(
-        &mut self,
-        pass: Option<&Pass>,
-    ) -> Result<Response<AnswerBody>, Problem> {
+    pub(crate) async fn send(&mut self) -> Result<Response<AnswerBody>, Problem> {
         if let Some(channel) = self.pool().kept() {
             match self.attempt(channel).await {
                 Ok(answer) => return Ok(answer),
                 Err(SendError::Unsent) => {}
-                Err(SendError::Failed) if self.is_repeatable() => self.renew(pass, Upload::Empty),
+                Err(SendError::Failed) if self.is_repeatable() => self.renew(Upload::Empty),
                 Err(error) => return Err(self.broken(&error)),
             }
         }

@@ -11,11 +11,11 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use reqwest::Response;
 use reqwest::cookie::CookieStore;
+use token_rotator::middleware::{BodyRule, RefusalRules};
 use token_rotator::{Clock, Profile, RotatorBuilder};
 
 use crate::error::BuildError;
 use crate::hooks::{FailedHook, Listener, Said};
-use crate::refusal::Refusals;
 use crate::state::Unset;
 
 /// Builds a [`Client`](crate::Client).
@@ -47,7 +47,7 @@ struct Settings {
     default_headers: HeaderMap,
     bad_header: Option<BuildError>,
     timeout: Option<Duration>,
-    refusals: Refusals,
+    refusals: RefusalRules<Response>,
     token_header: Option<TokenHeader>,
     profile: Option<Profile>,
     refresh_before: Option<Duration>,
@@ -92,7 +92,7 @@ impl ClientBuilder<Unset> {
                 default_headers: HeaderMap::new(),
                 bad_header: None,
                 timeout: None,
-                refusals: Refusals::of_401(),
+                refusals: RefusalRules::default(),
                 token_header: None,
                 profile: None,
                 refresh_before: None,
@@ -312,37 +312,62 @@ impl<State> ClientBuilder<State> {
         self
     }
 
-    /// The statuses that refuse a token, in place of 401 alone. A challenge that comes with one is
-    /// heeded, whichever it is.
+    /// These statuses refuse the token, in place of 401. A challenge that comes with one is heeded,
+    /// whichever it is.
     ///
     /// Numbers below 100 or above 999 are no statuses and match nothing.
-    pub fn status_codes(mut self, statuses: impl IntoIterator<Item = u16>) -> Self {
-        let statuses = statuses.into_iter();
-        let statuses = statuses.filter_map(|status| StatusCode::from_u16(status).ok());
-        self.settings.refusals.statuses = Some(statuses.collect());
-        self
+    pub fn status_codes(self, statuses: impl IntoIterator<Item = u16>) -> Self {
+        self.with_refusals(|rules| rules.status_codes(valid(statuses)))
     }
 
-    /// Besides the statuses, answers of which this says so refuse the token. It sees status, headers
-    /// and URL.
-    pub fn refused_when(
-        mut self,
-        refused: impl Fn(&Response) -> bool + Send + Sync + 'static,
-    ) -> Self {
-        self.settings.refusals.by_head.push(Arc::new(refused));
-        self
+    /// These statuses refuse the token too (403, 419). A challenge that comes with one is heeded.
+    pub fn also_status_codes(self, statuses: impl IntoIterator<Item = u16>) -> Self {
+        self.with_refusals(|rules| rules.also_status_codes(valid(statuses)))
     }
 
-    /// Besides the statuses, answers whose body says so refuse the token, whatever their status: for
-    /// APIs that answer 200 with a code of their own. JSON bodies of up to 64 KiB are read to be
-    /// judged and handed on as they came; other ones are not looked at.
+    /// Answers for which this is true refuse the token too. It sees status, headers and URL.
+    pub fn refused_when(self, refused: impl Fn(&Response) -> bool + Send + Sync + 'static) -> Self {
+        self.with_refusals(|rules| rules.refused_when(refused))
+    }
+
+    /// Answers whose JSON body says so refuse the token too, whatever their status: for APIs that
+    /// answer 200 with a code of their own.
+    ///
+    /// This applies to answers to GET and HEAD with a JSON body of at most 64 KiB. Other answers are
+    /// not read. A match is confirmed before it counts: see [`BodyRule`].
     pub fn refused_when_body(
-        mut self,
+        self,
         refused: impl Fn(StatusCode, &[u8]) -> bool + Send + Sync + 'static,
     ) -> Self {
-        self.settings.refusals.by_body.push(Arc::new(refused));
+        self.body_rule(BodyRule::json(refused))
+    }
+
+    /// Answers whose body matches this rule refuse the token too: for another content type than
+    /// JSON, and for other methods than GET and HEAD.
+    pub fn body_rule(self, rule: BodyRule) -> Self {
+        self.with_refusals(|rules| rules.refused_when_body(rule))
+    }
+
+    /// The path that confirms a match of a body rule: `/-/whoami`. See [`BodyRule`].
+    ///
+    /// Without it, at most one refresh in 10 s confirms a match.
+    pub fn probe(self, path: impl Into<Arc<str>>) -> Self {
+        self.with_refusals(|rules| rules.probe(path))
+    }
+
+    fn with_refusals(
+        mut self,
+        change: impl FnOnce(RefusalRules<Response>) -> RefusalRules<Response>,
+    ) -> Self {
+        self.settings.refusals = change(self.settings.refusals);
         self
     }
+}
+
+/// Those that are statuses.
+fn valid(statuses: impl IntoIterator<Item = u16>) -> impl Iterator<Item = StatusCode> {
+    let statuses = statuses.into_iter();
+    statuses.filter_map(|status| StatusCode::from_u16(status).ok())
 }
 
 impl Settings {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method};
 use reqwest::Response;
+use token_rotator::middleware::RefusalRules;
 use token_rotator::{Rotator, SecretString, Token, TokenError, UnusableTokens};
 use url::Url;
 
@@ -15,7 +16,6 @@ use crate::error::Error;
 use crate::fresh::IntoFresh;
 use crate::locate::BaseUrl;
 use crate::redirect::Redirects;
-use crate::refusal::Refusals;
 use crate::request::RequestBuilder;
 use crate::send::{self, Options};
 use crate::session::SessionHandle;
@@ -48,7 +48,7 @@ pub(crate) struct Core {
     pub(crate) base: Option<BaseUrl>,
     pub(crate) refresh_endpoint: Option<Url>,
     pub(crate) redirects: Redirects,
-    pub(crate) refusals: Refusals,
+    pub(crate) refusals: RefusalRules<Response>,
     pub(crate) default_headers: HeaderMap,
     pub(crate) timeout: Option<Duration>,
 }

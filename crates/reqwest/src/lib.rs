@@ -59,10 +59,12 @@
 //! # Which answers start a refresh
 //!
 //! A 401 that is about the token ([`token_rotator::challenge`] says which are), to a request that
-//! carried the token or was free to go without one. More can be added:
-//! [`status_codes`](ClientBuilder::status_codes), [`refused_when`](ClientBuilder::refused_when),
-//! [`refused_when_body`](ClientBuilder::refused_when_body). A 403 and everything else is handed
-//! on untouched.
+//! carried the token or was free to go without one, and an answer with `grpc-status` 16.
+//! [`status_codes`](ClientBuilder::status_codes) replaces 401;
+//! [`also_status_codes`](ClientBuilder::also_status_codes),
+//! [`refused_when`](ClientBuilder::refused_when) and
+//! [`refused_when_body`](ClientBuilder::refused_when_body) add to it. Everything else is handed on
+//! untouched.
 //!
 //! If the refresh fails, the caller gets the 401 as it came, and in its
 //! [extensions](Response::extensions) the [`TokenError`] that says why. A request that had to
@@ -105,6 +107,7 @@ pub use state::{Answers, BringsRotator, Reads, Ready, Sourced, Unset};
 pub use transport::{ReqwestTransport, source_error};
 
 pub use reqwest::{self, Response};
+pub use token_rotator::middleware::BodyRule;
 pub use token_rotator::{
     Clock, Event, Profile, RefreshError, Rotator, SecretString, SourceError, Token, TokenError,
     TokenSet, TokenSource, UnusableTokens,

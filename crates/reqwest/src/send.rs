@@ -6,21 +6,20 @@ use http::Uri;
 use http::header::AUTHORIZATION;
 use http_body_util::BodyExt as _;
 use reqwest::{Body, Request, Response};
-use token_rotator::{Event, NotReplayed, Origin, Pass, Token, TokenError};
-use tokio::time::{Instant, timeout, timeout_at};
+use token_rotator::challenge::Verdict;
+use token_rotator::middleware::{Exchange, Settled, drain};
+use token_rotator::{Event, NotReplayed, Origin};
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::client::Core;
 use crate::error::Error;
 use crate::locate::is_among;
 use crate::redirect::{Hop, Redirects};
-use crate::refusal::Judgement;
 
 /// The longest form that is read into memory so that it can be replayed.
 const FORM_BYTES_MAX: u64 = 1024 * 1024;
-/// How much of a refused answer is read so that its connection can be used again, and for how long.
-const DRAINED_BYTES_MAX: usize = 16 * 1024;
-const DRAINED_FOR: Duration = Duration::from_millis(50);
+
 /// What a request asked for besides what reqwest knows.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Options {
@@ -40,21 +39,20 @@ pub(crate) async fn send(
     let own_credentials = request.headers().contains_key(AUTHORIZATION)
         || request.headers().contains_key(carrier)
         || core.default_headers.contains_key(carrier);
-    let exchange = Exchange {
+    let journey = Journey {
         core,
         options,
         deadline: limit.and_then(Deadline::after),
         bare: own_credentials || options.without_token,
         astray: false,
-        pass: None,
-        replayed: false,
+        exchange: None,
         hops: 0,
     };
-    exchange.run(request).await
+    journey.run(request).await
 }
 
 /// One request on its way: all its hops, and its replay.
-struct Exchange<'a> {
+struct Journey<'a> {
     core: &'a Core,
     options: Options,
     deadline: Option<Deadline>,
@@ -64,20 +62,11 @@ struct Exchange<'a> {
     /// on: whoever it met there must not choose what they are used for.
     astray: bool,
     /// One for all hops, so that the request stays its user's.
-    pass: Option<Pass>,
-    replayed: bool,
+    exchange: Option<Exchange>,
     hops: usize,
 }
 
-/// What follows from an answer.
-enum Next {
-    Answer(Response),
-    Replay(Token, Response),
-    /// Not about the token; may be a redirect.
-    GoOn(Response),
-}
-
-impl Exchange<'_> {
+impl Journey<'_> {
     async fn run(mut self, mut request: Request) -> Result<Response, Error> {
         if self.options.multipart && !self.options.no_replay {
             self.keep_form(&mut request).await?;
@@ -90,28 +79,33 @@ impl Exchange<'_> {
                 self.add_defaults(&mut request);
             }
             let takes_token = self.takes_token(request.url());
-            if takes_token {
-                let once = spare.is_none() || self.options.no_replay;
-                let pass = self.pass(once).await?;
-                pass.apply(self.core.rotator.header_name(), request.headers_mut());
-            }
-            let response = self.transmit(request).await?;
-            let response = if takes_token && same_origin(response.url(), outline.url()) {
-                match self.judge(response, &outline, spare.is_none()).await? {
-                    Next::Answer(response) => return Ok(response),
-                    Next::GoOn(response) => response,
-                    Next::Replay(token, refused) => {
-                        drain(refused).await;
-                        self.pass = Some(token.into());
-                        self.replayed = true;
-                        // There is one: without it nothing is replayed.
-                        request = spare.unwrap_or(outline);
-                        continue;
-                    }
-                }
-            } else {
-                response
+            let mut repeatable = match &spare {
+                _ if self.options.no_replay => Err(NotReplayed::OptedOut),
+                None => Err(NotReplayed::BodyOnce),
+                Some(_) => Ok(()),
             };
+            if takes_token {
+                let rotator = &self.core.rotator;
+                let exchange = self.exchange(repeatable).await?;
+                exchange.apply(rotator, request.headers_mut());
+            }
+            let mut response = self.transmit(request).await?;
+            if takes_token && same_origin(response.url(), outline.url()) {
+                if response.url() != outline.url() && !outline.method().is_safe() {
+                    repeatable = repeatable.and(Err(NotReplayed::Redirected));
+                }
+                let verdict;
+                (response, verdict) = self.judge(response, &outline).await;
+                if verdict != Verdict::None {
+                    if !self.may_replay(verdict, &mut response, repeatable).await? {
+                        return Ok(response);
+                    }
+                    self.drain(response).await;
+                    // There is a spare: without it nothing is replayed.
+                    request = spare.unwrap_or(outline);
+                    continue;
+                }
+            }
             match self.redirected(response, spare, outline).await? {
                 Ok(next) => request = next,
                 Err(response) => return Ok(response),
@@ -163,20 +157,17 @@ impl Exchange<'_> {
         }
     }
 
-    async fn pass(&mut self, once: bool) -> Result<Pass, Error> {
-        if let Some(pass) = &self.pass {
-            return Ok(pass.clone());
-        }
+    /// What this request carries, on its first hop and on every other.
+    async fn exchange(&mut self, repeatable: Result<(), NotReplayed>) -> Result<&Exchange, Error> {
         let rotator = &self.core.rotator;
-        let pass = if once {
-            self.in_time(rotator.pass_for_once()).await??
-        } else if let Some(ready) = rotator.ready() {
-            ready
-        } else {
-            self.in_time(rotator.pass()).await??
+        let exchange = match self.exchange.take() {
+            Some(exchange) => exchange,
+            None => match Exchange::ready(rotator, repeatable) {
+                Some(ready) => ready,
+                None => self.in_time(Exchange::begin(rotator, repeatable)).await??,
+            },
         };
-        self.pass = Some(pass.clone());
-        Ok(pass)
+        Ok(self.exchange.insert(exchange))
     }
 
     async fn transmit(&self, mut request: Request) -> Result<Response, Error> {
@@ -193,60 +184,53 @@ impl Exchange<'_> {
             })
     }
 
-    /// The answer to a request that took part in the rotation.
-    async fn judge(
+    /// What the answer says about the token.
+    async fn judge(&self, response: Response, sent: &Request) -> (Response, Verdict) {
+        let Some(exchange) = &self.exchange else {
+            return (response, Verdict::None);
+        };
+        let probe = |path: std::sync::Arc<str>| async move {
+            let mut request = Request::new(http::Method::GET, sent.url().join(&path).ok()?);
+            self.add_defaults(&mut request);
+            exchange.apply(&self.core.rotator, request.headers_mut());
+            let response = self.transmit(request).await.ok()?;
+            let (status, headers) = (response.status(), response.headers());
+            let rules = &self.core.refusals;
+            let verdict = rules.judge_probe(status, headers, &response);
+            self.drain(response).await;
+            verdict
+        };
+        self.core
+            .judge(response, sent.method(), exchange, probe)
+            .await
+    }
+
+    /// Waits for a newer token if the request is to be sent again. False: the answer is the
+    /// caller's.
+    async fn may_replay(
         &mut self,
-        response: Response,
-        sent: &Request,
-        body_gone: bool,
-    ) -> Result<Next, Error> {
+        verdict: Verdict,
+        response: &mut Response,
+        repeatable: Result<(), NotReplayed>,
+    ) -> Result<bool, Error> {
         let rotator = &self.core.rotator;
-        let Some(pass) = self.pass.clone() else {
-            return Ok(Next::GoOn(response));
+        let Some(mut exchange) = self.exchange.take() else {
+            return Ok(false);
         };
-        let judged = self
-            .core
-            .refusals
-            .judge(response, pass.token().is_none())
-            .await;
-        let (mut response, judgement) = judged.map_err(Error::request)?;
-        match judgement {
-            Judgement::Fine => return Ok(Next::GoOn(response)),
-            Judgement::StepUp(step_up) => {
-                response
-                    .extensions_mut()
-                    .insert(TokenError::StepUp(step_up));
-                return Ok(Next::Answer(response));
-            }
-            Judgement::Refused => {}
+        exchange.set_repeatable(repeatable);
+        let extensions = response.extensions_mut();
+        if exchange.settle(rotator, verdict, extensions) != Settled::Replay {
+            return Ok(false);
         }
-        if self.replayed {
-            // This answer is final. But that a new token is refused as well has to be known, or a
-            // wrong audience would have it refreshed again and again.
-            rotator.report_refused(&pass);
-            return Ok(Next::Answer(response));
-        }
-        let reason = if self.options.no_replay {
-            Some(NotReplayed::OptedOut)
-        } else if body_gone {
-            Some(NotReplayed::BodyOnce)
-        } else if response.url() != sent.url() && !sent.method().is_safe() {
-            Some(NotReplayed::Redirected)
-        } else {
-            None
-        };
-        if let Some(reason) = reason {
-            rotator.report_refused(&pass);
-            rotator.tell(&Event::NotReplayed { reason });
-            return Ok(Next::Answer(response));
-        }
-        match self.in_time(rotator.refused(&pass)).await? {
-            Ok(token) => Ok(Next::Replay(token, response)),
-            Err(error) => {
-                response.extensions_mut().insert(error);
-                Ok(Next::Answer(response))
-            }
-        }
+        let renewed = self.in_time(exchange.renew(rotator, extensions)).await?;
+        self.exchange = Some(exchange);
+        Ok(renewed)
+    }
+
+    /// Reads the rest of an answer that is not handed on.
+    async fn drain(&self, response: Response) {
+        let response = http::Response::<Body>::from(response);
+        drain(&self.core.rotator, response.into_body()).await;
     }
 
     /// The request that follows a redirect, or the answer that its caller gets.
@@ -274,7 +258,7 @@ impl Exchange<'_> {
         self.hops += 1;
         self.astray |= hop.downgrades(response.url());
         hop.redirect(&mut next, self.core.rotator.header_name());
-        drain(response).await;
+        self.drain(response).await;
         Ok(Ok(next))
     }
 
@@ -344,20 +328,4 @@ fn without_fragment(url: &Url) -> &str {
 
 fn same_origin(one: &Url, other: &Url) -> bool {
     one.origin() == other.origin()
-}
-
-/// Reads an answer that nobody wants to its end, if that is near, so that its connection can be used
-/// again.
-async fn drain(mut response: Response) {
-    let reading = async {
-        let mut read = 0;
-        while let Ok(Some(chunk)) = response.chunk().await {
-            read += chunk.len();
-            if read > DRAINED_BYTES_MAX {
-                break;
-            }
-        }
-    };
-    // What is not read within that time is dropped, and the connection with it.
-    let _ = timeout(DRAINED_FOR, reading).await;
 }

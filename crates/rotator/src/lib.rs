@@ -32,7 +32,6 @@
 mod board;
 mod builder;
 mod calls;
-pub mod challenge;
 mod clock;
 mod codec;
 mod coordinator;
@@ -40,16 +39,17 @@ mod error;
 mod event;
 mod flight;
 mod grants;
+mod http;
 mod intent;
 mod journal;
 pub mod jwt;
 mod landing;
 mod ledger;
+pub mod middleware;
 #[cfg(all(test, any(model_loom, model_shuttle)))]
 mod models;
 pub mod news;
 mod older;
-pub mod origin;
 mod present;
 mod profile;
 mod random;
@@ -70,6 +70,8 @@ mod token_set;
 pub mod tower;
 mod unsaved;
 
+pub use crate::http::origin::{Origin, OriginError, Origins};
+pub use crate::http::{challenge, origin};
 pub use builder::RotatorBuilder;
 pub use clock::{Clock, SystemClock};
 pub use codec::{DataKey, KeyId, KeySource, KeyTextError, RecordCodec, RecordHeader};
@@ -80,7 +82,6 @@ pub use error::{
 };
 pub use event::{Event, HookProblem, NotReplayed};
 pub use intent::{Intent, IntentId, IntentOutcome, TokenHash};
-pub use origin::{Origin, OriginError, Origins};
 pub use profile::{Profile, Reuse};
 pub use rotator::{Rotator, UnusableTokens, UpdateError, WeakRotator};
 pub use rotators::Rotators;

@@ -7,7 +7,7 @@ import axios, {
   type AxiosResponse,
   type InternalAxiosRequestConfig,
 } from "axios";
-import { allowed, handBack, here, resolve, same } from "./request.js";
+import { allowed, handBack, here, type RefusalRules, refuses, resolve, same } from "./request.js";
 import { type Patience, TokenSession } from "./session.js";
 import { RefreshError, type SessionOptions } from "./types.js";
 
@@ -24,7 +24,7 @@ declare module "axios" {
 type Sending = Parameters<AxiosAdapter>[0] & { headers: NonNullable<Parameters<AxiosAdapter>[0]["headers"]> };
 
 /** Options of {@link createTokenRotator}. */
-export interface TokenRotatorOptions<TRefreshData = unknown> extends SessionOptions<TRefreshData> {
+export interface TokenRotatorOptions<TRefreshData = unknown> extends SessionOptions<TRefreshData>, RefusalRules<AxiosResponse> {
   /** Base URL for the created axios instance. */
   baseURL?: string;
   /** Attach to this instance instead of creating one. */
@@ -37,10 +37,6 @@ export interface TokenRotatorOptions<TRefreshData = unknown> extends SessionOpti
   applyToken?: (config: Sending, token: string) => void;
   /** Origins beside that of the base URL that the token may be sent to. */
   origins?: string[];
-  /** Statuses that mean the token was refused. Default: 401. */
-  statusCodes?: number[];
-  /** Decides instead of `statusCodes` whether an answer means that the token was refused. */
-  shouldRefresh?: (response: AxiosResponse) => boolean;
   /** A session that other clients use too. The hooks are those it was made with. */
   session?: TokenSession<TRefreshData>;
 }
@@ -164,8 +160,7 @@ class Rotation {
   }
 
   private refused(response: AxiosResponse): boolean {
-    const { shouldRefresh, statusCodes = [401] } = this.options;
-    return shouldRefresh ? shouldRefresh(response) : statusCodes.includes(response.status);
+    return refuses(this.options, response);
   }
 
   /** Sends a copy of the request, so that the token is in no config that an error or a retry would carry on. */

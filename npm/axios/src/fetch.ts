@@ -1,4 +1,4 @@
-import { allowed, handBack, here, resolve, same } from "./request.js";
+import { allowed, handBack, here, type RefusalRules, refuses, resolve, same } from "./request.js";
 import { type Ticket, TokenSession, type Verdict } from "./session.js";
 import { RefreshError, type SessionOptions } from "./types.js";
 
@@ -7,7 +7,7 @@ export { TokenSession } from "./session.js";
 export { type Ending, type HandBackReason, type NewToken, RefreshError, type RotatorEvent, type SessionOptions } from "./types.js";
 
 /** How {@link createFetch} treats requests. */
-export interface FetchOptions {
+export interface FetchOptions extends RefusalRules<Response> {
   /** What relative addresses stand under, and where the token may go. Default: the page's own origin. */
   baseURL?: string;
   /** Origins beside that of the base URL that the token may be sent to. */
@@ -19,10 +19,6 @@ export interface FetchOptions {
    * error, unless the `init` of a request says `redirect`: fetch would carry that header on to any origin.
    */
   applyToken?: (headers: Headers, token: string) => void;
-  /** Statuses that mean the token was refused. Default: 401. */
-  statusCodes?: number[];
-  /** Decides instead of `statusCodes`. It must not read the body. */
-  shouldRefresh?: (response: Response) => boolean;
   /** How many bytes of a `ReadableStream` body are kept to send it again. Default: 65 536. */
   streamLimit?: number;
   /** The fetch below. Default: the global one. */
@@ -68,8 +64,7 @@ export function createFetchSession<TRefreshData = unknown>(options: FetchSession
 export function createFetch(session: TokenSession<any>, options: FetchOptions = {}): typeof fetch {
   const endpoint = resolve(options.refreshEndpoint ?? "/api/auth/refresh", options.baseURL);
   const origins = [options.baseURL ?? here() ?? options.refreshEndpoint, ...(options.origins ?? [])];
-  const refused = (response: Response) =>
-    options.shouldRefresh ? options.shouldRefresh(response) : (options.statusCodes ?? [401]).includes(response.status);
+  const refused = (response: Response) => refuses(options, response);
   const rotating = async (input: RequestInfo | URL, init: RotatingInit = {}): Promise<Response> => {
     const request = input instanceof Request ? input : undefined;
     const url = request ? resolve(request.url) : resolve(String(input), options.baseURL);

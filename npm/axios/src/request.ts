@@ -46,3 +46,19 @@ export function allowed(url: URL | undefined, origins: (string | undefined)[]): 
 export function same(a: URL | undefined, b: URL | undefined): boolean {
   return !!a && !!b && a.protocol + a.host + a.pathname === b.protocol + b.host + b.pathname;
 }
+
+/** Which answers refuse the token; the same for axios and fetch, and for the Rust clients. */
+export interface RefusalRules<TResponse> {
+  /** Statuses that refuse the token, in place of 401. */
+  statusCodes?: number[];
+  /** Statuses that refuse the token too. */
+  alsoStatusCodes?: number[];
+  /** Decides instead of the statuses. It must not read the body. */
+  shouldRefresh?: (response: TResponse) => boolean;
+}
+
+/** Whether this answer refuses the token. */
+export function refuses<TResponse extends { status: number }>(rules: RefusalRules<TResponse>, response: TResponse): boolean {
+  const { shouldRefresh, statusCodes = [401], alsoStatusCodes = [] } = rules;
+  return shouldRefresh ? shouldRefresh(response) : statusCodes.includes(response.status) || alsoStatusCodes.includes(response.status);
+}

@@ -123,6 +123,9 @@ test("statusCodes and shouldRefresh", async () => {
   const byStatus = await world(good, { statusCodes: [419] });
   await expect(byStatus.api.get("/x")).rejects.toMatchObject({ response: { status: 401 } });
   expect(byStatus.server.count(REFRESH)).toBe(0);
+  const added = await world(good, { statusCodes: [419], alsoStatusCodes: [401] });
+  expect((await added.api.get("/x")).status).toBe(200);
+  expect(added.server.count(REFRESH)).toBe(1);
   const byAnswer = await world(good, { shouldRefresh: ({ data }) => String(data).includes('"header":""') });
   expect((await byAnswer.api.get("/x")).status).toBe(200);
 });

@@ -54,6 +54,15 @@ test("a Request is sent again with its body and its headers", async () => {
   expect(server.count("POST /x")).toBe(2);
 });
 
+test("statusCodes replaces 401, alsoStatusCodes adds", async () => {
+  const replaced = await world({ statusCodes: [419] });
+  expect((await replaced.session.fetch("/x")).status).toBe(401);
+  expect(replaced.server.count(REFRESH)).toBe(0);
+  const added = await world({ statusCodes: [419], alsoStatusCodes: [401] });
+  expect((await added.session.fetch("/x")).status).toBe(200);
+  expect(added.server.count(REFRESH)).toBe(1);
+});
+
 test("a stream beyond the cap comes back refused, with the reason", async () => {
   const { server, session } = await world({ streamLimit: 3 });
   const answer = await session.fetch("/x", { method: "POST", body: stream("te", "xt"), duplex: "half" } as RequestInit);

@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use http::uri::PathAndQuery;
+use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use toml::Spanned;
 
 use crate::arguments::values::address;
@@ -47,6 +50,10 @@ pub(crate) struct RouteSettings {
     #[serde(default)]
     pub(crate) strip_prefix: bool,
     pub(crate) replay_bytes: Option<usize>,
+    pub(crate) status_codes: Option<Vec<Status>>,
+    pub(crate) also_status_codes: Option<Vec<Status>>,
+    pub(crate) refused_when_body: Option<BodySettings>,
+    pub(crate) probe: Option<ProbePath>,
 }
 
 impl RouteSettings {
@@ -64,6 +71,10 @@ impl RouteSettings {
             pass_authorization: false,
             strip_prefix: false,
             replay_bytes: None,
+            status_codes: None,
+            also_status_codes: None,
+            refused_when_body: None,
+            probe: None,
         }
     }
 
@@ -74,6 +85,118 @@ impl RouteSettings {
             let prefix = self.prefix.as_deref().unwrap_or("/");
             format!("{host}{prefix}")
         })
+    }
+}
+
+/// The status of an answer.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "u16")]
+pub(crate) struct Status(pub(crate) StatusCode);
+
+impl TryFrom<u16> for Status {
+    type Error = String;
+
+    fn try_from(number: u16) -> Result<Self, String> {
+        let status = StatusCode::from_u16(number);
+        status
+            .map(Self)
+            .map_err(|_| format!("{number} is not a status; write one from 100 to 999"))
+    }
+}
+
+/// The path of a probe.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct ProbePath(pub(crate) String);
+
+impl TryFrom<String> for ProbePath {
+    type Error = String;
+
+    fn try_from(path: String) -> Result<Self, String> {
+        if path.starts_with('/') && PathAndQuery::try_from(path.as_str()).is_ok() {
+            Ok(Self(path))
+        } else {
+            Err("a probe is a path of the upstream; write it like /-/whoami".to_owned())
+        }
+    }
+}
+
+/// Which bodies refuse the token.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "BodyTable")]
+pub(crate) struct BodySettings {
+    pub(crate) content_type: String,
+    pub(crate) wanted: BodyMatch,
+    pub(crate) methods: Vec<Method>,
+}
+
+/// What a body has to be to match.
+#[derive(Clone, Debug)]
+pub(crate) enum BodyMatch {
+    /// This text is in it.
+    Contains(String),
+    /// It is a JSON object with these fields.
+    Json(Map<String, Value>),
+}
+
+/// `refused_when_body` as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BodyTable {
+    #[serde(default = "json_type")]
+    content_type: String,
+    contains: Option<String>,
+    json: Option<Map<String, Value>>,
+    #[serde(default)]
+    methods: Vec<String>,
+}
+
+fn json_type() -> String {
+    "application/json".to_owned()
+}
+
+impl TryFrom<BodyTable> for BodySettings {
+    type Error = String;
+
+    fn try_from(table: BodyTable) -> Result<Self, String> {
+        let wanted = match (table.contains, table.json) {
+            (Some(text), None) if !text.is_empty() => BodyMatch::Contains(text),
+            (None, Some(fields)) if !fields.is_empty() => BodyMatch::Json(fields),
+            _ => {
+                return Err(
+                    "write either `contains = \"text\"` or `json = { field = value }`".into(),
+                );
+            }
+        };
+        let method = |name: String| {
+            let method = name.parse();
+            method.map_err(|_| format!("`{name}` is not a method"))
+        };
+        Ok(Self {
+            content_type: table.content_type,
+            wanted,
+            methods: table
+                .methods
+                .into_iter()
+                .map(method)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl BodyMatch {
+    pub(crate) fn matches(&self, body: &[u8]) -> bool {
+        match self {
+            Self::Contains(text) => {
+                let mut windows = body.windows(text.len());
+                windows.any(|window| window == text.as_bytes())
+            }
+            Self::Json(fields) => {
+                let body: Value = serde_json::from_slice(body).unwrap_or_default();
+                let mut fields = fields.iter();
+                fields.all(|(name, value)| body.get(name) == Some(value))
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use token_rotator::SecretString;
+use token_rotator::middleware::{BodyRule, RefusalRules};
 use token_rotator_proxy::{Config as ProxyConfig, Limits, Listen, Listener, Protocol, Route};
 use toml::Spanned;
 
@@ -114,6 +115,7 @@ impl Plan {
             route.pass_authorization = settings.pass_authorization;
             route.strip_prefix = settings.strip_prefix;
             route.replay_bytes = settings.replay_bytes;
+            route.refusals = refusals(settings);
             routes.push(route);
         }
         let listeners = self.listen.iter().map(|listen| self.listener(listen));
@@ -179,6 +181,28 @@ fn local_bearer(settings: &ProxySettings) -> Result<Option<SecretString>, Comman
         ));
     }
     Ok(Some(SecretString::from(text.to_owned())))
+}
+
+/// Which answers refuse the token.
+fn refusals(settings: &RouteSettings) -> RefusalRules {
+    let mut rules = RefusalRules::new();
+    if let Some(only) = &settings.status_codes {
+        rules = rules.status_codes(only.iter().map(|status| status.0));
+    }
+    if let Some(also) = &settings.also_status_codes {
+        rules = rules.also_status_codes(also.iter().map(|status| status.0));
+    }
+    if let Some(body) = &settings.refused_when_body {
+        let wanted = body.wanted.clone();
+        let rule = BodyRule::new(body.content_type.as_str(), move |_, body| {
+            wanted.matches(body)
+        });
+        rules = rules.refused_when_body(rule.also_methods(body.methods.iter().cloned()));
+    }
+    if let Some(path) = &settings.probe {
+        rules = rules.probe(path.0.as_str());
+    }
+    rules
 }
 
 fn limits(settings: &LimitSettings) -> Limits {

@@ -130,7 +130,7 @@ async fn unknown_key() {
     assert_snapshot!(told(&user, &came), @"
     exit code 1
     error: line 3 of ~/.config/token-rotator/config.toml cannot be used
-      because `proxy.routes[0].prefx`: unknown field `prefx`, expected one of `name`, `host`, `prefix`, `upstream`, `upstream_socket`, `session`, `protocol`, `ca_file`, `pass_authorization`, `strip_prefix`, `replay_bytes`
+      because `proxy.routes[0].prefx`: unknown field `prefx`, expected one of `name`, `host`, `prefix`, `upstream`, `upstream_socket`, `session`, `protocol`, `ca_file`, `pass_authorization`, `strip_prefix`, `replay_bytes`, `status_codes`, `also_status_codes`, `refused_when_body`, `probe`
     hint: correct the line; docs/program.md has all keys
     ");
 }

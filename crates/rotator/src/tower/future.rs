@@ -1,10 +1,9 @@
-//! The future of one request: as small as the inner one's while all is well.
+//! The future of one request: as small as the inner one's while the token is accepted.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
@@ -12,24 +11,17 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::kept::Kept;
 use super::layer::Settings;
 use super::service::ServiceError;
-use crate::challenge::Verdict;
-use crate::error::TokenError;
-use crate::event::{Event, NotReplayed};
-use crate::token::Pass;
+use crate::event::NotReplayed;
+use crate::http::{Exchange, PackedHead, Settled};
 
-/// How much of a refused answer is read so that its connection can be used again, and for how long.
-const DRAIN_BYTES: usize = 16 * 1024;
-const DRAIN_TIME: Duration = Duration::from_millis(50);
-
-/// What a request that was sent leaves behind, to judge its answer and to send it again.
-pub(crate) struct Carried<S, B> {
+/// What is kept of a request that was sent, to judge its answer and to send it again.
+pub(crate) struct Sent<S, B> {
     pub(crate) service: S,
     pub(crate) settings: Arc<Settings>,
-    pub(crate) pass: Pass,
-    pub(crate) copy: Result<Kept<B>, NotReplayed>,
+    pub(crate) exchange: Exchange,
+    pub(crate) copy: Option<(PackedHead, B)>,
 }
 
 pin_project! {
@@ -50,8 +42,8 @@ pin_project! {
         /// Passed through.
         Plain { #[pin] future: F },
         /// Sent with a pass.
-        Sent { #[pin] future: F, carried: Option<Carried<S, B>> },
-        /// Waiting, before it is sent or after a refusal; only here is anything boxed.
+        Sent { #[pin] future: F, sent: Option<Sent<S, B>> },
+        /// Waiting, before it is sent or after a refusal. Only this state allocates.
         Slow { future: BoxFuture<'static, Result<R, ServiceError<E>>> },
     }
 }
@@ -70,41 +62,36 @@ where
         }
     }
 
-    pub(crate) fn sent(future: S::Future, carried: Carried<S, B>) -> Self {
+    pub(crate) fn sent(future: S::Future, sent: Sent<S, B>) -> Self {
+        let sent = Some(sent);
         Self {
-            state: State::Sent {
-                future,
-                carried: Some(carried),
-            },
+            state: State::Sent { future, sent },
         }
     }
 
-    /// There is no token to be had at once.
+    /// Waits for a token first.
     pub(crate) fn waiting(
         mut service: S,
         settings: Arc<Settings>,
         mut request: Request<B>,
-        copy: Result<Kept<B>, NotReplayed>,
+        repeatable: Result<(), NotReplayed>,
+        copy: Option<(PackedHead, B)>,
     ) -> Self {
         let future = Box::pin(async move {
-            let rotator = &settings.rotator;
-            let pass = match copy {
-                Err(NotReplayed::BodyOnce) => rotator.pass_for_once().await,
-                _ => rotator.pass().await,
-            };
-            let pass = pass.map_err(ServiceError::Token)?;
-            pass.apply(rotator.header_name(), request.headers_mut());
+            let exchange = Exchange::begin(&settings.rotator, repeatable).await;
+            let exchange = exchange.map_err(ServiceError::Token)?;
+            settings.apply(&exchange, &mut request);
             let future = service.call(request);
             let answer = future.await.map_err(ServiceError::Inner)?;
-            let carried = Carried {
+            let sent = Sent {
                 service,
                 settings,
-                pass,
+                exchange,
                 copy,
             };
-            match carried.judge(answer) {
-                Judged::Done(answer) => Ok(answer),
-                Judged::Replay(carried, answer) => carried.replay(answer).await,
+            match sent.settings.settle(&sent.exchange, answer) {
+                (answer, Settled::Replay) => sent.replay(answer).await,
+                (answer, _) => Ok(answer),
             }
         });
         Self {
@@ -126,120 +113,60 @@ where
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let mut this = self.as_mut().project();
-            let (answer, carried) = match this.state.as_mut().project() {
+            let (answer, sent) = match this.state.as_mut().project() {
                 StateProjected::Plain { future } => {
                     return future.poll(context).map_err(ServiceError::Inner);
                 }
                 StateProjected::Slow { future } => return future.as_mut().poll(context),
-                StateProjected::Sent { future, carried } => {
+                StateProjected::Sent { future, sent } => {
                     let answer = ready!(future.poll(context)).map_err(ServiceError::Inner)?;
-                    (answer, carried.take())
+                    let Some(kept) = sent.as_ref() else {
+                        return Poll::Ready(Ok(answer));
+                    };
+                    // Settled where it lies: what was kept moves only for a replay.
+                    match kept.settings.settle(&kept.exchange, answer) {
+                        (answer, Settled::Replay) => (answer, sent.take()),
+                        (answer, _) => return Poll::Ready(Ok(answer)),
+                    }
                 }
             };
-            let Some(carried) = carried else {
+            let Some(refused) = sent else {
                 return Poll::Ready(Ok(answer));
             };
-            match carried.judge(answer) {
-                Judged::Done(answer) => return Poll::Ready(Ok(answer)),
-                Judged::Replay(carried, answer) => this.state.set(State::Slow {
-                    future: Box::pin(carried.replay(answer)),
-                }),
-            }
+            this.state.set(State::Slow {
+                future: Box::pin(refused.replay(answer)),
+            });
         }
     }
 }
 
-/// What follows from an answer.
-enum Judged<S, B, R> {
-    /// It is the caller's.
-    Done(Response<R>),
-    /// The request is to be sent once more.
-    Replay(Carried<S, B>, Response<R>),
-}
-
-impl<S, B> Carried<S, B> {
-    fn judge<R>(self, answer: Response<R>) -> Judged<S, B, R> {
-        let bare = self.pass.token().is_none();
-        let (mut answer, verdict) = self.settings.judge(answer, bare);
-        let rotator = &self.settings.rotator;
-        match (verdict, &self.copy) {
-            (Verdict::RefreshToken, Ok(_)) => return Judged::Replay(self, answer),
-            (Verdict::RefreshToken, Err(reason)) => {
-                rotator.report_refused(&self.pass);
-                rotator.tell(&Event::NotReplayed { reason: *reason });
-            }
-            (Verdict::StepUp(step_up), _) => {
-                answer.extensions_mut().insert(TokenError::StepUp(step_up));
-            }
-            (Verdict::NotAboutToken { .. } | Verdict::None, _) => {}
-        }
-        Judged::Done(answer)
-    }
-
-    /// Waits for the newer token with the refused answer in hand: back it goes if there is none,
-    /// and is dropped if there is one.
-    async fn replay<R>(self, mut answer: Response<R>) -> Result<Response<R>, ServiceError<S::Error>>
+impl<S, B> Sent<S, B> {
+    /// Waits for the newer token with the refused answer in hand, and hands the answer back if
+    /// there is no such token.
+    async fn replay<R>(
+        mut self,
+        mut answer: Response<R>,
+    ) -> Result<Response<R>, ServiceError<S::Error>>
     where
         S: Service<Request<B>, Response = Response<R>>,
         R: Body,
     {
-        let Self {
-            mut service,
-            settings,
-            pass,
-            copy,
-        } = self;
-        let rotator = &settings.rotator;
-        let Some(mut request) = copy.ok().and_then(Kept::into_request) else {
-            rotator.report_refused(&pass);
+        let rotator = &self.settings.rotator;
+        let again = self.copy.and_then(|(head, body)| head.request(body));
+        let Some(mut request) = again else {
+            self.exchange.report(rotator, None);
             return Ok(answer);
         };
-        let token = match rotator.refused(&pass).await {
-            Ok(token) => token,
-            Err(error) => {
-                answer.extensions_mut().insert(error);
-                return Ok(answer);
-            }
-        };
+        if !self.exchange.renew(rotator, answer.extensions_mut()).await {
+            return Ok(answer);
+        }
         rotator.drain(answer.into_body()).await;
-        let pass = Pass::from(token);
-        pass.apply(rotator.header_name(), request.headers_mut());
-        std::future::poll_fn(|context| service.poll_ready(context))
+        self.settings.apply(&self.exchange, &mut request);
+        std::future::poll_fn(|context| self.service.poll_ready(context))
             .await
             .map_err(ServiceError::Inner)?;
-        let answer = service.call(request).await.map_err(ServiceError::Inner)?;
-        // The second answer is the caller's, whatever it says; but that a new token is refused as
-        // well has to be known, or a wrong audience would have it refreshed again and again.
-        let (mut answer, verdict) = settings.judge(answer, false);
-        match verdict {
-            Verdict::RefreshToken => rotator.report_refused(&pass),
-            Verdict::StepUp(step_up) => {
-                answer.extensions_mut().insert(TokenError::StepUp(step_up));
-            }
-            Verdict::NotAboutToken { .. } | Verdict::None => {}
-        }
-        Ok(answer)
-    }
-}
-
-impl crate::Rotator {
-    /// Reads the rest of an answer nobody wants, within bounds, so that its connection can be used
-    /// again.
-    async fn drain<R: Body>(&self, body: R) {
-        let mut body = Box::pin(body);
-        let rest = async {
-            let mut left = DRAIN_BYTES;
-            while let Some(Ok(frame)) =
-                std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await
-            {
-                let read = frame.data_ref().map_or(0, bytes::Buf::remaining);
-                match left.checked_sub(read) {
-                    Some(rest) => left = rest,
-                    None => break,
-                }
-            }
-        };
-        // Without a timer the body is dropped unread, which costs a connection and no more.
-        let _ = self.shared.runtime.timeout(DRAIN_TIME, rest).await;
+        let answer = self.service.call(request).await;
+        let answer = answer.map_err(ServiceError::Inner)?;
+        Ok(self.settings.settle(&self.exchange, answer).0)
     }
 }

@@ -1,23 +1,37 @@
 //! The layer and its settings.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use http::response::Parts;
-use http::{HeaderMap, Response, StatusCode, Uri};
+use http::{Request, Response, StatusCode, Uri};
 use tower_layer::Layer;
 
+use super::bodies::{JudgeBodies, RefusedByBody};
 use super::{CloneBody, Rotation};
-use crate::challenge::{self, Verdict};
+use crate::challenge::Verdict;
 use crate::error::BuildError;
+use crate::http::{BodyRule, Exchange, RefusalRules, Settled};
 use crate::origin::{Origin, Origins};
 use crate::rotator::Rotator;
 
 /// Puts tokens on requests and replays what is refused. See the [module](super).
+///
+/// `A` says what of an answer is judged: [`Heads`] or [`Bodies`].
 #[derive(Clone)]
-pub struct RotationLayer<C = CloneBody> {
+pub struct RotationLayer<C = CloneBody, A = Heads> {
     settings: Settings,
     copy: C,
+    judged: PhantomData<A>,
 }
+
+/// The layer judges status and headers. Bodies pass as they are.
+#[derive(Clone, Copy, Debug)]
+pub enum Heads {}
+
+/// The layer judges bodies too. They arrive as [`PeekedBody`](crate::middleware::PeekedBody).
+#[derive(Clone, Copy, Debug)]
+pub enum Bodies {}
 
 /// What every service made by the layer shares.
 #[derive(Clone)]
@@ -26,11 +40,8 @@ pub(crate) struct Settings {
     origins: Origins,
     /// Where requests go whose URI does not say.
     unsaid: Option<Origin>,
-    statuses: Arc<[StatusCode]>,
-    refused_when: Option<Predicate>,
+    pub(crate) rules: RefusalRules,
 }
-
-type Predicate = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
 
 impl Rotator {
     /// A layer that puts this rotator's tokens on requests to its declared origins.
@@ -59,22 +70,26 @@ impl RotationLayer {
                 rotator: rotator.clone(),
                 origins,
                 unsaid,
-                statuses: Arc::from([]),
-                refused_when: None,
+                rules: RefusalRules::new(),
             },
             copy: CloneBody,
+            judged: PhantomData,
         }
     }
 }
 
-impl<C> RotationLayer<C> {
-    /// Answers with one of these statuses count as refusals too (403, 419).
+impl<C, A> RotationLayer<C, A> {
+    /// These statuses refuse the token, in place of 401. See [`RefusalRules::status_codes`].
+    pub fn status_codes(self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
+        self.with_rules(|rules| rules.status_codes(statuses))
+    }
+
+    /// These statuses refuse the token too (403, 419).
     ///
     /// A challenge that comes with one means what it means at a 401: `insufficient_scope` and
     /// `invalid_request` are handed back without a refresh, and a step-up (RFC 9470) is typed.
-    pub fn status_codes(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
-        self.settings.statuses = statuses.into_iter().collect();
-        self
+    pub fn also_status_codes(self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
+        self.with_rules(|rules| rules.also_status_codes(statuses))
     }
 
     /// Answers for which this is true count as refusals too. It is asked of every answer that
@@ -124,20 +139,52 @@ impl<C> RotationLayer<C> {
     /// # drop(client.oneshot(Request::new(Full::default())));
     /// # Ok(()) }
     /// ```
-    pub fn refused_when(
-        mut self,
-        refused: impl Fn(&Parts) -> bool + Send + Sync + 'static,
-    ) -> Self {
-        self.settings.refused_when = Some(Arc::new(refused));
-        self
+    pub fn refused_when(self, refused: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        self.with_rules(|rules| rules.refused_when(refused))
+    }
+
+    /// Answers whose body matches the rule refuse the token too, after the match is confirmed. See
+    /// [`BodyRule`].
+    ///
+    /// Bodies of answers then arrive as [`PeekedBody`](crate::middleware::PeekedBody).
+    pub fn refused_when_body(self, rule: BodyRule) -> RotationLayer<C, Bodies> {
+        let Self { settings, copy, .. } = self.with_rules(|rules| rules.refused_when_body(rule));
+        RotationLayer {
+            settings,
+            copy,
+            judged: PhantomData,
+        }
     }
 
     /// Decides which bodies can be sent twice. Default: all, by cloning them ([`CloneBody`]).
-    pub fn copy_body<D>(self, copy: D) -> RotationLayer<D> {
+    pub fn copy_body<D>(self, copy: D) -> RotationLayer<D, A> {
         RotationLayer {
             settings: self.settings,
             copy,
+            judged: PhantomData,
         }
+    }
+
+    fn with_rules(mut self, change: impl FnOnce(RefusalRules) -> RefusalRules) -> Self {
+        self.settings.rules = change(self.settings.rules);
+        self
+    }
+}
+
+impl<C> RotationLayer<C, Bodies> {
+    /// The path that confirms a match of a body rule: `/-/whoami`. See [`BodyRule`].
+    pub fn probe(self, path: impl Into<Arc<str>>) -> Self {
+        self.with_rules(|rules| rules.probe(path))
+    }
+}
+
+impl<S, C: Clone> Layer<S> for RotationLayer<C, Bodies> {
+    type Service = Rotation<JudgeBodies<S>, C>;
+
+    fn layer(&self, inner: S) -> Rotation<JudgeBodies<S>, C> {
+        let settings = Arc::new(self.settings.clone());
+        let inner = JudgeBodies::new(inner, Arc::clone(&settings));
+        Rotation::new(inner, settings, self.copy.clone())
     }
 }
 
@@ -149,7 +196,7 @@ impl<S, C: Clone> Layer<S> for RotationLayer<C> {
     }
 }
 
-impl<C> std::fmt::Debug for RotationLayer<C> {
+impl<C, A> std::fmt::Debug for RotationLayer<C, A> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("RotationLayer")
             .field("rotator", &self.settings.rotator)
@@ -167,39 +214,27 @@ impl Settings {
         self.origins.allows(uri)
     }
 
-    /// What the answer says of the token; the answer comes back as it was. `bare`: the request went
-    /// out without one.
-    pub(crate) fn judge<R>(&self, answer: Response<R>, bare: bool) -> (Response<R>, Verdict) {
-        match self.by_challenge(answer.status(), answer.headers()) {
-            // Whatever the reason given to somebody who sent no token, a token is what is missing.
-            Verdict::NotAboutToken { .. } if bare => (answer, Verdict::RefreshToken),
-            Verdict::None => self.widened(answer),
-            verdict => (answer, verdict),
+    /// Puts the token on the request.
+    pub(crate) fn apply<B>(&self, exchange: &Exchange, request: &mut Request<B>) {
+        exchange.apply(&self.rotator, request.headers_mut());
+        if self.rules.reads_bodies() {
+            request.extensions_mut().insert(exchange.clone());
         }
     }
 
-    fn by_challenge(&self, status: StatusCode, headers: &HeaderMap) -> Verdict {
-        if self.statuses.contains(&status) {
-            challenge::judge_refusal(headers)
-        } else {
-            challenge::judge(status, headers)
+    /// Judges an answer and does what needs no IO.
+    #[inline]
+    pub(crate) fn settle<R>(
+        &self,
+        exchange: &Exchange,
+        answer: Response<R>,
+    ) -> (Response<R>, Settled) {
+        let (mut answer, mut verdict) = self.rules.judge(answer);
+        if self.rules.reads_bodies() && answer.extensions_mut().remove::<RefusedByBody>().is_some()
+        {
+            verdict = Verdict::RefreshToken;
         }
-    }
-
-    /// The verdict on an answer that neither its status nor its challenges decide.
-    fn widened<R>(&self, answer: Response<R>) -> (Response<R>, Verdict) {
-        if challenge::judge_grpc(answer.headers()) {
-            return (answer, Verdict::RefreshToken);
-        }
-        let Some(refused) = &self.refused_when else {
-            return (answer, Verdict::None);
-        };
-        let (parts, body) = answer.into_parts();
-        let verdict = if refused(&parts) {
-            Verdict::RefreshToken
-        } else {
-            Verdict::None
-        };
-        (Response::from_parts(parts, body), verdict)
+        let settled = exchange.settle(&self.rotator, verdict, answer.extensions_mut());
+        (answer, settled)
     }
 }

@@ -24,9 +24,9 @@
 //!   channel sees URIs without authority; [`Rotator::layer_for`](crate::Rotator::layer_for)
 //!   declares where those go. All others pass through as they are.
 //! - **What counts as a refusal**: see [`challenge`](crate::challenge), `grpc-status` 16
-//!   included; [`RotationLayer::status_codes`] and [`RotationLayer::refused_when`] widen it, the
-//!   latter to codes in bodies too. A challenge that says that no other token would help is never
-//!   overruled by a status.
+//!   included. [`RotationLayer::status_codes`], [`RotationLayer::also_status_codes`],
+//!   [`RotationLayer::refused_when`] and [`RotationLayer::refused_when_body`] change it. A challenge
+//!   that says that no other token would help is never overruled by a status.
 //! - **What can be replayed**: a request whose body can be copied, which is what [`CopyBody`] says.
 //!   Any other waits for a refresh that is due before it is sent, is sent once, and its refusal is
 //!   handed back while a refresh starts for those who follow.
@@ -36,13 +36,14 @@
 //! - **Redirects** are the inner service's. One that follows them by itself must not carry a
 //!   custom token header to other hosts; the clients named above follow none.
 
+mod bodies;
 mod future;
-mod kept;
 mod layer;
 mod replay;
 mod service;
 
+pub use bodies::JudgeBodies;
 pub use future::ResponseFuture;
-pub use layer::RotationLayer;
+pub use layer::{Bodies, Heads, RotationLayer};
 pub use replay::{CloneBody, CopyBody, SendOnce};
 pub use service::{NoReplay, Rotation, ServiceError, WithoutToken};

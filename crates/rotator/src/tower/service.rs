@@ -9,14 +9,13 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::future::{Carried, ResponseFuture};
-use super::kept::Kept;
+use super::future::{ResponseFuture, Sent};
 use super::layer::Settings;
 use super::replay::CopyBody;
 use crate::error::TokenError;
 use crate::event::{Event, NotReplayed};
+use crate::http::{Exchange, PackedHead};
 use crate::origin::Origin;
-use crate::token::Pass;
 
 /// An HTTP service whose requests carry the token and are replayed once when they are refused.
 #[derive(Clone)]
@@ -30,7 +29,8 @@ pub struct Rotation<S, C> {
 #[derive(Clone, Copy, Debug)]
 pub struct WithoutToken;
 
-/// Put among a request's extensions, it hands a refusal back instead of replaying the request.
+/// Put among a request's extensions, it hands a refusal back instead of replaying the request. The
+/// request waits for a refresh that is due before it is sent.
 #[derive(Clone, Copy, Debug)]
 pub struct NoReplay;
 
@@ -105,35 +105,36 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        // The one that is ready is the one to use; its clone may not be.
+        // The service that is ready is the one to use; its clone may not be.
         let clone = self.inner.clone();
-        let mut ready = std::mem::replace(&mut self.inner, clone);
+        let mut service = std::mem::replace(&mut self.inner, clone);
         if !self.wants_token(&request) {
-            return ResponseFuture::plain(ready.call(request));
+            return ResponseFuture::plain(service.call(request));
         }
         let copy = if request.extensions().get::<NoReplay>().is_some() {
             Err(NotReplayed::OptedOut)
         } else {
-            self.copy
-                .copy(request.body())
-                .map(|body| Kept::new(&request, body))
+            let body = self.copy.copy(request.body());
+            body.map(|body| (PackedHead::new(&request), body))
                 .ok_or(NotReplayed::BodyOnce)
         };
-        let once = matches!(copy, Err(NotReplayed::BodyOnce));
-        let rotator = &self.settings.rotator;
-        let pass = if once {
-            rotator.ready_for_once()
-        } else {
-            rotator.ready()
+        let (repeatable, copy) = match copy {
+            Ok(copy) => (Ok(()), Some(copy)),
+            Err(reason) => (Err(reason), None),
         };
-        let Some(pass) = pass else {
-            let settings = Arc::clone(&self.settings);
-            return ResponseFuture::waiting(ready, settings, request, copy);
+        let settings = Arc::clone(&self.settings);
+        let Some(exchange) = Exchange::ready(&settings.rotator, repeatable) else {
+            return ResponseFuture::waiting(service, settings, request, repeatable, copy);
         };
-        pass.apply(rotator.header_name(), request.headers_mut());
-        let future = ready.call(request);
-        let carried = self.carried(ready, pass, copy);
-        ResponseFuture::sent(future, carried)
+        settings.apply(&exchange, &mut request);
+        let future = service.call(request);
+        let sent = Sent {
+            service,
+            settings,
+            exchange,
+            copy,
+        };
+        ResponseFuture::sent(future, sent)
     }
 }
 
@@ -152,19 +153,5 @@ impl<S, C> Rotation<S, C> {
             });
         }
         allowed
-    }
-
-    fn carried<B>(
-        &self,
-        service: S,
-        pass: Pass,
-        copy: Result<Kept<B>, NotReplayed>,
-    ) -> Carried<S, B> {
-        Carried {
-            service,
-            settings: Arc::clone(&self.settings),
-            pass,
-            copy,
-        }
     }
 }

@@ -69,7 +69,7 @@ async fn any_reason_given_to_a_bare_request_brings_a_token() {
         (403, "insufficient_scope"),
     ] {
         let world = anonymous().await;
-        let client = world.layer().status_codes([StatusCode::FORBIDDEN]);
+        let client = world.layer().also_status_codes([StatusCode::FORBIDDEN]);
         let path = format!("/challenge?when=bad&status={status}&value=Bearer%20error%3D{error}");
         let answer = client.layer(http()).oneshot(world.get(&path)).await;
         assert_eq!(
@@ -100,7 +100,7 @@ async fn a_step_up_found_on_the_replay_is_typed() {
     for status in [401, 403] {
         let world = World::new().await;
         world.issuer.expire_access_tokens();
-        let client = world.layer().status_codes([StatusCode::FORBIDDEN]);
+        let client = world.layer().also_status_codes([StatusCode::FORBIDDEN]);
         let path = format!("/challenge?when=good&status={status}&{challenge}");
         let answer = client.layer(http()).oneshot(world.get(&path)).await;
         let answer = answer.expect("an answer");

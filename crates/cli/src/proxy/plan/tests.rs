@@ -148,3 +148,40 @@ fn a_tunnel_may_be_given_a_limit() {
     assert_eq!(idle("tunnel_idle = \"1h\""), Some(hour));
     assert_eq!(idle("tunnel_idle = \"none\""), None);
 }
+
+#[test]
+fn a_body_is_matched_by_its_text_or_by_its_fields() {
+    let matches = |setting: &str, body: &str| {
+        let route = "[[proxy.routes]]\nupstream = \"https://api.example.com\"\n";
+        let plan = plan(&format!("{route}refused_when_body = {{ {setting} }}\n"));
+        let rule = plan.routes[0].0.refused_when_body.as_ref();
+        rule.expect("a rule").wanted.matches(body.as_bytes())
+    };
+    let empty = "json = { total = 0 }";
+    assert!(matches(empty, r#"{"objects":[],"total":0}"#));
+    assert!(!matches(empty, r#"{"objects":[1],"total":1}"#));
+    assert!(!matches(empty, "[]"));
+    assert!(matches("contains = \"[]\"", "[]"));
+    assert!(!matches("contains = \"[]\"", "["));
+}
+
+#[test]
+fn a_setting_of_refusals_that_means_nothing_is_a_mistake() {
+    for (setting, why) in [
+        ("status_codes = [42]", "42 is not a status"),
+        ("probe = \"whoami\"", "write it like /-/whoami"),
+        ("refused_when_body = {}", "write either `contains"),
+        (
+            "refused_when_body = { contains = \"a\", json = { a = 1 } }",
+            "write either `contains",
+        ),
+        (
+            "refused_when_body = { contains = \"a\", methods = [\"P T\"] }",
+            "`P T` is not a method",
+        ),
+    ] {
+        let route = "[[proxy.routes]]\nupstream = \"https://api.example.com\"\n";
+        let error = load(&format!("{route}{setting}\n")).expect_err("a mistake");
+        assert!(format!("{error:?}").contains(why), "{setting}: {error:?}");
+    }
+}

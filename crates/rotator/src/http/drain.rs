@@ -1,0 +1,34 @@
+//! The rest of a refused answer.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use http_body::Body;
+
+use crate::rotator::Rotator;
+
+/// How much of an answer is read, and for how long.
+const DRAIN_BYTES: usize = 16 * 1024;
+const DRAIN_TIME: Duration = Duration::from_millis(50);
+
+impl Rotator {
+    /// Reads the rest of an answer that is not handed on, so that its connection can be used again:
+    /// at most 16 KiB, for at most 50 ms.
+    pub(crate) async fn drain<B: Body>(&self, body: B) {
+        let rest = async {
+            let mut body = pin!(body);
+            let mut left = DRAIN_BYTES;
+            while let Some(Ok(frame)) =
+                std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await
+            {
+                let read = frame.data_ref().map_or(0, bytes::Buf::remaining);
+                match left.checked_sub(read) {
+                    Some(rest) => left = rest,
+                    None => break,
+                }
+            }
+        };
+        // Without a timer the body is dropped unread, which costs its connection.
+        let _ = self.shared.runtime.timeout(DRAIN_TIME, rest).await;
+    }
+}

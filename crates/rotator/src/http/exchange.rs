@@ -1,0 +1,221 @@
+//! The request protocol: what a request carried, what its answer means and what to do next.
+//!
+//! The tower layer, `-reqwest` and `-proxy` send and receive; every decision between is made here:
+//!
+//! 1. [`Exchange::ready`] or [`Exchange::begin`] gives the token to send. A request that cannot be
+//!    sent twice waits for a refresh that is due.
+//! 2. [`RefusalRules`](super::RefusalRules) judge the answer, [`Exchange::on_answer`] says what
+//!    follows, and [`Exchange::settle`] does what needs no IO.
+//! 3. After [`Next::Replay`], [`Exchange::renew`] waits for the newer token. The client drains the
+//!    refused answer, sends the request again and settles the second answer, which is final.
+
+use http::{Extensions, HeaderMap};
+
+use crate::challenge::{StepUp, Verdict};
+use crate::error::TokenError;
+use crate::event::{Event, NotReplayed};
+use crate::rotator::Rotator;
+use crate::token::Pass;
+
+/// One request and its replay.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    pass: Pass,
+    repeatable: Result<(), NotReplayed>,
+    replayed: bool,
+}
+
+/// What follows from an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Next {
+    /// The caller gets the answer.
+    HandBack,
+    /// The caller gets the answer and what it asks of the user.
+    StepUp(StepUp),
+    /// The caller gets the answer. The refusal is reported, and why the request is not replayed;
+    /// `None`: this was the replay.
+    Report(Option<NotReplayed>),
+    /// The request waits for a newer token and is sent again.
+    Replay,
+}
+
+/// Who gets an answer, once what needs no IO is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// The caller: the answer does not refuse the token, or no newer token would help.
+    Answered,
+    /// The caller, though the answer refuses the token.
+    Refused,
+    /// No caller yet: the request is to be replayed.
+    Replay,
+}
+
+impl Exchange {
+    /// The token to send the request with, if one can be had at once.
+    #[inline]
+    pub fn ready(rotator: &Rotator, repeatable: Result<(), NotReplayed>) -> Option<Self> {
+        let pass = match repeatable {
+            Ok(()) => rotator.ready(),
+            Err(_) => rotator.ready_for_once(),
+        };
+        pass.map(|pass| Self::new(pass, repeatable))
+    }
+
+    /// The token to send the request with. Waits like [`Rotator::pass`], or like
+    /// [`Rotator::pass_for_once`] if the request cannot be sent twice.
+    pub async fn begin(
+        rotator: &Rotator,
+        repeatable: Result<(), NotReplayed>,
+    ) -> Result<Self, TokenError> {
+        let pass = match repeatable {
+            Ok(()) => rotator.pass().await,
+            Err(_) => rotator.pass_for_once().await,
+        };
+        pass.map(|pass| Self::new(pass, repeatable))
+    }
+
+    #[inline]
+    fn new(pass: Pass, repeatable: Result<(), NotReplayed>) -> Self {
+        Self {
+            pass,
+            repeatable,
+            replayed: false,
+        }
+    }
+
+    /// What the request carries.
+    pub fn pass(&self) -> &Pass {
+        &self.pass
+    }
+
+    /// Whether the request has been sent a second time.
+    pub fn is_replayed(&self) -> bool {
+        self.replayed
+    }
+
+    /// Replaces what was said about sending the request again.
+    pub fn set_repeatable(&mut self, repeatable: Result<(), NotReplayed>) {
+        self.repeatable = repeatable;
+    }
+
+    /// Writes the token into the headers of the request.
+    #[inline]
+    pub fn apply(&self, rotator: &Rotator, headers: &mut HeaderMap) {
+        self.pass.apply(rotator.header_name(), headers);
+    }
+
+    /// What follows from an answer with this verdict.
+    ///
+    /// A request without a token is refused whatever the reason given: a token is what it lacked.
+    #[inline]
+    pub fn on_answer(&self, verdict: Verdict) -> Next {
+        match verdict {
+            Verdict::None => Next::HandBack,
+            Verdict::StepUp(step_up) => Next::StepUp(step_up),
+            Verdict::NotAboutToken { .. } if self.pass.token().is_some() => Next::HandBack,
+            Verdict::NotAboutToken { .. } | Verdict::RefreshToken if self.replayed => {
+                Next::Report(None)
+            }
+            Verdict::NotAboutToken { .. } | Verdict::RefreshToken => match self.repeatable {
+                Ok(()) => Next::Replay,
+                Err(reason) => Next::Report(Some(reason)),
+            },
+        }
+    }
+
+    /// Does what follows from an answer with these extensions, but for a replay.
+    ///
+    /// The refusal of a replay is reported: else a wrong audience would be refreshed for again and
+    /// again.
+    #[inline]
+    pub fn settle(
+        &self,
+        rotator: &Rotator,
+        verdict: Verdict,
+        extensions: &mut Extensions,
+    ) -> Settled {
+        match self.on_answer(verdict) {
+            Next::HandBack => Settled::Answered,
+            Next::Replay => Settled::Replay,
+            Next::StepUp(step_up) => {
+                extensions.insert(TokenError::StepUp(step_up));
+                Settled::Answered
+            }
+            Next::Report(reason) => {
+                self.report(rotator, reason);
+                Settled::Refused
+            }
+        }
+    }
+
+    /// Reports a refusal that is handed back, and why the request is not replayed.
+    #[cold]
+    pub fn report(&self, rotator: &Rotator, reason: Option<NotReplayed>) {
+        rotator.report_refused(&self.pass);
+        if let Some(reason) = reason {
+            rotator.tell(&Event::NotReplayed { reason });
+        }
+    }
+
+    /// Waits for the token of the replay. Returns false if there is none: the refused answer is
+    /// then the caller's, with the reason among its extensions.
+    ///
+    /// Cancel safe: the refresh goes on.
+    pub async fn renew(&mut self, rotator: &Rotator, extensions: &mut Extensions) -> bool {
+        match rotator.refused(&self.pass).await {
+            Ok(token) => {
+                self.pass = token.into();
+                self.replayed = true;
+                true
+            }
+            Err(error) => {
+                extensions.insert(error);
+                false
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::challenge::BearerError;
+    use crate::error::SourceError;
+    use crate::token_set::TokenSet;
+
+    /// Property: the table of verdict, token, repeatability and replay.
+    #[tokio::test]
+    async fn what_follows_from_each_verdict() {
+        let source =
+            |_: Option<Arc<TokenSet>>| async { Err::<TokenSet, _>(SourceError::terminal("none")) };
+        let rotator = Rotator::builder(source).anonymous().build().expect("built");
+        let bare = Exchange::begin(&rotator, Ok(())).await.expect("a pass");
+        let stored = rotator.sign_in(TokenSet::bearer("token"));
+        stored.expect("usable").await.expect("in memory");
+        let with_token = Exchange::begin(&rotator, Ok(())).await.expect("a pass");
+        let mut once = with_token.clone();
+        once.set_repeatable(Err(NotReplayed::OptedOut));
+        let mut again = with_token.clone();
+        again.replayed = true;
+        let scope = Verdict::NotAboutToken {
+            error: BearerError::InsufficientScope,
+        };
+        let step_up = StepUp::default();
+        let opted_out = Next::Report(Some(NotReplayed::OptedOut));
+        for (exchange, refused, not_about_token) in [
+            (&bare, Next::Replay, Next::Replay),
+            (&with_token, Next::Replay, Next::HandBack),
+            (&once, opted_out, Next::HandBack),
+            (&again, Next::Report(None), Next::HandBack),
+        ] {
+            assert_eq!(exchange.on_answer(Verdict::None), Next::HandBack);
+            assert_eq!(exchange.on_answer(Verdict::RefreshToken), refused);
+            assert_eq!(exchange.on_answer(scope.clone()), not_about_token);
+            let asked = exchange.on_answer(Verdict::StepUp(step_up.clone()));
+            assert_eq!(asked, Next::StepUp(step_up.clone()));
+        }
+    }
+}
