@@ -240,6 +240,6 @@ impl crate::Rotator {
             }
         };
         // Without a timer the body is dropped unread, which costs a connection and no more.
-        let _ = self.shared.runtime.timeout(DRAIN_TIME, rest).await;
+        let _ = self.session.runtime.timeout(DRAIN_TIME, rest).await;
     }
 }
