@@ -29,70 +29,43 @@
 //! The [`tower`] layer does both around any HTTP service; the crates `token-rotator-oauth2` and
 //! `token-rotator-reqwest` bring a source for OAuth 2 token endpoints and a whole client.
 
-mod board;
-mod builder;
-mod calls;
-mod clock;
-mod codec;
-mod coordinator;
 mod error;
 mod event;
-mod flight;
-mod grants;
 mod http;
-mod intent;
-mod journal;
-pub mod jwt;
-mod landing;
-mod ledger;
+mod keys;
 pub mod middleware;
-#[cfg(all(test, any(model_loom, model_shuttle)))]
-mod models;
-pub mod news;
-mod older;
-mod present;
 mod profile;
-mod random;
 mod rotator;
-mod rotators;
 mod runtime;
-mod secret;
-mod shared;
-mod signal;
-mod source;
+mod session;
 mod store;
-mod stored;
-mod stores;
-mod sync;
-mod tasks;
 mod token;
-mod token_set;
 pub mod tower;
-mod unsaved;
 
 pub use crate::http::origin::{Origin, OriginError, Origins};
 pub use crate::http::{challenge, origin};
-pub use builder::RotatorBuilder;
-pub use clock::{Clock, SystemClock};
-pub use codec::{DataKey, KeyId, KeySource, KeyTextError, RecordCodec, RecordHeader};
-pub use coordinator::{Coordinator, HeldLease, Lease, LocalCoordinator, SharedCoordinator};
 pub use error::{
     BuildError, Cause, FailureKind, LeaseError, RefreshError, SourceError, StoreError,
     StoreErrorKind, TokenError,
 };
 pub use event::{Event, HookProblem, NotReplayed};
-pub use intent::{Intent, IntentId, IntentOutcome, TokenHash};
+pub use keys::{KeyFile, KeyVariable, KeyVault};
 pub use profile::{Profile, Reuse};
+pub use rotator::builder::RotatorBuilder;
+pub use rotator::rotators::Rotators;
 pub use rotator::{Rotator, UnusableTokens, UpdateError, WeakRotator};
-pub use rotators::Rotators;
-pub use secret::{ExposeSecret, SecretString};
-pub use source::{Refreshed, TokenSource};
+pub use runtime::clock::{Clock, SystemClock};
+pub use session::Stored;
+pub use store::MemoryStore;
+pub use store::codec::{DataKey, KeyId, KeySource, KeyTextError, RecordCodec, RecordHeader};
+pub use store::coordinator::{Coordinator, HeldLease, Lease, LocalCoordinator, SharedCoordinator};
+pub use store::file::{FileLock, FileStore, FileStoreBuilder, LeaseHolder};
+pub use store::intent::{Intent, IntentId, IntentOutcome, TokenHash};
+pub use store::news;
 pub use store::{Epoch, Record, Saved, SessionKey, SessionStore, Version};
-pub use stored::Stored;
-pub use stores::MemoryStore;
-pub use stores::file::{
-    FileLock, FileStore, FileStoreBuilder, KeyFile, KeyVariable, KeyVault, LeaseHolder,
-};
+pub use token::jwt;
+pub use token::secret::{ExposeSecret, SecretString};
+pub use token::source::{Refreshed, TokenSource};
+pub use token::token_set::{Expiry, TokenSet};
 pub use token::{Pass, Token};
 pub use token_rotator_core::{Purpose, Stamp};
-pub use token_set::{Expiry, TokenSet};

@@ -221,3 +221,35 @@ async fn a_source_knows_the_session() {
     }
     assert_eq!(*lock(&sessions), ["user-1", "user-2"]);
 }
+
+/// A weak handle is upgraded while idle sessions are removed: the session is either kept or gone,
+/// and never there twice.
+#[test]
+fn an_upgrade_meets_a_removal() {
+    let world_source = |_last: Option<Arc<TokenSet>>| async {
+        Err::<TokenSet, _>(SourceError::not_sent("no session needs a refresh"))
+    };
+    let users = Rotator::builder(world_source)
+        .idle_after(Duration::ZERO)
+        .build_many(name)
+        .expect("rotators");
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                users.remove_idle();
+            }
+        });
+        for _ in 0..200_000 {
+            let weak = users.get(&1).downgrade();
+            if let Some(upgraded) = weak.upgrade() {
+                let found = users.get(&1);
+                if !upgraded.is_same(&found) {
+                    done.store(true, std::sync::atomic::Ordering::Relaxed);
+                    panic!("one key has two sessions");
+                }
+            }
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}

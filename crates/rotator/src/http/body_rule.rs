@@ -110,7 +110,7 @@ struct Confirmed {
 impl BodyRules {
     /// Whether a refresh may confirm the verdict on this token.
     fn may_refresh(&self, rotator: &Rotator, generation: u64) -> bool {
-        let now = rotator.shared.clock.steady();
+        let now = rotator.session.clock.steady();
         let newer = rotator.access_token();
         let mut last = self
             .confirmed

@@ -29,6 +29,6 @@ impl Rotator {
             }
         };
         // Without a timer the body is dropped unread, which costs its connection.
-        let _ = self.shared.runtime.timeout(DRAIN_TIME, rest).await;
+        let _ = self.session.runtime.timeout(DRAIN_TIME, rest).await;
     }
 }

@@ -184,7 +184,7 @@ mod tests {
     use super::*;
     use crate::challenge::BearerError;
     use crate::error::SourceError;
-    use crate::token_set::TokenSet;
+    use crate::token::token_set::TokenSet;
 
     /// Property: the table of verdict, token, repeatability and replay.
     #[tokio::test]

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use token_rotator::{FailureKind, RefreshError, Rotator, SourceError, TokenError, TokenSet};
+use token_rotator::{Event, FailureKind, RefreshError, Rotator, SourceError, TokenError, TokenSet};
 use tokio::runtime::Runtime;
 
 use crate::common::{Issuer, ScriptedStore, callers, outcomes, secret};
@@ -330,4 +330,50 @@ impl token_rotator::Clock for HandClock {
     fn steady(&self) -> Duration {
         Duration::from_secs(self.0.load(std::sync::atomic::Ordering::SeqCst))
     }
+}
+
+/// A runtime ends while a sign-in is written: the listener hears of it, the token is served all the
+/// same, and the next call on another runtime writes the sign-in.
+#[test]
+fn the_next_call_writes_what_a_runtime_left_unwritten() {
+    let issuer = Issuer::new();
+    let store = ScriptedStore::new();
+    let unwritten = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let rotator = Rotator::builder(issuer.clone())
+        .store(store.clone())
+        .on_event({
+            let unwritten = Arc::clone(&unwritten);
+            move |event| {
+                if matches!(event, Event::SaveFailed { attempts: 1, .. }) {
+                    unwritten.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                }
+            }
+        })
+        .build()
+        .expect("a rotator");
+    let a = one_thread();
+    store.hold_saves(true);
+    let saves = store.saves();
+    let stored = a.block_on(async {
+        let stored = rotator.sign_in(issuer.login()).expect("usable tokens");
+        store.saving(saves + 1).await;
+        Some(stored)
+    });
+    let stored = stored.expect("a future of the write");
+    drop(a);
+    assert_eq!(unwritten.load(std::sync::atomic::Ordering::SeqCst), 1);
+    assert!(block_on(stored).is_err(), "the caller hears of it too");
+    let token = block_on(rotator.token()).expect("served without a runtime");
+    assert_eq!(secret(&token), "access-1");
+    store.hold_saves(false);
+    let b = one_thread();
+    b.block_on(async {
+        let saves = store.saves();
+        let token = rotator.token().await.expect("a token");
+        assert_eq!(secret(&token), "access-1");
+        store.saving(saves + 1).await;
+        assert!(rotator.shutdown(PATIENCE).await);
+        assert_eq!(store.access_token().await.as_deref(), Some("access-1"));
+    });
+    assert!(rotator.ready().is_some(), "published again");
 }

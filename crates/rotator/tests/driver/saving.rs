@@ -5,7 +5,7 @@ use std::time::Duration;
 use token_rotator::{Event, RefreshError, StoreErrorKind, TokenError};
 
 use crate::common::{
-    ScriptedCoordinator, ScriptedStore, World, callers, let_run, outcomes, secret,
+    ScriptedCoordinator, ScriptedStore, World, callers, let_run, outcomes, secret, timed,
 };
 
 /// Nobody is served the new token before the store has it.
@@ -268,4 +268,53 @@ async fn shutdown_waits_and_then_serves_what_is_good() {
         Err(TokenError::ShutDown)
     ));
     assert_eq!(world.issuer.calls(), 1);
+}
+
+/// A sign-in that the store does not take is refreshed from memory, under the lease; what is written
+/// in the end is the newest token set.
+#[tokio::test(start_paused = true)]
+async fn a_flight_goes_on_from_a_sign_in_that_is_not_stored() {
+    let world = World::new();
+    let (store, leases) = (ScriptedStore::new(), ScriptedCoordinator::new());
+    store.fail_saves(1_000);
+    let rotator = world
+        .builder()
+        .store(store.clone())
+        .coordinator(leases.clone())
+        .build()
+        .expect("a rotator");
+    let login = rotator.sign_in(world.issuer.login()).expect("usable");
+    assert!(login.await.is_err());
+    let token = rotator.refresh_now().await.expect("from memory");
+    assert_eq!(secret(&token), "access-2");
+    assert!(!leases.is_free().await);
+    store.fail_saves(0);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(store.access_token().await.as_deref(), Some("access-2"));
+    assert!(store.intents().iter().all(Option::is_none));
+    assert!(leases.is_free().await);
+    assert!(rotator.shutdown(Duration::from_secs(1)).await);
+    assert_eq!(world.issuer.reuse_alarms(), 0);
+}
+
+/// A sign-out does not wait for a store call of the sign-in before it, which hangs.
+#[tokio::test(start_paused = true)]
+async fn a_sign_out_overtakes_a_write_that_hangs() {
+    let world = World::new();
+    let store = ScriptedStore::new();
+    store.hang_saves(1);
+    let rotator = world
+        .builder()
+        .store(store.clone())
+        .build()
+        .expect("a rotator");
+    let saves = store.saves();
+    let login = rotator.sign_in(world.issuer.login()).expect("usable");
+    store.saving(saves + 1).await;
+    let (took, stored) = timed(rotator.sign_out()).await;
+    stored.expect("a tombstone");
+    assert!(took.is_zero(), "{took:?}");
+    login.await.expect("nothing is left to store");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(store.record().await.expect("a record").tokens.is_none());
 }

@@ -1,0 +1,353 @@
+//! Defaults and their validation.
+
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+use token_rotator_core::{Access, Policy};
+use tokio_util::task::TaskTracker;
+
+use crate::error::BuildError;
+use crate::event::{Event, Listeners};
+use crate::origin::{Origin, Origins};
+use crate::profile::Profile;
+use crate::rotator::Rotator;
+use crate::rotator::rotators::Rotators;
+use crate::runtime::Runtime;
+use crate::runtime::clock::{Clock, ClockOf, millis};
+use crate::session::{AfterRefresh, Engine, Limits, Session};
+use crate::store::coordinator::{Coordinator, DynCoordinator};
+use crate::store::{DynStore, SessionKey, SessionStore};
+use crate::token::Placement;
+use crate::token::source::{DynSource, Refreshed, TokenSource};
+
+/// Builds a [`Rotator`]. Every setting has a default; [`build`](Self::build) checks them together.
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct RotatorBuilder {
+    source: Box<dyn DynSource>,
+    store: Option<Box<dyn DynStore>>,
+    coordinator: Option<Box<dyn DynCoordinator>>,
+    session: SessionKey,
+    clock: ClockOf,
+    runtime: RuntimeChoice,
+    policy: Policy<u64>,
+    profile: Profile,
+    limits: Limits,
+    placement: Placement,
+    origins: Vec<Result<Origin, BuildError>>,
+    listeners: Listeners,
+    after_refresh: Option<AfterRefresh>,
+    idle_after: Duration,
+}
+
+enum RuntimeChoice {
+    FirstCall,
+    Given(tokio::runtime::Handle),
+    OwnThread,
+}
+
+impl RotatorBuilder {
+    pub(crate) fn new(source: impl TokenSource) -> Self {
+        Self {
+            source: Box::new(source),
+            store: None,
+            coordinator: None,
+            session: SessionKey::default(),
+            clock: ClockOf::System,
+            runtime: RuntimeChoice::FirstCall,
+            policy: Policy::required(),
+            profile: Profile::strict(),
+            limits: Limits {
+                lease_wait: Duration::from_secs(10),
+                source_timeout: Duration::from_secs(15),
+                flight_deadline: Duration::from_secs(30),
+                wait_timeout: Duration::from_secs(30),
+                after_hook: Duration::from_secs(5),
+            },
+            placement: Placement::bearer(),
+            origins: Vec::new(),
+            listeners: Listeners::default(),
+            after_refresh: None,
+            idle_after: Duration::from_secs(900),
+        }
+    }
+
+    /// Keeps the session in this store, and takes leases from the coordinator it brings along, if
+    /// it does. Default: in the rotator's own memory.
+    pub fn store(mut self, store: impl SessionStore) -> Self {
+        if let Some(coordinator) = store.coordinator() {
+            self.coordinator
+                .get_or_insert_with(|| Box::new(coordinator));
+        }
+        self.store = Some(Box::new(store));
+        self
+    }
+
+    /// Takes leases from this coordinator, whatever the store brings along. Default: none; there is
+    /// one flight at a time in this rotator anyway.
+    pub fn coordinator(mut self, coordinator: impl Coordinator) -> Self {
+        self.coordinator = Some(Box::new(coordinator));
+        self
+    }
+
+    /// The session's name in store and coordinator. Default: `default`.
+    pub fn session(mut self, key: SessionKey) -> Self {
+        self.session = key;
+        self
+    }
+
+    /// Lets requests go out without a token where there is none yet; the first refusal starts the
+    /// first refresh. For cookie sessions. Default: no request without a token.
+    pub fn anonymous(mut self) -> Self {
+        self.policy.access = Access::Anonymous;
+        self
+    }
+
+    /// What the issuer does with a refresh token that was used before. Default:
+    /// [`Profile::strict`].
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// An origin that tokens may go to: scheme, host and port, `https` unless it is loopback.
+    /// Call it for each.
+    pub fn origin(mut self, origin: impl AsRef<str>) -> Self {
+        let origin = origin.as_ref().parse::<Origin>();
+        self.origins.push(origin.map_err(BuildError::Origin));
+        self
+    }
+
+    /// Sends the bare token in this header, in place of `Authorization: Bearer`.
+    pub fn token_header(self, name: HeaderName) -> Self {
+        self.token_header_with(name, str::to_owned)
+    }
+
+    /// Sends the token in this header, written by this function.
+    pub fn token_header_with(
+        mut self,
+        name: HeaderName,
+        format: impl Fn(&str) -> String + Send + Sync + 'static,
+    ) -> Self {
+        self.placement = Placement {
+            name,
+            format: Arc::new(format),
+        };
+        self
+    }
+
+    /// How long before expiry a refresh may start while the token is still served. Default: 60 s;
+    /// never more than a quarter of the token's lifetime, and up to a fifth of it sooner, drawn
+    /// once per token.
+    pub fn refresh_before(mut self, margin: Duration) -> Self {
+        self.policy.margin = millis(margin);
+        self
+    }
+
+    /// How long a caller waits for a refresh. Default: 30 s.
+    pub fn wait_timeout(mut self, limit: Duration) -> Self {
+        self.limits.wait_timeout = limit;
+        self
+    }
+
+    /// How long the token source may take. Default: 15 s. After that its future is dropped, and
+    /// the refresh token may be spent.
+    pub fn source_timeout(mut self, limit: Duration) -> Self {
+        self.limits.source_timeout = limit;
+        self
+    }
+
+    /// How long a flight waits for the lease. Default: 10 s.
+    pub fn lease_wait(mut self, limit: Duration) -> Self {
+        self.limits.lease_wait = limit;
+        self
+    }
+
+    /// How long a flight may hold its waiters. Default: 30 s. It keeps its slot until it ends.
+    pub fn flight_deadline(mut self, limit: Duration) -> Self {
+        self.limits.flight_deadline = limit;
+        self.policy.flight_deadline = millis(limit);
+        self
+    }
+
+    /// The cool-down after the first failure, and the longest; it doubles in between. Default:
+    /// 0.5 s and 60 s.
+    pub fn cool_down(mut self, first: Duration, longest: Duration) -> Self {
+        self.policy.cool_down = millis(first);
+        self.policy.cool_down_max = millis(longest);
+        self
+    }
+
+    /// Calls this with everything that happens, in the task where it happens. A listener that
+    /// panics harms nobody. Call it for each listener.
+    pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.listeners
+            .0
+            .push(Box::new(move |_session, event| listener(event)));
+        self
+    }
+
+    /// The same, told whose it is: for [many rotators](Self::build_many).
+    pub fn on_session_event(
+        mut self,
+        listener: impl Fn(&SessionKey, &Event) + Send + Sync + 'static,
+    ) -> Self {
+        self.listeners.0.push(Box::new(listener));
+        self
+    }
+
+    /// Runs this after a refresh: the new token is served already, and whoever waited for it is
+    /// held back until the hook has ended, at most 5 s. Its error or panic is an event and no
+    /// more. It runs only where the source's answer came with it ([`Refreshed::answer`]).
+    pub fn after_refresh<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(Arc<Refreshed>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.after_refresh = Some(Box::new(move |refreshed| Box::pin(hook(refreshed))));
+        self
+    }
+
+    /// For [many rotators](Self::build_many): how long one that nobody uses is kept in memory.
+    /// Default: 15 minutes. Let it be longer than any request takes.
+    pub fn idle_after(mut self, idle: Duration) -> Self {
+        self.idle_after = idle;
+        self
+    }
+
+    /// Runs flights on this runtime. Default: that of the first call that needs one.
+    pub fn runtime(mut self, handle: tokio::runtime::Handle) -> Self {
+        self.runtime = RuntimeChoice::Given(handle);
+        self
+    }
+
+    /// Runs flights on a thread of the rotator's own, so that they depend on no runtime of the
+    /// caller's. It ends with the last clone of the rotator.
+    pub fn dedicated_thread(mut self) -> Self {
+        self.runtime = RuntimeChoice::OwnThread;
+        self
+    }
+
+    /// Goes by this clock. Default: the system's.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = ClockOf::Custom(Box::new(clock));
+        self
+    }
+
+    /// Builds the rotator, or says which setting is wrong and what to do about it.
+    pub fn build(self) -> Result<Rotator, BuildError> {
+        self.validate()?;
+        let key = self.session.clone();
+        let engine = self.engine()?;
+        Ok(Rotator {
+            session: Session::new(engine, key),
+        })
+    }
+
+    /// Builds many rotators at once, one for each key: see [`Rotators`]. `name` gives a key's
+    /// session its name in store and coordinator, which should say all that tells tokens apart:
+    /// issuer, client, subject, audience and scope. What [`session`](Self::session) says is not
+    /// used.
+    pub fn build_many<K>(
+        self,
+        name: impl Fn(&K) -> SessionKey + Send + Sync + 'static,
+    ) -> Result<Rotators<K>, BuildError>
+    where
+        K: Clone + Eq + Hash + Send + Sync + 'static,
+    {
+        self.validate()?;
+        let idle_after = self.idle_after;
+        Ok(Rotators::new(self.engine()?, idle_after, Box::new(name)))
+    }
+
+    fn engine(self) -> Result<Arc<Engine>, BuildError> {
+        let mut origins = Origins::default();
+        for origin in self.origins {
+            origins.push(origin?);
+        }
+        let runtime = match self.runtime {
+            RuntimeChoice::FirstCall => Runtime::of_first_call(),
+            RuntimeChoice::Given(handle) => Runtime::given(handle),
+            RuntimeChoice::OwnThread => Runtime::own_thread()?,
+        };
+        let mut policy = self.policy;
+        // An ended session can only be revived by somebody who shares its store.
+        if self.store.is_some() {
+            policy.look_interval = 1_000;
+        }
+        Ok(Arc::new(Engine {
+            clock: self.clock,
+            runtime,
+            source: self.source,
+            store: self.store,
+            coordinator: self.coordinator,
+            policy,
+            profile: self.profile,
+            limits: self.limits,
+            placement: self.placement,
+            origins,
+            listeners: self.listeners,
+            after_refresh: self.after_refresh,
+            tasks: TaskTracker::new(),
+            claims: crate::runtime::sync::Mutex::default(),
+        }))
+    }
+
+    fn validate(&self) -> Result<(), BuildError> {
+        let limits = &self.limits;
+        let settings = [
+            ("wait_timeout", limits.wait_timeout),
+            ("source_timeout", limits.source_timeout),
+            ("flight_deadline", limits.flight_deadline),
+        ];
+        for (setting, value) in settings {
+            if value.is_zero() {
+                return Err(BuildError::Setting {
+                    setting,
+                    value,
+                    problem: "leaves no time at all; give it some",
+                });
+            }
+        }
+        if limits.flight_deadline < limits.lease_wait.saturating_add(limits.source_timeout) {
+            return Err(BuildError::Setting {
+                setting: "flight_deadline",
+                value: limits.flight_deadline,
+                problem: "is less than `lease_wait` and `source_timeout` together; raise it, or \
+                          lower one of them",
+            });
+        }
+        let coordinator = self.coordinator.as_ref();
+        let life = coordinator.and_then(|coordinator| coordinator.lease_life());
+        if life.is_some_and(|life| limits.source_timeout >= life) {
+            return Err(BuildError::Setting {
+                setting: "source_timeout",
+                value: limits.source_timeout,
+                problem: "is not less than the coordinator's lease lasts; lower it, or have the \
+                          lease last longer",
+            });
+        }
+        let (first, longest) = (self.policy.cool_down, self.policy.cool_down_max);
+        if first == 0 || first > longest {
+            return Err(BuildError::Setting {
+                setting: "cool_down",
+                value: Duration::from_millis(first),
+                problem: "is zero, or more than the longest cool-down; the first must lie between",
+            });
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for RotatorBuilder {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("RotatorBuilder")
+            .field("session", &self.session)
+            .field("policy", &self.policy)
+            .field("profile", &self.profile)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}

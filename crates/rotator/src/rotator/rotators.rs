@@ -1,0 +1,250 @@
+//! Many sessions in one process: tenants, users, audiences, each with its own flight.
+
+use std::collections::HashMap;
+use std::collections::hash_map::{Entry, RandomState};
+use std::hash::{BuildHasher as _, Hash};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use crate::error::TokenError;
+use crate::rotator::{Rotator, UnusableTokens};
+use crate::runtime::clock::millis;
+use crate::session::{Engine, Session, Stored};
+use crate::store::SessionKey;
+use crate::token::Token;
+use crate::token::token_set::TokenSet;
+
+/// A power of two: enough that callers of different sessions rarely meet.
+const SHARDS: usize = 64;
+
+type Name<K> = Box<dyn Fn(&K) -> SessionKey + Send + Sync>;
+
+/// A rotator for each key, made when it is first asked for and read from the store on first use.
+///
+/// Sessions have nothing to do with each other: each has its own flight, cool-down and epoch. They
+/// share source, store, coordinator, listeners and runtime, and no timer belongs to one of them.
+/// One that nobody has used for [a while](crate::RotatorBuilder::idle_after) is let go of, and
+/// comes back from the store; without a durable store it stays, for it is nowhere else.
+///
+/// Cheap to clone; all clones are the same sessions.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use std::sync::Arc;
+/// use token_rotator::{Rotator, SessionKey, SourceError, TokenSet};
+///
+/// # let source = |_: Option<Arc<TokenSet>>| async { Ok::<_, SourceError>(TokenSet::bearer("fresh")) };
+/// let users = Rotator::builder(source)
+///     .origin("https://api.example.com")
+///     .build_many(|user: &u64| SessionKey::new(format!("issuer/client/{user}/api")))?;
+///
+/// let token = users.token(&7).await?;
+/// assert_eq!(token.header(), "Bearer fresh");
+/// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
+pub struct Rotators<K>(Arc<Inner<K>>);
+
+struct Inner<K> {
+    engine: Arc<Engine>,
+    name: Name<K>,
+    idle_after: u64,
+    hasher: RandomState,
+    shards: Vec<Shard<K>>,
+}
+
+struct Shard<K> {
+    sessions: RwLock<HashMap<K, Place>>,
+    /// When it was last looked through, in milliseconds of the steady clock.
+    swept: AtomicU64,
+}
+
+struct Place {
+    session: Arc<Session>,
+    /// When it was last asked for, in milliseconds of the steady clock.
+    used: AtomicU64,
+}
+
+impl<K: Clone + Eq + Hash + Send + Sync + 'static> Rotators<K> {
+    pub(crate) fn new(engine: Arc<Engine>, idle_after: Duration, name: Name<K>) -> Self {
+        let now = millis(engine.clock.steady());
+        let shard = || Shard {
+            sessions: RwLock::default(),
+            swept: AtomicU64::new(now),
+        };
+        Self(Arc::new(Inner {
+            engine,
+            name,
+            idle_after: millis(idle_after),
+            hasher: RandomState::new(),
+            shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
+        }))
+    }
+
+    /// The rotator of this key. Neither waits nor reads the store; where it is in memory already
+    /// this allocates nothing.
+    pub fn get(&self, key: &K) -> Rotator {
+        let inner = &*self.0;
+        let now = millis(inner.engine.clock.steady());
+        let shard = inner.shard(key);
+        if let Some(place) = shard.read().get(key) {
+            return place.visit(now);
+        }
+        let mut sessions = shard.write();
+        inner.sweep(shard, &mut sessions, now);
+        match sessions.entry(key.clone()) {
+            Entry::Occupied(place) => place.get().visit(now),
+            Entry::Vacant(place) => {
+                let session = Session::new(Arc::clone(&inner.engine), (inner.name)(key));
+                let used = AtomicU64::new(now);
+                place.insert(Place { session, used }).visit(now)
+            }
+        }
+    }
+
+    /// A token of this key's session that is good now: as [`Rotator::token`]. While it is good this
+    /// neither waits nor allocates.
+    pub async fn token(&self, key: &K) -> Result<Token, TokenError> {
+        // In a statement of its own: no lock is held across the wait.
+        let rotator = self.get(key);
+        rotator.token().await
+    }
+
+    /// A new sign-in into this key's session: as [`Rotator::sign_in`].
+    pub fn sign_in(&self, key: &K, tokens: TokenSet) -> Result<Stored, UnusableTokens> {
+        self.get(key).sign_in(tokens)
+    }
+
+    /// Signs out of this key's session, in memory or not: as [`Rotator::sign_out`].
+    pub fn sign_out(&self, key: &K) -> Stored {
+        self.get(key).sign_out()
+    }
+
+    /// How many sessions are in memory.
+    pub fn len(&self) -> usize {
+        self.0.shards.iter().map(|shard| shard.read().len()).sum()
+    }
+
+    /// Whether no session is in memory.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Lets go of what is idle now, everywhere; how many that were. It happens by itself as new
+    /// sessions come, a part at a time.
+    pub fn remove_idle(&self) -> usize {
+        let inner = &*self.0;
+        let now = millis(inner.engine.clock.steady());
+        let removed = inner.shards.iter().map(|shard| {
+            let mut sessions = shard.write();
+            let before = sessions.len();
+            inner.let_go(&mut sessions, now);
+            before - sessions.len()
+        });
+        removed.sum()
+    }
+
+    /// Lets nothing new start, in any session, and waits for what is in the air: as
+    /// [`Rotator::shutdown`], which does the same for all when it is called on one of them.
+    pub async fn shutdown(&self, timeout: Duration) -> bool {
+        let sessions: Vec<Arc<Session>> = self
+            .0
+            .shards
+            .iter()
+            .flat_map(|shard| {
+                let sessions = shard.read();
+                let all: Vec<_> = sessions.values().map(Place::session).collect();
+                all
+            })
+            .collect();
+        self.0.engine.tasks.close();
+        let Some(first) = sessions.first() else {
+            return true;
+        };
+        for session in &sessions {
+            session.resume_writer();
+        }
+        first.shutdown(timeout).await && sessions.iter().all(|session| session.all_written())
+    }
+}
+
+impl<K: Eq + Hash> Inner<K> {
+    fn shard(&self, key: &K) -> &Shard<K> {
+        // The upper bits: a map inside uses the lower ones of a hash of its own.
+        let hash = self.hasher.hash_one(key);
+        &self.shards[(hash >> 32) as usize % SHARDS]
+    }
+
+    /// Looks through the shard, if that was not done for a while.
+    fn sweep(&self, shard: &Shard<K>, sessions: &mut HashMap<K, Place>, now: u64) {
+        let swept = shard.swept.load(Ordering::Relaxed);
+        if now.saturating_sub(swept) >= self.idle_after / 4 {
+            shard.swept.store(now, Ordering::Relaxed);
+            self.let_go(sessions, now);
+        }
+    }
+
+    fn let_go(&self, sessions: &mut HashMap<K, Place>, now: u64) {
+        let idle = |place: &Place| {
+            let idle = now.saturating_sub(place.used.load(Ordering::Relaxed)) >= self.idle_after;
+            // No caller, flight or write holds it.
+            idle && Arc::strong_count(&place.session) == 1 && !place.session.is_only_in_memory()
+        };
+        let mut kept = Vec::new();
+        for (key, place) in sessions.extract_if(|_, place| idle(place)) {
+            let Place { session, used } = place;
+            // A weak handle may have been upgraded since the count was read. Where the last strong
+            // handle was taken here, no upgrade succeeds any more.
+            if let Err(session) = Arc::try_unwrap(session) {
+                kept.push((key, Place { session, used }));
+            }
+        }
+        sessions.extend(kept);
+        if sessions.capacity() > sessions.len() * 4 {
+            sessions.shrink_to_fit();
+        }
+    }
+}
+
+impl<K> Shard<K> {
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<K, Place>> {
+        self.sessions.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<K, Place>> {
+        self.sessions
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    fn visit(&self, now: u64) -> Rotator {
+        // Not written again within a second: writing disturbs other readers.
+        if now.saturating_sub(self.used.load(Ordering::Relaxed)) >= 1_000 {
+            self.used.store(now, Ordering::Relaxed);
+        }
+        Rotator {
+            session: self.session(),
+        }
+    }
+
+    fn session(&self) -> Arc<Session> {
+        Arc::clone(&self.session)
+    }
+}
+
+impl<K> Clone for Rotators<K> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<K> std::fmt::Debug for Rotators<K> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sessions: usize = self.0.shards.iter().map(|shard| shard.read().len()).sum();
+        out.debug_struct("Rotators")
+            .field("sessions", &sessions)
+            .finish_non_exhaustive()
+    }
+}

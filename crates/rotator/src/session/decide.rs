@@ -1,0 +1,349 @@
+//! Decisions about a stored record, without IO: what a flight does with the record it read, and
+//! what a lost compare-and-swap means.
+
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use super::state::Arrival;
+use crate::store::intent::Intent;
+use crate::store::{Epoch, Record, Version};
+use crate::token::secret::{ExposeSecret as _, SecretString};
+use crate::token::token_set::TokenSet;
+
+/// How many prints [`OlderPrints`] keeps.
+const PRINTS_MAX: usize = 256;
+
+/// What this process knows about the stored record of its session.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct KnownRecord {
+    /// Epoch of the session in the store. `None` until a record was read or a sign-in began one.
+    pub(crate) epoch: Option<Epoch>,
+    /// Version of the record that was read or saved last: what compare-and-swap expects.
+    pub(crate) version: Option<Version>,
+    /// The greatest revision seen so far. It survives sign-ins and a lost store, so that no
+    /// revision is used twice.
+    pub(crate) floor: u64,
+    /// The store has no record of this epoch yet: the first write replaces any other epoch.
+    pub(crate) unwritten: bool,
+}
+
+impl KnownRecord {
+    /// A sign-in or sign-out that begins here and is not stored yet.
+    pub(crate) fn new_epoch() -> Self {
+        Self {
+            epoch: Some(Epoch::random()),
+            unwritten: true,
+            ..Self::default()
+        }
+    }
+
+    /// The record was read or saved in this version.
+    pub(crate) fn at(version: Version) -> Self {
+        Self {
+            epoch: Some(version.epoch),
+            version: Some(version),
+            floor: version.revision,
+            unwritten: false,
+        }
+    }
+
+    /// The version of the next write over the record `found`.
+    pub(crate) fn next(&self, found: Option<Version>) -> Version {
+        let found = found.map_or(0, |version| version.revision);
+        Version {
+            epoch: self.epoch.unwrap_or_else(Epoch::random),
+            revision: found.max(self.floor).saturating_add(1),
+        }
+    }
+
+    /// Takes `newer` over and keeps the greatest revision.
+    pub(crate) fn replace(&mut self, newer: Self) {
+        *self = Self {
+            floor: self.floor.max(newer.floor),
+            ..newer
+        };
+    }
+}
+
+/// What a refresh starts from.
+#[derive(Clone)]
+pub(crate) struct Start {
+    /// The token set to exchange. `None` if the session never had one.
+    pub(crate) last: Option<Arc<TokenSet>>,
+    pub(crate) known: KnownRecord,
+    /// The intent in the record.
+    pub(crate) intent: Option<Intent>,
+    /// Prints of token sets that the refresh replaces.
+    pub(crate) older: OlderPrints,
+}
+
+impl Start {
+    /// Starts from memory: the store holds nothing better.
+    pub(crate) fn from_memory(last: Option<Arc<TokenSet>>, known: KnownRecord) -> Self {
+        Self {
+            last,
+            known,
+            intent: None,
+            older: OlderPrints::default(),
+        }
+    }
+
+    /// The token set was written into the record, with this intent.
+    pub(crate) fn wrote(&mut self, version: Version, intent: Option<Intent>) {
+        self.known = KnownRecord::at(version);
+        self.intent = intent;
+        if let Some(last) = &self.last {
+            self.older.push(last);
+        }
+    }
+}
+
+/// What a flight does with the record that it read.
+pub(crate) enum Decision {
+    /// Another process has refreshed: serve its token.
+    Adopt(Arrival, KnownRecord),
+    RefreshFrom(Box<Start>),
+    /// Another process has signed in or out: this is its record.
+    OtherEpoch(Record),
+}
+
+/// Decides from the record `found` in the store, what was `known` of it before, and the token set
+/// `held` in memory. `usable` prepares a token set that can be served instead of the held one.
+pub(crate) fn read(
+    found: Option<Record>,
+    known: KnownRecord,
+    held: Option<Arc<TokenSet>>,
+    usable: impl FnOnce(&Arc<TokenSet>) -> Option<Arrival>,
+) -> Decision {
+    let Some(record) = found else {
+        // A missing record is a lost store and not a sign-out.
+        let known = KnownRecord {
+            version: None,
+            ..known
+        };
+        return Decision::RefreshFrom(Box::new(Start::from_memory(held, known)));
+    };
+    let read = KnownRecord {
+        floor: known.floor.max(record.version.revision),
+        ..KnownRecord::at(record.version)
+    };
+    let foreign = known.epoch.is_some_and(|epoch| Some(epoch) != read.epoch);
+    if foreign || (record.tokens.is_none() && known.epoch.is_none()) {
+        return Decision::OtherEpoch(record);
+    }
+    // Memory is at least as new as a revision that was seen before.
+    let seen_before = record.version.revision <= known.floor && held.is_some();
+    if !seen_before
+        && let Some(tokens) = &record.tokens
+        && held
+            .as_ref()
+            .is_none_or(|held| !same_secret(held.access_token(), tokens.access_token()))
+        && let Some(arrival) = usable(tokens)
+    {
+        return Decision::Adopt(arrival, read);
+    }
+    let older = OlderPrints::of(record.tokens.as_deref());
+    Decision::RefreshFrom(Box::new(Start {
+        last: if seen_before { held } else { record.tokens },
+        known: read,
+        intent: record.intent,
+        older,
+    }))
+}
+
+/// A token set or tombstone that is to be written.
+#[derive(Clone)]
+pub(crate) struct Write {
+    /// The sign-in or sign-out it belongs to, as the state machine counts them.
+    pub(crate) epoch: u64,
+    /// `None` writes a tombstone.
+    pub(crate) tokens: Option<Arc<TokenSet>>,
+    pub(crate) known: KnownRecord,
+    pub(crate) version: Version,
+    /// Prints of token sets that this write replaces.
+    pub(crate) older: OlderPrints,
+}
+
+impl Write {
+    pub(crate) fn new(
+        epoch: u64,
+        tokens: Option<Arc<TokenSet>>,
+        known: KnownRecord,
+        older: OlderPrints,
+    ) -> Self {
+        Self {
+            epoch,
+            tokens,
+            known,
+            version: known.next(known.version),
+            older,
+        }
+    }
+
+    pub(crate) fn record(&self) -> Record {
+        Record {
+            version: self.version,
+            tokens: self.tokens.clone(),
+            intent: None,
+        }
+    }
+
+    /// The store holds the record `found`, which this write replaces.
+    pub(crate) fn rebase(&mut self, found: Option<Record>) {
+        self.known.version = found.as_ref().map(|record| record.version);
+        let next = self
+            .known
+            .version
+            .map_or(0, |found| found.revision.saturating_add(1));
+        self.version.revision = self.version.revision.max(next);
+        if let Some(tokens) = found.and_then(|record| record.tokens) {
+            self.older.push(&tokens);
+        }
+    }
+
+    /// Prints of what this write replaces, and of its own token set: its write may have reached
+    /// the store although the answer was lost.
+    pub(crate) fn and_older(&self) -> OlderPrints {
+        let mut older = self.older.clone();
+        if let Some(tokens) = &self.tokens {
+            older.push(tokens);
+        }
+        older
+    }
+
+    /// This write replaces `before`, which has not reached the store for certain.
+    pub(crate) fn replaces(&mut self, before: &Self) {
+        self.older.extend(&before.and_older());
+        self.known = before.known;
+        self.version = Version {
+            epoch: before.version.epoch,
+            revision: self.version.revision.max(before.version.revision),
+        };
+    }
+}
+
+/// What a lost compare-and-swap means for the write that lost.
+pub(crate) enum Comparison {
+    /// The store holds what was to be written: an earlier answer was lost.
+    Stored(Version),
+    /// The record in the store is older: write over it.
+    Overwrite,
+    /// Another process has signed in or out: this is its record.
+    OtherEpoch(Record),
+    /// Another process has saved newer tokens.
+    Newer(Arrival, KnownRecord),
+}
+
+/// Compares `ours` with the record that the store holds instead. `usable` prepares a token set for
+/// requests; a token set that cannot be sent displaces nothing.
+pub(crate) fn compare(
+    theirs: Option<&Record>,
+    ours: &Write,
+    usable: impl FnOnce(&Arc<TokenSet>) -> Option<Arrival>,
+) -> Comparison {
+    let Some(record) = theirs else {
+        return Comparison::Overwrite;
+    };
+    let same_epoch = record.version.epoch == ours.version.epoch;
+    if !same_epoch {
+        if ours.known.unwritten {
+            return Comparison::Overwrite;
+        }
+        // Without a known epoch, the epoch of the first record is ours too.
+        if ours.known.epoch.is_some() || record.tokens.is_none() {
+            return Comparison::OtherEpoch(record.clone());
+        }
+    }
+    let Some(tokens) = &record.tokens else {
+        // A tombstone of this epoch is ours.
+        return match ours.tokens {
+            None => Comparison::Stored(record.version),
+            Some(_) => Comparison::Overwrite,
+        };
+    };
+    if same_epoch {
+        if ours
+            .tokens
+            .as_ref()
+            .is_some_and(|ours| same_tokens(ours, tokens))
+        {
+            return Comparison::Stored(record.version);
+        }
+        if ours.older.contains(tokens) || record.version.revision < ours.version.revision {
+            return Comparison::Overwrite;
+        }
+    }
+    match usable(tokens) {
+        Some(arrival) => Comparison::Newer(arrival, KnownRecord::at(record.version)),
+        None => Comparison::Overwrite,
+    }
+}
+
+/// Whether both token sets carry the same access token and the same refresh token.
+pub(crate) fn same_tokens(one: &TokenSet, other: &TokenSet) -> bool {
+    let same_refresh = match (one.refresh_token(), other.refresh_token()) {
+        (Some(one), Some(other)) => same_secret(one, other),
+        (None, None) => true,
+        _ => false,
+    };
+    same_refresh && same_secret(one.access_token(), other.access_token())
+}
+
+fn same_secret(one: &SecretString, other: &SecretString) -> bool {
+    one.expose_secret() == other.expose_secret()
+}
+
+/// SHA-256 prints of token sets that a later one replaces. A store that holds one of them may be
+/// overwritten. Prints, because replaced tokens are not kept in memory.
+#[derive(Clone, Default)]
+pub(crate) struct OlderPrints(Vec<Print>);
+
+type Print = [u8; 32];
+
+impl OlderPrints {
+    pub(crate) fn of(tokens: Option<&TokenSet>) -> Self {
+        Self(tokens.map(print).into_iter().collect())
+    }
+
+    pub(crate) fn push(&mut self, tokens: &TokenSet) {
+        self.add(print(tokens));
+    }
+
+    pub(crate) fn extend(&mut self, others: &Self) {
+        for print in &others.0 {
+            self.add(*print);
+        }
+    }
+
+    pub(crate) fn contains(&self, tokens: &TokenSet) -> bool {
+        !self.0.is_empty() && self.0.contains(&print(tokens))
+    }
+
+    fn add(&mut self, print: Print) {
+        if self.0.contains(&print) {
+            return;
+        }
+        // The first print stays: it is that of the token set the store is known to have held.
+        if self.0.len() == PRINTS_MAX {
+            self.0.remove(1);
+        }
+        self.0.push(print);
+    }
+}
+
+/// Hash of access token and refresh token.
+fn print(tokens: &TokenSet) -> Print {
+    let mut hash = Sha256::new();
+    for token in [Some(tokens.access_token()), tokens.refresh_token()] {
+        let token = token.map(|token| token.expose_secret().as_bytes());
+        // The length separates the two tokens. No token has the length that stands for none.
+        let length = token.map_or(u64::MAX, |token| token.len() as u64);
+        hash.update(length.to_be_bytes());
+        hash.update(token.unwrap_or_default());
+    }
+    hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests;

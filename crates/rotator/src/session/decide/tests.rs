@@ -1,0 +1,333 @@
+//! Every decision about a stored record, one case each.
+
+use token_rotator_core::Validity;
+
+use super::*;
+use crate::token::{Credential, Placement};
+
+fn tokens(name: &str) -> Arc<TokenSet> {
+    Arc::new(TokenSet::bearer(name).with_refresh_token(format!("refresh-{name}")))
+}
+
+fn version(epoch: u128, revision: u64) -> Version {
+    Version {
+        epoch: Epoch::from_bits(epoch),
+        revision,
+    }
+}
+
+fn record(epoch: u128, revision: u64, name: Option<&str>) -> Record {
+    Record {
+        version: version(epoch, revision),
+        tokens: name.map(tokens),
+        intent: None,
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as decisions call it")]
+fn usable(tokens: &Arc<TokenSet>) -> Option<Arrival> {
+    Some(Arrival {
+        credential: Credential::new(Arc::clone(tokens), &Placement::bearer()).expect("usable"),
+        validity: Validity::until(9_000),
+    })
+}
+
+fn unusable(_tokens: &Arc<TokenSet>) -> Option<Arrival> {
+    None
+}
+
+fn name(tokens: &TokenSet) -> String {
+    tokens.access_token().expose_secret().to_owned()
+}
+
+/// What a decision comes to, for comparison.
+fn said(decision: Decision) -> (&'static str, Option<String>, Option<Version>) {
+    match decision {
+        Decision::Adopt(arrival, known) => (
+            "adopt",
+            Some(name(&arrival.credential.tokens)),
+            known.version,
+        ),
+        Decision::RefreshFrom(start) => (
+            "refresh",
+            start.last.as_deref().map(name),
+            start.known.version,
+        ),
+        Decision::OtherEpoch(record) => ("other epoch", None, Some(record.version)),
+    }
+}
+
+fn read_said(
+    found: Option<Record>,
+    known: KnownRecord,
+    held: Option<&str>,
+) -> (&'static str, Option<String>, Option<Version>) {
+    said(read(found, known, held.map(tokens), usable))
+}
+
+#[test]
+fn a_lost_record_leaves_memory() {
+    let known = KnownRecord::at(version(1, 5));
+    let Decision::RefreshFrom(start) = read(None, known, Some(tokens("a")), usable) else {
+        panic!("a refresh");
+    };
+    assert_eq!(start.last.as_deref().map(name).as_deref(), Some("a"));
+    assert_eq!(start.known.version, None);
+    assert_eq!(start.known.next(None), version(1, 6), "no revision twice");
+    assert!(!start.older.contains(&tokens("a")));
+}
+
+#[test]
+fn a_newer_usable_record_is_adopted() {
+    let known = KnownRecord::at(version(1, 5));
+    assert_eq!(
+        read_said(Some(record(1, 6, Some("b"))), known, Some("a")),
+        ("adopt", Some("b".to_owned()), Some(version(1, 6)))
+    );
+    assert_eq!(
+        read_said(Some(record(1, 6, Some("b"))), KnownRecord::default(), None),
+        ("adopt", Some("b".to_owned()), Some(version(1, 6)))
+    );
+    // Nothing is in memory, so a revision that was seen before is as good as a new one.
+    assert_eq!(
+        read_said(Some(record(1, 5, Some("b"))), known, None),
+        ("adopt", Some("b".to_owned()), Some(version(1, 5)))
+    );
+}
+
+#[test]
+fn a_refresh_starts_from_the_newer_of_record_and_memory() {
+    let known = KnownRecord::at(version(1, 5));
+    let cases = [
+        // Seen before: memory is as new.
+        (5, "b", "a", "a"),
+        (4, "b", "a", "a"),
+        // The same access token: nothing to adopt.
+        (6, "a", "a", "a"),
+    ];
+    for (revision, stored, held, starts) in cases {
+        assert_eq!(
+            read_said(Some(record(1, revision, Some(stored))), known, Some(held)),
+            (
+                "refresh",
+                Some(starts.to_owned()),
+                Some(version(1, revision))
+            )
+        );
+    }
+    let unusable = read(
+        Some(record(1, 6, Some("b"))),
+        known,
+        Some(tokens("a")),
+        unusable,
+    );
+    let Decision::RefreshFrom(start) = unusable else {
+        panic!("a refresh");
+    };
+    assert_eq!(start.last.as_deref().map(name).as_deref(), Some("b"));
+    assert!(start.older.contains(&tokens("b")));
+    assert_eq!(start.known.floor, 6);
+}
+
+#[test]
+fn the_greatest_revision_is_remembered() {
+    let known = KnownRecord {
+        floor: 9,
+        ..KnownRecord::at(version(1, 5))
+    };
+    let Decision::RefreshFrom(start) = read(
+        Some(record(1, 6, Some("a"))),
+        known,
+        Some(tokens("a")),
+        usable,
+    ) else {
+        panic!("a refresh");
+    };
+    assert_eq!(start.known.next(start.known.version), version(1, 10));
+}
+
+#[test]
+fn another_epoch_is_followed() {
+    let known = KnownRecord::at(version(1, 5));
+    for found in [record(2, 6, Some("b")), record(2, 6, None)] {
+        let expected = ("other epoch", None, Some(version(2, 6)));
+        assert_eq!(read_said(Some(found), known, Some("a")), expected);
+    }
+    // A tombstone is a sign-out even for a process that knew nothing.
+    assert_eq!(
+        read_said(Some(record(2, 6, None)), KnownRecord::default(), None),
+        ("other epoch", None, Some(version(2, 6)))
+    );
+}
+
+fn write(known: KnownRecord, name: Option<&str>) -> Write {
+    Write::new(
+        1,
+        name.map(tokens),
+        known,
+        OlderPrints::of(Some(&tokens("old"))),
+    )
+}
+
+fn compared(theirs: Option<&Record>, ours: &Write) -> &'static str {
+    match compare(theirs, ours, usable) {
+        Comparison::Stored(_) => "stored",
+        Comparison::Overwrite => "overwrite",
+        Comparison::OtherEpoch(_) => "other epoch",
+        Comparison::Newer(..) => "newer",
+    }
+}
+
+#[test]
+fn a_lost_compare_and_swap_is_judged_by_what_the_store_holds() {
+    let ours = write(KnownRecord::at(version(1, 5)), Some("ours"));
+    assert_eq!(ours.version, version(1, 6));
+    let cases = [
+        (None, "overwrite"),
+        (Some(record(1, 6, Some("ours"))), "stored"),
+        (Some(record(1, 9, Some("old"))), "overwrite"),
+        (Some(record(1, 5, Some("theirs"))), "overwrite"),
+        (Some(record(1, 6, Some("theirs"))), "newer"),
+        (Some(record(1, 7, Some("theirs"))), "newer"),
+        (Some(record(1, 7, None)), "overwrite"),
+        (Some(record(2, 7, Some("theirs"))), "other epoch"),
+        (Some(record(2, 7, None)), "other epoch"),
+    ];
+    for (theirs, expected) in cases {
+        assert_eq!(compared(theirs.as_ref(), &ours), expected, "{theirs:?}");
+    }
+    let theirs = record(1, 7, Some("theirs"));
+    assert!(
+        matches!(
+            compare(Some(&theirs), &ours, unusable),
+            Comparison::Overwrite
+        ),
+        "tokens that cannot be sent displace nothing"
+    );
+}
+
+#[test]
+fn the_first_write_of_an_epoch_replaces_other_epochs_only() {
+    let known = KnownRecord {
+        epoch: Some(Epoch::from_bits(1)),
+        ..KnownRecord::new_epoch()
+    };
+    for name in [Some("ours"), None] {
+        let ours = write(known, name);
+        assert_eq!(
+            compared(Some(&record(2, 7, Some("theirs"))), &ours),
+            "overwrite"
+        );
+        assert_eq!(compared(Some(&record(2, 7, None)), &ours), "overwrite");
+    }
+    let tombstone = write(known, None);
+    assert_eq!(compared(Some(&record(1, 1, None)), &tombstone), "stored");
+    let ours = write(known, Some("ours"));
+    assert_eq!(compared(Some(&record(1, 1, Some("ours"))), &ours), "stored");
+    assert_eq!(
+        compared(Some(&record(1, 8, Some("theirs"))), &ours),
+        "newer"
+    );
+}
+
+#[test]
+fn without_a_known_epoch_the_first_record_decides() {
+    let ours = write(KnownRecord::default(), Some("ours"));
+    assert_eq!(
+        compared(Some(&record(2, 1, Some("theirs"))), &ours),
+        "newer"
+    );
+    assert_eq!(compared(Some(&record(2, 1, None)), &ours), "other epoch");
+}
+
+#[test]
+fn a_rebased_write_follows_the_record_and_remembers_it() {
+    let mut ours = write(KnownRecord::at(version(1, 5)), Some("ours"));
+    ours.rebase(Some(record(1, 9, Some("before"))));
+    assert_eq!(ours.version, version(1, 10));
+    assert_eq!(ours.known.version, Some(version(1, 9)));
+    assert!(ours.older.contains(&tokens("before")));
+    ours.rebase(None);
+    assert_eq!(ours.version, version(1, 10), "a revision never goes back");
+    assert_eq!(ours.known.version, None);
+    ours.rebase(Some(record(1, 10, None)));
+    assert_eq!(ours.version, version(1, 11));
+}
+
+#[test]
+fn a_write_that_replaces_another_goes_on_from_it() {
+    let mut before = write(KnownRecord::default(), Some("before"));
+    before.rebase(Some(record(2, 20, Some("first"))));
+    let mut ours = write(KnownRecord::default(), Some("ours"));
+    assert_ne!(ours.version.epoch, before.version.epoch);
+    ours.replaces(&before);
+    assert_eq!(ours.version, before.version);
+    assert_eq!(ours.known.version, Some(version(2, 20)));
+    for older in ["old", "first", "before"] {
+        assert!(ours.older.contains(&tokens(older)), "{older}");
+    }
+    assert!(!ours.older.contains(&tokens("ours")));
+    let stored = record(2, 21, Some("before"));
+    let lost = Record {
+        version: before.version,
+        ..stored
+    };
+    assert_eq!(compared(Some(&lost), &ours), "overwrite");
+    assert_eq!(ours.record().version, before.version);
+    assert_eq!(
+        ours.record().tokens.as_deref().map(name).as_deref(),
+        Some("ours")
+    );
+}
+
+#[test]
+fn an_intent_keeps_what_it_wrote_as_older() {
+    let mut start = Start::from_memory(Some(tokens("a")), KnownRecord::at(version(1, 1)));
+    start.wrote(version(1, 2), None);
+    assert!(start.older.contains(&tokens("a")));
+    assert_eq!(start.known.version, Some(version(1, 2)));
+    assert_eq!(start.known.floor, 2);
+}
+
+#[test]
+fn a_known_record_keeps_the_greatest_revision() {
+    let mut known = KnownRecord::at(version(1, 9));
+    known.replace(KnownRecord::at(version(1, 4)));
+    assert_eq!((known.version, known.floor), (Some(version(1, 4)), 9));
+    known.replace(KnownRecord::at(version(1, 12)));
+    assert_eq!(known.floor, 12);
+    assert_eq!(known.next(None), version(1, 13));
+    assert_eq!(known.next(Some(version(2, 30))), version(1, 31));
+}
+
+#[test]
+fn tokens_are_the_same_if_both_are() {
+    let one = TokenSet::bearer("a");
+    let two = || TokenSet::bearer("a").with_refresh_token("r");
+    assert!(same_tokens(&one, &TokenSet::bearer("a")));
+    assert!(!same_tokens(&one, &TokenSet::bearer("b")));
+    assert!(!same_tokens(&one, &two()));
+    assert!(!same_tokens(&two(), &one));
+    assert!(same_tokens(&two(), &two()));
+    assert!(!same_tokens(
+        &two(),
+        &TokenSet::bearer("a").with_refresh_token("s")
+    ));
+}
+
+#[test]
+fn prints_are_bounded_and_keep_the_first() {
+    let mut older = OlderPrints::of(Some(&tokens("first")));
+    for number in 0..PRINTS_MAX {
+        older.push(&tokens(&number.to_string()));
+        older.push(&tokens(&number.to_string()));
+    }
+    assert_eq!(older.0.len(), PRINTS_MAX);
+    assert!(older.contains(&tokens("first")));
+    assert!(!older.contains(&tokens("0")));
+    assert!(older.contains(&tokens("1")));
+    // The boundary between the two tokens is part of the print.
+    let one = TokenSet::bearer("ab").with_refresh_token("c");
+    let other = TokenSet::bearer("a").with_refresh_token("bc");
+    assert!(!OlderPrints::of(Some(&one)).contains(&other));
+}

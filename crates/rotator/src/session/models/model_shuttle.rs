@@ -1,0 +1,346 @@
+//! Shuttle: the whole rotator under twenty tasks that come and go in orders drawn at random.
+
+mod meetings;
+mod writes;
+
+use std::collections::HashSet;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::{Either, select};
+use shuttle::future::{block_on, spawn, yield_now};
+use shuttle::rand::{Rng as _, thread_rng};
+
+use crate::runtime::sync::lock_std;
+use crate::{
+    Clock, ExposeSecret as _, FailureKind, LocalCoordinator, MemoryStore, Record, Refreshed,
+    Rotator, Saved, SessionKey, SessionStore, SourceError, StoreError, StoreErrorKind, TokenError,
+    TokenSet, TokenSource, Version,
+};
+
+const TASKS: usize = 20;
+const SCHEDULES: usize = 1_500;
+
+/// Single-use refresh tokens: a second use is a panic, and so are two refreshes at a time.
+#[derive(Clone, Default)]
+struct Issuer(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    in_air: AtomicUsize,
+    /// Refreshes may be in the air together, of sessions that have nothing to do with each other.
+    together: bool,
+    minted: AtomicUsize,
+    refreshes: AtomicUsize,
+    spent: Mutex<HashSet<String>>,
+    revoked: AtomicUsize,
+}
+
+impl Issuer {
+    fn mint(&self) -> TokenSet {
+        let number = self.0.minted.fetch_add(1, Ordering::SeqCst);
+        TokenSet::bearer(format!("access-{number}"))
+            .with_refresh_token(format!("refresh-{number}"))
+            .expires_in(Duration::from_secs(300))
+    }
+}
+
+struct InAir<'a>(&'a AtomicUsize);
+
+impl Drop for InAir<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl TokenSource for Issuer {
+    async fn refresh(&self, last: Option<Arc<TokenSet>>) -> Result<Refreshed, SourceError> {
+        let before = self.0.in_air.fetch_add(1, Ordering::SeqCst);
+        assert!(
+            before == 0 || self.0.together,
+            "two refreshes are in the air"
+        );
+        let _in_air = InAir(&self.0.in_air);
+        yield_now().await;
+        let last = last.expect("somebody is signed in");
+        let token = last.refresh_token().expect("a refresh token");
+        let unspent = lock_std(&self.0.spent).insert(token.expose_secret().to_owned());
+        assert!(unspent, "a refresh token was used twice");
+        self.0.refreshes.fetch_add(1, Ordering::SeqCst);
+        let next = self.mint();
+        yield_now().await;
+        Ok(next.into())
+    }
+
+    async fn revoke(&self, _tokens: Arc<TokenSet>) -> Result<(), SourceError> {
+        yield_now().await;
+        self.0.revoked.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// Both clocks, moved by hand.
+#[derive(Clone, Default)]
+struct HandClock(Arc<AtomicU64>);
+
+impl HandClock {
+    fn expire(&self) {
+        self.0.fetch_add(301, Ordering::SeqCst);
+    }
+}
+
+impl Clock for HandClock {
+    fn wall(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + self.steady()
+    }
+
+    fn steady(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// A call that its caller gives up after so many turns, or never.
+async fn call(
+    rotator: Rotator,
+    patience: Option<usize>,
+) -> Option<Result<crate::Token, TokenError>> {
+    let call = pin!(rotator.token());
+    let Some(turns) = patience else {
+        return Some(call.await);
+    };
+    let gives_up = pin!(async {
+        for _ in 0..turns {
+            yield_now().await;
+        }
+    });
+    match select(call, gives_up).await {
+        Either::Left((outcome, _)) => Some(outcome),
+        Either::Right(_) => None,
+    }
+}
+
+fn patience() -> Option<usize> {
+    thread_rng()
+        .gen_bool(0.5)
+        .then(|| thread_rng().gen_range(0..12))
+}
+
+/// Twenty callers of an expired token, any of them leaving at any time, the first included: one
+/// refresh, and whoever stays is served by it.
+#[test]
+fn any_caller_may_leave() {
+    shuttle::check_random(
+        || {
+            let (issuer, clock) = (Issuer::default(), HandClock::default());
+            let builder = Rotator::builder(issuer.clone()).clock(clock.clone());
+            let rotator = builder.build().expect("a rotator");
+            rotator.sign_in(issuer.mint()).expect("usable tokens");
+            clock.expire();
+            let calls: Vec<_> = (0..TASKS)
+                .map(|_| spawn(call(rotator.clone(), patience())))
+                .collect();
+            block_on(async {
+                for call in calls {
+                    if let Some(outcome) = call.await.expect("no panic") {
+                        assert_eq!(outcome.expect("a token").generation(), 2);
+                    }
+                }
+                // Whoever left has left a flight that lands.
+                rotator.token().await.expect("a token");
+                assert!(rotator.shutdown(Duration::ZERO).await);
+            });
+            assert_eq!(issuer.0.refreshes.load(Ordering::SeqCst), 1);
+        },
+        SCHEDULES,
+    );
+}
+
+/// Two rotators that share store and coordinator, ten callers each, three expiries: one refresh
+/// in the air at a time, three in all, nobody's refresh token used twice.
+#[test]
+fn two_rotators_share_every_refresh() {
+    shuttle::check_random(
+        || {
+            let (issuer, clock) = (Issuer::default(), HandClock::default());
+            let (store, leases) = (MemoryStore::new(), LocalCoordinator::new());
+            let build = || {
+                Rotator::builder(issuer.clone())
+                    .clock(clock.clone())
+                    .store(store.clone())
+                    .coordinator(leases.clone())
+                    .build()
+                    .expect("a rotator")
+            };
+            let rotators = [build(), build()];
+            block_on(async {
+                let login = rotators[0].sign_in(issuer.mint()).expect("usable tokens");
+                login.await.expect("stored");
+                for round in 1..=3 {
+                    clock.expire();
+                    let calls: Vec<_> = (0..TASKS)
+                        .map(|task| spawn(call(rotators[task % 2].clone(), patience())))
+                        .collect();
+                    for call in calls {
+                        if let Some(outcome) = call.await.expect("no panic") {
+                            outcome.expect("a token");
+                        }
+                    }
+                    for rotator in &rotators {
+                        rotator.token().await.expect("a token");
+                    }
+                    assert_eq!(issuer.0.refreshes.load(Ordering::SeqCst), round);
+                }
+            });
+        },
+        SCHEDULES / 5,
+    );
+}
+
+/// Fails to save at random.
+#[derive(Clone, Default)]
+struct Unreliable(MemoryStore);
+
+impl SessionStore for Unreliable {
+    async fn load(&self, key: &SessionKey) -> Result<Option<Record>, StoreError> {
+        yield_now().await;
+        self.0.load(key).await
+    }
+
+    async fn save(
+        &self,
+        key: &SessionKey,
+        expected: Option<Version>,
+        record: Record,
+    ) -> Result<Saved, StoreError> {
+        yield_now().await;
+        if thread_rng().gen_bool(0.5) {
+            return Err(StoreError::new(StoreErrorKind::Unavailable, "down"));
+        }
+        let saved = self.0.save(key, expected, record).await;
+        yield_now().await;
+        saved
+    }
+}
+
+/// A store that fails to save every other time, and callers that refresh again and again: memory
+/// knows better than the store at every moment, so nobody's refresh token is used twice.
+#[test]
+fn memory_knows_better_than_a_store_that_fails() {
+    shuttle::check_random(
+        || {
+            let (issuer, clock) = (Issuer::default(), HandClock::default());
+            let rotator = Rotator::builder(issuer.clone())
+                .clock(clock.clone())
+                .store(Unreliable::default())
+                .coordinator(LocalCoordinator::new())
+                .build()
+                .expect("a rotator");
+            block_on(async {
+                while rotator
+                    .sign_in(issuer.mint())
+                    .expect("usable tokens")
+                    .await
+                    .is_err()
+                {}
+                let calls: Vec<_> = (0..TASKS)
+                    .map(|_| {
+                        let rotator = rotator.clone();
+                        spawn(async move {
+                            for _ in 0..2 {
+                                match rotator.refresh_now().await {
+                                    Ok(_) => {}
+                                    // The intent could not be written down.
+                                    Err(TokenError::Refresh(error))
+                                        if error.kind() == FailureKind::NotSent => {}
+                                    Err(error) => panic!("an outcome nobody expects: {error:?}"),
+                                }
+                            }
+                        })
+                    })
+                    .collect();
+                for call in calls {
+                    call.await.expect("no panic");
+                }
+            });
+        },
+        SCHEDULES / 5,
+    );
+}
+
+/// Callers, sign-ins and sign-outs in any order: every call resolves, and in the end what was
+/// done last holds. Nobody is served a token of another session than the one they waited in,
+/// which loom shows; here no call hangs and no refresh token is used twice, by flights of the
+/// sessions before neither: the last session refreshes again and again.
+#[test]
+fn sign_ins_and_sign_outs_meet_flights() {
+    shuttle::check_random(
+        || {
+            let issuer = Issuer(Arc::new(State {
+                together: true,
+                ..State::default()
+            }));
+            let clock = HandClock::default();
+            let store = MemoryStore::new();
+            let rotator = Rotator::builder(issuer.clone())
+                .clock(clock.clone())
+                .store(store.clone())
+                .coordinator(LocalCoordinator::new())
+                .build()
+                .expect("a rotator");
+            rotator.sign_in(issuer.mint()).expect("usable tokens");
+            clock.expire();
+            let calls: Vec<_> = (0..TASKS)
+                .map(|task| match task % 10 {
+                    4 => {
+                        let (rotator, issuer) = (rotator.clone(), issuer.clone());
+                        spawn(async move {
+                            rotator.sign_in(issuer.mint()).expect("usable tokens");
+                            None
+                        })
+                    }
+                    8 => {
+                        let rotator = rotator.clone();
+                        spawn(async move {
+                            rotator.sign_out();
+                            None
+                        })
+                    }
+                    _ => spawn(call(rotator.clone(), patience())),
+                })
+                .collect();
+            block_on(async {
+                for call in calls {
+                    match call.await.expect("no panic") {
+                        None | Some(Ok(_)) => {}
+                        Some(Err(TokenError::SignedOut | TokenError::SessionChanged)) => {}
+                        Some(Err(error)) => panic!("an outcome nobody expects: {error:?}"),
+                    }
+                }
+                // Flights of before may still be in the air, and must leave this one's alone.
+                let last = rotator.sign_in(issuer.mint()).expect("usable tokens");
+                let again = spawn({
+                    let rotator = rotator.clone();
+                    async move {
+                        for _ in 0..2 {
+                            rotator.refresh_now().await.expect("a token");
+                        }
+                    }
+                });
+                last.await.expect("stored");
+                again.await.expect("no panic");
+                clock.expire();
+                let token = rotator.token().await.expect("a token");
+                assert!(rotator.shutdown(Duration::ZERO).await);
+                let record = store.load(rotator.session()).await.expect("memory");
+                let stored = record.and_then(|record| record.tokens).expect("tokens");
+                assert_eq!(
+                    stored.access_token().expose_secret(),
+                    token.secret().expose_secret()
+                );
+            });
+        },
+        SCHEDULES / 2,
+    );
+}

@@ -1,0 +1,205 @@
+//! Intents of our own: never sent, sent, raised by another, withdrawn and cleared.
+
+use super::*;
+
+/// An intent of ours, written at the beginning.
+fn written() -> (Recovery, Intent) {
+    let mut recovery = Recovery::default();
+    let Plan::Present(intent) = recovery.plan(&at(0)) else {
+        panic!("nothing speaks against it");
+    };
+    recovery.writing(EPOCH, intent);
+    recovery.written(EPOCH, &intent);
+    (recovery, intent)
+}
+
+/// The same, and sent at once.
+fn sent() -> (Recovery, Intent) {
+    let (mut recovery, intent) = written();
+    recovery.sending(EPOCH, &intent, steady(0));
+    (recovery, intent)
+}
+
+/// Our own that was never sent is presented, whether the record took it or not, and its time
+/// begins when it is.
+#[test]
+fn our_own_that_was_never_sent_is_presented() {
+    let (mut recovery, intent) = written();
+    for (found, usable) in [(Some(intent), true), (Some(intent), false), (None, false)] {
+        let situation = Situation {
+            found,
+            usable,
+            ..at(100)
+        };
+        let expected = Intent {
+            started: wall(100),
+            ..intent
+        };
+        assert_eq!(recovery.plan(&situation), Plan::Present(expected));
+    }
+    // Its answer was lost: nobody told us that it was written, and it was.
+    let mut recovery = Recovery::default();
+    recovery.writing(EPOCH, intent);
+    assert!(matches!(
+        recovery.plan(&find(intent, 1)),
+        Plan::Present(found) if found.id == intent.id && found.attempts == 1
+    ));
+}
+
+/// Our own that was sent is in doubt at once; nobody waits for us. By both clocks.
+#[test]
+fn our_own_that_was_sent_is_in_doubt() {
+    let (mut recovery, intent) = sent();
+    for found in [Some(intent), None] {
+        let situation = |second, usable| Situation {
+            found,
+            usable,
+            ..at(second)
+        };
+        assert_eq!(recovery.plan(&situation(1, true)), Plan::Hold);
+        assert_eq!(recovery.plan(&situation(1, false)), last_resort(intent));
+        let leeway = |second| Situation {
+            profile: Profile::leeway(WINDOW),
+            ..situation(second, true)
+        };
+        assert_eq!(recovery.plan(&leeway(26)), again(intent));
+        assert_eq!(recovery.plan(&leeway(27)), Plan::Hold);
+        let set_back = Situation {
+            wall: wall(0) - Duration::from_secs(10),
+            ..leeway(26)
+        };
+        assert_eq!(recovery.plan(&set_back), again(intent));
+        let set_back = Situation {
+            wall: wall(0),
+            ..leeway(27)
+        };
+        assert_eq!(recovery.plan(&set_back), Plan::Hold);
+        let set_forward = Situation {
+            wall: wall(27),
+            ..leeway(1)
+        };
+        assert_eq!(recovery.plan(&set_forward), Plan::Hold);
+    }
+}
+
+/// Our own that another has raised since is not ours any more: neither unsent nor without a wait.
+#[test]
+fn our_own_that_another_has_raised_is_theirs() {
+    for (mut recovery, intent) in [written(), sent()] {
+        let raised = intent.again();
+        let situation = Situation {
+            usable: true,
+            ..find(raised, 10)
+        };
+        assert_eq!(recovery.plan(&situation), Plan::Hold);
+        assert_eq!(recovery.plan(&find(raised, 11)), wait(39));
+        assert_eq!(recovery.plan(&find(raised, 50)), last_resort(raised));
+        let uncertain = raised.with_outcome(IntentOutcome::Uncertain);
+        assert_eq!(recovery.plan(&find(uncertain, 51)), last_resort(raised));
+    }
+}
+
+/// Another's that we have raised is ours only if the record took that for certain.
+#[test]
+fn one_that_we_raised_is_ours_once_the_record_has_it() {
+    let mut recovery = Recovery::default();
+    let raised = theirs().again();
+    recovery.plan(&find(theirs(), 0));
+    recovery.writing(EPOCH, raised);
+    // Nobody knows whose attempt it is, if it is in the record at all.
+    assert_eq!(recovery.plan(&find(raised, 50)), wait(40));
+    recovery.written(EPOCH, &raised);
+    assert_eq!(recovery.plan(&find(raised, 51)), last_resort(raised));
+}
+
+/// The record was written by another while we were about to raise its intent: theirs is theirs.
+#[test]
+fn one_that_we_lost_is_not_ours() {
+    let mut recovery = Recovery::default();
+    let raised = theirs().again();
+    recovery.writing(EPOCH, raised);
+    assert_eq!(recovery.plan(&find(raised, 50)), wait(40));
+    // And what was ours before is so still.
+    let (mut recovery, intent) = sent();
+    recovery.writing(EPOCH, intent.again());
+    assert_eq!(recovery.plan(&find(intent, 1)), last_resort(intent));
+}
+
+/// Withdrawn: nothing was spent by us, and what was in doubt before is in doubt again.
+#[test]
+fn a_withdrawn_intent_leaves_things_as_they_stood() {
+    // Ours alone: whether or not the record says so, it was never spent.
+    let (mut recovery, intent) = sent();
+    recovery.withdraw(EPOCH, None);
+    assert!(matches!(recovery.plan(&at(5)), Plan::Present(_)));
+    assert!(matches!(
+        recovery.plan(&find(intent, 5)),
+        Plan::Present(found) if found.attempts == 1
+    ));
+    assert_eq!(recovery.in_doubt(EPOCH, token(1), Some(intent)), None);
+    assert_eq!(recovery.in_doubt(EPOCH, token(1), None), None);
+
+    // Ours, with a lost answer before.
+    let (mut recovery, intent) = sent();
+    let uncertain = intent.with_outcome(IntentOutcome::Uncertain);
+    recovery.uncertain(EPOCH, uncertain);
+    assert_eq!(recovery.in_doubt(EPOCH, token(1), None), Some(uncertain));
+    recovery.writing(EPOCH, intent.again());
+    recovery.written(EPOCH, &intent.again());
+    recovery.withdraw(EPOCH, Some(uncertain));
+    assert_eq!(recovery.in_doubt(EPOCH, token(1), None), Some(uncertain));
+    assert_eq!(recovery.plan(&at(5)), last_resort(intent));
+
+    // Another's, raised by us: theirs again, and waited for.
+    let mut recovery = Recovery::default();
+    recovery.plan(&find(theirs_of(token(1)), 0));
+    let theirs = theirs_of(token(1));
+    recovery.writing(EPOCH, theirs.again());
+    recovery.written(EPOCH, &theirs.again());
+    recovery.sending(EPOCH, &theirs.again(), steady(1));
+    recovery.withdraw(EPOCH, Some(theirs));
+    assert_eq!(recovery.plan(&find(theirs, 10)), wait(30));
+}
+
+fn theirs_of(token: TokenHash) -> Intent {
+    Intent {
+        id: IntentId::from_bits(99),
+        ..Intent::new(token, wall(0))
+    }
+}
+
+/// Cleared: nothing is in doubt.
+#[test]
+fn a_cleared_recovery_knows_nothing() {
+    let (mut recovery, _) = sent();
+    recovery.clear(EPOCH);
+    assert!(matches!(recovery.plan(&at(5)), Plan::Present(_)));
+    assert_eq!(recovery.in_doubt(EPOCH, token(1), None), None);
+}
+
+/// A flight of the sign-in before, still in the air, changes nothing of what is known of this one,
+/// and learns nothing from it; a later sign-in begins with an empty recovery.
+#[test]
+fn sign_ins_do_not_meet_in_the_recovery() {
+    let (mut recovery, intent) = sent();
+    let before = EPOCH - 1;
+    let old = Intent::new(token(2), wall(0));
+    recovery.writing(before, old);
+    recovery.written(before, &old);
+    recovery.sending(before, &old, steady(0));
+    recovery.uncertain(before, old);
+    recovery.withdraw(before, None);
+    recovery.clear(before);
+    assert_eq!(recovery.plan(&find(intent, 1)), last_resort(intent));
+    let late = Situation {
+        epoch: before,
+        ..at(1)
+    };
+    assert!(matches!(recovery.plan(&late), Plan::Present(_)));
+    let later = Situation {
+        epoch: EPOCH + 1,
+        ..at(1)
+    };
+    assert!(matches!(recovery.plan(&later), Plan::Present(_)));
+    assert_eq!(recovery.in_doubt(EPOCH, token(1), None), None, "it is over");
+}

@@ -1,0 +1,292 @@
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::session::decide::same_tokens;
+use crate::store::intent::{Intent, IntentId, IntentOutcome, TokenHash};
+use crate::store::{Epoch, Version};
+use crate::token::secret::ExposeSecret as _;
+use crate::token::token_set::{Expiry, TokenSet};
+
+fn key(byte: u8) -> DataKey {
+    DataKey::new(KeySource::Program, [byte; 32])
+}
+
+fn session() -> SessionKey {
+    SessionKey::new("work")
+}
+
+fn tokens() -> TokenSet {
+    TokenSet::bearer("the \"access\" token")
+        .with_refresh_token("the refresh token")
+        .expires_in(Duration::from_millis(12_345))
+        .with_scope("a b")
+        .with_id_token("the id token")
+        .with_extra("tenant", "the tenant")
+        .received(SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_123))
+}
+
+fn record() -> Record {
+    let tokens = tokens();
+    let intent = TokenHash::of(&tokens).map(|hash| {
+        Intent {
+            id: IntentId::from_bits(7),
+            ..Intent::new(hash, SystemTime::UNIX_EPOCH + Duration::from_millis(7))
+        }
+        .again()
+        .with_outcome(IntentOutcome::Uncertain)
+    });
+    Record {
+        version: Version {
+            epoch: Epoch::from_bits(u128::MAX - 1),
+            revision: u64::MAX,
+        },
+        tokens: Some(Arc::new(tokens)),
+        intent,
+    }
+}
+
+fn assert_same(one: &Record, other: &Record) {
+    assert_eq!(one.version, other.version);
+    assert_eq!(one.intent, other.intent);
+    match (&one.tokens, &other.tokens) {
+        (Some(one), Some(other)) => {
+            assert!(same_tokens(one, other));
+            assert_eq!(one.expiry(), other.expiry());
+            assert_eq!(one.obtained_at(), other.obtained_at());
+            assert_eq!(one.scope(), other.scope());
+            assert_eq!(one.token_type(), other.token_type());
+            let texts = |tokens: &TokenSet| {
+                let extra = tokens.extra("tenant");
+                [tokens.id_token(), extra]
+                    .map(|text| text.map(|text| text.expose_secret().to_owned()))
+            };
+            assert_eq!(texts(one), texts(other));
+        }
+        (None, None) => {}
+        _ => panic!("tokens in one and none in the other"),
+    }
+}
+
+/// What was written down is read again, sealed or not, with every field there is.
+#[test]
+fn what_was_written_is_read() {
+    let bare = Record {
+        tokens: Some(Arc::new(TokenSet::bearer("a").with_expiry(Expiry::Unknown))),
+        intent: None,
+        ..record()
+    };
+    let at = Record {
+        tokens: Some(Arc::new(TokenSet::bearer("a").with_expiry(Expiry::At(
+            SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+        )))),
+        ..bare.clone()
+    };
+    let tombstone = Record {
+        tokens: None,
+        ..bare.clone()
+    };
+    for codec in [RecordCodec::sealed(key(1)), RecordCodec::plaintext()] {
+        for record in [record(), bare.clone(), at.clone(), tombstone.clone()] {
+            let bytes = codec.encode(&session(), &record).expect("randomness");
+            assert_same(
+                &codec.decode(&session(), &bytes).expect("a record"),
+                &record,
+            );
+            let header = RecordHeader::read(&session(), &bytes).expect("a header");
+            assert_eq!(header.version, record.version);
+        }
+    }
+}
+
+/// A sealed record shows its session, its version and the key's id, and no byte of a token.
+#[test]
+fn a_sealed_record_shows_no_token() {
+    let codec = RecordCodec::sealed(key(1));
+    let bytes = codec.encode(&session(), &record()).expect("randomness");
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(text.starts_with("token-rotator-session 1 {\"session\":\"work\""));
+    for secret in ["access", "refresh token", "id token", "tenant"] {
+        assert!(!text.contains(secret), "{secret} shows");
+    }
+    let again = codec.encode(&session(), &record()).expect("randomness");
+    assert_ne!(bytes, again, "a nonce was used twice");
+    let key = format!("{:?}", key(7));
+    assert!(!key.contains("0707") && key.contains(&super::tests::key(7).id().to_string()));
+}
+
+/// Another key, another session, a plaintext where a key was asked for: each is a typed refusal.
+#[test]
+fn what_is_not_ours_is_refused() {
+    let sealed = RecordCodec::sealed(key(1));
+    let bytes = sealed.encode(&session(), &record()).expect("randomness");
+    let kind = |codec: &RecordCodec, session: &SessionKey, bytes: &[u8]| {
+        codec.decode(session, bytes).expect_err("refused").kind()
+    };
+    let refused = StoreErrorKind::Refused;
+    assert_eq!(
+        kind(&RecordCodec::sealed(key(2)), &session(), &bytes),
+        refused
+    );
+    assert_eq!(kind(&RecordCodec::plaintext(), &session(), &bytes), refused);
+    let plain = RecordCodec::plaintext().encode(&session(), &record());
+    let plain = plain.expect("a record");
+    assert_eq!(kind(&sealed, &session(), &plain), refused);
+    let other = SessionKey::new("other");
+    assert_eq!(kind(&sealed, &other, &bytes), StoreErrorKind::Corrupt);
+    // Renamed in the line as well: then the seal does not fit.
+    let text = bytes
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .expect("a line");
+    let line = String::from_utf8_lossy(&bytes[..text]).replace("work", "play");
+    let mut forged = line.into_bytes();
+    forged.extend_from_slice(&bytes[text..]);
+    let play = SessionKey::new("play");
+    assert_eq!(kind(&sealed, &play, &forged), StoreErrorKind::Corrupt);
+    let newer = b"token-rotator-session 2 {}\n";
+    assert_eq!(kind(&sealed, &session(), newer), StoreErrorKind::Newer);
+}
+
+/// A key can be written as hexadecimal digits or base64; nothing else is one.
+#[test]
+fn keys_have_texts() {
+    let key = key(0xfb);
+    let read = |text: &str| DataKey::from_text(KeySource::Program, text);
+    assert_eq!(read(&key.to_text()).expect("a key").bytes(), key.bytes());
+    let base64 = format!("{}=", "+/v7".repeat(10) + "+/s");
+    assert_eq!(read(&base64).map(|key| key.bytes().len()), Ok(32));
+    for text in ["", "00", &"0".repeat(63), &"g".repeat(64), "not base64 !"] {
+        assert_eq!(read(text).err(), Some(KeyTextError), "{text}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
+
+    /// A record that was cut short or changed anywhere is never read as another, and never panics.
+    #[test]
+    fn damage_is_noticed(sealed: bool, cut: prop::sample::Index, at: prop::sample::Index, with: u8) {
+        let codec = if sealed { RecordCodec::sealed(key(1)) } else { RecordCodec::plaintext() };
+        let bytes = codec.encode(&session(), &record()).expect("randomness");
+        let short = &bytes[..cut.index(bytes.len())];
+        prop_assert!(codec.decode(&session(), short).is_err());
+        let mut changed = bytes.clone();
+        let at = at.index(bytes.len());
+        changed[at] = with;
+        if let Ok(read) = codec.decode(&session(), &changed) {
+            assert_same(&read, &record());
+            // All that may change is how its line is spelt.
+            let line = changed.iter().position(|byte| *byte == b'\n').expect("a line");
+            prop_assert!(changed == bytes || (!sealed && at <= line));
+        }
+    }
+
+    /// Nothing that anybody could store makes it panic.
+    #[test]
+    fn noise_is_an_error(noise in prop::collection::vec(any::<u8>(), 0..300), like_ours: bool) {
+        let mut bytes = if like_ours { b"token-rotator-session 1 ".to_vec() } else { Vec::new() };
+        bytes.extend(noise);
+        prop_assert!(RecordCodec::sealed(key(1)).decode(&session(), &bytes).is_err());
+    }
+}
+
+/// Each way in which a record may have been damaged, by the name of its file in the corpus.
+fn damaged(good: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let line = good.iter().position(|byte| *byte == b'\n').expect("a line");
+    let changed = |at: usize, to: u8| {
+        let mut bytes = good.to_vec();
+        bytes[at] = to;
+        bytes
+    };
+    let renamed = |from: &str, to: &str| {
+        let text = String::from_utf8_lossy(&good[..line]).replace(from, to);
+        [text.as_bytes(), &good[line..]].concat()
+    };
+    vec![
+        ("empty", Vec::new()),
+        ("cut-in-the-line", good[..line / 2].to_vec()),
+        ("cut-after-the-line", good[..=line].to_vec()),
+        ("cut-by-a-byte", good[..good.len() - 1].to_vec()),
+        ("longer-by-a-byte", [good, b"x"].concat()),
+        (
+            "a-bit-turned",
+            changed(good.len() - 1, good[good.len() - 1] ^ 1),
+        ),
+        ("zeros", vec![0; good.len()]),
+        ("line-not-text", changed(3, 0xff)),
+        ("foreign", b"{\"access_token\":\"mine\"}\n".to_vec()),
+        ("newer", renamed("session 1 ", "session 2 ")),
+        ("format-no-number", renamed("session 1 ", "session one ")),
+        (
+            "revision-changed",
+            renamed("\"revision\":", "\"revision\":1"),
+        ),
+        (
+            "revision-too-large",
+            renamed("\"revision\":", "\"revision\":99999999999999999999"),
+        ),
+        ("another-session", renamed("\"work\"", "\"play\"")),
+        ("unknown-cipher", renamed("xchacha20poly1305", "rot13")),
+        ("nonce-short", renamed("\"nonce\":\"", "\"nonce\":\"0")),
+        ("key-changed", renamed("\"key_id\":\"", "\"key_id\":\"00")),
+    ]
+}
+
+/// The corpus of damaged records that fuzzing starts from: a typed error each. `BLESS=1` writes it
+/// anew.
+#[test]
+fn the_corpus_is_damaged() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/record");
+    let codec = RecordCodec::sealed(key(7));
+    if std::env::var_os("BLESS").is_some_and(|bless| bless == "1") {
+        std::fs::create_dir_all(&corpus).expect("writable");
+        let good = codec.encode(&session(), &record()).expect("randomness");
+        for (name, bytes) in damaged(&good) {
+            std::fs::write(corpus.join(name), bytes).expect("writable");
+        }
+        let plain = RecordCodec::plaintext().encode(&session(), &record());
+        std::fs::write(corpus.join("good-plain"), plain.expect("a record")).expect("writable");
+        std::fs::write(corpus.join("good-sealed"), good).expect("writable");
+    }
+    let (mut good, mut bad) = (0, 0);
+    for entry in std::fs::read_dir(corpus).expect("the corpus") {
+        let path = entry.expect("an entry").path();
+        let name = path
+            .file_name()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
+        let bytes = std::fs::read(&path).expect("readable");
+        if name.len() == 40 {
+            // Found by fuzzing on this machine.
+            continue;
+        }
+        match name.as_str() {
+            "good-sealed" => {
+                assert_same(&codec.decode(&session(), &bytes).expect("good"), &record());
+                good += 1;
+            }
+            "good-plain" => {
+                let plain = RecordCodec::plaintext();
+                assert_same(&plain.decode(&session(), &bytes).expect("good"), &record());
+                good += 1;
+            }
+            _ => {
+                let error = codec.decode(&session(), &bytes).expect_err(&name);
+                let kind = match name.as_str() {
+                    "newer" => StoreErrorKind::Newer,
+                    "key-changed" => StoreErrorKind::Corrupt,
+                    _ => error.kind(),
+                };
+                assert_eq!(error.kind(), kind, "{name}: {error}");
+                assert_ne!(error.kind(), StoreErrorKind::Unavailable, "{name}");
+                assert!(!error.to_string().contains("token\""), "{error}");
+                bad += 1;
+            }
+        }
+    }
+    assert!(good == 2 && bad >= 17, "{good} good, {bad} bad");
+}

@@ -1,0 +1,203 @@
+//! A directory that belongs to one user, and files in it that nobody else may read.
+//!
+//! The path is resolved once, when the directory is opened; from then on everything happens
+//! relative to the open directory, and no link in it is followed.
+
+use std::env;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::error::{StoreError, StoreErrorKind};
+
+#[cfg(unix)]
+use super::unix as system;
+#[cfg(not(unix))]
+use super::windows as system;
+
+/// More than any file here has.
+const BYTES_MAX: u64 = 2 * 1024 * 1024;
+
+/// An open directory.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    handle: system::Handle,
+    path: PathBuf,
+}
+
+impl Directory {
+    /// Opens it, making it (0700) and those above it where they are missing.
+    pub(crate) fn create(path: &Path) -> Result<Self, StoreError> {
+        system::create_directory(path).map_err(|error| failed("make", path, &error))?;
+        Self::open(path)
+    }
+
+    /// Opens it. Refused if others could read or change what is in it.
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let directory = Self::open_any(path)?;
+        directory.refuse(system::exposed(&directory.handle), "700")?;
+        Ok(directory)
+    }
+
+    /// The same for a directory whose names are no secret, such as one for configuration: refused
+    /// only if others could change what is in it.
+    pub(crate) fn open_public(path: &Path) -> Result<Self, StoreError> {
+        let directory = Self::open_any(path)?;
+        directory.refuse(system::changeable(&directory.handle), "go-w")?;
+        Ok(directory)
+    }
+
+    /// Opens it like [`Directory::open_public`], making it (0700) where it is missing.
+    pub(crate) fn create_public(path: &Path) -> Result<Self, StoreError> {
+        system::create_directory(path).map_err(|error| failed("make", path, &error))?;
+        Self::open_public(path)
+    }
+
+    fn open_any(path: &Path) -> Result<Self, StoreError> {
+        let path = path
+            .canonicalize()
+            .map_err(|error| failed("open", path, &error))?;
+        let handle =
+            system::open_directory(&path).map_err(|error| failed("open", &path, &error))?;
+        Ok(Self { handle, path })
+    }
+
+    fn refuse(&self, found: io::Result<Option<String>>, mode: &str) -> Result<(), StoreError> {
+        let found = found.map_err(|error| failed("look at", &self.path, &error))?;
+        match found {
+            Some(what) => Err(exposed("the directory", &self.path, &what, mode)),
+            None => Ok(()),
+        }
+    }
+
+    /// Where this file is, for messages.
+    pub(crate) fn path_of(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The whole file; `None`: there is none. Refused if others could read it.
+    pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = self.path_of(name);
+        let file = match system::open_to_read(&self.handle, name) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed("open", &path, &error)),
+        };
+        if let Some(what) =
+            system::exposed(&file).map_err(|error| failed("look at", &path, &error))?
+        {
+            return Err(exposed("the file", &path, &what, "600"));
+        }
+        let mut bytes = Vec::with_capacity(8 * 1024);
+        let read = file.take(BYTES_MAX).read_to_end(&mut bytes);
+        read.map_err(|error| failed("read", &path, &error))?;
+        Ok(Some(bytes))
+    }
+
+    /// Writes beside the file, then puts it in its place: whoever reads finds the old one or the new
+    /// one, whole, after a crash too. To be called by one at a time.
+    pub(crate) fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let beside = format!("{name}.new");
+        let path = self.path_of(name);
+        let written = self
+            .write_beside(&beside, bytes)
+            .and_then(|()| system::rename(&self.handle, &beside, name))
+            .and_then(|()| system::sync_directory(&self.handle));
+        written.map_err(|error| failed("write", &path, &error))
+    }
+
+    /// Writes a file that must not be there yet, whole or not at all.
+    pub(crate) fn write_new(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        // Of several writers at once each has a file of its own beside it.
+        let beside = format!("{name}.{:016x}.new", crate::runtime::random::bits() as u64);
+        let written = self
+            .write_beside(&beside, bytes)
+            .and_then(|()| system::link(&self.handle, &beside, name));
+        let _ = system::remove(&self.handle, &beside);
+        written.and_then(|()| system::sync_directory(&self.handle))
+    }
+
+    /// Writes as much into a file of its own, and removes it.
+    pub(crate) fn try_to_write(&self, bytes: usize) -> Result<(), StoreError> {
+        let name = format!("room.{:016x}.new", crate::runtime::random::bits() as u64);
+        let written = self.write_beside(&name, &vec![0; bytes]);
+        let _ = system::remove(&self.handle, &name);
+        written.map_err(|error| failed("write into", &self.path, &error))
+    }
+
+    fn write_beside(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        // What a writer that was killed has left is written over.
+        let mut file = system::open_to_write(&self.handle, name)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    }
+
+    /// A file to take a kernel lock on, made if it is missing. It is never removed: a lock on a
+    /// removed file protects nothing.
+    pub(crate) fn lock_file(&self, name: &str) -> Result<File, StoreError> {
+        system::open_to_lock(&self.handle, name)
+            .map_err(|error| failed("open", &self.path_of(name), &error))
+    }
+
+    /// The names in it.
+    pub(crate) fn names(&self) -> Result<Vec<String>, StoreError> {
+        let entries =
+            std::fs::read_dir(&self.path).map_err(|error| failed("list", &self.path, &error))?;
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| failed("list", &self.path, &error))?;
+            names.extend(entry.file_name().into_string());
+        }
+        Ok(names)
+    }
+}
+
+/// The user's directory of a kind: from this variable where it holds an absolute path, else beneath
+/// the home directory.
+pub(crate) fn user_directory(
+    variable: &str,
+    beneath_home: &str,
+    on_windows: &str,
+) -> Result<PathBuf, StoreError> {
+    let absolute = |name: &str| {
+        let path = env::var_os(name).map(PathBuf::from)?;
+        path.is_absolute().then_some(path)
+    };
+    let path = if cfg!(windows) {
+        absolute(on_windows)
+    } else {
+        absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(beneath_home)))
+    };
+    path.ok_or_else(|| {
+        StoreError::new(
+            StoreErrorKind::Refused,
+            format!("there is no home directory to keep anything in; set {variable} or HOME"),
+        )
+    })
+}
+
+pub(crate) fn failed(verb: &str, path: &Path, error: &io::Error) -> StoreError {
+    let kind = match error.kind() {
+        io::ErrorKind::PermissionDenied
+        | io::ErrorKind::StorageFull
+        | io::ErrorKind::ReadOnlyFilesystem
+        | io::ErrorKind::QuotaExceeded
+        | io::ErrorKind::NotADirectory => StoreErrorKind::Refused,
+        _ => StoreErrorKind::Unavailable,
+    };
+    StoreError::new(kind, format!("cannot {verb} {}: {error}", path.display()))
+}
+
+fn exposed(what: &str, path: &Path, how: &str, mode: &str) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Refused,
+        format!(
+            "{what} {path} {how}, and is to hold secrets; hint: chmod {mode} '{path}'",
+            path = path.display()
+        ),
+    )
+}

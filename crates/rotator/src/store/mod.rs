@@ -1,0 +1,189 @@
+//! The session store: keeps token sets.
+
+pub(crate) mod codec;
+pub(crate) mod coordinator;
+pub(crate) mod file;
+pub(crate) mod intent;
+mod memory;
+pub mod news;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+pub use self::memory::MemoryStore;
+
+use crate::error::StoreError;
+use crate::store::coordinator::SharedCoordinator;
+use crate::store::intent::Intent;
+use crate::token::token_set::TokenSet;
+
+/// The name of a session in a store: for whom, at which issuer, for what.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionKey(Arc<str>);
+
+impl SessionKey {
+    /// A session by its name. It is not secret: it may show in errors and events.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for SessionKey {
+    fn default() -> Self {
+        Self::new("default")
+    }
+}
+
+impl std::fmt::Display for SessionKey {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+/// One sign-in or sign-out, named by chance so that no two processes ever name two alike.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Epoch(u128);
+
+impl Epoch {
+    /// A new one.
+    pub fn random() -> Self {
+        Self(crate::runtime::random::bits())
+    }
+
+    /// The epoch with this number, as a store has kept it.
+    pub fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+
+    /// Its number, for a store to keep.
+    pub fn bits(self) -> u128 {
+        self.0
+    }
+}
+
+impl std::fmt::Debug for Epoch {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Epoch({:032x})", self.0)
+    }
+}
+
+/// Which version of a record somebody has seen: what compare-and-swap compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The sign-in or sign-out.
+    pub epoch: Epoch,
+    /// Grows with every save, intents included, and never restarts, not even after a sign-out.
+    pub revision: u64,
+}
+
+/// What a store keeps for a session.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Which version this is.
+    pub version: Version,
+    /// The token set; `None` is a tombstone: the session was signed out.
+    pub tokens: Option<Arc<TokenSet>>,
+    /// That the refresh token of this token set is about to be presented, or may be spent.
+    pub intent: Option<Intent>,
+}
+
+/// What became of a compare-and-swap.
+#[derive(Clone, Debug)]
+pub enum Saved {
+    /// The record is stored, as durably as this store can.
+    Stored,
+    /// Somebody else has written; this is what the store holds now. Nothing was changed.
+    Conflict(Option<Record>),
+}
+
+/// Keeps token sets.
+///
+/// A record that is missing is a lost store, not a sign-out: signing out leaves a tombstone.
+/// Every call may be dropped half-way: what it was to write is then written or not, and whoever
+/// asks next finds out which.
+pub trait SessionStore: Send + Sync + 'static {
+    /// What the store holds for this session.
+    fn load(
+        &self,
+        key: &SessionKey,
+    ) -> impl Future<Output = Result<Option<Record>, StoreError>> + Send;
+
+    /// Stores the record if what is stored has exactly the version `expected` (`None`: nothing
+    /// is stored). Answers only when the record is as durable as this store can make it.
+    fn save(
+        &self,
+        key: &SessionKey,
+        expected: Option<Version>,
+        record: Record,
+    ) -> impl Future<Output = Result<Saved, StoreError>> + Send;
+
+    /// Ends when the record may be another than the one of this version: at once, after a
+    /// notification, or never. It may end too soon. A flight listens to it while it waits for the
+    /// lease. Default: never.
+    fn changed(
+        &self,
+        _key: &SessionKey,
+        _seen: Option<Version>,
+    ) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+
+    /// Whether what is stored outlives the process. If so, intents are journalled in it before a
+    /// refresh token is presented. Default: yes.
+    fn is_durable(&self) -> bool {
+        true
+    }
+
+    /// The coordinator that goes with this store, for rotators that are given no other. Default:
+    /// none.
+    fn coordinator(&self) -> Option<SharedCoordinator> {
+        None
+    }
+}
+
+/// A session store whose type the rotator has forgotten.
+pub(crate) trait DynStore: Send + Sync + 'static {
+    fn load<'a>(&'a self, key: &'a SessionKey)
+    -> BoxFuture<'a, Result<Option<Record>, StoreError>>;
+    fn save<'a>(
+        &'a self,
+        key: &'a SessionKey,
+        expected: Option<Version>,
+        record: Record,
+    ) -> BoxFuture<'a, Result<Saved, StoreError>>;
+    fn changed<'a>(&'a self, key: &'a SessionKey, seen: Option<Version>) -> BoxFuture<'a, ()>;
+    fn is_durable(&self) -> bool;
+}
+
+impl<S: SessionStore> DynStore for S {
+    fn load<'a>(
+        &'a self,
+        key: &'a SessionKey,
+    ) -> BoxFuture<'a, Result<Option<Record>, StoreError>> {
+        Box::pin(SessionStore::load(self, key))
+    }
+
+    fn save<'a>(
+        &'a self,
+        key: &'a SessionKey,
+        expected: Option<Version>,
+        record: Record,
+    ) -> BoxFuture<'a, Result<Saved, StoreError>> {
+        Box::pin(SessionStore::save(self, key, expected, record))
+    }
+
+    fn changed<'a>(&'a self, key: &'a SessionKey, seen: Option<Version>) -> BoxFuture<'a, ()> {
+        Box::pin(SessionStore::changed(self, key, seen))
+    }
+
+    fn is_durable(&self) -> bool {
+        SessionStore::is_durable(self)
+    }
+}

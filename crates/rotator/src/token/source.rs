@@ -1,0 +1,119 @@
+//! The token source: exchanges the last token set for the next one.
+
+use std::any::Any;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::error::SourceError;
+use crate::store::SessionKey;
+use crate::token::token_set::TokenSet;
+
+/// Exchanges the last token set for the next one.
+///
+/// A rotator calls it under the lease, one call at a time, in a task of its own, and gives it as
+/// long as [`source_timeout`](crate::RotatorBuilder::source_timeout) says; past that the future is
+/// dropped and the outcome counts as uncertain. It must not repeat a request whose bytes may have
+/// been sent: the rotator decides that from the issuer's [`Profile`](crate::Profile).
+///
+/// A closure from `Option<Arc<TokenSet>>` to a future of `Result<TokenSet, SourceError>` is one.
+pub trait TokenSource: Send + Sync + 'static {
+    /// One attempt at a refresh. `last` is `None` where there is no token set yet.
+    ///
+    /// Calling the same rotator from in here fails at once with
+    /// [`TokenError::Reentrant`](crate::TokenError::Reentrant) instead of waiting for itself.
+    fn refresh(
+        &self,
+        last: Option<Arc<TokenSet>>,
+    ) -> impl Future<Output = Result<Refreshed, SourceError>> + Send;
+
+    /// The same for one of [many sessions](crate::RotatorBuilder::build_many), for a source that
+    /// has to tell them apart: by another scope or resource, say. The default does not.
+    fn refresh_session(
+        &self,
+        _session: &SessionKey,
+        last: Option<Arc<TokenSet>>,
+    ) -> impl Future<Output = Result<Refreshed, SourceError>> + Send {
+        self.refresh(last)
+    }
+
+    /// Tells the issuer that this grant is no longer used (RFC 7009): after a sign-out, and for
+    /// tokens that arrive after it. Best effort; the default does nothing.
+    fn revoke(
+        &self,
+        _tokens: Arc<TokenSet>,
+    ) -> impl Future<Output = Result<(), SourceError>> + Send {
+        std::future::ready(Ok(()))
+    }
+}
+
+impl<F, Fut, R> TokenSource for F
+where
+    F: Fn(Option<Arc<TokenSet>>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<R, SourceError>> + Send,
+    R: Into<Refreshed>,
+{
+    async fn refresh(&self, last: Option<Arc<TokenSet>>) -> Result<Refreshed, SourceError> {
+        self(last).await.map(Into::into)
+    }
+}
+
+/// What a refresh brought.
+#[derive(Clone)]
+pub struct Refreshed {
+    /// The next token set.
+    pub tokens: TokenSet,
+    /// The answer as the source read it, for the [after-hook](crate::RotatorBuilder::after_refresh).
+    pub answer: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Refreshed {
+    /// With the answer as the source read it.
+    pub fn with_answer(mut self, answer: Arc<dyn Any + Send + Sync>) -> Self {
+        self.answer = Some(answer);
+        self
+    }
+}
+
+impl From<TokenSet> for Refreshed {
+    fn from(tokens: TokenSet) -> Self {
+        Self {
+            tokens,
+            answer: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Refreshed {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Refreshed")
+            .field("tokens", &self.tokens)
+            .field("answer", &self.answer.is_some())
+            .finish()
+    }
+}
+
+/// A token source whose type the rotator has forgotten.
+pub(crate) trait DynSource: Send + Sync + 'static {
+    fn refresh<'a>(
+        &'a self,
+        session: &'a SessionKey,
+        last: Option<Arc<TokenSet>>,
+    ) -> BoxFuture<'a, Result<Refreshed, SourceError>>;
+    fn revoke(&self, tokens: Arc<TokenSet>) -> BoxFuture<'_, Result<(), SourceError>>;
+}
+
+impl<S: TokenSource> DynSource for S {
+    fn refresh<'a>(
+        &'a self,
+        session: &'a SessionKey,
+        last: Option<Arc<TokenSet>>,
+    ) -> BoxFuture<'a, Result<Refreshed, SourceError>> {
+        Box::pin(TokenSource::refresh_session(self, session, last))
+    }
+
+    fn revoke(&self, tokens: Arc<TokenSet>) -> BoxFuture<'_, Result<(), SourceError>> {
+        Box::pin(TokenSource::revoke(self, tokens))
+    }
+}

@@ -1,0 +1,271 @@
+//! What the issuer answers.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use crate::token::secret::{ExposeSecret, SecretString};
+
+/// The most unknown fields kept from an answer, and the most bytes each of them may have.
+const EXTRA_FIELDS_MAX: usize = 32;
+const EXTRA_BYTES_MAX: usize = 8 * 1024;
+
+/// What the issuer answered: access token, refresh token, expiry and what came with them
+/// (RFC 6749 section 5.1).
+///
+/// Everything in it is secret: `Debug` shows which fields are present and when the token expires.
+#[derive(Clone)]
+pub struct TokenSet {
+    access_token: SecretString,
+    token_type: String,
+    refresh_token: Option<SecretString>,
+    expiry: Expiry,
+    obtained_at: Option<SystemTime>,
+    scope: Option<String>,
+    id_token: Option<SecretString>,
+    extra: BTreeMap<String, SecretString>,
+}
+
+/// When an access token expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// The issuer did not say, or not in a way that can be understood: it serves until refused.
+    Unknown,
+    /// So long after it was received. Zero counts as unknown; more than ten years is cut to that.
+    In(Duration),
+    /// At this moment of the wall clock.
+    At(SystemTime),
+}
+
+impl TokenSet {
+    /// A Bearer token (RFC 6750) without refresh token and of unknown expiry.
+    pub fn bearer(access_token: impl Into<SecretString>) -> Self {
+        Self {
+            access_token: access_token.into(),
+            token_type: "Bearer".to_owned(),
+            refresh_token: None,
+            expiry: Expiry::Unknown,
+            obtained_at: None,
+            scope: None,
+            id_token: None,
+            extra: BTreeMap::new(),
+        }
+    }
+
+    /// With another token type than Bearer. No rotator accepts one until it can be used correctly.
+    pub fn with_token_type(mut self, token_type: impl Into<String>) -> Self {
+        self.token_type = token_type.into();
+        self
+    }
+
+    /// With this refresh token.
+    pub fn with_refresh_token(mut self, refresh_token: impl Into<SecretString>) -> Self {
+        self.refresh_token = Some(refresh_token.into());
+        self
+    }
+
+    /// Good for this long from when it is received.
+    pub fn expires_in(self, lifetime: Duration) -> Self {
+        self.with_expiry(Expiry::In(lifetime))
+    }
+
+    /// With this expiry.
+    pub fn with_expiry(mut self, expiry: Expiry) -> Self {
+        self.expiry = expiry;
+        self
+    }
+
+    /// With the scope that was granted, as the issuer wrote it.
+    pub fn with_scope(mut self, scope: impl Into<String>) -> Self {
+        self.scope = Some(scope.into());
+        self
+    }
+
+    /// With this `id_token`.
+    pub fn with_id_token(mut self, id_token: impl Into<SecretString>) -> Self {
+        self.id_token = Some(id_token.into());
+        self
+    }
+
+    /// With a field of the answer that has no name here. Beyond 32 fields, or 8 KiB for one, it
+    /// is left out.
+    pub fn with_extra(mut self, name: impl Into<String>, value: impl Into<SecretString>) -> Self {
+        let value = value.into();
+        if self.extra.len() < EXTRA_FIELDS_MAX && value.expose_secret().len() <= EXTRA_BYTES_MAX {
+            self.extra.insert(name.into(), value);
+        }
+        self
+    }
+
+    /// The access token.
+    pub fn access_token(&self) -> &SecretString {
+        &self.access_token
+    }
+
+    /// The token type, as the issuer wrote it.
+    pub fn token_type(&self) -> &str {
+        &self.token_type
+    }
+
+    /// The refresh token, if there is one.
+    pub fn refresh_token(&self) -> Option<&SecretString> {
+        self.refresh_token.as_ref()
+    }
+
+    /// When the access token expires, as the issuer said it.
+    pub fn expiry(&self) -> Expiry {
+        self.expiry
+    }
+
+    /// When it was received; `None` until a rotator has taken it in.
+    pub fn obtained_at(&self) -> Option<SystemTime> {
+        self.obtained_at
+    }
+
+    /// The granted scope, as the issuer wrote it.
+    pub fn scope(&self) -> Option<&str> {
+        self.scope.as_deref()
+    }
+
+    /// The `id_token`, if there is one.
+    pub fn id_token(&self) -> Option<&SecretString> {
+        self.id_token.as_ref()
+    }
+
+    /// A field of the answer that has no name here.
+    pub fn extra(&self, name: &str) -> Option<&SecretString> {
+        self.extra.get(name)
+    }
+
+    /// All fields of the answer that have no name here.
+    pub(crate) fn extras(&self) -> impl Iterator<Item = (&str, &SecretString)> {
+        self.extra.iter().map(|(name, value)| (&**name, value))
+    }
+
+    /// Whether this is a Bearer token; the comparison ignores case (RFC 6749 section 5.1).
+    pub fn is_bearer(&self) -> bool {
+        self.token_type.eq_ignore_ascii_case("Bearer")
+    }
+
+    /// What a refresh did not bring is kept from before: refresh token, `id_token`, scope.
+    pub(crate) fn inherit(mut self, previous: Option<&Self>) -> Self {
+        let Some(previous) = previous else {
+            return self;
+        };
+        if self.refresh_token.is_none() {
+            self.refresh_token.clone_from(&previous.refresh_token);
+        }
+        if self.id_token.is_none() {
+            self.id_token.clone_from(&previous.id_token);
+        }
+        if self.scope.is_none() {
+            self.scope.clone_from(&previous.scope);
+        }
+        self
+    }
+
+    /// Fixes the moment of receipt, unless it is known.
+    pub(crate) fn received(mut self, now: SystemTime) -> Self {
+        self.obtained_at.get_or_insert(now);
+        self
+    }
+
+    /// The moment of the wall clock at which it expires; `None`: unknown, or it was never received.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        match self.expiry {
+            Expiry::Unknown => None,
+            Expiry::In(lifetime) => self.obtained_at?.checked_add(lifetime),
+            Expiry::At(at) => Some(at),
+        }
+    }
+
+    /// How long it was good when it was received; `None`: unknown.
+    pub fn lifetime(&self) -> Option<Duration> {
+        match self.expiry {
+            Expiry::Unknown => None,
+            Expiry::In(lifetime) => Some(lifetime),
+            // A token that was expired when it came has the shortest lifetime there is, not an
+            // unknown one.
+            Expiry::At(at) => Some(
+                at.duration_since(self.obtained_at?)
+                    .unwrap_or_default()
+                    .max(Duration::from_millis(1)),
+            ),
+        }
+    }
+}
+
+impl std::fmt::Debug for TokenSet {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("TokenSet")
+            .field("token_type", &self.token_type)
+            .field("refresh_token", &self.refresh_token.is_some())
+            .field("expiry", &self.expiry)
+            .field("obtained_at", &self.obtained_at)
+            .field("scope", &self.scope)
+            .field("id_token", &self.id_token.is_some())
+            .field("extra", &self.extra.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> TokenSet {
+        (0..EXTRA_FIELDS_MAX).fold(TokenSet::bearer("a"), |tokens, number| {
+            tokens.with_extra(format!("field-{number}"), format!("value-{number}"))
+        })
+    }
+
+    fn extra<'a>(tokens: &'a TokenSet, name: &str) -> Option<&'a str> {
+        tokens.extra(name).map(ExposeSecret::expose_secret)
+    }
+
+    /// An issuer that answers without end fills no memory: 32 fields are kept, as they came, and
+    /// what comes after them is left out.
+    #[test]
+    fn no_more_than_32_fields_are_kept() {
+        assert_eq!(EXTRA_FIELDS_MAX, 32);
+        let tokens = full().with_extra("one-more", "left out");
+        for number in 0..32 {
+            let value = format!("value-{number}");
+            assert_eq!(extra(&tokens, &format!("field-{number}")), Some(&*value));
+        }
+        assert_eq!(tokens.extra.len(), 32);
+        assert_eq!(extra(&tokens, "one-more"), None);
+    }
+
+    /// A field of 8 KiB is kept whole and a longer one not at all; it takes nobody's place.
+    #[test]
+    fn a_field_longer_than_8_kib_is_left_out() {
+        assert_eq!(EXTRA_BYTES_MAX, 8192);
+        let fits = "x".repeat(8192);
+        let long = "x".repeat(8193);
+        let tokens = TokenSet::bearer("a")
+            .with_extra("fits", fits.as_str())
+            .with_extra("long", long.as_str())
+            .with_extra("after", "kept");
+        assert_eq!(extra(&tokens, "fits"), Some(&*fits));
+        assert_eq!(extra(&tokens, "long"), None);
+        assert_eq!(extra(&tokens, "after"), Some("kept"));
+        assert_eq!(tokens.extra.len(), 2);
+    }
+
+    /// Bytes count, not letters: a secret is measured as it is stored.
+    #[test]
+    fn a_fields_length_is_that_of_its_bytes() {
+        let wide = "\u{e9}".repeat(4097);
+        let tokens = TokenSet::bearer("a").with_extra("wide", wide.as_str());
+        assert_eq!(extra(&tokens, "wide"), None);
+    }
+
+    /// `Debug` names the fields and shows none of their values.
+    #[test]
+    fn extra_fields_are_named_and_not_shown() {
+        let tokens = TokenSet::bearer("CANARY-a").with_extra("ws_token", "CANARY-b");
+        let shown = format!("{tokens:?}");
+        assert!(shown.contains("ws_token"), "{shown}");
+        assert!(!shown.contains("CANARY"), "{shown}");
+    }
+}
