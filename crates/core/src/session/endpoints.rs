@@ -27,19 +27,23 @@ impl Refusers {
         }; 8],
     );
 
+    // Each entry is named by a constant: the build for JavaScript has no computed addresses.
+
     /// Whether this endpoint's refusals start no refresh at this time.
     #[inline(never)]
     pub(super) fn pauses(&self, endpoint: u32, steady: Number) -> bool {
-        let [a, b, c, d, e, f, g, h] = &self.0;
-        let pauses = |refuser: &Refuser| refuser.endpoint == endpoint && steady < refuser.until;
-        pauses(a)
-            || pauses(b)
-            || pauses(c)
-            || pauses(d)
-            || pauses(e)
-            || pauses(f)
-            || pauses(g)
-            || pauses(h)
+        let pauses = |place: usize| {
+            let refuser = &self.0[place];
+            refuser.endpoint == endpoint && steady < refuser.until
+        };
+        pauses(0)
+            || pauses(1)
+            || pauses(2)
+            || pauses(3)
+            || pauses(4)
+            || pauses(5)
+            || pauses(6)
+            || pauses(7)
     }
 
     /// Remembers that this endpoint refused a replay, and doubles its pause if that is over.
@@ -52,9 +56,9 @@ impl Refusers {
         first: Number,
         most: Number,
     ) -> bool {
-        // Written entry by entry: the build for JavaScript needs constant addresses.
         let mut known = false;
-        let mut again = |refuser: &mut Refuser| {
+        let mut again = |place: usize| {
+            let refuser = &mut self.0[place];
             if refuser.endpoint == endpoint {
                 known = true;
                 if steady >= refuser.until {
@@ -63,18 +67,23 @@ impl Refusers {
                 }
             }
         };
-        let [a, b, c, d, e, f, g, h] = &mut self.0;
-        again(a);
-        again(b);
-        again(c);
-        again(d);
-        again(e);
-        again(f);
-        again(g);
-        again(h);
+        again(0);
+        again(1);
+        again(2);
+        again(3);
+        again(4);
+        again(5);
+        again(6);
+        again(7);
         if !known {
-            (*h, *g, *f, *e, *d, *c, *b) = (*g, *f, *e, *d, *c, *b, *a);
-            *a = Refuser {
+            self.0[7] = self.0[6];
+            self.0[6] = self.0[5];
+            self.0[5] = self.0[4];
+            self.0[4] = self.0[3];
+            self.0[3] = self.0[2];
+            self.0[2] = self.0[1];
+            self.0[1] = self.0[0];
+            self.0[0] = Refuser {
                 endpoint,
                 until: steady.plus(first),
                 pause: first,
@@ -83,22 +92,22 @@ impl Refusers {
         !known
     }
 
-    /// Forgets this endpoint, which accepted a token.
+    /// Forgets this endpoint, which accepted a token. Its entry stays empty.
     #[inline(never)]
     pub(super) fn forget(&mut self, endpoint: u32) {
-        let [a, b, c, d, e, f, g, h] = &mut self.0;
-        let forget = |refuser: &mut Refuser| {
+        let mut forget = |place: usize| {
+            let refuser = &mut self.0[place];
             if refuser.endpoint == endpoint {
                 refuser.endpoint = 0;
             }
         };
-        forget(a);
-        forget(b);
-        forget(c);
-        forget(d);
-        forget(e);
-        forget(f);
-        forget(g);
-        forget(h);
+        forget(0);
+        forget(1);
+        forget(2);
+        forget(3);
+        forget(4);
+        forget(5);
+        forget(6);
+        forget(7);
     }
 }
