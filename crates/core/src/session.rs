@@ -131,7 +131,7 @@ impl Session {
             }
         }
         if !self.held.refused {
-            if self.held.usable(now) && self.fresh(named, now) {
+            if self.held.usable(now) && self.fresh(attempt, now) {
                 self.held.suspect = true;
                 return self.join_or(Step::HandBack, now);
             }

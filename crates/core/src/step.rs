@@ -35,12 +35,12 @@ impl Stamp {
     };
 }
 
-/// Where a request was sent, and whether it was a replay.
+/// Where a request was sent, and whether it was its last attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
     /// The driver's hash of origin and path; zero if the driver has none.
     pub endpoint: u32,
-    /// The request had been refused before, and was sent again with a newer token.
+    /// The request was sent again after a refusal, or is not sent again after this one.
     pub replay: bool,
 }
 
@@ -56,7 +56,7 @@ impl Attempt {
         }
     }
 
-    /// A replay at this endpoint.
+    /// A replay at this endpoint, or with zero a request that is not sent again.
     pub const fn replay(endpoint: u32) -> Self {
         Self {
             endpoint,

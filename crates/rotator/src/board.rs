@@ -7,7 +7,7 @@ mod words;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use token_rotator_core::{Failure, Flight, Landing, Now, Policy, Session, Stamp, Step};
+use token_rotator_core::{Attempt, Failure, Flight, Landing, Now, Policy, Session, Stamp, Step};
 
 use self::desk::Desk;
 pub(crate) use self::words::{Arrival, Base, Failed, Followed, LeftBehind, Next, Ticket};
@@ -15,7 +15,7 @@ use crate::error::RefreshError;
 use crate::signal::Signal;
 use crate::store::Version;
 use crate::sync::{Mutex, Published, lock};
-use crate::token::{Credential, Issued, Token};
+use crate::token::{Issued, Token};
 use crate::token_set::TokenSet;
 
 /// See the module.
@@ -25,11 +25,13 @@ pub(crate) struct Board {
 }
 
 impl Board {
-    pub(crate) fn new(policy: Policy<u64>) -> Self {
+    pub(crate) fn new(policy: Policy) -> Self {
         Self {
             published: Published::empty(),
             desk: Mutex::new(Desk {
                 session: Session::new(policy),
+                credential: None,
+                error: None,
                 signal: Signal::new(),
                 early_at: u64::MAX,
                 base: Base::default(),
@@ -55,48 +57,54 @@ impl Board {
     }
 
     /// A request is about to be sent.
-    pub(crate) fn acquire(&self, now: Now<u64>) -> Next {
-        self.turn(now, |session| session.acquire(now))
+    pub(crate) fn acquire(&self, now: Now) -> Next {
+        let mut desk = lock(&self.desk);
+        let step = desk.session.acquire(now);
+        self.next(&mut desk, step, now)
     }
 
     /// A request that cannot be repeated is about to be sent: it waits for a refresh that is due.
-    pub(crate) fn acquire_for_once(&self, now: Now<u64>) -> Next {
+    pub(crate) fn acquire_for_once(&self, now: Now) -> Next {
         let mut desk = lock(&self.desk);
         let due = now.wall >= desk.early_at;
-        let step = match desk.session.acquire(now) {
-            Step::UseAndRefresh { flight, .. } => {
-                // The caller waits for it, so it is no longer one that may give way.
-                let _waits = desk.session.settle(flight, now);
-                Step::Refresh { flight }
-            }
-            Step::Use { token, stamp } if due => match desk.session.flight() {
-                Some(flight) => match desk.session.settle(flight, now) {
-                    Step::Wait { flight } => Step::Wait { flight },
-                    _ => Step::Use { token, stamp },
-                },
-                None => Step::Use { token, stamp },
-            },
-            step => step,
-        };
+        let mut step = desk.session.acquire(now);
+        let flight = desk.session.flight();
+        if let (Step::UseAndRefresh, Some(flight)) = (step, flight) {
+            // The caller waits for the flight, so the flight may not end without a result.
+            let _waits = desk.session.settle(flight, now);
+            step = Step::Refresh;
+        } else if let (Step::Use, true, Some(flight)) = (step, due, flight)
+            && desk.session.settle(flight, now) == Step::Wait
+        {
+            step = Step::Wait;
+        }
         self.next(&mut desk, step, now)
     }
 
     /// A request was refused.
-    pub(crate) fn refused(&self, stamp: Stamp<u64>, now: Now<u64>) -> Next {
+    pub(crate) fn refused(&self, stamp: Stamp, attempt: Attempt, now: Now) -> Next {
         let mut desk = lock(&self.desk);
-        let step = desk.session.refused(stamp, now);
-        // The token may be marked as refused by now, whatever the step is: nobody else gets it.
+        let step = desk.session.refused(stamp, attempt, now);
+        // The session may have marked the token as refused, so no other caller may get it.
         self.publish(&desk, now);
         self.next(&mut desk, step, now)
     }
 
+    /// A request was accepted. Waits for the lock, so it is for the first acceptance of a token
+    /// and for replays.
+    pub(crate) fn accepted(&self, stamp: Stamp, attempt: Attempt) {
+        lock(&self.desk).session.accepted(stamp, attempt);
+    }
+
     /// Somebody asks for a refresh.
-    pub(crate) fn force(&self, now: Now<u64>) -> Next {
-        self.turn(now, |session| session.force(now))
+    pub(crate) fn force(&self, now: Now) -> Next {
+        let mut desk = lock(&self.desk);
+        let step = desk.session.force(now);
+        self.next(&mut desk, step, now)
     }
 
     /// The caller has waited for this flight.
-    pub(crate) fn settle(&self, flight: Flight<u64>, now: Now<u64>) -> Next {
+    pub(crate) fn settle(&self, flight: Flight, now: Now) -> Next {
         let mut desk = lock(&self.desk);
         let step = desk.session.settle(flight, now);
         self.next(&mut desk, step, now)
@@ -106,28 +114,26 @@ impl Board {
     /// yet released. `None`: the flight belongs to the past.
     pub(crate) fn refreshed(
         &self,
-        flight: Flight<u64>,
+        flight: Flight,
         arrival: &Arrival,
         base: Base,
-        now: Now<u64>,
-    ) -> Option<Stamp<u64>> {
+        now: Now,
+    ) -> Option<Stamp> {
         self.land(arrival, base, now, |session| {
-            let credential = Arc::clone(&arrival.credential);
-            session.refreshed(flight, credential, arrival.validity, now)
+            session.refreshed(flight, arrival.validity, now)
         })
     }
 
     /// The flight found a token that somebody else had refreshed. Otherwise as above.
     pub(crate) fn adopted(
         &self,
-        flight: Flight<u64>,
+        flight: Flight,
         arrival: &Arrival,
         base: Base,
-        now: Now<u64>,
-    ) -> Option<Stamp<u64>> {
+        now: Now,
+    ) -> Option<Stamp> {
         self.land(arrival, base, now, |session| {
-            let credential = Arc::clone(&arrival.credential);
-            session.adopted(flight, credential, arrival.validity, now)
+            session.adopted(flight, arrival.validity, now)
         })
     }
 
@@ -135,15 +141,16 @@ impl Board {
         &self,
         arrival: &Arrival,
         base: Base,
-        now: Now<u64>,
-        event: impl FnOnce(&mut Session<Arc<Credential>, RefreshError, u64>) -> Landing<u64>,
-    ) -> Option<Stamp<u64>> {
+        now: Now,
+        event: impl FnOnce(&mut Session) -> Landing,
+    ) -> Option<Stamp> {
         let mut desk = lock(&self.desk);
         let early_at = arrival.validity.refresh_at.unwrap_or(u64::MAX);
-        let landing = event(&mut desk.session);
-        let Landing::Installed(stamp) = landing else {
+        if event(&mut desk.session) != Landing::Installed {
             return None;
-        };
+        }
+        let stamp = desk.session.stamp();
+        desk.credential = Some(Arc::clone(&arrival.credential));
         desk.early_at = early_at;
         desk.successor = None;
         desk.go_by(base);
@@ -154,27 +161,33 @@ impl Board {
     /// The flight failed. Its waiters are not yet released.
     pub(crate) fn failed(
         &self,
-        flight: Flight<u64>,
-        failure: Failure<u64>,
+        flight: Flight,
+        failure: Failure,
         error: RefreshError,
-        now: Now<u64>,
+        now: Now,
     ) -> Failed {
         let mut desk = lock(&self.desk);
-        let landing = desk.session.failed(flight, failure, error, now);
+        let landing = desk.session.failed(flight, failure, now);
+        if desk.session.error() == flight.id {
+            desk.error = Some(error);
+        }
         self.publish(&desk, now);
         match landing {
-            Landing::Cooling(until) => Failed::Cooling(until.saturating_sub(now.steady)),
+            Landing::Cooling => {
+                let until = desk.session.cool_until();
+                Failed::Cooling(until.saturating_sub(now.steady))
+            }
             Landing::Ended => {
                 let epoch = desk.session.stamp().epoch;
                 let first = desk.told_end_of.replace(epoch) != Some(epoch);
                 Failed::Ended { first }
             }
-            Landing::Installed(_) | Landing::Stale => Failed::Stale,
+            Landing::Installed | Landing::Stale => Failed::Stale,
         }
     }
 
     /// An early flight would rather not wait for somebody else: may it end without a result?
-    pub(crate) fn yielded(&self, flight: Flight<u64>, now: Now<u64>) -> bool {
+    pub(crate) fn yielded(&self, flight: Flight, now: Now) -> bool {
         let mut desk = lock(&self.desk);
         let yielded = desk.session.yielded(flight, now);
         self.publish(&desk, now);
@@ -182,7 +195,7 @@ impl Board {
     }
 
     /// Is the flight past its deadline? True if it has just become so.
-    pub(crate) fn overdue(&self, flight: Flight<u64>, now: Now<u64>) -> bool {
+    pub(crate) fn overdue(&self, flight: Flight, now: Now) -> bool {
         let mut desk = lock(&self.desk);
         let this_one = desk.session.flight() == Some(flight);
         let overdue = this_one && desk.session.overdue(now);
@@ -192,27 +205,21 @@ impl Board {
 
     /// A newer token of the sign-in of `stamp`, made from the one that was current then. `None`:
     /// the session has moved on since.
-    pub(crate) fn update(
-        &self,
-        stamp: Stamp<u64>,
-        arrival: Arrival,
-        now: Now<u64>,
-    ) -> Option<Stamp<u64>> {
+    pub(crate) fn update(&self, stamp: Stamp, arrival: Arrival, now: Now) -> Option<Stamp> {
         let mut desk = lock(&self.desk);
         if desk.session.stamp() != stamp || desk.session.signed_out() {
             return None;
         }
         desk.early_at = arrival.validity.refresh_at.unwrap_or(u64::MAX);
         desk.successor = None;
-        let stamp = desk
-            .session
-            .update(arrival.credential, arrival.validity, now);
+        let stamp = desk.session.update(arrival.validity, now);
+        desk.credential = Some(arrival.credential);
         self.publish(&desk, now);
         Some(stamp)
     }
 
     /// The flight brought tokens that cannot be sent; the next one starts from them.
-    pub(crate) fn go_on_with(&self, flight: Flight<u64>, tokens: Arc<TokenSet>) {
+    pub(crate) fn go_on_with(&self, flight: Flight, tokens: Arc<TokenSet>) {
         let mut desk = lock(&self.desk);
         if desk.session.stamp() == flight.began {
             desk.successor = Some(tokens);
@@ -224,8 +231,8 @@ impl Board {
         &self,
         arrival: Arrival,
         base: Base,
-        now: Now<u64>,
-    ) -> (Stamp<u64>, Option<Arc<TokenSet>>) {
+        now: Now,
+    ) -> (Stamp, Option<Arc<TokenSet>>) {
         let mut desk = lock(&self.desk);
         let before = desk.tokens();
         let stamp = desk.sign_in(arrival, base, now);
@@ -234,12 +241,13 @@ impl Board {
     }
 
     /// A sign-out. `None`: there was nothing to sign out of.
-    pub(crate) fn sign_out(&self, base: Base, now: Now<u64>) -> Option<LeftBehind> {
+    pub(crate) fn sign_out(&self, base: Base, now: Now) -> Option<LeftBehind> {
         let mut desk = lock(&self.desk);
         let before = desk.tokens();
         if !desk.session.sign_out() {
             return None;
         }
+        desk.credential = None;
         desk.successor = None;
         desk.go_by(base);
         desk.signal.sign_out();
@@ -251,10 +259,10 @@ impl Board {
     /// Unless the session has moved on since, or knows that already, so it is here.
     pub(crate) fn follow(
         &self,
-        began: Stamp<u64>,
+        began: Stamp,
         arrival: Option<Arrival>,
         base: Base,
-        now: Now<u64>,
+        now: Now,
     ) -> Followed {
         let mut desk = lock(&self.desk);
         if desk.session.stamp().epoch != began.epoch || desk.base.epoch == base.epoch {
@@ -263,6 +271,7 @@ impl Board {
         let followed = if let Some(arrival) = arrival {
             Followed::SignedIn(desk.sign_in(arrival, base, now))
         } else if desk.session.sign_out() {
+            desk.credential = None;
             desk.successor = None;
             desk.go_by(base);
             desk.signal.sign_out();
@@ -275,25 +284,25 @@ impl Board {
     }
 
     /// What is known of the record behind the session, if that is still the one of `began`.
-    pub(crate) fn base(&self, began: Stamp<u64>) -> Option<Base> {
+    pub(crate) fn base(&self, began: Stamp) -> Option<Base> {
         let desk = lock(&self.desk);
         (desk.session.stamp().epoch == began.epoch).then_some(desk.base)
     }
 
     /// The same, with the token set that a refresh starts from: both of the same moment.
-    pub(crate) fn standing(&self, flight: Flight<u64>) -> Option<(Base, Option<Arc<TokenSet>>)> {
+    pub(crate) fn standing(&self, flight: Flight) -> Option<(Base, Option<Arc<TokenSet>>)> {
         let desk = lock(&self.desk);
         (desk.session.stamp().epoch == flight.began.epoch).then(|| (desk.base, desk.tokens()))
     }
 
     /// What is known of the record, with the stamp it is true of.
-    pub(crate) fn known(&self) -> (Stamp<u64>, Base, Option<Arc<TokenSet>>) {
+    pub(crate) fn known(&self) -> (Stamp, Base, Option<Arc<TokenSet>>) {
         let desk = lock(&self.desk);
         (desk.session.stamp(), desk.base, desk.tokens())
     }
 
     /// The record was seen or saved in this version, if the session is still that of `stamp`.
-    pub(crate) fn saw(&self, stamp: Stamp<u64>, version: Version) {
+    pub(crate) fn saw(&self, stamp: Stamp, version: Version) {
         let mut desk = lock(&self.desk);
         if desk.session.stamp().epoch == stamp.epoch {
             desk.go_by(Base::at(version));
@@ -302,7 +311,7 @@ impl Board {
 
     /// The sign-in or sign-out that the store does not have yet, if the session is still that of
     /// `stamp`: what is known of it, and its tokens if there are any.
-    pub(crate) fn unwritten(&self, stamp: Stamp<u64>) -> Option<(Base, Option<Arc<TokenSet>>)> {
+    pub(crate) fn unwritten(&self, stamp: Stamp) -> Option<(Base, Option<Arc<TokenSet>>)> {
         let desk = lock(&self.desk);
         let ours = desk.session.stamp().epoch == stamp.epoch && desk.base.unwritten;
         ours.then(|| (desk.base, desk.tokens()))
@@ -314,14 +323,14 @@ impl Board {
     }
 
     /// The token of now, if it is usable.
-    pub(crate) fn usable(&self, now: Now<u64>) -> Option<Token> {
+    pub(crate) fn usable(&self, now: Now) -> Option<Token> {
         lock(&self.desk)
             .issue(now)
             .map(|issued| Token(Arc::new(issued)))
     }
 
     /// Epoch and generation of now.
-    pub(crate) fn stamp(&self) -> Stamp<u64> {
+    pub(crate) fn stamp(&self) -> Stamp {
         lock(&self.desk).session.stamp()
     }
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use token_rotator_core::Stamp;
+use token_rotator_core::{Attempt, Stamp};
 
 use crate::board::{Next, Ticket};
 use crate::error::{RefreshError, TokenError};
+use crate::event::{Event, NotReplayed};
 use crate::flight;
 use crate::shared::Shared;
 use crate::tasks::Busy;
@@ -55,7 +56,8 @@ impl Shared {
 
     pub(crate) async fn wait_after_refusal(
         self: &Arc<Self>,
-        stamp: Stamp<u64>,
+        stamp: Stamp,
+        attempt: Attempt,
     ) -> Result<Token, TokenError> {
         let admitted = match self.admit() {
             Ok(admitted) => admitted,
@@ -66,7 +68,7 @@ impl Shared {
                 return if newer { Ok(token) } else { Err(error) };
             }
         };
-        let next = self.board.refused(stamp, self.clock.now());
+        let next = self.board.refused(stamp, attempt, self.clock.now());
         let pass = self.carry_out(next, admitted).await?;
         pass.token().cloned().ok_or(TokenError::SignedOut)
     }
@@ -145,6 +147,11 @@ impl Shared {
             Next::Fail(error) => Err(error.into()),
             Next::HandBack | Next::Changed if self.board.signed_out() => Err(TokenError::SignedOut),
             Next::HandBack => Err(TokenError::FreshTokenRefused),
+            Next::RefusedAgain => {
+                let reason = NotReplayed::RefusedAgain;
+                self.tell(&Event::NotReplayed { reason });
+                Err(TokenError::FreshTokenRefused)
+            }
             Next::Changed => Err(TokenError::SessionChanged),
             Next::Overdue | Next::Wait(_) | Next::Launch(_) => Err(TokenError::Overdue),
         }

@@ -69,10 +69,7 @@ pub(crate) enum Kept {
 
 impl Shared {
     /// Reads the record and decides, for the flight, what to do with it.
-    pub(crate) async fn read(
-        self: &Arc<Self>,
-        flight: Flight<u64>,
-    ) -> Result<Reading, RefreshError> {
+    pub(crate) async fn read(self: &Arc<Self>, flight: Flight) -> Result<Reading, RefreshError> {
         let from_memory = |base: Base, here| {
             Reading::RefreshFrom(Start {
                 last: here,
@@ -128,7 +125,7 @@ impl Shared {
     /// and the lease goes with it.
     pub(crate) async fn save(
         self: &Arc<Self>,
-        flight: Flight<u64>,
+        flight: Flight,
         start: Start,
         tokens: &Arc<TokenSet>,
         lease: &mut Option<Box<dyn Lease>>,
@@ -203,7 +200,7 @@ impl Shared {
     }
 
     /// Somebody else has signed in or out: so it is here, unless that is known already.
-    fn follow(self: &Arc<Self>, began: Stamp<u64>, record: &Record) {
+    fn follow(self: &Arc<Self>, began: Stamp, record: &Record) {
         let arrival = record.tokens.as_ref().map(|tokens| {
             let arrival = self.arrival(Arc::clone(tokens));
             // Nothing that could be sent, but a sign-in all the same.
@@ -234,7 +231,7 @@ impl Shared {
     async fn write_epoch(
         self: &Arc<Self>,
         store: &dyn DynStore,
-        stamp: Stamp<u64>,
+        stamp: Stamp,
     ) -> Result<(), StoreError> {
         let _turn = self.epoch_writes.lock().await;
         for _ in 0..CONFLICTS_MAX {
@@ -264,7 +261,7 @@ impl Shared {
     /// Writes a sign-in that the store does not have yet.
     pub(crate) async fn write_sign_in_first(
         self: &Arc<Self>,
-        stamp: Stamp<u64>,
+        stamp: Stamp,
     ) -> Result<(), StoreError> {
         match &self.store {
             Some(store) if self.board.unwritten(stamp).is_some() => {
@@ -278,7 +275,7 @@ impl Shared {
     /// outcome is reported.
     pub(crate) async fn keep_writing(
         self: &Arc<Self>,
-        stamp: Stamp<u64>,
+        stamp: Stamp,
         report: tokio::sync::oneshot::Sender<Result<(), StoreError>>,
     ) {
         let Some(store) = &self.store else { return };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use http::HeaderName;
-use token_rotator_core::Stamp;
+use token_rotator_core::{Attempt, Stamp};
 
 use crate::board::{Base, LeftBehind, Next};
 use crate::builder::RotatorBuilder;
@@ -82,26 +82,97 @@ impl Rotator {
         self.shared.board.ready_for_once(wall).map(Pass::from)
     }
 
-    /// The request that carried this token, or went out with this pass, was refused (401): the
-    /// token to send it with once more.
+    /// A request with this token or pass was refused (401). Returns the token to send it again
+    /// with.
     ///
-    /// If that token has been replaced meanwhile this answers with the newer one at once.
-    /// Otherwise it waits for the one refresh, like [`Rotator::token`]. An error means that the
-    /// caller should hand on the refusal as it came.
-    pub async fn refused(&self, request: impl Into<Stamp<u64>>) -> Result<Token, TokenError> {
-        Box::pin(self.shared.wait_after_refusal(request.into())).await
+    /// Returns the newer token at once if the token has been replaced meanwhile. Otherwise waits
+    /// for the one refresh, like [`Rotator::token`].
+    ///
+    /// *Errors:* the caller hands on the refusal as it came.
+    pub async fn refused(&self, request: impl Into<Stamp>) -> Result<Token, TokenError> {
+        self.refused_at(request, 0).await
     }
 
-    /// The same for a request that will not be sent again: starts what [`Rotator::refused`] would
-    /// start, for the sake of those who follow, and does not wait.
-    pub fn report_refused(&self, request: impl Into<Stamp<u64>>) {
+    /// A request to this endpoint was refused: [`Rotator::refused`] for middleware.
+    ///
+    /// An endpoint is what [`Rotator::endpoint`] returns, or zero for none. Middleware reports the
+    /// outcome of the replay with [`Rotator::replay_accepted`] or [`Rotator::replay_refused`].
+    ///
+    /// *Errors:* [`TokenError::FreshTokenRefused`] and an event if the endpoint refused a replay a
+    /// short time ago.
+    pub async fn refused_at(
+        &self,
+        request: impl Into<Stamp>,
+        endpoint: u32,
+    ) -> Result<Token, TokenError> {
+        let attempt = Attempt::first(endpoint);
+        Box::pin(self.shared.wait_after_refusal(request.into(), attempt)).await
+    }
+
+    /// A request that will not be sent again was refused. Starts what [`Rotator::refused`] would
+    /// start, for later callers, and does not wait.
+    pub fn report_refused(&self, request: impl Into<Stamp>) {
+        self.report(request.into(), Attempt::replay(0));
+    }
+
+    /// A replay at this endpoint was refused. Refusals by this endpoint start no refresh for 2 s,
+    /// and for longer after each further useless refresh.
+    pub fn replay_refused(&self, request: impl Into<Stamp>, endpoint: u32) {
+        self.report(request.into(), Attempt::replay(endpoint));
+    }
+
+    fn report(&self, stamp: Stamp, attempt: Attempt) {
         let shared = &self.shared;
         if let Ok(_admitted) = shared.admit() {
-            let next = shared.board.refused(request.into(), shared.clock.now());
+            let next = shared.board.refused(stamp, attempt, shared.clock.now());
             if let Next::Launch(ticket) | Next::GoAndLaunch(_, ticket) = next {
                 flight::launch(shared, ticket);
             }
         }
+    }
+
+    /// A request with this token was accepted, so that a later refusal is about the token's age.
+    ///
+    /// Programs that use no layer call this for each accepted request. After the first call for a
+    /// token it costs one relaxed load.
+    #[inline]
+    pub fn accepted(&self, token: &Token) {
+        if !token.0.accepted.load(Ordering::Relaxed) {
+            self.first_accepted(token);
+        }
+    }
+
+    #[cold]
+    fn first_accepted(&self, token: &Token) {
+        token.0.accepted.store(true, Ordering::Relaxed);
+        let board = &self.shared.board;
+        board.accepted(token.stamp(), Attempt::UNNAMED);
+    }
+
+    /// A replay with this token was accepted at this endpoint: the refresh was useful.
+    pub fn replay_accepted(&self, token: &Token, endpoint: u32) {
+        token.0.accepted.store(true, Ordering::Relaxed);
+        let board = &self.shared.board;
+        board.accepted(token.stamp(), Attempt::replay(endpoint));
+    }
+
+    /// Returns the hash (FNV-1a) of origin and path by which a session remembers an endpoint.
+    /// Never zero.
+    #[must_use]
+    pub fn endpoint(uri: &http::Uri) -> u32 {
+        let parts = [
+            uri.scheme_str().unwrap_or_default(),
+            uri.authority().map_or("", http::uri::Authority::as_str),
+            uri.path(),
+        ];
+        let mut hash: u32 = 0x811c_9dc5;
+        for part in parts {
+            // 0xff stands in no URI, so it separates the parts.
+            for byte in part.bytes().chain([0xff]) {
+                hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+            }
+        }
+        hash.max(1)
     }
 
     /// Refreshes now, whatever the token looks like, or joins the refresh in the air.
@@ -142,11 +213,7 @@ impl Rotator {
     /// Waiters of a refresh in the air still wait for it, and get the newer of the two. Where
     /// somebody has signed in or out since, nothing is changed and the answer says so. The future
     /// is as for [`Rotator::sign_in`].
-    pub fn update(
-        &self,
-        after: impl Into<Stamp<u64>>,
-        tokens: TokenSet,
-    ) -> Result<Stored, UpdateError> {
+    pub fn update(&self, after: impl Into<Stamp>, tokens: TokenSet) -> Result<Stored, UpdateError> {
         let shared = &self.shared;
         let after = after.into();
         let tokens = tokens.received(shared.clock.wall());

@@ -59,7 +59,7 @@ pub(crate) struct Common {
     pub(crate) source: Box<dyn DynSource>,
     pub(crate) store: Option<Box<dyn DynStore>>,
     pub(crate) coordinator: Option<Box<dyn DynCoordinator>>,
-    pub(crate) policy: Policy<u64>,
+    pub(crate) policy: Policy,
     pub(crate) profile: Profile,
     pub(crate) limits: Limits,
     pub(crate) placement: Placement,

@@ -16,7 +16,7 @@ use crate::unsaved::Unsaved;
 
 impl Shared {
     /// Writes the sign-in or sign-out of this stamp into the store, in a task of its own.
-    pub(crate) fn write(self: &Arc<Self>, stamp: Stamp<u64>) -> Stored {
+    pub(crate) fn write(self: &Arc<Self>, stamp: Stamp) -> Stored {
         if self.store.is_none() {
             return Stored::done();
         }
@@ -32,7 +32,7 @@ impl Shared {
     /// awaited: a runtime that ends does not take it along.
     pub(crate) fn write_update(
         self: &Arc<Self>,
-        stamp: Stamp<u64>,
+        stamp: Stamp,
         tokens: Arc<TokenSet>,
         before: Option<&TokenSet>,
     ) -> Stored {

@@ -32,7 +32,7 @@ pub(crate) const SAVE_AGAIN_MAX: Duration = Duration::from_secs(10);
 /// it holds.
 pub(crate) struct Unsaved {
     /// The sign-in they belong to.
-    pub(crate) began: Stamp<u64>,
+    pub(crate) began: Stamp,
     pub(crate) base: Base,
     pub(crate) lease: Option<Box<dyn Lease>>,
     pub(crate) record: Record,
@@ -54,7 +54,7 @@ pub(crate) enum Verdict {
 /// The place of what one sign-in's flights could not save. A flight that goes by it holds it to its
 /// end; a later sign-in has a place of its own and does not wait for this one.
 pub(crate) struct Pending {
-    began: Stamp<u64>,
+    began: Stamp,
     place: tokio::sync::Mutex<Option<Unsaved>>,
     /// What came while somebody held the place. Whoever holds it next puts it there.
     newer: std::sync::Mutex<Option<Unsaved>>,
@@ -65,7 +65,7 @@ pub(crate) struct Pending {
 }
 
 impl Unsaved {
-    pub(crate) fn new(began: Stamp<u64>, base: Base, tokens: Arc<TokenSet>, older: Older) -> Self {
+    pub(crate) fn new(began: Stamp, base: Base, tokens: Arc<TokenSet>, older: Older) -> Self {
         Self {
             began,
             base,
@@ -147,7 +147,7 @@ impl Pending {
 
 impl Shared {
     /// What the flights of this sign-in could not save yet.
-    pub(crate) fn pending(&self, of: Stamp<u64>) -> Option<Arc<Pending>> {
+    pub(crate) fn pending(&self, of: Stamp) -> Option<Arc<Pending>> {
         let pending = lock(&self.unsaved).clone()?;
         (pending.began.epoch == of.epoch).then_some(pending)
     }

@@ -4,7 +4,8 @@ use super::Session;
 use super::endpoints::Refusers;
 use super::state::{Brought, Cooling, Held, Stage, Token};
 use crate::{
-    Arithmetic as _, Flight, Landing, NEVER, Now, Number, Policy, Purpose, Stamp, Step, Validity,
+    Arithmetic as _, Attempt, Flight, Landing, NEVER, Now, Number, Policy, Purpose, Stamp, Step,
+    Validity,
 };
 
 /// So many useless refreshes in a row put the session-wide spacing in force.
@@ -32,10 +33,12 @@ impl Session {
 
     /// Whether a refusal of the current token is too early to be about its age, so that it starts
     /// no refresh.
-    pub(super) fn fresh(&self, named: bool, now: Now) -> bool {
+    pub(super) fn fresh(&self, attempt: Attempt, now: Now) -> bool {
         // A driver that names endpoints has the table in place of the spacing, and an accepted
-        // token needs no spacing, until three refreshes in a row were useless.
-        if (named || self.held.accepted) && !self.spaced() {
+        // token needs no spacing, until three refreshes in a row were useless. A refusal of an
+        // unnamed endpoint that no replay follows can never prove a refresh useless.
+        let proven = attempt.endpoint != 0 || self.held.accepted && !attempt.replay;
+        if proven && !self.spaced() {
             return false;
         }
         let held = &self.held;

@@ -327,7 +327,8 @@ impl Past {
     /// all requests after three useless refreshes.
     pub(crate) fn counts_from_age(&self, sent: Sent) -> u64 {
         let accepted = |fact: &Fact| matches!(fact, Fact::Accepted(_));
-        let proven = sent.endpoint != 0 || self.since_token().iter().any(accepted);
+        let accepted = self.since_token().iter().any(accepted);
+        let proven = sent.endpoint != 0 || accepted && !sent.replay;
         if proven && Self::useless(self.era(), &self.policy) < 3 {
             return 0;
         }

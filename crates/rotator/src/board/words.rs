@@ -49,7 +49,7 @@ impl Base {
 pub(crate) enum Followed {
     /// Nothing: it is known, or the session has moved on.
     Not,
-    SignedIn(Stamp<u64>),
+    SignedIn(Stamp),
     SignedOut,
 }
 
@@ -59,7 +59,7 @@ pub(crate) struct LeftBehind(pub(crate) Option<Arc<TokenSet>>);
 /// A flight, with the signal of its end.
 #[derive(Clone)]
 pub(crate) struct Ticket {
-    pub(crate) flight: Flight<u64>,
+    pub(crate) flight: Flight,
     pub(crate) signal: Arc<Signal>,
 }
 
@@ -74,9 +74,11 @@ pub(crate) enum Next {
     /// Wait for the flight.
     Wait(Ticket),
     /// Send bare; after a refusal: hand it back.
-    Bare(Stamp<u64>),
+    Bare(Stamp),
     /// Hand the refusal back.
     HandBack,
+    /// Hand the refusal back: this endpoint refused a replay a short time ago.
+    RefusedAgain,
     /// The session is another.
     Changed,
     /// The flight is overdue.
@@ -89,7 +91,7 @@ pub(crate) enum Next {
 #[derive(Clone)]
 pub(crate) struct Arrival {
     pub(crate) credential: Arc<Credential>,
-    pub(crate) validity: Validity<u64>,
+    pub(crate) validity: Validity,
 }
 
 impl Arrival {

@@ -171,6 +171,11 @@ impl<S, B> Carried<S, B> {
             (Verdict::StepUp(step_up), _) => {
                 answer.extensions_mut().insert(TokenError::StepUp(step_up));
             }
+            (Verdict::None, _) if is_evidence(answer.status()) => {
+                if let Some(token) = self.pass.token() {
+                    rotator.accepted(token);
+                }
+            }
             (Verdict::NotAboutToken { .. } | Verdict::None, _) => {}
         }
         Judged::Done(answer)
@@ -194,7 +199,8 @@ impl<S, B> Carried<S, B> {
             rotator.report_refused(&pass);
             return Ok(answer);
         };
-        let token = match rotator.refused(&pass).await {
+        let endpoint = crate::Rotator::endpoint(request.uri());
+        let token = match rotator.refused_at(&pass, endpoint).await {
             Ok(token) => token,
             Err(error) => {
                 answer.extensions_mut().insert(error);
@@ -212,14 +218,24 @@ impl<S, B> Carried<S, B> {
         // well has to be known, or a wrong audience would have it refreshed again and again.
         let (mut answer, verdict) = settings.judge(answer, false);
         match verdict {
-            Verdict::RefreshToken => rotator.report_refused(&pass),
+            Verdict::RefreshToken => rotator.replay_refused(&pass, endpoint),
             Verdict::StepUp(step_up) => {
                 answer.extensions_mut().insert(TokenError::StepUp(step_up));
+            }
+            Verdict::None if is_evidence(answer.status()) => {
+                if let Some(token) = pass.token() {
+                    rotator.replay_accepted(token, endpoint);
+                }
             }
             Verdict::NotAboutToken { .. } | Verdict::None => {}
         }
         Ok(answer)
     }
+}
+
+/// Whether an answer with this status shows that the token was accepted (2xx, 304, 101).
+fn is_evidence(status: http::StatusCode) -> bool {
+    status.is_success() || matches!(status.as_u16(), 101 | 304)
 }
 
 impl crate::Rotator {
