@@ -1,8 +1,7 @@
 //! A session spoken to in numbers.
 
 use token_rotator_core::{
-    Access, Attempt, Ending, Failure, Flight, Landing, Now, Policy, Purpose, Session, Stamp, Step,
-    Validity,
+    Access, Attempt, Ending, Failure, Flight, Now, Policy, Purpose, Session, Stamp, Step, Validity,
 };
 
 /// A session. The driver keeps the token of the current generation and the errors of flights.

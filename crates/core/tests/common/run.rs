@@ -83,7 +83,7 @@ impl Run {
                 told.jitter = failure.jitter.unwrap_or(told.jitter);
                 let in_slot = self.session.flight() == Some(flight);
                 let landing = self.session.failed(flight, told, now);
-                if in_slot && self.session.error() == flight.id {
+                if in_slot && plain(self.session.error()) == plain(flight.id) {
                     self.error = Some(failure.error);
                 }
                 self.landing(landing)
