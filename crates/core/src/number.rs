@@ -39,12 +39,14 @@ pub trait Arithmetic: Copy + PartialOrd {
 
     /// Returns the smaller number.
     #[must_use]
+    #[inline]
     fn least(self, other: Self) -> Self {
         if other < self { other } else { self }
     }
 
     /// Returns the larger number.
     #[must_use]
+    #[inline]
     fn most(self, other: Self) -> Self {
         if other > self { other } else { self }
     }
@@ -55,18 +57,22 @@ impl Arithmetic for Number {
     const ZERO: Self = 0;
     const ONE: Self = 1;
 
+    #[inline]
     fn of(value: u32) -> Self {
         Self::from(value)
     }
 
+    #[inline]
     fn plus(self, other: Self) -> Self {
         self.saturating_add(other)
     }
 
+    #[inline]
     fn minus(self, other: Self) -> Self {
         self.saturating_sub(other)
     }
 
+    #[inline]
     fn per_mille(self, thousandths: u32) -> Self {
         let whole = (self / 1_000).checked_mul(Self::from(thousandths));
         let rest = self % 1_000 * Self::from(thousandths) / 1_000;
@@ -79,14 +85,17 @@ impl Arithmetic for Number {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
 
+    #[inline]
     fn of(value: u32) -> Self {
         Self::from(value)
     }
 
+    #[inline]
     fn plus(self, other: Self) -> Self {
         self + other
     }
 
+    #[inline]
     fn minus(self, other: Self) -> Self {
         let difference = self - other;
         // Infinity minus infinity is NaN, and NaN is not greater than zero.

@@ -42,6 +42,7 @@ pub struct Policy {
 
 impl Policy {
     /// The defaults, for an engine: no request without a token.
+    #[inline]
     pub fn required() -> Self {
         Self {
             access: Access::Required,
@@ -60,6 +61,7 @@ impl Policy {
     }
 
     /// The defaults, for a client whose first requests may go out bare.
+    #[inline]
     pub fn anonymous() -> Self {
         Self {
             access: Access::Anonymous,
@@ -72,6 +74,7 @@ impl Policy {
     /// A lifetime of zero, or none, is an unknown one: the token serves until it is refused. One
     /// of more than [`Policy::lifetime_max`] is cut to it. `jitter` is drawn by the driver, once
     /// per token: how many thousandths of the margin (0 to 200) the early refresh comes sooner.
+    #[inline]
     pub fn validity(&self, received: Number, lifetime: Option<Number>, jitter: u32) -> Validity {
         let Some(lifetime) = lifetime.filter(|lifetime| *lifetime > Number::ZERO) else {
             return Validity::unknown();
@@ -94,6 +97,7 @@ impl Policy {
     }
 
     /// How long to leave the issuer alone after so many failures in a row.
+    #[inline]
     pub(crate) fn cool_down(
         &self,
         failures: u32,
@@ -109,6 +113,7 @@ impl Policy {
 }
 
 /// `first`, doubled so many times, and `most` at the most.
+#[inline]
 pub(crate) fn doubled(first: Number, times: u32, most: Number) -> Number {
     let mut value = first.least(most);
     for _ in 0..times {
@@ -130,6 +135,7 @@ pub struct Validity {
 
 impl Validity {
     /// Good until it is refused.
+    #[inline]
     pub fn unknown() -> Self {
         Self {
             expires_at: None,
@@ -139,6 +145,7 @@ impl Validity {
     }
 
     /// Good until this moment, without early refresh and with no known lifetime.
+    #[inline]
     pub fn until(expires_at: Number) -> Self {
         Self {
             expires_at: Some(expires_at),

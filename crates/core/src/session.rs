@@ -49,6 +49,7 @@ pub struct Session {
 
 impl Session {
     /// A session without a token.
+    #[inline]
     pub const fn new(policy: Policy) -> Self {
         Self {
             policy,
@@ -70,6 +71,7 @@ impl Session {
     }
 
     /// A request is about to be sent.
+    #[inline]
     pub fn acquire(&mut self, now: Now) -> Step {
         let anonymous = self.policy.access == Access::Anonymous;
         match self.token {
@@ -101,6 +103,7 @@ impl Session {
     /// [`Step::HandBack`], [`Step::Changed`], [`Step::Overdue`], [`Step::Fail`] and
     /// [`Step::RefusedAgain`] all mean that the caller gets the refusal as it came; so does
     /// [`Step::Bare`] after the wait.
+    #[inline]
     pub fn refused(&mut self, stamp: Stamp, attempt: Attempt, now: Now) -> Step {
         if stamp.epoch != self.at.epoch {
             return Step::Changed;
@@ -150,6 +153,7 @@ impl Session {
     /// A request with this stamp was accepted.
     ///
     /// A driver reports the first acceptance of each token, and that of every replay.
+    #[inline]
     pub fn accepted(&mut self, stamp: Stamp, attempt: Attempt) {
         if stamp != self.at || self.token != Token::Held {
             return;
@@ -164,6 +168,7 @@ impl Session {
 
     /// The caller has waited for this flight: the token installed since it began, or its error.
     /// Starts nothing and asks for no other wait; [`Step::Wait`] means that the caller woke too early.
+    #[inline]
     pub fn settle(&mut self, flight: Flight, now: Now) -> Step {
         if flight.began.epoch != self.at.epoch {
             return Step::Changed;
@@ -194,6 +199,7 @@ impl Session {
 
     /// A caller asks for a refresh, whatever the state of the token. Overrides a cool-down unless
     /// the issuer asked for it, and the end of a session. Never [`Step::Use`].
+    #[inline]
     pub fn force(&mut self, now: Now) -> Step {
         if self.join(now) {
             Step::Wait
@@ -211,18 +217,21 @@ impl Session {
     ///
     /// A flight that was given up and succeeds after all counts too, as long as no other token
     /// was installed since it began.
+    #[inline]
     pub fn refreshed(&mut self, flight: Flight, validity: Validity, now: Now) -> Landing {
         self.land(flight, validity, Brought::Flight, now)
     }
 
     /// The flight found a newer token that another process's flight brought, some time ago.
     /// Otherwise like [`Session::refreshed`].
+    #[inline]
     pub fn adopted(&mut self, flight: Flight, validity: Validity, now: Now) -> Landing {
         self.land(flight, validity, Brought::Others, now)
     }
 
     /// The flight failed. If [`Session::error`] names this flight afterwards, the driver keeps the
     /// error for [`Step::Fail`].
+    #[inline]
     pub fn failed(&mut self, flight: Flight, failure: Failure, now: Now) -> Landing {
         if !self.in_slot(flight.id) {
             return Landing::Stale;
@@ -261,6 +270,7 @@ impl Session {
     /// An early flight found another process's flight at work, and would end rather than wait.
     ///
     /// True if it may end without a result. False if callers wait for it by now: it goes on.
+    #[inline]
     pub fn yielded(&mut self, flight: Flight, now: Now) -> bool {
         if !self.in_slot(flight.id) {
             return true;
@@ -275,6 +285,7 @@ impl Session {
 
     /// A timer: is the flight past its deadline? True if it has just become so, and its waiters
     /// are to be released.
+    #[inline]
     pub fn overdue(&mut self, now: Now) -> bool {
         let overdue = self.slot.stage == Stage::Flying && now.steady >= self.slot.deadline;
         if overdue {
@@ -285,6 +296,7 @@ impl Session {
 
     /// A newer token of the same sign-in came from elsewhere. It revives an ended session, but
     /// after a sign-out it comes too late and changes nothing.
+    #[inline]
     pub fn update(&mut self, validity: Validity, now: Now) -> Stamp {
         if self.token == Token::SignedOut {
             return self.at;
@@ -293,6 +305,7 @@ impl Session {
     }
 
     /// A sign-in: a new epoch begins with this token, and what is in the air belongs to the past.
+    #[inline]
     pub fn sign_in(&mut self, validity: Validity, now: Now) -> Stamp {
         self.begin_epoch();
         self.install(validity, Brought::Caller, now)
@@ -302,6 +315,7 @@ impl Session {
     ///
     /// Returns false if that changed nothing: the session never had a token, no flight is in the
     /// air, requests may go out bare, and no other process writes the session.
+    #[inline]
     pub fn sign_out(&mut self) -> bool {
         let untouched = self.token == Token::Never && !self.busy();
         if untouched && !self.shared() && self.policy.access == Access::Anonymous {
@@ -316,6 +330,7 @@ impl Session {
     ///
     /// Until that moment, which is not included, [`Session::acquire`] would answer [`Step::Use`]
     /// and change nothing. Returns `None` if no token is usable.
+    #[inline]
     pub fn current(&self, now: Now) -> Option<Number> {
         if !self.has_token() || !self.held.usable(now) {
             return None;
@@ -334,40 +349,48 @@ impl Session {
     }
 
     /// Whether this epoch has a token, usable or not.
+    #[inline]
     pub fn has_token(&self) -> bool {
         self.token == Token::Held
     }
 
     /// Epoch and generation of now.
+    #[inline]
     pub fn stamp(&self) -> Stamp {
         self.at
     }
 
     /// The number of the flight whose error [`Step::Fail`] means; zero if there is none.
+    #[inline]
     pub fn error(&self) -> Number {
         self.error
     }
 
+    #[inline]
     fn has_failed(&self) -> bool {
         self.error > Number::ZERO
     }
 
     /// Until when, by the steady clock, no flight starts after the last failure.
+    #[inline]
     pub fn cool_until(&self) -> Number {
         self.cooling.until
     }
 
     /// Whether the last of sign-in and sign-out was a sign-out, and no token came since.
+    #[inline]
     pub fn signed_out(&self) -> bool {
         self.token == Token::SignedOut
     }
 
     /// Whether the issuer has refused to refresh this session any more.
+    #[inline]
     pub fn ended(&self) -> bool {
         self.ended
     }
 
     /// The flight that holds the slot, overdue or not.
+    #[inline]
     pub fn flight(&self) -> Option<Flight> {
         self.busy().then_some(self.slot.flight)
     }

@@ -13,6 +13,7 @@ pub struct Now {
 
 impl Now {
     /// Returns the time of the wall clock at a time of the steady clock, if no user sets the clock.
+    #[inline]
     pub(crate) fn wall_at(self, steady: Number) -> Number {
         self.wall.plus(steady.minus(self.steady))
     }
@@ -49,6 +50,7 @@ impl Attempt {
     pub const UNNAMED: Self = Self::first(0);
 
     /// A first attempt at this endpoint.
+    #[inline]
     pub const fn first(endpoint: u32) -> Self {
         Self {
             endpoint,
@@ -57,6 +59,7 @@ impl Attempt {
     }
 
     /// A replay at this endpoint, or with zero a request that is not sent again.
+    #[inline]
     pub const fn replay(endpoint: u32) -> Self {
         Self {
             endpoint,
@@ -135,6 +138,7 @@ pub struct Failure {
 
 impl Failure {
     /// A failure of this kind, without `Retry-After` and without jitter.
+    #[inline]
     pub fn new(ending: Ending) -> Self {
         Self {
             ending,

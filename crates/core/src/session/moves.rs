@@ -33,6 +33,7 @@ impl Session {
 
     /// Whether a refusal of the current token is too early to be about its age, so that it starts
     /// no refresh.
+    #[inline]
     pub(super) fn fresh(&self, attempt: Attempt, now: Now) -> bool {
         // A driver that names endpoints has the table in place of the spacing, and an accepted
         // token needs no spacing, until three refreshes in a row were useless. A refusal of an
@@ -50,16 +51,19 @@ impl Session {
     }
 
     /// Time since the current token was installed.
+    #[inline]
     pub(super) fn age(&self, now: Now) -> Number {
         now.steady.minus(self.held.since)
     }
 
     /// Whether the session-wide spacing is in force for endpoints and tokens of every kind.
+    #[inline]
     pub(super) fn spaced(&self) -> bool {
         self.useless >= USELESS_MAX
     }
 
     /// An endpoint refused a replay with the current token.
+    #[inline]
     pub(super) fn replay_refused(&mut self, endpoint: u32, now: Now) {
         let Policy {
             fresh, fresh_max, ..
@@ -76,21 +80,25 @@ impl Session {
     }
 
     /// Waits for the flight in the air, or takes this step if there is none.
+    #[inline]
     pub(super) fn join_or(&mut self, step: Step, now: Now) -> Step {
         if self.join(now) { Step::Wait } else { step }
     }
 
     /// Whether an ended session may look into its store again.
+    #[inline]
     pub(super) fn look_due(&self, now: Now) -> bool {
         self.ended && self.shared() && !self.busy() && now.steady >= self.look_from
     }
 
+    #[inline]
     pub(super) fn early_due(&self, now: Now) -> bool {
         let free = !self.busy() && !self.cooling(now) && !self.ended;
         free && now.wall >= self.held.refresh_at && now.steady >= self.early_from
     }
 
     /// Whether other processes may write the session.
+    #[inline]
     pub(super) fn shared(&self) -> bool {
         self.policy.look_interval != NEVER
     }
@@ -113,24 +121,29 @@ impl Session {
 
     /// Joins the flight in the air, and returns whether there is one to wait for. Only
     /// [`Session::overdue`] reports that the deadline has passed, so it is reported once.
+    #[inline]
     pub(super) fn join(&mut self, now: Now) -> bool {
         let joined = self.slot.stage == Stage::Flying && now.steady < self.slot.deadline;
         self.slot.awaited |= joined;
         joined
     }
 
+    #[inline]
     pub(super) fn busy(&self) -> bool {
         self.slot.stage != Stage::Idle
     }
 
+    #[inline]
     pub(super) fn in_slot(&self, flight: Number) -> bool {
         self.busy() && self.slot.flight.id == flight
     }
 
+    #[inline]
     pub(super) fn cooling(&self, now: Now) -> bool {
         now.steady < self.cooling.until
     }
 
+    #[inline]
     pub(super) fn land(
         &mut self,
         flight: Flight,
@@ -161,6 +174,7 @@ impl Session {
         self.recover();
     }
 
+    #[inline]
     pub(super) fn install(&mut self, validity: Validity, brought: Brought, now: Now) -> Stamp {
         self.at.generation = self.at.generation.plus(Number::ONE);
         // A token that lived to be replaced for its age alone ends the row of refused ones.
@@ -175,6 +189,7 @@ impl Session {
     }
 
     /// Failures are past.
+    #[inline]
     fn recover(&mut self) {
         self.ended = false;
         self.error = Number::ZERO;

@@ -41,6 +41,7 @@ impl Held {
         accepted: false,
     };
 
+    #[inline]
     pub(super) fn new(validity: Validity, brought: Brought, since: Number) -> Self {
         Self {
             expires_at: validity.expires_at.unwrap_or(NEVER),
@@ -54,11 +55,13 @@ impl Held {
         }
     }
 
+    #[inline]
     pub(super) fn usable(&self, now: Now) -> bool {
         !self.refused && now.wall < self.expires_at
     }
 
     /// Why a flight starts for this token, which is not usable.
+    #[inline]
     pub(super) fn want(&self) -> Purpose {
         if self.refused {
             Purpose::Refused
