@@ -35,10 +35,9 @@ impl Session {
     /// no refresh.
     #[inline]
     pub(super) fn fresh(&self, attempt: Attempt, now: Now) -> bool {
-        // A driver that names endpoints has the table in place of the spacing, and an accepted
-        // token needs no spacing, until three refreshes in a row were useless. A refusal of an
+        // An accepted token needs no spacing until three refreshes in a row were useless. A refusal of an
         // unnamed endpoint that no replay follows can never prove a refresh useless.
-        let proven = attempt.endpoint != 0 || self.held.accepted && !attempt.replay;
+        let proven = self.held.accepted && (attempt.endpoint != 0 || !attempt.replay);
         if proven && !self.spaced() {
             return false;
         }

@@ -323,12 +323,12 @@ impl Past {
     /// before it. A token from a store is no younger than it says, unless the token before it was
     /// young and refused too. The age of a token from the program is unknown.
     ///
-    /// Age counts for requests whose endpoint is unknown while no request was accepted, and for
-    /// all requests after three useless refreshes.
+    /// Age counts while no request was accepted, and after three useless refreshes. It always
+    /// counts for the last attempt at an endpoint without a name.
     pub(crate) fn counts_from_age(&self, sent: Sent) -> u64 {
         let accepted = |fact: &Fact| matches!(fact, Fact::Accepted(_));
         let accepted = self.since_token().iter().any(accepted);
-        let proven = sent.endpoint != 0 || accepted && !sent.replay;
+        let proven = accepted && (sent.endpoint != 0 || !sent.replay);
         if proven && Self::useless(self.era(), &self.policy) < 3 {
             return 0;
         }
