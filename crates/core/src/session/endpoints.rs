@@ -76,18 +76,22 @@ impl Refusers {
         again(6);
         again(7);
         if !known {
-            self.0[7] = self.0[6];
-            self.0[6] = self.0[5];
-            self.0[5] = self.0[4];
-            self.0[4] = self.0[3];
-            self.0[3] = self.0[2];
-            self.0[2] = self.0[1];
-            self.0[1] = self.0[0];
-            self.0[0] = Refuser {
-                endpoint,
-                until: steady.plus(first),
-                pause: first,
+            // Field by field: a copy of the whole entry would be one of 64-bit integers.
+            let mut shift = |to: usize| {
+                self.0[to].endpoint = self.0[to - 1].endpoint;
+                self.0[to].until = self.0[to - 1].until;
+                self.0[to].pause = self.0[to - 1].pause;
             };
+            shift(7);
+            shift(6);
+            shift(5);
+            shift(4);
+            shift(3);
+            shift(2);
+            shift(1);
+            self.0[0].endpoint = endpoint;
+            self.0[0].until = steady.plus(first);
+            self.0[0].pause = first;
         }
         !known
     }
@@ -109,5 +113,18 @@ impl Refusers {
         forget(5);
         forget(6);
         forget(7);
+    }
+
+    /// Forgets every endpoint. Only the hashes: an empty entry decides nothing.
+    #[inline(never)]
+    pub(super) fn clear(&mut self) {
+        self.0[0].endpoint = 0;
+        self.0[1].endpoint = 0;
+        self.0[2].endpoint = 0;
+        self.0[3].endpoint = 0;
+        self.0[4].endpoint = 0;
+        self.0[5].endpoint = 0;
+        self.0[6].endpoint = 0;
+        self.0[7].endpoint = 0;
     }
 }

@@ -1,7 +1,6 @@
 //! What several events share: need a token, judge a refusal, begin a flight, install.
 
 use super::Session;
-use super::endpoints::Refusers;
 use super::state::{Brought, Cooling, Held, Stage, Token};
 use crate::{
     Arithmetic as _, Attempt, Flight, Landing, NEVER, Now, Number, Policy, Purpose, Stamp, Step,
@@ -167,7 +166,7 @@ impl Session {
         self.at.epoch = self.at.epoch.plus(Number::ONE);
         self.slot.stage = Stage::Idle;
         self.refusals = 0;
-        self.refusers = Refusers::NONE;
+        self.refusers.clear();
         self.useless = 0;
         self.early_from = Number::ZERO;
         self.recover();
