@@ -95,15 +95,15 @@ export function createFetch(session: TokenSession<any>, options: FetchOptions = 
       if (isEvidence(first.status)) session.accepted(ticket);
       return first;
     }
-    const endpoint = endpointOf(url);
+    const place = endpointOf(url);
     const once = skipReplay || !body.again();
-    const verdict: Verdict = await session.refused(ticket, patience, !once, endpoint);
+    const verdict: Verdict = await session.refused(ticket, patience, !once, place);
     if (once) return handBack(first, skipReplay ? "skip-replay" : "stream-body");
     if (typeof verdict === "string") return handBack(first, verdict);
     void first.body?.cancel().catch(() => undefined);
     const second = await send(verdict);
     const again = refused(second);
-    if (again || isEvidence(second.status)) session.replayed(verdict, endpoint, !again);
+    if (again || isEvidence(second.status)) session.replayed(verdict, place, !again);
     return again ? handBack(second, "refused-again") : second;
   };
   return rotating;
