@@ -20,6 +20,7 @@ use crate::journal::Journal;
 use crate::origin::Origins;
 use crate::profile::Profile;
 use crate::runtime::{self, Runtime};
+use crate::secret::ExposeSecret as _;
 use crate::source::{DynSource, Refreshed};
 use crate::store::{DynStore, SessionKey};
 use crate::sync::lock_std;
@@ -100,6 +101,18 @@ impl Shared {
     }
 }
 
+/// The life that a JWT of unknown expiry states, counted from its receipt. Returns `None` for other
+/// tokens, and if the JWT had expired at the receipt: then the local clock is wrong.
+fn hinted_lifetime(tokens: &TokenSet, received: u64) -> Option<u64> {
+    let hint = crate::jwt::expiry_hint(tokens.access_token().expose_secret())?;
+    let left = hint.expires_at_unix_ms.checked_sub(received)?;
+    // An issuer whose clock is ahead states an expiry too far away; the lifetime limits it.
+    let whole = hint
+        .issued_at_unix_ms
+        .map(|at| hint.expires_at_unix_ms - at);
+    Some(left.min(whole.unwrap_or(left))).filter(|left| *left > 0)
+}
+
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -167,7 +180,10 @@ impl Shared {
     /// Makes a token set ready to be sent; the error says what is wrong with it.
     pub(crate) fn arrival(&self, tokens: Arc<TokenSet>) -> Result<Arrival, &'static str> {
         let obtained_at = tokens.obtained_at().unwrap_or_else(|| self.clock.wall());
-        let lifetime = tokens.lifetime().map(millis);
+        let lifetime = match tokens.lifetime() {
+            Some(lifetime) => Some(millis(lifetime)),
+            None => hinted_lifetime(&tokens, unix_millis(obtained_at)),
+        };
         let jitter = fastrand::u32(0..=200);
         Ok(Arrival {
             validity: self
