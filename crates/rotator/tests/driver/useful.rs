@@ -1,0 +1,132 @@
+//! A refresh must prove useful (rule 17), and a JWT states its own expiry.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::Uri;
+use token_rotator::{Event, Expiry, NotReplayed, Rotator, TokenError, TokenSet};
+
+use crate::common::{World, secret};
+
+/// Opaque tokens that live 1, 2 and 3 s, of unknown expiry, serve 50 callers over 20 expiries: no
+/// caller ends with a refusal, and each expiry costs one refresh.
+#[tokio::test(start_paused = true)]
+async fn short_opaque_tokens_serve_every_caller() {
+    for life in 1..=3 {
+        let life = Duration::from_secs(life);
+        let world = World::new();
+        world.issuer.expiry(Expiry::Unknown);
+        let rotator = world.signed_in().await;
+        // The oldest generation that the upstream accepts.
+        let oldest = Arc::new(AtomicU64::new(0));
+        for expiry in 1..=20 {
+            for caller in serve(&rotator, &oldest) {
+                caller.await.expect("a caller that does not panic");
+            }
+            tokio::time::advance(life).await;
+            let newest = rotator.token().await.expect("a token").generation();
+            oldest.store(newest + 1, Ordering::SeqCst);
+            for caller in serve(&rotator, &oldest) {
+                caller.await.expect("a caller that does not panic");
+            }
+            assert_eq!(world.issuer.calls(), expiry, "life {life:?}");
+        }
+    }
+}
+
+fn serve(rotator: &Rotator, oldest: &Arc<AtomicU64>) -> Vec<tokio::task::JoinHandle<()>> {
+    let caller = |_| {
+        let (rotator, oldest) = (rotator.clone(), Arc::clone(oldest));
+        tokio::spawn(async move {
+            let accepts = |generation: u64| generation >= oldest.load(Ordering::SeqCst);
+            let token = rotator.token().await.expect("a token");
+            tokio::task::yield_now().await;
+            if accepts(token.generation()) {
+                rotator.accepted(&token);
+                return;
+            }
+            let newer = rotator.refused(&token).await.expect("a newer token");
+            assert!(accepts(newer.generation()), "the replay is accepted");
+            rotator.accepted(&newer);
+        })
+    };
+    (0..50).map(caller).collect()
+}
+
+/// An endpoint that refuses the replay starts no refresh for 2 s, and an event says so. Other
+/// endpoints are not affected.
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_refuses_the_replay_is_paused() {
+    let world = World::new();
+    let rotator = world.signed_in().await;
+    let broken = Rotator::endpoint(&Uri::from_static("https://api.example.com/broken?page=1"));
+    let healthy = Rotator::endpoint(&Uri::from_static("https://api.example.com/healthy"));
+    let old = rotator.token().await.expect("a token");
+    let newer = rotator
+        .refused_at(&old, broken)
+        .await
+        .expect("a newer token");
+    rotator.replay_refused(&newer, broken);
+    rotator.accepted(&newer);
+    tokio::time::advance(Duration::from_millis(1_999)).await;
+    let refused = rotator.refused_at(&newer, broken).await;
+    assert!(
+        matches!(refused, Err(TokenError::FreshTokenRefused)),
+        "{refused:?}"
+    );
+    let paused = |event: &Event| {
+        let reason = NotReplayed::RefusedAgain;
+        matches!(event, Event::NotReplayed { reason: why } if *why == reason)
+    };
+    assert_eq!(world.heard.count(paused), 1);
+    assert_eq!(world.issuer.calls(), 1);
+    let third = rotator.refused_at(&newer, healthy).await.expect("a token");
+    rotator.replay_accepted(&third, healthy);
+    assert_eq!(secret(&third), "access-3");
+    tokio::time::advance(Duration::from_millis(1)).await;
+    let fourth = rotator.refused_at(&third, broken).await.expect("a token");
+    assert_eq!(secret(&fourth), "access-4");
+}
+
+/// The hash of an endpoint leaves out the query and keeps origin and path.
+#[test]
+fn an_endpoint_is_origin_and_path() {
+    let endpoint = |uri| Rotator::endpoint(&Uri::from_static(uri));
+    let one = endpoint("https://api.example.com/a");
+    assert_eq!(endpoint("https://api.example.com/a?b=c"), one);
+    for other in [
+        "https://api.example.com/b",
+        "https://api.example.com:8443/a",
+        "http://api.example.com/a",
+        "https://other.example.com/a",
+    ] {
+        assert_ne!(endpoint(other), one, "{other}");
+    }
+}
+
+/// A JWT of unknown expiry is refreshed at its own `exp`. One that had expired at its receipt is
+/// served until it is refused.
+#[tokio::test(start_paused = true)]
+async fn a_jwt_of_unknown_expiry_states_it_itself() {
+    // The payloads are {"exp":1800000100} and {"exp":1799999999}; the clock starts at 1800000000.
+    for (payload, calls) in [
+        ("eyJleHAiOjE4MDAwMDAxMDB9", 1),
+        ("eyJleHAiOjE3OTk5OTk5OTl9", 0),
+    ] {
+        let world = World::new();
+        let rotator = world.builder().build().expect("a rotator");
+        let login = world.issuer.login();
+        let refresh_token = login.refresh_token().expect("a refresh token").clone();
+        let tokens = TokenSet::bearer(format!("e30.{payload}.c2ln"))
+            .with_refresh_token(refresh_token)
+            .with_expiry(Expiry::Unknown);
+        let stored = rotator.sign_in(tokens).expect("usable tokens");
+        stored.await.expect("no store");
+        rotator.token().await.expect("a token");
+        assert_eq!(world.issuer.calls(), 0);
+        tokio::time::advance(Duration::from_secs(101)).await;
+        rotator.token().await.expect("a token");
+        assert_eq!(world.issuer.calls(), calls, "{payload}");
+    }
+}
