@@ -15,19 +15,19 @@ use common::generate::World;
 use common::scenario::Scenario;
 use past::Past;
 
-fuzz_target!(|history: (u64, Vec<u64>)| {
-    let (rules, words) = history;
+fuzz_target!(|history: (u64, bool, Vec<u64>)| {
+    let (rules, named, words) = history;
     let words = &words[..words.len().min(200)];
-    let mut world = World::new(rules, false);
+    let mut world = World::new(rules, named);
     let mut past = Past {
-        policy: world.run.policy,
+        policy: world.run.times,
         facts: Vec::new(),
     };
     for word in words {
         let event = world.event(*word);
         let expected = past.expect(&event);
         let (answer, _) = world.play(&event);
-        assert_eq!(answer, expected, "\n{}", Scenario::told(rules, words));
+        assert_eq!(answer, expected, "\n{}", Scenario::told(rules, words, named));
         past.record(&event, answer);
     }
 });

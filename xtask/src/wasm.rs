@@ -16,6 +16,8 @@ const LINK: &str = "-Clink-arg=-zstack-size=8192 -Clink-arg=--max-memory=65536";
 /// JavaScript, but the structs that it takes and returns are copied through the memory. What has
 /// many callers says so by `inline(never)`.
 const INLINE: &str = "-Cllvm-args=-inline-threshold=1000";
+/// Times and counters are floats: 64-bit integers would be emulated in JavaScript.
+const NUMBER: &str = "--cfg=token_rotator_f64";
 /// How much larger the file of other versions may be, in percent.
 const TOLERANCE: u64 = 5;
 
@@ -126,7 +128,7 @@ fn build(workplace: &Workplace, compiler: &Compiler, out: &Path) -> Result<(), S
         .env("RUSTC", &compiler.rustc)
         .env(
             "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS",
-            format!("{LINK} {INLINE}"),
+            format!("{LINK} {INLINE} {NUMBER}"),
         )
         .current_dir(&workplace.root);
     if compiler.bare {

@@ -1,119 +1,122 @@
-//! What time and counters are made of.
+//! The number of times and counters, and its arithmetic.
 
-/// A number for milliseconds and counters.
+/// A time in milliseconds, or a counter.
 ///
-/// Rust drivers use `u64`. A build for JavaScript uses `f64` or `u32`, so that nothing 64 bits
-/// wide has to be emulated there; all three give the same steps for the same events.
-pub trait Number: Copy + PartialOrd + core::fmt::Debug {
-    /// Nothing.
-    const ZERO: Self;
-    /// The step of every counter.
-    const ONE: Self;
-    /// Later than any time: what never comes.
-    const MAX: Self;
+/// The build for JavaScript sets `--cfg token_rotator_f64`: `f64` is the number that JavaScript
+/// has, and 64-bit integers would be emulated there. Both builds give the same steps for the same
+/// events.
+#[cfg(not(token_rotator_f64))]
+pub type Number = u64;
+/// A time in milliseconds, or a counter.
+#[cfg(token_rotator_f64)]
+pub type Number = f64;
 
-    /// This many.
+/// Later than any time.
+#[cfg(not(token_rotator_f64))]
+pub const NEVER: Number = u64::MAX;
+/// Later than any time.
+#[cfg(token_rotator_f64)]
+pub const NEVER: Number = f64::INFINITY;
+
+/// Arithmetic that neither overflows nor becomes negative.
+pub trait Arithmetic: Copy + PartialOrd {
+    /// Zero.
+    const ZERO: Self;
+    /// One.
+    const ONE: Self;
+
+    /// Converts an integer.
     fn of(value: u32) -> Self;
-    /// The sum; [`Number::MAX`] where it would not fit.
+    /// Returns the sum, or [`NEVER`] if the sum does not fit.
+    #[must_use]
     fn plus(self, other: Self) -> Self;
-    /// The difference; [`Number::ZERO`] where it would be negative.
+    /// Returns the difference, or zero if the difference is negative.
+    #[must_use]
     fn minus(self, other: Self) -> Self;
-    /// So many thousandths of this, rounded down; [`Number::MAX`] where it would not fit.
+    /// Returns so many thousandths of the number, rounded down, or [`NEVER`] if that does not fit.
+    #[must_use]
     fn per_mille(self, thousandths: u32) -> Self;
 
-    /// The smaller of two.
+    /// Returns the smaller number.
+    #[must_use]
+    #[inline]
     fn least(self, other: Self) -> Self {
         if other < self { other } else { self }
     }
 
-    /// The larger of two.
+    /// Returns the larger number.
+    #[must_use]
+    #[inline]
     fn most(self, other: Self) -> Self {
         if other > self { other } else { self }
     }
 }
 
-impl Number for u64 {
+#[cfg(not(token_rotator_f64))]
+impl Arithmetic for Number {
     const ZERO: Self = 0;
     const ONE: Self = 1;
-    const MAX: Self = u64::MAX;
 
+    #[inline]
     fn of(value: u32) -> Self {
         Self::from(value)
     }
 
+    #[inline]
     fn plus(self, other: Self) -> Self {
         self.saturating_add(other)
     }
 
+    #[inline]
     fn minus(self, other: Self) -> Self {
         self.saturating_sub(other)
     }
 
+    #[inline]
     fn per_mille(self, thousandths: u32) -> Self {
         let whole = (self / 1_000).checked_mul(Self::from(thousandths));
         let rest = self % 1_000 * Self::from(thousandths) / 1_000;
-        whole.map_or(Self::MAX, |whole| whole.saturating_add(rest))
+        whole.map_or(NEVER, |whole| whole.saturating_add(rest))
     }
 }
 
-impl Number for u32 {
-    const ZERO: Self = 0;
-    const ONE: Self = 1;
-    const MAX: Self = u32::MAX;
-
-    fn of(value: u32) -> Self {
-        value
-    }
-
-    fn plus(self, other: Self) -> Self {
-        self.saturating_add(other)
-    }
-
-    fn minus(self, other: Self) -> Self {
-        self.saturating_sub(other)
-    }
-
-    fn per_mille(self, thousandths: u32) -> Self {
-        let product = u64::from(self) * u64::from(thousandths) / 1_000;
-        u32::try_from(product).unwrap_or(Self::MAX)
-    }
-}
-
-impl Number for f64 {
+#[cfg(token_rotator_f64)]
+impl Arithmetic for Number {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
-    const MAX: Self = f64::INFINITY;
 
+    #[inline]
     fn of(value: u32) -> Self {
         Self::from(value)
     }
 
+    #[inline]
     fn plus(self, other: Self) -> Self {
         self + other
     }
 
+    #[inline]
     fn minus(self, other: Self) -> Self {
         let difference = self - other;
-        // Infinity minus itself is no number, and greater than nothing.
+        // Infinity minus infinity is NaN, and NaN is not greater than zero.
         if difference > 0.0 { difference } else { 0.0 }
     }
 
     #[inline(never)]
     fn per_mille(self, thousandths: u32) -> Self {
-        /// From here on every number is whole.
+        /// Every number from here on is whole.
         const WHOLE: f64 = 4_503_599_627_370_496.0;
 
         let product = self * Self::from(thousandths) / 1_000.0;
         if product < WHOLE {
-            // Rounded down by hand: `floor` is not in core, and the remainder takes emulated 64 bit
-            // integers in the build for JavaScript. No duration here is negative.
+            // `floor` is not in core, and the remainder takes emulated 64-bit integers in
+            // JavaScript. No duration is negative here.
             let near = (product + WHOLE) - WHOLE;
             if near > product { near - 1.0 } else { near }
-        } else if product < Self::INFINITY {
+        } else if product < NEVER {
             product
         } else {
-            // Not `Self::MAX`: that is the largest finite one, which f64 has of its own.
-            Self::INFINITY
+            NEVER
         }
     }
 }

@@ -1,59 +1,56 @@
 //! The states of a session and what moves it between them.
 
+mod endpoints;
 mod moves;
 mod state;
 
+use self::endpoints::Refusers;
 use self::state::{Brought, Cooling, Held, Slot, Stage, Token};
 use crate::{
-    Access, Ending, Failure, Flight, Kind, Landing, Now, Number, Policy, Purpose, Stamp, Step,
-    Validity,
+    Access, Arithmetic as _, Attempt, Ending, Failure, Flight, Landing, NEVER, Now, Number, Policy,
+    Purpose, Stamp, Step, Validity,
 };
 
 /// One session: its token, the flight that may be in the air, and what follows from each event.
 ///
-/// `T` is the token and `E` the error of a failed flight, both cloned for whoever is given them;
-/// `N` is the [`Number`] of time and counters. Every event is a method that returns at once.
+/// Every event is a method that returns at once. The driver keeps the token and the error of the
+/// last failed flight; the session keeps their numbers.
 #[derive(Clone, Debug)]
-pub struct Session<T, E, N> {
+pub struct Session {
     /// What it decides by. A change counts from the next event on.
-    pub policy: Policy<N>,
+    pub policy: Policy,
     /// Epoch and generation of now. Both only grow.
-    at: Stamp<N>,
-    token: Token<T>,
+    at: Stamp,
+    token: Token,
     /// What is known of that token. It stays behind after a sign-out, when it decides nothing.
-    held: Held<N>,
-    slot: Slot<N>,
+    held: Held,
+    slot: Slot,
     /// No flight but a forced one or a look until the next sign-in.
     ended: bool,
-    /// What the last flight failed with, since the last token of this epoch.
-    error: Option<E>,
+    /// The flight that failed last since the last token of this epoch; zero if none did.
+    error: Number,
     /// The cool-down after that failure. Not a state of the slot: a look must not end it.
-    cooling: Cooling<N>,
+    cooling: Cooling,
     /// Failures in a row that a cool-down followed.
     failures: u32,
     /// Tokens in a row that were refused from the start.
     refusals: u32,
+    /// The endpoints that refused a replay.
+    refusers: Refusers,
+    /// Useless refreshes in a row, of different endpoints.
+    useless: u32,
+    /// The last generation whose refresh was found useful or useless.
+    judged: Number,
     /// No early flight before this time of the steady clock.
-    early_from: N,
+    early_from: Number,
     /// No look into the store before this time of the steady clock.
-    look_from: N,
+    look_from: Number,
 }
 
-/// What a driver may serve without asking again.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Current<'a, T, N> {
-    /// The token.
-    pub token: &'a T,
-    /// What a request that carries it remembers.
-    pub stamp: Stamp<N>,
-    /// Until this moment of the wall clock, that moment not included, [`Session::acquire`] would
-    /// answer [`Step::Use`] with this token and change nothing.
-    pub until: N,
-}
-
-impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
+impl Session {
     /// A session without a token.
-    pub const fn new(policy: Policy<N>) -> Self {
+    #[inline]
+    pub const fn new(policy: Policy) -> Self {
         Self {
             policy,
             at: Stamp::START,
@@ -61,98 +58,90 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
             held: Held::NONE,
             slot: Slot::EMPTY,
             ended: false,
-            error: None,
+            error: Number::ZERO,
             cooling: Cooling::NONE,
             failures: 0,
             refusals: 0,
-            early_from: N::ZERO,
-            look_from: N::ZERO,
+            refusers: Refusers::NONE,
+            useless: 0,
+            judged: Number::ZERO,
+            early_from: Number::ZERO,
+            look_from: Number::ZERO,
         }
     }
 
     /// A request is about to be sent.
-    pub fn acquire(&mut self, now: Now<N>) -> Step<T, E, N> {
-        let kind = self.on_acquire(now);
-        self.step(kind)
-    }
-
-    /// [`Session::acquire`], for a driver that keeps the token itself.
-    pub fn on_acquire(&mut self, now: Now<N>) -> Kind {
+    #[inline]
+    pub fn acquire(&mut self, now: Now) -> Step {
         let anonymous = self.policy.access == Access::Anonymous;
         match self.token {
-            Token::SignedOut => Kind::Bare,
-            Token::Never if anonymous => Kind::Bare,
+            Token::SignedOut => Step::Bare,
+            Token::Never if anonymous => Step::Bare,
             Token::Never => self.need(Purpose::First, now),
-            Token::Held(_) if self.held.usable(now) => {
+            Token::Held if self.held.usable(now) => {
                 let purpose = if self.early_due(now) {
                     Purpose::Early
                 } else if self.look_due(now) {
                     Purpose::Look
                 } else {
-                    return Kind::Use;
+                    return Step::Use;
                 };
                 self.begin(purpose, now);
-                Kind::UseAndRefresh
+                Step::UseAndRefresh
             }
-            Token::Held(_) => match self.need(self.held.want(), now) {
-                // Where requests may go out bare, the end of a session stands in nobody's way: a
-                // sign-in has to get through.
-                Kind::Fail | Kind::Overdue if self.ended && anonymous => Kind::Bare,
-                kind => kind,
+            Token::Held => match self.need(self.held.want(), now) {
+                // A sign-in has to get through, so an ended session sends requests bare where it
+                // may.
+                Step::Fail | Step::Overdue if self.ended && anonymous => Step::Bare,
+                step => step,
             },
         }
     }
 
-    /// The request with this stamp was refused for its token, or for the want of one.
+    /// A request of the current session was refused for its token, or for the want of one.
     ///
-    /// [`Step::HandBack`], [`Step::Changed`], [`Step::Overdue`] and [`Step::Fail`] all mean that
-    /// the caller gets the refusal as it came; so does [`Step::Bare`] after the wait.
-    pub fn refused(&mut self, stamp: Stamp<N>, now: Now<N>) -> Step<T, E, N> {
-        let kind = self.on_refused(stamp, now);
-        self.step(kind)
-    }
-
-    /// [`Session::refused`], for a driver that keeps the token itself.
-    pub fn on_refused(&mut self, stamp: Stamp<N>, now: Now<N>) -> Kind {
+    /// [`Step::HandBack`], [`Step::Changed`], [`Step::Overdue`], [`Step::Fail`] and
+    /// [`Step::RefusedAgain`] all mean that the caller gets the refusal as it came; so does
+    /// [`Step::Bare`] after the wait.
+    #[inline]
+    pub fn refused(&mut self, stamp: Stamp, attempt: Attempt, now: Now) -> Step {
         if stamp.epoch != self.at.epoch {
-            return Kind::Changed;
+            return Step::Changed;
         }
         if stamp.generation > self.at.generation {
-            return Kind::HandBack;
+            return Step::HandBack;
         }
         match self.token {
-            Token::SignedOut => return Kind::HandBack,
+            Token::SignedOut => return Step::HandBack,
             Token::Never => return self.need(Purpose::First, now),
-            Token::Held(_) => {}
+            Token::Held => {}
         }
-        let held = &mut self.held;
         if stamp.generation < self.at.generation {
-            // A late refusal: it speaks of a token that has been replaced since.
-            if held.usable(now) {
-                return Kind::Use;
+            // A late refusal is about a token that has been replaced since.
+            if self.held.usable(now) {
+                return Step::Use;
             }
-            let purpose = held.want();
-            return self.need(purpose, now);
+            return self.need(self.held.want(), now);
         }
-        if !held.refused {
-            let age = now.steady.minus(held.since);
-            let others = held.brought == Brought::Others;
-            // A token is fresh if it came from the issuer a moment ago. Those that came another
-            // way are older than they look: their refusals are believed, but not one after the
-            // other.
-            let counts = held.brought == Brought::Flight || others && self.refusals > 0;
-            let fresh = counts && age < self.policy.fresh_age(held.lifetime, self.refusals);
-            if fresh && held.usable(now) {
-                held.suspect = true;
-                return if self.join(now) {
-                    Kind::Wait
-                } else {
-                    Kind::HandBack
-                };
+        let named = attempt.endpoint != 0;
+        if named && now.wall < self.held.expires_at {
+            if attempt.replay {
+                self.replay_refused(attempt.endpoint, now);
+                return Step::RefusedAgain;
             }
-            held.refused = true;
-            let young = others && age < self.policy.fresh_age(held.lifetime, 0);
-            self.refusals = if held.suspect || young {
+            if self.refusers.pauses(attempt.endpoint, now.steady) {
+                return self.join_or(Step::RefusedAgain, now);
+            }
+        }
+        if !self.held.refused {
+            if self.held.usable(now) && self.fresh(attempt, now) {
+                self.held.suspect = true;
+                return self.join_or(Step::HandBack, now);
+            }
+            let others = self.held.brought == Brought::Others;
+            let young = others && self.age(now) < self.policy.fresh_age(self.held.lifetime, 0);
+            self.held.refused = true;
+            self.refusals = if self.held.suspect || young {
                 (self.refusals + 1).min(32)
             } else {
                 0
@@ -161,60 +150,66 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
         self.need(Purpose::Refused, now)
     }
 
-    /// The caller has waited for this flight: the token installed since it began, or its error.
-    /// Starts nothing and asks for no other wait; [`Step::Wait`] says that it woke too early.
-    pub fn settle(&mut self, flight: Flight<N>, now: Now<N>) -> Step<T, E, N> {
-        let kind = self.on_settle(flight, now);
-        self.step(kind)
+    /// A request with this stamp was accepted.
+    ///
+    /// A driver reports the first acceptance of each token, and that of every replay.
+    #[inline]
+    pub fn accepted(&mut self, stamp: Stamp, attempt: Attempt) {
+        if stamp != self.at || self.token != Token::Held {
+            return;
+        }
+        self.held.accepted = true;
+        if attempt.replay {
+            self.judged = stamp.generation;
+            self.useless = 0;
+        }
+        self.refusers.forget(attempt.endpoint);
     }
 
-    /// [`Session::settle`], for a driver that keeps the token itself.
-    pub fn on_settle(&mut self, flight: Flight<N>, now: Now<N>) -> Kind {
+    /// The caller has waited for this flight: the token installed since it began, or its error.
+    /// Starts nothing and asks for no other wait; [`Step::Wait`] means that the caller woke too early.
+    #[inline]
+    pub fn settle(&mut self, flight: Flight, now: Now) -> Step {
         if flight.began.epoch != self.at.epoch {
-            return Kind::Changed;
+            return Step::Changed;
         }
         let in_slot = self.in_slot(flight.id);
         // Within an epoch, the generation grows with a token alone, which is held from then on.
         if self.at.generation > flight.began.generation {
             // A token that came from elsewhere while the flight was in the air may have been
             // refused or have expired before the caller joined: then the flight decides.
-            let undecided = in_slot || self.error.is_some();
+            let undecided = in_slot || self.has_failed();
             if self.held.usable(now) || !undecided {
-                return Kind::Use;
+                return Step::Use;
             }
         }
         if in_slot && self.join(now) {
-            Kind::Wait
+            Step::Wait
         } else if flight.purpose == Purpose::Look && self.policy.access == Access::Anonymous {
-            // A look is no refresh: who waited for one is where they were before.
-            Kind::Bare
+            // A look is no refresh, so a caller that waited for one sends bare as before.
+            Step::Bare
         } else if in_slot {
-            Kind::Overdue
-        } else if self.error.is_some() {
-            Kind::Fail
+            Step::Overdue
+        } else if self.has_failed() {
+            Step::Fail
         } else {
-            Kind::HandBack
+            Step::HandBack
         }
     }
 
-    /// Somebody asks for a refresh, whatever the token looks like. Overrides a cool-down unless
+    /// A caller asks for a refresh, whatever the state of the token. Overrides a cool-down unless
     /// the issuer asked for it, and the end of a session. Never [`Step::Use`].
-    pub fn force(&mut self, now: Now<N>) -> Step<T, E, N> {
-        let kind = self.on_force(now);
-        self.step(kind)
-    }
-
-    /// [`Session::force`], for a driver that keeps errors itself.
-    pub fn on_force(&mut self, now: Now<N>) -> Kind {
+    #[inline]
+    pub fn force(&mut self, now: Now) -> Step {
         if self.join(now) {
-            Kind::Wait
+            Step::Wait
         } else if self.busy() {
-            Kind::Overdue
+            Step::Overdue
         } else if self.cooling.asked && self.cooling(now) {
-            Kind::Fail
+            Step::Fail
         } else {
             self.begin(Purpose::Forced, now);
-            Kind::Refresh
+            Step::Refresh
         }
     }
 
@@ -222,48 +217,34 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
     ///
     /// A flight that was given up and succeeds after all counts too, as long as no other token
     /// was installed since it began.
-    pub fn refreshed(
-        &mut self,
-        flight: Flight<N>,
-        token: T,
-        validity: Validity<N>,
-        now: Now<N>,
-    ) -> Landing<N> {
-        self.land(flight, token, validity, Brought::Flight, now)
+    #[inline]
+    pub fn refreshed(&mut self, flight: Flight, validity: Validity, now: Now) -> Landing {
+        self.land(flight, validity, Brought::Flight, now)
     }
 
-    /// The flight found a newer token that somebody else's flight has brought, some time ago.
+    /// The flight found a newer token that another process's flight brought, some time ago.
     /// Otherwise like [`Session::refreshed`].
-    pub fn adopted(
-        &mut self,
-        flight: Flight<N>,
-        token: T,
-        validity: Validity<N>,
-        now: Now<N>,
-    ) -> Landing<N> {
-        self.land(flight, token, validity, Brought::Others, now)
+    #[inline]
+    pub fn adopted(&mut self, flight: Flight, validity: Validity, now: Now) -> Landing {
+        self.land(flight, validity, Brought::Others, now)
     }
 
-    /// The flight failed, and this is what its waiters are told.
-    pub fn failed(
-        &mut self,
-        flight: Flight<N>,
-        failure: Failure<N>,
-        error: E,
-        now: Now<N>,
-    ) -> Landing<N> {
+    /// The flight failed. If [`Session::error`] names this flight afterwards, the driver keeps the
+    /// error for [`Step::Fail`].
+    #[inline]
+    pub fn failed(&mut self, flight: Flight, failure: Failure, now: Now) -> Landing {
         if !self.in_slot(flight.id) {
             return Landing::Stale;
         }
         self.slot.stage = Stage::Idle;
-        // A newer token came from elsewhere: the failure is its waiters' and nothing more. Its
+        // A newer token came from elsewhere: the failure concerns its waiters alone. Its
         // `invalid_grant` is about a refresh token that has been replaced.
         let stale = flight.began.generation != self.at.generation;
         if flight.purpose == Purpose::Look && !stale {
             self.look_from = now.steady.plus(self.policy.look_interval);
             return Landing::Ended;
         }
-        self.error = Some(error);
+        self.error = flight.id;
         if stale {
             return Landing::Stale;
         }
@@ -273,7 +254,7 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
             return Landing::Ended;
         }
         if failure.ending == Ending::Uncertain {
-            self.held.refresh_at = N::MAX;
+            self.held.refresh_at = NEVER;
         }
         let wait = self
             .policy
@@ -283,13 +264,14 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
             until: now.steady.plus(wait),
             asked: failure.retry_after.is_some(),
         };
-        Landing::Cooling(self.cooling.until)
+        Landing::Cooling
     }
 
-    /// An early flight found somebody else at work and would rather not wait for them.
+    /// An early flight found another process's flight at work, and would end rather than wait.
     ///
     /// True if it may end without a result. False if callers wait for it by now: it goes on.
-    pub fn yielded(&mut self, flight: Flight<N>, now: Now<N>) -> bool {
+    #[inline]
+    pub fn yielded(&mut self, flight: Flight, now: Now) -> bool {
         if !self.in_slot(flight.id) {
             return true;
         }
@@ -303,7 +285,8 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
 
     /// A timer: is the flight past its deadline? True if it has just become so, and its waiters
     /// are to be released.
-    pub fn overdue(&mut self, now: Now<N>) -> bool {
+    #[inline]
+    pub fn overdue(&mut self, now: Now) -> bool {
         let overdue = self.slot.stage == Stage::Flying && now.steady >= self.slot.deadline;
         if overdue {
             self.slot.stage = Stage::Overdue;
@@ -313,26 +296,28 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
 
     /// A newer token of the same sign-in came from elsewhere. It revives an ended session, but
     /// after a sign-out it comes too late and changes nothing.
-    pub fn update(&mut self, token: T, validity: Validity<N>, now: Now<N>) -> Stamp<N> {
-        if matches!(self.token, Token::SignedOut) {
+    #[inline]
+    pub fn update(&mut self, validity: Validity, now: Now) -> Stamp {
+        if self.token == Token::SignedOut {
             return self.at;
         }
-        self.install(token, validity, Brought::Caller, now)
+        self.install(validity, Brought::Caller, now)
     }
 
     /// A sign-in: a new epoch begins with this token, and what is in the air belongs to the past.
-    pub fn sign_in(&mut self, token: T, validity: Validity<N>, now: Now<N>) -> Stamp<N> {
+    #[inline]
+    pub fn sign_in(&mut self, validity: Validity, now: Now) -> Stamp {
         self.begin_epoch();
-        self.install(token, validity, Brought::Caller, now)
+        self.install(validity, Brought::Caller, now)
     }
 
     /// A sign-out: a new epoch begins without a token.
     ///
-    /// False if that changed nothing: where requests may go out bare anyway and nobody else writes
-    /// the session, signing out of one that never had a token, nor was about to get one, leaves it
-    /// as it is.
+    /// Returns false if that changed nothing: the session never had a token, no flight is in the
+    /// air, requests may go out bare, and no other process writes the session.
+    #[inline]
     pub fn sign_out(&mut self) -> bool {
-        let untouched = matches!(self.token, Token::Never) && !self.busy();
+        let untouched = self.token == Token::Never && !self.busy();
         if untouched && !self.shared() && self.policy.access == Access::Anonymous {
             return false;
         }
@@ -341,61 +326,72 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
         true
     }
 
-    /// The token to serve without asking again, and for how long.
-    pub fn current(&self, now: Now<N>) -> Option<Current<'_, T, N>> {
-        let token = self.held().filter(|_| self.held.usable(now))?;
+    /// Returns until when, by the wall clock, the current token may be served without an event.
+    ///
+    /// Until that moment, which is not included, [`Session::acquire`] would answer [`Step::Use`]
+    /// and change nothing. Returns `None` if no token is usable.
+    #[inline]
+    pub fn current(&self, now: Now) -> Option<Number> {
+        if !self.has_token() || !self.held.usable(now) {
+            return None;
+        }
         let from = if self.busy() {
-            N::MAX
+            NEVER
         } else if !self.ended {
             let free_from = self.cooling.until.most(self.early_from);
             self.held.refresh_at.most(now.wall_at(free_from))
         } else if self.shared() {
             now.wall_at(self.look_from)
         } else {
-            N::MAX
+            NEVER
         };
-        Some(Current {
-            token,
-            stamp: self.at,
-            until: from.least(self.held.expires_at),
-        })
+        Some(from.least(self.held.expires_at))
     }
 
-    /// The token of this epoch, usable or not.
-    pub fn held(&self) -> Option<&T> {
-        match &self.token {
-            Token::Held(token) => Some(token),
-            Token::Never | Token::SignedOut => None,
-        }
+    /// Whether this epoch has a token, usable or not.
+    #[inline]
+    pub fn has_token(&self) -> bool {
+        self.token == Token::Held
     }
 
     /// Epoch and generation of now.
-    pub fn stamp(&self) -> Stamp<N> {
+    #[inline]
+    pub fn stamp(&self) -> Stamp {
         self.at
     }
 
-    /// What a step [`Step::Fail`] would fail with now.
-    pub fn error(&self) -> Option<&E> {
-        self.error.as_ref()
+    /// The number of the flight whose error [`Step::Fail`] means; zero if there is none.
+    #[inline]
+    pub fn error(&self) -> Number {
+        self.error
+    }
+
+    #[inline]
+    fn has_failed(&self) -> bool {
+        self.error > Number::ZERO
     }
 
     /// Until when, by the steady clock, no flight starts after the last failure.
-    pub fn cool_until(&self) -> N {
+    #[inline]
+    pub fn cool_until(&self) -> Number {
         self.cooling.until
     }
 
-    /// Whether somebody signed out and nobody in since.
+    /// Whether the last of sign-in and sign-out was a sign-out, and no token came since.
+    #[inline]
     pub fn signed_out(&self) -> bool {
-        matches!(self.token, Token::SignedOut)
+        self.token == Token::SignedOut
     }
 
     /// Whether the issuer has refused to refresh this session any more.
+    #[inline]
     pub fn ended(&self) -> bool {
         self.ended
     }
 
     /// The flight that holds the slot, overdue or not.
-    pub fn flight(&self) -> Option<Flight<N>> {
+    #[inline]
+    pub fn flight(&self) -> Option<Flight> {
         self.busy().then_some(self.slot.flight)
     }
 }

@@ -1,40 +1,80 @@
-//! The words between a session and its driver.
+//! The types that a session and its driver exchange.
 
-use crate::Number;
+use crate::{Arithmetic as _, Number};
 
 /// The two clocks, read together, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Now<N> {
-    /// The wall clock: since the Unix epoch. Decides expiry and nothing else.
-    pub wall: N,
-    /// A clock that never goes back and, where the system has one, counts suspend.
-    pub steady: N,
+pub struct Now {
+    /// The wall clock, since the Unix epoch. It decides expiry and nothing else.
+    pub wall: Number,
+    /// A clock that never goes back and counts suspend where the system can.
+    pub steady: Number,
 }
 
-impl<N: Number> Now<N> {
-    /// What the wall clock will show at this time of the steady clock, if nobody sets it.
-    pub(crate) fn wall_at(self, steady: N) -> N {
+impl Now {
+    /// Returns the time of the wall clock at a time of the steady clock, if no user sets the clock.
+    #[inline]
+    pub(crate) fn wall_at(self, steady: Number) -> Number {
         self.wall.plus(steady.minus(self.steady))
     }
 }
 
-/// What a request remembers of the session it was sent in: without it, nobody can tell whether a
-/// refusal is about the token of now.
+/// The epoch and generation that a request was sent in. Decides whether a refusal is about the
+/// current token.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Stamp<N> {
-    /// Which sign-in or sign-out the request belongs to, counted within this session.
-    pub epoch: N,
-    /// Which token it carried: the number installed so far when it was sent.
-    pub generation: N,
+pub struct Stamp {
+    /// Counts the sign-ins and sign-outs of this session.
+    pub epoch: Number,
+    /// Counts the tokens installed when the request was sent.
+    pub generation: Number,
 }
 
-/// One refresh, from the step that asks for it to the event that reports its outcome.
+impl Stamp {
+    pub(crate) const START: Self = Self {
+        epoch: Number::ZERO,
+        generation: Number::ZERO,
+    };
+}
+
+/// Where a request was sent, and whether it was its last attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The driver's hash of origin and path; zero if the driver has none.
+    pub endpoint: u32,
+    /// The request was sent again after a refusal, or is not sent again after this one.
+    pub replay: bool,
+}
+
+impl Attempt {
+    /// A first attempt at an endpoint that the driver does not name.
+    pub const UNNAMED: Self = Self::first(0);
+
+    /// A first attempt at this endpoint.
+    #[inline]
+    pub const fn first(endpoint: u32) -> Self {
+        Self {
+            endpoint,
+            replay: false,
+        }
+    }
+
+    /// A replay at this endpoint, or with zero a request that is not sent again.
+    #[inline]
+    pub const fn replay(endpoint: u32) -> Self {
+        Self {
+            endpoint,
+            replay: true,
+        }
+    }
+}
+
+/// One refresh, from the step that starts it to the event that reports its outcome.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Flight<N> {
-    /// Its number; later flights have greater ones.
-    pub id: N,
+pub struct Flight {
+    /// Its number. Later flights have greater numbers.
+    pub id: Number,
     /// Epoch and generation it began in. Its outcome counts in that epoch alone.
-    pub began: Stamp<N>,
+    pub began: Stamp,
     /// Why it was started.
     pub purpose: Purpose,
 }
@@ -50,92 +90,55 @@ pub enum Purpose {
     Expired,
     /// The token was refused.
     Refused,
-    /// Somebody asked for a refresh.
+    /// A caller asked for a refresh.
     Forced,
     /// The session has ended: look into the store for a newer one, and refresh nothing.
     Look,
 }
 
 /// What the driver does next for the caller that brought the event.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Step<T, E, N> {
-    /// Send without a token.
-    Bare {
-        /// What the request remembers.
-        stamp: Stamp<N>,
-    },
-    /// Send (or replay) with this token.
-    Use {
-        /// The token.
-        token: T,
-        /// What the request remembers.
-        stamp: Stamp<N>,
-    },
-    /// Send with this token, and start this flight for those who come later.
-    UseAndRefresh {
-        /// The token.
-        token: T,
-        /// What the request remembers.
-        stamp: Stamp<N>,
-        /// The flight to start.
-        flight: Flight<N>,
-    },
-    /// Start this flight, then wait for it.
-    Refresh {
-        /// The flight to start.
-        flight: Flight<N>,
-    },
-    /// Wait for this flight, which somebody else started.
-    Wait {
-        /// The flight in the air.
-        flight: Flight<N>,
-    },
-    /// The refusal says nothing new: hand it to the caller as it came.
-    HandBack,
-    /// The session is another than the one the caller began in.
-    Changed,
-    /// The flight took longer than it may; its slot stays taken until it reports.
-    Overdue,
-    /// Fail with this error, which is the same for all who waited.
-    Fail(E),
-}
-
-/// Which step, without what it is made of: for a driver that keeps tokens and errors itself.
+///
+/// The driver keeps the token and the error. [`Session::stamp`](crate::Session::stamp),
+/// [`Session::flight`](crate::Session::flight) and [`Session::error`](crate::Session::error) say
+/// which token, flight and error a step is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// [`Step::Bare`].
+pub enum Step {
+    /// Send without a token.
     Bare,
-    /// [`Step::Use`].
+    /// Send (or replay) with the current token.
     Use,
-    /// [`Step::UseAndRefresh`].
+    /// Send with the current token, and start the flight for later callers.
     UseAndRefresh,
-    /// [`Step::Refresh`].
+    /// Start the flight, then wait for it.
     Refresh,
-    /// [`Step::Wait`].
+    /// Wait for the flight, which another caller started.
     Wait,
-    /// [`Step::HandBack`].
+    /// Hand the refusal to the caller: it says nothing new.
     HandBack,
-    /// [`Step::Changed`].
+    /// The session is not the one that the caller began in.
     Changed,
-    /// [`Step::Overdue`].
+    /// The flight took longer than its deadline. Its slot stays taken until it reports.
     Overdue,
-    /// [`Step::Fail`].
+    /// Fail with the error of the flight that [`Session::error`](crate::Session::error) names.
     Fail,
+    /// Hand the refusal to the caller: this endpoint refused a replay a short time ago.
+    RefusedAgain,
 }
 
-/// Why a flight failed, as far as the session has to know.
+/// Why a flight failed, as far as the session needs it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Failure<N> {
+pub struct Failure {
     /// What follows from it.
     pub ending: Ending,
-    /// How long the issuer asked to be left alone, in milliseconds.
-    pub retry_after: Option<N>,
+    /// How long the issuer asked for no request, in milliseconds.
+    pub retry_after: Option<Number>,
     /// Drawn by the driver: the cool-down in thousandths of its nominal length (800 to 1200).
     pub jitter: u32,
 }
 
-impl<N> Failure<N> {
-    /// A failure of this kind, with no word from the issuer about when to come back and no jitter.
+impl Failure {
+    /// A failure of this kind, without `Retry-After` and without jitter.
+    #[inline]
     pub fn new(ending: Ending) -> Self {
         Self {
             ending,
@@ -150,7 +153,7 @@ impl<N> Failure<N> {
 pub enum Ending {
     /// Try again after a cool-down.
     Transient,
-    /// The refresh token may be spent: no early refresh of this token any more, and a cool-down.
+    /// The refresh token may be spent: no early refresh of this token, and a cool-down.
     Uncertain,
     /// The operator's mistake: try again after a cool-down.
     Misconfigured,
@@ -159,21 +162,15 @@ pub enum Ending {
 }
 
 /// What became of a flight's report.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Landing<N> {
-    /// The token is installed; this is the stamp of requests that carry it.
-    Installed(Stamp<N>),
-    /// The failure is noted; no flight starts before this time of the steady clock.
-    Cooling(N),
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Landing {
+    /// The token is installed. [`Session::stamp`](crate::Session::stamp) is its stamp.
+    Installed,
+    /// The failure counts. No flight starts before
+    /// [`Session::cool_until`](crate::Session::cool_until).
+    Cooling,
     /// The session has ended.
     Ended,
-    /// The flight belongs to the past: it decides nothing, and a token it brought must not be used.
+    /// The flight belongs to the past: it decides nothing, and its token must not be used.
     Stale,
-}
-
-impl<N: Number> Stamp<N> {
-    pub(crate) const START: Self = Self {
-        epoch: N::ZERO,
-        generation: N::ZERO,
-    };
 }

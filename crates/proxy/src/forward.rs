@@ -7,7 +7,7 @@ use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use token_rotator::challenge::Verdict;
-use token_rotator::middleware::{Exchange, Settled, drain};
+use token_rotator::middleware::{Exchange, Settled, drain, endpoint};
 use token_rotator::{NotReplayed, Token, TokenError};
 use tokio::time::Instant;
 
@@ -85,6 +85,9 @@ impl Outgoing {
         let mut answer = if verdict != Verdict::None || self.target.refusals.reads_bodies() {
             Box::pin(self.judged(answer, verdict)).await?
         } else {
+            if let Some(exchange) = &self.exchange {
+                exchange.accepted(&self.target.rotator, answer.status(), answer.headers());
+            }
             answer
         };
         if self.upgrade.is_some() {
@@ -168,8 +171,12 @@ impl Outgoing {
         answer: &mut Response<AnswerBody>,
         verdict: Verdict,
     ) -> Settled {
-        let extensions = answer.extensions_mut();
-        let settled = exchange.settle(&self.target.rotator, verdict, extensions);
+        let rotator = &self.target.rotator;
+        if verdict == Verdict::None {
+            exchange.accepted(rotator, answer.status(), answer.headers());
+            return Settled::Answered;
+        }
+        let settled = exchange.settle(rotator, verdict, answer.extensions_mut());
         if settled != Settled::Answered {
             self.watch.tell(Observed::Refused);
         }
@@ -184,7 +191,9 @@ impl Outgoing {
         self.watch.tell(Observed::Waiting);
         let _waiting = self.target.stats.wait();
         let extensions = answer.extensions_mut();
-        let renewed = exchange.renew(&self.target.rotator, extensions).await;
+        let endpoint = endpoint(&[&self.target.name], self.head.uri().path());
+        let renewed = exchange.renew(&self.target.rotator, endpoint, extensions);
+        let renewed = renewed.await;
         if !renewed {
             let error = extensions.get::<TokenError>();
             let error = error.map(ToString::to_string).unwrap_or_default();

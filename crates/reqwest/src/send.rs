@@ -7,7 +7,7 @@ use http::header::AUTHORIZATION;
 use http_body_util::BodyExt as _;
 use reqwest::{Body, Request, Response};
 use token_rotator::challenge::Verdict;
-use token_rotator::middleware::{Exchange, Settled, drain};
+use token_rotator::middleware::{Exchange, Settled, drain, endpoint};
 use token_rotator::{Event, NotReplayed, Origin};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -96,8 +96,14 @@ impl Journey<'_> {
                 }
                 let verdict;
                 (response, verdict) = self.judge(response, &outline).await;
-                if verdict != Verdict::None {
-                    if !self.may_replay(verdict, &mut response, repeatable).await? {
+                if verdict == Verdict::None {
+                    self.accepted(&response);
+                } else {
+                    let url = outline.url();
+                    if !self
+                        .may_replay(verdict, &mut response, repeatable, url)
+                        .await?
+                    {
                         return Ok(response);
                     }
                     self.drain(response).await;
@@ -205,6 +211,12 @@ impl Journey<'_> {
             .await
     }
 
+    fn accepted(&self, response: &Response) {
+        if let Some(exchange) = &self.exchange {
+            exchange.accepted(&self.core.rotator, response.status(), response.headers());
+        }
+    }
+
     /// Waits for a newer token if the request is to be sent again. False: the answer is the
     /// caller's.
     async fn may_replay(
@@ -212,6 +224,7 @@ impl Journey<'_> {
         verdict: Verdict,
         response: &mut Response,
         repeatable: Result<(), NotReplayed>,
+        url: &Url,
     ) -> Result<bool, Error> {
         let rotator = &self.core.rotator;
         let Some(mut exchange) = self.exchange.take() else {
@@ -222,7 +235,10 @@ impl Journey<'_> {
         if exchange.settle(rotator, verdict, extensions) != Settled::Replay {
             return Ok(false);
         }
-        let renewed = self.in_time(exchange.renew(rotator, extensions)).await?;
+        let origin = url.origin().ascii_serialization();
+        let endpoint = endpoint(&[&origin], url.path());
+        let renewed = exchange.renew(rotator, endpoint, extensions);
+        let renewed = self.in_time(renewed).await?;
         self.exchange = Some(exchange);
         Ok(renewed)
     }

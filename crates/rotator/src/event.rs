@@ -147,6 +147,8 @@ pub enum NotReplayed {
     /// The HTTP client redirected the request by itself before it was refused, and its method may
     /// have had its effect already where it was first received.
     Redirected,
+    /// Its endpoint refused a replay a short time ago, so no refresh started.
+    RefusedAgain,
 }
 
 type Handler = Box<dyn Fn(&SessionKey, &Event) + Send + Sync>;

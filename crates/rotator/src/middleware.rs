@@ -7,7 +7,9 @@
 
 use http_body::Body;
 
-pub use crate::http::{BodyRule, Exchange, Next, PackedHead, PeekedBody, RefusalRules, Settled};
+pub use crate::http::{
+    BodyRule, Exchange, Next, PackedHead, PeekedBody, RefusalRules, Settled, endpoint, endpoint_of,
+};
 use crate::rotator::Rotator;
 
 /// Reads the rest of an answer that is not handed on, so that its connection can be used again: at

@@ -36,8 +36,20 @@ extern "C" fn acquire(wall: f64, steady: f64) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn refused(epoch: f64, generation: f64, wall: f64, steady: f64) -> u32 {
-    machine().refused(epoch, generation, wall, steady) as u32
+extern "C" fn refused(
+    epoch: f64,
+    generation: f64,
+    endpoint: u32,
+    replay: u32,
+    wall: f64,
+    steady: f64,
+) -> u32 {
+    machine().refused(epoch, generation, endpoint, replay, (wall, steady)) as u32
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn accepted(epoch: f64, generation: f64, endpoint: u32, replay: u32) {
+    machine().accepted(epoch, generation, endpoint, replay);
 }
 
 #[unsafe(no_mangle)]
@@ -85,12 +97,11 @@ extern "C" fn failed(
     ending: u32,
     retry_after: f64,
     jitter: u32,
-    error: u32,
     wall: f64,
     steady: f64,
 ) -> u32 {
     let flight = flight(id, epoch, generation, purpose);
-    machine().failed(flight, ending, retry_after, jitter, error, (wall, steady))
+    machine().failed(flight, ending, retry_after, jitter, (wall, steady))
 }
 
 #[unsafe(no_mangle)]
@@ -155,7 +166,7 @@ extern "C" fn purpose() -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn error() -> u32 {
+extern "C" fn error() -> f64 {
     machine().error()
 }
 

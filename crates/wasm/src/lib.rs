@@ -1,15 +1,17 @@
-//! The state machine for JavaScript: [`Machine`] is a session spoken to in plain numbers, and on
-//! wasm32 one of them is exported function by function.
+//! The state machine for JavaScript: `Machine` is a session behind plain numbers. On wasm32, one
+//! machine is exported function by function.
 //!
-//! `cargo xtask wasm` compiles this, turns it into plain JavaScript and writes it into the npm
-//! package. No token and no error ever enters it: the driver keeps them, and the machine speaks of
-//! the generation of a token and of an error's number. Every number is an `f64`, the one kind that
-//! JavaScript has and that needs no emulation there. Every place in the memory becomes a variable
-//! in JavaScript, for which its address has to be a constant: nothing may lie on the stack.
+//! `cargo xtask wasm` compiles this crate with `--cfg token_rotator_f64`, turns it into plain
+//! JavaScript and writes it into the npm package. Without that option the crate is empty, since
+//! times and counters are 64-bit integers then. No token and no error enters the machine: the driver
+//! keeps them. Every place in the memory becomes a variable in JavaScript, so each address has to
+//! be a constant, and nothing may lie on the stack.
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", token_rotator_f64))]
 mod exports;
+#[cfg(token_rotator_f64)]
 mod machine;
 
+#[cfg(token_rotator_f64)]
 pub use machine::{Machine, flight};

@@ -1,15 +1,13 @@
 //! A session spoken to in numbers.
 
-use core::num::NonZeroU32;
-
 use token_rotator_core::{
-    Access, Ending, Failure, Flight, Kind, Landing, Now, Policy, Purpose, Session, Stamp, Validity,
+    Access, Attempt, Ending, Failure, Flight, Now, Policy, Purpose, Session, Stamp, Step, Validity,
 };
 
-/// A session whose token is nothing: the driver keeps the token of the current generation.
+/// A session. The driver keeps the token of the current generation and the errors of flights.
 #[derive(Debug)]
 pub struct Machine {
-    session: Session<(), NonZeroU32, f64>,
+    session: Session,
 }
 
 impl Machine {
@@ -58,53 +56,68 @@ impl Machine {
     }
 
     /// A request is about to be sent.
-    pub fn acquire(&mut self, wall: f64, steady: f64) -> Kind {
-        self.session.on_acquire(Now { wall, steady })
+    pub fn acquire(&mut self, wall: f64, steady: f64) -> Step {
+        self.session.acquire(Now { wall, steady })
     }
 
-    /// A request of this stamp was refused.
-    pub fn refused(&mut self, epoch: f64, generation: f64, wall: f64, steady: f64) -> Kind {
+    /// A request of this stamp was refused. `endpoint` is the driver's hash of origin and path, or
+    /// zero for none; `replay` is not zero for the last attempt.
+    pub fn refused(
+        &mut self,
+        epoch: f64,
+        generation: f64,
+        endpoint: u32,
+        replay: u32,
+        (wall, steady): (f64, f64),
+    ) -> Step {
         let stamp = Stamp { epoch, generation };
-        self.session.on_refused(stamp, Now { wall, steady })
+        let now = Now { wall, steady };
+        self.session.refused(stamp, attempt(endpoint, replay), now)
+    }
+
+    /// A request of this stamp was accepted.
+    pub fn accepted(&mut self, epoch: f64, generation: f64, endpoint: u32, replay: u32) {
+        let stamp = Stamp { epoch, generation };
+        self.session.accepted(stamp, attempt(endpoint, replay));
     }
 
     /// A caller has waited for this flight.
-    pub fn settle(&mut self, flight: Flight<f64>, wall: f64, steady: f64) -> Kind {
-        self.session.on_settle(flight, Now { wall, steady })
+    pub fn settle(&mut self, flight: Flight, wall: f64, steady: f64) -> Step {
+        self.session.settle(flight, Now { wall, steady })
     }
 
-    /// Somebody asks for a refresh.
-    pub fn force(&mut self, wall: f64, steady: f64) -> Kind {
-        self.session.on_force(Now { wall, steady })
+    /// A caller asks for a refresh.
+    pub fn force(&mut self, wall: f64, steady: f64) -> Step {
+        self.session.force(Now { wall, steady })
     }
 
-    /// The flight brought a token: from the issuer, or (`adopted` not zero) from somebody else's
+    /// The flight brought a token: from the issuer, or (`adopted` not zero) from another process's
     /// flight. Returns the code of a landing.
     pub fn landed(
         &mut self,
-        flight: Flight<f64>,
+        flight: Flight,
         adopted: u32,
-        validity: Validity<f64>,
+        validity: Validity,
         wall: f64,
         steady: f64,
     ) -> u32 {
         let now = Now { wall, steady };
-        code(if adopted == 0 {
-            self.session.refreshed(flight, (), validity, now)
+        let landing = if adopted == 0 {
+            self.session.refreshed(flight, validity, now)
         } else {
-            self.session.adopted(flight, (), validity, now)
-        })
+            self.session.adopted(flight, validity, now)
+        };
+        landing as u32
     }
 
-    /// The flight failed. `ending` counts as [`Ending`] does, a negative `retry_after` is none, and
-    /// `error` is the driver's number for it, not zero. Returns the code of a landing.
+    /// The flight failed. `ending` counts as [`Ending`] does, and a negative `retry_after` is none.
+    /// Returns the code of a landing.
     pub fn failed(
         &mut self,
-        flight: Flight<f64>,
+        flight: Flight,
         ending: u32,
         retry_after: f64,
         jitter: u32,
-        error: u32,
         (wall, steady): (f64, f64),
     ) -> u32 {
         let failure = Failure {
@@ -118,12 +131,11 @@ impl Machine {
             jitter,
         };
         let now = Now { wall, steady };
-        let error = NonZeroU32::new(error).unwrap_or(NonZeroU32::MAX);
-        code(self.session.failed(flight, failure, error, now))
+        self.session.failed(flight, failure, now) as u32
     }
 
-    /// An early flight would rather not wait for others. Not zero if it may end.
-    pub fn yielded(&mut self, flight: Flight<f64>, wall: f64, steady: f64) -> u32 {
+    /// An early flight would end rather than wait for another process. Not zero if it may end.
+    pub fn yielded(&mut self, flight: Flight, wall: f64, steady: f64) -> u32 {
         u32::from(self.session.yielded(flight, Now { wall, steady }))
     }
 
@@ -133,12 +145,12 @@ impl Machine {
     }
 
     /// A token from elsewhere: of this epoch, or (`sign_in` not zero) the first of the next.
-    pub fn install(&mut self, sign_in: u32, validity: Validity<f64>, wall: f64, steady: f64) {
+    pub fn install(&mut self, sign_in: u32, validity: Validity, wall: f64, steady: f64) {
         let now = Now { wall, steady };
         if sign_in == 0 {
-            self.session.update((), validity, now);
+            self.session.update(validity, now);
         } else {
-            self.session.sign_in((), validity, now);
+            self.session.sign_in(validity, now);
         }
     }
 
@@ -151,11 +163,11 @@ impl Machine {
     /// there is none to serve.
     pub fn current(&self, wall: f64, steady: f64) -> f64 {
         let current = self.session.current(Now { wall, steady });
-        current.map_or(-1.0, |current| current.until)
+        current.unwrap_or(-1.0)
     }
 
     /// How long a token is good; a lifetime of zero is an unknown one.
-    pub fn validity(&self, received: f64, lifetime: f64, jitter: u32) -> Validity<f64> {
+    pub fn validity(&self, received: f64, lifetime: f64, jitter: u32) -> Validity {
         self.session
             .policy
             .validity(received, Some(lifetime), jitter)
@@ -183,9 +195,9 @@ impl Machine {
             .map_or(0, |flight| flight.purpose as u32)
     }
 
-    /// The number of the error that a step [`Kind::Fail`] fails with; zero if there is none.
-    pub fn error(&self) -> u32 {
-        self.session.error().map_or(0, |error| error.get())
+    /// The number of the flight whose error [`Step::Fail`] means; zero if there is none.
+    pub fn error(&self) -> f64 {
+        self.session.error()
     }
 
     /// Until when, by the steady clock, no flight starts after a failure.
@@ -196,7 +208,7 @@ impl Machine {
 
 /// A flight as the driver hands it back: what [`Machine::flight`], [`Machine::epoch`],
 /// [`Machine::generation`] and [`Machine::purpose`] said when it was started.
-pub fn flight(id: f64, epoch: f64, generation: f64, purpose: u32) -> Flight<f64> {
+pub fn flight(id: f64, epoch: f64, generation: f64, purpose: u32) -> Flight {
     Flight {
         id,
         began: Stamp { epoch, generation },
@@ -211,12 +223,9 @@ pub fn flight(id: f64, epoch: f64, generation: f64, purpose: u32) -> Flight<f64>
     }
 }
 
-/// The code of a landing.
-fn code(landing: Landing<f64>) -> u32 {
-    match landing {
-        Landing::Installed(_) => 0,
-        Landing::Cooling(_) => 1,
-        Landing::Ended => 2,
-        Landing::Stale => 3,
+fn attempt(endpoint: u32, replay: u32) -> Attempt {
+    Attempt {
+        endpoint,
+        replay: replay != 0,
     }
 }

@@ -7,7 +7,7 @@ import axios, {
   type AxiosResponse,
   type InternalAxiosRequestConfig,
 } from "axios";
-import { allowed, handBack, here, type RefusalRules, refuses, resolve, same } from "./request.js";
+import { allowed, endpointOf, handBack, here, isEvidence, type RefusalRules, refuses, resolve, same } from "./request.js";
 import { type Patience, TokenSession } from "./session.js";
 import { RefreshError, type SessionOptions } from "./types.js";
 
@@ -143,13 +143,20 @@ class Rotation {
     const once = config.skipReplay || isStream(config.data);
     const ticket = await this.patiently(config, this.session.acquire(patience, once));
     const first = await this.attempt(config, inner, ticket.token);
-    if (!first.response || !this.refused(first.response)) return given(first);
-    const verdict = await this.patiently(config, this.session.refused(ticket, patience, !once));
+    if (!first.response || !this.refused(first.response)) {
+      if (first.response && isEvidence(first.response.status)) this.session.accepted(ticket);
+      return given(first);
+    }
+    const endpoint = endpointOf(url);
+    const verdict = await this.patiently(config, this.session.refused(ticket, patience, !once, endpoint));
     if (once) handBack(first.response, config.skipReplay ? "skip-replay" : "stream-body");
     else if (typeof verdict === "string") handBack(first.response, verdict);
     else {
       const second = await this.attempt(config, inner, verdict.token);
-      if (second.response && this.refused(second.response)) handBack(second.response, "refused-again");
+      if (second.response && this.refused(second.response)) {
+        this.session.replayed(verdict, endpoint, false);
+        handBack(second.response, "refused-again");
+      } else if (second.response && isEvidence(second.response.status)) this.session.replayed(verdict, endpoint, true);
       return given(second);
     }
     return given(first);

@@ -1,4 +1,4 @@
-import { allowed, handBack, here, type RefusalRules, refuses, resolve, same } from "./request.js";
+import { allowed, endpointOf, handBack, here, isEvidence, type RefusalRules, refuses, resolve, same } from "./request.js";
 import { type Ticket, TokenSession, type Verdict } from "./session.js";
 import { RefreshError, type SessionOptions } from "./types.js";
 
@@ -86,14 +86,20 @@ export function createFetch(session: TokenSession<any>, options: FetchOptions = 
     const patience = { signal: init.signal ?? request?.signal };
     const ticket = await session.acquire(patience, skipReplay);
     const first = await send(ticket);
-    if (!refused(first)) return first;
+    if (!refused(first)) {
+      if (isEvidence(first.status)) session.accepted(ticket);
+      return first;
+    }
+    const place = endpointOf(url);
     const once = skipReplay || !body.again();
-    const verdict: Verdict = await session.refused(ticket, patience, !once);
+    const verdict: Verdict = await session.refused(ticket, patience, !once, place);
     if (once) return handBack(first, skipReplay ? "skip-replay" : "stream-body");
     if (typeof verdict === "string") return handBack(first, verdict);
     void first.body?.cancel().catch(() => undefined);
     const second = await send(verdict);
-    return refused(second) ? handBack(second, "refused-again") : second;
+    const again = refused(second);
+    if (again || isEvidence(second.status)) session.replayed(verdict, place, !again);
+    return again ? handBack(second, "refused-again") : second;
   };
   return rotating;
 }

@@ -20,7 +20,7 @@ export interface Patience {
 }
 
 /** What becomes of a refused request. */
-export type Verdict = Ticket | "refresh-failed" | "session-changed" | "signed-out-or-too-fresh";
+export type Verdict = Ticket | "refresh-failed" | "session-changed" | "signed-out-or-too-fresh" | "endpoint-refuses";
 
 interface Flight {
   numbers: [id: number, epoch: number, generation: number, purpose: number];
@@ -30,7 +30,7 @@ interface Flight {
 const PURPOSES = ["first", "early", "expired", "refused", "forced", "look"] as const;
 const ENDINGS: Ending[] = ["transient", "uncertain", "misconfigured", "terminal"];
 const AFTER_HOOK = 5_000;
-const enum Step { Bare, Use, UseAndRefresh, Refresh, Wait, HandBack, Changed, Overdue, Fail }
+const enum Step { Bare, Use, UseAndRefresh, Refresh, Wait, HandBack, Changed, Overdue, Fail, RefusedAgain }
 
 /**
  * One session: the token of now and the one refresh that may be in the air. The state machine behind
@@ -43,6 +43,8 @@ export class TokenSession<TRefreshData = unknown> {
   private ended = false;
   private flight?: Flight;
   private errors = new Map<number, RefreshError>();
+  /** The last generation that a request was accepted with. */
+  private proven = 0;
   private listeners = new Set<(event: RotatorEvent) => void>();
   private neighbours?: Neighbours;
   private cleanups: (() => void)[] = [];
@@ -123,9 +125,12 @@ export class TokenSession<TRefreshData = unknown> {
     throw this.errorOf(settled);
   }
 
-  /** For adapters: the request of this ticket was refused. A ticket means: send it once more with that. */
-  async refused(ticket: Ticket, patience: Patience, wait = true): Promise<Verdict> {
-    let step: Step = this.machine.refused(ticket.epoch, ticket.generation, ...this.now());
+  /**
+   * For adapters: the request of this ticket was refused. A ticket means: send it once more with that.
+   * `endpoint` is the hash of its address, or 0. Without `wait` it is not sent again.
+   */
+  async refused(ticket: Ticket, patience: Patience, wait = true, endpoint = 0): Promise<Verdict> {
+    let step: Step = this.machine.refused(ticket.epoch, ticket.generation, wait ? endpoint : 0, wait ? 0 : 1, ...this.now());
     const flight = this.flightOf(step);
     if (flight) {
       if (!wait) return "refresh-failed";
@@ -134,7 +139,21 @@ export class TokenSession<TRefreshData = unknown> {
     }
     if (step === Step.Use) return this.ticket(this.token);
     if (step === Step.Changed || ticket.epoch !== this.machine.epoch()) return "session-changed";
+    if (step === Step.RefusedAgain) return "endpoint-refuses";
     return step === Step.HandBack ? "signed-out-or-too-fresh" : "refresh-failed";
+  }
+
+  /** For adapters: a request with this ticket was accepted. Only the first time for a token is more than a comparison. */
+  accepted({ epoch, generation, token }: Ticket): void {
+    if (token === null || generation <= this.proven) return;
+    this.proven = generation;
+    this.machine.accepted(epoch, generation, 0, 0);
+  }
+
+  /** For adapters: the replay with this ticket was accepted by its endpoint, or refused as well. */
+  replayed({ epoch, generation }: Ticket, endpoint: number, accepted: boolean): void {
+    if (accepted) this.machine.accepted(epoch, generation, endpoint, 1);
+    else this.flightOf(this.machine.refused(epoch, generation, endpoint, 1, ...this.now()));
   }
 
   private ticket(token: string | null): Ticket {
@@ -278,7 +297,7 @@ export class TokenSession<TRefreshData = unknown> {
     this.errors.set(id, error);
     if (this.errors.size > 8) this.errors.delete(this.errors.keys().next().value!);
     const ending = ENDINGS.indexOf(error.ending);
-    const landing = this.machine.failed(...flight.numbers, ending, error.retryAfter ?? -1, jitter(800, 1200), id, ...this.now());
+    const landing = this.machine.failed(...flight.numbers, ending, error.retryAfter ?? -1, jitter(800, 1200), ...this.now());
     if (landing === 3) return;
     this.emit({ type: "refresh-failed", ending: error.ending, error });
     if (landing !== 2 || this.ended) return;

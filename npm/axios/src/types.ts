@@ -23,6 +23,7 @@ export type HandBackReason =
   | "session-changed"
   | "refused-again"
   | "signed-out-or-too-fresh"
+  | "endpoint-refuses"
   | "skip-replay";
 
 /** Hooks and limits that every kind of session knows. */

@@ -8,7 +8,7 @@ const shipped = new URL("../src/core/machine.js", import.meta.url).pathname;
 const { createMachine }: { createMachine: typeof Create } = await import(process.env.TOKEN_ROTATOR_MACHINE ?? shipped);
 
 const home = new URL("../../../scenarios/", import.meta.url);
-const STEPS = ["bare", "use", "use_and_refresh", "refresh", "wait", "hand_back", "changed", "overdue", "fail"];
+const STEPS = ["bare", "use", "use_and_refresh", "refresh", "wait", "hand_back", "changed", "overdue", "fail", "refused_again"];
 const PURPOSES = ["first", "early", "expired", "refused", "forced", "look"];
 const LANDINGS = ["installed", "cooling", "ended", "stale"];
 const ENDINGS = ["transient", "uncertain", "misconfigured", "terminal"];
@@ -25,6 +25,7 @@ function play(scenario: Json): string[] {
   machine.begin(scenario.policy.access === "required" ? 1 : 0);
   FIELDS.forEach((name, place) => name in scenario.policy && machine.set(place, scenario.policy[name]));
   const flights = new Map<number, Flight>();
+  const errors = new Map<number, number>();
   let token = 0;
   const stamp = () => ({ epoch: machine.epoch(), generation: machine.generation() });
   const started = () => {
@@ -41,7 +42,7 @@ function play(scenario: Json): string[] {
       case 2: return { ...name, token, ...started() };
       case 3: return { ...name, ...started() };
       case 4: return { ...name, flight: machine.flight_id() };
-      case 8: return { ...name, error: machine.error() };
+      case 8: return { ...name, error: errors.get(machine.error()) };
       default: return name;
     }
   };
@@ -57,14 +58,20 @@ function play(scenario: Json): string[] {
     switch (event.event) {
       case "acquire": return step(machine.acquire(wall, steady));
       case "force": return step(machine.force(wall, steady));
-      case "refused": return step(machine.refused(event.epoch, event.generation, wall, steady));
+      case "refused":
+        return step(machine.refused(event.epoch, event.generation, event.endpoint ?? 0, event.replay ? 1 : 0, wall, steady));
+      case "accepted":
+        machine.accepted(event.epoch, event.generation, event.endpoint ?? 0, event.replay ? 1 : 0);
+        return { step: "noted" };
       case "settle": return step(machine.settle(...flight, wall, steady));
       case "overdue": return yes(machine.overdue(wall, steady));
       case "sign_out": return yes(machine.sign_out());
       case "yielded": return yes(machine.yielded(...flight, wall, steady));
       case "failed":
+        // Only the flight in the slot can name its error.
+        if (machine.flight_id() === flight[0]) errors.set(flight[0], event.error);
         return landing(machine.failed(
-          ...flight, ENDINGS.indexOf(event.ending), event.retry_after ?? -1, event.jitter ?? 1000, event.error, wall, steady,
+          ...flight, ENDINGS.indexOf(event.ending), event.retry_after ?? -1, event.jitter ?? 1000, wall, steady,
         ));
       case "refreshed":
       case "adopted": {

@@ -1,72 +1,115 @@
-//! What several events have in common: needing a token, beginning a flight, installing.
+//! What several events share: need a token, judge a refusal, begin a flight, install.
 
 use super::Session;
 use super::state::{Brought, Cooling, Held, Stage, Token};
-use crate::{Flight, Kind, Landing, Now, Number, Purpose, Stamp, Step, Validity};
+use crate::{
+    Arithmetic as _, Attempt, Flight, Landing, NEVER, Now, Number, Policy, Purpose, Stamp, Step,
+    Validity,
+};
 
-impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
-    /// The step of this kind. None is decided on without what it is made of; were it, its caller
-    /// would get nothing but the refusal.
-    pub(super) fn step(&self, kind: Kind) -> Step<T, E, N> {
-        let (stamp, flight) = (self.at, self.slot.flight);
-        match (kind, &self.token, &self.error) {
-            (Kind::Bare, ..) => Step::Bare { stamp },
-            (Kind::Use, Token::Held(token), _) => Step::Use {
-                token: token.clone(),
-                stamp,
-            },
-            (Kind::UseAndRefresh, Token::Held(token), _) => Step::UseAndRefresh {
-                token: token.clone(),
-                stamp,
-                flight,
-            },
-            (Kind::Refresh, ..) => Step::Refresh { flight },
-            (Kind::Wait, ..) => Step::Wait { flight },
-            (Kind::Changed, ..) => Step::Changed,
-            (Kind::Overdue, ..) => Step::Overdue,
-            (Kind::Fail, _, Some(error)) => Step::Fail(error.clone()),
-            _ => Step::HandBack,
+/// So many useless refreshes in a row put the session-wide spacing in force.
+const USELESS_MAX: u32 = 3;
+
+impl Session {
+    /// A token is needed: start a flight for it, or join the one in the air.
+    // One copy of each function keeps the build for JavaScript small.
+    #[inline(never)]
+    pub(super) fn need(&mut self, purpose: Purpose, now: Now) -> Step {
+        if self.join(now) {
+            Step::Wait
+        } else if self.busy() {
+            Step::Overdue
+        } else if self.look_due(now) {
+            self.begin(Purpose::Look, now);
+            Step::Refresh
+        } else if self.ended || self.cooling(now) {
+            Step::Fail
+        } else {
+            self.begin(purpose, now);
+            Step::Refresh
         }
     }
 
-    /// A token is needed: start a flight for it, or join the one in the air.
-    #[inline(never)] // One copy, in a build for which size counts: likewise below.
-    pub(super) fn need(&mut self, purpose: Purpose, now: Now<N>) -> Kind {
-        if self.join(now) {
-            Kind::Wait
-        } else if self.busy() {
-            Kind::Overdue
-        } else if self.look_due(now) {
-            self.begin(Purpose::Look, now);
-            Kind::Refresh
-        } else if self.ended || self.cooling(now) {
-            Kind::Fail
-        } else {
-            self.begin(purpose, now);
-            Kind::Refresh
+    /// Whether a refusal of the current token is too early to be about its age, so that it starts
+    /// no refresh.
+    #[inline]
+    pub(super) fn fresh(&self, attempt: Attempt, now: Now) -> bool {
+        // An accepted token needs no spacing until three refreshes in a row were useless. Nor does a
+        // token that another endpoint has refused in a replay: this endpoint's replay is judged too. A
+        // refusal of an unnamed endpoint that no replay follows can never prove a refresh useless.
+        let named = attempt.endpoint != 0;
+        let judged = named && self.judged == self.at.generation;
+        let counted = judged || self.held.accepted && (named || !attempt.replay);
+        if counted && !self.spaced() {
+            return false;
         }
+        let held = &self.held;
+        // A token is fresh if the issuer sent it a moment ago. A token from another process is
+        // older than its time here: one refusal of such a token counts, a row of them does not.
+        let young =
+            held.brought == Brought::Flight || held.brought == Brought::Others && self.refusals > 0;
+        young && self.age(now) < self.policy.fresh_age(held.lifetime, self.refusals)
+    }
+
+    /// Time since the current token was installed.
+    #[inline]
+    pub(super) fn age(&self, now: Now) -> Number {
+        now.steady.minus(self.held.since)
+    }
+
+    /// Whether the session-wide spacing is in force for endpoints and tokens of every kind.
+    #[inline]
+    pub(super) fn spaced(&self) -> bool {
+        self.useless >= USELESS_MAX
+    }
+
+    /// An endpoint refused a replay with the current token.
+    #[inline]
+    pub(super) fn replay_refused(&mut self, endpoint: u32, now: Now) {
+        let Policy {
+            fresh, fresh_max, ..
+        } = self.policy;
+        let new = self
+            .refusers
+            .remember(endpoint, now.steady, fresh, fresh_max);
+        // The first replay judges a refresh, however many follow it.
+        let first = self.judged != self.at.generation;
+        self.judged = self.at.generation;
+        if first && new {
+            self.useless = (self.useless + 1).min(USELESS_MAX);
+        }
+        self.held.suspect |= self.spaced();
+    }
+
+    /// Waits for the flight in the air, or takes this step if there is none.
+    #[inline]
+    pub(super) fn join_or(&mut self, step: Step, now: Now) -> Step {
+        if self.join(now) { Step::Wait } else { step }
     }
 
     /// Whether an ended session may look into its store again.
-    pub(super) fn look_due(&self, now: Now<N>) -> bool {
+    #[inline]
+    pub(super) fn look_due(&self, now: Now) -> bool {
         self.ended && self.shared() && !self.busy() && now.steady >= self.look_from
     }
 
-    pub(super) fn early_due(&self, now: Now<N>) -> bool {
+    #[inline]
+    pub(super) fn early_due(&self, now: Now) -> bool {
         let free = !self.busy() && !self.cooling(now) && !self.ended;
         free && now.wall >= self.held.refresh_at && now.steady >= self.early_from
     }
 
-    /// Whether somebody else may write the session.
+    /// Whether other processes may write the session.
+    #[inline]
     pub(super) fn shared(&self) -> bool {
-        self.policy.look_interval != N::MAX
+        self.policy.look_interval != NEVER
     }
 
     #[inline(never)]
-    pub(super) fn begin(&mut self, purpose: Purpose, now: Now<N>) {
+    pub(super) fn begin(&mut self, purpose: Purpose, now: Now) {
         let slot = &mut self.slot;
         slot.flight = Flight {
-            id: slot.flight.id.plus(N::ONE),
+            id: slot.flight.id.plus(Number::ONE),
             began: self.at,
             purpose,
         };
@@ -78,34 +121,38 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
         }
     }
 
-    /// Whether there is a flight in the air for one more to wait for, which they do. Whether it
-    /// has passed its deadline is told by [`Session::overdue`] alone, so that it is told once.
-    pub(super) fn join(&mut self, now: Now<N>) -> bool {
+    /// Joins the flight in the air, and returns whether there is one to wait for. Only
+    /// [`Session::overdue`] reports that the deadline has passed, so it is reported once.
+    #[inline]
+    pub(super) fn join(&mut self, now: Now) -> bool {
         let joined = self.slot.stage == Stage::Flying && now.steady < self.slot.deadline;
         self.slot.awaited |= joined;
         joined
     }
 
+    #[inline]
     pub(super) fn busy(&self) -> bool {
         self.slot.stage != Stage::Idle
     }
 
-    pub(super) fn in_slot(&self, flight: N) -> bool {
+    #[inline]
+    pub(super) fn in_slot(&self, flight: Number) -> bool {
         self.busy() && self.slot.flight.id == flight
     }
 
-    pub(super) fn cooling(&self, now: Now<N>) -> bool {
+    #[inline]
+    pub(super) fn cooling(&self, now: Now) -> bool {
         now.steady < self.cooling.until
     }
 
+    #[inline]
     pub(super) fn land(
         &mut self,
-        flight: Flight<N>,
-        token: T,
-        validity: Validity<N>,
+        flight: Flight,
+        validity: Validity,
         brought: Brought,
-        now: Now<N>,
-    ) -> Landing<N> {
+        now: Now,
+    ) -> Landing {
         let in_slot = self.in_slot(flight.id);
         let late = !in_slot && flight.began.generation == self.at.generation;
         if flight.began.epoch != self.at.epoch || !(in_slot || late) {
@@ -114,41 +161,40 @@ impl<T: Clone, E: Clone, N: Number> Session<T, E, N> {
         if in_slot {
             self.slot.stage = Stage::Idle;
         }
-        Landing::Installed(self.install(token, validity, brought, now))
+        self.install(validity, brought, now);
+        Landing::Installed
     }
 
     #[inline(never)]
     pub(super) fn begin_epoch(&mut self) {
-        self.at.epoch = self.at.epoch.plus(N::ONE);
+        self.at.epoch = self.at.epoch.plus(Number::ONE);
         self.slot.stage = Stage::Idle;
         self.refusals = 0;
-        self.early_from = N::ZERO;
+        self.refusers.clear();
+        self.useless = 0;
+        self.early_from = Number::ZERO;
         self.recover();
     }
 
-    pub(super) fn install(
-        &mut self,
-        token: T,
-        validity: Validity<N>,
-        brought: Brought,
-        now: Now<N>,
-    ) -> Stamp<N> {
-        self.at.generation = self.at.generation.plus(N::ONE);
+    #[inline]
+    pub(super) fn install(&mut self, validity: Validity, brought: Brought, now: Now) -> Stamp {
+        self.at.generation = self.at.generation.plus(Number::ONE);
         // A token that lived to be replaced for its age alone ends the row of refused ones.
         if !self.held.refused && !self.held.suspect {
             self.refusals = 0;
         }
         // What is in the air keeps its slot; a cool-down belonged to the token that is replaced.
-        self.token = Token::Held(token);
+        self.token = Token::Held;
         self.held = Held::new(validity, brought, now.steady);
         self.recover();
         self.at
     }
 
     /// Failures are past.
+    #[inline]
     fn recover(&mut self) {
         self.ended = false;
-        self.error = None;
+        self.error = Number::ZERO;
         self.cooling = Cooling::NONE;
         self.failures = 0;
     }

@@ -1,59 +1,67 @@
-//! What a session can be in.
+//! The states of a session.
 
-use crate::{Flight, Now, Number, Purpose, Stamp, Validity};
+use crate::{Arithmetic as _, Flight, NEVER, Now, Number, Purpose, Stamp, Validity};
 
-#[derive(Clone, Debug)]
-pub(super) enum Token<T> {
+/// Whether the session has a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Token {
     /// None yet.
     Never,
     SignedOut,
-    Held(T),
+    Held,
 }
 
-/// What is known of the token, where one is held. [`Number::MAX`] stands for what is unknown or
+/// What is known of the token, where one is held. [`NEVER`] stands for what is unknown or
 /// never comes, so that one comparison decides.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Held<N> {
-    pub(super) expires_at: N,
-    pub(super) refresh_at: N,
-    pub(super) lifetime: N,
+pub(super) struct Held {
+    pub(super) expires_at: Number,
+    pub(super) refresh_at: Number,
+    pub(super) lifetime: Number,
     /// When it was installed, by the steady clock.
-    pub(super) since: N,
+    pub(super) since: Number,
     pub(super) brought: Brought,
     /// It was refused, and not too soon: it is not sent again.
     pub(super) refused: bool,
     /// It was refused too soon for the refusal to be about its age.
     pub(super) suspect: bool,
+    /// A request that carried it was accepted.
+    pub(super) accepted: bool,
 }
 
-impl<N: Number> Held<N> {
+impl Held {
     pub(super) const NONE: Self = Self {
-        expires_at: N::ZERO,
-        refresh_at: N::ZERO,
-        lifetime: N::ZERO,
-        since: N::ZERO,
+        expires_at: Number::ZERO,
+        refresh_at: Number::ZERO,
+        lifetime: Number::ZERO,
+        since: Number::ZERO,
         brought: Brought::Flight,
         refused: false,
         suspect: false,
+        accepted: false,
     };
 
-    pub(super) fn new(validity: Validity<N>, brought: Brought, since: N) -> Self {
+    #[inline]
+    pub(super) fn new(validity: Validity, brought: Brought, since: Number) -> Self {
         Self {
-            expires_at: validity.expires_at.unwrap_or(N::MAX),
-            refresh_at: validity.refresh_at.unwrap_or(N::MAX),
-            lifetime: validity.lifetime.unwrap_or(N::MAX),
+            expires_at: validity.expires_at.unwrap_or(NEVER),
+            refresh_at: validity.refresh_at.unwrap_or(NEVER),
+            lifetime: validity.lifetime.unwrap_or(NEVER),
             since,
             brought,
             refused: false,
             suspect: false,
+            accepted: false,
         }
     }
 
-    pub(super) fn usable(&self, now: Now<N>) -> bool {
+    #[inline]
+    pub(super) fn usable(&self, now: Now) -> bool {
         !self.refused && now.wall < self.expires_at
     }
 
     /// Why a flight starts for this token, which is not usable.
+    #[inline]
     pub(super) fn want(&self) -> Purpose {
         if self.refused {
             Purpose::Refused
@@ -68,32 +76,32 @@ impl<N: Number> Held<N> {
 pub(super) enum Brought {
     /// From the issuer, just now.
     Flight,
-    /// From somebody else's flight, some time ago.
+    /// From another process's flight, some time ago.
     Others,
-    /// From a sign-in or an update: it may be as old as it likes.
+    /// From a sign-in or an update: its age is unknown.
     Caller,
 }
 
-/// The place of the one flight.
+/// The slot of the one flight.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Slot<N> {
+pub(super) struct Slot {
     pub(super) stage: Stage,
     /// The last that was begun; its number counts them.
-    pub(super) flight: Flight<N>,
-    pub(super) deadline: N,
-    /// Somebody was told to wait for it.
+    pub(super) flight: Flight,
+    pub(super) deadline: Number,
+    /// A caller waits for it.
     pub(super) awaited: bool,
 }
 
-impl<N: Number> Slot<N> {
+impl Slot {
     pub(super) const EMPTY: Self = Self {
         stage: Stage::Idle,
         flight: Flight {
-            id: N::ZERO,
+            id: Number::ZERO,
             began: Stamp::START,
             purpose: Purpose::First,
         },
-        deadline: N::ZERO,
+        deadline: Number::ZERO,
         awaited: false,
     };
 }
@@ -110,15 +118,15 @@ pub(super) enum Stage {
 
 /// The time after a failure in which no flight starts.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cooling<N> {
-    pub(super) until: N,
-    /// The issuer asked for it, so nobody overrides it.
+pub(super) struct Cooling {
+    pub(super) until: Number,
+    /// The issuer asked for it, so no caller overrides it.
     pub(super) asked: bool,
 }
 
-impl<N: Number> Cooling<N> {
+impl Cooling {
     pub(super) const NONE: Self = Self {
-        until: N::ZERO,
+        until: Number::ZERO,
         asked: false,
     };
 }

@@ -5,12 +5,12 @@
 use token_rotator_core::{Access, Ending};
 
 use super::run::Run;
-use super::words::{Action, Answer, At, Event, Failed, Rules, Served, Token};
+use super::words::{Action, Answer, At, Event, Failed, Rules, Sent, Served, Token};
 
 /// A history that goes on.
 pub(crate) struct World {
     pub(crate) rules: Rules,
-    pub(crate) run: Run<u64>,
+    pub(crate) run: Run,
     wall: u64,
     steady: u64,
     stamps: Vec<At>,
@@ -18,8 +18,8 @@ pub(crate) struct World {
     made: u64,
     /// When something changes: of the wall clock, of the steady clock.
     moments: (Vec<u64>, Vec<u64>),
-    /// What a 32 bit build cannot hold is left out.
-    narrow: bool,
+    /// Its requests name endpoints, and some are accepted.
+    named: bool,
     /// It begins with a sign-in, as three in four do.
     signs_in: bool,
 }
@@ -63,7 +63,7 @@ pub(crate) fn rules(word: u64) -> Rules {
 }
 
 impl World {
-    pub(crate) fn new(word: u64, narrow: bool) -> Self {
+    pub(crate) fn new(word: u64, named: bool) -> Self {
         let rules = rules(word);
         Self {
             rules,
@@ -77,7 +77,7 @@ impl World {
             flights: 0,
             made: 0,
             moments: (Vec::new(), Vec::new()),
-            narrow,
+            named,
             signs_in: word >> 32 & 3 != 3,
         }
     }
@@ -91,6 +91,7 @@ impl World {
             _ if std::mem::take(&mut self.signs_in) => Action::SignIn {
                 token: self.token(&mut bits),
             },
+            0..24 if self.named => self.accepted(&mut bits),
             64..112 => self.refused(&mut bits),
             112..136 if self.flights > 0 => Action::Settle {
                 flight: self.flight(&mut bits),
@@ -134,7 +135,7 @@ impl World {
     /// Plays the event, and learns from its answer what later ones may speak of.
     pub(crate) fn play(&mut self, event: &Event) -> (Answer, Option<Served>) {
         let answer = self.run.play(event);
-        let policy = self.run.policy;
+        let policy = self.run.times;
         let steady = self.steady;
         if let Some(started) = answer.started() {
             self.flights = started.flight;
@@ -148,6 +149,11 @@ impl World {
             }
             Answer::Bare { stamp } => self.stamps.push(stamp),
             Answer::Cooling { until } => self.moment(until),
+            Answer::RefusedAgain => {
+                for doublings in 0..4 {
+                    self.moment(steady + (policy.fresh << doublings).min(policy.fresh_max));
+                }
+            }
             Answer::Ended if policy.look_interval < u64::MAX => {
                 self.moment(steady + policy.look_interval);
             }
@@ -161,7 +167,7 @@ impl World {
         let Some(token) = event.action.token() else {
             return;
         };
-        let policy = self.run.policy;
+        let policy = self.run.times;
         let received = token.received.unwrap_or(self.wall);
         let validity = policy.validity(received, token.lifetime, token.jitter.unwrap_or(0));
         self.moments.0.extend(validity.expires_at);
@@ -218,16 +224,48 @@ impl World {
     }
 
     fn refused(&self, bits: &mut Bits) -> Action {
-        let here = self.run.session.stamp();
-        let (mut epoch, mut generation) = (here.epoch, here.generation);
-        if bits.one_in(1) {
-            let stamp = self.stamps[bits.take(8) as usize % self.stamps.len()];
-            (epoch, generation) = (stamp.epoch, stamp.generation);
-        } else if bits.one_in(5) {
-            // Nobody was ever given this one.
-            generation += 1;
+        let At { epoch, generation } = self.stamp(bits);
+        let sent = self.sent(bits);
+        Action::Refused {
+            epoch,
+            generation,
+            sent,
         }
-        Action::Refused { epoch, generation }
+    }
+
+    fn accepted(&self, bits: &mut Bits) -> Action {
+        let At { epoch, generation } = self.stamp(bits);
+        let sent = self.sent(bits);
+        Action::Accepted {
+            epoch,
+            generation,
+            sent,
+        }
+    }
+
+    fn stamp(&self, bits: &mut Bits) -> At {
+        let mut here = self.run.here();
+        if bits.one_in(1) {
+            here = self.stamps[bits.take(8) as usize % self.stamps.len()];
+        } else if bits.one_in(5) {
+            // No request was ever sent with this one.
+            here.generation += 1;
+        }
+        here
+    }
+
+    fn sent(&self, bits: &mut Bits) -> Sent {
+        if !self.named {
+            return Sent::default();
+        }
+        Sent {
+            // A few often, and more than the table holds.
+            endpoint: match bits.take(1) {
+                0 => bits.take(2) as u32,
+                _ => bits.take(4) as u32,
+            },
+            replay: bits.one_in(1),
+        }
     }
 
     fn flight(&self, bits: &mut Bits) -> u64 {
@@ -245,7 +283,7 @@ impl World {
             2 => None,
             3 => Some(bits.take(3)),
             4 | 5 => Some(bits.take(12) * 1_000),
-            6 if !self.narrow => Some(315_576_000_000 - 8 + bits.take(4)),
+            6 => Some(315_576_000_000 - 8 + bits.take(4)),
             _ => Some(bits.take(7) + 50),
         };
         Token {

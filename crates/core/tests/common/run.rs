@@ -1,26 +1,33 @@
 //! The driver: plays events on a session and puts its answers into plain words.
 
 use token_rotator_core::{
-    Failure, Flight, Kind, Landing, Now, Policy, Session, Stamp, Step, Validity,
+    Failure, Flight, Landing, Now, Number, Policy, Session, Stamp, Step, Validity,
 };
 
-use super::words::{Action, Answer, At, Event, Plain, Rules, Served, Started, Token};
+use super::words::{self, Action, Answer, At, Event, Rules, Served, Started, Times, Token, number};
 
-/// A session that is being played on. Tokens and errors are numbers too.
+/// A session that is being played on, and what its driver keeps. Tokens and errors are numbers.
 #[derive(Clone)]
-pub(crate) struct Run<N> {
-    pub(crate) session: Session<u64, u64, N>,
-    pub(crate) policy: Policy<N>,
+pub(crate) struct Run {
+    pub(crate) session: Session,
+    policy: Policy,
+    /// The policy in integers.
+    pub(crate) times: Times,
+    token: Option<u64>,
+    error: Option<u64>,
     /// Every flight ever begun; flight `n` is the one before place `n`.
-    flights: Vec<Flight<N>>,
+    flights: Vec<Flight>,
 }
 
-impl<N: Plain> Run<N> {
+impl Run {
     pub(crate) fn new(rules: &Rules) -> Self {
         let policy = rules.policy();
         Self {
             session: Session::new(policy),
             policy,
+            times: Times::of(&policy),
+            token: None,
+            error: None,
             flights: Vec::new(),
         }
     }
@@ -29,47 +36,57 @@ impl<N: Plain> Run<N> {
         let now = now(event.at);
         match event.action {
             Action::Acquire => {
-                let kind = self.session.clone().on_acquire(now);
                 let step = self.session.acquire(now);
-                self.step(kind, &step)
+                self.step(step)
             }
-            Action::Refused { epoch, generation } => {
-                let stamp = Stamp {
-                    epoch: N::from_plain(epoch),
-                    generation: N::from_plain(generation),
-                };
-                let kind = self.session.clone().on_refused(stamp, now);
-                let step = self.session.refused(stamp, now);
-                self.step(kind, &step)
+            Action::Refused {
+                epoch,
+                generation,
+                sent,
+            } => {
+                let step = self
+                    .session
+                    .refused(stamp_of(epoch, generation), sent.attempt(), now);
+                self.step(step)
+            }
+            Action::Accepted {
+                epoch,
+                generation,
+                sent,
+            } => {
+                self.session
+                    .accepted(stamp_of(epoch, generation), sent.attempt());
+                Answer::Noted
             }
             Action::Settle { flight } => {
-                let kind = self.session.clone().on_settle(self.flight(flight), now);
                 let step = self.session.settle(self.flight(flight), now);
-                self.step(kind, &step)
+                self.step(step)
             }
             Action::Force => {
-                let kind = self.session.clone().on_force(now);
                 let step = self.session.force(now);
-                self.step(kind, &step)
+                self.step(step)
             }
             Action::Refreshed { flight, token } => {
                 let (flight, validity) = (self.flight(flight), self.validity(token, event));
-                landing(self.session.refreshed(flight, token.number, validity, now))
+                let landing = self.session.refreshed(flight, validity, now);
+                self.landed(landing, token)
             }
             Action::Adopted { flight, token } => {
                 let (flight, validity) = (self.flight(flight), self.validity(token, event));
-                landing(self.session.adopted(flight, token.number, validity, now))
+                let landing = self.session.adopted(flight, validity, now);
+                self.landed(landing, token)
             }
             Action::Failed { flight, failure } => {
                 let flight = self.flight(flight);
                 let mut told = Failure::new(failure.ending);
-                told.retry_after = failure.retry_after.map(N::from_plain);
+                told.retry_after = failure.retry_after.map(number);
                 told.jitter = failure.jitter.unwrap_or(told.jitter);
-                let landed = self.session.failed(flight, told, failure.error, now);
-                if let Landing::Cooling(until) = landed {
-                    assert_eq!(self.session.cool_until(), until, "the cool-down told");
+                let in_slot = self.session.flight() == Some(flight);
+                let landing = self.session.failed(flight, told, now);
+                if in_slot && plain(self.session.error()) == plain(flight.id) {
+                    self.error = Some(failure.error);
                 }
-                landing(landed)
+                self.landing(landing)
             }
             Action::Yielded { flight } => {
                 let flight = self.flight(flight);
@@ -78,41 +95,64 @@ impl<N: Plain> Run<N> {
             Action::Overdue => yes_or_no(self.session.overdue(now)),
             Action::Update { token } => {
                 let validity = self.validity(token, event);
-                installed(self.session.update(token.number, validity, now))
+                let before = self.session.stamp();
+                let stamp = self.session.update(validity, now);
+                if stamp != before {
+                    self.token = Some(token.number);
+                }
+                self.installed(stamp)
             }
             Action::SignIn { token } => {
                 let validity = self.validity(token, event);
-                installed(self.session.sign_in(token.number, validity, now))
+                let stamp = self.session.sign_in(validity, now);
+                self.token = Some(token.number);
+                self.installed(stamp)
             }
-            Action::SignOut => yes_or_no(self.session.sign_out()),
+            Action::SignOut => {
+                let changed = self.session.sign_out();
+                if changed {
+                    self.token = None;
+                }
+                yes_or_no(changed)
+            }
         }
     }
 
     /// What may be served at this time.
     pub(crate) fn current(&self, at: (u64, u64)) -> Option<Served> {
-        let current = self.session.current(now(at))?;
-        assert_eq!(
-            current.stamp,
-            self.session.stamp(),
-            "current speaks of the session of now"
-        );
+        let until = self.session.current(now(at))?;
         Some(Served {
-            generation: plain(current.stamp.generation),
-            until: current.until.plain(),
-            token: *current.token,
+            generation: plain(self.session.stamp().generation),
+            until: words::plain(until),
+            token: self.token.expect("a token is served"),
         })
     }
 
+    /// The token of this epoch, usable or not.
+    pub(crate) fn held(&self) -> Option<u64> {
+        assert_eq!(self.session.has_token(), self.token.is_some(), "one token");
+        self.token
+    }
+
+    /// The number of the flight in the slot.
+    pub(crate) fn in_the_air(&self) -> Option<u64> {
+        self.session.flight().map(|flight| plain(flight.id))
+    }
+
     /// Everything that can be seen of the session.
-    pub(crate) fn sight(&self, at: (u64, u64)) -> impl PartialEq + std::fmt::Debug + use<N> {
-        let stamp = self.session.stamp();
+    pub(crate) fn sight(&self, at: (u64, u64)) -> impl PartialEq + std::fmt::Debug + use<> {
         (
             self.current(at),
-            (plain(stamp.epoch), plain(stamp.generation)),
-            self.session.flight().map(|flight| plain(flight.id)),
+            self.here(),
+            self.in_the_air(),
             self.session.ended(),
-            self.session.held().copied(),
+            self.held(),
         )
+    }
+
+    /// Epoch and generation of now.
+    pub(crate) fn here(&self) -> At {
+        stamp(self.session.stamp())
     }
 
     /// The epoch and generation that a flight began in.
@@ -120,62 +160,50 @@ impl<N: Plain> Run<N> {
         stamp(self.flight(flight).began)
     }
 
-    fn flight(&self, number: u64) -> Flight<N> {
+    fn flight(&self, number: u64) -> Flight {
         let place = usize::try_from(number).expect("a flight's number") - 1;
         self.flights[place]
     }
 
-    fn validity(&self, token: Token, event: &Event) -> Validity<N> {
+    fn validity(&self, token: Token, event: &Event) -> Validity {
         self.policy.validity(
-            N::from_plain(token.received.unwrap_or(event.at.0)),
-            token.lifetime.map(N::from_plain),
+            number(token.received.unwrap_or(event.at.0)),
+            token.lifetime.map(number),
             token.jitter.unwrap_or(0),
         )
     }
 
-    fn step(&mut self, kind: Kind, step: &Step<u64, u64, N>) -> Answer {
-        assert_eq!(kind, kind_of(step), "a kind is that of the step");
-        if let Step::Fail(error) = step {
-            assert_eq!(self.session.error(), Some(error), "the error told");
-        }
-        match *step {
-            Step::Bare { stamp: at } => Answer::Bare { stamp: stamp(at) },
-            Step::Use { token, stamp: at } => Answer::Use {
-                token,
-                stamp: stamp(at),
+    fn step(&mut self, step: Step) -> Answer {
+        let stamp = self.here();
+        let token = || self.token.expect("a token to use");
+        match step {
+            Step::Bare => Answer::Bare { stamp },
+            Step::Use => Answer::Use {
+                token: token(),
+                stamp,
             },
-            Step::UseAndRefresh {
-                token,
-                stamp: at,
-                flight,
-            } => {
-                assert_eq!(at, flight.began, "a flight begins where its caller stands");
-                Answer::UseAndRefresh {
-                    token,
-                    started: self.start(flight),
-                }
-            }
-            Step::Refresh { flight } => Answer::Refresh {
-                started: self.start(flight),
+            Step::UseAndRefresh => Answer::UseAndRefresh {
+                token: token(),
+                started: self.start(),
             },
-            Step::Wait { flight } => {
-                assert_eq!(
-                    self.session.flight(),
-                    Some(flight),
-                    "who waits, waits for what is in the air"
-                );
-                Answer::Wait {
-                    flight: plain(flight.id),
-                }
-            }
+            Step::Refresh => Answer::Refresh {
+                started: self.start(),
+            },
+            Step::Wait => Answer::Wait {
+                flight: self.in_the_air().expect("a flight to wait for"),
+            },
             Step::HandBack => Answer::HandBack,
             Step::Changed => Answer::Changed,
             Step::Overdue => Answer::Overdue,
-            Step::Fail(error) => Answer::Fail { error },
+            Step::Fail => Answer::Fail {
+                error: self.error.expect("an error to fail with"),
+            },
+            Step::RefusedAgain => Answer::RefusedAgain,
         }
     }
 
-    fn start(&mut self, flight: Flight<N>) -> Started {
+    fn start(&mut self) -> Started {
+        let flight = self.session.flight().expect("a flight that begins");
         assert_eq!(flight.began, self.session.stamp(), "it begins in the now");
         self.flights.push(flight);
         let number = plain(flight.id);
@@ -186,52 +214,53 @@ impl<N: Plain> Run<N> {
             purpose: flight.purpose,
         }
     }
-}
 
-fn kind_of<N>(step: &Step<u64, u64, N>) -> Kind {
-    match step {
-        Step::Bare { .. } => Kind::Bare,
-        Step::Use { .. } => Kind::Use,
-        Step::UseAndRefresh { .. } => Kind::UseAndRefresh,
-        Step::Refresh { .. } => Kind::Refresh,
-        Step::Wait { .. } => Kind::Wait,
-        Step::HandBack => Kind::HandBack,
-        Step::Changed => Kind::Changed,
-        Step::Overdue => Kind::Overdue,
-        Step::Fail(_) => Kind::Fail,
+    fn landed(&mut self, landing: Landing, token: Token) -> Answer {
+        if landing == Landing::Installed {
+            self.token = Some(token.number);
+        }
+        self.landing(landing)
+    }
+
+    fn landing(&self, landing: Landing) -> Answer {
+        match landing {
+            Landing::Installed => self.installed(self.session.stamp()),
+            Landing::Cooling => Answer::Cooling {
+                until: plain(self.session.cool_until()),
+            },
+            Landing::Ended => Answer::Ended,
+            Landing::Stale => Answer::Stale,
+        }
+    }
+
+    fn installed(&self, at: Stamp) -> Answer {
+        assert_eq!(at, self.session.stamp(), "installed now");
+        Answer::Installed { stamp: stamp(at) }
     }
 }
 
-fn now<N: Plain>((wall, steady): (u64, u64)) -> Now<N> {
+fn now((wall, steady): (u64, u64)) -> Now {
     Now {
-        wall: N::from_plain(wall),
-        steady: N::from_plain(steady),
+        wall: number(wall),
+        steady: number(steady),
     }
 }
 
-fn plain<N: Plain>(number: N) -> u64 {
-    number.plain().expect("a counter or a moment that comes")
+fn plain(number: Number) -> u64 {
+    words::plain(number).expect("a counter or a moment that comes")
 }
 
-fn stamp<N: Plain>(stamp: Stamp<N>) -> At {
+fn stamp(stamp: Stamp) -> At {
     At {
         epoch: plain(stamp.epoch),
         generation: plain(stamp.generation),
     }
 }
 
-fn installed<N: Plain>(at: Stamp<N>) -> Answer {
-    Answer::Installed { stamp: stamp(at) }
-}
-
-fn landing<N: Plain>(landing: Landing<N>) -> Answer {
-    match landing {
-        Landing::Installed(at) => installed(at),
-        Landing::Cooling(until) => Answer::Cooling {
-            until: plain(until),
-        },
-        Landing::Ended => Answer::Ended,
-        Landing::Stale => Answer::Stale,
+fn stamp_of(epoch: u64, generation: u64) -> Stamp {
+    Stamp {
+        epoch: number(epoch),
+        generation: number(generation),
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::to_string;
 
 use super::generate::World;
 use super::run::Run;
-use super::words::{Answer, Event, Plain, Rules, Served};
+use super::words::{Answer, Event, Rules, Served};
 
 /// One history. What the file says of the answers is not read: the whole file is compared.
 #[derive(Debug, Deserialize)]
@@ -29,8 +29,8 @@ struct Line<'a> {
 
 impl Scenario {
     /// The history that these words stand for, with the answers as one text.
-    pub(crate) fn told(rules: u64, words: &[u64]) -> String {
-        let mut world = World::new(rules, false);
+    pub(crate) fn told(rules: u64, words: &[u64], named: bool) -> String {
+        let mut world = World::new(rules, named);
         let mut lines = Lines::default();
         for word in words {
             let event = world.event(*word);
@@ -41,8 +41,13 @@ impl Scenario {
     }
 
     /// A history out of these words.
-    pub(crate) fn generated(name: String, rules: u64, words: impl Iterator<Item = u64>) -> Self {
-        let mut world = World::new(rules, false);
+    pub(crate) fn generated(
+        name: String,
+        rules: u64,
+        words: impl Iterator<Item = u64>,
+        named: bool,
+    ) -> Self {
+        let mut world = World::new(rules, named);
         let events = words
             .map(|word| {
                 let event = world.event(word);
@@ -58,28 +63,15 @@ impl Scenario {
         }
     }
 
-    /// The scenario as text, with the answers that a session in these numbers gives.
-    pub(crate) fn played<N: Plain>(&self) -> String {
-        let mut run = Run::<N>::new(&self.policy);
+    /// The scenario as text, with the answers that a session gives.
+    pub(crate) fn played(&self) -> String {
+        let mut run = Run::new(&self.policy);
         let mut lines = Lines::default();
         for event in &self.events {
             let answer = run.play(event);
             lines.push(event, answer, run.current(event.at));
         }
         lines.under(&self.name, &self.why, &self.policy)
-    }
-
-    /// Whether no number of it needs more than 32 bits.
-    pub(crate) fn fits_32_bits(&self) -> bool {
-        let wide = |number: &str| {
-            number
-                .parse::<u64>()
-                .is_ok_and(|n| n >= u64::from(u32::MAX))
-        };
-        !self
-            .played::<u64>()
-            .split(|c: char| !c.is_ascii_digit())
-            .any(wide)
     }
 }
 

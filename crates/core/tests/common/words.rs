@@ -1,7 +1,7 @@
 //! Events and answers in plain numbers, as `scenarios/README.md` describes them.
 
 use serde::{Deserialize, Serialize};
-use token_rotator_core::{Access, Ending, Number, Policy, Purpose};
+use token_rotator_core::{Access, Attempt, Ending, NEVER, Number, Policy, Purpose};
 
 /// Something that happens to a session, and when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,14 @@ pub(crate) enum Action {
     Refused {
         epoch: u64,
         generation: u64,
+        #[serde(flatten)]
+        sent: Sent,
+    },
+    Accepted {
+        epoch: u64,
+        generation: u64,
+        #[serde(flatten)]
+        sent: Sent,
     },
     Settle {
         flight: u64,
@@ -65,6 +73,29 @@ impl Action {
             _ => None,
         }
     }
+}
+
+/// Where a request was sent, and whether it was a replay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sent {
+    /// Zero: the driver names no endpoint.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) endpoint: u32,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) replay: bool,
+}
+
+impl Sent {
+    pub(crate) fn attempt(self) -> Attempt {
+        Attempt {
+            endpoint: self.endpoint,
+            replay: self.replay,
+        }
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// A token, and what `Policy::validity` is told of it.
@@ -150,6 +181,7 @@ pub(crate) enum Answer {
     Fail {
         error: u64,
     },
+    RefusedAgain,
     Installed {
         #[serde(flatten)]
         stamp: At,
@@ -161,6 +193,7 @@ pub(crate) enum Answer {
     Stale,
     Yes,
     No,
+    Noted,
 }
 
 /// A stamp.
@@ -253,7 +286,7 @@ impl Rules {
         }
     }
 
-    pub(crate) fn policy<N: Plain>(&self) -> Policy<N> {
+    pub(crate) fn policy(&self) -> Policy {
         let mut policy = match self.access {
             Access::Anonymous => Policy::anonymous(),
             Access::Required => Policy::required(),
@@ -271,54 +304,102 @@ impl Rules {
             (&mut policy.look_interval, self.look_interval),
         ] {
             if let Some(here) = here {
-                *field = N::from_plain(here);
+                *field = number(here);
             }
         }
         policy
     }
 }
 
-/// A number of the core, and the plain one it stands for.
-pub(crate) trait Plain: Number {
-    /// Panics where it does not fit: the history is too wide for this number.
-    fn from_plain(plain: u64) -> Self;
-    /// `None` for what never comes.
-    fn plain(self) -> Option<u64>;
+/// The policy in integers, for the tests' own arithmetic.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) access: Access,
+    pub(crate) margin: u64,
+    pub(crate) early_interval: u64,
+    pub(crate) flight_deadline: u64,
+    pub(crate) cool_down: u64,
+    pub(crate) cool_down_max: u64,
+    pub(crate) retry_after_max: u64,
+    pub(crate) fresh: u64,
+    pub(crate) fresh_max: u64,
+    pub(crate) lifetime_max: u64,
+    /// `u64::MAX`: never.
+    pub(crate) look_interval: u64,
 }
 
-impl Plain for u64 {
-    fn from_plain(plain: u64) -> Self {
-        plain
-    }
-
-    fn plain(self) -> Option<u64> {
-        (self < Self::MAX).then_some(self)
-    }
+/// A validity in integers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Life {
+    pub(crate) expires_at: Option<u64>,
+    pub(crate) refresh_at: Option<u64>,
+    pub(crate) lifetime: Option<u64>,
 }
 
-impl Plain for u32 {
-    fn from_plain(plain: u64) -> Self {
-        Self::try_from(plain).expect("a number that fits 32 bits")
-    }
-
-    fn plain(self) -> Option<u64> {
-        (self < Self::MAX).then_some(u64::from(self))
-    }
-}
-
-impl Plain for f64 {
-    fn from_plain(plain: u64) -> Self {
-        assert!(plain < 1 << 53, "a number that JavaScript can hold");
-        plain as Self
-    }
-
-    #[allow(clippy::cast_sign_loss, clippy::float_cmp)] // Exactly that is what is asserted.
-    fn plain(self) -> Option<u64> {
-        if self == Self::INFINITY {
-            return None;
+impl Times {
+    pub(crate) fn of(policy: &Policy) -> Self {
+        let whole = |number| plain(number).unwrap_or(u64::MAX);
+        Self {
+            access: policy.access,
+            margin: whole(policy.margin),
+            early_interval: whole(policy.early_interval),
+            flight_deadline: whole(policy.flight_deadline),
+            cool_down: whole(policy.cool_down),
+            cool_down_max: whole(policy.cool_down_max),
+            retry_after_max: whole(policy.retry_after_max),
+            fresh: whole(policy.fresh),
+            fresh_max: whole(policy.fresh_max),
+            lifetime_max: whole(policy.lifetime_max),
+            look_interval: whole(policy.look_interval),
         }
-        let plain = self as u64;
-        assert_eq!(plain as Self, self, "a whole number");
-        Some(plain)
     }
+
+    /// How long a token is good that was received at this time.
+    pub(crate) fn validity(&self, received: u64, lifetime: Option<u64>, jitter: u32) -> Life {
+        let Some(lifetime) = lifetime.filter(|lifetime| *lifetime > 0) else {
+            return Life {
+                expires_at: None,
+                refresh_at: None,
+                lifetime: None,
+            };
+        };
+        let lifetime = lifetime.min(self.lifetime_max);
+        let margin = self.margin.min(lifetime / 4);
+        let sooner = margin + margin * u64::from(jitter) / 1_000;
+        Life {
+            expires_at: Some(received + lifetime),
+            refresh_at: Some((received + lifetime).saturating_sub(sooner)),
+            lifetime: Some(lifetime),
+        }
+    }
+}
+
+/// The core's number for an integer. Panics if JavaScript cannot hold it.
+#[allow(clippy::cast_precision_loss, clippy::unnecessary_cast)] // Below 2^53 nothing is lost.
+pub(crate) fn number(plain: u64) -> Number {
+    assert!(plain < 1 << 53, "a number that JavaScript can hold");
+    plain as Number
+}
+
+/// The integer for the core's number; `None` for [`NEVER`].
+#[cfg(not(token_rotator_f64))]
+pub(crate) fn plain(number: Number) -> Option<u64> {
+    (number != NEVER).then_some(number)
+}
+
+/// The integer for the core's number; `None` for [`NEVER`].
+#[cfg(token_rotator_f64)]
+#[allow(
+    clippy::cast_sign_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::float_cmp
+)] // The assertion says that nothing is lost.
+pub(crate) fn plain(number: Number) -> Option<u64> {
+    if number == NEVER {
+        return None;
+    }
+    let plain = number as u64;
+    assert!(plain as Number == number, "a whole number, not negative");
+    Some(plain)
 }

@@ -7,4 +7,5 @@ mod model;
 mod numbers;
 mod past;
 mod rules;
+mod useful;
 mod windows;

@@ -1,4 +1,4 @@
-//! The session as somebody describes it who knows its past and nothing else.
+//! The session, described from its past alone.
 
 use proptest::prelude::*;
 use token_rotator_core::{Access, Ending, Purpose};
@@ -6,7 +6,7 @@ use token_rotator_core::{Access, Ending, Purpose};
 use crate::common::cases;
 use crate::common::generate::World;
 use crate::common::scenario::Scenario;
-use crate::common::words::{Action, Answer, At, Event, Failed, Started, Token};
+use crate::common::words::{Action, Answer, At, Event, Failed, Sent, Started, Token};
 use crate::past::{By, Fact, Past};
 
 // Property: over any history, every answer of the session is the one that its past demands by the
@@ -17,30 +17,31 @@ proptest! {
     #[test]
     fn every_answer_follows_from_the_past(
         rules: u64,
+        named: bool,
         words in prop::collection::vec(any::<u64>(), 20..60),
     ) {
-        let mut world = World::new(rules, false);
-        let mut past = Past { policy: world.run.policy, facts: Vec::new() };
+        let mut world = World::new(rules, named);
+        let mut past = Past { policy: world.run.times, facts: Vec::new() };
         for word in &words {
             let event = world.event(*word);
             let expected = past.expect(&event);
             let (answer, current) = world.play(&event);
-            prop_assert_eq!(answer, expected, "\n{}", Scenario::told(rules, &words));
+            prop_assert_eq!(answer, expected, "\n{}", Scenario::told(rules, &words, named));
             past.record(&event, answer);
             let served = past.usable(event.at.0).then(|| past.token().map(|(token, ..)| token));
             prop_assert_eq!(
                 current.map(|current| current.token),
                 served.flatten(),
-                "served\n{}", Scenario::told(rules, &words)
+                "served\n{}", Scenario::told(rules, &words, named)
             );
             prop_assert_eq!(world.run.session.ended(), past.ended());
             prop_assert_eq!(world.run.session.signed_out(), past.signed_out());
             prop_assert_eq!(
-                world.run.session.flight().map(|flight| flight.id),
+                world.run.in_the_air(),
                 past.in_the_air().map(|(flight, ..)| flight)
             );
             prop_assert_eq!(
-                world.run.session.held().copied(),
+                world.run.held(),
                 past.token().map(|(token, ..)| token)
             );
         }
@@ -53,9 +54,12 @@ impl Past {
         let (wall, steady) = event.at;
         match event.action {
             Action::Acquire => self.acquire(event.at),
-            Action::Refused { epoch, generation } => {
-                self.refused(At { epoch, generation }, event.at)
-            }
+            Action::Refused {
+                epoch,
+                generation,
+                sent,
+            } => self.refused(At { epoch, generation }, sent, event.at),
+            Action::Accepted { .. } => Answer::Noted,
             Action::Settle { flight } => self.settle(flight, event.at),
             Action::Force => self.force(steady),
             Action::Refreshed { flight, .. } | Action::Adopted { flight, .. } => {
@@ -130,14 +134,29 @@ impl Past {
             Action::SignIn { .. } => self.facts.push(Fact::SignedIn),
             Action::SignOut if answer == Answer::Yes => self.facts.push(Fact::SignedOut),
             Action::Overdue if answer == Answer::Yes => self.facts.push(Fact::Late),
-            Action::Refused { epoch, generation } => {
+            Action::Accepted {
+                epoch,
+                generation,
+                sent,
+            } if self.here() == (At { epoch, generation }) && self.token().is_some() => {
+                self.facts.push(Fact::Accepted(sent));
+            }
+            Action::Refused {
+                epoch,
+                generation,
+                sent,
+            } => {
                 let here = self.here() == At { epoch, generation };
-                if here
-                    && let Some((_, validity, since)) = self.token()
+                let expired = self.expired(wall);
+                let named = sent.endpoint != 0 && !expired && here && self.token().is_some();
+                if named && sent.replay {
+                    self.facts.push(Fact::ReplayRefused(sent.endpoint, steady));
+                } else if here
+                    && !(named && self.is_paused(sent.endpoint, steady))
+                    && let Some((_, _, since)) = self.token()
                     && !self.was_refused()
                 {
-                    let expired = validity.expires_at.is_some_and(|at| wall >= at);
-                    let too_soon = !expired && steady - since < self.counts_from_age();
+                    let too_soon = !expired && steady - since < self.counts_from_age(sent);
                     self.facts.push(Fact::Refused {
                         too_soon,
                         at: steady,
@@ -263,7 +282,7 @@ impl Past {
         }
     }
 
-    fn refused(&self, stamp: At, at: (u64, u64)) -> Answer {
+    fn refused(&self, stamp: At, sent: Sent, at: (u64, u64)) -> Answer {
         let here = self.here();
         if stamp.epoch != here.epoch {
             return Answer::Changed;
@@ -281,9 +300,20 @@ impl Past {
                 self.need_for_age(at.1)
             };
         }
-        if self.usable(at.0) && at.1 - since < self.counts_from_age() {
+        let or_wait = |answer| {
             let flight = self.in_time(at.1);
-            return flight.map_or(Answer::HandBack, |flight| Answer::Wait { flight });
+            flight.map_or(answer, |flight| Answer::Wait { flight })
+        };
+        if sent.endpoint != 0 && !self.expired(at.0) {
+            if sent.replay {
+                return Answer::RefusedAgain;
+            }
+            if self.is_paused(sent.endpoint, at.1) {
+                return or_wait(Answer::RefusedAgain);
+            }
+        }
+        if self.usable(at.0) && at.1 - since < self.counts_from_age(sent) {
+            return or_wait(Answer::HandBack);
         }
         self.need(Purpose::Refused, at.1)
     }

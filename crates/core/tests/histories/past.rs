@@ -3,9 +3,9 @@
 //! The session keeps states and moves between them. This keeps no state at all: it writes down
 //! what happened, and answers every question by looking back over it.
 
-use token_rotator_core::{Ending, Policy, Purpose, Validity};
+use token_rotator_core::{Ending, Purpose};
 
-use crate::common::words::{At, Failed};
+use crate::common::words::{At, Failed, Life, Sent, Times};
 
 /// A fact of the past.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +15,7 @@ pub(crate) enum Fact {
     Installed {
         token: u64,
 
-        validity: Validity<u64>,
+        validity: Life,
         by: By,
         at: u64,
     },
@@ -30,7 +30,11 @@ pub(crate) enum Fact {
         purpose: Purpose,
         at: u64,
     },
-    /// Somebody was told to wait for the flight in the air.
+    /// A request that carried the token of that time was accepted.
+    Accepted(Sent),
+    /// An endpoint refused a replay with the token of that time, at this time.
+    ReplayRefused(u32, u64),
+    /// A caller waits for the flight in the air.
     Joined,
     /// Its waiters were released for its lateness.
     Late,
@@ -50,7 +54,7 @@ pub(crate) enum By {
 }
 
 pub(crate) struct Past {
-    pub(crate) policy: Policy<u64>,
+    pub(crate) policy: Times,
     pub(crate) facts: Vec<Fact>,
 }
 
@@ -86,7 +90,7 @@ impl Past {
     }
 
     /// The token of this epoch, usable or not: itself, how long it is good, and since when.
-    pub(crate) fn token(&self) -> Option<(u64, Validity<u64>, u64)> {
+    pub(crate) fn token(&self) -> Option<(u64, Life, u64)> {
         match self.since_token().first() {
             Some(&Fact::Installed {
                 token,
@@ -112,7 +116,7 @@ impl Past {
         self.since_token().iter().any(refused)
     }
 
-    fn expired(&self, wall: u64) -> bool {
+    pub(crate) fn expired(&self, wall: u64) -> bool {
         let expires_at = self
             .token()
             .and_then(|(_, validity, _)| validity.expires_at);
@@ -257,17 +261,88 @@ impl Past {
             && last.is_none_or(|last| at.1 >= last + self.policy.early_interval)
     }
 
-    /// How old the token of now must be for its refusal to count. One that a flight has brought
-    /// is young at first, and the longer the more of its kind came before it; one from a store is
-    /// no younger than it says, unless the one before it was young and refused as well; of one
-    /// from the program nobody knows the age.
-    pub(crate) fn counts_from_age(&self) -> u64 {
+    /// The endpoints that refused a replay, the newest first: until when their refusals start
+    /// nothing, and how long that pause is. One that was forgotten keeps its place as endpoint 0.
+    fn refusers(facts: &[Fact], times: &Times) -> Vec<(u32, u64, u64)> {
+        let mut table: Vec<(u32, u64, u64)> = Vec::new();
+        for fact in facts {
+            match *fact {
+                Fact::Accepted(sent) => {
+                    for entry in table.iter_mut().filter(|entry| entry.0 == sent.endpoint) {
+                        entry.0 = 0;
+                    }
+                }
+                Fact::ReplayRefused(endpoint, at) => {
+                    match table.iter_mut().find(|entry| entry.0 == endpoint) {
+                        Some((_, until, pause)) if at >= *until => {
+                            *pause = (*pause * 2).min(times.fresh_max);
+                            *until = at + *pause;
+                        }
+                        Some(_) => {}
+                        None => table.insert(0, (endpoint, at + times.fresh, times.fresh)),
+                    }
+                    table.truncate(8);
+                }
+                _ => {}
+            }
+        }
+        table
+    }
+
+    /// Whether refusals by this endpoint start nothing at this time.
+    pub(crate) fn is_paused(&self, endpoint: u32, steady: u64) -> bool {
+        let mut refusers = Self::refusers(self.era(), &self.policy).into_iter();
+        refusers.any(|(other, until, _)| other == endpoint && steady < until)
+    }
+
+    /// Useless refreshes in a row after these facts of an era, and whether that of the current token
+    /// was judged. Its first replay judges it; a refused one counts if its endpoint is new to the
+    /// table.
+    fn useless(facts: &[Fact], times: &Times) -> (u32, bool) {
+        let mut row = 0_u32;
+        let mut judged = false;
+        for (place, fact) in facts.iter().enumerate() {
+            match *fact {
+                Fact::Installed { .. } => judged = false,
+                Fact::Accepted(sent) if sent.replay => (row, judged) = (0, true),
+                Fact::ReplayRefused(endpoint, _) => {
+                    let before = Self::refusers(&facts[..place], times);
+                    let new = before.iter().all(|(other, ..)| *other != endpoint);
+                    if new && !judged {
+                        row = (row + 1).min(3);
+                    }
+                    judged = true;
+                }
+                _ => {}
+            }
+        }
+        (row, judged)
+    }
+
+    /// How old the token of now must be for a refusal to count.
+    ///
+    /// A token from a flight is young at first, and for longer the more such tokens were refused
+    /// before it. A token from a store is no younger than it says, unless the token before it was
+    /// young and refused too. The age of a token from the program is unknown.
+    ///
+    /// Age counts while no request was accepted, and after three useless refreshes. It always
+    /// counts for the last attempt at an endpoint without a name. It does not count at an endpoint
+    /// with a name once the replay at another one was refused.
+    pub(crate) fn counts_from_age(&self, sent: Sent) -> u64 {
+        let accepted = |fact: &Fact| matches!(fact, Fact::Accepted(_));
+        let accepted = self.since_token().iter().any(accepted);
+        let (useless, judged) = Self::useless(self.era(), &self.policy);
+        let named = sent.endpoint != 0;
+        let counted = named && judged || accepted && (named || !sent.replay);
+        if counted && useless < 3 {
+            return 0;
+        }
         // Of the token that the loop has come to.
         let (mut first, mut by, mut since) = (0, By::Program, 0);
         let (mut doubted, mut refused) = (true, true);
         // How many in a row were refused while they were young.
         let mut row = 0_u32;
-        for fact in self.era() {
+        for (place, fact) in self.era().iter().enumerate() {
             match *fact {
                 Fact::Installed {
                     validity,
@@ -284,6 +359,10 @@ impl Past {
                     (by, since) = (brought, at);
                 }
                 Fact::Refused { too_soon: true, .. } => doubted = true,
+                Fact::ReplayRefused(..) => {
+                    let facts = &self.era()[..=place];
+                    doubted |= Self::useless(facts, &self.policy).0 >= 3;
+                }
                 Fact::Refused { at, .. } => {
                     refused = true;
                     let young = by == By::Store && at - since < first;

@@ -16,8 +16,12 @@ proptest! {
 
     // Property: rules 1, 3, 4, 5 and 9 hold at every event of any history.
     #[test]
-    fn the_rules_hold(rules: u64, words in prop::collection::vec(any::<u64>(), 20..60)) {
-        let mut world = World::new(rules, false);
+    fn the_rules_hold(
+        rules: u64,
+        named: bool,
+        words in prop::collection::vec(any::<u64>(), 20..60),
+    ) {
+        let mut world = World::new(rules, named);
         let mut seen = Seen::default();
         for word in &words {
             let event = world.event(*word);
@@ -28,7 +32,7 @@ proptest! {
             let checked = seen.check(&moment);
             seen.note(&moment);
             checked.and_then(|()| seen.waiters_share_one_outcome(&moment)).map_err(|error| {
-                TestCaseError::fail(format!("{error}\n{}", Scenario::told(rules, &words)))
+                TestCaseError::fail(format!("{error}\n{}", Scenario::told(rules, &words, named)))
             })?;
 
         }
@@ -44,14 +48,15 @@ proptest! {
     #[test]
     fn what_may_be_served_is_what_acquire_answers(
         rules: u64,
+        named: bool,
         words in prop::collection::vec(any::<u64>(), 20..60),
         part in 0_u64..=1_000,
     ) {
-        let mut world = World::new(rules, false);
+        let mut world = World::new(rules, named);
         for word in &words {
             let event = world.event(*word);
             let (_, current) = world.play(&event);
-            let told = || Scenario::told(rules, &words);
+            let told = || Scenario::told(rules, &words, named);
             let Some(current) = current else {
                 let answer = acquire(&world.run, event.at, 0).0;
                 prop_assert!(answer.token().is_none(), "{:?}\n{}", answer, told());
@@ -75,7 +80,7 @@ proptest! {
 }
 
 /// What `acquire` would answer so much later, and whether it would change nothing.
-fn acquire(run: &Run<u64>, (wall, steady): (u64, u64), by: u64) -> (Answer, bool) {
+fn acquire(run: &Run, (wall, steady): (u64, u64), by: u64) -> (Answer, bool) {
     let mut then = run.clone();
     let at = (wall + by, steady + by);
     let answer = then.play(&Event {
@@ -89,13 +94,13 @@ fn acquire(run: &Run<u64>, (wall, steady): (u64, u64), by: u64) -> (Answer, bool
 struct Moment<'a> {
     event: Event,
     answer: Answer,
-    before: Run<u64>,
-    after: &'a Run<u64>,
+    before: Run,
+    after: &'a Run,
 }
 
 impl Moment<'_> {
     fn here(&self) -> At {
-        at(self.before.session.stamp())
+        self.before.here()
     }
 
     fn served(&self) -> Option<Served> {
@@ -109,7 +114,9 @@ impl Moment<'_> {
     /// The stamp that the event speaks of: a request's, or that in which a flight began.
     fn about(&self) -> Option<At> {
         match self.event.action {
-            Action::Refused { epoch, generation } => Some(At { epoch, generation }),
+            Action::Refused {
+                epoch, generation, ..
+            } => Some(At { epoch, generation }),
             Action::Settle { flight }
             | Action::Refreshed { flight, .. }
             | Action::Adopted { flight, .. }
@@ -165,7 +172,7 @@ impl Seen {
             prop_assert_eq!(started.stamp, moment.here(), "rule 1: it begins in the now");
         } else if let Answer::Wait { flight } = moment.answer {
             let seat = unreported.find(|seat| seat.started.flight == flight);
-            let deadline = moment.before.policy.flight_deadline;
+            let deadline = moment.before.times.flight_deadline;
             let waits = seat.is_some_and(|seat| moment.steady() < seat.begun + deadline);
             prop_assert!(waits, "rule 1: waits for what does not come");
         }
@@ -175,7 +182,10 @@ impl Seen {
     /// Rule 3: a refusal of another epoch says `Changed`. A late one is answered with the token of
     /// now while that is usable, and starts nothing; it never makes that token unusable.
     fn a_refusal_counts_against_its_generation(moment: &Moment<'_>) -> TestCaseResult {
-        let Action::Refused { epoch, generation } = moment.event.action else {
+        let Action::Refused {
+            epoch, generation, ..
+        } = moment.event.action
+        else {
             return Ok(());
         };
         let here = moment.here();
@@ -221,8 +231,8 @@ impl Seen {
             let at = moment.event.at;
             prop_assert_eq!(moment.before.sight(at), moment.after.sight(at), "rule 4");
         }
-        let absent = moment.before.session.held().is_none() && self.signed_out == Some(here.epoch);
-        if absent && moment.after.session.held().is_some() {
+        let absent = moment.before.held().is_none() && self.signed_out == Some(here.epoch);
+        if absent && moment.after.held().is_some() {
             let allowed = matches!(
                 moment.event.action,
                 Action::SignIn { .. } | Action::Refreshed { .. } | Action::Adopted { .. }
@@ -237,7 +247,7 @@ impl Seen {
     /// or of a newer one; and to everybody the same.
     fn waiters_share_one_outcome(&self, moment: &Moment<'_>) -> TestCaseResult {
         let at = moment.event.at;
-        let here = self::at(moment.after.session.stamp());
+        let here = moment.after.here();
         let mut waiters = moment.after.clone();
         for seat in self.flights.iter().rev().take(3) {
             let flight = seat.started.flight;
@@ -327,7 +337,7 @@ impl Seen {
                 gave_way: false,
             });
         }
-        let epoch = at(moment.after.session.stamp()).epoch;
+        let epoch = moment.after.here().epoch;
         match moment.event.action {
             Action::SignOut if answer == Answer::Yes => self.signed_out = Some(epoch),
 
@@ -371,12 +381,5 @@ impl Seen {
 
     fn report(&mut self, flight: u64) {
         self.flights[flight as usize - 1].reported = true;
-    }
-}
-
-fn at(stamp: token_rotator_core::Stamp<u64>) -> At {
-    At {
-        epoch: stamp.epoch,
-        generation: stamp.generation,
     }
 }

@@ -5,11 +5,11 @@ use token_rotator_core::{Access, Ending, Purpose};
 
 use crate::common::cases;
 use crate::common::run::Run;
-use crate::common::words::{Action, Answer, Event, Failed, Rules, Token};
+use crate::common::words::{Action, Answer, At, Event, Failed, Rules, Sent, Token};
 
 /// A session, played one event after the other.
 struct Stage {
-    run: Run<u64>,
+    run: Run,
     wall: u64,
     steady: u64,
 }
@@ -49,15 +49,20 @@ impl Stage {
 
     /// The token of now is refused.
     fn refused(&mut self) -> Answer {
-        let stamp = self.run.session.stamp();
+        self.refused_at(Sent::default())
+    }
+
+    fn refused_at(&mut self, sent: Sent) -> Answer {
+        let At { epoch, generation } = self.run.here();
         self.play(Action::Refused {
-            epoch: stamp.epoch,
-            generation: stamp.generation,
+            epoch,
+            generation,
+            sent,
         })
     }
 
     fn fail(&mut self, ending: Ending, retry_after: Option<u64>, jitter: u32) -> Answer {
-        let flight = self.run.session.flight().expect("a flight").id;
+        let flight = self.run.in_the_air().expect("a flight");
         let failure = Failed {
             error: flight,
             ending,
@@ -68,7 +73,7 @@ impl Stage {
     }
 
     fn refresh(&mut self, lifetime: Option<u64>) {
-        let flight = self.run.session.flight().expect("a flight").id;
+        let flight = self.run.in_the_air().expect("a flight");
         let token = token(100 + flight, lifetime);
         let answer = self.play(Action::Refreshed { flight, token });
         assert!(matches!(answer, Answer::Installed { .. }));
@@ -139,7 +144,7 @@ proptest! {
         prop_assert!(starts(stage.acquire(), Purpose::Early));
         stage.pass(flown);
         prop_assert!(is_use(stage.acquire()));
-        let flight = stage.run.session.flight().expect("a flight").id;
+        let flight = stage.run.in_the_air().expect("a flight");
         prop_assert_eq!(stage.play(Action::Yielded { flight }), Answer::Yes);
         if flown < interval {
             stage.pass(interval - flown - 1);

@@ -32,7 +32,7 @@
 
 use std::fmt;
 
-use http::header::{CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
 
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -155,6 +155,17 @@ pub fn judge_grpc_trailers(trailers: &HeaderMap) -> bool {
     trailers
         .get(&GRPC_STATUS)
         .is_some_and(|status| status.as_bytes() == b"16")
+}
+
+/// The status in the headers of a gRPC answer; empty if its trailers carry it. Returns `None` for
+/// answers that are not gRPC.
+pub(crate) fn grpc_status(headers: &HeaderMap) -> Option<&[u8]> {
+    let kind = headers.get(CONTENT_TYPE)?;
+    is_grpc(kind.as_bytes()).then(|| {
+        headers
+            .get(&GRPC_STATUS)
+            .map_or(&[][..], HeaderValue::as_bytes)
+    })
 }
 
 /// `application/grpc`, with or without `+proto`, `-web` or parameters.

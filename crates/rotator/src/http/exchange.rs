@@ -4,14 +4,19 @@
 //!
 //! 1. [`Exchange::ready`] or [`Exchange::begin`] gives the token to send. A request that cannot be
 //!    sent twice waits for a refresh that is due.
-//! 2. [`RefusalRules`](super::RefusalRules) judge the answer, [`Exchange::on_answer`] says what
-//!    follows, and [`Exchange::settle`] does what needs no IO.
+//! 2. [`RefusalRules`](super::RefusalRules) judge the answer. If it refuses nothing, the client
+//!    calls [`Exchange::accepted`]. Otherwise [`Exchange::on_answer`] says what follows, and
+//!    [`Exchange::settle`] does what needs no IO.
 //! 3. After [`Next::Replay`], [`Exchange::renew`] waits for the newer token. The client drains the
 //!    refused answer, sends the request again and settles the second answer, which is final.
 
-use http::{Extensions, HeaderMap};
+use std::sync::atomic::Ordering;
 
-use crate::challenge::{StepUp, Verdict};
+use http::uri::Authority;
+use http::{Extensions, HeaderMap, StatusCode, Uri};
+use token_rotator_core::Attempt;
+
+use crate::challenge::{self, StepUp, Verdict};
 use crate::error::TokenError;
 use crate::event::{Event, NotReplayed};
 use crate::rotator::Rotator;
@@ -22,7 +27,8 @@ use crate::token::Pass;
 pub struct Exchange {
     pass: Pass,
     repeatable: Result<(), NotReplayed>,
-    replayed: bool,
+    /// The [`endpoint`] that refused the request, once the request is replayed.
+    replayed_at: Option<u32>,
 }
 
 /// What follows from an answer.
@@ -80,7 +86,7 @@ impl Exchange {
         Self {
             pass,
             repeatable,
-            replayed: false,
+            replayed_at: None,
         }
     }
 
@@ -91,7 +97,7 @@ impl Exchange {
 
     /// Whether the request has been sent a second time.
     pub fn is_replayed(&self) -> bool {
-        self.replayed
+        self.replayed_at.is_some()
     }
 
     /// Replaces what was said about sending the request again.
@@ -114,7 +120,7 @@ impl Exchange {
             Verdict::None => Next::HandBack,
             Verdict::StepUp(step_up) => Next::StepUp(step_up),
             Verdict::NotAboutToken { .. } if self.pass.token().is_some() => Next::HandBack,
-            Verdict::NotAboutToken { .. } | Verdict::RefreshToken if self.replayed => {
+            Verdict::NotAboutToken { .. } | Verdict::RefreshToken if self.is_replayed() => {
                 Next::Report(None)
             }
             Verdict::NotAboutToken { .. } | Verdict::RefreshToken => match self.repeatable {
@@ -124,7 +130,7 @@ impl Exchange {
         }
     }
 
-    /// Does what follows from an answer with these extensions, but for a replay.
+    /// Does what follows from an answer with this verdict, but for a replay.
     ///
     /// The refusal of a replay is reported: else a wrong audience would be refreshed for again and
     /// again.
@@ -152,21 +158,48 @@ impl Exchange {
     /// Reports a refusal that is handed back, and why the request is not replayed.
     #[cold]
     pub fn report(&self, rotator: &Rotator, reason: Option<NotReplayed>) {
-        rotator.report_refused(&self.pass);
+        let endpoint = self.replayed_at.unwrap_or(0);
+        let session = &rotator.session;
+        session.report_refused(self.pass.stamp(), Attempt::replay(endpoint));
         if let Some(reason) = reason {
             rotator.tell(&Event::NotReplayed { reason });
         }
     }
 
+    /// An answer refuses nothing. Reports that the token was accepted if the answer shows it: the
+    /// first time for each token, and after each replay.
+    #[inline]
+    pub fn accepted(&self, rotator: &Rotator, status: StatusCode, headers: &HeaderMap) {
+        let Some(token) = self.pass.token() else {
+            return;
+        };
+        let known = token.0.accepted.load(Ordering::Relaxed) && self.replayed_at.is_none();
+        if !known && shows_acceptance(status, headers) {
+            let attempt = self.replayed_at.map_or(Attempt::UNNAMED, Attempt::replay);
+            token.0.mark_accepted();
+            rotator.session.accepted(token.stamp(), attempt);
+        }
+    }
+
     /// Waits for the token of the replay. Returns false if there is none: the refused answer is
-    /// then the caller's, with the reason among its extensions.
+    /// then the caller's, with the reason among its extensions. `endpoint` is the [`endpoint`] that
+    /// refused the request; one that refuses replays starts no refresh for a while.
     ///
     /// Cancel safe: the refresh goes on.
-    pub async fn renew(&mut self, rotator: &Rotator, extensions: &mut Extensions) -> bool {
-        match rotator.refused(&self.pass).await {
+    pub async fn renew(
+        &mut self,
+        rotator: &Rotator,
+        endpoint: u32,
+        extensions: &mut Extensions,
+    ) -> bool {
+        let attempt = Attempt::first(endpoint);
+        let waiting = rotator
+            .session
+            .wait_after_refusal(self.pass.stamp(), attempt);
+        match Box::pin(waiting).await {
             Ok(token) => {
                 self.pass = token.into();
-                self.replayed = true;
+                self.replayed_at = Some(endpoint);
                 true
             }
             Err(error) => {
@@ -175,6 +208,38 @@ impl Exchange {
             }
         }
     }
+}
+
+/// Whether an answer that refuses nothing shows that its token was accepted: 2xx, 304, and 101 of
+/// a WebSocket. A gRPC answer shows it with status 0 alone: its verdict comes in the trailers.
+#[cold]
+fn shows_acceptance(status: StatusCode, headers: &HeaderMap) -> bool {
+    let evidence = status.is_success()
+        || matches!(
+            status,
+            StatusCode::NOT_MODIFIED | StatusCode::SWITCHING_PROTOCOLS
+        );
+    evidence && challenge::grpc_status(headers).is_none_or(|status| status == b"0")
+}
+
+/// The hash (FNV-1a) of origin and path by which a session remembers an endpoint that refuses
+/// replays. Never zero.
+pub fn endpoint(origin: &[&str], path: &str) -> u32 {
+    let mut hash: u32 = 0x811c_9dc5;
+    for part in origin.iter().copied().chain([path]) {
+        // 0xff stands in no URI, so it separates the parts.
+        for byte in part.bytes().chain([0xff]) {
+            hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        }
+    }
+    hash.max(1)
+}
+
+/// The [`endpoint`] of a URI.
+pub fn endpoint_of(uri: &Uri) -> u32 {
+    let scheme = uri.scheme_str().unwrap_or_default();
+    let authority = uri.authority().map_or("", Authority::as_str);
+    endpoint(&[scheme, authority], uri.path())
 }
 
 #[cfg(test)]
@@ -199,7 +264,7 @@ mod tests {
         let mut once = with_token.clone();
         once.set_repeatable(Err(NotReplayed::OptedOut));
         let mut again = with_token.clone();
-        again.replayed = true;
+        again.replayed_at = Some(0);
         let scope = Verdict::NotAboutToken {
             error: BearerError::InsufficientScope,
         };

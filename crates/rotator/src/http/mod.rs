@@ -15,6 +15,6 @@ mod packed;
 mod refusal;
 
 pub use body_rule::{BodyRule, PeekedBody};
-pub use exchange::{Exchange, Next, Settled};
+pub use exchange::{Exchange, Next, Settled, endpoint, endpoint_of};
 pub use packed::PackedHead;
 pub use refusal::RefusalRules;

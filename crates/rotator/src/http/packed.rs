@@ -67,6 +67,11 @@ impl PackedHead {
         &self.method
     }
 
+    /// The request's URI.
+    pub fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
     /// The request with this body. Returns `None` if a header was made unchecked and is invalid.
     pub fn request<B>(&self, body: B) -> Option<Request<B>> {
         let mut request = Request::new(body);

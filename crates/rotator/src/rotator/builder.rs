@@ -32,7 +32,7 @@ pub struct RotatorBuilder {
     session: SessionKey,
     clock: ClockOf,
     runtime: RuntimeChoice,
-    policy: Policy<u64>,
+    policy: Policy,
     profile: Profile,
     limits: Limits,
     placement: Placement,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::HeaderName;
-use token_rotator_core::Stamp;
+use token_rotator_core::{Attempt, Stamp};
 
 use crate::error::TokenError;
 use crate::event::Event;
@@ -76,20 +76,36 @@ impl Rotator {
         self.session.ready_for_once().map(Pass::from)
     }
 
-    /// The request that carried this token, or went out with this pass, was refused (401): the
-    /// token to send it with once more.
+    /// A request with this token or pass was refused (401). Returns the token to send it again
+    /// with.
     ///
-    /// If that token has been replaced meanwhile this answers with the newer one at once.
-    /// Otherwise it waits for the one refresh, like [`Rotator::token`]. An error means that the
-    /// caller should hand on the refusal as it came.
-    pub async fn refused(&self, request: impl Into<Stamp<u64>>) -> Result<Token, TokenError> {
-        Box::pin(self.session.wait_after_refusal(request.into())).await
+    /// Returns the newer token at once if the token has been replaced meanwhile. Otherwise waits
+    /// for the one refresh, like [`Rotator::token`].
+    ///
+    /// # Errors
+    ///
+    /// No newer token is to be had: the caller hands on the refusal as it came.
+    pub async fn refused(&self, request: impl Into<Stamp>) -> Result<Token, TokenError> {
+        let attempt = Attempt::UNNAMED;
+        Box::pin(self.session.wait_after_refusal(request.into(), attempt)).await
     }
 
-    /// The same for a request that will not be sent again: starts what [`Rotator::refused`] would
-    /// start, for the sake of those who follow, and does not wait.
-    pub fn report_refused(&self, request: impl Into<Stamp<u64>>) {
-        self.session.report_refused(request.into());
+    /// A request that will not be sent again was refused. Starts what [`Rotator::refused`] would
+    /// start, for later callers, and does not wait.
+    pub fn report_refused(&self, request: impl Into<Stamp>) {
+        self.session
+            .report_refused(request.into(), Attempt::replay(0));
+    }
+
+    /// A request with this token was accepted, so that a later refusal is about the token's age.
+    ///
+    /// Programs that use no layer and no client of this project call this after each accepted
+    /// request. After the first call for a token it costs one relaxed load.
+    #[inline]
+    pub fn accepted(&self, token: &Token) {
+        if token.0.mark_accepted() {
+            self.session.accepted(token.stamp(), Attempt::UNNAMED);
+        }
     }
 
     /// Refreshes now, whatever the token looks like, or joins the refresh in the air.
@@ -115,11 +131,7 @@ impl Rotator {
     /// Waiters of a refresh in the air still wait for it, and get the newer of the two. Where
     /// somebody has signed in or out since, nothing is changed and the answer says so. The future
     /// is as for [`Rotator::sign_in`].
-    pub fn update(
-        &self,
-        after: impl Into<Stamp<u64>>,
-        tokens: TokenSet,
-    ) -> Result<Stored, UpdateError> {
+    pub fn update(&self, after: impl Into<Stamp>, tokens: TokenSet) -> Result<Stored, UpdateError> {
         let stored = self.session.update(after.into(), tokens);
         stored
             .map_err(UnusableTokens)?

@@ -72,7 +72,7 @@ impl ClockOf {
         unix_millis(self.wall())
     }
 
-    pub(crate) fn now(&self) -> Now<u64> {
+    pub(crate) fn now(&self) -> Now {
         Now {
             wall: self.wall_millis(),
             steady: millis(self.steady()),

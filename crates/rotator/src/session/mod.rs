@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use token_rotator_core::{Access, Policy, Stamp};
+use token_rotator_core::{Access, Attempt, Policy, Stamp};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -35,7 +35,7 @@ use self::decide::KnownRecord;
 use self::state::{Arrival, Next, Past, State, Ticket};
 pub use self::writer::Stored;
 use crate::error::{RefreshError, SourceError, TokenError};
-use crate::event::{Event, Listeners};
+use crate::event::{Event, Listeners, NotReplayed};
 use crate::origin::Origins;
 use crate::profile::Profile;
 use crate::runtime::clock::{ClockOf, millis, unix_millis};
@@ -44,9 +44,10 @@ use crate::runtime::{self, Runtime};
 use crate::store::coordinator::{DynCoordinator, Lease};
 use crate::store::intent::TokenHash;
 use crate::store::{DynStore, Record, SessionKey};
+use crate::token::secret::ExposeSecret as _;
 use crate::token::source::{DynSource, Refreshed};
 use crate::token::token_set::TokenSet;
-use crate::token::{Credential, Pass, Placement, Token};
+use crate::token::{Credential, Pass, Placement, Token, jwt};
 
 /// One session.
 pub(crate) struct Session {
@@ -66,7 +67,7 @@ pub(crate) struct Engine {
     pub(crate) source: Box<dyn DynSource>,
     pub(crate) store: Option<Box<dyn DynStore>>,
     pub(crate) coordinator: Option<Box<dyn DynCoordinator>>,
-    pub(crate) policy: Policy<u64>,
+    pub(crate) policy: Policy,
     pub(crate) profile: Profile,
     pub(crate) limits: Limits,
     pub(crate) placement: Placement,
@@ -171,7 +172,8 @@ impl Session {
 
     pub(crate) async fn wait_after_refusal(
         self: &Arc<Self>,
-        stamp: Stamp<u64>,
+        stamp: Stamp,
+        attempt: Attempt,
     ) -> Result<Token, TokenError> {
         let admitted = match self.admit() {
             Ok(admitted) => admitted,
@@ -182,19 +184,26 @@ impl Session {
                 return if newer { Ok(token) } else { Err(error) };
             }
         };
-        let next = self.state.refused(stamp, self.clock.now());
+        let next = self.state.refused(stamp, attempt, self.clock.now());
         let pass = self.carry_out(next, admitted).await?;
         pass.token().cloned().ok_or(TokenError::SignedOut)
     }
 
     /// A refusal of a request that is not sent again: starts a refresh and waits for nothing.
-    pub(crate) fn report_refused(self: &Arc<Self>, stamp: Stamp<u64>) {
+    pub(crate) fn report_refused(self: &Arc<Self>, stamp: Stamp, attempt: Attempt) {
         if let Ok(_admitted) = self.admit()
             && let Next::Launch(ticket) | Next::GoAndLaunch(_, ticket) =
-                self.state.refused(stamp, self.clock.now())
+                self.state.refused(stamp, attempt, self.clock.now())
         {
             flight::launch(self, ticket);
         }
+    }
+
+    /// A request was accepted. Takes the lock, so it is for the first acceptance of a token and for
+    /// replays.
+    #[cold]
+    pub(crate) fn accepted(&self, stamp: Stamp, attempt: Attempt) {
+        self.state.accepted(stamp, attempt);
     }
 
     pub(crate) async fn force(self: &Arc<Self>) -> Result<Token, TokenError> {
@@ -278,6 +287,11 @@ impl Session {
             Next::Fail(error) => Err(error.into()),
             Next::HandBack | Next::Changed if self.is_signed_out() => Err(TokenError::SignedOut),
             Next::HandBack => Err(TokenError::FreshTokenRefused),
+            Next::RefusedAgain => {
+                let reason = NotReplayed::RefusedAgain;
+                self.tell(&Event::NotReplayed { reason });
+                Err(TokenError::FreshTokenRefused)
+            }
             Next::Changed => Err(TokenError::SessionChanged),
             Next::Overdue | Next::Wait(_) | Next::Launch(_) => Err(TokenError::Overdue),
         }
@@ -306,7 +320,7 @@ impl Session {
     /// is wrong with the tokens.
     pub(crate) fn update(
         self: &Arc<Self>,
-        after: Stamp<u64>,
+        after: Stamp,
         tokens: TokenSet,
     ) -> Result<Option<Stored>, &'static str> {
         let tokens = tokens.received(self.clock.wall());
@@ -378,7 +392,7 @@ impl Session {
         self.state.ended()
     }
 
-    pub(crate) fn stamp(&self) -> Stamp<u64> {
+    pub(crate) fn stamp(&self) -> Stamp {
         self.state.stamp()
     }
 
@@ -439,7 +453,10 @@ impl Session {
     /// Prepares a token set for requests; the error says what is wrong with it.
     fn arrival(&self, tokens: Arc<TokenSet>) -> Result<Arrival, &'static str> {
         let obtained_at = tokens.obtained_at().unwrap_or_else(|| self.clock.wall());
-        let lifetime = tokens.lifetime().map(millis);
+        let lifetime = match tokens.lifetime() {
+            Some(lifetime) => Some(millis(lifetime)),
+            None => hinted_lifetime(&tokens, unix_millis(obtained_at)),
+        };
         let jitter = fastrand::u32(0..=200);
         Ok(Arrival {
             validity: self
@@ -538,6 +555,18 @@ async fn guarded<T>(limit: Duration, call: impl Future<Output = T>) -> Result<T,
         Some(Err(_panic)) => Err(CutOff::Panicked),
         None => Err(CutOff::TimedOut),
     }
+}
+
+/// The life that a JWT of unknown expiry states, counted from its receipt. Returns `None` for other
+/// tokens, and if the JWT had expired at the receipt: then the local clock is wrong.
+fn hinted_lifetime(tokens: &TokenSet, received: u64) -> Option<u64> {
+    let hint = jwt::expiry_hint(tokens.access_token().expose_secret())?;
+    let left = hint.expires_at_unix_ms.checked_sub(received)?;
+    // An issuer whose clock is ahead states an expiry too far away; the lifetime limits it.
+    let whole = hint
+        .issued_at_unix_ms
+        .map(|at| hint.expires_at_unix_ms.saturating_sub(at));
+    Some(left.min(whole.unwrap_or(left))).filter(|left| *left > 0)
 }
 
 /// Counts a call to the source while it lasts.

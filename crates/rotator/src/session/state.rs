@@ -2,10 +2,11 @@
 //! waits. The only file that touches the state machine of `token-rotator-core`.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use token_rotator_core::{
-    Failure, Flight, Kind, Landing, Now, Policy, Purpose, Session as Machine, Stamp, Validity,
+    Attempt, Failure, Flight, Landing, Now, Policy, Session as Machine, Stamp, Step, Validity,
 };
 
 use super::decide::{KnownRecord, OlderPrints, Start, Write};
@@ -29,7 +30,7 @@ pub(crate) struct State {
 }
 
 struct Locked {
-    machine: Machine<(), (), u64>,
+    machine: Machine,
     /// The token set of this epoch, ready to be sent.
     credential: Option<Arc<Credential>>,
     /// What the last flight failed with, since the last token of this epoch.
@@ -56,7 +57,7 @@ struct Locked {
 /// A flight, with the signal of its end.
 #[derive(Clone)]
 pub(crate) struct Ticket {
-    pub(crate) flight: Flight<u64>,
+    pub(crate) flight: Flight,
     pub(crate) signal: Arc<Signal>,
 }
 
@@ -71,9 +72,11 @@ pub(crate) enum Next {
     /// Wait for the flight.
     Wait(Ticket),
     /// Send without a token; after a refusal: hand it back.
-    Bare(Stamp<u64>),
+    Bare(Stamp),
     /// Hand the refusal back.
     HandBack,
+    /// Hand the refusal back: this endpoint refused a replay a short time ago.
+    RefusedAgain,
     /// The session is in another epoch.
     Changed,
     /// The flight is overdue.
@@ -86,7 +89,7 @@ pub(crate) enum Next {
 #[derive(Clone)]
 pub(crate) struct Arrival {
     pub(crate) credential: Arc<Credential>,
-    pub(crate) validity: Validity<u64>,
+    pub(crate) validity: Validity,
 }
 
 impl Arrival {
@@ -117,7 +120,7 @@ pub(crate) struct Past {
 }
 
 impl State {
-    pub(crate) fn new(policy: Policy<u64>, stored: bool) -> Self {
+    pub(crate) fn new(policy: Policy, stored: bool) -> Self {
         Self {
             stored,
             published: Published::empty(),
@@ -157,57 +160,62 @@ impl State {
     }
 
     /// A request is about to be sent.
-    pub(crate) fn acquire(&self, now: Now<u64>) -> Next {
+    pub(crate) fn acquire(&self, now: Now) -> Next {
         let mut locked = lock(&self.locked);
-        let kind = locked.machine.on_acquire(now);
-        self.next(&mut locked, kind, now)
+        let step = locked.machine.acquire(now);
+        self.next(&mut locked, step, now)
     }
 
     /// A request that cannot be repeated is about to be sent: it waits for a refresh that is due.
-    pub(crate) fn acquire_for_once(&self, now: Now<u64>) -> Next {
+    pub(crate) fn acquire_for_once(&self, now: Now) -> Next {
         let mut locked = lock(&self.locked);
         let due = now.wall >= locked.early_at;
         let machine = &mut locked.machine;
-        let kind = match (machine.on_acquire(now), machine.flight()) {
-            (Kind::UseAndRefresh, Some(flight)) => {
+        let step = match (machine.acquire(now), machine.flight()) {
+            (Step::UseAndRefresh, Some(flight)) => {
                 // The caller waits, so the flight may not end without a result.
-                let _waits = machine.on_settle(flight, now);
-                Kind::Refresh
+                let _waits = machine.settle(flight, now);
+                Step::Refresh
             }
-            (Kind::Use, Some(flight)) if due => match machine.on_settle(flight, now) {
-                Kind::Wait => Kind::Wait,
-                _ => Kind::Use,
+            (Step::Use, Some(flight)) if due => match machine.settle(flight, now) {
+                Step::Wait => Step::Wait,
+                _ => Step::Use,
             },
-            (kind, _) => kind,
+            (step, _) => step,
         };
-        self.next(&mut locked, kind, now)
+        self.next(&mut locked, step, now)
     }
 
     /// A request was refused.
-    pub(crate) fn refused(&self, stamp: Stamp<u64>, now: Now<u64>) -> Next {
+    pub(crate) fn refused(&self, stamp: Stamp, attempt: Attempt, now: Now) -> Next {
         let mut locked = lock(&self.locked);
-        let kind = locked.machine.on_refused(stamp, now);
+        let step = locked.machine.refused(stamp, attempt, now);
         // The machine may have marked the token as refused: it is not served any more.
         self.publish(&locked, now);
-        self.next(&mut locked, kind, now)
+        self.next(&mut locked, step, now)
+    }
+
+    /// A request was accepted.
+    pub(crate) fn accepted(&self, stamp: Stamp, attempt: Attempt) {
+        lock(&self.locked).machine.accepted(stamp, attempt);
     }
 
     /// A caller asks for a refresh.
-    pub(crate) fn force(&self, now: Now<u64>) -> Next {
+    pub(crate) fn force(&self, now: Now) -> Next {
         let mut locked = lock(&self.locked);
-        let kind = locked.machine.on_force(now);
-        self.next(&mut locked, kind, now)
+        let step = locked.machine.force(now);
+        self.next(&mut locked, step, now)
     }
 
     /// The caller has waited for this flight.
-    pub(crate) fn settle(&self, flight: Flight<u64>, now: Now<u64>) -> Next {
+    pub(crate) fn settle(&self, flight: Flight, now: Now) -> Next {
         let mut locked = lock(&self.locked);
-        let kind = locked.machine.on_settle(flight, now);
-        self.next(&mut locked, kind, now)
+        let step = locked.machine.settle(flight, now);
+        self.next(&mut locked, step, now)
     }
 
     /// The current token, if it is usable.
-    pub(crate) fn usable(&self, now: Now<u64>) -> Option<Token> {
+    pub(crate) fn usable(&self, now: Now) -> Option<Token> {
         lock(&self.locked)
             .issue(now)
             .map(|issued| Token(Arc::new(issued)))
@@ -218,7 +226,7 @@ impl State {
         lock(&self.locked).tokens()
     }
 
-    pub(crate) fn stamp(&self) -> Stamp<u64> {
+    pub(crate) fn stamp(&self) -> Stamp {
         lock(&self.locked).machine.stamp()
     }
 
@@ -239,21 +247,22 @@ impl State {
     /// flight belongs to the past.
     pub(crate) fn land(
         &self,
-        flight: Flight<u64>,
+        flight: Flight,
         arrival: &Arrival,
         known: KnownRecord,
         adopted: bool,
-        now: Now<u64>,
-    ) -> Option<Stamp<u64>> {
+        now: Now,
+    ) -> Option<Stamp> {
         let mut locked = lock(&self.locked);
         let landing = if adopted {
-            locked.machine.adopted(flight, (), arrival.validity, now)
+            locked.machine.adopted(flight, arrival.validity, now)
         } else {
-            locked.machine.refreshed(flight, (), arrival.validity, now)
+            locked.machine.refreshed(flight, arrival.validity, now)
         };
-        let Landing::Installed(stamp) = landing else {
+        if landing != Landing::Installed {
             return None;
-        };
+        }
+        let stamp = locked.machine.stamp();
         locked.install(arrival);
         locked.known.replace(known);
         self.publish(&locked, now);
@@ -263,33 +272,34 @@ impl State {
     /// The flight failed. Its waiters are not released yet.
     pub(crate) fn failed(
         &self,
-        flight: Flight<u64>,
-        failure: Failure<u64>,
+        flight: Flight,
+        failure: Failure,
         error: RefreshError,
-        now: Now<u64>,
+        now: Now,
     ) -> Failed {
         let mut locked = lock(&self.locked);
-        let current = locked.machine.stamp().generation == flight.began.generation;
-        let in_slot = locked.machine.flight() == Some(flight);
-        let landing = locked.machine.failed(flight, failure, (), now);
+        let landing = locked.machine.failed(flight, failure, now);
         // A look that found nothing new leaves the error that ended the session.
-        if in_slot && !(flight.purpose == Purpose::Look && current) {
+        if locked.machine.error() == flight.id {
             locked.error = Some(error);
         }
         self.publish(&locked, now);
         match landing {
-            Landing::Cooling(until) => Failed::Cooling(until.saturating_sub(now.steady)),
+            Landing::Cooling => {
+                let until = locked.machine.cool_until();
+                Failed::Cooling(until.saturating_sub(now.steady))
+            }
             Landing::Ended => {
                 let epoch = locked.machine.stamp().epoch;
                 let first = locked.end_reported.replace(epoch) != Some(epoch);
                 Failed::Ended { first }
             }
-            Landing::Installed(_) | Landing::Stale => Failed::Stale,
+            Landing::Installed | Landing::Stale => Failed::Stale,
         }
     }
 
     /// An early flight found the lease taken. Returns whether it may end without a result.
-    pub(crate) fn yielded(&self, flight: Flight<u64>, now: Now<u64>) -> bool {
+    pub(crate) fn yielded(&self, flight: Flight, now: Now) -> bool {
         let mut locked = lock(&self.locked);
         let yielded = locked.machine.yielded(flight, now);
         self.publish(&locked, now);
@@ -297,7 +307,7 @@ impl State {
     }
 
     /// Returns whether the flight has just passed its deadline.
-    pub(crate) fn overdue(&self, flight: Flight<u64>, now: Now<u64>) -> bool {
+    pub(crate) fn overdue(&self, flight: Flight, now: Now) -> bool {
         let mut locked = lock(&self.locked);
         let in_slot = locked.machine.flight() == Some(flight);
         let overdue = in_slot && locked.machine.overdue(now);
@@ -306,7 +316,7 @@ impl State {
     }
 
     /// The flight brought tokens that cannot be sent; the next flight starts from them.
-    pub(crate) fn continue_with(&self, flight: Flight<u64>, tokens: Arc<TokenSet>) {
+    pub(crate) fn continue_with(&self, flight: Flight, tokens: Arc<TokenSet>) {
         let mut locked = lock(&self.locked);
         if locked.machine.stamp() == flight.began {
             locked.successor = Some(tokens);
@@ -337,14 +347,9 @@ impl State {
     // Sign-in, sign-out, update.
 
     /// A sign-in. Waiters of the epoch before are released.
-    pub(crate) fn sign_in(
-        &self,
-        arrival: &Arrival,
-        known: KnownRecord,
-        now: Now<u64>,
-    ) -> (Stamp<u64>, Past) {
+    pub(crate) fn sign_in(&self, arrival: &Arrival, known: KnownRecord, now: Now) -> (Stamp, Past) {
         let mut locked = lock(&self.locked);
-        let stamp = locked.machine.sign_in((), arrival.validity, now);
+        let stamp = locked.machine.sign_in(arrival.validity, now);
         let past = locked.begin_epoch(known);
         locked.install(arrival);
         self.write_tokens(&mut locked, OlderPrints::default());
@@ -353,7 +358,7 @@ impl State {
     }
 
     /// A sign-out. Returns `None` if there was nothing to sign out of.
-    pub(crate) fn sign_out(&self, known: KnownRecord, now: Now<u64>) -> Option<(Stamp<u64>, Past)> {
+    pub(crate) fn sign_out(&self, known: KnownRecord, now: Now) -> Option<(Stamp, Past)> {
         let mut locked = lock(&self.locked);
         if !locked.machine.sign_out() {
             return None;
@@ -373,14 +378,14 @@ impl State {
         epoch: u64,
         arrival: Option<&Arrival>,
         known: KnownRecord,
-        now: Now<u64>,
-    ) -> Option<(Stamp<u64>, Past)> {
+        now: Now,
+    ) -> Option<(Stamp, Past)> {
         let mut locked = lock(&self.locked);
         if !locked.is_in(epoch) || locked.known.epoch == known.epoch {
             return None;
         }
         let past = if let Some(arrival) = arrival {
-            locked.machine.sign_in((), arrival.validity, now);
+            locked.machine.sign_in(arrival.validity, now);
             let past = locked.begin_epoch(known);
             locked.install(arrival);
             past
@@ -398,25 +403,20 @@ impl State {
     }
 
     /// The stamp of now, and the token set that a refresh starts from.
-    pub(crate) fn current(&self) -> (Stamp<u64>, Option<Arc<TokenSet>>) {
+    pub(crate) fn current(&self) -> (Stamp, Option<Arc<TokenSet>>) {
         let locked = lock(&self.locked);
         (locked.machine.stamp(), locked.tokens())
     }
 
     /// Installs a newer token of the sign-in of `stamp`, made from the one that was current then.
     /// Returns `None` if the session has moved on since.
-    pub(crate) fn update(
-        &self,
-        stamp: Stamp<u64>,
-        arrival: &Arrival,
-        now: Now<u64>,
-    ) -> Option<Stamp<u64>> {
+    pub(crate) fn update(&self, stamp: Stamp, arrival: &Arrival, now: Now) -> Option<Stamp> {
         let mut locked = lock(&self.locked);
         if locked.machine.stamp() != stamp || locked.machine.signed_out() {
             return None;
         }
         let older = OlderPrints::of(locked.tokens().as_deref());
-        let stamp = locked.machine.update((), arrival.validity, now);
+        let stamp = locked.machine.update(arrival.validity, now);
         locked.install(arrival);
         self.write_tokens(&mut locked, older);
         self.publish(&locked, now);
@@ -486,8 +486,8 @@ impl State {
         }
     }
 
-    fn next(&self, locked: &mut Locked, kind: Kind, now: Now<u64>) -> Next {
-        let starts = matches!(kind, Kind::Refresh | Kind::UseAndRefresh);
+    fn next(&self, locked: &mut Locked, step: Step, now: Now) -> Next {
+        let starts = matches!(step, Step::Refresh | Step::UseAndRefresh);
         if starts {
             locked.signal = Signal::new();
         }
@@ -495,18 +495,19 @@ impl State {
             flight,
             signal: Arc::clone(&locked.signal),
         });
-        match (kind, ticket, &locked.credential, &locked.error) {
-            (Kind::Bare, ..) => Next::Bare(locked.machine.stamp()),
-            (Kind::Changed, ..) => Next::Changed,
-            (Kind::Overdue, ..) => Next::Overdue,
-            (Kind::Fail, _, _, Some(error)) => Next::Fail(error.clone()),
-            (Kind::Wait, Some(ticket), ..) => Next::Wait(ticket),
-            (Kind::Refresh, Some(ticket), ..) => {
+        match (step, ticket, &locked.credential, &locked.error) {
+            (Step::Bare, ..) => Next::Bare(locked.machine.stamp()),
+            (Step::Changed, ..) => Next::Changed,
+            (Step::Overdue, ..) => Next::Overdue,
+            (Step::RefusedAgain, ..) => Next::RefusedAgain,
+            (Step::Fail, _, _, Some(error)) => Next::Fail(error.clone()),
+            (Step::Wait, Some(ticket), ..) => Next::Wait(ticket),
+            (Step::Refresh, Some(ticket), ..) => {
                 self.publish(locked, now);
                 Next::Launch(ticket)
             }
-            (Kind::Use, _, Some(credential), _) => Next::Go(self.token(locked, credential, now)),
-            (Kind::UseAndRefresh, Some(ticket), Some(credential), _) => {
+            (Step::Use, _, Some(credential), _) => Next::Go(self.token(locked, credential, now)),
+            (Step::UseAndRefresh, Some(ticket), Some(credential), _) => {
                 Next::GoAndLaunch(self.token(locked, credential, now), ticket)
             }
             _ => Next::HandBack,
@@ -514,7 +515,7 @@ impl State {
     }
 
     /// The published token if it is the current one, so that all waiters share it.
-    fn token(&self, locked: &Locked, credential: &Arc<Credential>, now: Now<u64>) -> Token {
+    fn token(&self, locked: &Locked, credential: &Arc<Credential>, now: Now) -> Token {
         self.publish(locked, now);
         let stamp = locked.machine.stamp();
         let published = self.published.get_if(|issued| issued.stamp == stamp);
@@ -525,11 +526,12 @@ impl State {
                 stamp,
                 until: UNIX_EPOCH,
                 early_at: at_unix_millis(locked.early_at),
+                accepted: AtomicBool::new(false),
             })
         }))
     }
 
-    fn publish(&self, locked: &Locked, now: Now<u64>) {
+    fn publish(&self, locked: &Locked, now: Now) {
         let new = locked.issue(now).filter(|_| !locked.writes.stranded());
         let Some(new) = new else {
             if !self.published.is_empty() {
@@ -545,7 +547,7 @@ impl State {
     }
 
     /// Publishes, then releases the waiters of the epoch before.
-    fn release(&self, mut locked: MutexGuard<'_, Locked>, now: Now<u64>) {
+    fn release(&self, mut locked: MutexGuard<'_, Locked>, now: Now) {
         self.publish(&locked, now);
         let signal = std::mem::replace(&mut locked.signal, Signal::new());
         drop(locked);
@@ -579,15 +581,16 @@ impl Locked {
         self.error = None;
     }
 
-    fn issue(&self, now: Now<u64>) -> Option<Issued> {
-        let current = self.machine.current(now)?;
+    fn issue(&self, now: Now) -> Option<Issued> {
+        let until = self.machine.current(now)?;
         let credential = self.credential.as_ref()?;
         Some(Issued {
             header: credential.header.clone(),
             credential: Arc::clone(credential),
-            stamp: current.stamp,
-            until: at_unix_millis(current.until),
+            stamp: self.machine.stamp(),
+            until: at_unix_millis(until),
             early_at: at_unix_millis(self.early_at),
+            accepted: AtomicBool::new(false),
         })
     }
 

@@ -6,6 +6,7 @@ pub(crate) mod source;
 pub(crate) mod token_set;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -68,11 +69,25 @@ pub(crate) struct Issued {
     pub(crate) credential: Arc<Credential>,
     /// The credential's, one step nearer.
     pub(crate) header: HeaderValue,
-    pub(crate) stamp: Stamp<u64>,
+    pub(crate) stamp: Stamp,
     /// By the wall clock. Moments, not milliseconds: the hot path compares and does not divide.
     pub(crate) until: SystemTime,
     /// When its early refresh is due, by the wall clock.
     pub(crate) early_at: SystemTime,
+    /// A request that carried it was accepted, and the session has that event.
+    pub(crate) accepted: AtomicBool,
+}
+
+impl Issued {
+    /// Notes that a request with this token was accepted. Returns whether that is new.
+    #[inline]
+    pub(crate) fn mark_accepted(&self) -> bool {
+        if self.accepted.load(Ordering::Relaxed) {
+            return false;
+        }
+        self.accepted.store(true, Ordering::Relaxed);
+        true
+    }
 }
 
 /// A usable access token.
@@ -104,7 +119,7 @@ impl Token {
 
     /// The scope of this token and its sign-in: what [`Rotator::refused`](crate::Rotator::refused)
     /// wants to know of a refused request.
-    pub fn stamp(&self) -> Stamp<u64> {
+    pub fn stamp(&self) -> Stamp {
         self.0.stamp
     }
 }
@@ -117,7 +132,7 @@ impl std::fmt::Debug for Token {
     }
 }
 
-impl From<&Token> for Stamp<u64> {
+impl From<&Token> for Stamp {
     fn from(token: &Token) -> Self {
         token.stamp()
     }
@@ -128,11 +143,11 @@ impl From<&Token> for Stamp<u64> {
 #[derive(Clone, Debug)]
 pub struct Pass {
     token: Option<Token>,
-    stamp: Stamp<u64>,
+    stamp: Stamp,
 }
 
 impl Pass {
-    pub(crate) fn bare(stamp: Stamp<u64>) -> Self {
+    pub(crate) fn bare(stamp: Stamp) -> Self {
         Self { token: None, stamp }
     }
 
@@ -142,7 +157,7 @@ impl Pass {
     }
 
     /// What the request must remember.
-    pub fn stamp(&self) -> Stamp<u64> {
+    pub fn stamp(&self) -> Stamp {
         self.stamp
     }
 
@@ -163,7 +178,7 @@ impl From<Token> for Pass {
     }
 }
 
-impl From<&Pass> for Stamp<u64> {
+impl From<&Pass> for Stamp {
     fn from(pass: &Pass) -> Self {
         pass.stamp
     }

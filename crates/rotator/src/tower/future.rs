@@ -14,7 +14,7 @@ use tower_service::Service;
 use super::layer::Settings;
 use super::service::ServiceError;
 use crate::event::NotReplayed;
-use crate::http::{Exchange, PackedHead, Settled};
+use crate::http::{Exchange, PackedHead, Settled, endpoint_of};
 
 /// What is kept of a request that was sent, to judge its answer and to send it again.
 pub(crate) struct Sent<S, B> {
@@ -157,7 +157,9 @@ impl<S, B> Sent<S, B> {
             self.exchange.report(rotator, None);
             return Ok(answer);
         };
-        if !self.exchange.renew(rotator, answer.extensions_mut()).await {
+        let endpoint = endpoint_of(request.uri());
+        let extensions = answer.extensions_mut();
+        if !self.exchange.renew(rotator, endpoint, extensions).await {
             return Ok(answer);
         }
         rotator.drain(answer.into_body()).await;

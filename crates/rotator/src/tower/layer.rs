@@ -234,6 +234,10 @@ impl Settings {
         {
             verdict = Verdict::RefreshToken;
         }
+        if verdict == Verdict::None {
+            exchange.accepted(&self.rotator, answer.status(), answer.headers());
+            return (answer, Settled::Answered);
+        }
         let settled = exchange.settle(&self.rotator, verdict, answer.extensions_mut());
         (answer, settled)
     }

@@ -25,3 +25,4 @@ mod succession;
 mod unsaved;
 mod unusable;
 mod updates;
+mod useful;

@@ -88,7 +88,7 @@ fn leaving_and_giving_may_meet() {
     });
 }
 
-const EXPIRED: Now<u64> = Now {
+const EXPIRED: Now = Now {
     wall: 2_000,
     steady: 2_000,
 };
@@ -152,7 +152,7 @@ fn land(state: &State, ticket: &Ticket, lands: Lands) {
 
 /// A caller to its end: launches and lands the flight if it is told to, waits if it is told to.
 /// The epoch that it waited in, if it did, and what it got.
-fn call(state: &State, launches: &AtomicUsize, lands: Lands) -> (Option<Stamp<u64>>, Next) {
+fn call(state: &State, launches: &AtomicUsize, lands: Lands) -> (Option<Stamp>, Next) {
     let (ticket, launched) = match state.acquire(EXPIRED) {
         Next::Launch(ticket) => (ticket, true),
         Next::Wait(ticket) => (ticket, false),
@@ -171,7 +171,7 @@ fn call(state: &State, launches: &AtomicUsize, lands: Lands) -> (Option<Stamp<u6
     (Some(ticket.flight.began), next)
 }
 
-fn token((began, next): &(Option<Stamp<u64>>, Next)) -> Option<&Token> {
+fn token((began, next): &(Option<Stamp>, Next)) -> Option<&Token> {
     let Next::Go(token) = next else {
         return None;
     };
