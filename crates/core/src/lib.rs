@@ -33,3 +33,8 @@ pub use number::Number;
 pub use policy::{Access, Policy, Validity};
 pub use session::{Current, Session};
 pub use step::{Ending, Failure, Flight, Kind, Landing, Now, Purpose, Stamp, Step};
+
+/// The README of this crate: its example must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

@@ -60,3 +60,8 @@ pub use upstream::builder::UpstreamBuilder;
 pub use upstream::record::{RequestRecord, UpstreamCounters};
 #[doc(hidden)]
 pub use watch::begin as begin_watch;
+
+/// The README of this crate: its example must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

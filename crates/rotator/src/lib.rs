@@ -95,3 +95,8 @@ pub use stores::file::{
 pub use token::{Pass, Token};
 pub use token_rotator_core::{Purpose, Stamp};
 pub use token_set::{Expiry, TokenSet};
+
+/// The README of this crate: its example must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;
