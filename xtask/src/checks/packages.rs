@@ -82,9 +82,9 @@ fn incomplete(workplace: &Workplace, package: &Package) -> Result<Vec<String>, S
         .map(|required| format!("{name}: packs no {required}"))
         .collect();
     for file in files {
-        if !Path::new(file)
+        if Path::new(file)
             .extension()
-            .is_some_and(|extension| extension == "rs")
+            .is_none_or(|extension| extension != "rs")
         {
             continue;
         }
