@@ -1,10 +1,10 @@
 //! A custom refresh endpoint, and a refresh with a request of its own.
 //!
-//! `cargo run -p token-rotator-reqwest --example custom_endpoint`
+//! `cargo run -p token-rotator-examples --example custom_endpoint`
 
 use serde::Deserialize;
+use token_rotator_issuer::{Issuer, Upstream};
 use token_rotator_reqwest::Client;
-use token_rotator_testkit::{Issuer, Upstream};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 

@@ -1,11 +1,11 @@
 //! A custom auth scheme: the token in a header of its own. It obeys the same rules: no other origin
 //! gets it, at no redirect.
 //!
-//! `cargo run -p token-rotator-reqwest --example custom_header`
+//! `cargo run -p token-rotator-examples --example custom_header`
 
 use serde_json::{Value, json};
+use token_rotator_issuer::{Issuer, Upstream};
 use token_rotator_reqwest::Client;
-use token_rotator_testkit::{Issuer, Upstream};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 

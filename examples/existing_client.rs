@@ -1,11 +1,11 @@
 //! A client of your own: its cookies, proxies, timeouts and headers stay.
 //!
-//! `cargo run -p token-rotator-reqwest --example existing_client`
+//! `cargo run -p token-rotator-examples --example existing_client`
 
 use reqwest::header::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
+use token_rotator_issuer::{Issuer, Upstream};
 use token_rotator_reqwest::{Client, reqwest};
-use token_rotator_testkit::{Issuer, Upstream};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 

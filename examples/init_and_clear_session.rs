@@ -1,10 +1,10 @@
 //! The right to sign in and out, kept apart from the client that the rest of the program uses.
 //!
-//! `cargo run -p token-rotator-reqwest --example init_and_clear_session`
+//! `cargo run -p token-rotator-examples --example init_and_clear_session`
 
 use serde_json::{Value, json};
+use token_rotator_issuer::{Issuer, Upstream};
 use token_rotator_reqwest::{Client, SendOnly, SessionHandle};
-use token_rotator_testkit::{Issuer, Upstream};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 

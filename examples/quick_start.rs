@@ -1,10 +1,10 @@
 //! Quick start: a login, an access token that expires, and a request that does not notice.
 //!
-//! `cargo run -p token-rotator-reqwest --example quick_start`
+//! `cargo run -p token-rotator-examples --example quick_start`
 
 use serde_json::{Value, json};
+use token_rotator_issuer::{Issuer, Upstream};
 use token_rotator_reqwest::Client;
-use token_rotator_testkit::{Issuer, Upstream};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 

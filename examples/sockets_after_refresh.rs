@@ -1,13 +1,13 @@
 //! Sockets that are told their new token after each refresh, before anybody goes on.
 //!
-//! `cargo run -p token-rotator-reqwest --example sockets_after_refresh`
+//! `cargo run -p token-rotator-examples --example sockets_after_refresh`
 
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::json;
+use token_rotator_issuer::{Issuer, Upstream};
 use token_rotator_reqwest::Client;
-use token_rotator_testkit::{Issuer, Upstream};
 use tokio::sync::watch;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -1,14 +1,14 @@
 //! A typed refresh answer: the parser's argument says the type, and the hooks know it from there.
 //!
-//! `cargo run -p token-rotator-reqwest --example typed_response`
+//! `cargo run -p token-rotator-examples --example typed_response`
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
+use token_rotator_issuer::{Issuer, Upstream};
 use token_rotator_reqwest::Client;
-use token_rotator_testkit::{Issuer, Upstream};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 

@@ -4,4 +4,5 @@ pub(crate) mod canary;
 pub(crate) mod features;
 pub(crate) mod house_rules;
 pub(crate) mod licences;
+pub(crate) mod packages;
 mod spdx;

@@ -301,7 +301,15 @@ fn fuzz(workplace: &Workplace) -> Outcome {
         }
         for target in targets.lines() {
             let mut command = cargo_fuzz(&["run"]);
-            command.args([target, "--", &format!("-max_total_time={FUZZ_SECONDS}")]);
+            command.arg(target);
+            let seeds = workplace.root.join("crates/rotator/corpus").join(target);
+            if seeds.is_dir() {
+                // Fuzzing adds what it finds to the first folder.
+                let found = workplace.root.join("fuzz/corpus").join(target);
+                std::fs::create_dir_all(&found).map_err(|error| error.to_string())?;
+                command.args([found, seeds]);
+            }
+            command.args(["--", &format!("-max_total_time={FUZZ_SECONDS}")]);
             passes(log, command)?;
         }
         Ok(Outcome::passed(format!(

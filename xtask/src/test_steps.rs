@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use crate::{
-    checks::{canary, features, house_rules, licences},
+    checks::{canary, features, house_rules, licences, packages},
     install, npm,
     plan::{
         Role::{Alone, Builds, NeedsBuild},
@@ -78,6 +78,12 @@ pub(crate) fn all() -> Vec<Step> {
             "every dependency's licence is one we may ship",
             Alone,
             licences::run,
+        ),
+        Step::new(
+            "package",
+            "each published crate packs, and its package is whole",
+            Alone,
+            packages::run,
         ),
         Step::new(
             "build",

@@ -21,7 +21,7 @@ pub(crate) struct Workplace {
 }
 
 /// A package as far as the steps care.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Package {
     /// Its name.
     pub(crate) name: String,
@@ -33,6 +33,12 @@ pub(crate) struct Package {
     pub(crate) features: Vec<String>,
     /// True for a member of this workspace.
     pub(crate) member: bool,
+    /// True if it may go to a registry: its manifest does not say `publish = false`.
+    pub(crate) published: bool,
+    /// True if it has a library.
+    pub(crate) library: bool,
+    /// The folder of its manifest.
+    pub(crate) folder: PathBuf,
 }
 
 impl Workplace {
@@ -73,6 +79,18 @@ impl Workplace {
                 license: package["license"].as_str().map(str::to_owned),
                 features,
                 member: members.contains(&package["id"].as_str()?),
+                // `null` is every registry, an empty list none.
+                published: package["publish"]
+                    .as_array()
+                    .is_none_or(|registries| !registries.is_empty()),
+                library: package["targets"].as_array()?.iter().any(|target| {
+                    target["kind"]
+                        .as_array()
+                        .is_some_and(|kinds| kinds.iter().any(|kind| kind == "lib"))
+                }),
+                folder: Path::new(package["manifest_path"].as_str()?)
+                    .parent()?
+                    .to_owned(),
             })
         });
         Some(Self {
@@ -137,8 +155,10 @@ mod tests {
         let metadata = serde_json::json!({
             "workspace_root": "/here", "target_directory": "/there", "workspace_members": ["a 1"],
             "packages": [
-                {"id": "a 1", "name": "a", "version": "1.0.0", "license": "MIT", "features": {"tls": [], "default": []}},
-                {"id": "b 2", "name": "b", "version": "2.0.0", "license": null, "features": {}},
+                {"id": "a 1", "name": "a", "version": "1.0.0", "license": "MIT", "features": {"tls": [], "default": []},
+                 "publish": [], "targets": [{"kind": ["lib"]}], "manifest_path": "/here/a/Cargo.toml"},
+                {"id": "b 2", "name": "b", "version": "2.0.0", "license": null, "features": {},
+                 "publish": null, "targets": [{"kind": ["bin"]}], "manifest_path": "/else/b/Cargo.toml"},
             ],
         });
         let workplace = Workplace::read(&metadata, false).expect("complete");
@@ -147,6 +167,9 @@ mod tests {
         assert_eq!(members.len(), 1);
         assert_eq!(members[0].features, ["default", "tls"]);
         assert_eq!(workplace.packages[1].license, None);
+        assert_eq!(members[0].folder, Path::new("/here/a"));
+        assert!(members[0].library && !members[0].published);
+        assert!(!workplace.packages[1].library && workplace.packages[1].published);
         assert!(Workplace::read(&serde_json::json!({"packages": []}), false).is_none());
     }
 

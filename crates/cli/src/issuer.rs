@@ -1,9 +1,9 @@
-//! `token-rotator issuer`: the testkit's issuer and API as a program.
+//! `token-rotator issuer`: the issuer and API of `token-rotator-issuer` as a program.
 
 use std::process::ExitCode;
 
 use serde_json::json;
-use token_rotator_testkit::{Issuer, RefreshPolicy, StartError, TokenFormat, Upstream};
+use token_rotator_issuer::{Issuer, RefreshPolicy, StartError, TokenFormat, Upstream};
 
 use crate::arguments::IssuerOptions;
 use crate::command_error::CommandError;

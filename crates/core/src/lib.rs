@@ -36,3 +36,8 @@ pub use number::{Arithmetic, NEVER, Number};
 pub use policy::{Access, Policy, Validity};
 pub use session::Session;
 pub use step::{Attempt, Ending, Failure, Flight, Landing, Now, Purpose, Stamp, Step};
+
+/// The README of this crate: its example must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

@@ -65,3 +65,8 @@ pub use keyring::Keyring;
 
 /// The traits that [`Keyring::of_store`] takes.
 pub use keyring_core;
+
+/// The README of this crate: its example must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

@@ -82,3 +82,8 @@ pub use id_token::IdTokenError;
 pub use secrets::Secrets;
 pub use sign_in::SignInBuilder;
 pub use transport::{ANSWER_BYTES_MAX, SecretBytes, Transport, TransportError};
+
+/// The README of this crate: its example must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

@@ -88,3 +88,8 @@ mod store;
 pub use builder::{BuildError, PostgresStoreBuilder};
 pub use store::PostgresStore;
 pub use tokio_postgres;
+
+/// The README of this crate: its example must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

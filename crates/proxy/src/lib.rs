@@ -69,3 +69,8 @@ pub use handle::{Handle, StartError};
 pub use limits::Limits;
 pub use metrics::Recorder;
 pub use observe::{Observed, Observer, RequestId};
+
+/// The README of this crate: its example must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

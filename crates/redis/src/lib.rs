@@ -85,3 +85,8 @@ mod subscriber;
 pub use builder::{BuildError, RedisStoreBuilder};
 pub use redis;
 pub use store::RedisStore;
+
+/// The README of this crate: its example must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

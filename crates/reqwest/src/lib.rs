@@ -113,7 +113,7 @@ pub use token_rotator::{
     TokenSet, TokenSource, UnusableTokens,
 };
 
-/// The project's README: what it shows has to compile.
+/// The README of this crate: its example must compile.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 struct ReadMe;

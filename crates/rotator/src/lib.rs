@@ -69,3 +69,8 @@ pub use token::source::{Refreshed, TokenSource};
 pub use token::token_set::{Expiry, TokenSet};
 pub use token::{Pass, Token};
 pub use token_rotator_core::{Purpose, Stamp};
+
+/// The README of this crate: its example must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

@@ -1,67 +1,21 @@
-//! A real issuer and a real upstream on loopback sockets, to test token rotation against.
+//! What the tests of this workspace run against. It is never published.
 //!
-//! The [`Issuer`] signs users in by code (RFC 6749, with PKCE) and by device code (RFC 8628), and is a token endpoint
-//! and a cookie-based refresh endpoint over one ledger of refresh tokens: it rotates them, detects reuse, revokes
-//! families, and fails on demand in the ways issuers fail in the field, a consumed token whose answer is lost included.
-//! The [`Upstream`] is a protected API (RFC 6750) that judges every request's token against that ledger and counts what
-//! it served per token generation.
-//!
-//! Both speak HTTP/1.1 and HTTP/2 over cleartext with prior knowledge, on `127.0.0.1` only.
-//!
-//! ```no_run
-//! use std::time::Duration;
-//! use token_rotator_testkit::{Fault, Issuer, RefreshPolicy, Upstream};
-//!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let issuer = Issuer::builder()
-//!     .refresh_policy(RefreshPolicy::SingleUse)
-//!     .access_lifetime(Duration::from_secs(60))
-//!     .start()
-//!     .await?;
-//! let upstream = Upstream::start(&issuer).await?;
-//! let grant = issuer.sign_in("alice");
-//!
-//! issuer.faults().push(Fault::AnswerLost.once());
-//! issuer.expire_access_tokens();
-//! // ... send requests to upstream.url(), refresh at issuer.token_url() ...
-//! assert!(issuer.session_alive(&grant));
-//! assert_eq!(issuer.counters().reuses, 0);
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! No test needs to sleep: a [`Gate`] holds requests until the test lets them go, [`Issuer::advance_clock`] ages
-//! tokens, and [`Upstream::release_slow`] times late refusals.
-//!
-//! With `TOKEN_ROTATOR_TEST_LOG` in the environment, starting an issuer turns debug logging on and gives every secret a
-//! recognisable beginning, so that the output of a whole test run can be searched for leaks.
-//!
-//! **For tests and demonstrations only**: any password but `wrong` signs in, and randomness is not cryptographic.
+//! - [`Issuer`] and [`Upstream`]: the issuer and the protected API of the crate `token-rotator-issuer`, under one name
+//!   with the rest.
+//! - [`CertifiedIssuer`]: the certified `oidc-provider`, as a Node.js process.
+//! - [`RedisServer`], [`PostgresServer`], [`PgBouncer`]: real servers, each in a process and a folder of its own.
+//! - [`conformance!`]: the suite that every session store and every coordinator passes.
 
-mod answer;
 mod certified;
-mod clock;
 pub mod conformance;
-mod gate;
-mod issuer;
-mod server;
 #[cfg(unix)]
 mod servers;
-mod upstream;
-mod watch;
 
 pub use certified::{CertifiedClient, CertifiedGrant, CertifiedIssuer, CertifiedStats};
-pub use gate::Gate;
-pub use issuer::Issuer;
-pub use issuer::builder::{IssuerBuilder, TokenFormat};
-pub use issuer::counters::Counters;
-pub use issuer::event::{IssuerEvent, RevocationCause};
-pub use issuer::fault::{Fault, FaultRule, Faults};
-pub use issuer::grant::Grant;
-pub use issuer::policy::RefreshPolicy;
-pub use server::StartError;
 #[cfg(unix)]
 pub use servers::{PgBouncer, PostgresServer, RedisServer};
-pub use upstream::Upstream;
-pub use upstream::builder::UpstreamBuilder;
-pub use upstream::record::{RequestRecord, UpstreamCounters};
+pub use token_rotator_issuer::{
+    Counters, Fault, FaultRule, Faults, Gate, Grant, Issuer, IssuerBuilder, IssuerEvent,
+    RefreshPolicy, RequestRecord, RevocationCause, StartError, TokenFormat, Upstream,
+    UpstreamBuilder, UpstreamCounters,
+};

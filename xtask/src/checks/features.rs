@@ -82,9 +82,9 @@ mod tests {
         Package {
             name: "some".into(),
             version: "1.0.0".into(),
-            license: None,
             features,
             member: true,
+            ..Package::default()
         }
     }
 

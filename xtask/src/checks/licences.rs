@@ -66,8 +66,7 @@ mod tests {
             name: "some".into(),
             version: "1.2.3".into(),
             license: license.map(str::to_owned),
-            features: vec![],
-            member: false,
+            ..Package::default()
         }
     }
 

@@ -6,7 +6,7 @@ use clap::builder::ArgPredicate;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, ValueEnum};
 use token_rotator::Profile;
-use token_rotator_testkit::{Fault, FaultRule, RefreshPolicy};
+use token_rotator_issuer::{Fault, FaultRule, RefreshPolicy};
 
 use super::Arguments;
 use super::values::duration;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use token_rotator_testkit::{Counters, RequestRecord};
+use token_rotator_issuer::{Counters, RequestRecord};
 
 use crate::arguments::{DemoOptions, IssuerProfile};
 use crate::demo::table::Run;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use token_rotator_testkit::RequestRecord;
+use token_rotator_issuer::RequestRecord;
 
 use crate::demo::outcome::{Caller, End, Outcome, Refresh};
 

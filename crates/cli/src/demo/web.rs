@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde_json::json;
 use token_rotator::{Event, Rotator, TokenSet};
+use token_rotator_issuer::{Gate, Grant, Issuer, Upstream};
 use token_rotator_oauth2::refresh_token;
 use token_rotator_proxy::{Config, Handle, Listen, Listener, Recorder, Route};
 use token_rotator_reqwest::ReqwestTransport;
-use token_rotator_testkit::{Gate, Grant, Issuer, Upstream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use token_rotator_testkit::{Fault, Grant, Issuer, IssuerBuilder, Upstream};
+use token_rotator_issuer::{Fault, Grant, Issuer, IssuerBuilder, Upstream};
 
 use crate::arguments::{DemoOptions, IssuerProfile};
 use crate::command_error::CommandError;

@@ -179,7 +179,7 @@ mod tests {
 
     use hyper::service::service_fn;
     use hyper_util::rt::TokioIo;
-    use token_rotator_testkit::Issuer;
+    use token_rotator_issuer::Issuer;
 
     use super::*;
 

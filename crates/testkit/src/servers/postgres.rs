@@ -46,7 +46,7 @@ impl PostgresServer {
             eprintln!("{reason}");
             return None;
         }
-        let _prefix = crate::watch::begin();
+        let _prefix = token_rotator_issuer::begin_watch();
         let directory = Directory::new("postgres");
         give_to_nobody(directory.path());
         initialise(directory.path());

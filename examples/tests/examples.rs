@@ -1,7 +1,5 @@
 //! Every example runs and says what it should: one for each section of the README.
 
-use token_rotator_reqwest as _;
-
 macro_rules! examples {
     ($($name:ident: $path:literal, $lines:expr;)*) => {$(
         #[path = $path]
@@ -20,34 +18,34 @@ macro_rules! examples {
 }
 
 examples! {
-    quick_start: "../../../examples/quick_start.rs", [
+    quick_start: "../quick_start.rs", [
         "first request: token 1 of \"alice\"",
         "after expiry: token 2 of \"alice\"",
         "refreshes: 1",
     ];
-    typed_response: "../../../examples/typed_response.rs", [
+    typed_response: "../typed_response.rs", [
         "answer: 200 OK",
         "socket token renewed: true",
     ];
-    custom_header: "../../../examples/custom_header.rs", [
+    custom_header: "../custom_header.rs", [
         "here, after expiry: [\"2\"]",
         "elsewhere: null",
     ];
-    custom_endpoint: "../../../examples/custom_endpoint.rs", [
+    custom_endpoint: "../custom_endpoint.rs", [
         "with a cookie: 200 OK",
         "with a form: 200 OK",
         "refreshes: 2",
     ];
-    existing_client: "../../../examples/existing_client.rs", [
+    existing_client: "../existing_client.rs", [
         "after expiry: token 2",
         "my header: [\"XMLHttpRequest\"]",
     ];
-    sockets_after_refresh: "../../../examples/sockets_after_refresh.rs", [
+    sockets_after_refresh: "../sockets_after_refresh.rs", [
         "answered: 20 of 20",
         "refreshes: 1",
         "sockets told: true",
     ];
-    init_and_clear_session: "../../../examples/init_and_clear_session.rs", [
+    init_and_clear_session: "../init_and_clear_session.rs", [
         "signed in: 200 OK",
         "signed out: 401 Unauthorized",
         "token left: false",

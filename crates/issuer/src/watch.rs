@@ -12,8 +12,8 @@ const WATCHED: &str = "TOKEN_ROTATOR_TEST_LOG";
 /// found in the output by itself.
 const CANARY: [&str; 2] = ["CANARY", "-7f3a-"];
 
-/// In a watched run: logs all there is to stderr, and answers what secrets are to begin with.
-pub(crate) fn begin() -> Option<String> {
+/// In a watched run, logs everything to stderr and returns the prefix of every secret. Returns `None` in other runs.
+pub fn begin() -> Option<String> {
     static LOGGING: Once = Once::new();
     std::env::var_os(WATCHED)?;
     LOGGING.call_once(|| {
