@@ -5,6 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Session, Tested, World, echo, exposed};
+use token_rotator::{Refreshed, SessionKey, TokenSource};
 use token_rotator_reqwest::{
     BuildError, Client, ClientBuilder, Error, Profile, Reads, Rotator, SendOnly, SessionHandle,
     SourceError, TokenSet, Unset,
@@ -272,6 +273,44 @@ async fn a_token_source_can_be_given() -> Tested {
         "alice"
     );
     assert_eq!(heard.lines(), ["scope: Some(\"read\")"]);
+    Ok(())
+}
+
+/// Property: every method of a token source of one's own is called, `refresh_session` included.
+#[tokio::test]
+async fn a_token_source_learns_the_session() -> Tested {
+    struct ByName(String);
+    impl TokenSource for ByName {
+        async fn refresh(
+            &self,
+            _last: Option<std::sync::Arc<TokenSet>>,
+        ) -> Result<Refreshed, SourceError> {
+            Err(SourceError::misconfigured("the session is missing"))
+        }
+
+        async fn refresh_session(
+            &self,
+            session: &SessionKey,
+            _last: Option<std::sync::Arc<TokenSet>>,
+        ) -> Result<Refreshed, SourceError> {
+            let tokens = TokenSet::bearer(self.0.as_str());
+            Ok(tokens.with_scope(session.as_str()).into())
+        }
+    }
+    let world = World::new().await;
+    let heard = common::Heard::new();
+    let listener = heard.clone();
+    let token = world.issuer.sign_in("alice").access_token;
+    let api = world
+        .builder()
+        .token_source(ByName(token))
+        .on_after_refresh(move |tokens| listener.say(format!("scope: {:?}", tokens.scope())))
+        .build()?;
+    assert_eq!(
+        echo(api.get("/echo").send().await?).await["subject"],
+        "alice"
+    );
+    assert_eq!(heard.lines(), ["scope: Some(\"default\")"]);
     Ok(())
 }
 

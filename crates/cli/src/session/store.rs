@@ -173,6 +173,14 @@ impl SessionStore for OpenStore {
         }
     }
 
+    fn is_durable(&self) -> bool {
+        match self {
+            Self::File(store) => store.is_durable(),
+            Self::Redis(store) => store.is_durable(),
+            Self::Postgres(store) => store.is_durable(),
+        }
+    }
+
     fn coordinator(&self) -> Option<SharedCoordinator> {
         match self {
             Self::File(store) => SessionStore::coordinator(store),
