@@ -65,3 +65,10 @@ pub use keyring::Keyring;
 
 /// The traits that [`Keyring::of_store`] takes.
 pub use keyring_core;
+
+/// Public types can be built on one thread and used on another.
+#[cfg(test)]
+const _: () = {
+    const fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<Keyring>();
+};

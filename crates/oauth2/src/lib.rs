@@ -82,3 +82,36 @@ pub use id_token::IdTokenError;
 pub use secrets::Secrets;
 pub use sign_in::SignInBuilder;
 pub use transport::{ANSWER_BYTES_MAX, SecretBytes, Transport, TransportError};
+
+/// Public types can be built on one thread and used on another.
+#[cfg(test)]
+const _: () = {
+    const fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<Builder<()>>();
+    is_send_and_sync::<TokenEndpoint>();
+    is_send_and_sync::<AuthorizationCodeGrant>();
+    is_send_and_sync::<AuthorizationCode>();
+    is_send_and_sync::<AuthorizationRequest>();
+    is_send_and_sync::<CodeError>();
+    is_send_and_sync::<RedirectError>();
+    is_send_and_sync::<RandomnessError>();
+    is_send_and_sync::<BuildError>();
+    is_send_and_sync::<AuthError>();
+    is_send_and_sync::<ClientSecretBasic>();
+    is_send_and_sync::<ClientSecretPost>();
+    is_send_and_sync::<PublicClient>();
+    is_send_and_sync::<DeviceAuthorization>();
+    is_send_and_sync::<DeviceAuthorizationError>();
+    is_send_and_sync::<DeviceError>();
+    is_send_and_sync::<DeviceGrant>();
+    is_send_and_sync::<DevicePoll>();
+    is_send_and_sync::<DiscoveryError>();
+    is_send_and_sync::<IssuerMetadata>();
+    is_send_and_sync::<NoMetadata>();
+    is_send_and_sync::<Exchange>();
+    is_send_and_sync::<IdTokenError>();
+    is_send_and_sync::<Secrets>();
+    is_send_and_sync::<SecretBytes>();
+    is_send_and_sync::<TransportError>();
+    is_send_and_sync::<SignInBuilder<(), ()>>();
+};

@@ -88,3 +88,12 @@ mod store;
 pub use builder::{BuildError, PostgresStoreBuilder};
 pub use store::PostgresStore;
 pub use tokio_postgres;
+
+/// Public types can be built on one thread and used on another.
+#[cfg(test)]
+const _: () = {
+    const fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<PostgresStoreBuilder>();
+    is_send_and_sync::<PostgresStore>();
+    is_send_and_sync::<BuildError>();
+};

@@ -70,3 +70,21 @@ pub use handle::{Handle, StartError};
 pub use limits::Limits;
 pub use metrics::Recorder;
 pub use observe::{Observed, Observer, RequestId};
+
+/// Public types can be built on one thread and used on another.
+#[cfg(test)]
+const _: () = {
+    const fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<Config>();
+    is_send_and_sync::<Listen>();
+    is_send_and_sync::<Listener>();
+    is_send_and_sync::<Protocol>();
+    is_send_and_sync::<Route>();
+    is_send_and_sync::<BuildError>();
+    is_send_and_sync::<Handle>();
+    is_send_and_sync::<StartError>();
+    is_send_and_sync::<Limits>();
+    is_send_and_sync::<Recorder>();
+    is_send_and_sync::<Observed<'_>>();
+    is_send_and_sync::<RequestId>();
+};

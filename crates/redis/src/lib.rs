@@ -85,3 +85,12 @@ mod subscriber;
 pub use builder::{BuildError, RedisStoreBuilder};
 pub use redis;
 pub use store::RedisStore;
+
+/// Public types can be built on one thread and used on another.
+#[cfg(test)]
+const _: () = {
+    const fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<RedisStoreBuilder>();
+    is_send_and_sync::<RedisStore>();
+    is_send_and_sync::<BuildError>();
+};

@@ -7,8 +7,30 @@ use std::time::Duration;
 use common::{Session, Tested, World, echo, exposed};
 use token_rotator::{Refreshed, SessionKey, TokenSource};
 use token_rotator_reqwest::{
-    BuildError, Client, ClientBuilder, Error, Profile, Reads, Rotator, SendOnly, SessionHandle,
-    SourceError, TokenSet, Unset,
+    BringsRotator, BuildError, Client, ClientBuilder, Error, Fresh, HttpService, ParseError,
+    Profile, Reads, RefreshCall, RequestBuilder, ReqwestTransport, Rotator, SendOnly,
+    SessionHandle, SourceError, Sourced, TokenSet, Unset, UrlError,
+};
+
+/// Property: public types can be built on one thread and used on another.
+const _: () = {
+    const fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<ClientBuilder<Unset>>();
+    is_send_and_sync::<ClientBuilder<Reads<Session>>>();
+    is_send_and_sync::<ClientBuilder<Sourced>>();
+    is_send_and_sync::<ClientBuilder<BringsRotator>>();
+    is_send_and_sync::<Client>();
+    is_send_and_sync::<Client<SendOnly>>();
+    is_send_and_sync::<SessionHandle>();
+    is_send_and_sync::<RefreshCall<Session>>();
+    is_send_and_sync::<ReqwestTransport>();
+    is_send_and_sync::<Fresh>();
+    is_send_and_sync::<ParseError>();
+    is_send_and_sync::<BuildError>();
+    is_send_and_sync::<Error>();
+    is_send_and_sync::<UrlError>();
+    is_send_and_sync::<RequestBuilder>();
+    is_send_and_sync::<HttpService>();
 };
 
 const BASE: &str = "https://api.example.com";

@@ -95,3 +95,54 @@ pub use stores::file::{
 pub use token::{Pass, Token};
 pub use token_rotator_core::{Purpose, Stamp};
 pub use token_set::{Expiry, TokenSet};
+
+/// Public types can be built on one thread and used on another.
+#[cfg(test)]
+const _: () = {
+    const fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<RotatorBuilder>();
+    is_send_and_sync::<Rotator>();
+    is_send_and_sync::<WeakRotator>();
+    is_send_and_sync::<Rotators<u8>>();
+    is_send_and_sync::<RecordCodec>();
+    is_send_and_sync::<DataKey>();
+    is_send_and_sync::<RecordHeader>();
+    is_send_and_sync::<SharedCoordinator>();
+    is_send_and_sync::<LocalCoordinator>();
+    is_send_and_sync::<Box<dyn Lease>>();
+    is_send_and_sync::<HeldLease>();
+    is_send_and_sync::<BuildError>();
+    is_send_and_sync::<LeaseError>();
+    is_send_and_sync::<RefreshError>();
+    is_send_and_sync::<SourceError>();
+    is_send_and_sync::<StoreError>();
+    is_send_and_sync::<TokenError>();
+    is_send_and_sync::<UpdateError>();
+    is_send_and_sync::<UnusableTokens>();
+    is_send_and_sync::<Event>();
+    is_send_and_sync::<Intent>();
+    is_send_and_sync::<Origin>();
+    is_send_and_sync::<Origins>();
+    is_send_and_sync::<OriginError>();
+    is_send_and_sync::<Profile>();
+    is_send_and_sync::<SecretString>();
+    is_send_and_sync::<Refreshed>();
+    is_send_and_sync::<Record>();
+    is_send_and_sync::<Saved>();
+    is_send_and_sync::<SessionKey>();
+    is_send_and_sync::<Stored>();
+    is_send_and_sync::<MemoryStore>();
+    is_send_and_sync::<FileLock>();
+    is_send_and_sync::<FileStore>();
+    is_send_and_sync::<FileStoreBuilder>();
+    is_send_and_sync::<KeyFile>();
+    is_send_and_sync::<KeyVariable>();
+    is_send_and_sync::<Token>();
+    is_send_and_sync::<Pass>();
+    is_send_and_sync::<TokenSet>();
+    is_send_and_sync::<tower::RotationLayer>();
+    is_send_and_sync::<challenge::StepUp>();
+    is_send_and_sync::<challenge::Challenge>();
+    is_send_and_sync::<news::News>();
+    is_send_and_sync::<news::Listening>();
+};
