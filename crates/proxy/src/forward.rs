@@ -126,7 +126,8 @@ impl Outgoing {
             rotator.pass().await
         };
         pass.map_err(|error| {
-            tracing::warn!(route = self.target.name, %error, "no token for a request");
+            let hint = error.hint();
+            tracing::warn!(route = self.target.name, %error, hint, "no token for a request");
             Problem::no_token(&error)
         })
     }

@@ -172,9 +172,14 @@ fn settings_that_contradict_each_other() {
         api().default_header("x-ok", "line\nbreak").build(),
         "`default_header` was given a header value that cannot be used",
     );
-    says(
-        api().wait_timeout(Duration::ZERO).build(),
-        "wait_timeout of 0ns leaves no time at all; give it some",
+    let error = api().wait_timeout(Duration::ZERO).build();
+    let error = error.expect_err("no time at all");
+    assert_eq!(
+        (error.to_string().as_str(), error.hint()),
+        (
+            "wait_timeout of 0ns leaves no time at all",
+            Some("give it some")
+        )
     );
     assert!(
         api()
