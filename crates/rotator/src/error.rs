@@ -339,6 +339,8 @@ pub enum StoreErrorKind {
     Refused,
     /// The store panicked.
     Panicked,
+    /// The record is longer than any store reads back. Nothing was written.
+    TooLarge,
 }
 
 impl StoreError {

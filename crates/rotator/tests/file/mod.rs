@@ -2,6 +2,7 @@
 
 mod damage;
 mod keys;
+mod large;
 mod locks;
 mod permissions;
 
