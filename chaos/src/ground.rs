@@ -196,6 +196,14 @@ impl SessionStore for Ground {
             Self::Postgres(store) => store.changed(key, seen).await,
         }
     }
+
+    fn is_durable(&self) -> bool {
+        match self {
+            Self::File(store, _) => store.is_durable(),
+            Self::Redis(store) => store.is_durable(),
+            Self::Postgres(store) => store.is_durable(),
+        }
+    }
 }
 
 impl Coordinator for Ground {
@@ -216,6 +224,14 @@ impl Coordinator for Ground {
             Self::File(_, locks) => locks.lease_life(),
             Self::Redis(store) => store.lease_life(),
             Self::Postgres(store) => store.lease_life(),
+        }
+    }
+
+    async fn settled(&self) {
+        match self {
+            Self::File(_, locks) => locks.settled().await,
+            Self::Redis(store) => store.settled().await,
+            Self::Postgres(store) => store.settled().await,
         }
     }
 }

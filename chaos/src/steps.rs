@@ -138,6 +138,10 @@ impl SessionStore for Watched {
     async fn changed(&self, key: &SessionKey, seen: Option<Version>) {
         self.ground.changed(key, seen).await;
     }
+
+    fn is_durable(&self) -> bool {
+        self.ground.is_durable()
+    }
 }
 
 impl Coordinator for Watched {
@@ -158,6 +162,10 @@ impl Coordinator for Watched {
 
     fn lease_life(&self) -> Option<Duration> {
         self.ground.lease_life()
+    }
+
+    async fn settled(&self) {
+        self.ground.settled().await;
     }
 }
 
@@ -206,13 +214,27 @@ pub(crate) struct WatchedSource<S> {
     pub(crate) fate: Fate,
 }
 
-impl<S: TokenSource> TokenSource for WatchedSource<S> {
-    async fn refresh(&self, last: Option<Arc<TokenSet>>) -> Result<Refreshed, SourceError> {
+impl<S> WatchedSource<S> {
+    async fn watch<T>(&self, refresh: impl Future<Output = T>) -> T {
         Said::Asking.tell();
         self.fate.at(Step::Refresh, Moment::Before);
-        let answer = self.source.refresh(last).await;
+        let answer = refresh.await;
         self.fate.at(Step::Refresh, Moment::After);
         answer
+    }
+}
+
+impl<S: TokenSource> TokenSource for WatchedSource<S> {
+    async fn refresh(&self, last: Option<Arc<TokenSet>>) -> Result<Refreshed, SourceError> {
+        self.watch(self.source.refresh(last)).await
+    }
+
+    async fn refresh_session(
+        &self,
+        session: &SessionKey,
+        last: Option<Arc<TokenSet>>,
+    ) -> Result<Refreshed, SourceError> {
+        self.watch(self.source.refresh_session(session, last)).await
     }
 
     async fn revoke(&self, tokens: Arc<TokenSet>) -> Result<(), SourceError> {

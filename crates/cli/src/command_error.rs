@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
+use token_rotator::{FailureKind, SourceError};
 
 use crate::output::say;
 
@@ -32,24 +33,14 @@ impl CommandError {
     }
 
     /// Why: this error and those behind it, each said once.
-    ///
-    /// The library's errors bring their hint along; it is the one to give.
     pub(crate) fn because(mut self, error: impl StdError) -> Self {
-        let words = error.to_string();
-        match words.split_once("; hint: ") {
-            Some((why, hint)) => {
-                self.why.push(why.to_owned());
-                self.hint = Some(hint.to_owned());
-            }
-            None => self.why.push(words),
-        }
+        self.why.push(error.to_string());
         let mut source = error.source();
         while let Some(error) = source {
             let why = error.to_string();
             // Many errors repeat their source as their own words.
-            let why = why.split("; hint: ").next().unwrap_or_default();
-            if !self.why.iter().any(|said| said.contains(why)) {
-                self.why.push(why.to_owned());
+            if !self.why.iter().any(|said| said.contains(&why)) {
+                self.why.push(why);
             }
             source = error.source();
         }
@@ -66,6 +57,14 @@ impl CommandError {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// What to do, as the error itself says it. Changes nothing where it says nothing.
+    pub(crate) fn hint_of(self, hint: Option<&str>) -> Self {
+        match hint {
+            Some(hint) => self.hint(hint),
+            None => self,
+        }
     }
 
     /// What to do, unless the error itself has said it.
@@ -85,6 +84,15 @@ impl CommandError {
     /// What to do, in words.
     pub(crate) fn hint_text(&self) -> &str {
         self.hint.as_deref().unwrap_or_default()
+    }
+
+    /// The same as a failure of a token source.
+    pub(crate) fn of_source(&self, kind: FailureKind) -> SourceError {
+        let error = SourceError::new(kind, self.to_string());
+        match &self.hint {
+            Some(hint) => error.with_hint(hint.as_str()),
+            None => error,
+        }
     }
 
     /// What the program ends with.
@@ -119,16 +127,6 @@ impl CommandError {
         let told = self.told(ERROR, "error");
         let told = anstream::adapter::strip_str(&told);
         format!("exit code {}\n{told}\n", self.code)
-    }
-}
-
-impl CommandError {
-    /// The same and what to do, as the library's errors say it.
-    pub(crate) fn advised(&self) -> String {
-        match &self.hint {
-            Some(hint) => format!("{self}; hint: {hint}"),
-            None => self.to_string(),
-        }
     }
 }
 

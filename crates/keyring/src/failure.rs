@@ -19,10 +19,10 @@ pub(crate) struct Hints {
 pub(crate) fn failed(name: &str, hints: Hints, error: &Error) -> StoreError {
     match error {
         Error::NoStorageAccess(cause) => {
-            unavailable(&format!("gives no access: {cause}; hint: {}", hints.locked))
+            unavailable(&format!("gives no access: {cause}")).with_hint(hints.locked)
         }
         Error::PlatformFailure(cause) => {
-            unavailable(&format!("cannot be reached: {cause}; hint: {}", hints.gone))
+            unavailable(&format!("cannot be reached: {cause}")).with_hint(hints.gone)
         }
         Error::NotSupportedByStore(what) => unavailable(&format!("cannot be used: {what}")),
         Error::NoDefaultStore => unavailable("cannot be used: there is none"),
@@ -35,15 +35,13 @@ pub(crate) fn failed(name: &str, hints: Hints, error: &Error) -> StoreError {
         Error::Ambiguous(entries) => refused(
             name,
             &format!(
-                "it is there {} times, perhaps with several keys; hint: keep the one that opens \
-                 the sessions, and remove the others",
+                "it is there {} times, perhaps with several keys",
                 entries.len()
             ),
-        ),
-        Error::TooLong(what, limit) => refused(
-            name,
-            &format!("its {what} is longer than {limit}; hint: choose another with `name`"),
-        ),
+        )
+        .with_hint("keep the one that opens the sessions, and remove the others"),
+        Error::TooLong(what, limit) => refused(name, &format!("its {what} is longer than {limit}"))
+            .with_hint("choose another with `name`"),
         Error::Invalid(what, why) => refused(name, &format!("its {what} {why}")),
         // An entry that is missing is no failure where one is looked for; elsewhere it has just gone.
         Error::NoEntry => refused(name, "it has just been removed"),

@@ -134,10 +134,11 @@ impl Keyring {
                 StoreErrorKind::Corrupt,
                 format!(
                     "the keyring's entry `{name}` of `{SERVICE}` holds no key; it was left as it \
-                     is; hint: remove it, or use another with `name`",
+                     is",
                     name = self.name
                 ),
-            )),
+            )
+            .with_hint("remove it, or use another with `name`")),
         }
     }
 

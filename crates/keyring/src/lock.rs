@@ -65,8 +65,5 @@ fn of_user() -> Option<PathBuf> {
 }
 
 fn refused(what: &str) -> StoreError {
-    StoreError::new(
-        StoreErrorKind::Refused,
-        format!("{what}; hint: name another with `lock_file`"),
-    )
+    StoreError::new(StoreErrorKind::Refused, what).with_hint("name another with `lock_file`")
 }

@@ -68,9 +68,9 @@ fn wait<T: Send + 'static>(
     let rest = || limit.saturating_sub(asked.elapsed());
     let Some(turn) = Turn::wait(seat, rest()) else {
         return Err(unavailable(&format!(
-            "has left an earlier question unanswered for longer than {limit:?}; hint: answer its \
-             prompt"
-        )));
+            "has left an earlier question unanswered for longer than {limit:?}"
+        ))
+        .with_hint("answer its prompt"));
     };
     given_up.check()?;
     let (reply, answer) = mpsc::channel();
@@ -82,10 +82,8 @@ fn wait<T: Send + 'static>(
     })?;
     answer.recv_timeout(rest()).unwrap_or_else(|_| {
         given_up.give_up();
-        Err(unavailable(&format!(
-            "has not answered within {limit:?}; hint: it may be showing a prompt; unlock it, or \
-             give it longer with `timeout`"
-        )))
+        Err(unavailable(&format!("has not answered within {limit:?}"))
+            .with_hint("it may be showing a prompt; unlock it, or give it longer with `timeout`"))
     })
 }
 

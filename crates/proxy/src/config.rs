@@ -159,34 +159,27 @@ impl Route {
 #[non_exhaustive]
 pub enum BuildError {
     /// Nobody could connect.
-    #[error("there is no listener; hint: add a loopback address such as 127.0.0.1:8080")]
+    #[error("there is no listener")]
     NoListener,
     /// One socket is listed twice, and who may connect to it is not plain.
-    #[error("two listeners are at {0}; hint: leave out one of them")]
+    #[error("two listeners are at {0}")]
     Twice(Listen),
     /// An address can be reached from other machines.
     #[error(
-        "{0} can be reached from other machines, and whoever reaches it has the session's rights; \
-         hint: listen on 127.0.0.1 or on a unix socket, or say that it is public"
+        "{0} can be reached from other machines, and whoever reaches it has the session's rights"
     )]
     Public(SocketAddr),
     /// The administration's address can be reached from other machines.
-    #[error("the admin listener's address {0} is not loopback; hint: give it 127.0.0.1")]
+    #[error("the admin listener's address {0} is not loopback")]
     PublicAdmin(SocketAddr),
     /// Two routes are for the same requests.
-    #[error(
-        "the routes `{0}` and `{1}` match the same requests; \
-         hint: give one of them another host or path prefix"
-    )]
+    #[error("the routes `{0}` and `{1}` match the same requests")]
     Ambiguous(String, String),
     /// Two routes have one name.
-    #[error("two routes are named `{0}`; hint: names tell routes apart in metrics; rename one")]
+    #[error("two routes are named `{0}`")]
     Name(String),
     /// A prefix is none.
-    #[error(
-        "route `{0}`: the path prefix must begin with `/` and have no `?` or dot segments; \
-             hint: write it like /api"
-    )]
+    #[error("route `{0}`: the path prefix must begin with `/` and have no `?` or dot segments")]
     Prefix(String),
     /// An upstream is none.
     #[error("route `{route}`: {problem}")]
@@ -197,10 +190,7 @@ pub enum BuildError {
         problem: String,
     },
     /// The session's token may not go to the upstream.
-    #[error(
-        "route `{route}`: the session's token may not go to {upstream}; \
-         hint: add it to the origins of the session, or use another session"
-    )]
+    #[error("route `{route}`: the session's token may not go to {upstream}")]
     ForeignUpstream {
         /// The route's name.
         route: String,
@@ -208,13 +198,10 @@ pub enum BuildError {
         upstream: String,
     },
     /// The caller's header cannot be both the proxy's and the upstream's.
-    #[error(
-        "route `{0}` passes `Authorization` on, which is where callers show the local bearer; \
-         hint: leave out one of the two"
-    )]
+    #[error("route `{0}` passes `Authorization` on, which is where callers show the local bearer")]
     BearerPassed(String),
     /// Unix sockets are not to be had here.
-    #[error("there are no unix sockets on this system; hint: listen on 127.0.0.1")]
+    #[error("there are no unix sockets on this system")]
     NoUnix,
     /// TLS cannot be set up.
     #[error("route `{route}`: TLS cannot be set up: {problem}")]
@@ -227,6 +214,25 @@ pub enum BuildError {
 }
 
 impl BuildError {
+    /// What to do about it. Returns `None` if the message says all that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NoListener => "add a loopback address such as 127.0.0.1:8080",
+            Self::Twice(_) => "leave out one of them",
+            Self::Public(_) => "listen on 127.0.0.1 or on a unix socket, or say that it is public",
+            Self::PublicAdmin(_) => "give it 127.0.0.1",
+            Self::Ambiguous(..) => "give one of them another host or path prefix",
+            Self::Name(_) => "names tell routes apart in metrics; rename one",
+            Self::Prefix(_) => "write it like /api",
+            Self::ForeignUpstream { .. } => {
+                "add it to the origins of the session, or use another session"
+            }
+            Self::BearerPassed(_) => "leave out one of the two",
+            Self::NoUnix => "listen on 127.0.0.1",
+            Self::Upstream { .. } | Self::Tls { .. } => return None,
+        })
+    }
+
     /// The route that it is about, if it is about one; of two, the second.
     pub fn route(&self) -> Option<&str> {
         match self {

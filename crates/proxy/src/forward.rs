@@ -109,7 +109,8 @@ impl Outgoing {
         let _waiting = self.target.stats.wait();
         let begun = Exchange::begin(&self.target.rotator, self.repeatable).await;
         let begun = begun.map_err(|error| {
-            tracing::warn!(route = self.target.name, %error, "no token for a request");
+            let hint = error.hint();
+            tracing::warn!(route = self.target.name, %error, hint, "no token for a request");
             Problem::no_token(&error)
         })?;
         self.exchange = Some(begun);

@@ -54,9 +54,7 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] BuildError),
     /// A place cannot be listened on.
-    #[error(
-        "{place} cannot be listened on: {error}; hint: end what listens there, or choose another address"
-    )]
+    #[error("{place} cannot be listened on: {error}")]
     Listen {
         /// The place.
         place: String,
@@ -64,10 +62,7 @@ pub enum StartError {
         error: std::io::Error,
     },
     /// The file of a unix socket that stays open cannot be given its new mode.
-    #[error(
-        "who may connect to {place} cannot be changed: {error}; \
-         hint: restart the proxy, which makes the socket anew"
-    )]
+    #[error("who may connect to {place} cannot be changed: {error}")]
     Admit {
         /// The place.
         place: String,
@@ -77,6 +72,18 @@ pub enum StartError {
     /// A thread or its runtime cannot be had.
     #[error("a worker cannot be started: {0}")]
     Worker(std::io::Error),
+}
+
+impl StartError {
+    /// What to do about it. Returns `None` if the cause does not tell.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Config(error) => error.hint(),
+            Self::Listen { .. } => Some("end what listens there, or choose another address"),
+            Self::Admit { .. } => Some("restart the proxy, which makes the socket anew"),
+            Self::Worker(_) => None,
+        }
+    }
 }
 
 impl Handle {

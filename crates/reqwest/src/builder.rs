@@ -65,9 +65,9 @@ struct Brought {
 }
 
 /// Hands the clock on to the rotator.
-type ChosenClock = Box<dyn FnOnce(RotatorBuilder) -> RotatorBuilder>;
+type ChosenClock = Box<dyn FnOnce(RotatorBuilder) -> RotatorBuilder + Send + Sync>;
 
-type Configure = Box<dyn Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder>;
+type Configure = Box<dyn Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + Send + Sync>;
 
 struct TokenHeader {
     name: HeaderName,
@@ -192,7 +192,7 @@ impl<State> ClientBuilder<State> {
     /// cookie of the next one.
     pub fn configure(
         mut self,
-        configure: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + 'static,
+        configure: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + Send + Sync + 'static,
     ) -> Self {
         let before = self.settings.configure.take();
         self.settings.configure = Some(Box::new(move |builder| match &before {

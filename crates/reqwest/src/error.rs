@@ -195,3 +195,14 @@ pub enum BuildError {
     #[error("the HTTP client cannot be built: {0}")]
     Http(#[source] reqwest::Error),
 }
+
+impl BuildError {
+    /// What to do about it, if the rotator's builder refused a setting. Returns `None` otherwise:
+    /// the other messages name the method to call.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Rotator(error) => error.hint(),
+            _ => None,
+        }
+    }
+}

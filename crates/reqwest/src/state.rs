@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
-use token_rotator::{Refreshed, Rotator, RotatorBuilder, SourceError, TokenSet, TokenSource};
+use token_rotator::{
+    Refreshed, Rotator, RotatorBuilder, SessionKey, SourceError, TokenSet, TokenSource,
+};
 
 use crate::error::BuildError;
 use crate::hooks::{AfterHooks, Said};
@@ -189,16 +191,27 @@ struct Answering<S>(S);
 
 impl<S: TokenSource> TokenSource for Answering<S> {
     async fn refresh(&self, last: Option<Arc<TokenSet>>) -> Result<Refreshed, SourceError> {
-        let mut refreshed = self.0.refresh(last).await?;
-        if refreshed.answer.is_none() {
-            refreshed.answer = Some(Arc::new(()));
-        }
-        Ok(refreshed)
+        self.0.refresh(last).await.map(answering)
+    }
+
+    async fn refresh_session(
+        &self,
+        session: &SessionKey,
+        last: Option<Arc<TokenSet>>,
+    ) -> Result<Refreshed, SourceError> {
+        self.0.refresh_session(session, last).await.map(answering)
     }
 
     async fn revoke(&self, tokens: Arc<TokenSet>) -> Result<(), SourceError> {
         self.0.revoke(tokens).await
     }
+}
+
+fn answering(refreshed: Refreshed) -> Refreshed {
+    if refreshed.answer.is_some() {
+        return refreshed;
+    }
+    refreshed.with_answer(Arc::new(()))
 }
 
 impl<T> std::fmt::Debug for Reads<T> {

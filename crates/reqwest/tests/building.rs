@@ -5,9 +5,32 @@ mod common;
 use std::time::Duration;
 
 use common::{Session, Tested, World, echo, exposed};
+use token_rotator::{Refreshed, SessionKey, TokenSource};
 use token_rotator_reqwest::{
-    BuildError, Client, ClientBuilder, Error, Profile, Reads, Rotator, SendOnly, SessionHandle,
-    SourceError, TokenSet, Unset,
+    BringsRotator, BuildError, Client, ClientBuilder, Error, Fresh, HttpService, ParseError,
+    Profile, Reads, RefreshCall, RequestBuilder, ReqwestTransport, Rotator, SendOnly,
+    SessionHandle, SourceError, Sourced, TokenSet, Unset, UrlError,
+};
+
+/// Property: public types can be built on one thread and used on another.
+const _: () = {
+    const fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<ClientBuilder<Unset>>();
+    is_send_and_sync::<ClientBuilder<Reads<Session>>>();
+    is_send_and_sync::<ClientBuilder<Sourced>>();
+    is_send_and_sync::<ClientBuilder<BringsRotator>>();
+    is_send_and_sync::<Client>();
+    is_send_and_sync::<Client<SendOnly>>();
+    is_send_and_sync::<SessionHandle>();
+    is_send_and_sync::<RefreshCall<Session>>();
+    is_send_and_sync::<ReqwestTransport>();
+    is_send_and_sync::<Fresh>();
+    is_send_and_sync::<ParseError>();
+    is_send_and_sync::<BuildError>();
+    is_send_and_sync::<Error>();
+    is_send_and_sync::<UrlError>();
+    is_send_and_sync::<RequestBuilder>();
+    is_send_and_sync::<HttpService>();
 };
 
 const BASE: &str = "https://api.example.com";
@@ -149,9 +172,14 @@ fn settings_that_contradict_each_other() {
         api().default_header("x-ok", "line\nbreak").build(),
         "`default_header` was given a header value that cannot be used",
     );
-    says(
-        api().wait_timeout(Duration::ZERO).build(),
-        "wait_timeout of 0ns leaves no time at all; give it some",
+    let error = api().wait_timeout(Duration::ZERO).build();
+    let error = error.expect_err("no time at all");
+    assert_eq!(
+        (error.to_string().as_str(), error.hint()),
+        (
+            "wait_timeout of 0ns leaves no time at all",
+            Some("give it some")
+        )
     );
     assert!(
         api()
@@ -272,6 +300,44 @@ async fn a_token_source_can_be_given() -> Tested {
         "alice"
     );
     assert_eq!(heard.lines(), ["scope: Some(\"read\")"]);
+    Ok(())
+}
+
+/// Property: every method of a token source of one's own is called, `refresh_session` included.
+#[tokio::test]
+async fn a_token_source_learns_the_session() -> Tested {
+    struct ByName(String);
+    impl TokenSource for ByName {
+        async fn refresh(
+            &self,
+            _last: Option<std::sync::Arc<TokenSet>>,
+        ) -> Result<Refreshed, SourceError> {
+            Err(SourceError::misconfigured("the session is missing"))
+        }
+
+        async fn refresh_session(
+            &self,
+            session: &SessionKey,
+            _last: Option<std::sync::Arc<TokenSet>>,
+        ) -> Result<Refreshed, SourceError> {
+            let tokens = TokenSet::bearer(self.0.as_str());
+            Ok(tokens.with_scope(session.as_str()).into())
+        }
+    }
+    let world = World::new().await;
+    let heard = common::Heard::new();
+    let listener = heard.clone();
+    let token = world.issuer.sign_in("alice").access_token;
+    let api = world
+        .builder()
+        .token_source(ByName(token))
+        .on_after_refresh(move |tokens| listener.say(format!("scope: {:?}", tokens.scope())))
+        .build()?;
+    assert_eq!(
+        echo(api.get("/echo").send().await?).await["subject"],
+        "alice"
+    );
+    assert_eq!(heard.lines(), ["scope: Some(\"default\")"]);
     Ok(())
 }
 

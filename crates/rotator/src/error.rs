@@ -32,6 +32,7 @@ pub enum FailureKind {
 pub struct SourceError {
     kind: FailureKind,
     message: Arc<str>,
+    hint: Option<Arc<str>>,
     code: Option<Arc<str>>,
     retry_after: Option<Duration>,
     reuse_detected: bool,
@@ -57,6 +58,7 @@ impl SourceError {
         Self {
             kind,
             message: message.into(),
+            hint: None,
             code: None,
             retry_after: None,
             reuse_detected: false,
@@ -87,6 +89,12 @@ impl SourceError {
     /// The operator's mistake.
     pub fn misconfigured(message: impl Into<Arc<str>>) -> Self {
         Self::new(FailureKind::Misconfigured, message)
+    }
+
+    /// With what to do about it, without secrets.
+    pub fn with_hint(mut self, hint: impl Into<Arc<str>>) -> Self {
+        self.hint = Some(hint.into());
+        self
     }
 
     /// With the issuer's error code (RFC 6749 section 5.2).
@@ -122,6 +130,11 @@ impl SourceError {
     /// What happened.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// What to do about it. Returns `None` if the source did not say.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
     }
 
     /// The issuer's error code (RFC 6749 section 5.2).
@@ -230,7 +243,21 @@ impl RefreshError {
             _ => None,
         }
     }
+
+    /// What to do about it. Returns `None` if the cause does not tell.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Source(error) => error.hint(),
+            Self::Lease(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Refused | Self::NotSignedIn => Some(SIGN_IN),
+            _ => None,
+        }
+    }
 }
+
+/// The hint of every error that a sign-in ends.
+const SIGN_IN: &str = "sign in";
 
 /// Why there is no token for a request.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -276,12 +303,24 @@ pub enum TokenError {
     ShutDown,
 }
 
+impl TokenError {
+    /// What to do about it. Returns `None` if the cause does not tell.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Refresh(error) => error.hint(),
+            Self::SignedOut => Some(SIGN_IN),
+            _ => None,
+        }
+    }
+}
+
 /// Why a session store failed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct StoreError {
     kind: StoreErrorKind,
     message: Arc<str>,
+    hint: Option<Arc<str>>,
     #[source]
     cause: Option<Cause>,
 }
@@ -300,23 +339,42 @@ pub enum StoreErrorKind {
     Refused,
     /// The store panicked.
     Panicked,
+    /// The record is longer than any store reads back. Nothing was written.
+    TooLarge,
 }
 
 impl StoreError {
-    /// A failure of this kind; `message` says what happened and, behind `; hint: `, what to do,
-    /// without secrets.
+    /// A failure of this kind; `message` says what happened, without secrets.
     pub fn new(kind: StoreErrorKind, message: impl Into<Arc<str>>) -> Self {
         Self {
             kind,
             message: message.into(),
+            hint: None,
             cause: None,
         }
+    }
+
+    /// With what to do about it, without secrets.
+    pub fn with_hint(mut self, hint: impl Into<Arc<str>>) -> Self {
+        self.hint = Some(hint.into());
+        self
     }
 
     /// With the error behind it. It must not contain secrets.
     pub fn with_cause(mut self, cause: impl StdError + Send + Sync + 'static) -> Self {
         self.cause = Some(Arc::new(cause));
         self
+    }
+
+    /// Prefixes the message with where the failure happened; kind and hint stay, and the error
+    /// itself becomes the cause.
+    pub(crate) fn within(self, place: impl std::fmt::Display) -> Self {
+        Self {
+            kind: self.kind,
+            message: format!("{place}: {self}").into(),
+            hint: self.hint.clone(),
+            cause: Some(Arc::new(self)),
+        }
     }
 
     /// What kind of failure it is.
@@ -326,19 +384,12 @@ impl StoreError {
 
     /// What happened.
     pub fn what(&self) -> &str {
-        self.parts().0
+        &self.message
     }
 
-    /// What to do about it, if that is known.
+    /// What to do about it. Returns `None` if the cause does not tell.
     pub fn hint(&self) -> Option<&str> {
-        self.parts().1
-    }
-
-    fn parts(&self) -> (&str, Option<&str>) {
-        match self.message.split_once("; hint: ") {
-            Some((what, hint)) => (what, Some(hint)),
-            None => (&self.message, None),
-        }
+        self.hint.as_deref()
     }
 }
 
@@ -366,6 +417,21 @@ pub enum LeaseError {
     },
 }
 
+impl LeaseError {
+    /// What to do about it: the hint of the store's failure, if one is the cause. Returns `None`
+    /// otherwise.
+    pub fn hint(&self) -> Option<&str> {
+        let Self::Unavailable {
+            cause: Some(cause), ..
+        } = self
+        else {
+            return None;
+        };
+        let cause: &(dyn StdError + 'static) = &**cause;
+        cause.downcast_ref::<StoreError>()?.hint()
+    }
+}
+
 /// Why a rotator or a layer cannot be built.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -374,9 +440,7 @@ pub enum BuildError {
     #[error(transparent)]
     Origin(#[from] crate::origin::OriginError),
     /// There is no origin that a token may go to.
-    #[error(
-        "no origin is declared; call `origin` on the builder, or `layer_for` instead of `layer`"
-    )]
+    #[error("no origin is declared")]
     NoOrigin,
     /// A setting contradicts another one.
     #[error("{setting} of {value:?} {problem}")]
@@ -385,10 +449,26 @@ pub enum BuildError {
         setting: &'static str,
         /// What it was given.
         value: Duration,
-        /// What is wrong with that, and what to do.
+        /// What is wrong with that.
         problem: &'static str,
+        /// What to do.
+        hint: &'static str,
     },
     /// The dedicated thread could not be started.
     #[error("the rotator's own thread could not be started: {0}")]
     Thread(Arc<str>),
+}
+
+impl BuildError {
+    /// What to do about it, for the author of the program. Returns `None` if the message says all
+    /// that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoOrigin => {
+                Some("call `origin` on the builder, or `layer_for` instead of `layer`")
+            }
+            Self::Setting { hint, .. } => Some(hint),
+            Self::Origin(_) | Self::Thread(_) => None,
+        }
+    }
 }

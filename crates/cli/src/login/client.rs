@@ -22,7 +22,8 @@ pub(crate) async fn tokens(session: &Session<'_>) -> Result<TokenSet, CommandErr
         .map(|refreshed| refreshed.tokens)
         .map_err(|error| {
             CommandError::new("the issuer gave the client no token")
-                .because(error)
+                .because(&error)
+                .hint_of(error.hint())
                 .or_hint(hint)
         })
 }

@@ -187,21 +187,14 @@ impl Plan {
     /// Why the proxy does not run as planned, with the line of the file where it is.
     fn failed(&self, config: &Config, error: &StartError) -> CommandError {
         let StartError::Config(mistake) = error else {
-            return unable(error);
+            return unable(error).hint_of(error.hint());
         };
         let span = mistake.route().and_then(|route| self.span(route));
         match span {
-            None => unable(mistake),
-            Some(span) => {
-                let words = mistake.to_string();
-                let (why, hint) = words.split_once("; hint: ").unwrap_or((&words, ""));
-                let error = config.mistake(span, "proxy.routes", why);
-                if hint.is_empty() {
-                    error
-                } else {
-                    error.hint(hint)
-                }
-            }
+            None => unable(mistake).hint_of(mistake.hint()),
+            Some(span) => config
+                .mistake(span, "proxy.routes", &mistake.to_string())
+                .hint_of(mistake.hint()),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use token_rotator::SourceError;
+use token_rotator::{FailureKind, SourceError};
 use token_rotator_oauth2::{BuildError, DiscoveryError, IssuerMetadata, NoMetadata};
 use token_rotator_reqwest::ReqwestTransport;
 
@@ -202,11 +202,11 @@ impl From<NoEndpoint> for SourceError {
     fn from(error: NoEndpoint) -> Self {
         let passing = error.may_pass();
         let error = CommandError::from(error);
-        if passing {
-            Self::not_sent(error.to_string())
+        error.of_source(if passing {
+            FailureKind::NotSent
         } else {
-            Self::misconfigured(error.advised())
-        }
+            FailureKind::Misconfigured
+        })
     }
 }
 

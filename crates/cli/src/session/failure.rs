@@ -19,6 +19,7 @@ const STORE: &str = "the store is to be a server that runs, or a directory that 
 pub(crate) fn no_token(name: &SessionName, error: &TokenError) -> CommandError {
     let failed = CommandError::new(format!("there is no token for session `{name}`"))
         .because(error)
+        .hint_of(error.hint())
         .code(exit_code(error));
     match error {
         TokenError::SignedOut => failed.hint(sign_in(name)),
@@ -77,6 +78,7 @@ pub(crate) fn store_failed(what: impl Into<String>, error: &StoreError) -> Comma
 }
 
 fn store_hint(failed: CommandError, error: &StoreError) -> CommandError {
+    let failed = failed.hint_of(error.hint());
     match error.kind() {
         StoreErrorKind::Unavailable => failed.code(LATER).or_hint(STORE),
         StoreErrorKind::Newer => failed.or_hint("use the newer version of this program"),

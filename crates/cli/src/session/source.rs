@@ -41,7 +41,7 @@ impl IssuerSource {
     async fn endpoint(&self, needed: &[Endpoint]) -> Result<TokenEndpoint, SourceError> {
         let metadata = self.endpoints.find(needed).await?;
         token_endpoint(&self.settings, &metadata, self.transport.clone())
-            .map_err(|error| SourceError::misconfigured(error.advised()))
+            .map_err(|error| error.of_source(FailureKind::Misconfigured))
     }
 }
 

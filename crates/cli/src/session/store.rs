@@ -80,7 +80,7 @@ fn file(
     builder
         .open()
         .map(OpenStore::File)
-        .map_err(cannot_be_opened)
+        .map_err(|error| cannot_be_opened(&error).hint_of(error.hint()))
 }
 
 /// How records are sealed in a store that several machines share: with a key that was made
@@ -108,7 +108,7 @@ async fn codec(key: Option<&KeyChoice>, places: &Places) -> Result<RecordCodec, 
         Ok(None) => Err(CommandError::new("the store has no key")
             .why("there is none at the place that was named")
             .hint(MAKE_A_KEY)),
-        Err(error) => Err(cannot_be_opened(error)),
+        Err(error) => Err(cannot_be_opened(&error).hint_of(error.hint())),
     }
 }
 
@@ -170,6 +170,14 @@ impl SessionStore for OpenStore {
             Self::File(store) => store.changed(key, seen).await,
             Self::Redis(store) => store.changed(key, seen).await,
             Self::Postgres(store) => store.changed(key, seen).await,
+        }
+    }
+
+    fn is_durable(&self) -> bool {
+        match self {
+            Self::File(store) => store.is_durable(),
+            Self::Redis(store) => store.is_durable(),
+            Self::Postgres(store) => store.is_durable(),
         }
     }
 

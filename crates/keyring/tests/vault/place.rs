@@ -93,7 +93,8 @@ pub(crate) async fn sealed_from(store: &FileStore) -> Option<KeySource> {
 
 /// The text of an error, in which there is no secret.
 pub(crate) fn text(error: &StoreError) -> String {
-    let text = error.to_string();
+    let hint = error.hint().map(|hint| format!("; hint: {hint}"));
+    let text = format!("{error}{}", hint.unwrap_or_default());
     for shown in [&text, &format!("{error:?}")] {
         assert!(!shown.contains(CANARY), "{shown}");
     }

@@ -185,9 +185,9 @@ async fn a_reload_does_not_open_what_is_not_its_socket() {
     let others = [u32::MAX - 7];
     let changed = [&first, &second, &fresh].map(|path| socket(path, &others));
     let error = scene.proxy.reload(&scene.with_sockets(changed.to_vec()));
-    let error = error.expect_err("not a socket").to_string();
+    let error = error.expect_err("not a socket");
     assert!(
-        error.contains("second") && error.contains("hint: "),
+        error.to_string().contains("second") && error.hint().is_some(),
         "{error}"
     );
     assert_eq!((mode(&first), mode(&second)), (0o600, 0o600));

@@ -106,11 +106,11 @@ impl KeyVault for KeyFile {
             Some(key) => Ok(Some(key)),
             None => Err(StoreError::new(
                 StoreErrorKind::Corrupt,
-                format!(
-                    "the key file {} holds no key; hint: bring the key back; without it nothing \
-                     that it sealed can be read, and somebody has to sign in again",
-                    path.display()
-                ),
+                format!("the key file {} holds no key", path.display()),
+            )
+            .with_hint(
+                "bring the key back; without it nothing that it sealed can be read, and somebody \
+                 has to sign in again",
             )),
         }
     }
@@ -160,20 +160,19 @@ impl KeyVault for KeyVariable {
         let text = text.map_err(|_| {
             StoreError::new(
                 StoreErrorKind::Refused,
-                format!(
-                    "the environment variable {name}, which is to hold the key, is not set; hint: \
-                     set it to 32 random bytes as 64 hexadecimal digits"
-                ),
+                format!("the environment variable {name}, which is to hold the key, is not set"),
             )
+            .with_hint("set it to 32 random bytes as 64 hexadecimal digits")
         })?;
         match DataKey::from_text(KeySource::Environment, &text) {
             Ok(key) => Ok(Some(key)),
             Err(error) => Err(StoreError::new(
                 StoreErrorKind::Refused,
-                format!(
-                    "the environment variable {name} holds no key: {error}; hint: `openssl rand -hex \
-                     32` makes one, unless there are sessions that another has sealed"
-                ),
+                format!("the environment variable {name} holds no key: {error}"),
+            )
+            .with_hint(
+                "`openssl rand -hex 32` makes one, unless there are sessions that another has \
+                 sealed",
             )),
         }
     }

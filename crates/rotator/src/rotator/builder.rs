@@ -307,7 +307,8 @@ impl RotatorBuilder {
                 return Err(BuildError::Setting {
                     setting,
                     value,
-                    problem: "leaves no time at all; give it some",
+                    problem: "leaves no time at all",
+                    hint: "give it some",
                 });
             }
         }
@@ -315,8 +316,8 @@ impl RotatorBuilder {
             return Err(BuildError::Setting {
                 setting: "flight_deadline",
                 value: limits.flight_deadline,
-                problem: "is less than `lease_wait` and `source_timeout` together; raise it, or \
-                          lower one of them",
+                problem: "is less than `lease_wait` and `source_timeout` together",
+                hint: "raise it, or lower one of them",
             });
         }
         let coordinator = self.coordinator.as_ref();
@@ -325,8 +326,8 @@ impl RotatorBuilder {
             return Err(BuildError::Setting {
                 setting: "source_timeout",
                 value: limits.source_timeout,
-                problem: "is not less than the coordinator's lease lasts; lower it, or have the \
-                          lease last longer",
+                problem: "is not less than the coordinator's lease lasts",
+                hint: "lower it, or have the lease last longer",
             });
         }
         let (first, longest) = (self.policy.cool_down, self.policy.cool_down_max);
@@ -334,7 +335,8 @@ impl RotatorBuilder {
             return Err(BuildError::Setting {
                 setting: "cool_down",
                 value: Duration::from_millis(first),
-                problem: "is zero, or more than the longest cool-down; the first must lie between",
+                problem: "is zero, or more than the longest cool-down",
+                hint: "let the first lie between the two",
             });
         }
         Ok(())

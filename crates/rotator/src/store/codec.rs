@@ -21,7 +21,7 @@ use self::header::Cipher;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::store::{Record, SessionKey, Version};
 
-/// More than any record has; what is longer was not written by this program.
+/// The longest record that is read. A longer one is not written.
 const BYTES_MAX: usize = 1024 * 1024;
 
 /// Writes records down and reads them again.
@@ -57,7 +57,9 @@ impl RecordCodec {
 
     /// The record, as it is to be stored.
     ///
-    /// Fails with [`StoreErrorKind::Refused`] where the system has no randomness to give.
+    /// Fails with [`StoreErrorKind::TooLarge`] if the record would be longer than
+    /// [`decode`](Self::decode) reads (1 MiB, and 8 KiB for the session's name and what stands
+    /// beside it), and with [`StoreErrorKind::Refused`] where the system has no randomness to give.
     pub fn encode(&self, session: &SessionKey, record: &Record) -> Result<Vec<u8>, StoreError> {
         let body = body::write(record)?;
         let cipher = match &self.0 {
@@ -75,6 +77,12 @@ impl RecordCodec {
             _ => Cipher::plain(&digest(session, record.version, &body)),
         };
         let line = header::write(session, record.version, &cipher);
+        if line.len() > header::LINE_MAX {
+            return Err(
+                too_large("its session's name", line.len(), header::LINE_MAX)
+                    .with_hint("give the session a shorter name"),
+            );
+        }
         let body = match (&self.0, cipher.nonce()) {
             (Seal::Key(key), Some(nonce)) => {
                 let payload = Payload {
@@ -88,6 +96,12 @@ impl RecordCodec {
         };
         let mut bytes = line.into_bytes();
         bytes.extend_from_slice(&body);
+        if bytes.len() > BYTES_MAX {
+            let what = format!("the record of session {session}");
+            return Err(too_large(&what, bytes.len(), BYTES_MAX).with_hint(
+                "have the issuer put less into its tokens (claims, groups); until then a program                  that ends loses the session",
+            ));
+        }
         Ok(bytes)
     }
 
@@ -154,6 +168,13 @@ fn digest(session: &SessionKey, version: Version, body: &[u8]) -> [u8; 32] {
         .chain_update(body)
         .finalize()
         .into()
+}
+
+fn too_large(what: &str, length: usize, limit: usize) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::TooLarge,
+        format!("{what} takes {length} bytes, and more than {limit} cannot be read back"),
+    )
 }
 
 fn corrupt(session: &SessionKey, what: &str) -> StoreError {

@@ -161,11 +161,11 @@ impl FileStore {
             Ok(false) => Err(StoreError::new(
                 StoreErrorKind::Unavailable,
                 format!(
-                    "another process has been writing {} for {WRITE_WAIT:?}; hint: is one stopped \
-                     in the middle of it?",
+                    "another process has been writing {} for {WRITE_WAIT:?}",
                     self.0.directory.path_of(name).display()
                 ),
-            )),
+            )
+            .with_hint("is one stopped in the middle of it?")),
             Err(error) => Err(directory::failed(
                 "lock",
                 &self.0.directory.path_of(name),
@@ -217,12 +217,11 @@ impl Inner {
     /// The same error, with the file that it is about.
     fn in_file(&self, session: &SessionKey, error: StoreError) -> StoreError {
         let path = self.directory.path_of(&Names::of(session).data);
-        let hint = match (error.kind(), error.hint()) {
-            (StoreErrorKind::Corrupt, None) => "; hint: move the file away, then sign in again",
-            _ => "",
-        };
-        let text = format!("{}: {error}{hint}", path.display());
-        StoreError::new(error.kind(), text).with_cause(error)
+        let error = error.within(path.display());
+        if error.kind() == StoreErrorKind::Corrupt && error.hint().is_none() {
+            return error.with_hint("move the file away, then sign in again");
+        }
+        error
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod damage;
 mod keys;
+mod large;
 mod locks;
 mod permissions;
 
@@ -99,7 +100,8 @@ fn read(path: &Path) -> Vec<u8> {
 
 /// The text of an error, which names this file, says what to do, and shows no token.
 fn text_about(error: &StoreError, path: &Path) -> String {
-    let text = error.to_string();
+    let hint = error.hint().map(|hint| format!("; hint: {hint}"));
+    let text = format!("{error}{}", hint.unwrap_or_default());
     let name = path
         .file_name()
         .expect("a name")

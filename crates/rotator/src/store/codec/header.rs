@@ -14,7 +14,8 @@ const MAGIC: &str = "token-rotator-session";
 /// When it changes: the reader of each older one stays, and a record is written in the new one
 /// with its next save.
 const FORMAT: u32 = 1;
-const LINE_MAX: usize = 8 * 1024;
+/// The longest line that is read, its end included.
+pub(super) const LINE_MAX: usize = 8 * 1024;
 
 /// What can be said of a stored record without its key.
 #[derive(Clone, Debug)]

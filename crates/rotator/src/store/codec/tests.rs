@@ -101,6 +101,51 @@ fn what_was_written_is_read() {
     }
 }
 
+/// What is written can be read: a record that would be too long to be read is refused, at the byte.
+#[test]
+fn a_record_that_could_not_be_read_is_not_written() {
+    let long = |length| Record {
+        tokens: Some(Arc::new(TokenSet::bearer("a".repeat(length)))),
+        ..record()
+    };
+    for codec in [RecordCodec::sealed(key(1)), RecordCodec::plaintext()] {
+        let beside = codec.encode(&session(), &long(1)).expect("short").len() - 1;
+        let longest = long(BYTES_MAX - beside);
+        let bytes = codec.encode(&session(), &longest).expect("not too long");
+        assert_eq!(bytes.len(), BYTES_MAX);
+        let read = codec.decode(&session(), &bytes).expect("a record");
+        assert_same(&read, &longest);
+
+        let error = codec.encode(&session(), &long(BYTES_MAX - beside + 1));
+        let error = error.expect_err("too long");
+        assert_eq!(error.kind(), StoreErrorKind::TooLarge);
+        assert!(error.hint().is_some_and(|hint| hint.contains("token")));
+    }
+}
+
+/// The line before the body has a limit of its own, which a session's name can exceed.
+#[test]
+fn a_name_that_could_not_be_read_is_not_written() {
+    let named = |length| SessionKey::new("n".repeat(length));
+    let codec = RecordCodec::plaintext();
+    let line = |name: &SessionKey| {
+        let bytes = codec.encode(name, &record()).expect("short");
+        bytes
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .expect("a line")
+            + 1
+    };
+    let beside = line(&named(1)) - 1;
+    let longest = named(header::LINE_MAX - beside);
+    let bytes = codec.encode(&longest, &record()).expect("not too long");
+    codec.decode(&longest, &bytes).expect("a record");
+    let error = codec.encode(&named(header::LINE_MAX - beside + 1), &record());
+    let error = error.expect_err("too long");
+    assert_eq!(error.kind(), StoreErrorKind::TooLarge);
+    assert!(error.hint().is_some_and(|hint| hint.contains("name")));
+}
+
 /// A sealed record shows its session, its version and the key's id, and no byte of a token.
 #[test]
 fn a_sealed_record_shows_no_token() {

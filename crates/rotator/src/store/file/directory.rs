@@ -195,9 +195,7 @@ pub(crate) fn failed(verb: &str, path: &Path, error: &io::Error) -> StoreError {
 fn exposed(what: &str, path: &Path, how: &str, mode: &str) -> StoreError {
     StoreError::new(
         StoreErrorKind::Refused,
-        format!(
-            "{what} {path} {how}, and is to hold secrets; hint: chmod {mode} '{path}'",
-            path = path.display()
-        ),
+        format!("{what} {} {how}, and is to hold secrets", path.display()),
     )
+    .with_hint(format!("chmod {mode} '{}'", path.display()))
 }

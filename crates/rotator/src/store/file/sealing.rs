@@ -44,21 +44,21 @@ impl Sealing {
         }
         let key = self.ask(source).await?;
         let key = key.ok_or_else(|| {
-            let what = format!(
-                "it was sealed with key {id} from {source}, where no key is now; hint: bring the key \
-                 back, or sign in again once what it sealed was removed from the store"
-            );
-            StoreError::new(StoreErrorKind::Refused, what)
+            let what = format!("it was sealed with key {id} from {source}, where no key is now");
+            StoreError::new(StoreErrorKind::Refused, what).with_hint(
+                "bring the key back, or sign in again once what it sealed was removed from the \
+                 store",
+            )
         })?;
         if key.id() != id {
             return Err(StoreError::new(
                 StoreErrorKind::Refused,
                 format!(
-                    "it was sealed with key {id} from {source}, where another key ({}) is now; hint: \
-                     bring the old key back, or sign in again under another session name",
+                    "it was sealed with key {id} from {source}, where another key ({}) is now",
                     key.id()
                 ),
-            ));
+            )
+            .with_hint("bring the old key back, or sign in again under another session name"));
         }
         Ok(self.remember(key))
     }
@@ -76,8 +76,7 @@ impl Sealing {
         if let Some(other) = sealed {
             let opened = self.to_read(other).await;
             return opened.map_err(|error| {
-                let text = format!("session {} is here already: {error}", other.session);
-                StoreError::new(error.kind(), text).with_cause(error)
+                error.within(format_args!("session {} is here already", other.session))
             });
         }
         let mut failures = Vec::new();
@@ -114,10 +113,10 @@ impl Sealing {
             StoreError::new(
                 StoreErrorKind::Refused,
                 format!(
-                    "it was sealed with a key from {source}, and this store was opened without that; \
-                     hint: open it with the key that it was written with"
+                    "it was sealed with a key from {source}, and this store was opened without that"
                 ),
             )
+            .with_hint("open it with the key that it was written with")
         })?;
         vault.load().await
     }
@@ -130,21 +129,16 @@ impl Sealing {
 
 /// No vault gave a key: what each of them said.
 fn no_key(failures: &[StoreError]) -> StoreError {
-    let (kind, words) = match failures {
-        [] => (
-            StoreErrorKind::Refused,
-            "there is no vault for a key".into(),
-        ),
-        [.., last] => {
-            // What happened comes first, then what to do about either.
-            let what: Vec<_> = failures.iter().map(StoreError::what).collect();
-            let hints: Vec<_> = failures.iter().filter_map(StoreError::hint).collect();
-            let hint = if hints.is_empty() { "" } else { "; hint: " };
-            let text = format!("{}{hint}{}", what.join("; and "), hints.join("; or "));
-            (last.kind(), text)
-        }
+    let Some(last) = failures.last() else {
+        return StoreError::new(StoreErrorKind::Refused, "there is no vault for a key");
     };
-    StoreError::new(kind, words)
+    let what: Vec<_> = failures.iter().map(StoreError::what).collect();
+    let error = StoreError::new(last.kind(), what.join("; and "));
+    let hints: Vec<_> = failures.iter().filter_map(StoreError::hint).collect();
+    if hints.is_empty() {
+        return error;
+    }
+    error.with_hint(hints.join("; or "))
 }
 
 impl std::fmt::Debug for Sealing {

@@ -140,6 +140,10 @@ impl<C: Coordinator> Coordinator for ArrangedCoordinator<C> {
     fn lease_life(&self) -> Option<Duration> {
         self.inner.lease_life()
     }
+
+    async fn settled(&self) {
+        self.inner.settled().await;
+    }
 }
 
 /// The lease that the fate holds.
