@@ -366,6 +366,16 @@ pub enum LeaseError {
     },
 }
 
+impl From<StoreError> for LeaseError {
+    /// A server that cannot be asked for a record cannot be asked for a lease either.
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable {
+            message: error.message,
+            cause: error.cause,
+        }
+    }
+}
+
 /// Why a rotator or a layer cannot be built.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]

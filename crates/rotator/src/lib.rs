@@ -47,7 +47,6 @@ mod landing;
 mod ledger;
 #[cfg(all(test, any(model_loom, model_shuttle)))]
 mod models;
-pub mod news;
 mod older;
 pub mod origin;
 mod present;
@@ -60,7 +59,7 @@ mod secret;
 mod shared;
 mod signal;
 mod source;
-mod store;
+pub mod store;
 mod stored;
 mod stores;
 mod sync;

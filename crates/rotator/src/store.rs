@@ -1,5 +1,7 @@
 //! The session store: keeps token sets.
 
+pub mod server;
+
 use std::future::Future;
 use std::sync::Arc;
 
