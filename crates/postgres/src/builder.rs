@@ -1,16 +1,18 @@
-//! Where the store lives, how it seals, and how long things may take.
+//! The settings of a store: server, table, encoding, timing.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use token_rotator::RecordCodec;
+use token_rotator::store::server::{ServerStore, SettingError, Timing};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::{MakeTlsConnect, NoTls, TlsConnect};
 use tokio_postgres::{Config, Socket};
 
 use crate::connector::{Connector, With};
 use crate::schema::Table;
-use crate::store::{PostgresStore, Settings};
+use crate::server::{Addresses, Postgres};
+use crate::store::PostgresStore;
 
 /// Builds a [`PostgresStore`]. Nothing is connected before the first call to the store.
 #[derive(Clone)]
@@ -23,8 +25,7 @@ pub struct PostgresStoreBuilder {
     codec: Option<RecordCodec>,
     table: String,
     connections: usize,
-    lease_life: Duration,
-    operation_timeout: Duration,
+    timing: Timing,
 }
 
 #[derive(Clone)]
@@ -44,7 +45,7 @@ enum Listen {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// Nothing says where the server is.
+    /// The builder has no server.
     #[error("no server is named; call `url` or `config` on the builder")]
     NoServer,
     /// The address cannot be read.
@@ -53,13 +54,13 @@ pub enum BuildError {
          postgres://user:password@host:port/database, special characters percent-encoded"
     )]
     Url(&'static str),
-    /// The address asks for TLS, and nobody brings it.
+    /// The address asks for TLS, and the builder has no connector for it.
     #[error("the address asks for TLS (sslmode=require); give `tls` on the builder a connector")]
     NoTls,
-    /// Nothing says how records are written down.
+    /// The builder has no codec for records.
     #[error(
         "nothing says how tokens are written into the database; call `codec` with \
-         `RecordCodec::sealed(key)`, or with `RecordCodec::plaintext()` if whoever reads the \
+         `RecordCodec::sealed(key)`, or with `RecordCodec::plaintext()` if every reader of the \
          table may have them"
     )]
     NoCodec,
@@ -73,15 +74,8 @@ pub enum BuildError {
     #[error("`connections` of 0 leaves none to work with; allow at least one")]
     NoConnections,
     /// A setting contradicts another one.
-    #[error("{setting} of {value:?} {problem}")]
-    Setting {
-        /// The builder's method.
-        setting: &'static str,
-        /// What it was given.
-        value: Duration,
-        /// What is wrong with that, and what to do.
-        problem: &'static str,
-    },
+    #[error(transparent)]
+    Setting(#[from] SettingError),
 }
 
 impl PostgresStoreBuilder {
@@ -94,8 +88,7 @@ impl PostgresStoreBuilder {
             codec: None,
             table: "token_rotator_session".to_owned(),
             connections: 4,
-            lease_life: Duration::from_secs(40),
-            operation_timeout: Duration::from_secs(5),
+            timing: Timing::new(Duration::from_secs(5)),
         }
     }
 
@@ -132,14 +125,14 @@ impl PostgresStoreBuilder {
         self
     }
 
-    /// Makes no connection for listening: whoever waits looks again now and then.
+    /// Makes no connection for listening: waiting tasks poll.
     pub fn without_listening(mut self) -> Self {
         self.listen = Listen::Never;
         self
     }
 
-    /// How records are written down. There is no default: tokens are sealed, or plaintext was
-    /// asked for by name.
+    /// How records are encoded. There is no default, so that plaintext is stored only if the
+    /// program asks for it.
     pub fn codec(mut self, codec: RecordCodec) -> Self {
         self.codec = Some(codec);
         self
@@ -163,13 +156,13 @@ impl PostgresStoreBuilder {
     /// `source_timeout` (15 s by default) and this store's
     /// [`operation_timeout`](Self::operation_timeout).
     pub fn lease_life(mut self, life: Duration) -> Self {
-        self.lease_life = life;
+        self.timing.lease_life = life;
         self
     }
 
     /// How long one call to the server may take, connecting included. Default: 5 s.
     pub fn operation_timeout(mut self, limit: Duration) -> Self {
-        self.operation_timeout = limit;
+        self.timing.operation_timeout = limit;
         self
     }
 
@@ -186,37 +179,19 @@ impl PostgresStoreBuilder {
         if self.connections == 0 {
             return Err(BuildError::NoConnections);
         }
-        let setting = |setting, value, problem| BuildError::Setting {
-            setting,
-            value,
-            problem,
-        };
-        let (limit, life) = (self.operation_timeout, self.lease_life);
-        if limit.is_zero() {
-            let problem = "leaves no time at all; give it some";
-            return Err(setting("operation_timeout", limit, problem));
-        }
-        if life <= limit {
-            let problem = "is not more than `operation_timeout`: a lease might have run out before \
-                           the answer is here; raise it, or lower the other";
-            return Err(setting("lease_life", life, problem));
-        }
-        if life > Duration::from_secs(24 * 3_600) {
-            let problem = "would keep everybody from refreshing for more than a day after a crash; \
-                           lower it";
-            return Err(setting("lease_life", life, problem));
-        }
-        Ok(PostgresStore::new(Settings {
+        self.timing.check()?;
+        let codec = self.codec.ok_or(BuildError::NoCodec)?;
+        let server = Postgres::new(Addresses {
             config,
             listen,
-            for_calls: matches!(self.listen, Listen::Same),
             connector: self.connector,
-            codec: self.codec.ok_or(BuildError::NoCodec)?,
             table,
             connections: self.connections,
-            lease_life: life,
-            limit,
-        }))
+            limit: self.timing.operation_timeout,
+            reads_where_it_listens: matches!(self.listen, Listen::Same),
+        });
+        let store = ServerStore::new(server, codec, self.timing.lease_life);
+        Ok(PostgresStore(store))
     }
 
     fn read(&self, server: &Server, setting: &'static str) -> Result<Config, BuildError> {
@@ -247,8 +222,8 @@ impl std::fmt::Debug for PostgresStoreBuilder {
             .field("codec", &self.codec)
             .field("table", &self.table)
             .field("connections", &self.connections)
-            .field("lease_life", &self.lease_life)
-            .field("operation_timeout", &self.operation_timeout)
+            .field("lease_life", &self.timing.lease_life)
+            .field("operation_timeout", &self.timing.operation_timeout)
             .finish_non_exhaustive()
     }
 }

@@ -8,10 +8,11 @@ use futures_util::stream::{self, Stream};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{AsyncMessage, Client, Config, Error, Socket};
 
-/// What the server says without being asked. Nothing is sent or received while nobody reads it.
+/// Messages that the server sends unasked. The connection sends and receives only while a task reads
+/// them.
 pub(crate) type Messages = Pin<Box<dyn Stream<Item = Result<AsyncMessage, Error>> + Send>>;
 
-/// A TLS connector whose type the store has forgotten.
+/// A TLS connector of any type.
 pub(crate) trait Connector: Send + Sync {
     /// Makes the connections of a pool.
     fn manager(&self, config: Config) -> Manager;

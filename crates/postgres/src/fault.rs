@@ -1,10 +1,9 @@
-//! What can go wrong at the server: what it means, and what to do about it.
+//! Errors of the server: what each means, and what to do about it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::PoolError;
-use token_rotator::{LeaseError, StoreError, StoreErrorKind};
+use token_rotator::{StoreError, StoreErrorKind};
 use tokio_postgres::error::{Error, Severity};
 
 use StoreErrorKind::{Newer, Refused, Unavailable};
@@ -12,10 +11,7 @@ use StoreErrorKind::{Newer, Refused, Unavailable};
 /// A call to the server that failed.
 #[derive(Debug)]
 pub(crate) struct Fault {
-    kind: StoreErrorKind,
-    message: String,
-    /// Only what comes from the operating system: what the server says may quote a whole row.
-    cause: Option<Error>,
+    error: StoreError,
     /// Whether the connection was lost, so that the call may be made once more on another.
     pub(crate) connection: bool,
 }
@@ -58,7 +54,7 @@ const ANSWERS: &[(&str, StoreErrorKind, &str)] = &[
     (
         "53300",
         Unavailable,
-        "has no connection left for us; raise max_connections, lower `connections`, or put PgBouncer \
+        "has no connection left; raise max_connections, lower `connections`, or put PgBouncer \
          before it",
     ),
     ("53100", Refused, "has no room left on its disk; make some"),
@@ -71,7 +67,7 @@ const ANSWERS: &[(&str, StoreErrorKind, &str)] = &[
     (
         "57014",
         Unavailable,
-        "cancelled the statement; see statement_timeout, and whether somebody locks the table",
+        "cancelled the statement; see statement_timeout, and whether another session locks the table",
     ),
     ("57", Unavailable, "is being shut down or restarted"),
     (
@@ -112,10 +108,10 @@ impl Fault {
             answer.parsed_severity(),
             Some(Severity::Fatal | Severity::Panic)
         );
+        // The server's error is not kept as the cause: it may quote a whole row.
+        let message = format!("PostgreSQL at {address} {words} (SQLSTATE {code})");
         Self {
-            kind,
-            message: format!("PostgreSQL at {address} {words} (SQLSTATE {code})"),
-            cause: None,
+            error: StoreError::new(kind, message),
             connection: code.starts_with("08") || fatal && matches!(code, "57P01" | "57P02"),
         }
     }
@@ -141,47 +137,50 @@ impl Fault {
             // Says which part failed, and quotes nothing.
             format!("cannot be talked to: {error}; correct the address, or see `tls`")
         };
+        let connection = (system || error.is_closed()) && !refused;
+        let message = format!("PostgreSQL at {address} {words}");
         Self {
-            kind: Unavailable,
-            message: format!("PostgreSQL at {address} {words}"),
-            connection: (system || error.is_closed()) && !refused,
-            cause: Some(error),
+            error: StoreError::new(Unavailable, message).with_cause(error),
+            connection,
         }
     }
 
     pub(crate) fn pool(error: PoolError, address: &str) -> Self {
         match error {
             PoolError::Backend(error) => Self::new(error, address),
-            error => Self {
-                kind: Unavailable,
-                message: format!("no connection to PostgreSQL at {address}: {error}"),
-                cause: None,
-                connection: false,
-            },
+            error => {
+                let message = format!("no connection to PostgreSQL at {address}: {error}");
+                Self::lasting(Unavailable, message)
+            }
         }
     }
 
     pub(crate) fn timed_out(limit: Duration, address: &str) -> Self {
-        Self {
-            kind: Unavailable,
-            message: format!(
-                "PostgreSQL at {address} did not answer within {limit:?}, and whether it did what \
-                 it was asked is not known; see whether it is overloaded, paused or cut off, and \
-                 whether somebody locks the table"
-            ),
-            cause: None,
-            connection: false,
-        }
+        let message = format!(
+            "PostgreSQL at {address} did not answer within {limit:?}, and whether it did what it \
+             was asked is not known; see whether it is overloaded, paused or cut off, and whether \
+             another session locks the table"
+        );
+        Self::lasting(Unavailable, message)
+    }
+
+    pub(crate) fn closed(address: &str) -> Self {
+        let message = format!("PostgreSQL at {address} closed the listening connection");
+        Self::lasting(Unavailable, message)
     }
 
     pub(crate) fn newer(found: usize, known: usize, address: &str) -> Self {
+        let message = format!(
+            "the table at {address} was migrated by a newer version of this program (to {found}, \
+             this one knows {known}); upgrade this program"
+        );
+        Self::lasting(Newer, message)
+    }
+
+    /// Another connection would fare no better.
+    fn lasting(kind: StoreErrorKind, message: String) -> Self {
         Self {
-            kind: Newer,
-            message: format!(
-                "the table at {address} was migrated by a newer version of this program (to \
-                 {found}, this one knows {known}); upgrade this program"
-            ),
-            cause: None,
+            error: StoreError::new(kind, message),
             connection: false,
         }
     }
@@ -189,25 +188,6 @@ impl Fault {
 
 impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
-        let error = Self::new(fault.kind, fault.message);
-        match fault.cause {
-            Some(cause) => error.with_cause(cause),
-            None => error,
-        }
-    }
-}
-
-impl From<Fault> for LeaseError {
-    fn from(fault: Fault) -> Self {
-        Self::Unavailable {
-            message: Arc::from(fault.message),
-            cause: fault.cause.map(|cause| Arc::new(cause) as _),
-        }
-    }
-}
-
-impl std::fmt::Display for Fault {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(&self.message)
+        fault.error
     }
 }

@@ -1,7 +1,7 @@
 //! Keeps the sessions of `token-rotator` in `PostgreSQL`, and takes their leases there.
 //!
 //! A [`PostgresStore`] is session store and coordinator in one: replicas of a service that share it
-//! refresh a session once for all of them, and those that wait are told as soon as it is done.
+//! refresh a session once for all of them. A notification ends the wait of the other replicas.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -35,16 +35,15 @@
 //!
 //! One row per session, by its name, in `token_rotator_session` unless
 //! [`table`](PostgresStoreBuilder::table) says otherwise. A session may have a lease before it has
-//! a record. [`PostgresStore::migrate`] makes the table; whoever would rather do that by hand runs
-//! what [`PostgresStore::migration_sql`] answers, after which the program needs no more than
-//! `SELECT`, `INSERT` and `UPDATE` on it.
+//! a record. [`PostgresStore::migrate`] makes the table. [`PostgresStore::migration_sql`] returns the
+//! SQL to do so by hand; the program then needs no more than `SELECT`, `INSERT` and `UPDATE` on it.
 //!
 //! # `PgBouncer`
 //!
 //! Everything works behind `PgBouncer` in transaction mode: each call is one statement outside of
-//! any transaction, without prepared statements, session locks or settings. What is lost there is
-//! `LISTEN`: whoever waits finds out by looking, every 250 ms at first, every second later, instead
-//! of being told. [`PostgresStoreBuilder::listen_url`] gives the one listening connection a way
+//! any transaction, without prepared statements, session locks or settings. `LISTEN` does not
+//! work there: waiting tasks poll, every 250 ms at first, every second later.
+//! [`PostgresStoreBuilder::listen_url`] gives the one listening connection a way
 //! around `PgBouncer`; [`PostgresStoreBuilder::without_listening`] does without it. Where calls and
 //! listening go to the same address, the record that a notification tells of is read over the
 //! listening connection: that spares a replica the wait for one that has to wake up first.
@@ -53,7 +52,7 @@
 //!
 //! - **Asynchronous replication lags.** A failover to a standby may lose the last save and a lease
 //!   that was just taken (see `synchronous_commit`). A lost record is a lost store and no sign-out:
-//!   whoever has the session in memory goes on with it. Fences still grow, for they are never less
+//!   a process that has the session in memory goes on with it. Fences still grow, for they are never less
 //!   than the server's clock in milliseconds.
 //! - **A lease runs out**, by default after 40 s by the server's clock, also when its holder was only
 //!   paused. The rotator checks what is left of it right before a refresh, on a clock that counts
@@ -77,11 +76,10 @@
 mod builder;
 mod connector;
 mod fault;
-mod lease;
 mod link;
-mod listener;
 mod parameter;
 mod schema;
+mod server;
 mod statements;
 mod store;
 

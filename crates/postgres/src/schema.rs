@@ -92,7 +92,7 @@ impl Table {
         })
     }
 
-    /// Everything, for whoever runs it by hand.
+    /// All steps, to run by hand.
     pub(crate) fn script(&self) -> String {
         let steps: Vec<String> = self.steps(0).map(|(_, step)| step).collect();
         format!(

@@ -17,7 +17,7 @@ pub(crate) struct Statements {
     pub(crate) update: String,
     /// 1 session, 2 owner, 3 milliseconds. Answers the fence if it was taken.
     pub(crate) take: String,
-    /// 1 session. Answers the fence and how many milliseconds are left, if somebody has the lease.
+    /// 1 session. Answers the fence and how many milliseconds are left, if the lease is held.
     pub(crate) look: String,
     /// 1 session, 2 owner, 3 milliseconds. Answers a row if it was prolonged.
     pub(crate) renew: String,

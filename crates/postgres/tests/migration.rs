@@ -2,10 +2,11 @@
 
 mod support;
 
-use support::{builder, key, record, soon};
+use support::builder;
 use token_rotator::{Saved, SessionStore as _, StoreErrorKind};
 use token_rotator_postgres::PostgresStore;
 use token_rotator_testkit::PostgresServer;
+use token_rotator_testkit::conformance::server::{key, record, soon};
 
 async fn assert_works(store: &PostgresStore) {
     let saved = store.save(&key(), None, record(1)).await;

@@ -1,10 +1,12 @@
-//! Where the store lives, how it seals, and how long things may take.
+//! The settings of a store: server, key prefix, encoding, timing.
 
 use std::time::Duration;
 
 use redis::{Client, ConnectionAddr, IntoConnectionInfo as _, RedisResult};
 use token_rotator::RecordCodec;
+use token_rotator::store::server::{ServerStore, SettingError, Timing};
 
+use crate::server::Redis;
 use crate::store::RedisStore;
 
 /// Builds a [`RedisStore`]. Nothing is connected before the first call to the store.
@@ -14,8 +16,7 @@ pub struct RedisStoreBuilder {
     server: Option<Server>,
     codec: Option<RecordCodec>,
     prefix: String,
-    lease_life: Duration,
-    operation_timeout: Duration,
+    timing: Timing,
 }
 
 #[derive(Clone)]
@@ -28,7 +29,7 @@ enum Server {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// Nothing says where the server is.
+    /// The builder has no server.
     #[error("no server is named; call `url` or `client` on the builder")]
     NoServer,
     /// The address cannot be read.
@@ -43,10 +44,10 @@ pub enum BuildError {
          enable its feature `rustls`"
     )]
     NoTls,
-    /// Nothing says how records are written down.
+    /// The builder has no codec for records.
     #[error(
         "nothing says how tokens are written into Redis; call `codec` with \
-         `RecordCodec::sealed(key)`, or with `RecordCodec::plaintext()` if whoever reads the \
+         `RecordCodec::sealed(key)`, or with `RecordCodec::plaintext()` if every reader of the \
          server may have them"
     )]
     NoCodec,
@@ -54,15 +55,8 @@ pub enum BuildError {
     #[error("the key prefix {0:?} has a brace in it, which has a meaning of its own in key names")]
     Prefix(String),
     /// A setting contradicts another one.
-    #[error("{setting} of {value:?} {problem}")]
-    Setting {
-        /// The builder's method.
-        setting: &'static str,
-        /// What it was given.
-        value: Duration,
-        /// What is wrong with that, and what to do.
-        problem: &'static str,
-    },
+    #[error(transparent)]
+    Setting(#[from] SettingError),
 }
 
 impl RedisStoreBuilder {
@@ -71,8 +65,7 @@ impl RedisStoreBuilder {
             server: None,
             codec: None,
             prefix: "token-rotator:".to_owned(),
-            lease_life: Duration::from_secs(40),
-            operation_timeout: Duration::from_secs(3),
+            timing: Timing::new(Duration::from_secs(3)),
         }
     }
 
@@ -89,8 +82,8 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// How records are written down. There is no default: tokens are sealed, or plaintext was
-    /// asked for by name.
+    /// How records are encoded. There is no default, so that plaintext is stored only if the
+    /// program asks for it.
     pub fn codec(mut self, codec: RecordCodec) -> Self {
         self.codec = Some(codec);
         self
@@ -106,13 +99,13 @@ impl RedisStoreBuilder {
     /// `source_timeout` (15 s by default) and this store's
     /// [`operation_timeout`](Self::operation_timeout).
     pub fn lease_life(mut self, life: Duration) -> Self {
-        self.lease_life = life;
+        self.timing.lease_life = life;
         self
     }
 
     /// How long one call to the server may take, connecting included. Default: 3 s.
     pub fn operation_timeout(mut self, limit: Duration) -> Self {
-        self.operation_timeout = limit;
+        self.timing.operation_timeout = limit;
         self
     }
 
@@ -130,29 +123,11 @@ impl RedisStoreBuilder {
         if self.prefix.contains(['{', '}']) {
             return Err(BuildError::Prefix(self.prefix));
         }
-        let setting = |setting, value, problem| BuildError::Setting {
-            setting,
-            value,
-            problem,
-        };
-        let (limit, life) = (self.operation_timeout, self.lease_life);
-        if limit.is_zero() {
-            let problem = "leaves no time at all; give it some";
-            return Err(setting("operation_timeout", limit, problem));
-        }
-        if life <= limit {
-            let problem = "is not more than `operation_timeout`: a lease might have run out before \
-                           the answer is here; raise it, or lower the other";
-            return Err(setting("lease_life", life, problem));
-        }
-        // What the server counts in: milliseconds, in a number of 64 bits with a sign.
-        if life > Duration::from_secs(24 * 3_600) {
-            let problem = "would keep everybody from refreshing for more than a day after a crash; \
-                           lower it";
-            return Err(setting("lease_life", life, problem));
-        }
+        self.timing.check()?;
         let codec = self.codec.ok_or(BuildError::NoCodec)?;
-        Ok(RedisStore::new(client, codec, self.prefix, life, limit))
+        let server = Redis::new(client, self.prefix, self.timing.operation_timeout);
+        let store = ServerStore::new(server, codec, self.timing.lease_life);
+        Ok(RedisStore(store))
     }
 }
 
@@ -178,8 +153,8 @@ impl std::fmt::Debug for RedisStoreBuilder {
         out.debug_struct("RedisStoreBuilder")
             .field("codec", &self.codec)
             .field("key_prefix", &self.prefix)
-            .field("lease_life", &self.lease_life)
-            .field("operation_timeout", &self.operation_timeout)
+            .field("lease_life", &self.timing.lease_life)
+            .field("operation_timeout", &self.timing.operation_timeout)
             .finish_non_exhaustive()
     }
 }

@@ -1,21 +1,17 @@
-//! What can go wrong at the server: what it means, and what to do about it.
+//! Errors of the server: what each means, and what to do about it.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
-use token_rotator::{LeaseError, StoreError, StoreErrorKind};
+use token_rotator::{StoreError, StoreErrorKind};
 
 use StoreErrorKind::{Corrupt, Refused, Unavailable};
 
 /// A call to the server that failed.
 #[derive(Debug)]
 pub(crate) struct Fault {
-    kind: StoreErrorKind,
-    message: String,
-    /// Only what comes from the operating system: what the server says may quote what it was sent.
-    cause: Option<RedisError>,
+    error: StoreError,
     /// Whether the connection is of no use any more.
     pub(crate) connection: bool,
 }
@@ -47,7 +43,7 @@ const ANSWERS: &[(&str, StoreErrorKind, &str)] = &[
     (
         "NOSCRIPT",
         Unavailable,
-        "lost the scripts it had just been given; somebody runs SCRIPT FLUSH again and again",
+        "lost the scripts it had just received; find the client that runs SCRIPT FLUSH",
     ),
     (
         "NOAUTH",
@@ -78,7 +74,7 @@ const ANSWERS: &[(&str, StoreErrorKind, &str)] = &[
     (
         "BUSY",
         Unavailable,
-        "is busy with somebody's script; see SCRIPT KILL",
+        "is busy with a script of another client; end it with SCRIPT KILL",
     ),
     (
         "WRONGTYPE",
@@ -109,22 +105,34 @@ impl Fault {
             || error.is_unrecoverable_error()
             || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
             || words.contains("read-only replica");
+        let message = format!("Redis at {address} {words}");
+        let fault = StoreError::new(kind, message);
+        // Only an error of the operating system is kept: the server's may quote what it received.
+        let fault = if error.is_io_error() {
+            fault.with_cause(error)
+        } else {
+            fault
+        };
         Self {
-            kind,
-            message: format!("Redis at {address} {words}"),
-            cause: Some(error).filter(RedisError::is_io_error),
+            error: fault,
             connection,
         }
     }
 
     pub(crate) fn timed_out(limit: Duration, address: &str) -> Self {
+        Self::unavailable(format!(
+            "Redis at {address} did not answer within {limit:?}, and whether it did what it was \
+             asked is not known; see whether it is overloaded, paused or cut off"
+        ))
+    }
+
+    pub(crate) fn closed(address: &str) -> Self {
+        Self::unavailable(format!("Redis at {address} closed the connection"))
+    }
+
+    fn unavailable(message: String) -> Self {
         Self {
-            kind: Unavailable,
-            message: format!(
-                "Redis at {address} did not answer within {limit:?}, and whether it did what it was \
-                 asked is not known; see whether it is overloaded, paused or cut off"
-            ),
-            cause: None,
+            error: StoreError::new(Unavailable, message),
             connection: true,
         }
     }
@@ -154,7 +162,7 @@ fn meaning(error: &RedisError) -> Option<(StoreErrorKind, &'static str)> {
     }
     let code = error.code().unwrap_or_default();
     let detail = error.detail().unwrap_or_default();
-    // So long a command is taken for an attack before anybody has signed in.
+    // Redis answers a long command before authentication with a protocol error.
     let code = if detail.contains("unauthenticated") {
         "NOAUTH"
     } else {
@@ -190,26 +198,7 @@ fn unknown(error: &RedisError) -> (StoreErrorKind, String) {
 
 impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
-        let error = Self::new(fault.kind, fault.message);
-        match fault.cause {
-            Some(cause) => error.with_cause(cause),
-            None => error,
-        }
-    }
-}
-
-impl From<Fault> for LeaseError {
-    fn from(fault: Fault) -> Self {
-        Self::Unavailable {
-            message: Arc::from(fault.message),
-            cause: fault.cause.map(|cause| Arc::new(cause) as _),
-        }
-    }
-}
-
-impl std::fmt::Display for Fault {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(&self.message)
+        fault.error
     }
 }
 
@@ -267,11 +256,12 @@ mod tests {
             ("ERR something else", Refused, "something else"),
             ("STRANGE things", Refused, "STRANGE"),
         ] {
-            let fault = fault(line);
-            assert_eq!(fault.kind, kind, "{line}: {fault}");
-            assert!(fault.message.contains(words), "{line}: {fault}");
-            assert!(fault.message.starts_with("Redis at here "), "{fault}");
-            assert!(fault.cause.is_none(), "it may quote what it was sent");
+            let error = fault(line).error;
+            assert_eq!(error.kind(), kind, "{line}: {error}");
+            assert!(error.to_string().contains(words), "{line}: {error}");
+            assert!(error.to_string().starts_with("Redis at here "), "{error}");
+            let cause = std::error::Error::source(&error);
+            assert!(cause.is_none(), "it may quote what it was sent");
         }
     }
 
@@ -280,7 +270,8 @@ mod tests {
         let fault = fault(
             "ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'me' 'pa55word'",
         );
-        assert!(!format!("{fault} {fault:?}").contains("pa55"), "{fault}");
+        let said = format!("{} {fault:?}", fault.error);
+        assert!(!said.contains("pa55"), "{said}");
     }
 
     #[test]

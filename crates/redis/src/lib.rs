@@ -1,7 +1,7 @@
 //! Keeps the sessions of `token-rotator` in Redis, and takes their leases there.
 //!
 //! A [`RedisStore`] is session store and coordinator in one: replicas of a service that share it
-//! refresh a session once for all of them, and those that wait are told as soon as it is done.
+//! refresh a session once for all of them. A notification ends the wait of the other replicas.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -38,7 +38,7 @@
 //! | `token-rotator:{h}:record` | a hash of `epoch`, `revision` and `body`: the record, written by compare-and-swap |
 //! | `token-rotator:{h}:lease` | whose lease it is; runs out by itself |
 //! | `token-rotator:{h}:fence` | the number of the last lease |
-//! | `token-rotator:changes` | the channel on which saves are told, as `h:record`, and releases, as `h:lease` |
+//! | `token-rotator:changes` | the channel for messages: `h:record` after a save, `h:lease` after a release |
 //!
 //! The braces keep a session's keys in one slot of a cluster; the store itself speaks to one
 //! server. It needs Redis 6 or newer, or a server that is like it, and the commands `EVALSHA`,
@@ -49,15 +49,14 @@
 //!
 //! - **Eviction** may take a lease or a record away: set `maxmemory-policy noeviction`.
 //! - **Replication lags.** A failover may lose the last save and a lease that was just taken. A
-//!   lost record is a lost store and no sign-out: whoever has the session in memory goes on with
-//!   it. A lost lease may be given out twice; fences then still grow, for they are never less than
+//!   lost record is a lost store and no sign-out: a process that has the session in memory goes on
+//!   with it. A lost lease may be given out twice; fences then still grow, for they are never less than
 //!   the server's clock in milliseconds.
 //! - **A lease runs out**, by default after 40 s, also when its holder was only paused. The rotator
 //!   checks what is left of it right before a refresh, on a clock that counts suspend; what remains
 //!   is a holder that is paused between that and the write to the wire. It runs out by the server's
 //!   wall clock: let that be slewed and not stepped.
-//! - **A message may be lost.** It is looked for all the same: every 250 ms at first, every second
-//!   later.
+//! - **A message may be lost.** Waiting tasks also poll: every 250 ms at first, every second later.
 //!
 //! # Failures
 //!
@@ -75,12 +74,10 @@
 
 mod builder;
 mod fault;
-mod lease;
 mod link;
-mod names;
 mod scripts;
+mod server;
 mod store;
-mod subscriber;
 
 pub use builder::{BuildError, RedisStoreBuilder};
 pub use redis;

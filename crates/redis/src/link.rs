@@ -86,15 +86,23 @@ impl Link {
             subscription.subscribe(channel).await?;
             Ok(subscription)
         };
-        match tokio::time::timeout(self.limit, subscribe).await {
-            Ok(Ok(subscription)) => Ok(subscription),
-            Ok(Err(error)) => Err(Fault::new(error, &self.address)),
+        self.bounded(subscribe).await
+    }
+
+    /// Waits for an answer on a connection that this link does not keep.
+    pub(crate) async fn bounded<T>(
+        &self,
+        work: impl Future<Output = RedisResult<T>>,
+    ) -> Result<T, Fault> {
+        match tokio::time::timeout(self.limit, work).await {
+            Ok(answer) => answer.map_err(|error| Fault::new(error, &self.address)),
             Err(_) => Err(Fault::timed_out(self.limit, &self.address)),
         }
     }
 
-    pub(crate) fn limit(&self) -> Duration {
-        self.limit
+    /// The connection for messages was closed.
+    pub(crate) fn closed(&self) -> Fault {
+        Fault::closed(&self.address)
     }
 
     fn connection(&self) -> RedisResult<(ConnectionManager, u64)> {
@@ -113,7 +121,7 @@ impl Link {
         Ok((manager, current.number))
     }
 
-    /// The next call makes a new one, unless somebody has already.
+    /// The next call makes a new one. Keeps the connection if it is already another one.
     fn drop_connection(&self, number: u64) {
         let mut current = self.current();
         if current.number == number {

@@ -8,28 +8,28 @@ use std::sync::LazyLock;
 use redis::Script;
 
 /// Compare-and-swap. `KEYS`: record. `ARGV`: the epoch (empty: nothing is stored) and revision that
-/// are expected; epoch, revision and body to store; channel, message. Answers 1, or 0 and what body
-/// is stored.
+/// are expected; epoch, revision and body to store; channel, message. Answers 1, or 0 and the epoch,
+/// revision and body that are stored.
 pub(crate) static SAVE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
 local stored = redis.call('HMGET', KEYS[1], 'epoch', 'revision', 'body')
 if not stored[1] then
-  if ARGV[1] ~= '' then return {0, false} end
+  if ARGV[1] ~= '' then return {0, false, false, false} end
 elseif stored[1] == ARGV[3] and stored[2] == ARGV[4] and stored[3] == ARGV[5] then
-  return {1, false}
+  return {1, false, false, false}
 elseif stored[1] ~= ARGV[1] or stored[2] ~= ARGV[2] then
-  return {0, stored[3]}
+  return {0, stored[1], stored[2], stored[3]}
 end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[3], 'revision', ARGV[4], 'body', ARGV[5])
 redis.pcall('PUBLISH', ARGV[6], ARGV[7])
-return {1, false}
+return {1, false, false, false}
 ",
     )
 });
 
 /// Takes the lease. `KEYS`: lease, fence. `ARGV`: owner, milliseconds. Answers 1 and the fence, or 0
-/// and how many milliseconds are left to whoever has it.
+/// and how many milliseconds are left to the holder.
 ///
 /// A fence is one more than the last, and more than the clock says, so that fences grow even where
 /// the last one was lost.
@@ -55,8 +55,8 @@ return {1, fence}
     )
 });
 
-/// Looks at the lease. `KEYS`: lease, fence. Answers how many milliseconds are left to whoever has it,
-/// or -1 where nobody has, and the fence.
+/// Looks at the lease. `KEYS`: lease, fence. Answers how many milliseconds are left to the holder
+/// and the fence, or -1 if the lease is free.
 pub(crate) static LOOK: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"

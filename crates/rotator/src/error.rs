@@ -432,6 +432,17 @@ impl LeaseError {
     }
 }
 
+impl From<StoreError> for LeaseError {
+    /// A server that cannot be asked for a record cannot be asked for a lease either. The cause
+    /// keeps the store's hint.
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable {
+            message: Arc::clone(&error.message),
+            cause: Some(Arc::new(error)),
+        }
+    }
+}
+
 /// Why a rotator or a layer cannot be built.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]

@@ -38,7 +38,7 @@ mod profile;
 mod rotator;
 mod runtime;
 mod session;
-mod store;
+pub mod store;
 mod token;
 pub mod tower;
 
@@ -61,7 +61,6 @@ pub use store::codec::{DataKey, KeyId, KeySource, KeyTextError, RecordCodec, Rec
 pub use store::coordinator::{Coordinator, HeldLease, Lease, LocalCoordinator, SharedCoordinator};
 pub use store::file::{FileLock, FileStore, FileStoreBuilder, LeaseHolder};
 pub use store::intent::{Intent, IntentId, IntentOutcome, TokenHash};
-pub use store::news;
 pub use store::{Epoch, Record, Saved, SessionKey, SessionStore, Version};
 pub use token::jwt;
 pub use token::secret::{ExposeSecret, SecretString};

@@ -1,144 +1,156 @@
-//! What the tests share: a key, stores on a server, records, and a source that does as it is told.
+//! A `PostgreSQL` server as the ground of the shared suites.
 #![allow(dead_code)] // Each test binary uses its own part.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use token_rotator::{
-    DataKey, Epoch, ExposeSecret as _, KeySource, Record, RecordCodec, Refreshed, SessionKey,
-    SourceError, TokenSet, TokenSource, Version,
-};
+use token_rotator::store::server::Timing;
+use token_rotator::{HeldLease, LeaseError, RecordCodec, SessionKey, StoreError};
 use token_rotator_postgres::{PostgresStore, PostgresStoreBuilder};
 use token_rotator_testkit::PostgresServer;
-use tokio::sync::watch;
+use token_rotator_testkit::conformance::Ground;
+use token_rotator_testkit::conformance::server::secrecy::hexadecimal;
+use token_rotator_testkit::conformance::server::{ServerGround, codec};
 
-/// What every secret of these tests begins with, never in one piece where it could be found in the
-/// output by itself.
-pub(crate) const CANARY: [&str; 2] = ["CANARY", "-7f3a-"];
-
-pub(crate) fn canary() -> String {
-    CANARY.concat()
-}
-
-pub(crate) fn codec() -> RecordCodec {
-    RecordCodec::sealed(DataKey::new(KeySource::Program, [7; 32]))
-}
+pub(crate) struct Postgres(PostgresServer);
 
 /// A store on this server, as another process would open it.
 pub(crate) fn builder(server: &PostgresServer) -> PostgresStoreBuilder {
     PostgresStore::builder().url(server.url()).codec(codec())
 }
 
-/// The same, its table made.
+/// A store whose table is made.
 pub(crate) async fn store(server: &PostgresServer) -> PostgresStore {
     let store = builder(server).build().expect("settings that fit");
     store.migrate().await.expect("a table");
     store
 }
 
-pub(crate) fn key() -> SessionKey {
-    SessionKey::new("work")
+/// How many connections listen.
+pub(crate) fn listening_connections(server: &PostgresServer) -> usize {
+    let count = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'";
+    server.sql(count).trim().parse().expect("a number")
 }
 
-pub(crate) fn version(revision: u64) -> Version {
-    Version {
-        epoch: Epoch::from_bits(1),
-        revision,
-    }
-}
-
-pub(crate) fn record(revision: u64) -> Record {
-    Record {
-        version: version(revision),
-        tokens: Some(Arc::new(tokens(usize::try_from(revision).expect("small")))),
-        intent: None,
+impl Postgres {
+    fn open_for_a_second(&self) -> PostgresStore {
+        let timing = Timing {
+            lease_life: Duration::from_secs(1),
+            operation_timeout: Duration::from_millis(900),
+        };
+        self.open_with(Some(timing), codec())
     }
 }
 
-pub(crate) fn tokens(number: usize) -> TokenSet {
-    let canary = canary();
-    TokenSet::bearer(format!("{canary}access-{number}"))
-        .with_refresh_token(format!("{canary}refresh-{number}"))
-        .with_id_token(format!("{canary}id-{number}"))
-        .with_extra("tenant", format!("{canary}extra-{number}"))
-        .expires_in(Duration::from_secs(300))
-}
+impl Ground for Postgres {
+    type Store = PostgresStore;
+    type Coordinator = PostgresStore;
 
-/// A source that hands out `tokens(1)`, `tokens(2)` and so on, each for the one before it.
-#[derive(Clone, Default)]
-pub(crate) struct Source(Arc<State>);
-
-#[derive(Default)]
-struct State {
-    calls: AtomicUsize,
-    /// Presented a second time.
-    reused: AtomicUsize,
-    last: AtomicUsize,
-    held: watch::Sender<bool>,
-    arrived: watch::Sender<usize>,
-}
-
-impl Source {
-    /// Keeps refreshes in the air from now on.
-    pub(crate) fn hold(&self) {
-        self.0.held.send_replace(true);
+    fn missing() -> Option<String> {
+        PostgresServer::missing()
     }
 
-    pub(crate) fn let_go(&self) {
-        self.0.held.send_replace(false);
+    async fn new() -> Self {
+        let server = PostgresServer::start().await.expect("it is not missing");
+        store(&server).await;
+        Self(server)
     }
 
-    /// Ends when so many calls have arrived in all.
-    pub(crate) async fn arrived(&self, calls: usize) {
-        let mut arrived = self.0.arrived.subscribe();
-        let enough = arrived.wait_for(|arrived| *arrived >= calls).await;
-        enough.expect("the source is here");
+    async fn store(&self) -> PostgresStore {
+        self.open_for_a_second()
     }
 
-    pub(crate) fn calls(&self) -> usize {
-        self.0.calls.load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn reused(&self) -> usize {
-        self.0.reused.load(Ordering::SeqCst)
+    async fn coordinator(&self) -> PostgresStore {
+        self.open_for_a_second()
     }
 }
 
-impl TokenSource for Source {
-    async fn refresh(&self, last: Option<Arc<TokenSet>>) -> Result<Refreshed, SourceError> {
-        self.0.calls.fetch_add(1, Ordering::SeqCst);
-        self.0.arrived.send_modify(|arrived| *arrived += 1);
-        let mut held = self.0.held.subscribe();
-        held.wait_for(|held| !held)
-            .await
-            .expect("the source is here");
-        let presented = last.and_then(|last| {
-            let token = last.refresh_token()?.expose_secret();
-            token.rsplit('-').next()?.parse::<usize>().ok()
-        });
-        let presented = presented.unwrap_or_default();
-        let expected = self.0.last.fetch_add(1, Ordering::SeqCst);
-        if presented != expected {
-            self.0.reused.fetch_add(1, Ordering::SeqCst);
+impl ServerGround for Postgres {
+    fn open_with(&self, timing: Option<Timing>, codec: RecordCodec) -> PostgresStore {
+        let mut builder = builder(&self.0).codec(codec);
+        if let Some(timing) = timing {
+            builder = builder
+                .lease_life(timing.lease_life)
+                .operation_timeout(timing.operation_timeout);
         }
-        Ok(tokens(expected + 1).into())
+        builder.build().expect("settings that fit")
     }
-}
 
-/// Asks until it is so.
-pub(crate) async fn eventually(what: &str, mut so: impl AsyncFnMut() -> bool) {
-    for _ in 0..500 {
-        if so().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    async fn ping(store: &PostgresStore) -> Result<(), StoreError> {
+        store.ping().await
     }
-    panic!("not within ten seconds: {what}");
-}
 
-/// Ends soon, or the test fails.
-pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
-    let soon = tokio::time::timeout(Duration::from_secs(10), future).await;
-    soon.unwrap_or_else(|_| panic!("{what} took longer than ten seconds"))
+    async fn holder(
+        store: &PostgresStore,
+        key: &SessionKey,
+    ) -> Result<Option<HeldLease>, LeaseError> {
+        store.holder(key).await
+    }
+
+    fn pause(&self) {
+        self.0.pause();
+    }
+
+    fn resume(&self) {
+        self.0.resume();
+    }
+
+    fn kill(&mut self) {
+        self.0.kill();
+    }
+
+    async fn restart(&mut self) {
+        self.0.restart().await;
+    }
+
+    async fn restart_empty(&mut self) {
+        self.0.restart_empty().await;
+        store(&self.0).await;
+    }
+
+    async fn lose_fences(&mut self) {
+        self.0.sql("TRUNCATE token_rotator_session");
+    }
+
+    fn expire_lease(&self) {
+        self.0
+            .sql("UPDATE token_rotator_session SET lease_expires_at = now()");
+    }
+
+    fn change_revision(&self) {
+        self.0.sql("UPDATE token_rotator_session SET revision = 9");
+    }
+
+    fn damage_body(&self) {
+        self.0
+            .sql("UPDATE token_rotator_session SET revision = 1, body = '\\x00'");
+    }
+
+    fn cut_connections(&self) {
+        self.0.sql(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
+             WHERE application_name = 'token-rotator'",
+        );
+    }
+
+    fn listening_connections(&self) -> usize {
+        listening_connections(&self.0)
+    }
+
+    fn cut_listening_connections(&self) {
+        let kill = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
+                    WHERE query LIKE 'LISTEN%'";
+        assert_eq!(self.0.sql(kill).trim(), "t");
+    }
+
+    fn dump(&self) -> String {
+        self.0.dump()
+    }
+
+    fn dumped(text: &str) -> String {
+        hexadecimal(text)
+    }
+
+    fn clear(&self) {
+        self.0.sql("DELETE FROM token_rotator_session");
+    }
 }

@@ -5,7 +5,7 @@ pub(crate) mod coordinator;
 pub(crate) mod file;
 pub(crate) mod intent;
 mod memory;
-pub mod news;
+pub mod server;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -28,6 +28,7 @@
 
 pub mod coordinator;
 pub mod flights;
+pub mod server;
 pub mod store;
 
 use std::future::Future;
@@ -70,7 +71,8 @@ pub trait Ground: Sized + Send + Sync + 'static {
 /// How long anything may take that ought to happen at once.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
+/// Fails the test if this takes longer than ten seconds.
+pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     let output = tokio::time::timeout(PATIENCE, future).await;
     output.unwrap_or_else(|_late| panic!("{what} took longer than {PATIENCE:?}"))
 }

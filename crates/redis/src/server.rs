@@ -1,0 +1,226 @@
+//! What the store asks of Redis: its keys, its scripts, and what they answer.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use redis::Client;
+use redis::aio::{PubSubSink, PubSubStream};
+use token_rotator::store::server::{
+    HashedKey, LISTENING_CHECK, LeaseAttempt, Server, StoredRecord, Swap, Swapped,
+};
+use token_rotator::{Epoch, HeldLease, StoreError, Version};
+
+use crate::fault::Fault;
+use crate::link::Link;
+use crate::scripts::{LOOK, RELEASE, RENEW, SAVE, TAKE};
+
+/// A Redis server, and what the names of this store begin with.
+pub(crate) struct Redis {
+    link: Link,
+    prefix: String,
+}
+
+/// A field of a record's hash.
+type Field = Option<Vec<u8>>;
+
+impl Redis {
+    pub(crate) fn new(client: Client, prefix: String, limit: Duration) -> Self {
+        Self {
+            link: Link::new(client, limit),
+            prefix,
+        }
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        self.link.address()
+    }
+
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    pub(crate) async fn ping(&self) -> Result<(), StoreError> {
+        self.query::<redis::Value>(&redis::cmd("PING")).await?;
+        Ok(())
+    }
+
+    async fn query<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, Fault> {
+        let ask = |mut connection| async move { command.query_async(&mut connection).await };
+        self.link.call(ask).await
+    }
+
+    /// The name of one of a session's keys. A cluster chooses the slot by what stands in braces, so
+    /// all keys of a session share one.
+    fn key(&self, session: &HashedKey, what: &str) -> String {
+        format!("{}{{{}}}:{what}", self.prefix, session.hash())
+    }
+
+    /// The channel for notifications.
+    fn channel(&self) -> String {
+        format!("{}changes", self.prefix)
+    }
+}
+
+impl Server for Redis {
+    const NAME: &'static str = "Redis";
+
+    type Listening = (PubSubSink, PubSubStream);
+
+    async fn version(&self, session: &HashedKey) -> Result<Option<Version>, StoreError> {
+        let mut command = redis::cmd("HMGET");
+        command.arg(self.key(session, "record"));
+        let fields: [Field; 2] = self.query(command.arg(&["epoch", "revision"])).await?;
+        version(session, &fields)
+    }
+
+    async fn load(&self, session: &HashedKey) -> Result<Option<StoredRecord>, StoreError> {
+        let mut command = redis::cmd("HMGET");
+        command.arg(self.key(session, "record"));
+        let fields = self.query(command.arg(&["epoch", "revision", "body"]));
+        let [epoch, revision, body]: [Field; 3] = fields.await?;
+        stored(session, &[epoch, revision], body)
+    }
+
+    async fn save(&self, session: &HashedKey, swap: Swap<'_>) -> Result<Swapped, StoreError> {
+        let expected = swap.expected.map(arguments).unwrap_or_default();
+        let next = arguments(swap.version);
+        let mut save = SAVE.key(self.key(session, "record"));
+        save.arg(&expected).arg(&next).arg(swap.body);
+        save.arg(self.channel()).arg(session.record_topic());
+        let (saved, epoch, revision, body): (u8, Field, Field, Field) =
+            self.link.run(&save).await?;
+        if saved == 1 {
+            return Ok(Swapped::Stored);
+        }
+        let theirs = stored(session, &[epoch, revision], body)?;
+        Ok(Swapped::Conflict(theirs))
+    }
+
+    async fn take_lease(
+        &self,
+        session: &HashedKey,
+        owner: &str,
+        life: Duration,
+    ) -> Result<LeaseAttempt, StoreError> {
+        let mut take = TAKE.key(self.key(session, "lease"));
+        take.key(self.key(session, "fence"));
+        take.arg(owner).arg(millis(life));
+        let (taken, number): (u8, i64) = self.link.run(&take).await?;
+        let number = u64::try_from(number).unwrap_or_default();
+        Ok(if taken == 1 {
+            LeaseAttempt::Taken { fence: number }
+        } else {
+            let left = Some(Duration::from_millis(number));
+            LeaseAttempt::Busy { left }
+        })
+    }
+
+    async fn renew_lease(
+        &self,
+        session: &HashedKey,
+        owner: &str,
+        life: Duration,
+    ) -> Result<bool, StoreError> {
+        let mut renew = RENEW.key(self.key(session, "lease"));
+        renew.arg(owner).arg(millis(life));
+        let renewed: u8 = self.link.run(&renew).await?;
+        Ok(renewed == 1)
+    }
+
+    async fn release_lease(&self, session: &HashedKey, owner: &str) -> Result<(), StoreError> {
+        let mut release = RELEASE.key(self.key(session, "lease"));
+        release.arg(owner);
+        release.arg(self.channel()).arg(session.lease_topic());
+        let _released: u8 = self.link.run(&release).await?;
+        Ok(())
+    }
+
+    async fn held_lease(&self, session: &HashedKey) -> Result<Option<HeldLease>, StoreError> {
+        let mut look = LOOK.key(self.key(session, "lease"));
+        look.key(self.key(session, "fence"));
+        let (left, fence): (i64, i64) = self.link.run(&look).await?;
+        Ok(u64::try_from(left).ok().map(|left| HeldLease {
+            fence: u64::try_from(fence).unwrap_or_default(),
+            left: Duration::from_millis(left),
+        }))
+    }
+
+    async fn listen(&self) -> Result<Self::Listening, StoreError> {
+        let subscription = self.link.subscription(&self.channel()).await?;
+        Ok(subscription.split())
+    }
+
+    async fn notification(
+        &self,
+        (sink, messages): &mut Self::Listening,
+    ) -> Result<Option<String>, StoreError> {
+        loop {
+            match tokio::time::timeout(LISTENING_CHECK, messages.next()).await {
+                Ok(Some(message)) => return Ok(message.get_payload().ok()),
+                Ok(None) => return Err(self.link.closed().into()),
+                Err(_) => self.link.bounded(sink.ping::<redis::Value>()).await?,
+            };
+        }
+    }
+}
+
+/// A lease's life, as scripts take it. It is at most a day.
+fn millis(life: Duration) -> u64 {
+    u64::try_from(life.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A version, as scripts take it: epoch, revision.
+fn arguments(version: Version) -> [String; 2] {
+    let epoch = format!("{:032x}", version.epoch.bits());
+    [epoch, version.revision.to_string()]
+}
+
+fn stored(
+    session: &HashedKey,
+    fields: &[Field; 2],
+    body: Field,
+) -> Result<Option<StoredRecord>, StoreError> {
+    let Some(version) = version(session, fields)? else {
+        return Ok(None);
+    };
+    let body = body.ok_or_else(|| Redis::corrupt(session, "it has no body"))?;
+    Ok(Some(StoredRecord { version, body }))
+}
+
+fn version(session: &HashedKey, fields: &[Field; 2]) -> Result<Option<Version>, StoreError> {
+    let [Some(epoch), Some(revision)] = fields else {
+        return match fields {
+            [None, None] => Ok(None),
+            _ => Err(Redis::corrupt(session, "half of its version is missing")),
+        };
+    };
+    let text = |bytes| std::str::from_utf8(bytes).ok();
+    let epoch = text(epoch).and_then(|epoch| u128::from_str_radix(epoch, 16).ok());
+    let revision = text(revision).and_then(|revision| revision.parse().ok());
+    match (epoch, revision) {
+        (Some(epoch), Some(revision)) => Ok(Some(Version {
+            epoch: Epoch::from_bits(epoch),
+            revision,
+        })),
+        _ => Err(Redis::corrupt(session, "its version is no number")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use token_rotator::SessionKey;
+
+    use super::*;
+
+    #[test]
+    fn a_sessions_keys_share_what_is_in_braces() {
+        let client = Client::open("redis://127.0.0.1").expect("an address");
+        let server = Redis::new(client, "app:".to_owned(), Duration::from_secs(1));
+        let session = HashedKey::new(&SessionKey::new("work"));
+        let tag = format!("{{{}}}", session.hash());
+        for what in ["record", "lease", "fence"] {
+            assert_eq!(server.key(&session, what), format!("app:{tag}:{what}"));
+        }
+        assert_eq!(server.channel(), "app:changes");
+    }
+}

@@ -1,0 +1,187 @@
+//! Leases on a server: they run out by the server's clock unless they are renewed.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::{HashedKey, LeaseAttempt, Server, ServerStore};
+use crate::{
+    Clock as _, Coordinator, HeldLease, Lease, LeaseError, SessionKey, StoreError, SystemClock,
+};
+
+impl<S: Server> Coordinator for ServerStore<S> {
+    async fn acquire(
+        &self,
+        key: &SessionKey,
+        wait: Duration,
+    ) -> Result<Box<dyn Lease>, LeaseError> {
+        let begun = Instant::now();
+        let mut lease = ServerLease::new(self, key)?;
+        let mut subscription = None;
+        loop {
+            let (returned, attempt) = lease.attempt().await?;
+            lease = returned;
+            let left = match attempt? {
+                LeaseAttempt::Taken { .. } => return Ok(Box::new(lease)),
+                LeaseAttempt::Busy { left } => left,
+            };
+            let rest = wait.saturating_sub(begun.elapsed());
+            if rest.is_zero() {
+                return Err(LeaseError::Busy { waited: wait });
+            }
+            let Some(subscription) = &mut subscription else {
+                // Tries again at once: the lease may have been released before the subscription.
+                let topic = lease.session.lease_topic();
+                subscription = Some(self.0.listener.subscribe(&topic));
+                continue;
+            };
+            // No notification is sent when a lease runs out.
+            let runs_out = left.map_or(rest, |left| left + Duration::from_millis(1));
+            subscription.changed(rest.min(runs_out)).await;
+        }
+    }
+
+    fn lease_life(&self) -> Option<Duration> {
+        Some(self.0.lease_life)
+    }
+
+    async fn settled(&self) {
+        self.0.background.wait().await;
+    }
+}
+
+impl<S: Server> ServerStore<S> {
+    /// The session's lease, if one is held now. Takes nothing.
+    ///
+    /// Fails as [`acquire`](Coordinator::acquire) does if the server cannot be asked.
+    pub async fn holder(&self, key: &SessionKey) -> Result<Option<HeldLease>, LeaseError> {
+        let session = HashedKey::new(key);
+        Ok(self.0.server.held_lease(&session).await?)
+    }
+}
+
+/// A lease, or the attempt to take one. Dropping it releases the lease in the background.
+struct ServerLease<S: Server> {
+    store: ServerStore<S>,
+    session: Arc<HashedKey>,
+    /// The name of this holder, drawn at random for each lease.
+    owner: String,
+    fence: u64,
+    /// When it runs out, on the steady clock.
+    until: Duration,
+    /// Whether the server may regard this lease as held.
+    held: bool,
+    /// Present during an attempt, even if the caller stopped waiting for it.
+    attempt: Option<TaskTrackerToken>,
+}
+
+impl<S: Server> ServerLease<S> {
+    fn new(store: &ServerStore<S>, key: &SessionKey) -> Result<Self, LeaseError> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(|error| LeaseError::Unavailable {
+            message: format!("the system has no randomness to name a lease with: {error}").into(),
+            cause: None,
+        })?;
+        Ok(Self {
+            store: store.clone(),
+            session: Arc::new(HashedKey::new(key)),
+            owner: format!("{:032x}", u128::from_ne_bytes(bytes)),
+            fence: 0,
+            until: Duration::ZERO,
+            held: false,
+            attempt: None,
+        })
+    }
+
+    /// Tries to take the lease, in a task of its own.
+    ///
+    /// The task goes on if the caller stops waiting: it releases the lease after the server's
+    /// answer. A release sent earlier, on another connection, could arrive before the attempt. The
+    /// lease would then be held, without a holder, for all of its life.
+    async fn attempt(mut self) -> Result<(Self, Result<LeaseAttempt, StoreError>), LeaseError> {
+        self.attempt = Some(self.store.0.background.token());
+        let task = tokio::spawn(async move {
+            let attempt = self.take().await;
+            (self, attempt)
+        });
+        let (mut lease, attempt) = task.await.map_err(|_| LeaseError::Unavailable {
+            message: "the runtime ended before the lease was taken".into(),
+            cause: None,
+        })?;
+        lease.attempt = None;
+        Ok((lease, attempt))
+    }
+
+    async fn take(&mut self) -> Result<LeaseAttempt, StoreError> {
+        // The server may take it even if its answer does not arrive.
+        self.held = true;
+        let sent = SystemClock.steady();
+        let life = self.store.0.lease_life;
+        let server = &self.store.0.server;
+        let attempt = server.take_lease(&self.session, &self.owner, life).await?;
+        if let LeaseAttempt::Taken { fence } = attempt {
+            self.until = sent + life;
+            self.fence = fence;
+        } else {
+            self.held = false;
+        }
+        Ok(attempt)
+    }
+
+    fn give_back(&self) -> impl Future<Output = ()> + Send + use<S> {
+        let (store, session) = (self.store.clone(), Arc::clone(&self.session));
+        let owner = self.owner.clone();
+        async move {
+            // If this fails, the lease runs out.
+            let _ = store.0.server.release_lease(&session, &owner).await;
+        }
+    }
+}
+
+impl<S: Server> Lease for ServerLease<S> {
+    fn remaining(&self) -> Option<Duration> {
+        Some(self.until.saturating_sub(SystemClock.steady()))
+    }
+
+    fn fence(&self) -> Option<u64> {
+        Some(self.fence)
+    }
+
+    fn renew(&mut self) -> BoxFuture<'_, Result<(), LeaseError>> {
+        Box::pin(async move {
+            let sent = SystemClock.steady();
+            let life = self.store.0.lease_life;
+            let server = &self.store.0.server;
+            if server.renew_lease(&self.session, &self.owner, life).await? {
+                self.until = sent + life;
+                return Ok(());
+            }
+            self.held = false;
+            self.until = Duration::ZERO;
+            Err(LeaseError::Lost)
+        })
+    }
+
+    fn release(mut self: Box<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            self.give_back().await;
+            self.held = false;
+        })
+    }
+}
+
+impl<S: Server> Drop for ServerLease<S> {
+    fn drop(&mut self) {
+        // Without a runtime, the lease runs out.
+        if self.held
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let release = self.give_back();
+            self.store.0.background.spawn_on(release, &runtime);
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! What session stores on a database server share. For authors of such stores.
+//!
+//! A crate for one server implements [`Server`]: connections, statements, error texts. A
+//! [`ServerStore`] around it is session store and coordinator.
+//!
+//! - `mod.rs`: what a server does, and the store around it
+//! - `lease.rs`: leases with fence, renewal and release, and the wait for one
+//! - `listener.rs`: the one connection for notifications, and its reconnects
+//! - `notify.rs`: hands notifications to the tasks of this process that wait for them
+//! - `settings.rs`: the settings that every such store has
+
+mod lease;
+mod listener;
+mod notify;
+mod settings;
+
+use std::fmt::Write as _;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use tokio_util::task::TaskTracker;
+
+pub use self::notify::{ChangeNotifier, Subscription};
+pub use self::settings::{SettingError, Timing};
+
+use self::listener::Listener;
+use crate::{
+    HeldLease, Record, RecordCodec, Saved, SessionKey, SessionStore, SharedCoordinator, StoreError,
+    StoreErrorKind, Version,
+};
+
+/// One server, or the way to it: what it is asked, and what its answers mean.
+///
+/// Each call ends within the store's operation timeout. A call may be dropped at any time.
+pub trait Server: Send + Sync + 'static {
+    /// The server's name in error messages, such as `Redis`.
+    const NAME: &'static str;
+
+    /// A connection on which the server sends notifications.
+    type Listening: Send;
+
+    /// Reads the version of a record. Returns `None` if there is no record.
+    fn version(
+        &self,
+        session: &HashedKey,
+    ) -> impl Future<Output = Result<Option<Version>, StoreError>> + Send;
+
+    /// Reads a record. Returns `None` if there is none.
+    fn load(
+        &self,
+        session: &HashedKey,
+    ) -> impl Future<Output = Result<Option<StoredRecord>, StoreError>> + Send;
+
+    /// Compares and swaps in one step, and sends [`HashedKey::record_topic`] if it stored something.
+    fn save(
+        &self,
+        session: &HashedKey,
+        swap: Swap<'_>,
+    ) -> impl Future<Output = Result<Swapped, StoreError>> + Send;
+
+    /// Takes the lease for this owner if it is free, has run out, or is the owner's already.
+    fn take_lease(
+        &self,
+        session: &HashedKey,
+        owner: &str,
+        life: Duration,
+    ) -> impl Future<Output = Result<LeaseAttempt, StoreError>> + Send;
+
+    /// Prolongs the lease of this owner. Returns false if the owner does not hold it.
+    fn renew_lease(
+        &self,
+        session: &HashedKey,
+        owner: &str,
+        life: Duration,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Frees the lease of this owner, and sends [`HashedKey::lease_topic`] if it was held.
+    fn release_lease(
+        &self,
+        session: &HashedKey,
+        owner: &str,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Reads who holds the lease. Returns `None` if it is free.
+    fn held_lease(
+        &self,
+        session: &HashedKey,
+    ) -> impl Future<Output = Result<Option<HeldLease>, StoreError>> + Send;
+
+    /// Whether the server sends notifications. If not, waiting tasks poll.
+    fn sends_notifications(&self) -> bool {
+        true
+    }
+
+    /// Connects for notifications. They arrive from the end of this call on.
+    fn listen(&self) -> impl Future<Output = Result<Self::Listening, StoreError>> + Send;
+
+    /// Waits for the next notification. Returns its topic, or `None` if the topic is not readable.
+    ///
+    /// Fails if the connection is lost. Checks a silent connection every [`LISTENING_CHECK`].
+    fn notification(
+        &self,
+        listening: &mut Self::Listening,
+    ) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;
+
+    /// The error for a record that cannot be read. `problem` completes "cannot be read: ".
+    fn corrupt(session: &HashedKey, problem: &str) -> StoreError {
+        StoreError::new(
+            StoreErrorKind::Corrupt,
+            format!(
+                "the record of session {} in {} cannot be read: {problem}; it was left untouched",
+                session.key,
+                Self::NAME
+            ),
+        )
+    }
+}
+
+/// How often a silent listening connection is checked.
+pub const LISTENING_CHECK: Duration = Duration::from_secs(20);
+
+/// A session key with the hash that stands for it in names and notifications.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HashedKey {
+    key: SessionKey,
+    hash: String,
+}
+
+impl HashedKey {
+    /// Hashes this key.
+    pub fn new(key: &SessionKey) -> Self {
+        let mut hash = String::with_capacity(64);
+        for byte in Sha256::digest(key.as_str()) {
+            // Writing to a string cannot fail.
+            let _ = write!(hash, "{byte:02x}");
+        }
+        Self {
+            key: key.clone(),
+            hash,
+        }
+    }
+
+    /// The session key.
+    pub fn key(&self) -> &SessionKey {
+        &self.key
+    }
+
+    /// SHA-256 of the session key, as 64 hexadecimal digits.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// The notification that the record was saved.
+    pub fn record_topic(&self) -> String {
+        format!("{}:record", self.hash)
+    }
+
+    /// The notification that the lease was released.
+    pub fn lease_topic(&self) -> String {
+        format!("{}:lease", self.hash)
+    }
+}
+
+/// A record as the server holds it.
+#[derive(Clone, Debug)]
+pub struct StoredRecord {
+    /// The version that the server compares.
+    pub version: Version,
+    /// The encoded record, which contains the version once more.
+    pub body: Vec<u8>,
+}
+
+/// What to compare, and what to store.
+#[derive(Clone, Copy)]
+pub struct Swap<'a> {
+    /// The version that must be stored. `None`: no record may be stored.
+    pub expected: Option<Version>,
+    /// The new version.
+    pub version: Version,
+    /// The new record, encoded.
+    pub body: &'a [u8],
+}
+
+/// Outcomes of a compare-and-swap.
+#[derive(Clone, Debug)]
+pub enum Swapped {
+    /// The server stored the record.
+    Stored,
+    /// Another version was stored. The server changed nothing.
+    Conflict(Option<StoredRecord>),
+}
+
+/// Outcomes of an attempt to take a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseAttempt {
+    /// The caller holds the lease.
+    Taken {
+        /// The number of the lease.
+        fence: u64,
+    },
+    /// Another owner holds the lease.
+    Busy {
+        /// When that lease runs out. `None`: the server did not say.
+        left: Option<Duration>,
+    },
+}
+
+/// Session store and coordinator on a server. Clones share its connections.
+pub struct ServerStore<S: Server>(Arc<Shared<S>>);
+
+struct Shared<S: Server> {
+    server: Arc<S>,
+    listener: Listener<S>,
+    codec: RecordCodec,
+    lease_life: Duration,
+    /// Attempts to take a lease, and releases of dropped leases.
+    background: TaskTracker,
+}
+
+impl<S: Server> ServerStore<S> {
+    /// A store on this server. It connects with its first call.
+    pub fn new(server: S, codec: RecordCodec, lease_life: Duration) -> Self {
+        let background = TaskTracker::new();
+        // `wait` ends only on a closed tracker. A closed tracker still accepts tasks.
+        background.close();
+        let server = Arc::new(server);
+        Self(Arc::new(Shared {
+            listener: Listener::new(Arc::clone(&server)),
+            server,
+            codec,
+            lease_life,
+            background,
+        }))
+    }
+
+    /// The server.
+    pub fn server(&self) -> &S {
+        &self.0.server
+    }
+
+    /// The codec that encodes records.
+    pub fn codec(&self) -> &RecordCodec {
+        &self.0.codec
+    }
+
+    fn decode(
+        &self,
+        session: &HashedKey,
+        stored: Option<StoredRecord>,
+    ) -> Result<Option<Record>, StoreError> {
+        let Some(StoredRecord { version, body }) = stored else {
+            return Ok(None);
+        };
+        let record = self.0.codec.decode(&session.key, &body)?;
+        if record.version != version {
+            // The version in a sealed body is authentic. The version beside the body was changed.
+            let problem = "its version is not that of its body";
+            return Err(S::corrupt(session, problem));
+        }
+        Ok(Some(record))
+    }
+}
+
+impl<S: Server> SessionStore for ServerStore<S> {
+    async fn load(&self, key: &SessionKey) -> Result<Option<Record>, StoreError> {
+        let session = HashedKey::new(key);
+        let stored = self.0.server.load(&session).await?;
+        self.decode(&session, stored)
+    }
+
+    async fn save(
+        &self,
+        key: &SessionKey,
+        expected: Option<Version>,
+        record: Record,
+    ) -> Result<Saved, StoreError> {
+        let session = HashedKey::new(key);
+        let (version, body) = (record.version, self.0.codec.encode(key, &record)?);
+        let swap = Swap {
+            expected,
+            version,
+            body: &body,
+        };
+        match self.0.server.save(&session, swap).await? {
+            Swapped::Stored => Ok(Saved::Stored),
+            // A first attempt stored this record and its answer was lost. No two sealed bodies are
+            // equal.
+            Swapped::Conflict(Some(stored)) if stored.version == version && stored.body == body => {
+                Ok(Saved::Stored)
+            }
+            Swapped::Conflict(stored) => Ok(Saved::Conflict(self.decode(&session, stored)?)),
+        }
+    }
+
+    async fn changed(&self, key: &SessionKey, seen: Option<Version>) {
+        let session = HashedKey::new(key);
+        // The subscription comes before the read, so no save between the two is missed.
+        let mut subscription = self.0.listener.subscribe(&session.record_topic());
+        loop {
+            if let Ok(stored) = self.0.server.version(&session).await
+                && stored != seen
+            {
+                return;
+            }
+            // The caller reads the record after a notification, so this task need not.
+            if subscription.changed(Duration::MAX).await {
+                return;
+            }
+        }
+    }
+
+    fn coordinator(&self) -> Option<SharedCoordinator> {
+        Some(SharedCoordinator::new(self.clone()))
+    }
+}
+
+impl<S: Server> Clone for ServerStore<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_differ_by_session_and_by_what_changed() {
+        let one = HashedKey::new(&SessionKey::new("work"));
+        let other = HashedKey::new(&SessionKey::new("Work"));
+        assert_eq!(one.hash().len(), 64);
+        assert_ne!(one.hash(), other.hash());
+        assert_eq!(one.record_topic(), format!("{}:record", one.hash()));
+        assert_eq!(one.lease_topic(), format!("{}:lease", one.hash()));
+    }
+}

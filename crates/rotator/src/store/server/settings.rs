@@ -1,0 +1,61 @@
+//! The settings that every store on a server has.
+
+use std::time::Duration;
+
+/// The longest life of a lease. After a crash, no process refreshes until the lease runs out.
+const LEASE_LIFE_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+/// How long a lease and a call last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How long a lease holds unless it is renewed. Default: 40 s.
+    pub lease_life: Duration,
+    /// How long one call to the server may take, connecting included.
+    pub operation_timeout: Duration,
+}
+
+/// A duration that contradicts another setting.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{setting} of {value:?} {problem}")]
+pub struct SettingError {
+    /// The builder's method.
+    pub setting: &'static str,
+    /// The value given.
+    pub value: Duration,
+    /// What is wrong, and what to do about it.
+    pub problem: &'static str,
+}
+
+impl Timing {
+    /// The default life of a lease, and this operation timeout.
+    pub const fn new(operation_timeout: Duration) -> Self {
+        Self {
+            lease_life: Duration::from_secs(40),
+            operation_timeout,
+        }
+    }
+
+    /// Checks the two against each other.
+    pub fn check(self) -> Result<(), SettingError> {
+        let (limit, life) = (self.operation_timeout, self.lease_life);
+        let (setting, value, problem) = if limit.is_zero() {
+            let problem = "leaves no time for a call; raise it";
+            ("operation_timeout", limit, problem)
+        } else if life <= limit {
+            let problem = "is not more than `operation_timeout`: a lease might have run out before \
+                           the answer is here; raise it, or lower the other";
+            ("lease_life", life, problem)
+        } else if life > LEASE_LIFE_MAX {
+            let problem = "would keep every process from refreshing for more than a day after a \
+                           crash; lower it";
+            ("lease_life", life, problem)
+        } else {
+            return Ok(());
+        };
+        Err(SettingError {
+            setting,
+            value,
+            problem,
+        })
+    }
+}
