@@ -18,7 +18,9 @@ pub(crate) fn begin() -> Option<String> {
     std::env::var_os(WATCHED)?;
     LOGGING.call_once(|| {
         // Where a test has a subscriber of its own, that one watches.
-        let _ = tracing_subscriber::registry()
+        // Not `try_init`: with a feature that another crate may turn on, that takes the place of the
+        // `log` logger too, which tests of stores want for themselves.
+        let everything = tracing_subscriber::registry()
             .with(
                 tracing_subscriber::fmt::layer()
                     .with_ansi(false)
@@ -28,8 +30,8 @@ pub(crate) fn begin() -> Option<String> {
                 Targets::new()
                     .with_default(LevelFilter::DEBUG)
                     .with_target("token_rotator", LevelFilter::TRACE),
-            )
-            .try_init();
+            );
+        let _ = tracing::subscriber::set_global_default(everything);
     });
     Some(CANARY.concat())
 }
