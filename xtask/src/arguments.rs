@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::{plan::Step, soak_steps, test_steps};
+use crate::{comments::Sample, plan::Step, soak_steps, test_steps};
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub(crate) enum Task {
         /// Files and folders.
         paths: Vec<String>,
     },
+    /// Print a sample of the comments.
+    Comments(Sample),
     /// Kill and stop processes.
     Chaos {
         /// Handed on to the program as they are.
@@ -61,7 +63,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task,
     let asks_for_help = || rest.iter().any(|word| word == "--help" || word == "-h");
     match command.as_str() {
         "help" | "--help" | "-h" => Ok(Task::Help),
-        "test" | "soak" | "wasm" | "count" if asks_for_help() => Ok(Task::Help),
+        "test" | "soak" | "wasm" | "count" | "comments" if asks_for_help() => Ok(Task::Help),
         "test" => Ok(Task::Test { only: only(&rest)? }),
         "soak" => Ok(Task::Soak { only: only(&rest)? }),
         "bench" => Ok(Task::Bench { arguments: rest }),
@@ -69,6 +71,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task,
         "bench-proxy" => Ok(Task::BenchProxy { arguments: rest }),
         "compare-sidecars" => Ok(Task::CompareSidecars { arguments: rest }),
         "count" => Ok(Task::Count { paths: rest }),
+        "comments" => Ok(Task::Comments(Sample::parse(&rest)?)),
         "wasm" => Ok(Task::Wasm { arguments: rest }),
         other => Err(format!("no such command: {other}")),
     }
@@ -115,6 +118,7 @@ Usage:
   cargo xtask compare-sidecars [ROUNDS] what callers see when a token ends, beside others
   cargo xtask wasm  [--check]           the core for JavaScript, into npm/axios, or compared
   cargo xtask count PATH...             lines of Rust code, without comments, blanks and tests
+  cargo xtask comments --seed N         a random sample of 40 comments, or of --count
 
 Each step prints its time and result. What a step needs and the machine lacks is installed
 (Debian packages as root or by sudo, npm and Python packages). A step that cannot run here says

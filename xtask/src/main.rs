@@ -8,6 +8,7 @@
 //! - `cargo xtask chaos`: real processes on one session, killed and stopped at random.
 //! - `cargo xtask wasm`: the core for JavaScript, into the npm package.
 //! - `cargo xtask count`: lines of code, to compare two states of the project.
+//! - `cargo xtask comments`: a random sample of the comments, to check how they read.
 //!
 //! A table of contents: `arguments` reads the command line, `workspace` asks cargo what there is, `install` brings what is
 //! missing, `process` runs a command and keeps its output, `screen` chooses the lines of it worth showing, `tally` counts the
@@ -17,6 +18,7 @@
 mod arguments;
 mod checks;
 mod code_lines;
+mod comments;
 mod cpu_time;
 mod install;
 mod npm;
@@ -68,6 +70,7 @@ fn run(task: &Task) -> Result<ExitCode, String> {
         Task::CompareSidecars { arguments } => programs::compare_sidecars(&workplace, arguments),
         Task::Chaos { arguments } => programs::chaos(&workplace, arguments),
         Task::Count { paths } => code_lines::run(paths),
+        Task::Comments(sample) => sample.run(&workplace),
         Task::Wasm { arguments } => wasm::run(&workplace, arguments),
     }
 }
