@@ -109,7 +109,7 @@ fn draw(mut all: Vec<Comment>, seed: u64, count: usize) -> Vec<Comment> {
     all
 }
 
-/// SplitMix64: a few lines, and the same numbers on every machine.
+/// `SplitMix64`: a few lines, and the same numbers on every machine.
 struct Random(u64);
 
 impl Random {
