@@ -1,13 +1,13 @@
-//! The command line, parsed by hand: a few commands and one option need no parser to compile first.
+//! The command line, parsed by hand, so that no parser has to be compiled first.
 
 use std::fmt::Write as _;
 
 use crate::{comments::Sample, plan::Step, soak_steps, test_steps};
 
-/// What the command line asks for.
+/// The task of the command line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Task {
-    /// Print how it is used.
+    /// Print the usage.
     Help,
     /// Run the test steps, or only those named.
     Test {
@@ -21,17 +21,17 @@ pub(crate) enum Task {
     },
     /// Run the benchmarks.
     Bench {
-        /// Handed on to `cargo bench` as they are.
+        /// The arguments of `cargo bench`.
         arguments: Vec<String>,
     },
     /// Measure the proxy beside others.
     BenchProxy {
-        /// Handed on to the program as they are.
+        /// The arguments of the program.
         arguments: Vec<String>,
     },
     /// Compare what callers see through the proxy and through others.
     CompareSidecars {
-        /// Handed on to the program as they are.
+        /// The arguments of the program.
         arguments: Vec<String>,
     },
     /// Build the core for JavaScript.
@@ -48,7 +48,7 @@ pub(crate) enum Task {
     Comments(Sample),
     /// Kill and stop processes.
     Chaos {
-        /// Handed on to the program as they are.
+        /// The arguments of the program.
         arguments: Vec<String>,
     },
 }
@@ -104,7 +104,7 @@ fn only(arguments: &[String]) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// How the commands are used, with the steps as they stand in the code.
+/// Returns the usage, with the steps of the code.
 pub(crate) fn help() -> String {
     let mut text = String::from(
         "The project's own commands.

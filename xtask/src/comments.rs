@@ -10,7 +10,7 @@ use crate::{checks::house_rules::project_files, workspace::Workplace};
 /// How many comments a sample has unless `--count` says otherwise.
 const COUNT: usize = 40;
 
-/// What the command line asks for.
+/// The task of the command line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Sample {
     seed: u64,

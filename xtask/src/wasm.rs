@@ -113,8 +113,8 @@ impl Compiler {
             .arg("--version")
             .output()
             .map_err(|error| format!("rustc does not start: {error}"))?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        Ok(said.split('(').next().unwrap_or("").trim().to_owned())
+        let text = String::from_utf8_lossy(&output.stdout);
+        Ok(text.split('(').next().unwrap_or("").trim().to_owned())
     }
 }
 

@@ -155,10 +155,10 @@ fn is_prose(path: &Path) -> bool {
 
 /// The lines, counted from one, that use a word of [`VAGUE`] in any case, and that word.
 fn vague_words(text: &str) -> impl Iterator<Item = (usize, String)> {
-    let words = VAGUE.map(|(head, tail)| format!("{head}{tail}"));
+    let vague = VAGUE.map(|(head, tail)| format!("{head}{tail}"));
     text.lines().zip(1..).filter_map(move |(line, number)| {
         let line = line.to_lowercase();
-        let word = words.iter().find(|word| has_word(&line, word))?;
+        let word = vague.iter().find(|word| has_word(&line, word))?;
         Some((number, word.clone()))
     })
 }

@@ -8,21 +8,21 @@ pub(crate) fn satisfiable(
     expression: &str,
     allowed: &dyn Fn(&str) -> bool,
 ) -> Result<bool, String> {
-    let words = words(expression);
+    let tokens = tokens(expression);
     let mut parser = Parser {
-        words: &words,
+        tokens: &tokens,
         allowed,
     };
     let result = parser
         .any()
         .map_err(|problem| format!("`{expression}`: {problem}"))?;
-    match parser.words.first() {
+    match parser.tokens.first() {
         None => Ok(result),
         Some(word) => Err(format!("`{expression}`: `{word}` comes unexpected")),
     }
 }
 
-fn words(expression: &str) -> Vec<String> {
+fn tokens(expression: &str) -> Vec<String> {
     let spaced = expression
         .replace('(', " ( ")
         .replace(')', " ) ")
@@ -31,7 +31,7 @@ fn words(expression: &str) -> Vec<String> {
 }
 
 struct Parser<'a> {
-    words: &'a [String],
+    tokens: &'a [String],
     allowed: &'a dyn Fn(&str) -> bool,
 }
 
@@ -73,9 +73,9 @@ impl Parser<'_> {
     }
 
     fn identifier(&mut self) -> Result<String, String> {
-        match self.words.split_first() {
+        match self.tokens.split_first() {
             Some((word, rest)) if !["AND", "OR", "WITH", "(", ")"].contains(&word.as_str()) => {
-                self.words = rest;
+                self.tokens = rest;
                 Ok(word.clone())
             }
             Some((word, _)) => Err(format!("a licence is missing before `{word}`")),
@@ -84,9 +84,9 @@ impl Parser<'_> {
     }
 
     fn take(&mut self, expected: &str) -> bool {
-        match self.words.split_first() {
+        match self.tokens.split_first() {
             Some((word, rest)) if word == expected => {
-                self.words = rest;
+                self.tokens = rest;
                 true
             }
             _ => false,
