@@ -107,24 +107,24 @@ fn only(arguments: &[String]) -> Result<Vec<String>, String> {
 /// Returns the usage, with the steps of the code.
 pub(crate) fn help() -> String {
     let mut text = String::from(
-        "The project's own commands.
+        "The commands of this project.
 
 Usage:
-  cargo xtask test  [--only STEP,...]   everything a change must pass; CI runs this
-  cargo xtask soak  [--only STEP,...]   what takes long: before a release
-  cargo xtask bench [ARGUMENT...]       the benchmarks; arguments go to `cargo bench`
+  cargo xtask test  [--only STEP,...]   the checks of every change; CI runs them
+  cargo xtask soak  [--only STEP,...]   long checks before a release
+  cargo xtask bench [ARGUMENT...]       the benches; arguments go to `cargo bench`
   cargo xtask chaos [ARGUMENT...]       processes on one session, killed and stopped
-  cargo xtask bench-proxy [ROUNDS]      the proxy beside nginx and haproxy, on a quiet machine
-  cargo xtask compare-sidecars [ROUNDS] what callers see when a token ends, beside others
-  cargo xtask wasm  [--check]           the core for JavaScript, into npm/axios, or compared
+  cargo xtask bench-proxy [ROUNDS]      the proxy beside nginx and haproxy; needs a quiet machine
+  cargo xtask compare-sidecars [ROUNDS] what callers of three proxies see when a token ends
+  cargo xtask wasm  [--check]           builds the core for JavaScript, or compares it
   cargo xtask count PATH...             lines of Rust code, without comments, blanks and tests
   cargo xtask comments --seed N         a random sample of 40 comments, or of --count
 
-Each step prints its time and result. What a step needs and the machine lacks is installed
-(Debian packages as root or by sudo, npm and Python packages). A step that cannot run here says
-why and counts as skipped; with CI=true in the environment that is a failure. The whole output of
-every step is kept in target/test-output. The last line, `N passed, M failed`, counts each test, and
-as one each step that runs no tests of its own. Exit code 1 if anything failed.
+Each step prints its time and result. A step installs missing programs and packages (Debian packages
+as root or with sudo, npm and Python packages). A step that cannot run here prints the reason and is
+skipped; with CI=true in the environment it fails. target/test-output keeps the whole output of every
+step. The last line, `N passed, M failed`, counts each test, and each step without tests as one. The
+exit code is 1 if a step failed.
 ",
     );
     list(

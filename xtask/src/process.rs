@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn both_streams_are_kept_in_order_and_the_result_is_told() {
+    fn both_streams_are_kept_in_order_and_the_result_is_returned() {
         let directory = std::env::temp_dir().join(format!("xtask-process-{}", std::process::id()));
         let mut log =
             Log::create_in(&directory, "streams").expect("the temporary directory is writable");

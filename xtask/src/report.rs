@@ -4,7 +4,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use crate::tally::Tally;
 
-/// How a step ended.
+/// The verdict on a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The step succeeded.
@@ -100,7 +100,7 @@ impl Report {
             .any(|(_, _, outcome)| outcome.verdict == Verdict::Failed)
     }
 
-    /// The table, the number of tests, and last the closing line.
+    /// Returns the table of steps and the last line.
     pub(crate) fn text(&self) -> String {
         let mut text = String::from("\n  step        result       time  processor\n");
         let mut total = Cost::default();
@@ -145,7 +145,7 @@ impl Report {
         text
     }
 
-    /// `N passed, M failed`, and `, K skipped` where something was.
+    /// Returns `N passed, M failed`, with `, K skipped` if a step was skipped.
     fn closing_line(&self) -> String {
         let mut all = Tally::default();
         for (_, _, outcome) in &self.rows {
@@ -159,7 +159,8 @@ impl Report {
     }
 }
 
-/// A step counts as its tests; without tests, or failing beyond them, as one.
+/// A step counts as its tests. A step without tests, or that failed outside its tests, counts as
+/// one.
 fn counted(outcome: &Outcome) -> Tally {
     let mut tally = outcome.tests.unwrap_or_default();
     match outcome.verdict {
@@ -171,7 +172,7 @@ fn counted(outcome: &Outcome) -> Tally {
     tally
 }
 
-/// A time as a reader compares it.
+/// Formats a time in seconds with one digit.
 pub(crate) fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }

@@ -66,13 +66,13 @@ pub(crate) fn all() -> Vec<Step> {
         ),
         Step::new(
             "demo",
-            "ten thousand requests and one refresh, its leader cancelled or not",
+            "ten thousand requests and one refresh, with and without a cancelled leader",
             Alone,
             demo,
         ),
         Step::new(
             "bars",
-            "what the hot path, the layer and the storm may cost",
+            "the cost of the hot path, the layer and the storm",
             Alone,
             bars,
         ),
@@ -85,7 +85,7 @@ pub(crate) fn all() -> Vec<Step> {
     ));
     steps.push(Step::new(
         "chaos",
-        "processes killed and stopped over every store and profile, a minute each",
+        "killed and stopped processes, a minute for each store and profile",
         Alone,
         chaos,
     ));
@@ -97,7 +97,7 @@ pub(crate) fn all() -> Vec<Step> {
     ));
     steps.push(Step::new(
         "abuse",
-        "a hundred thousand attacks on the proxy: nothing gets through or stays",
+        "a hundred thousand attacks on the proxy",
         Alone,
         abuse,
     ));

@@ -43,7 +43,7 @@ const MODEL_CHECKS: [ModelCheck; 2] = [
     ModelCheck {
         name: "shuttle",
         cfg: "model_shuttle",
-        about: "random schedules of tasks that are dropped",
+        about: "random schedules with dropped tasks",
         package: "token-rotator",
         filter: "model_shuttle::",
     },
@@ -60,7 +60,7 @@ pub(crate) fn all() -> Vec<Step> {
     let mut steps = vec![
         Step::new(
             "install",
-            "what the tests need and the machine lacks",
+            "installs programs and packages for the tests",
             Alone,
             install::for_tests,
         ),
@@ -75,7 +75,7 @@ pub(crate) fn all() -> Vec<Step> {
         ),
         Step::new(
             "licences",
-            "every dependency's licence is one we may ship",
+            "the licence of every dependency allows shipping",
             Alone,
             licences::run,
         ),
@@ -87,13 +87,13 @@ pub(crate) fn all() -> Vec<Step> {
         ),
         Step::new(
             "package",
-            "each published crate packs, and its package is whole",
+            "each published crate packs, and its package is complete",
             Alone,
             packages::run,
         ),
         Step::new(
             "build",
-            "everything compiles, tests and examples included",
+            "the workspace compiles, tests and examples included",
             Builds,
             |workplace| {
                 simple(
@@ -171,7 +171,7 @@ pub(crate) fn all() -> Vec<Step> {
     ));
     steps.push(Step::new(
         "canary",
-        "no token in the output of the steps before",
+        "no token in the output of the other steps",
         Alone,
         canary::run,
     ));
