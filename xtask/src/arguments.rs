@@ -120,11 +120,11 @@ Usage:
   cargo xtask count PATH...             lines of Rust code, without comments, blanks and tests
   cargo xtask comments --seed N         a random sample of 40 comments, or of --count
 
-Each step prints its time and result. A step installs missing programs and packages (Debian packages
-as root or with sudo, npm and Python packages). A step that cannot run here prints the reason and is
-skipped; with CI=true in the environment it fails. target/test-output keeps the whole output of every
-step. The last line, `N passed, M failed`, counts each test, and each step without tests as one. The
-exit code is 1 if a step failed.
+Each step prints its time and result. A step installs missing programs and packages (Debian
+packages as root or with sudo, npm and Python packages). A step that cannot run here prints the
+reason and is skipped; with CI=true in the environment it fails. target/test-output keeps the whole
+output of every step. The last line, `N passed, M failed`, counts each test, and each step without
+tests as one. The exit code is 1 if a step failed.
 ",
     );
     list(
