@@ -1,4 +1,4 @@
-//! The npm package: its packages installed and its own test command run.
+//! The npm package: installs its packages and runs its test command.
 
 use std::process::Command;
 
@@ -6,17 +6,17 @@ use crate::{
     process::Log, report::Outcome, screen::Screen, tally::Tally, test_steps, workspace::Workplace,
 };
 
-/// Where the package is.
+/// The folder of the package.
 pub(crate) const DIRECTORY: &str = "npm/axios";
 
-/// A command in the package.
+/// Returns an npm command in the folder of the package.
 pub(crate) fn command(workplace: &Workplace, program: &str, arguments: &[&str]) -> Command {
     let mut command = workplace.program(program, arguments.iter().copied());
     command.current_dir(workplace.root.join(DIRECTORY));
     command
 }
 
-/// Installs what its lock names, if nothing is installed.
+/// Installs the locked packages, if none is installed.
 pub(crate) fn packages(workplace: &Workplace) -> Result<(), String> {
     if workplace.root.join(DIRECTORY).join("node_modules").is_dir() {
         return Ok(());
@@ -32,10 +32,10 @@ pub(crate) fn packages(workplace: &Workplace) -> Result<(), String> {
     }
 }
 
-/// `npm ci` and `npm test`, which start the issuer that the build before has made.
+/// Runs `npm ci` and `npm test`. The tests start the issuer of the build step.
 pub(crate) fn run(workplace: &Workplace) -> Outcome {
     let ran = Log::create(workplace, "npm").and_then(|mut log| {
-        // With the features of the whole workspace, as it was built before.
+        // With the features of the workspace, so that the artefacts of the build step are used.
         let issuer = ["build", "--workspace", "--bin", "token-rotator"];
         let success = log.run(workplace.cargo(issuer), Screen::All)?
             && log.run(command(workplace, "npm", &["ci"]), Screen::All)?

@@ -8,28 +8,28 @@ use std::{
 use crate::{npm, process::Log, screen::Screen, workspace::Workplace};
 
 const TARGET: &str = "wasm32-unknown-unknown";
-/// The file that is shipped.
+/// The shipped file.
 const MACHINE: &str = "npm/axios/src/core/machine.js";
-/// One page of memory, which becomes variables: there is no heap, and nothing lies on the stack.
+/// One page of memory, which becomes variables: the core has no heap, and keeps nothing on the
+/// stack.
 const LINK: &str = "-Clink-arg=-zstack-size=8192 -Clink-arg=--max-memory=65536";
-/// What is called once belongs where it is called, however large: a call by itself is cheap in
-/// JavaScript, but the structs that it takes and returns are copied through the memory. What has
-/// many callers says so by `inline(never)`.
+/// Inlines functions with one caller, of any size. A call is cheap in JavaScript, but its structs
+/// are copied through the memory. Functions with many callers have `inline(never)`.
 const INLINE: &str = "-Cllvm-args=-inline-threshold=1000";
-/// Times and counters are floats: 64-bit integers would be emulated in JavaScript.
+/// Times and counters are floats, because JavaScript would emulate 64-bit integers.
 const NUMBER: &str = "--cfg=token_rotator_f64";
-/// How much larger the file of other versions may be, in percent.
+/// The allowed growth of the file with other versions, in percent.
 const TOLERANCE: u64 = 5;
 
-/// A compiler that can make WebAssembly.
+/// A compiler with WebAssembly as a target.
 struct Compiler {
     cargo: PathBuf,
     rustc: PathBuf,
-    /// It has no library for the target and compiles its own: Debian's.
+    /// True for Debian's compiler, which has no library for the target and compiles its own.
     bare: bool,
 }
 
-/// Builds the file, or with `--check` compares it with what would be built.
+/// Builds the file. With `--check`, compares the shipped file with the file that would be built.
 pub(crate) fn run(workplace: &Workplace, arguments: &[String]) -> Result<ExitCode, String> {
     let check = match arguments {
         [] => false,
@@ -75,8 +75,8 @@ pub(crate) fn run(workplace: &Workplace, arguments: &[String]) -> Result<ExitCod
 }
 
 impl Compiler {
-    /// The toolchain in use if it has the target, else Debian's, which has the compiler for it and
-    /// the sources of its library.
+    /// Returns the toolchain in use if it has the target, else Debian's compiler with the sources
+    /// of its library.
     fn find() -> Result<Self, String> {
         let (cargo, rustc) = (PathBuf::from("cargo"), PathBuf::from("rustc"));
         let library = Command::new(&rustc)
@@ -113,8 +113,8 @@ impl Compiler {
             .arg("--version")
             .output()
             .map_err(|error| format!("rustc does not start: {error}"))?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        Ok(said.split('(').next().unwrap_or("").trim().to_owned())
+        let text = String::from_utf8_lossy(&output.stdout);
+        Ok(text.split('(').next().unwrap_or("").trim().to_owned())
     }
 }
 
@@ -134,7 +134,7 @@ fn build(workplace: &Workplace, compiler: &Compiler, out: &Path) -> Result<(), S
     if compiler.bare {
         cargo
             .arg("-Zbuild-std=core,panic_abort")
-            // That option is for nightly compilers, and this is not one of the toolchain's.
+            // The option needs a nightly compiler, and Debian's compiler is a stable one.
             .env("RUSTC_BOOTSTRAP", "1")
             .env("PATH", "/usr/bin:/bin")
             .env_remove("RUSTUP_TOOLCHAIN")
