@@ -32,6 +32,7 @@
 mod error;
 mod event;
 mod http;
+#[cfg(feature = "codec")]
 pub mod keys;
 pub mod middleware;
 mod profile;
@@ -40,6 +41,7 @@ mod runtime;
 mod session;
 pub mod store;
 mod token;
+#[cfg(feature = "tower")]
 pub mod tower;
 
 pub use error::{BuildError, Cause, FailureKind, RefreshError, SourceError, TokenError};
@@ -51,6 +53,7 @@ pub use rotator::rotators::Rotators;
 pub use rotator::{Rotator, UnusableTokens, UpdateError, WeakRotator};
 pub use runtime::clock::{Clock, SystemClock};
 pub use session::Stored;
+#[cfg(feature = "file")]
 pub use store::file::{FileLock, FileStore};
 pub use store::memory::MemoryStore;
 pub use store::session_key::SessionKey;
