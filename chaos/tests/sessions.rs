@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use token_rotator::{Rotator, SessionKey, SessionStore as _, SourceError, TokenSet};
+use token_rotator::store::SessionStore as _;
+use token_rotator::{Rotator, SessionKey, SourceError, TokenSet};
 use token_rotator_chaos::crash::{SESSION, Scene};
 use token_rotator_chaos::{Bed, Herd, Job, Kind, ProfileName, Said, Timing};
 
@@ -27,10 +28,10 @@ async fn a_sign_out_meets_another_processs_flight() {
     let mut worker = herd.start(&scene.spec(Job::OneToken, None));
     gate.arrived(1).await;
 
-    let ground = scene.place.open(Duration::from_secs(40)).expect("a store");
+    let store = scene.place.open(Duration::from_secs(40)).expect("a store");
     let nobody = |_last| async { Err::<TokenSet, _>(SourceError::not_sent("not asked here")) };
     let rotator = Rotator::builder(nobody)
-        .store(ground.clone())
+        .store(store.clone())
         .session(SessionKey::new(SESSION))
         .build()
         .expect("a rotator");
@@ -46,11 +47,11 @@ async fn a_sign_out_meets_another_processs_flight() {
         matches!(story.last(), Some(Said::GaveUp { .. })),
         "{story:?}"
     );
-    let record = ground
+    let record = store
         .load(&SessionKey::new(SESSION))
         .await
         .expect("a store");
-    assert!(record.expect("a tombstone").tokens.is_none());
+    assert!(record.expect("a tombstone").tokens().is_none());
     assert!(!scene.issuer.session_alive(&scene.grant), "revoked");
     assert_eq!(scene.issuer.counters().reuses, 0);
 }
