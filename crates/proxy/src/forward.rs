@@ -7,7 +7,7 @@ use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use token_rotator::challenge::Verdict;
-use token_rotator::middleware::{Exchange, Settled, drain, endpoint};
+use token_rotator::middleware::{Exchange, ProbePath, Settled, drain, endpoint};
 use token_rotator::{NotReplayed, Token, TokenError};
 use tokio::time::Instant;
 
@@ -216,7 +216,7 @@ impl Outgoing {
             return (answer, verdict);
         }
         let carried = (exchange.pass(), exchange.is_replayed());
-        let probe = |path: Arc<str>| self.probe(exchange, path);
+        let probe = |path: ProbePath| self.probe(exchange, path);
         let judged = rules.judge_body(&self.target.rotator, carried, method, answer, probe);
         let (answer, refused) = judged.await;
         let verdict = if refused {
@@ -228,8 +228,8 @@ impl Outgoing {
     }
 
     /// Sends a GET to this path of the upstream. `None` if nothing can be said.
-    async fn probe(&self, exchange: &Exchange, path: Arc<str>) -> Option<Verdict> {
-        let mut probe = self.another(Uri::try_from(&*path).ok()?);
+    async fn probe(&self, exchange: &Exchange, path: ProbePath) -> Option<Verdict> {
+        let mut probe = self.another(Uri::try_from(path.as_str()).ok()?);
         probe.exchange = Some(exchange.clone());
         probe.apply();
         let (head, body) = probe.send().await.ok()?.into_parts();

@@ -8,7 +8,8 @@
 use http_body::Body;
 
 pub use crate::http::{
-    BodyRule, Exchange, Next, PackedHead, PeekedBody, RefusalRules, Settled, endpoint, endpoint_of,
+    BodyRule, Exchange, Next, PackedHead, PeekedBody, ProbePath, RefusalRules, Settled, endpoint,
+    endpoint_of,
 };
 use crate::rotator::Rotator;
 

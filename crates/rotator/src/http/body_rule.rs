@@ -12,6 +12,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
+use super::probe::ProbePath;
 use super::refusal::RefusalRules;
 use crate::challenge::Verdict;
 use crate::rotator::Rotator;
@@ -96,7 +97,7 @@ impl std::fmt::Debug for BodyRule {
 #[derive(Clone, Default)]
 pub(super) struct BodyRules {
     pub(super) rules: Vec<BodyRule>,
-    pub(super) probe: Option<Arc<str>>,
+    pub(super) probe: Option<ProbePath>,
     confirmed: Arc<Mutex<Option<Confirmed>>>,
 }
 
@@ -159,7 +160,7 @@ impl<H> RefusalRules<H> {
         (pass, replayed): (&Pass, bool),
         method: &Method,
         answer: Response<B>,
-        probe: impl FnOnce(Arc<str>) -> F,
+        probe: impl FnOnce(ProbePath) -> F,
     ) -> (Response<PeekedBody<B>>, bool)
     where
         B: Body<Data = Bytes> + Unpin,
@@ -185,7 +186,7 @@ impl<H> RefusalRules<H> {
         &self,
         rotator: &Rotator,
         pass: &Pass,
-        probe: impl FnOnce(Arc<str>) -> F,
+        probe: impl FnOnce(ProbePath) -> F,
     ) -> bool
     where
         F: Future<Output = Option<Verdict>>,
@@ -194,7 +195,7 @@ impl<H> RefusalRules<H> {
             return true;
         };
         if let Some(path) = &bodies.probe {
-            match probe(Arc::clone(path)).await {
+            match probe(path.clone()).await {
                 Some(Verdict::RefreshToken) => return true,
                 Some(_) => return false,
                 None => {}

@@ -2,7 +2,7 @@
 //!
 //! - [`origin`]: the origins that a token may be sent to.
 //! - [`challenge`]: what `WWW-Authenticate` and `grpc-status` say about a token.
-//! - `refusal`, `body_rule`: which answers refuse the token.
+//! - `refusal`, `body_rule`, `probe`: which answers refuse the token.
 //! - `exchange`: the request protocol, without any IO.
 //! - `packed`, `drain`: the copy of a request's head; the rest of a refused answer.
 
@@ -12,9 +12,11 @@ mod drain;
 mod exchange;
 pub mod origin;
 mod packed;
+mod probe;
 mod refusal;
 
 pub use body_rule::{BodyRule, PeekedBody};
 pub use exchange::{Exchange, Next, Settled, endpoint, endpoint_of};
 pub use packed::PackedHead;
+pub use probe::ProbePath;
 pub use refusal::RefusalRules;

@@ -6,6 +6,7 @@ use http::response::Parts;
 use http::{HeaderMap, Response, StatusCode};
 
 use super::body_rule::{BodyRule, BodyRules};
+use super::probe::ProbePath;
 use crate::challenge::{self, Verdict};
 
 /// Which answers refuse the token.
@@ -53,8 +54,8 @@ impl<H> RefusalRules<H> {
 
     /// A path of the upstream that a GET is sent to before a verdict by body is believed. See
     /// [`BodyRule`].
-    pub fn probe(mut self, path: impl Into<Arc<str>>) -> Self {
-        self.body_rules().probe = Some(path.into());
+    pub fn probe(mut self, path: ProbePath) -> Self {
+        self.body_rules().probe = Some(path);
         self
     }
 

@@ -173,8 +173,12 @@ impl<C, A> RotationLayer<C, A> {
 
 impl<C> RotationLayer<C, Bodies> {
     /// The path that confirms a match of a body rule: `/-/whoami`. See [`BodyRule`].
-    pub fn probe(self, path: impl Into<Arc<str>>) -> Self {
-        self.with_rules(|rules| rules.probe(path))
+    ///
+    /// Fails with [`BuildError::Probe`] if this is not a [path](crate::middleware::ProbePath) of the
+    /// upstream.
+    pub fn probe(self, path: impl AsRef<str>) -> Result<Self, BuildError> {
+        let path = path.as_ref().parse()?;
+        Ok(self.with_rules(|rules| rules.probe(path)))
     }
 }
 
