@@ -7,7 +7,7 @@ use http::header::AUTHORIZATION;
 use http_body_util::BodyExt as _;
 use reqwest::{Body, Request, Response};
 use token_rotator::challenge::Verdict;
-use token_rotator::middleware::{Exchange, ProbePath, Settled, drain, endpoint};
+use token_rotator::middleware::{Exchange, Next, ProbePath, drain, endpoint};
 use token_rotator::{Event, NotReplayed, Origin};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -236,7 +236,7 @@ impl Journey<'_> {
         };
         exchange.set_repeatable(repeatable);
         let extensions = response.extensions_mut();
-        if exchange.settle(rotator, verdict, extensions) != Settled::Replay {
+        if exchange.settle(rotator, verdict, extensions) != Next::Replay {
             return Ok(false);
         }
         let origin = url.origin().ascii_serialization();

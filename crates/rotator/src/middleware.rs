@@ -8,7 +8,7 @@
 use http_body::Body;
 
 pub use crate::http::{
-    BodyRule, Exchange, Next, PackedHead, PeekedBody, ProbePath, RefusalRules, Settled, endpoint,
+    BodyRule, Exchange, Next, PackedHead, PeekedBody, ProbePath, RefusalRules, endpoint,
     endpoint_of,
 };
 use crate::rotator::Rotator;

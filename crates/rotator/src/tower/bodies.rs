@@ -65,7 +65,8 @@ where
         let sending = service.call(request);
         let settings = Arc::clone(&self.settings);
         Box::pin(async move {
-            let (answer, verdict) = settings.rules.judge(sending.await?);
+            let mut answer = sending.await?;
+            let verdict = settings.rules.judge(&mut answer);
             let Some(exchange) = exchange.filter(|_| verdict == Verdict::None) else {
                 return Ok(answer.map(PeekedBody::from));
             };

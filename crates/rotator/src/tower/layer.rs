@@ -11,7 +11,7 @@ use super::bodies::{JudgeBodies, RefusedByBody};
 use super::{CloneBody, Rotation};
 use crate::challenge::Verdict;
 use crate::error::BuildError;
-use crate::http::{BodyRule, Exchange, RefusalRules, Settled};
+use crate::http::{BodyRule, Exchange, Next, RefusalRules};
 use crate::origin::{Origin, Origins};
 use crate::rotator::Rotator;
 
@@ -228,21 +228,16 @@ impl Settings {
 
     /// Judges an answer and does what needs no IO.
     #[inline]
-    pub(crate) fn settle<R>(
-        &self,
-        exchange: &Exchange,
-        answer: Response<R>,
-    ) -> (Response<R>, Settled) {
-        let (mut answer, mut verdict) = self.rules.judge(answer);
+    pub(crate) fn settle<R>(&self, exchange: &Exchange, answer: &mut Response<R>) -> Next {
+        let mut verdict = self.rules.judge(answer);
         if self.rules.reads_bodies() && answer.extensions_mut().remove::<RefusedByBody>().is_some()
         {
             verdict = Verdict::RefreshToken;
         }
         if verdict == Verdict::None {
             exchange.accepted(&self.rotator, answer.status(), answer.headers());
-            return (answer, Settled::Answered);
+            return Next::HandBack;
         }
-        let settled = exchange.settle(&self.rotator, verdict, answer.extensions_mut());
-        (answer, settled)
+        exchange.settle(&self.rotator, verdict, answer.extensions_mut())
     }
 }

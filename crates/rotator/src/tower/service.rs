@@ -111,19 +111,16 @@ where
         if !self.wants_token(&request) {
             return ResponseFuture::plain(service.call(request));
         }
-        let copy = if request.extensions().get::<NoReplay>().is_some() {
+        let body = if request.extensions().get::<NoReplay>().is_some() {
             Err(NotReplayed::OptedOut)
         } else {
-            let body = self.copy.copy(request.body());
-            body.map(|body| (PackedHead::new(&request), body))
-                .ok_or(NotReplayed::BodyOnce)
+            self.copy.copy(request.body()).ok_or(NotReplayed::BodyOnce)
         };
-        let (repeatable, copy) = match copy {
-            Ok(copy) => (Ok(()), Some(copy)),
-            Err(reason) => (Err(reason), None),
-        };
+        let repeatable = body.as_ref().map(drop).map_err(|reason| *reason);
         let settings = Arc::clone(&self.settings);
-        let Some(exchange) = Exchange::ready(&settings.rotator, repeatable) else {
+        let ready = Exchange::ready(&settings.rotator, repeatable);
+        let copy = body.ok().map(|body| (PackedHead::new(&request), body));
+        let Some(exchange) = ready else {
             return ResponseFuture::waiting(service, settings, request, repeatable, copy);
         };
         settings.apply(&exchange, &mut request);
