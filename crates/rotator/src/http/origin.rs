@@ -140,7 +140,14 @@ impl Origin {
         };
         self.port == default_port(self.https)
             && authority.as_str() == name
-            && uri.scheme_str() == Some(self.scheme())
+            && uri.scheme().is_some_and(|scheme| {
+                *scheme
+                    == if self.https {
+                        Scheme::HTTPS
+                    } else {
+                        Scheme::HTTP
+                    }
+            })
     }
 
     fn is(&self, place: &Place<'_>) -> bool {

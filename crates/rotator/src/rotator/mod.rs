@@ -45,7 +45,7 @@ impl Rotator {
             return Ok(token);
         }
         let pass = Box::pin(self.session.wait_for_pass()).await?;
-        pass.token().cloned().ok_or(TokenError::SignedOut)
+        pass.into_token().ok_or(TokenError::SignedOut)
     }
 
     /// What a request goes out with: a token, or leave to go without one where the rotator is

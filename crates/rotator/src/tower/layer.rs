@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use http::header::Entry;
 use http::response::Parts;
 use http::{Request, Response, StatusCode, Uri};
 use tower_layer::Layer;
@@ -218,12 +219,26 @@ impl Settings {
         self.origins.allows(uri)
     }
 
-    /// Puts the token on the request.
-    pub(crate) fn apply<B>(&self, exchange: &Exchange, request: &mut Request<B>) {
-        exchange.apply(&self.rotator, request.headers_mut());
+    /// Whether the request has a header where the token would go.
+    pub(crate) fn has_own_token<B>(&self, request: &Request<B>) -> bool {
+        request.headers().contains_key(self.rotator.header_name())
+    }
+
+    /// Puts the token on the request. Returns false if the request [has its own](Self::has_own_token),
+    /// and then leaves it as it is: one lookup of the header does for both.
+    pub(crate) fn apply<B>(&self, exchange: &Exchange, request: &mut Request<B>) -> bool {
+        if let Some(token) = exchange.pass().token() {
+            match request.headers_mut().entry(self.rotator.header_name()) {
+                Entry::Occupied(_) => return false,
+                Entry::Vacant(entry) => entry.insert(token.header().clone()),
+            };
+        } else if self.has_own_token(request) {
+            return false;
+        }
         if self.rules.reads_bodies() {
             request.extensions_mut().insert(exchange.clone());
         }
+        true
     }
 
     /// Judges an answer and does what needs no IO.

@@ -121,9 +121,14 @@ where
         let ready = Exchange::ready(&settings.rotator, repeatable);
         let copy = body.ok().map(|body| (PackedHead::new(&request), body));
         let Some(exchange) = ready else {
+            if settings.has_own_token(&request) {
+                return ResponseFuture::plain(service.call(request));
+            }
             return ResponseFuture::waiting(service, settings, request, repeatable, copy);
         };
-        settings.apply(&exchange, &mut request);
+        if !settings.apply(&exchange, &mut request) {
+            return ResponseFuture::plain(service.call(request));
+        }
         let future = service.call(request);
         let sent = Sent {
             service,
@@ -136,16 +141,15 @@ where
 }
 
 impl<S, C> Rotation<S, C> {
+    /// Whether the request gets a token, unless it has its own.
     fn wants_token<B>(&self, request: &Request<B>) -> bool {
-        let rotator = &self.settings.rotator;
-        if request.headers().contains_key(rotator.header_name())
-            || request.extensions().get::<WithoutToken>().is_some()
-        {
+        if request.extensions().get::<WithoutToken>().is_some() {
             return false;
         }
-        let allowed = self.settings.allows(request.uri());
-        if !allowed {
-            rotator.tell(&Event::ForeignOrigin {
+        let settings = &self.settings;
+        let allowed = settings.allows(request.uri());
+        if !allowed && !settings.has_own_token(request) {
+            settings.rotator.tell(&Event::ForeignOrigin {
                 origin: Origin::of(request.uri()).map(|origin| origin.to_string()),
             });
         }
