@@ -61,17 +61,19 @@ impl Errand {
     }
 }
 
-/// Instructions a call of this case takes, its loop included.
-pub fn per_call(group: &str, case: &str) -> Result<f64, Uncounted> {
-    let once = count(group, case, CALLS)?;
-    let twice = count(group, case, 2 * CALLS)?;
+/// Instructions a call of this case takes, its loop included. Counts inside the function of this
+/// name alone, if one is given.
+pub fn per_call(group: &str, case: &str, function: Option<&str>) -> Result<f64, Uncounted> {
+    let once = count(group, case, function, CALLS)?;
+    let twice = count(group, case, function, 2 * CALLS)?;
     Ok((twice as f64 - once as f64) / CALLS as f64)
 }
 
-fn count(group: &str, case: &str, calls: u64) -> Result<u64, Uncounted> {
+fn count(group: &str, case: &str, function: Option<&str>, calls: u64) -> Result<u64, Uncounted> {
     let program = std::env::current_exe().map_err(Uncounted::NoValgrind)?;
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .args(function.map(|name| format!("--toggle-collect={name}")))
         .arg(program)
         .arg(format!("{GROUP}{group}"))
         .arg(format!("{CASE}{case}"))

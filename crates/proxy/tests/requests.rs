@@ -109,7 +109,7 @@ fn refusal_rules(rules: &Value) -> RefusalRules {
         all = all.refused_when_body(rule);
     }
     match rules["probe"].as_str() {
-        Some(path) => all.probe(path),
+        Some(path) => all.probe(path.parse().expect("a path")),
         None => all,
     }
 }
@@ -138,7 +138,8 @@ impl Face {
         let layer = layer.copy_body(token_rotator::tower::CloneBody);
         match (body_rule(rules), rules["probe"].as_str()) {
             (Some(rule), Some(path)) => {
-                Self::LayerWithBodies(layer.refused_when_body(rule).probe(path))
+                let layer = layer.refused_when_body(rule).probe(path);
+                Self::LayerWithBodies(layer.expect("a path"))
             }
             (Some(rule), None) => Self::LayerWithBodies(layer.refused_when_body(rule)),
             (None, _) => Self::Layer(layer),

@@ -466,6 +466,9 @@ pub enum BuildError {
         /// What to do.
         hint: &'static str,
     },
+    /// The probe of a body rule is no path of the upstream.
+    #[error("the probe of a body rule is not a path of the upstream")]
+    Probe,
     /// The dedicated thread could not be started.
     #[error("the rotator's own thread could not be started: {0}")]
     Thread(Arc<str>),
@@ -480,6 +483,10 @@ impl BuildError {
                 Some("call `origin` on the builder, or `layer_for` instead of `layer`")
             }
             Self::Setting { hint, .. } => Some(hint),
+            Self::Probe => Some(
+                "write it like /-/whoami: a single `/` first, no `//`, `..`, `\\`, `#`, blank or \
+                 host",
+            ),
             Self::Origin(_) | Self::Thread(_) => None,
         }
     }

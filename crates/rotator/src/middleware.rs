@@ -47,7 +47,8 @@ pub use token_rotator_core::Stamp;
 
 pub use crate::http::challenge;
 pub use crate::http::{
-    BodyRule, Exchange, Next, PackedHead, PeekedBody, RefusalRules, Settled, endpoint, endpoint_of,
+    BodyRule, Exchange, Next, PackedHead, PeekedBody, ProbePath, RefusalRules, endpoint,
+    endpoint_of,
 };
 pub use crate::token::Pass;
 

@@ -199,7 +199,7 @@ fn refusals(settings: &RouteSettings) -> RefusalRules {
         rules = rules.refused_when_body(rule.also_methods(body.methods.iter().cloned()));
     }
     if let Some(path) = &settings.probe {
-        rules = rules.probe(path.0.as_str());
+        rules = rules.probe(path.0.clone());
     }
     rules
 }

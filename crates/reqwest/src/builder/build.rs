@@ -53,7 +53,7 @@ impl<State> ClientBuilder<State> {
             mut settings,
             state,
         } = self;
-        if let Some(error) = settings.bad_header.take() {
+        if let Some(error) = settings.bad_setting.take() {
             return Err(error);
         }
         let base = settings

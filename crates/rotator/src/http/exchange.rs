@@ -46,17 +46,6 @@ pub enum Next {
     Replay,
 }
 
-/// Who gets an answer, once what needs no IO is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
-    /// The caller: the answer does not refuse the token, or no newer token would help.
-    Answered,
-    /// The caller, though the answer refuses the token.
-    Refused,
-    /// No caller yet: the request is to be replayed.
-    Replay,
-}
-
 impl Exchange {
     /// The token to send the request with, if one can be had without waiting and without starting
     /// a refresh. A request that cannot be sent twice gets none while a refresh is due.
@@ -141,25 +130,16 @@ impl Exchange {
     ///
     /// The refusal of a replay is reported: else a wrong audience would be refreshed for again and
     /// again.
-    #[inline]
-    pub fn settle(
-        &self,
-        rotator: &Rotator,
-        verdict: Verdict,
-        extensions: &mut Extensions,
-    ) -> Settled {
-        match self.on_answer(verdict) {
-            Next::HandBack => Settled::Answered,
-            Next::Replay => Settled::Replay,
+    pub fn settle(&self, rotator: &Rotator, verdict: Verdict, extensions: &mut Extensions) -> Next {
+        let next = self.on_answer(verdict);
+        match &next {
+            Next::HandBack | Next::Replay => {}
             Next::StepUp(step_up) => {
-                extensions.insert(TokenError::StepUp(step_up));
-                Settled::Answered
+                extensions.insert(TokenError::StepUp(step_up.clone()));
             }
-            Next::Report(reason) => {
-                self.report(rotator, reason);
-                Settled::Refused
-            }
+            Next::Report(reason) => self.report(rotator, *reason),
         }
+        next
     }
 
     /// Reports a refusal that is handed back, and why the request is not replayed.

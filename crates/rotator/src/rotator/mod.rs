@@ -42,7 +42,7 @@ impl Rotator {
             return Ok(token);
         }
         let pass = Box::pin(self.session.wait_for_pass()).await?;
-        pass.token().cloned().ok_or(TokenError::SignedOut)
+        pass.into_token().ok_or(TokenError::SignedOut)
     }
 
     /// A request with this token or pass was refused (401). Returns the token to send it again
