@@ -62,21 +62,23 @@ impl Errand {
     }
 }
 
-/// Returns the instructions of one call of this case, its loop included.
-pub fn per_call(group: &str, case: &str) -> Result<f64, Uncounted> {
-    let once = count(group, case, CALLS)?;
-    let twice = count(group, case, 2 * CALLS)?;
+/// Returns the instructions of one call of this case, its loop included. With a `function`, counts
+/// the instructions inside that function alone.
+pub fn per_call(group: &str, case: &str, function: Option<&str>) -> Result<f64, Uncounted> {
+    let once = count(group, case, function, CALLS)?;
+    let twice = count(group, case, function, 2 * CALLS)?;
     Ok((twice as f64 - once as f64) / CALLS as f64)
 }
 
-fn count(group: &str, case: &str, repetitions: u64) -> Result<u64, Uncounted> {
+fn count(group: &str, case: &str, function: Option<&str>, calls: u64) -> Result<u64, Uncounted> {
     let program = std::env::current_exe().map_err(Uncounted::NoValgrind)?;
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .args(function.map(|name| format!("--toggle-collect={name}")))
         .arg(program)
         .arg(format!("{GROUP}{group}"))
         .arg(format!("{CASE}{case}"))
-        .arg(format!("{CALLS_OPTION}{repetitions}"))
+        .arg(format!("{CALLS_OPTION}{calls}"))
         .output()
         .map_err(Uncounted::NoValgrind)?;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();

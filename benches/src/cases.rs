@@ -11,7 +11,9 @@ use tower_service::Service;
 
 use crate::at_once;
 use crate::inner::{HandWritten, Inner, StaticHeader};
+use crate::program;
 use crate::requests::{Body, Shape};
+use crate::storm::storm;
 use crate::ways::{
     MokaCache, RotatorWay, StdRwLock, Swap, TokioMutex, TokioOnceCell, TokioRwLock, Way,
 };
@@ -38,6 +40,16 @@ impl Case {
     fn way<W: Way>() -> Self {
         let way = W::signed_in();
         Self::new(W::NAME, move || at_once(way.header()))
+    }
+
+    fn storm<W: Way>() -> Self {
+        Self {
+            name: W::NAME,
+            run: Box::new(|waiters| {
+                let cost = storm::<W>(&program::current_thread(), waiters as usize);
+                assert_eq!(cost.served, waiters as usize);
+            }),
+        }
     }
 
     fn service<S>(name: &'static str, shape: Shape, service: S) -> Self
@@ -90,6 +102,17 @@ pub fn hot_path() -> Vec<Case> {
         Case::way::<TokioMutex>(),
         Case::way::<TokioOnceCell>(),
         Case::way::<MokaCache>(),
+    ]
+}
+
+/// A storm of as many waiters as there are calls.
+pub fn storms() -> Vec<Case> {
+    vec![
+        Case::storm::<RotatorWay>(),
+        Case::storm::<TokioMutex>(),
+        Case::storm::<TokioRwLock>(),
+        Case::storm::<TokioOnceCell>(),
+        Case::storm::<MokaCache>(),
     ]
 }
 

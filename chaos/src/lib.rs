@@ -22,6 +22,6 @@ mod workers;
 pub use report::Report;
 pub use spec::{Job, ProfileName, Spec, Timing};
 pub use steps::{DieAt, Moment, Step};
-pub use store::{Kind, OpenStore, StoreAddress, TestStore};
+pub use store::{Kind, StoreAddress, TestStore};
 pub use verdict::Verdict;
 pub use workers::{Worker, Workers};

@@ -7,13 +7,13 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
-use token_rotator::{
-    Coordinator, Lease, LeaseError, Record, Refreshed, Saved, SessionKey, SessionStore,
-    SourceError, StoreError, TokenSet, TokenSource, Version,
+use token_rotator::store::{
+    BoxedCoordinator, BoxedStore, Coordinator, Lease, LeaseError, Record, Saved, SessionStore,
+    StoreError, Version,
 };
+use token_rotator::{Refreshed, SessionKey, SourceError, TokenSet, TokenSource};
 
 use crate::report::Report;
-use crate::store::OpenStore;
 
 /// A step of a flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,7 +92,8 @@ impl CrashPlan {
 /// A store and coordinator that report their calls and die at the planned step.
 #[derive(Clone)]
 pub(crate) struct ReportingStore {
-    pub(crate) store: OpenStore,
+    pub(crate) store: BoxedStore,
+    pub(crate) coordinator: BoxedCoordinator,
     pub(crate) crash_plan: CrashPlan,
 }
 
@@ -115,7 +116,7 @@ impl SessionStore for ReportingStore {
         expected: Option<Version>,
         record: Record,
     ) -> Result<Saved, StoreError> {
-        let step = if let Some(intent) = &record.intent {
+        let step = if let Some(intent) = record.intent() {
             Report::Intent {
                 id: format!("{:?}", intent.id),
                 attempts: intent.attempts,
@@ -151,7 +152,7 @@ impl Coordinator for ReportingStore {
         wait: Duration,
     ) -> Result<Box<dyn Lease>, LeaseError> {
         self.crash_plan.reach(Step::Lease, Moment::Before);
-        let lease = self.store.acquire(key, wait).await?;
+        let lease = self.coordinator.acquire(key, wait).await?;
         self.crash_plan.held.store(true, Ordering::SeqCst);
         self.crash_plan.reach(Step::Lease, Moment::After);
         Ok(Box::new(ReportingLease {
@@ -161,11 +162,11 @@ impl Coordinator for ReportingStore {
     }
 
     fn lease_life(&self) -> Option<Duration> {
-        self.store.lease_life()
+        self.coordinator.lease_life()
     }
 
     async fn settled(&self) {
-        self.store.settled().await;
+        self.coordinator.settled().await;
     }
 }
 

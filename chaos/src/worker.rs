@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
+use token_rotator::store::SessionStore as _;
 use token_rotator::{Event, FailureKind, RefreshError, Rotator, SessionKey, Token, TokenError};
 use token_rotator_oauth2::refresh_token;
 use token_rotator_reqwest::ReqwestTransport;
@@ -32,6 +33,7 @@ async fn work(spec: &Spec) -> Result<(), Box<dyn Error>> {
     let store = spec.address.open(Timing::of(timing.lease_life))?;
     let crash_plan = CrashPlan::new(spec.die_at);
     let store = ReportingStore {
+        coordinator: store.coordinator().ok_or("every store has a coordinator")?,
         store,
         crash_plan: crash_plan.clone(),
     };

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use token_rotator::{Rotator, SessionKey, SessionStore as _, SourceError, TokenSet};
+use token_rotator::store::SessionStore as _;
+use token_rotator::{Rotator, SessionKey, SourceError, TokenSet};
 use token_rotator_chaos::crash::{SESSION, Scene};
 use token_rotator_chaos::{Job, Kind, ProfileName, Report, TestStore, Timing, Workers};
 
@@ -54,7 +55,7 @@ async fn a_sign_out_meets_another_processs_flight() {
         .load(&SessionKey::new(SESSION))
         .await
         .expect("a store");
-    assert!(record.expect("a tombstone").tokens.is_none());
+    assert!(record.expect("a tombstone").tokens().is_none());
     assert!(!scene.issuer.session_alive(&scene.grant), "revoked");
     assert_eq!(scene.issuer.counters().reuses, 0);
 }

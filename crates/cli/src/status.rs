@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use token_rotator::{Intent, IntentOutcome, Record, SessionStore as _};
+use token_rotator::store::{Intent, IntentOutcome, Record, SessionStore as _};
 
 use crate::arguments::{GlobalOptions, StatusOptions};
 use crate::command_error::CommandError;
@@ -13,7 +13,7 @@ use crate::config::SessionName;
 use crate::history;
 use crate::output::{self, say};
 use crate::session::history::{Entry, Happening};
-use crate::session::{Home, OpenStore, Session, store_failed};
+use crate::session::{Home, Session, StoreKind, store_failed};
 use crate::table;
 
 /// Shows them.
@@ -134,7 +134,7 @@ impl Status {
                 .find(|entry| wanted(&entry.happening))
                 .cloned()
         };
-        let tokens = record.as_ref().and_then(|record| record.tokens.as_ref());
+        let tokens = record.as_ref().and_then(|record| record.tokens());
         let expires_at = tokens
             .and_then(|tokens| tokens.expires_at())
             .and_then(|at| Timestamp::try_from(at).ok());
@@ -146,7 +146,7 @@ impl Status {
             scope: tokens.and_then(|tokens| tokens.scope()).map(str::to_owned),
             has_refresh_token: tokens.is_some_and(|tokens| tokens.refresh_token().is_some()),
             lease: Holder::of(session).await,
-            journal: record.and_then(|record| record.intent).map(Journal::from),
+            journal: record.and_then(|record| record.intent()).map(Journal::from),
             last_refresh: last(|what| matches!(what, Happening::Refreshed { .. })),
             last_failure: last(Happening::is_failure),
         })
@@ -155,12 +155,12 @@ impl Status {
 
 impl State {
     fn of(record: Option<&Record>, expires_at: Option<Timestamp>) -> Self {
-        let refused = |intent: &Intent| intent.outcome == IntentOutcome::Refused;
+        let refused = |intent: Intent| intent.outcome == IntentOutcome::Refused;
         match record {
             None => Self::New,
-            Some(Record { tokens: None, .. }) => Self::SignedOut,
+            Some(record) if record.is_signed_out() => Self::SignedOut,
             Some(_) if expires_at.is_none_or(|at| at > Timestamp::now()) => Self::Good,
-            Some(record) if record.intent.as_ref().is_some_and(refused) => Self::Ended,
+            Some(record) if record.intent().is_some_and(refused) => Self::Ended,
             Some(_) => Self::Expired,
         }
     }
@@ -180,8 +180,8 @@ impl Holder {
     /// `None`: nobody, or the store cannot tell.
     async fn of(session: &Session<'_>) -> Option<Self> {
         let key = session.key();
-        let held = match session.store() {
-            OpenStore::File(store) => {
+        let held = match session.store_kind() {
+            StoreKind::File(store) => {
                 let holder = store.locks().holder(&key).ok()??;
                 return Some(Self {
                     process: Some(holder.process),
@@ -190,8 +190,8 @@ impl Holder {
                     fence: holder.fence,
                 });
             }
-            OpenStore::Redis(store) => store.holder(&key).await.ok()??,
-            OpenStore::Postgres(store) => store.holder(&key).await.ok()??,
+            StoreKind::Redis(store) => store.holder(&key).await.ok()??,
+            StoreKind::Postgres(store) => store.holder(&key).await.ok()??,
         };
         Some(Self {
             process: None,

@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use support::{builder, listening_connections, store};
-use token_rotator::{Coordinator as _, SessionStore as _};
+use token_rotator::store::{Coordinator as _, SessionStore as _};
 use token_rotator_testkit::PostgresServer;
 use token_rotator_testkit::conformance::server::{eventually, key, save_over, soon, version};
 
@@ -27,7 +27,7 @@ async fn a_record_is_read_where_its_notification_arrived() {
     );
     let revision = async || {
         let found = there.load(&key()).await.expect("a store that works");
-        found.expect("a record").version.revision
+        found.expect("a record").version().revision
     };
     assert_eq!(revision().await, 1);
     assert!(

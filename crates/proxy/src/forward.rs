@@ -6,8 +6,8 @@ use std::sync::Arc;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
-use token_rotator::challenge::Verdict;
-use token_rotator::middleware::{Exchange, Settled, drain, endpoint};
+use token_rotator::middleware::challenge::Verdict;
+use token_rotator::middleware::{Exchange, Next, ProbePath, drain, endpoint};
 use token_rotator::{NotReplayed, Token, TokenError};
 use tokio::time::Instant;
 
@@ -80,8 +80,8 @@ impl Outgoing {
             self.apply();
             self.tell_sent();
         }
-        let answer = self.transmit().await?;
-        let (answer, verdict) = self.target.refusals.judge(answer);
+        let mut answer = self.transmit().await?;
+        let verdict = self.target.refusals.judge(&mut answer);
         let mut answer = if verdict != Verdict::None || self.target.refusals.reads_bodies() {
             Box::pin(self.judged(answer, verdict)).await?
         } else {
@@ -140,7 +140,7 @@ impl Outgoing {
         } else {
             exchange.set_repeatable(Err(NotReplayed::BodyOnce));
         }
-        if self.settle(&exchange, &mut answer, verdict) != Settled::Replay {
+        if self.settle(&exchange, &mut answer, verdict) != Next::Replay {
             return Ok(answer);
         }
         if !self.renewed(&mut exchange, &mut answer).await {
@@ -161,7 +161,8 @@ impl Outgoing {
         target.stats.replayed();
         self.watch.tell(Observed::Replayed);
         self.tell_sent();
-        let (mut answer, verdict) = target.refusals.judge(self.transmit().await?);
+        let mut answer = self.transmit().await?;
+        let verdict = target.refusals.judge(&mut answer);
         self.settle(&exchange, &mut answer, verdict);
         Ok(answer)
     }
@@ -171,20 +172,20 @@ impl Outgoing {
         exchange: &Exchange,
         answer: &mut Response<AnswerBody>,
         verdict: Verdict,
-    ) -> Settled {
+    ) -> Next {
         let rotator = &self.target.rotator;
         if verdict == Verdict::None {
             exchange.accepted(rotator, answer.status(), answer.headers());
-            return Settled::Answered;
+            return Next::HandBack;
         }
-        let settled = exchange.settle(rotator, verdict, answer.extensions_mut());
-        if settled != Settled::Answered {
+        let next = exchange.settle(rotator, verdict, answer.extensions_mut());
+        if matches!(next, Next::Replay | Next::Report(_)) {
             self.watch.tell(Observed::Refused);
         }
-        if settled == Settled::Refused {
+        if matches!(next, Next::Report(_)) {
             self.target.stats.handed_back();
         }
-        settled
+        next
     }
 
     /// Waits for the newer token with the refused answer in hand.
@@ -216,7 +217,7 @@ impl Outgoing {
             return (answer, verdict);
         }
         let carried = (exchange.pass(), exchange.is_replayed());
-        let probe = |path: Arc<str>| self.probe(exchange, path);
+        let probe = |path: ProbePath| self.probe(exchange, path);
         let judged = rules.judge_body(&self.target.rotator, carried, method, answer, probe);
         let (answer, refused) = judged.await;
         let verdict = if refused {
@@ -228,8 +229,8 @@ impl Outgoing {
     }
 
     /// Sends a GET to this path of the upstream. `None` if nothing can be said.
-    async fn probe(&self, exchange: &Exchange, path: Arc<str>) -> Option<Verdict> {
-        let mut probe = self.another(Uri::try_from(&*path).ok()?);
+    async fn probe(&self, exchange: &Exchange, path: ProbePath) -> Option<Verdict> {
+        let mut probe = self.another(Uri::try_from(path.as_str()).ok()?);
         probe.exchange = Some(exchange.clone());
         probe.apply();
         let (head, body) = probe.send().await.ok()?.into_parts();

@@ -109,7 +109,7 @@ fn refusal_rules(rules: &Value) -> RefusalRules {
         all = all.refused_when_body(rule);
     }
     match rules["probe"].as_str() {
-        Some(path) => all.probe(path),
+        Some(path) => all.probe(path.parse().expect("a path")),
         None => all,
     }
 }
@@ -138,7 +138,8 @@ impl Face {
         let layer = layer.copy_body(token_rotator::tower::CloneBody);
         match (body_rule(rules), rules["probe"].as_str()) {
             (Some(rule), Some(path)) => {
-                Self::LayerWithBodies(layer.refused_when_body(rule).probe(path))
+                let layer = layer.refused_when_body(rule).probe(path);
+                Self::LayerWithBodies(layer.expect("a path"))
             }
             (Some(rule), None) => Self::LayerWithBodies(layer.refused_when_body(rule)),
             (None, _) => Self::Layer(layer),
@@ -172,15 +173,12 @@ impl Face {
         let mut route = Route::new("api", url, rotator);
         route.refusals = refusal_rules(rules);
         route.replay_bytes = Some(1);
-        let config = Config {
-            listeners: vec![Listener {
-                listen: Listen::Tcp("127.0.0.1:0".parse().expect("an address")),
-                public: false,
-            }],
-            routes: vec![route],
-            workers: 1,
-            ..Config::default()
+        let listener = Listener {
+            listen: Listen::Tcp("127.0.0.1:0".parse().expect("an address")),
+            public: false,
         };
+        let mut config = Config::new(vec![listener], vec![route]);
+        config.workers = 1;
         Self::Proxy(Handle::start(&config).expect("a proxy"))
     }
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use token_rotator::SessionKey;
 use token_rotator::store::server::ServerStore;
-use token_rotator::{
-    Coordinator, HeldLease, Lease, LeaseError, Record, Saved, SessionKey, SessionStore,
-    SharedCoordinator, StoreError, Version,
+use token_rotator::store::{
+    BoxedCoordinator, Coordinator, HeldLease, Lease, LeaseError, Record, Saved, SessionStore,
+    StoreError, Version,
 };
 
 use crate::builder::RedisStoreBuilder;
@@ -56,7 +57,7 @@ impl SessionStore for RedisStore {
         self.0.changed(key, seen).await;
     }
 
-    fn coordinator(&self) -> Option<SharedCoordinator> {
+    fn coordinator(&self) -> Option<BoxedCoordinator> {
         self.0.coordinator()
     }
 }

@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use support::store;
-use token_rotator::{Coordinator as _, SessionStore as _};
+use token_rotator::store::{Coordinator as _, SessionStore as _};
 use token_rotator_testkit::RedisServer;
 use token_rotator_testkit::conformance::server::notifications::BETWEEN_POLLS;
 use token_rotator_testkit::conformance::server::{key, save_over, soon, version};
@@ -73,7 +73,7 @@ async fn a_lost_message_is_made_up_for() {
         while seen == Some(version(1)) {
             waiter.changed(&key(), seen).await;
             let found = waiter.load(&key()).await.expect("a server");
-            seen = found.map(|record| record.version);
+            seen = found.map(|record| record.version());
         }
     });
     tokio::time::sleep(Duration::from_millis(300)).await;

@@ -45,7 +45,7 @@ struct Settings {
     cookie_provider: Option<Arc<dyn CookieStore>>,
     max_redirects: Option<usize>,
     default_headers: HeaderMap,
-    bad_header: Option<BuildError>,
+    bad_setting: Option<BuildError>,
     timeout: Option<Duration>,
     refusals: RefusalRules<Response>,
     token_header: Option<TokenHeader>,
@@ -90,7 +90,7 @@ impl ClientBuilder<Unset> {
                 cookie_provider: None,
                 max_redirects: None,
                 default_headers: HeaderMap::new(),
-                bad_header: None,
+                bad_setting: None,
                 timeout: None,
                 refusals: RefusalRules::default(),
                 token_header: None,
@@ -350,9 +350,17 @@ impl<State> ClientBuilder<State> {
 
     /// The path that confirms a match of a body rule: `/-/whoami`. See [`BodyRule`].
     ///
-    /// Without it, at most one refresh in 10 s confirms a match.
-    pub fn probe(self, path: impl Into<Arc<str>>) -> Self {
-        self.with_refusals(|rules| rules.probe(path))
+    /// Without it, at most one refresh in 10 s confirms a match. The path begins with a single `/`;
+    /// `build` fails for a text that is not a [`ProbePath`](token_rotator::middleware::ProbePath).
+    pub fn probe(mut self, path: impl AsRef<str>) -> Self {
+        match path.as_ref().parse() {
+            Ok(path) => self.with_refusals(|rules| rules.probe(path)),
+            Err(error) => {
+                let bad = &mut self.settings.bad_setting;
+                bad.get_or_insert(BuildError::Rotator(error));
+                self
+            }
+        }
     }
 
     fn with_refusals(
@@ -373,7 +381,7 @@ fn valid(statuses: impl IntoIterator<Item = u16>) -> impl Iterator<Item = Status
 impl Settings {
     /// Remembers the first header that cannot be used.
     fn refuse_header(&mut self, method: &'static str, part: &'static str) {
-        self.bad_header
+        self.bad_setting
             .get_or_insert(BuildError::Header { method, part });
     }
 }

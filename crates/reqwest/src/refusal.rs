@@ -1,11 +1,9 @@
 //! What an answer says about the token.
 
-use std::sync::Arc;
-
 use http::Method;
 use reqwest::{Body, Response, ResponseBuilderExt as _};
-use token_rotator::challenge::Verdict;
-use token_rotator::middleware::Exchange;
+use token_rotator::middleware::challenge::Verdict;
+use token_rotator::middleware::{Exchange, ProbePath};
 
 use crate::client::Core;
 
@@ -16,7 +14,7 @@ impl Core {
         response: Response,
         method: &Method,
         exchange: &Exchange,
-        probe: impl FnOnce(Arc<str>) -> F,
+        probe: impl FnOnce(ProbePath) -> F,
     ) -> (Response, Verdict)
     where
         F: Future<Output = Option<Verdict>>,

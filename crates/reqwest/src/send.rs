@@ -6,8 +6,8 @@ use http::Uri;
 use http::header::AUTHORIZATION;
 use http_body_util::BodyExt as _;
 use reqwest::{Body, Request, Response};
-use token_rotator::challenge::Verdict;
-use token_rotator::middleware::{Exchange, Settled, drain, endpoint};
+use token_rotator::middleware::challenge::Verdict;
+use token_rotator::middleware::{Exchange, Next, ProbePath, RotatorExt as _, drain, endpoint};
 use token_rotator::{Event, NotReplayed, Origin};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -144,7 +144,7 @@ impl Journey<'_> {
         if !self.bare {
             let uri = url.as_str().parse::<Uri>().ok();
             let origin = uri.and_then(|uri| Origin::of(&uri));
-            rotator.tell(&Event::ForeignOrigin {
+            rotator.emit(&Event::ForeignOrigin {
                 origin: origin.map(|origin| origin.to_string()),
             });
         }
@@ -195,11 +195,15 @@ impl Journey<'_> {
         let Some(exchange) = &self.exchange else {
             return (response, Verdict::None);
         };
-        let probe = |path: std::sync::Arc<str>| async move {
-            let mut request = Request::new(http::Method::GET, sent.url().join(&path).ok()?);
+        let probe = |path: ProbePath| async move {
+            let url = sent.url().join(path.as_str()).ok()?;
+            let mut request = Request::new(http::Method::GET, url);
             self.add_defaults(&mut request);
             exchange.apply(&self.core.rotator, request.headers_mut());
             let response = self.transmit(request).await.ok()?;
+            if !same_origin(response.url(), sent.url()) {
+                return None;
+            }
             let (status, headers) = (response.status(), response.headers());
             let rules = &self.core.refusals;
             let verdict = rules.judge_probe(status, headers, &response);
@@ -232,7 +236,7 @@ impl Journey<'_> {
         };
         exchange.set_repeatable(repeatable);
         let extensions = response.extensions_mut();
-        if exchange.settle(rotator, verdict, extensions) != Settled::Replay {
+        if exchange.settle(rotator, verdict, extensions) != Next::Replay {
             return Ok(false);
         }
         let origin = url.origin().ascii_serialization();

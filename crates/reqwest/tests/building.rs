@@ -371,6 +371,22 @@ async fn a_split_client_is_one_session() -> Tested {
     Ok(())
 }
 
+/// Property: a probe carries the token, so it never leads to another origin.
+#[test]
+fn a_probe_that_is_no_path_is_refused_with_a_hint() {
+    for path in ["whoami", "//other.example/", "/\\other.example", "/../x"] {
+        let built = reading().base_url(BASE).probe(path).build();
+        let error = built.expect_err(path);
+        assert!(matches!(
+            error,
+            BuildError::Rotator(token_rotator::BuildError::Probe)
+        ));
+        assert!(error.hint().is_some_and(|hint| hint.contains("/-/whoami")));
+    }
+    let built = reading().base_url(BASE).probe("/-/whoami?full=1").build();
+    assert!(built.is_ok());
+}
+
 /// Property: relative URLs need a base; a client without one sends to declared origins.
 #[tokio::test]
 async fn a_client_may_have_no_base() -> Tested {

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::challenge::StepUp;
+use crate::http::challenge::StepUp;
 
 /// A cause, kept so that it can be shared by all who waited.
 pub type Cause = Arc<dyn StdError + Send + Sync>;
@@ -368,6 +368,7 @@ impl StoreError {
 
     /// Prefixes the message with where the failure happened; kind and hint stay, and the error
     /// itself becomes the cause.
+    #[cfg(feature = "file")]
     pub(crate) fn within(self, place: impl std::fmt::Display) -> Self {
         Self {
             kind: self.kind,
@@ -449,7 +450,7 @@ impl From<StoreError> for LeaseError {
 pub enum BuildError {
     /// An origin cannot be used.
     #[error(transparent)]
-    Origin(#[from] crate::origin::OriginError),
+    Origin(#[from] crate::http::origin::OriginError),
     /// There is no origin that a token may go to.
     #[error("no origin is declared")]
     NoOrigin,
@@ -465,6 +466,9 @@ pub enum BuildError {
         /// What to do.
         hint: &'static str,
     },
+    /// The probe of a body rule is no path of the upstream.
+    #[error("the probe of a body rule is not a path of the upstream")]
+    Probe,
     /// The dedicated thread could not be started.
     #[error("the rotator's own thread could not be started: {0}")]
     Thread(Arc<str>),
@@ -479,6 +483,10 @@ impl BuildError {
                 Some("call `origin` on the builder, or `layer_for` instead of `layer`")
             }
             Self::Setting { hint, .. } => Some(hint),
+            Self::Probe => Some(
+                "write it like /-/whoami: a single `/` first, no `//`, `..`, `\\`, `#`, blank or \
+                 host",
+            ),
             Self::Origin(_) | Self::Thread(_) => None,
         }
     }

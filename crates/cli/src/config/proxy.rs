@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use token_rotator::middleware;
 use toml::Spanned;
 
 use crate::arguments::values::address;
@@ -107,17 +107,17 @@ impl TryFrom<u16> for Status {
 /// The path of a probe.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "String")]
-pub(crate) struct ProbePath(pub(crate) String);
+pub(crate) struct ProbePath(pub(crate) middleware::ProbePath);
 
 impl TryFrom<String> for ProbePath {
     type Error = String;
 
     fn try_from(path: String) -> Result<Self, String> {
-        if path.starts_with('/') && PathAndQuery::try_from(path.as_str()).is_ok() {
-            Ok(Self(path))
-        } else {
-            Err("a probe is a path of the upstream; write it like /-/whoami".to_owned())
-        }
+        let path: Result<middleware::ProbePath, _> = path.parse();
+        path.map(Self).map_err(|error| {
+            let hint = error.hint().unwrap_or_default();
+            format!("{error}; {hint}")
+        })
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use token_rotator::{Rotator, SessionStore as _};
+use token_rotator::Rotator;
+use token_rotator::store::SessionStore as _;
 use token_rotator_proxy::Recorder;
 
 use crate::command_error::CommandError;
@@ -74,7 +75,7 @@ impl Sessions {
         })?;
         let record = session.store().load(&session.key()).await;
         let record = record.map_err(|error| store_failed("the store cannot be read", &error))?;
-        let signed_in = record.is_some_and(|record| record.tokens.is_some());
+        let signed_in = record.is_some_and(|record| record.tokens().is_some());
         if !signed_in && session.settings.is_for_client() {
             let tokens = crate::login::client(session).await?;
             let stored = rotator

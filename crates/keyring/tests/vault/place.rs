@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use token_rotator::{
-    Epoch, FileStore, KeyFile, KeySource, Record, Saved, SessionKey, SessionStore as _, StoreError,
-    TokenSet, Version,
-};
+use token_rotator::keys::{KeyFile, KeySource};
+use token_rotator::store::{Epoch, Record, Saved, SessionStore as _, StoreError, Version};
+use token_rotator::{FileStore, SessionKey, TokenSet};
 use token_rotator_keyring::Keyring;
 
 /// What no error may ever show, and no file.
@@ -62,14 +61,8 @@ pub(crate) fn session() -> SessionKey {
 pub(crate) fn login(revision: u64) -> Record {
     let tokens = TokenSet::bearer(format!("{CANARY}-access-{revision}"))
         .with_refresh_token(format!("{CANARY}-refresh-{revision}"));
-    Record {
-        version: Version {
-            epoch: Epoch::from_bits(1),
-            revision,
-        },
-        tokens: Some(Arc::new(tokens)),
-        intent: None,
-    }
+    let version = Version::new(Epoch::from_bits(1), revision);
+    Record::signed_in(version, Arc::new(tokens))
 }
 
 pub(crate) async fn sign_in(store: &FileStore) {
@@ -81,7 +74,7 @@ pub(crate) async fn sign_in(store: &FileStore) {
 pub(crate) async fn read(store: &FileStore) -> Result<Option<String>, StoreError> {
     use token_rotator::ExposeSecret as _;
     let record = store.load(&session()).await?;
-    let tokens = record.and_then(|record| record.tokens);
+    let tokens = record.and_then(Record::into_tokens);
     Ok(tokens.map(|tokens| tokens.access_token().expose_secret().to_owned()))
 }
 

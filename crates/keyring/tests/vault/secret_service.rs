@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use token_rotator::{KeySource, KeyVault as _, SessionKey, SessionStore as _, StoreErrorKind};
+use token_rotator::SessionKey;
+use token_rotator::keys::{KeySource, KeyVault as _};
+use token_rotator::store::{SessionStore as _, StoreErrorKind};
 use token_rotator_keyring::Keyring;
 
 use super::place::{CANARY, Place, login, read, sealed_from, session, sign_in, text};
@@ -90,7 +92,7 @@ fn a_keyring_that_is_gone_is_an_error() {
             "{error}"
         );
         let over = store
-            .save(&session(), Some(login(1).version), login(2))
+            .save(&session(), Some(login(1).version()), login(2))
             .await;
         let beside = store.save(&SessionKey::new("other"), None, login(1)).await;
         for error in [over, beside] {

@@ -1,19 +1,18 @@
 //! Rules that read the body of an answer, and how their verdicts are confirmed.
 
-use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 
+use super::peeked::PeekedBody;
+use super::probe::ProbePath;
 use super::refusal::RefusalRules;
-use crate::challenge::Verdict;
+use crate::http::challenge::Verdict;
 use crate::rotator::Rotator;
 use crate::token::Pass;
 
@@ -51,7 +50,7 @@ impl BodyRule {
         refused: impl Fn(StatusCode, &[u8]) -> bool + Send + Sync + 'static,
     ) -> Self {
         Self {
-            content_type: content_type.into(),
+            content_type: content_type.into().to_ascii_lowercase().into(),
             methods: vec![Method::GET, Method::HEAD],
             refused: Arc::new(refused),
         }
@@ -70,16 +69,14 @@ impl BodyRule {
     }
 
     fn applies(&self, method: &Method, headers: &HeaderMap) -> bool {
-        self.methods.contains(method) && self.is_type(headers)
-    }
-
-    fn is_type(&self, headers: &HeaderMap) -> bool {
-        let kind = headers.get(CONTENT_TYPE);
-        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        let kind = kind.split(';').next().unwrap_or_default().trim();
-        let is_json = |kind: &str| kind.to_ascii_lowercase().ends_with("+json");
-        kind.eq_ignore_ascii_case(&self.content_type)
-            || (&*self.content_type == "application/json" && is_json(kind))
+        let kind = headers
+            .get(CONTENT_TYPE)
+            .and_then(|kind| kind.to_str().ok());
+        let kind = kind.and_then(|kind| kind.split(';').next());
+        let kind = kind.unwrap_or_default().trim().to_ascii_lowercase();
+        let own = &*self.content_type;
+        let is_own = kind == own || (own == "application/json" && kind.ends_with("+json"));
+        is_own && self.methods.contains(method)
     }
 }
 
@@ -96,7 +93,7 @@ impl std::fmt::Debug for BodyRule {
 #[derive(Clone, Default)]
 pub(super) struct BodyRules {
     pub(super) rules: Vec<BodyRule>,
-    pub(super) probe: Option<Arc<str>>,
+    pub(super) probe: Option<ProbePath>,
     confirmed: Arc<Mutex<Option<Confirmed>>>,
 }
 
@@ -111,7 +108,7 @@ impl BodyRules {
     /// Whether a refresh may confirm the verdict on this token.
     fn may_refresh(&self, rotator: &Rotator, generation: u64) -> bool {
         let now = rotator.session.clock.steady();
-        let newer = rotator.access_token();
+        let newer = rotator.session.usable();
         let mut last = self
             .confirmed
             .lock()
@@ -141,8 +138,12 @@ impl<H> RefusalRules<H> {
 
     /// Whether the body of an answer with these headers is judged, if it is short enough.
     pub fn reads_body_of(&self, method: &Method, headers: &HeaderMap) -> bool {
-        let mut rules = self.by_body.iter().flat_map(|bodies| &bodies.rules);
-        rules.any(|rule| rule.applies(method, headers))
+        self.rules_for(method, headers).next().is_some()
+    }
+
+    fn rules_for(&self, method: &Method, headers: &HeaderMap) -> impl Iterator<Item = &BodyRule> {
+        let rules = self.by_body.iter().flat_map(|bodies| &bodies.rules);
+        rules.filter(move |rule| rule.applies(method, headers))
     }
 
     /// Judges the body of an answer that its head leaves open, and confirms the verdict. Returns
@@ -159,33 +160,31 @@ impl<H> RefusalRules<H> {
         (pass, replayed): (&Pass, bool),
         method: &Method,
         answer: Response<B>,
-        probe: impl FnOnce(Arc<str>) -> F,
+        probe: impl FnOnce(ProbePath) -> F,
     ) -> (Response<PeekedBody<B>>, bool)
     where
         B: Body<Data = Bytes> + Unpin,
         F: Future<Output = Option<Verdict>>,
     {
-        let fits = answer.body().size_hint().lower() <= JUDGED_BYTES as u64;
-        let reads = fits && self.reads_body_of(method, answer.headers());
-        let (head, body) = answer.into_parts();
-        let mut body = PeekedBody::from(body);
-        let whole = if reads { body.peek().await } else { None };
+        let mut answer = answer.map(PeekedBody::from);
+        let whole = if self.reads_body_of(method, answer.headers()) {
+            answer.body_mut().peek(JUDGED_BYTES).await
+        } else {
+            None
+        };
         let matched = whole.is_some_and(|whole| {
-            let bodies = self.by_body.iter();
-            let mut rules = bodies.flat_map(|bodies| &bodies.rules);
-            rules.any(|rule| {
-                rule.applies(method, &head.headers) && (rule.refused)(head.status, &whole)
-            })
+            let mut rules = self.rules_for(method, answer.headers());
+            rules.any(|rule| (rule.refused)(answer.status(), &whole))
         });
         let refused = matched && !replayed && self.confirm(rotator, pass, probe).await;
-        (Response::from_parts(head, body), refused)
+        (answer, refused)
     }
 
     async fn confirm<F>(
         &self,
         rotator: &Rotator,
         pass: &Pass,
-        probe: impl FnOnce(Arc<str>) -> F,
+        probe: impl FnOnce(ProbePath) -> F,
     ) -> bool
     where
         F: Future<Output = Option<Verdict>>,
@@ -194,7 +193,7 @@ impl<H> RefusalRules<H> {
             return true;
         };
         if let Some(path) = &bodies.probe {
-            match probe(Arc::clone(path)).await {
+            match probe(path.clone()).await {
                 Some(Verdict::RefreshToken) => return true,
                 Some(_) => return false,
                 None => {}
@@ -214,81 +213,5 @@ impl<H> RefusalRules<H> {
             Verdict::None if !status.is_success() => None,
             verdict => Some(verdict),
         }
-    }
-}
-
-/// A body of which the beginning may have been read already. It reads as the body that it was.
-pub struct PeekedBody<B: Body<Data = Bytes>> {
-    read: VecDeque<Result<Frame<Bytes>, B::Error>>,
-    rest: B,
-}
-
-impl<B: Body<Data = Bytes> + Unpin> PeekedBody<B> {
-    /// Reads the body up to the limit; the bytes if that was all of it.
-    async fn peek(&mut self) -> Option<Vec<u8>> {
-        let mut bytes = Vec::new();
-        while bytes.len() <= JUDGED_BYTES {
-            let frame = poll_fn(|context| Pin::new(&mut self.rest).poll_frame(context)).await;
-            match &frame {
-                None => return Some(bytes),
-                Some(Ok(frame)) => {
-                    bytes.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
-                }
-                Some(Err(_)) => bytes.resize(JUDGED_BYTES + 1, 0),
-            }
-            self.read.extend(frame);
-        }
-        None
-    }
-}
-
-impl<B: Body<Data = Bytes>> From<B> for PeekedBody<B> {
-    fn from(rest: B) -> Self {
-        Self {
-            read: VecDeque::new(),
-            rest,
-        }
-    }
-}
-
-impl<B: Body<Data = Bytes> + Unpin> Unpin for PeekedBody<B> {}
-
-impl<B: Body<Data = Bytes> + Unpin> Body for PeekedBody<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        match self.read.pop_front() {
-            Some(frame) => Poll::Ready(Some(frame)),
-            None => Pin::new(&mut self.rest).poll_frame(context),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.read.is_empty() && self.rest.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let frames = self.read.iter().flatten();
-        let data = frames.filter_map(Frame::data_ref);
-        let read: u64 = data.map(|data| data.len() as u64).sum();
-        let mut hint = self.rest.size_hint();
-        let (lower, upper) = (hint.lower(), hint.upper());
-        if let Some(upper) = upper {
-            hint.set_upper(upper.saturating_add(read));
-        }
-        hint.set_lower(lower.saturating_add(read));
-        hint
-    }
-}
-
-impl<B: Body<Data = Bytes>> std::fmt::Debug for PeekedBody<B> {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("PeekedBody")
-            .field("frames", &self.read.len())
-            .finish_non_exhaustive()
     }
 }

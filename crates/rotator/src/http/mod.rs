@@ -2,7 +2,8 @@
 //!
 //! - [`origin`]: the origins that a token may be sent to.
 //! - [`challenge`]: what `WWW-Authenticate` and `grpc-status` say about a token.
-//! - `refusal`, `body_rule`: which answers refuse the token.
+//! - `refusal`, `body_rule`, `probe`: which answers refuse the token.
+//! - `peeked`: a body of which the beginning was read to be judged.
 //! - `exchange`: the request protocol, without any IO.
 //! - `packed`, `drain`: the copy of a request's head; the rest of a refused answer.
 
@@ -10,11 +11,15 @@ mod body_rule;
 pub mod challenge;
 mod drain;
 mod exchange;
-pub mod origin;
+pub(crate) mod origin;
 mod packed;
+mod peeked;
+mod probe;
 mod refusal;
 
-pub use body_rule::{BodyRule, PeekedBody};
-pub use exchange::{Exchange, Next, Settled, endpoint, endpoint_of};
+pub use body_rule::BodyRule;
+pub use exchange::{Exchange, Next, endpoint, endpoint_of};
 pub use packed::PackedHead;
+pub use peeked::PeekedBody;
+pub use probe::ProbePath;
 pub use refusal::RefusalRules;

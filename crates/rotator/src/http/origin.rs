@@ -131,12 +131,28 @@ impl Origin {
         self.port
     }
 
+    /// Whether the URI spells this origin in lower case and without a port. Most URIs do, and then
+    /// the authority need not be taken apart.
+    #[inline]
+    fn is_spelt(&self, uri: &Uri) -> bool {
+        let (Host::Name(name), Some(authority)) = (&self.host, uri.authority()) else {
+            return false;
+        };
+        self.port == default_port(self.https)
+            && authority.as_str() == name
+            && uri.scheme().is_some_and(|scheme| {
+                *scheme
+                    == if self.https {
+                        Scheme::HTTPS
+                    } else {
+                        Scheme::HTTP
+                    }
+            })
+    }
+
     fn is(&self, place: &Place<'_>) -> bool {
         let host = match (&self.host, &place.host) {
-            // Almost always spelt alike, and that is the cheaper comparison.
-            (Host::Name(own), HostText::Name(other)) => {
-                own == other || own.eq_ignore_ascii_case(other)
-            }
+            (Host::Name(own), HostText::Name(other)) => own.eq_ignore_ascii_case(other),
             (Host::V6(own), HostText::V6(other)) => own == other,
             _ => false,
         };
@@ -226,7 +242,8 @@ impl Origins {
     /// True only if scheme, host and port are those of one of these origins. Never true for a URI
     /// that has no [`Origin::of`] its own. Does not allocate.
     pub fn allows(&self, uri: &Uri) -> bool {
-        Place::of(uri).is_some_and(|place| self.0.iter().any(|origin| origin.is(&place)))
+        self.0.iter().any(|origin| origin.is_spelt(uri))
+            || Place::of(uri).is_some_and(|place| self.0.iter().any(|origin| origin.is(&place)))
     }
 
     /// Whether there are none.

@@ -14,13 +14,23 @@ pub struct PackedHead {
     uri: Uri,
     version: Version,
     extensions: Extensions,
-    /// For each header a number, its name and its value. The number holds the length of the value,
-    /// that of the name in 16 bits (its bound in the `http` crate), and whether it is sensitive.
-    headers: Bytes,
+    headers: Packed,
+}
+
+/// For each header a number, its name and its value. The number holds the length of the value, that
+/// of the name in 16 bits (its bound in the `http` crate), and whether the value is sensitive.
+#[derive(Debug)]
+enum Packed {
+    /// With spare capacity, which costs less than an exact length.
+    Own(Vec<u8>),
+    /// Shared with the request.
+    Shared(Bytes),
 }
 
 /// The bytes of the number before name and value.
 const PREFIX: usize = size_of::<u64>();
+/// The capacity for a header whose length is not known yet. Few headers are longer.
+const GUESS: usize = 64;
 
 impl PackedHead {
     /// A copy of this request's head.
@@ -30,7 +40,7 @@ impl PackedHead {
             uri: request.uri().clone(),
             version: request.version(),
             extensions: request.extensions().clone(),
-            headers: pack(request, b""),
+            headers: Packed::Own(pack(request, b"", request.headers().len() * GUESS)),
         }
     }
 
@@ -42,7 +52,11 @@ impl PackedHead {
     pub fn move_in<B>(request: &mut Request<B>) -> Self {
         let target = request.uri().path_and_query().cloned();
         let target = target.as_ref().map_or("/", PathAndQuery::as_str).as_bytes();
-        let mut headers = pack(request, target);
+        let length = |(name, value): (&HeaderName, &HeaderValue)| {
+            PREFIX + name.as_str().len() + value.as_bytes().len()
+        };
+        let length = target.len() + request.headers().iter().map(length).sum::<usize>();
+        let mut headers = Bytes::from(pack(request, target, length));
         if let Ok(uri) = Uri::from_maybe_shared(headers.split_to(target.len())) {
             *request.uri_mut() = uri;
         }
@@ -58,7 +72,7 @@ impl PackedHead {
             uri: request.uri().clone(),
             version: request.version(),
             extensions: Extensions::new(),
-            headers,
+            headers: Packed::Shared(headers),
         }
     }
 
@@ -79,7 +93,10 @@ impl PackedHead {
         *request.uri_mut() = self.uri.clone();
         *request.version_mut() = self.version;
         *request.extensions_mut() = self.extensions.clone();
-        let mut packed = self.headers.clone();
+        let mut packed = match &self.headers {
+            Packed::Own(packed) => Bytes::copy_from_slice(packed),
+            Packed::Shared(packed) => packed.clone(),
+        };
         while packed.has_remaining() {
             let (name, value) = unpack(&mut packed)?;
             let name = HeaderName::from_bytes(&name).ok()?;
@@ -89,15 +106,10 @@ impl PackedHead {
     }
 }
 
-fn pack<B>(request: &Request<B>, target: &[u8]) -> Bytes {
-    let headers = request.headers();
-    let length = |(name, value): (&HeaderName, &HeaderValue)| {
-        PREFIX + name.as_str().len() + value.as_bytes().len()
-    };
-    let length = target.len() + headers.iter().map(length).sum::<usize>();
-    let mut packed = Vec::with_capacity(length);
+fn pack<B>(request: &Request<B>, target: &[u8], capacity: usize) -> Vec<u8> {
+    let mut packed = Vec::with_capacity(capacity);
     packed.extend_from_slice(target);
-    for (name, value) in headers {
+    for (name, value) in request.headers() {
         let (name, sensitive) = (name.as_str().as_bytes(), value.is_sensitive());
         let value = value.as_bytes();
         let lengths = (value.len() as u64) << 16 | name.len() as u64;
@@ -105,7 +117,7 @@ fn pack<B>(request: &Request<B>, target: &[u8]) -> Bytes {
         packed.extend_from_slice(name);
         packed.extend_from_slice(value);
     }
-    Bytes::from(packed)
+    packed
 }
 
 /// The next header; its name is not checked yet.
@@ -175,7 +187,7 @@ mod tests {
     #[test]
     fn no_headers_take_no_memory() {
         let head = PackedHead::new(&Request::new(()));
-        assert!(head.headers.is_empty());
+        assert!(matches!(&head.headers, Packed::Own(packed) if packed.capacity() == 0));
         let again = head.request(()).expect("valid headers");
         assert!(again.headers().is_empty());
     }

@@ -6,11 +6,12 @@ use http::response::Parts;
 use http::{HeaderMap, Response, StatusCode};
 
 use super::body_rule::{BodyRule, BodyRules};
-use crate::challenge::{self, Verdict};
+use super::probe::ProbePath;
+use crate::http::challenge::{self, Verdict};
 
 /// Which answers refuse the token.
 ///
-/// By default those with the status 401 that are [about the token](crate::challenge), and those
+/// By default those with the status 401 that are [about the token](crate::middleware::challenge), and those
 /// with `grpc-status` 16. `H` is what a predicate of the head sees.
 pub struct RefusalRules<H = Parts> {
     /// In place of 401.
@@ -53,8 +54,8 @@ impl<H> RefusalRules<H> {
 
     /// A path of the upstream that a GET is sent to before a verdict by body is believed. See
     /// [`BodyRule`].
-    pub fn probe(mut self, path: impl Into<Arc<str>>) -> Self {
-        self.body_rules().probe = Some(path.into());
+    pub fn probe(mut self, path: ProbePath) -> Self {
+        self.body_rules().probe = Some(path);
         self
     }
 
@@ -97,20 +98,29 @@ impl RefusalRules {
         Self::default()
     }
 
-    /// What an answer says about the token, its body aside. The answer comes back as it was.
+    /// What an answer says about the token, its body aside. The answer stays as it is.
     #[inline]
-    pub fn judge<B>(&self, answer: Response<B>) -> (Response<B>, Verdict) {
-        let verdict = self.judge_status(answer.status(), answer.headers());
-        if self.by_head.is_empty() || verdict != Verdict::None {
-            return (answer, verdict);
+    pub fn judge<B>(&self, answer: &mut Response<B>) -> Verdict {
+        match self.judge_status(answer.status(), answer.headers()) {
+            Verdict::None if !self.by_head.is_empty() && self.matches_head(answer) => {
+                Verdict::RefreshToken
+            }
+            verdict => verdict,
         }
-        let (parts, body) = answer.into_parts();
-        let verdict = if self.matches(&parts) {
-            Verdict::RefreshToken
-        } else {
-            Verdict::None
+    }
+
+    /// A predicate sees [`Parts`], so the head moves there and back.
+    fn matches_head<B>(&self, answer: &mut Response<B>) -> bool {
+        let (mut head, ()) = Response::new(()).into_parts();
+        (head.status, head.version) = (answer.status(), answer.version());
+        let mut swap = |head: &mut Parts| {
+            std::mem::swap(&mut head.headers, answer.headers_mut());
+            std::mem::swap(&mut head.extensions, answer.extensions_mut());
         };
-        (Response::from_parts(parts, body), verdict)
+        swap(&mut head);
+        let matches = self.matches(&head);
+        swap(&mut head);
+        matches
     }
 }
 

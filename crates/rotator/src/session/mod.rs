@@ -36,7 +36,7 @@ use self::state::{Arrival, Next, Past, State, Ticket};
 pub use self::writer::Stored;
 use crate::error::{RefreshError, SourceError, TokenError};
 use crate::event::{Event, Listeners, NotReplayed};
-use crate::origin::Origins;
+use crate::http::origin::Origins;
 use crate::profile::Profile;
 use crate::runtime::clock::{ClockOf, millis, unix_millis};
 use crate::runtime::sync::{Mutex, lock};
@@ -186,7 +186,7 @@ impl Session {
         };
         let next = self.state.refused(stamp, attempt, self.clock.now());
         let pass = self.carry_out(next, admitted).await?;
-        pass.token().cloned().ok_or(TokenError::SignedOut)
+        pass.into_token().ok_or(TokenError::SignedOut)
     }
 
     /// A refusal of a request that is not sent again: starts a refresh and waits for nothing.
@@ -210,7 +210,7 @@ impl Session {
         let admitted = self.admit()?;
         let next = self.state.force(self.clock.now());
         let pass = self.carry_out(next, admitted).await?;
-        pass.token().cloned().ok_or(TokenError::SignedOut)
+        pass.into_token().ok_or(TokenError::SignedOut)
     }
 
     /// The current token, if it is usable. Starts nothing.
@@ -246,36 +246,51 @@ impl Session {
         next: Next,
         admitted: TaskTrackerToken,
     ) -> Result<Pass, TokenError> {
-        let ticket = match next {
+        match self.start(next, admitted) {
+            Ok(ticket) => self.await_landing(ticket).await,
+            Err(done) => done,
+        }
+    }
+
+    /// Starts the flight if there is one to start. Returns the flight to wait for, or the result.
+    fn start(
+        self: &Arc<Self>,
+        next: Next,
+        _admitted: TaskTrackerToken,
+    ) -> Result<Ticket, Result<Pass, TokenError>> {
+        match next {
             Next::GoAndLaunch(token, ticket) => {
                 flight::launch(self, ticket);
-                return Ok(token.into());
+                Err(Ok(token.into()))
             }
             Next::Launch(ticket) => {
                 flight::launch(self, ticket.clone());
-                ticket
+                Ok(ticket)
             }
-            Next::Wait(ticket) => ticket,
-            next => return self.conclude(next),
-        };
-        drop(admitted);
-        self.await_landing(&ticket).await?;
-        let next = self.state.settle(ticket.flight, self.clock.now());
-        self.conclude(next)
+            Next::Wait(ticket) => Ok(ticket),
+            next => Err(self.conclude(next)),
+        }
     }
 
     /// Waits until the flight ends or is overdue, at most for the wait timeout.
-    async fn await_landing(&self, ticket: &Ticket) -> Result<(), TokenError> {
-        let wait = Arc::clone(&ticket.signal).wait();
-        let limit = self.limits.wait_timeout;
-        if limit >= self.limits.flight_deadline && self.runtime.keeps_time() {
-            // The flight's deadline comes first; one timer serves all its waiters.
-            wait.await;
-            return Ok(());
-        }
-        match self.runtime.timeout(limit, wait).await? {
-            Some(()) => Ok(()),
-            None => Err(TokenError::WaitTimedOut { after: limit }),
+    ///
+    /// Thousands wait here, so the future is small: it holds the flight and the place in its signal.
+    fn await_landing(
+        &self,
+        ticket: Ticket,
+    ) -> impl Future<Output = Result<Pass, TokenError>> + use<'_> {
+        let flight = ticket.flight;
+        let mut wait = ticket.signal.wait();
+        async move {
+            let limit = self.limits.wait_timeout;
+            if limit >= self.limits.flight_deadline && self.runtime.keeps_time() {
+                // The flight's deadline comes first; one timer serves all its waiters.
+                (&mut wait).await;
+            } else {
+                let waited = Box::pin(self.runtime.timeout(limit, &mut wait)).await?;
+                waited.ok_or(TokenError::WaitTimedOut { after: limit })?;
+            }
+            self.conclude(self.state.settle(flight, self.clock.now()))
         }
     }
 

@@ -211,6 +211,14 @@ impl State {
     pub(crate) fn settle(&self, flight: Flight, now: Now) -> Next {
         let mut locked = lock(&self.locked);
         let step = locked.machine.settle(flight, now);
+        if step == Step::Use {
+            // The landing has published the token, so the waiters need not each publish it again.
+            let (stamp, wall) = (locked.machine.stamp(), at_unix_millis(now.wall));
+            let landed = |issued: &Issued| issued.stamp == stamp && wall < issued.until;
+            if let Some(issued) = self.published.get_if(landed) {
+                return Next::Go(Token(issued));
+            }
+        }
         self.next(&mut locked, step, now)
     }
 

@@ -66,11 +66,19 @@ pub trait Lease: Send + Sync + 'static {
 /// A lease that somebody holds at a server, for whoever wants to show it. Who that is the server
 /// does not know: holders are named by chance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HeldLease {
     /// The number of the lease.
     pub fence: u64,
     /// When it runs out, by the server's clock, unless it is renewed or given back before.
     pub left: Duration,
+}
+
+impl HeldLease {
+    /// The lease with this number, which runs out after `left`.
+    pub const fn new(fence: u64, left: Duration) -> Self {
+        Self { fence, left }
+    }
 }
 
 /// A coordinator whose type the rotator has forgotten.
@@ -102,18 +110,20 @@ impl<C: Coordinator> DynCoordinator for C {
     }
 }
 
-/// A coordinator that a [store](crate::SessionStore::coordinator) brings along.
+/// A [`Coordinator`] of any type. Cheap to clone; all clones are the same coordinator.
+///
+/// A [store](crate::store::SessionStore::coordinator) brings its coordinator along as one.
 #[derive(Clone)]
-pub struct SharedCoordinator(Arc<dyn DynCoordinator>);
+pub struct BoxedCoordinator(Arc<dyn DynCoordinator>);
 
-impl SharedCoordinator {
-    /// This one.
+impl BoxedCoordinator {
+    /// Erases the type of this coordinator.
     pub fn new(coordinator: impl Coordinator) -> Self {
         Self(Arc::new(coordinator))
     }
 }
 
-impl Coordinator for SharedCoordinator {
+impl Coordinator for BoxedCoordinator {
     async fn acquire(
         &self,
         key: &SessionKey,
@@ -131,10 +141,9 @@ impl Coordinator for SharedCoordinator {
     }
 }
 
-impl std::fmt::Debug for SharedCoordinator {
+impl std::fmt::Debug for BoxedCoordinator {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("SharedCoordinator")
-            .finish_non_exhaustive()
+        out.debug_struct("BoxedCoordinator").finish_non_exhaustive()
     }
 }
 

@@ -1,51 +1,36 @@
-//! The session store: keeps token sets.
+//! Session stores, records, leases and sealed records: for authors of stores and tools.
+//!
+//! - [`SessionStore`] keeps a [`Record`] for each session; [`Coordinator`] grants the [`Lease`].
+//! - [`RecordCodec`] writes and reads records; [`RecordHeader`] reads what is not sealed.
+//! - [`server`] makes a store of any server that can compare and swap.
 
+#[cfg(feature = "codec")]
 pub(crate) mod codec;
 pub(crate) mod coordinator;
+#[cfg(feature = "file")]
 pub(crate) mod file;
 pub(crate) mod intent;
-mod memory;
+pub(crate) mod memory;
+#[cfg(feature = "codec")]
 pub mod server;
+pub(crate) mod session_key;
 
 use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-pub use self::memory::MemoryStore;
+#[cfg(feature = "codec")]
+pub use self::codec::{RecordCodec, RecordHeader};
+pub use self::coordinator::{BoxedCoordinator, Coordinator, HeldLease, Lease, LocalCoordinator};
+#[cfg(feature = "file")]
+pub use self::file::{FileStoreBuilder, LeaseHolder};
+pub use self::intent::{Intent, IntentId, IntentOutcome, TokenHash};
+pub use crate::error::{LeaseError, StoreError, StoreErrorKind};
 
-use crate::error::StoreError;
-use crate::store::coordinator::SharedCoordinator;
-use crate::store::intent::Intent;
+pub(crate) use self::session_key::SessionKey;
+
 use crate::token::token_set::TokenSet;
-
-/// The name of a session in a store: for whom, at which issuer, for what.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionKey(Arc<str>);
-
-impl SessionKey {
-    /// A session by its name. It is not secret: it may show in errors and events.
-    pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self(name.into())
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Default for SessionKey {
-    fn default() -> Self {
-        Self::new("default")
-    }
-}
-
-impl std::fmt::Display for SessionKey {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(&self.0)
-    }
-}
 
 /// One sign-in or sign-out, named by chance so that no two processes ever name two alike.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,6 +61,7 @@ impl std::fmt::Debug for Epoch {
 
 /// Which version of a record somebody has seen: what compare-and-swap compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Version {
     /// The sign-in or sign-out.
     pub epoch: Epoch,
@@ -83,15 +69,90 @@ pub struct Version {
     pub revision: u64,
 }
 
+impl Version {
+    /// The version with this epoch and revision.
+    pub const fn new(epoch: Epoch, revision: u64) -> Self {
+        Self { epoch, revision }
+    }
+}
+
 /// What a store keeps for a session.
+///
+/// ```
+/// use std::sync::Arc;
+/// use token_rotator::TokenSet;
+/// use token_rotator::store::{Epoch, Record, Version};
+///
+/// let version = Version::new(Epoch::random(), 1);
+/// let record = Record::signed_in(version, Arc::new(TokenSet::bearer("token")));
+/// assert!(record.tokens().is_some() && !record.is_signed_out());
+///
+/// let next = Version::new(Epoch::random(), record.version().revision + 1);
+/// assert!(Record::signed_out(next).is_signed_out());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Which version this is.
-    pub version: Version,
-    /// The token set; `None` is a tombstone: the session was signed out.
-    pub tokens: Option<Arc<TokenSet>>,
-    /// That the refresh token of this token set is about to be presented, or may be spent.
-    pub intent: Option<Intent>,
+    pub(crate) version: Version,
+    /// `None`: the session was signed out.
+    pub(crate) tokens: Option<Arc<TokenSet>>,
+    pub(crate) intent: Option<Intent>,
+}
+
+impl Record {
+    /// The record of a session with these tokens and without an intent.
+    pub fn signed_in(version: Version, tokens: Arc<TokenSet>) -> Self {
+        Self {
+            version,
+            tokens: Some(tokens),
+            intent: None,
+        }
+    }
+
+    /// A tombstone: the record of a session that was signed out.
+    pub fn signed_out(version: Version) -> Self {
+        Self {
+            version,
+            tokens: None,
+            intent: None,
+        }
+    }
+
+    /// The record with another version.
+    pub fn with_version(mut self, version: Version) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// The record with this intent.
+    pub fn with_intent(mut self, intent: Intent) -> Self {
+        self.intent = Some(intent);
+        self
+    }
+
+    /// The version of the record.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Whether the record is a tombstone.
+    pub fn is_signed_out(&self) -> bool {
+        self.tokens.is_none()
+    }
+
+    /// The token set. Returns `None` if the session was signed out.
+    pub fn tokens(&self) -> Option<&Arc<TokenSet>> {
+        self.tokens.as_ref()
+    }
+
+    /// The token set without the record. Returns `None` if the session was signed out.
+    pub fn into_tokens(self) -> Option<Arc<TokenSet>> {
+        self.tokens
+    }
+
+    /// States that the refresh token of this token set is about to be presented, or may be spent.
+    pub fn intent(&self) -> Option<Intent> {
+        self.intent
+    }
 }
 
 /// What became of a compare-and-swap.
@@ -143,12 +204,70 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// The coordinator that goes with this store, for rotators that are given no other. Default:
     /// none.
-    fn coordinator(&self) -> Option<SharedCoordinator> {
+    fn coordinator(&self) -> Option<BoxedCoordinator> {
         None
     }
 }
 
-/// A session store whose type the rotator has forgotten.
+/// A [`SessionStore`] of any type, for programs that choose the store at run time. Cheap to clone;
+/// all clones are the same store.
+///
+/// ```
+/// use token_rotator::MemoryStore;
+/// use token_rotator::store::{BoxedStore, SessionStore};
+///
+/// fn choose(shared: Option<impl SessionStore>) -> BoxedStore {
+///     match shared {
+///         Some(store) => BoxedStore::new(store),
+///         None => BoxedStore::new(MemoryStore::new()),
+///     }
+/// }
+/// # assert!(!choose(None::<MemoryStore>).is_durable());
+/// ```
+#[derive(Clone)]
+pub struct BoxedStore(Arc<dyn DynStore>);
+
+impl BoxedStore {
+    /// Erases the type of this store.
+    pub fn new(store: impl SessionStore) -> Self {
+        Self(Arc::new(store))
+    }
+}
+
+impl SessionStore for BoxedStore {
+    async fn load(&self, key: &SessionKey) -> Result<Option<Record>, StoreError> {
+        DynStore::load(&*self.0, key).await
+    }
+
+    async fn save(
+        &self,
+        key: &SessionKey,
+        expected: Option<Version>,
+        record: Record,
+    ) -> Result<Saved, StoreError> {
+        DynStore::save(&*self.0, key, expected, record).await
+    }
+
+    async fn changed(&self, key: &SessionKey, seen: Option<Version>) {
+        DynStore::changed(&*self.0, key, seen).await;
+    }
+
+    fn is_durable(&self) -> bool {
+        DynStore::is_durable(&*self.0)
+    }
+
+    fn coordinator(&self) -> Option<BoxedCoordinator> {
+        DynStore::coordinator(&*self.0)
+    }
+}
+
+impl std::fmt::Debug for BoxedStore {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("BoxedStore").finish_non_exhaustive()
+    }
+}
+
+/// A session store whose type is erased.
 pub(crate) trait DynStore: Send + Sync + 'static {
     fn load<'a>(&'a self, key: &'a SessionKey)
     -> BoxFuture<'a, Result<Option<Record>, StoreError>>;
@@ -160,6 +279,7 @@ pub(crate) trait DynStore: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Saved, StoreError>>;
     fn changed<'a>(&'a self, key: &'a SessionKey, seen: Option<Version>) -> BoxFuture<'a, ()>;
     fn is_durable(&self) -> bool;
+    fn coordinator(&self) -> Option<BoxedCoordinator>;
 }
 
 impl<S: SessionStore> DynStore for S {
@@ -185,5 +305,9 @@ impl<S: SessionStore> DynStore for S {
 
     fn is_durable(&self) -> bool {
         SessionStore::is_durable(self)
+    }
+
+    fn coordinator(&self) -> Option<BoxedCoordinator> {
+        SessionStore::coordinator(self)
     }
 }

@@ -156,6 +156,10 @@ impl Pass {
         self.token.as_ref()
     }
 
+    pub(crate) fn into_token(self) -> Option<Token> {
+        self.token
+    }
+
     /// What the request must remember.
     pub fn stamp(&self) -> Stamp {
         self.stamp

@@ -27,6 +27,7 @@ pub struct TokenSet {
 
 /// When an access token expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Expiry {
     /// The issuer did not say, or not in a way that can be understood: it serves until refused.
     Unknown,
@@ -137,6 +138,7 @@ impl TokenSet {
     }
 
     /// All fields of the answer that have no name here.
+    #[cfg(feature = "codec")]
     pub(crate) fn extras(&self) -> impl Iterator<Item = (&str, &SecretString)> {
         self.extra.iter().map(|(name, value)| (&**name, value))
     }

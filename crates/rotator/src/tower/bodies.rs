@@ -11,8 +11,8 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::layer::Settings;
-use crate::challenge::Verdict;
-use crate::http::{Exchange, PeekedBody};
+use crate::http::challenge::Verdict;
+use crate::http::{Exchange, PeekedBody, ProbePath};
 
 /// An HTTP service that looks for refusals in the bodies of answers. See
 /// [`RotationLayer::refused_when_body`](super::RotationLayer::refused_when_body).
@@ -65,12 +65,13 @@ where
         let sending = service.call(request);
         let settings = Arc::clone(&self.settings);
         Box::pin(async move {
-            let (answer, verdict) = settings.rules.judge(sending.await?);
+            let mut answer = sending.await?;
+            let verdict = settings.rules.judge(&mut answer);
             let Some(exchange) = exchange.filter(|_| verdict == Verdict::None) else {
                 return Ok(answer.map(PeekedBody::from));
             };
             let carried = (exchange.pass(), exchange.is_replayed());
-            let probe = |path: Arc<str>| settings.probe(service, &exchange, uri, path);
+            let probe = |path| settings.probe(service, &exchange, uri, path);
             let rules = &settings.rules;
             let judged = rules.judge_body(&settings.rotator, carried, &method, answer, probe);
             let (mut answer, refused) = judged.await;
@@ -89,7 +90,7 @@ impl Settings {
         mut service: S,
         exchange: &Exchange,
         uri: Uri,
-        path: Arc<str>,
+        path: ProbePath,
     ) -> Option<Verdict>
     where
         S: Service<Request<B>, Response = Response<R>>,
@@ -97,7 +98,7 @@ impl Settings {
         R: Body,
     {
         let mut parts = uri.into_parts();
-        parts.path_and_query = Some(PathAndQuery::try_from(&*path).ok()?);
+        parts.path_and_query = Some(PathAndQuery::try_from(path.as_str()).ok()?);
         let mut request = Request::new(B::default());
         *request.uri_mut() = Uri::from_parts(parts).ok()?;
         exchange.apply(&self.rotator, request.headers_mut());

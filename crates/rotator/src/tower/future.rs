@@ -14,7 +14,7 @@ use tower_service::Service;
 use super::layer::Settings;
 use super::service::ServiceError;
 use crate::event::NotReplayed;
-use crate::http::{Exchange, PackedHead, Settled, endpoint_of};
+use crate::http::{Exchange, Next, PackedHead, endpoint_of};
 
 /// What is kept of a request that was sent, to judge its answer and to send it again.
 pub(crate) struct Sent<S, B> {
@@ -82,16 +82,16 @@ where
             let exchange = exchange.map_err(ServiceError::Token)?;
             settings.apply(&exchange, &mut request);
             let future = service.call(request);
-            let answer = future.await.map_err(ServiceError::Inner)?;
+            let mut answer = future.await.map_err(ServiceError::Inner)?;
             let sent = Sent {
                 service,
                 settings,
                 exchange,
                 copy,
             };
-            match sent.settings.settle(&sent.exchange, answer) {
-                (answer, Settled::Replay) => sent.replay(answer).await,
-                (answer, _) => Ok(answer),
+            match sent.settings.settle(&sent.exchange, &mut answer) {
+                Next::Replay => sent.replay(answer).await,
+                _ => Ok(answer),
             }
         });
         Self {
@@ -119,15 +119,15 @@ where
                 }
                 StateProjected::Slow { future } => return future.as_mut().poll(context),
                 StateProjected::Sent { future, sent } => {
-                    let answer = ready!(future.poll(context)).map_err(ServiceError::Inner)?;
-                    let Some(kept) = sent.as_ref() else {
+                    let mut answer = ready!(future.poll(context)).map_err(ServiceError::Inner)?;
+                    // Settled in place: what was kept moves only for a replay.
+                    let replays = sent.as_ref().is_some_and(|sent| {
+                        sent.settings.settle(&sent.exchange, &mut answer) == Next::Replay
+                    });
+                    if !replays {
                         return Poll::Ready(Ok(answer));
-                    };
-                    // Settled where it lies: what was kept moves only for a replay.
-                    match kept.settings.settle(&kept.exchange, answer) {
-                        (answer, Settled::Replay) => (answer, sent.take()),
-                        (answer, _) => return Poll::Ready(Ok(answer)),
                     }
+                    (answer, sent.take())
                 }
             };
             let Some(refused) = sent else {
@@ -168,7 +168,8 @@ impl<S, B> Sent<S, B> {
             .await
             .map_err(ServiceError::Inner)?;
         let answer = self.service.call(request).await;
-        let answer = answer.map_err(ServiceError::Inner)?;
-        Ok(self.settings.settle(&self.exchange, answer).0)
+        let mut answer = answer.map_err(ServiceError::Inner)?;
+        self.settings.settle(&self.exchange, &mut answer);
+        Ok(answer)
     }
 }

@@ -3,16 +3,18 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use http::header::Entry;
 use http::response::Parts;
 use http::{Request, Response, StatusCode, Uri};
 use tower_layer::Layer;
 
 use super::bodies::{JudgeBodies, RefusedByBody};
 use super::{CloneBody, Rotation};
-use crate::challenge::Verdict;
 use crate::error::BuildError;
-use crate::http::{BodyRule, Exchange, RefusalRules, Settled};
-use crate::origin::{Origin, Origins};
+use crate::http::challenge::Verdict;
+use crate::http::origin::{Origin, Origins};
+use crate::http::{BodyRule, Exchange, Next, RefusalRules};
+use crate::middleware::RotatorExt as _;
 use crate::rotator::Rotator;
 
 /// Puts tokens on requests and replays what is refused. See the [module](super).
@@ -173,8 +175,12 @@ impl<C, A> RotationLayer<C, A> {
 
 impl<C> RotationLayer<C, Bodies> {
     /// The path that confirms a match of a body rule: `/-/whoami`. See [`BodyRule`].
-    pub fn probe(self, path: impl Into<Arc<str>>) -> Self {
-        self.with_rules(|rules| rules.probe(path))
+    ///
+    /// Fails with [`BuildError::Probe`] if this is not a [path](crate::middleware::ProbePath) of the
+    /// upstream.
+    pub fn probe(self, path: impl AsRef<str>) -> Result<Self, BuildError> {
+        let path = path.as_ref().parse()?;
+        Ok(self.with_rules(|rules| rules.probe(path)))
     }
 }
 
@@ -214,31 +220,40 @@ impl Settings {
         self.origins.allows(uri)
     }
 
-    /// Puts the token on the request.
-    pub(crate) fn apply<B>(&self, exchange: &Exchange, request: &mut Request<B>) {
-        exchange.apply(&self.rotator, request.headers_mut());
+    /// Whether the request has a header where the token would go.
+    pub(crate) fn has_own_token<B>(&self, request: &Request<B>) -> bool {
+        request.headers().contains_key(self.rotator.header_name())
+    }
+
+    /// Puts the token on the request. Returns false if the request [has its own](Self::has_own_token),
+    /// and then leaves it as it is: one lookup of the header does for both.
+    pub(crate) fn apply<B>(&self, exchange: &Exchange, request: &mut Request<B>) -> bool {
+        if let Some(token) = exchange.pass().token() {
+            match request.headers_mut().entry(self.rotator.header_name()) {
+                Entry::Occupied(_) => return false,
+                Entry::Vacant(entry) => entry.insert(token.header().clone()),
+            };
+        } else if self.has_own_token(request) {
+            return false;
+        }
         if self.rules.reads_bodies() {
             request.extensions_mut().insert(exchange.clone());
         }
+        true
     }
 
     /// Judges an answer and does what needs no IO.
     #[inline]
-    pub(crate) fn settle<R>(
-        &self,
-        exchange: &Exchange,
-        answer: Response<R>,
-    ) -> (Response<R>, Settled) {
-        let (mut answer, mut verdict) = self.rules.judge(answer);
+    pub(crate) fn settle<R>(&self, exchange: &Exchange, answer: &mut Response<R>) -> Next {
+        let mut verdict = self.rules.judge(answer);
         if self.rules.reads_bodies() && answer.extensions_mut().remove::<RefusedByBody>().is_some()
         {
             verdict = Verdict::RefreshToken;
         }
         if verdict == Verdict::None {
             exchange.accepted(&self.rotator, answer.status(), answer.headers());
-            return (answer, Settled::Answered);
+            return Next::HandBack;
         }
-        let settled = exchange.settle(&self.rotator, verdict, answer.extensions_mut());
-        (answer, settled)
+        exchange.settle(&self.rotator, verdict, answer.extensions_mut())
     }
 }

@@ -14,8 +14,9 @@ use super::layer::Settings;
 use super::replay::CopyBody;
 use crate::error::TokenError;
 use crate::event::{Event, NotReplayed};
+use crate::http::origin::Origin;
 use crate::http::{Exchange, PackedHead};
-use crate::origin::Origin;
+use crate::middleware::RotatorExt as _;
 
 /// An HTTP service whose requests carry the token and are replayed once when they are refused.
 #[derive(Clone)]
@@ -111,22 +112,24 @@ where
         if !self.wants_token(&request) {
             return ResponseFuture::plain(service.call(request));
         }
-        let copy = if request.extensions().get::<NoReplay>().is_some() {
+        let body = if request.extensions().get::<NoReplay>().is_some() {
             Err(NotReplayed::OptedOut)
         } else {
-            let body = self.copy.copy(request.body());
-            body.map(|body| (PackedHead::new(&request), body))
-                .ok_or(NotReplayed::BodyOnce)
+            self.copy.copy(request.body()).ok_or(NotReplayed::BodyOnce)
         };
-        let (repeatable, copy) = match copy {
-            Ok(copy) => (Ok(()), Some(copy)),
-            Err(reason) => (Err(reason), None),
-        };
+        let repeatable = body.as_ref().map(drop).map_err(|reason| *reason);
         let settings = Arc::clone(&self.settings);
-        let Some(exchange) = Exchange::ready(&settings.rotator, repeatable) else {
+        let ready = Exchange::ready(&settings.rotator, repeatable);
+        let copy = body.ok().map(|body| (PackedHead::new(&request), body));
+        let Some(exchange) = ready else {
+            if settings.has_own_token(&request) {
+                return ResponseFuture::plain(service.call(request));
+            }
             return ResponseFuture::waiting(service, settings, request, repeatable, copy);
         };
-        settings.apply(&exchange, &mut request);
+        if !settings.apply(&exchange, &mut request) {
+            return ResponseFuture::plain(service.call(request));
+        }
         let future = service.call(request);
         let sent = Sent {
             service,
@@ -139,16 +142,15 @@ where
 }
 
 impl<S, C> Rotation<S, C> {
+    /// Whether the request gets a token, unless it has its own.
     fn wants_token<B>(&self, request: &Request<B>) -> bool {
-        let rotator = &self.settings.rotator;
-        if request.headers().contains_key(rotator.header_name())
-            || request.extensions().get::<WithoutToken>().is_some()
-        {
+        if request.extensions().get::<WithoutToken>().is_some() {
             return false;
         }
-        let allowed = self.settings.allows(request.uri());
-        if !allowed {
-            rotator.tell(&Event::ForeignOrigin {
+        let settings = &self.settings;
+        let allowed = settings.allows(request.uri());
+        if !allowed && !settings.has_own_token(request) {
+            settings.rotator.emit(&Event::ForeignOrigin {
                 origin: Origin::of(request.uri()).map(|origin| origin.to_string()),
             });
         }

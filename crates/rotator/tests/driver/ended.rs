@@ -5,6 +5,7 @@ use std::future::Future as _;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use token_rotator::middleware::RotatorExt as _;
 use token_rotator::{
     Event, FailureKind, Profile, RefreshError, Rotator, RotatorBuilder, TokenError,
 };
@@ -150,7 +151,7 @@ fn a_tombstone_that_was_cut_off_is_made_good() {
         assert_eq!(scene.stored().as_deref(), Some("access-1"));
         scene.shuts_down_when_saved();
         let record = block_on(scene.store.record()).expect("a record");
-        assert!(record.tokens.is_none());
+        assert!(record.tokens().is_none());
     }
 }
 

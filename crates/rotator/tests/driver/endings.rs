@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use token_rotator::{Epoch, Event};
+use token_rotator::Event;
+use token_rotator::middleware::RotatorExt as _;
+use token_rotator::store::Epoch;
 
 use crate::common::store::following;
-use crate::common::{ScriptedStore, World, let_run, secret};
+use crate::common::{Requests as _, ScriptedStore, World, let_run, secret};
 use crate::succession::{Scene, changed};
 
 /// A sign-out in a process that has done nothing yet revokes what is in the store; one with a stale
@@ -32,7 +34,7 @@ async fn a_sign_out_revokes_what_is_in_the_store() {
         two.sign_out().await.expect("a tombstone");
         assert!(two.shutdown(Duration::from_secs(1)).await);
         assert_eq!(world.issuer.revoked(), expected);
-        assert!(store.record().await.expect("a record").tokens.is_none());
+        assert!(store.record().await.expect("a record").tokens().is_none());
     }
     // What is in both is revoked once.
     let scene = Scene::new().await;
@@ -61,7 +63,7 @@ async fn a_sign_out_before_anything_else_counts() {
     let pass = rotator.pass().await.expect("bare");
     assert!(pass.token().is_none());
     rotator.sign_out().await.expect("a tombstone");
-    assert!(store.record().await.expect("a record").tokens.is_none());
+    assert!(store.record().await.expect("a record").tokens().is_none());
     let_run().await;
     assert_eq!(world.issuer.revoked(), ["refresh-1"]);
     let after = rotator.pass().await.expect("bare");

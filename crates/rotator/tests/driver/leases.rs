@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use token_rotator::{Event, LeaseError, RefreshError, TokenError};
+use token_rotator::store::LeaseError;
+use token_rotator::{Event, RefreshError, TokenError};
 
 use crate::common::store::following;
 use crate::common::{
-    Act, ScriptedCoordinator, ScriptedStore, World, callers, let_run, outcomes, secret, timed,
+    Act, Requests as _, ScriptedCoordinator, ScriptedStore, World, callers, let_run, outcomes,
+    secret, timed,
 };
 use crate::succession::Scene;
 
@@ -102,14 +104,9 @@ async fn a_busy_lease_ends_in_adoption() {
     let calls = callers(&rotator, 50);
     let_run().await;
     let found = store.record().await;
-    let newer = world.issuer.spend(
-        found
-            .as_ref()
-            .expect("a record")
-            .tokens
-            .as_ref()
-            .expect("tokens"),
-    );
+    let newer = world
+        .issuer
+        .spend(found.as_ref().expect("a record").tokens().expect("tokens"));
     store
         .put(following(found.as_ref(), None, Some(newer)))
         .await;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use token_rotator::{Epoch, Event, LocalCoordinator, MemoryStore, Rotator, TokenError};
+use token_rotator::middleware::RotatorExt as _;
+use token_rotator::store::{Epoch, LocalCoordinator};
+use token_rotator::{Event, MemoryStore, Rotator, TokenError};
 
 use crate::common::store::following;
 use crate::common::{ScriptedStore, World, callers, let_run, outcomes, secret};
@@ -121,7 +123,7 @@ async fn a_lost_write_adopts_the_successor() {
         let newer = issuer.spend(
             found
                 .as_ref()
-                .and_then(|found| found.tokens.as_deref())
+                .and_then(|found| found.tokens())
                 .expect("tokens"),
         );
         following(found.as_ref(), None, Some(newer))

@@ -7,9 +7,8 @@ use crate::common::store::{following, with_intent};
 use crate::common::{
     ScriptedCoordinator, ScriptedStore, World, callers, let_run, outcomes, secret, timed,
 };
-use token_rotator::{
-    Clock as _, Event, Intent, IntentId, IntentOutcome, Rotator, TokenError, TokenHash,
-};
+use token_rotator::store::{Intent, TokenHash};
+use token_rotator::{Clock as _, Event, Rotator, TokenError};
 
 async fn scene(world: &World) -> (Rotator, ScriptedStore, ScriptedCoordinator) {
     let (store, leases) = (ScriptedStore::new(), ScriptedCoordinator::new());
@@ -22,7 +21,7 @@ async fn scene(world: &World) -> (Rotator, ScriptedStore, ScriptedCoordinator) {
 
 async fn others_save(world: &World, store: &ScriptedStore) {
     let found = store.record().await.expect("a record");
-    let newer = world.issuer.spend(found.tokens.as_ref().expect("tokens"));
+    let newer = world.issuer.spend(found.tokens().expect("tokens"));
     store.put(following(Some(&found), None, Some(newer))).await;
 }
 
@@ -63,13 +62,8 @@ async fn what_the_store_tells_ends_the_wait_for_the_lease() {
     let_run().await;
     assert_eq!(leases.script().waits.len(), 1, "it waits for the lease");
     let found = store.record().await.expect("a record");
-    let intent = Intent {
-        id: IntentId::random(),
-        token: TokenHash::of(found.tokens.as_deref().expect("tokens")).expect("a hash"),
-        attempts: 1,
-        started: world.clock.wall(),
-        outcome: IntentOutcome::Open,
-    };
+    let token = TokenHash::of(found.tokens().expect("tokens")).expect("a hash");
+    let intent = Intent::new(token, world.clock.wall());
     store.put(with_intent(&found, intent)).await;
     let_run().await;
     assert!(calls.iter().all(|call| !call.is_finished()));
@@ -96,7 +90,11 @@ async fn a_sign_out_that_the_store_tells_of_ends_the_wait() {
     let calls = callers(&rotator, 50);
     let_run().await;
     let found = store.record().await.expect("a record");
-    let tombstone = following(Some(&found), Some(token_rotator::Epoch::random()), None);
+    let tombstone = following(
+        Some(&found),
+        Some(token_rotator::store::Epoch::random()),
+        None,
+    );
     store.put(tombstone).await;
     let (took, errors) = timed(outcomes(calls)).await;
     assert!(took.is_zero(), "{took:?}");

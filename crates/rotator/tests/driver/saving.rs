@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use token_rotator::{Event, RefreshError, StoreErrorKind, TokenError};
+use token_rotator::middleware::RotatorExt as _;
+use token_rotator::store::StoreErrorKind;
+use token_rotator::{Event, RefreshError, TokenError};
 
 use crate::common::{
-    ScriptedCoordinator, ScriptedStore, World, callers, let_run, outcomes, secret, timed,
+    Requests as _, ScriptedCoordinator, ScriptedStore, World, callers, let_run, outcomes, secret,
+    timed,
 };
 
 /// Nobody is served the new token before the store has it.
@@ -316,5 +319,5 @@ async fn a_sign_out_overtakes_a_write_that_hangs() {
     assert!(took.is_zero(), "{took:?}");
     login.await.expect("nothing is left to store");
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert!(store.record().await.expect("a record").tokens.is_none());
+    assert!(store.record().await.expect("a record").tokens().is_none());
 }

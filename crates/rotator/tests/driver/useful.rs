@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use http::{Extensions, HeaderMap, HeaderValue, StatusCode, Uri};
-use token_rotator::challenge::Verdict;
-use token_rotator::middleware::{Exchange, Settled, endpoint, endpoint_of};
+use token_rotator::middleware::challenge::Verdict;
+use token_rotator::middleware::{Exchange, Next, endpoint, endpoint_of};
 use token_rotator::{Event, Expiry, NotReplayed, Rotator, TokenError, TokenSet};
 
 use crate::common::{World, secret};
@@ -70,7 +70,7 @@ async fn an_endpoint_that_refuses_the_replay_is_paused() {
 
     let mut first = sent(&rotator);
     assert!(renewed(&mut first, &rotator, broken).await, "a newer token");
-    assert_eq!(refused(&first, &rotator), Settled::Refused);
+    assert_eq!(refused(&first, &rotator), Next::Report(None));
     accepted(&sent(&rotator), &rotator);
     tokio::time::advance(Duration::from_millis(1_999)).await;
     let mut extensions = Extensions::new();
@@ -107,7 +107,7 @@ fn sent(rotator: &Rotator) -> Exchange {
     Exchange::ready(rotator, Ok(())).expect("a usable token")
 }
 
-fn refused(exchange: &Exchange, rotator: &Rotator) -> Settled {
+fn refused(exchange: &Exchange, rotator: &Rotator) -> Next {
     exchange.settle(rotator, Verdict::RefreshToken, &mut Extensions::new())
 }
 
@@ -116,7 +116,7 @@ fn accepted(exchange: &Exchange, rotator: &Rotator) {
 }
 
 async fn renewed(exchange: &mut Exchange, rotator: &Rotator, endpoint: u32) -> bool {
-    assert_eq!(refused(exchange, rotator), Settled::Replay);
+    assert_eq!(refused(exchange, rotator), Next::Replay);
     exchange
         .renew(rotator, endpoint, &mut Extensions::new())
         .await

@@ -9,10 +9,9 @@ mod permissions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use token_rotator::{
-    Epoch, FileStore, KeyFile, Record, Saved, SessionKey, SessionStore, StoreError, TokenSet,
-    Version,
-};
+use token_rotator::keys::KeyFile;
+use token_rotator::store::{Epoch, Record, Saved, SessionStore, StoreError, Version};
+use token_rotator::{FileStore, SessionKey, TokenSet};
 
 /// What no file may ever show.
 const CANARY: &str = "CANARY-7f3a-file";
@@ -76,17 +75,10 @@ fn session() -> SessionKey {
 }
 
 fn login(revision: u64) -> Record {
-    Record {
-        version: Version {
-            epoch: Epoch::from_bits(1),
-            revision,
-        },
-        tokens: Some(Arc::new(
-            TokenSet::bearer(format!("{CANARY}-access-{revision}"))
-                .with_refresh_token(format!("{CANARY}-refresh-{revision}")),
-        )),
-        intent: None,
-    }
+    let tokens = TokenSet::bearer(format!("{CANARY}-access-{revision}"))
+        .with_refresh_token(format!("{CANARY}-refresh-{revision}"));
+    let version = Version::new(Epoch::from_bits(1), revision);
+    Record::signed_in(version, Arc::new(tokens))
 }
 
 async fn save(store: &FileStore, expected: Option<Version>, record: Record) {

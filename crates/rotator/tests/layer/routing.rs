@@ -2,6 +2,7 @@
 
 use http::{Request, Uri};
 use http_body_util::Full;
+use token_rotator::middleware::BodyRule;
 use token_rotator::tower::WithoutToken;
 use token_rotator::{BuildError, Event, Rotator, SourceError, TokenSet};
 use token_rotator_testkit::Upstream;
@@ -84,6 +85,29 @@ fn a_layer_without_origin_does_not_build() {
         .layer_for("http://api.example.com")
         .expect_err("in the clear");
     assert!(matches!(error, BuildError::Origin(_)), "{error}");
+}
+
+/// Property: a probe carries the token, so it never leads to another origin.
+#[test]
+fn a_probe_that_is_no_path_is_refused_with_a_hint() {
+    let source = |_| async { Ok::<_, SourceError>(TokenSet::bearer("token")) };
+    let rotator = Rotator::builder(source).origin("https://api.example.com");
+    let rotator = rotator.build().expect("a rotator");
+    let layer = || {
+        let rule = BodyRule::json(|_, body| body == b"[]");
+        rotator.layer().expect("an origin").refused_when_body(rule)
+    };
+    for path in [
+        "whoami",
+        "//other.example/",
+        "https://other.example/",
+        "/a\n",
+    ] {
+        let error = layer().probe(path).expect_err(path);
+        assert_eq!(error, BuildError::Probe);
+        assert!(error.hint().is_some_and(|hint| hint.contains("/-/whoami")));
+    }
+    assert!(layer().probe("/-/whoami").is_ok());
 }
 
 /// A request whose URI does not say where it goes is foreign, unless the layer declares it.

@@ -3,7 +3,8 @@
 //! A store's tests say where it lives, and [`conformance!`](crate::conformance!) writes the tests:
 //!
 //! ```no_run
-//! use token_rotator::{LocalCoordinator, MemoryStore};
+//! use token_rotator::store::LocalCoordinator;
+//! use token_rotator::MemoryStore;
 //! use token_rotator_testkit::conformance::Ground;
 //!
 //! struct Memory { store: MemoryStore, coordinator: LocalCoordinator }
@@ -28,6 +29,7 @@
 
 pub mod coordinator;
 pub mod flights;
+#[cfg(feature = "server")]
 pub mod server;
 pub mod store;
 
@@ -35,10 +37,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use token_rotator::{
-    Coordinator, Epoch, Intent, IntentId, IntentOutcome, Record, SessionKey, SessionStore,
-    TokenHash, TokenSet, Version,
+use token_rotator::store::{
+    Coordinator, Epoch, Intent, IntentId, IntentOutcome, Record, SessionStore, TokenHash, Version,
 };
+use token_rotator::{SessionKey, TokenSet};
 
 /// Where a store and its coordinator live: one server or directory, made for one test.
 pub trait Ground: Sized + Send + Sync + 'static {
@@ -91,28 +93,20 @@ pub(crate) fn tokens(number: usize) -> TokenSet {
 }
 
 pub(crate) fn version(epoch: u128, revision: u64) -> Version {
-    Version {
-        epoch: Epoch::from_bits(epoch),
-        revision,
-    }
+    Version::new(Epoch::from_bits(epoch), revision)
 }
 
 pub(crate) fn record(version: Version, number: usize) -> Record {
-    Record {
-        version,
-        tokens: Some(Arc::new(tokens(number))),
-        intent: None,
-    }
+    Record::signed_in(version, Arc::new(tokens(number)))
 }
 
 pub(crate) fn intent(number: usize) -> Intent {
-    Intent {
-        id: IntentId::from_bits(0xfeed),
-        token: TokenHash::of(&tokens(number)).expect("a refresh token"),
-        attempts: 3,
-        started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_123),
-        outcome: IntentOutcome::Uncertain,
-    }
+    let token = TokenHash::of(&tokens(number)).expect("a refresh token");
+    let started = SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_123);
+    Intent::new(token, started)
+        .with_id(IntentId::from_bits(0xfeed))
+        .with_attempts(3)
+        .with_outcome(IntentOutcome::Uncertain)
 }
 
 /// Writes the whole suite for a [`Ground`](crate::conformance::Ground), a test for each property.

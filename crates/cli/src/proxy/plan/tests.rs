@@ -160,6 +160,10 @@ fn a_setting_of_refusals_that_means_nothing_is_a_mistake() {
     for (setting, why) in [
         ("status_codes = [42]", "42 is not a status"),
         ("probe = \"whoami\"", "write it like /-/whoami"),
+        (
+            "probe = \"//other.example/whoami\"",
+            "write it like /-/whoami",
+        ),
         ("refused_when_body = {}", "write either `contains"),
         (
             "refused_when_body = { contains = \"a\", json = { a = 1 } }",

@@ -19,15 +19,15 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
+use hmac_sha256::Hash;
 use tokio_util::task::TaskTracker;
 
 pub use self::notify::{ChangeNotifier, Subscription};
 pub use self::settings::{SettingError, Timing};
 
 use self::listener::Listener;
-use crate::{
-    HeldLease, Record, RecordCodec, Saved, SessionKey, SessionStore, SharedCoordinator, StoreError,
+use crate::store::{
+    BoxedCoordinator, HeldLease, Record, RecordCodec, Saved, SessionKey, SessionStore, StoreError,
     StoreErrorKind, Version,
 };
 
@@ -132,7 +132,7 @@ impl HashedKey {
     /// Hashes this key.
     pub fn new(key: &SessionKey) -> Self {
         let mut hash = String::with_capacity(64);
-        for byte in Sha256::digest(key.as_str()) {
+        for byte in Hash::hash(key.as_str().as_bytes()) {
             // Writing to a string cannot fail.
             let _ = write!(hash, "{byte:02x}");
         }
@@ -165,6 +165,7 @@ impl HashedKey {
 
 /// A record as the server holds it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct StoredRecord {
     /// The version that the server compares.
     pub version: Version,
@@ -172,8 +173,16 @@ pub struct StoredRecord {
     pub body: Vec<u8>,
 }
 
+impl StoredRecord {
+    /// The record with this version and body.
+    pub fn new(version: Version, body: Vec<u8>) -> Self {
+        Self { version, body }
+    }
+}
+
 /// What to compare, and what to store.
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub struct Swap<'a> {
     /// The version that must be stored. `None`: no record may be stored.
     pub expected: Option<Version>,
@@ -311,8 +320,8 @@ impl<S: Server> SessionStore for ServerStore<S> {
         }
     }
 
-    fn coordinator(&self) -> Option<SharedCoordinator> {
-        Some(SharedCoordinator::new(self.clone()))
+    fn coordinator(&self) -> Option<BoxedCoordinator> {
+        Some(BoxedCoordinator::new(self.clone()))
     }
 }
 

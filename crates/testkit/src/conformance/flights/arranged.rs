@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use token_rotator::{
-    Coordinator, Lease, LeaseError, Record, Refreshed, Saved, SessionKey, SessionStore,
-    SharedCoordinator, SourceError, StoreError, StoreErrorKind, TokenSet, TokenSource, Version,
+use token_rotator::store::{
+    BoxedCoordinator, Coordinator, Lease, LeaseError, Record, Saved, SessionStore, StoreError,
+    StoreErrorKind, Version,
 };
+use token_rotator::{Refreshed, SessionKey, SourceError, TokenSet, TokenSource};
 
 use super::fate::{Fate, Moment, Step};
 use super::issuer::Desk;
@@ -53,15 +54,9 @@ impl<S: SessionStore> ArrangedStore<S> {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .take();
         if let (Some(tokens), Some(found)) = (tokens, self.inner.load(key).await?) {
-            let newer = Record {
-                version: Version {
-                    revision: found.version.revision + 1,
-                    ..found.version
-                },
-                tokens: Some(Arc::new(tokens)),
-                intent: None,
-            };
-            self.inner.save(key, Some(found.version), newer).await?;
+            let version = Version::new(found.version().epoch, found.version().revision + 1);
+            let newer = Record::signed_in(version, Arc::new(tokens));
+            self.inner.save(key, Some(found.version()), newer).await?;
         }
         Ok(())
     }
@@ -86,7 +81,7 @@ impl<S: SessionStore> SessionStore for ArrangedStore<S> {
         expected: Option<Version>,
         record: Record,
     ) -> Result<Saved, StoreError> {
-        let (step, failing) = if record.intent.is_some() {
+        let (step, failing) = if record.intent().is_some() {
             (Step::Journal, &self.trouble.failing_intents)
         } else {
             (Step::Save, &self.trouble.failing_saves)
@@ -109,7 +104,7 @@ impl<S: SessionStore> SessionStore for ArrangedStore<S> {
         self.inner.is_durable()
     }
 
-    fn coordinator(&self) -> Option<SharedCoordinator> {
+    fn coordinator(&self) -> Option<BoxedCoordinator> {
         None
     }
 }

@@ -3,10 +3,8 @@
 use std::time::{Duration, Instant};
 
 use token_rotator::store::server::Timing;
-use token_rotator::{
-    Coordinator as _, ExposeSecret as _, RefreshError, SessionStore as _, StoreErrorKind,
-    TokenError,
-};
+use token_rotator::store::{Coordinator as _, SessionStore as _, StoreErrorKind};
+use token_rotator::{ExposeSecret as _, RefreshError, TokenError};
 
 use super::{
     ServerGround, Source, acquire, assert_fails, assert_works, codec, eventually, key, rotator,
@@ -152,9 +150,9 @@ pub async fn a_paused_holder_adopts_what_its_successor_saved<G: ServerGround>(gr
     source.let_go();
     let token = soon("the flight", flight).await.expect("no panic");
     let token = token.expect("a token");
-    let theirs = next.tokens.expect("tokens");
+    let theirs = next.tokens().expect("tokens");
     let header = format!("Bearer {}", theirs.access_token().expose_secret());
     assert_eq!(token.header().as_bytes(), header.as_bytes());
     let kept = successor.load(&key()).await.expect("a store");
-    assert_eq!(kept.expect("a record").version, next.version);
+    assert_eq!(kept.expect("a record").version(), next.version());
 }
