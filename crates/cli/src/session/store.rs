@@ -1,4 +1,4 @@
-//! The store of all sessions, of whichever kind.
+//! The store of all sessions: a directory, Redis or PostgreSQL.
 
 use std::path::Path;
 
@@ -12,9 +12,9 @@ use token_rotator_redis::RedisStore;
 
 use super::failure::store_failed;
 use crate::command_error::CommandError;
-use crate::config::{KeyChoice, Places, StoreUrl};
+use crate::config::{KeyChoice, StoreUrl, UserPaths};
 
-/// A store that is open.
+/// An open store.
 #[derive(Clone)]
 pub(crate) enum OpenStore {
     File(FileStore),
@@ -23,22 +23,22 @@ pub(crate) enum OpenStore {
 }
 
 impl OpenStore {
-    /// Opens it. A server is not asked anything yet.
+    /// Opens the store. Sends no request to a server yet.
     pub(crate) async fn open(
         url: Option<&StoreUrl>,
         key: Option<&KeyChoice>,
-        places: &Places,
+        paths: &UserPaths,
     ) -> Result<Self, CommandError> {
         match url {
-            None => file(&places.state, key, places),
-            Some(StoreUrl::Directory(directory)) => file(directory, key, places),
+            None => file(&paths.state, key, paths),
+            Some(StoreUrl::Directory(directory)) => file(directory, key, paths),
             Some(StoreUrl::Redis(url)) => {
-                let codec = codec(key, places).await?;
+                let codec = codec(key, paths).await?;
                 let built = RedisStore::builder().url(url).codec(codec).build();
                 built.map(Self::Redis).map_err(cannot_be_opened)
             }
             Some(StoreUrl::Postgres(url)) => {
-                let codec = codec(key, places).await?;
+                let codec = codec(key, paths).await?;
                 let built = PostgresStore::builder().url(url).codec(codec).build();
                 built.map(Self::Postgres).map_err(cannot_be_opened)
             }
@@ -47,8 +47,9 @@ impl OpenStore {
 }
 
 impl OpenStore {
-    /// Sees to it that sessions can be kept: makes the table of `PostgreSQL`, and the key of a directory
-    /// that can be written to.
+    /// Prepares the store for saving: creates the key of a directory, or the table in `PostgreSQL`.
+    ///
+    /// *Errors:* the directory cannot be written, or the server cannot be reached.
     pub(crate) async fn prepare(&self) -> Result<(), CommandError> {
         let made = match self {
             Self::File(store) => store.prepare().await,
@@ -62,17 +63,17 @@ impl OpenStore {
 fn file(
     directory: &Path,
     key: Option<&KeyChoice>,
-    places: &Places,
+    paths: &UserPaths,
 ) -> Result<OpenStore, CommandError> {
     let builder = FileStore::builder(directory);
     let builder = match key.cloned().unwrap_or_default() {
         KeyChoice::Auto => builder
             .vault(Keyring::of_system())
-            .vault(KeyFile::new(places.key_file())),
+            .vault(KeyFile::new(paths.key_file())),
         KeyChoice::Keyring => builder.vault(Keyring::of_system()),
         KeyChoice::Keyutils => builder.vault(keyutils()?),
         KeyChoice::File(path) => {
-            builder.vault(KeyFile::new(path.unwrap_or_else(|| places.key_file())))
+            builder.vault(KeyFile::new(path.unwrap_or_else(|| paths.key_file())))
         }
         KeyChoice::Variable(name) => builder.vault(KeyVariable::new(name)),
         KeyChoice::Plaintext => builder.plaintext(),
@@ -83,21 +84,22 @@ fn file(
         .map_err(|error| cannot_be_opened(&error).hint_of(error.hint()))
 }
 
-/// How records are sealed in a store that several machines share: with a key that was made
-/// beforehand, for each of them would make another.
-async fn codec(key: Option<&KeyChoice>, places: &Places) -> Result<RecordCodec, CommandError> {
+/// Returns the codec for a store that several machines share.
+///
+/// The key must exist already: a generated key would differ on each machine.
+async fn codec(key: Option<&KeyChoice>, paths: &UserPaths) -> Result<RecordCodec, CommandError> {
     let loaded = match key {
         None | Some(KeyChoice::Auto) => {
             return Err(CommandError::new("the store has no key")
                 .why(
-                    "every machine that uses a shared store needs the same key, so none is made up",
+                    "every machine that uses a shared store needs the same key, so none is generated",
                 )
                 .hint(MAKE_A_KEY));
         }
         Some(KeyChoice::Keyring) => load(&Keyring::of_system()).await,
         Some(KeyChoice::Keyutils) => load(&keyutils()?).await,
         Some(KeyChoice::File(path)) => {
-            let path = path.clone().unwrap_or_else(|| places.key_file());
+            let path = path.clone().unwrap_or_else(|| paths.key_file());
             load(&KeyFile::new(path)).await
         }
         Some(KeyChoice::Variable(name)) => load(&KeyVariable::new(name)).await,
@@ -106,13 +108,13 @@ async fn codec(key: Option<&KeyChoice>, places: &Places) -> Result<RecordCodec, 
     match loaded {
         Ok(Some(key)) => Ok(RecordCodec::sealed(key)),
         Ok(None) => Err(CommandError::new("the store has no key")
-            .why("there is none at the place that was named")
+            .why("the location that was named has none")
             .hint(MAKE_A_KEY)),
         Err(error) => Err(cannot_be_opened(&error).hint_of(error.hint())),
     }
 }
 
-const MAKE_A_KEY: &str = "make one with `openssl rand -hex 32`, and name its place on every \
+const MAKE_A_KEY: &str = "make one with `openssl rand -hex 32`, and name its location on every \
                           machine: `--key env:NAME` or `--key file:PATH` (mode 0600)";
 
 async fn load(vault: &impl KeyVault) -> Result<Option<DataKey>, StoreError> {
@@ -120,7 +122,10 @@ async fn load(vault: &impl KeyVault) -> Result<Option<DataKey>, StoreError> {
 }
 
 #[cfg(target_os = "linux")]
-#[expect(clippy::unnecessary_wraps, reason = "other systems have none")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the version for other systems fails"
+)]
 fn keyutils() -> Result<Keyring, CommandError> {
     Ok(Keyring::kernel_keyutils())
 }
@@ -134,13 +139,13 @@ fn keyutils() -> Result<Keyring, CommandError> {
 fn no_keyutils() -> CommandError {
     CommandError::new("the store cannot be opened")
         .why("this system has no kernel keyring")
-        .hint("choose another place for the key: keyring, file, env:NAME")
+        .hint("choose another location for the key: keyring, file, env:NAME")
 }
 
 fn cannot_be_opened(error: impl std::error::Error) -> CommandError {
     CommandError::new("the store cannot be opened")
         .because(error)
-        .or_hint("correct it, or name another place: `--store` for sessions, `--key` for their key")
+        .or_hint("correct it, or name another one: `--store` for sessions, `--key` for their key")
 }
 
 impl SessionStore for OpenStore {
@@ -200,7 +205,7 @@ mod tests {
         exit code 1
         error: the store cannot be opened
           because this system has no kernel keyring
-        hint: choose another place for the key: keyring, file, env:NAME
+        hint: choose another location for the key: keyring, file, env:NAME
         ");
     }
 }

@@ -1,5 +1,5 @@
-//! Who runs: a file for each proxy of this user's, by which `reload` finds it and hears what came
-//! of it.
+//! The running proxies of this user: one file each, by which `reload` finds the proxy and reads the
+//! outcome of a reload.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -8,34 +8,35 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::command_error::CommandError;
-use crate::config::{Places, private_directory};
+use crate::config::{UserPaths, private_directory};
 
-/// What a proxy says of itself.
+/// The content of a proxy's file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(super) struct Notice {
+pub(super) struct ProxyEntry {
     pub(super) pid: u32,
     pub(super) config: PathBuf,
-    /// How often it has read its configuration again, in vain or not.
+    /// The number of reloads, failed ones included.
     pub(super) reloads: u64,
-    /// Why the last time was in vain, and what to do.
+    /// The error of the last reload; `None` if it succeeded.
     pub(super) error: Option<String>,
+    /// The hint of that error.
     #[serde(default)]
     pub(super) hint: Option<String>,
 }
 
-/// A running proxy's own entry. Dropped, it is taken out.
-pub(super) struct Register {
-    notice: Notice,
+/// The entry of this process. Dropping it removes the entry.
+pub(super) struct Registration {
+    entry: ProxyEntry,
     file: PathBuf,
-    /// Locked as long as the process runs, however it ends.
+    /// Locked while the process lives. The system releases the lock even after a crash.
     _lock: File,
 }
 
-impl Register {
-    /// Enters this process. One that cannot be entered serves all the same.
-    pub(super) fn enter(places: &Places) -> Option<Self> {
-        match Self::try_enter(places) {
-            Ok(register) => Some(register),
+impl Registration {
+    /// Enters this process. Returns `None` if that fails: the proxy serves without an entry.
+    pub(super) fn enter(paths: &UserPaths) -> Option<Self> {
+        match Self::try_enter(paths) {
+            Ok(registry) => Some(registry),
             Err(error) => {
                 tracing::warn!(%error, "`token-rotator reload` will not find this proxy");
                 None
@@ -43,8 +44,8 @@ impl Register {
         }
     }
 
-    fn try_enter(places: &Places) -> io::Result<Self> {
-        let directory = directory(places);
+    fn try_enter(paths: &UserPaths) -> io::Result<Self> {
+        let directory = directory(paths);
         private_directory(&directory)?;
         let pid = std::process::id();
         let lock = OpenOptions::new()
@@ -53,10 +54,10 @@ impl Register {
             .truncate(true)
             .open(directory.join(format!("{pid}.lock")))?;
         lock.lock()?;
-        let register = Self {
-            notice: Notice {
+        let registry = Self {
+            entry: ProxyEntry {
                 pid,
-                config: whole(&places.config_file),
+                config: absolute_path(&paths.config_file),
                 reloads: 0,
                 error: None,
                 hint: None,
@@ -64,37 +65,37 @@ impl Register {
             file: directory.join(format!("{pid}.json")),
             _lock: lock,
         };
-        register.write()?;
-        Ok(register)
+        registry.write()?;
+        Ok(registry)
     }
 
-    /// Tells what came of a reload.
+    /// Writes the outcome of a reload.
     pub(super) fn reloaded(&mut self, error: Option<&CommandError>) {
-        self.notice.reloads += 1;
-        self.notice.error = error.map(ToString::to_string);
-        self.notice.hint = error.map(|error| error.hint_text().to_owned());
+        self.entry.reloads += 1;
+        self.entry.error = error.map(ToString::to_string);
+        self.entry.hint = error.map(|error| error.hint_text().to_owned());
         if let Err(error) = self.write() {
-            tracing::warn!(%error, "`token-rotator reload` will not hear of this reload");
+            tracing::warn!(%error, "`token-rotator reload` will not see the outcome of this reload");
         }
     }
 
     fn write(&self) -> io::Result<()> {
         let beside = self.file.with_extension("new");
-        std::fs::write(&beside, serde_json::to_vec(&self.notice)?)?;
+        std::fs::write(&beside, serde_json::to_vec(&self.entry)?)?;
         std::fs::rename(beside, &self.file)
     }
 }
 
-impl Drop for Register {
+impl Drop for Registration {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.file);
         let _ = std::fs::remove_file(self.file.with_extension("lock"));
     }
 }
 
-/// The proxies that run with this configuration. What those left behind that were killed goes.
-pub(super) fn running(places: &Places) -> io::Result<Vec<Notice>> {
-    let entries = match std::fs::read_dir(directory(places)) {
+/// Returns the proxies that run with this configuration. Removes the files of killed proxies.
+pub(super) fn running(paths: &UserPaths) -> io::Result<Vec<ProxyEntry>> {
+    let entries = match std::fs::read_dir(directory(paths)) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
@@ -114,24 +115,24 @@ pub(super) fn running(places: &Places) -> io::Result<Vec<Notice>> {
         }
         running.extend(read(&file));
     }
-    let config = whole(&places.config_file);
-    running.retain(|notice: &Notice| notice.config == config);
+    let config = absolute_path(&paths.config_file);
+    running.retain(|entry: &ProxyEntry| entry.config == config);
     Ok(running)
 }
 
-/// What the proxy of this pid says now.
-pub(super) fn notice(places: &Places, pid: u32) -> Option<Notice> {
-    read(&directory(places).join(format!("{pid}.json")))
+/// Returns the current entry of the proxy with this pid.
+pub(super) fn entry(paths: &UserPaths, pid: u32) -> Option<ProxyEntry> {
+    read(&directory(paths).join(format!("{pid}.json")))
 }
 
-fn read(file: &Path) -> Option<Notice> {
+fn read(file: &Path) -> Option<ProxyEntry> {
     serde_json::from_slice(&std::fs::read(file).ok()?).ok()
 }
 
-fn directory(places: &Places) -> PathBuf {
-    places.state.join("proxies")
+fn directory(paths: &UserPaths) -> PathBuf {
+    paths.state.join("proxies")
 }
 
-fn whole(file: &Path) -> PathBuf {
+fn absolute_path(file: &Path) -> PathBuf {
     std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
 }
