@@ -47,7 +47,7 @@ pub(crate) fn all() -> Vec<Step> {
     let mut steps = vec![
         Step::new(
             "mutants",
-            "every mutant of the core is caught by a test",
+            "every mutant of the core and of the session's decisions is caught by a test",
             Alone,
             mutants,
         ),
@@ -108,21 +108,29 @@ pub(crate) fn all() -> Vec<Step> {
     steps
 }
 
+/// The pure files of the session room: what they decide is seen by the unit tests and the driver's.
+const PURE_FILES: [&str; 2] = [
+    "crates/rotator/src/session/decide.rs",
+    "crates/rotator/src/session/recovery.rs",
+];
+
 fn mutants(workplace: &Workplace) -> Outcome {
     with_log(workplace, "mutants", |log| {
         let tool = install::cargo_tool(workplace, log, "cargo-mutants", None)?;
-        let mut command = workplace.program(
-            &tool.to_string_lossy(),
-            [
-                "mutants",
-                "--package",
-                "token-rotator-core",
-                "--no-shuffle",
-                "--output",
-            ],
-        );
-        command.arg(&workplace.target);
-        passes(log, command)?;
+        let tool = tool.to_string_lossy();
+        let mutants = |package: &str| {
+            let mut command = workplace.program(&tool, ["mutants", "--no-shuffle"]);
+            command.args(["--package", package, "--output"]);
+            command.arg(workplace.target.join(format!("mutants-{package}")));
+            command
+        };
+        passes(log, mutants("token-rotator-core"))?;
+        let mut session = mutants("token-rotator");
+        for file in PURE_FILES {
+            session.args(["--file", file]);
+        }
+        session.args(["--", "--lib", "--test", "driver"]);
+        passes(log, session)?;
         Ok(Outcome::passed(""))
     })
 }

@@ -3,6 +3,7 @@
 
 mod documented;
 mod errors;
+mod refusal_rules;
 mod serving;
 mod shutdown;
 mod sidecar;
