@@ -34,7 +34,7 @@ struct ConfigFile {
 impl ProgramConfig {
     /// Reads the configuration file.
     ///
-    /// A missing file counts as empty, unless `--config` or TOKEN_ROTATOR_CONFIG names it.
+    /// A missing file counts as empty, unless `--config` or `TOKEN_ROTATOR_CONFIG` names it.
     pub(crate) fn load(paths: UserPaths) -> Result<Self, CommandError> {
         let file = match read_toml(&paths.config_file)? {
             Some(file) => file,

@@ -49,15 +49,9 @@ pub(crate) async fn run(
     before.map_err(|error| store_failed("the store cannot keep the session", &error))?;
     match session.settings.grant() {
         GrantChoice::AuthorizationCode => browser::sign_in(&session, &options).await?,
-        GrantChoice::Device => {
-            store_session(&session, device::tokens(&session, &options).await?).await?
-        }
-        GrantChoice::ClientCredentials => {
-            store_session(&session, client::tokens(&session).await?).await?
-        }
-        GrantChoice::RefreshToken => {
-            store_session(&session, stdin::tokens(&session).await?).await?
-        }
+        GrantChoice::Device => save(&session, device::tokens(&session, &options).await?).await?,
+        GrantChoice::ClientCredentials => save(&session, client::tokens(&session).await?).await?,
+        GrantChoice::RefreshToken => save(&session, stdin::tokens(&session).await?).await?,
     }
     context.config.write_session_file(name, &session.settings)?;
     say!("Signed in: session `{name}`.");
@@ -75,7 +69,7 @@ fn configured_differently(session: &NamedSession<'_>, key: &str) -> CommandError
 }
 
 /// Stores the session before the command reports success.
-async fn store_session(session: &NamedSession<'_>, tokens: TokenSet) -> Result<(), CommandError> {
+async fn save(session: &NamedSession<'_>, tokens: TokenSet) -> Result<(), CommandError> {
     let rotator = session.rotator()?;
     let stored = rotator
         .sign_in(tokens)

@@ -1,4 +1,4 @@
-//! The store of all sessions: a directory, Redis or PostgreSQL.
+//! The store of all sessions: a directory, Redis or `PostgreSQL`.
 
 use std::path::Path;
 

@@ -59,7 +59,7 @@ async fn run_sign_in(
     let (code, redirect) = interruptible(waited).await?;
     let outcome = async {
         let exchanged = async { code.exchange().await.map_err(|error| no_tokens(&error)) };
-        super::store_session(session, interruptible(exchanged).await?).await
+        super::save(session, interruptible(exchanged).await?).await
     };
     let outcome = outcome.await;
     redirect.show(match &outcome {
