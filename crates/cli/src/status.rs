@@ -183,7 +183,7 @@ impl LeaseHolder {
     /// Returns `None` if the lease is free, or if the store cannot tell.
     async fn of(session: &NamedSession<'_>) -> Option<Self> {
         let key = session.key();
-        let held = match session.store() {
+        let lease = match session.store() {
             OpenStore::File(store) => {
                 let holder = store.locks().holder(&key).ok()??;
                 return Some(Self {
@@ -199,8 +199,8 @@ impl LeaseHolder {
         Some(Self {
             process: None,
             since: None,
-            until: Timestamp::try_from(SystemTime::now() + held.left).ok(),
-            fence: held.fence,
+            until: Timestamp::try_from(SystemTime::now() + lease.left).ok(),
+            fence: lease.fence,
         })
     }
 

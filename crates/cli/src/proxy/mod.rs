@@ -64,9 +64,11 @@ pub(crate) async fn run(
     tokio::select! {
         code = running.end() => Ok(code),
         // A second signal ends the wait for requests.
-        () = signals.end() => Err(CommandError::new("the proxy ended before all requests were answered")
-            .why("it received a second signal to end")
-            .hint("send one signal and wait; `--drain-timeout` limits the wait")),
+        () = signals.end() => {
+            Err(CommandError::new("the proxy ended before all requests were answered")
+                .why("it received a second signal to end")
+                .hint("send one signal and wait; `--drain-timeout` limits the wait"))
+        }
     }
 }
 
@@ -192,15 +194,15 @@ fn setup_failed(error: &dyn std::error::Error) -> CommandError {
 impl ProxyPlan {
     /// Converts a start error, with the line of the configuration file if it concerns a route.
     fn failed(&self, config: &ProgramConfig, error: &StartError) -> CommandError {
-        let StartError::Config(error_at) = error else {
+        let StartError::Config(config_error) = error else {
             return setup_failed(error).hint_of(error.hint());
         };
-        let span = error_at.route().and_then(|route| self.span(route));
+        let span = config_error.route().and_then(|route| self.span(route));
         match span {
-            None => setup_failed(error_at).hint_of(error_at.hint()),
+            None => setup_failed(config_error).hint_of(config_error.hint()),
             Some(span) => config
-                .error_at(span, "proxy.routes", &error_at.to_string())
-                .hint_of(error_at.hint()),
+                .error_at(span, "proxy.routes", &config_error.to_string())
+                .hint_of(config_error.hint()),
         }
     }
 }

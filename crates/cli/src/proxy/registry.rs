@@ -107,8 +107,8 @@ pub(super) fn running(paths: &UserPaths) -> io::Result<Vec<ProxyEntry>> {
             continue;
         }
         let lock = file.with_extension("lock");
-        let held = File::open(&lock).is_ok_and(|lock| lock.try_lock_shared().is_err());
-        if !held {
+        let is_running = File::open(&lock).is_ok_and(|lock| lock.try_lock_shared().is_err());
+        if !is_running {
             let _ = std::fs::remove_file(&file);
             let _ = std::fs::remove_file(lock);
             continue;

@@ -50,7 +50,9 @@ fn refresh_failed(failed: CommandError, name: &SessionName, error: &RefreshError
         )),
         RefreshError::Lease(_) => failed.or_hint(CHECK_STORE),
         RefreshError::Store(error) => store_hint(failed, error),
-        RefreshError::SessionChanged => failed.hint("run the command again; it uses the session's new sign-in"),
+        RefreshError::SessionChanged => {
+            failed.hint("run the command again; it uses the session's new sign-in")
+        }
         _ => match error.kind() {
             FailureKind::Terminal => failed.hint(sign_in(name)),
             FailureKind::Misconfigured => failed.or_hint(format!(

@@ -2,13 +2,13 @@
 
 /// The blocks of a guide, in their order.
 pub(crate) struct Guide {
-    pub(crate) steps: Vec<Step>,
+    pub(crate) steps: Vec<GuideStep>,
     /// The blocks with a file name beside their language: name and text.
     pub(crate) files: Vec<(String, String)>,
 }
 
 /// A shell block, and the text block that follows: its expected output. Empty without a text block.
-pub(crate) struct Step {
+pub(crate) struct GuideStep {
     pub(crate) script: String,
     pub(crate) expected: String,
 }
@@ -38,7 +38,7 @@ impl Guide {
 
     fn add(&mut self, language: &str, block: String) {
         match language {
-            "sh" => self.steps.push(Step {
+            "sh" => self.steps.push(GuideStep {
                 script: block,
                 expected: String::new(),
             }),

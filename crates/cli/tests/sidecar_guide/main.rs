@@ -9,7 +9,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use guide::{Guide, Step};
+use guide::{Guide, GuideStep};
 
 const SIDECAR: &str = include_str!("../../../../docs/sidecar.md");
 
@@ -43,7 +43,7 @@ fn the_steps_of_the_sidecar_guide_work() {
 }
 
 /// Runs the steps in one shell. Returns what they print.
-fn run_steps(steps: &[Step], home: &Path, tools: &Path) -> String {
+fn run_steps(steps: &[GuideStep], home: &Path, tools: &Path) -> String {
     let mut script = String::from(
         "set -eu\n# End the background jobs if a step fails.\n\
          trap 'for job in ${issuer-} ${proxy-} ${python-} ${node-}; do kill \"$job\" 2>/dev/null || :; done' EXIT\n",
