@@ -10,9 +10,9 @@ use super::values::parse_duration;
 /// Shows what happens when a token expires under many requests at once: with clients that each
 /// refresh on their own, and with token-rotator.
 ///
-/// Everything is real but local: an issuer with single-use refresh tokens and reuse detection, an
-/// API that refuses expired tokens, and the given number of requests over TCP. Exit code 0 means
-/// that token-rotator's run was perfect.
+/// Everything is real but local: an issuer with single-use refresh tokens and reuse detection, and an
+/// API that refuses expired tokens. All requests go over TCP. Exit code 0 means that token-rotator's
+/// run was perfect.
 ///
 /// With --web the requests never end, the token expires every few seconds, and a page in the browser
 /// shows each storm live.

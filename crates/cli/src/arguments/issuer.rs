@@ -18,8 +18,8 @@ use super::values::parse_duration;
 /// logout). It signs in every visitor, as `alice` unless `login_hint` (or `user` at /device) names
 /// another user. The API refuses expired tokens.
 ///
-/// `GET /__counters` on the API returns the counters of both as JSON: under `upstream` the requests
-/// per generation of their token (`by_generation`), under `issuer` `refreshes`, `reuses` (alarms),
+/// `GET /__counters` on the API returns the counters of both as JSON. `upstream` has the requests per
+/// generation of their token (`by_generation`). `issuer` has `refreshes`, `reuses` (alarms),
 /// `revocations` (families that an alarm ended) and `ended_by_client` (by /revoke or /logout).
 #[derive(Args, Clone, Debug)]
 pub(crate) struct IssuerOptions {

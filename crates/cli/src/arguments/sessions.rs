@@ -28,12 +28,12 @@ pub(crate) struct SessionChoice {
     pub(crate) name: SessionName,
 }
 
-/// Signs in, and keeps the session for all other commands.
+/// Signs in, and stores the session for all other commands.
 ///
-/// `--grant` chooses how: in the browser (authorization-code), with a code to enter on another device
-/// (device), as the client itself (client-credentials), or with a refresh token from stdin
-/// (refresh-token). The settings of the session are saved beside the configuration, so that the next
-/// login needs only `--session`.
+/// `--grant` chooses how. authorization-code: in the browser. device: with a code to enter on another
+/// device. client-credentials: as the client itself. refresh-token: with a refresh token from stdin.
+/// The settings of the session are saved beside the configuration, so that the next login needs only
+/// `--session`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LoginOptions {
     #[command(flatten)]

@@ -28,8 +28,8 @@ use crate::certificates;
 use crate::command_error::CommandError;
 use crate::config::{ProgramConfig, SessionName, SessionSettings, UserPaths};
 
-/// How long a command waits for a flight and its save before it ends: the deadline of a flight, and
-/// some seconds more for the store.
+/// How long a command waits for a flight and its save before it ends. Longer than the deadline of a
+/// flight, to leave time for the store.
 pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// The configuration and the store of a command.

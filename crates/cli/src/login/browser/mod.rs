@@ -1,4 +1,4 @@
-//! Sign-in with a browser (RFC 6749 section 4.1, RFC 8252): prints and opens the issuer's address, then
+//! Sign-in with a browser (RFC 6749 section 4.1, RFC 8252). Prints and opens the issuer's address, then
 //! receives the redirect on a port of this machine.
 //!
 //! `loopback.rs`: the server for the redirect; `page.rs`: the pages that it answers with.
