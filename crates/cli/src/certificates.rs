@@ -1,4 +1,4 @@
-//! Certificates that are trusted besides those of the system.
+//! Root certificates that are trusted in addition to those of the system.
 
 use std::path::Path;
 
@@ -7,7 +7,9 @@ use rustls_pki_types::pem::PemObject as _;
 
 use crate::command_error::CommandError;
 
-/// Those in a file of PEM, as DER; at least one.
+/// Reads the certificates of a PEM file as DER.
+///
+/// *Errors:* the file cannot be read, or it has no certificate.
 pub(crate) fn read(file: &Path) -> Result<Vec<Vec<u8>>, CommandError> {
     let unusable = |why: String| {
         CommandError::new(format!(
@@ -15,13 +17,15 @@ pub(crate) fn read(file: &Path) -> Result<Vec<Vec<u8>>, CommandError> {
             file.display()
         ))
         .why(why)
-        .hint("`ca_file` (`--ca-file`) is to name a file of PEM certificates")
+        .hint("name a file of PEM certificates with `ca_file` (`--ca-file`)")
     };
     let pem = CertificateDer::pem_file_iter(file).map_err(|error| unusable(error.to_string()))?;
-    let found: Result<Vec<_>, _> = pem.map(|one| one.map(|one| one.to_vec())).collect();
-    let found = found.map_err(|error| unusable(error.to_string()))?;
-    if found.is_empty() {
-        return Err(unusable("there is none in it".to_owned()));
+    let certificates: Result<Vec<_>, _> = pem
+        .map(|certificate| certificate.map(|certificate| certificate.to_vec()))
+        .collect();
+    let certificates = certificates.map_err(|error| unusable(error.to_string()))?;
+    if certificates.is_empty() {
+        return Err(unusable("it has no certificate".to_owned()));
     }
-    Ok(found)
+    Ok(certificates)
 }

@@ -1,4 +1,4 @@
-//! How a command fails: what happened, why, and what to do.
+//! The error of a command: what happened, the cause and a hint.
 
 use std::error::Error as StdError;
 use std::process::ExitCode;
@@ -12,34 +12,34 @@ const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
 
-/// A failed command, in words for the person who typed it.
+/// A failed command, as it is shown to the user.
 #[derive(Debug)]
 pub(crate) struct CommandError {
-    what: String,
+    summary: String,
     why: Vec<String>,
     hint: Option<String>,
     code: u8,
 }
 
 impl CommandError {
-    /// What happened.
-    pub(crate) fn new(what: impl Into<String>) -> Self {
+    /// Creates an error that states what happened.
+    pub(crate) fn new(summary: impl Into<String>) -> Self {
         Self {
-            what: what.into(),
+            summary: summary.into(),
             why: Vec::new(),
             hint: None,
             code: 1,
         }
     }
 
-    /// Why: this error and those behind it, each said once.
+    /// Adds an error and its sources as causes. Omits a source whose text a cause already contains.
     pub(crate) fn because(mut self, error: impl StdError) -> Self {
         self.why.push(error.to_string());
         let mut source = error.source();
         while let Some(error) = source {
             let why = error.to_string();
-            // Many errors repeat their source as their own words.
-            if !self.why.iter().any(|said| said.contains(&why)) {
+            // Many errors repeat the text of their source.
+            if !self.why.iter().any(|cause| cause.contains(&why)) {
                 self.why.push(why);
             }
             source = error.source();
@@ -47,19 +47,19 @@ impl CommandError {
         self
     }
 
-    /// Why, in a sentence.
+    /// Adds a cause as a sentence.
     pub(crate) fn why(mut self, why: impl Into<String>) -> Self {
         self.why.push(why.into());
         self
     }
 
-    /// What to do.
+    /// Sets the hint: what the user can do.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// What to do, as the error itself says it. Changes nothing where it says nothing.
+    /// Sets the hint of an error. Does nothing if the error has no hint.
     pub(crate) fn hint_of(self, hint: Option<&str>) -> Self {
         match hint {
             Some(hint) => self.hint(hint),
@@ -67,7 +67,7 @@ impl CommandError {
         }
     }
 
-    /// What to do, unless the error itself has said it.
+    /// Sets the hint unless there is one already.
     pub(crate) fn or_hint(self, hint: impl Into<String>) -> Self {
         match self.hint {
             Some(_) => self,
@@ -75,19 +75,19 @@ impl CommandError {
         }
     }
 
-    /// What the program ends with. Default: 1.
+    /// Sets the exit code of the program. Default: 1.
     pub(crate) fn code(mut self, code: u8) -> Self {
         self.code = code;
         self
     }
 
-    /// What to do, in words.
+    /// Returns the hint; an empty text if there is none.
     pub(crate) fn hint_text(&self) -> &str {
         self.hint.as_deref().unwrap_or_default()
     }
 
-    /// The same as a failure of a token source.
-    pub(crate) fn of_source(&self, kind: FailureKind) -> SourceError {
+    /// Converts this error into the failure of a token source.
+    pub(crate) fn to_source_error(&self, kind: FailureKind) -> SourceError {
         let error = SourceError::new(kind, self.to_string());
         match &self.hint {
             Some(hint) => error.with_hint(hint.as_str()),
@@ -95,23 +95,23 @@ impl CommandError {
         }
     }
 
-    /// What the program ends with.
+    /// Returns the exit code of the program.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }
 
-    /// Prints it to stderr.
+    /// Prints the error to stderr.
     pub(crate) fn print(&self) {
-        say!("{}", self.told(ERROR, "error"));
+        say!("{}", self.styled(ERROR, "error"));
     }
 
-    /// The same for what does not end the command.
+    /// Prints the error as a warning, for a command that goes on.
     pub(crate) fn print_as_warning(&self) {
-        say!("{}", self.told(WARNING, "warning"));
+        say!("{}", self.styled(WARNING, "warning"));
     }
 
-    fn told(&self, style: Style, word: &str) -> String {
-        let mut text = format!("{style}{word}:{style:#} {}", self.what);
+    fn styled(&self, style: Style, label: &str) -> String {
+        let mut text = format!("{style}{label}:{style:#} {}", self.summary);
         for why in &self.why {
             text = format!("{text}\n  because {why}");
         }
@@ -121,19 +121,19 @@ impl CommandError {
         text
     }
 
-    /// What is printed, without its colours.
+    /// Returns the printed text without colours, after the exit code.
     #[cfg(test)]
     pub(crate) fn text(&self) -> String {
-        let told = self.told(ERROR, "error");
-        let told = anstream::adapter::strip_str(&told);
-        format!("exit code {}\n{told}\n", self.code)
+        let styled = self.styled(ERROR, "error");
+        let styled = anstream::adapter::strip_str(&styled);
+        format!("exit code {}\n{styled}\n", self.code)
     }
 }
 
-/// All of it in one line, for a log.
+/// What happened and the causes in one line, for logs. The hint is left out.
 impl std::fmt::Display for CommandError {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(&self.what)?;
+        out.write_str(&self.summary)?;
         self.why.iter().try_for_each(|why| write!(out, ": {why}"))
     }
 }

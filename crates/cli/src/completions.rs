@@ -1,4 +1,4 @@
-//! `token-rotator completions`: what shells complete.
+//! `token-rotator completions`: the completion script of a shell.
 
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ use crate::arguments::{Arguments, CompletionOptions};
 use crate::command_error::CommandError;
 use crate::output;
 
-/// Prints them.
+/// Prints the completion script.
 pub(crate) fn run(options: &CompletionOptions) -> Result<ExitCode, CommandError> {
     let mut command = Arguments::command();
     let mut script = Vec::new();

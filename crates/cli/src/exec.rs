@@ -1,44 +1,44 @@
-//! `token-rotator exec`: a command with a token that is good now.
+//! `token-rotator exec`: runs a command with a valid token.
 
 use std::process::{Command, ExitCode};
 
 use crate::arguments::{ExecOptions, GlobalOptions};
 use crate::command_error::CommandError;
-use crate::session::Home;
-use crate::token::{Wanted, chosen, fresh};
+use crate::session::Context;
+use crate::token::{TokenRequirements, obtain_token, select_token};
 
-/// Runs it. Comes back only where the command could not take this program's place.
+/// Replaces this process by the command. Returns only if that fails.
 pub(crate) async fn run(
     global: &GlobalOptions,
     options: ExecOptions,
 ) -> Result<ExitCode, CommandError> {
-    let home = Home::open(global, "exec").await?;
-    let session = home.session(&options.session.name)?;
+    let context = Context::open(global, "exec").await?;
+    let session = context.session(&options.session.name)?;
     let rotator = session.rotator()?;
-    let wanted = Wanted {
+    let wanted = TokenRequirements {
         min_ttl: options.min_ttl,
         refresh: false,
     };
-    let token = fresh(&session, &rotator, wanted).await;
-    session.land(&rotator).await;
-    let (token, _) = chosen(token?.token_set(), options.id_token)?;
+    let token = obtain_token(&session, &rotator, wanted).await;
+    session.shut_down(&rotator).await;
+    let (token, _) = select_token(token?.token_set(), options.id_token)?;
     let [program, arguments @ ..] = &*options.command else {
-        unreachable!("it is a required argument");
+        unreachable!("clap requires a command");
     };
     let mut command = Command::new(program);
     command.args(arguments);
-    hand_over(&mut command, &options, &token)?;
-    let error = take_place(&mut command)?;
+    pass_token(&mut command, &options, &token)?;
+    let error = replace_process(&mut command)?;
     Err(
         CommandError::new(format!("{} cannot be run", program.display()))
             .because(error)
-            .hint("check its name, and that it may be executed")
+            .hint("check the name of the command and that you may execute it")
             .code(127),
     )
 }
 
 #[cfg(unix)]
-fn hand_over(
+fn pass_token(
     command: &mut Command,
     options: &ExecOptions,
     token: &str,
@@ -49,15 +49,15 @@ fn hand_over(
         command.env(&options.env, token);
         return Ok(());
     };
-    let failed = |error: &dyn std::fmt::Display| not_handed_over(number, error);
+    let failed = |error: &dyn std::fmt::Display| token_not_passed(number, error);
     let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     if most.is_some_and(|most| most <= u64::from(number.unsigned_abs())) {
         return Err(failed(&format!(
-            "this process may have none above {} (`ulimit -n`)",
+            "this process may have no descriptor above {} (`ulimit -n`)",
             most.unwrap_or_default().saturating_sub(1)
         )));
     }
-    let file = in_memory(token).map_err(|error| failed(&error))?;
+    let file = token_pipe(token).map_err(|error| failed(&error))?;
     command
         .fd_mappings(vec![FdMapping {
             parent_fd: file,
@@ -68,38 +68,35 @@ fn hand_over(
 }
 
 #[cfg(unix)]
-fn not_handed_over(number: i32, why: &dyn std::fmt::Display) -> CommandError {
+fn token_not_passed(number: i32, why: &dyn std::fmt::Display) -> CommandError {
     CommandError::new(format!(
-        "the token cannot be handed over in descriptor {number}"
+        "the token cannot be passed in descriptor {number}"
     ))
     .why(why.to_string())
-    .hint("choose a lower number, or leave `--fd` out to have it in an environment variable")
+    .hint("choose a lower number, or leave `--fd` out to pass the token in an environment variable")
 }
 
-/// The token in a pipe, whole: it is read to its end and is gone.
+/// Returns the read end of a pipe that holds the whole token and can be read once.
 #[cfg(unix)]
-fn in_memory(token: &str) -> std::io::Result<std::os::fd::OwnedFd> {
+fn token_pipe(token: &str) -> std::io::Result<std::os::fd::OwnedFd> {
     use std::io::Write as _;
 
     let (reader, mut writer) = std::io::pipe()?;
-    // Nobody reads yet: more than a pipe holds would wait for ever.
-    if token.len() > PIPE {
-        return Err(std::io::Error::other("it is too long for a pipe"));
+    // No process reads yet: writing more than the capacity would block for ever.
+    if token.len() > PIPE_CAPACITY {
+        return Err(std::io::Error::other("the token is too long for a pipe"));
     }
     writer.write_all(token.as_bytes())?;
     Ok(reader.into())
 }
 
-/// What every system's pipes hold.
+/// Bytes that a pipe holds on every supported system.
 #[cfg(unix)]
-const PIPE: usize = 16 * 1024;
+const PIPE_CAPACITY: usize = 16 * 1024;
 
 #[cfg(not(unix))]
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "where there are descriptors it may fail"
-)]
-fn hand_over(
+#[expect(clippy::unnecessary_wraps, reason = "the Unix version can fail")]
+fn pass_token(
     command: &mut Command,
     options: &ExecOptions,
     token: &str,
@@ -108,19 +105,19 @@ fn hand_over(
     Ok(())
 }
 
-/// Becomes the command: signals, terminal and exit code are its own from here on.
+/// Replaces this process by the command, which then owns signals, terminal and exit code.
 #[cfg(unix)]
 #[expect(
     clippy::unnecessary_wraps,
-    reason = "where there is no exec it is another program that fails"
+    reason = "the version without `exec` has the same signature"
 )]
-fn take_place(command: &mut Command) -> Result<std::io::Error, CommandError> {
+fn replace_process(command: &mut Command) -> Result<std::io::Error, CommandError> {
     Ok(std::os::unix::process::CommandExt::exec(command))
 }
 
-/// Runs the command and ends as it ends. Ctrl-C reaches both; the command decides.
+/// Runs the command and ends with its exit code. Ctrl-C reaches both processes.
 #[cfg(not(unix))]
-fn take_place(command: &mut Command) -> Result<std::io::Error, CommandError> {
+fn replace_process(command: &mut Command) -> Result<std::io::Error, CommandError> {
     match command.status() {
         Ok(status) => std::process::exit(status.code().unwrap_or(1)),
         Err(error) => Ok(error),
@@ -132,13 +129,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_that_no_pipe_holds() {
-        let error = in_memory(&"x".repeat(PIPE + 1)).expect_err("it would wait for ever");
-        insta::assert_snapshot!(not_handed_over(5, &error).text(), @"
+    fn a_token_longer_than_a_pipe_is_an_error() {
+        let error = token_pipe(&"x".repeat(PIPE_CAPACITY + 1)).expect_err("too long");
+        insta::assert_snapshot!(token_not_passed(5, &error).text(), @"
         exit code 1
-        error: the token cannot be handed over in descriptor 5
-          because it is too long for a pipe
-        hint: choose a lower number, or leave `--fd` out to have it in an environment variable
+        error: the token cannot be passed in descriptor 5
+          because the token is too long for a pipe
+        hint: choose a lower number, or leave `--fd` out to pass the token in an environment variable
         ");
     }
 }

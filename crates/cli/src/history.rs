@@ -1,4 +1,4 @@
-//! `token-rotator history`: each generation of a session's token, and what went wrong.
+//! `token-rotator history`: the generations of a session's token, and its failures.
 
 use std::process::ExitCode;
 
@@ -7,18 +7,18 @@ use jiff::Timestamp;
 use crate::arguments::{GlobalOptions, HistoryOptions};
 use crate::command_error::CommandError;
 use crate::output::{self, say};
-use crate::session::{Home, Session};
+use crate::session::{Context, NamedSession};
 use crate::table;
 
-/// Shows it.
+/// Prints the newest entries of a session's history.
 pub(crate) async fn run(
     global: &GlobalOptions,
     options: &HistoryOptions,
 ) -> Result<ExitCode, CommandError> {
-    let home = Home::open(global, "history").await?;
-    let session = home.session(&options.session.name)?;
+    let context = Context::open(global, "history").await?;
+    let session = context.session(&options.session.name)?;
     let entries = session.history.read();
-    let entries = entries.map_err(|error| unreadable(&session, &error))?;
+    let entries = entries.map_err(|error| cannot_read(&session, &error))?;
     let newest = &entries[entries.len().saturating_sub(options.limit)..];
     if options.json {
         for entry in newest {
@@ -26,7 +26,7 @@ pub(crate) async fn run(
         }
     } else if newest.is_empty() {
         say!(
-            "Nothing has happened yet in session `{}` on this machine.",
+            "Session `{}` has no history on this machine yet.",
             session.name
         );
     } else {
@@ -34,11 +34,11 @@ pub(crate) async fn run(
             .iter()
             .map(|entry| {
                 [
-                    second(entry.at),
+                    whole_seconds(entry.at),
                     format!("{} ({})", entry.command, entry.process),
-                    entry.happening.name().to_owned(),
+                    entry.event.name().to_owned(),
                     entry.token.clone().unwrap_or_else(|| "-".to_owned()),
-                    entry.happening.detail(),
+                    entry.event.detail(),
                 ]
             })
             .collect();
@@ -47,15 +47,15 @@ pub(crate) async fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-/// The history of this session.
-pub(crate) fn unreadable(session: &Session<'_>, error: &std::io::Error) -> CommandError {
+/// Error for a history file that cannot be read.
+pub(crate) fn cannot_read(session: &NamedSession<'_>, error: &std::io::Error) -> CommandError {
     let file = session.history.file().display();
     CommandError::new(format!("{file} cannot be read"))
         .because(error)
-        .hint("check who owns it, or remove it, which is safe: it is only looked at")
+        .hint("check who owns it, or remove it: sessions work without their history")
 }
 
-fn second(at: Timestamp) -> String {
+fn whole_seconds(at: Timestamp) -> String {
     Timestamp::from_second(at.as_second())
         .unwrap_or(at)
         .to_string()

@@ -1,4 +1,4 @@
-//! `token-rotator issuer`: the issuer and API of `token-rotator-issuer` as a program.
+//! `token-rotator issuer`: runs the issuer and the API of the crate `token-rotator-issuer`.
 
 use std::process::ExitCode;
 
@@ -9,15 +9,15 @@ use crate::arguments::IssuerOptions;
 use crate::command_error::CommandError;
 use crate::output::{self, say};
 
-/// The client that is there without being named.
-const DEMO: &str = "demo";
+/// The public client that exists even if `--client` does not name it.
+const DEMO_CLIENT: &str = "demo";
 
-/// Runs both until the program is interrupted or told to end.
+/// Runs the issuer and the API until Ctrl-C or SIGTERM.
 pub(crate) async fn run(options: IssuerOptions) -> Result<ExitCode, CommandError> {
     let policy = options.policy().unwrap_or_else(|mistake| mistake.exit());
     let issuer = start(&options, policy)
         .await
-        .map_err(|error| failed("issuer", "--port", &error))?;
+        .map_err(|error| start_failed("issuer", "--port", &error))?;
     for rule in &options.fault {
         issuer.faults().push(rule.clone());
     }
@@ -25,7 +25,7 @@ pub(crate) async fn run(options: IssuerOptions) -> Result<ExitCode, CommandError
         .port(options.upstream_port)
         .start()
         .await
-        .map_err(|error| failed("API", "--upstream-port", &error))?;
+        .map_err(|error| start_failed("API", "--upstream-port", &error))?;
     let endpoints = [
         ("issuer", issuer.url().to_owned()),
         ("authorization", issuer.authorize_url().to_owned()),
@@ -61,9 +61,9 @@ pub(crate) async fn run(options: IssuerOptions) -> Result<ExitCode, CommandError
             "  curl -c jar -H 'content-type: application/json' -d '{{\"user\":\"alice\",\"password\":\"a\"}}' {}/login",
             upstream.url()
         );
-        say!("Ctrl-C ends it.");
+        say!("Press Ctrl-C to stop.");
     }
-    until_told().await;
+    wait_for_shutdown_signal().await;
     let counters = issuer.counters();
     upstream.shutdown().await;
     issuer.shutdown().await;
@@ -100,9 +100,9 @@ async fn start(options: &IssuerOptions, policy: RefreshPolicy) -> Result<Issuer,
             Some((id, secret)) => (id, Some(secret)),
             None => (client.as_str(), None),
         });
-    // The first one owns what the login issues.
-    if clients.clone().all(|(id, _)| id != DEMO) {
-        builder = builder.client(DEMO, None);
+    // The first client owns the tokens of the cookie login.
+    if clients.clone().all(|(id, _)| id != DEMO_CLIENT) {
+        builder = builder.client(DEMO_CLIENT, None);
     }
     for (id, secret) in clients {
         builder = builder.client(id, secret);
@@ -110,7 +110,7 @@ async fn start(options: &IssuerOptions, policy: RefreshPolicy) -> Result<Issuer,
     builder.start().await
 }
 
-fn failed(what: &str, flag: &str, error: &StartError) -> CommandError {
+fn start_failed(what: &str, flag: &str, error: &StartError) -> CommandError {
     CommandError::new(format!("the {what} could not be started"))
         .because(error)
         .hint(format!(
@@ -118,8 +118,8 @@ fn failed(what: &str, flag: &str, error: &StartError) -> CommandError {
         ))
 }
 
-/// Ends with Ctrl-C, or with SIGTERM where there is such a thing.
-pub(crate) async fn until_told() {
+/// Waits for Ctrl-C, and on Unix for SIGTERM too.
+pub(crate) async fn wait_for_shutdown_signal() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
@@ -131,6 +131,6 @@ pub(crate) async fn until_told() {
             return;
         }
     }
-    // Without a handler the signal ends the program the ordinary way.
+    // If no handler can be installed, the signal ends the process by itself.
     let _ = tokio::signal::ctrl_c().await;
 }

@@ -1,4 +1,4 @@
-//! `token-rotator logout`: over for every process at once, then revoked.
+//! `token-rotator logout`: ends a session for all processes, then revokes its tokens.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,38 +9,38 @@ use token_rotator::{SourceError, TokenSet, TokenSource as _};
 use crate::arguments::{GlobalOptions, LogoutOptions};
 use crate::command_error::CommandError;
 use crate::output::say;
-use crate::session::history::Happening;
-use crate::session::{Home, IssuerSource, Session, store_failed};
+use crate::session::history::HistoryEvent;
+use crate::session::{Context, IssuerSource, NamedSession, store_failed};
 
-/// Signs out.
+/// Signs out, and revokes the tokens if the issuer can.
 pub(crate) async fn run(
     global: &GlobalOptions,
     options: &LogoutOptions,
 ) -> Result<ExitCode, CommandError> {
-    let home = Home::open(global, "logout").await?;
-    let session = home.session(&options.session.name)?;
-    let Some(tokens) = end(&session).await? else {
-        say!("Nobody was signed in: session `{}`.", session.name);
+    let context = Context::open(global, "logout").await?;
+    let session = context.session(&options.session.name)?;
+    let Some(tokens) = write_tombstone(&session).await? else {
+        say!("Already signed out: session `{}`.", session.name);
         return Ok(ExitCode::SUCCESS);
     };
-    session.note(Happening::SignedOut);
+    session.record_event(HistoryEvent::SignedOut);
     let source = IssuerSource::new(&session.settings, session.transport.clone());
     let revoked = match source.can_revoke().await {
         Ok(true) => source.revoke(tokens).await,
         Ok(false) => {
-            let nowhere = match &session.settings.issuer {
+            let reason = match &session.settings.issuer {
                 Some(_) => "Its issuer names no revocation endpoint",
                 None => "It has no `revocation_endpoint`",
             };
             say!(
-                "Signed out: session `{}`. {nowhere}: its tokens end when they expire.",
+                "Signed out: session `{}`. {reason}: the tokens end when they expire.",
                 session.name
             );
             return Ok(ExitCode::SUCCESS);
         }
         Err(error) => Err(error),
     };
-    session.note(Happening::Revoked {
+    session.record_event(HistoryEvent::Revoked {
         error: revoked.as_ref().err().map(ToString::to_string),
     });
     match revoked {
@@ -55,8 +55,12 @@ pub(crate) async fn run(
     }
 }
 
-/// Leaves a tombstone, whatever anybody else is writing: a refresh in the air comes too late.
-async fn end(session: &Session<'_>) -> Result<Option<Arc<TokenSet>>, CommandError> {
+/// Writes a tombstone without the lease, so that a refresh in flight saves nothing.
+///
+/// Returns the tokens of the session. Returns `None` if the session was signed out.
+async fn write_tombstone(
+    session: &NamedSession<'_>,
+) -> Result<Option<Arc<TokenSet>>, CommandError> {
     let (store, key) = (session.store(), session.key());
     let failed = |error| store_failed("the session could not be ended", &error);
     let mut record = store.load(&key).await.map_err(failed)?;
@@ -77,11 +81,11 @@ async fn end(session: &Session<'_>) -> Result<Option<Arc<TokenSet>>, CommandErro
     }
 }
 
-fn not_revoked(session: &Session<'_>, error: &SourceError) -> CommandError {
+fn not_revoked(session: &NamedSession<'_>, error: &SourceError) -> CommandError {
     CommandError::new(format!(
-        "session `{}` has ended here, and its tokens could not be revoked",
+        "session `{}` is signed out, but its tokens could not be revoked",
         session.name
     ))
     .because(error)
-    .hint("nothing has to be done: they end when they expire; the issuer's own pages may list and end the grant earlier")
+    .hint("no action is needed: the tokens end when they expire; the issuer's account pages may end the grant earlier")
 }

@@ -1,7 +1,12 @@
-//! The program `token-rotator`: good tokens for scripts, tools and sidecars in any language.
+//! The program `token-rotator`: valid access tokens for scripts, tools and sidecars in any language.
 //!
-//! Data goes to stdout, everything else to stderr; an error says what happened, why, and what to
-//! do about it, and the exit code says whether the command did what it was asked for.
+//! Data goes to stdout, everything else to stderr. An error states what happened, the cause and a
+//! hint. The exit code tells a script whether the command succeeded.
+//!
+//! - `arguments/`: the command line; `config/`: the configuration file and the paths
+//! - `session/`: a named session with its store, its issuer and its history
+//! - `login/ token/ proxy/ doctor/ demo/` and the files here: one module per command
+//! - `command_error.rs output.rs table.rs certificates.rs`: shared by the commands
 
 mod arguments;
 mod certificates;
@@ -27,7 +32,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use clap::error::{ContextKind, ContextValue};
 
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, CliCommand};
 use crate::command_error::CommandError;
 
 fn main() -> ExitCode {
@@ -49,29 +54,29 @@ fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
     let global = arguments.global;
     runtime.block_on(async {
         match arguments.command {
-            Command::Login(options) => Box::pin(login::run(&global, *options)).await,
-            Command::Token(options) => token::run(&global, options).await,
-            Command::Exec(options) => exec::run(&global, options).await,
-            Command::Proxy(options) => proxy::run(&global, *options).await,
-            Command::Reload(options) => proxy::reload(&global, options).await,
-            Command::Status(options) => status::run(&global, options).await,
-            Command::History(options) => history::run(&global, &options).await,
-            Command::Doctor(options) => doctor::run(&global, options).await,
-            Command::Logout(options) => logout::run(&global, &options).await,
-            Command::Demo(options) => demo::run(options).await,
-            Command::Issuer(options) => issuer::run(options).await,
-            Command::Completions(options) => completions::run(&options),
+            CliCommand::Login(options) => Box::pin(login::run(&global, *options)).await,
+            CliCommand::Token(options) => token::run(&global, options).await,
+            CliCommand::Exec(options) => exec::run(&global, options).await,
+            CliCommand::Proxy(options) => proxy::run(&global, *options).await,
+            CliCommand::Reload(options) => proxy::reload(&global, options).await,
+            CliCommand::Status(options) => status::run(&global, options).await,
+            CliCommand::History(options) => history::run(&global, &options).await,
+            CliCommand::Doctor(options) => doctor::run(&global, options).await,
+            CliCommand::Logout(options) => logout::run(&global, &options).await,
+            CliCommand::Demo(options) => demo::run(options).await,
+            CliCommand::Issuer(options) => issuer::run(options).await,
+            CliCommand::Completions(options) => completions::run(&options),
         }
     })
 }
 
-/// A store's address may hold a password, which an error about it does not repeat.
+/// Removes the password from a store URL that clap would repeat in its error.
 fn without_password(mut error: clap::Error) -> clap::Error {
     if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue)
         && let Some((scheme, rest)) = value.split_once("://")
-        && let Some((_, place)) = rest.rsplit_once('@')
+        && let Some((_, address)) = rest.rsplit_once('@')
     {
-        let value = ContextValue::String(format!("{scheme}://...@{place}"));
+        let value = ContextValue::String(format!("{scheme}://...@{address}"));
         error.insert(ContextKind::InvalidValue, value);
     }
     error

@@ -1,4 +1,4 @@
-//! What commands print: data on stdout, the rest on stderr.
+//! The output of commands: data on stdout, messages on stderr.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -7,37 +7,40 @@ use serde::Serialize;
 
 use crate::command_error::CommandError;
 
-/// Data, to stdout. That nobody takes it is an error like any other, and no panic.
+/// Prints data to stdout.
+///
+/// *Errors:* stdout cannot be written, for example a closed pipe. `print!` would panic.
 pub(crate) fn print(text: &str) -> Result<(), CommandError> {
     let mut out = anstream::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.map_err(|error| not_taken(&error))
+    written.map_err(|error| cannot_write(&error))
 }
 
-/// A value as a line of JSON.
+/// Prints a value as one line of JSON.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<(), CommandError> {
-    let text = serde_json::to_string(value).map_err(|error| not_taken(&error.into()))?;
+    let text = serde_json::to_string(value).map_err(|error| cannot_write(&error.into()))?;
     print(&(text + "\n"))
 }
 
-/// The same for people, over several lines.
+/// Prints a value as indented JSON.
 pub(crate) fn print_pretty_json(value: &impl Serialize) -> Result<(), CommandError> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| not_taken(&error.into()))?;
+    let text = serde_json::to_string_pretty(value).map_err(|error| cannot_write(&error.into()))?;
     print(&(text + "\n"))
 }
 
-fn not_taken(error: &io::Error) -> CommandError {
+fn cannot_write(error: &io::Error) -> CommandError {
     let hint = match error.kind() {
-        io::ErrorKind::BrokenPipe => "whoever was to read it has gone away; run it again without",
-        _ => "see to what stdout leads to, then run it again",
+        io::ErrorKind::BrokenPipe => {
+            "the reading process closed the pipe; run the command without it"
+        }
+        _ => "check the file or device that stdout leads to, then run the command again",
     };
     CommandError::new("the output cannot be written to stdout")
         .because(error)
         .hint(hint)
 }
 
-/// A line for whoever runs the command, on stderr. One that nobody takes is lost: there is nobody to
-/// tell that.
+/// Prints a message to the user on stderr. A failure to write is ignored: stderr is the last channel.
 macro_rules! say {
     ($($format:tt)*) => {
         $crate::output::write_line(format_args!($($format)*))

@@ -1,4 +1,4 @@
-//! `token-rotator status`: what is known of each session, without touching it.
+//! `token-rotator status`: the state of each session. Refreshes and changes nothing.
 
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -12,25 +12,25 @@ use crate::command_error::CommandError;
 use crate::config::SessionName;
 use crate::history;
 use crate::output::{self, say};
-use crate::session::history::{Entry, Happening};
-use crate::session::{Home, Session, StoreKind, store_failed};
+use crate::session::history::{Entry, HistoryEvent};
+use crate::session::{Context, NamedSession, StoreKind, store_failed};
 use crate::table;
 
-/// Shows them.
+/// Prints the status of one session or of all.
 pub(crate) async fn run(
     global: &GlobalOptions,
     options: StatusOptions,
 ) -> Result<ExitCode, CommandError> {
-    let home = Home::open(global, "status").await?;
+    let context = Context::open(global, "status").await?;
     let (mut sessions, mut code) = (Vec::new(), ExitCode::SUCCESS);
     if let Some(name) = options.session {
-        home.session(&name)?;
-        sessions.push(look(&home, &name).await?);
+        context.session(&name)?;
+        sessions.push(read_status(&context, &name).await?);
     } else {
-        for name in home.session_names().await? {
-            match look(&home, &name).await {
+        for name in context.session_names().await? {
+            match read_status(&context, &name).await {
                 Ok(status) => sessions.push(status),
-                // The others are none the worse for it.
+                // One unreadable session does not hide the other sessions.
                 Err(error) => {
                     error.print_as_warning();
                     code = error.exit_code();
@@ -48,76 +48,77 @@ pub(crate) async fn run(
     Ok(code)
 }
 
-async fn look(home: &Home, name: &SessionName) -> Result<Status, CommandError> {
-    let settings = home.config.session(name)?.unwrap_or_default();
-    Status::of(&home.session_with(name, settings)?).await
+async fn read_status(context: &Context, name: &SessionName) -> Result<SessionStatus, CommandError> {
+    let settings = context.config.session(name)?.unwrap_or_default();
+    SessionStatus::of(&context.session_with(name, settings)?).await
 }
 
-/// What is known of a session.
+/// The state of a session and its last events.
 #[derive(Serialize)]
-pub(crate) struct Status {
+pub(crate) struct SessionStatus {
     session: SessionName,
-    pub(crate) state: State,
+    pub(crate) state: SessionState,
     expires_at: Option<Timestamp>,
     expires_in_s: Option<i64>,
     scope: Option<String>,
     has_refresh_token: bool,
-    /// Who is refreshing it, as far as the store can tell.
-    lease: Option<Holder>,
-    pub(crate) journal: Option<Journal>,
+    /// The holder of the refresh lease, if the store can tell.
+    lease: Option<LeaseHolder>,
+    pub(crate) journal: Option<RefreshIntent>,
     last_refresh: Option<Entry>,
     pub(crate) last_failure: Option<Entry>,
 }
 
-/// How a session is.
+/// The state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum State {
-    /// Its token is good.
+pub(crate) enum SessionState {
+    /// The access token is valid.
     Good,
-    /// Its token has expired; the next command refreshes it.
+    /// The access token has expired; the next command refreshes it.
     Expired,
-    /// The issuer has refused its refresh token.
+    /// The issuer has refused the refresh token.
     Ended,
-    /// Somebody signed out.
+    /// A user signed out.
     SignedOut,
-    /// Nobody has signed in yet.
+    /// No user has signed in yet.
     New,
 }
 
-/// Who refreshes a session now: a process of this machine, or somebody at a shared store, which
-/// knows no more than when that ends.
+/// The process that holds the refresh lease.
+///
+/// A file store knows the process and since when. A shared store knows only when the lease ends.
 #[derive(Clone, Copy, Debug, Serialize)]
-struct Holder {
+struct LeaseHolder {
     process: Option<u32>,
     since: Option<Timestamp>,
-    /// When the lease runs out unless it is renewed; a file store's does not.
+    /// When the lease expires unless it is renewed. A lease of a file store does not expire.
     until: Option<Timestamp>,
     fence: u64,
 }
 
-/// A refresh token that is being presented, or may be spent.
+/// The journal of the record: a refresh token that was sent and may be spent.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Journal {
-    pub(crate) outcome: Outcome,
+pub(crate) struct RefreshIntent {
+    pub(crate) outcome: IntentState,
     attempts: u32,
     started: Option<Timestamp>,
 }
 
-/// What is known of it.
+/// The outcome of the journalled refresh, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Outcome {
-    /// Its answer may still come.
+pub(crate) enum IntentState {
+    /// The answer may still arrive.
     Open,
-    /// There was no answer: the refresh token may be spent.
+    /// No answer arrived: the refresh token may be spent.
     Uncertain,
-    /// The issuer refused it.
+    /// The issuer refused the refresh token.
     Refused,
 }
 
-impl Status {
-    pub(crate) async fn of(session: &Session<'_>) -> Result<Self, CommandError> {
+impl SessionStatus {
+    pub(crate) async fn of(session: &NamedSession<'_>) -> Result<Self, CommandError> {
         let record = session
             .store()
             .load(&session.key())
@@ -126,12 +127,12 @@ impl Status {
                 store_failed(format!("session `{}` cannot be read", session.name), &error)
             })?;
         let entries = session.history.read();
-        let entries = entries.map_err(|error| history::unreadable(session, &error))?;
-        let last = |wanted: fn(&Happening) -> bool| {
+        let entries = entries.map_err(|error| history::cannot_read(session, &error))?;
+        let last = |wanted: fn(&HistoryEvent) -> bool| {
             entries
                 .iter()
                 .rev()
-                .find(|entry| wanted(&entry.happening))
+                .find(|entry| wanted(&entry.event))
                 .cloned()
         };
         let tokens = record.as_ref().and_then(|record| record.tokens());
@@ -140,20 +141,22 @@ impl Status {
             .and_then(|at| Timestamp::try_from(at).ok());
         Ok(Self {
             session: session.name.clone(),
-            state: State::of(record.as_ref(), expires_at),
+            state: SessionState::of(record.as_ref(), expires_at),
             expires_at,
             expires_in_s: expires_at.map(|at| at.as_second() - Timestamp::now().as_second()),
             scope: tokens.and_then(|tokens| tokens.scope()).map(str::to_owned),
             has_refresh_token: tokens.is_some_and(|tokens| tokens.refresh_token().is_some()),
-            lease: Holder::of(session).await,
-            journal: record.and_then(|record| record.intent()).map(Journal::from),
-            last_refresh: last(|what| matches!(what, Happening::Refreshed { .. })),
-            last_failure: last(Happening::is_failure),
+            lease: LeaseHolder::of(session).await,
+            journal: record
+                .and_then(|record| record.intent())
+                .map(RefreshIntent::from),
+            last_refresh: last(|what| matches!(what, HistoryEvent::Refreshed { .. })),
+            last_failure: last(HistoryEvent::is_failure),
         })
     }
 }
 
-impl State {
+impl SessionState {
     fn of(record: Option<&Record>, expires_at: Option<Timestamp>) -> Self {
         let refused = |intent: Intent| intent.outcome == IntentOutcome::Refused;
         match record {
@@ -165,7 +168,7 @@ impl State {
         }
     }
 
-    fn words(self) -> &'static str {
+    fn label(self) -> &'static str {
         match self {
             Self::Good => "good",
             Self::Expired => "expired",
@@ -176,11 +179,11 @@ impl State {
     }
 }
 
-impl Holder {
-    /// `None`: nobody, or the store cannot tell.
-    async fn of(session: &Session<'_>) -> Option<Self> {
+impl LeaseHolder {
+    /// Returns `None` if the lease is free, or if the store cannot tell.
+    async fn of(session: &NamedSession<'_>) -> Option<Self> {
         let key = session.key();
-        let held = match session.store_kind() {
+        let lease = match session.store_kind() {
             StoreKind::File(store) => {
                 let holder = store.locks().holder(&key).ok()??;
                 return Some(Self {
@@ -196,12 +199,12 @@ impl Holder {
         Some(Self {
             process: None,
             since: None,
-            until: Timestamp::try_from(SystemTime::now() + held.left).ok(),
-            fence: held.fence,
+            until: Timestamp::try_from(SystemTime::now() + lease.left).ok(),
+            fence: lease.fence,
         })
     }
 
-    fn words(self) -> String {
+    fn label(self) -> String {
         match (self.process, self.until) {
             (Some(process), _) => format!("process {process}"),
             (None, Some(until)) => format!("held, ends {}", table::until(until)),
@@ -210,13 +213,13 @@ impl Holder {
     }
 }
 
-impl From<Intent> for Journal {
+impl From<Intent> for RefreshIntent {
     fn from(intent: Intent) -> Self {
         Self {
             outcome: match intent.outcome {
-                IntentOutcome::Open => Outcome::Open,
-                IntentOutcome::Refused => Outcome::Refused,
-                _ => Outcome::Uncertain,
+                IntentOutcome::Open => IntentState::Open,
+                IntentOutcome::Refused => IntentState::Refused,
+                _ => IntentState::Uncertain,
             },
             attempts: intent.attempts,
             started: Timestamp::try_from(intent.started).ok(),
@@ -224,12 +227,12 @@ impl From<Intent> for Journal {
     }
 }
 
-impl Journal {
-    fn words(self) -> String {
+impl RefreshIntent {
+    fn label(self) -> String {
         let what = match self.outcome {
-            Outcome::Open => "answer awaited",
-            Outcome::Uncertain => "answer lost",
-            Outcome::Refused => "refused",
+            IntentState::Open => "answer awaited",
+            IntentState::Uncertain => "answer lost",
+            IntentState::Refused => "refused",
         };
         match self.started {
             Some(at) => format!("{what}, sent {}", table::ago(at)),
@@ -238,7 +241,7 @@ impl Journal {
     }
 }
 
-fn text(sessions: &[Status]) -> String {
+fn text(sessions: &[SessionStatus]) -> String {
     let headings = [
         "SESSION",
         "STATE",
@@ -252,22 +255,22 @@ fn text(sessions: &[Status]) -> String {
         .map(|status| {
             let none = || "-".to_owned();
             let lease = match (status.lease, status.journal) {
-                (Some(holder), _) => holder.words(),
-                (None, Some(journal)) => journal.words(),
+                (Some(holder), _) => holder.label(),
+                (None, Some(journal)) => journal.label(),
                 (None, None) => none(),
             };
             let refreshed = status.last_refresh.as_ref();
             let failure = status.last_failure.as_ref();
             [
                 status.session.to_string(),
-                status.state.words().to_owned(),
+                status.state.label().to_owned(),
                 status.expires_at.map_or_else(none, table::until),
                 refreshed.map_or_else(none, |entry| {
                     format!("{} by {}", table::ago(entry.at), entry.command)
                 }),
                 lease,
                 failure.map_or_else(none, |entry| {
-                    format!("{}: {}", table::ago(entry.at), entry.happening.detail())
+                    format!("{}: {}", table::ago(entry.at), entry.event.detail())
                 }),
             ]
         })

@@ -1,11 +1,11 @@
-//! Tables and times, as people read them.
+//! Tables and relative times for the terminal.
 
 use anstyle::Style;
 use jiff::Timestamp;
 
 const HEADING: Style = Style::new().bold();
 
-/// Rows under headings, each column as wide as its widest cell.
+/// Formats rows under headings. Each column is as wide as its widest cell.
 pub(crate) fn text<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
@@ -27,24 +27,24 @@ pub(crate) fn text<const N: usize>(headings: [&str; N], rows: &[[String; N]]) ->
     text
 }
 
-/// `3m ago`.
+/// Formats a moment in the past, such as `3m ago`.
 pub(crate) fn ago(moment: Timestamp) -> String {
     format!(
         "{} ago",
-        rough(Timestamp::now().as_second() - moment.as_second())
+        approximate(Timestamp::now().as_second() - moment.as_second())
     )
 }
 
-/// `in 3m`, or `3m ago`.
+/// Formats a moment in the future or the past: `in 3m` or `3m ago`.
 pub(crate) fn until(moment: Timestamp) -> String {
     match moment.as_second() - Timestamp::now().as_second() {
-        left if left > 0 => format!("in {}", rough(left)),
+        left if left > 0 => format!("in {}", approximate(left)),
         _ => ago(moment),
     }
 }
 
-/// A number of seconds in its two largest units.
-fn rough(seconds: i64) -> String {
+/// Formats seconds in their two largest units, rounded down.
+fn approximate(seconds: i64) -> String {
     const UNITS: [(i64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
     let seconds = seconds.max(0);
     let first = UNITS.iter().position(|(length, _)| seconds >= *length);
@@ -64,11 +64,11 @@ fn rough(seconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::rough;
+    use super::approximate;
 
-    /// Times are told in their two largest units, and nothing is ever rounded up.
+    /// A time has at most two units and is never rounded up.
     #[test]
-    fn times_are_rough() {
+    fn times_are_approximate() {
         let cases = [
             (-5, "0s"),
             (0, "0s"),
@@ -81,7 +81,7 @@ mod tests {
             (90_000, "1d 1h"),
         ];
         for (seconds, text) in cases {
-            assert_eq!(rough(seconds), text);
+            assert_eq!(approximate(seconds), text);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The program as a user meets it: its output, its errors, its exit codes.
+//! The program from outside: output, errors and exit codes of `demo` and `issuer`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// Has the testkit log everything and begin every secret with a canary.
+/// The variable that makes the testkit log everything and begin every secret with a canary.
 const WATCHED: &str = "TOKEN_ROTATOR_TEST_LOG";
 const CANARY: &str = "CANARY-7f3a";
 
@@ -28,19 +28,19 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("text")
 }
 
-/// The demo with these arguments, as JSON; its exit code must be zero.
+/// Runs the demo with 60 requests. Returns its JSON; fails if its exit code is not zero.
 fn demo(arguments: &[&str]) -> Value {
-    demo_of("60", arguments)
+    demo_with("60", arguments)
 }
 
-/// The same with so many requests.
-fn demo_of(requests: &str, arguments: &[&str]) -> Value {
+/// Runs the demo with this number of requests. Returns its JSON; fails if its exit code is not zero.
+fn demo_with(requests: &str, arguments: &[&str]) -> Value {
     let first = ["demo", "--json", "--lifetime", "200ms", "--requests"];
     let arguments = [&first[..], &[requests], arguments].concat();
     perfect(program(&arguments))
 }
 
-/// What this demo prints as JSON; its exit code must be zero.
+/// Runs a demo command. Returns its JSON; fails if its exit code is not zero.
 fn perfect(mut demo: Command) -> Value {
     let output = demo.output().expect("the program runs");
     assert!(output.status.success(), "{}", text(&output.stdout));
@@ -48,8 +48,7 @@ fn perfect(mut demo: Command) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// One refresh answers everybody and the session lives, where clients that refresh on their own
-/// lose it: that is what the demo is there to show.
+/// With token-rotator one refresh answers every caller and the session lives. Naive clients lose it.
 #[test]
 fn the_demo_is_perfect() {
     let runs = demo(&[]);
@@ -66,19 +65,19 @@ fn the_demo_is_perfect() {
     assert!(naive["reuse_alarms"].as_u64() > Some(0));
 }
 
-/// With everything logged that there is, no token is in the picture, the table or the log.
+/// With full logging, no token is in the timeline, the table or the log.
 #[test]
-fn no_token_is_in_what_the_demo_says() {
+fn the_demo_prints_no_token() {
     let arguments = ["demo", "--requests", "20", "--lifetime", "200ms"];
     let output = program(&arguments).env(WATCHED, "1").output();
     let output = output.expect("the program runs");
     assert!(output.status.success());
-    let said = text(&output.stdout) + &text(&output.stderr);
-    assert!(said.contains("session alive") && said.contains("DEBUG"));
-    assert!(!said.contains(CANARY));
+    let printed = text(&output.stdout) + &text(&output.stderr);
+    assert!(printed.contains("session alive") && printed.contains("DEBUG"));
+    assert!(!printed.contains(CANARY));
 }
 
-/// The caller that started the refresh is cancelled, and everybody else is served.
+/// The caller that started the refresh is cancelled; every other caller is served.
 #[test]
 fn a_cancelled_leader_leaves_the_refresh() {
     let rotator = &demo(&["--cancel-leader"])["rotator"];
@@ -88,11 +87,11 @@ fn a_cancelled_leader_leaves_the_refresh() {
     );
 }
 
-/// More than a thousand requests share connections (HTTP/2), and all is as with few.
+/// More than a thousand requests share connections (HTTP/2), with the same result as few requests.
 #[test]
 fn thousands_are_served_by_one_refresh() {
     for arguments in [&[][..], &["--cancel-leader"]] {
-        let rotator = &demo_of("2000", arguments)["rotator"];
+        let rotator = &demo_with("2000", arguments)["rotator"];
         assert_eq!(
             (&rotator["answered"], &rotator["refreshes"]),
             (&2_000.into(), &1.into())
@@ -101,8 +100,8 @@ fn thousands_are_served_by_one_refresh() {
     }
 }
 
-/// Where there are no descriptors for a connection each, requests share some. 1,024 are what most
-/// Linux systems allow a program, 256 what macOS does.
+/// Requests share connections if there are too few file descriptors. Most Linux systems allow a
+/// program 1,024, macOS 256.
 #[cfg(unix)]
 #[test]
 fn the_demo_needs_no_raised_limits() {
@@ -116,7 +115,7 @@ fn the_demo_needs_no_raised_limits() {
     }
 }
 
-/// A proxy that the environment names is not asked for what is on loopback.
+/// A proxy from the environment is not used for loopback.
 #[test]
 fn the_demo_goes_through_no_proxy() {
     let mut demo = program(&["demo", "--json", "--requests", "20", "--lifetime", "200ms"]);
@@ -124,8 +123,8 @@ fn the_demo_goes_through_no_proxy() {
     perfect(demo);
 }
 
-/// A lost answer is asked for again where the issuer allows that, and is a typed outcome, not a
-/// hang, where it does not.
+/// After a lost answer the refresh is repeated if the issuer allows it. Otherwise callers get a typed
+/// error and do not hang.
 #[test]
 fn a_lost_answer_is_decided_by_the_profile() {
     let rotator = &demo(&["--lost-answer"])["rotator"];
@@ -144,17 +143,20 @@ fn a_lost_answer_is_decided_by_the_profile() {
     );
 }
 
-/// For people: picture, table and what is said around them fit a terminal of 80 columns, and carry
-/// no colour where none is.
+/// Timeline, table and messages fit into 80 columns. They have no colour without a terminal, and only
+/// ASCII without a UTF-8 locale.
 #[test]
-fn the_picture_fits_and_is_plain_where_it_must_be() {
+fn the_output_fits_and_is_plain_without_a_terminal() {
     let output = run(&["demo", "--requests", "30", "--lifetime", "100ms"]);
     assert!(output.status.success());
     let shown = text(&output.stdout);
-    let said = text(&output.stderr);
-    assert!(said.contains("An access token expires under 30 requests at once."));
-    assert!(said.contains("One refresh served everybody."), "{said}");
-    for line in shown.lines().chain(said.lines()) {
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("An access token expires under 30 requests at once."));
+    assert!(
+        stderr.contains("One refresh served every caller."),
+        "{stderr}"
+    );
+    for line in shown.lines().chain(stderr.lines()) {
         assert!(!line.contains('\u{1b}'), "no colour without a terminal");
         assert!(line.chars().count() <= 80, "{line}");
     }
@@ -171,15 +173,12 @@ fn the_picture_fits_and_is_plain_where_it_must_be() {
         .env("LC_ALL", "C")
         .output()
         .expect("the program runs");
-    assert!(
-        text(&output.stdout).is_ascii(),
-        "signs that every terminal knows"
-    );
+    assert!(text(&output.stdout).is_ascii(), "ASCII symbols only");
 }
 
-/// What is typed wrongly is answered with what to type.
+/// A wrong argument is answered with the right form.
 #[test]
-fn mistakes_end_in_a_sentence() {
+fn wrong_arguments_are_explained() {
     let cases: [(&[&str], &str); 7] = [
         (&["demo", "--requests", "0"], "0 is not in 1..=100000"),
         (
@@ -193,7 +192,7 @@ fn mistakes_end_in_a_sentence() {
         ),
         (
             &["issuer", "--fault", "flood"],
-            "`flood` is no kind of fault; see `issuer --help`",
+            "there is no fault `flood`; see `issuer --help`",
         ),
         (
             &["issuer", "--fault", "delay"],
@@ -206,17 +205,17 @@ fn mistakes_end_in_a_sentence() {
     ];
     for (arguments, sentence) in cases {
         let output = run(arguments);
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
-        assert!(said.contains(sentence), "{arguments:?}: {said}");
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(sentence), "{arguments:?}: {stderr}");
         assert_eq!(text(&output.stdout), "");
     }
 }
 
-/// The issuer says where it is, answers there, does what its faults say, and ends when it is told.
+/// The issuer prints its addresses, answers there with its faults, and ends at SIGTERM.
 #[cfg(unix)]
 #[test]
-fn the_issuer_serves_until_it_is_told_to_end() {
+fn the_issuer_serves_until_sigterm() {
     let mut child = program(&["issuer", "--json", "--fault", "status=503"])
         .stdout(Stdio::piped())
         .spawn()

@@ -1,21 +1,21 @@
-//! What can be typed after `demo`.
+//! Arguments of `demo`.
 
 use std::time::Duration;
 
 use clap::Args;
 
 use super::issuer::IssuerProfile;
-use super::values::duration;
+use super::values::parse_duration;
 
 /// Shows what happens when a token expires under many requests at once: with clients that each
 /// refresh on their own, and with token-rotator.
 ///
-/// Everything is real but local: an issuer with single-use refresh tokens and reuse detection, an
-/// API that refuses expired tokens, and as many requests over TCP as you like. Exit code 0 means
-/// that token-rotator's run was perfect.
+/// Everything is real but local: an issuer with single-use refresh tokens and reuse detection, and an
+/// API that refuses expired tokens. All requests go over TCP. Exit code 0 means that token-rotator's
+/// run was perfect.
 ///
 /// With --web the requests never end, the token expires every few seconds, and a page in the browser
-/// shows each storm as it happens.
+/// shows each storm live.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DemoOptions {
     /// How many requests meet the expired token
@@ -24,14 +24,14 @@ pub(crate) struct DemoOptions {
 
     /// How long an access token lives, such as 500ms or 2s; the demo waits for it to expire
     /// [default: 1s, or 5s with --web]
-    #[arg(long, value_parser = duration)]
+    #[arg(long, value_parser = parse_duration)]
     pub(crate) lifetime: Option<Duration>,
 
     /// How the issuer treats refresh tokens [default: strict, or parent-always with --lost-answer]
     #[arg(long, value_enum)]
     pub(crate) profile: Option<IssuerProfile>,
 
-    /// Cancel the request that started the refresh while the refresh is in the air
+    /// Cancel the request that started the refresh while the refresh is in flight
     #[arg(long)]
     pub(crate) cancel_leader: bool,
 
@@ -43,8 +43,8 @@ pub(crate) struct DemoOptions {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Show it on a page in the browser, through the proxy, until Ctrl-C; --requests is how many
-    /// callers there are, up to 1000
+    /// Show the demo on a page in the browser, through the proxy, until Ctrl-C; --requests is the
+    /// number of callers, up to 1000
     #[arg(long, conflicts_with_all = ["cancel_leader", "lost_answer"])]
     pub(crate) web: bool,
 
@@ -54,7 +54,7 @@ pub(crate) struct DemoOptions {
 }
 
 impl DemoOptions {
-    /// How long an access token lives.
+    /// Returns the lifetime of an access token.
     pub(crate) fn lifetime(&self) -> Duration {
         let usual = if self.web { 5 } else { 1 };
         self.lifetime.unwrap_or(Duration::from_secs(usual))

@@ -1,4 +1,4 @@
-//! What can be typed after `issuer`.
+//! Arguments of `issuer`.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use token_rotator::Profile;
 use token_rotator_issuer::{Fault, FaultRule, RefreshPolicy};
 
 use super::Arguments;
-use super::values::duration;
+use super::values::parse_duration;
 
 /// Starts an issuer and an API to test against, on loopback, until it is interrupted.
 ///
 /// The issuer speaks OAuth 2.0 (authorization, device authorization, token, revocation,
 /// introspection and discovery endpoints) and the cookie flow of web applications (login, refresh,
-/// logout). It signs in whoever comes, as `alice` unless `login_hint` (or `user` at /device) names
-/// somebody else. The API refuses expired tokens.
+/// logout). It signs in every visitor, as `alice` unless `login_hint` (or `user` at /device) names
+/// another user. The API refuses expired tokens.
 ///
-/// `GET /__counters` on the API tells as JSON what both have counted: under `upstream` the requests
-/// per generation of their token (`by_generation`), under `issuer` `refreshes`, `reuses` (alarms),
+/// `GET /__counters` on the API returns the counters of both as JSON. `upstream` has the requests per
+/// generation of their token (`by_generation`). `issuer` has `refreshes`, `reuses` (alarms),
 /// `revocations` (families that an alarm ended) and `ended_by_client` (by /revoke or /logout).
 #[derive(Args, Clone, Debug)]
 pub(crate) struct IssuerOptions {
@@ -40,12 +40,12 @@ pub(crate) struct IssuerOptions {
     )]
     pub(crate) profile: IssuerProfile,
 
-    /// For how long a used refresh token is good again [default: 10s]; implies `--profile leeway`
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    /// For how long a used refresh token is accepted again [default: 10s]; implies `--profile leeway`
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) leeway: Option<Duration>,
 
     /// How long an access token lives, such as 3s or 5m
-    #[arg(long, default_value = "5m", value_parser = duration)]
+    #[arg(long, default_value = "5m", value_parser = parse_duration)]
     pub(crate) lifetime: Duration,
 
     /// Random access tokens instead of JWTs
@@ -61,10 +61,10 @@ pub(crate) struct IssuerOptions {
     pub(crate) skew: i64,
 
     /// How long it takes to answer a refresh
-    #[arg(long, default_value = "0s", value_parser = duration)]
+    #[arg(long, default_value = "0s", value_parser = parse_duration)]
     pub(crate) delay: Duration,
 
-    /// Another client beside the public `demo`, as ID or ID:SECRET; may be given several times
+    /// Another client besides the public `demo`, as ID or ID:SECRET; may be given several times
     #[arg(long, value_name = "ID[:SECRET]")]
     pub(crate) client: Vec<String>,
 
@@ -73,7 +73,7 @@ pub(crate) struct IssuerOptions {
     /// Kinds: delay=200ms, status=500, status=503,retry-after=5, retry-after=5 (a 429), hang,
     /// reset-before, reset-after, answer-lost, malformed, empty, error-in-200, expires-in=0,
     /// redirect=URL, html-403, `oauth=invalid_grant`. TIMES is a number or `always`.
-    #[arg(long, value_name = "FAULT", value_parser = fault)]
+    #[arg(long, value_name = "FAULT", value_parser = parse_fault)]
     pub(crate) fault: Vec<FaultRule>,
 
     /// Print the addresses as one line of JSON
@@ -82,8 +82,9 @@ pub(crate) struct IssuerOptions {
 }
 
 impl IssuerOptions {
-    /// What the issuer does with refresh tokens; a leeway that no issuer of this profile has is an
-    /// error.
+    /// Returns the issuer's refresh policy.
+    ///
+    /// *Errors:* `--leeway` together with a profile other than `leeway`.
     pub(crate) fn policy(&self) -> Result<RefreshPolicy, clap::Error> {
         match (self.profile, self.leeway) {
             (profile, None) => Ok(profile.policy()),
@@ -101,20 +102,20 @@ impl IssuerOptions {
 pub(crate) enum IssuerProfile {
     /// Single use; using one twice revokes the grant
     Strict,
-    /// Single use, with a grace period, 10 seconds unless told otherwise
+    /// Single use, with a grace period: 10 seconds, or `--leeway`
     Leeway,
-    /// Single use, but the last one always answers with its successor
+    /// Single use, but the previous refresh token always returns its successor
     ParentAlways,
-    /// They can be used for ever
+    /// Refresh tokens can be used for ever
     MultiUse,
-    /// A new one with every refresh, and the old ones stay good
+    /// A new refresh token with every refresh; the old ones stay valid
     Rotating,
 }
 
 impl IssuerProfile {
     const LEEWAY: Duration = Duration::from_secs(10);
 
-    /// What the issuer does.
+    /// Returns the refresh policy of the issuer.
     pub(crate) fn policy(self) -> RefreshPolicy {
         match self {
             Self::Strict => RefreshPolicy::SingleUse,
@@ -125,7 +126,7 @@ impl IssuerProfile {
         }
     }
 
-    /// What a rotator is told of it.
+    /// Returns the profile that a rotator uses for this issuer.
     pub(crate) fn profile(self) -> Profile {
         match self {
             Self::Strict => Profile::strict(),
@@ -136,7 +137,7 @@ impl IssuerProfile {
     }
 }
 
-fn fault(text: &str) -> Result<FaultRule, String> {
+fn parse_fault(text: &str) -> Result<FaultRule, String> {
     let (text, times) = text.rsplit_once('*').unwrap_or((text, "1"));
     let (kind, value) = match text.split_once('=') {
         Some((kind, value)) => (kind, Some(value)),
@@ -144,8 +145,8 @@ fn fault(text: &str) -> Result<FaultRule, String> {
     };
     let needed = || value.ok_or_else(|| format!("`{kind}` needs a value: {kind}=VALUE"));
     let fault = match kind {
-        "delay" => Fault::Delay(duration(needed()?)?),
-        "status" => status_fault(needed()?)?,
+        "delay" => Fault::Delay(parse_duration(needed()?)?),
+        "status" => parse_status_fault(needed()?)?,
         "retry-after" => Fault::Status {
             status: 429,
             retry_after: Some(needed()?.to_owned()),
@@ -168,19 +169,19 @@ fn fault(text: &str) -> Result<FaultRule, String> {
             status: 400,
             error: needed()?.to_owned(),
         },
-        _ => return Err(format!("`{kind}` is no kind of fault; see `issuer --help`")),
+        _ => return Err(format!("there is no fault `{kind}`; see `issuer --help`")),
     };
     match times {
         "always" => Ok(fault.always()),
         times => times
             .parse()
             .map(|times| fault.times(times))
-            .map_err(|_| format!("`{times}` is not how often: write a number or `always`")),
+            .map_err(|_| format!("`{times}` is not a repeat count: write a number or `always`")),
     }
 }
 
-/// `503`, or `503,retry-after=5`.
-fn status_fault(text: &str) -> Result<Fault, String> {
+/// Parses `503` or `503,retry-after=5`.
+fn parse_status_fault(text: &str) -> Result<Fault, String> {
     let (code, rest) = match text.split_once(',') {
         Some((code, rest)) => (code, Some(rest)),
         None => (text, None),
@@ -188,17 +189,19 @@ fn status_fault(text: &str) -> Result<Fault, String> {
     let retry_after = rest.map(|rest| {
         rest.strip_prefix("retry-after=")
             .map(str::to_owned)
-            .ok_or_else(|| format!("`{rest}` goes with no status: write {code},retry-after=5"))
+            .ok_or_else(|| {
+                format!("`{rest}` is not an option of a status: write {code},retry-after=5")
+            })
     });
     Ok(Fault::Status {
-        status: status(code)?,
+        status: parse_status(code)?,
         retry_after: retry_after.transpose()?,
     })
 }
 
-fn status(text: &str) -> Result<u16, String> {
+fn parse_status(text: &str) -> Result<u16, String> {
     text.parse()
         .ok()
         .filter(|status| (200..=599).contains(status))
-        .ok_or_else(|| format!("`{text}` is no status: write one from 200 to 599"))
+        .ok_or_else(|| format!("`{text}` is not a status: write one from 200 to 599"))
 }

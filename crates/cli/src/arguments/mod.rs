@@ -1,4 +1,7 @@
-//! What can be typed.
+//! The command line.
+//!
+//! `demo.rs issuer.rs proxy.rs sessions.rs`: the arguments of the commands; `sessions.rs` has those of
+//! all commands that use a session. `values.rs`: parsers of single values.
 
 #![expect(
     clippy::doc_markdown,
@@ -20,30 +23,30 @@ pub(crate) use self::issuer::{IssuerOptions, IssuerProfile};
 pub(crate) use self::proxy::{LogFormat, ProxyOptions, ReloadOptions};
 pub(crate) use self::sessions::{
     CompletionOptions, DoctorOptions, ExecOptions, HistoryOptions, LoginOptions, LogoutOptions,
-    StatusOptions, TokenFormat, TokenOptions,
+    OutputFormat, StatusOptions, TokenOptions,
 };
 use crate::config::{KeyChoice, StoreUrl};
 
-/// One refresh serves everybody: token rotation done once, for every program.
+/// One refresh serves every caller: token rotation done once, for every program.
 #[derive(Debug, Parser)]
 #[command(
     name = "token-rotator",
     version,
     arg_required_else_help = true,
-    after_help = "Try `token-rotator demo` first. Exit codes: 0 done; 1 failed; 2 typed wrong; \
-                  3 somebody has to sign in; 4 not now, try again later."
+    after_help = "Try `token-rotator demo` first. Exit codes: 0 done; 1 failed; 2 wrong usage; \
+                  3 sign-in needed; 4 temporary failure, try again later."
 )]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) global: GlobalOptions,
 
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: CliCommand,
 }
 
-/// Where things are, for every command that has to do with sessions.
+/// The files and stores of every command that uses sessions.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Where things are")]
+#[command(next_help_heading = "Files and stores")]
 pub(crate) struct GlobalOptions {
     /// The configuration file [default: token-rotator/config.toml in the user's configuration
     /// directory, if it is there]
@@ -68,7 +71,7 @@ pub(crate) struct GlobalOptions {
     )]
     pub(crate) store: Option<StoreUrl>,
 
-    /// Where the key is that seals them: auto, keyring, keyutils, file, file:PATH, env:NAME, none
+    /// The key that encrypts stored sessions: auto, keyring, keyutils, file, file:PATH, env:NAME, none
     #[arg(
         long,
         value_name = "KEY",
@@ -80,7 +83,7 @@ pub(crate) struct GlobalOptions {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum CliCommand {
     Login(Box<LoginOptions>),
     Token(TokenOptions),
     Exec(ExecOptions),

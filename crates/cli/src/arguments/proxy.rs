@@ -1,4 +1,4 @@
-//! What can be typed after `proxy` and `reload`.
+//! Arguments of `proxy` and `reload`.
 
 #![expect(
     clippy::doc_markdown,
@@ -10,20 +10,20 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::values::{address, duration, level};
+use super::values::{parse_address, parse_duration, parse_level};
 use crate::config::{ListenText, OriginText, SessionName};
 
-/// Puts a session's token on everything that passes, for programs that know nothing of tokens.
+/// Adds a session's token to every request, for programs that do not handle tokens.
 ///
-/// Callers send plain requests to this proxy on their own machine. It refreshes the token once for
-/// all of them and sends what was refused once more. Routes are in the configuration
-/// (`[[proxy.routes]]`), or there is one with `--upstream`.
+/// Callers send plain requests to this proxy on their own machine. The proxy refreshes the token once
+/// for all callers and sends a refused request once more. The configuration has the routes
+/// (`[[proxy.routes]]`); `--upstream` replaces them by a single route.
 ///
-/// SIGTERM ends it once all is answered; SIGHUP or `token-rotator reload` reads the configuration
-/// again.
+/// On SIGTERM the proxy answers the requests under way, then ends. On SIGHUP or `token-rotator reload`
+/// it reads the configuration again.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ProxyOptions {
-    /// Where everything goes, such as https://api.example.com, in place of the configured routes
+    /// The upstream of all requests, such as https://api.example.com; replaces the configured routes
     #[arg(short, long, value_name = "ORIGIN", env = "TOKEN_ROTATOR_UPSTREAM")]
     pub(crate) upstream: Option<OriginText>,
 
@@ -48,39 +48,39 @@ pub(crate) struct ProxyOptions {
     )]
     pub(crate) listen: Option<Vec<ListenText>>,
 
-    /// Listen on addresses that other machines can reach: whoever reaches the proxy has the
-    /// session's rights
+    /// Listen on addresses that other machines can reach: every client that reaches the proxy gets
+    /// the session's rights
     #[arg(long)]
     pub(crate) public: bool,
 
-    /// A name that callers may call this proxy by, beside localhost; may be given several times
+    /// A host name that callers may use for this proxy, besides localhost; may be given several times
     #[arg(long = "allow-host", value_name = "HOST", hide_short_help = true)]
     pub(crate) allowed_hosts: Vec<String>,
 
-    /// Where a page shows the sessions and the last storm, and /metrics, /healthz and /readyz are
-    /// served: 127.0.0.1:9090; loopback only
-    #[arg(long, value_name = "ADDRESS", env = "TOKEN_ROTATOR_ADMIN", value_parser = address)]
+    /// The address of the page with the sessions and the last storm, and of /metrics, /healthz and
+    /// /readyz, such as 127.0.0.1:9090; loopback only
+    #[arg(long, value_name = "ADDRESS", env = "TOKEN_ROTATOR_ADMIN", value_parser = parse_address)]
     pub(crate) admin: Option<SocketAddr>,
 
-    /// How many threads serve [default: one for each processor]
+    /// The number of worker threads [default: one for each processor]
     #[arg(long, value_name = "NUMBER", hide_short_help = true)]
     pub(crate) workers: Option<usize>,
 
     /// How long requests may take to end after SIGTERM [default: 30s]
-    #[arg(long, value_name = "DURATION", value_parser = duration, hide_short_help = true)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, hide_short_help = true)]
     pub(crate) drain_timeout: Option<Duration>,
 
-    /// How the log on stderr is written
+    /// The format of the log on stderr
     #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "TOKEN_ROTATOR_LOG_FORMAT")]
     pub(crate) log_format: LogFormat,
 
-    /// What is logged: error, warn, info, debug or trace
+    /// The log level: error, warn, info, debug or trace
     #[arg(
         long,
         value_name = "LEVEL",
         default_value = "info",
         env = "TOKEN_ROTATOR_LOG",
-        value_parser = level
+        value_parser = parse_level
     )]
     pub(crate) log: tracing::Level,
 
@@ -89,18 +89,18 @@ pub(crate) struct ProxyOptions {
     pub(crate) json: bool,
 }
 
-/// How a log is written.
+/// The format of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// Lines to read
+    /// Plain lines
     Text,
-    /// An object on each line
+    /// A JSON object on each line
     Json,
 }
 
-/// Has a running proxy read its configuration again.
+/// Makes running proxies read their configuration again.
 ///
-/// The configuration is checked first. No connection is dropped, and requests under way go on by
-/// the old one.
+/// The configuration is checked first. No connection is dropped, and requests under way use the old
+/// configuration to their end.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ReloadOptions {}

@@ -1,4 +1,4 @@
-//! What can be typed after the commands that have to do with sessions.
+//! Arguments of the commands that use a session.
 
 #![expect(
     clippy::doc_markdown,
@@ -11,10 +11,10 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use clap_complete::Shell;
 
-use super::values::{duration, variable};
+use super::values::{parse_duration, parse_variable};
 use crate::config::{SessionName, SessionSettings};
 
-/// Which session.
+/// The session of a command.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SessionChoice {
     /// The session's name
@@ -28,31 +28,31 @@ pub(crate) struct SessionChoice {
     pub(crate) name: SessionName,
 }
 
-/// Signs in, and keeps the session for all other commands.
+/// Signs in, and stores the session for all other commands.
 ///
-/// How depends on `--grant`: in the browser (authorization-code), with a code to enter on another device
-/// (device), as the client itself (client-credentials), or with a refresh token that is on stdin
-/// (refresh-token). What is typed here about the session is written down beside the configuration, so
-/// that the next login needs no more than `--session`.
+/// `--grant` chooses how. authorization-code: in the browser. device: with a code to enter on another
+/// device. client-credentials: as the client itself. refresh-token: with a refresh token from stdin.
+/// The settings of the session are saved beside the configuration, so that the next login needs only
+/// `--session`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LoginOptions {
     #[command(flatten)]
     pub(crate) session: SessionChoice,
 
-    /// Print the address to sign in at, and open no browser
+    /// Print the sign-in address, and open no browser
     #[arg(long)]
     pub(crate) no_browser: bool,
 
-    /// How long to wait for somebody to sign in [default: 5m in the browser; on another device as long
-    /// as the code is good]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    /// How long to wait for the sign-in [default: 5m in the browser; on another device as long as the
+    /// code is valid]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
 
-    /// How the issuer is to ask, such as `login`, `consent` or `select_account` (OpenID Connect)
+    /// How the issuer prompts the user: `login`, `consent` or `select_account` (OpenID Connect)
     #[arg(long, hide_short_help = true)]
     pub(crate) prompt: Option<String>,
 
-    /// Who is going to sign in, such as an e-mail address (OpenID Connect)
+    /// The user who will sign in, such as an e-mail address (OpenID Connect)
     #[arg(long, value_name = "USER", hide_short_help = true)]
     pub(crate) login_hint: Option<String>,
 
@@ -60,49 +60,49 @@ pub(crate) struct LoginOptions {
     pub(crate) settings: SessionSettings,
 }
 
-/// Prints an access token that is good now.
+/// Prints a valid access token.
 ///
-/// Refreshes it if it has to, under the session's lock: however many ask at once, the issuer is
-/// asked once.
+/// Refreshes the token if needed, under the session's lock: many commands at once send a single
+/// refresh to the issuer.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct TokenOptions {
     #[command(flatten)]
     pub(crate) session: SessionChoice,
 
-    /// How it is written
-    #[arg(short, long, value_enum, default_value_t = TokenFormat::Raw)]
-    pub(crate) format: TokenFormat,
+    /// The format of the token
+    #[arg(short, long, value_enum, default_value_t = OutputFormat::Raw)]
+    pub(crate) format: OutputFormat,
 
-    /// How long it has to be good at least; refreshed if it is not
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    /// How long the token must stay valid at least; refreshes it otherwise
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) min_ttl: Option<Duration>,
 
-    /// Refresh it, however good it is
+    /// Refresh the token even if it is valid
     #[arg(long)]
     pub(crate) refresh: bool,
 
-    /// The id_token instead of the access token
+    /// Print the id_token instead of the access token
     #[arg(long)]
     pub(crate) id_token: bool,
 
-    /// Print the refresh token too (`--format json` alone): whoever has it is you, and whoever uses
-    /// it ends the session here
+    /// Print the refresh token too (only with `--format json`): its holder can act as you, and its use
+    /// elsewhere ends the session here
     #[arg(long)]
     pub(crate) show_refresh_token: bool,
 
-    /// What git adds when it calls a credential helper: get, store or erase
+    /// The operation that git passes to a credential helper: get, store or erase
     #[arg(value_name = "OPERATION", hide = true)]
     pub(crate) operation: Option<String>,
 }
 
-/// How a token is written.
+/// The format of a printed token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum TokenFormat {
+pub(crate) enum OutputFormat {
     /// The token and a line break
     Raw,
     /// A JSON object: access_token, token_type, expires_at, scope
     Json,
-    /// A header line, as `curl -H @-` reads it
+    /// A header line for `curl -H @-`
     Header,
     /// A git credential helper's answer: git config credential.helper '!token-rotator token -f
     /// git-credential'
@@ -113,28 +113,28 @@ pub(crate) enum TokenFormat {
     Dotenv,
 }
 
-/// Runs a command with an access token that is good now.
+/// Runs a command with a valid access token.
 ///
-/// The command takes this program's place: signals, terminal and exit code are its own.
+/// The command replaces this process: signals, terminal and exit code are those of the command.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ExecOptions {
     #[command(flatten)]
     pub(crate) session: SessionChoice,
 
-    /// The environment variable that the token is in
-    #[arg(long, value_name = "NAME", default_value = "ACCESS_TOKEN", value_parser = variable)]
+    /// The environment variable for the token
+    #[arg(long, value_name = "NAME", default_value = "ACCESS_TOKEN", value_parser = parse_variable)]
     pub(crate) env: String,
 
-    /// Hand it over in this file descriptor, to be read to its end, and in no variable
+    /// Pass the token in this file descriptor, to be read to its end, and in no variable
     #[cfg(unix)]
     #[arg(long, value_name = "NUMBER", conflicts_with = "env", value_parser = clap::value_parser!(i32).range(3..=1023))]
     pub(crate) fd: Option<i32>,
 
-    /// How long the token has to be good at least; refreshed if it is not
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    /// How long the token must stay valid at least; refreshes it otherwise
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) min_ttl: Option<Duration>,
 
-    /// The id_token instead of the access token
+    /// Pass the id_token instead of the access token
     #[arg(long)]
     pub(crate) id_token: bool,
 
@@ -143,7 +143,7 @@ pub(crate) struct ExecOptions {
     pub(crate) command: Vec<OsString>,
 }
 
-/// Signs out: the session is over for every process at once, and its tokens are revoked at the issuer
+/// Signs out: the session ends for every process at once, and its tokens are revoked at the issuer
 /// (RFC 7009).
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LogoutOptions {
@@ -151,9 +151,9 @@ pub(crate) struct LogoutOptions {
     pub(crate) session: SessionChoice,
 }
 
-/// Shows sessions: whether their tokens are good, who is refreshing them, what went wrong last.
+/// Shows sessions: whether their tokens are valid, which process refreshes them, the last failure.
 ///
-/// Looks and changes nothing: no token is refreshed.
+/// Changes nothing and refreshes no token.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct StatusOptions {
     /// One session [default: all]
@@ -170,28 +170,28 @@ pub(crate) struct StatusOptions {
     pub(crate) json: bool,
 }
 
-/// Shows what has happened in a session on this machine: each generation of its token, when, why and
-/// by which process.
+/// Shows the history of a session on this machine: each generation of its token, when, why and by
+/// which process.
 ///
-/// Tokens are told apart by the beginning of a hash.
+/// A token is shown as the beginning of its hash.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct HistoryOptions {
     #[command(flatten)]
     pub(crate) session: SessionChoice,
 
-    /// How many entries, the newest
+    /// The number of entries to show, the newest
     #[arg(short = 'n', long, default_value_t = 20)]
     pub(crate) limit: usize,
 
-    /// Print a line of JSON for each
+    /// Print a line of JSON for each entry
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Looks for what keeps a session from working, and says what to do about it.
+/// Checks sessions and says how to repair what does not work.
 ///
 /// Reads the configuration and the store, and asks the issuer for its metadata and the time. Exit code 1
-/// means that something has to be done.
+/// means that a check failed.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DoctorOptions {
     /// One session [default: all]
@@ -214,7 +214,7 @@ pub(crate) struct DoctorOptions {
 /// ~/.local/share/bash-completion/completions/token-rotator
 #[derive(Args, Clone, Debug)]
 pub(crate) struct CompletionOptions {
-    /// Which shell
+    /// The shell
     #[arg(value_enum)]
     pub(crate) shell: Shell,
 }

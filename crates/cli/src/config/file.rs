@@ -1,4 +1,4 @@
-//! Reading the file, and what `login` has written beside it.
+//! Reads the configuration file and the session files that `login` writes beside it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::places::Places;
+use super::paths::UserPaths;
 use super::problem::ConfigProblem;
 use super::proxy::ProxySettings;
 use super::session::SessionSettings;
@@ -16,35 +16,37 @@ use super::store::StoreSettings;
 use super::values::SessionName;
 use crate::command_error::CommandError;
 
-/// All that is configured.
+/// The configuration file and the paths of the user.
 #[derive(Clone, Debug)]
-pub(crate) struct Config {
-    pub(crate) places: Places,
-    file: File,
+pub(crate) struct ProgramConfig {
+    pub(crate) paths: UserPaths,
+    file: ConfigFile,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct File {
+struct ConfigFile {
     store: StoreSettings,
     sessions: BTreeMap<SessionName, SessionSettings>,
     proxy: ProxySettings,
 }
 
-impl Config {
-    /// Reads the file; one that is not there is as good as empty, unless it was named.
-    pub(crate) fn load(places: Places) -> Result<Self, CommandError> {
-        let file = match read(&places.config_file)? {
+impl ProgramConfig {
+    /// Reads the configuration file.
+    ///
+    /// A missing file counts as empty, unless `--config` or `TOKEN_ROTATOR_CONFIG` names it.
+    pub(crate) fn load(paths: UserPaths) -> Result<Self, CommandError> {
+        let file = match read_toml(&paths.config_file)? {
             Some(file) => file,
-            None if places.config_is_named => {
-                let path = places.config_file.display();
+            None if paths.config_is_named => {
+                let path = paths.config_file.display();
                 return Err(CommandError::new(format!("there is no {path}"))
                     .why("`--config` or TOKEN_ROTATOR_CONFIG names it")
-                    .hint("write the file, or name none for the user's own"));
+                    .hint("write the file, or leave out `--config` to use the default file"));
             }
-            None => File::default(),
+            None => ConfigFile::default(),
         };
-        Ok(Self { places, file })
+        Ok(Self { paths, file })
     }
 
     /// The `[store]` table.
@@ -57,52 +59,54 @@ impl Config {
         &self.file.proxy
     }
 
-    /// A mistake at these bytes of the file, about this key.
-    pub(crate) fn mistake(&self, span: Range<usize>, key: &str, what: &str) -> CommandError {
-        let path = &self.places.config_file;
-        // Without the text, which was there a moment ago, the line is left out.
+    /// Returns an error about `key` at these bytes of the file.
+    pub(crate) fn error_at(&self, span: Range<usize>, key: &str, what: &str) -> CommandError {
+        let path = &self.paths.config_file;
+        // If the file has become unreadable since, the error has no line number.
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let span = Some(span).filter(|_| !text.is_empty());
         ConfigProblem::at(path, &text, span, what).key(key).into()
     }
 
-    /// What is known of this session; `None`: nothing at all.
+    /// Returns the settings of a session: the configuration file over the file that `login` wrote.
+    ///
+    /// Returns `None` if neither file has the session.
     pub(crate) fn session(
         &self,
         name: &SessionName,
     ) -> Result<Option<SessionSettings>, CommandError> {
-        let written = read(&self.places.session_file(name.as_str()))?;
+        let from_login = read_toml(&self.paths.session_file(name.as_str()))?;
         let configured = self.file.sessions.get(name).cloned();
-        Ok(match (configured, written) {
-            (Some(configured), Some(written)) => Some(configured.over(written)),
-            (configured, written) => configured.or(written),
+        Ok(match (configured, from_login) {
+            (Some(configured), Some(from_login)) => Some(configured.with_fallback(from_login)),
+            (configured, from_login) => configured.or(from_login),
         })
     }
 
-    /// What later commands will know of this session, once `login` has written these settings down.
+    /// Returns the settings that later commands will use after `login` has saved `from_login`.
     pub(crate) fn session_after(
         &self,
         name: &SessionName,
-        written: &SessionSettings,
+        from_login: &SessionSettings,
     ) -> SessionSettings {
         match self.file.sessions.get(name) {
-            Some(configured) => configured.clone().over(written.clone()),
-            None => written.clone(),
+            Some(configured) => configured.clone().with_fallback(from_login.clone()),
+            None => from_login.clone(),
         }
     }
 
-    /// The names of all sessions, in their order.
+    /// Returns the names of all sessions, sorted.
     pub(crate) fn session_names(&self) -> Result<Vec<SessionName>, CommandError> {
         let mut names: Vec<_> = self.file.sessions.keys().cloned().collect();
-        let directory = self.places.session_files();
+        let directory = self.paths.session_files();
         let entries = match std::fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
-            Err(error) => return Err(unlisted(&directory, error)),
+            Err(error) => return Err(cannot_list(&directory, error)),
         };
         for entry in entries {
             let file = entry
-                .map_err(|error| unlisted(&directory, error))?
+                .map_err(|error| cannot_list(&directory, error))?
                 .file_name();
             let name = file.to_str().and_then(|name| name.strip_suffix(".toml"));
             names.extend(name.and_then(|name| name.parse::<SessionName>().ok()));
@@ -112,20 +116,20 @@ impl Config {
         Ok(names)
     }
 
-    /// Writes down what `login` was told, for the next time.
-    pub(crate) fn remember(
+    /// Saves the settings of a login for later commands. Keeps an unchanged file untouched.
+    pub(crate) fn write_session_file(
         &self,
         name: &SessionName,
         settings: &SessionSettings,
     ) -> Result<(), CommandError> {
-        let path = self.places.session_file(name.as_str());
+        let path = self.paths.session_file(name.as_str());
         let failed = |error: io::Error| {
             CommandError::new(format!("{} cannot be written", path.display()))
                 .because(error)
                 .hint(format!(
                     "make its directory writable and sign in again, or write [sessions.{name}] into \
-                     {}: other commands know this session by neither",
-                    self.places.config_file.display()
+                     {}: without one of them other commands do not find this session",
+                    self.paths.config_file.display()
                 ))
         };
         let text = toml::to_string(settings).map_err(|error| failed(io::Error::other(error)))?;
@@ -133,25 +137,25 @@ impl Config {
         if std::fs::read_to_string(&path).is_ok_and(|before| before == text) {
             return Ok(());
         }
-        let written = path
+        let from_login = path
             .parent()
             .map_or(Ok(()), std::fs::create_dir_all)
             .and_then(|()| std::fs::write(&path, text));
-        written.map_err(failed)
+        from_login.map_err(failed)
     }
 }
 
-/// What a TOML file says; `None`: there is none.
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, CommandError> {
+/// Reads a TOML file. Returns `None` if the file does not exist.
+fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, CommandError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(path, error)),
+        Err(error) => return Err(cannot_read(path, error)),
     };
     let parsed = toml::Deserializer::parse(&text).map_err(|error| (None, error));
     let value = parsed.and_then(|toml| {
         serde_path_to_error::deserialize(toml).map_err(|error| {
-            // A value that knows its place in the file is wrapped in a field of toml's own.
+            // `Spanned` wraps its value in this field, which the user did not write.
             let key = error
                 .path()
                 .to_string()
@@ -162,9 +166,9 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, CommandError> {
     value.map(Some).map_err(|(key, error)| {
         let mut problem = ConfigProblem::at(path, &text, error.span(), error.message());
         if let Some(key) = key {
-            if secret_in_the_clear(&key) {
+            if is_client_secret(&key) {
                 problem = problem.hint(
-                    "a secret does not stand in this file: name where it is with \
+                    "do not write the secret into this file: name its location with \
                      `client_secret_env` or `client_secret_file`",
                 );
             }
@@ -174,35 +178,35 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, CommandError> {
     })
 }
 
-fn secret_in_the_clear(key: &str) -> bool {
+fn is_client_secret(key: &str) -> bool {
     key.rsplit('.').next() == Some("client_secret")
 }
 
-fn unreadable(path: &Path, error: io::Error) -> CommandError {
+fn cannot_read(path: &Path, error: io::Error) -> CommandError {
     let hint = match error.kind() {
         io::ErrorKind::PermissionDenied => "check who owns it and who may read it",
-        _ => "it is to be a file of TOML in UTF-8",
+        _ => "write it as a TOML file in UTF-8",
     };
     CommandError::new(format!("{} cannot be read", path.display()))
         .because(error)
         .hint(hint)
 }
 
-fn unlisted(directory: &Path, error: io::Error) -> CommandError {
+fn cannot_list(directory: &Path, error: io::Error) -> CommandError {
     CommandError::new(format!("{} cannot be listed", directory.display()))
         .because(error)
-        .hint("it is to be a directory that you may read: check what it is and who owns it")
+        .hint("check that it is a directory, and who owns it")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Who may read everything cannot bring this about.
+    /// Tested with an error made here, because the super-user may read every file.
     #[test]
-    fn a_file_of_somebody_elses() {
+    fn a_file_without_read_permission() {
         let error = io::Error::from_raw_os_error(13);
-        insta::assert_snapshot!(unreadable(Path::new("config.toml"), error).text(), @"
+        insta::assert_snapshot!(cannot_read(Path::new("config.toml"), error).text(), @"
         exit code 1
         error: config.toml cannot be read
           because Permission denied (os error 13)

@@ -1,20 +1,25 @@
-//! The configuration: one TOML file, and beside it what `login` was told about each session.
+//! The configuration: one TOML file, and beside it a file per session that `login` writes.
 //!
-//! In rising order of force: what `login` has written down, the file, the environment, flags.
+//! A later source overrides an earlier one: the session file, the configuration file, the environment,
+//! flags.
+//!
+//! - `file.rs`: reads and writes the files; `paths.rs`: where they are; `problem.rs`: errors in them
+//! - `session.rs`, `store.rs`, `proxy.rs`: the tables `[sessions.NAME]`, `[store]` and `[proxy]`
+//! - `values.rs`: types of single values, shared by files, environment and flags
 
 mod file;
-mod places;
+mod paths;
 mod problem;
 mod proxy;
 mod session;
 mod store;
 mod values;
 
-pub(crate) use self::file::Config;
-pub(crate) use self::places::{Places, private_directory};
+pub(crate) use self::file::ProgramConfig;
+pub(crate) use self::paths::{UserPaths, private_directory};
 pub(crate) use self::proxy::{
     LimitSettings, ListenText, ProtocolChoice, ProxySettings, RouteSettings,
 };
 pub(crate) use self::session::{ClientAuthChoice, GrantChoice, SessionSettings};
 pub(crate) use self::store::{KeyChoice, StoreUrl};
-pub(crate) use self::values::{Address, OriginText, SessionName};
+pub(crate) use self::values::{IssuerUrl, OriginText, SessionName};

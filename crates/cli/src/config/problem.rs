@@ -1,11 +1,11 @@
-//! What is wrong with a configuration file, and where.
+//! Errors in a configuration file.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::command_error::CommandError;
 
-/// A mistake in a file: the file, the line, the key, and what to do.
+/// An error in a configuration file, with its line, its key and a hint.
 #[derive(Debug)]
 pub(crate) struct ConfigProblem {
     file: PathBuf,
@@ -16,7 +16,7 @@ pub(crate) struct ConfigProblem {
 }
 
 impl ConfigProblem {
-    /// A mistake at these bytes of the file's text.
+    /// Creates an error at these bytes of the file's text.
     pub(crate) fn at(file: &Path, text: &str, span: Option<Range<usize>>, what: &str) -> Self {
         let line = span.map(|span| {
             let before = text.get(..span.start).unwrap_or(text);
@@ -31,13 +31,13 @@ impl ConfigProblem {
         }
     }
 
-    /// The key it is about.
+    /// Sets the key concerned.
     pub(crate) fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// What to do.
+    /// Sets the hint.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
@@ -46,7 +46,7 @@ impl ConfigProblem {
 
 impl From<ConfigProblem> for CommandError {
     fn from(problem: ConfigProblem) -> Self {
-        let place = match problem.line {
+        let location = match problem.line {
             Some(line) => format!("line {line} of {}", problem.file.display()),
             None => problem.file.display().to_string(),
         };
@@ -57,7 +57,7 @@ impl From<ConfigProblem> for CommandError {
         let hint = problem
             .hint
             .unwrap_or_else(|| "correct the line; docs/program.md has all keys".to_owned());
-        CommandError::new(format!("{place} cannot be used"))
+        CommandError::new(format!("{location} cannot be used"))
             .why(why)
             .hint(hint)
     }

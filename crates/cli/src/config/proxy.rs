@@ -10,11 +10,11 @@ use serde_json::{Map, Value};
 use token_rotator::middleware;
 use toml::Spanned;
 
-use crate::arguments::values::address;
+use crate::arguments::values::parse_address;
 
-use super::values::{OriginText, SessionName, Time, text_value};
+use super::values::{DurationText, OriginText, SessionName, text_value};
 
-/// The proxy as it is configured.
+/// The `[proxy]` table.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ProxySettings {
@@ -27,7 +27,7 @@ pub(crate) struct ProxySettings {
     pub(crate) socket_gids: Vec<u32>,
     pub(crate) admin: Option<AdminText>,
     pub(crate) workers: Option<usize>,
-    pub(crate) drain_timeout: Option<Time>,
+    pub(crate) drain_timeout: Option<DurationText>,
     pub(crate) limits: LimitSettings,
     pub(crate) routes: Vec<Spanned<RouteSettings>>,
 }
@@ -50,14 +50,14 @@ pub(crate) struct RouteSettings {
     #[serde(default)]
     pub(crate) strip_prefix: bool,
     pub(crate) replay_bytes: Option<usize>,
-    pub(crate) status_codes: Option<Vec<Status>>,
-    pub(crate) also_status_codes: Option<Vec<Status>>,
+    pub(crate) status_codes: Option<Vec<StatusNumber>>,
+    pub(crate) also_status_codes: Option<Vec<StatusNumber>>,
     pub(crate) refused_when_body: Option<BodySettings>,
     pub(crate) probe: Option<ProbePath>,
 }
 
 impl RouteSettings {
-    /// A route for everything.
+    /// Creates a route for all requests.
     pub(crate) fn to(upstream: OriginText, session: SessionName) -> Self {
         Self {
             name: None,
@@ -78,7 +78,7 @@ impl RouteSettings {
         }
     }
 
-    /// Its name, or else what it matches.
+    /// Returns the name of the route; without a name, its host and prefix.
     pub(crate) fn name(&self) -> String {
         self.name.clone().unwrap_or_else(|| {
             let host = self.host.as_deref().unwrap_or_default();
@@ -88,12 +88,12 @@ impl RouteSettings {
     }
 }
 
-/// The status of an answer.
+/// A status code of an answer.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "u16")]
-pub(crate) struct Status(pub(crate) StatusCode);
+pub(crate) struct StatusNumber(pub(crate) StatusCode);
 
-impl TryFrom<u16> for Status {
+impl TryFrom<u16> for StatusNumber {
     type Error = String;
 
     fn try_from(number: u16) -> Result<Self, String> {
@@ -121,7 +121,7 @@ impl TryFrom<String> for ProbePath {
     }
 }
 
-/// Which bodies refuse the token.
+/// `refused_when_body`: the bodies that refuse the token.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "BodyTable")]
 pub(crate) struct BodySettings {
@@ -130,16 +130,16 @@ pub(crate) struct BodySettings {
     pub(crate) methods: Vec<Method>,
 }
 
-/// What a body has to be to match.
+/// The condition on a body.
 #[derive(Clone, Debug)]
 pub(crate) enum BodyMatch {
-    /// This text is in it.
+    /// The body contains this text.
     Contains(String),
-    /// It is a JSON object with these fields.
+    /// The body is a JSON object with these fields.
     Json(Map<String, Value>),
 }
 
-/// `refused_when_body` as it is written.
+/// `refused_when_body` as the file has it, before it is checked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BodyTable {
@@ -200,7 +200,7 @@ impl BodyMatch {
     }
 }
 
-/// How an upstream is spoken to.
+/// The HTTP version towards an upstream.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ProtocolChoice {
@@ -210,33 +210,33 @@ pub(crate) enum ProtocolChoice {
     Http2,
 }
 
-/// `[proxy.limits]`; `none` is without limit.
+/// The `[proxy.limits]` table. A time limit may be `none`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct LimitSettings {
     pub(crate) connections: Option<usize>,
     pub(crate) header_bytes: Option<usize>,
-    pub(crate) header_timeout: Option<Time>,
+    pub(crate) header_timeout: Option<DurationText>,
     pub(crate) body_bytes: Option<u64>,
-    pub(crate) body_idle: Option<Limit>,
-    pub(crate) connect_timeout: Option<Time>,
-    pub(crate) answer_timeout: Option<Limit>,
-    pub(crate) answer_idle: Option<Limit>,
-    pub(crate) total_timeout: Option<Limit>,
+    pub(crate) body_idle: Option<TimeLimit>,
+    pub(crate) connect_timeout: Option<DurationText>,
+    pub(crate) answer_timeout: Option<TimeLimit>,
+    pub(crate) answer_idle: Option<TimeLimit>,
+    pub(crate) total_timeout: Option<TimeLimit>,
     pub(crate) replay_bytes: Option<usize>,
     pub(crate) replay_bytes_total: Option<usize>,
     pub(crate) idle_connections: Option<usize>,
-    pub(crate) idle_timeout: Option<Time>,
+    pub(crate) idle_timeout: Option<DurationText>,
     pub(crate) streams: Option<u32>,
-    pub(crate) tunnel_idle: Option<Limit>,
+    pub(crate) tunnel_idle: Option<TimeLimit>,
 }
 
-/// A time, or `none`.
+/// A duration, or `none` for no limit.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "String")]
-pub(crate) struct Limit(pub(crate) Option<Time>);
+pub(crate) struct TimeLimit(pub(crate) Option<DurationText>);
 
-impl TryFrom<String> for Limit {
+impl TryFrom<String> for TimeLimit {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -291,6 +291,6 @@ impl TryFrom<String> for AdminText {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        address(&text).map(Self)
+        parse_address(&text).map(Self)
     }
 }

@@ -1,4 +1,4 @@
-//! What is known of a session before anybody signs in.
+//! The settings of a session: the `[sessions.NAME]` table and the flags of `login`.
 
 #![expect(
     clippy::doc_markdown,
@@ -10,30 +10,30 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use super::values::{Address, OriginText, ProfileChoice, Time};
+use super::values::{DurationText, IssuerUrl, OriginText, ProfileChoice};
 
-/// Everything about a session but its tokens: in the file, in the environment or as flags of `login`.
+/// The settings of a session, from files, the environment or the flags of `login`.
 #[derive(Args, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 #[command(next_help_heading = "The session")]
 pub(crate) struct SessionSettings {
-    /// The issuer, letter by letter as it writes itself; its endpoints are discovered (RFC 8414, OpenID
+    /// The issuer, exactly as its metadata writes it; its endpoints are discovered (RFC 8414, OpenID
     /// Connect Discovery)
     #[arg(long, value_name = "URL", env = "TOKEN_ROTATOR_ISSUER")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) issuer: Option<Address>,
+    pub(crate) issuer: Option<IssuerUrl>,
 
-    /// The client, as the issuer has registered it
+    /// The client id that the issuer has registered
     #[arg(long, value_name = "ID", env = "TOKEN_ROTATOR_CLIENT_ID")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) client_id: Option<String>,
 
-    /// The environment variable that the client's secret is in
+    /// The environment variable with the client's secret
     #[arg(long, value_name = "NAME", conflicts_with = "client_secret_file")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) client_secret_env: Option<String>,
 
-    /// The file that the client's secret is in, read anew for each refresh
+    /// The file with the client's secret, read anew for each refresh
     #[arg(long, value_name = "FILE", env = "TOKEN_ROTATOR_CLIENT_SECRET_FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) client_secret_file: Option<PathBuf>,
@@ -43,23 +43,23 @@ pub(crate) struct SessionSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) client_auth: Option<ClientAuthChoice>,
 
-    /// How to sign in [default: authorization-code; where nothing but a token endpoint is known,
+    /// How to sign in [default: authorization-code; with only a token endpoint configured,
     /// refresh-token]
     #[arg(long, value_enum, env = "TOKEN_ROTATOR_GRANT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) grant: Option<GrantChoice>,
 
-    /// The scope to ask for, several separated by blanks
+    /// The scope to request; separate several by spaces
     #[arg(long, env = "TOKEN_ROTATOR_SCOPE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) scope: Option<String>,
 
-    /// An API that the token is for (RFC 8707); may be given several times
+    /// An API that the token is meant for (RFC 8707); may be given several times
     #[arg(long, value_name = "URI", hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) resource: Option<Vec<String>>,
 
-    /// The API that the token is for, where the issuer has its own names for them
+    /// The API that the token is meant for, for issuers with their own `audience` parameter
     #[arg(long, hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) audience: Option<String>,
@@ -70,8 +70,8 @@ pub(crate) struct SessionSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) profile: Option<ProfileChoice>,
 
-    /// Where the token may go, such as https://api.example.com, for what checks it (git); may be
-    /// given several times
+    /// An origin that may receive the token, such as https://api.example.com; the proxy and the git
+    /// helper check it; may be given several times
     #[arg(long = "origin", value_name = "ORIGIN", hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) origins: Option<Vec<OriginText>>,
@@ -79,9 +79,9 @@ pub(crate) struct SessionSettings {
     /// How long before its expiry a token is refreshed [default: 60s]
     #[arg(long, value_name = "DURATION", hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) refresh_before: Option<Time>,
+    pub(crate) refresh_before: Option<DurationText>,
 
-    /// Certificates (PEM) that the issuer's may be signed by, besides those of the system
+    /// Root certificates (PEM) for the issuer, in addition to those of the system
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ca_file: Option<PathBuf>,
@@ -91,25 +91,25 @@ pub(crate) struct SessionSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) redirect_port: Option<u16>,
 
-    /// The issuer's token endpoint, in place of the one that is discovered
+    /// The issuer's token endpoint; replaces the discovered one
     #[arg(long, value_name = "URL", env = "TOKEN_ROTATOR_TOKEN_ENDPOINT")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) token_endpoint: Option<Address>,
+    pub(crate) token_endpoint: Option<IssuerUrl>,
 
-    /// Its authorization endpoint, likewise
+    /// The issuer's authorization endpoint; replaces the discovered one
     #[arg(long, value_name = "URL", hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) authorization_endpoint: Option<Address>,
+    pub(crate) authorization_endpoint: Option<IssuerUrl>,
 
-    /// Its device authorization endpoint, likewise
+    /// The issuer's device authorization endpoint; replaces the discovered one
     #[arg(long, value_name = "URL", hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) device_authorization_endpoint: Option<Address>,
+    pub(crate) device_authorization_endpoint: Option<IssuerUrl>,
 
-    /// Its revocation endpoint, likewise
+    /// The issuer's revocation endpoint; replaces the discovered one
     #[arg(long, value_name = "URL", hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) revocation_endpoint: Option<Address>,
+    pub(crate) revocation_endpoint: Option<IssuerUrl>,
 }
 
 /// How to sign in.
@@ -139,7 +139,7 @@ pub(crate) enum ClientAuthChoice {
 }
 
 impl SessionSettings {
-    /// How to sign in: as is said, or as far as the issuer is known.
+    /// Returns the configured grant, or else the grant that the configured endpoints allow.
     pub(crate) fn grant(&self) -> GrantChoice {
         let with_browser = self.issuer.is_some() || self.authorization_endpoint.is_some();
         match self.grant {
@@ -147,13 +147,15 @@ impl SessionSettings {
             None if with_browser => GrantChoice::AuthorizationCode,
             None if self.device_authorization_endpoint.is_some() => GrantChoice::Device,
             None if self.token_endpoint.is_some() => GrantChoice::RefreshToken,
-            // Which says that there is no issuer.
+            // This grant reports the missing issuer.
             None => GrantChoice::AuthorizationCode,
         }
     }
 
-    /// The first key by which the two would send a token elsewhere, or as another client.
-    pub(crate) fn goes_elsewhere(&self, other: &Self) -> Option<&'static str> {
+    /// Returns the first key in which both settings name another issuer, client or endpoint.
+    ///
+    /// Returns `None` if both send tokens to the same endpoints as the same client.
+    pub(crate) fn conflicting_key(&self, other: &Self) -> Option<&'static str> {
         [
             ("issuer", self.issuer == other.issuer),
             ("client_id", self.client_id == other.client_id),
@@ -170,55 +172,58 @@ impl SessionSettings {
         .find_map(|(key, same)| (!same).then_some(key))
     }
 
-    /// With the paths that were typed written so that they are found from any directory.
-    pub(crate) fn with_whole_paths(mut self) -> Self {
+    /// Makes the paths absolute, so that they are found from any directory.
+    pub(crate) fn with_absolute_paths(mut self) -> Self {
         let paths = [&mut self.client_secret_file, &mut self.ca_file];
         for path in paths.into_iter().flatten() {
-            if let Ok(whole) = std::path::absolute(&*path) {
-                *path = whole;
+            if let Ok(absolute_path) = std::path::absolute(&*path) {
+                *path = absolute_path;
             }
         }
         self
     }
 
-    /// These, and from `under` what these leave open.
+    /// Fills unset settings from `fallback`.
     ///
-    /// With another issuer than below, the endpoints below are another's too: none is taken.
-    pub(crate) fn over(self, mut under: Self) -> Self {
-        if self.issuer.is_some() && self.issuer != under.issuer {
-            under.token_endpoint = None;
-            under.authorization_endpoint = None;
-            under.device_authorization_endpoint = None;
-            under.revocation_endpoint = None;
+    /// If both name different issuers, the endpoints of `fallback` belong to the other issuer and are
+    /// ignored.
+    pub(crate) fn with_fallback(self, mut fallback: Self) -> Self {
+        if self.issuer.is_some() && self.issuer != fallback.issuer {
+            fallback.token_endpoint = None;
+            fallback.authorization_endpoint = None;
+            fallback.device_authorization_endpoint = None;
+            fallback.revocation_endpoint = None;
         }
-        // A secret's place is one setting in two spellings.
+        // The two secret keys are one setting: the location of the secret.
         let names_secret = self.client_secret_env.is_some() || self.client_secret_file.is_some();
         let (secret_env, secret_file) = if names_secret {
             (self.client_secret_env, self.client_secret_file)
         } else {
-            (under.client_secret_env, under.client_secret_file)
+            (fallback.client_secret_env, fallback.client_secret_file)
         };
         Self {
-            issuer: self.issuer.or(under.issuer),
-            client_id: self.client_id.or(under.client_id),
+            issuer: self.issuer.or(fallback.issuer),
+            client_id: self.client_id.or(fallback.client_id),
             client_secret_env: secret_env,
             client_secret_file: secret_file,
-            client_auth: self.client_auth.or(under.client_auth),
-            grant: self.grant.or(under.grant),
-            scope: self.scope.or(under.scope),
-            resource: self.resource.or(under.resource),
-            audience: self.audience.or(under.audience),
-            profile: self.profile.or(under.profile),
-            origins: self.origins.or(under.origins),
-            refresh_before: self.refresh_before.or(under.refresh_before),
-            ca_file: self.ca_file.or(under.ca_file),
-            redirect_port: self.redirect_port.or(under.redirect_port),
-            token_endpoint: self.token_endpoint.or(under.token_endpoint),
-            authorization_endpoint: self.authorization_endpoint.or(under.authorization_endpoint),
+            client_auth: self.client_auth.or(fallback.client_auth),
+            grant: self.grant.or(fallback.grant),
+            scope: self.scope.or(fallback.scope),
+            resource: self.resource.or(fallback.resource),
+            audience: self.audience.or(fallback.audience),
+            profile: self.profile.or(fallback.profile),
+            origins: self.origins.or(fallback.origins),
+            refresh_before: self.refresh_before.or(fallback.refresh_before),
+            ca_file: self.ca_file.or(fallback.ca_file),
+            redirect_port: self.redirect_port.or(fallback.redirect_port),
+            token_endpoint: self.token_endpoint.or(fallback.token_endpoint),
+            authorization_endpoint: self
+                .authorization_endpoint
+                .or(fallback.authorization_endpoint),
             device_authorization_endpoint: self
                 .device_authorization_endpoint
-                .or(under.device_authorization_endpoint),
-            revocation_endpoint: self.revocation_endpoint.or(under.revocation_endpoint),
+                .or(fallback.device_authorization_endpoint),
+            revocation_endpoint: self.revocation_endpoint.or(fallback.revocation_endpoint),
         }
     }
 }

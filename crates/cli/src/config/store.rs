@@ -1,4 +1,4 @@
-//! Where sessions are kept, and the key that seals them.
+//! The `[store]` table: where sessions are stored, and the key that encrypts them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,15 +12,15 @@ use super::values::text_value;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct StoreSettings {
-    /// Where sessions are kept.
+    /// Where sessions are stored.
     pub(crate) url: Option<StoreUrl>,
-    /// Where the key is.
+    /// The location of the key.
     pub(crate) key: Option<KeyChoice>,
 }
 
-/// A directory, or the address of a server.
+/// A directory, or the URL of a server.
 ///
-/// `Display` and `Debug` leave out what may hold a password.
+/// `Display` and `Debug` omit the URL, which may hold a password.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) enum StoreUrl {
@@ -83,21 +83,22 @@ impl fmt::Debug for StoreUrl {
     }
 }
 
-/// Where the key is that seals sessions.
+/// The location of the key that encrypts sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) enum KeyChoice {
-    /// In the keyring if there is one, else in the key file.
+    /// The system's keyring; the key file if there is no keyring.
     #[default]
     Auto,
+    /// The system's keyring.
     Keyring,
-    /// The Linux kernel's, which forgets at a reboot.
+    /// The Linux kernel's keyring, which is lost at a reboot.
     Keyutils,
-    /// In this file, or in the user's.
+    /// This file; the default key file if `None`.
     File(Option<PathBuf>),
-    /// In this environment variable.
+    /// This environment variable.
     Variable(String),
-    /// Nowhere: sessions are stored as they are.
+    /// No key: sessions are stored unencrypted.
     Plaintext,
 }
 
@@ -119,7 +120,7 @@ impl FromStr for KeyChoice {
             Some(_) => None,
         };
         choice.ok_or_else(|| {
-            "it is one of auto, keyring, keyutils, file, file:PATH, env:NAME, none".to_owned()
+            "write one of auto, keyring, keyutils, file, file:PATH, env:NAME, none".to_owned()
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Values with a meaning of their own, read from files, variables and flags alike.
+//! Value types that files, environment variables and flags share.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,9 +8,9 @@ use http::Uri;
 use serde::{Deserialize, Serialize};
 use token_rotator::{Origin, Profile};
 
-use crate::arguments::values::duration;
+use crate::arguments::values::parse_duration;
 
-/// A value that is written as text: it serialises as what was written.
+/// Implements the conversions of a value that is written as text and serialised as that text.
 macro_rules! text_value {
     ($name:ident) => {
         impl TryFrom<String> for $name {
@@ -46,10 +46,10 @@ impl FromStr for SessionName {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        let sound = (1..=64).contains(&text.len())
+        let valid = (1..=64).contains(&text.len())
             && text.chars().all(allowed)
             && !text.starts_with(['.', '-']);
-        if sound {
+        if valid {
             Ok(Self(text.to_owned()))
         } else {
             Err(
@@ -69,46 +69,48 @@ impl fmt::Display for SessionName {
 
 text_value!(SessionName);
 
-/// An address at an issuer: https, or this machine.
+/// The URL of an issuer or of one of its endpoints: https, or http on this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
-pub(crate) struct Address(String);
+pub(crate) struct IssuerUrl(String);
 
-impl Address {
+impl IssuerUrl {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl FromStr for Address {
+impl FromStr for IssuerUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let uri: Option<Uri> = text.parse().ok().filter(|_| text.is_ascii());
         let Some(uri) = uri.filter(|_| !text.contains('#')) else {
-            return Err("it is no URL; write it like https://issuer.example".to_owned());
+            return Err("it is not a URL; write it like https://issuer.example".to_owned());
         };
         match Origin::of(&uri) {
             Some(_) => Ok(Self(text.to_owned())),
             None if uri.scheme_str() == Some("http") => Err(
-                "tokens do not travel in the clear; write it with https (http is for this machine: \
+                "http would send tokens unencrypted; use https (http is only for this machine: \
                  127.0.0.1, [::1], localhost)"
                     .to_owned(),
             ),
-            None => Err("it is no address of a server; write it like https://issuer.example".to_owned()),
+            None => Err(
+                "it is not the URL of a server; write it like https://issuer.example".to_owned(),
+            ),
         }
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for IssuerUrl {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.0)
     }
 }
 
-text_value!(Address);
+text_value!(IssuerUrl);
 
-/// Where a token may go: scheme, host and port.
+/// An origin that may receive a token: scheme, host and port.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct OriginText(pub(crate) Origin);
@@ -130,19 +132,19 @@ impl fmt::Display for OriginText {
 
 text_value!(OriginText);
 
-/// A time, as it was written.
+/// A duration and the text it was written as.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
-pub(crate) struct Time {
+pub(crate) struct DurationText {
     text: String,
     pub(crate) duration: Duration,
 }
 
-impl FromStr for Time {
+impl FromStr for DurationText {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let duration = duration(text)?;
+        let duration = parse_duration(text)?;
         Ok(Self {
             text: text.to_owned(),
             duration,
@@ -150,16 +152,15 @@ impl FromStr for Time {
     }
 }
 
-impl fmt::Display for Time {
+impl fmt::Display for DurationText {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.text)
     }
 }
 
-text_value!(Time);
+text_value!(DurationText);
 
-/// What an issuer does with a refresh token that was used before: a name, and a time where it has
-/// one.
+/// The profile of an issuer: its name, and the grace period if the profile has one.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct ProfileChoice {
@@ -172,7 +173,7 @@ impl FromStr for ProfileChoice {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, time) = match text.split_once(':') {
-            Some((name, time)) => (name, Some(duration(time)?)),
+            Some((name, time)) => (name, Some(parse_duration(time)?)),
             None => (text, None),
         };
         let profile = match (name, time) {
@@ -187,12 +188,12 @@ impl FromStr for ProfileChoice {
             ("hydra", Some(time)) => Profile::hydra(time),
             ("auth0" | "hydra" | "leeway", None) => {
                 return Err(format!(
-                    "say for how long the issuer takes a used refresh token again: {name}:30s"
+                    "add for how long the issuer accepts a used refresh token again: {name}:30s"
                 ));
             }
             _ => {
                 return Err(
-                    "it is one of strict, auth0:TIME, okta, keycloak, hydra:TIME, \
+                    "write one of strict, auth0:TIME, okta, keycloak, hydra:TIME, \
                             supabase, fapi2, multi-use, leeway:TIME"
                         .to_owned(),
                 );

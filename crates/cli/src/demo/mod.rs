@@ -1,14 +1,17 @@
-//! `token-rotator demo`: the race at expiry, run twice and drawn from what really happened; or on a
-//! page, again and again.
+//! `token-rotator demo`: runs the race at expiry with naive clients and with token-rotator.
+//!
+//! - `servers.rs`: the issuer and the API of a run; `naive.rs`, `rotator.rs`: the two runs
+//! - `outcome.rs`: what a run recorded; `table.rs`, `timeline.rs`, `messages.rs`: what is printed
+//! - `web.rs`: `--web`, the endless run on the proxy's page
 
+mod messages;
 mod naive;
 mod outcome;
-mod picture;
 mod rotator;
-mod story;
+mod servers;
 mod table;
+mod timeline;
 mod web;
-mod world;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,19 +20,19 @@ use serde::Serialize;
 
 use crate::arguments::{DemoOptions, IssuerProfile};
 use crate::command_error::CommandError;
-use crate::demo::outcome::Outcome;
-use crate::demo::table::Run;
-use crate::demo::world::World;
+use crate::demo::outcome::RunOutcome;
+use crate::demo::servers::Servers;
+use crate::demo::table::RunSummary;
 use crate::output::{self, say};
 
-/// The two runs, as `--json` prints them.
+/// The summaries of both runs, as `--json` prints them.
 #[derive(Serialize)]
-struct Runs {
-    naive: Run,
-    rotator: Run,
+struct RunSummaries {
+    naive: RunSummary,
+    rotator: RunSummary,
 }
 
-/// Runs both and shows them. The exit code says whether token-rotator's was perfect.
+/// Runs both kinds of clients and prints the results. Exits with 0 if token-rotator's run was perfect.
 pub(crate) async fn run(options: DemoOptions) -> Result<ExitCode, CommandError> {
     if options.web {
         return web::run(&options).await;
@@ -40,29 +43,29 @@ pub(crate) async fn run(options: DemoOptions) -> Result<ExitCode, CommandError> 
         IssuerProfile::Strict
     });
     if !options.json {
-        say!("{}", story::opening(&options, profile));
+        say!("{}", messages::opening(&options, profile));
     }
-    let naive = run_once(&options, profile, Kind::Naive).await?;
-    let rotator = run_once(&options, profile, Kind::Rotator).await?;
+    let naive = run_once(&options, profile, ClientKind::Naive).await?;
+    let rotator = run_once(&options, profile, ClientKind::Rotator).await?;
     let perfect = rotator.is_perfect(&options, profile);
-    let runs = Runs {
+    let runs = RunSummaries {
         naive: naive.summary(&options, profile),
         rotator: rotator.summary(&options, profile),
     };
     if options.json {
         output::print_json(&runs)?;
     } else {
-        output::print(&picture::of("each client refreshes on its own", &naive))?;
-        output::print(&picture::of("token-rotator", &rotator))?;
+        output::print(&timeline::draw("each client refreshes on its own", &naive))?;
+        output::print(&timeline::draw("token-rotator", &rotator))?;
         let ideal = outcome::ideal_answers(&options, profile);
         output::print(&table::text(&runs.naive, &runs.rotator, ideal))?;
-        let closing = story::closing(&options, profile, &rotator, perfect);
+        let closing = messages::closing(&options, profile, &rotator, perfect);
         say!("{}", closing.trim_end());
     }
     Ok(exit_code(perfect))
 }
 
-/// Zero for a perfect run and for no other.
+/// Returns 0 only for a perfect run.
 fn exit_code(perfect: bool) -> ExitCode {
     if perfect {
         ExitCode::SUCCESS
@@ -71,7 +74,7 @@ fn exit_code(perfect: bool) -> ExitCode {
     }
 }
 
-enum Kind {
+enum ClientKind {
     Naive,
     Rotator,
 }
@@ -79,14 +82,14 @@ enum Kind {
 async fn run_once(
     options: &DemoOptions,
     profile: IssuerProfile,
-    kind: Kind,
-) -> Result<Outcome, CommandError> {
-    let world = Arc::new(World::start(options, profile).await?);
+    kind: ClientKind,
+) -> Result<RunOutcome, CommandError> {
+    let servers = Arc::new(Servers::start(options, profile).await?);
     let callers = match kind {
-        Kind::Naive => naive::run(&world, options).await?,
-        Kind::Rotator => rotator::run(&world, options, profile).await?,
+        ClientKind::Naive => naive::run(&servers, options).await?,
+        ClientKind::Rotator => rotator::run(&servers, options, profile).await?,
     };
-    Ok(world.finish(callers).await)
+    Ok(servers.finish(callers).await)
 }
 
 #[cfg(test)]

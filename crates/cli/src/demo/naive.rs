@@ -1,4 +1,4 @@
-//! Clients as they are usually written: whoever meets a 401 refreshes and tries again.
+//! Naive clients: each request that gets a 401 refreshes the token by itself and tries again.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,98 +6,102 @@ use tokio::task::JoinSet;
 
 use crate::arguments::DemoOptions;
 use crate::command_error::CommandError;
-use crate::demo::outcome::{Caller, Callers, End, Refresh};
-use crate::demo::world::{World, impossible};
+use crate::demo::outcome::{Caller, CallerOutcome, RefreshSpan, RunLog};
+use crate::demo::servers::{Servers, setup_failed};
 
-/// What the clients share: the tokens of the one session.
-struct Session {
+/// The state that all naive clients share: one session with its tokens.
+struct NaiveSession {
     http: reqwest::Client,
     echo: String,
     token_url: String,
-    tokens: Mutex<Tokens>,
+    tokens: Mutex<TokenPair>,
 }
 
 #[derive(Clone)]
-struct Tokens {
+struct TokenPair {
     access: String,
     refresh: String,
 }
 
-/// Runs all of them.
+/// Runs all requests of the demo.
 pub(crate) async fn run(
-    world: &Arc<World>,
+    servers: &Arc<Servers>,
     options: &DemoOptions,
-) -> Result<Callers, CommandError> {
-    let http = world
+) -> Result<RunLog, CommandError> {
+    let http = servers
         .http()
         .build()
-        .map_err(|error| impossible("HTTP client", error))?;
-    let session = Arc::new(Session {
+        .map_err(|error| setup_failed("HTTP client", error))?;
+    let session = Arc::new(NaiveSession {
         http,
-        echo: format!("{}/echo", world.upstream.url()),
-        token_url: world.issuer.token_url().to_owned(),
-        tokens: Mutex::new(Tokens {
-            access: world.grant.access_token.clone(),
-            refresh: world.grant.refresh_token.clone(),
+        echo: format!("{}/echo", servers.upstream.url()),
+        token_url: servers.issuer.token_url().to_owned(),
+        tokens: Mutex::new(TokenPair {
+            access: servers.grant.access_token.clone(),
+            refresh: servers.grant.refresh_token.clone(),
         }),
     });
-    world.expiry().await;
-    let mut callers = Callers::default();
+    servers.token_expired().await;
+    let mut log = RunLog::default();
     let leader = if options.cancel_leader {
-        world.issuer.gate().close();
-        let leader = tokio::spawn(call(Arc::clone(world), Arc::clone(&session), 0));
-        world.issuer.gate().arrived(1).await;
-        Some((leader, world.time()))
+        servers.issuer.gate().close();
+        let leader = tokio::spawn(call(Arc::clone(servers), Arc::clone(&session), 0));
+        servers.issuer.gate().arrived(1).await;
+        Some((leader, servers.time()))
     } else {
-        world.upstream.gate().close();
+        servers.upstream.gate().close();
         None
     };
     let mut tasks = JoinSet::new();
     for number in 1..=options.requests {
-        let (world, session) = (Arc::clone(world), Arc::clone(&session));
-        let departure = world.departure(number - 1, options.requests);
+        let (servers, session) = (Arc::clone(servers), Arc::clone(&session));
+        let start_delay = servers.start_delay(number - 1, options.requests);
         tasks.spawn(async move {
-            tokio::time::sleep(departure).await;
-            call(world, session, number).await
+            tokio::time::sleep(start_delay).await;
+            call(servers, session, number).await
         });
     }
     if let Some((leader, begun)) = leader {
-        tokio::time::sleep(world.spread).await;
+        tokio::time::sleep(servers.spread).await;
         leader.abort();
-        callers.callers.push(Caller {
+        log.callers.push(Caller {
             number: 0,
             begun,
-            ended: world.time(),
-            end: End::Cancelled,
+            ended: servers.time(),
+            outcome: CallerOutcome::Cancelled,
         });
-        world.issuer.gate().open();
+        servers.issuer.gate().open();
     } else {
-        world.answer_first_wave_together(options.requests).await;
+        servers.answer_first_wave_together(options.requests).await;
     }
     while let Some(joined) = tasks.join_next().await {
         if let Ok((caller, refresh)) = joined {
-            callers.callers.push(caller);
-            callers.refreshes.extend(refresh);
+            log.callers.push(caller);
+            log.refreshes.extend(refresh);
         }
     }
-    Ok(callers)
+    Ok(log)
 }
 
-async fn call(world: Arc<World>, session: Arc<Session>, number: u32) -> (Caller, Option<Refresh>) {
-    let begun = world.time();
+async fn call(
+    servers: Arc<Servers>,
+    session: Arc<NaiveSession>,
+    number: u32,
+) -> (Caller, Option<RefreshSpan>) {
+    let begun = servers.time();
     let mut refresh = None;
-    let mut end = End::Failed;
+    let mut outcome = CallerOutcome::Failed;
     let token = session.tokens().access;
     if let Ok(status) = session.get(number, &token).await {
         if status == 200 {
-            end = End::Answered;
+            outcome = CallerOutcome::Answered;
         } else if status == 401 {
-            let refresh_begun = world.time();
+            let refresh_begun = servers.time();
             let renewed = session.refresh().await;
-            refresh = Some(Refresh {
+            refresh = Some(RefreshSpan {
                 by: Some(number),
                 begun: refresh_begun,
-                ended: world.time(),
+                ended: servers.time(),
                 succeeded: renewed.is_some(),
             });
             if let Some(token) = renewed
@@ -106,21 +110,21 @@ async fn call(world: Arc<World>, session: Arc<Session>, number: u32) -> (Caller,
                     .await
                     .is_ok_and(|status| status == 200)
             {
-                end = End::Answered;
+                outcome = CallerOutcome::Answered;
             }
         }
     }
     let caller = Caller {
         number,
         begun,
-        ended: world.time(),
-        end,
+        ended: servers.time(),
+        outcome,
     };
     (caller, refresh)
 }
 
-impl Session {
-    fn tokens(&self) -> Tokens {
+impl NaiveSession {
+    fn tokens(&self) -> TokenPair {
         self.tokens
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -135,7 +139,9 @@ impl Session {
         Ok(status)
     }
 
-    /// The refresh token grant, with whatever refresh token is there by now.
+    /// Sends the refresh token grant with the current refresh token. Returns the new access token.
+    ///
+    /// Returns `None` if the refresh fails.
     async fn refresh(&self) -> Option<String> {
         let form = [
             ("grant_type", "refresh_token"),

@@ -1,71 +1,71 @@
-//! What happened in a run.
+//! The record of a run and its evaluation.
 
 use std::time::Duration;
 
 use token_rotator_issuer::{Counters, RequestRecord};
 
 use crate::arguments::{DemoOptions, IssuerProfile};
-use crate::demo::table::Run;
+use crate::demo::table::RunSummary;
 
-/// One run, as it was.
-pub(crate) struct Outcome {
-    pub(crate) callers: Callers,
-    /// Every request the API has seen.
+/// The record of one run.
+pub(crate) struct RunOutcome {
+    pub(crate) log: RunLog,
+    /// Every request that the API received.
     pub(crate) record: Vec<RequestRecord>,
     pub(crate) counters: Counters,
     pub(crate) session_alive: bool,
 }
 
-/// Who asked for what, on the clock of the API's record.
+/// The callers and the refreshes, timed on the clock of the API's record.
 #[derive(Default)]
-pub(crate) struct Callers {
+pub(crate) struct RunLog {
     pub(crate) callers: Vec<Caller>,
-    pub(crate) refreshes: Vec<Refresh>,
+    pub(crate) refreshes: Vec<RefreshSpan>,
 }
 
-/// One caller, from setting out to having an end.
+/// One caller, from its start to its outcome.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
-    /// Its number, which is its `x-request-id` too.
+    /// The number of the caller, sent as `x-request-id`.
     pub(crate) number: u32,
     pub(crate) begun: Duration,
     pub(crate) ended: Duration,
-    pub(crate) end: End,
+    pub(crate) outcome: CallerOutcome,
 }
 
-/// How it ended for a caller.
+/// The outcome of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// With a 200.
+pub(crate) enum CallerOutcome {
+    /// The API answered 200.
     Answered,
-    /// With a typed error that says that the refresh token may be spent.
+    /// The caller got the typed error that the refresh token may be spent.
     Uncertain,
-    /// With anything else.
+    /// Any other answer or error.
     Failed,
-    /// It was cancelled on purpose, and does not count.
+    /// The demo cancelled the caller, which is not counted.
     Cancelled,
 }
 
-/// One refresh. `by`: the caller whose own it was.
+/// One refresh. `by` is the caller that sent it; `None` for a refresh that all callers share.
 #[derive(Clone, Debug)]
-pub(crate) struct Refresh {
+pub(crate) struct RefreshSpan {
     pub(crate) by: Option<u32>,
     pub(crate) begun: Duration,
     pub(crate) ended: Duration,
     pub(crate) succeeded: bool,
 }
 
-impl Outcome {
-    /// The run in numbers.
-    pub(crate) fn summary(&self, options: &DemoOptions, profile: IssuerProfile) -> Run {
+impl RunOutcome {
+    /// Summarises the run in numbers.
+    pub(crate) fn summary(&self, options: &DemoOptions, profile: IssuerProfile) -> RunSummary {
         let mut latencies: Vec<Duration> = self
             .counted()
             .map(|caller| caller.ended.saturating_sub(caller.begun))
             .collect();
         latencies.sort_unstable();
-        Run {
+        RunSummary {
             requests: options.requests,
-            answered: self.count(End::Answered),
+            answered: self.count(CallerOutcome::Answered),
             refreshes: self.counters.token_requests,
             reuse_alarms: self.counters.reuses,
             session_alive: self.session_alive,
@@ -75,38 +75,43 @@ impl Outcome {
         }
     }
 
-    /// Whether a run of token-rotator's was as good as this issuer allows.
+    /// Returns whether a run of token-rotator was as good as this issuer allows.
     pub(crate) fn is_perfect(&self, options: &DemoOptions, profile: IssuerProfile) -> bool {
-        let end = if hopeless(options, profile) {
-            End::Uncertain
+        let outcome = if is_unrecoverable(options, profile) {
+            CallerOutcome::Uncertain
         } else {
-            End::Answered
+            CallerOutcome::Answered
         };
-        self.count(end) == options.requests
+        self.count(outcome) == options.requests
             && self.counters.token_requests == ideal_refreshes(options, profile)
             && self.counters.reuses == 0
             && self.session_alive
     }
 
-    /// How many callers ended like this.
-    pub(crate) fn count(&self, end: End) -> u32 {
-        u32::try_from(self.counted().filter(|caller| caller.end == end).count()).unwrap_or(u32::MAX)
+    /// Counts the callers with this outcome.
+    pub(crate) fn count(&self, outcome: CallerOutcome) -> u32 {
+        u32::try_from(
+            self.counted()
+                .filter(|caller| caller.outcome == outcome)
+                .count(),
+        )
+        .unwrap_or(u32::MAX)
     }
 
     fn counted(&self) -> impl Iterator<Item = &Caller> {
-        let callers = self.callers.callers.iter();
-        callers.filter(|caller| caller.end != End::Cancelled)
+        let callers = self.log.callers.iter();
+        callers.filter(|caller| caller.outcome != CallerOutcome::Cancelled)
     }
 }
 
-/// The answer is lost and the issuer forgives nothing: nobody can do better than say so.
-pub(crate) fn hopeless(options: &DemoOptions, profile: IssuerProfile) -> bool {
+/// Returns whether an answer is lost at an issuer that revokes on reuse. No client can recover then.
+pub(crate) fn is_unrecoverable(options: &DemoOptions, profile: IssuerProfile) -> bool {
     options.lost_answer && profile == IssuerProfile::Strict
 }
 
-/// How many requests the best of clients gets an answer to.
+/// Returns the number of requests that an ideal client gets answered.
 pub(crate) fn ideal_answers(options: &DemoOptions, profile: IssuerProfile) -> u32 {
-    if hopeless(options, profile) {
+    if is_unrecoverable(options, profile) {
         0
     } else {
         options.requests
@@ -114,7 +119,7 @@ pub(crate) fn ideal_answers(options: &DemoOptions, profile: IssuerProfile) -> u3
 }
 
 fn ideal_refreshes(options: &DemoOptions, profile: IssuerProfile) -> u64 {
-    // A lost answer costs a second one, where the issuer allows that.
+    // A lost answer costs a second refresh if the issuer allows one.
     if options.lost_answer && profile != IssuerProfile::Strict {
         2
     } else {
@@ -122,14 +127,14 @@ fn ideal_refreshes(options: &DemoOptions, profile: IssuerProfile) -> u64 {
     }
 }
 
-/// In milliseconds, to a tenth.
+/// Returns the percentile in milliseconds, rounded to a tenth.
 fn percentile(sorted: &[Duration], percent: usize) -> f64 {
-    let place = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
-    let latency = sorted.get(place).copied().unwrap_or_default();
+    let index = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+    let latency = sorted.get(index).copied().unwrap_or_default();
     (latency.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
-/// Runs made by hand.
+/// Constructed runs for tests.
 #[cfg(test)]
 pub(crate) mod fixture {
     use super::*;
@@ -147,16 +152,16 @@ pub(crate) mod fixture {
         }
     }
 
-    /// One refresh, no alarm, the session alive, and so many callers who ended like this.
-    pub(crate) fn all_ended(end: End, callers: u32) -> Outcome {
+    /// Returns a run with one refresh, no alarm, a live session and callers with this outcome.
+    pub(crate) fn all_ended(outcome: CallerOutcome, callers: u32) -> RunOutcome {
         let callers = (1..=callers).map(|number| Caller {
             number,
             begun: Duration::ZERO,
             ended: Duration::from_millis(5),
-            end,
+            outcome,
         });
-        Outcome {
-            callers: Callers {
+        RunOutcome {
+            log: RunLog {
                 callers: callers.collect(),
                 refreshes: Vec::new(),
             },
@@ -175,56 +180,60 @@ mod tests {
     use super::fixture::{all_ended, options};
     use super::*;
 
-    /// The run with this changed: is it still perfect?
-    fn perfect_with(change: impl FnOnce(&mut Outcome)) -> bool {
-        let mut outcome = all_ended(End::Answered, 3);
+    /// Returns whether a perfect run with this change is still perfect.
+    fn perfect_with(change: impl FnOnce(&mut RunOutcome)) -> bool {
+        let mut outcome = all_ended(CallerOutcome::Answered, 3);
         change(&mut outcome);
         outcome.is_perfect(&options(), IssuerProfile::Strict)
     }
 
-    /// Each single flaw makes a run imperfect, and with it the exit code of the demo.
+    /// Each single flaw makes a run imperfect, and so the demo's exit code.
     #[test]
     fn one_flaw_is_enough() {
         assert!(perfect_with(|_| {}));
-        for end in [End::Failed, End::Uncertain, End::Cancelled] {
-            assert!(!perfect_with(|run| run.callers.callers[1].end = end));
+        for outcome in [
+            CallerOutcome::Failed,
+            CallerOutcome::Uncertain,
+            CallerOutcome::Cancelled,
+        ] {
+            assert!(!perfect_with(|run| run.log.callers[1].outcome = outcome));
         }
         assert!(!perfect_with(|run| {
-            run.callers.callers.pop();
+            run.log.callers.pop();
         }));
-        for calls in [0, 2] {
-            assert!(!perfect_with(|run| run.counters.token_requests = calls));
+        for count in [0, 2] {
+            assert!(!perfect_with(|run| run.counters.token_requests = count));
         }
         assert!(!perfect_with(|run| run.counters.reuses = 1));
         assert!(!perfect_with(|run| run.session_alive = false));
     }
 
-    /// A cancelled leader is one more than those who are asked about.
+    /// A cancelled leader comes on top of the counted callers.
     #[test]
     fn a_cancelled_leader_does_not_count() {
-        assert!(perfect_with(|run| run.callers.callers.push(Caller {
+        assert!(perfect_with(|run| run.log.callers.push(Caller {
             number: 0,
             begun: Duration::ZERO,
             ended: Duration::ZERO,
-            end: End::Cancelled,
+            outcome: CallerOutcome::Cancelled,
         })));
     }
 
-    /// Where an answer is lost, perfect is what the issuer allows: a second presentation and an
-    /// answer for all, or the truth for all after one.
+    /// After a lost answer a perfect run is a second refresh and an answer for every caller. At a
+    /// strict issuer it is one refresh and the error `uncertain` for every caller.
     #[test]
-    fn a_lost_answer_moves_the_bar() {
+    fn a_lost_answer_changes_the_ideal() {
         let options = DemoOptions {
             lost_answer: true,
             ..options()
         };
-        let mut answered = all_ended(End::Answered, 3);
-        let told = all_ended(End::Uncertain, 3);
-        assert!(told.is_perfect(&options, IssuerProfile::Strict));
+        let mut answered = all_ended(CallerOutcome::Answered, 3);
+        let uncertain = all_ended(CallerOutcome::Uncertain, 3);
+        assert!(uncertain.is_perfect(&options, IssuerProfile::Strict));
         assert!(!answered.is_perfect(&options, IssuerProfile::Strict));
         assert!(!answered.is_perfect(&options, IssuerProfile::ParentAlways));
         answered.counters.token_requests = 2;
         assert!(answered.is_perfect(&options, IssuerProfile::ParentAlways));
-        assert!(!told.is_perfect(&options, IssuerProfile::ParentAlways));
+        assert!(!uncertain.is_perfect(&options, IssuerProfile::ParentAlways));
     }
 }

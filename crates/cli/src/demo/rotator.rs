@@ -1,4 +1,4 @@
-//! The same requests through token-rotator's client.
+//! The requests of the demo through token-rotator's client.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,116 +10,116 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::arguments::{DemoOptions, IssuerProfile};
 use crate::command_error::CommandError;
-use crate::demo::outcome::{Caller, Callers, End, Refresh};
-use crate::demo::world::{World, impossible};
+use crate::demo::outcome::{Caller, CallerOutcome, RefreshSpan, RunLog};
+use crate::demo::servers::{Servers, setup_failed};
 
-/// Runs all of them.
+/// Runs all requests of the demo.
 pub(crate) async fn run(
-    world: &Arc<World>,
+    servers: &Arc<Servers>,
     options: &DemoOptions,
     profile: IssuerProfile,
-) -> Result<Callers, CommandError> {
-    let refreshes = Arc::new(Mutex::new(Refreshes::default()));
-    let client = client(world, profile, &refreshes)?;
-    world.expiry().await;
-    let mut callers = Callers::default();
+) -> Result<RunLog, CommandError> {
+    let refreshes = Arc::new(Mutex::new(RefreshRecorder::default()));
+    let client = client(servers, profile, &refreshes)?;
+    servers.token_expired().await;
+    let mut log = RunLog::default();
     let leader = if options.cancel_leader {
-        // The issuer holds the first refresh until everybody has set out and its caller is gone.
-        world.issuer.gate().close();
-        let leader = spawn(world, &client, 0, Duration::ZERO);
-        world.issuer.gate().arrived(1).await;
-        Some((leader, world.time()))
+        // The issuer holds the first refresh until all callers have started and its caller is cancelled.
+        servers.issuer.gate().close();
+        let leader = spawn(servers, &client, 0, Duration::ZERO);
+        servers.issuer.gate().arrived(1).await;
+        Some((leader, servers.time()))
     } else {
-        world.upstream.gate().close();
+        servers.upstream.gate().close();
         None
     };
     let mut tasks = JoinSet::new();
     for number in 1..=options.requests {
-        let departure = world.departure(number - 1, options.requests);
-        let task = spawn(world, &client, number, departure);
+        let start_delay = servers.start_delay(number - 1, options.requests);
+        let task = spawn(servers, &client, number, start_delay);
         tasks.spawn(task);
     }
     if let Some((leader, begun)) = leader {
-        tokio::time::sleep(world.spread).await;
+        tokio::time::sleep(servers.spread).await;
         leader.abort();
-        callers.callers.push(Caller {
+        log.callers.push(Caller {
             number: 0,
             begun,
-            ended: world.time(),
-            end: End::Cancelled,
+            ended: servers.time(),
+            outcome: CallerOutcome::Cancelled,
         });
-        world.issuer.gate().open();
+        servers.issuer.gate().open();
     } else {
-        world.answer_first_wave_together(options.requests).await;
+        servers.answer_first_wave_together(options.requests).await;
     }
     while let Some(joined) = tasks.join_next().await {
         if let Ok(Ok(caller)) = joined {
-            callers.callers.push(caller);
+            log.callers.push(caller);
         }
     }
     client.shutdown(Duration::from_secs(10)).await;
-    callers.refreshes = std::mem::take(&mut lock(&refreshes).flown);
-    Ok(callers)
+    log.refreshes = std::mem::take(&mut lock(&refreshes).finished);
+    Ok(log)
 }
 
-/// A client over a session at the issuer, its flights written down.
+/// Builds a client over a session at the issuer. Records the flights in `refreshes`.
 fn client(
-    world: &Arc<World>,
+    servers: &Arc<Servers>,
     profile: IssuerProfile,
-    refreshes: &Arc<Mutex<Refreshes>>,
+    refreshes: &Arc<Mutex<RefreshRecorder>>,
 ) -> Result<Client, CommandError> {
-    // A proxy that the environment names does not lead to loopback.
+    // A proxy from the environment cannot reach loopback.
     let transport = ReqwestTransport::configured(reqwest::ClientBuilder::no_proxy);
-    let transport = transport.map_err(|error| impossible("transport", error))?;
-    let source = refresh_token(world.issuer.token_url(), "demo")
+    let transport = transport.map_err(|error| setup_failed("transport", error))?;
+    let source = refresh_token(servers.issuer.token_url(), "demo")
         .transport(transport)
         .build()
-        .map_err(|error| impossible("token source", error))?;
-    let (recorded, clock) = (Arc::clone(refreshes), Arc::clone(world));
+        .map_err(|error| setup_failed("token source", error))?;
+    let (recorded, clock) = (Arc::clone(refreshes), Arc::clone(servers));
     let rotator = Rotator::builder(source)
-        .origin(world.upstream.url())
+        .origin(servers.upstream.url())
         .profile(profile.profile())
-        .on_event(move |event| lock(&recorded).note(event, clock.time()))
+        .on_event(move |event| lock(&recorded).record(event, clock.time()))
         .build()
-        .map_err(|error| impossible("rotator", error))?;
-    let tokens = TokenSet::bearer(world.grant.access_token.as_str())
-        .with_refresh_token(world.grant.refresh_token.as_str());
+        .map_err(|error| setup_failed("rotator", error))?;
+    let tokens = TokenSet::bearer(servers.grant.access_token.as_str())
+        .with_refresh_token(servers.grant.refresh_token.as_str());
     rotator
         .sign_in(tokens)
-        .map_err(|error| impossible("session", error))?;
-    let http = world
+        .map_err(|error| setup_failed("session", error))?;
+    let http = servers
         .http()
         .build()
-        .map_err(|error| impossible("HTTP client", error))?;
+        .map_err(|error| setup_failed("HTTP client", error))?;
     Client::builder()
-        .base_url(world.upstream.url())
+        .base_url(servers.upstream.url())
         .client(http)
         .rotator(rotator)
         .build()
-        .map_err(|error| impossible("client", error))
+        .map_err(|error| setup_failed("client", error))
 }
 
 fn spawn(
-    world: &Arc<World>,
+    servers: &Arc<Servers>,
     client: &Client,
     number: u32,
-    departure: Duration,
+    start_delay: Duration,
 ) -> JoinHandle<Caller> {
-    let (world, client) = (Arc::clone(world), client.clone());
+    let (servers, client) = (Arc::clone(servers), client.clone());
     tokio::spawn(async move {
-        tokio::time::sleep(departure).await;
-        let begun = world.time();
-        let end = call(&client, number).await;
+        tokio::time::sleep(start_delay).await;
+        let begun = servers.time();
+        let outcome = call(&client, number).await;
         Caller {
             number,
             begun,
-            ended: world.time(),
-            end,
+            ended: servers.time(),
+            outcome,
         }
     })
 }
 
-async fn call(client: &Client, number: u32) -> End {
+async fn call(client: &Client, number: u32) -> CallerOutcome {
     let answer = client
         .get("/echo")
         .header("x-request-id", number)
@@ -127,50 +127,52 @@ async fn call(client: &Client, number: u32) -> End {
         .await;
     let answer = match answer {
         Ok(answer) => answer,
-        Err(Error::Token(error)) => return end_of(&error),
-        Err(_) => return End::Failed,
+        Err(Error::Token(error)) => return outcome_of(&error),
+        Err(_) => return CallerOutcome::Failed,
     };
     let status = answer.status();
-    let why = answer.extensions().get::<TokenError>().map(end_of);
-    // A request has its answer when it has the body.
+    let why = answer.extensions().get::<TokenError>().map(outcome_of);
+    // A request is answered when its body has arrived.
     if answer.bytes().await.is_ok() && status == 200 {
-        return End::Answered;
+        return CallerOutcome::Answered;
     }
-    why.unwrap_or(End::Failed)
+    why.unwrap_or(CallerOutcome::Failed)
 }
 
-fn end_of(error: &TokenError) -> End {
+fn outcome_of(error: &TokenError) -> CallerOutcome {
     match error {
-        TokenError::Refresh(error) if error.kind() == FailureKind::Uncertain => End::Uncertain,
-        _ => End::Failed,
+        TokenError::Refresh(error) if error.kind() == FailureKind::Uncertain => {
+            CallerOutcome::Uncertain
+        }
+        _ => CallerOutcome::Failed,
     }
 }
 
-/// The flights, as the rotator's events tell of them.
+/// Collects the flights from the rotator's events.
 #[derive(Default)]
-struct Refreshes {
+struct RefreshRecorder {
     begun: Option<Duration>,
-    flown: Vec<Refresh>,
+    finished: Vec<RefreshSpan>,
 }
 
-impl Refreshes {
-    fn note(&mut self, event: &Event, at: Duration) {
+impl RefreshRecorder {
+    fn record(&mut self, event: &Event, at: Duration) {
         match event {
             Event::RefreshStarted { .. } => self.begun = Some(at),
-            // The answer to the first request of the flight was lost, and here goes the second.
+            // The answer to the first request of the flight was lost: the flight sends a second one.
             Event::PresentedAgain { .. } => {
-                self.end(at, false);
+                self.finish(at, false);
                 self.begun = Some(at);
             }
-            Event::Refreshed { .. } => self.end(at, true),
-            Event::RefreshFailed { .. } | Event::Ended { .. } => self.end(at, false),
+            Event::Refreshed { .. } => self.finish(at, true),
+            Event::RefreshFailed { .. } | Event::Ended { .. } => self.finish(at, false),
             _ => {}
         }
     }
 
-    fn end(&mut self, at: Duration, succeeded: bool) {
+    fn finish(&mut self, at: Duration, succeeded: bool) {
         if let Some(begun) = self.begun.take() {
-            self.flown.push(Refresh {
+            self.finished.push(RefreshSpan {
                 by: None,
                 begun,
                 ended: at,
@@ -180,6 +182,6 @@ impl Refreshes {
     }
 }
 
-fn lock(refreshes: &Mutex<Refreshes>) -> std::sync::MutexGuard<'_, Refreshes> {
+fn lock(refreshes: &Mutex<RefreshRecorder>) -> std::sync::MutexGuard<'_, RefreshRecorder> {
     refreshes.lock().unwrap_or_else(PoisonError::into_inner)
 }

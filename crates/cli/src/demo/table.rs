@@ -1,4 +1,4 @@
-//! The two runs in numbers.
+//! The table that compares the two runs.
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
@@ -7,32 +7,32 @@ const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const PLAIN: Style = Style::new();
 
-/// One run in numbers.
+/// The numbers of one run.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Run {
-    /// How many requests met the expired token.
+pub(crate) struct RunSummary {
+    /// Requests that were sent with the expired token.
     pub(crate) requests: u32,
-    /// How many of them were answered with a 200.
+    /// Requests that were answered with a 200.
     pub(crate) answered: u32,
     /// Calls of the token endpoint.
     pub(crate) refreshes: u64,
-    /// How often the issuer took a refresh token for stolen.
+    /// Times that the issuer detected the reuse of a refresh token.
     pub(crate) reuse_alarms: u64,
-    /// Whether the session can go on.
+    /// Whether the session can still be refreshed.
     pub(crate) session_alive: bool,
-    /// From setting out to having an answer or an error, median.
+    /// Median time from the start of a caller to its answer or error, in milliseconds.
     pub(crate) p50_ms: f64,
-    /// The same for the slowest in a hundred.
+    /// 99th percentile of that time, in milliseconds.
     pub(crate) p99_ms: f64,
-    /// How many calls of the token endpoint it takes.
+    /// Calls of the token endpoint that an ideal client needs.
     pub(crate) ideal_refreshes: u64,
 }
 
-/// Both, against the ideal.
-pub(crate) fn text(naive: &Run, rotator: &Run, expected: u32) -> String {
+/// Formats both runs beside the ideal.
+pub(crate) fn text(naive: &RunSummary, rotator: &RunSummary, expected: u32) -> String {
     let yes_no = |alive: bool| if alive { "yes" } else { "no" }.to_owned();
     let milliseconds = |value: f64| format!("{value:.1} ms");
-    let answered = |run: &Run| format!("{} of {}", run.answered, run.requests);
+    let answered = |run: &RunSummary| format!("{} of {}", run.answered, run.requests);
     let mut text = format!(
         "{:<20}{:>20}{:>20}{:>14}\n",
         "", "each on its own", "token-rotator", "ideal"
@@ -76,7 +76,7 @@ pub(crate) fn text(naive: &Run, rotator: &Run, expected: u32) -> String {
     text + "\n"
 }
 
-/// What each of the two came to, and whether that is as it should be.
+/// Formats one row. Each run has a value and whether the value equals the ideal.
 fn row(name: &str, (naive, fine): (String, bool), rotator: (String, bool), ideal: &str) -> String {
     let style = |good: bool| if good { GOOD } else { BAD };
     let (rotator, good) = rotator;

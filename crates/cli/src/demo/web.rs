@@ -1,4 +1,4 @@
-//! `demo --web`: the storm again and again, on the proxy's page.
+//! `demo --web`: an endless run of requests through the proxy, shown on the proxy's page.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -16,49 +16,49 @@ use tokio::task::JoinSet;
 
 use crate::arguments::{DemoOptions, IssuerProfile};
 use crate::command_error::CommandError;
-use crate::demo::world::{impossible, started};
-use crate::issuer::until_told;
+use crate::demo::servers::{setup_failed, start_servers};
+use crate::issuer::wait_for_shutdown_signal;
 use crate::output::{self, say};
 
-/// The session's name on the page.
+/// The name of the session on the page.
 const SESSION: &str = "demo";
 
-/// More callers than this would want more descriptors than many a system gives.
-const CALLERS: u32 = 1_000;
+/// Limit of callers. More would need more file descriptors than many systems allow.
+const CALLERS_MAX: u32 = 1_000;
 
-/// How far the issuer is away. The storm that gathers meanwhile grows with it.
-const AWAY: Duration = Duration::from_millis(400);
+/// How long the issuer takes to answer. More requests gather during a longer delay.
+const ISSUER_DELAY: Duration = Duration::from_millis(400);
 
-/// How much sooner than announced the issuer refuses a token, as one whose clock runs ahead does:
-/// so that requests are refused, and do not merely wait.
-const AHEAD: Duration = Duration::from_millis(500);
+/// How much sooner than announced the issuer refuses a token, like an issuer whose clock is ahead.
+/// Requests are then refused, and do not only wait for a refresh.
+const EARLY_REFUSAL: Duration = Duration::from_millis(500);
 
-/// How long the API takes requests in before that without answering any, so that many of them meet
-/// the refusal together, each on its way already.
-const GATHER: Duration = Duration::from_millis(150);
+/// How long the API holds back its answers before the expiry, so that many requests in flight are
+/// refused together.
+const GATHER_TIME: Duration = Duration::from_millis(150);
 
-/// How long requests may take to end after Ctrl-C.
+/// How long requests may take to finish after Ctrl-C.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// Runs until the program is interrupted or told to end.
+/// Runs until Ctrl-C or SIGTERM.
 pub(crate) async fn run(options: &DemoOptions) -> Result<ExitCode, CommandError> {
-    if options.requests > CALLERS {
-        let asked = options.requests;
-        return Err(CommandError::new("there would be too many callers")
-            .why(format!("`--web` has {CALLERS} at the most, not {asked}"))
-            .hint(format!("give it `--requests {CALLERS}` or fewer")));
+    if options.requests > CALLERS_MAX {
+        let requests = options.requests;
+        return Err(CommandError::new("`--web` cannot run this many callers")
+            .why(format!("it runs at most {CALLERS_MAX}, not {requests}"))
+            .hint(format!("use `--requests {CALLERS_MAX}` or fewer")));
     }
     let profile = options.profile.unwrap_or(IssuerProfile::Strict);
     let lifetime = options.lifetime();
     let builder = Issuer::builder()
         .refresh_policy(profile.policy())
         .access_lifetime(lifetime)
-        .answer_delay(AWAY);
-    let (issuer, upstream) = started(builder).await?;
+        .answer_delay(ISSUER_DELAY);
+    let (issuer, upstream) = start_servers(builder).await?;
     let issuer = Arc::new(issuer);
-    let (brought, tokens) = mpsc::unbounded_channel();
+    let (lifetimes, tokens) = mpsc::unbounded_channel();
     let recorder = Recorder::default();
-    let rotator = session(&issuer, &upstream, profile, &recorder, brought)?;
+    let rotator = session(&issuer, &upstream, profile, &recorder, lifetimes)?;
     let handle = serve(options, &upstream, rotator, recorder)?;
     let (page, proxy) = addresses(&handle);
     let mut tasks = JoinSet::new();
@@ -72,7 +72,7 @@ pub(crate) async fn run(options: &DemoOptions) -> Result<ExitCode, CommandError>
         tasks.spawn(call(proxy.clone(), client()?, number));
     }
     show(options, &page, &proxy)?;
-    until_told().await;
+    wait_for_shutdown_signal().await;
     tasks.shutdown().await;
     let ended = handle.drain(DRAIN).await;
     upstream.shutdown().await;
@@ -84,24 +84,25 @@ pub(crate) async fn run(options: &DemoOptions) -> Result<ExitCode, CommandError>
     })
 }
 
-/// A session at the issuer that nothing refreshes before its token has expired.
+/// Builds a session at the issuer without early refresh. Sends the lifetime of each new token to
+/// `lifetimes`.
 fn session(
     issuer: &Issuer,
     upstream: &Upstream,
     profile: IssuerProfile,
     recorder: &Recorder,
-    brought: mpsc::UnboundedSender<Option<Duration>>,
+    lifetimes: mpsc::UnboundedSender<Option<Duration>>,
 ) -> Result<Rotator, CommandError> {
-    // A proxy that the environment names does not lead to loopback.
+    // A proxy from the environment cannot reach loopback.
     let transport = ReqwestTransport::configured(reqwest::ClientBuilder::no_proxy);
-    let transport = transport.map_err(|error| impossible("transport", error))?;
+    let transport = transport.map_err(|error| setup_failed("transport", error))?;
     let source = refresh_token(issuer.token_url(), "demo")
         .transport(transport)
         .build()
-        .map_err(|error| impossible("token source", error))?;
+        .map_err(|error| setup_failed("token source", error))?;
     let grant: Grant = issuer.sign_in("newcomer");
-    // Nobody receives any more when the demo ends.
-    let _ = brought.send(Some(grant.expires_in));
+    // The receiver is gone once the demo ends.
+    let _ = lifetimes.send(Some(grant.expires_in));
     let recorder = recorder.named(SESSION);
     let rotator = Rotator::builder(source)
         .origin(upstream.url())
@@ -111,21 +112,21 @@ fn session(
         .on_event(move |event| {
             recorder.record(event);
             if let Event::Refreshed { lifetime, .. } = event {
-                let _ = brought.send(*lifetime);
+                let _ = lifetimes.send(*lifetime);
             }
         })
         .build()
-        .map_err(|error| impossible("rotator", error))?;
+        .map_err(|error| setup_failed("rotator", error))?;
     let tokens = TokenSet::bearer(grant.access_token.as_str())
         .with_refresh_token(grant.refresh_token.as_str())
         .expires_in(grant.expires_in);
     rotator
         .sign_in(tokens)
-        .map_err(|error| impossible("session", error))?;
+        .map_err(|error| setup_failed("session", error))?;
     Ok(rotator)
 }
 
-/// The proxy, with its page.
+/// Starts the proxy with its page.
 fn serve(
     options: &DemoOptions,
     upstream: &Upstream,
@@ -149,10 +150,10 @@ fn serve(
     })
 }
 
-/// Where the page is, and the proxy.
+/// Returns the URLs of the page and of the proxy.
 fn addresses(handle: &Handle) -> (String, String) {
     let (Some(page), [Listen::Tcp(proxy)]) = (handle.admin(), &*handle.listening()) else {
-        unreachable!("both are in its configuration");
+        unreachable!("the configuration has the page and one TCP listener");
     };
     (format!("http://{page}/"), format!("http://{proxy}"))
 }
@@ -166,7 +167,10 @@ async fn expire(
 ) {
     while let Some(lifetime) = tokens.recv().await {
         let lifetime = lifetime.unwrap_or(usual);
-        let (ahead, gather) = (AHEAD.min(lifetime / 4), GATHER.min(lifetime / 4));
+        let (ahead, gather) = (
+            EARLY_REFUSAL.min(lifetime / 4),
+            GATHER_TIME.min(lifetime / 4),
+        );
         tokio::time::sleep(lifetime.saturating_sub(ahead + gather)).await;
         api.close();
         tokio::time::sleep(gather).await;
@@ -177,24 +181,24 @@ async fn expire(
 
 fn client() -> Result<reqwest::Client, CommandError> {
     let client = reqwest::Client::builder().no_proxy().build();
-    client.map_err(|error| impossible("HTTP client", error))
+    client.map_err(|error| setup_failed("HTTP client", error))
 }
 
-/// One caller of many: asks, looks away for a second or so, asks again.
+/// One caller: sends a request, pauses for 0.5 to 1.5 s, and repeats.
 async fn call(proxy: String, client: reqwest::Client, number: u32) {
     let url = format!("{proxy}/echo");
     let pause = Duration::from_millis(500 + u64::from(number) * 37 % 1_000);
     tokio::time::sleep(pause / 2).await;
     loop {
         if let Ok(answer) = client.get(&url).send().await {
-            // What it says is the page's business.
+            // The page shows the outcome; the caller only reads the body to its end.
             let _ = answer.bytes().await;
         }
         tokio::time::sleep(pause).await;
     }
 }
 
-/// Where to look, on stdout.
+/// Prints the URLs to stdout.
 fn show(options: &DemoOptions, page: &str, proxy: &str) -> Result<(), CommandError> {
     if options.json {
         return output::print_json(&json!({ "page": page, "proxy": proxy }));
@@ -202,7 +206,7 @@ fn show(options: &DemoOptions, page: &str, proxy: &str) -> Result<(), CommandErr
     output::print(&format!("page    {page}\nproxy   {proxy}\n"))?;
     say!(
         "{} callers ask the proxy for /echo; their token expires every {:?}.\n\
-         Open the page to see one refresh serve them all. Ctrl-C ends it.",
+         Open the page to see one refresh serve all callers. Press Ctrl-C to stop.",
         options.requests,
         options.lifetime()
     );

@@ -1,4 +1,4 @@
-//! What is looked at.
+//! The checks: first the setup that all sessions share, then each session.
 
 use std::error::Error as _;
 use std::time::{Duration, SystemTime};
@@ -10,20 +10,20 @@ use token_rotator_oauth2::{SecretBytes, Transport as _};
 use super::finding::Finding;
 use crate::command_error::CommandError;
 use crate::config::{GrantChoice, SessionName};
-use crate::session::{Endpoint, Endpoints, Home, Session, StoreKind, store_failed};
-use crate::status::{Outcome, State, Status};
+use crate::session::{Context, Endpoint, Endpoints, NamedSession, StoreKind, store_failed};
+use crate::status::{IntentState, SessionState, SessionStatus};
 use crate::table;
 
-/// How far clocks may be apart before tokens seem to expire at the wrong time.
+/// How far clocks may differ before tokens appear to expire at the wrong time.
 const SKEW_MAX: Duration = Duration::from_secs(30);
-/// How long the issuer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for the issuer's answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What all sessions share.
-pub(super) async fn of_home(home: &Home, names: &[SessionName]) -> Vec<Finding> {
-    let places = &home.config.places;
-    let file = places.config_file.display();
-    let configuration = if places.config_file.exists() {
+/// Checks the configuration, the store and whether there are sessions.
+pub(super) async fn check_setup(context: &Context, names: &[SessionName]) -> Vec<Finding> {
+    let paths = &context.config.paths;
+    let file = paths.config_file.display();
+    let configuration = if paths.config_file.exists() {
         Finding::good("configuration", format!("{file} can be read"))
     } else {
         Finding::good(
@@ -31,7 +31,7 @@ pub(super) async fn of_home(home: &Home, names: &[SessionName]) -> Vec<Finding> 
             format!("there is no {file}, and none is needed"),
         )
     };
-    let store = match &home.store.kind {
+    let store = match &context.store.kind {
         StoreKind::File(store) => match store.check().await {
             Ok(()) => {
                 let directory = store.directory().display();
@@ -39,7 +39,7 @@ pub(super) async fn of_home(home: &Home, names: &[SessionName]) -> Vec<Finding> 
                 Finding::good("store", what)
             }
             Err(error) => {
-                let error = store_failed("it takes no session", &error);
+                let error = store_failed("it cannot store sessions", &error);
                 Finding::bad("store", error.to_string(), error.hint_text())
             }
         },
@@ -57,12 +57,12 @@ pub(super) async fn of_home(home: &Home, names: &[SessionName]) -> Vec<Finding> 
     findings
 }
 
-/// What one session needs.
-pub(super) async fn of_session(session: &Session<'_>) -> Vec<Finding> {
-    let mut findings = vec![client(session)];
-    findings.extend(issuer(session).await);
-    findings.extend(state(session).await);
-    findings.extend(history(session));
+/// Checks one session: its client, its issuer, its record and its history.
+pub(super) async fn check_session(session: &NamedSession<'_>) -> Vec<Finding> {
+    let mut findings = vec![check_client(session)];
+    findings.extend(check_issuer(session).await);
+    findings.extend(check_record(session).await);
+    findings.extend(check_history(session));
     let name = session.name.as_str();
     findings
         .into_iter()
@@ -70,7 +70,7 @@ pub(super) async fn of_session(session: &Session<'_>) -> Vec<Finding> {
         .collect()
 }
 
-fn client(session: &Session<'_>) -> Finding {
+fn check_client(session: &NamedSession<'_>) -> Finding {
     let settings = &session.settings;
     let checked = settings
         .client_id()
@@ -81,13 +81,13 @@ fn client(session: &Session<'_>) -> Finding {
     }
 }
 
-/// Whether the issuer says where its endpoints are, whether it answers there, and what time it is.
-async fn issuer(session: &Session<'_>) -> Vec<Finding> {
+/// Checks the discovery of the endpoints, the token endpoint and the issuer's clock.
+async fn check_issuer(session: &NamedSession<'_>) -> Vec<Finding> {
     let endpoints = Endpoints::new(&session.settings, session.transport.clone());
-    let mut findings = Vec::from_iter(discovery(session, &endpoints).await);
+    let mut findings = Vec::from_iter(check_discovery(session, &endpoints).await);
     let metadata = match endpoints.find(&[Endpoint::Token]).await {
         Ok(metadata) => metadata,
-        // It has been told.
+        // The finding of the discovery already reports the error.
         Err(_) if !findings.is_empty() => return findings,
         Err(error) => {
             let error = CommandError::from(error);
@@ -95,7 +95,7 @@ async fn issuer(session: &Session<'_>) -> Vec<Finding> {
         }
     };
     match metadata.token_endpoint() {
-        Some(endpoint) => findings.extend(answers(session, endpoint).await),
+        Some(endpoint) => findings.extend(check_token_endpoint(session, endpoint).await),
         None => findings.push(Finding::bad(
             "issuer",
             "its metadata names no token endpoint",
@@ -105,15 +105,15 @@ async fn issuer(session: &Session<'_>) -> Vec<Finding> {
     findings
 }
 
-/// What the issuer says of itself, if the session names one.
-async fn discovery(session: &Session<'_>, endpoints: &Endpoints) -> Option<Finding> {
+/// Checks the issuer's metadata. Returns `None` if the session names no issuer.
+async fn check_discovery(session: &NamedSession<'_>, endpoints: &Endpoints) -> Option<Finding> {
     let settings = &session.settings;
     let issuer = settings.issuer.as_ref()?;
     let metadata = match endpoints.discover().await {
         Ok(metadata) => metadata,
         Err(error) => {
             let error = CommandError::from(error);
-            // Whoever has configured all that a refresh needs is hampered at the next login at most.
+            // With a configured token endpoint refreshes work; at most the next login fails.
             let finding = match settings.token_endpoint {
                 Some(_) => Finding::fair,
                 None => Finding::bad,
@@ -145,27 +145,24 @@ async fn discovery(session: &Session<'_>, endpoints: &Endpoints) -> Option<Findi
             "the next login needs it: configure it, or choose another `grant`",
         )
     } else {
-        Finding::good(
-            "discovery",
-            format!("{issuer} says where its endpoints are"),
-        )
+        Finding::good("discovery", format!("{issuer} publishes its endpoints"))
     })
 }
 
-/// Whether the issuer answers, and what time it is there.
-async fn answers(session: &Session<'_>, endpoint: &Uri) -> Vec<Finding> {
+/// Checks that the token endpoint answers, and compares the clocks.
+async fn check_token_endpoint(session: &NamedSession<'_>, endpoint: &Uri) -> Vec<Finding> {
     let origin = Origin::of(endpoint);
-    let place = origin.map_or_else(|| "it".to_owned(), |origin| origin.to_string());
+    let origin_text = origin.map_or_else(|| "it".to_owned(), |origin| origin.to_string());
     let mut request = Request::new(SecretBytes::default());
     request.uri_mut().clone_from(endpoint);
     let began = SystemTime::now();
-    let answer = tokio::time::timeout(PATIENCE, session.transport.send(request)).await;
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, session.transport.send(request)).await;
     let answer = match answer {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => {
             let causes = std::iter::successors(error.source(), |cause| (*cause).source());
             let what = causes.fold(
-                format!("{place} does not answer: {error}"),
+                format!("{origin_text} does not answer: {error}"),
                 |what, cause| format!("{what}: {cause}"),
             );
             return vec![Finding::bad(
@@ -175,47 +172,48 @@ async fn answers(session: &Session<'_>, endpoint: &Uri) -> Vec<Finding> {
             )];
         }
         Err(_late) => {
-            return vec![late(&place)];
+            return vec![timed_out(&origin_text)];
         }
     };
-    let mut findings = vec![Finding::good("issuer", format!("{place} answers"))];
+    let mut findings = vec![Finding::good("issuer", format!("{origin_text} answers"))];
     let date = answer
         .headers()
         .get(header::DATE)
         .and_then(|date| date.to_str().ok());
     if let Some(there) = date.and_then(|date| httpdate::parse_http_date(date).ok()) {
-        findings.push(clock(began, there));
+        findings.push(compare_clocks(began, there));
     }
     findings
 }
 
-fn late(place: &str) -> Finding {
+fn timed_out(origin: &str) -> Finding {
     Finding::bad(
         "issuer",
-        format!("{place} does not answer within {PATIENCE:?}"),
-        "check the network and proxies, or ask whoever runs the issuer",
+        format!("{origin} does not answer within {ANSWER_TIMEOUT:?}"),
+        "check the network and proxies, or ask the issuer's operator",
     )
 }
 
-/// An issuer's `Date` is cut to a second, and may be from any time of the request.
-fn clock(here: SystemTime, there: SystemTime) -> Finding {
-    let (apart, word) = match here.duration_since(there) {
+/// Compares this machine's clock with the issuer's `Date` header, which has whole seconds and may be
+/// from any moment of the request.
+fn compare_clocks(here: SystemTime, there: SystemTime) -> Finding {
+    let (apart, direction) = match here.duration_since(there) {
         Ok(ahead) => (ahead, "ahead of"),
         Err(behind) => (behind.duration(), "behind"),
     };
     if apart <= SKEW_MAX {
-        return Finding::good("clock", "this machine's agrees with the issuer's");
+        return Finding::good("clock", "this machine's clock agrees with the issuer's");
     }
     let seconds = apart.as_secs();
     Finding::fair(
         "clock",
-        format!("this machine's is {seconds} s {word} the issuer's"),
-        "set it by NTP; tokens that say when they expire seem to do so too early or too late",
+        format!("this machine's clock is {seconds} s {direction} the issuer's"),
+        "set this machine's clock by NTP; otherwise tokens appear to expire too early or too late",
     )
 }
 
-async fn state(session: &Session<'_>) -> Vec<Finding> {
-    let status = match Status::of(session).await {
+async fn check_record(session: &NamedSession<'_>) -> Vec<Finding> {
+    let status = match SessionStatus::of(session).await {
         Ok(status) => status,
         Err(error) => return vec![Finding::bad("record", error.to_string(), error.hint_text())],
     };
@@ -224,25 +222,27 @@ async fn state(session: &Session<'_>) -> Vec<Finding> {
         session.name
     );
     let mut findings = vec![match status.state {
-        State::Good => Finding::good("session", "its token is good"),
-        State::Expired => Finding::good(
+        SessionState::Good => Finding::good("session", "its token is valid"),
+        SessionState::Expired => Finding::good(
             "session",
             "its token has expired; the next use refreshes it",
         ),
-        State::Ended => Finding::bad("session", "the issuer has refused its refresh token", login),
-        State::SignedOut => Finding::bad("session", "somebody has signed out", login),
-        State::New if session.settings.is_for_client() => {
+        SessionState::Ended => {
+            Finding::bad("session", "the issuer has refused its refresh token", login)
+        }
+        SessionState::SignedOut => Finding::bad("session", "the user has signed out", login),
+        SessionState::New if session.settings.is_for_client() => {
             Finding::good("session", "the client signs in by itself at the first use")
         }
-        State::New => Finding::bad("session", "nobody has signed in yet", login),
+        SessionState::New => Finding::bad("session", "no user has signed in yet", login),
     }];
     match status.journal.map(|journal| journal.outcome) {
-        Some(Outcome::Open) => findings.push(Finding::fair(
+        Some(IntentState::Open) => findings.push(Finding::fair(
             "journal",
-            "a refresh is in the air, or its process died",
-            "whoever needs a token next goes by the session's profile; nothing has to be done",
+            "a refresh is in flight, or its process died",
+            "no action is needed: the next command that needs a token resolves it by the profile",
         )),
-        Some(Outcome::Uncertain) => findings.push(Finding::fair(
+        Some(IntentState::Uncertain) => findings.push(Finding::fair(
             "journal",
             "a refresh got no answer; its refresh token may be spent",
             format!(
@@ -251,43 +251,46 @@ async fn state(session: &Session<'_>) -> Vec<Finding> {
                 session.name
             ),
         )),
-        Some(Outcome::Refused) | None => {}
+        Some(IntentState::Refused) | None => {}
     }
     if let Some(failure) = &status.last_failure {
         findings.push(Finding::good(
             "last failure",
-            format!("{}: {}", table::ago(failure.at), failure.happening.detail()),
+            format!("{}: {}", table::ago(failure.at), failure.event.detail()),
         ));
     }
     if let StoreKind::File(store) = session.store_kind() {
-        findings.extend(holder(session, store));
+        findings.extend(check_lease(session, store));
     }
     findings
 }
 
-fn holder(session: &Session<'_>, store: &FileStore) -> Option<Finding> {
+fn check_lease(session: &NamedSession<'_>, store: &FileStore) -> Option<Finding> {
     let holder = store.locks().holder(&session.key()).ok()??;
-    stopped(holder.process, holder.since.elapsed().unwrap_or_default())
+    lease_held_too_long(holder.process, holder.since.elapsed().unwrap_or_default())
 }
 
-/// A lease that is held for longer than any flight is somebody's who was stopped.
-fn stopped(process: u32, held: Duration) -> Option<Finding> {
+/// Reports a lease that is held longer than any flight lasts: its process was stopped.
+fn lease_held_too_long(process: u32, held: Duration) -> Option<Finding> {
     (held > Duration::from_secs(60)).then(|| {
         Finding::bad(
             "lease",
-            format!("process {process} has held it for {} s", held.as_secs()),
+            format!(
+                "process {process} has held the lease for {} s",
+                held.as_secs()
+            ),
             format!("continue the process (`kill -CONT {process}`) or end it"),
         )
     })
 }
 
-fn history(session: &Session<'_>) -> Option<Finding> {
+fn check_history(session: &NamedSession<'_>) -> Option<Finding> {
     let error = session.history.read().err()?;
     let file = session.history.file().display();
     Some(Finding::fair(
         "history",
         format!("{file} cannot be read: {error}"),
-        "remove it; it is only looked at",
+        "check who owns it, or remove it: sessions work without their history",
     ))
 }
 
@@ -300,35 +303,35 @@ mod tests {
         anstream::adapter::strip_str(&text).to_string()
     }
 
-    /// Clocks that agree, and that do not, on both sides.
+    /// A difference is reported in both directions.
     #[test]
     fn clocks() {
         let now = SystemTime::now();
         let off = Duration::from_secs(3600);
-        let found = [now, now + off, now - off].map(|there| clock(now, there));
+        let found = [now, now + off, now - off].map(|there| compare_clocks(now, there));
         insta::assert_snapshot!(text(found), @"
-        ok   clock: this machine's agrees with the issuer's
-        note clock: this machine's is 3600 s behind the issuer's
-             hint: set it by NTP; tokens that say when they expire seem to do so too early or too late
-        note clock: this machine's is 3600 s ahead of the issuer's
-             hint: set it by NTP; tokens that say when they expire seem to do so too early or too late
+        ok   clock: this machine's clock agrees with the issuer's
+        note clock: this machine's clock is 3600 s behind the issuer's
+             hint: set this machine's clock by NTP; otherwise tokens appear to expire too early or too late
+        note clock: this machine's clock is 3600 s ahead of the issuer's
+             hint: set this machine's clock by NTP; otherwise tokens appear to expire too early or too late
         ");
     }
 
     #[test]
     fn an_issuer_that_takes_too_long() {
-        insta::assert_snapshot!(text([late("https://issuer.example")]), @"
+        insta::assert_snapshot!(text([timed_out("https://issuer.example")]), @"
         bad  issuer: https://issuer.example does not answer within 10s
-             hint: check the network and proxies, or ask whoever runs the issuer
+             hint: check the network and proxies, or ask the issuer's operator
         ");
     }
 
-    /// A lease that is held for a while is somebody's work; one that is held for too long is not.
+    /// A lease is reported only if it is held longer than a flight can last.
     #[test]
     fn leases() {
-        assert!(stopped(7, Duration::from_secs(60)).is_none());
-        insta::assert_snapshot!(text(stopped(7, Duration::from_secs(61))), @"
-        bad  lease: process 7 has held it for 61 s
+        assert!(lease_held_too_long(7, Duration::from_secs(60)).is_none());
+        insta::assert_snapshot!(text(lease_held_too_long(7, Duration::from_secs(61))), @"
+        bad  lease: process 7 has held the lease for 61 s
              hint: continue the process (`kill -CONT 7`) or end it
         ");
     }

@@ -1,12 +1,12 @@
-//! What was found.
+//! The result of a check.
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Serialize)]
 pub(super) struct Finding {
-    /// The session; `None`: all of them.
+    /// The session concerned; `None` for a check of the whole setup.
     session: Option<String>,
     check: &'static str,
     pub(super) grade: Grade,
@@ -14,14 +14,15 @@ pub(super) struct Finding {
     hint: Option<String>,
 }
 
-/// How it is.
+/// The grade of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Grade {
+    /// Works.
     Good,
-    /// It works, and could be better.
+    /// Works with a limitation.
     Fair,
-    /// Something has to be done.
+    /// Does not work: the user must act.
     Bad,
 }
 
@@ -56,7 +57,7 @@ impl Finding {
         }
     }
 
-    /// It is about this session alone.
+    /// Sets the session concerned.
     pub(super) fn of(mut self, session: &str) -> Self {
         self.session = Some(session.to_owned());
         self
@@ -69,12 +70,12 @@ impl Finding {
             Grade::Bad => (AnsiColor::Red, "bad "),
         };
         let style = Style::new().bold().fg_color(Some(colour.into()));
-        let place = match &self.session {
+        let session = match &self.session {
             Some(session) => format!("{session}: "),
             None => String::new(),
         };
         let (check, what) = (self.check, &self.what);
-        let line = format!("{style}{mark}{style:#} {place}{check}: {what}\n");
+        let line = format!("{style}{mark}{style:#} {session}{check}: {what}\n");
         match &self.hint {
             Some(hint) => format!("{line}     hint: {hint}\n"),
             None => line,

@@ -1,4 +1,6 @@
-//! `token-rotator doctor`: what keeps a session from working, and what to do about it.
+//! `token-rotator doctor`: checks sessions and says how to repair what does not work.
+//!
+//! `checks.rs` has the checks; `finding.rs` their results.
 
 mod checks;
 mod finding;
@@ -9,25 +11,27 @@ use self::finding::{Finding, Grade};
 use crate::arguments::{DoctorOptions, GlobalOptions};
 use crate::command_error::CommandError;
 use crate::output;
-use crate::session::Home;
+use crate::session::Context;
 
-/// Looks, and tells. What cannot even be opened is an error like everywhere.
+/// Prints the findings. Exits with 1 if a finding is bad.
+///
+/// *Errors:* the configuration or the store cannot be opened, or the session is unknown.
 pub(crate) async fn run(
     global: &GlobalOptions,
     options: DoctorOptions,
 ) -> Result<ExitCode, CommandError> {
-    let home = Home::open(global, "doctor").await?;
+    let context = Context::open(global, "doctor").await?;
     let names = match options.session {
         Some(name) => {
-            home.session(&name)?;
+            context.session(&name)?;
             vec![name]
         }
-        None => home.session_names().await?,
+        None => context.session_names().await?,
     };
-    let mut findings = checks::of_home(&home, &names).await;
+    let mut findings = checks::check_setup(&context, &names).await;
     for name in names {
-        let session = home.session(&name)?;
-        findings.extend(checks::of_session(&session).await);
+        let session = context.session(&name)?;
+        findings.extend(checks::check_session(&session).await);
     }
     if options.json {
         output::print_pretty_json(&findings)?;

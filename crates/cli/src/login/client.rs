@@ -1,20 +1,20 @@
-//! Signing in as the client itself (RFC 6749 section 4.4): its first token shows that it can.
+//! Sign-in as the client itself (RFC 6749 section 4.4). The first token proves the credentials.
 
 use token_rotator::{TokenSet, TokenSource as _};
 
 use crate::command_error::CommandError;
-use crate::session::{ClientAuth, IssuerSource, Session};
+use crate::session::{ClientAuthentication, IssuerSource, NamedSession};
 
-const CHECK: &str =
+const CHECK_CLIENT: &str =
     "check the client's id, its secret and its scope, and that it may use client credentials";
-const NO_SECRET: &str = "no secret was given: set TOKEN_ROTATOR_CLIENT_SECRET, or name its place with \
+const NO_SECRET: &str = "no secret was given: set TOKEN_ROTATOR_CLIENT_SECRET, or name its location with \
                          `--client-secret-env` or `--client-secret-file`";
 
-pub(crate) async fn tokens(session: &Session<'_>) -> Result<TokenSet, CommandError> {
+pub(crate) async fn tokens(session: &NamedSession<'_>) -> Result<TokenSet, CommandError> {
     session.settings.client_id()?;
     let hint = match session.settings.client_auth()? {
-        ClientAuth::None => NO_SECRET,
-        ClientAuth::Basic(_) | ClientAuth::Post(_) => CHECK,
+        ClientAuthentication::None => NO_SECRET,
+        ClientAuthentication::Basic(_) | ClientAuthentication::Post(_) => CHECK_CLIENT,
     };
     let source = IssuerSource::new(&session.settings, session.transport.clone());
     let refreshed = source.refresh(None).await;

@@ -1,4 +1,4 @@
-//! Signing in on another device (RFC 8628), from a machine without a browser.
+//! Sign-in on another device (RFC 8628), for machines without a browser.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use token_rotator_oauth2::{
     DeviceAuthorization, DeviceAuthorizationError, DeviceError, DevicePoll, device,
 };
 
-use super::attended::{configured, interruptible, not_offered, within};
+use super::interactive::{interruptible, not_offered, with_settings, within};
 use crate::arguments::LoginOptions;
 use crate::command_error::CommandError;
 use crate::output::say;
-use crate::session::{Endpoint, Endpoints, Session};
+use crate::session::{Endpoint, Endpoints, NamedSession};
 
-/// How long it is waited where neither the issuer nor the user says how long.
-const PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// How long to wait if neither the issuer nor `--timeout` sets a limit.
+const SIGN_IN_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 pub(super) async fn tokens(
-    session: &Session<'_>,
+    session: &NamedSession<'_>,
     options: &LoginOptions,
 ) -> Result<TokenSet, CommandError> {
     let client_id = session.settings.client_id()?;
@@ -25,17 +25,17 @@ pub(super) async fn tokens(
     let needed = [Endpoint::DeviceAuthorization, Endpoint::Token];
     interruptible(async {
         let metadata = endpoints.find(&needed).await?;
-        let grant = configured(device(&metadata, client_id), session, options)?
+        let grant = with_settings(device(&metadata, client_id), session, options)?
             .build()
             .map_err(not_offered)?;
         let authorization = grant.begin().await.map_err(no_code)?;
         show(&authorization);
         let limit = match authorization.expires_in() {
-            None => options.timeout.or(Some(PATIENCE)),
+            None => options.timeout.or(Some(SIGN_IN_TIMEOUT)),
             Some(_) => options.timeout,
         };
-        within(limit, ask(authorization), |limit| {
-            CommandError::new("nobody has signed in")
+        within(limit, poll_until_decided(authorization), |limit| {
+            CommandError::new("the sign-in was not completed")
                 .why(format!("the code was not entered within {limit:?}"))
                 .hint("sign in again; `--timeout` gives more time")
         })
@@ -45,33 +45,37 @@ pub(super) async fn tokens(
 }
 
 fn show(authorization: &DeviceAuthorization) {
-    let place = authorization.verification_uri();
+    let address = authorization.verification_uri();
     let code = authorization.user_code();
-    say!("Open this address on any device:\n\n    {place}\n");
+    say!("Open this address on any device:\n\n    {address}\n");
     say!("and enter the code\n\n    {code}\n");
     if let Some(complete) = authorization.verification_uri_complete() {
-        say!("or open this one, and see that it shows the same code:\n\n    {complete}\n");
+        say!("or open this address, and check that it shows the same code:\n\n    {complete}\n");
     }
 }
 
-/// Asks until somebody has decided. That the issuer cannot be reached is told once, until it has been.
-async fn ask(mut authorization: DeviceAuthorization) -> Result<TokenSet, CommandError> {
-    let mut told = false;
+/// Polls the issuer until the user has allowed or denied the sign-in.
+///
+/// Warns once when the issuer becomes unreachable.
+async fn poll_until_decided(
+    mut authorization: DeviceAuthorization,
+) -> Result<TokenSet, CommandError> {
+    let mut is_warned = false;
     loop {
         tokio::time::sleep(authorization.wait()).await;
         if let DevicePoll::Tokens(tokens) = authorization.poll().await.map_err(not_signed_in)? {
             return Ok(tokens);
         }
         match authorization.trouble() {
-            Some(error) if !told => {
-                CommandError::new("the issuer cannot say whether anybody has entered the code")
+            Some(error) if !is_warned => {
+                CommandError::new("the issuer does not answer whether the code was entered")
                     .because(error)
-                    .hint("nothing has to be done; it is asked again while the code is good")
+                    .hint("no action is needed: the issuer is asked again while the code is valid")
                     .print_as_warning();
-                told = true;
+                is_warned = true;
             }
             Some(_) => {}
-            None => told = false,
+            None => is_warned = false,
         }
     }
 }
@@ -83,13 +87,13 @@ fn no_code(error: DeviceAuthorizationError) -> CommandError {
 }
 
 fn not_signed_in(error: DeviceError) -> CommandError {
-    let failed = CommandError::new("nobody has signed in");
+    let failed = CommandError::new("the sign-in was not completed");
     match error {
         DeviceError::AccessDenied => failed
             .why("the sign-in was denied on the other device (access_denied)")
             .hint("sign in again, and allow it"),
         DeviceError::Expired => failed
-            .why("the code expired before anybody entered it")
+            .why("the code expired before it was entered")
             .hint("sign in again, and enter the new code in time"),
         error => failed.because(error).or_hint("sign in again"),
     }

@@ -1,5 +1,5 @@
-//! Signing in with a refresh token that somebody else was given: it is spent at once for tokens of
-//! this session's own.
+//! Sign-in with a refresh token from stdin. The refresh token is exchanged at once, so that the session
+//! has its own tokens.
 
 use std::io::{IsTerminal as _, Read as _};
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use token_rotator::{Expiry, TokenSet, TokenSource as _};
 
 use crate::command_error::CommandError;
 use crate::output::say;
-use crate::session::{IssuerSource, Session};
+use crate::session::{IssuerSource, NamedSession};
 
 /// Longer than any refresh token.
 const BYTES_MAX: u64 = 64 * 1024;
 
-pub(super) async fn tokens(session: &Session<'_>) -> Result<TokenSet, CommandError> {
+pub(super) async fn tokens(session: &NamedSession<'_>) -> Result<TokenSet, CommandError> {
     session.settings.client_id()?;
     session.settings.client_auth()?;
     let refresh_token = read()?;
@@ -23,7 +23,7 @@ pub(super) async fn tokens(session: &Session<'_>) -> Result<TokenSet, CommandErr
     let source = IssuerSource::new(&session.settings, session.transport.clone());
     let last = Arc::new(last);
     match source.refresh(Some(Arc::clone(&last))).await {
-        // Where the answer brings no refresh token the old one stays (RFC 6749 section 6).
+        // An answer without a refresh token keeps the old one (RFC 6749 section 6).
         Ok(refreshed) => Ok(
             match (refreshed.tokens.refresh_token(), last.refresh_token()) {
                 (None, Some(old)) => refreshed.tokens.clone().with_refresh_token(old.clone()),
@@ -56,9 +56,7 @@ fn read() -> Result<String, CommandError> {
         return Err(unreadable("it is empty".to_owned()));
     }
     if token.contains(char::is_whitespace) {
-        return Err(unreadable(
-            "what is there has blanks or several lines".to_owned(),
-        ));
+        return Err(unreadable("it has blanks or several lines".to_owned()));
     }
     Ok(token.to_owned())
 }

@@ -9,7 +9,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::arguments::LogFormat;
 
-/// Logs what this program does at `level`, and of its libraries only what is wrong.
+/// Logs this program at `level`, and its libraries at `warn` at most.
 pub(super) fn to_stderr(level: Level, format: LogFormat) {
     let filter = Targets::new()
         .with_default(level.min(Level::WARN))
@@ -19,7 +19,7 @@ pub(super) fn to_stderr(level: Level, format: LogFormat) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     let registry = tracing_subscriber::registry().with(filter);
-    // A second one in the same process is none of our making.
+    // This fails only if the process already has a global subscriber.
     let _ = match format {
         LogFormat::Text => registry.with(layer).try_init(),
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),

@@ -1,8 +1,12 @@
-//! `token-rotator proxy`: the sidecar.
+//! `token-rotator proxy`: the sidecar. `token-rotator reload`: makes it read its configuration again.
+//!
+//! - `plan.rs`: merges the configuration file and the flags; `sessions.rs`: the rotators of the routes
+//! - `registry.rs`: the files by which `reload.rs` finds running proxies
+//! - `signals.rs`: SIGHUP and SIGTERM; `log.rs`: the log on stderr
 
 mod log;
 mod plan;
-mod register;
+mod registry;
 mod reload;
 mod sessions;
 mod signals;
@@ -15,77 +19,81 @@ use token_rotator_proxy::{Handle, Listen, StartError};
 
 pub(crate) use self::reload::run as reload;
 
-use self::plan::Plan;
-use self::register::Register;
-use self::sessions::Sessions;
-use self::signals::{Signal, Signals};
+use self::plan::ProxyPlan;
+use self::registry::Registration;
+use self::sessions::ProxySessions;
+use self::signals::{ProxySignal, Signals};
 use crate::arguments::{GlobalOptions, ProxyOptions};
 use crate::command_error::CommandError;
-use crate::config::{Config, Places};
+use crate::config::{ProgramConfig, UserPaths};
 use crate::output;
-use crate::session::Home;
+use crate::session::Context;
 
-/// How long requests may take to end, if nothing else is said.
-const DRAIN: Duration = Duration::from_secs(30);
+/// How long requests may take to finish without `--drain-timeout`.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Serves until it is told to end.
+/// Serves until SIGTERM or Ctrl-C, then finishes the requests under way.
 pub(crate) async fn run(
     global: &GlobalOptions,
     options: ProxyOptions,
 ) -> Result<ExitCode, CommandError> {
     log::to_stderr(options.log, options.log_format);
-    let home = Home::open(global, "proxy").await?;
-    let mut sessions = Sessions::default();
-    let plan = Plan::of(&home.config, &options)?;
-    home.store.prepare().await?;
-    let config = plan.config(&home, &mut sessions).await?;
-    // Before anything is answered, or a signal that comes at once would end it.
-    let mut signals = Signals::new().map_err(|error| unable(&error))?;
-    let handle = Handle::start(&config).map_err(|error| plan.failed(&home.config, &error))?;
-    let mut running = Running {
-        drain: plan.drain_timeout.unwrap_or(DRAIN),
-        register: Register::enter(&home.config.places),
+    let context = Context::open(global, "proxy").await?;
+    let mut sessions = ProxySessions::default();
+    let plan = ProxyPlan::of(&context.config, &options)?;
+    context.store.prepare().await?;
+    let config = plan.config(&context, &mut sessions).await?;
+    // Installed before the proxy listens: an early SIGHUP would otherwise end the process.
+    let mut signals = Signals::new().map_err(|error| setup_failed(&error))?;
+    let handle = Handle::start(&config).map_err(|error| plan.failed(&context.config, &error))?;
+    let mut running = RunningProxy {
+        drain: plan.drain_timeout.unwrap_or(DRAIN_TIMEOUT),
+        registry: Registration::enter(&context.config.paths),
         global,
         options,
-        home,
+        context,
         sessions,
         handle,
     };
     running.print()?;
     notify(&[sd_notify::NotifyState::Ready]);
-    while let Signal::Reload = signals.next().await {
+    while let ProxySignal::Reload = signals.next().await {
         running.reload().await;
     }
     notify(&[sd_notify::NotifyState::Stopping]);
     tokio::select! {
         code = running.end() => Ok(code),
-        // Whoever says it twice means it.
-        () = signals.end() => Err(CommandError::new("ended before all was answered")
-            .why("it was told to end twice")
-            .hint("tell it once and let it end; `--drain-timeout` says how long that may take")),
+        // A second signal ends the wait for requests.
+        () = signals.end() => {
+            Err(CommandError::new("the proxy ended before all requests were answered")
+                .why("it received a second signal to end")
+                .hint("send one signal and wait; `--drain-timeout` limits the wait"))
+        }
     }
 }
 
-struct Running<'a> {
+struct RunningProxy<'a> {
     global: &'a GlobalOptions,
     options: ProxyOptions,
-    home: Home,
-    sessions: Sessions,
+    context: Context,
+    sessions: ProxySessions,
     handle: Handle,
-    register: Option<Register>,
+    registry: Option<Registration>,
     drain: Duration,
 }
 
-impl Running<'_> {
-    /// Where callers connect, on stdout.
+impl RunningProxy<'_> {
+    /// Prints the addresses of the proxy to stdout.
     fn print(&self) -> Result<(), CommandError> {
         let listening = self.handle.listening();
-        let places: Vec<String> = listening.iter().map(place).collect();
+        let paths: Vec<String> = listening.iter().map(address_text).collect();
         let admin = self.handle.admin().map(|admin| format!("http://{admin}"));
         if self.options.json {
-            return output::print_json(&json!({"listen": places, "admin": admin}));
+            return output::print_json(&json!({"listen": paths, "admin": admin}));
         }
-        let listen = places.iter().map(|place| format!("listen  {place}\n"));
+        let listen = paths
+            .iter()
+            .map(|address_text| format!("listen  {address_text}\n"));
         let admin = admin.map(|admin| format!("admin   {admin}\n"));
         output::print(&listen.chain(admin).collect::<String>())
     }
@@ -99,58 +107,58 @@ impl Running<'_> {
         notify(&before);
         let outcome = self.try_reload().await;
         match &outcome {
-            Ok(()) => tracing::info!("the configuration was read again"),
+            Ok(()) => tracing::info!("the configuration was reloaded"),
             Err(error) => {
-                tracing::error!(%error, hint = error.hint_text(), "the configuration stays as it was");
+                tracing::error!(%error, hint = error.hint_text(), "the proxy keeps its old configuration");
             }
         }
-        if let Some(register) = &mut self.register {
-            register.reloaded(outcome.err().as_ref());
+        if let Some(registry) = &mut self.registry {
+            registry.reloaded(outcome.err().as_ref());
         }
         notify(&[sd_notify::NotifyState::Ready]);
     }
 
     async fn try_reload(&mut self) -> Result<(), CommandError> {
-        let places = Places::of_user(self.global.config.as_deref())?;
-        let config = Config::load(places)?;
-        if config.store() != self.home.config.store() {
-            return Err(CommandError::new("another store needs another start")
+        let paths = UserPaths::from_environment(self.global.config.as_deref())?;
+        let config = ProgramConfig::load(paths)?;
+        if config.store() != self.context.config.store() {
+            return Err(CommandError::new("a running proxy cannot change its store")
                 .why("`[store]` has changed")
                 .hint("restart the proxy, or put `[store]` back"));
         }
-        let before = std::mem::replace(&mut self.home.config, config);
+        let before = std::mem::replace(&mut self.context.config, config);
         let installed = self.install().await;
         if installed.is_err() {
-            self.home.config = before;
+            self.context.config = before;
         }
         installed
     }
 
     async fn install(&mut self) -> Result<(), CommandError> {
-        let plan = Plan::of(&self.home.config, &self.options)?;
+        let plan = ProxyPlan::of(&self.context.config, &self.options)?;
         let mut sessions = self.sessions.clone();
-        let config = plan.config(&self.home, &mut sessions).await?;
+        let config = plan.config(&self.context, &mut sessions).await?;
         self.handle
             .reload(&config)
-            .map_err(|error| plan.failed(&self.home.config, &error))?;
-        self.drain = plan.drain_timeout.unwrap_or(DRAIN);
-        let gone = std::mem::replace(&mut self.sessions, sessions);
-        gone.end_all_but(&self.sessions);
+            .map_err(|error| plan.failed(&self.context.config, &error))?;
+        self.drain = plan.drain_timeout.unwrap_or(DRAIN_TIMEOUT);
+        let previous = std::mem::replace(&mut self.sessions, sessions);
+        previous.shut_down_unused(&self.sessions);
         Ok(())
     }
 
     async fn end(self) -> ExitCode {
         tracing::info!(
             within = ?self.drain,
-            "no connection is accepted any more; what is under way is answered first"
+            "no new connection is accepted; requests under way are answered first"
         );
-        // Gone from here on for `reload`.
-        drop(self.register);
+        // `reload` does not find this proxy from here on.
+        drop(self.registry);
         if self.handle.drain(self.drain).await {
             return ExitCode::SUCCESS;
         }
-        CommandError::new("some requests were cut off, or a session could not be written down")
-            .why(format!("they were not through after {:?}", self.drain))
+        CommandError::new("some requests were cut off, or a session could not be saved")
+            .why(format!("they were not finished after {:?}", self.drain))
             .hint(
                 "give them longer with `--drain-timeout`; `token-rotator doctor` looks at sessions",
             )
@@ -159,7 +167,7 @@ impl Running<'_> {
     }
 }
 
-fn place(listen: &Listen) -> String {
+fn address_text(listen: &Listen) -> String {
     match listen {
         Listen::Tcp(address) => format!("http://{address}"),
         Listen::Unix { path, .. } => format!("unix:{}", path.display()),
@@ -167,34 +175,34 @@ fn place(listen: &Listen) -> String {
     }
 }
 
-/// Tells the service manager, where there is one.
+/// Notifies the service manager, if there is one.
 fn notify(state: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "the service manager cannot be told");
+        tracing::warn!(%error, "the service manager cannot be notified");
     }
 }
 
-fn unable(error: &dyn std::error::Error) -> CommandError {
+fn setup_failed(error: &dyn std::error::Error) -> CommandError {
     CommandError::new("the proxy cannot be set up")
         .because(error)
         .or_hint(
-            "correct what it says; for what the system denies, raise the limits of open files \
-             (`ulimit -n`) and of processes (`ulimit -u`)",
+            "correct the setting that is named; if the system denies a resource, raise the limits of open \
+             files (`ulimit -n`) and of processes (`ulimit -u`)",
         )
 }
 
-impl Plan {
-    /// Why the proxy does not run as planned, with the line of the file where it is.
-    fn failed(&self, config: &Config, error: &StartError) -> CommandError {
-        let StartError::Config(mistake) = error else {
-            return unable(error).hint_of(error.hint());
+impl ProxyPlan {
+    /// Converts a start error, with the line of the configuration file if it concerns a route.
+    fn failed(&self, config: &ProgramConfig, error: &StartError) -> CommandError {
+        let StartError::Config(config_error) = error else {
+            return setup_failed(error).hint_of(error.hint());
         };
-        let span = mistake.route().and_then(|route| self.span(route));
+        let span = config_error.route().and_then(|route| self.span(route));
         match span {
-            None => unable(mistake).hint_of(mistake.hint()),
+            None => setup_failed(config_error).hint_of(config_error.hint()),
             Some(span) => config
-                .mistake(span, "proxy.routes", &mistake.to_string())
-                .hint_of(mistake.hint()),
+                .error_at(span, "proxy.routes", &config_error.to_string())
+                .hint_of(config_error.hint()),
         }
     }
 }
@@ -206,11 +214,11 @@ mod tests {
     #[test]
     fn a_system_without_threads() {
         let error = StartError::Worker(std::io::Error::from_raw_os_error(11));
-        insta::assert_snapshot!(unable(&error).text(), @"
+        insta::assert_snapshot!(setup_failed(&error).text(), @"
         exit code 1
         error: the proxy cannot be set up
           because a worker cannot be started: Resource temporarily unavailable (os error 11)
-        hint: correct what it says; for what the system denies, raise the limits of open files (`ulimit -n`) and of processes (`ulimit -u`)
+        hint: correct the setting that is named; if the system denies a resource, raise the limits of open files (`ulimit -n`) and of processes (`ulimit -u`)
         ");
     }
 }

@@ -1,4 +1,4 @@
-//! What the file and the command line come to.
+//! The configuration of the proxy, merged from the configuration file and the flags.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -8,17 +8,18 @@ use token_rotator::middleware::{BodyRule, RefusalRules};
 use token_rotator_proxy::{Config as ProxyConfig, Limits, Listen, Listener, Protocol, Route};
 use toml::Spanned;
 
-use super::sessions::{Needed, Sessions};
+use super::sessions::{ProxySessions, RequiredSessions};
 use crate::arguments::ProxyOptions;
 use crate::certificates;
 use crate::command_error::CommandError;
 use crate::config::{
-    Config, LimitSettings, ListenText, ProtocolChoice, ProxySettings, RouteSettings, SessionName,
+    LimitSettings, ListenText, ProgramConfig, ProtocolChoice, ProxySettings, RouteSettings,
+    SessionName,
 };
-use crate::session::Home;
+use crate::session::Context;
 
-/// The proxy that is to run.
-pub(super) struct Plan {
+/// The merged settings of the proxy.
+pub(super) struct ProxyPlan {
     settings: ProxySettings,
     listen: Vec<ListenText>,
     public: bool,
@@ -29,9 +30,9 @@ pub(super) struct Plan {
     pub(super) drain_timeout: Option<Duration>,
 }
 
-impl Plan {
-    /// Flags before the file.
-    pub(super) fn of(config: &Config, options: &ProxyOptions) -> Result<Self, CommandError> {
+impl ProxyPlan {
+    /// Merges the file and the flags. A flag overrides the file.
+    pub(super) fn of(config: &ProgramConfig, options: &ProxyOptions) -> Result<Self, CommandError> {
         let mut settings = config.proxy().clone();
         settings
             .allowed_hosts
@@ -53,7 +54,7 @@ impl Plan {
                 .collect(),
         };
         if routes.is_empty() {
-            let file = config.places.config_file.display();
+            let file = config.paths.config_file.display();
             return Err(CommandError::new("there is no route")
                 .why(format!(
                     "{file} has no [[proxy.routes]], and `--upstream` is not given"
@@ -74,7 +75,7 @@ impl Plan {
         })
     }
 
-    /// Where in the file this route is.
+    /// Returns the bytes of this route in the file. Returns `None` for the route of `--upstream`.
     pub(super) fn span(&self, name: &str) -> Option<Range<usize>> {
         let route = self
             .routes
@@ -83,17 +84,17 @@ impl Plan {
         route.2.clone()
     }
 
-    /// The proxy's configuration, with the rotators of all its sessions.
+    /// Returns the configuration of the proxy, and opens the rotators of its sessions.
     pub(super) async fn config(
         &self,
-        home: &Home,
-        sessions: &mut Sessions,
+        context: &Context,
+        sessions: &mut ProxySessions,
     ) -> Result<ProxyConfig, CommandError> {
-        let mut needed = Needed::default();
+        let mut needed = RequiredSessions::default();
         for (route, session, _) in &self.routes {
             needed.add(session, &route.upstream);
         }
-        sessions.open(home, &needed).await?;
+        sessions.open(context, &needed).await?;
         let mut routes = Vec::new();
         for (settings, session, _) in &self.routes {
             let rotator = sessions.rotator(session);
@@ -149,21 +150,19 @@ impl Plan {
 
 fn with_session(
     route: &Spanned<RouteSettings>,
-    otherwise: &SessionName,
+    default_session: &SessionName,
 ) -> (RouteSettings, SessionName, Option<Range<usize>>) {
     let settings = route.get_ref().clone();
     let session = settings.session.clone();
-    let session = session.unwrap_or_else(|| otherwise.clone());
+    let session = session.unwrap_or_else(|| default_session.clone());
     (settings, session, Some(route.span()))
 }
 
 fn local_bearer(settings: &ProxySettings) -> Result<Option<SecretString>, CommandError> {
     let missing = |why: String| {
-        CommandError::new("the local bearer is missing")
+        CommandError::new("the local bearer token is missing")
             .why(why)
-            .hint(
-                "write it there, or leave `local_bearer_env` and `local_bearer_file` out of `[proxy]`",
-            )
+            .hint("set it, or remove `local_bearer_env` and `local_bearer_file` from `[proxy]`")
     };
     let text = match (&settings.local_bearer_file, &settings.local_bearer_env) {
         (Some(path), _) => std::fs::read_to_string(path)
@@ -176,13 +175,13 @@ fn local_bearer(settings: &ProxySettings) -> Result<Option<SecretString>, Comman
     let text = text.trim_end_matches(['\r', '\n']);
     if text.is_empty() {
         return Err(missing(
-            "there is nothing in the place that is named".to_owned(),
+            "the file or variable that is named is empty".to_owned(),
         ));
     }
     Ok(Some(SecretString::from(text.to_owned())))
 }
 
-/// Which answers refuse the token.
+/// Returns the rules by which an answer refuses the token.
 fn refusals(settings: &RouteSettings) -> RefusalRules {
     let mut rules = RefusalRules::new();
     if let Some(only) = &settings.status_codes {
@@ -206,22 +205,22 @@ fn refusals(settings: &RouteSettings) -> RefusalRules {
 
 fn limits(settings: &LimitSettings) -> Limits {
     let mut limits = Limits::default();
-    let set = |place: &mut usize, value: Option<usize>| *place = value.unwrap_or(*place);
+    let set = |field: &mut usize, value: Option<usize>| *field = value.unwrap_or(*field);
     set(&mut limits.connections, settings.connections);
     set(&mut limits.header_bytes, settings.header_bytes);
     set(&mut limits.replay_bytes, settings.replay_bytes);
     set(&mut limits.replay_bytes_total, settings.replay_bytes_total);
     set(&mut limits.idle_connections, settings.idle_connections);
-    for (place, value) in [
+    for (field, value) in [
         (&mut limits.header_timeout, &settings.header_timeout),
         (&mut limits.connect_timeout, &settings.connect_timeout),
         (&mut limits.idle_timeout, &settings.idle_timeout),
     ] {
         if let Some(time) = value {
-            *place = time.duration;
+            *field = time.duration;
         }
     }
-    for (place, value) in [
+    for (field, value) in [
         (&mut limits.body_idle, &settings.body_idle),
         (&mut limits.answer_timeout, &settings.answer_timeout),
         (&mut limits.answer_idle, &settings.answer_idle),
@@ -229,7 +228,7 @@ fn limits(settings: &LimitSettings) -> Limits {
         (&mut limits.tunnel_idle, &settings.tunnel_idle),
     ] {
         if let Some(limit) = value {
-            *place = limit.0.as_ref().map(|time| time.duration);
+            *field = limit.0.as_ref().map(|time| time.duration);
         }
     }
     limits.body_bytes = settings.body_bytes.or(limits.body_bytes);

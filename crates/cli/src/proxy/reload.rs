@@ -1,4 +1,4 @@
-//! `token-rotator reload`.
+//! `token-rotator reload`: sends SIGHUP to the running proxies and reports the outcome.
 
 use std::process::ExitCode;
 #[cfg(unix)]
@@ -8,43 +8,45 @@ use crate::arguments::{GlobalOptions, ReloadOptions};
 use crate::command_error::CommandError;
 use crate::output::say;
 
-/// How long a proxy may take to read its configuration again.
+/// How long a proxy may take to reload.
 #[cfg(unix)]
-const PATIENCE: Duration = Duration::from_secs(30);
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Has every proxy of this configuration read it again, and waits for what comes of it.
+/// Makes every proxy with this configuration reload, and waits for the outcome.
+///
+/// *Errors:* the configuration is invalid, no proxy runs, or a proxy fails to reload within 30 s.
 #[cfg(unix)]
 pub(crate) async fn run(
     global: &GlobalOptions,
     _options: ReloadOptions,
 ) -> Result<ExitCode, CommandError> {
-    use super::register;
-    use crate::config::{Config, Places};
+    use super::registry;
+    use crate::config::{ProgramConfig, UserPaths};
 
-    let places = Places::of_user(global.config.as_deref())?;
-    // What cannot even be read is said here, and no proxy is bothered with it.
-    Config::load(places.clone())?;
-    let running = register::running(&places).map_err(|error| {
-        CommandError::new("it cannot be seen which proxies run")
+    let paths = UserPaths::from_environment(global.config.as_deref())?;
+    // An unreadable configuration is reported here, without a signal to a proxy.
+    ProgramConfig::load(paths.clone())?;
+    let running = registry::running(&paths).map_err(|error| {
+        CommandError::new("the running proxies cannot be listed")
             .because(error)
             .hint(format!(
-                "{} is to be a directory of your own; SIGHUP tells a proxy without it",
-                places.state.join("proxies").display()
+                "check who owns {}; SIGHUP reloads a proxy without it",
+                paths.state.join("proxies").display()
             ))
     })?;
     if running.is_empty() {
         return Err(CommandError::new("no proxy runs with this configuration")
             .why(format!(
-                "none is entered for {}",
-                places.config_file.display()
+                "none is registered for {}",
+                paths.config_file.display()
             ))
             .hint(
-                "start one with `token-rotator proxy`; one of another user's reloads on SIGHUP",
+                "start one with `token-rotator proxy`; reload another user's proxy with SIGHUP",
             ));
     }
     for before in running {
-        hang_up(before.pid)?;
-        let after = until_reloaded(&places, &before).await?;
+        send_sighup(before.pid)?;
+        let after = until_reloaded(&paths, &before).await?;
         if let Some(error) = after.error {
             return Err(CommandError::new(format!(
                 "the proxy (process {}) keeps its old configuration",
@@ -59,64 +61,64 @@ pub(crate) async fn run(
 }
 
 #[cfg(unix)]
-fn hang_up(pid: u32) -> Result<(), CommandError> {
+fn send_sighup(pid: u32) -> Result<(), CommandError> {
     use rustix::process::{Pid, Signal, kill_process};
     let id = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let sent = id.map(|id| kill_process(id, Signal::HUP));
     match sent {
-        Some(Err(error)) => Err(not_told(pid, &error.into())),
+        Some(Err(error)) => Err(signal_failed(pid, &error.into())),
         _ => Ok(()),
     }
 }
 
 #[cfg(unix)]
-fn not_told(pid: u32, error: &std::io::Error) -> CommandError {
-    CommandError::new(format!("the proxy (process {pid}) cannot be told"))
+fn signal_failed(pid: u32, error: &std::io::Error) -> CommandError {
+    CommandError::new(format!("the proxy (process {pid}) cannot be signalled"))
         .because(error)
         .hint("reload it as the user that it runs as")
 }
 
-/// What the proxy says once it has tried.
+/// Waits until the proxy has written the outcome of its reload.
 #[cfg(unix)]
 async fn until_reloaded(
-    places: &crate::config::Places,
-    before: &super::register::Notice,
-) -> Result<super::register::Notice, CommandError> {
-    const LOOK: Duration = Duration::from_millis(20);
+    paths: &crate::config::UserPaths,
+    before: &super::registry::ProxyEntry,
+) -> Result<super::registry::ProxyEntry, CommandError> {
+    const POLL_INTERVAL: Duration = Duration::from_millis(20);
     let reloaded = async {
         loop {
-            let now = super::register::notice(places, before.pid);
+            let now = super::registry::entry(paths, before.pid);
             if let Some(now) = now.filter(|now| now.reloads > before.reloads) {
                 return now;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     };
-    let waited = tokio::time::timeout(PATIENCE, reloaded).await;
-    waited.map_err(|_| no_answer(before.pid))
+    let waited = tokio::time::timeout(RELOAD_TIMEOUT, reloaded).await;
+    waited.map_err(|_| reload_timed_out(before.pid))
 }
 
 #[cfg(unix)]
-fn no_answer(pid: u32) -> CommandError {
+fn reload_timed_out(pid: u32) -> CommandError {
     CommandError::new(format!("the proxy (process {pid}) does not answer"))
-        .why(format!("it was told {PATIENCE:?} ago"))
-        .hint("look into its log; `kill -CONT` continues it if it was stopped")
+        .why(format!("it received SIGHUP {RELOAD_TIMEOUT:?} ago"))
+        .hint("check its log; `kill -CONT` continues it if it was stopped")
 }
 
-/// There is no SIGHUP.
+/// Fails: this system has no SIGHUP.
 #[cfg(not(unix))]
-#[expect(clippy::unused_async, reason = "as elsewhere")]
+#[expect(clippy::unused_async, reason = "the Unix version is async")]
 pub(crate) async fn run(
     _global: &GlobalOptions,
     _options: ReloadOptions,
 ) -> Result<ExitCode, CommandError> {
-    Err(no_signals())
+    Err(reload_unsupported())
 }
 
 #[cfg(any(test, not(unix)))]
-fn no_signals() -> CommandError {
-    CommandError::new("a running proxy cannot be told on this system")
-        .why("it has no SIGHUP")
+fn reload_unsupported() -> CommandError {
+    CommandError::new("a running proxy cannot be reloaded on this system")
+        .why("this system has no SIGHUP")
         .hint("restart the proxy")
 }
 
@@ -127,11 +129,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_proxy_of_somebody_elses() {
+    fn a_proxy_of_another_user() {
         let error = std::io::Error::from_raw_os_error(1);
-        assert_snapshot!(not_told(7, &error).text(), @"
+        assert_snapshot!(signal_failed(7, &error).text(), @"
         exit code 1
-        error: the proxy (process 7) cannot be told
+        error: the proxy (process 7) cannot be signalled
           because Operation not permitted (os error 1)
         hint: reload it as the user that it runs as
         ");
@@ -139,20 +141,20 @@ mod tests {
 
     #[test]
     fn a_proxy_that_is_stopped() {
-        assert_snapshot!(no_answer(7).text(), @"
+        assert_snapshot!(reload_timed_out(7).text(), @"
         exit code 1
         error: the proxy (process 7) does not answer
-          because it was told 30s ago
-        hint: look into its log; `kill -CONT` continues it if it was stopped
+          because it received SIGHUP 30s ago
+        hint: check its log; `kill -CONT` continues it if it was stopped
         ");
     }
 
     #[test]
     fn a_system_without_signals() {
-        assert_snapshot!(no_signals().text(), @"
+        assert_snapshot!(reload_unsupported().text(), @"
         exit code 1
-        error: a running proxy cannot be told on this system
-          because it has no SIGHUP
+        error: a running proxy cannot be reloaded on this system
+          because this system has no SIGHUP
         hint: restart the proxy
         ");
     }

@@ -1,4 +1,4 @@
-//! The rotators of all sessions that routes need, kept over reloads.
+//! The rotators of all sessions that the routes use. Unchanged ones are kept across reloads.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use token_rotator_proxy::Recorder;
 
 use crate::command_error::CommandError;
 use crate::config::{OriginText, SessionName, SessionSettings};
-use crate::session::{Home, LANDING, Session, store_failed, unusable_tokens};
+use crate::session::{Context, NamedSession, SHUTDOWN_TIMEOUT, store_failed, unusable_tokens};
 
-/// Which sessions are needed, and where their tokens go.
+/// The sessions that the routes use, with the upstreams of each.
 #[derive(Default)]
-pub(super) struct Needed(BTreeMap<SessionName, Vec<OriginText>>);
+pub(super) struct RequiredSessions(BTreeMap<SessionName, Vec<OriginText>>);
 
-impl Needed {
+impl RequiredSessions {
     pub(super) fn add(&mut self, session: &SessionName, upstream: &OriginText) {
         let upstreams = self.0.entry(session.clone()).or_default();
         if !upstreams.contains(upstream) {
@@ -23,32 +23,36 @@ impl Needed {
     }
 }
 
-/// The sessions that are open.
+/// The open sessions of a running proxy.
 #[derive(Clone, Default)]
-pub(super) struct Sessions {
-    open: BTreeMap<SessionName, Open>,
+pub(super) struct ProxySessions {
+    open: BTreeMap<SessionName, OpenSession>,
     pub(super) recorder: Recorder,
 }
 
 #[derive(Clone)]
-struct Open {
+struct OpenSession {
     settings: SessionSettings,
     upstreams: Vec<OriginText>,
     rotator: Rotator,
 }
 
-impl Sessions {
-    /// Opens what is needed and lets go of the rest; a session that is as it was stays open.
-    pub(super) async fn open(&mut self, home: &Home, needed: &Needed) -> Result<(), CommandError> {
+impl ProxySessions {
+    /// Opens the required sessions and drops the rest. Keeps a session whose settings are unchanged.
+    pub(super) async fn open(
+        &mut self,
+        context: &Context,
+        needed: &RequiredSessions,
+    ) -> Result<(), CommandError> {
         let mut open = BTreeMap::new();
         for (name, upstreams) in &needed.0 {
-            let session = home.session(name)?;
-            let known = self.open.get(name);
-            let same = known.filter(|known| {
-                known.settings == session.settings && known.upstreams == *upstreams
+            let session = context.session(name)?;
+            let previous = self.open.get(name);
+            let unchanged = previous.filter(|previous| {
+                previous.settings == session.settings && previous.upstreams == *upstreams
             });
-            let entry = match same {
-                Some(same) => same.clone(),
+            let entry = match unchanged {
+                Some(unchanged) => unchanged.clone(),
                 None => self.start(&session, upstreams).await?,
             };
             open.insert(name.clone(), entry);
@@ -59,13 +63,13 @@ impl Sessions {
 
     async fn start(
         &self,
-        session: &Session<'_>,
+        session: &NamedSession<'_>,
         upstreams: &[OriginText],
-    ) -> Result<Open, CommandError> {
+    ) -> Result<OpenSession, CommandError> {
         let recorder = self.recorder.named(session.name.to_string());
         let rotator = session.rotator_with(|builder| {
             let builder = builder.on_event(move |event| recorder.record(event));
-            // Where the session says where its token may go, routes do not widen that.
+            // `origins` of the session is final: routes do not add to it.
             if session.settings.origins.is_some() {
                 return builder;
             }
@@ -82,37 +86,38 @@ impl Sessions {
                 .sign_in(tokens)
                 .map_err(|error| unusable_tokens(&error))?;
             let stored = stored.await;
-            stored
-                .map_err(|error| store_failed("the session could not be written down", &error))?;
+            stored.map_err(|error| store_failed("the session could not be saved", &error))?;
         } else if !signed_in {
             let name = &session.name;
-            CommandError::new(format!("nobody is signed in to session `{name}`"))
-                .why("its store has no token; until it has, requests are answered 503")
+            CommandError::new(format!("session `{name}` is not signed in"))
+                .why("its store has no token; until it has one, requests are answered 503")
                 .hint(format!(
                     "sign in with `token-rotator login --session {name}`"
                 ))
                 .print_as_warning();
         }
-        Ok(Open {
+        Ok(OpenSession {
             settings: session.settings.clone(),
             upstreams: upstreams.to_vec(),
             rotator,
         })
     }
 
-    /// The rotator of a session that was opened.
+    /// Returns the rotator of an open session.
+    ///
+    /// *Panics* if the session is not open.
     pub(super) fn rotator(&self, name: &SessionName) -> Rotator {
         self.open[name].rotator.clone()
     }
 
-    /// Lets those end in peace that `others` do not have.
-    pub(super) fn end_all_but(self, others: &Self) {
+    /// Shuts down the rotators that `others` does not contain, each in its own task.
+    pub(super) fn shut_down_unused(self, others: &Self) {
         for (name, open) in self.open {
-            let kept = others.open.get(&name);
-            if kept.is_some_and(|kept| kept.rotator.is_same(&open.rotator)) {
+            let other = others.open.get(&name);
+            if other.is_some_and(|other| other.rotator.is_same(&open.rotator)) {
                 continue;
             }
-            tokio::spawn(async move { open.rotator.shutdown(LANDING).await });
+            tokio::spawn(async move { open.rotator.shutdown(SHUTDOWN_TIMEOUT).await });
         }
     }
 }

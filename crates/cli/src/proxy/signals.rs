@@ -1,12 +1,12 @@
-//! What the proxy is told from outside.
+//! The signals that the proxy handles.
 
 use std::io;
 
-/// What it is told.
-pub(super) enum Signal {
-    /// To read its configuration again.
+/// A signal to the proxy.
+pub(super) enum ProxySignal {
+    /// SIGHUP: read the configuration again.
     Reload,
-    /// To end.
+    /// SIGTERM or Ctrl-C: end.
     End,
 }
 
@@ -28,11 +28,11 @@ impl Signals {
         })
     }
 
-    pub(super) async fn next(&mut self) -> Signal {
+    pub(super) async fn next(&mut self) -> ProxySignal {
         tokio::select! {
-            _ = self.hangup.recv() => Signal::Reload,
-            _ = self.terminate.recv() => Signal::End,
-            _ = self.interrupt.recv() => Signal::End,
+            _ = self.hangup.recv() => ProxySignal::Reload,
+            _ = self.terminate.recv() => ProxySignal::End,
+            _ = self.interrupt.recv() => ProxySignal::End,
         }
     }
 }
@@ -42,22 +42,22 @@ pub(super) struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    #[expect(clippy::unnecessary_wraps, reason = "elsewhere it may fail")]
+    #[expect(clippy::unnecessary_wraps, reason = "the Unix version can fail")]
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self)
     }
 
-    pub(super) async fn next(&mut self) -> Signal {
+    pub(super) async fn next(&mut self) -> ProxySignal {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-        Signal::End
+        ProxySignal::End
     }
 }
 
 impl Signals {
-    /// Waits until it is told to end.
+    /// Waits for a signal to end. Ignores signals to reload.
     pub(super) async fn end(&mut self) {
-        while !matches!(self.next().await, Signal::End) {}
+        while !matches!(self.next().await, ProxySignal::End) {}
     }
 }

@@ -1,4 +1,4 @@
-//! Where an issuer is asked for what: as the settings say, else as the issuer itself does.
+//! The endpoints of an issuer: from the settings, or else discovered (RFC 8414).
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -7,15 +7,15 @@ use token_rotator::{FailureKind, SourceError};
 use token_rotator_oauth2::{BuildError, DiscoveryError, IssuerMetadata, NoMetadata};
 use token_rotator_reqwest::ReqwestTransport;
 
-use super::failure::LATER;
+use super::failure::EXIT_TRY_LATER;
 use crate::command_error::CommandError;
-use crate::config::{Address, SessionSettings};
+use crate::config::{IssuerUrl, SessionSettings};
 
-/// How long the issuer may take to say where its endpoints are. Shorter than a flight has, so that a
-/// refresh that could not begin is known not to have been sent.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the discovery may take. It is shorter than the deadline of a flight, so that a refresh
+/// that fails here counts as not sent.
+const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An endpoint that somebody needs.
+/// An endpoint of an issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     Authorization,
@@ -26,9 +26,8 @@ pub(crate) enum Endpoint {
 
 /// An issuer's endpoints.
 ///
-/// What the settings say counts. The issuer is asked for the rest when it is needed first; its answer
-/// is kept in memory until somebody says that it does not hold any more, and is not written down, so
-/// that an issuer may move.
+/// Configured endpoints win. The rest is discovered when an endpoint is first needed. The metadata is
+/// cached in memory until [`Endpoints::clear_cache`], and never on disk, so that an issuer can move.
 pub(crate) struct Endpoints {
     settings: SessionSettings,
     transport: ReqwestTransport,
@@ -44,52 +43,57 @@ impl Endpoints {
         }
     }
 
-    /// What is known of the issuer. It is asked if it has a name and one of the endpoints that are
-    /// needed is not configured; whether it names that one, the caller sees.
+    /// Returns the issuer's metadata, overridden by the configured endpoints.
     ///
-    /// Waits for the issuer, [`PATIENCE`] at most.
-    pub(crate) async fn find(&self, needed: &[Endpoint]) -> Result<IssuerMetadata, NoEndpoint> {
+    /// Discovers them if an issuer is configured and one of `needed` is not. The caller checks whether
+    /// the metadata names the endpoint.
+    ///
+    /// *Waits* for the issuer, [`DISCOVERY_TIMEOUT`] at most.
+    pub(crate) async fn find(&self, needed: &[Endpoint]) -> Result<IssuerMetadata, EndpointError> {
         let settings = &self.settings;
         let is_open = |endpoint: &&Endpoint| self.configured(**endpoint).is_none();
         let metadata = match (&settings.issuer, needed.iter().find(is_open)) {
             (Some(_), Some(_)) => self.discover().await?,
             (Some(issuer), None) => IssuerMetadata::new().with_issuer(issuer.as_str()),
-            // Without it an issuer works as well.
+            // Revocation is optional.
             (None, None | Some(Endpoint::Revocation)) => IssuerMetadata::new(),
-            (None, Some(endpoint)) => return Err(NoEndpoint::Unnamed(*endpoint)),
+            (None, Some(endpoint)) => return Err(EndpointError::NotConfigured(*endpoint)),
         };
-        self.with_configured(metadata).map_err(NoEndpoint::Unusable)
+        self.with_configured(metadata)
+            .map_err(EndpointError::Invalid)
     }
 
-    /// What the issuer says of itself.
-    pub(crate) async fn discover(&self) -> Result<IssuerMetadata, NoEndpoint> {
+    /// Returns the discovered metadata, from the cache or from the issuer.
+    ///
+    /// *Waits* for the issuer, [`DISCOVERY_TIMEOUT`] at most.
+    pub(crate) async fn discover(&self) -> Result<IssuerMetadata, EndpointError> {
         let Some(issuer) = &self.settings.issuer else {
-            return Err(NoEndpoint::Unnamed(Endpoint::Token));
+            return Err(EndpointError::NotConfigured(Endpoint::Token));
         };
-        if let Some(known) = self.discovered().clone() {
-            return Ok(known);
+        if let Some(cached) = self.discovered().clone() {
+            return Ok(cached);
         }
-        let asked = IssuerMetadata::discover(issuer.as_str(), &self.transport);
-        let Ok(answered) = tokio::time::timeout(PATIENCE, asked).await else {
-            return Err(NoEndpoint::Late(issuer.clone()));
+        let request = IssuerMetadata::discover(issuer.as_str(), &self.transport);
+        let Ok(answer) = tokio::time::timeout(DISCOVERY_TIMEOUT, request).await else {
+            return Err(EndpointError::TimedOut(issuer.clone()));
         };
-        let metadata = answered.map_err(|error| NoEndpoint::Undiscovered(error.into()))?;
+        let metadata = answer.map_err(|error| EndpointError::Discovery(error.into()))?;
         *self.discovered() = Some(metadata.clone());
         Ok(metadata)
     }
 
-    /// The issuer will be asked again.
-    pub(crate) fn forget(&self) {
+    /// Drops the cached metadata. The next use discovers it again.
+    pub(crate) fn clear_cache(&self) {
         *self.discovered() = None;
     }
 
     fn discovered(&self) -> std::sync::MutexGuard<'_, Option<IssuerMetadata>> {
-        // Nothing that is done under the lock can panic halfway.
+        // No code under the lock can panic halfway, so a poisoned value is intact.
         let locked = self.discovered.lock();
         locked.unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn configured(&self, endpoint: Endpoint) -> Option<&Address> {
+    fn configured(&self, endpoint: Endpoint) -> Option<&IssuerUrl> {
         let settings = &self.settings;
         match endpoint {
             Endpoint::Authorization => settings.authorization_endpoint.as_ref(),
@@ -102,7 +106,7 @@ impl Endpoints {
     fn with_configured(&self, mut metadata: IssuerMetadata) -> Result<IssuerMetadata, BuildError> {
         use Endpoint::{Authorization, DeviceAuthorization, Revocation, Token};
         for endpoint in [Authorization, DeviceAuthorization, Token, Revocation] {
-            let Some(url) = self.configured(endpoint).map(Address::as_str) else {
+            let Some(url) = self.configured(endpoint).map(IssuerUrl::as_str) else {
                 continue;
             };
             metadata = match endpoint {
@@ -116,25 +120,25 @@ impl Endpoints {
     }
 }
 
-/// Why it is not known where the issuer is to be asked.
+/// Why an endpoint is not known.
 #[derive(Debug)]
-pub(crate) enum NoEndpoint {
-    /// Neither the endpoint is configured nor an issuer that could name it.
-    Unnamed(Endpoint),
-    /// The issuer did not say.
-    Undiscovered(Box<DiscoveryError>),
-    /// The issuer took too long.
-    Late(Address),
-    /// What is configured is no address for tokens.
-    Unusable(BuildError),
+pub(crate) enum EndpointError {
+    /// Neither the endpoint nor an issuer is configured.
+    NotConfigured(Endpoint),
+    /// The discovery failed.
+    Discovery(Box<DiscoveryError>),
+    /// The issuer did not answer in time.
+    TimedOut(IssuerUrl),
+    /// A configured endpoint cannot receive tokens, for example `http` to another machine.
+    Invalid(BuildError),
 }
 
-impl NoEndpoint {
-    /// Whether it may pass by itself.
-    fn may_pass(&self) -> bool {
+impl EndpointError {
+    /// Returns whether a later attempt may succeed.
+    fn is_temporary(&self) -> bool {
         match self {
-            Self::Late(_) => true,
-            Self::Undiscovered(error) => match &**error {
+            Self::TimedOut(_) => true,
+            Self::Discovery(error) => match &**error {
                 DiscoveryError::Unreachable { .. } => true,
                 DiscoveryError::NoDocument { asked } => asked.iter().any(|(_, found)| {
                     let NoMetadata::Status(status) = found else {
@@ -144,16 +148,16 @@ impl NoEndpoint {
                 }),
                 _ => false,
             },
-            Self::Unnamed(_) | Self::Unusable(_) => false,
+            Self::NotConfigured(_) | Self::Invalid(_) => false,
         }
     }
 }
 
-impl From<NoEndpoint> for CommandError {
-    fn from(error: NoEndpoint) -> Self {
-        let passing = error.may_pass();
+impl From<EndpointError> for CommandError {
+    fn from(error: EndpointError) -> Self {
+        let is_temporary = error.is_temporary();
         let failed = match error {
-            NoEndpoint::Unnamed(endpoint) => {
+            EndpointError::NotConfigured(endpoint) => {
                 let (which, key) = match endpoint {
                     Endpoint::Authorization => ("authorization", "--authorization-endpoint"),
                     Endpoint::DeviceAuthorization => {
@@ -162,47 +166,55 @@ impl From<NoEndpoint> for CommandError {
                     Endpoint::Token => ("token", "--token-endpoint"),
                     Endpoint::Revocation => ("revocation", "--revocation-endpoint"),
                 };
-                Self::new("it is not known which issuer to ask")
+                Self::new("the session has no issuer")
                 .why(format!(
-                    "the session has neither an issuer nor the {which} endpoint of one"
+                    "neither an issuer nor its {which} endpoint is configured"
                 ))
                 .hint(format!(
-                    "give the issuer: `--issuer URL`, or `issuer` in the configuration; where it has no \
-                     metadata, its endpoints one by one: `{key}`"
+                    "give the issuer: `--issuer URL`, or `issuer` in the configuration; if it has no \
+                     metadata, give each endpoint: `{key}`"
                 ))
             }
-            NoEndpoint::Undiscovered(error) => Self::new(
+            EndpointError::Discovery(error) => Self::new(
                 "the issuer's endpoints could not be discovered",
             )
             .because(&*error)
             .hint(match &*error {
                 DiscoveryError::IssuerMismatch { .. } => {
-                    "if you trust that one, give its name exactly as it writes it: `--issuer`, or \
+                    "if you trust that issuer, write its name exactly as it does: `--issuer`, or \
                              `issuer` in the configuration"
                 }
-                _ if passing => "check `--issuer` and the network, or try again in a moment",
+                _ if is_temporary => "check `--issuer` and the network, or try again in a moment",
                 _ => {
-                    "check `--issuer`; `--token-endpoint` and the like take the place of what is \
-                             discovered"
+                    "check `--issuer`; `--token-endpoint` and the other endpoint flags replace the \
+                             discovery"
                 }
             }),
-            NoEndpoint::Late(issuer) => Self::new("the issuer's endpoints could not be discovered")
-                .why(format!("{issuer} did not answer within {PATIENCE:?}"))
-                .hint("check `--issuer`, the network and proxies, or try again in a moment"),
-            NoEndpoint::Unusable(error) => Self::new("an endpoint of the session cannot be used")
+            EndpointError::TimedOut(issuer) => {
+                Self::new("the issuer's endpoints could not be discovered")
+                    .why(format!(
+                        "{issuer} did not answer within {DISCOVERY_TIMEOUT:?}"
+                    ))
+                    .hint("check `--issuer`, the network and proxies, or try again in a moment")
+            }
+            EndpointError::Invalid(error) => Self::new("an endpoint of the session cannot be used")
                 .because(error)
                 .or_hint("correct it: in the configuration, or at the next login"),
         };
-        if passing { failed.code(LATER) } else { failed }
+        if is_temporary {
+            failed.code(EXIT_TRY_LATER)
+        } else {
+            failed
+        }
     }
 }
 
-/// Nothing was sent to a token endpoint.
-impl From<NoEndpoint> for SourceError {
-    fn from(error: NoEndpoint) -> Self {
-        let passing = error.may_pass();
+/// A temporary failure counts as not sent: the token endpoint received nothing.
+impl From<EndpointError> for SourceError {
+    fn from(error: EndpointError) -> Self {
+        let is_temporary = error.is_temporary();
         let error = CommandError::from(error);
-        error.of_source(if passing {
+        error.to_source_error(if is_temporary {
             FailureKind::NotSent
         } else {
             FailureKind::Misconfigured
@@ -214,12 +226,12 @@ impl From<NoEndpoint> for SourceError {
 mod tests {
     use super::*;
 
-    /// What is typed is looked at before, so that no user comes here with today's rules.
+    /// Arguments are checked earlier, so this error cannot be reached through the program today.
     #[test]
     fn an_endpoint_that_cannot_be_used() {
         let metadata = IssuerMetadata::new();
         let error = metadata.with_token_endpoint("http://issuer.example/token");
-        let error = NoEndpoint::Unusable(error.expect_err("it is in the clear"));
+        let error = EndpointError::Invalid(error.expect_err("plain http"));
         insta::assert_snapshot!(CommandError::from(error).text(), @"
         exit code 1
         error: an endpoint of the session cannot be used

@@ -1,4 +1,4 @@
-//! Failures of a session, in words for the person who typed the command.
+//! Errors of a session as command errors: the cause, the hint for this cause and the exit code.
 
 use token_rotator::store::{LeaseError, StoreError, StoreErrorKind};
 use token_rotator::{FailureKind, RefreshError, TokenError, UnusableTokens};
@@ -6,15 +6,15 @@ use token_rotator::{FailureKind, RefreshError, TokenError, UnusableTokens};
 use crate::command_error::CommandError;
 use crate::config::SessionName;
 
-/// Somebody has to sign in.
-pub(crate) const SIGN_IN: u8 = 3;
-/// Not now: trying again later may help.
-pub(crate) const LATER: u8 = 4;
+/// Exit code: a user must sign in.
+pub(crate) const EXIT_SIGN_IN: u8 = 3;
+/// Exit code: a temporary failure; a later attempt may succeed.
+pub(crate) const EXIT_TRY_LATER: u8 = 4;
 
-const STORE: &str = "the store is to be a server that runs, or a directory that is yours to write, \
+const CHECK_STORE: &str = "check that the store is a server that runs, or a directory that you may write, \
                      with room on its disk; `--store` names another";
 
-/// There is no token to be had, and what to do.
+/// Returns the error that a session has no token.
 pub(crate) fn no_token(name: &SessionName, error: &TokenError) -> CommandError {
     let failed = CommandError::new(format!("there is no token for session `{name}`"))
         .because(error)
@@ -30,38 +30,42 @@ pub(crate) fn no_token(name: &SessionName, error: &TokenError) -> CommandError {
             "ask for another scope, resource or audience at the next login; another token of this \
              kind would be refused as well",
         ),
-        TokenError::SessionChanged => failed.hint("run the command again, for whoever it is now"),
-        _ => failed.hint("run the command again; it is worth a report if that does not help"),
+        TokenError::SessionChanged => {
+            failed.hint("run the command again; it uses the session's new sign-in")
+        }
+        _ => failed.hint("run the command again; report the error if that does not help"),
     }
 }
 
 fn refresh_failed(failed: CommandError, name: &SessionName, error: &RefreshError) -> CommandError {
     match error {
         RefreshError::InDoubt { .. } => failed.hint(format!(
-            "`token-rotator status --session {name}` says what is known; it is tried again when \
-             nothing else is left, or now with `token-rotator token --session {name} --refresh`"
+            "`token-rotator status --session {name}` shows its state; it is tried again when the access \
+             token has expired, or now with `token-rotator token --session {name} --refresh`"
         )),
         RefreshError::Lease(LeaseError::Busy { .. }) => failed.hint(format!(
-            "`token-rotator status --session {name}` says which process it is; continue it or end it \
+            "`token-rotator status --session {name}` shows which process it is; continue it or end it \
              if it is stopped"
         )),
-        RefreshError::Lease(_) => failed.or_hint(STORE),
+        RefreshError::Lease(_) => failed.or_hint(CHECK_STORE),
         RefreshError::Store(error) => store_hint(failed, error),
-        RefreshError::SessionChanged => failed.hint("run the command again, for whoever it is now"),
+        RefreshError::SessionChanged => {
+            failed.hint("run the command again; it uses the session's new sign-in")
+        }
         _ => match error.kind() {
             FailureKind::Terminal => failed.hint(sign_in(name)),
             FailureKind::Misconfigured => failed.or_hint(format!(
                 "check the session's client id, secret, scope and addresses; \
-                 `token-rotator doctor --session {name}` looks at them"
+                 `token-rotator doctor --session {name}` checks them"
             )),
             FailureKind::NotSent | FailureKind::Transient => {
                 failed.hint(format!(
-                    "the issuer cannot be reached or is busy; try again in a moment, or let \
-                     `token-rotator doctor --session {name}` look at it"
+                    "the issuer cannot be reached or is busy; try again in a moment, or run \
+                     `token-rotator doctor --session {name}`"
                 ))
             }
             _ => failed.hint(format!(
-                "the answer was lost; `token-rotator status --session {name}` says what is known"
+                "the answer was lost; `token-rotator status --session {name}` shows the session's state"
             )),
         },
     }
@@ -71,7 +75,7 @@ fn sign_in(name: &SessionName) -> String {
     format!("sign in with `token-rotator login --session {name}`")
 }
 
-/// The store failed, and what to do.
+/// Returns the error of a store, for this failed action.
 pub(crate) fn store_failed(what: impl Into<String>, error: &StoreError) -> CommandError {
     store_hint(CommandError::new(what).because(error), error)
 }
@@ -79,35 +83,37 @@ pub(crate) fn store_failed(what: impl Into<String>, error: &StoreError) -> Comma
 fn store_hint(failed: CommandError, error: &StoreError) -> CommandError {
     let failed = failed.hint_of(error.hint());
     match error.kind() {
-        StoreErrorKind::Unavailable => failed.code(LATER).or_hint(STORE),
+        StoreErrorKind::Unavailable => failed.code(EXIT_TRY_LATER).or_hint(CHECK_STORE),
         StoreErrorKind::Newer => failed.or_hint("use the newer version of this program"),
         StoreErrorKind::Corrupt => failed.or_hint(
             "nothing was changed; restore the record from a backup, or remove it and sign in again",
         ),
-        _ => failed.or_hint(STORE),
+        _ => failed.or_hint(CHECK_STORE),
     }
 }
 
-/// The issuer's answer is no session.
+/// Returns the error for tokens that no session can hold.
 pub(crate) fn unusable_tokens(error: &UnusableTokens) -> CommandError {
-    CommandError::new("what the issuer gave cannot be used")
+    CommandError::new("the issuer's tokens cannot be used")
         .because(error)
-        .hint("tell whoever runs the issuer; the session is as it was before")
+        .hint("report this to the issuer's operator; the session has not changed")
 }
 
-/// What a script may go by.
+/// Returns the exit code for scripts: [`EXIT_SIGN_IN`], [`EXIT_TRY_LATER`] or 1.
 pub(crate) fn exit_code(error: &TokenError) -> u8 {
     match error {
-        TokenError::SignedOut => SIGN_IN,
-        TokenError::WaitTimedOut { .. } | TokenError::Overdue => LATER,
+        TokenError::SignedOut => EXIT_SIGN_IN,
+        TokenError::WaitTimedOut { .. } | TokenError::Overdue => EXIT_TRY_LATER,
         TokenError::Refresh(RefreshError::Store(error))
             if error.kind() != StoreErrorKind::Unavailable =>
         {
             1
         }
         TokenError::Refresh(error) => match error.kind() {
-            FailureKind::Terminal => SIGN_IN,
-            FailureKind::NotSent | FailureKind::Transient | FailureKind::Uncertain => LATER,
+            FailureKind::Terminal => EXIT_SIGN_IN,
+            FailureKind::NotSent | FailureKind::Transient | FailureKind::Uncertain => {
+                EXIT_TRY_LATER
+            }
             _ => 1,
         },
         _ => 1,

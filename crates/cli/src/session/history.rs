@@ -1,5 +1,7 @@
-//! What has happened in a session: a line of JSON for each generation of its tokens and for what
-//! went wrong, written by every process that uses it. Hashes, never tokens.
+//! The history of a session: a file with a line of JSON for each generation of its tokens and for each
+//! failure. Every process that uses the session writes it. It has hashes of tokens, never tokens.
+//!
+//! `entry.rs`: one line of the file.
 
 mod entry;
 
@@ -11,10 +13,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use token_rotator::middleware::RotatorExt as _;
 use token_rotator::{Event, Purpose, WeakRotator};
 
-pub(crate) use self::entry::{Entry, Happening, token_mark};
+pub(crate) use self::entry::{Entry, HistoryEvent, token_fingerprint};
 use crate::config::{SessionName, private_directory};
 
-/// Past this size the file makes room: it becomes the old one, and the old one goes.
+/// Size in bytes at which the file is rotated: it replaces the previous old file.
 const BYTES_MAX: u64 = 256 * 1024;
 
 /// The history of one session.
@@ -25,7 +27,8 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// In the state directory of the user: with a shared store it tells of this machine alone.
+    /// Opens the history in the user's state directory. It covers this machine only, even if the store
+    /// is shared.
     pub(crate) fn of(state: &Path, session: &SessionName, command: &'static str) -> Self {
         Self {
             command,
@@ -33,7 +36,7 @@ impl History {
         }
     }
 
-    /// Writes down what a rotator tells. `rotator` is set once it is built.
+    /// Returns a listener that writes the events of a rotator. `rotator` is set once it is built.
     pub(crate) fn listener(
         &self,
         rotator: Arc<OnceLock<WeakRotator>>,
@@ -49,19 +52,19 @@ impl History {
                 why.filter(|(started, _)| started == flight)
                     .map(|(_, purpose)| purpose)
             };
-            let Some(happening) = Happening::of(event, purpose) else {
+            let Some(event) = HistoryEvent::of(event, purpose) else {
                 return;
             };
             let rotator = rotator.get().and_then(WeakRotator::upgrade);
             let token = rotator
                 .and_then(|rotator| rotator.access_token())
-                .filter(|_| happening.brings_token())
-                .map(|token| token_mark(token.secret()));
-            history.write(&Entry::now(history.command, happening, token));
+                .filter(|_| event.has_new_token())
+                .map(|token| token_fingerprint(token.secret()));
+            history.write(&Entry::now(history.command, event, token));
         }
     }
 
-    /// Adds an entry. A history that cannot be written stops nothing.
+    /// Adds an entry. Logs a failure and goes on: a session works without its history.
     pub(crate) fn write(&self, entry: &Entry) {
         if let Err(error) = self.append(entry) {
             tracing::warn!(file = %self.file.display(), %error, "the history cannot be written");
@@ -76,10 +79,10 @@ impl History {
         }
         let mut file = self.open()?;
         if file.metadata()?.len() > BYTES_MAX {
-            self.make_room()?;
+            self.rotate()?;
             file = self.open()?;
         }
-        // One write: lines of several processes do not mix.
+        // One write per line, so that the lines of several processes do not mix.
         file.write_all(&line)
     }
 
@@ -91,8 +94,8 @@ impl History {
         options.open(&self.file)
     }
 
-    /// One process does it; the others go on writing, into the old file if they are quick.
-    fn make_room(&self) -> io::Result<()> {
+    /// Rotates the file. One process does it under a lock; other processes go on writing meanwhile.
+    fn rotate(&self) -> io::Result<()> {
         let lock = OpenOptions::new()
             .write(true)
             .create(true)
@@ -101,22 +104,23 @@ impl History {
         if lock.try_lock().is_err() {
             return Ok(());
         }
-        // Somebody may have done it in between.
+        // Another process may have rotated the file before this one got the lock.
         if std::fs::metadata(&self.file)?.len() > BYTES_MAX {
-            std::fs::rename(&self.file, self.old())?;
+            std::fs::rename(&self.file, self.rotated_file())?;
         }
         Ok(())
     }
 
-    fn old(&self) -> PathBuf {
+    fn rotated_file(&self) -> PathBuf {
         self.file.with_extension("old.jsonl")
     }
 
-    /// All entries, the oldest first. Lines that cannot be read are passed over: they are a newer
-    /// program's, or were cut off by a full disk.
+    /// Returns all entries, the oldest first.
+    ///
+    /// Skips lines that cannot be parsed: a newer program wrote them, or a full disk cut them off.
     pub(crate) fn read(&self) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
-        for file in [&self.old(), &self.file] {
+        for file in [&self.rotated_file(), &self.file] {
             let text = match std::fs::read(file) {
                 Ok(text) => text,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -128,7 +132,7 @@ impl History {
         Ok(entries)
     }
 
-    /// Where it is.
+    /// Returns the path of the file.
     pub(crate) fn file(&self) -> &Path {
         &self.file
     }

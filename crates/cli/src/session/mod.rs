@@ -1,4 +1,8 @@
-//! A named session: what is configured of it, its store, its issuer, and the rotator over both.
+//! A named session: its settings, its store, its issuer, and the rotator over both.
+//!
+//! - `endpoints.rs`, `source.rs`: the issuer's endpoints, and the token source that calls them
+//! - `store.rs`: the store of all sessions; `history.rs`: the history of each session
+//! - `failure.rs`: errors of a session as command errors
 
 mod endpoints;
 mod failure;
@@ -17,36 +21,36 @@ use token_rotator_reqwest::ReqwestTransport;
 
 pub(crate) use self::endpoints::{Endpoint, Endpoints};
 pub(crate) use self::failure::{no_token, store_failed, unusable_tokens};
-use self::history::{Entry, Happening, History};
-pub(crate) use self::source::{ClientAuth, IssuerSource};
+use self::history::{Entry, History, HistoryEvent};
+pub(crate) use self::source::{ClientAuthentication, IssuerSource};
 pub(crate) use self::store::{OpenStore, StoreKind};
 use crate::arguments::GlobalOptions;
 use crate::certificates;
 use crate::command_error::CommandError;
-use crate::config::{Config, Places, SessionName, SessionSettings};
+use crate::config::{ProgramConfig, SessionName, SessionSettings, UserPaths};
 
-/// How long a command that is about to end waits for a flight and its save: a flight's deadline, and
-/// some more for the store.
-pub(crate) const LANDING: Duration = Duration::from_secs(40);
+/// How long a command waits for a flight and its save before it ends. Longer than the deadline of a
+/// flight, to leave time for the store.
+pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// The configuration and the store that go with what was typed.
-pub(crate) struct Home {
-    pub(crate) config: Config,
+/// The configuration and the store of a command.
+pub(crate) struct Context {
+    pub(crate) config: ProgramConfig,
     pub(crate) store: OpenStore,
     command: &'static str,
 }
 
-impl Home {
+impl Context {
     /// Reads the configuration and opens the store, for the command of this name.
     pub(crate) async fn open(
         global: &GlobalOptions,
         command: &'static str,
     ) -> Result<Self, CommandError> {
-        let config = Config::load(Places::of_user(global.config.as_deref())?)?;
+        let config = ProgramConfig::load(UserPaths::from_environment(global.config.as_deref())?)?;
         let settings = config.store();
         let url = global.store.as_ref().or(settings.url.as_ref());
         let key = global.key.as_ref().or(settings.key.as_ref());
-        let store = OpenStore::open(url, key, &config.places).await?;
+        let store = OpenStore::open(url, key, &config.paths).await?;
         Ok(Self {
             config,
             store,
@@ -54,39 +58,41 @@ impl Home {
         })
     }
 
-    /// A session that is known: from the file, a login or the environment.
-    pub(crate) fn session(&self, name: &SessionName) -> Result<Session<'_>, CommandError> {
+    /// Returns a session that the configuration file, an earlier login or the environment defines.
+    ///
+    /// *Errors:* none of them defines the session.
+    pub(crate) fn session(&self, name: &SessionName) -> Result<NamedSession<'_>, CommandError> {
         let configured = self.config.session(name)?;
-        let environment = SessionSettings::of_environment();
+        let environment = SessionSettings::from_environment();
         let known = configured.is_some() || environment != SessionSettings::default();
         if !known {
             return Err(CommandError::new(format!("there is no session `{name}`"))
-                .why(self.others(name))
+                .why(self.known_sessions(name))
                 .hint(format!(
                     "sign in with `token-rotator login --session {name} --issuer URL --client-id ID`"
                 ))
-                .code(failure::SIGN_IN));
+                .code(failure::EXIT_SIGN_IN));
         }
-        let settings = environment.over(configured.unwrap_or_default());
+        let settings = environment.with_fallback(configured.unwrap_or_default());
         self.session_with(name, settings)
     }
 
-    /// A session with these settings.
+    /// Returns a session with these settings.
     pub(crate) fn session_with(
         &self,
         name: &SessionName,
         settings: SessionSettings,
-    ) -> Result<Session<'_>, CommandError> {
-        Ok(Session {
-            home: self,
+    ) -> Result<NamedSession<'_>, CommandError> {
+        Ok(NamedSession {
+            context: self,
             name: name.clone(),
             transport: transport(&settings)?,
-            history: History::of(&self.config.places.state, name, self.command),
+            history: History::of(&self.config.paths.state, name, self.command),
             settings,
         })
     }
 
-    /// The names of all sessions: configured, signed in, or in the store.
+    /// Returns the names of all sessions that are configured, signed in, or in a file store.
     pub(crate) async fn session_names(&self) -> Result<Vec<SessionName>, CommandError> {
         let mut names = self.config.session_names()?;
         if let StoreKind::File(store) = &self.store.kind {
@@ -104,8 +110,8 @@ impl Home {
         Ok(names)
     }
 
-    fn others(&self, name: &SessionName) -> String {
-        let file = self.config.places.config_file.display();
+    fn known_sessions(&self, name: &SessionName) -> String {
+        let file = self.config.paths.config_file.display();
         let names = self.config.session_names().unwrap_or_default();
         let names: Vec<_> = names
             .iter()
@@ -113,65 +119,65 @@ impl Home {
             .map(SessionName::as_str)
             .collect();
         if names.is_empty() {
-            format!("nobody has signed in yet, and {file} has no [sessions.{name}]")
+            format!("no user has signed in yet, and {file} has no [sessions.{name}]")
         } else {
-            format!("these are known: {}", names.join(", "))
+            format!("the known sessions are: {}", names.join(", "))
         }
     }
 }
 
 /// A session by name.
-pub(crate) struct Session<'a> {
-    home: &'a Home,
+pub(crate) struct NamedSession<'a> {
+    context: &'a Context,
     pub(crate) name: SessionName,
     pub(crate) settings: SessionSettings,
     pub(crate) transport: ReqwestTransport,
     pub(crate) history: History,
 }
 
-impl Session<'_> {
-    /// Its name in the store.
+impl NamedSession<'_> {
+    /// Returns the key of the session in the store.
     pub(crate) fn key(&self) -> SessionKey {
         SessionKey::new(self.name.as_str())
     }
 
-    /// The configuration file, to be named in hints.
+    /// Returns the configuration file, for hints.
     pub(crate) fn config_file(&self) -> &Path {
-        &self.home.config.places.config_file
+        &self.context.config.paths.config_file
     }
 
-    /// The store of the session.
+    /// Returns the store of the session.
     pub(crate) fn store(&self) -> &BoxedStore {
-        &self.home.store.sessions
+        &self.context.store.sessions
     }
 
-    /// The store of the session, for what one kind of store alone can do.
+    /// Returns the store of the session by its kind, for calls that only one kind has.
     pub(crate) fn store_kind(&self) -> &StoreKind {
-        &self.home.store.kind
+        &self.context.store.kind
     }
 
-    /// Writes down what this command did.
-    pub(crate) fn note(&self, happening: Happening) {
-        let command = self.home.command;
-        self.history.write(&Entry::now(command, happening, None));
+    /// Writes an event of this command into the history.
+    pub(crate) fn record_event(&self, event: HistoryEvent) {
+        let command = self.context.command;
+        self.history.write(&Entry::now(command, event, None));
     }
 
-    /// The rotator over its store, which writes the session's history.
+    /// Builds a rotator over the session's store. The rotator writes the history.
     pub(crate) fn rotator(&self) -> Result<Rotator, CommandError> {
         self.rotator_with(|builder| builder)
     }
 
-    /// The same with more settings.
+    /// Builds a rotator like [`Session::rotator`], with more settings.
     pub(crate) fn rotator_with(
         &self,
         more: impl FnOnce(RotatorBuilder) -> RotatorBuilder,
     ) -> Result<Rotator, CommandError> {
         let source = IssuerSource::new(&self.settings, self.transport.clone());
-        let itself = Arc::new(OnceLock::new());
+        let weak_rotator = Arc::new(OnceLock::new());
         let mut builder = Rotator::builder(source)
             .session(self.key())
             .store(self.store().clone())
-            .on_event(self.history.listener(Arc::clone(&itself)));
+            .on_event(self.history.listener(Arc::clone(&weak_rotator)));
         if let Some(profile) = &self.settings.profile {
             builder = builder.profile(profile.profile);
         }
@@ -184,15 +190,15 @@ impl Session<'_> {
         let rotator = more(builder)
             .build()
             .map_err(|error| unusable(&self.name, &error))?;
-        // It was made here, so nobody can have been quicker.
-        let _ = itself.set(rotator.downgrade());
+        // This cannot fail: the cell was created here and is set once.
+        let _ = weak_rotator.set(rotator.downgrade());
         Ok(rotator)
     }
 
-    /// Waits for what a rotator still has to do before the program ends.
-    pub(crate) async fn land(&self, rotator: &Rotator) {
-        if !rotator.shutdown(LANDING).await {
-            not_landed(&self.name).print_as_warning();
+    /// Waits until the rotator has finished its flight and its saves. Warns after 40 s.
+    pub(crate) async fn shut_down(&self, rotator: &Rotator) {
+        if !rotator.shutdown(SHUTDOWN_TIMEOUT).await {
+            not_saved(&self.name).print_as_warning();
         }
     }
 }
@@ -203,18 +209,18 @@ fn unusable(name: &SessionName, error: &BuildError) -> CommandError {
         .or_hint("correct its settings in the configuration; docs/program.md has all keys")
 }
 
-fn not_landed(name: &SessionName) -> CommandError {
+fn not_saved(name: &SessionName) -> CommandError {
     CommandError::new(format!(
-        "session `{name}` could not be written down before the program had to end"
+        "session `{name}` could not be saved before the program ended"
     ))
     .why(format!(
-        "the store or the issuer took longer than {LANDING:?}, or refused"
+        "the store or the issuer took longer than {SHUTDOWN_TIMEOUT:?}, or refused"
     ))
-    .hint("run `token-rotator doctor`; the next command goes by what the store has")
+    .hint("run `token-rotator doctor`; the next command uses what the store has")
 }
 
 fn transport(settings: &SessionSettings) -> Result<ReqwestTransport, CommandError> {
-    fn impossible(error: impl std::error::Error) -> CommandError {
+    fn cannot_build(error: impl std::error::Error) -> CommandError {
         CommandError::new("requests to the issuer cannot be made")
             .because(error)
             .hint("check the certificates in `ca_file` (`--ca-file`), and those of the system")
@@ -227,7 +233,7 @@ fn transport(settings: &SessionSettings) -> Result<ReqwestTransport, CommandErro
         .iter()
         .map(|root| reqwest::Certificate::from_der(root))
         .collect();
-    let roots = roots.map_err(impossible)?;
+    let roots = roots.map_err(cannot_build)?;
     let user_agent = concat!("token-rotator/", env!("CARGO_PKG_VERSION"));
     ReqwestTransport::configured(|builder| {
         let builder = builder.user_agent(user_agent);
@@ -235,20 +241,20 @@ fn transport(settings: &SessionSettings) -> Result<ReqwestTransport, CommandErro
             .into_iter()
             .fold(builder, reqwest::ClientBuilder::add_root_certificate)
     })
-    .map_err(impossible)
+    .map_err(cannot_build)
 }
 
-/// What the environment says of a session, without any flags.
+/// Parses the settings of a session from the environment alone.
 #[derive(Parser)]
-struct OfEnvironment {
+struct EnvironmentSettings {
     #[command(flatten)]
     settings: SessionSettings,
 }
 
 impl SessionSettings {
-    /// What the environment says; a value that cannot be read ends the program, as at a flag.
-    fn of_environment() -> Self {
-        OfEnvironment::parse_from(["token-rotator"]).settings
+    /// Reads the settings from the environment. An invalid value ends the program, like an invalid flag.
+    fn from_environment() -> Self {
+        EnvironmentSettings::parse_from(["token-rotator"]).settings
     }
 }
 
@@ -275,11 +281,11 @@ mod tests {
 
     #[test]
     fn a_session_that_was_not_saved_in_time() {
-        assert_snapshot!(not_landed(&name()).text(), @"
+        assert_snapshot!(not_saved(&name()).text(), @"
         exit code 1
-        error: session `work` could not be written down before the program had to end
+        error: session `work` could not be saved before the program ended
           because the store or the issuer took longer than 40s, or refused
-        hint: run `token-rotator doctor`; the next command goes by what the store has
+        hint: run `token-rotator doctor`; the next command uses what the store has
         ");
     }
 }

@@ -1,4 +1,4 @@
-//! The issuer of a session, asked as its settings say.
+//! The token source of a session: refreshes and revokes at the session's issuer.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use super::endpoints::{Endpoint, Endpoints};
 use crate::command_error::CommandError;
 use crate::config::{ClientAuthChoice, GrantChoice, SessionSettings};
 
-/// Where a client's secret is if nothing else is said.
+/// The default environment variable of the client's secret.
 const SECRET_VARIABLE: &str = "TOKEN_ROTATOR_CLIENT_SECRET";
 
 /// Refreshes at the session's issuer.
 ///
-/// Secrets are read anew each time, so that they can be exchanged under a program that runs. Endpoints
-/// that have to be discovered are when they are needed first, and again after they did not do.
+/// Reads the client's secret anew for each refresh, so that it can change while the program runs.
+/// Discovers endpoints at their first use, and again after a refresh was misconfigured or not sent.
 pub(crate) struct IssuerSource {
     settings: SessionSettings,
     transport: ReqwestTransport,
@@ -32,7 +32,7 @@ impl IssuerSource {
         }
     }
 
-    /// Whether tokens can be revoked (RFC 7009).
+    /// Returns whether the issuer can revoke tokens (RFC 7009).
     pub(crate) async fn can_revoke(&self) -> Result<bool, SourceError> {
         let metadata = self.endpoints.find(&[Endpoint::Revocation]).await?;
         Ok(metadata.revocation_endpoint().is_some())
@@ -41,7 +41,7 @@ impl IssuerSource {
     async fn endpoint(&self, needed: &[Endpoint]) -> Result<TokenEndpoint, SourceError> {
         let metadata = self.endpoints.find(needed).await?;
         token_endpoint(&self.settings, &metadata, self.transport.clone())
-            .map_err(|error| error.of_source(FailureKind::Misconfigured))
+            .map_err(|error| error.to_source_error(FailureKind::Misconfigured))
     }
 }
 
@@ -55,8 +55,8 @@ impl TokenSource for IssuerSource {
                 FailureKind::Misconfigured | FailureKind::NotSent
             )
         {
-            // It may have moved under a program that runs for long.
-            self.endpoints.forget();
+            // The endpoint may have moved while the program runs.
+            self.endpoints.clear_cache();
         }
         outcome
     }
@@ -67,7 +67,7 @@ impl TokenSource for IssuerSource {
     }
 }
 
-/// The token endpoint that these settings lead to.
+/// Builds the client of the token endpoint.
 fn token_endpoint(
     settings: &SessionSettings,
     metadata: &IssuerMetadata,
@@ -84,11 +84,11 @@ fn token_endpoint(
         oauth2::refresh_token(url, client_id)
     };
     builder = match settings.client_auth()? {
-        ClientAuth::None => builder,
-        ClientAuth::Basic(secret) => builder.client_secret_basic(secret),
-        ClientAuth::Post(secret) => builder.client_secret_post(secret),
+        ClientAuthentication::None => builder,
+        ClientAuthentication::Basic(secret) => builder.client_secret_basic(secret),
+        ClientAuthentication::Post(secret) => builder.client_secret_post(secret),
     };
-    // At a refresh the scope stays what was granted (RFC 6749 section 6).
+    // A refresh without `scope` keeps the granted scope (RFC 6749 section 6).
     if let Some(scope) = settings
         .scope
         .as_deref()
@@ -106,21 +106,21 @@ fn token_endpoint(
         builder = builder.revocation_url(url.to_string());
     }
     builder.transport(transport).build().map_err(|error| {
-        CommandError::new("the issuer cannot be asked")
+        CommandError::new("no request to the token endpoint can be made")
             .because(error)
             .or_hint("correct the session's settings")
     })
 }
 
-/// How a client authenticates, its secret in hand.
-pub(crate) enum ClientAuth {
+/// How the client authenticates, with its secret.
+pub(crate) enum ClientAuthentication {
     None,
     Basic(SecretString),
     Post(SecretString),
 }
 
 impl SessionSettings {
-    /// Whether its tokens are the client's own.
+    /// Returns whether the client gets tokens for itself, without a user.
     pub(crate) fn is_for_client(&self) -> bool {
         self.grant() == GrantChoice::ClientCredentials
     }
@@ -128,21 +128,21 @@ impl SessionSettings {
     pub(crate) fn client_id(&self) -> Result<&str, CommandError> {
         self.client_id.as_deref().ok_or_else(|| {
             CommandError::new("the session has no client id")
-                .why("neither a flag nor the environment, the configuration or an earlier login says one")
+                .why("no flag, environment variable, configuration or earlier login names one")
                 .hint("give the id that the issuer has registered: `--client-id`, or `client_id` in the configuration")
         })
     }
 
-    pub(crate) fn client_auth(&self) -> Result<ClientAuth, CommandError> {
+    pub(crate) fn client_auth(&self) -> Result<ClientAuthentication, CommandError> {
         let secret = self.client_secret()?;
         match (self.client_auth, secret) {
-            (Some(ClientAuthChoice::None), _) | (None, None) => Ok(ClientAuth::None),
-            (Some(ClientAuthChoice::Post), Some(secret)) => Ok(ClientAuth::Post(secret)),
-            (Some(ClientAuthChoice::Basic) | None, Some(secret)) => Ok(ClientAuth::Basic(secret)),
+            (Some(ClientAuthChoice::None), _) | (None, None) => Ok(ClientAuthentication::None),
+            (Some(ClientAuthChoice::Post), Some(secret)) => Ok(ClientAuthentication::Post(secret)),
+            (Some(ClientAuthChoice::Basic) | None, Some(secret)) => Ok(ClientAuthentication::Basic(secret)),
             (Some(_), None) => Err(CommandError::new("the client's secret is missing")
                 .why("`client_auth` says that the client authenticates with one")
                 .hint(format!(
-                    "set {SECRET_VARIABLE}, or name its place with `client_secret_env` or `client_secret_file`"
+                    "set {SECRET_VARIABLE}, or name its location with `client_secret_env` or `client_secret_file`"
                 ))),
         }
     }
@@ -152,7 +152,7 @@ impl SessionSettings {
             let text = std::fs::read_to_string(path).map_err(|error| {
                 CommandError::new("the client's secret cannot be read")
                     .why(format!("{}: {error}", path.display()))
-                    .hint("`client_secret_file` is to name a file that holds the secret and that you may read")
+                    .hint("name a file with the secret that you may read: `client_secret_file`")
             })?;
             // Editors and shells end a file with a line break.
             let secret = text.trim_end_matches(['\r', '\n']);
@@ -167,7 +167,7 @@ impl SessionSettings {
                     "the environment variable {} is not set",
                     name.unwrap_or_default()
                 ))
-                .hint("set it, or name another place with `client_secret_file`")),
+                .hint("set it, or name a file with `client_secret_file`")),
         }
     }
 }
@@ -183,11 +183,11 @@ mod tests {
 
     use super::*;
 
-    /// An issuer's metadata alone, whose token endpoint can be moved.
+    /// A server of issuer metadata whose token endpoint the test can change.
     struct Metadata {
         url: String,
         token_endpoint: Mutex<String>,
-        asked: AtomicUsize,
+        requests: AtomicUsize,
     }
 
     impl Metadata {
@@ -196,7 +196,7 @@ mod tests {
             let metadata = Arc::new(Self {
                 url: format!("http://{}", listener.local_addr().unwrap()),
                 token_endpoint: Mutex::new(token_endpoint),
-                asked: AtomicUsize::new(0),
+                requests: AtomicUsize::new(0),
             });
             let served = Arc::clone(&metadata);
             tokio::spawn(async move {
@@ -215,18 +215,18 @@ mod tests {
         }
 
         fn document(&self) -> String {
-            self.asked.fetch_add(1, Ordering::Relaxed);
+            self.requests.fetch_add(1, Ordering::Relaxed);
             let endpoint = self.token_endpoint.lock().unwrap();
             serde_json::json!({"issuer": self.url, "token_endpoint": *endpoint}).to_string()
         }
 
-        fn asked(&self) -> usize {
-            self.asked.load(Ordering::Relaxed)
+        fn requests(&self) -> usize {
+            self.requests.load(Ordering::Relaxed)
         }
     }
 
     #[tokio::test]
-    async fn endpoints_are_discovered_once_and_again_when_they_do_not_do() {
+    async fn endpoints_are_discovered_once_and_again_after_a_failure() {
         let issuer = Issuer::builder().start().await.unwrap();
         let metadata = Metadata::serve(format!("{}/elsewhere", issuer.url())).await;
         let settings = SessionSettings {
@@ -240,20 +240,20 @@ mod tests {
 
         let refused = source.refresh(Some(Arc::clone(&last))).await.unwrap_err();
         assert_eq!(refused.kind(), FailureKind::Misconfigured, "{refused}");
-        assert_eq!(metadata.asked(), 1);
+        assert_eq!(metadata.requests(), 1);
         issuer
             .token_url()
             .clone_into(&mut metadata.token_endpoint.lock().unwrap());
         for _ in 0..3 {
             last = Arc::new(source.refresh(Some(last)).await.unwrap().tokens);
         }
-        assert_eq!(metadata.asked(), 2);
+        assert_eq!(metadata.requests(), 2);
         assert_eq!(issuer.counters().refreshes, 3);
-        // A refusal of the token says nothing of the endpoint.
+        // A refused refresh token is no reason to discover again.
         let unknown = TokenSet::bearer("a").with_refresh_token("unknown");
         let refused = source.refresh(Some(Arc::new(unknown))).await.unwrap_err();
         assert_eq!(refused.kind(), FailureKind::Terminal, "{refused}");
         source.refresh(Some(last)).await.unwrap();
-        assert_eq!(metadata.asked(), 2);
+        assert_eq!(metadata.requests(), 2);
     }
 }

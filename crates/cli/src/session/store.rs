@@ -1,4 +1,4 @@
-//! The store of all sessions, of whichever kind.
+//! The store of all sessions: a directory, Redis or `PostgreSQL`.
 
 use std::path::Path;
 
@@ -11,17 +11,17 @@ use token_rotator_redis::RedisStore;
 
 use super::failure::store_failed;
 use crate::command_error::CommandError;
-use crate::config::{KeyChoice, Places, StoreUrl};
+use crate::config::{KeyChoice, StoreUrl, UserPaths};
 
-/// A store that is open.
+/// An open store.
 #[derive(Clone)]
 pub(crate) struct OpenStore {
     pub(crate) kind: StoreKind,
-    /// The same store, for what all kinds can do.
+    /// The same store, for calls that all kinds have.
     pub(crate) sessions: BoxedStore,
 }
 
-/// The kinds of stores, for what one kind alone can do.
+/// The kinds of stores, for calls that only one kind has.
 #[derive(Clone)]
 pub(crate) enum StoreKind {
     File(FileStore),
@@ -30,30 +30,31 @@ pub(crate) enum StoreKind {
 }
 
 impl OpenStore {
-    /// Opens the store. Sends nothing to a server yet.
+    /// Opens the store. Sends no request to a server yet.
     pub(crate) async fn open(
         url: Option<&StoreUrl>,
         key: Option<&KeyChoice>,
-        places: &Places,
+        paths: &UserPaths,
     ) -> Result<Self, CommandError> {
         match url {
-            None => file(&places.state, key, places),
-            Some(StoreUrl::Directory(directory)) => file(directory, key, places),
+            None => file(&paths.state, key, paths),
+            Some(StoreUrl::Directory(directory)) => file(directory, key, paths),
             Some(StoreUrl::Redis(url)) => {
-                let codec = codec(key, places).await?;
+                let codec = codec(key, paths).await?;
                 let built = RedisStore::builder().url(url).codec(codec).build();
                 built.map(Self::from).map_err(cannot_be_opened)
             }
             Some(StoreUrl::Postgres(url)) => {
-                let codec = codec(key, places).await?;
+                let codec = codec(key, paths).await?;
                 let built = PostgresStore::builder().url(url).codec(codec).build();
                 built.map(Self::from).map_err(cannot_be_opened)
             }
         }
     }
 
-    /// Sees to it that sessions can be kept: makes the table of `PostgreSQL`, and the key of a directory
-    /// that can be written to.
+    /// Prepares the store for saving: creates the key of a directory, or the table in `PostgreSQL`.
+    ///
+    /// *Errors:* the directory cannot be written, or the server cannot be reached.
     pub(crate) async fn prepare(&self) -> Result<(), CommandError> {
         let made = match &self.kind {
             StoreKind::File(store) => store.prepare().await,
@@ -94,14 +95,14 @@ impl From<PostgresStore> for OpenStore {
 fn file(
     directory: &Path,
     key: Option<&KeyChoice>,
-    places: &Places,
+    paths: &UserPaths,
 ) -> Result<OpenStore, CommandError> {
     let builder = FileStore::builder(directory);
     let builder = match key.cloned().unwrap_or_default() {
         KeyChoice::Auto => builder
             .vault(Keyring::of_system())
-            .vault(KeyFile::new(places.key_file())),
-        choice => match vault(&choice, places)? {
+            .vault(KeyFile::new(paths.key_file())),
+        choice => match vault(&choice, paths)? {
             Some(vault) => builder.vault(vault),
             None => builder.plaintext(),
         },
@@ -112,50 +113,54 @@ fn file(
         .map_err(|error| cannot_be_opened(&error).hint_of(error.hint()))
 }
 
-/// The one vault that this choice names. Returns `None` if it names none.
-fn vault(choice: &KeyChoice, places: &Places) -> Result<Option<BoxedVault>, CommandError> {
+/// Returns the vault that this choice names, or `None` if the choice names no single vault.
+fn vault(choice: &KeyChoice, paths: &UserPaths) -> Result<Option<BoxedVault>, CommandError> {
     Ok(Some(match choice {
         KeyChoice::Auto | KeyChoice::Plaintext => return Ok(None),
         KeyChoice::Keyring => BoxedVault::new(Keyring::of_system()),
         KeyChoice::Keyutils => BoxedVault::new(keyutils()?),
         KeyChoice::File(path) => {
-            let path = path.clone().unwrap_or_else(|| places.key_file());
+            let path = path.clone().unwrap_or_else(|| paths.key_file());
             BoxedVault::new(KeyFile::new(path))
         }
         KeyChoice::Variable(name) => BoxedVault::new(KeyVariable::new(name)),
     }))
 }
 
-/// How records are sealed in a store that several machines share: with a key that was made
-/// beforehand, for each of them would make another.
-async fn codec(key: Option<&KeyChoice>, places: &Places) -> Result<RecordCodec, CommandError> {
+/// Returns the codec for a store that several machines share.
+///
+/// The key must exist already: a generated key would differ on each machine.
+async fn codec(key: Option<&KeyChoice>, paths: &UserPaths) -> Result<RecordCodec, CommandError> {
     let choice = match key {
         None | Some(KeyChoice::Auto) => {
             return Err(CommandError::new("the store has no key")
                 .why(
-                    "every machine that uses a shared store needs the same key, so none is made up",
+                    "every machine that uses a shared store needs the same key, so none is generated",
                 )
                 .hint(MAKE_A_KEY));
         }
         Some(choice) => choice,
     };
-    let Some(vault) = vault(choice, places)? else {
+    let Some(vault) = vault(choice, paths)? else {
         return Ok(RecordCodec::plaintext());
     };
     match vault.load().await {
         Ok(Some(key)) => Ok(RecordCodec::sealed(key)),
         Ok(None) => Err(CommandError::new("the store has no key")
-            .why("there is none at the place that was named")
+            .why("the location that was named has none")
             .hint(MAKE_A_KEY)),
         Err(error) => Err(cannot_be_opened(&error).hint_of(error.hint())),
     }
 }
 
-const MAKE_A_KEY: &str = "make one with `openssl rand -hex 32`, and name its place on every \
+const MAKE_A_KEY: &str = "make one with `openssl rand -hex 32`, and name its location on every \
                           machine: `--key env:NAME` or `--key file:PATH` (mode 0600)";
 
 #[cfg(target_os = "linux")]
-#[expect(clippy::unnecessary_wraps, reason = "other systems have none")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the version for other systems fails"
+)]
 fn keyutils() -> Result<Keyring, CommandError> {
     Ok(Keyring::kernel_keyutils())
 }
@@ -169,13 +174,13 @@ fn keyutils() -> Result<Keyring, CommandError> {
 fn no_keyutils() -> CommandError {
     CommandError::new("the store cannot be opened")
         .why("this system has no kernel keyring")
-        .hint("choose another place for the key: keyring, file, env:NAME")
+        .hint("choose another location for the key: keyring, file, env:NAME")
 }
 
 fn cannot_be_opened(error: impl std::error::Error) -> CommandError {
     CommandError::new("the store cannot be opened")
         .because(error)
-        .or_hint("correct it, or name another place: `--store` for sessions, `--key` for their key")
+        .or_hint("correct it, or name another one: `--store` for sessions, `--key` for their key")
 }
 
 #[cfg(test)]
@@ -188,7 +193,7 @@ mod tests {
         exit code 1
         error: the store cannot be opened
           because this system has no kernel keyring
-        hint: choose another place for the key: keyring, file, env:NAME
+        hint: choose another location for the key: keyring, file, env:NAME
         ");
     }
 }

@@ -1,4 +1,4 @@
-//! A git credential helper: `git config credential.helper '!token-rotator token -f git-credential'`.
+//! The git credential helper: `git config credential.helper '!token-rotator token -f git-credential'`.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::ExitCode;
@@ -6,37 +6,40 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use token_rotator::{ExposeSecret as _, Origin};
 
-use super::fresh::{Wanted, fresh};
+use super::obtain::{TokenRequirements, obtain_token};
 use crate::command_error::CommandError;
-use crate::session::{Session, no_token};
+use crate::session::{NamedSession, no_token};
 
-/// More than git ever says.
+/// Limit of lines read from git, which sends far fewer.
 const LINES_MAX: usize = 256;
 
-/// Answers what git asks on stdin (gitcredentials(7)).
+/// Answers the request that git writes to stdin (gitcredentials(7)).
 pub(super) async fn run(
-    session: &Session<'_>,
+    session: &NamedSession<'_>,
     operation: Option<&str>,
 ) -> Result<ExitCode, CommandError> {
-    let asked = Asked::read()?;
+    let request = CredentialRequest::read()?;
     match operation {
-        None | Some("get") => get(session, &asked).await,
-        Some("erase") => erase(session, &asked).await,
-        // It is stored already; what else git may come to ask is none of ours.
+        None | Some("get") => get(session, &request).await,
+        Some("erase") => erase(session, &request).await,
+        // The session is stored already; operations of later git versions are ignored.
         Some(_) => Ok(ExitCode::SUCCESS),
     }
 }
 
-async fn get(session: &Session<'_>, asked: &Asked) -> Result<ExitCode, CommandError> {
-    if !asked.is_ours(session)? {
+async fn get(
+    session: &NamedSession<'_>,
+    request: &CredentialRequest,
+) -> Result<ExitCode, CommandError> {
+    if !request.is_for_session(session)? {
         return Ok(ExitCode::SUCCESS);
     }
     let rotator = session.rotator()?;
-    let token = fresh(session, &rotator, Wanted::default()).await;
-    session.land(&rotator).await;
+    let token = obtain_token(session, &rotator, TokenRequirements::default()).await;
+    session.shut_down(&rotator).await;
     let token = token?;
-    // Hosts that take tokens look at the password; some want this user name with it.
-    let user = asked.value("username").unwrap_or("oauth2");
+    // Git hosts read the token from the password; some require this user name.
+    let user = request.value("username").unwrap_or("oauth2");
     let expires_at = token.token_set().expires_at();
     let expires_at = expires_at
         .and_then(|at| Timestamp::try_from(at).ok())
@@ -49,9 +52,13 @@ async fn get(session: &Session<'_>, asked: &Asked) -> Result<ExitCode, CommandEr
     Ok(ExitCode::SUCCESS)
 }
 
-/// git was refused with this token: it is refreshed, if it is still the newest.
-async fn erase(session: &Session<'_>, asked: &Asked) -> Result<ExitCode, CommandError> {
-    let (true, Some(password)) = (asked.is_ours(session)?, asked.value("password")) else {
+/// Handles a token that a host refused: refreshes it if it is still the newest.
+async fn erase(
+    session: &NamedSession<'_>,
+    request: &CredentialRequest,
+) -> Result<ExitCode, CommandError> {
+    let (true, Some(password)) = (request.is_for_session(session)?, request.value("password"))
+    else {
         return Ok(ExitCode::SUCCESS);
     };
     let rotator = session.rotator()?;
@@ -63,15 +70,15 @@ async fn erase(session: &Session<'_>, asked: &Asked) -> Result<ExitCode, Command
         Ok(())
     };
     let refreshed = refreshed.await;
-    session.land(&rotator).await;
+    session.shut_down(&rotator).await;
     refreshed.map_err(|error| no_token(&session.name, &error))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// What git says about what it wants.
-struct Asked(Vec<(String, String)>);
+/// The request of git: names and values.
+struct CredentialRequest(Vec<(String, String)>);
 
-impl Asked {
+impl CredentialRequest {
     fn read() -> Result<Self, CommandError> {
         let mut values = Vec::new();
         for line in BufReader::new(std::io::stdin().lock())
@@ -79,13 +86,13 @@ impl Asked {
             .take(LINES_MAX)
         {
             let line = line.map_err(|error| {
-                CommandError::new("what git asks cannot be read")
+                CommandError::new("git's request cannot be read")
                     .because(error)
-                    .hint("`--format git-credential` is for git to call; it writes to stdin what it wants")
+                    .hint("`--format git-credential` is for git, which writes its request to stdin")
             })?;
             match line.split_once('=') {
                 Some((name, value)) => values.push((name.to_owned(), value.to_owned())),
-                // An empty line ends it.
+                // An empty line ends the request.
                 None => break,
             }
         }
@@ -99,16 +106,18 @@ impl Asked {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Whether the session's token may go where git wants to go with it. If not git asks elsewhere.
-    fn is_ours(&self, session: &Session<'_>) -> Result<bool, CommandError> {
+    /// Returns whether `origins` of the session allows the host. If not, git asks its next helper.
+    ///
+    /// *Errors:* the session has no `origins`.
+    fn is_for_session(&self, session: &NamedSession<'_>) -> Result<bool, CommandError> {
         let Some(origins) = &session.settings.origins else {
             return Err(CommandError::new(format!(
                 "session `{}` has no token for git",
                 session.name
             ))
-            .why("it says nowhere that its token may go to git's hosts")
+            .why("its configuration has no `origins` that may receive its token")
             .hint(format!(
-                "name them: `origins = [\"https://git.example.com\"]` under [sessions.{}] in {}, or `login --origin`",
+                "name git's hosts: `origins = [\"https://git.example.com\"]` under [sessions.{}] in {}, or `login --origin`",
                 session.name,
                 session.config_file().display()
             )));
@@ -117,6 +126,6 @@ impl Asked {
             return Ok(false);
         };
         let origin: Option<Origin> = format!("{protocol}://{host}").parse().ok();
-        Ok(origin.is_some_and(|origin| origins.iter().any(|ours| ours.0 == origin)))
+        Ok(origin.is_some_and(|origin| origins.iter().any(|allowed| allowed.0 == origin)))
     }
 }

@@ -1,9 +1,11 @@
-//! `token-rotator token`: an access token that is good now, in the form that others expect.
+//! `token-rotator token`: prints a valid access token in the format that the caller needs.
+//!
+//! `obtain.rs`: obtains the token; `dotenv.rs git.rs kubernetes.rs`: one module per format.
 
 mod dotenv;
-mod fresh;
 mod git;
 mod kubernetes;
+mod obtain;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -13,65 +15,65 @@ use jiff::Timestamp;
 use serde::Serialize;
 use token_rotator::{ExposeSecret as _, TokenSet};
 
-pub(crate) use self::fresh::{Wanted, fresh};
-use crate::arguments::{GlobalOptions, TokenFormat, TokenOptions};
+pub(crate) use self::obtain::{TokenRequirements, obtain_token};
+use crate::arguments::{GlobalOptions, OutputFormat, TokenOptions};
 use crate::command_error::CommandError;
 use crate::output::{self, say};
-use crate::session::Home;
+use crate::session::Context;
 
-/// Prints it.
+/// Prints the token, or answers git.
 pub(crate) async fn run(
     global: &GlobalOptions,
     options: TokenOptions,
 ) -> Result<ExitCode, CommandError> {
-    check(&options)?;
-    let home = Home::open(global, "token").await?;
-    let session = home.session(&options.session.name)?;
-    if options.format == TokenFormat::GitCredential {
+    check_options(&options)?;
+    let context = Context::open(global, "token").await?;
+    let session = context.session(&options.session.name)?;
+    if options.format == OutputFormat::GitCredential {
         return git::run(&session, options.operation.as_deref()).await;
     }
     let rotator = session.rotator()?;
-    let wanted = Wanted {
+    let wanted = TokenRequirements {
         min_ttl: options.min_ttl,
         refresh: options.refresh,
     };
-    let fresh = fresh(&session, &rotator, wanted).await;
-    session.land(&rotator).await;
-    let printed = Printed::of(fresh?.token_set(), &options)?;
+    let obtain_token = obtain_token(&session, &rotator, wanted).await;
+    session.shut_down(&rotator).await;
+    let printed = TokenOutput::of(obtain_token?.token_set(), &options)?;
     let text = match options.format {
-        TokenFormat::Raw => printed.token.clone() + "\n",
-        TokenFormat::Header => format!("Authorization: Bearer {}\n", printed.token),
-        TokenFormat::Json => return json(&printed),
-        TokenFormat::ExecCredential => return json(&kubernetes::ExecCredential::of(&printed)?),
-        TokenFormat::Dotenv => dotenv::lines(&printed)?,
-        TokenFormat::GitCredential => unreachable!("answered above"),
+        OutputFormat::Raw => printed.token.clone() + "\n",
+        OutputFormat::Header => format!("Authorization: Bearer {}\n", printed.token),
+        OutputFormat::Json => return json(&printed),
+        OutputFormat::ExecCredential => return json(&kubernetes::ExecCredential::of(&printed)?),
+        OutputFormat::Dotenv => dotenv::lines(&printed)?,
+        OutputFormat::GitCredential => unreachable!("handled above"),
     };
     print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn check(options: &TokenOptions) -> Result<(), CommandError> {
-    let json = options.format == TokenFormat::Json;
+fn check_options(options: &TokenOptions) -> Result<(), CommandError> {
+    let json = options.format == OutputFormat::Json;
     if options.show_refresh_token && !json {
         return Err(CommandError::new("the refresh token is not printed")
-            .why("it is printed as JSON alone, where nobody takes it for the access token")
+            .why("it is printed only as JSON, where its field tells it from the access token")
             .hint("add `--format json`, or leave `--show-refresh-token` out"));
     }
     if let Some(operation) = &options.operation
-        && options.format != TokenFormat::GitCredential
+        && options.format != OutputFormat::GitCredential
     {
         return Err(
             CommandError::new(format!("`token` takes no `{operation}` in this format"))
-                .why("an operation is what git adds when it calls a credential helper")
+                .why("git adds an operation when it calls a credential helper")
                 .hint("add `--format git-credential`, or leave it out"),
         );
     }
     Ok(())
 }
 
-/// What is said of a token, whatever the format.
+/// The data of a printed token, for every format.
 #[derive(Serialize)]
-pub(crate) struct Printed {
+pub(crate) struct TokenOutput {
     #[serde(rename = "access_token")]
     token: String,
     token_type: &'static str,
@@ -83,9 +85,9 @@ pub(crate) struct Printed {
     refresh_token: Option<String>,
 }
 
-impl Printed {
+impl TokenOutput {
     fn of(tokens: &TokenSet, options: &TokenOptions) -> Result<Self, CommandError> {
-        let (token, expires_at) = chosen(tokens, options.id_token)?;
+        let (token, expires_at) = select_token(tokens, options.id_token)?;
         let refresh_token = tokens
             .refresh_token()
             .filter(|_| options.show_refresh_token)
@@ -93,7 +95,7 @@ impl Printed {
         Ok(Self {
             token,
             token_type: "Bearer",
-            // In whole seconds, and never later than it is.
+            // Whole seconds, rounded down, so that the token is never used after its expiry.
             expires_at: expires_at
                 .and_then(|at| Timestamp::try_from(at).ok())
                 .and_then(|at| Timestamp::from_second(at.as_second()).ok()),
@@ -103,8 +105,10 @@ impl Printed {
     }
 }
 
-/// The access token or the `id_token`, and when it expires.
-pub(crate) fn chosen(
+/// Returns the access token or the `id_token`, and its expiry.
+///
+/// *Errors:* there is no `id_token`, or it has expired.
+pub(crate) fn select_token(
     tokens: &TokenSet,
     id_token: bool,
 ) -> Result<(String, Option<SystemTime>), CommandError> {
@@ -114,7 +118,7 @@ pub(crate) fn chosen(
     }
     let Some(token) = tokens.id_token() else {
         return Err(CommandError::new("the issuer has given no id_token")
-            .why("it gives one where the scope has `openid`, and not every issuer with a refresh")
+            .why("it gives one if the scope has `openid`; some issuers give none with a refresh")
             .hint("sign in again with `--scope \"openid ...\"`, or leave `--id-token` out"));
     };
     let token = token.expose_secret().to_owned();
@@ -131,20 +135,20 @@ pub(crate) fn chosen(
 
 fn json(value: &impl Serialize) -> Result<ExitCode, CommandError> {
     output::print_json(value)?;
-    warn_of_eyes();
+    warn_if_terminal();
     Ok(ExitCode::SUCCESS)
 }
 
-/// The token, to stdout, and nothing else.
+/// Prints the token to stdout, and nothing else.
 fn print(text: &str) -> Result<(), CommandError> {
     output::print(text)?;
-    warn_of_eyes();
+    warn_if_terminal();
     Ok(())
 }
 
-fn warn_of_eyes() {
+fn warn_if_terminal() {
     if std::io::stdout().is_terminal() {
-        say!("(whoever sees this token can use it until it expires)");
+        say!("(keep this token secret: it can be used until it expires)");
     }
 }
 
@@ -152,12 +156,12 @@ fn warn_of_eyes() {
 mod tests {
     use super::*;
 
-    /// Many an issuer gives no new one with a refresh.
+    /// Many issuers give no new `id_token` with a refresh.
     #[test]
     fn an_id_token_that_has_expired() {
         // {"alg":"none"}.{"exp":1}
         let tokens = TokenSet::bearer("a").with_id_token("eyJhbGciOiJub25lIn0.eyJleHAiOjF9.");
-        let error = chosen(&tokens, true).expect_err("it has expired");
+        let error = select_token(&tokens, true).expect_err("it has expired");
         insta::assert_snapshot!(error.text(), @"
         exit code 1
         error: the id_token has expired

@@ -1,29 +1,29 @@
-//! What the issuer is told about tokens, clients and time, and what it counts.
+//! The flags for tokens, clients and time, and the counters.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
-use crate::running::{Running, Tokens};
+use crate::running::{RunningIssuer, TokenPair};
 
-/// What a second use of a refresh token brings.
+/// The result of using a refresh token twice.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Again {
+enum SecondUse {
     Refused,
-    /// Tokens, with a refresh token of their own.
+    /// Tokens with a new refresh token.
     New,
-    /// Tokens, with the refresh token that the first use brought.
+    /// Tokens with the refresh token of the first answer.
     Successor,
-    /// Tokens, and no refresh token, as at the first use.
+    /// Tokens without a refresh token, like the first answer.
     Kept,
 }
 
-/// Each policy is known by what it makes of a refresh token that was used, at once and once its
-/// successor was used as well, and by the alarms it counts.
+/// Uses a refresh token a second time, before and after its successor was used. Each profile answers
+/// differently and counts its own number of alarms.
 #[test]
-fn profiles_treat_used_refresh_tokens_each_in_its_way() {
-    use Again::{Kept, New, Refused, Successor};
-    let cases: [(&[&str], Again, Again, u64); 9] = [
+fn each_profile_treats_used_refresh_tokens_differently() {
+    use SecondUse::{Kept, New, Refused, Successor};
+    let cases: [(&[&str], SecondUse, SecondUse, u64); 9] = [
         (&[], Refused, Refused, 2),
         (&["--profile", "strict"], Refused, Refused, 2),
         (&["--profile", "leeway"], New, Refused, 1),
@@ -35,17 +35,17 @@ fn profiles_treat_used_refresh_tokens_each_in_its_way() {
         (&["--profile", "rotating"], New, New, 0),
     ];
     for (flags, at_once, later, alarms) in cases {
-        let issuer = Running::with(flags);
+        let issuer = RunningIssuer::with(flags);
         let first = issuer.sign_in();
         let second = refreshed(&issuer, &first);
-        let again = again(&issuer, &first, &second);
-        assert_eq!(again, at_once, "{flags:?}");
+        let second_use = use_again(&issuer, &first, &second);
+        assert_eq!(second_use, at_once, "{flags:?}");
 
         let first = issuer.sign_in();
         let second = refreshed(&issuer, &first);
         let third = refreshed(&issuer, &second);
-        let again = self::again(&issuer, &first, &third);
-        assert_eq!(again, later, "{flags:?}, late");
+        let second_use = use_again(&issuer, &first, &third);
+        assert_eq!(second_use, later, "{flags:?}, late");
 
         let counters = &issuer.counters()["issuer"];
         assert_eq!(counters["reuses"], alarms, "{flags:?}");
@@ -53,30 +53,30 @@ fn profiles_treat_used_refresh_tokens_each_in_its_way() {
     }
 }
 
-/// A refresh that works; without a refresh token in the answer the old one stays in use.
-fn refreshed(issuer: &Running, tokens: &Tokens) -> Tokens {
-    let mut next = Tokens::from(&issuer.refresh(tokens).expect("an answer"));
+/// Refreshes successfully. An answer without a refresh token keeps the old one.
+fn refreshed(issuer: &RunningIssuer, tokens: &TokenPair) -> TokenPair {
+    let mut next = TokenPair::from(&issuer.refresh(tokens).expect("an answer"));
     let kept = tokens.refresh.clone();
     next.refresh = next.refresh.or(kept);
     next
 }
 
-/// Uses a refresh token that was used before; `newest` is what the session has now.
-fn again(issuer: &Running, used: &Tokens, newest: &Tokens) -> Again {
+/// Uses a refresh token again. `newest` has the session's current tokens.
+fn use_again(issuer: &RunningIssuer, used: &TokenPair, newest: &TokenPair) -> SecondUse {
     let answer = issuer.refresh(used).expect("an answer");
     if answer.status == 400 {
         assert_eq!(answer.json()["error"], "invalid_grant");
         assert_eq!(issuer.echo(&newest.access), 401, "the family is revoked");
-        return Again::Refused;
+        return SecondUse::Refused;
     }
-    match Tokens::from(&answer).refresh {
-        None => Again::Kept,
-        next if next == newest.refresh => Again::Successor,
-        Some(_) => Again::New,
+    match TokenPair::from(&answer).refresh {
+        None => SecondUse::Kept,
+        next if next == newest.refresh => SecondUse::Successor,
+        Some(_) => SecondUse::New,
     }
 }
 
-/// A leeway that the named profile does not have is refused before anything starts.
+/// `--leeway` with another profile is refused before the issuer starts.
 #[test]
 fn a_leeway_contradicts_other_profiles() {
     let program = std::process::Command::new(env!("CARGO_BIN_EXE_token-rotator"))
@@ -84,25 +84,25 @@ fn a_leeway_contradicts_other_profiles() {
         .output()
         .expect("the program runs");
     assert_eq!(program.status.code(), Some(2));
-    let said = String::from_utf8(program.stderr).expect("text");
+    let stderr = String::from_utf8(program.stderr).expect("text");
     assert!(
-        said.contains("`--leeway` is for `--profile leeway`"),
-        "{said}"
+        stderr.contains("`--leeway` is for `--profile leeway`"),
+        "{stderr}"
     );
 }
 
-/// `--opaque` makes access tokens random strings in place of JWTs; the API takes either.
+/// `--opaque` makes access tokens random strings instead of JWTs. The API accepts both.
 #[test]
-fn tokens_look_as_asked_for() {
+fn opaque_tokens_are_no_jwts() {
     for (flags, dots) in [(&[][..], 2), (&["--opaque"], 0)] {
-        let issuer = Running::with(flags);
+        let issuer = RunningIssuer::with(flags);
         let access = issuer.sign_in().access;
         assert_eq!(access.matches('.').count(), dots, "{flags:?}");
         assert_eq!(issuer.echo(&access), 200);
     }
 }
 
-/// `--skew` shifts what the issuer takes for now, to both sides, and no token lives shorter for it.
+/// `--skew` shifts the issuer's clock in both directions. No token lives shorter because of it.
 #[test]
 fn the_clock_is_off_by_the_skew() {
     let now = || {
@@ -110,7 +110,7 @@ fn the_clock_is_off_by_the_skew() {
         i64::try_from(now.expect("after 1970").as_millis()).expect("before the year 292278994")
     };
     for skew in [0, 3_600_000, -3_600_000] {
-        let issuer = Running::with(&["--lifetime", "10m", "--skew", &skew.to_string()]);
+        let issuer = RunningIssuer::with(&["--lifetime", "10m", "--skew", &skew.to_string()]);
         let before = now();
         let access = issuer.sign_in().access;
         let after = now();
@@ -126,10 +126,10 @@ fn the_clock_is_off_by_the_skew() {
     }
 }
 
-/// `--client` adds clients, with and without a secret, to the one that is there anyway.
+/// `--client` adds clients, with and without a secret, to the client `demo`.
 #[test]
 fn clients_are_added() {
-    let issuer = Running::with(&["--client", "robot:s3cret", "--client", "app"]);
+    let issuer = RunningIssuer::with(&["--client", "robot:s3cret", "--client", "app"]);
     let cases = [
         (
             "grant_type=client_credentials&client_id=robot&client_secret=s3cret",
@@ -158,7 +158,7 @@ fn clients_are_added() {
         let answer = issuer.post("token", form).expect("an answer");
         assert_eq!(answer.status, status, "{form}: {}", answer.body);
     }
-    let secret = Running::with(&["--client", "demo:s3cret"]);
+    let secret = RunningIssuer::with(&["--client", "demo:s3cret"]);
     let form = "grant_type=password&username=a&password=a&client_id=demo";
     let answer = secret.post("token", form).expect("an answer");
     assert_eq!(answer.status, 401, "`demo` itself can be given a secret");
@@ -167,7 +167,7 @@ fn clients_are_added() {
 /// A browser is redirected with a code at once; a device waits until its code is entered.
 #[test]
 fn users_sign_in_at_the_addresses_that_are_printed() {
-    let issuer = Running::with(&[]);
+    let issuer = RunningIssuer::with(&[]);
     // The pair of RFC 7636 appendix B.
     let (verifier, challenge) = (
         "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
@@ -187,7 +187,7 @@ fn users_sign_in_at_the_addresses_that_are_printed() {
         "grant_type=authorization_code&client_id=demo&code={code}&code_verifier={verifier}\
          &redirect_uri=http://127.0.0.1:1/callback"
     );
-    let tokens = Tokens::from(&issuer.post("token", &form).expect("an answer"));
+    let tokens = TokenPair::from(&issuer.post("token", &form).expect("an answer"));
     assert_eq!(issuer.echo(&tokens.access), 200);
 
     let given = issuer.post("device_authorization", "client_id=demo");
@@ -199,13 +199,13 @@ fn users_sign_in_at_the_addresses_that_are_printed() {
         "grant_type=urn:ietf:params:oauth:grant-type:device_code&client_id=demo&device_code={}",
         given["device_code"].as_str().expect("a code")
     );
-    let tokens = Tokens::from(&issuer.post("token", &form).expect("an answer"));
+    let tokens = TokenPair::from(&issuer.post("token", &form).expect("an answer"));
     assert_eq!(issuer.echo(&tokens.access), 200);
 }
 
-/// `--lifetime` is announced and kept; `--no-expires-in` leaves it unsaid, not unkept.
+/// `--lifetime` is announced and enforced. `--no-expires-in` only omits the announcement.
 #[test]
-fn lifetimes_are_announced_and_kept() {
+fn lifetimes_are_announced_and_enforced() {
     let cases: [(&[&str], Option<u64>, u16); 5] = [
         (&[], Some(300), 200),
         (&["--lifetime", "7m"], Some(420), 200),
@@ -214,11 +214,11 @@ fn lifetimes_are_announced_and_kept() {
         (&["--no-expires-in", "--lifetime", "0s"], None, 401),
     ];
     for (flags, announced, served) in cases {
-        let issuer = Running::with(flags);
+        let issuer = RunningIssuer::with(flags);
         let answer = issuer.refresh(&issuer.sign_in()).expect("an answer");
         assert_eq!(answer.json()["expires_in"].as_u64(), announced, "{flags:?}");
         assert_eq!(
-            issuer.echo(&Tokens::from(&answer).access),
+            issuer.echo(&TokenPair::from(&answer).access),
             served,
             "{flags:?}"
         );
@@ -229,11 +229,11 @@ fn lifetimes_are_announced_and_kept() {
     }
 }
 
-/// `--delay` holds every refresh back, and no sign-in.
+/// `--delay` delays every refresh, but no sign-in.
 #[test]
-fn refreshes_take_as_long_as_told() {
+fn refreshes_are_delayed() {
     let delay = Duration::from_millis(300);
-    let issuer = Running::with(&["--delay", "300ms"]);
+    let issuer = RunningIssuer::with(&["--delay", "300ms"]);
     let mut tokens = issuer.sign_in();
     for _ in 0..2 {
         let began = Instant::now();
@@ -242,11 +242,11 @@ fn refreshes_take_as_long_as_told() {
     }
 }
 
-/// One address tells what both servers counted: requests per generation, refreshes, alarms, and
-/// what ended families, alarms and clients apart.
+/// `/__counters` returns the counters of both servers: requests per generation, refreshes, alarms,
+/// and the grants ended by alarms and by clients.
 #[test]
-fn counters_are_told_while_it_runs() {
-    let issuer = Running::with(&[]);
+fn counters_are_served_while_the_issuer_runs() {
+    let issuer = RunningIssuer::with(&[]);
     assert_eq!(issuer.counters()["issuer"]["refreshes"], 0);
     let first = issuer.sign_in();
     let second = refreshed(&issuer, &first);

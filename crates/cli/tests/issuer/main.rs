@@ -1,4 +1,4 @@
-//! `token-rotator issuer` as a program: every flag does what its help says, seen over HTTP.
+//! `token-rotator issuer` as a program: every flag does what its help says, tested over HTTP.
 
 mod faults;
 mod flags;

@@ -1,5 +1,4 @@
-//! The running `issuer` and how to talk to it: HTTP/1.1 as it stands on the wire, so that a reset
-//! and a close can be told apart.
+//! A running `issuer`, and an HTTP/1.1 client over raw sockets that distinguishes a reset from a close.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -8,28 +7,28 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// How long an answer may take that is sure to come.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long an expected answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// `token-rotator issuer --json` with some flags, until it is dropped.
-pub(crate) struct Running {
+/// `token-rotator issuer --json` with some flags. Dropping it ends the process.
+pub(crate) struct RunningIssuer {
     child: Child,
     endpoints: Value,
-    patience: Duration,
+    timeout: Duration,
 }
 
-/// What a client holds after a sign-in or a refresh.
+/// The tokens of a client after a sign-in or a refresh.
 #[derive(Clone, Debug)]
-pub(crate) struct Tokens {
+pub(crate) struct TokenPair {
     pub(crate) access: String,
-    /// `None` where the answer brought none.
+    /// `None` if the answer had no refresh token.
     pub(crate) refresh: Option<String>,
 }
 
-/// An answer, or what became of the connection: [`ErrorKind::UnexpectedEof`] is a close.
-pub(crate) type Answered = Result<Reply, ErrorKind>;
+/// An answer, or the error of the connection: [`ErrorKind::UnexpectedEof`] is a close.
+pub(crate) type AnswerResult = Result<Reply, ErrorKind>;
 
-/// An answer that was read to its end.
+/// A complete answer.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -37,8 +36,8 @@ pub(crate) struct Reply {
     head: String,
 }
 
-impl Running {
-    /// Starts it and waits until it has printed where it is.
+impl RunningIssuer {
+    /// Starts the issuer and waits until it has printed its addresses.
     pub(crate) fn with(flags: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_token-rotator"))
             .args(["issuer", "--json"])
@@ -53,28 +52,28 @@ impl Running {
         Self {
             child,
             endpoints: endpoints.unwrap_or_else(|_| panic!("{flags:?} printed {line:?}")),
-            patience: PATIENCE,
+            timeout: ANSWER_TIMEOUT,
         }
     }
 
-    /// For an answer that may never come.
-    pub(crate) fn patience(&mut self, patience: Duration) {
-        self.patience = patience;
+    /// Sets the read timeout, for an answer that may never arrive.
+    pub(crate) fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
     }
 
-    /// The address printed under this name.
+    /// Returns the address printed under this name.
     pub(crate) fn url(&self, name: &str) -> &str {
         self.endpoints[name].as_str().expect("an address")
     }
 
     /// Signs in as the client `demo`, with the password grant (RFC 6749 section 4.3).
-    pub(crate) fn sign_in(&self) -> Tokens {
+    pub(crate) fn sign_in(&self) -> TokenPair {
         let form = "grant_type=password&username=alice&password=a&client_id=demo";
-        Tokens::from(&self.post("token", form).expect("an answer"))
+        TokenPair::from(&self.post("token", form).expect("an answer"))
     }
 
     /// Redeems a refresh token as the client `demo`.
-    pub(crate) fn refresh(&self, tokens: &Tokens) -> Answered {
+    pub(crate) fn refresh(&self, tokens: &TokenPair) -> AnswerResult {
         let refresh = tokens.refresh.as_deref().expect("a refresh token");
         self.post(
             "token",
@@ -82,7 +81,7 @@ impl Running {
         )
     }
 
-    /// What the API's echo says to an access token: the status.
+    /// Sends an access token to the API's echo. Returns the status.
     pub(crate) fn echo(&self, access: &str) -> u16 {
         let authorization = format!("authorization: Bearer {access}\r\n");
         let answer = self.send("GET", self.url("echo"), &authorization, "");
@@ -90,24 +89,24 @@ impl Running {
     }
 
     /// Posts a form to the address printed under this name.
-    pub(crate) fn post(&self, name: &str, form: &str) -> Answered {
+    pub(crate) fn post(&self, name: &str, form: &str) -> AnswerResult {
         let headers = "content-type: application/x-www-form-urlencoded\r\n";
         self.send("POST", self.url(name), headers, form)
     }
 
-    /// What both servers have counted.
+    /// Returns the counters of both servers.
     pub(crate) fn counters(&self) -> Value {
         let answer = self.send("GET", self.url("counters"), "", "");
         answer.expect("an answer").json()
     }
 
-    /// One request over a connection of its own.
-    pub(crate) fn send(&self, method: &str, url: &str, headers: &str, body: &str) -> Answered {
+    /// Sends one request over a new connection.
+    pub(crate) fn send(&self, method: &str, url: &str, headers: &str, body: &str) -> AnswerResult {
         let address = url.trim_start_matches("http://");
         let (authority, path) = address.split_once('/').expect("a path");
         let mut stream = TcpStream::connect(authority).expect("a connection");
-        let patience = Some(self.patience);
-        stream.set_read_timeout(patience).expect("a timeout");
+        let timeout = Some(self.timeout);
+        stream.set_read_timeout(timeout).expect("a timeout");
         let length = body.len();
         let request = format!(
             "{method} /{path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n\
@@ -129,9 +128,9 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningIssuer {
     fn drop(&mut self) {
-        // It may have ended by itself, which the test will have noticed.
+        // Killing fails if the process has ended by itself, which a test notices elsewhere.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -142,21 +141,21 @@ impl Reply {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("{self:?} is no JSON"))
     }
 
-    /// The value of a header, if it is there.
+    /// Returns the value of a header. Returns `None` if the answer does not have it.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut fields = self.head.lines().filter_map(|line| line.split_once(": "));
         fields
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .find(|(field, _)| field.eq_ignore_ascii_case(name))
             .map(|(_, value)| value)
     }
 }
 
-impl From<&Reply> for Tokens {
+impl From<&Reply> for TokenPair {
     fn from(reply: &Reply) -> Self {
         let json = reply.json();
         let field = |name: &str| json[name].as_str().map(str::to_owned);
         Self {
-            access: field("access_token").unwrap_or_else(|| panic!("{json} brings no token")),
+            access: field("access_token").unwrap_or_else(|| panic!("{json} has no token")),
             refresh: field("refresh_token"),
         }
     }

@@ -1,4 +1,4 @@
-//! The configurations run as they are, with addresses and directories that are there.
+//! The packaged configurations run, with the addresses and directories of this machine.
 
 use token_rotator_testkit::Upstream;
 
@@ -6,14 +6,14 @@ use crate::sidecar::{Sidecar, client};
 use crate::user::{SERVICE, SERVICE_SECRET, User};
 use crate::{kubernetes, text};
 
-/// Runs the proxy with it, and asks it for something.
-async fn serves(configuration: &str, state: &str, secret: &str) {
+/// Runs the proxy with a configuration, and sends a request.
+async fn assert_serves(configuration: &str, state: &str, secret: &str) {
     let user = User::new().await;
     let upstream = Upstream::start(&user.issuer).await.expect("an upstream");
     let file = user.home().join("client-secret");
     std::fs::write(&file, SERVICE_SECRET).expect("written");
-    let mut here = configuration.to_owned();
-    for (there, put) in [
+    let mut adapted = configuration.to_owned();
+    for (original, replacement) in [
         (state, user.home().join("state").display().to_string()),
         (secret, file.display().to_string()),
         ("my-service", SERVICE.to_owned()),
@@ -25,11 +25,14 @@ async fn serves(configuration: &str, state: &str, secret: &str) {
         ("127.0.0.1:8080", "127.0.0.1:0".to_owned()),
         ("127.0.0.1:9901", "127.0.0.1:0".to_owned()),
     ] {
-        assert!(here.contains(there), "{there} is not in {configuration}");
-        here = here.replace(there, &put);
+        assert!(
+            adapted.contains(original),
+            "{original} is not in {configuration}"
+        );
+        adapted = adapted.replace(original, &replacement);
     }
     std::fs::create_dir(user.home().join("state")).expect("a directory");
-    user.configure(&here);
+    user.configure(&adapted);
     let command = user.command(&["proxy", "--json"]);
     let proxy = Sidecar::spawn(command);
     let admin = proxy.admin.clone().expect("an admin listener");
@@ -40,7 +43,7 @@ async fn serves(configuration: &str, state: &str, secret: &str) {
     assert_eq!(user.issuer.counters().client_credentials, 1);
     let (code, log) = proxy.end();
     assert_eq!(code, Some(0), "{log}");
-    // Started again, it has kept the session.
+    // A second start uses the stored session.
     let proxy = Sidecar::spawn(user.command(&["proxy", "--json"]));
     let answer = client().get(format!("{}/echo", proxy.url)).send().await;
     assert_eq!(answer.expect("an answer").status(), 200);
@@ -48,12 +51,12 @@ async fn serves(configuration: &str, state: &str, secret: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn that_of_the_service_serves() {
+async fn the_configuration_of_the_service_works() {
     let secret = "/run/credentials/token-rotator-proxy.service/client-secret";
     let unit = text("systemd/token-rotator-proxy.service");
     assert!(unit.contains("\nLoadCredential=client-secret:"), "{unit}");
     assert!(unit.contains("\nStateDirectory=token-rotator\n"), "{unit}");
-    serves(
+    assert_serves(
         &text("systemd/proxy.toml"),
         "/var/lib/token-rotator",
         secret,
@@ -62,13 +65,13 @@ async fn that_of_the_service_serves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn that_of_the_pod_serves() {
+async fn the_configuration_of_the_pod_works() {
     let Some(documents) = kubernetes::documents() else {
         return;
     };
     let configuration = documents[0]["data"]["config.toml"].as_str();
     let secret = "/run/secrets/token-rotator/client-secret";
-    serves(
+    assert_serves(
         configuration.expect("a configuration"),
         "/var/lib/token-rotator",
         secret,

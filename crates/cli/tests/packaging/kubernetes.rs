@@ -1,4 +1,4 @@
-//! The sidecar's manifest.
+//! The Kubernetes manifest of the sidecar.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use crate::{file, tools};
 
 const MANIFEST: &str = "kubernetes/sidecar.yaml";
 
-/// Its documents; `None`: nobody here reads YAML.
+/// Returns the documents of the manifest. Returns `None` if Python has no YAML parser.
 pub(crate) fn documents() -> Option<Vec<Value>> {
     let python = tools::python_with("yaml");
     if tools::missing(
@@ -32,9 +32,9 @@ pub(crate) fn documents() -> Option<Vec<Value>> {
     serde_json::from_slice(&output.stdout).expect("a list")
 }
 
-/// What Kubernetes' profile `restricted` wants of every container, and what a native sidecar is.
+/// Every container meets Kubernetes' profile `restricted`, and the sidecar is a native one.
 #[test]
-fn the_pod_is_restricted_and_the_sidecar_a_sidecar() {
+fn the_pod_is_restricted_and_the_sidecar_is_native() {
     let Some(documents) = documents() else { return };
     let kinds: Vec<_> = documents.iter().map(|document| &document["kind"]).collect();
     assert_eq!(kinds, ["ConfigMap", "Deployment"]);
@@ -53,7 +53,7 @@ fn the_pod_is_restricted_and_the_sidecar_a_sidecar() {
         assert_eq!(security["readOnlyRootFilesystem"], true, "{container}");
         assert_eq!(security["capabilities"]["drop"], serde_json::json!(["ALL"]));
         assert_eq!(security["seccompProfile"]["type"], "RuntimeDefault");
-        // No secret stands in the manifest, nor in an environment that others can see.
+        // No secret is in the manifest, nor in an environment that other users can read.
         for variable in container["env"].as_array().into_iter().flatten() {
             let name = variable["name"].as_str().expect("a name");
             assert!(
@@ -70,7 +70,7 @@ fn the_pod_is_restricted_and_the_sidecar_a_sidecar() {
         let url = command.last().and_then(Value::as_str).expect("a URL");
         assert!(url.starts_with("http://127.0.0.1:9901/"), "{probe}: {url}");
     }
-    // Whatever is mounted is there.
+    // Every volume is mounted, and every mount has a volume.
     let names = |value: &Value| -> Vec<Value> {
         list(value)
             .iter()
@@ -89,9 +89,9 @@ fn the_pod_is_restricted_and_the_sidecar_a_sidecar() {
     );
 }
 
-/// The published schema, where Python has it (`kubernetes-validate`).
+/// Validates the manifest, if Python has the published schema (`kubernetes-validate`).
 #[test]
-fn the_manifest_is_what_the_schema_of_kubernetes_allows() {
+fn the_manifest_matches_the_schema_of_kubernetes() {
     let Some(python) = tools::python_with("yaml, kubernetes_validate") else {
         println!("skipped: Python has no `kubernetes_validate`");
         return;

@@ -1,22 +1,22 @@
-//! What is in packaging/: read by those it is for, and its configurations run.
+//! The files of packaging/: systemd and Kubernetes accept them, and the configurations work.
 #![cfg(target_os = "linux")]
 
 mod configurations;
 mod kubernetes;
 #[path = "../proxy/sidecar.rs"]
-#[allow(dead_code, reason = "another part of it is used there")]
+#[allow(dead_code, reason = "other test targets use the rest")]
 mod sidecar;
 mod systemd;
-#[path = "../walk/tools.rs"]
-#[allow(dead_code, reason = "another part of it is used there")]
+#[path = "../sidecar_guide/tools.rs"]
+#[allow(dead_code, reason = "other test targets use the rest")]
 mod tools;
 #[path = "../sessions/user.rs"]
-#[allow(dead_code, reason = "another part of it is used there")]
+#[allow(dead_code, reason = "other test targets use the rest")]
 mod user;
 
 use std::path::PathBuf;
 
-/// A file of packaging/.
+/// Returns the path of a file in packaging/.
 fn file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../../packaging")

@@ -1,15 +1,15 @@
-//! The service's unit, as systemd reads it.
+//! The systemd unit of the service.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::{text, tools};
 
-/// Tenths of what `systemd-analyze security` calls the exposure, of 10; unhardened services have 9.6.
+/// Limit of the exposure level of `systemd-analyze security` in tenths. An unhardened service has 96.
 const EXPOSURE: &str = "15";
 
 #[test]
-fn systemd_reads_the_unit_and_finds_it_hardened() {
+fn systemd_accepts_the_unit_and_rates_it_hardened() {
     if tools::missing(
         "systemd-analyze",
         tools::works(Path::new("systemd-analyze"), &["--version"]),
@@ -17,7 +17,7 @@ fn systemd_reads_the_unit_and_finds_it_hardened() {
         return;
     }
     let unit = text("systemd/token-rotator-proxy.service");
-    // Where it says it will be there is nothing yet.
+    // The path of the installed program does not exist yet.
     let program = "/usr/bin/token-rotator";
     assert!(
         unit.contains(&format!("ExecStart={program} proxy ")),
@@ -32,7 +32,7 @@ fn systemd_reads_the_unit_and_finds_it_hardened() {
     let file = directory.path().join("token-rotator-proxy.service");
     std::fs::write(&file, &unit).expect("written");
     let verified = analyze(&["verify", "--man=no"], &file);
-    // What it does not know it warns of, and takes no exception.
+    // systemd-analyze only warns of an unknown directive, so the output must be empty.
     assert_eq!((verified.0, verified.1.as_str()), (true, ""));
     let hardened = analyze(
         &[
@@ -46,7 +46,7 @@ fn systemd_reads_the_unit_and_finds_it_hardened() {
     );
     assert!(hardened.0, "{}", hardened.1);
 
-    // And what it would not find good is not.
+    // A typing error and a missing filter are found.
     let soft = unit.replace("ProtectSystem=strict", "ProtectSytem=strict");
     std::fs::write(&file, soft.replace("SystemCallFilter=", "# ")).expect("written");
     let verified = analyze(&["verify", "--man=no"], &file);
@@ -64,7 +64,7 @@ fn systemd_reads_the_unit_and_finds_it_hardened() {
     assert!(!hardened.0, "{}", hardened.1);
 }
 
-/// Whether it succeeds, and all that it says.
+/// Runs systemd-analyze. Returns whether it succeeded, and its output.
 fn analyze(arguments: &[&str], file: &Path) -> (bool, String) {
     let output = Command::new("systemd-analyze")
         .args(arguments)

@@ -1,4 +1,4 @@
-// A page in headless Chromium, and what it says and asks for.
+// Opens a page in headless Chromium, and records its console messages and its requests.
 import assert from "node:assert/strict";
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -9,7 +9,7 @@ const TIMEOUT = 60_000;
 const ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
   "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 
-/** Opens the page in a browser of its own, which ends with `look`. */
+/** Opens the page in a new browser, runs `look` and closes the browser. */
 export async function withBrowser(page, screenshots, look) {
   const profile = await mkdtemp(join(tmpdir(), "page-test-"));
   await mkdir(screenshots, { recursive: true });
@@ -20,26 +20,26 @@ export async function withBrowser(page, screenshots, look) {
   });
   try {
     const tab = context.pages()[0] ?? await context.newPage();
-    const said = [];
+    const consoleMessages = [];
     const requested = [];
-    tab.on("console", (message) => said.push(`${message.type()}: ${message.text()}`));
-    tab.on("pageerror", (error) => said.push(`uncaught: ${error}`));
+    tab.on("console", (message) => consoleMessages.push(`${message.type()}: ${message.text()}`));
+    tab.on("pageerror", (error) => consoleMessages.push(`uncaught: ${error}`));
     context.on("request", (request) => requested.push(request.url()));
     await tab.goto(page);
     const { origin } = new URL(page);
     const foreign = () => requested.filter((url) => new URL(url).origin !== origin);
-    return await look({ tab, said, foreign });
+    return await look({ tab, consoleMessages, foreign });
   } finally {
     await context.close();
     await rm(profile, { recursive: true, force: true });
   }
 }
 
-/** Waits until it holds, or fails. */
+/** Waits until the condition holds. Fails after `TIMEOUT`. */
 export async function until(holds) {
   const end = Date.now() + TIMEOUT;
   while (!(await holds())) {
-    assert.ok(Date.now() < end, `it did not come to pass: ${holds}`);
+    assert.ok(Date.now() < end, `the condition did not become true: ${holds}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

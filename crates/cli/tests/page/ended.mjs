@@ -1,4 +1,5 @@
-// Watches a session end, and then its proxy. Says a word after each, for the test to go on.
+// Checks the page while its session and then its proxy end. Prints a line after each step, for the
+// test that waits for it.
 //
 //   node ended.mjs PAGE SCREENSHOTS
 import assert from "node:assert/strict";
@@ -6,11 +7,11 @@ import { join } from "node:path";
 import { until, withBrowser } from "./browser.mjs";
 
 const [page, screenshots] = process.argv.slice(2);
-await withBrowser(page, screenshots, async ({ tab, said, foreign }) => {
+await withBrowser(page, screenshots, async ({ tab, consoleMessages, foreign }) => {
   const state = tab.locator("#sessions .state");
   await until(async () => (await state.textContent()) === "not used yet");
   assert.match(await tab.locator("#summary").textContent(), /^No request has had to wait/);
-  assert.ok(!(await tab.locator("#timeline").isVisible()), "there is nothing to draw");
+  assert.ok(!(await tab.locator("#timeline").isVisible()), "no timeline without requests");
   console.log("unused");
 
   await until(async () => (await state.textContent()) === "signed in");
@@ -27,11 +28,11 @@ await withBrowser(page, screenshots, async ({ tab, said, foreign }) => {
   assert.ok(!(await tab.locator("#sessions progress").isVisible()), "no time is left");
   await tab.screenshot({ path: join(screenshots, "page-ended.png"), fullPage: true });
   const html = JSON.stringify(await tab.content());
-  assert.deepEqual(said, [], "said on the console");
-  assert.deepEqual(foreign(), [], "requests to elsewhere");
+  assert.deepEqual(consoleMessages, [], "messages on the console");
+  assert.deepEqual(foreign(), [], "requests to other origins");
   console.log(`ended ${html}`);
 
   const connection = tab.locator("#connection");
   await until(async () => (await connection.textContent()) === "reconnecting");
-  console.log("missed");
+  console.log("disconnected");
 });

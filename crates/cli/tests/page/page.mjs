@@ -1,5 +1,5 @@
-// Opens the page of a running proxy in headless Chromium, as somebody does who has no mouse, and
-// checks what is there. Says what it saw as JSON; ends with 1 if anything is amiss.
+// Opens the page of a running proxy in headless Chromium and checks it with the keyboard alone. Prints
+// the counts of the last storm as JSON. Exits with 1 if a check fails.
 //
 //   node page.mjs PAGE SCREENSHOTS
 import assert from "node:assert/strict";
@@ -10,8 +10,8 @@ const [page, screenshots] = process.argv.slice(2);
 const TIMEOUT = 60_000;
 console.log(JSON.stringify(await withBrowser(page, screenshots, look)));
 
-async function look({ tab, said, foreign }) {
-  // The session, and its time running out.
+async function look({ tab, consoleMessages, foreign }) {
+  // The countdown of the session runs.
   const countdown = tab.locator(".countdown").first();
   await tab.locator("#connection", { hasText: "live" }).waitFor({ timeout: TIMEOUT });
   await until(async () => (await seconds(countdown)) > 0.5);
@@ -22,30 +22,30 @@ async function look({ tab, said, foreign }) {
   });
   assert.equal(await tab.locator("#sessions th").first().textContent(), "demo");
 
-  // A whole storm of several refusals: everybody answered, by one refresh.
+  // Waits for a complete storm with several refusals: one refresh, and every request is answered.
   const summary = tab.locator("#summary");
-  const count = (words, what) => Number(words.match(new RegExp(`(\\d+) ${what}`))?.[1]);
-  const isWhole = (words) => /, 1 refresh \(refreshed\),/.test(words) && !words.startsWith("Under way") &&
-    count(words, "refused") > 1 && count(words, "replayed") === count(words, "refused");
+  const count = (text, what) => Number(text.match(new RegExp(`(\\d+) ${what}`))?.[1]);
+  const isWhole = (text) => /, 1 refresh \(refreshed\),/.test(text) && !text.startsWith("Under way") &&
+    count(text, "refused") > 1 && count(text, "replayed") === count(text, "refused");
   await tab.keyboard.press("Tab");
   assert.equal(await focused(tab), "Skip to the last storm");
   const hold = tab.locator("#hold");
   await hold.focus();
-  let words = "";
-  while (!isWhole(words)) {
+  let text = "";
+  while (!isWhole(text)) {
     await until(async () => isWhole(await summary.textContent()));
     await tab.keyboard.press("Enter");
-    words = await summary.textContent();
-    // The next one may have begun between the look and the key: then it is let go, and waited for.
-    if (!isWhole(words)) await tab.keyboard.press("Enter");
+    text = await summary.textContent();
+    // The next storm may have begun before the key press: then release the hold and wait again.
+    if (!isWhole(text)) await tab.keyboard.press("Enter");
   }
   assert.equal(await hold.getAttribute("aria-pressed"), "true");
   const drawn = await tab.locator("#timeline .lane").count();
   const [requests, refused, waited, replayed, answered] = ["request", "refused", "waited", "replayed", "answered"]
-    .map((what) => count(words, what));
-  assert.equal(drawn, Math.min(200, requests), words);
-  assert.ok(refused > 1 && refused === replayed, words);
-  assert.ok(waited >= refused && answered === requests, words);
+    .map((what) => count(text, what));
+  assert.equal(drawn, Math.min(200, requests), text);
+  assert.ok(refused > 1 && refused === replayed, text);
+  assert.ok(waited >= refused && answered === requests, text);
   assert.equal(await tab.locator("#timeline .refresh").count(), 1);
   for (const kind of ["sent", "refused", "waiting", "replayed", "answered"]) {
     assert.ok(await tab.locator(`#timeline .${kind}`).count() > 0, `no line is ${kind}`);
@@ -53,7 +53,7 @@ async function look({ tab, said, foreign }) {
   assert.equal(await tab.locator("#timeline .refused").count(), refused, "each refusal is drawn");
   await tab.screenshot({ path: join(screenshots, "page-light.png"), fullPage: true });
 
-  // With the keyboard alone: into the timeline, along its lanes, into the table.
+  // The keyboard moves into the timeline, along its lanes, and into the table.
   await tab.keyboard.press("Tab");
   const first = await focused(tab);
   assert.match(first, /^Request 1, GET on route api: .*answered 200/);
@@ -74,7 +74,7 @@ async function look({ tab, said, foreign }) {
   await tab.screenshot({ path: join(screenshots, "page-table.png"), fullPage: true });
   await tab.keyboard.press("Enter");
 
-  // In the dark, on a phone, and with nothing that moves.
+  // Dark mode, a phone's width, and reduced motion.
   const light = await contrasts(tab);
   await tab.emulateMedia({ colorScheme: "dark", reducedMotion: "reduce" });
   const dark = await contrasts(tab);
@@ -88,13 +88,13 @@ async function look({ tab, said, foreign }) {
     for (const [what, ratio] of scheme.ratios) assert.ok(ratio >= 4.5, `${what} has a contrast of ${ratio}`);
   }
 
-  // Let go, it shows the next storm.
+  // Without the hold the page shows the next storm.
   await hold.focus();
   await tab.keyboard.press("Space");
-  await until(async () => (await summary.textContent()) !== words);
+  await until(async () => (await summary.textContent()) !== text);
 
-  assert.deepEqual(foreign(), [], "requests to elsewhere");
-  assert.deepEqual(said, [], "said on the console");
+  assert.deepEqual(foreign(), [], "requests to other origins");
+  assert.deepEqual(consoleMessages, [], "messages on the console");
   return { requests, refused, waited, replayed, answered, drawn, contrasts: [light, dark].map(least) };
 }
 
@@ -106,7 +106,7 @@ function focused(tab) {
   return tab.evaluate(() => document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent);
 }
 
-/** The contrast of every text and every mark against what it stands on (WCAG 2.2, 1.4.3). */
+/** The contrast of every text and mark against its background (WCAG 2.2, 1.4.3). */
 function contrasts(tab) {
   return tab.evaluate(() => {
     const style = getComputedStyle(document.documentElement);

@@ -1,4 +1,4 @@
-//! What docs/program.md says of metrics and answers is what there is.
+//! The metrics and the proxy's own answers are those that docs/program.md lists.
 
 use std::collections::BTreeSet;
 
@@ -11,13 +11,13 @@ const PROGRAM: &str = include_str!("../../../../docs/program.md");
 const LIBRARY: &str = include_str!("../../../proxy/src/lib.rs");
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_metric_is_documented_and_every_documented_metric_is_there() {
+async fn served_metrics_are_the_documented_ones() {
     let user = User::signed_in().await;
     let upstream = Upstream::start(&user.issuer).await.expect("an upstream");
     let flags = ["--upstream", upstream.url(), "--admin", "127.0.0.1:0"];
     let proxy = Sidecar::start_with(&user, &flags);
     let admin = proxy.admin.clone().expect("an admin listener");
-    // What is counted by name is there once it was counted.
+    // Some metrics appear only after their first count.
     user.issuer.expire_access_tokens();
     for (path, status) in [("/echo", 200), ("/a/..;/echo", 400)] {
         let answer = client().get(format!("{}{path}", proxy.url)).send().await;
@@ -25,7 +25,7 @@ async fn every_metric_is_documented_and_every_documented_metric_is_there() {
     }
     let metrics = client().get(format!("{admin}/metrics")).send().await;
     let metrics = metrics.expect("an answer").text().await.expect("text");
-    let told: BTreeSet<String> = metrics
+    let served: BTreeSet<String> = metrics
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE "))
         .filter_map(|line| {
@@ -39,8 +39,8 @@ async fn every_metric_is_documented_and_every_documented_metric_is_there() {
         .filter(|word| word.starts_with("token_rotator_proxy_"))
         .map(str::to_owned)
         .collect();
-    assert_eq!(told, documented);
-    assert!(told.len() > 5, "{told:?}");
+    assert_eq!(served, documented);
+    assert!(served.len() > 5, "{served:?}");
 }
 
 /// The unit tests of the program check the keys and defaults of these files, because this page is not packed with it.
@@ -65,17 +65,17 @@ fn toml_under(heading: &str) -> String {
 }
 
 #[test]
-fn both_tables_of_problems_say_the_same() {
-    let here = problems(PROGRAM, "### What it answers by itself");
-    let there = problems(
+fn both_tables_of_problems_are_equal() {
+    let in_docs = problems(PROGRAM, "### What it answers by itself");
+    let in_crate = problems(
         &LIBRARY.replace("//! ", ""),
         "# What the proxy answers by itself",
     );
-    assert!(here.len() > 10, "{here:?}");
-    assert_eq!(here, there);
+    assert!(in_docs.len() > 10, "{in_docs:?}");
+    assert_eq!(in_docs, in_crate);
 }
 
-/// Name, status and gRPC's status of each.
+/// Returns name, HTTP status and gRPC status of each problem.
 fn problems(text: &str, heading: &str) -> BTreeSet<[String; 3]> {
     let (_, section) = text.split_once(heading).expect("the section");
     section

@@ -1,12 +1,12 @@
-//! The program as a sidecar.
+//! `token-rotator proxy` and `token-rotator reload`.
 #![cfg(unix)]
 
 mod documented;
-mod ends;
-mod mistakes;
+mod errors;
 mod refusal_rules;
-mod serves;
+mod serving;
+mod shutdown;
 mod sidecar;
 #[path = "../sessions/user.rs"]
-#[allow(dead_code, reason = "another part of it is used there")]
+#[allow(dead_code, reason = "other test targets use the rest")]
 mod user;

@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 
 use crate::user::User;
 
-/// The output of `proxy` with this line in its only route.
+/// Runs `proxy` with this line in its only route. Returns its stderr.
 async fn output_with(line: &str) -> String {
     let user = User::signed_in().await;
     user.configure(&format!(
@@ -12,7 +12,9 @@ async fn output_with(line: &str) -> String {
     ));
     let output = user.run(&["proxy"]);
     assert_eq!(output.code, 1, "{output:?}");
-    output.said.replace(&user.home().display().to_string(), "~")
+    output
+        .stderr
+        .replace(&user.home().display().to_string(), "~")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! A proxy that runs.
+//! A running proxy for tests.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -18,7 +18,7 @@ pub(crate) struct Sidecar {
 }
 
 impl Sidecar {
-    /// A proxy of this user's to `upstream`, on a free port.
+    /// Starts a proxy of this user to `upstream`, on a free port.
     pub(crate) fn start(user: &User, upstream: &Upstream) -> Self {
         Self::start_with(user, &["--upstream", upstream.url()])
     }
@@ -37,14 +37,14 @@ impl Sidecar {
         let log = std::thread::spawn(move || Self::read(log));
         let mut line = String::new();
         out.read_line(&mut line).expect("its addresses");
-        let Ok(told) = serde_json::from_str::<Value>(&line) else {
+        let Ok(addresses) = serde_json::from_str::<Value>(&line) else {
             panic!("it did not start: {}", log.join().expect("its log"));
         };
         let text = |value: &Value| value.as_str().map(str::to_owned);
         Self {
             child,
-            url: text(&told["listen"][0]).expect("an address"),
-            admin: text(&told["admin"]),
+            url: text(&addresses["listen"][0]).expect("an address"),
+            admin: text(&addresses["admin"]),
             log: Some(log),
         }
     }
@@ -58,13 +58,13 @@ impl Sidecar {
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let id = i32::try_from(self.child.id()).expect("a pid");
         let id = rustix::process::Pid::from_raw(id).expect("a pid");
-        rustix::process::kill_process(id, signal).expect("told");
+        rustix::process::kill_process(id, signal).expect("signal sent");
     }
 
-    /// Its exit code and its log.
+    /// Waits for the end of the process. Returns its exit code and its log.
     pub(crate) fn ended(mut self) -> (Option<i32>, String) {
         let status = self.child.wait().expect("it ended");
-        let log = self.log.take().expect("not asked before");
+        let log = self.log.take().expect("read only once");
         (status.code(), log.join().expect("its log"))
     }
 
@@ -76,7 +76,7 @@ impl Sidecar {
 
 impl Drop for Sidecar {
     fn drop(&mut self) {
-        // One that ended by itself is not there any more.
+        // Killing fails if the process has ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

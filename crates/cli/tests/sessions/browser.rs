@@ -1,4 +1,4 @@
-//! Signing in with a browser.
+//! Sign-in with a browser.
 
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 use insta::assert_snapshot;
 use reqwest::{Client, StatusCode, Url};
 
-use crate::attended::Login;
+use crate::login::Login;
 use crate::user::{SERVICE, SERVICE_SECRET, User};
 
-/// A browser without a screen.
+/// Returns an HTTP client that acts as the browser.
 fn browser() -> Client {
     let builder = Client::builder().no_proxy();
     builder.build().expect("a client")
 }
 
-/// Opens the address and follows it to the last page.
+/// Opens the address and follows its redirects to the last page.
 async fn browse(address: &str) -> (StatusCode, String) {
     let answer = browser().get(address).send().await.expect("a page");
     let status = answer.status();
@@ -25,14 +25,14 @@ async fn browse(address: &str) -> (StatusCode, String) {
 
 /// Signs in as session `default`.
 pub(crate) async fn sign_in(user: &User, arguments: &[&str]) {
-    let mut login = Login::begin(user, &[&["--no-browser"], arguments].concat());
+    let mut login = Login::start(user, &[&["--no-browser"], arguments].concat());
     let (status, page) = browse(&login.address()).await;
     assert_eq!(status, 200, "{page}");
-    let came = login.end(user);
-    assert_eq!(came.code, 0, "{came:?}");
+    let output = login.finish(user);
+    assert_eq!(output.code, 0, "{output:?}");
 }
 
-/// The redirect address of a sign-in, and its `state`.
+/// Returns the redirect address of a sign-in, and its `state`.
 fn redirect_of(address: &str) -> (Url, String) {
     let address = Url::parse(address).expect("an address");
     let parameter = |wanted: &str| {
@@ -43,7 +43,7 @@ fn redirect_of(address: &str) -> (Url, String) {
     (redirect, parameter("state"))
 }
 
-/// The same with these parameters.
+/// Adds these parameters to the redirect address.
 fn with(redirect: &Url, parameters: &[(&str, &str)]) -> Url {
     let mut redirect = redirect.clone();
     redirect.query_pairs_mut().extend_pairs(parameters);
@@ -58,7 +58,7 @@ fn session_file(user: &User) -> PathBuf {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_lives_from_the_browser_to_the_logout() {
     let user = User::new().await;
-    let mut login = Login::begin(&user, &["--no-browser", "--scope", "openid read"]);
+    let mut login = Login::start(&user, &["--no-browser", "--scope", "openid read"]);
     let address = login.address();
     let (redirect, state) = redirect_of(&address);
     assert_eq!(redirect.host_str(), Some("127.0.0.1"));
@@ -73,8 +73,8 @@ async fn a_session_lives_from_the_browser_to_the_logout() {
     assert!(policy.expect("text").starts_with("default-src 'none'"));
     let page = answer.text().await.expect("its text");
     assert!(page.contains("<h1>Signed in</h1>"), "{page}");
-    let came = login.end(&user);
-    assert_snapshot!(came.told(), @"
+    let output = login.finish(&user);
+    assert_snapshot!(output.report(), @"
     exit code 0
     Open this address in a browser on this machine:
 
@@ -85,12 +85,12 @@ async fn a_session_lives_from_the_browser_to_the_logout() {
 
     let token = user.token();
     assert!(user.issuer.accepts(&token));
-    let id_token = user.run(&["token", "--id-token"]).out;
+    let id_token = user.run(&["token", "--id-token"]).stdout;
     assert_eq!(id_token.trim().split('.').count(), 3, "{id_token}");
     for secret in [&token, &code, &state] {
         assert!(!page.contains(secret.as_str()), "{page}");
     }
-    // What the issuer said of itself is asked again by those who come later.
+    // Later commands discover the endpoints again: the session file has none.
     let written = std::fs::read_to_string(session_file(&user)).expect("the session's file");
     assert!(written.contains("issuer = "), "{written}");
     assert!(!written.contains("endpoint"), "{written}");
@@ -98,27 +98,30 @@ async fn a_session_lives_from_the_browser_to_the_logout() {
     let counters = user.issuer.counters();
     assert_eq!((counters.logins, counters.refreshes), (1, 1));
 
-    let came = user.run(&["logout"]);
-    assert!(came.said.contains("revoked at the issuer"), "{came:?}");
+    let output = user.run(&["logout"]);
+    assert!(
+        output.stderr.contains("revoked at the issuer"),
+        "{output:?}"
+    );
     assert_eq!(user.issuer.counters().ended_by_client, 1);
     assert_eq!(user.run(&["token"]).code, 3);
 
-    let mut again = Login::of(user.command(&["login", "--no-browser"]));
+    let mut again = Login::spawn(user.command(&["login", "--no-browser"]));
     browse(&again.address()).await;
-    assert_eq!(again.end(&user).code, 0);
+    assert_eq!(again.finish(&user).code, 0);
     assert!(user.issuer.accepts(&user.token()));
 }
 
-/// A confidential client proves itself when it exchanges the code, and what it asks for is asked.
+/// A confidential client authenticates when it exchanges the code. The request has its parameters.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_with_a_secret_signs_somebody_in() {
+async fn a_client_with_a_secret_signs_a_user_in() {
     let user = User::new().await;
     let begin = |secret: &str| {
         let mut command = user.command(&["login", "--no-browser", "--client-id", SERVICE]);
         command.args(["--issuer", user.issuer.url(), "--audience", "api"]);
         command.args(["--resource", "https://api.example.com"]);
         command.env("TOKEN_ROTATOR_CLIENT_SECRET", secret);
-        Login::of(command)
+        Login::spawn(command)
     };
     let mut guessed = begin("guessed");
     let address = guessed.address();
@@ -128,32 +131,32 @@ async fn a_client_with_a_secret_signs_somebody_in() {
     assert!(!address.contains("guessed"), "{address}");
     let (status, _) = browse(&address).await;
     assert_eq!(status, 400);
-    let came = guessed.end(&user);
-    assert_eq!(came.code, 1);
-    assert!(came.said.contains("invalid_client"), "{came:?}");
+    let output = guessed.finish(&user);
+    assert_eq!(output.code, 1);
+    assert!(output.stderr.contains("invalid_client"), "{output:?}");
 
     let mut login = begin(SERVICE_SECRET);
     let (status, page) = browse(&login.address()).await;
     assert_eq!(status, 200, "{page}");
-    assert_eq!(login.end(&user).code, 0);
+    assert_eq!(login.finish(&user).code, 0);
 }
 
-/// A connection that a browser has opened in advance, and never uses, keeps nobody waiting.
+/// A connection that a browser opens in advance and never uses does not delay the sign-in.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_connection_is_closed() {
     let user = User::new().await;
-    let mut login = Login::begin(&user, &["--no-browser"]);
+    let mut login = Login::start(&user, &["--no-browser"]);
     let address = login.address();
     let port = redirect_of(&address).0.port().expect("a port");
     let mut idle = std::net::TcpStream::connect(("127.0.0.1", port)).expect("a connection");
-    // Whoever comes later is served, so this one has been accepted.
+    // A later connection is served, so the idle one has been accepted.
     browse(&address).await;
-    assert_eq!(login.end(&user).code, 0);
+    assert_eq!(login.finish(&user).code, 0);
     let mut nothing = [0; 1];
     assert_eq!(idle.read(&mut nothing).expect("its end"), 0);
 }
 
-/// Endpoints that are configured need no discovery, and outdo it.
+/// Configured endpoints need no discovery.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_issuer_without_metadata_is_configured() {
     let user = User::new().await;
@@ -162,16 +165,19 @@ async fn an_issuer_without_metadata_is_configured() {
         user.issuer.authorize_url(),
         user.issuer.token_url()
     ));
-    let mut login = Login::of(user.command(&["login", "--no-browser"]));
+    let mut login = Login::spawn(user.command(&["login", "--no-browser"]));
     let (status, page) = browse(&login.address()).await;
     assert_eq!(status, 200, "{page}");
-    assert_eq!(login.end(&user).code, 0);
+    assert_eq!(login.finish(&user).code, 0);
     assert!(user.issuer.accepts(&user.token()));
-    let came = user.run(&["logout"]);
-    assert!(came.said.contains("no `revocation_endpoint`"), "{came:?}");
+    let output = user.run(&["logout"]);
+    assert!(
+        output.stderr.contains("no `revocation_endpoint`"),
+        "{output:?}"
+    );
 }
 
-/// The endpoints of the issuer before are not asked for the tokens of the next.
+/// A login at another issuer does not use the previous issuer's endpoints.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_issuer_brings_its_own_endpoints() {
     let before = User::signed_in().await;
@@ -180,14 +186,14 @@ async fn another_issuer_brings_its_own_endpoints() {
     let other = User::new().await;
     let mut command = before.command(&["login", "--grant", "authorization-code", "--no-browser"]);
     command.args(["--issuer", other.issuer.url()]);
-    let mut login = Login::of(command);
+    let mut login = Login::spawn(command);
     browse(&login.address()).await;
-    let came = login.end(&before);
-    assert_eq!(came.code, 0, "{came:?}");
+    let output = login.finish(&before);
+    assert_eq!(output.code, 0, "{output:?}");
     assert!(other.issuer.accepts(&before.token()));
 }
 
-/// Where the endpoints cannot be discovered nothing is sent, and the refresh token is not in doubt.
+/// If the discovery fails, nothing is sent and the refresh token is not in doubt.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_without_discovery_is_not_sent() {
     let user = User::new().await;
@@ -195,13 +201,13 @@ async fn a_refresh_without_discovery_is_not_sent() {
     user.issuer.shutdown().await;
     assert_eq!(user.run(&["token", "--refresh"]).code, 4);
     let status: serde_json::Value =
-        serde_json::from_str(&user.run(&["status", "--json"]).out).expect("JSON");
+        serde_json::from_str(&user.run(&["status", "--json"]).stdout).expect("JSON");
     assert_eq!(status[0]["state"], "good");
     assert!(status[0]["journal"].is_null(), "{status}");
     assert!(status[0]["last_failure"].is_object(), "{status}");
 }
 
-/// What opens addresses on this machine is told the address that was printed.
+/// The program that opens addresses gets the printed address.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_is_opened() {
     let user = User::new().await;
@@ -216,7 +222,7 @@ async fn a_browser_is_opened() {
     command.args(["--login-hint", "bob@example.com", "--prompt", "login"]);
     let path = std::env::var("PATH").expect("a path");
     command.env("PATH", format!("{}:{path}", directory.display()));
-    let mut login = Login::of(command);
+    let mut login = Login::spawn(command);
     let address = login.address();
     assert_eq!(
         std::fs::read_to_string(&opened).expect("an address"),
@@ -230,8 +236,8 @@ async fn a_browser_is_opened() {
         assert!(address.contains(parameter), "{address}");
     }
     browse(&address).await;
-    let came = login.end(&user);
-    assert_eq!(came.code, 0, "{came:?}");
+    let output = login.finish(&user);
+    assert_eq!(output.code, 0, "{output:?}");
 }
 
 /// Without a browser the user opens the address, and the sign-in goes on.
@@ -241,13 +247,13 @@ async fn no_browser_to_open() {
     let mut command = user.command(&["login", "--client-id", "desk"]);
     command.args(["--issuer", user.issuer.url()]);
     command.env("PATH", user.home());
-    let mut login = Login::of(command);
+    let mut login = Login::spawn(command);
     let address = login.address();
-    login.until(|line| line.starts_with("hint:").then_some(()));
+    login.read_until(|line| line.starts_with("hint:").then_some(()));
     browse(&address).await;
-    let came = login.end(&user);
-    assert_eq!(came.code, 0, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = login.finish(&user);
+    assert_eq!(output.code, 0, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 0
     Opening a browser at this address:
 
@@ -260,7 +266,7 @@ async fn no_browser_to_open() {
     ");
 }
 
-/// What opens addresses may have no browser to open them in.
+/// The program that opens addresses may fail.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_that_cannot_be_opened() {
     let user = User::new().await;
@@ -272,11 +278,11 @@ async fn a_browser_that_cannot_be_opened() {
     command.args(["--issuer", user.issuer.url()]);
     let path = std::env::var("PATH").expect("a path");
     command.env("PATH", format!("{}:{path}", directory.display()));
-    let mut login = Login::of(command);
+    let mut login = Login::spawn(command);
     let address = login.address();
-    login.until(|line| line.starts_with("hint:").then_some(()));
+    login.read_until(|line| line.starts_with("hint:").then_some(()));
     browse(&address).await;
-    assert_snapshot!(login.end(&user).told(), @"
+    assert_snapshot!(login.finish(&user).report(), @"
     exit code 0
     Opening a browser at this address:
 
@@ -293,14 +299,15 @@ fn executable(path: &Path, script: &str) {
     let directory = path.parent().expect("a directory");
     std::fs::create_dir_all(directory).expect("a directory");
     std::fs::write(path, script).expect("a file");
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
+        .expect("the test owns it");
 }
 
-/// Whoever else comes to the port of a sign-in gets nothing and ends nothing.
+/// A foreign request to the port of a sign-in gets no token and does not end the sign-in.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redirect_of_somebody_elses_is_ignored() {
+async fn a_redirect_of_another_sign_in_is_ignored() {
     let user = User::new().await;
-    let mut login = Login::begin(&user, &["--no-browser"]);
+    let mut login = Login::start(&user, &["--no-browser"]);
     let address = login.address();
     let (redirect, state) = redirect_of(&address);
     let send = async |request: reqwest::RequestBuilder| {
@@ -325,8 +332,8 @@ async fn a_redirect_of_somebody_elses_is_ignored() {
     }
     let (status, page) = browse(&address).await;
     assert_eq!(status, 200, "{page}");
-    let came = login.end(&user);
-    assert_snapshot!(came.told(), @"
+    let output = login.finish(&user);
+    assert_snapshot!(output.report(), @"
     exit code 0
     Open this address in a browser on this machine:
 
@@ -334,7 +341,7 @@ async fn a_redirect_of_somebody_elses_is_ignored() {
 
     warning: a redirect was ignored
       because it belongs to another sign-in, or to none (`state`)
-    hint: nothing has to be done, if no other tab was open; the right one may still come
+    hint: no action is needed: the sign-in still waits for its own redirect
     Signed in: session `default`.
     ");
     assert!(user.issuer.accepts(&user.token()));
@@ -345,83 +352,83 @@ async fn a_redirect_of_somebody_elses_is_ignored() {
 async fn a_sign_in_that_is_denied() {
     let user = User::new().await;
     user.issuer.deny_sign_ins(true);
-    let mut login = Login::begin(&user, &["--no-browser"]);
+    let mut login = Login::start(&user, &["--no-browser"]);
     let (status, page) = browse(&login.address()).await;
     assert_eq!(status, 400);
     assert!(page.contains("Not signed in"), "{page}");
-    let came = login.end(&user);
-    assert_snapshot!(came.told(), @"
+    let output = login.finish(&user);
+    assert_snapshot!(output.report(), @"
     exit code 1
     Open this address in a browser on this machine:
 
         ADDRESS
 
-    error: nobody has signed in
+    error: the sign-in was not completed
       because the sign-in was denied: the user said no
     hint: sign in again, and allow it
     ");
     assert!(!session_file(&user).exists());
 }
 
-/// A redirect that names another issuer ends the sign-in, and its code goes nowhere.
+/// A redirect that names another issuer ends the sign-in. Its code is not used.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redirect_from_another_issuer() {
     let user = User::new().await;
-    let mut login = Login::begin(&user, &["--no-browser"]);
+    let mut login = Login::start(&user, &["--no-browser"]);
     let (redirect, state) = redirect_of(&login.address());
     let issuer = ("iss", "https://other.example");
     let mixed_up = with(&redirect, &[("code", "c"), ("state", &state), issuer]);
     let (status, _) = browse(mixed_up.as_str()).await;
     assert_eq!(status, 400);
-    let came = login.end(&user);
-    assert_snapshot!(came.told(), @"
+    let output = login.finish(&user);
+    assert_snapshot!(output.report(), @"
     exit code 1
     Open this address in a browser on this machine:
 
         ADDRESS
 
-    error: nobody has signed in
+    error: the sign-in was not completed
       because the redirect does not come from `http://ISSUER` (`iss`): sign in again, and check the issuer URL
-    hint: whoever sent it may be after the code, which was not used; check `--issuer`
+    hint: check `--issuer`; the code was not used, because the redirect may be an attack
     ");
     assert_eq!(user.issuer.counters().logins, 0);
 }
 
-/// The issuer's words are words, whatever they look like.
+/// Text from the issuer is escaped.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_shows_no_markup_of_others() {
+async fn the_page_shows_no_markup_from_the_issuer() {
     let user = User::new().await;
-    let mut login = Login::begin(&user, &["--no-browser"]);
+    let mut login = Login::start(&user, &["--no-browser"]);
     let (redirect, state) = redirect_of(&login.address());
-    let words = "<script>alert(1)</script>";
+    let markup = "<script>alert(1)</script>";
     let refused = [
         ("error", "server_error"),
-        ("error_description", words),
+        ("error_description", markup),
         ("state", &state),
         ("iss", user.issuer.url()),
     ];
     let (_, page) = browse(with(&redirect, &refused).as_str()).await;
     assert!(page.contains("&lt;script&gt;"), "{page}");
     assert!(!page.contains("<script"), "{page}");
-    let came = login.end(&user);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = login.finish(&user);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     Open this address in a browser on this machine:
 
         ADDRESS
 
-    error: nobody has signed in
+    error: the sign-in was not completed
       because the issuer refused the sign-in (server_error): <script>alert(1)</script>: try again later
     hint: sign in again
     ");
 }
 
-/// A code that the issuer does not take is told in the browser as well.
+/// A code that the issuer refuses is reported in the browser too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_that_is_not_exchanged() {
     let user = User::new().await;
-    let mut login = Login::begin(&user, &["--no-browser"]);
+    let mut login = Login::start(&user, &["--no-browser"]);
     let (redirect, state) = redirect_of(&login.address());
     let made_up = [
         ("code", "made-up"),
@@ -432,8 +439,8 @@ async fn a_code_that_is_not_exchanged() {
     assert_eq!(status, 400);
     assert!(page.contains("Not signed in"), "{page}");
     assert!(!page.contains("made-up"), "{page}");
-    let came = login.end(&user);
-    assert_snapshot!(came.told(), @"
+    let output = login.finish(&user);
+    assert_snapshot!(output.report(), @"
     exit code 1
     Open this address in a browser on this machine:
 
@@ -445,21 +452,21 @@ async fn a_code_that_is_not_exchanged() {
     ");
 }
 
-/// Ctrl-C gives the prompt back, and leaves the session as it was.
+/// Ctrl-C ends the login and does not change the session.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_sign_in_changes_nothing() {
     let user = User::signed_in().await;
     let token = user.token();
     let written = std::fs::read_to_string(session_file(&user)).expect("the session's file");
-    let mut login = Login::begin(&user, &["--no-browser", "--grant", "authorization-code"]);
+    let mut login = Login::start(&user, &["--no-browser", "--grant", "authorization-code"]);
     let (redirect, _) = redirect_of(&login.address());
-    // Its answer says that the sign-in is waiting, and listens to signals.
+    // The answer shows that the sign-in waits, so its signal handler is installed.
     browse(redirect.as_str()).await;
     let process = rustix::process::Pid::from_raw(login.id().cast_signed()).expect("a process");
-    rustix::process::kill_process(process, rustix::process::Signal::INT).expect("it is ours");
-    let came = login.end(&user);
-    assert_eq!(came.code, 130, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    rustix::process::kill_process(process, rustix::process::Signal::INT).expect("the test owns it");
+    let output = login.finish(&user);
+    assert_eq!(output.code, 130, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 130
     Open this address in a browser on this machine:
 
@@ -467,9 +474,9 @@ async fn an_interrupted_sign_in_changes_nothing() {
 
     warning: a redirect was ignored
       because it belongs to another sign-in, or to none (`state`)
-    hint: nothing has to be done, if no other tab was open; the right one may still come
-    error: the sign-in was given up
-      because it was interrupted; the session is as it was before
+    hint: no action is needed: the sign-in still waits for its own redirect
+    error: the sign-in was cancelled
+      because it was interrupted; the session has not changed
     hint: sign in again when you like
     ");
     assert_eq!(user.token(), token);

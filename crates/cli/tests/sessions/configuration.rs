@@ -1,4 +1,4 @@
-//! Configurations that cannot be read, written or used.
+//! Errors of configurations that cannot be read, written or used.
 
 use std::fs;
 
@@ -10,9 +10,9 @@ use crate::user::User;
 async fn toml_is_broken() {
     let user = User::new().await;
     user.configure("[sessions.work]\nclient_id = \"desk\nscope = \"api\"\n");
-    let came = user.run(&["status"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @r#"
+    let output = user.run(&["status"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @r#"
     exit code 1
     error: line 2 of ~/.config/token-rotator/config.toml cannot be used
       because invalid basic string, expected `"`
@@ -24,9 +24,9 @@ async fn toml_is_broken() {
 async fn toml_key_is_unknown() {
     let user = User::new().await;
     user.configure("[store]\nkey = \"file\"\n\n[sessions.work]\nclient = \"desk\"\n");
-    let came = user.run(&["status"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["status"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: line 5 of ~/.config/token-rotator/config.toml cannot be used
       because `sessions.work.client`: unknown field `client`, expected one of `issuer`, `client_id`, `client_secret_env`, `client_secret_file`, `client_auth`, `grant`, `scope`, `resource`, `audience`, `profile`, `origins`, `refresh_before`, `ca_file`, `redirect_port`, `token_endpoint`, `authorization_endpoint`, `device_authorization_endpoint`, `revocation_endpoint`
@@ -38,9 +38,9 @@ async fn toml_key_is_unknown() {
 async fn toml_value_is_wrong() {
     let user = User::new().await;
     user.configure("[sessions.work]\nclient_id = \"desk\"\nrefresh_before = \"a minute\"\n");
-    let came = user.run(&["status"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["status"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: line 3 of ~/.config/token-rotator/config.toml cannot be used
       because `sessions.work.refresh_before`: write it as 500ms, 2s or 5m
@@ -52,13 +52,13 @@ async fn toml_value_is_wrong() {
 async fn toml_has_the_secret() {
     let user = User::new().await;
     user.configure("[sessions.work]\nclient_id = \"desk\"\nclient_secret = \"between us\"\n");
-    let came = user.run(&["status"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["status"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: line 3 of ~/.config/token-rotator/config.toml cannot be used
       because `sessions.work.client_secret`: unknown field `client_secret`, expected one of `issuer`, `client_id`, `client_secret_env`, `client_secret_file`, `client_auth`, `grant`, `scope`, `resource`, `audience`, `profile`, `origins`, `refresh_before`, `ca_file`, `redirect_port`, `token_endpoint`, `authorization_endpoint`, `device_authorization_endpoint`, `revocation_endpoint`
-    hint: a secret does not stand in this file: name where it is with `client_secret_env` or `client_secret_file`
+    hint: do not write the secret into this file: name its location with `client_secret_env` or `client_secret_file`
     ");
 }
 
@@ -66,13 +66,13 @@ async fn toml_has_the_secret() {
 async fn config_is_not_there() {
     let user = User::new().await;
     let file = user.home().join("nowhere.toml");
-    let came = user.run(&["status", "--config", file.to_str().expect("text")]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["status", "--config", file.to_str().expect("text")]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no ~/nowhere.toml
       because `--config` or TOKEN_ROTATOR_CONFIG names it
-    hint: write the file, or name none for the user's own
+    hint: write the file, or leave out `--config` to use the default file
     ");
 }
 
@@ -80,13 +80,13 @@ async fn config_is_not_there() {
 async fn config_is_a_directory() {
     let user = User::new().await;
     let directory = user.home().to_str().expect("text");
-    let came = user.run(&["status", "--config", directory]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["status", "--config", directory]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: ~ cannot be read
       because Is a directory (os error 21)
-    hint: it is to be a file of TOML in UTF-8
+    hint: write it as a TOML file in UTF-8
     ");
 }
 
@@ -96,13 +96,13 @@ async fn config_is_no_text() {
     user.configure("");
     let file = user.home().join(".config/token-rotator/config.toml");
     fs::write(file, b"client_id = \"\xff\"\n").expect("a file");
-    let came = user.run(&["status"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["status"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: ~/.config/token-rotator/config.toml cannot be read
       because stream did not contain valid UTF-8
-    hint: it is to be a file of TOML in UTF-8
+    hint: write it as a TOML file in UTF-8
     ");
 }
 
@@ -111,29 +111,29 @@ async fn sessions_cannot_be_listed() {
     let user = User::new().await;
     user.configure("");
     fs::write(user.home().join(".config/token-rotator/sessions"), "").expect("a file");
-    let came = user.run(&["status"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["status"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: ~/.config/token-rotator/sessions cannot be listed
       because Not a directory (os error 20)
-    hint: it is to be a directory that you may read: check what it is and who owns it
+    hint: check that it is a directory, and who owns it
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn settings_cannot_be_written_down() {
+async fn settings_cannot_be_saved() {
     let user = User::new().await;
     user.configure("");
     let sessions = user.home().join(".config/token-rotator/sessions");
     std::os::unix::fs::symlink("/nowhere/sessions", sessions).expect("a link");
-    let came = user.login("work", &user.refresh_token());
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.login("work", &user.refresh_token());
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: ~/.config/token-rotator/sessions/work.toml cannot be written
       because File exists (os error 17)
-    hint: make its directory writable and sign in again, or write [sessions.work] into ~/.config/token-rotator/config.toml: other commands know this session by neither
+    hint: make its directory writable and sign in again, or write [sessions.work] into ~/.config/token-rotator/config.toml: without one of them other commands do not find this session
     ");
 }
 
@@ -141,13 +141,13 @@ async fn settings_cannot_be_written_down() {
 async fn certificates_are_not_there() {
     let user = User::new().await;
     user.configure("[sessions.default]\nca_file = \"/nowhere/ca.pem\"\n");
-    let came = user.run(&["token"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["token"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the certificates in /nowhere/ca.pem cannot be used
       because I/O error: No such file or directory (os error 2)
-    hint: `ca_file` (`--ca-file`) is to name a file of PEM certificates
+    hint: name a file of PEM certificates with `ca_file` (`--ca-file`)
     ");
 }
 
@@ -160,13 +160,13 @@ async fn certificates_are_cut_short() {
         "[sessions.default]\nca_file = \"{}\"\n",
         file.display()
     ));
-    let came = user.run(&["token"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["token"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the certificates in ~/ca.pem cannot be used
       because missing section end marker: [67, 69, 82, 84, 73, 70, 73, 67, 65, 84, 69]
-    hint: `ca_file` (`--ca-file`) is to name a file of PEM certificates
+    hint: name a file of PEM certificates with `ca_file` (`--ca-file`)
     ");
 }
 
@@ -180,9 +180,9 @@ async fn certificates_are_rubbish() {
         "[sessions.default]\nca_file = \"{}\"\n",
         file.display()
     ));
-    let came = user.run(&["token"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["token"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: requests to the issuer cannot be made
       because the HTTP client cannot be built: builder error

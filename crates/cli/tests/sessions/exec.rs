@@ -1,4 +1,4 @@
-//! `exec`: the command takes the program's place.
+//! `exec`: the command replaces the program.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
@@ -11,28 +11,29 @@ async fn the_token_is_in_the_environment_or_in_a_descriptor() {
     let token = user.token();
     let print = ["sh", "-c", "printf %s \"$ACCESS_TOKEN$API\"; exit 7"];
     for flags in [&["exec", "--"][..], &["exec", "--env", "API", "--"]] {
-        let came = user.run(&[flags, &print].concat());
+        let output = user.run(&[flags, &print].concat());
         assert_eq!(
-            (came.code, came.out.as_str()),
+            (output.code, output.stdout.as_str()),
             (7, token.as_str()),
-            "{came:?}"
+            "{output:?}"
         );
     }
     let read = "cat <&5; printf %s \"$ACCESS_TOKEN\"";
-    let came = user.run(&["exec", "--fd", "5", "--", "sh", "-c", read]);
+    let output = user.run(&["exec", "--fd", "5", "--", "sh", "-c", read]);
     assert_eq!(
-        (came.code, came.out.as_str()),
+        (output.code, output.stdout.as_str()),
         (0, token.as_str()),
-        "{came:?}"
+        "{output:?}"
     );
 }
 
-/// A signal to the program is a signal to the command, and the command's end is the program's.
+/// A signal to the process reaches the command. The exit code is that of the command.
 #[tokio::test(flavor = "multi_thread")]
-async fn signals_are_the_commands_own() {
+async fn signals_reach_the_command() {
     let user = User::signed_in().await;
     let mut command = user.command(&["exec", "--", "sh", "-c"]);
-    command.arg("trap 'echo told; exit 42' TERM; echo ready; while :; do read -r _ || :; done");
+    command
+        .arg("trap 'echo signalled; exit 42' TERM; echo ready; while :; do read -r _ || :; done");
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().expect("it runs");
     let mut out = std::io::BufReader::new(child.stdout.take().expect("its output"));
@@ -41,7 +42,7 @@ async fn signals_are_the_commands_own() {
     assert_eq!(line, "ready\n");
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it is there");
-    // The shell looks at its signals between two lines.
+    // The shell handles signals between two lines.
     drop(child.stdin.take());
     let status = child.wait().expect("it ends");
     assert_eq!((status.code(), status.signal()), (Some(42), None));

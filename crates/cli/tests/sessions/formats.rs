@@ -1,4 +1,4 @@
-//! Each format, read by whoever expects it.
+//! Each format of `token`, read by the program that it is for.
 
 use serde_json::Value;
 use token_rotator_testkit::Upstream;
@@ -10,47 +10,47 @@ fn json(text: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn json_says_when_it_expires_and_hides_the_refresh_token() {
+async fn json_has_the_expiry_and_no_refresh_token() {
     let user = User::signed_in().await;
-    let came = user.run(&["token", "--format", "json"]);
-    let said = json(&came.out);
-    assert_eq!(said["access_token"], user.token());
-    assert_eq!(said["token_type"], "Bearer");
+    let output = user.run(&["token", "--format", "json"]);
+    let json_output = json(&output.stdout);
+    assert_eq!(json_output["access_token"], user.token());
+    assert_eq!(json_output["token_type"], "Bearer");
     assert!(
-        said["expires_at"]
+        json_output["expires_at"]
             .as_str()
             .is_some_and(|at| at.ends_with('Z'))
     );
-    assert!(said.get("refresh_token").is_none());
+    assert!(json_output.get("refresh_token").is_none());
     let shown = json(
         &user
             .run(&["token", "-f", "json", "--show-refresh-token"])
-            .out,
+            .stdout,
     );
-    let refresh_token = shown["refresh_token"].as_str().expect("it was asked for");
-    // It is the session's own: whoever spends it is the session.
+    let refresh_token = shown["refresh_token"].as_str().expect("a refresh token");
+    // It is the session's current refresh token: a login with it succeeds.
     assert_eq!(user.login("copy", refresh_token).code, 0);
 }
 
-/// `token -f header | curl -H @-`, at an API that looks at the token.
+/// `token -f header | curl -H @-`, at an API that checks the token.
 #[tokio::test(flavor = "multi_thread")]
 async fn curl_reads_the_header() {
     let user = User::signed_in().await;
     let upstream = Upstream::start(&user.issuer).await.expect("an API");
-    let mut curl = user.any("curl");
+    let mut curl = user.program("curl");
     curl.args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", "@-"]);
     curl.arg(format!("{}/echo", upstream.url()));
-    let header = user.run(&["token", "-f", "header"]).out;
-    assert_eq!(user.with_input(curl, &header).out, "200");
+    let header = user.run(&["token", "-f", "header"]).stdout;
+    assert_eq!(user.with_input(curl, &header).stdout, "200");
 }
 
-/// git asks for the hosts that are named, is answered, and refuses what does not work.
+/// git gets the token for the allowed hosts only, and reports a refused token.
 #[tokio::test(flavor = "multi_thread")]
-async fn git_asks_and_refuses() {
+async fn git_gets_the_token_for_allowed_hosts() {
     let user = User::signed_in().await;
     user.configure("[sessions.default]\norigins = [\"https://git.example.com\"]\n");
     let git = |operation: &str, input: &str| {
-        let mut git = user.any("git");
+        let mut git = user.program("git");
         let helper = format!(
             "credential.helper=!{} token -f git-credential",
             env!("CARGO_BIN_EXE_token-rotator")
@@ -67,32 +67,32 @@ async fn git_asks_and_refuses() {
             .env("GIT_CONFIG_NOSYSTEM", "1");
         user.with_input(git, input)
     };
-    let ours = "protocol=https\nhost=git.example.com\n";
-    let filled = git("fill", &format!("{ours}\n"));
+    let allowed = "protocol=https\nhost=git.example.com\n";
+    let filled = git("fill", &format!("{allowed}\n"));
     let token = user.token();
     assert!(
-        filled.out.contains(&format!("password={token}\n")),
+        filled.stdout.contains(&format!("password={token}\n")),
         "{filled:?}"
     );
-    assert!(filled.out.contains("username=oauth2\n"));
-    // Not a word to anybody else, over another scheme or at another port.
+    assert!(filled.stdout.contains("username=oauth2\n"));
+    // No token for another host, another scheme or another port.
     for other in [
         "protocol=https\nhost=git.example.org\n\n",
         "protocol=http\nhost=git.example.com\n\n",
         "protocol=https\nhost=git.example.com:8443\n\n",
     ] {
         let filled = git("fill", other);
-        assert!(!filled.out.contains("password="), "{filled:?}");
+        assert!(!filled.stdout.contains("password="), "{filled:?}");
         assert_ne!(filled.code, 0);
     }
-    // What was refused is refreshed, once it is older than the issuer's own blink.
+    // A refused token that is not the session's newest starts no refresh.
     let before = user.issuer.counters().refreshes;
-    let stale = format!("{ours}username=oauth2\npassword=not-{token}\n\n");
+    let stale = format!("{allowed}username=oauth2\npassword=not-{token}\n\n");
     assert_eq!(git("reject", &stale).code, 0);
     assert_eq!(user.issuer.counters().refreshes, before);
 }
 
-/// kubectl asks in one of two versions and is answered in the same.
+/// kubectl is answered in the version that it requests.
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_is_answered_in_its_own_version() {
     let user = User::signed_in().await;
@@ -101,13 +101,13 @@ async fn kubectl_is_answered_in_its_own_version() {
         let mut command = user.command(&["token", "-f", "exec-credential"]);
         let info = format!(r#"{{"apiVersion":"{version}","kind":"ExecCredential","spec":{{}}}}"#);
         command.env("KUBERNETES_EXEC_INFO", info);
-        let said = json(&user.came(command.output().expect("it runs")).out);
+        let json_output = json(&user.capture(command.output().expect("it runs")).stdout);
         assert_eq!(
-            (&said["apiVersion"], &said["kind"]),
+            (&json_output["apiVersion"], &json_output["kind"]),
             (&version.into(), &"ExecCredential".into())
         );
-        assert_eq!(said["status"]["token"], user.token());
-        let expires = said["status"]["expirationTimestamp"]
+        assert_eq!(json_output["status"]["token"], user.token());
+        let expires = json_output["status"]["expirationTimestamp"]
             .as_str()
             .expect("a time");
         assert!(
@@ -121,19 +121,22 @@ async fn kubectl_is_answered_in_its_own_version() {
 #[tokio::test(flavor = "multi_thread")]
 async fn shells_and_node_read_dotenv() {
     let user = User::signed_in().await;
-    let lines = user.run(&["token", "-f", "dotenv"]).out;
+    let lines = user.run(&["token", "-f", "dotenv"]).stdout;
     let file = user.home().join(".env");
     std::fs::write(&file, &lines).expect("a file");
     let token = user.token();
-    let mut shell = user.any("sh");
+    let mut shell = user.program("sh");
     shell
         .args(["-c", ". \"$0\"; printf %s \"$ACCESS_TOKEN\""])
         .arg(&file);
-    assert_eq!(user.came(shell.output().expect("it runs")).out, token);
-    let mut node = user.any("node");
+    assert_eq!(user.capture(shell.output().expect("it runs")).stdout, token);
+    let mut node = user.program("node");
     node.arg(format!("--env-file={}", file.display()));
     node.args(["-e", "process.stdout.write(process.env.ACCESS_TOKEN)"]);
-    assert_eq!(user.came(node.output().expect("node runs")).out, token);
+    assert_eq!(
+        user.capture(node.output().expect("node runs")).stdout,
+        token
+    );
     let seconds = lines
         .lines()
         .find_map(|line| line.strip_prefix("ACCESS_TOKEN_EXPIRES_AT="));
@@ -143,25 +146,28 @@ async fn shells_and_node_read_dotenv() {
     );
 }
 
-/// A token that has to last longer than it does is refreshed; one that no token of this issuer could
-/// satisfy is an error and no refresh.
+/// A `--min-ttl` beyond the lifetime of the issuer's tokens is an error without a refresh. A shorter
+/// one is met by the stored token.
 #[tokio::test(flavor = "multi_thread")]
-async fn min_ttl_refreshes_what_is_too_short() {
+async fn min_ttl_starts_no_useless_refresh() {
     let user = User::new().await;
     user.issuer
         .set_access_lifetime(std::time::Duration::from_secs(90));
     user.sign_in("default");
     let first = user.token();
     let before = user.issuer.counters().refreshes;
-    let came = user.run(&["token", "--min-ttl", "1h"]);
+    let output = user.run(&["token", "--min-ttl", "1h"]);
     assert_eq!(
-        (came.code, user.issuer.counters().refreshes),
+        (output.code, user.issuer.counters().refreshes),
         (1, before),
-        "{came:?}"
+        "{output:?}"
     );
-    assert_eq!(user.run(&["token", "--min-ttl", "30s"]).out.trim(), first);
+    assert_eq!(
+        user.run(&["token", "--min-ttl", "30s"]).stdout.trim(),
+        first
+    );
     let forced = user.run(&["token", "--refresh"]);
     assert_eq!(forced.code, 0, "{forced:?}");
-    assert_ne!(forced.out.trim(), first);
-    assert_eq!(user.token(), forced.out.trim());
+    assert_ne!(forced.stdout.trim(), first);
+    assert_eq!(user.token(), forced.stdout.trim());
 }

@@ -1,4 +1,4 @@
-//! Where the key is, and keys that cannot be used.
+//! The locations of the key, and keys that cannot be used.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use insta::assert_snapshot;
 
-use crate::user::{CLIENT, Came, User};
+use crate::user::{CLIENT, CommandOutput, User};
 
 impl User {
     fn key(&self) -> PathBuf {
@@ -14,37 +14,39 @@ impl User {
     }
 }
 
-/// The key file lies beside the configuration, whose directory others may look into; not if they may
-/// change what is in it.
+/// The key file is beside the configuration. Other users may read that directory, but not write it.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_configuration_may_be_seen_and_not_changed_by_others() {
+async fn a_directory_that_other_users_can_write_is_refused() {
     let user = User::new().await;
     user.configure("");
     let directory = user.home().join(".config/token-rotator");
     let chmod = |mode| {
         let permissions = std::fs::Permissions::from_mode(mode);
-        std::fs::set_permissions(&directory, permissions).expect("it is ours");
+        std::fs::set_permissions(&directory, permissions).expect("the test owns it");
     };
     chmod(0o777);
     let refused = user.login("default", &user.refresh_token());
     assert_eq!(refused.code, 1, "{refused:?}");
-    let said = &refused.said;
-    // What the system's keyring says stands before it, and is another on every machine.
+    let stderr = &refused.stderr;
+    // The message starts with the error of the system's keyring, which differs between machines.
     assert!(
-        said.contains("can be changed by others (mode 777)"),
-        "{said}"
+        stderr.contains("can be changed by others (mode 777)"),
+        "{stderr}"
     );
     let hint = "chmod go-w '~/.config/token-rotator'\n";
-    assert!(said.contains("\nhint: ") && said.ends_with(hint), "{said}");
+    assert!(
+        stderr.contains("\nhint: ") && stderr.ends_with(hint),
+        "{stderr}"
+    );
     chmod(0o755);
     user.sign_in("default");
     let key = std::fs::metadata(directory.join("key")).expect("the key");
     assert_eq!(key.permissions().mode() & 0o777, 0o600);
 }
 
-/// A key in the environment, and none at all.
+/// A key in the environment, and an empty one.
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_from_elsewhere_and_none() {
+async fn a_key_in_the_environment() {
     let user = User::new().await;
     let login = |key: &str, secret: &str| {
         let mut command = user.command(&["login", "--key", key, "--grant", "refresh-token"]);
@@ -53,28 +55,28 @@ async fn keys_from_elsewhere_and_none() {
         command.env("TOKEN_ROTATOR_TEST_KEY", secret);
         user.with_input(command, &user.refresh_token())
     };
-    let came = login("env:TOKEN_ROTATOR_TEST_KEY", "");
-    assert_eq!(came.code, 1, "{came:?}");
+    let output = login("env:TOKEN_ROTATOR_TEST_KEY", "");
+    assert_eq!(output.code, 1, "{output:?}");
     assert_eq!(
         login("env:TOKEN_ROTATOR_TEST_KEY", &"ab".repeat(32)).code,
         0
     );
-    // Without the key it is no session, and with it it is.
+    // The session can be read only with the key.
     assert_eq!(user.run(&["token"]).code, 1);
     let mut command = user.command(&["token", "--key", "env:TOKEN_ROTATOR_TEST_KEY"]);
     command.env("TOKEN_ROTATOR_TEST_KEY", "ab".repeat(32));
-    let came = user.came(command.output().expect("it runs"));
-    assert!(user.issuer.accepts(came.out.trim()), "{came:?}");
+    let output = user.capture(command.output().expect("it runs"));
+    assert!(user.issuer.accepts(output.stdout.trim()), "{output:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn key_is_open_to_others() {
     let user = User::new().await;
     user.sign_in("default");
-    fs::set_permissions(user.key(), fs::Permissions::from_mode(0o644)).expect("it is ours");
-    let came = user.run(&["token"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    fs::set_permissions(user.key(), fs::Permissions::from_mode(0o644)).expect("the test owns it");
+    let output = user.run(&["token"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no token for session `default`
       because the session could not be read from its store: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: the file ~/.config/token-rotator/key can be reached by others (mode 644), and is to hold secrets
@@ -87,9 +89,9 @@ async fn key_is_lost() {
     let user = User::new().await;
     user.sign_in("default");
     fs::remove_file(user.key()).expect("a key");
-    let came = without_key_id(user.run(&["token"]));
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = without_key_id(user.run(&["token"]));
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no token for session `default`
       because the session could not be read from its store: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: it was sealed with key KEY from a key file, where no key is now
@@ -103,11 +105,11 @@ async fn key_is_lost_at_the_next_login() {
     user.sign_in("default");
     fs::remove_file(user.key()).expect("a key");
     let before = user.issuer.counters().refreshes;
-    let came = user.login("other", &user.refresh_token());
+    let output = user.login("other", &user.refresh_token());
     assert_eq!(user.issuer.counters().refreshes, before);
-    let came = without_key_id(came);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = without_key_id(output);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the store cannot keep a session
       because session default is here already: it was sealed with key KEY from a key file, where no key is now
@@ -120,9 +122,9 @@ async fn key_is_another() {
     let user = User::new().await;
     user.sign_in("default");
     fs::write(user.key(), "07".repeat(32)).expect("a key");
-    let came = without_key_id(user.run(&["token"]));
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = without_key_id(user.run(&["token"]));
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no token for session `default`
       because the session could not be read from its store: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: it was sealed with key KEY from a key file, where another key (KEY) is now
@@ -135,9 +137,9 @@ async fn key_is_none() {
     let user = User::new().await;
     user.sign_in("default");
     fs::write(user.key(), "a key").expect("a file");
-    let came = user.run(&["token"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["token"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no token for session `default`
       because the session could not be read from its store: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: the key file ~/.config/token-rotator/key holds no key
@@ -149,9 +151,9 @@ async fn key_is_none() {
 async fn key_is_elsewhere() {
     let user = User::new().await;
     user.sign_in("default");
-    let came = user.run(&["token", "--key", "env:KEY"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["token", "--key", "env:KEY"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no token for session `default`
       because the session could not be read from its store: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: it was sealed with a key from a key file, and this store was opened without that
@@ -165,28 +167,28 @@ async fn key_cannot_be_made() {
     let mut command = user.command(&["login", "--key", "file:/dev/null/key"]);
     command.args(["--grant", "refresh-token", "--client-id", CLIENT]);
     command.args(["--token-endpoint", user.issuer.token_url()]);
-    let came = user.with_input(command, &user.refresh_token());
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.with_input(command, &user.refresh_token());
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the store cannot keep a session
       because cannot open /dev/null: Not a directory (os error 20)
-    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn key_of_a_shared_store_is_not_set() {
     let user = User::new().await;
-    let came = user.run(&[
+    let output = user.run(&[
         "status",
         "--store",
         "redis://127.0.0.1:1",
         "--key",
         "env:NOT_SET",
     ]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the store cannot be opened
       because the environment variable NOT_SET, which is to hold the key, is not set
@@ -199,9 +201,9 @@ async fn key_of_a_shared_store_is_none() {
     let user = User::new().await;
     let mut command = user.command(&["status", "--store", "redis://127.0.0.1:1"]);
     command.args(["--key", "env:SHORT"]).env("SHORT", "abc");
-    let came = user.came(command.output().expect("it runs"));
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.capture(command.output().expect("it runs"));
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the store cannot be opened
       because the environment variable SHORT holds no key: a key is 32 bytes, written as 64 hexadecimal digits or in base64
@@ -212,30 +214,30 @@ async fn key_of_a_shared_store_is_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn key_of_a_shared_store_is_not_there() {
     let user = User::new().await;
-    let came = user.run(&[
+    let output = user.run(&[
         "status",
         "--store",
         "redis://127.0.0.1:1",
         "--key",
         "file:/nowhere/key",
     ]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the store has no key
-      because there is none at the place that was named
-    hint: make one with `openssl rand -hex 32`, and name its place on every machine: `--key env:NAME` or `--key file:PATH` (mode 0600)
+      because the location that was named has none
+    hint: make one with `openssl rand -hex 32`, and name its location on every machine: `--key env:NAME` or `--key file:PATH` (mode 0600)
     ");
 }
 
-/// Keys are random, and so are their names.
-fn without_key_id(mut came: Came) -> Came {
-    let words = came.said.split(' ').map(|word| {
-        let digits = word.trim_matches(['(', ')', ',']);
+/// Replaces the ids of keys, which are random.
+fn without_key_id(mut output: CommandOutput) -> CommandOutput {
+    let parts = output.stderr.split(' ').map(|part| {
+        let digits = part.trim_matches(['(', ')', ',']);
         let is_id = digits.len() == 16 && digits.chars().all(|c| c.is_ascii_hexdigit());
         let name = if is_id { "KEY" } else { digits };
-        word.replace(digits, name)
+        part.replace(digits, name)
     });
-    came.said = words.collect::<Vec<_>>().join(" ");
-    came
+    output.stderr = parts.collect::<Vec<_>>().join(" ");
+    output
 }

@@ -1,22 +1,29 @@
-//! The commands that have to do with sessions, as a user meets them.
+//! The commands that use sessions, run as a user runs them.
+//!
+//! - `user.rs`, `login.rs`, `metadata.rs`: a user with an issuer, a waiting login, a metadata server
+//! - `signing_in.rs browser.rs device.rs certified_issuer.rs`: logins
+//! - `exec.rs formats.rs inspection.rs doctor.rs`: the other commands
+//! - `many_processes.rs`, `shared_store.rs`: several processes and machines
+//! - `user_errors.rs invalid_arguments.rs configuration.rs keys.rs store_failures.rs refusals.rs
+//!   issuer_failures.rs`: errors and their texts
 
-mod attended;
 mod browser;
-mod certified;
+mod certified_issuer;
 mod configuration;
-mod crowds;
-mod denied;
 mod device;
-mod diagnosed;
+mod doctor;
 mod exec;
 mod formats;
-mod issuers;
+mod inspection;
+mod invalid_arguments;
+mod issuer_failures;
 mod keys;
-mod looking;
+mod login;
+mod many_processes;
 mod metadata;
-mod mistakes;
-mod shared;
+mod refusals;
+mod shared_store;
 mod signing_in;
-mod stored;
-mod typed;
+mod store_failures;
 mod user;
+mod user_errors;

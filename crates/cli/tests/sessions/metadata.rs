@@ -1,11 +1,12 @@
-//! An issuer that has no more than metadata.
+//! A server of issuer metadata, without endpoints.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 
 use serde_json::{Value, json};
 
-/// Serves metadata with an authorization and a token endpoint and `more`, until the test ends; the issuer.
+/// Serves metadata with an authorization endpoint, a token endpoint and `more` until the test ends.
+/// Returns the URL of the issuer.
 pub(crate) fn serve(more: &Value) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let issuer = format!("http://{}", listener.local_addr().expect("its address"));
@@ -18,7 +19,7 @@ pub(crate) fn serve(more: &Value) -> String {
     fields.extend(more.as_object().expect("an object").clone());
     let text = document.to_string();
     std::thread::spawn(move || {
-        // Whoever breaks off is not answered.
+        // A closed connection is ignored.
         while let Ok((stream, _)) = listener.accept() {
             let _ = answer(&stream, &text);
         }

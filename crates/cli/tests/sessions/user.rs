@@ -1,4 +1,4 @@
-//! Somebody with a home directory, who types commands.
+//! A user with a home directory, who runs commands.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -8,24 +8,24 @@ use std::time::Duration;
 use tempfile::TempDir;
 use token_rotator_testkit::{Issuer, IssuerBuilder, RefreshPolicy};
 
-/// The client that every issuer here knows, and its secret if it is the confidential one.
+/// The clients of every issuer in these tests, and the secret of the confidential one.
 pub(crate) const CLIENT: &str = "desk";
 pub(crate) const SERVICE: &str = "service";
 pub(crate) const SERVICE_SECRET: &str = "between us";
 
-/// A home of their own, and an issuer with single-use refresh tokens.
+/// A new home directory, and an issuer with single-use refresh tokens by default.
 pub(crate) struct User {
     home: TempDir,
     pub(crate) issuer: Issuer,
 }
 
-/// What a command came to.
+/// The output of a command.
 #[derive(Debug)]
-pub(crate) struct Came {
+pub(crate) struct CommandOutput {
     pub(crate) code: i32,
-    pub(crate) out: String,
-    /// With this user's own paths and ports taken out.
-    pub(crate) said: String,
+    pub(crate) stdout: String,
+    /// With the user's paths and ports replaced.
+    pub(crate) stderr: String,
 }
 
 impl User {
@@ -33,12 +33,12 @@ impl User {
         Self::at(RefreshPolicy::SingleUse).await
     }
 
-    /// At an issuer of this policy.
+    /// Returns a user of an issuer with this policy.
     pub(crate) async fn at(policy: RefreshPolicy) -> Self {
         Self::with(Issuer::builder().refresh_policy(policy)).await
     }
 
-    /// At an issuer of this kind.
+    /// Returns a user of this issuer.
     pub(crate) async fn with(issuer: IssuerBuilder) -> Self {
         let issuer = issuer
             .access_lifetime(Duration::from_secs(300))
@@ -53,14 +53,14 @@ impl User {
         }
     }
 
-    /// Signed in, as session `default`.
+    /// Returns a user who is signed in to session `default`.
     pub(crate) async fn signed_in() -> Self {
         let user = Self::new().await;
         user.sign_in("default");
         user
     }
 
-    /// Signed in, with an access token that has expired since. Later ones live for five minutes.
+    /// Returns a signed-in user whose access token has expired. Later tokens live for five minutes.
     pub(crate) async fn expired() -> Self {
         let user = Self::new().await;
         user.issuer.set_access_lifetime(Duration::from_secs(1));
@@ -70,26 +70,26 @@ impl User {
         user
     }
 
-    /// Waits for the one thing that has no other event than the time.
+    /// Waits until the token has expired. Polls, because an expiry has no event.
     pub(crate) async fn until_expired(&self) {
-        let state = || self.run(&["status", "--json"]).out;
+        let state = || self.run(&["status", "--json"]).stdout;
         while !state().contains(r#""state": "expired""#) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
     pub(crate) fn sign_in(&self, session: &str) {
-        let came = self.login(session, &self.refresh_token());
-        assert_eq!(came.code, 0, "{came:?}");
+        let output = self.login(session, &self.refresh_token());
+        assert_eq!(output.code, 0, "{output:?}");
     }
 
-    /// A refresh token for a new sign-in of alice's.
+    /// Returns the refresh token of a new sign-in of alice.
     pub(crate) fn refresh_token(&self) -> String {
         let grant = self.issuer.sign_in("alice");
         grant.refresh_token.clone()
     }
 
-    pub(crate) fn login(&self, session: &str, refresh_token: &str) -> Came {
+    pub(crate) fn login(&self, session: &str, refresh_token: &str) -> CommandOutput {
         let mut command = self.command(&["login", "--session", session]);
         command.args(["--grant", "refresh-token", "--client-id", CLIENT]);
         command.args(["--token-endpoint", self.issuer.token_url()]);
@@ -108,15 +108,15 @@ impl User {
         std::fs::write(directory.join("config.toml"), text).expect("a file");
     }
 
-    /// The program with these arguments, in this user's world and no other.
+    /// Returns the command of the program, with the environment of this user alone.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.any(env!("CARGO_BIN_EXE_token-rotator"));
+        let mut command = self.program(env!("CARGO_BIN_EXE_token-rotator"));
         command.args(arguments);
         command
     }
 
-    /// Another program of this user's.
-    pub(crate) fn any(&self, program: &str) -> Command {
+    /// Returns the command of another program, with the environment of this user alone.
+    pub(crate) fn program(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
             .env_clear()
@@ -129,51 +129,51 @@ impl User {
         command
     }
 
-    pub(crate) fn run(&self, arguments: &[&str]) -> Came {
-        self.came(self.command(arguments).output().expect("it runs"))
+    pub(crate) fn run(&self, arguments: &[&str]) -> CommandOutput {
+        self.capture(self.command(arguments).output().expect("it runs"))
     }
 
-    pub(crate) fn with_input(&self, mut command: Command, input: &str) -> Came {
+    pub(crate) fn with_input(&self, mut command: Command, input: &str) -> CommandOutput {
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().expect("it runs");
         let mut stdin = child.stdin.take().expect("its input");
-        // Whoever fails early does not read it.
+        // A command that fails early does not read its input.
         let _ = stdin.write_all(input.as_bytes());
         drop(stdin);
-        self.came(child.wait_with_output().expect("its output"))
+        self.capture(child.wait_with_output().expect("its output"))
     }
 
-    /// What this output says, the same on every machine.
-    pub(crate) fn came(&self, output: Output) -> Came {
+    /// Converts the output of a process into a text that is the same on every machine.
+    pub(crate) fn capture(&self, output: Output) -> CommandOutput {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-        let said = text(output.stderr);
-        // An address to sign in at holds what is drawn anew for each sign-in.
-        let lines = said.lines().map(|line| match line {
+        let stderr = text(output.stderr);
+        // The address for the sign-in has random values.
+        let lines = stderr.lines().map(|line| match line {
             line if line.contains("state=") => "    ADDRESS\n".to_owned(),
             line => format!("{line}\n"),
         });
-        let said = self.made_same(&lines.collect::<String>());
-        Came {
+        let stderr = self.normalized(&lines.collect::<String>());
+        CommandOutput {
             code: output.status.code().unwrap_or(-1),
-            out: text(output.stdout),
-            said,
+            stdout: text(output.stdout),
+            stderr,
         }
     }
 
-    /// This text with paths and addresses as on every machine.
-    pub(crate) fn made_same(&self, text: &str) -> String {
+    /// Replaces the user's paths and addresses.
+    pub(crate) fn normalized(&self, text: &str) -> String {
         let text = text.replace(&self.home().display().to_string(), "~");
         text.replace(self.issuer.url(), "http://ISSUER")
     }
 
-    /// The token that is good now.
+    /// Returns the current access token.
     pub(crate) fn token(&self) -> String {
-        let came = self.run(&["token"]);
-        assert_eq!((came.code, came.said.as_str()), (0, ""), "{came:?}");
-        let token = came.out.strip_suffix('\n').expect("a line");
+        let output = self.run(&["token"]);
+        assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{output:?}");
+        let token = output.stdout.strip_suffix('\n').expect("a line");
         token.to_owned()
     }
 }

@@ -20,33 +20,33 @@ use crate::command_error::CommandError;
 
 const PATH: &str = "/callback";
 
-/// How long a browser may take over the head of a request.
-const HEAD: Duration = Duration::from_secs(10);
+/// How long a browser may take to send the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the last page has on its way to the browser.
-const LAST_PAGE: Duration = Duration::from_secs(2);
+/// How long the last page may take to reach the browser.
+const LAST_PAGE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A server for one sign-in, on an address that no other machine reaches.
+/// The server for the redirect of one sign-in, on 127.0.0.1.
 pub(super) struct Loopback {
     redirect_uri: String,
-    redirects: mpsc::Receiver<Redirect>,
-    /// Dropped, it tells the server to end.
+    redirects: mpsc::Receiver<BrowserRedirect>,
+    /// Dropping the sender ends the server.
     end: oneshot::Sender<()>,
     serving: JoinHandle<()>,
 }
 
-/// A request for the redirect address, whose browser waits for a page.
-pub(super) struct Redirect {
+/// A request for the redirect address. The browser waits for its page.
+pub(super) struct BrowserRedirect {
     query: SecretString,
     page: oneshot::Sender<Page>,
 }
 
 impl Loopback {
-    /// Listens on this port; 0 takes a free one.
+    /// Listens on this port; 0 takes a free port.
     pub(super) async fn listen(port: u16) -> Result<Self, CommandError> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
         let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
-        let (address, listener) = bound.map_err(|error| nowhere(port, &error))?;
+        let (address, listener) = bound.map_err(|error| cannot_listen(port, &error))?;
         let (sender, redirects) = mpsc::channel(1);
         let (end, ended) = oneshot::channel();
         Ok(Self {
@@ -57,56 +57,58 @@ impl Loopback {
         })
     }
 
-    /// The address itself, for the issuer and the browser.
+    /// Returns the redirect address, for the issuer and the browser.
     pub(super) fn redirect_uri(&self) -> &str {
         &self.redirect_uri
     }
 
-    /// Waits for the next redirect, whoever sent it. Dropping the future loses none.
-    pub(super) async fn redirect(&mut self) -> Redirect {
+    /// Waits for the next redirect, which may belong to another sign-in.
+    ///
+    /// *Cancellation:* dropping the future loses no redirect.
+    pub(super) async fn redirect(&mut self) -> BrowserRedirect {
         match self.redirects.recv().await {
             Some(redirect) => redirect,
-            // The server ends with this alone; else nobody would come any more.
+            // The server, which holds the sender, ends only after `self.end` is dropped.
             None => std::future::pending().await,
         }
     }
 
-    /// Waits until the browser has its page, then listens no longer.
+    /// Stops listening. Waits until the browser has received its page, 2 s at most.
     pub(super) async fn finish(self) {
         drop(self.redirects);
         drop(self.end);
-        // It panics with nobody but itself.
+        // A panic of the server does not change the outcome of the sign-in.
         let _ = self.serving.await;
     }
 }
 
-fn nowhere(port: u16, error: &std::io::Error) -> CommandError {
-    let place = match port {
+fn cannot_listen(port: u16, error: &std::io::Error) -> CommandError {
+    let cause = match port {
         0 => "no port of this machine can be listened on".to_owned(),
         port => format!("port {port} of this machine cannot be listened on"),
     };
-    CommandError::new("the browser has nowhere to come back to")
-        .why(format!("{place}: {error}"))
+    CommandError::new("the browser's redirect cannot be received")
+        .why(format!("{cause}: {error}"))
         .hint(
-            "end what listens there, or choose another port with `--redirect-port`; 0 takes a free one",
+            "end the program that listens there, or choose another port with `--redirect-port`; 0 takes a free port",
         )
 }
 
-impl Redirect {
+impl BrowserRedirect {
     pub(super) fn query(&self) -> &str {
         self.query.expose_secret()
     }
 
-    /// Lets the browser show this.
+    /// Sends this page to the browser.
     pub(super) fn show(self, page: Page) {
-        // A browser that has left needs none.
+        // The browser may have closed its connection.
         let _ = self.page.send(page);
     }
 }
 
 async fn serve(
     listener: TcpListener,
-    redirects: mpsc::Sender<Redirect>,
+    redirects: mpsc::Sender<BrowserRedirect>,
     mut ended: oneshot::Receiver<()>,
 ) {
     let connections = GracefulShutdown::new();
@@ -116,7 +118,7 @@ async fn serve(
             _ = &mut ended => break,
         };
         let Ok((stream, _)) = accepted else {
-            // Out of descriptors, most likely, which takes a moment to pass.
+            // Most likely the process has no free file descriptor: pause instead of spinning.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
@@ -124,19 +126,19 @@ async fn serve(
         let service = service_fn(move |request| answer(request, redirects.clone()));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD)
+            .header_read_timeout(HEAD_TIMEOUT)
             .keep_alive(false)
             .serve_connection(TokioIo::new(stream), service);
-        // Whoever breaks off is not told.
+        // Errors of a connection are ignored: the browser sees them itself.
         tokio::spawn(connections.watch(connection));
     }
     drop(listener);
-    let _ = tokio::time::timeout(LAST_PAGE, connections.shutdown()).await;
+    let _ = tokio::time::timeout(LAST_PAGE_TIMEOUT, connections.shutdown()).await;
 }
 
 async fn answer(
     request: Request<Incoming>,
-    redirects: mpsc::Sender<Redirect>,
+    redirects: mpsc::Sender<BrowserRedirect>,
 ) -> Result<Response<String>, Infallible> {
     let page = if request.uri().path() != PATH {
         Page::nothing_here()
@@ -145,9 +147,9 @@ async fn answer(
     } else {
         let (page, shown) = oneshot::channel();
         let query = request.uri().query().unwrap_or_default().into();
-        match redirects.send(Redirect { query, page }).await {
-            Ok(()) => shown.await.unwrap_or_else(|_| Page::over()),
-            Err(_over) => Page::over(),
+        match redirects.send(BrowserRedirect { query, page }).await {
+            Ok(()) => shown.await.unwrap_or_else(|_| Page::already_over()),
+            Err(_over) => Page::already_over(),
         }
     };
     Ok(page.into_response())
@@ -160,11 +162,11 @@ mod tests {
     #[test]
     fn no_port_is_free() {
         let error = std::io::Error::from_raw_os_error(24);
-        insta::assert_snapshot!(nowhere(0, &error).text(), @"
+        insta::assert_snapshot!(cannot_listen(0, &error).text(), @"
         exit code 1
-        error: the browser has nowhere to come back to
+        error: the browser's redirect cannot be received
           because no port of this machine can be listened on: Too many open files (os error 24)
-        hint: end what listens there, or choose another port with `--redirect-port`; 0 takes a free one
+        hint: end the program that listens there, or choose another port with `--redirect-port`; 0 takes a free port
         ");
     }
 }

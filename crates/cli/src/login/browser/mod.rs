@@ -1,5 +1,7 @@
-//! Signing in with a browser (RFC 6749 section 4.1, RFC 8252): its address is printed and opened, and it
-//! comes back to a port of this machine.
+//! Sign-in with a browser (RFC 6749 section 4.1, RFC 8252). Prints and opens the issuer's address, then
+//! receives the redirect on a port of this machine.
+//!
+//! `loopback.rs`: the server for the redirect; `page.rs`: the pages that it answers with.
 
 mod loopback;
 mod page;
@@ -10,44 +12,44 @@ use token_rotator_oauth2::{
     AuthorizationCode, AuthorizationRequest, CodeError, RedirectError, authorization_code,
 };
 
-use self::loopback::{Loopback, Redirect};
+use self::loopback::{BrowserRedirect, Loopback};
 use self::page::Page;
-use super::attended::{configured, interruptible, not_offered, within};
+use super::interactive::{interruptible, not_offered, with_settings, within};
 use crate::arguments::LoginOptions;
 use crate::command_error::CommandError;
 use crate::output::say;
-use crate::session::{Endpoint, Endpoints, Session};
+use crate::session::{Endpoint, Endpoints, NamedSession};
 
-/// How long it is waited for somebody to sign in.
-const PATIENCE: Duration = Duration::from_secs(5 * 60);
+/// How long to wait for the redirect without `--timeout`.
+const SIGN_IN_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
-/// How long a program that opens addresses has to say that it could not.
-const LAUNCH: Duration = Duration::from_secs(2);
+/// How long the program that opens addresses may take to report a failure.
+const LAUNCH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Signs in and keeps the session; the browser is told how it ended.
+/// Signs in and stores the session. The browser shows the outcome.
 pub(super) async fn sign_in(
-    session: &Session<'_>,
+    session: &NamedSession<'_>,
     options: &LoginOptions,
 ) -> Result<(), CommandError> {
     let mut loopback = Loopback::listen(session.settings.redirect_port.unwrap_or(0)).await?;
-    let outcome = through(&mut loopback, session, options).await;
+    let outcome = run_sign_in(&mut loopback, session, options).await;
     loopback.finish().await;
     outcome
 }
 
-async fn through(
+async fn run_sign_in(
     loopback: &mut Loopback,
-    session: &Session<'_>,
+    session: &NamedSession<'_>,
     options: &LoginOptions,
 ) -> Result<(), CommandError> {
     let request = interruptible(begin(session, options, loopback.redirect_uri())).await?;
     show(request.url(), options);
     let waited = within(
-        Some(options.timeout.unwrap_or(PATIENCE)),
-        code(loopback, &request),
+        Some(options.timeout.unwrap_or(SIGN_IN_TIMEOUT)),
+        receive_code(loopback, &request),
         |limit| {
-            CommandError::new("nobody has signed in")
-                .why(format!("no browser came back to this machine within {limit:?}"))
+            CommandError::new("the sign-in was not completed")
+                .why(format!("no redirect arrived within {limit:?}"))
                 .hint(
                     "sign in again; `--timeout` gives more time, and `--grant device` needs no browser \
                      on this machine",
@@ -55,20 +57,20 @@ async fn through(
         },
     );
     let (code, redirect) = interruptible(waited).await?;
-    let kept = async {
+    let outcome = async {
         let exchanged = async { code.exchange().await.map_err(|error| no_tokens(&error)) };
-        super::keep(session, interruptible(exchanged).await?).await
+        super::save(session, interruptible(exchanged).await?).await
     };
-    let kept = kept.await;
-    redirect.show(match &kept {
+    let outcome = outcome.await;
+    redirect.show(match &outcome {
         Ok(()) => Page::signed_in(),
         Err(error) => Page::failed(&error.to_string()),
     });
-    kept
+    outcome
 }
 
 async fn begin(
-    session: &Session<'_>,
+    session: &NamedSession<'_>,
     options: &LoginOptions,
     redirect_uri: &str,
 ) -> Result<AuthorizationRequest, CommandError> {
@@ -77,18 +79,18 @@ async fn begin(
     let needed = [Endpoint::Authorization, Endpoint::Token];
     let metadata = endpoints.find(&needed).await?;
     let builder = authorization_code(&metadata, client_id, redirect_uri);
-    let grant = configured(builder, session, options)?;
+    let grant = with_settings(builder, session, options)?;
     let grant = grant.build().map_err(not_offered)?;
     grant.begin().map_err(not_begun)
 }
 
 fn not_begun(error: impl std::error::Error) -> CommandError {
-    CommandError::new("no sign-in could be begun")
+    CommandError::new("the sign-in could not be started")
         .because(error)
         .or_hint("try again in a moment")
 }
 
-/// Prints the address, and opens it if it may.
+/// Prints the address. Opens it in a browser unless `--no-browser` is given.
 fn show(url: &str, options: &LoginOptions) {
     if options.no_browser {
         say!("Open this address in a browser on this machine:\n\n    {url}\n");
@@ -96,15 +98,15 @@ fn show(url: &str, options: &LoginOptions) {
     }
     say!("Opening a browser at this address:\n\n    {url}\n");
     let url = url.to_owned();
-    // What opens addresses may take its time; the redirect may come meanwhile.
+    // Opening blocks for up to `LAUNCH_TIMEOUT`; the redirect may arrive before.
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = open::that_detached_with_timeout(url, LAUNCH) {
+        if let Err(error) = open::that_detached_with_timeout(url, LAUNCH_TIMEOUT) {
             no_browser(&error).print_as_warning();
         }
     });
 }
 
-/// The error's own words are a command line, in which the address would stand once more.
+/// Warning that no browser could be opened. The text of `error` is omitted: it repeats the address.
 fn no_browser(error: &std::io::Error) -> CommandError {
     let why = match error.kind() {
         std::io::ErrorKind::NotFound => "this machine has no program that opens addresses",
@@ -115,24 +117,24 @@ fn no_browser(error: &std::io::Error) -> CommandError {
         .hint("open the address yourself, on this machine; `--grant device` needs no browser on it")
 }
 
-/// Waits for the redirect that belongs to this request, and leaves its browser waiting for the outcome.
-async fn code(
+/// Waits for the redirect of this request. Its browser waits for a page until the sign-in has ended.
+async fn receive_code(
     loopback: &mut Loopback,
     request: &AuthorizationRequest,
-) -> Result<(AuthorizationCode, Redirect), CommandError> {
-    let mut told = false;
+) -> Result<(AuthorizationCode, BrowserRedirect), CommandError> {
+    let mut is_warned = false;
     loop {
         let redirect = loopback.redirect().await;
         match request.redirected(redirect.query()) {
             Ok(code) => return Ok((code, redirect)),
             Err(error) if error.is_foreign() => {
                 redirect.show(Page::foreign());
-                if !told {
+                if !is_warned {
                     CommandError::new("a redirect was ignored")
                         .why("it belongs to another sign-in, or to none (`state`)")
-                        .hint("nothing has to be done, if no other tab was open; the right one may still come")
+                        .hint("no action is needed: the sign-in still waits for its own redirect")
                         .print_as_warning();
-                    told = true;
+                    is_warned = true;
                 }
             }
             Err(error) => {
@@ -145,17 +147,17 @@ async fn code(
 }
 
 fn refused(error: &RedirectError) -> CommandError {
-    let failed = CommandError::new("nobody has signed in");
+    let failed = CommandError::new("the sign-in was not completed");
     match error {
         RedirectError::AccessDenied { description } => {
-            let words = description.as_deref().unwrap_or("access_denied");
+            let reason = description.as_deref().unwrap_or("access_denied");
             failed
-                .why(format!("the sign-in was denied: {words}"))
+                .why(format!("the sign-in was denied: {reason}"))
                 .hint("sign in again, and allow it")
         }
         RedirectError::OtherIssuer { .. } | RedirectError::NoIssuer { .. } => failed
             .because(error)
-            .hint("whoever sent it may be after the code, which was not used; check `--issuer`"),
+            .hint("check `--issuer`; the code was not used, because the redirect may be an attack"),
         _ => failed.because(error).or_hint("sign in again"),
     }
 }
@@ -175,7 +177,7 @@ mod tests {
         let error = std::io::Error::other("there are no random numbers");
         insta::assert_snapshot!(not_begun(error).text(), @"
         exit code 1
-        error: no sign-in could be begun
+        error: the sign-in could not be started
           because there are no random numbers
         hint: try again in a moment
         ");

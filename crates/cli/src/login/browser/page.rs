@@ -1,12 +1,12 @@
-//! What the browser shows at the end.
+//! The pages that the browser shows.
 
 use http::{HeaderValue, Response, StatusCode, header};
 
-/// Nothing may be loaded, sent or framed: these pages need none of it.
+/// The content security policy: the pages load, send and frame nothing.
 const POLICY: &str =
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// A page without anything secret in it.
+/// A page for the browser, without secrets.
 #[derive(Debug)]
 pub(super) struct Page {
     status: StatusCode,
@@ -20,31 +20,31 @@ impl Page {
         Self::new(StatusCode::OK, "Signed in", text)
     }
 
-    /// What went wrong, as the terminal says it.
+    /// The sign-in failed with this error, which the terminal shows too.
     pub(super) fn failed(why: &str) -> Self {
-        let text = format!("{why}. Your terminal says what to do.");
+        let text = format!("{why}. Your terminal shows what to do.");
         Self::new(StatusCode::BAD_REQUEST, "Not signed in", text)
     }
 
-    /// The redirect of another sign-in.
+    /// The redirect belongs to another sign-in.
     pub(super) fn foreign() -> Self {
-        let text = "This belongs to another sign-in than the one that is under way, and was ignored. \
+        let text = "This redirect belongs to another sign-in and was ignored. \
                     Go back to the newest tab, or sign in again.";
         Self::new(StatusCode::BAD_REQUEST, "Not this sign-in", text)
     }
 
-    /// The redirect after the one that counted.
-    pub(super) fn over() -> Self {
-        let text = "This sign-in is over. Your terminal says how it ended.";
+    /// The sign-in has ended before this redirect.
+    pub(super) fn already_over() -> Self {
+        let text = "This sign-in is over. Your terminal shows how it ended.";
         Self::new(StatusCode::GONE, "Over", text)
     }
 
-    /// Another address.
+    /// The path is not the redirect address.
     pub(super) fn nothing_here() -> Self {
         Self::new(StatusCode::NOT_FOUND, "Nothing here", "")
     }
 
-    /// Another method than GET.
+    /// The method is not GET.
     pub(super) fn only_get() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "Only GET", "")
     }
@@ -68,7 +68,7 @@ impl Page {
         for (name, value) in [
             (header::CONTENT_TYPE, "text/html; charset=utf-8"),
             (header::CONTENT_SECURITY_POLICY, POLICY),
-            // The code stands in this page's address.
+            // The address of this page contains the authorization code.
             (header::REFERRER_POLICY, "no-referrer"),
             (header::CACHE_CONTROL, "no-store"),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -82,7 +82,7 @@ impl Page {
     }
 }
 
-/// The issuer's words may be among them.
+/// Escapes text for HTML. It may contain text from the issuer.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

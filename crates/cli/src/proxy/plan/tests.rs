@@ -1,44 +1,44 @@
-//! The configuration that docs/program.md shows is one that is read, is whole, and says the truth
-//! about what holds without it.
+//! The configuration in docs/program.md: it can be read, it has every key, and the defaults that it
+//! shows are the defaults.
 
 use clap::Parser as _;
 
 use super::*;
-use crate::arguments::{Arguments, Command};
-use crate::config::Places;
+use crate::arguments::{Arguments, CliCommand};
+use crate::config::UserPaths;
 
 /// The TOML of docs/program.md. `tests/proxy/documented.rs` compares these files with that page, which is not packed with
 /// the crate.
 const PROXY: &str = include_str!("proxy.toml");
 const SESSIONS: &str = include_str!("sessions.toml");
 
-/// What is commented out as well.
+/// Uncomments the lines that are commented out.
 fn uncommented(toml: &str) -> String {
     let line = |line: &str| line.strip_prefix('#').unwrap_or(line).to_owned() + "\n";
     toml.lines().map(line).collect()
 }
 
-fn load(toml: &str) -> Result<Config, CommandError> {
-    let home = tempfile::tempdir().expect("a directory");
-    let file = home.path().join("config.toml");
+fn load(toml: &str) -> Result<ProgramConfig, CommandError> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("config.toml");
     std::fs::write(&file, toml).expect("written");
-    Config::load(Places {
+    ProgramConfig::load(UserPaths {
         config_file: file,
         config_is_named: true,
-        state: home.path().join("state"),
+        state: directory.path().join("state"),
     })
 }
 
-fn plan(toml: &str) -> Plan {
+fn plan(toml: &str) -> ProxyPlan {
     let config = load(toml).unwrap_or_else(|error| panic!("{error}: {toml}"));
     let arguments = Arguments::try_parse_from(["token-rotator", "proxy"]).expect("no flags");
-    let Command::Proxy(options) = arguments.command else {
+    let CliCommand::Proxy(options) = arguments.command else {
         panic!("another command");
     };
-    Plan::of(&config, &options).unwrap_or_else(|error| panic!("{error}"))
+    ProxyPlan::of(&config, &options).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The keys that a table knows, as the error about one that it does not know tells them.
+/// Returns the keys of a table, taken from the error about an unknown key.
 fn known_keys(table: &str) -> Vec<String> {
     let more = if table == "[[proxy.routes]]" {
         "upstream = \"https://api.example.com\"\n"
@@ -58,7 +58,7 @@ fn known_keys(table: &str) -> Vec<String> {
     keys
 }
 
-/// The part of the TOML that belongs to this table.
+/// Returns the part of the TOML that belongs to this table.
 fn table_of<'a>(toml: &'a str, table: &str) -> &'a str {
     let (_, rest) = toml.split_once(table).unwrap_or_else(|| panic!("{table}"));
     rest.split("\n[").next().unwrap_or(rest)
@@ -67,7 +67,7 @@ fn table_of<'a>(toml: &'a str, table: &str) -> &'a str {
 #[test]
 fn every_key_is_documented_and_every_documented_key_is_read() {
     let proxy = uncommented(PROXY);
-    // The whole of it is read, what is commented out included.
+    // All of it can be read, including the commented lines.
     load(&proxy).unwrap_or_else(|error| panic!("{error}"));
     load(SESSIONS).unwrap_or_else(|error| panic!("{error}"));
     for (toml, shown, table) in [
@@ -82,27 +82,27 @@ fn every_key_is_documented_and_every_documented_key_is_read() {
             let documented = text
                 .lines()
                 .any(|line| line.split(" = ").next() == Some(key.as_str()))
-                // One of two spellings is told in the other's comment.
+                // An alternative key is named in the comment of the other key.
                 || text.contains(&format!(" {key} = "))
-                // A table of its own.
+                // The key is a table.
                 || toml.contains(&format!("[proxy.{key}]"));
             assert!(
                 documented,
-                "{table} knows `{key}`, and docs/program.md does not"
+                "{table} has the key `{key}`, but docs/program.md does not"
             );
         }
     }
 }
 
 #[test]
-fn what_is_documented_as_default_is_the_default() {
+fn documented_defaults_are_the_defaults() {
     let documented = plan(PROXY);
     let bare = plan("[[proxy.routes]]\nupstream = \"https://api.example.com\"\n");
     assert_eq!(
         format!("{:?}", limits(&documented.settings.limits)),
         format!("{:?}", limits(&bare.settings.limits))
     );
-    let of = |plan: &Plan| {
+    let of = |plan: &ProxyPlan| {
         let route = &plan.routes[0];
         let text = format!(
             "{:?}",
@@ -111,7 +111,7 @@ fn what_is_documented_as_default_is_the_default() {
                 plan.local_bearer.is_some(),
                 (&plan.settings.socket_uids, &plan.settings.socket_gids),
                 (plan.admin, plan.workers),
-                plan.drain_timeout.unwrap_or(super::super::DRAIN),
+                plan.drain_timeout.unwrap_or(super::super::DRAIN_TIMEOUT),
                 (route.0.name(), &route.0.host, &route.0.upstream),
                 (&route.0.upstream_socket, &route.1, route.0.protocol),
                 (&route.0.ca_file, route.0.pass_authorization),
@@ -128,7 +128,7 @@ fn what_is_documented_as_default_is_the_default() {
 }
 
 #[test]
-fn a_tunnel_may_be_given_a_limit() {
+fn a_tunnel_can_have_an_idle_limit() {
     let idle = |line: &str| {
         let route = "[[proxy.routes]]\nupstream = \"https://api.example.com\"\n";
         let plan = plan(&format!("[proxy.limits]\n{line}\n{route}"));
@@ -156,7 +156,7 @@ fn a_body_is_matched_by_its_text_or_by_its_fields() {
 }
 
 #[test]
-fn a_setting_of_refusals_that_means_nothing_is_a_mistake() {
+fn an_invalid_refusal_setting_is_an_error() {
     for (setting, why) in [
         ("status_codes = [42]", "42 is not a status"),
         ("probe = \"whoami\"", "write it like /-/whoami"),

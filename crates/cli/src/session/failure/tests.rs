@@ -1,4 +1,4 @@
-//! What is said of each failure that a session can have: most take more to bring about than a test has.
+//! The text of every failure of a session. Most failures cannot be caused in a test of the program.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ fn name() -> SessionName {
     "work".parse().expect("a name")
 }
 
-/// All that is said, one after another.
+/// Returns the printed texts, one after another.
 fn text(errors: impl IntoIterator<Item = CommandError>) -> String {
     let texts: Vec<_> = errors.into_iter().map(|error| error.text()).collect();
     texts.join("\n")
@@ -55,22 +55,22 @@ fn a_refresh_that_failed() {
             sent: false,
         },
     ];
-    let told = errors.map(|error| no_token(&name(), &error.into()));
-    assert_snapshot!(text(told), @"
+    let errors = errors.map(|error| no_token(&name(), &error.into()));
+    assert_snapshot!(text(errors), @"
     exit code 4
     error: there is no token for session `work`
       because the access token could not be refreshed: it is NotSent
-    hint: the issuer cannot be reached or is busy; try again in a moment, or let `token-rotator doctor --session work` look at it
+    hint: the issuer cannot be reached or is busy; try again in a moment, or run `token-rotator doctor --session work`
 
     exit code 4
     error: there is no token for session `work`
       because the access token could not be refreshed: it is Transient
-    hint: the issuer cannot be reached or is busy; try again in a moment, or let `token-rotator doctor --session work` look at it
+    hint: the issuer cannot be reached or is busy; try again in a moment, or run `token-rotator doctor --session work`
 
     exit code 4
     error: there is no token for session `work`
       because the access token could not be refreshed: it is Uncertain
-    hint: the answer was lost; `token-rotator status --session work` says what is known
+    hint: the answer was lost; `token-rotator status --session work` shows the session's state
 
     exit code 3
     error: there is no token for session `work`
@@ -80,27 +80,27 @@ fn a_refresh_that_failed() {
     exit code 1
     error: there is no token for session `work`
       because the access token could not be refreshed: it is Misconfigured
-    hint: check the session's client id, secret, scope and addresses; `token-rotator doctor --session work` looks at them
+    hint: check the session's client id, secret, scope and addresses; `token-rotator doctor --session work` checks them
 
     exit code 4
     error: there is no token for session `work`
       because the issuer did not answer within 15s, and the refresh token may be spent
-    hint: the answer was lost; `token-rotator status --session work` says what is known
+    hint: the answer was lost; `token-rotator status --session work` shows the session's state
 
     exit code 1
     error: there is no token for session `work`
       because the issuer's answer cannot be used: it is empty
-    hint: check the session's client id, secret, scope and addresses; `token-rotator doctor --session work` looks at them
+    hint: check the session's client id, secret, scope and addresses; `token-rotator doctor --session work` checks them
 
     exit code 4
     error: there is no token for session `work`
       because an earlier refresh got no answer, and its refresh token may be spent; it is kept for when nothing else is left
-    hint: `token-rotator status --session work` says what is known; it is tried again when nothing else is left, or now with `token-rotator token --session work --refresh`
+    hint: `token-rotator status --session work` shows its state; it is tried again when the access token has expired, or now with `token-rotator token --session work --refresh`
 
     exit code 4
     error: there is no token for session `work`
       because the session changed before the refresh was sent
-    hint: run the command again, for whoever it is now
+    hint: run the command again; it uses the session's new sign-in
 
     exit code 3
     error: there is no token for session `work`
@@ -115,27 +115,27 @@ fn a_refresh_that_failed() {
     exit code 4
     error: there is no token for session `work`
       because no lease to refresh under: somebody else has been refreshing for 15s
-    hint: `token-rotator status --session work` says which process it is; continue it or end it if it is stopped
+    hint: `token-rotator status --session work` shows which process it is; continue it or end it if it is stopped
 
     exit code 4
     error: there is no token for session `work`
       because no lease to refresh under: the lease was lost
-    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
 
     exit code 4
     error: there is no token for session `work`
       because no lease to refresh under: the coordinator cannot be reached: cannot open a file
-    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
 
     exit code 4
     error: there is no token for session `work`
       because the refresh panicked while it was to ask the issuer
-    hint: the answer was lost; `token-rotator status --session work` says what is known
+    hint: the answer was lost; `token-rotator status --session work` shows the session's state
 
     exit code 4
     error: there is no token for session `work`
       because the runtime ended while the refresh was to read the session
-    hint: the issuer cannot be reached or is busy; try again in a moment, or let `token-rotator doctor --session work` look at it
+    hint: the issuer cannot be reached or is busy; try again in a moment, or run `token-rotator doctor --session work`
     ");
 }
 
@@ -153,8 +153,8 @@ fn no_token_without_a_refresh() {
         TokenError::NoRuntime,
         TokenError::ShutDown,
     ];
-    let told = errors.map(|error| no_token(&name(), &error));
-    assert_snapshot!(text(told), @"
+    let errors = errors.map(|error| no_token(&name(), &error));
+    assert_snapshot!(text(errors), @"
     exit code 4
     error: there is no token for session `work`
       because no token within 30s; the refresh goes on without this caller
@@ -173,7 +173,7 @@ fn no_token_without_a_refresh() {
     exit code 1
     error: there is no token for session `work`
       because the session changed while the request waited
-    hint: run the command again, for whoever it is now
+    hint: run the command again; it uses the session's new sign-in
 
     exit code 1
     error: there is no token for session `work`
@@ -183,17 +183,17 @@ fn no_token_without_a_refresh() {
     exit code 1
     error: there is no token for session `work`
       because the token source asked its own rotator for a token
-    hint: run the command again; it is worth a report if that does not help
+    hint: run the command again; report the error if that does not help
 
     exit code 1
     error: there is no token for session `work`
       because no tokio runtime to refresh on; call from within one, give the builder one with `runtime`, or let it have its own with `dedicated_thread`
-    hint: run the command again; it is worth a report if that does not help
+    hint: run the command again; report the error if that does not help
 
     exit code 1
     error: there is no token for session `work`
       because the rotator was shut down
-    hint: run the command again; it is worth a report if that does not help
+    hint: run the command again; report the error if that does not help
     ");
 }
 
@@ -209,18 +209,18 @@ fn a_store_that_failed() {
     let commands = [
         "the store cannot be read",
         "the store cannot keep the session",
-        "the session could not be written down",
-        "the session is not written down yet; it is tried again for a while",
+        "the session could not be saved",
+        "the session is not saved yet; saving is tried again for a while",
     ];
-    let told = kinds.map(|kind| store_failed(commands[0], &store_error(kind)));
+    let errors = kinds.map(|kind| store_failed(commands[0], &store_error(kind)));
     let more = commands.map(|what| store_failed(what, &store_error(StoreErrorKind::Refused)));
     let token = TokenError::Refresh(RefreshError::Store(store_error(StoreErrorKind::Newer)));
-    let all = told.into_iter().chain(more);
+    let all = errors.into_iter().chain(more);
     assert_snapshot!(text(all.chain([no_token(&name(), &token)])), @"
     exit code 4
     error: the store cannot be read
       because it is Unavailable
-    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
 
     exit code 1
     error: the store cannot be read
@@ -235,32 +235,32 @@ fn a_store_that_failed() {
     exit code 1
     error: the store cannot be read
       because it is Refused
-    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
 
     exit code 1
     error: the store cannot be read
       because it is Panicked
-    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
 
     exit code 1
     error: the store cannot be read
       because it is Refused
-    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
 
     exit code 1
     error: the store cannot keep the session
       because it is Refused
-    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
 
     exit code 1
-    error: the session could not be written down
+    error: the session could not be saved
       because it is Refused
-    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
 
     exit code 1
-    error: the session is not written down yet; it is tried again for a while
+    error: the session is not saved yet; saving is tried again for a while
       because it is Refused
-    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
 
     exit code 1
     error: there is no token for session `work`
@@ -269,21 +269,21 @@ fn a_store_that_failed() {
     ");
 }
 
-/// A token that no header can hold, as an issuer could answer.
+/// An issuer could answer with a token that no header can hold.
 #[tokio::test]
-async fn an_answer_that_is_no_session() {
+async fn an_answer_with_an_unusable_token() {
     let source = |_| async { Err::<TokenSet, _>(SourceError::transient("not asked")) };
     let rotator = token_rotator::Rotator::builder(source)
         .session(SessionKey::new("work"))
         .build()
         .expect("a rotator");
     let Err(error) = rotator.sign_in(TokenSet::bearer("two\nlines")) else {
-        panic!("it was taken");
+        panic!("the token was accepted");
     };
     assert_snapshot!(unusable_tokens(&error).text(), @"
     exit code 1
-    error: what the issuer gave cannot be used
+    error: the issuer's tokens cannot be used
       because these tokens cannot be used: its access token cannot stand in a header: it has a control character
-    hint: tell whoever runs the issuer; the session is as it was before
+    hint: report this to the issuer's operator; the session has not changed
     ");
 }

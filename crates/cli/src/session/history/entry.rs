@@ -1,4 +1,4 @@
-//! One line of a history.
+//! One entry of a history.
 
 use std::fmt::Write as _;
 
@@ -7,27 +7,27 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use token_rotator::{Event, ExposeSecret as _, Purpose, SecretString};
 
-/// What happened, when, and by whom.
+/// An event, its time and the process that wrote it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Entry {
-    /// When.
+    /// The time of the event.
     pub(crate) at: Timestamp,
-    /// The process.
+    /// The id of the process.
     pub(crate) process: u32,
-    /// The command it ran.
+    /// The command that the process ran.
     pub(crate) command: String,
-    /// What.
+    /// The event.
     #[serde(flatten)]
-    pub(crate) happening: Happening,
-    /// The beginning of the hash of the access token that came with it.
+    pub(crate) event: HistoryEvent,
+    /// The fingerprint of the new access token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<String>,
 }
 
-/// What can happen.
+/// An event in the life of a session.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub(crate) enum Happening {
+pub(crate) enum HistoryEvent {
     SignedIn,
     SignedOut,
     Refreshed {
@@ -36,12 +36,12 @@ pub(crate) enum Happening {
         #[serde(skip_serializing_if = "Option::is_none")]
         lifetime_s: Option<u64>,
     },
-    /// Another process had refreshed it.
+    /// This process took over a token that another process had refreshed.
     Adopted,
     RefreshFailed {
         because: Reason,
         error: String,
-        /// How long nothing is tried again.
+        /// How long no refresh is tried again, in milliseconds.
         cool_down_ms: u64,
     },
     /// A refresh token that may be spent was presented again.
@@ -52,7 +52,7 @@ pub(crate) enum Happening {
     Ended {
         error: String,
     },
-    /// The issuer says that somebody else used the refresh token.
+    /// The issuer reports that the refresh token was used twice.
     ReuseDetected {
         error: String,
     },
@@ -73,18 +73,20 @@ pub(crate) enum Happening {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Reason {
-    /// There was no token that is good.
+    /// There was no valid token.
     Needed,
-    /// It would have expired soon.
+    /// The token would have expired soon.
     Early,
-    /// An API refused it.
+    /// An API refused the token.
     Refused,
-    /// Somebody wanted it.
+    /// A user asked for a refresh, for example with `--refresh`.
     Forced,
 }
 
-impl Happening {
-    /// What an event means for the history; `None`: nothing. `purpose` knows why a flight began.
+impl HistoryEvent {
+    /// Converts an event of a rotator. Returns `None` for events that the history omits.
+    ///
+    /// `purpose` returns why a flight began.
     pub(super) fn of(event: &Event, purpose: impl Fn(&u64) -> Option<Purpose>) -> Option<Self> {
         let because = |flight: &u64| purpose(flight).map_or(Reason::Needed, Reason::of);
         Some(match event {
@@ -100,7 +102,7 @@ impl Happening {
                 took_ms: millis(*took),
                 lifetime_s: lifetime.map(|lifetime| lifetime.as_secs()),
             },
-            // The first one is what every command begins with.
+            // Every command starts by adopting the stored token as its first generation.
             Event::Adopted { generation, .. } if *generation > 1 => Self::Adopted,
             Event::RefreshFailed {
                 flight,
@@ -134,7 +136,7 @@ impl Happening {
         })
     }
 
-    /// Whether something went wrong.
+    /// Returns whether the event is a failure.
     pub(crate) fn is_failure(&self) -> bool {
         match self {
             Self::RefreshFailed { .. }
@@ -146,7 +148,7 @@ impl Happening {
         }
     }
 
-    /// What it is called.
+    /// Returns the name of the event for the table.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::SignedIn => "signed in",
@@ -163,7 +165,7 @@ impl Happening {
         }
     }
 
-    /// What else is known of it.
+    /// Returns the details of the event for the table.
     pub(crate) fn detail(&self) -> String {
         match self {
             Self::SignedIn | Self::SignedOut | Self::Adopted => String::new(),
@@ -172,11 +174,11 @@ impl Happening {
                 took_ms,
                 lifetime_s,
             } => {
-                let good = lifetime_s.map(|seconds| format!(", good for {seconds} s"));
+                let lifetime = lifetime_s.map(|seconds| format!(", valid for {seconds} s"));
                 format!(
                     "{}, in {took_ms} ms{}",
-                    because.words(),
-                    good.unwrap_or_default()
+                    because.label(),
+                    lifetime.unwrap_or_default()
                 )
             }
             Self::RefreshFailed { error, .. }
@@ -190,8 +192,8 @@ impl Happening {
         }
     }
 
-    /// Whether a new access token came with it.
-    pub(super) fn brings_token(&self) -> bool {
+    /// Returns whether the event brought a new access token.
+    pub(super) fn has_new_token(&self) -> bool {
         matches!(
             self,
             Self::SignedIn | Self::Refreshed { .. } | Self::Adopted
@@ -200,12 +202,12 @@ impl Happening {
 }
 
 impl Reason {
-    fn words(self) -> &'static str {
+    fn label(self) -> &'static str {
         match self {
-            Self::Needed => "no good token was left",
-            Self::Early => "it would have expired soon",
-            Self::Refused => "it was refused",
-            Self::Forced => "somebody asked for it",
+            Self::Needed => "there was no valid token",
+            Self::Early => "the token would have expired soon",
+            Self::Refused => "the token was refused",
+            Self::Forced => "a refresh was requested",
         }
     }
 
@@ -220,20 +222,20 @@ impl Reason {
 }
 
 impl Entry {
-    /// It happens now, in this process.
-    pub(crate) fn now(command: &str, happening: Happening, token: Option<String>) -> Self {
+    /// Creates an entry for an event of this process, at the current time.
+    pub(crate) fn now(command: &str, event: HistoryEvent, token: Option<String>) -> Self {
         Self {
             at: Timestamp::now(),
             process: std::process::id(),
             command: command.to_owned(),
-            happening,
+            event,
             token,
         }
     }
 }
 
-/// Tells tokens apart without giving one away: the first twelve digits of a hash.
-pub(crate) fn token_mark(token: &SecretString) -> String {
+/// Returns the first twelve digits of the token's SHA-256. They identify the token without revealing it.
+pub(crate) fn token_fingerprint(token: &SecretString) -> String {
     let hash = Sha256::digest(token.expose_secret());
     hash[..6].iter().fold(String::new(), |mut mark, byte| {
         // Writing to a string cannot fail.

@@ -1,4 +1,4 @@
-//! What the sign-ins have in common that somebody has to attend to.
+//! Helpers of the sign-ins that wait for a user: in the browser and on another device.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use token_rotator_reqwest::ReqwestTransport;
 
 use crate::arguments::LoginOptions;
 use crate::command_error::CommandError;
-use crate::session::{ClientAuth, Session};
+use crate::session::{ClientAuthentication, NamedSession};
 
-/// What a shell says of a command that Ctrl-C has ended.
+/// The exit code that shells use for a command ended by Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
-/// With what the session and the command line say of a sign-in.
-pub(super) fn configured<G>(
+/// Applies the settings of the session and of the command line to a sign-in.
+pub(super) fn with_settings<G>(
     mut builder: SignInBuilder<G, TransportMissing>,
-    session: &Session<'_>,
+    session: &NamedSession<'_>,
     options: &LoginOptions,
 ) -> Result<SignInBuilder<G, ReqwestTransport>, CommandError> {
     let settings = &session.settings;
     builder = match settings.client_auth()? {
-        ClientAuth::None => builder,
-        ClientAuth::Basic(secret) => builder.client_secret_basic(secret),
-        ClientAuth::Post(secret) => builder.client_secret_post(secret),
+        ClientAuthentication::None => builder,
+        ClientAuthentication::Basic(secret) => builder.client_secret_basic(secret),
+        ClientAuthentication::Post(secret) => builder.client_secret_post(secret),
     };
     if let Some(scope) = &settings.scope {
         builder = builder.scope(scope);
@@ -42,9 +42,9 @@ pub(super) fn configured<G>(
     Ok(builder.transport(session.transport.clone()))
 }
 
-/// The issuer does not offer this way to sign in, as far as is known.
+/// Error for a sign-in that cannot be built, such as one whose endpoint the issuer does not name.
 pub(super) fn not_offered(error: BuildError) -> CommandError {
-    let failed = CommandError::new("the issuer cannot be asked to sign anybody in");
+    let failed = CommandError::new("the sign-in request cannot be made");
     match &error {
         BuildError::Endpoint { which } => failed
             .why(format!("its metadata names no {which}"))
@@ -58,16 +58,18 @@ pub(super) fn not_offered(error: BuildError) -> CommandError {
     }
 }
 
-/// The outcome of `work`, unless somebody presses Ctrl-C first, who gets the prompt back at once.
+/// Runs `work` until Ctrl-C.
+///
+/// *Errors:* Ctrl-C was pressed, or `work` failed.
 pub(super) async fn interruptible<T>(
     work: impl Future<Output = Result<T, CommandError>>,
 ) -> Result<T, CommandError> {
     tokio::select! {
-        // First, so that it is heard before anybody is told that the sign-in waits.
+        // Polled first, so that the handler is installed before `work` prints that it waits.
         biased;
         Ok(()) = tokio::signal::ctrl_c() => {
-            Err(CommandError::new("the sign-in was given up")
-                .why("it was interrupted; the session is as it was before")
+            Err(CommandError::new("the sign-in was cancelled")
+                .why("it was interrupted; the session has not changed")
                 .hint("sign in again when you like")
                 .code(INTERRUPTED))
         }
@@ -75,7 +77,9 @@ pub(super) async fn interruptible<T>(
     }
 }
 
-/// The outcome of `work`, if it comes within this time; `None`: there is no limit.
+/// Runs `work` within this time. `None` means no limit.
+///
+/// *Errors:* `work` took longer, or failed.
 pub(super) async fn within<T>(
     limit: Option<Duration>,
     work: impl Future<Output = Result<T, CommandError>>,

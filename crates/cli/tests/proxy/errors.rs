@@ -1,4 +1,4 @@
-//! What is typed or configured wrong.
+//! Errors of `proxy` and `reload`: wrong arguments and configurations.
 
 use std::process::Stdio;
 
@@ -6,11 +6,13 @@ use insta::assert_snapshot;
 use token_rotator_testkit::Upstream;
 
 use crate::sidecar::Sidecar;
-use crate::user::{Came, User};
+use crate::user::{CommandOutput, User};
 
-fn told(user: &User, came: &Came) -> String {
-    let said = came.said.replace(&user.home().display().to_string(), "~");
-    format!("exit code {}\n{}{said}", came.code, came.out)
+fn report(user: &User, output: &CommandOutput) -> String {
+    let stderr = output
+        .stderr
+        .replace(&user.home().display().to_string(), "~");
+    format!("exit code {}\n{}{stderr}", output.code, output.stdout)
 }
 
 const ROUTE: &str = "[[proxy.routes]]\nupstream = \"https://api.example.com\"\n";
@@ -19,9 +21,9 @@ const ROUTE: &str = "[[proxy.routes]]\nupstream = \"https://api.example.com\"\n"
 async fn no_route() {
     let user = User::signed_in().await;
     user.configure("");
-    let came = user.run(&["proxy"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came), @"
+    let output = user.run(&["proxy"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(report(&user, &output), @"
     exit code 1
     error: there is no route
       because ~/.config/token-rotator/config.toml has no [[proxy.routes]], and `--upstream` is not given
@@ -33,12 +35,12 @@ async fn no_route() {
 async fn no_such_session() {
     let user = User::signed_in().await;
     user.configure(ROUTE);
-    let came = user.run(&["proxy", "-s", "wrok"]);
-    assert_eq!(came.code, 3, "{came:?}");
-    assert_snapshot!(told(&user, &came), @"
+    let output = user.run(&["proxy", "-s", "wrok"]);
+    assert_eq!(output.code, 3, "{output:?}");
+    assert_snapshot!(report(&user, &output), @"
     exit code 3
     error: there is no session `wrok`
-      because these are known: default
+      because the known sessions are: default
     hint: sign in with `token-rotator login --session wrok --issuer URL --client-id ID`
     ");
 }
@@ -47,15 +49,15 @@ async fn no_such_session() {
 async fn public_address() {
     let user = User::signed_in().await;
     user.configure("");
-    let came = user.run(&[
+    let output = user.run(&[
         "proxy",
         "--upstream",
         "https://api.example.com",
         "--listen",
         "0.0.0.0:0",
     ]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came), @"
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(report(&user, &output), @"
     exit code 1
     error: the proxy cannot be set up
       because 0.0.0.0:0 can be reached from other machines, and whoever reaches it has the session's rights
@@ -67,9 +69,9 @@ async fn public_address() {
 async fn public_admin() {
     let user = User::signed_in().await;
     user.configure(ROUTE);
-    let came = user.run(&["proxy", "--admin", "0.0.0.0:0"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came), @"
+    let output = user.run(&["proxy", "--admin", "0.0.0.0:0"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(report(&user, &output), @"
     exit code 1
     error: the proxy cannot be set up
       because the admin listener's address 0.0.0.0:0 is not loopback
@@ -81,9 +83,9 @@ async fn public_admin() {
 async fn same_requests() {
     let user = User::signed_in().await;
     user.configure(&format!("{ROUTE}\n{ROUTE}name = \"again\"\n"));
-    let came = user.run(&["proxy"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came), @"
+    let output = user.run(&["proxy"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(report(&user, &output), @"
     exit code 1
     error: line 4 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes`: the routes `/` and `again` match the same requests
@@ -97,9 +99,9 @@ async fn foreign_upstream() {
     user.configure(&format!(
         "[sessions.default]\norigins = [\"https://other.example.com\"]\n\n{ROUTE}"
     ));
-    let came = user.run(&["proxy"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came), @"
+    let output = user.run(&["proxy"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(report(&user, &output), @"
     exit code 1
     error: line 4 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes`: route `/`: the session's token may not go to https://api.example.com
@@ -111,9 +113,9 @@ async fn foreign_upstream() {
 async fn bad_prefix() {
     let user = User::signed_in().await;
     user.configure(&format!("{ROUTE}prefix = \"api\"\n"));
-    let came = user.run(&["proxy"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came), @"
+    let output = user.run(&["proxy"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(report(&user, &output), @"
     exit code 1
     error: line 1 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes`: route `api`: the path prefix must begin with `/` and have no `?` or dot segments
@@ -125,9 +127,9 @@ async fn bad_prefix() {
 async fn unknown_key() {
     let user = User::signed_in().await;
     user.configure(&format!("{ROUTE}prefx = \"/api\"\n"));
-    let came = user.run(&["proxy"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came), @"
+    let output = user.run(&["proxy"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(report(&user, &output), @"
     exit code 1
     error: line 3 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes[0].prefx`: unknown field `prefx`, expected one of `name`, `host`, `prefix`, `upstream`, `upstream_socket`, `session`, `protocol`, `ca_file`, `pass_authorization`, `strip_prefix`, `replay_bytes`, `status_codes`, `also_status_codes`, `refused_when_body`, `probe`
@@ -136,12 +138,12 @@ async fn unknown_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clear_upstream() {
+async fn http_upstream() {
     let user = User::signed_in().await;
     user.configure("[[proxy.routes]]\nupstream = \"http://api.example.com\"\n");
-    let came = user.run(&["proxy"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came), @"
+    let output = user.run(&["proxy"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(report(&user, &output), @"
     exit code 1
     error: line 2 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes[0].upstream`: `http://` would send the token to `api.example.com` in the clear: use `https://`, or for a server on this machine `http://localhost`, `http://127.0.0.1` or `http://[::1]`
@@ -155,9 +157,9 @@ async fn bad_limit() {
     user.configure(&format!(
         "[proxy.limits]\ntotal_timeout = \"soon\"\n{ROUTE}"
     ));
-    let came = user.run(&["proxy"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came), @"
+    let output = user.run(&["proxy"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(report(&user, &output), @"
     exit code 1
     error: line 2 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.limits.total_timeout`: write it as 500ms, 2s or 5m, or `none`
@@ -169,9 +171,9 @@ async fn bad_limit() {
 async fn bad_listen() {
     let user = User::signed_in().await;
     user.configure(&format!("[proxy]\nlisten = [\"8080\"]\n{ROUTE}"));
-    let came = user.run(&["proxy"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came), @"
+    let output = user.run(&["proxy"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(report(&user, &output), @"
     exit code 1
     error: line 2 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.listen[0]`: write an address and a port such as 127.0.0.1:8080, or unix:/path
@@ -183,13 +185,13 @@ async fn bad_listen() {
 async fn no_local_bearer() {
     let user = User::signed_in().await;
     user.configure(&format!("[proxy]\nlocal_bearer_env = \"NOT_SET\"\n{ROUTE}"));
-    let came = user.run(&["proxy"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came), @"
+    let output = user.run(&["proxy"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(report(&user, &output), @"
     exit code 1
-    error: the local bearer is missing
+    error: the local bearer token is missing
       because the environment variable NOT_SET is not set
-    hint: write it there, or leave `local_bearer_env` and `local_bearer_file` out of `[proxy]`
+    hint: set it, or remove `local_bearer_env` and `local_bearer_file` from `[proxy]`
     ");
 }
 
@@ -197,13 +199,13 @@ async fn no_local_bearer() {
 async fn no_certificates() {
     let user = User::signed_in().await;
     user.configure(&format!("{ROUTE}ca_file = \"/dev/null\"\n"));
-    let came = user.run(&["proxy"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came), @"
+    let output = user.run(&["proxy"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(report(&user, &output), @"
     exit code 1
     error: the certificates in /dev/null cannot be used
-      because there is none in it
-    hint: `ca_file` (`--ca-file`) is to name a file of PEM certificates
+      because it has no certificate
+    hint: name a file of PEM certificates with `ca_file` (`--ca-file`)
     ");
 }
 
@@ -213,9 +215,9 @@ async fn bearer_and_passed_authorization() {
     user.configure(&format!(
         "[proxy]\nlocal_bearer_file = \"/etc/hostname\"\n{ROUTE}pass_authorization = true\n"
     ));
-    let came = user.run(&["proxy"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came), @"
+    let output = user.run(&["proxy"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(report(&user, &output), @"
     exit code 1
     error: line 3 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes`: route `/` passes `Authorization` on, which is where callers show the local bearer
@@ -229,13 +231,13 @@ async fn local_bearer_is_not_there() {
     user.configure(&format!(
         "[proxy]\nlocal_bearer_file = \"/nowhere\"\n{ROUTE}"
     ));
-    let came = user.run(&["proxy"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came), @"
+    let output = user.run(&["proxy"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(report(&user, &output), @"
     exit code 1
-    error: the local bearer is missing
+    error: the local bearer token is missing
       because /nowhere: No such file or directory (os error 2)
-    hint: write it there, or leave `local_bearer_env` and `local_bearer_file` out of `[proxy]`
+    hint: set it, or remove `local_bearer_env` and `local_bearer_file` from `[proxy]`
     ");
 }
 
@@ -245,13 +247,13 @@ async fn local_bearer_is_empty() {
     user.configure(&format!(
         "[proxy]\nlocal_bearer_file = \"/dev/null\"\n{ROUTE}"
     ));
-    let came = user.run(&["proxy"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came), @"
+    let output = user.run(&["proxy"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(report(&user, &output), @"
     exit code 1
-    error: the local bearer is missing
-      because there is nothing in the place that is named
-    hint: write it there, or leave `local_bearer_env` and `local_bearer_file` out of `[proxy]`
+    error: the local bearer token is missing
+      because the file or variable that is named is empty
+    hint: set it, or remove `local_bearer_env` and `local_bearer_file` from `[proxy]`
     ");
 }
 
@@ -259,9 +261,9 @@ async fn local_bearer_is_empty() {
 async fn bad_admin() {
     let user = User::signed_in().await;
     user.configure(&format!("[proxy]\nadmin = \"9090\"\n{ROUTE}"));
-    let came = user.run(&["proxy"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came), @"
+    let output = user.run(&["proxy"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(report(&user, &output), @"
     exit code 1
     error: line 2 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.admin`: write an address and a port such as 127.0.0.1:9090
@@ -275,9 +277,9 @@ async fn same_names() {
     user.configure(&format!(
         "{ROUTE}name = \"a\"\n\n{ROUTE}name = \"a\"\nprefix = \"/a\"\n"
     ));
-    let came = user.run(&["proxy"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came), @"
+    let output = user.run(&["proxy"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(report(&user, &output), @"
     exit code 1
     error: line 5 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes`: two routes are named `a`
@@ -289,9 +291,9 @@ async fn same_names() {
 async fn no_upstream() {
     let user = User::signed_in().await;
     user.configure("[[proxy.routes]]\nprefix = \"/\"\n");
-    let came = user.run(&["proxy"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came), @"
+    let output = user.run(&["proxy"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(report(&user, &output), @"
     exit code 1
     error: line 1 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes[0]`: missing field `upstream`
@@ -303,9 +305,9 @@ async fn no_upstream() {
 async fn no_such_directory() {
     let user = User::signed_in().await;
     user.configure(ROUTE);
-    let came = user.run(&["proxy", "--listen", "unix:/nowhere/proxy.sock"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came), @"
+    let output = user.run(&["proxy", "--listen", "unix:/nowhere/proxy.sock"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(report(&user, &output), @"
     exit code 1
     error: the proxy cannot be set up
       because /nowhere/proxy.sock cannot be listened on: No such file or directory (os error 2)
@@ -320,9 +322,9 @@ async fn two_proxies_on_one_port() {
     let first = Sidecar::start(&user, &upstream);
     let address = first.url.trim_start_matches("http://");
     let flags = ["proxy", "--upstream", upstream.url(), "--listen", address];
-    let came = user.run(&flags);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came).replace(address, "127.0.0.1:PORT"), @"
+    let output = user.run(&flags);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(report(&user, &output).replace(address, "127.0.0.1:PORT"), @"
     exit code 1
     error: the proxy cannot be set up
       because 127.0.0.1:PORT cannot be listened on: Address already in use (os error 98)
@@ -330,9 +332,9 @@ async fn two_proxies_on_one_port() {
     ");
 }
 
-/// Nobody is told where it listens.
+/// The proxy does not run if it cannot print its addresses.
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_takes_the_addresses() {
+async fn addresses_cannot_be_printed() {
     let user = User::signed_in().await;
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
     let mut command = user.command(&["proxy", "--upstream", "https://api.example.com"]);
@@ -341,13 +343,13 @@ async fn nobody_takes_the_addresses() {
         .stdout(full.expect("a device"))
         .stderr(Stdio::piped())
         .output();
-    let came = user.came(output.expect("it runs"));
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came), @"
+    let output = user.capture(output.expect("it runs"));
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(report(&user, &output), @"
     exit code 1
     error: the output cannot be written to stdout
       because No space left on device (os error 28)
-    hint: see to what stdout leads to, then run it again
+    hint: check the file or device that stdout leads to, then run the command again
     ");
 }
 
@@ -355,41 +357,41 @@ async fn nobody_takes_the_addresses() {
 async fn a_store_in_the_way() {
     let user = User::signed_in().await;
     user.configure(ROUTE);
-    let came = user.run(&["proxy", "--store", "/dev/null/sessions"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came), @"
+    let output = user.run(&["proxy", "--store", "/dev/null/sessions"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(report(&user, &output), @"
     exit code 1
     error: the store cannot be opened
       because cannot make /dev/null/sessions: Not a directory (os error 20)
-    hint: correct it, or name another place: `--store` for sessions, `--key` for their key
+    hint: correct it, or name another one: `--store` for sessions, `--key` for their key
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_proxy_to_reload() {
     let user = User::signed_in().await;
-    let came = user.run(&["reload"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came), @"
+    let output = user.run(&["reload"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(report(&user, &output), @"
     exit code 1
     error: no proxy runs with this configuration
-      because none is entered for ~/.config/token-rotator/config.toml
-    hint: start one with `token-rotator proxy`; one of another user's reloads on SIGHUP
+      because none is registered for ~/.config/token-rotator/config.toml
+    hint: start one with `token-rotator proxy`; reload another user's proxy with SIGHUP
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn proxies_cannot_be_seen() {
+async fn proxies_cannot_be_listed() {
     let user = User::signed_in().await;
     let proxies = user.home().join(".local/state/token-rotator/proxies");
     std::fs::write(proxies, "").expect("a file");
-    let came = user.run(&["reload"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came), @"
+    let output = user.run(&["reload"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(report(&user, &output), @"
     exit code 1
-    error: it cannot be seen which proxies run
+    error: the running proxies cannot be listed
       because Not a directory (os error 20)
-    hint: ~/.local/state/token-rotator/proxies is to be a directory of your own; SIGHUP tells a proxy without it
+    hint: check who owns ~/.local/state/token-rotator/proxies; SIGHUP reloads a proxy without it
     ");
 }
 
@@ -398,9 +400,9 @@ async fn a_port_that_is_taken() {
     let user = User::signed_in().await;
     let upstream = Upstream::start(&user.issuer).await.expect("an upstream");
     let taken = upstream.url().trim_start_matches("http://");
-    let came = user.run(&["proxy", "--upstream", upstream.url(), "--listen", taken]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(told(&user, &came).replace(taken, "127.0.0.1:PORT"), @"
+    let output = user.run(&["proxy", "--upstream", upstream.url(), "--listen", taken]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(report(&user, &output).replace(taken, "127.0.0.1:PORT"), @"
     exit code 1
     error: the proxy cannot be set up
       because 127.0.0.1:PORT cannot be listened on: Address already in use (os error 98)

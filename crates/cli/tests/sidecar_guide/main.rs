@@ -1,37 +1,37 @@
-//! docs/sidecar.md, taken step by step: each block is run in its order and prints what stands there.
+//! Runs the steps of docs/sidecar.md in their order. Each step prints what the guide shows.
 #![cfg(unix)]
 
-mod page;
-#[allow(dead_code, reason = "another part of it is used there")]
+mod guide;
+#[allow(dead_code, reason = "other test targets use the rest")]
 mod tools;
 
 use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use page::{Page, Step};
+use guide::{Guide, GuideStep};
 
 const SIDECAR: &str = include_str!("../../../../docs/sidecar.md");
 
-/// Stands between what the steps print.
-const MARK: &str = "=== end of step";
+/// The line between the outputs of two steps.
+const END_OF_STEP: &str = "=== end of step";
 
 #[test]
-fn the_sidecar_goes_as_it_is_written() {
+fn the_steps_of_the_sidecar_guide_work() {
     let Some(tools) = tools::found() else { return };
-    let page = Page::of(SIDECAR);
-    assert!(page.steps.len() > 5, "{} steps", page.steps.len());
+    let guide = Guide::of(SIDECAR);
+    assert!(guide.steps.len() > 5, "{} steps", guide.steps.len());
     let home = tempfile::tempdir().expect("a home");
-    for (name, text) in &page.files {
+    for (name, text) in &guide.files {
         std::fs::write(home.path().join(name), text).expect("a file");
     }
-    let said = take(&page.steps, home.path(), tools.path());
-    let mut rest = said.as_str();
-    for (number, step) in page.steps.iter().enumerate() {
-        let end = format!("{MARK} {number}\n");
+    let output = run_steps(&guide.steps, home.path(), tools.path());
+    let mut rest = output.as_str();
+    for (number, step) in guide.steps.iter().enumerate() {
+        let end = format!("{END_OF_STEP} {number}\n");
         let Some((printed, after)) = rest.split_once(&end) else {
             panic!(
-                "step {number} did not come to its end:\n{}\nIt printed:\n{rest}\nThe proxy said:\n{}",
+                "step {number} did not finish:\n{}\nIt printed:\n{rest}\nThe proxy printed:\n{}",
                 step.script,
                 std::fs::read_to_string(home.path().join("proxy.log")).unwrap_or_default()
             );
@@ -42,20 +42,20 @@ fn the_sidecar_goes_as_it_is_written() {
     assert_eq!(rest, "");
 }
 
-/// Takes the steps, one shell for all of them, and says what was printed.
-fn take(steps: &[Step], home: &Path, tools: &Path) -> String {
+/// Runs the steps in one shell. Returns what they print.
+fn run_steps(steps: &[GuideStep], home: &Path, tools: &Path) -> String {
     let mut script = String::from(
-        "set -eu\n# Nobody is left behind if a step fails.\n\
+        "set -eu\n# End the background jobs if a step fails.\n\
          trap 'for job in ${issuer-} ${proxy-} ${python-} ${node-}; do kill \"$job\" 2>/dev/null || :; done' EXIT\n",
     );
     for (number, step) in steps.iter().enumerate() {
-        let end = format!("echo '{MARK} {number}'\n");
+        let end = format!("echo '{END_OF_STEP} {number}'\n");
         script.extend([&step.script, &end].map(String::as_str));
     }
     let file = home.join("walk.sh");
     std::fs::write(&file, script).expect("a script");
-    let said = home.join("said");
-    let out = File::create(&said).expect("a file");
+    let output = home.join("output");
+    let out = File::create(&output).expect("a file");
     let program = Path::new(env!("CARGO_BIN_EXE_token-rotator"));
     let mut path = vec![
         tools.to_owned(),
@@ -72,15 +72,15 @@ fn take(steps: &[Step], home: &Path, tools: &Path) -> String {
         .env("LC_ALL", "C.UTF-8")
         .env("PATH", std::env::join_paths(path).expect("a path"))
         .stdin(Stdio::null())
-        // As in a terminal, both in one.
+        // Stdout and stderr go to the same file, as in a terminal.
         .stderr(out.try_clone().expect("the same file"))
         .stdout(out)
         .status()
         .expect("a shell");
-    let said = std::fs::read_to_string(said).expect("text");
+    let output = std::fs::read_to_string(output).expect("text");
     assert!(
-        shell.success() || !said.is_empty(),
-        "the shell says nothing and ends with {shell}"
+        shell.success() || !output.is_empty(),
+        "the shell prints nothing and ends with {shell}"
     );
-    said
+    output
 }

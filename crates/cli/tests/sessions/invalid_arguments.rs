@@ -1,4 +1,4 @@
-//! What is typed wrong: told before anything is done.
+//! Invalid arguments, which are reported before the command does anything.
 
 use std::fmt::Write as _;
 
@@ -55,21 +55,21 @@ const COMMANDS: [&[&str]; 9] = [
     &["demo", "--port", "9090"],
 ];
 
-async fn told(cases: &[&[&str]]) -> String {
+async fn report(cases: &[&[&str]]) -> String {
     let user = User::new().await;
-    let mut told = String::new();
+    let mut report = String::new();
     for arguments in cases {
-        let came = user.run(arguments);
-        assert_eq!((came.code, came.out.as_str()), (2, ""), "{came:?}");
+        let output = user.run(arguments);
+        assert_eq!((output.code, output.stdout.as_str()), (2, ""), "{output:?}");
         let line = arguments.join(" ");
-        write!(told, "$ token-rotator {line}\n{}\n", came.said).expect("text");
+        write!(report, "$ token-rotator {line}\n{}\n", output.stderr).expect("text");
     }
-    told
+    report
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn values_that_are_none() {
-    assert_snapshot!(told(&VALUES).await, @"
+async fn invalid_values() {
+    assert_snapshot!(report(&VALUES).await, @"
     $ token-rotator token --session a b
     error: invalid value 'a b' for '--session <NAME>': a session's name has 1 to 64 letters, digits, `.`, `_` or `-`, and begins with neither `.` nor `-`
 
@@ -86,12 +86,12 @@ async fn values_that_are_none() {
     For more information, try '--help'.
 
     $ token-rotator token --key file:
-    error: invalid value 'file:' for '--key <KEY>': it is one of auto, keyring, keyutils, file, file:PATH, env:NAME, none
+    error: invalid value 'file:' for '--key <KEY>': write one of auto, keyring, keyutils, file, file:PATH, env:NAME, none
 
     For more information, try '--help'.
 
     $ token-rotator token --key vault
-    error: invalid value 'vault' for '--key <KEY>': it is one of auto, keyring, keyutils, file, file:PATH, env:NAME, none
+    error: invalid value 'vault' for '--key <KEY>': write one of auto, keyring, keyutils, file, file:PATH, env:NAME, none
 
     For more information, try '--help'.
 
@@ -131,27 +131,27 @@ async fn values_that_are_none() {
     For more information, try '--help'.
 
     $ token-rotator login --issuer 
-    error: invalid value '' for '--issuer <URL>': it is no URL; write it like https://issuer.example
+    error: invalid value '' for '--issuer <URL>': it is not a URL; write it like https://issuer.example
 
     For more information, try '--help'.
 
     $ token-rotator login --issuer issuer.example
-    error: invalid value 'issuer.example' for '--issuer <URL>': it is no address of a server; write it like https://issuer.example
+    error: invalid value 'issuer.example' for '--issuer <URL>': it is not the URL of a server; write it like https://issuer.example
 
     For more information, try '--help'.
 
     $ token-rotator login --issuer http://issuer.example
-    error: invalid value 'http://issuer.example' for '--issuer <URL>': tokens do not travel in the clear; write it with https (http is for this machine: 127.0.0.1, [::1], localhost)
+    error: invalid value 'http://issuer.example' for '--issuer <URL>': http would send tokens unencrypted; use https (http is only for this machine: 127.0.0.1, [::1], localhost)
 
     For more information, try '--help'.
 
     $ token-rotator login --profile lax
-    error: invalid value 'lax' for '--profile <PROFILE>': it is one of strict, auth0:TIME, okta, keycloak, hydra:TIME, supabase, fapi2, multi-use, leeway:TIME
+    error: invalid value 'lax' for '--profile <PROFILE>': write one of strict, auth0:TIME, okta, keycloak, hydra:TIME, supabase, fapi2, multi-use, leeway:TIME
 
     For more information, try '--help'.
 
     $ token-rotator login --profile hydra
-    error: invalid value 'hydra' for '--profile <PROFILE>': say for how long the issuer takes a used refresh token again: hydra:30s
+    error: invalid value 'hydra' for '--profile <PROFILE>': add for how long the issuer accepts a used refresh token again: hydra:30s
 
     For more information, try '--help'.
 
@@ -186,12 +186,12 @@ async fn values_that_are_none() {
     For more information, try '--help'.
 
     $ token-rotator proxy --log loud
-    error: invalid value 'loud' for '--log <LEVEL>': it is one of error, warn, info, debug, trace
+    error: invalid value 'loud' for '--log <LEVEL>': write one of error, warn, info, debug, trace
 
     For more information, try '--help'.
 
     $ token-rotator issuer --fault flood
-    error: invalid value 'flood' for '--fault <FAULT>': `flood` is no kind of fault; see `issuer --help`
+    error: invalid value 'flood' for '--fault <FAULT>': there is no fault `flood`; see `issuer --help`
 
     For more information, try '--help'.
 
@@ -201,20 +201,20 @@ async fn values_that_are_none() {
     For more information, try '--help'.
 
     $ token-rotator issuer --fault hang*often
-    error: invalid value 'hang*often' for '--fault <FAULT>': `often` is not how often: write a number or `always`
+    error: invalid value 'hang*often' for '--fault <FAULT>': `often` is not a repeat count: write a number or `always`
 
     For more information, try '--help'.
 
     $ token-rotator issuer --fault status=503,later
-    error: invalid value 'status=503,later' for '--fault <FAULT>': `later` goes with no status: write 503,retry-after=5
+    error: invalid value 'status=503,later' for '--fault <FAULT>': `later` is not an option of a status: write 503,retry-after=5
 
     For more information, try '--help'.
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn commands_that_are_none() {
-    assert_snapshot!(told(&COMMANDS).await, @"
+async fn invalid_commands() {
+    assert_snapshot!(report(&COMMANDS).await, @"
     $ token-rotator tokn
     error: unrecognized subcommand 'tokn'
 
@@ -262,7 +262,7 @@ async fn commands_that_are_none() {
     For more information, try '--help'.
 
     $ token-rotator issuer --fault status=99
-    error: invalid value 'status=99' for '--fault <FAULT>': `99` is no status: write one from 200 to 599
+    error: invalid value 'status=99' for '--fault <FAULT>': `99` is not a status: write one from 200 to 599
 
     For more information, try '--help'.
 
@@ -283,30 +283,30 @@ async fn commands_that_are_none() {
     ");
 }
 
-/// What is wrong with a variable is said as of the flag that it stands for.
+/// An invalid variable is reported like the flag that it replaces.
 #[tokio::test(flavor = "multi_thread")]
-async fn variables_that_are_wrong() {
+async fn invalid_variables() {
     let user = User::new().await;
-    let mut told = String::new();
+    let mut report = String::new();
     for (name, value) in [
         ("TOKEN_ROTATOR_ISSUER", "issuer.example"),
         ("TOKEN_ROTATOR_GRANT", "password"),
         ("TOKEN_ROTATOR_STORE", "mysql://user:PASSWORD@db"),
     ] {
         let mut command = user.command(&["token"]);
-        let came = user.came(command.env(name, value).output().expect("it runs"));
-        assert_eq!(came.code, 2, "{came:?}");
-        assert!(!came.said.contains("PASSWORD"), "{came:?}");
+        let output = user.capture(command.env(name, value).output().expect("it runs"));
+        assert_eq!(output.code, 2, "{output:?}");
+        assert!(!output.stderr.contains("PASSWORD"), "{output:?}");
         write!(
-            told,
+            report,
             "$ {name}={value} token-rotator token\n{}\n",
-            came.said
+            output.stderr
         )
         .expect("text");
     }
-    assert_snapshot!(told, @"
+    assert_snapshot!(report, @"
     $ TOKEN_ROTATOR_ISSUER=issuer.example token-rotator token
-    error: invalid value 'issuer.example' for '--issuer <URL>': it is no address of a server; write it like https://issuer.example
+    error: invalid value 'issuer.example' for '--issuer <URL>': it is not the URL of a server; write it like https://issuer.example
 
     For more information, try '--help'.
 

@@ -1,4 +1,4 @@
-//! `status`, `history` and `doctor`: they look and change nothing.
+//! `status`, `history` and `doctor`: they change nothing.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).expect("JSON")
 }
 
-/// The states of a session's life, as `status --json` tells them. Nothing is refreshed by looking.
+/// The states of a session in `status --json`. `status` refreshes nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn status_tells_a_sessions_life() {
+async fn status_shows_the_states_of_a_session() {
     let user = User::new().await;
-    let state = || json(&user.run(&["status", "--json"]).out)[0]["state"].clone();
+    let state = || json(&user.run(&["status", "--json"]).stdout)[0]["state"].clone();
     assert_eq!(
-        json(&user.run(&["status", "--json"]).out),
+        json(&user.run(&["status", "--json"]).stdout),
         Value::Array(Vec::new())
     );
     user.sign_in("default");
@@ -27,7 +27,7 @@ async fn status_tells_a_sessions_life() {
     user.until_expired().await;
     assert_eq!(state(), "expired");
     let before = user.issuer.counters().refreshes;
-    let status = json(&user.run(&["status", "--json"]).out);
+    let status = json(&user.run(&["status", "--json"]).stdout);
     assert_eq!(status[0]["has_refresh_token"], true);
     assert!(status[0]["last_refresh"]["token"].is_string());
     assert_eq!(user.issuer.counters().refreshes, before);
@@ -40,7 +40,7 @@ async fn status_tells_a_sessions_life() {
     );
     assert_eq!(user.run(&["token"]).code, 3);
     assert_eq!(state(), "ended");
-    let table = user.run(&["status"]).out;
+    let table = user.run(&["status"]).stdout;
     assert!(
         table.contains("ended") && table.contains("invalid_grant"),
         "{table}"
@@ -49,15 +49,15 @@ async fn status_tells_a_sessions_life() {
     assert_eq!(state(), "signed_out");
 }
 
-/// Each generation is there with its reason, its process and its hash, and no token is.
+/// The history has each generation with its reason, its process and its hash, but no token.
 #[tokio::test(flavor = "multi_thread")]
-async fn history_tells_generations_and_no_tokens() {
+async fn history_shows_generations_and_no_tokens() {
     let user = User::signed_in().await;
     let first = user.token();
     assert_eq!(user.run(&["token", "--refresh"]).code, 0);
     let second = user.token();
-    let came = user.run(&["history", "--json"]);
-    let entries: Vec<Value> = came.out.lines().map(json).collect();
+    let output = user.run(&["history", "--json"]);
+    let entries: Vec<Value> = output.stdout.lines().map(json).collect();
     let events: Vec<_> = entries
         .iter()
         .map(|entry| entry["event"].as_str())
@@ -70,27 +70,27 @@ async fn history_tells_generations_and_no_tokens() {
             .iter()
             .all(|entry| entry["token"].as_str().is_some_and(|mark| mark.len() == 12))
     );
-    let table = user.run(&["history"]).out;
+    let table = user.run(&["history"]).stdout;
     assert!(
-        table.contains("refreshed") && table.contains("somebody asked for it"),
+        table.contains("refreshed") && table.contains("a refresh was requested"),
         "{table}"
     );
     for token in [&first, &second] {
-        assert!(!came.out.contains(token.as_str()) && !table.contains(token.as_str()));
+        assert!(!output.stdout.contains(token.as_str()) && !table.contains(token.as_str()));
     }
-    let newest = user.run(&["history", "-n", "1"]).out;
+    let newest = user.run(&["history", "-n", "1"]).stdout;
     assert!(
         newest.contains("refreshed") && !newest.contains("signed in"),
         "{newest}"
     );
 }
 
-/// A healthy session has nothing bad; an issuer that is gone, and a session that has ended, are told.
+/// A healthy session has no bad finding. A missing issuer and an ended session have one.
 #[tokio::test(flavor = "multi_thread")]
-async fn doctor_finds_what_is_wrong() {
+async fn doctor_finds_failures() {
     let user = User::signed_in().await;
     let healthy = user.run(&["doctor"]);
-    assert_eq!(healthy.code, 0, "{}", healthy.out);
+    assert_eq!(healthy.code, 0, "{}", healthy.stdout);
     for check in [
         "configuration",
         "store",
@@ -100,16 +100,16 @@ async fn doctor_finds_what_is_wrong() {
         "session",
     ] {
         assert!(
-            healthy.out.contains(&format!("{check}:")),
+            healthy.stdout.contains(&format!("{check}:")),
             "{}",
-            healthy.out
+            healthy.stdout
         );
     }
     user.run(&["logout"]);
     user.issuer.shutdown().await;
     let ill = user.run(&["doctor", "--json"]);
     assert_eq!(ill.code, 1);
-    let findings = json(&ill.out);
+    let findings = json(&ill.stdout);
     let bad: Vec<_> = findings
         .as_array()
         .expect("a list")
@@ -126,15 +126,14 @@ async fn doctor_finds_what_is_wrong() {
     }));
 }
 
-/// Of a session with an issuer `doctor` tells whether that says where its endpoints are, and what the
-/// next login will miss.
+/// `doctor` checks the discovery, and the endpoints that the next login needs.
 #[tokio::test(flavor = "multi_thread")]
-async fn doctor_looks_at_discovery() {
+async fn doctor_checks_discovery() {
     let user = User::new().await;
     crate::browser::sign_in(&user, &[]).await;
     let checks = |arguments: &[&str]| {
-        let came = user.run(&[&["doctor", "--json"], arguments].concat());
-        let findings = json(&came.out);
+        let output = user.run(&[&["doctor", "--json"], arguments].concat());
+        let findings = json(&output.stdout);
         let found = findings.as_array().expect("a list").iter();
         let mut grades: Vec<_> = found
             .filter(|finding| finding["session"] == "default")
@@ -144,23 +143,23 @@ async fn doctor_looks_at_discovery() {
             })
             .collect();
         grades.retain(|(check, _)| ["discovery", "issuer"].contains(&check.as_str()));
-        (came.code, grades)
+        (output.code, grades)
     };
-    let told = |checks: &[(&str, &str)]| -> Vec<_> {
+    let expected = |checks: &[(&str, &str)]| -> Vec<_> {
         let owned = |(check, grade): &(&str, &str)| ((*check).to_owned(), (*grade).to_owned());
         checks.iter().map(owned).collect()
     };
-    let good = told(&[("discovery", "good"), ("issuer", "good")]);
+    let good = expected(&[("discovery", "good"), ("issuer", "good")]);
     assert_eq!(checks(&[]), (0, good));
 
     user.issuer.shutdown().await;
-    assert_eq!(checks(&[]), (1, told(&[("discovery", "bad")])));
-    // With a token endpoint of its own a session is not lost without discovery.
+    assert_eq!(checks(&[]), (1, expected(&[("discovery", "bad")])));
+    // With a configured token endpoint the session works without discovery.
     user.configure(&format!(
         "[sessions.default]\ntoken_endpoint = \"{}\"\n",
         user.issuer.token_url()
     ));
-    let fair = told(&[("discovery", "fair"), ("issuer", "bad")]);
+    let fair = expected(&[("discovery", "fair"), ("issuer", "bad")]);
     assert_eq!(checks(&[]), (1, fair));
 
     let device = format!(
@@ -168,6 +167,6 @@ async fn doctor_looks_at_discovery() {
         crate::metadata::serve(&serde_json::json!({}))
     );
     user.configure(&device);
-    let missing = told(&[("discovery", "fair"), ("issuer", "good")]);
+    let missing = expected(&[("discovery", "fair"), ("issuer", "good")]);
     assert_eq!(checks(&[]).1, missing);
 }

@@ -1,11 +1,11 @@
-//! Signing in at the certified issuer, whose pages a client with cookies walks through.
+//! Sign-in at the certified issuer, through its pages, with a client that stores cookies.
 
 use std::time::Duration;
 
 use reqwest::{Client, Response};
 use token_rotator_testkit::CertifiedIssuer;
 
-use crate::attended::Login;
+use crate::login::Login;
 use crate::user::User;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -18,11 +18,11 @@ async fn a_session_lives_from_the_pages_to_the_logout() {
     command.args(["--issuer", issuer.issuer_url()]);
     command.args(["--client-id", CertifiedIssuer::PUBLIC_CLIENT]);
     command.args(["--scope", "openid offline_access read"]);
-    let mut login = Login::of(command);
+    let mut login = Login::spawn(command);
     let page = browse(&login.address()).await;
     assert!(page.contains("<h1>Signed in</h1>"), "{page}");
-    let came = login.end(&user);
-    assert_eq!(came.code, 0, "{came:?}");
+    let output = login.finish(&user);
+    assert_eq!(output.code, 0, "{output:?}");
 
     let api = Client::builder().no_proxy().build().expect("a client");
     let served = async |token: &str| {
@@ -36,19 +36,22 @@ async fn a_session_lives_from_the_pages_to_the_logout() {
     let second = user.token();
     assert_ne!(first, second);
     assert_eq!(served(&second).await, 200);
-    let came = user.run(&["logout"]);
-    assert!(came.said.contains("revoked at the issuer"), "{came:?}");
+    let output = user.run(&["logout"]);
+    assert!(
+        output.stderr.contains("revoked at the issuer"),
+        "{output:?}"
+    );
     assert_eq!(served(&second).await, 401);
     let stats = issuer.stats().await;
     assert_eq!((stats.refreshes, stats.reuses), (1, 0));
 }
 
-/// Opens the address and does what every page asks for, which is a name and a click; the last page.
+/// Opens the address and submits the form of each page. Returns the last page.
 async fn browse(address: &str) -> String {
     let builder = Client::builder().no_proxy().cookie_store(true);
     let browser = builder.build().expect("a client");
     let mut answer = browser.get(address).send().await.expect("a page");
-    // No sign-in has more pages.
+    // A sign-in has fewer pages.
     for _ in 0..10 {
         let (next, page) = form(answer, &browser).await;
         let Some(next) = next else {
@@ -56,10 +59,10 @@ async fn browse(address: &str) -> String {
         };
         answer = next.send().await.expect("a page");
     }
-    panic!("no end of pages");
+    panic!("too many pages");
 }
 
-/// The page, and its form filled in, if it has one.
+/// Returns the request of the page's form, filled in, and the page. Returns `None` without a form.
 async fn form(answer: Response, browser: &Client) -> (Option<reqwest::RequestBuilder>, String) {
     let at = answer.url().clone();
     let page = answer.text().await.expect("its text");

@@ -1,4 +1,4 @@
-//! How it ends, in peace and otherwise.
+//! How the proxy ends: on one signal, on two, and on SIGKILL.
 
 use std::time::Duration;
 
@@ -11,75 +11,75 @@ use crate::sidecar::{Sidecar, client};
 use crate::user::User;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn told_to_end_it_answers_first() {
+async fn a_signal_to_end_waits_for_requests() {
     let user = User::signed_in().await;
     let upstream = Upstream::start(&user.issuer).await.expect("an upstream");
     let proxy = Sidecar::start(&user, &upstream);
-    let asked = held(&proxy, &upstream.gate()).await;
+    let request = hold_request(&proxy, &upstream.gate()).await;
     proxy.signal(Signal::TERM);
     let ending = tokio::task::spawn_blocking(move || proxy.ended());
     upstream.gate().open();
-    let answer = asked.await.expect("no panic").expect("an answer");
+    let answer = request.await.expect("no panic").expect("an answer");
     assert_eq!(answer.status(), 200);
     let (code, log) = ending.await.expect("no panic");
     assert_eq!(code, Some(0), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_takes_too_long_is_cut_off_and_said() {
+async fn slow_requests_are_cut_off_with_a_warning() {
     let user = User::signed_in().await;
     let upstream = Upstream::start(&user.issuer).await.expect("an upstream");
     let flags = ["--upstream", upstream.url(), "--drain-timeout", "100ms"];
     let proxy = Sidecar::start_with(&user, &flags);
-    let asked = held(&proxy, &upstream.gate()).await;
+    let request = hold_request(&proxy, &upstream.gate()).await;
     proxy.signal(Signal::TERM);
-    let (code, log) = ended(proxy).await;
+    let (code, log) = wait_for_end(proxy).await;
     assert_eq!(code, Some(1), "{log}");
     assert_snapshot!(errors(&log), @"
-    warning: some requests were cut off, or a session could not be written down
-      because they were not through after 100ms
+    warning: some requests were cut off, or a session could not be saved
+      because they were not finished after 100ms
     hint: give them longer with `--drain-timeout`; `token-rotator doctor` looks at sessions
     ");
-    assert!(asked.await.expect("no panic").is_err());
+    assert!(request.await.expect("no panic").is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn told_twice_it_ends_at_once() {
+async fn a_second_signal_ends_the_proxy_at_once() {
     let user = User::signed_in().await;
     let upstream = Upstream::start(&user.issuer).await.expect("an upstream");
     let proxy = Sidecar::start(&user, &upstream);
-    let asked = held(&proxy, &upstream.gate()).await;
+    let request = hold_request(&proxy, &upstream.gate()).await;
     proxy.signal(Signal::TERM);
-    // The first has been heard once nobody is accepted any more.
+    // The first signal has been handled once the proxy accepts no connection.
     let url = proxy.url.clone();
     while client().get(&url).send().await.is_ok() {}
     proxy.signal(Signal::INT);
-    let (code, log) = ended(proxy).await;
+    let (code, log) = wait_for_end(proxy).await;
     assert_eq!(code, Some(1), "{log}");
     assert_snapshot!(errors(&log), @"
-    error: ended before all was answered
-      because it was told to end twice
-    hint: tell it once and let it end; `--drain-timeout` says how long that may take
+    error: the proxy ended before all requests were answered
+      because it received a second signal to end
+    hint: send one signal and wait; `--drain-timeout` limits the wait
     ");
-    assert!(asked.await.expect("no panic").is_err());
+    assert!(request.await.expect("no panic").is_err());
 }
 
-/// A refresh that all who wanted it have left is brought to its end and written down: its refresh
-/// token is spent, and without the next one the session would be lost.
+/// A refresh that no caller waits for is finished and saved. Its refresh token is spent: without the
+/// next one the session would be lost.
 #[tokio::test(flavor = "multi_thread")]
-async fn told_to_end_it_finishes_a_refresh_that_nobody_waits_for() {
+async fn a_signal_to_end_waits_for_a_refresh_without_waiters() {
     let user = User::signed_in().await;
     let upstream = Upstream::start(&user.issuer).await.expect("an upstream");
     let proxy = Sidecar::start(&user, &upstream);
     let before = user.issuer.counters().refreshes;
     user.issuer.expire_access_tokens();
-    let asked = held(&proxy, &user.issuer.answer_gate()).await;
-    asked.abort();
+    let request = hold_request(&proxy, &user.issuer.answer_gate()).await;
+    request.abort();
     proxy.signal(Signal::TERM);
     let url = proxy.url.clone();
     while client().get(&url).send().await.is_ok() {}
     user.issuer.answer_gate().open();
-    let (code, log) = ended(proxy).await;
+    let (code, log) = wait_for_end(proxy).await;
     assert_eq!(code, Some(0), "{log}");
     assert!(user.issuer.accepts(&user.token()), "{log}");
     let counters = user.issuer.counters();
@@ -87,10 +87,10 @@ async fn told_to_end_it_finishes_a_refresh_that_nobody_waits_for() {
     assert_eq!(counters.reuses, 0, "{log}");
 }
 
-/// Killed in the middle of the refresh that five hundred wait for, before or after the issuer has
-/// used the token up: the next one goes on with the same session.
+/// Kills the proxy during a refresh with 500 waiters, before and after the issuer consumed the refresh
+/// token. The next proxy continues the session.
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_while_five_hundred_wait_it_loses_no_session() {
+async fn a_kill_during_a_refresh_with_500_waiters_loses_no_session() {
     for consumed in [false, true] {
         let leeway = Duration::from_secs(60);
         let user = User::at(RefreshPolicy::Leeway(leeway)).await;
@@ -108,7 +108,7 @@ async fn killed_while_five_hundred_wait_it_loses_no_session() {
         gate.close();
         let client = client();
         let url = format!("{}/echo", proxy.url);
-        let asked: Vec<_> = (0..500)
+        let request: Vec<_> = (0..500)
             .map(|_| tokio::spawn(client.get(&url).send()))
             .collect();
         gate.arrived(1).await;
@@ -116,7 +116,7 @@ async fn killed_while_five_hundred_wait_it_loses_no_session() {
             tokio::task::yield_now().await;
         }
         proxy.signal(Signal::KILL);
-        for answer in asked {
+        for answer in request {
             assert!(answer.await.expect("no panic").is_err());
         }
         drop(proxy);
@@ -130,13 +130,13 @@ async fn killed_while_five_hundred_wait_it_loses_no_session() {
     }
 }
 
-/// What stands in it for people.
+/// Returns the log from the first error or warning that is meant for the user.
 fn errors(log: &str) -> String {
     let begin = log.find("\nerror: ").or_else(|| log.find("\nwarning: "));
     log[begin.expect("an error") + 1..].to_owned()
 }
 
-/// How many requests wait for a token.
+/// Returns how many requests wait for a token.
 async fn waiting(proxy: &Sidecar) -> u64 {
     let admin = proxy.admin.as_deref().expect("an admin listener");
     let metrics = client().get(format!("{admin}/metrics")).send().await;
@@ -147,15 +147,18 @@ async fn waiting(proxy: &Sidecar) -> u64 {
     line.map_or(0, |count| count.parse().expect("a number"))
 }
 
-/// A request that is under way, held at this gate.
-async fn held(proxy: &Sidecar, gate: &Gate) -> JoinHandle<reqwest::Result<reqwest::Response>> {
+/// Sends a request and returns once this gate holds it.
+async fn hold_request(
+    proxy: &Sidecar,
+    gate: &Gate,
+) -> JoinHandle<reqwest::Result<reqwest::Response>> {
     gate.close();
-    let asked = tokio::spawn(client().get(format!("{}/echo", proxy.url)).send());
+    let request = tokio::spawn(client().get(format!("{}/echo", proxy.url)).send());
     gate.arrived(1).await;
-    asked
+    request
 }
 
-async fn ended(proxy: Sidecar) -> (Option<i32>, String) {
-    let ended = tokio::task::spawn_blocking(move || proxy.ended());
-    ended.await.expect("no panic")
+async fn wait_for_end(proxy: Sidecar) -> (Option<i32>, String) {
+    let wait_for_end = tokio::task::spawn_blocking(move || proxy.ended());
+    wait_for_end.await.expect("no panic")
 }

@@ -1,4 +1,4 @@
-//! The issuer and the API of one run, and the moment at which the token expires.
+//! The issuer and the API of one run, and the timing of its requests.
 
 use std::time::{Duration, Instant};
 
@@ -6,47 +6,47 @@ use token_rotator_issuer::{Fault, Grant, Issuer, IssuerBuilder, Upstream};
 
 use crate::arguments::{DemoOptions, IssuerProfile};
 use crate::command_error::CommandError;
-use crate::demo::outcome::{Callers, Outcome};
+use crate::demo::outcome::{RunLog, RunOutcome};
 
-/// Beyond so many requests HTTP/2 carries them, however many connections the system allows.
+/// Limit of requests over HTTP/1. More requests use HTTP/2, whatever the limit of open files.
 const HTTP1_MAX: u32 = 1_000;
 
-/// The descriptors a request over HTTP/1 can hold: both ends of a connection to the API, and of one
-/// to the issuer.
+/// File descriptors per request over HTTP/1: both ends of a connection to the API and of a
+/// connection to the issuer.
 const DESCRIPTORS_EACH: u64 = 4;
 
-/// The descriptors that all else in the program can hold.
+/// File descriptors for the rest of the program.
 const DESCRIPTORS_BESIDES: u64 = 100;
 
-/// How long the tokens live that replace the one that expires.
-const OUTLIVES: Duration = Duration::from_secs(600);
+/// Lifetime of the tokens after the first expiry: longer than any run.
+const NEXT_LIFETIME: Duration = Duration::from_secs(600);
 
-/// One run's surroundings. Every run has its own, so that neither inherits anything.
-pub(crate) struct World {
+/// The servers and the sign-in of one run. Each run has its own, so that no state is shared.
+pub(crate) struct Servers {
     pub(crate) issuer: Issuer,
     pub(crate) upstream: Upstream,
     pub(crate) grant: Grant,
-    /// How long the requests take to set out, from the first to the last.
+    /// Time between the start of the first caller and of the last.
     pub(crate) spread: Duration,
     http2: bool,
 }
 
-impl World {
-    /// Starts both and signs in.
+impl Servers {
+    /// Starts the issuer and the API, and signs in.
     pub(crate) async fn start(
         options: &DemoOptions,
         profile: IssuerProfile,
     ) -> Result<Self, CommandError> {
-        // An issuer far away takes its time, and the storm that this lets gather grows with it.
+        // A slow issuer lets more requests gather during the refresh.
         let answer_delay =
             Duration::from_micros(u64::from(options.requests) * 60).max(Duration::from_millis(80));
         let builder = Issuer::builder()
             .refresh_policy(profile.policy())
             .access_lifetime(options.lifetime())
-            // Nobody knows when the token expires: it is the refusals that tell.
+            // Without `expires_in` only a refusal shows that the token has expired.
             .announce_lifetime(false)
             .answer_delay(answer_delay);
-        let (issuer, upstream) = started(builder).await?;
+        let (issuer, upstream) = start_servers(builder).await?;
         if options.lost_answer {
             issuer.faults().push(Fault::AnswerLost);
         }
@@ -60,7 +60,7 @@ impl World {
         })
     }
 
-    /// The HTTP client both runs build on.
+    /// Returns the HTTP client settings that both runs use.
     pub(crate) fn http(&self) -> reqwest::ClientBuilder {
         let builder = reqwest::Client::builder().no_proxy();
         if self.http2 {
@@ -70,38 +70,37 @@ impl World {
         }
     }
 
-    /// Ends when the access token of the sign-in is refused. The next one outlives the demo, which
-    /// is about one expiry.
-    pub(crate) async fn expiry(&self) {
-        self.issuer.set_access_lifetime(OUTLIVES);
+    /// Waits until the access token of the sign-in has expired. Later tokens outlive the run, which
+    /// has a single expiry.
+    pub(crate) async fn token_expired(&self) {
+        self.issuer.set_access_lifetime(NEXT_LIFETIME);
         while self.issuer.accepts(&self.grant.access_token) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    /// When the caller of this number sets out: the first third at once, the others within the
-    /// spread.
-    pub(crate) fn departure(&self, number: u32, of: u32) -> Duration {
+    /// Returns the start of a caller: the first third starts at once, the rest within the spread.
+    pub(crate) fn start_delay(&self, number: u32, of: u32) -> Duration {
         let first = first_wave(of);
         self.spread * number.saturating_sub(first) / of.saturating_sub(first).max(1)
     }
 
-    /// The API takes in the first wave before it answers any of it, so that many callers meet the
-    /// 401 together, each with its request on the way.
+    /// Holds the API's answers until the whole first wave has arrived, so that many requests in
+    /// flight get their 401 together.
     pub(crate) async fn answer_first_wave_together(&self, of: u32) {
         self.upstream.gate().arrived(first_wave(of) as usize).await;
         self.upstream.gate().open();
     }
 
-    /// The time on the clock of the API's record.
+    /// Returns the time on the clock of the API's record.
     pub(crate) fn time(&self) -> Duration {
         Instant::now().saturating_duration_since(self.upstream.started())
     }
 
-    /// What became of it all.
-    pub(crate) async fn finish(&self, callers: Callers) -> Outcome {
-        let outcome = Outcome {
-            callers,
+    /// Stops the servers and returns the record of the run.
+    pub(crate) async fn finish(&self, log: RunLog) -> RunOutcome {
+        let outcome = RunOutcome {
+            log,
             record: self.upstream.record(),
             counters: self.issuer.counters(),
             session_alive: self.issuer.session_alive(&self.grant),
@@ -112,33 +111,36 @@ impl World {
     }
 }
 
-/// The issuer, and an API of its own.
-pub(crate) async fn started(builder: IssuerBuilder) -> Result<(Issuer, Upstream), CommandError> {
+/// Starts an issuer, and an API that accepts its tokens.
+pub(crate) async fn start_servers(
+    builder: IssuerBuilder,
+) -> Result<(Issuer, Upstream), CommandError> {
     let issuer = builder
         .start()
         .await
-        .map_err(|error| impossible("issuer", error))?;
+        .map_err(|error| setup_failed("issuer", error))?;
     let upstream = Upstream::start(&issuer)
         .await
-        .map_err(|error| impossible("API", error))?;
+        .map_err(|error| setup_failed("API", error))?;
     Ok((issuer, upstream))
 }
 
-/// The demo lacks something that any machine has.
-pub(crate) fn impossible(what: &str, error: impl std::error::Error) -> CommandError {
-    CommandError::new(format!("the demo's {what} could not be made"))
+/// Error for a part of the demo that cannot be created, such as a server without a free port.
+pub(crate) fn setup_failed(what: &str, error: impl std::error::Error) -> CommandError {
+    CommandError::new(format!("the demo's {what} could not be created"))
         .because(error)
-        .or_hint("it needs ports on 127.0.0.1, and more open files than this (`ulimit -n`)")
+        .or_hint("the demo needs ports on 127.0.0.1 and enough open files: raise `ulimit -n`")
 }
 
-/// How many requests can have connections of their own. Without descriptors for all of them the
-/// server could not take in those for whom the callers wait.
+/// Returns how many requests can have their own HTTP/1 connections.
+///
+/// With too few descriptors the API could not accept the whole first wave, and the run would hang.
 fn http1_max() -> u32 {
     let spare = descriptors().saturating_sub(DESCRIPTORS_BESIDES);
     u32::try_from(spare / DESCRIPTORS_EACH).map_or(HTTP1_MAX, |most| most.min(HTTP1_MAX))
 }
 
-/// How many the process may have.
+/// Returns the limit of open file descriptors of this process.
 #[cfg(unix)]
 fn descriptors() -> u64 {
     use rustix::process::{Resource, getrlimit};
@@ -161,11 +163,11 @@ mod tests {
     #[test]
     fn a_machine_without_ports() {
         let error = std::io::Error::from_raw_os_error(24);
-        insta::assert_snapshot!(impossible("issuer", error).text(), @"
+        insta::assert_snapshot!(setup_failed("issuer", error).text(), @"
         exit code 1
-        error: the demo's issuer could not be made
+        error: the demo's issuer could not be created
           because Too many open files (os error 24)
-        hint: it needs ports on 127.0.0.1, and more open files than this (`ulimit -n`)
+        hint: the demo needs ports on 127.0.0.1 and enough open files: raise `ulimit -n`
         ");
     }
 }

@@ -1,4 +1,4 @@
-//! Issuers that do not answer, or lack what a sign-in needs.
+//! Errors of issuers that do not answer, or lack what a sign-in needs.
 
 use insta::assert_snapshot;
 use serde_json::json;
@@ -14,9 +14,9 @@ async fn issuer_is_gone() {
     user.sign_in("default");
     user.until_expired().await;
     user.issuer.shutdown().await;
-    let came = user.run(&["token"]);
-    assert_eq!(came.code, 4, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["token"]);
+    assert_eq!(output.code, 4, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 4
     error: there is no token for session `default`
       because the access token could not be refreshed: the issuer was not reached
@@ -24,7 +24,7 @@ async fn issuer_is_gone() {
       because client error (Connect)
       because tcp connect error
       because Connection refused (os error 111)
-    hint: the issuer cannot be reached or is busy; try again in a moment, or let `token-rotator doctor --session default` look at it
+    hint: the issuer cannot be reached or is busy; try again in a moment, or run `token-rotator doctor --session default`
     ");
 }
 
@@ -36,13 +36,13 @@ async fn issuer_is_gone_before_its_endpoints_are_known() {
     crate::browser::sign_in(&user, &[]).await;
     user.until_expired().await;
     user.issuer.shutdown().await;
-    let came = user.run(&["token"]);
-    assert_eq!(came.code, 4, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["token"]);
+    assert_eq!(output.code, 4, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 4
     error: there is no token for session `default`
       because the access token could not be refreshed: the issuer's endpoints could not be discovered: the issuer's metadata could not be had from http://ISSUER/.well-known/oauth-authorization-server: check the issuer URL and the network: the issuer was not reached: error sending request: client error (Connect): tcp connect error: Connection refused (os error 111)
-    hint: the issuer cannot be reached or is busy; try again in a moment, or let `token-rotator doctor --session default` look at it
+    hint: the issuer cannot be reached or is busy; try again in a moment, or run `token-rotator doctor --session default`
     ");
 }
 
@@ -50,15 +50,15 @@ async fn issuer_is_gone_before_its_endpoints_are_known() {
 async fn issuer_is_not_there() {
     let user = User::new().await;
     user.issuer.shutdown().await;
-    let came = user.run(&[
+    let output = user.run(&[
         "login",
         "--client-id",
         CLIENT,
         "--issuer",
         user.issuer.url(),
     ]);
-    assert_eq!(came.code, 4, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    assert_eq!(output.code, 4, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 4
     error: the issuer's endpoints could not be discovered
       because the issuer's metadata could not be had from http://ISSUER/.well-known/oauth-authorization-server: check the issuer URL and the network
@@ -74,13 +74,13 @@ async fn issuer_is_not_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn issuer_does_not_answer() {
     let user = User::new().await;
-    // It listens, and that is all.
+    // It accepts connections and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", silent.local_addr().expect("its address"));
-    let mut came = user.run(&["login", "--client-id", CLIENT, "--issuer", &url]);
-    came.said = came.said.replace(&url, "http://SILENT");
-    assert_eq!(came.code, 4, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let mut output = user.run(&["login", "--client-id", CLIENT, "--issuer", &url]);
+    output.stderr = output.stderr.replace(&url, "http://SILENT");
+    assert_eq!(output.code, 4, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 4
     error: the issuer's endpoints could not be discovered
       because http://SILENT did not answer within 5s
@@ -92,13 +92,13 @@ async fn issuer_does_not_answer() {
 async fn issuer_has_another_name() {
     let user = User::new().await;
     let nearly = format!("{}/", user.issuer.url());
-    let came = user.run(&["login", "--client-id", CLIENT, "--issuer", &nearly]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["login", "--client-id", CLIENT, "--issuer", &nearly]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the issuer's endpoints could not be discovered
       because the document at http://ISSUER/.well-known/oauth-authorization-server names the issuer `http://ISSUER`, and not `http://ISSUER/`: if that is the one you mean, configure exactly that
-    hint: if you trust that one, give its name exactly as it writes it: `--issuer`, or `issuer` in the configuration
+    hint: if you trust that issuer, write its name exactly as it does: `--issuer`, or `issuer` in the configuration
     ");
 }
 
@@ -106,28 +106,28 @@ async fn issuer_has_another_name() {
 async fn issuer_has_no_metadata() {
     let user = User::new().await;
     let elsewhere = format!("{}/realms/none", user.issuer.url());
-    let came = user.run(&["login", "--client-id", CLIENT, "--issuer", &elsewhere]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["login", "--client-id", CLIENT, "--issuer", &elsewhere]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the issuer's endpoints could not be discovered
       because the issuer has no metadata at http://ISSUER/.well-known/oauth-authorization-server/realms/none (HTTP 404) or http://ISSUER/realms/none/.well-known/openid-configuration (HTTP 404): check the issuer URL, or configure its endpoints one by one
-    hint: check `--issuer`; `--token-endpoint` and the like take the place of what is discovered
+    hint: check `--issuer`; `--token-endpoint` and the other endpoint flags replace the discovery
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn issuer_names_an_endpoint_in_the_clear() {
+async fn issuer_names_an_http_endpoint() {
     let user = User::new().await;
     let issuer = metadata::serve(&json!({"token_endpoint": "http://issuer.example/token"}));
-    let mut came = user.run(&["login", "--client-id", CLIENT, "--issuer", &issuer]);
-    came.said = came.said.replace(&issuer, "http://OTHER");
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let mut output = user.run(&["login", "--client-id", CLIENT, "--issuer", &issuer]);
+    output.stderr = output.stderr.replace(&issuer, "http://OTHER");
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the issuer's endpoints could not be discovered
       because the document at http://OTHER/.well-known/oauth-authorization-server cannot be used: the token endpoint cannot be used: `http://` would send the token to `issuer.example` in the clear: use `https://`, or for a server on this machine `http://localhost`, `http://127.0.0.1` or `http://[::1]`; this is the issuer's to correct, or configure its endpoints one by one
-    hint: check `--issuer`; `--token-endpoint` and the like take the place of what is discovered
+    hint: check `--issuer`; `--token-endpoint` and the other endpoint flags replace the discovery
     ");
 }
 
@@ -135,7 +135,7 @@ async fn issuer_names_an_endpoint_in_the_clear() {
 async fn no_device_sign_in_at_this_issuer() {
     let user = User::new().await;
     let issuer = metadata::serve(&json!({}));
-    let came = user.run(&[
+    let output = user.run(&[
         "login",
         "--grant",
         "device",
@@ -144,10 +144,10 @@ async fn no_device_sign_in_at_this_issuer() {
         "--issuer",
         &issuer,
     ]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
-    error: the issuer cannot be asked to sign anybody in
+    error: the sign-in request cannot be made
       because its metadata names no device authorization endpoint
     hint: choose another way with `--grant`, or give the device authorization endpoint: `--device-authorization-endpoint`
     ");
@@ -157,11 +157,11 @@ async fn no_device_sign_in_at_this_issuer() {
 async fn no_pkce_at_this_issuer() {
     let user = User::new().await;
     let issuer = metadata::serve(&json!({"code_challenge_methods_supported": ["plain"]}));
-    let came = user.run(&["login", "--client-id", CLIENT, "--issuer", &issuer]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["login", "--client-id", CLIENT, "--issuer", &issuer]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
-    error: the issuer cannot be asked to sign anybody in
+    error: the sign-in request cannot be made
       because the issuer does not offer PKCE with `S256` (RFC 7636), without which a stolen code would be worth a session: let the issuer switch it on
     hint: correct the session's settings, or choose another way to sign in with `--grant`
     ");

@@ -1,4 +1,4 @@
-//! Stores and files that do not do.
+//! Errors of stores and files.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,25 +14,27 @@ impl User {
         self.home().join(".local/state/token-rotator")
     }
 
-    /// The file of session `default` with this ending.
+    /// Returns the file of session `default` with this extension.
     fn record(&self, ending: &str) -> PathBuf {
         let entries = fs::read_dir(self.store()).expect("a store");
         let mut paths = entries.map(|entry| entry.expect("an entry").path());
-        let ours = |path: &PathBuf| path.extension().is_some_and(|found| found == ending);
+        let matches = |path: &PathBuf| path.extension().is_some_and(|found| found == ending);
         let name = |path: &PathBuf| path.to_string_lossy().contains("/default-");
-        paths.find(|path| ours(path) && name(path)).expect("a file")
+        paths
+            .find(|path| matches(path) && name(path))
+            .expect("a file")
     }
 
-    /// A directory where the program wants a file, which keeps even root out.
+    /// Replaces a file by a directory, which not even root can read as a file.
     fn obstruct(path: PathBuf) {
         let _ = fs::remove_file(&path);
         fs::create_dir(&path).expect("a directory");
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).expect("it is ours");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).expect("the test owns it");
     }
 
-    /// The command under these limits of the shell's.
+    /// Returns the command under these limits of the shell.
     fn limited(&self, limits: &str, arguments: &[&str]) -> Command {
-        let mut command = self.any("sh");
+        let mut command = self.program("sh");
         let line = format!("{limits} && exec \"$0\" \"$@\"");
         command.args(["-c", &line, env!("CARGO_BIN_EXE_token-rotator")]);
         command.args(arguments);
@@ -45,26 +47,26 @@ async fn store_is_a_file() {
     let user = User::new().await;
     fs::create_dir_all(user.home().join(".local/state")).expect("a directory");
     fs::write(user.store(), "").expect("a file");
-    let came = user.run(&["status"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["status"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the store cannot be opened
       because cannot make ~/.local/state/token-rotator: File exists (os error 17)
-    hint: correct it, or name another place: `--store` for sessions, `--key` for their key
+    hint: correct it, or name another one: `--store` for sessions, `--key` for their key
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn store_cannot_be_made() {
     let user = User::new().await;
-    let came = user.run(&["status", "--store", "/dev/null/sessions"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["status", "--store", "/dev/null/sessions"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the store cannot be opened
       because cannot make /dev/null/sessions: Not a directory (os error 20)
-    hint: correct it, or name another place: `--store` for sessions, `--key` for their key
+    hint: correct it, or name another one: `--store` for sessions, `--key` for their key
     ");
 }
 
@@ -73,13 +75,13 @@ async fn record_cannot_be_read() {
     let user = User::new().await;
     user.sign_in("default");
     User::obstruct(user.record("session"));
-    let came = user.run(&["token"]);
-    assert_eq!(came.code, 4, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["token"]);
+    assert_eq!(output.code, 4, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 4
     error: there is no token for session `default`
       because the session could not be read from its store: cannot read ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: Is a directory (os error 21)
-    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
     ");
 }
 
@@ -88,9 +90,9 @@ async fn record_is_of_a_newer_version() {
     let user = User::new().await;
     user.sign_in("default");
     fs::write(user.record("session"), "token-rotator-session 9 {}\n").expect("a file");
-    let came = user.run(&["token"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["token"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no token for session `default`
       because the session could not be read from its store: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: the record of session default was written by a newer version (format 9, this one reads 1); upgrade this program
@@ -104,11 +106,11 @@ async fn record_is_of_a_newer_version_at_the_next_login() {
     user.sign_in("default");
     fs::write(user.record("session"), "token-rotator-session 9 {}\n").expect("a file");
     let before = user.issuer.counters().refreshes;
-    let came = user.login("default", &user.refresh_token());
-    // Nothing was spent for what could not be kept.
+    let output = user.login("default", &user.refresh_token());
+    // The refresh token is not spent if the session cannot be stored.
     assert_eq!(user.issuer.counters().refreshes, before);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the store cannot keep the session
       because ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: the record of session default was written by a newer version (format 9, this one reads 1); upgrade this program
@@ -121,9 +123,9 @@ async fn record_is_damaged_for_status() {
     let user = User::new().await;
     user.sign_in("default");
     fs::write(user.record("session"), "rubbish").expect("a file");
-    let came = user.run(&["status", "-s", "default"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["status", "-s", "default"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: session `default` cannot be read
       because ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: the record of session default cannot be read: its first line does not end
@@ -131,39 +133,39 @@ async fn record_is_damaged_for_status() {
     ");
 }
 
-/// One that cannot be read hides no other.
+/// A damaged record does not hide the other sessions.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_record_among_others() {
     let user = User::signed_in().await;
     user.sign_in("work");
     fs::write(user.record("session"), "rubbish").expect("a file");
-    let came = user.run(&["status"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.said, @"
+    let output = user.run(&["status"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.stderr, @"
     warning: session `default` cannot be read
       because ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: the record of session default cannot be read: its first line does not end
     hint: move the file away, then sign in again
     ");
-    let rows: Vec<_> = came.out.lines().skip(1).collect();
+    let rows: Vec<_> = output.stdout.lines().skip(1).collect();
     assert!(
         matches!(rows[..], [row] if row.starts_with("work     good")),
-        "{came:?}"
+        "{output:?}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lease_cannot_be_had() {
+async fn lease_cannot_be_acquired() {
     let user = User::new().await;
     user.sign_in("default");
     user.run(&["token", "--refresh"]);
     User::obstruct(user.record("lease"));
-    let came = user.run(&["token", "--refresh"]);
-    assert_eq!(came.code, 4, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["token", "--refresh"]);
+    assert_eq!(output.code, 4, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 4
     error: there is no token for session `default`
       because no lease to refresh under: the coordinator cannot be reached: cannot open ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.lease: Is a directory (os error 21)
-    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
     ");
 }
 
@@ -172,20 +174,19 @@ async fn session_cannot_be_ended() {
     let user = User::new().await;
     user.sign_in("default");
     User::obstruct(user.record("lock"));
-    let came = user.run(&["logout"]);
-    assert_eq!(came.code, 4, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["logout"]);
+    assert_eq!(output.code, 4, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 4
     error: the session could not be ended
       because cannot open ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.lock: Is a directory (os error 21)
-    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
     ");
 }
 
-/// The lock that is obstructed is taken when the tokens are there already: the session is tried to be
-/// written until it can be.
+/// The store fails after the tokens have arrived: saving is tried again until it succeeds.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_login_that_is_written_down_late() {
+async fn a_login_that_is_saved_late() {
     let user = User::signed_in().await;
     let lock = user.record("lock");
     User::obstruct(lock.clone());
@@ -195,60 +196,60 @@ async fn a_login_that_is_written_down_late() {
     let mut input = login.stdin.take().expect("its input");
     std::io::Write::write_all(&mut input, user.refresh_token().as_bytes()).expect("it reads");
     drop(input);
-    // It warns once it has failed; then the way is cleared.
-    let mut said = std::io::BufReader::new(login.stderr.take().expect("its stderr"));
+    // The first attempt has failed once the warning is printed; then the test removes the obstacle.
+    let mut stderr = std::io::BufReader::new(login.stderr.take().expect("its stderr"));
     let mut warned = String::new();
     while !warned.contains("hint:") {
-        let read = std::io::BufRead::read_line(&mut said, &mut warned).expect("text");
+        let read = std::io::BufRead::read_line(&mut stderr, &mut warned).expect("text");
         assert!(read > 0, "it ended with {warned}");
     }
     fs::remove_dir(lock).expect("it is there");
-    std::io::Read::read_to_string(&mut said, &mut warned).expect("text");
+    std::io::Read::read_to_string(&mut stderr, &mut warned).expect("text");
     let mut output = login.wait_with_output().expect("its end");
     output.stderr = warned.into_bytes();
-    let came = user.came(output);
-    assert_eq!(came.code, 0, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.capture(output);
+    assert_eq!(output.code, 0, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 0
-    warning: the session is not written down yet; it is tried again for a while
+    warning: the session is not saved yet; saving is tried again for a while
       because cannot open ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.lock: Is a directory (os error 21)
-    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
     Signed in: session `default`.
     ");
     assert!(user.issuer.accepts(&user.token()));
 }
 
-/// A disk that takes no more: files may have no length at all.
+/// A full disk, simulated by a file size limit of 0.
 #[tokio::test(flavor = "multi_thread")]
 async fn disk_is_full() {
     let user = User::signed_in().await;
     let full = |arguments: &[&str]| {
         let mut command = user.limited("trap '' XFSZ && ulimit -f 0", arguments);
-        // Its output goes through pipes, which are no files.
-        user.came(command.output().expect("it runs"))
+        // The limit does not apply to the pipes of the output.
+        user.capture(command.output().expect("it runs"))
     };
     let before = user.issuer.counters().refreshes;
     let login = full(&["login"]);
     assert_eq!(user.issuer.counters().refreshes, before);
-    assert_snapshot!(login.told(), @"
+    assert_snapshot!(login.report(), @"
     exit code 4
     error: the store cannot keep a session
       because cannot write into ~/.local/state/token-rotator: File too large (os error 27)
-    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
     ");
-    assert_snapshot!(full(&["token", "--refresh"]).told(), @"
+    assert_snapshot!(full(&["token", "--refresh"]).report(), @"
     exit code 4
     error: there is no token for session `default`
       because no lease to refresh under: the coordinator cannot be reached: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.lease: File too large (os error 27)
-    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
     ");
-    assert_snapshot!(full(&["logout"]).told(), @"
+    assert_snapshot!(full(&["logout"]).report(), @"
     exit code 4
     error: the session could not be ended
       because cannot write ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: File too large (os error 27)
-    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
     ");
-    // It is there still.
+    // The session still works.
     assert!(user.issuer.accepts(&user.token()));
 }
 
@@ -257,13 +258,13 @@ async fn history_cannot_be_read() {
     let user = User::new().await;
     user.sign_in("default");
     User::obstruct(user.store().join("history/default.jsonl"));
-    let came = user.run(&["history"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["history"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: ~/.local/state/token-rotator/history/default.jsonl cannot be read
       because Is a directory (os error 21)
-    hint: check who owns it, or remove it, which is safe: it is only looked at
+    hint: check who owns it, or remove it: sessions work without their history
     ");
 }
 
@@ -272,13 +273,13 @@ async fn history_cannot_be_read_for_status() {
     let user = User::new().await;
     user.sign_in("default");
     User::obstruct(user.store().join("history/default.jsonl"));
-    let came = user.run(&["status"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["status"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     warning: ~/.local/state/token-rotator/history/default.jsonl cannot be read
       because Is a directory (os error 21)
-    hint: check who owns it, or remove it, which is safe: it is only looked at
+    hint: check who owns it, or remove it: sessions work without their history
     ");
 }
 
@@ -287,19 +288,19 @@ async fn descriptor_is_too_high() {
     let user = User::new().await;
     user.sign_in("default");
     let mut command = user.limited("ulimit -n 64", &["exec", "--fd", "64", "--", "true"]);
-    let came = user.came(command.output().expect("it runs"));
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.capture(command.output().expect("it runs"));
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
-    error: the token cannot be handed over in descriptor 64
-      because this process may have none above 63 (`ulimit -n`)
-    hint: choose a lower number, or leave `--fd` out to have it in an environment variable
+    error: the token cannot be passed in descriptor 64
+      because this process may have no descriptor above 63 (`ulimit -n`)
+    hint: choose a lower number, or leave `--fd` out to pass the token in an environment variable
     ");
 }
 
-/// Each command that has data says so where nobody takes it.
+/// Each command with data fails if stdout cannot be written.
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_takes_the_output() {
+async fn stdout_cannot_be_written() {
     let user = User::signed_in().await;
     let commands: [&[&str]; 9] = [
         &["token"],
@@ -313,30 +314,30 @@ async fn nobody_takes_the_output() {
         &["issuer"],
     ];
     for arguments in commands {
-        let came = |out: Stdio| {
+        let run_into = |stdout: Stdio| {
             let mut command = user.command(arguments);
-            let output = command.stdout(out).stderr(Stdio::piped()).output();
-            let came = user.came(output.expect("it runs"));
-            assert_eq!(came.code, 1, "{arguments:?}: {came:?}");
-            came
+            let output = command.stdout(stdout).stderr(Stdio::piped()).output();
+            let output = user.capture(output.expect("it runs"));
+            assert_eq!(output.code, 1, "{arguments:?}: {output:?}");
+            output
         };
         let device = fs::OpenOptions::new().write(true).open("/dev/full");
-        let full = came(device.expect("a device").into());
+        let full = run_into(device.expect("a device").into());
         let (_, writer) = std::io::pipe().expect("a pipe");
-        let closed = came(writer.into());
-        // All nine commands say the same.
+        let closed = run_into(writer.into());
+        // All nine commands print the same error.
         insta::allow_duplicates! {
-            assert_snapshot!(full.told(), @"
+            assert_snapshot!(full.report(), @"
             exit code 1
             error: the output cannot be written to stdout
               because No space left on device (os error 28)
-            hint: see to what stdout leads to, then run it again
+            hint: check the file or device that stdout leads to, then run the command again
             ");
-            assert_snapshot!(closed.told(), @"
+            assert_snapshot!(closed.report(), @"
             exit code 1
             error: the output cannot be written to stdout
               because Broken pipe (os error 32)
-            hint: whoever was to read it has gone away; run it again without
+            hint: the reading process closed the pipe; run the command without it
             ");
         }
     }

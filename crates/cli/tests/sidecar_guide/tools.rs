@@ -1,14 +1,15 @@
-//! The programs that tests call besides this one.
+//! The other programs that tests call.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-/// A directory to put before all others in `PATH`, where `python3` is one that has `requests`.
-/// `None`, and the reason printed, where something is missing.
+/// Returns a directory for the front of `PATH`, with a `python3` that has `requests`.
+///
+/// Prints the reason and returns `None` if a program is missing.
 pub(crate) fn found() -> Option<TempDir> {
-    // `fetch` is there from Node.js 18 on.
+    // Node.js has `fetch` since version 18.
     let node = works(Path::new("node"), &["-e", "fetch"]);
     let python = python_with("requests");
     if missing("curl", works(Path::new("curl"), &["--version"]))
@@ -27,14 +28,14 @@ pub(crate) fn found() -> Option<TempDir> {
     Some(tools)
 }
 
-/// Whether a test has to do without this, which is printed.
+/// Returns whether a program is missing, so that the test is skipped. Prints the reason.
 ///
 /// # Panics
 ///
-/// If it has to where `CI` is `true`: there, nothing is skipped by accident.
+/// If the program is missing and `CI` is `true`: on CI no test is skipped by accident.
 pub(crate) fn missing(what: &str, there: bool) -> bool {
     if !there {
-        let reason = format!("{what} is not there; run `cargo xtask test --only install`");
+        let reason = format!("{what} is not installed; run `cargo xtask test --only install`");
         let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
         assert!(!ci, "{reason}");
         println!("skipped: {reason}");
@@ -42,7 +43,7 @@ pub(crate) fn missing(what: &str, there: bool) -> bool {
     !there
 }
 
-/// A Python that has these modules.
+/// Returns a Python that has these modules.
 pub(crate) fn python_with(modules: &str) -> Option<PathBuf> {
     let pythons = [PathBuf::from("/usr/bin/python3"), PathBuf::from("python3")];
     let import = format!("import {modules}");

@@ -1,27 +1,27 @@
-//! What issuers, kubectl, git and others say no to.
+//! Refusals by issuers, and requests by kubectl and git that cannot be answered.
 
 use insta::assert_snapshot;
 use serde_json::json;
 use token_rotator_testkit::Fault;
 
 use crate::metadata;
-use crate::user::{CLIENT, Came, SERVICE, SERVICE_SECRET, User};
+use crate::user::{CLIENT, CommandOutput, SERVICE, SERVICE_SECRET, User};
 
-/// The service that signs in as itself, with these flags.
-fn as_itself(user: &User, flags: &[&str]) -> Came {
+/// Signs in with client credentials and these flags.
+fn client_login(user: &User, flags: &[&str]) -> CommandOutput {
     let issuer = user.issuer.url();
     let login = ["login", "--grant", "client-credentials"];
     let client = ["--client-id", SERVICE, "--issuer", issuer];
     user.run(&[&login[..], flags, &client].concat())
 }
 
-/// Somebody whose next refresh goes wrong like this.
-async fn refreshed_with(fault: Fault) -> (User, Came) {
+/// Refreshes with this fault. Returns the user and the output.
+async fn refresh_with(fault: Fault) -> (User, CommandOutput) {
     let user = User::signed_in().await;
     user.issuer.faults().push(fault.times(1));
-    let came = user.run(&["token", "--refresh"]);
-    assert!(came.code > 0, "{came:?}");
-    (user, came)
+    let output = user.run(&["token", "--refresh"]);
+    assert!(output.code > 0, "{output:?}");
+    (user, output)
 }
 
 fn refusal(error: &str) -> Fault {
@@ -35,18 +35,18 @@ fn refusal(error: &str) -> Fault {
 async fn a_refresh_token_that_is_refused() {
     let user = User::expired().await;
     user.issuer.faults().push(refusal("invalid_grant").times(1));
-    let came = user.run(&["token"]);
-    assert_eq!(came.code, 3, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["token"]);
+    assert_eq!(output.code, 3, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 3
     error: there is no token for session `default`
       because the access token could not be refreshed: the issuer refused the request (HTTP 400, invalid_grant)
     hint: sign in with `token-rotator login --session default`
     ");
-    // Later ones hear of it.
-    let came = user.run(&["token"]);
-    assert_eq!(came.code, 3, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    // The refusal is stored: a later command reports it.
+    let output = user.run(&["token"]);
+    assert_eq!(output.code, 3, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 3
     error: there is no token for session `default`
       because the issuer has refused this session's refresh token before; sign in again
@@ -56,12 +56,12 @@ async fn a_refresh_token_that_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_is_refused() {
-    let (_, came) = refreshed_with(refusal("invalid_client")).await;
-    assert_snapshot!(came.told(), @"
+    let (_, output) = refresh_with(refusal("invalid_client")).await;
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no token for session `default`
       because the access token could not be refreshed: the issuer refused the request (HTTP 400, invalid_client)
-    hint: check the session's client id, secret, scope and addresses; `token-rotator doctor --session default` looks at them
+    hint: check the session's client id, secret, scope and addresses; `token-rotator doctor --session default` checks them
     ");
 }
 
@@ -71,26 +71,26 @@ async fn an_issuer_that_is_busy() {
         status: 503,
         retry_after: None,
     };
-    let (_, came) = refreshed_with(busy).await;
-    assert_snapshot!(came.told(), @"
+    let (_, output) = refresh_with(busy).await;
+    assert_snapshot!(output.report(), @"
     exit code 4
     error: there is no token for session `default`
       because the access token could not be refreshed: the issuer cannot answer now (HTTP 503)
-    hint: the issuer cannot be reached or is busy; try again in a moment, or let `token-rotator doctor --session default` look at it
+    hint: the issuer cannot be reached or is busy; try again in a moment, or run `token-rotator doctor --session default`
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_lost() {
-    let (_, came) = refreshed_with(Fault::AnswerLost).await;
-    assert_snapshot!(came.told(), @"
+    let (_, output) = refresh_with(Fault::AnswerLost).await;
+    assert_snapshot!(output.report(), @"
     exit code 4
     error: there is no token for session `default`
       because the access token could not be refreshed: the issuer may have been reached, but its answer was not
       because error sending request
       because client error (SendRequest)
       because connection closed before message completed
-    hint: the answer was lost; `token-rotator status --session default` says what is known
+    hint: the answer was lost; `token-rotator status --session default` shows the session's state
     ");
 }
 
@@ -99,9 +99,9 @@ async fn refresh_token_is_spent() {
     let user = User::new().await;
     let spent = user.refresh_token();
     assert_eq!(user.login("work", &spent).code, 0);
-    let came = user.login("other", &spent);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.login("other", &spent);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the issuer did not take the refresh token
       because the issuer refused the request (HTTP 400, invalid_grant): the refresh token was used before
@@ -122,9 +122,9 @@ async fn stdin_is_no_text() {
     let file = user.home().join("token");
     std::fs::write(&file, b"\xff\xfe").expect("a file");
     command.stdin(std::fs::File::open(file).expect("it is there"));
-    let came = user.came(command.output().expect("it runs"));
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.capture(command.output().expect("it runs"));
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no refresh token on stdin
       because stream did not contain valid UTF-8
@@ -136,17 +136,17 @@ async fn stdin_is_no_text() {
 async fn device_is_refused() {
     let user = User::new().await;
     let issuer = user.issuer.url();
-    let came = user.run(&[
+    let output = user.run(&[
         "login",
         "--grant",
         "device",
         "--client-id",
-        "nobody",
+        "unknown-client",
         "--issuer",
         issuer,
     ]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no code to enter on another device
       because the issuer gave no device code: the issuer refused the request (HTTP 401, invalid_client): unknown client or wrong secret
@@ -157,39 +157,39 @@ async fn device_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn client_has_no_secret() {
     let user = User::new().await;
-    let came = as_itself(&user, &[]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = client_login(&user, &[]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the issuer gave the client no token
       because the issuer refused the request (HTTP 401, invalid_client): unknown client or wrong secret
-    hint: no secret was given: set TOKEN_ROTATOR_CLIENT_SECRET, or name its place with `--client-secret-env` or `--client-secret-file`
+    hint: no secret was given: set TOKEN_ROTATOR_CLIENT_SECRET, or name its location with `--client-secret-env` or `--client-secret-file`
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn client_needs_a_secret() {
     let user = User::new().await;
-    let came = as_itself(&user, &["--client-auth", "post"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = client_login(&user, &["--client-auth", "post"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the client's secret is missing
       because `client_auth` says that the client authenticates with one
-    hint: set TOKEN_ROTATOR_CLIENT_SECRET, or name its place with `client_secret_env` or `client_secret_file`
+    hint: set TOKEN_ROTATOR_CLIENT_SECRET, or name its location with `client_secret_env` or `client_secret_file`
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn secret_cannot_be_read() {
     let user = User::new().await;
-    let came = as_itself(&user, &["--client-secret-file", "/nowhere"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = client_login(&user, &["--client-secret-file", "/nowhere"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the client's secret cannot be read
       because /nowhere: No such file or directory (os error 2)
-    hint: `client_secret_file` is to name a file that holds the secret and that you may read
+    hint: name a file with the secret that you may read: `client_secret_file`
     ");
 }
 
@@ -206,12 +206,12 @@ async fn resource_is_none() {
     ]);
     command.args(["--client-id", SERVICE, "--issuer", &issuer]);
     command.env("TOKEN_ROTATOR_CLIENT_SECRET", SERVICE_SECRET);
-    let came = user.came(command.output().expect("it runs"));
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.capture(command.output().expect("it runs"));
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the issuer gave the client no token
-      because the issuer cannot be asked: a resource is no absolute URI without fragment: write it like `https://api.example.com`, or call `audience` for other names
+      because no request to the token endpoint can be made: a resource is no absolute URI without fragment: write it like `https://api.example.com`, or call `audience` for other names
     hint: correct the session's settings
     ");
 }
@@ -223,9 +223,9 @@ async fn issuer_names_no_token_endpoint() {
     let mut command = user.command(&["login", "--grant", "client-credentials"]);
     command.args(["--client-id", SERVICE, "--issuer", &issuer]);
     command.env("TOKEN_ROTATOR_CLIENT_SECRET", SERVICE_SECRET);
-    let came = user.came(command.output().expect("it runs"));
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.capture(command.output().expect("it runs"));
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the issuer gave the client no token
       because the issuer names no token endpoint
@@ -233,27 +233,27 @@ async fn issuer_names_no_token_endpoint() {
     ");
 }
 
-/// The tokens are gone here, and the issuer did not hear of it.
+/// The session ends locally even if the issuer cannot be reached.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_logout_that_the_issuer_does_not_hear_of() {
+async fn a_logout_without_the_issuer() {
     let user = User::signed_in().await;
     user.issuer.shutdown().await;
-    let came = user.run(&["logout"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["logout"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
-    error: session `default` has ended here, and its tokens could not be revoked
+    error: session `default` is signed out, but its tokens could not be revoked
       because the issuer was not reached
       because error sending request
       because client error (Connect)
       because tcp connect error
       because Connection refused (os error 111)
-    hint: nothing has to be done: they end when they expire; the issuer's own pages may list and end the grant earlier
+    hint: no action is needed: the tokens end when they expire; the issuer's account pages may end the grant earlier
     ");
     assert_eq!(user.run(&["token"]).code, 3);
 }
 
-/// Where there is nowhere to revoke tokens a logout says so, and is none the worse for it.
+/// A logout succeeds without a revocation endpoint, and says that nothing was revoked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_logout_without_revocation() {
     let user = User::new().await;
@@ -262,9 +262,9 @@ async fn a_logout_without_revocation() {
         "[sessions.default]\n{client}\ntoken_endpoint = \"{token}\"\n"
     ));
     user.with_input(user.command(&["login"]), &user.refresh_token());
-    assert_snapshot!(user.run(&["logout"]).told(), @"
+    assert_snapshot!(user.run(&["logout"]).report(), @"
     exit code 0
-    Signed out: session `default`. It has no `revocation_endpoint`: its tokens end when they expire.
+    Signed out: session `default`. It has no `revocation_endpoint`: the tokens end when they expire.
     ");
 
     let issuer = metadata::serve(&json!({}));
@@ -278,38 +278,38 @@ async fn a_logout_without_revocation() {
         token,
     ]);
     user.with_input(login, &user.refresh_token());
-    let came = user.run(&["logout", "-s", "work"]);
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["logout", "-s", "work"]);
+    assert_snapshot!(output.report(), @"
     exit code 0
-    Signed out: session `work`. Its issuer names no revocation endpoint: its tokens end when they expire.
+    Signed out: session `work`. Its issuer names no revocation endpoint: the tokens end when they expire.
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_would_have_to_last_longer() {
+async fn a_min_ttl_longer_than_the_lifetime() {
     let user = User::signed_in().await;
-    let came = user.run(&["token", "--min-ttl", "1h"]);
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["token", "--min-ttl", "1h"]);
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: no token lasts for 3600s
-      because the issuer's are good for 300s
+      because the issuer's tokens are valid for 300s
     hint: ask for less with `--min-ttl`, or have the issuer give tokens that live longer
     ");
-    // So fresh that another would last no longer: it is refreshed once, and not once more.
+    // A token that was just issued is not refreshed a second time.
     let user = User::expired().await;
     let before = user.issuer.counters().refreshes;
-    let mut came = user.run(&["token", "--min-ttl", "300s"]);
-    assert_eq!(came.code, 1, "{came:?}");
+    let mut output = user.run(&["token", "--min-ttl", "300s"]);
+    assert_eq!(output.code, 1, "{output:?}");
     assert_eq!(user.issuer.counters().refreshes - before, 1);
     for left in 280..300 {
-        came.said = came
-            .said
-            .replace(&format!("good for {left}s"), "good for LEFT");
+        output.stderr = output
+            .stderr
+            .replace(&format!("valid for {left}s"), "valid for LEFT");
     }
-    assert_snapshot!(came.told(), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: no token lasts for 300s
-      because the issuer's are good for LEFT
+      because the issuer's tokens are valid for LEFT
     hint: ask for less with `--min-ttl`, or have the issuer give tokens that live longer
     ");
 }
@@ -317,50 +317,50 @@ async fn a_token_that_would_have_to_last_longer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn operation_without_git() {
     let user = User::new().await;
-    let came = user.run(&["token", "get"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["token", "get"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: `token` takes no `get` in this format
-      because an operation is what git adds when it calls a credential helper
+      because git adds an operation when it calls a credential helper
     hint: add `--format git-credential`, or leave it out
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn git_says_no_text() {
+async fn git_request_is_no_text() {
     let user = User::new().await;
     user.sign_in("default");
-    let file = user.home().join("asked");
+    let file = user.home().join("request");
     std::fs::write(&file, b"protocol=\xff\n").expect("a file");
     let mut command = user.command(&["token", "-f", "git-credential", "get"]);
     command.stdin(std::fs::File::open(file).expect("it is there"));
-    let came = user.came(command.output().expect("it runs"));
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.capture(command.output().expect("it runs"));
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
-    error: what git asks cannot be read
+    error: git's request cannot be read
       because stream did not contain valid UTF-8
-    hint: `--format git-credential` is for git to call; it writes to stdin what it wants
+    hint: `--format git-credential` is for git, which writes its request to stdin
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kubectl_asks_for_what_there_is_not() {
+async fn kubectl_requests_an_unknown_version() {
     let user = User::signed_in().await;
-    let asked = |info: &str| {
+    let request_with = |info: &str| {
         let mut command = user.command(&["token", "-f", "exec-credential"]);
         let output = command.env("KUBERNETES_EXEC_INFO", info).output();
-        user.came(output.expect("it runs"))
+        user.capture(output.expect("it runs"))
     };
     let alpha = r#"{"apiVersion":"client.authentication.k8s.io/v1alpha1"}"#;
-    assert_snapshot!(asked(alpha).told(), @"
+    assert_snapshot!(request_with(alpha).report(), @"
     exit code 1
     error: kubectl asks for client.authentication.k8s.io/v1alpha1
-      because client.authentication.k8s.io/v1 and client.authentication.k8s.io/v1beta1 are what can be answered
+      because the program supports client.authentication.k8s.io/v1 and client.authentication.k8s.io/v1beta1
     hint: write `apiVersion: client.authentication.k8s.io/v1` into the kubeconfig's `exec`
     ");
-    assert_snapshot!(asked("{}").told(), @"
+    assert_snapshot!(request_with("{}").report(), @"
     exit code 1
     error: KUBERNETES_EXEC_INFO cannot be read
       because missing field `apiVersion` at line 1 column 2
@@ -372,26 +372,26 @@ async fn kubectl_asks_for_what_there_is_not() {
 async fn command_is_not_there() {
     let user = User::new().await;
     user.sign_in("default");
-    let came = user.run(&["exec", "--", "no-such-command"]);
-    assert_eq!(came.code, 127, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["exec", "--", "no-such-command"]);
+    assert_eq!(output.code, 127, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 127
     error: no-such-command cannot be run
       because No such file or directory (os error 2)
-    hint: check its name, and that it may be executed
+    hint: check the name of the command and that you may execute it
     ");
 }
 
-/// A demo for which there are not enough descriptors, ports or callers.
+/// `demo` and `issuer` with too many callers or a port that is in use.
 #[tokio::test(flavor = "multi_thread")]
-async fn demos_that_cannot_be_had() {
+async fn demos_that_cannot_start() {
     let user = User::new().await;
-    let came = user.run(&["demo", "--web", "--requests", "1001"]);
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["demo", "--web", "--requests", "1001"]);
+    assert_snapshot!(output.report(), @"
     exit code 1
-    error: there would be too many callers
-      because `--web` has 1000 at the most, not 1001
-    hint: give it `--requests 1000` or fewer
+    error: `--web` cannot run this many callers
+      because it runs at most 1000, not 1001
+    hint: use `--requests 1000` or fewer
     ");
     let port = user
         .issuer
@@ -400,28 +400,28 @@ async fn demos_that_cannot_be_had() {
         .next()
         .expect("a port")
         .to_owned();
-    let mut came = user.run(&["demo", "--web", "--port", &port]);
-    came.said = came.said.replace(&port, "PORT");
-    assert_snapshot!(came.told(), @"
+    let mut output = user.run(&["demo", "--web", "--port", &port]);
+    output.stderr = output.stderr.replace(&port, "PORT");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the page could not be served
       because 127.0.0.1:PORT cannot be listened on: Address already in use (os error 98)
     hint: choose another port with `--port`, or leave it out for a free one
     ");
     let issuer = |flag| {
-        let mut came = user.run(&["issuer", flag, &port]);
-        assert_eq!(came.code, 1, "{came:?}");
-        came.said = came.said.replace(&port, "PORT");
-        came
+        let mut output = user.run(&["issuer", flag, &port]);
+        assert_eq!(output.code, 1, "{output:?}");
+        output.stderr = output.stderr.replace(&port, "PORT");
+        output
     };
-    assert_snapshot!(issuer("--port").told(), @"
+    assert_snapshot!(issuer("--port").report(), @"
     exit code 1
     error: the issuer could not be started
       because cannot listen on 127.0.0.1:PORT
       because Address already in use (os error 98)
     hint: choose another port with `--port`, or leave it out for a free one
     ");
-    assert_snapshot!(issuer("--upstream-port").told(), @"
+    assert_snapshot!(issuer("--upstream-port").report(), @"
     exit code 1
     error: the API could not be started
       because cannot listen on 127.0.0.1:PORT

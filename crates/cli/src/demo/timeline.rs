@@ -1,5 +1,5 @@
-//! The race, drawn from what really happened: a lane for each sampled request, time from left to
-//! right, the refresh underneath.
+//! Draws a recorded run: one lane for each sampled request, time from left to right, the shared
+//! refresh below.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use token_rotator_issuer::RequestRecord;
 
-use crate::demo::outcome::{Caller, End, Outcome, Refresh};
+use crate::demo::outcome::{Caller, CallerOutcome, RefreshSpan, RunOutcome};
 
 const LANES: usize = 8;
 const LABEL: usize = 9;
@@ -19,33 +19,33 @@ const ANSWERED: Style = AnsiColor::Green.on_default();
 const REFRESH: Style = AnsiColor::Cyan.on_default();
 const WAITING: Style = Style::new().dimmed();
 
-/// The signs, for terminals that know them and for those that do not.
-struct Signs {
+/// The symbols of the drawing, in Unicode and in ASCII.
+struct Symbols {
     sent: char,
     waiting: char,
     refreshing: char,
     failed: char,
 }
 
-const UNICODE: Signs = Signs {
+const UNICODE: Symbols = Symbols {
     sent: '●',
     waiting: '┈',
     refreshing: '═',
     failed: '✗',
 };
 
-const ASCII: Signs = Signs {
+const ASCII: Symbols = Symbols {
     sent: '>',
     waiting: '.',
     refreshing: '=',
     failed: 'x',
 };
 
-/// One run, drawn under this title.
-pub(crate) fn of(title: &str, outcome: &Outcome) -> String {
-    let signs = if speaks_unicode() { &UNICODE } else { &ASCII };
+/// Draws one run under this title. Returns an empty text if nothing happened.
+pub(crate) fn draw(title: &str, outcome: &RunOutcome) -> String {
+    let symbols = if supports_unicode() { &UNICODE } else { &ASCII };
     let sample = sample(outcome);
-    let Some(scale) = Scale::of(&sample, &outcome.callers.refreshes) else {
+    let Some(scale) = TimeScale::of(&sample, &outcome.log.refreshes) else {
         return String::new();
     };
     let bold = Style::new().bold();
@@ -53,30 +53,30 @@ pub(crate) fn of(title: &str, outcome: &Outcome) -> String {
     let mut lines = vec![format!("{bold}{title:<60}{bold:#}{span:>20}")];
     for caller in &sample {
         let own = outcome
-            .callers
+            .log
             .refreshes
             .iter()
             .find(|refresh| refresh.by == Some(caller.number));
-        let lane = lane(caller, &outcome.record, own, &scale, signs);
+        let lane = lane(caller, &outcome.record, own, &scale, symbols);
         let number = format!("#{}", caller.number);
         lines.push(format!("{number:>label$}  {lane}", label = LABEL - 2));
     }
-    let common: Vec<&Refresh> = outcome
-        .callers
+    let common: Vec<&RefreshSpan> = outcome
+        .log
         .refreshes
         .iter()
         .filter(|refresh| refresh.by.is_none())
         .collect();
     for refresh in &common {
-        let lane = refresh_lane(refresh, &scale, signs);
+        let lane = refresh_lane(refresh, &scale, symbols);
         lines.push(format!("{:>label$}  {lane}", "refresh", label = LABEL - 2));
     }
-    let Signs {
+    let Symbols {
         sent,
         waiting,
         refreshing,
         failed,
-    } = signs;
+    } = symbols;
     lines.push(format!(
         "{WAITING}{:LABEL$}{sent} sent  {waiting} waiting  {refreshing} refreshing  {failed} failed{WAITING:#}\n\n",
         ""
@@ -84,43 +84,45 @@ pub(crate) fn of(title: &str, outcome: &Outcome) -> String {
     lines.join("\n")
 }
 
-/// Some of those who were refused and some of those who never were, in the order in which they set
-/// out.
-fn sample(outcome: &Outcome) -> Vec<Caller> {
+/// Picks some callers that were refused and some that never were, sorted by their start.
+fn sample(outcome: &RunOutcome) -> Vec<Caller> {
     let refused: HashSet<&str> = outcome
         .record
         .iter()
         .filter(|request| request.status == 401)
         .filter_map(|request| request.request_id.as_deref())
         .collect();
-    let (met_it, others): (Vec<_>, Vec<_>) = outcome
-        .callers
+    let (refused_callers, others): (Vec<_>, Vec<_>) = outcome
+        .log
         .callers
         .iter()
         .partition(|caller| refused.contains(caller.number.to_string().as_str()));
-    let mut sample = spread_over(met_it, LANES.saturating_sub(others.len()).max(LANES / 2));
+    let mut sample = spread_over(
+        refused_callers,
+        LANES.saturating_sub(others.len()).max(LANES / 2),
+    );
     sample.extend(spread_over(others, LANES - sample.len()));
     sample.sort_by_key(|caller| caller.begun);
     sample
 }
 
-/// So many of them: the first, the last, and some in between.
+/// Picks `count` callers: the first, the last, and evenly spread ones in between.
 fn spread_over(mut callers: Vec<&Caller>, count: usize) -> Vec<Caller> {
     callers.sort_by_key(|caller| caller.begun);
     let last = callers.len().saturating_sub(1);
     let count = count.min(callers.len());
     (0..count)
-        .map(|place| callers[last * place / count.saturating_sub(1).max(1)].clone())
+        .map(|index| callers[last * index / count.saturating_sub(1).max(1)].clone())
         .collect()
 }
 
-struct Scale {
+struct TimeScale {
     begin: Duration,
     length: Duration,
 }
 
-impl Scale {
-    fn of(sample: &[Caller], refreshes: &[Refresh]) -> Option<Self> {
+impl TimeScale {
+    fn of(sample: &[Caller], refreshes: &[RefreshSpan]) -> Option<Self> {
         let common = || refreshes.iter().filter(|refresh| refresh.by.is_none());
         let starts = sample.iter().map(|caller| caller.begun);
         let ends = sample.iter().map(|caller| caller.ended);
@@ -132,9 +134,9 @@ impl Scale {
         })
     }
 
-    /// The column of this moment.
+    /// Returns the column of this moment.
     fn column(&self, at: Duration) -> usize {
-        // Room is left for the status at the end.
+        // Five columns stay free for the last status.
         let columns = WIDTH - 5;
         let (at, length) = (
             at.saturating_sub(self.begin).as_nanos(),
@@ -145,13 +147,13 @@ impl Scale {
     }
 }
 
-/// A line that is written from left to right and never over itself.
-struct Line {
+/// A line of text that grows from left to right and never overwrites itself.
+struct TextLane {
     text: String,
     column: usize,
 }
 
-impl Line {
+impl TextLane {
     fn starting_at(column: usize) -> Self {
         Self {
             text: " ".repeat(column),
@@ -159,10 +161,10 @@ impl Line {
         }
     }
 
-    fn fill(&mut self, sign: char, style: Style, to: usize) {
+    fn fill(&mut self, symbol: char, style: Style, to: usize) {
         let count = to.saturating_sub(self.column);
         if count > 0 {
-            self.put(&String::from(sign).repeat(count), style);
+            self.put(&String::from(symbol).repeat(count), style);
         }
     }
 
@@ -176,23 +178,23 @@ impl Line {
 fn lane(
     caller: &Caller,
     record: &[RequestRecord],
-    own: Option<&Refresh>,
-    scale: &Scale,
-    signs: &Signs,
+    own: Option<&RefreshSpan>,
+    scale: &TimeScale,
+    symbols: &Symbols,
 ) -> String {
     let id = caller.number.to_string();
     let sends = record
         .iter()
         .filter(|request| request.request_id.as_deref() == Some(id.as_str()));
-    let mut line = Line::starting_at(scale.column(caller.begun));
+    let mut line = TextLane::starting_at(scale.column(caller.begun));
     for request in sends {
         if let Some(refresh) = own
             && refresh.begun < request.arrived
         {
-            line.fill(signs.refreshing, REFRESH, scale.column(refresh.ended));
+            line.fill(symbols.refreshing, REFRESH, scale.column(refresh.ended));
         }
-        line.fill(signs.waiting, WAITING, scale.column(request.arrived));
-        line.put(&String::from(signs.sent), Style::new());
+        line.fill(symbols.waiting, WAITING, scale.column(request.arrived));
+        line.put(&String::from(symbols.sent), Style::new());
         let style = if request.status == 200 {
             ANSWERED
         } else {
@@ -201,35 +203,35 @@ fn lane(
         line.put(&request.status.to_string(), style);
     }
     let refreshing_last = own.is_some_and(|refresh| !refresh.succeeded);
-    match caller.end {
-        End::Answered => {}
-        End::Failed | End::Uncertain => {
-            let (sign, style) = if refreshing_last {
-                (signs.refreshing, REFRESH)
+    match caller.outcome {
+        CallerOutcome::Answered => {}
+        CallerOutcome::Failed | CallerOutcome::Uncertain => {
+            let (symbol, style) = if refreshing_last {
+                (symbols.refreshing, REFRESH)
             } else {
-                (signs.waiting, WAITING)
+                (symbols.waiting, WAITING)
             };
-            line.fill(sign, style, scale.column(caller.ended));
-            line.put(&String::from(signs.failed), REFUSED);
+            line.fill(symbol, style, scale.column(caller.ended));
+            line.put(&String::from(symbols.failed), REFUSED);
         }
-        End::Cancelled => {
-            line.fill(signs.waiting, WAITING, scale.column(caller.ended));
+        CallerOutcome::Cancelled => {
+            line.fill(symbols.waiting, WAITING, scale.column(caller.ended));
             line.put(" cancelled", WAITING);
         }
     }
     line.text
 }
 
-fn refresh_lane(refresh: &Refresh, scale: &Scale, signs: &Signs) -> String {
-    let mut line = Line::starting_at(scale.column(refresh.begun));
-    line.fill(signs.refreshing, REFRESH, scale.column(refresh.ended));
-    let end = if refresh.succeeded { "new" } else { "lost" };
-    line.put(end, if refresh.succeeded { ANSWERED } else { REFUSED });
+fn refresh_lane(refresh: &RefreshSpan, scale: &TimeScale, symbols: &Symbols) -> String {
+    let mut line = TextLane::starting_at(scale.column(refresh.begun));
+    line.fill(symbols.refreshing, REFRESH, scale.column(refresh.ended));
+    let label = if refresh.succeeded { "new" } else { "lost" };
+    line.put(label, if refresh.succeeded { ANSWERED } else { REFUSED });
     line.text
 }
 
-/// By the locale, as the C library reads it; where there is none at all, most terminals do.
-fn speaks_unicode() -> bool {
+/// Returns whether the locale is UTF-8. Without any locale most terminals support Unicode.
+fn supports_unicode() -> bool {
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));

@@ -1,19 +1,19 @@
-//! What it serves, and with which configuration.
+//! What the proxy serves with which configuration.
 
 use insta::assert_snapshot;
 use token_rotator_testkit::Upstream;
 
 use crate::sidecar::{Sidecar, client};
-use crate::user::{Came, User};
+use crate::user::{CommandOutput, User};
 
-/// What is said of a process that is another each time.
-fn without_pid(came: &Came) -> String {
-    let words = came.said.split(' ').map(|word| {
-        let digits = word.trim_end_matches(')');
-        let is_pid = word.ends_with(')') && digits.parse::<u32>().is_ok();
-        if is_pid { "PID)" } else { word }
+/// Replaces the process id, which differs in each run.
+fn without_pid(output: &CommandOutput) -> String {
+    let parts = output.stderr.split(' ').map(|part| {
+        let digits = part.trim_end_matches(')');
+        let is_pid = part.ends_with(')') && digits.parse::<u32>().is_ok();
+        if is_pid { "PID)" } else { part }
     });
-    words.collect::<Vec<_>>().join(" ")
+    parts.collect::<Vec<_>>().join(" ")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -27,18 +27,18 @@ async fn one_flag_and_a_session_are_enough() {
     user.issuer.expire_access_tokens();
     let before = user.issuer.counters().refreshes;
     let client = client();
-    let asked: Vec<_> = (0..50)
+    let requests: Vec<_> = (0..50)
         .map(|_| tokio::spawn(client.get(&url).send()))
         .collect();
-    for answer in asked {
+    for answer in requests {
         let answer = answer.await.expect("no panic").expect("an answer");
         assert_eq!(answer.status(), 200);
     }
     assert_eq!(user.issuer.counters().refreshes - before, 1);
-    // What it refreshed is there for all other commands.
+    // All other commands use the token that the proxy has refreshed.
     assert!(user.issuer.accepts(&user.token()));
-    let came = user.run(&["history"]);
-    assert!(came.out.contains("proxy"), "{came:?}");
+    let output = user.run(&["history"]);
+    assert!(output.stdout.contains("proxy"), "{output:?}");
     let (code, log) = proxy.end();
     assert_eq!(code, Some(0), "{log}");
 }
@@ -58,13 +58,13 @@ async fn two_proxies_on_one_session_refresh_once_for_both() {
     }
     user.issuer.expire_access_tokens();
     let before = user.issuer.counters().refreshes;
-    let asked: Vec<_> = (0..40)
+    let requests: Vec<_> = (0..40)
         .map(|number| {
             let url = format!("{}/echo", proxies[number % 2].url);
             tokio::spawn(client.get(url).send())
         })
         .collect();
-    for answer in asked {
+    for answer in requests {
         let answer = answer.await.expect("no panic").expect("an answer");
         assert_eq!(answer.status(), 200);
     }
@@ -100,41 +100,44 @@ async fn routes_come_from_the_file_and_are_read_again() {
          upstream = \"{url}\"\n"
     );
     user.configure(&second);
-    let came = user.run(&["reload"]);
-    assert_eq!(came.code, 0, "{came:?}");
-    assert!(came.said.starts_with("Reloaded: process "), "{came:?}");
+    let output = user.run(&["reload"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    assert!(
+        output.stderr.starts_with("Reloaded: process "),
+        "{output:?}"
+    );
     assert_eq!((ask("/one/echo").await, ask("/two/echo").await), (200, 200));
 
-    // A mistake changes nothing, and is told with its line.
+    // An error in the configuration changes nothing and is reported with its line.
     user.configure(&second.replace("prefix = \"/two\"", "prefix = \"/one\""));
-    let came = user.run(&["reload"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(without_pid(&came), @"
+    let output = user.run(&["reload"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(without_pid(&output), @"
     error: the proxy (process PID) keeps its old configuration
       because line 10 of ~/.config/token-rotator/config.toml cannot be used: `proxy.routes`: the routes `one` and `/one` match the same requests
     hint: give one of them another host or path prefix
     ");
     assert_eq!(ask("/two/echo").await, 200);
 
-    // So does another store, which needs another start.
+    // Another store changes nothing either.
     user.configure(&format!("{second}\n[store]\nurl = \"/elsewhere\"\n"));
-    let came = user.run(&["reload"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(without_pid(&came), @"
+    let output = user.run(&["reload"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(without_pid(&output), @"
     error: the proxy (process PID) keeps its old configuration
-      because another store needs another start: `[store]` has changed
+      because a running proxy cannot change its store: `[store]` has changed
     hint: restart the proxy, or put `[store]` back
     ");
     assert_eq!(ask("/two/echo").await, 200);
     drop(proxy);
     user.configure(&second);
-    let came = user.run(&["reload"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert!(came.said.contains("no proxy runs"), "{came:?}");
+    let output = user.run(&["reload"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert!(output.stderr.contains("no proxy runs"), "{output:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clients_own_session_needs_no_login() {
+async fn a_client_credentials_session_needs_no_login() {
     let user = User::new().await;
     let upstream = Upstream::start(&user.issuer).await.expect("an upstream");
     user.configure(&format!(
@@ -156,7 +159,7 @@ async fn a_clients_own_session_needs_no_login() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_signs_in_later_is_served_without_a_restart() {
+async fn a_later_sign_in_is_served_without_a_restart() {
     let user = User::new().await;
     let upstream = Upstream::start(&user.issuer).await.expect("an upstream");
     user.configure(&format!(
@@ -171,7 +174,7 @@ async fn who_signs_in_later_is_served_without_a_restart() {
     let problem = answer.text().await.expect("text");
     assert!(problem.contains("token-rotator login"), "{problem}");
     user.sign_in("default");
-    // The session is looked for again at intervals.
+    // The proxy reads the store again at intervals.
     let answer = loop {
         let answer = client().get(&url).send().await.expect("an answer");
         if answer.status() != 503 {
@@ -183,8 +186,8 @@ async fn who_signs_in_later_is_served_without_a_restart() {
     let begin = log.find("warning: ").expect("a warning");
     let lines = log[begin..].lines().take(3).map(|line| format!("{line}\n"));
     assert_snapshot!(lines.collect::<String>(), @"
-    warning: nobody is signed in to session `default`
-      because its store has no token; until it has, requests are answered 503
+    warning: session `default` is not signed in
+      because its store has no token; until it has one, requests are answered 503
     hint: sign in with `token-rotator login --session default`
     ");
 }
@@ -223,7 +226,7 @@ async fn a_log_in_json_is_json_and_holds_no_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_calls_sessions_as_the_user_does() {
+async fn the_page_shows_the_names_of_sessions() {
     let user = User::signed_in().await;
     user.sign_in("work");
     let upstream = Upstream::start(&user.issuer).await.expect("an upstream");

@@ -1,24 +1,26 @@
-//! Where the user's files are.
+//! The paths of the user's files.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::command_error::CommandError;
 
-/// The program's own directories.
+/// The configuration file and the state directory.
 #[derive(Clone, Debug)]
-pub(crate) struct Places {
+pub(crate) struct UserPaths {
     /// The configuration file.
     pub(crate) config_file: PathBuf,
-    /// Whether it was named, so that it has to be there.
+    /// Whether a flag or the environment names the file, which then must exist.
     pub(crate) config_is_named: bool,
-    /// Sessions, in the default store, and what happened in them.
+    /// The directory of the default store, of histories and of running proxies.
     pub(crate) state: PathBuf,
 }
 
-impl Places {
-    /// As the environment says (XDG Base Directory; `%APPDATA%` and `%LOCALAPPDATA%` on Windows).
-    pub(crate) fn of_user(config: Option<&Path>) -> Result<Self, CommandError> {
+impl UserPaths {
+    /// Finds the paths (XDG Base Directory; `%APPDATA%` and `%LOCALAPPDATA%` on Windows).
+    ///
+    /// *Errors:* the environment has no absolute home directory.
+    pub(crate) fn from_environment(config: Option<&Path>) -> Result<Self, CommandError> {
         let config_file = match config {
             Some(file) => file.to_owned(),
             None => directory("XDG_CONFIG_HOME", ".config", "APPDATA")?.join("config.toml"),
@@ -30,17 +32,17 @@ impl Places {
         })
     }
 
-    /// What `login` was told about a session.
+    /// Returns the file with the settings that `login` saved for a session.
     pub(crate) fn session_file(&self, name: &str) -> PathBuf {
         self.session_files().join(format!("{name}.toml"))
     }
 
-    /// What `login` was told about all of them.
+    /// Returns the directory of the session files.
     pub(crate) fn session_files(&self) -> PathBuf {
         self.beside_config().join("sessions")
     }
 
-    /// The key that seals sessions, unless another place is named.
+    /// Returns the default file of the key that encrypts sessions.
     pub(crate) fn key_file(&self) -> PathBuf {
         self.beside_config().join("key")
     }
@@ -61,16 +63,16 @@ fn directory(variable: &str, under_home: &str, on_windows: &str) -> Result<PathB
         absolute(variable).or_else(|| Some(absolute("HOME")?.join(under_home)))
     };
     base.map(|base| base.join("token-rotator")).ok_or_else(|| {
-        let home = if cfg!(windows) { on_windows } else { "HOME" };
-        CommandError::new("there is no home directory to keep anything in")
+        let home_variable = if cfg!(windows) { on_windows } else { "HOME" };
+        CommandError::new("no home directory is set")
             .why(format!(
-                "neither {variable} nor {home} is set to an absolute path"
+                "neither {variable} nor {home_variable} is set to an absolute path"
             ))
-            .hint("set HOME, or name the places with `--config` and `--store`")
+            .hint("set HOME to an absolute path")
     })
 }
 
-/// Makes a directory that nobody else may look into, and those above it.
+/// Creates a directory and its parents. On Unix only the owner may access the new directories.
 pub(crate) fn private_directory(directory: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);

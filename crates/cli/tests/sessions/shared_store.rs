@@ -1,4 +1,4 @@
-//! Sessions at a server that several machines share: Redis and `PostgreSQL`.
+//! Sessions on a server that several machines share: Redis and `PostgreSQL`.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use token_rotator_testkit::{PostgresServer, RedisServer};
 
-use crate::user::{CLIENT, Came, User};
+use crate::user::{CLIENT, CommandOutput, User};
 
 /// One user on two machines with one store and one key.
 struct Machines {
@@ -40,7 +40,7 @@ impl Machines {
         machines
     }
 
-    /// The program on one of the machines.
+    /// Returns the command of the program on one of the machines.
     fn command(&self, machine: usize, arguments: &[&str]) -> Command {
         let mut command = self.user.command(&["--store", &self.store]);
         command
@@ -57,35 +57,38 @@ impl Machines {
         self.homes[machine].path()
     }
 
-    fn run(&self, machine: usize, arguments: &[&str]) -> Came {
+    fn run(&self, machine: usize, arguments: &[&str]) -> CommandOutput {
         let output = self.command(machine, arguments).output().expect("it runs");
-        self.user.came(output)
+        self.user.capture(output)
     }
 
     fn status(&self, machine: usize) -> Value {
-        let came = self.run(machine, &["status", "--json"]);
-        assert_eq!(came.code, 0, "{came:?}");
-        let all: Value = serde_json::from_str(&came.out).expect("JSON");
+        let output = self.run(machine, &["status", "--json"]);
+        assert_eq!(output.code, 0, "{output:?}");
+        let all: Value = serde_json::from_str(&output.stdout).expect("JSON");
         all[0].clone()
     }
 
-    /// A session's life, from one machine and the other. `dump` is all that the server holds.
-    async fn live(&self, dump: impl Fn() -> String) {
+    /// Uses a session from both machines, from login to logout. `dump` returns all data of the server.
+    async fn use_session(&self, dump: impl Fn() -> String) {
         let issuer = &self.user.issuer;
-        let came = self.run(1, &["token"]);
-        assert_ne!(came.code, 0, "nobody has signed in: {came:?}");
+        let output = self.run(1, &["token"]);
+        assert_ne!(
+            output.code, 0,
+            "there is a token before the login: {output:?}"
+        );
 
         issuer.set_access_lifetime(Duration::from_secs(1));
         let login = self.command(0, &["login"]);
         let refresh_token = self.user.refresh_token();
-        let came = self.user.with_input(login, &refresh_token);
-        assert_eq!(came.code, 0, "{came:?}");
+        let output = self.user.with_input(login, &refresh_token);
+        assert_eq!(output.code, 0, "{output:?}");
         issuer.set_access_lifetime(Duration::from_secs(300));
         while self.status(1)["state"] != "expired" {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
 
-        // Twenty processes on two machines: one refresh, during which the lease is seen from both.
+        // Twenty processes on two machines send one refresh. Both machines see its lease.
         let before = issuer.counters().refreshes;
         issuer.gate().close();
         let crowd: Vec<_> = (0..20)
@@ -93,7 +96,7 @@ impl Machines {
             .collect();
         issuer.gate().arrived(1).await;
         let leases = [0, 1].map(|machine| self.status(machine)["lease"].clone());
-        let table = self.run(1, &["status"]).out;
+        let table = self.run(1, &["status"]).stdout;
         issuer.gate().open();
         for lease in &leases {
             assert!(lease["fence"].as_u64() > Some(0), "{lease}");
@@ -106,9 +109,9 @@ impl Machines {
             .into_iter()
             .map(|child| {
                 let output = child.expect("it runs").wait_with_output();
-                let came = self.user.came(output.expect("its output"));
-                assert_eq!(came.code, 0, "{came:?}");
-                came.out
+                let output = self.user.capture(output.expect("its output"));
+                assert_eq!(output.code, 0, "{output:?}");
+                output.stdout
             })
             .collect();
         tokens.dedup();
@@ -121,16 +124,20 @@ impl Machines {
         let status = self.status(1);
         assert_eq!(status["state"], "good");
         assert!(status["lease"].is_null(), "{status}");
-        let came = self.run(
+        let output = self.run(
             1,
             &["exec", "--", "sh", "-c", "printf %s \"$ACCESS_TOKEN\""],
         );
-        assert_eq!((came.code, came.out.as_str()), (0, token), "{came:?}");
-        let held = dump();
-        assert!(held.len() > 100 && !held.contains(token), "it is sealed");
+        assert_eq!(
+            (output.code, output.stdout.as_str()),
+            (0, token),
+            "{output:?}"
+        );
+        let data = dump();
+        assert!(data.len() > 100 && !data.contains(token), "it is encrypted");
 
-        let came = self.run(1, &["logout"]);
-        assert_eq!(came.code, 0, "{came:?}");
+        let output = self.run(1, &["logout"]);
+        assert_eq!(output.code, 0, "{output:?}");
         assert!(!issuer.accepts(token), "it was revoked");
         assert_eq!(self.status(0)["state"], "signed_out");
         assert_eq!(self.run(0, &["token"]).code, 3);
@@ -139,101 +146,101 @@ impl Machines {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_machines_live_with_one_session_in_redis() {
+async fn two_machines_share_a_session_in_redis() {
     let Some(server) = RedisServer::start().await else {
         return;
     };
     let machines = Machines::at(server.url()).await;
-    machines.live(|| server.dump()).await;
+    machines.use_session(|| server.dump()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_machines_live_with_one_session_in_postgres() {
+async fn two_machines_share_a_session_in_postgres() {
     let Some(server) = PostgresServer::start().await else {
         return;
     };
     let machines = Machines::at(server.url()).await;
-    machines.live(|| server.dump()).await;
+    machines.use_session(|| server.dump()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_is_away() {
     let user = User::new().await;
-    let came = shared(&user, "redis://127.0.0.1:1", &["login"]);
-    assert_eq!(came.code, 4, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = run_with_store(&user, "redis://127.0.0.1:1", &["login"]);
+    assert_eq!(output.code, 4, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 4
     error: the store cannot keep the session
       because Redis at 127.0.0.1:1 cannot be reached: nothing listens there; start it, or correct the address
       because Connection refused (os error 111)
-    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_is_away_for_a_token() {
     let user = User::new().await;
-    let came = shared(&user, "redis://127.0.0.1:1", &["token"]);
-    assert_eq!(came.code, 4, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = run_with_store(&user, "redis://127.0.0.1:1", &["token"]);
+    assert_eq!(output.code, 4, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 4
     error: there is no token for session `default`
       because the session could not be read from its store: Redis at 127.0.0.1:1 cannot be reached: nothing listens there; start it, or correct the address
       because Connection refused (os error 111)
-    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_is_away() {
     let user = User::new().await;
-    let came = shared(&user, "postgres://me:hunter2@127.0.0.1:1/db", &["login"]);
-    assert_eq!(came.code, 4, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = run_with_store(&user, "postgres://me:hunter2@127.0.0.1:1/db", &["login"]);
+    assert_eq!(output.code, 4, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 4
     error: the store cannot keep a session
       because PostgreSQL at 127.0.0.1:1 cannot be reached: nothing listens there; start it, or correct the address
       because error connecting to server
       because Connection refused (os error 111)
-    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_address_is_wrong() {
     let user = User::new().await;
-    let came = shared(&user, "redis://:hunter2@ho st", &["status"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = run_with_store(&user, "redis://:hunter2@ho st", &["status"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the store cannot be opened
       because the address of the Redis server cannot be read; write it as redis://user:password@host:port/database, special characters percent-encoded
-    hint: correct it, or name another place: `--store` for sessions, `--key` for their key
+    hint: correct it, or name another one: `--store` for sessions, `--key` for their key
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_address_is_wrong() {
     let user = User::new().await;
-    let came = shared(&user, "postgres://me:hunter2@host:port/db", &["status"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = run_with_store(&user, "postgres://me:hunter2@host:port/db", &["status"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the store cannot be opened
       because the address given to `url` cannot be read; write it as postgres://user:password@host:port/database, special characters percent-encoded
-    hint: correct it, or name another place: `--store` for sessions, `--key` for their key
+    hint: correct it, or name another one: `--store` for sessions, `--key` for their key
     ");
 }
 
-/// A command of somebody whose sessions are at this server.
-fn shared(user: &User, store: &str, arguments: &[&str]) -> Came {
+/// Runs a command with the sessions on this server.
+fn run_with_store(user: &User, store: &str, arguments: &[&str]) -> CommandOutput {
     let token_endpoint = user.issuer.token_url();
     user.configure(&format!(
         "[sessions.default]\nclient_id = \"{CLIENT}\"\ntoken_endpoint = \"{token_endpoint}\"\n"
     ));
     let mut command = user.command(&["--store", store, "--key", "env:KEY"]);
     command.args(arguments).env("KEY", "07".repeat(32));
-    let came = user.with_input(command, &user.refresh_token());
-    assert!(!came.said.contains("hunter2"), "{came:?}");
-    came
+    let output = user.with_input(command, &user.refresh_token());
+    assert!(!output.stderr.contains("hunter2"), "{output:?}");
+    output
 }

@@ -1,21 +1,21 @@
-//! What a page of documentation has to be run.
+//! The code blocks of a guide.
 
-/// Its blocks, in their order.
-pub(crate) struct Page {
-    pub(crate) steps: Vec<Step>,
-    /// Those with a file's name beside their language.
+/// The blocks of a guide, in their order.
+pub(crate) struct Guide {
+    pub(crate) steps: Vec<GuideStep>,
+    /// The blocks with a file name beside their language: name and text.
     pub(crate) files: Vec<(String, String)>,
 }
 
-/// A block of shell, and what it prints: the text that follows it, nothing where there is none.
-pub(crate) struct Step {
+/// A shell block, and the text block that follows: its expected output. Empty without a text block.
+pub(crate) struct GuideStep {
     pub(crate) script: String,
     pub(crate) expected: String,
 }
 
-impl Page {
+impl Guide {
     pub(crate) fn of(markdown: &str) -> Self {
-        let mut page = Self {
+        let mut guide = Self {
             steps: Vec::new(),
             files: Vec::new(),
         };
@@ -29,16 +29,16 @@ impl Page {
                 block = block + line + "\n";
             }
             match info.split_once(' ') {
-                Some((_, file)) => page.files.push((file.to_owned(), block)),
-                None => page.add(info, block),
+                Some((_, file)) => guide.files.push((file.to_owned(), block)),
+                None => guide.add(info, block),
             }
         }
-        page
+        guide
     }
 
     fn add(&mut self, language: &str, block: String) {
         match language {
-            "sh" => self.steps.push(Step {
+            "sh" => self.steps.push(GuideStep {
                 script: block,
                 expected: String::new(),
             }),
@@ -47,22 +47,22 @@ impl Page {
                 assert_eq!(step.expected, "", "one output for a step");
                 step.expected = block;
             }
-            // Read elsewhere, or by nobody.
+            // Blocks in other languages are not run.
             _ => {}
         }
     }
 }
 
 #[test]
-fn blocks_are_told_apart() {
-    let page = Page::of(
+fn blocks_are_classified() {
+    let guide = Guide::of(
         "# A\n```sh\necho a\n```\ntext\n```text\na\n```\n```js b.mjs\nb\n```\n```toml\nc = 1\n```\n```sh\n:\n```\n",
     );
-    let steps: Vec<_> = page
+    let steps: Vec<_> = guide
         .steps
         .iter()
         .map(|step| (step.script.as_str(), step.expected.as_str()))
         .collect();
     assert_eq!(steps, [("echo a\n", "a\n"), (":\n", "")]);
-    assert_eq!(page.files, [("b.mjs".to_owned(), "b\n".to_owned())]);
+    assert_eq!(guide.files, [("b.mjs".to_owned(), "b\n".to_owned())]);
 }

@@ -1,4 +1,4 @@
-//! Everything that `doctor` can find.
+//! Every finding of `doctor`.
 
 use std::fs;
 use std::time::Duration;
@@ -11,17 +11,17 @@ use crate::metadata;
 use crate::user::{CLIENT, SERVICE, User};
 
 impl User {
-    /// What `doctor` finds, with times and other issuers taken out.
+    /// Returns the output of `doctor`, with times and the URLs of other issuers replaced.
     fn diagnosis(&self, others: &[&str]) -> String {
-        let came = self.run(&["doctor"]);
-        let mut told = self.made_same(&came.told());
+        let output = self.run(&["doctor"]);
+        let mut report = self.normalized(&output.report());
         for other in others {
-            told = told.replace(other, "http://OTHER");
+            report = report.replace(other, "http://OTHER");
         }
         for seconds in 0..20 {
-            told = told.replace(&format!(": {seconds}s ago:"), ": AGO:");
+            report = report.replace(&format!(": {seconds}s ago:"), ": AGO:");
         }
-        told
+        report
     }
 
     fn session(&self, more: &str) {
@@ -32,7 +32,7 @@ impl User {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_from_its_begin_to_its_end() {
+async fn the_states_of_a_session() {
     let user = User::new().await;
     assert_snapshot!(user.diagnosis(&[]), @"
     exit code 0
@@ -47,9 +47,9 @@ async fn a_session_from_its_begin_to_its_end() {
     ok   configuration: ~/.config/token-rotator/config.toml can be read
     ok   store: ~/.local/state/token-rotator, which only its owner may read
     ok   default: client: `desk`
-    bad  default: issuer: it is not known which issuer to ask: the session has neither an issuer nor the token endpoint of one
-         hint: give the issuer: `--issuer URL`, or `issuer` in the configuration; where it has no metadata, its endpoints one by one: `--token-endpoint`
-    bad  default: session: nobody has signed in yet
+    bad  default: issuer: the session has no issuer: neither an issuer nor its token endpoint is configured
+         hint: give the issuer: `--issuer URL`, or `issuer` in the configuration; if it has no metadata, give each endpoint: `--token-endpoint`
+    bad  default: session: no user has signed in yet
          hint: sign in with `token-rotator login --session default`
     ");
     user.session(&format!("token_endpoint = \"{}\"", user.issuer.token_url()));
@@ -59,8 +59,8 @@ async fn a_session_from_its_begin_to_its_end() {
     ok   store: ~/.local/state/token-rotator, which only its owner may read
     ok   default: client: `desk`
     ok   default: issuer: http://ISSUER answers
-    ok   default: clock: this machine's agrees with the issuer's
-    bad  default: session: nobody has signed in yet
+    ok   default: clock: this machine's clock agrees with the issuer's
+    bad  default: session: no user has signed in yet
          hint: sign in with `token-rotator login --session default`
     ");
     user.issuer.set_access_lifetime(Duration::from_secs(1));
@@ -72,7 +72,7 @@ async fn a_session_from_its_begin_to_its_end() {
     ok   store: ~/.local/state/token-rotator, which only its owner may read
     ok   default: client: `desk`
     ok   default: issuer: http://ISSUER answers
-    ok   default: clock: this machine's agrees with the issuer's
+    ok   default: clock: this machine's clock agrees with the issuer's
     ok   default: session: its token has expired; the next use refreshes it
     ");
     user.issuer.set_access_lifetime(Duration::from_secs(300));
@@ -83,8 +83,8 @@ async fn a_session_from_its_begin_to_its_end() {
     ok   store: ~/.local/state/token-rotator, which only its owner may read
     ok   default: client: `desk`
     ok   default: issuer: http://ISSUER answers
-    ok   default: clock: this machine's agrees with the issuer's
-    ok   default: session: its token is good
+    ok   default: clock: this machine's clock agrees with the issuer's
+    ok   default: session: its token is valid
     ");
     user.issuer.faults().push(Fault::AnswerLost.times(1));
     user.run(&["token", "--refresh"]);
@@ -94,8 +94,8 @@ async fn a_session_from_its_begin_to_its_end() {
     ok   store: ~/.local/state/token-rotator, which only its owner may read
     ok   default: client: `desk`
     ok   default: issuer: http://ISSUER answers
-    ok   default: clock: this machine's agrees with the issuer's
-    ok   default: session: its token is good
+    ok   default: clock: this machine's clock agrees with the issuer's
+    ok   default: session: its token is valid
     note default: journal: a refresh got no answer; its refresh token may be spent
          hint: it is presented again when the profile allows, or when nothing else is left; `token-rotator token --session default --refresh` does it now
     ok   default: last failure: AGO: the access token could not be refreshed: the issuer may have been reached, but its answer was not
@@ -109,7 +109,7 @@ async fn a_session_from_its_begin_to_its_end() {
     ok   default: client: `desk`
     bad  default: issuer: http://ISSUER does not answer: the issuer was not reached: error sending request: client error (Connect): tcp connect error: Connection refused (os error 111)
          hint: check the network, proxies and certificates
-    bad  default: session: somebody has signed out
+    bad  default: session: the user has signed out
          hint: sign in with `token-rotator login --session default`
     ok   default: last failure: AGO: the access token could not be refreshed: the issuer may have been reached, but its answer was not
     ");
@@ -130,22 +130,22 @@ async fn a_session_that_the_issuer_has_ended() {
     ok   store: ~/.local/state/token-rotator, which only its owner may read
     ok   default: client: `desk`
     ok   default: issuer: http://ISSUER answers
-    ok   default: clock: this machine's agrees with the issuer's
+    ok   default: clock: this machine's clock agrees with the issuer's
     bad  default: session: the issuer has refused its refresh token
          hint: sign in with `token-rotator login --session default`
     ok   default: last failure: AGO: the access token could not be refreshed: the issuer refused the request (HTTP 400, invalid_grant)
     ");
 }
 
-/// Whoever was killed in the middle of a refresh has left it open.
+/// A process that is killed during a refresh leaves it open in the journal.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_that_nobody_ends() {
+async fn a_refresh_of_a_killed_process() {
     let user = User::signed_in().await;
     user.issuer.gate().close();
     let mut command = user.command(&["token", "--refresh"]);
     let mut child = command.spawn().expect("it runs");
     user.issuer.gate().arrived(1).await;
-    child.kill().expect("it is ours");
+    child.kill().expect("the test owns it");
     child.wait().expect("its end");
     assert_snapshot!(user.diagnosis(&[]), @"
     exit code 0
@@ -153,15 +153,15 @@ async fn a_refresh_that_nobody_ends() {
     ok   store: ~/.local/state/token-rotator, which only its owner may read
     ok   default: client: `desk`
     ok   default: issuer: http://ISSUER answers
-    ok   default: clock: this machine's agrees with the issuer's
-    ok   default: session: its token is good
-    note default: journal: a refresh is in the air, or its process died
-         hint: whoever needs a token next goes by the session's profile; nothing has to be done
+    ok   default: clock: this machine's clock agrees with the issuer's
+    ok   default: session: its token is valid
+    note default: journal: a refresh is in flight, or its process died
+         hint: no action is needed: the next command that needs a token resolves it by the profile
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn issuers_that_say_too_little() {
+async fn issuers_with_incomplete_metadata() {
     let user = User::new().await;
     let endpoint = user.issuer.url().to_owned();
     let silent = metadata::serve(&json!({"token_endpoint": null}));
@@ -171,10 +171,10 @@ async fn issuers_that_say_too_little() {
     ok   configuration: ~/.config/token-rotator/config.toml can be read
     ok   store: ~/.local/state/token-rotator, which only its owner may read
     ok   default: client: `desk`
-    ok   default: discovery: http://OTHER says where its endpoints are
+    ok   default: discovery: http://OTHER publishes its endpoints
     bad  default: issuer: its metadata names no token endpoint
          hint: give it: `token_endpoint` in the configuration, or `--token-endpoint` at the next login
-    bad  default: session: nobody has signed in yet
+    bad  default: session: no user has signed in yet
          hint: sign in with `token-rotator login --session default`
     ");
     let token = format!("{endpoint}/token");
@@ -188,8 +188,8 @@ async fn issuers_that_say_too_little() {
     note default: discovery: http://OTHER names no `device_authorization_endpoint`
          hint: the next login needs it: configure it, or choose another `grant`
     ok   default: issuer: http://ISSUER answers
-    ok   default: clock: this machine's agrees with the issuer's
-    bad  default: session: nobody has signed in yet
+    ok   default: clock: this machine's clock agrees with the issuer's
+    bad  default: session: no user has signed in yet
          hint: sign in with `token-rotator login --session default`
     ");
     user.configure(&format!(
@@ -201,23 +201,23 @@ async fn issuers_that_say_too_little() {
     ok   configuration: ~/.config/token-rotator/config.toml can be read
     ok   store: ~/.local/state/token-rotator, which only its owner may read
     ok   default: client: `service`
-    ok   default: discovery: http://ISSUER says where its endpoints are
+    ok   default: discovery: http://ISSUER publishes its endpoints
     ok   default: issuer: http://ISSUER answers
-    ok   default: clock: this machine's agrees with the issuer's
+    ok   default: clock: this machine's clock agrees with the issuer's
     ok   default: session: the client signs in by itself at the first use
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clocks_that_are_apart() {
+async fn clocks_that_differ() {
     let user = User::with(Issuer::builder().clock_skew(3_600_000)).await;
     user.session(&format!("token_endpoint = \"{}\"", user.issuer.token_url()));
-    let told = user.diagnosis(&[]);
-    assert!(told.contains("clock: "), "{told}");
+    let report = user.diagnosis(&[]);
+    assert!(report.contains("clock: "), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_that_are_in_the_way() {
+async fn a_directory_instead_of_the_history_and_a_full_disk() {
     let user = User::signed_in().await;
     let history = user
         .home()
@@ -230,34 +230,34 @@ async fn files_that_are_in_the_way() {
     ok   store: ~/.local/state/token-rotator, which only its owner may read
     ok   default: client: `desk`
     ok   default: issuer: http://ISSUER answers
-    ok   default: clock: this machine's agrees with the issuer's
+    ok   default: clock: this machine's clock agrees with the issuer's
     bad  default: record: ~/.local/state/token-rotator/history/default.jsonl cannot be read: Is a directory (os error 21)
-         hint: check who owns it, or remove it, which is safe: it is only looked at
+         hint: check who owns it, or remove it: sessions work without their history
     note default: history: ~/.local/state/token-rotator/history/default.jsonl cannot be read: Is a directory (os error 21)
-         hint: remove it; it is only looked at
+         hint: check who owns it, or remove it: sessions work without their history
     ");
-    let mut command = user.any("sh");
+    let mut command = user.program("sh");
     let line = "trap '' XFSZ && ulimit -f 0 && exec \"$0\" doctor";
     command.args(["-c", line, env!("CARGO_BIN_EXE_token-rotator")]);
-    let came = user.came(command.output().expect("it runs"));
-    let lines = came.out.split_inclusive('\n').take(3);
-    let told: String = lines.collect();
-    assert_snapshot!(user.made_same(&told), @"
+    let output = user.capture(command.output().expect("it runs"));
+    let lines = output.stdout.split_inclusive('\n').take(3);
+    let report: String = lines.collect();
+    assert_snapshot!(user.normalized(&report), @"
     ok   configuration: there is no ~/.config/token-rotator/config.toml, and none is needed
-    bad  store: it takes no session: cannot write into ~/.local/state/token-rotator: File too large (os error 27)
-         hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    bad  store: it cannot store sessions: cannot write into ~/.local/state/token-rotator: File too large (os error 27)
+         hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
     ");
 }
 
-/// A server's store is told as what it is.
+/// The store on a server is named by its kind.
 #[tokio::test(flavor = "multi_thread")]
-async fn stores_at_servers() {
+async fn stores_on_servers() {
     let user = User::new().await;
     let diagnosis = |store| {
         let mut command = user.command(&["doctor", "--store", store, "--key", "env:KEY"]);
         command.env("KEY", "07".repeat(32));
-        let came = user.came(command.output().expect("it runs"));
-        user.made_same(&came.told())
+        let output = user.capture(command.output().expect("it runs"));
+        user.normalized(&output.report())
     };
     assert_snapshot!(diagnosis("redis://127.0.0.1:1"), @"
     exit code 0

@@ -1,21 +1,21 @@
-//! What a new user gets wrong: each ends in a sentence that says what to do.
+//! Errors that a new user meets. Each ends with a hint.
 
 use std::os::unix::fs::PermissionsExt as _;
 
 use insta::assert_snapshot;
 
-use crate::attended::Login;
+use crate::login::Login;
 use crate::user::{CLIENT, SERVICE, User};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_login_yet() {
     let user = User::new().await;
-    let came = user.run(&["token"]);
-    assert_eq!(came.code, 3, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["token"]);
+    assert_eq!(output.code, 3, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 3
     error: there is no session `default`
-      because nobody has signed in yet, and ~/.config/token-rotator/config.toml has no [sessions.default]
+      because no user has signed in yet, and ~/.config/token-rotator/config.toml has no [sessions.default]
     hint: sign in with `token-rotator login --session default --issuer URL --client-id ID`
     ");
 }
@@ -24,12 +24,12 @@ async fn no_login_yet() {
 async fn another_session() {
     let user = User::new().await;
     user.sign_in("work");
-    let came = user.run(&["token", "-s", "wrok"]);
-    assert_eq!(came.code, 3, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["token", "-s", "wrok"]);
+    assert_eq!(output.code, 3, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 3
     error: there is no session `wrok`
-      because these are known: work
+      because the known sessions are: work
     hint: sign in with `token-rotator login --session wrok --issuer URL --client-id ID`
     ");
 }
@@ -39,9 +39,9 @@ async fn signed_out() {
     let user = User::new().await;
     user.sign_in("default");
     user.run(&["logout"]);
-    let came = user.run(&["exec", "--", "true"]);
-    assert_eq!(came.code, 3, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["exec", "--", "true"]);
+    assert_eq!(output.code, 3, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 3
     error: there is no token for session `default`
       because nobody is signed in; sign in first
@@ -60,12 +60,12 @@ async fn no_client_id() {
         "--token-endpoint",
         &url,
     ]);
-    let came = user.with_input(command, "a-refresh-token");
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.with_input(command, "a-refresh-token");
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the session has no client id
-      because neither a flag nor the environment, the configuration or an earlier login says one
+      because no flag, environment variable, configuration or earlier login names one
     hint: give the id that the issuer has registered: `--client-id`, or `client_id` in the configuration
     ");
 }
@@ -73,13 +73,13 @@ async fn no_client_id() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_issuer() {
     let user = User::new().await;
-    let came = user.run(&["login", "--client-id", CLIENT]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["login", "--client-id", CLIENT]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
-    error: it is not known which issuer to ask
-      because the session has neither an issuer nor the authorization endpoint of one
-    hint: give the issuer: `--issuer URL`, or `issuer` in the configuration; where it has no metadata, its endpoints one by one: `--authorization-endpoint`
+    error: the session has no issuer
+      because neither an issuer nor its authorization endpoint is configured
+    hint: give the issuer: `--issuer URL`, or `issuer` in the configuration; if it has no metadata, give each endpoint: `--authorization-endpoint`
     ");
 }
 
@@ -87,7 +87,7 @@ async fn no_issuer() {
 async fn no_device_endpoint() {
     let user = User::new().await;
     let url = user.issuer.token_url().to_owned();
-    let came = user.run(&[
+    let output = user.run(&[
         "login",
         "--grant",
         "device",
@@ -96,12 +96,12 @@ async fn no_device_endpoint() {
         "--token-endpoint",
         &url,
     ]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
-    error: it is not known which issuer to ask
-      because the session has neither an issuer nor the device authorization endpoint of one
-    hint: give the issuer: `--issuer URL`, or `issuer` in the configuration; where it has no metadata, its endpoints one by one: `--device-authorization-endpoint`
+    error: the session has no issuer
+      because neither an issuer nor its device authorization endpoint is configured
+    hint: give the issuer: `--issuer URL`, or `issuer` in the configuration; if it has no metadata, give each endpoint: `--device-authorization-endpoint`
     ");
 }
 
@@ -109,63 +109,63 @@ async fn no_device_endpoint() {
 async fn device_endpoint_alone() {
     let user = User::new().await;
     let url = user.issuer.device_authorization_url().to_owned();
-    let came = user.run(&[
+    let output = user.run(&[
         "login",
         "--client-id",
         CLIENT,
         "--device-authorization-endpoint",
         &url,
     ]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
-    error: it is not known which issuer to ask
-      because the session has neither an issuer nor the token endpoint of one
-    hint: give the issuer: `--issuer URL`, or `issuer` in the configuration; where it has no metadata, its endpoints one by one: `--token-endpoint`
+    error: the session has no issuer
+      because neither an issuer nor its token endpoint is configured
+    hint: give the issuer: `--issuer URL`, or `issuer` in the configuration; if it has no metadata, give each endpoint: `--token-endpoint`
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn configured_otherwise() {
+async fn issuer_is_configured_differently() {
     let user = User::new().await;
     user.configure("[sessions.work]\nissuer = \"https://issuer.example\"\n");
-    let came = Login::begin(&user, &["--session", "work", "--no-browser"]).end(&user);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = Login::start(&user, &["--session", "work", "--no-browser"]).finish(&user);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
-    error: session `work` is configured otherwise
-      because [sessions.work] in ~/.config/token-rotator/config.toml says another `issuer` than this login, and later commands go by that file
+    error: session `work` is configured differently
+      because [sessions.work] in ~/.config/token-rotator/config.toml sets another `issuer` than this login, and later commands use that file
     hint: change it there, or sign in to a session of another name: `--session`
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn endpoint_configured_otherwise() {
+async fn endpoint_is_configured_differently() {
     let user = User::new().await;
     user.configure("[sessions.default]\ntoken_endpoint = \"https://issuer.example/token\"\n");
-    let came = Login::begin(&user, &["--no-browser"]).end(&user);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = Login::start(&user, &["--no-browser"]).finish(&user);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
-    error: session `default` is configured otherwise
-      because [sessions.default] in ~/.config/token-rotator/config.toml says another `token_endpoint` than this login, and later commands go by that file
+    error: session `default` is configured differently
+      because [sessions.default] in ~/.config/token-rotator/config.toml sets another `token_endpoint` than this login, and later commands use that file
     hint: change it there, or sign in to a session of another name: `--session`
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_comes() {
+async fn no_redirect_before_the_timeout() {
     let user = User::new().await;
-    let came = Login::begin(&user, &["--no-browser", "--timeout", "100ms"]).end(&user);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = Login::start(&user, &["--no-browser", "--timeout", "100ms"]).finish(&user);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     Open this address in a browser on this machine:
 
         ADDRESS
 
-    error: nobody has signed in
-      because no browser came back to this machine within 100ms
+    error: the sign-in was not completed
+      because no redirect arrived within 100ms
     hint: sign in again; `--timeout` gives more time, and `--grant device` needs no browser on this machine
     ");
 }
@@ -175,23 +175,23 @@ async fn redirect_port_is_taken() {
     let user = User::new().await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("its address").port().to_string();
-    let mut came = Login::begin(&user, &["--redirect-port", &port]).end(&user);
-    came.said = came.said.replace(&port, "PORT");
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let mut output = Login::start(&user, &["--redirect-port", &port]).finish(&user);
+    output.stderr = output.stderr.replace(&port, "PORT");
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
-    error: the browser has nowhere to come back to
+    error: the browser's redirect cannot be received
       because port PORT of this machine cannot be listened on: Address already in use (os error 98)
-    hint: end what listens there, or choose another port with `--redirect-port`; 0 takes a free one
+    hint: end the program that listens there, or choose another port with `--redirect-port`; 0 takes a free port
     ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_on_stdin() {
     let user = User::new().await;
-    let came = user.login("default", "\n");
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.login("default", "\n");
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no refresh token on stdin
       because it is empty
@@ -202,12 +202,12 @@ async fn nothing_on_stdin() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_lines_on_stdin() {
     let user = User::new().await;
-    let came = user.login("default", "one\ntwo\n");
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.login("default", "one\ntwo\n");
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no refresh token on stdin
-      because what is there has blanks or several lines
+      because it has blanks or several lines
     hint: pipe it in: `pass show issuer/refresh-token | token-rotator login --grant refresh-token`
     ");
 }
@@ -216,7 +216,7 @@ async fn two_lines_on_stdin() {
 async fn secret_is_missing() {
     let user = User::new().await;
     let url = user.issuer.token_url().to_owned();
-    let came = user.run(&[
+    let output = user.run(&[
         "login",
         "--grant",
         "client-credentials",
@@ -227,12 +227,12 @@ async fn secret_is_missing() {
         "--client-secret-env",
         "NOT_SET",
     ]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the client's secret is missing
       because the environment variable NOT_SET is not set
-    hint: set it, or name another place with `client_secret_file`
+    hint: set it, or name a file with `client_secret_file`
     ");
 }
 
@@ -250,9 +250,9 @@ async fn secret_is_wrong() {
         &url,
     ]);
     command.env("TOKEN_ROTATOR_CLIENT_SECRET", "guessed");
-    let came = user.came(command.output().expect("it runs"));
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.capture(command.output().expect("it runs"));
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the issuer gave the client no token
       because the issuer refused the request (HTTP 401, invalid_client): unknown client or wrong secret
@@ -263,11 +263,11 @@ async fn secret_is_wrong() {
 #[tokio::test(flavor = "multi_thread")]
 async fn http_to_elsewhere() {
     let user = User::new().await;
-    let came = user.run(&["login", "--token-endpoint", "http://issuer.example/token"]);
-    assert_eq!(came.code, 2, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["login", "--token-endpoint", "http://issuer.example/token"]);
+    assert_eq!(output.code, 2, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 2
-    error: invalid value 'http://issuer.example/token' for '--token-endpoint <URL>': tokens do not travel in the clear; write it with https (http is for this machine: 127.0.0.1, [::1], localhost)
+    error: invalid value 'http://issuer.example/token' for '--token-endpoint <URL>': http would send tokens unencrypted; use https (http is only for this machine: 127.0.0.1, [::1], localhost)
 
     For more information, try '--help'.
     ");
@@ -276,11 +276,11 @@ async fn http_to_elsewhere() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_profile() {
     let user = User::new().await;
-    let came = user.run(&["login", "--profile", "auth0"]);
-    assert_eq!(came.code, 2, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["login", "--profile", "auth0"]);
+    assert_eq!(output.code, 2, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 2
-    error: invalid value 'auth0' for '--profile <PROFILE>': say for how long the issuer takes a used refresh token again: auth0:30s
+    error: invalid value 'auth0' for '--profile <PROFILE>': add for how long the issuer accepts a used refresh token again: auth0:30s
 
     For more information, try '--help'.
     ");
@@ -289,9 +289,9 @@ async fn unknown_profile() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_store() {
     let user = User::new().await;
-    let came = user.run(&["status", "--store", "mysql://db"]);
-    assert_eq!(came.code, 2, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["status", "--store", "mysql://db"]);
+    assert_eq!(output.code, 2, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 2
     error: invalid value 'mysql://db' for '--store <STORE>': there is no store for mysql://; write a directory, redis://, rediss:// or postgres://
 
@@ -302,13 +302,13 @@ async fn unknown_store() {
 #[tokio::test(flavor = "multi_thread")]
 async fn shared_store_without_key() {
     let user = User::new().await;
-    let came = user.run(&["status", "--store", "redis://127.0.0.1:1"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["status", "--store", "redis://127.0.0.1:1"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the store has no key
-      because every machine that uses a shared store needs the same key, so none is made up
-    hint: make one with `openssl rand -hex 32`, and name its place on every machine: `--key env:NAME` or `--key file:PATH` (mode 0600)
+      because every machine that uses a shared store needs the same key, so none is generated
+    hint: make one with `openssl rand -hex 32`, and name its location on every machine: `--key env:NAME` or `--key file:PATH` (mode 0600)
     ");
 }
 
@@ -317,10 +317,11 @@ async fn store_is_open_to_others() {
     let user = User::new().await;
     user.sign_in("default");
     let store = user.home().join(".local/state/token-rotator");
-    std::fs::set_permissions(store, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
-    let came = user.run(&["token"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    std::fs::set_permissions(store, std::fs::Permissions::from_mode(0o755))
+        .expect("the test owns it");
+    let output = user.run(&["token"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the store cannot be opened
       because the directory ~/.local/state/token-rotator can be reached by others (mode 755), and is to hold secrets
@@ -344,9 +345,9 @@ async fn record_is_damaged() {
             std::fs::write(&path, bytes).expect("a file");
         }
     }
-    let came = user.run(&["token"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["token"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no token for session `default`
       because the session could not be read from its store: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: the record of session default cannot be read: it was damaged, or is another session's
@@ -358,26 +359,26 @@ async fn record_is_damaged() {
 async fn no_id_token() {
     let user = User::new().await;
     user.sign_in("default");
-    let came = user.run(&["token", "--id-token"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @r#"
+    let output = user.run(&["token", "--id-token"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @r#"
     exit code 1
     error: the issuer has given no id_token
-      because it gives one where the scope has `openid`, and not every issuer with a refresh
+      because it gives one if the scope has `openid`; some issuers give none with a refresh
     hint: sign in again with `--scope "openid ..."`, or leave `--id-token` out
     "#);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refresh_token_in_the_clear() {
+async fn refresh_token_in_raw_format() {
     let user = User::new().await;
     user.sign_in("default");
-    let came = user.run(&["token", "--show-refresh-token"]);
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.run(&["token", "--show-refresh-token"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the refresh token is not printed
-      because it is printed as JSON alone, where nobody takes it for the access token
+      because it is printed only as JSON, where its field tells it from the access token
     hint: add `--format json`, or leave `--show-refresh-token` out
     ");
 }
@@ -387,13 +388,13 @@ async fn git_without_hosts() {
     let user = User::new().await;
     user.sign_in("default");
     let command = user.command(&["token", "-f", "git-credential", "get"]);
-    let came = user.with_input(command, "protocol=https\nhost=git.example.com\n\n");
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @r#"
+    let output = user.with_input(command, "protocol=https\nhost=git.example.com\n\n");
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @r#"
     exit code 1
     error: session `default` has no token for git
-      because it says nowhere that its token may go to git's hosts
-    hint: name them: `origins = ["https://git.example.com"]` under [sessions.default] in ~/.config/token-rotator/config.toml, or `login --origin`
+      because its configuration has no `origins` that may receive its token
+    hint: name git's hosts: `origins = ["https://git.example.com"]` under [sessions.default] in ~/.config/token-rotator/config.toml, or `login --origin`
     "#);
 }
 
@@ -402,12 +403,12 @@ async fn no_home() {
     let user = User::new().await;
     let mut command = user.command(&["status"]);
     command.env_remove("HOME");
-    let came = user.came(command.output().expect("it runs"));
-    assert_eq!(came.code, 1, "{came:?}");
-    assert_snapshot!(came.told(), @"
+    let output = user.capture(command.output().expect("it runs"));
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
     exit code 1
-    error: there is no home directory to keep anything in
+    error: no home directory is set
       because neither XDG_CONFIG_HOME nor HOME is set to an absolute path
-    hint: set HOME, or name the places with `--config` and `--store`
+    hint: set HOME to an absolute path
     ");
 }

@@ -1,57 +1,64 @@
-//! What a user is told when something goes wrong is looked at by somebody: every sentence of every
-//! error stands in a snapshot, and every snapshot of one says why it happened and what to do.
+//! Every sentence of every error is in a snapshot, so that a reviewer sees its whole text. Every
+//! snapshot of an error has a cause and a hint.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-/// What functions write that fail with these errors, and is none.
-const NOT_TOLD: [&str; 6] = [
+/// Beginnings of texts in functions with errors that are no messages.
+const NO_MESSAGES: [&str; 6] = [
     // Into files, to other programs and to browsers.
     "# Written by `token-rotator login`; it holds no secret.",
     "Authorization: Bearer ",
     "username={user}",
     "default-src 'none'",
-    // What the demo is there to show.
+    // Data of the demo.
     "each client refreshes on its own",
     "page    {page}",
 ];
 
-/// Macros that say what is not wrong, or that to programmers.
-const UNTOLD: [&str; 3] = ["say", "info", "unreachable"];
+/// Macros whose texts are no errors, or are meant for programmers.
+const SKIPPED_MACROS: [&str; 3] = ["say", "info", "unreachable"];
 
-/// Sentences for users are in functions that come to one of these, or make one.
+/// Functions that return or create one of these types contain the messages for users.
 const ERRORS: [&str; 2] = ["CommandError", "Finding"];
 
 #[test]
-fn every_sentence_of_every_error_stands_in_a_snapshot() {
+fn every_sentence_of_every_error_is_in_a_snapshot() {
     let snapshots = Snapshots::read();
-    let (mut known, mut missing) = (BTreeSet::new(), Vec::new());
+    let (mut found_sentences, mut missing) = (BTreeSet::new(), Vec::new());
     for file in files(&folder("src"), "rs") {
         let text = std::fs::read_to_string(&file).expect("a source");
         let tokens = text.parse().expect("Rust");
         let mut sentences = Sentences::default();
         sentences.of_items(tokens, false);
         for (function, sentence) in sentences.found {
-            let place = file.strip_prefix(folder("src")).expect("one of ours");
-            match snapshots.with(&sentence) {
+            let location = file.strip_prefix(folder("src")).expect("a file in src");
+            match snapshots.containing(&sentence) {
                 Some(snapshot) => {
-                    println!("{} {function}: {sentence}\n    {snapshot}", place.display());
-                    known.insert(sentence);
+                    println!(
+                        "{} {function}: {sentence}\n    {snapshot}",
+                        location.display()
+                    );
+                    found_sentences.insert(sentence);
                 }
-                None => missing.push(format!("{} {function}: {sentence}", place.display())),
+                None => missing.push(format!("{} {function}: {sentence}", location.display())),
             }
         }
     }
     let (count, missing) = (missing.len(), missing.join("\n"));
     assert_eq!(count, 0, "no snapshot has these sentences:\n{missing}");
-    // Were they not found at all, none would be missing.
-    assert!(known.len() > 150, "{} sentences were found", known.len());
+    // A search that finds no sentences would report none missing.
+    assert!(
+        found_sentences.len() > 150,
+        "{} sentences were found",
+        found_sentences.len()
+    );
 }
 
 #[test]
-fn every_error_says_why_and_what_to_do() {
+fn every_error_has_a_cause_and_a_hint() {
     let mut errors = 0;
     for (snapshot, text) in Snapshots::read().0 {
         let lines: Vec<_> = text.lines().collect();
@@ -63,7 +70,7 @@ fn every_error_says_why_and_what_to_do() {
                 .iter()
                 .take_while(|line| !line.starts_with("error: ") && !line.starts_with("warning: "))
                 .collect();
-            // clap says why in the line itself.
+            // An error of clap has its cause in the same line.
             if more
                 .iter()
                 .any(|line| line.starts_with("For more information"))
@@ -72,14 +79,14 @@ fn every_error_says_why_and_what_to_do() {
             }
             errors += 1;
             let is = |begin: &str| more.iter().any(|line| line.starts_with(begin));
-            assert!(is("  because "), "no reason in {snapshot}: {line}");
-            assert!(is("hint: "), "nothing to do in {snapshot}: {line}");
+            assert!(is("  because "), "no cause in {snapshot}: {line}");
+            assert!(is("hint: "), "no hint in {snapshot}: {line}");
         }
     }
     assert!(errors > 80, "{errors} errors were found");
 }
 
-/// The inline snapshots of this crate: file and function of each, and its text.
+/// The inline snapshots of this crate: file and function, and the text.
 struct Snapshots(Vec<(String, String)>);
 
 impl Snapshots {
@@ -91,49 +98,49 @@ impl Snapshots {
             .flat_map(|folder| files(folder, "rs"))
         {
             let text = std::fs::read_to_string(&file).expect("a source");
-            let place = file.strip_prefix(folder("")).expect("a file of this crate");
-            snapshots.add(&place.display().to_string(), text.parse().expect("Rust"));
+            let location = file.strip_prefix(folder("")).expect("a file of this crate");
+            snapshots.add(&location.display().to_string(), text.parse().expect("Rust"));
         }
         snapshots
     }
 
     /// Adds the text of every `assert_snapshot!(value, @"text")` in these tokens.
-    fn add(&mut self, place: &str, tokens: TokenStream) {
-        let mut place = place.to_owned();
+    fn add(&mut self, location: &str, tokens: TokenStream) {
+        let mut location = location.to_owned();
         let mut before = [String::new(), String::new()];
         for token in tokens {
             if before[1] == "fn" {
-                let (file, _) = place.split_once(' ').unwrap_or((&place, ""));
-                place = format!("{file} {token}");
+                let (file, _) = location.split_once(' ').unwrap_or((&location, ""));
+                location = format!("{file} {token}");
             }
             if let TokenTree::Group(group) = &token {
                 if before == ["assert_snapshot", "!"] {
                     let arguments: Vec<_> = group.stream().into_iter().collect();
-                    // A snapshot in a file of its own would escape these tests.
+                    // These tests do not read snapshots in files of their own.
                     let [.., TokenTree::Punct(at), TokenTree::Literal(text)] = &arguments[..]
                     else {
-                        panic!("a snapshot in {place} has no inline text");
+                        panic!("a snapshot in {location} has no inline text");
                     };
                     assert_eq!(
                         at.as_char(),
                         '@',
-                        "a snapshot in {place} has no inline text"
+                        "a snapshot in {location} has no inline text"
                     );
                     self.0
-                        .push((place.clone(), snapshot_text(&text.to_string())));
+                        .push((location.clone(), snapshot_text(&text.to_string())));
                 } else {
-                    self.add(&place, group.stream());
+                    self.add(&location, group.stream());
                 }
             }
             before = [std::mem::take(&mut before[1]), token.to_string()];
         }
     }
 
-    /// The first with a line that has this sentence in it, and not as a part of another.
-    fn with(&self, sentence: &str) -> Option<&str> {
+    /// Returns the first snapshot with a line that contains this sentence as a whole.
+    fn containing(&self, sentence: &str) -> Option<&str> {
         let parts = parts(sentence);
         let (open, ends) = (sentence.starts_with('{'), sentence.ends_with('}'));
-        let says = |line: &str| {
+        let contains_sentence = |line: &str| {
             let begins = line.match_indices(parts[0].as_str());
             begins.into_iter().any(|(at, _)| {
                 let before = &line[..at];
@@ -146,16 +153,19 @@ impl Snapshots {
                     && rest.is_some_and(|rest| ends || rest.is_empty() || rest.starts_with(AFTER))
             })
         };
-        let found = self.0.iter().find(|(_, text)| text.lines().any(says));
+        let found = self
+            .0
+            .iter()
+            .find(|(_, text)| text.lines().any(contains_sentence));
         found.map(|(name, _)| name.as_str())
     }
 }
 
-/// What a sentence begins after, but for the begin of a line, and ends before, but for its end.
+/// The texts before a sentence and the characters after it, besides the start and the end of a line.
 const BEFORE: [&str; 3] = [": ", "because ", ". "];
 const AFTER: [char; 3] = [':', ';', ','];
 
-/// What stands between the places that `format!` fills.
+/// Returns the fixed parts of a format string, between its arguments.
 fn parts(sentence: &str) -> Vec<String> {
     let (mut parts, mut depth) = (vec![String::new()], 0);
     for c in sentence.chars() {
@@ -173,14 +183,15 @@ fn parts(sentence: &str) -> Vec<String> {
     parts
 }
 
-/// The sentences in functions that have to do with an error, each with the function's name.
+/// The sentences in functions with errors, each with the name of its function.
 #[derive(Default)]
 struct Sentences {
     found: Vec<(String, String)>,
 }
 
 impl Sentences {
-    /// `for_error`: within `impl ... for` one of the errors, where `Self` is one.
+    /// Collects the sentences of items. `for_error` is `true` inside `impl ... for` one of the errors,
+    /// where `Self` is the error.
     fn of_items(&mut self, tokens: TokenStream, for_error: bool) {
         let tokens: Vec<_> = tokens.into_iter().collect();
         let mut at = 0;
@@ -194,30 +205,30 @@ impl Sentences {
                     .count();
                 from + length
             };
-            let TokenTree::Ident(word) = &tokens[at] else {
+            let TokenTree::Ident(keyword) = &tokens[at] else {
                 at += 1;
                 continue;
             };
-            let (word, stop) = (word.to_string(), end(at));
+            let (keyword, stop) = (keyword.to_string(), end(at));
             let head: Vec<_> = tokens[at..stop].iter().map(ToString::to_string).collect();
             let is_test = head == ["mod", "tests"];
-            match (word.as_str(), tokens.get(stop)) {
+            match (keyword.as_str(), tokens.get(stop)) {
                 ("mod" | "impl", Some(TokenTree::Group(body))) if !is_test => {
-                    let target = head.iter().skip_while(|word| *word != "for");
+                    let target = head.iter().skip_while(|keyword| *keyword != "for");
                     let for_error = target
                         .into_iter()
-                        .any(|word| ERRORS.contains(&word.as_str()));
+                        .any(|keyword| ERRORS.contains(&keyword.as_str()));
                     self.of_items(body.stream(), for_error);
                 }
                 ("fn", Some(TokenTree::Group(body))) => {
                     let arrow = head.windows(2).position(|two| two == ["-", ">"]);
-                    let comes_to = arrow.map_or(&head[..0], |arrow| &head[arrow..]);
-                    let says = |name: &str| comes_to.iter().any(|word| word == name);
-                    let makes = |name: &&str| body.to_string().contains(name);
-                    let is_told = says("Result") && says("String")
-                        || for_error && says("Self")
-                        || ERRORS.iter().any(|name| says(name) || makes(name));
-                    if is_told {
+                    let return_type = arrow.map_or(&head[..0], |arrow| &head[arrow..]);
+                    let returns = |name: &str| return_type.iter().any(|keyword| keyword == name);
+                    let creates = |name: &&str| body.to_string().contains(name);
+                    let has_messages = returns("Result") && returns("String")
+                        || for_error && returns("Self")
+                        || ERRORS.iter().any(|name| returns(name) || creates(name));
+                    if has_messages {
                         self.of_body(&head[1], body.stream());
                     }
                 }
@@ -238,16 +249,16 @@ impl Sentences {
         let mut before = [String::new(), String::new()];
         for token in tokens {
             match &token {
-                // Attributes, what is said where nothing is wrong, and what is said to programmers.
+                // Skips attributes and the macros without errors.
                 TokenTree::Group(_)
                     if before[1] == "#"
                         || before[1] == "expect"
-                        || before[1] == "!" && UNTOLD.contains(&before[0].as_str()) => {}
+                        || before[1] == "!" && SKIPPED_MACROS.contains(&before[0].as_str()) => {}
                 TokenTree::Group(group) => self.of_body(function, group.stream()),
                 TokenTree::Literal(literal) => {
                     let text = unescaped(&literal.to_string());
-                    let told = !NOT_TOLD.iter().any(|begin| text.starts_with(begin));
-                    if let Some(text) = Some(text).filter(|text| told && is_sentence(text)) {
+                    let is_message = !NO_MESSAGES.iter().any(|begin| text.starts_with(begin));
+                    if let Some(text) = Some(text).filter(|text| is_message && is_sentence(text)) {
                         self.found.push((function.to_owned(), text));
                     }
                 }
@@ -258,13 +269,13 @@ impl Sentences {
     }
 }
 
-/// Three words at least, two of which say something.
+/// Returns whether a text has at least three words, two of them outside the format arguments.
 fn is_sentence(text: &str) -> bool {
-    let said = parts(text).concat();
-    text.split_whitespace().count() > 2 && said.split_whitespace().count() > 1
+    let fixed_text = parts(text).concat();
+    text.split_whitespace().count() > 2 && fixed_text.split_whitespace().count() > 1
 }
 
-/// The text of an inline snapshot, without its quotes and without the indentation of its lines.
+/// Returns the text of an inline snapshot, without its quotes and without indentation.
 fn snapshot_text(literal: &str) -> String {
     let text = match literal.strip_prefix('r') {
         Some(raw) => {
@@ -274,7 +285,7 @@ fn snapshot_text(literal: &str) -> String {
         }
         None => unescaped(literal),
     };
-    // The first line stands beside the quote.
+    // The first line is beside the quote and has no indentation.
     let indented = text.lines().skip(1).filter(|line| !line.trim().is_empty());
     let indentation = indented
         .map(|line| line.len() - line.trim_start().len())
@@ -285,7 +296,7 @@ fn snapshot_text(literal: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// A string as it is written, without its quotes; anything else as nothing.
+/// Returns the value of a string literal. Returns an empty text for other literals.
 fn unescaped(literal: &str) -> String {
     let inner = literal
         .strip_prefix('"')
@@ -293,7 +304,7 @@ fn unescaped(literal: &str) -> String {
     let (mut text, mut chars) = (String::new(), inner.unwrap_or_default().chars().peekable());
     while let Some(c) = chars.next() {
         match (c, chars.peek()) {
-            // A line that goes on in the next one.
+            // A line continuation.
             ('\\', Some('\n')) => while chars.next_if(|c| c.is_whitespace()).is_some() {},
             ('\\', Some('n')) => {
                 chars.next();
@@ -310,7 +321,7 @@ fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// All files beneath with this ending, in their order.
+/// Returns all files below the folder with this extension, sorted.
 fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let entries = std::fs::read_dir(folder).expect("a folder");

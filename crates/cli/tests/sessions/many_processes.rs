@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use crate::user::User;
 
-/// A hundred processes with an expired session: one refresh, a hundred good tokens.
+/// A hundred processes with an expired session send one refresh and get the same valid token.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_processes_refresh_once() {
     let user = User::expired().await;
@@ -19,9 +19,9 @@ async fn a_hundred_processes_refresh_once() {
     let mut tokens: Vec<_> = crowd
         .into_iter()
         .map(|child| {
-            let came = user.came(child.wait_with_output().expect("its output"));
-            assert_eq!(came.code, 0, "{came:?}");
-            came.out
+            let output = user.capture(child.wait_with_output().expect("its output"));
+            assert_eq!(output.code, 0, "{output:?}");
+            output.stdout
         })
         .collect();
     tokens.dedup();
