@@ -4,10 +4,10 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use token_rotator::{
-    DataKey, Event, FileStore, KeyFile, KeySource, RecordCodec, Rotator, SessionKey, SessionStore,
-    SourceError, TokenSet,
-};
+use token_rotator::keys::{DataKey, KeyFile, KeySource};
+use token_rotator::middleware::RotatorExt as _;
+use token_rotator::store::{RecordCodec, SessionStore};
+use token_rotator::{Event, FileStore, Rotator, SessionKey, SourceError, TokenSet};
 use token_rotator_benches::program;
 use token_rotator_benches::table::Table;
 use token_rotator_benches::threads::median;
@@ -247,7 +247,7 @@ where
     }
     for round in 1..=ROUNDS {
         gate.send_replace(false);
-        while first.ready().is_some() || second.ready().is_some() {
+        while first.access_token().is_some() || second.access_token().is_some() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         let mut asks = asked.subscribe();

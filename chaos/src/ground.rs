@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use token_rotator::{
-    Coordinator, DataKey, FileLock, FileStore, KeyFile, KeySource, Lease, LeaseError, Record,
-    RecordCodec, Saved, SessionKey, SessionStore, StoreError, StoreErrorKind, Version,
+use token_rotator::keys::{DataKey, KeyFile, KeySource};
+use token_rotator::store::{
+    Coordinator, Lease, LeaseError, Record, RecordCodec, Saved, SessionStore, StoreError,
+    StoreErrorKind, Version,
 };
+use token_rotator::{FileLock, FileStore, SessionKey};
 use token_rotator_postgres::PostgresStore;
 use token_rotator_redis::RedisStore;
 use token_rotator_testkit::{PostgresServer, RedisServer};

@@ -7,10 +7,10 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
-use token_rotator::{
-    Coordinator, Lease, LeaseError, Record, Refreshed, Saved, SessionKey, SessionStore,
-    SourceError, StoreError, TokenSet, TokenSource, Version,
+use token_rotator::store::{
+    Coordinator, Lease, LeaseError, Record, Saved, SessionStore, StoreError, Version,
 };
+use token_rotator::{Refreshed, SessionKey, SourceError, TokenSet, TokenSource};
 
 use crate::ground::Ground;
 use crate::said::Said;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use token_rotator::{Rotator, SessionKey, SessionStore as _, SourceError, TokenSet};
+use token_rotator::store::SessionStore as _;
+use token_rotator::{Rotator, SessionKey, SourceError, TokenSet};
 use token_rotator_chaos::crash::{SESSION, Scene};
 use token_rotator_chaos::{Bed, Herd, Job, Kind, ProfileName, Said, Timing};
 

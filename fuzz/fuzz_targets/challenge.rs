@@ -4,7 +4,7 @@
 
 use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
 use libfuzzer_sys::fuzz_target;
-use token_rotator::challenge::judge;
+use token_rotator::middleware::challenge::judge;
 
 fuzz_target!(|lines: Vec<Vec<u8>>| {
     let mut headers = HeaderMap::new();

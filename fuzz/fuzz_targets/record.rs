@@ -3,7 +3,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use token_rotator::{DataKey, KeySource, RecordCodec, RecordHeader, SessionKey};
+use token_rotator::keys::{DataKey, KeySource};
+use token_rotator::store::{RecordCodec, RecordHeader};
+use token_rotator::SessionKey;
 
 fuzz_target!(|bytes: &[u8]| {
     let session = SessionKey::new("work");

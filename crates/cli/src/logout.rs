@@ -3,9 +3,8 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use token_rotator::{
-    Epoch, Record, Saved, SessionStore as _, SourceError, TokenSet, TokenSource as _, Version,
-};
+use token_rotator::store::{Epoch, Record, Saved, SessionStore as _, Version};
+use token_rotator::{SourceError, TokenSet, TokenSource as _};
 
 use crate::arguments::{GlobalOptions, LogoutOptions};
 use crate::command_error::CommandError;

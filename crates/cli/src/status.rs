@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use token_rotator::{Intent, IntentOutcome, Record, SessionStore as _};
+use token_rotator::store::{Intent, IntentOutcome, Record, SessionStore as _};
 
 use crate::arguments::{GlobalOptions, StatusOptions};
 use crate::command_error::CommandError;

@@ -1,7 +1,7 @@
 //! What a keyring answered instead of a key, in words without secrets.
 
 use keyring_core::Error;
-use token_rotator::{StoreError, StoreErrorKind};
+use token_rotator::store::{StoreError, StoreErrorKind};
 
 /// What can be done about it, which depends on the system.
 #[derive(Clone, Copy)]

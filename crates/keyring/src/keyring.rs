@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyring_core::{CredentialStore, Entry};
-use token_rotator::{DataKey, KeySource, KeyVault, StoreError, StoreErrorKind};
+use token_rotator::keys::{DataKey, KeySource, KeyVault};
+use token_rotator::store::{StoreError, StoreErrorKind};
 use zeroize::Zeroizing;
 
 use crate::failure::{self, refused};

@@ -6,7 +6,8 @@
 //!
 //! ```no_run
 //! # fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use token_rotator::{FileStore, KeyFile};
+//! use token_rotator::keys::KeyFile;
+//! use token_rotator::FileStore;
 //! use token_rotator_keyring::Keyring;
 //!
 //! let store = FileStore::builder("/var/lib/my-program/sessions")
@@ -45,7 +46,7 @@
 //!
 //! # What goes wrong
 //!
-//! Every failure is a [`StoreError`](token_rotator::StoreError), and none leads to a new key in
+//! Every failure is a [`StoreError`](token_rotator::store::StoreError), and none leads to a new key in
 //! place of an old one. Its texts carry no key.
 //!
 //! | what | kind |

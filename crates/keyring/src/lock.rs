@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use token_rotator::{StoreError, StoreErrorKind};
+use token_rotator::store::{StoreError, StoreErrorKind};
 
 /// Where the lock file is.
 #[derive(Clone)]

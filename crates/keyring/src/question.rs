@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use token_rotator::{StoreError, StoreErrorKind};
+use token_rotator::store::{StoreError, StoreErrorKind};
 use tokio::sync::oneshot;
 
 use crate::failure::unavailable;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use token_rotator::RecordCodec;
+use token_rotator::store::RecordCodec;
 use token_rotator::store::server::{ServerStore, SettingError, Timing};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::{MakeTlsConnect, NoTls, TlsConnect};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use deadpool_postgres::PoolError;
-use token_rotator::{StoreError, StoreErrorKind};
+use token_rotator::store::{StoreError, StoreErrorKind};
 use tokio_postgres::error::{Error, Severity};
 
 use StoreErrorKind::{Newer, Refused, Unavailable};

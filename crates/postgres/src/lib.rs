@@ -5,7 +5,9 @@
 //!
 //! ```no_run
 //! use std::sync::Arc;
-//! use token_rotator::{DataKey, KeySource, RecordCodec, Rotator, SourceError, TokenSet};
+//! use token_rotator::keys::{DataKey, KeySource};
+//! use token_rotator::store::RecordCodec;
+//! use token_rotator::{Rotator, SourceError, TokenSet};
 //! use token_rotator_postgres::PostgresStore;
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -28,7 +30,7 @@
 //! # }
 //! ```
 //!
-//! Records are sealed or, asked for by name, plaintext ([`RecordCodec`](token_rotator::RecordCodec));
+//! Records are sealed or, asked for by name, plaintext ([`RecordCodec`](token_rotator::store::RecordCodec));
 //! forgetting to say which is a [`BuildError`].
 //!
 //! # The table
@@ -63,8 +65,8 @@
 //!
 //! Every call ends within [`operation_timeout`](PostgresStoreBuilder::operation_timeout), and every
 //! failure says what happened and what to do about it, as a
-//! [`StoreError`](token_rotator::StoreError) or
-//! [`LeaseError::Unavailable`](token_rotator::LeaseError::Unavailable). No lease, no refresh.
+//! [`StoreError`](token_rotator::store::StoreError) or
+//! [`LeaseError::Unavailable`](token_rotator::store::LeaseError::Unavailable). No lease, no refresh.
 //! A call on a connection that turns out to be closed is made once more on a new one; a write that
 //! has arrived already is recognised.
 //!

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use token_rotator::SessionKey;
 use token_rotator::store::server::{
     HashedKey, LISTENING_CHECK, LeaseAttempt, Server, StoredRecord, Swap, Swapped,
 };
-use token_rotator::{Epoch, HeldLease, SessionKey, StoreError, StoreErrorKind, Version};
+use token_rotator::store::{Epoch, HeldLease, StoreError, StoreErrorKind, Version};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{AsyncMessage, Client, Config, Error, Row};
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use token_rotator::SessionKey;
 use token_rotator::store::server::ServerStore;
-use token_rotator::{
-    Coordinator, HeldLease, Lease, LeaseError, Record, Saved, SessionKey, SessionStore,
-    SharedCoordinator, StoreError, Version,
+use token_rotator::store::{
+    Coordinator, HeldLease, Lease, LeaseError, Record, Saved, SessionStore, SharedCoordinator,
+    StoreError, Version,
 };
 
 use crate::builder::PostgresStoreBuilder;
@@ -28,7 +29,7 @@ impl PostgresStore {
     /// processes may call it at once, with every start: they take turns. Where there is nothing to
     /// do, it needs no right but to read. It waits ten times as long as other calls.
     ///
-    /// Fails with [`StoreErrorKind::Newer`](token_rotator::StoreErrorKind::Newer) if a newer version
+    /// Fails with [`StoreErrorKind::Newer`](token_rotator::store::StoreErrorKind::Newer) if a newer version
     /// of this program has migrated the table.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         self.0.server().migrate().await

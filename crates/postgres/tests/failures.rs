@@ -5,8 +5,9 @@ mod support;
 use std::time::Duration;
 
 use support::{builder, store};
-use token_rotator::{
-    Coordinator as _, LeaseError, Saved, SessionKey, SessionStore as _, StoreErrorKind,
+use token_rotator::SessionKey;
+use token_rotator::store::{
+    Coordinator as _, LeaseError, Saved, SessionStore as _, StoreErrorKind,
 };
 use token_rotator_testkit::PostgresServer;
 use token_rotator_testkit::conformance::server::{

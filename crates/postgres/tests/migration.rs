@@ -3,7 +3,7 @@
 mod support;
 
 use support::builder;
-use token_rotator::{Saved, SessionStore as _, StoreErrorKind};
+use token_rotator::store::{Saved, SessionStore as _, StoreErrorKind};
 use token_rotator_postgres::PostgresStore;
 use token_rotator_testkit::PostgresServer;
 use token_rotator_testkit::conformance::server::{key, record, soon};

@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use support::{builder, listening_connections, store};
-use token_rotator::{Coordinator as _, SessionStore as _};
+use token_rotator::store::{Coordinator as _, SessionStore as _};
 use token_rotator_testkit::PostgresServer;
 use token_rotator_testkit::conformance::server::{eventually, key, save_over, soon, version};
 

@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use support::listening_connections;
-use token_rotator::{Saved, SessionStore as _};
+use token_rotator::store::{Saved, SessionStore as _};
 use token_rotator_postgres::{PostgresStore, PostgresStoreBuilder};
 use token_rotator_testkit::conformance::Ground;
 use token_rotator_testkit::conformance::server::{codec, eventually, key, record, soon, version};

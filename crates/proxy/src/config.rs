@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use token_rotator::middleware::RefusalRules;
+use token_rotator::middleware::{RefusalRules, RotatorExt as _};
 use token_rotator::{Origin, Rotator, SecretString};
 
 use crate::limits::Limits;

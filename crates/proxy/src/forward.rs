@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
-use token_rotator::challenge::Verdict;
+use token_rotator::middleware::challenge::Verdict;
 use token_rotator::middleware::{Exchange, Settled, drain, endpoint};
 use token_rotator::{NotReplayed, Token, TokenError};
 use tokio::time::Instant;

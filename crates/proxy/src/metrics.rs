@@ -14,6 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use token_rotator::middleware::RotatorExt as _;
 use token_rotator::{Event, Rotator};
 
 use crate::admin::Timeline;

@@ -10,7 +10,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use token_rotator::NotReplayed;
-use token_rotator::middleware::{Exchange, PackedHead};
+use token_rotator::middleware::{Exchange, PackedHead, RotatorExt as _};
 use tokio::time::Instant;
 
 use crate::headers::{self, Seen};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis::{Client, ConnectionAddr, IntoConnectionInfo as _, RedisResult};
-use token_rotator::RecordCodec;
+use token_rotator::store::RecordCodec;
 use token_rotator::store::server::{ServerStore, SettingError, Timing};
 
 use crate::server::Redis;

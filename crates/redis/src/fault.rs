@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
-use token_rotator::{StoreError, StoreErrorKind};
+use token_rotator::store::{StoreError, StoreErrorKind};
 
 use StoreErrorKind::{Corrupt, Refused, Unavailable};
 

@@ -8,7 +8,7 @@ use redis::aio::{PubSubSink, PubSubStream};
 use token_rotator::store::server::{
     HashedKey, LISTENING_CHECK, LeaseAttempt, Server, StoredRecord, Swap, Swapped,
 };
-use token_rotator::{Epoch, HeldLease, StoreError, Version};
+use token_rotator::store::{Epoch, HeldLease, StoreError, Version};
 
 use crate::fault::Fault;
 use crate::link::Link;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use token_rotator::SessionKey;
 use token_rotator::store::server::ServerStore;
-use token_rotator::{
-    Coordinator, HeldLease, Lease, LeaseError, Record, Saved, SessionKey, SessionStore,
-    SharedCoordinator, StoreError, Version,
+use token_rotator::store::{
+    Coordinator, HeldLease, Lease, LeaseError, Record, Saved, SessionStore, SharedCoordinator,
+    StoreError, Version,
 };
 
 use crate::builder::RedisStoreBuilder;

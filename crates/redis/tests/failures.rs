@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use support::{builder, store};
-use token_rotator::{Coordinator as _, Saved, SessionStore as _, StoreErrorKind};
+use token_rotator::store::{Coordinator as _, Saved, SessionStore as _, StoreErrorKind};
 use token_rotator_redis::RedisStore;
 use token_rotator_testkit::RedisServer;
 use token_rotator_testkit::conformance::server::{

@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use support::store;
-use token_rotator::{Coordinator as _, SessionStore as _};
+use token_rotator::store::{Coordinator as _, SessionStore as _};
 use token_rotator_testkit::RedisServer;
 use token_rotator_testkit::conformance::server::notifications::BETWEEN_POLLS;
 use token_rotator_testkit::conformance::server::{key, save_over, soon, version};

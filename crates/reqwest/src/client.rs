@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method};
 use reqwest::Response;
-use token_rotator::middleware::RefusalRules;
+use token_rotator::middleware::{RefusalRules, RotatorExt as _};
 use token_rotator::{Rotator, SecretString, Token, TokenError, UnusableTokens};
 use url::Url;
 

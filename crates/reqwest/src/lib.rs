@@ -58,7 +58,7 @@
 //!
 //! # Which answers start a refresh
 //!
-//! A 401 that is about the token ([`token_rotator::challenge`] says which are), to a request that
+//! A 401 that is about the token ([`token_rotator::middleware::challenge`] says which are), to a request that
 //! carried the token or was free to go without one, and an answer with `grpc-status` 16.
 //! [`status_codes`](ClientBuilder::status_codes) replaces 401;
 //! [`also_status_codes`](ClientBuilder::also_status_codes),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use http::Method;
 use reqwest::{Body, Response, ResponseBuilderExt as _};
-use token_rotator::challenge::Verdict;
 use token_rotator::middleware::Exchange;
+use token_rotator::middleware::challenge::Verdict;
 
 use crate::client::Core;
 

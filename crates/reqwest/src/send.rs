@@ -6,8 +6,8 @@ use http::Uri;
 use http::header::AUTHORIZATION;
 use http_body_util::BodyExt as _;
 use reqwest::{Body, Request, Response};
-use token_rotator::challenge::Verdict;
-use token_rotator::middleware::{Exchange, Settled, drain, endpoint};
+use token_rotator::middleware::challenge::Verdict;
+use token_rotator::middleware::{Exchange, RotatorExt as _, Settled, drain, endpoint};
 use token_rotator::{Event, NotReplayed, Origin};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -144,7 +144,7 @@ impl Journey<'_> {
         if !self.bare {
             let uri = url.as_str().parse::<Uri>().ok();
             let origin = uri.and_then(|uri| Origin::of(&uri));
-            rotator.tell(&Event::ForeignOrigin {
+            rotator.emit(&Event::ForeignOrigin {
                 origin: origin.map(|origin| origin.to_string()),
             });
         }

@@ -5,6 +5,7 @@ mod common;
 use common::{Heard, Tested, World, echo, login, within};
 use serde_json::{Value, json};
 use token_rotator::FailureKind;
+use token_rotator::middleware::RotatorExt as _;
 use token_rotator_reqwest::{Profile, RefreshError, TokenError};
 use token_rotator_testkit::{Fault, Issuer, RefreshPolicy};
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use common::{Hands, Heard, Session, Tested, World, echo, exposed, login};
 use serde_json::json;
 use token_rotator::Expiry;
+use token_rotator::middleware::RotatorExt as _;
 use token_rotator_reqwest::{Client, ClientBuilder, Reads};
 use token_rotator_testkit::{Fault, Issuer, TokenFormat};
 

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use token_rotator::middleware::Exchange;
 use token_rotator::{Rotator, TokenSet};
 use token_rotator_oauth2::refresh_token;
 use token_rotator_reqwest::{Client, ReqwestTransport};
@@ -41,7 +42,7 @@ async fn every_expiry_is_one_refresh() {
         let request = client.get("/echo").query(&[("number", number)]);
         async move { request.send().await.expect("an answer").status().as_u16() }
     };
-    let looks_good = || rotator.ready().is_some();
+    let looks_good = || Exchange::ready(&rotator, Ok(())).is_some();
     issuer.expiries(&grant, looks_good, send).await;
 
     // Signing out revokes the grant at the issuer, and waits for that when asked to.

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::challenge::StepUp;
+use crate::http::challenge::StepUp;
 
 /// A cause, kept so that it can be shared by all who waited.
 pub type Cause = Arc<dyn StdError + Send + Sync>;
@@ -449,7 +449,7 @@ impl From<StoreError> for LeaseError {
 pub enum BuildError {
     /// An origin cannot be used.
     #[error(transparent)]
-    Origin(#[from] crate::origin::OriginError),
+    Origin(#[from] crate::http::origin::OriginError),
     /// There is no origin that a token may go to.
     #[error("no origin is declared")]
     NoOrigin,

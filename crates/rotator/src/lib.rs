@@ -32,7 +32,7 @@
 mod error;
 mod event;
 mod http;
-mod keys;
+pub mod keys;
 pub mod middleware;
 mod profile;
 mod rotator;
@@ -42,32 +42,24 @@ pub mod store;
 mod token;
 pub mod tower;
 
-pub use crate::http::origin::{Origin, OriginError, Origins};
-pub use crate::http::{challenge, origin};
-pub use error::{
-    BuildError, Cause, FailureKind, LeaseError, RefreshError, SourceError, StoreError,
-    StoreErrorKind, TokenError,
-};
+pub use error::{BuildError, Cause, FailureKind, RefreshError, SourceError, TokenError};
 pub use event::{Event, HookProblem, NotReplayed};
-pub use keys::{KeyFile, KeyVariable, KeyVault};
+pub use http::origin::{Origin, OriginError, Origins};
 pub use profile::{Profile, Reuse};
 pub use rotator::builder::RotatorBuilder;
 pub use rotator::rotators::Rotators;
 pub use rotator::{Rotator, UnusableTokens, UpdateError, WeakRotator};
 pub use runtime::clock::{Clock, SystemClock};
 pub use session::Stored;
-pub use store::MemoryStore;
-pub use store::codec::{DataKey, KeyId, KeySource, KeyTextError, RecordCodec, RecordHeader};
-pub use store::coordinator::{Coordinator, HeldLease, Lease, LocalCoordinator, SharedCoordinator};
-pub use store::file::{FileLock, FileStore, FileStoreBuilder, LeaseHolder};
-pub use store::intent::{Intent, IntentId, IntentOutcome, TokenHash};
-pub use store::{Epoch, Record, Saved, SessionKey, SessionStore, Version};
+pub use store::file::{FileLock, FileStore};
+pub use store::memory::MemoryStore;
+pub use store::session_key::SessionKey;
+pub use token::Token;
 pub use token::jwt;
 pub use token::secret::{ExposeSecret, SecretString};
 pub use token::source::{Refreshed, TokenSource};
 pub use token::token_set::{Expiry, TokenSet};
-pub use token::{Pass, Token};
-pub use token_rotator_core::{Purpose, Stamp};
+pub use token_rotator_core::Purpose;
 
 /// The README of this crate: its example must compile.
 #[cfg(doctest)]

@@ -7,9 +7,9 @@ use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use token_rotator::{
-    Epoch, ExposeSecret as _, Profile, Record, Refreshed, Rotator, SourceError, Version,
-};
+use token_rotator::middleware::Exchange;
+use token_rotator::store::{Epoch, Record, Version};
+use token_rotator::{ExposeSecret as _, NotReplayed, Profile, Refreshed, Rotator, SourceError};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber, span};
 
@@ -83,8 +83,8 @@ async fn ask(rotator: &Rotator) {
         say(&outcome);
     }
     say(rotator);
-    say(&rotator.ready());
-    say(&rotator.pass_for_once().await);
+    say(&Exchange::ready(rotator, Ok(())));
+    say(&Exchange::begin(rotator, Err(NotReplayed::BodyOnce)).await);
 }
 
 /// Every kind of outcome there is, with canaries for tokens, and everything said meanwhile by

@@ -1,6 +1,7 @@
 //! The store and the coordinator of one process, under the suite for all of them.
 
-use token_rotator::{LocalCoordinator, MemoryStore};
+use token_rotator::MemoryStore;
+use token_rotator::store::LocalCoordinator;
 use token_rotator_testkit::conformance::Ground;
 
 struct Memory {

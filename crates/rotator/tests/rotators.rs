@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Heard, Issuer, LIFETIME, ScriptedStore, TestClock, World, lock, secret};
+use token_rotator::keys::KeyFile;
+use token_rotator::store::SessionStore as _;
 use token_rotator::{
-    Event, FileStore, KeyFile, Rotator, Rotators, SessionKey, SessionStore as _, SourceError,
-    TokenError, TokenSet,
+    Event, FileStore, Rotator, Rotators, SessionKey, SourceError, TokenError, TokenSet,
 };
 
 #[expect(

@@ -8,7 +8,8 @@ mod stdin;
 
 use std::process::ExitCode;
 
-use token_rotator::{SessionStore as _, TokenSet};
+use token_rotator::TokenSet;
+use token_rotator::store::SessionStore as _;
 
 use crate::arguments::{GlobalOptions, LoginOptions};
 use crate::command_error::CommandError;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use token_rotator::{Rotator, SessionStore as _};
+use token_rotator::Rotator;
+use token_rotator::store::SessionStore as _;
 use token_rotator_proxy::Recorder;
 
 use crate::command_error::CommandError;

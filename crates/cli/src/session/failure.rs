@@ -1,8 +1,7 @@
 //! Failures of a session, in words for the person who typed the command.
 
-use token_rotator::{
-    FailureKind, LeaseError, RefreshError, StoreError, StoreErrorKind, TokenError, UnusableTokens,
-};
+use token_rotator::store::{LeaseError, StoreError, StoreErrorKind};
+use token_rotator::{FailureKind, RefreshError, TokenError, UnusableTokens};
 
 use crate::command_error::CommandError;
 use crate::config::SessionName;

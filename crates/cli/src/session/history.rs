@@ -8,6 +8,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use token_rotator::middleware::RotatorExt as _;
 use token_rotator::{Event, Purpose, WeakRotator};
 
 pub(crate) use self::entry::{Entry, Happening, token_mark};

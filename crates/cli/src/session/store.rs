@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use token_rotator::{
-    DataKey, FileStore, KeyFile, KeyVariable, KeyVault, Record, RecordCodec, Saved, SessionKey,
-    SessionStore, SharedCoordinator, StoreError, Version,
+use token_rotator::keys::{DataKey, KeyFile, KeyVariable, KeyVault};
+use token_rotator::store::{
+    Record, RecordCodec, Saved, SessionStore, SharedCoordinator, StoreError, Version,
 };
+use token_rotator::{FileStore, SessionKey};
 use token_rotator_keyring::Keyring;
 use token_rotator_postgres::PostgresStore;
 use token_rotator_redis::RedisStore;

@@ -1,6 +1,7 @@
 //! What each answer of a keyring leads to.
 
-use token_rotator::{DataKey, KeySource, KeyVault as _, StoreErrorKind};
+use token_rotator::keys::{DataKey, KeySource, KeyVault as _};
+use token_rotator::store::StoreErrorKind;
 use token_rotator_keyring::Keyring;
 use token_rotator_keyring::keyring_core::Error;
 

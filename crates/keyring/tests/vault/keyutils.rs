@@ -1,7 +1,8 @@
 //! The kernel's key retention service, for real.
 
 use linux_keyutils::{KeyError, KeyRing, KeyRingIdentifier};
-use token_rotator::{DataKey, KeySource, KeyVault as _, StoreErrorKind};
+use token_rotator::keys::{DataKey, KeySource, KeyVault as _};
+use token_rotator::store::StoreErrorKind;
 use token_rotator_keyring::Keyring;
 
 use super::place::{Place, read, sealed_from, sign_in, text};

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use token_rotator::{
-    Epoch, FileStore, KeyFile, KeySource, Record, Saved, SessionKey, SessionStore as _, StoreError,
-    TokenSet, Version,
-};
+use token_rotator::keys::{KeyFile, KeySource};
+use token_rotator::store::{Epoch, Record, Saved, SessionStore as _, StoreError, Version};
+use token_rotator::{FileStore, SessionKey, TokenSet};
 use token_rotator_keyring::Keyring;
 
 /// What no error may ever show, and no file.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use token_rotator::{KeySource, KeyVault as _, SessionKey, SessionStore as _, StoreErrorKind};
+use token_rotator::SessionKey;
+use token_rotator::keys::{KeySource, KeyVault as _};
+use token_rotator::store::{SessionStore as _, StoreErrorKind};
 use token_rotator_keyring::Keyring;
 
 use super::place::{CANARY, Place, login, read, sealed_from, session, sign_in, text};

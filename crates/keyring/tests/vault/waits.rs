@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use token_rotator::{DataKey, KeySource, KeyVault as _, StoreErrorKind};
+use token_rotator::keys::{DataKey, KeySource, KeyVault as _};
+use token_rotator::store::StoreErrorKind;
 
 use super::fake::{Fake, Mood};
 use super::place::{Place, read, sealed_from, sign_in, text};

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use token_rotator::SessionKey;
 use token_rotator::store::server::Timing;
-use token_rotator::{HeldLease, LeaseError, RecordCodec, SessionKey, StoreError};
+use token_rotator::store::{HeldLease, LeaseError, RecordCodec, StoreError};
 use token_rotator_postgres::{PostgresStore, PostgresStoreBuilder};
 use token_rotator_testkit::PostgresServer;
 use token_rotator_testkit::conformance::Ground;

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use token_rotator::middleware::RotatorExt as _;
 use token_rotator::{Event, Purpose, Token};
 
 use super::storm::Millis;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use token_rotator::middleware::RotatorExt as _;
 use token_rotator_proxy::{Handle, Route};
 
 use crate::raw::Caller;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use token_rotator::ExposeSecret as _;
+use token_rotator::middleware::RotatorExt as _;
 use token_rotator_proxy::{Config, Recorder};
 use token_rotator_testkit::Fault;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

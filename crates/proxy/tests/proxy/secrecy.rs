@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use token_rotator::SecretString;
+use token_rotator::middleware::RotatorExt as _;
 use token_rotator_testkit::Fault;
 use tracing_subscriber::fmt::MakeWriter;
 

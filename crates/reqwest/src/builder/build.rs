@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::header::AUTHORIZATION;
 use reqwest::cookie::{CookieStore, Jar};
 use reqwest::redirect::Policy;
+use token_rotator::middleware::RotatorExt as _;
 use token_rotator::{Event, Origin, Rotator, RotatorBuilder};
 use url::Url;
 

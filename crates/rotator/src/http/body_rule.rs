@@ -13,7 +13,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
 use super::refusal::RefusalRules;
-use crate::challenge::Verdict;
+use crate::http::challenge::Verdict;
 use crate::rotator::Rotator;
 use crate::token::Pass;
 
@@ -111,7 +111,7 @@ impl BodyRules {
     /// Whether a refresh may confirm the verdict on this token.
     fn may_refresh(&self, rotator: &Rotator, generation: u64) -> bool {
         let now = rotator.session.clock.steady();
-        let newer = rotator.access_token();
+        let newer = rotator.session.usable();
         let mut last = self
             .confirmed
             .lock()

@@ -16,9 +16,9 @@ use http::uri::Authority;
 use http::{Extensions, HeaderMap, StatusCode, Uri};
 use token_rotator_core::Attempt;
 
-use crate::challenge::{self, StepUp, Verdict};
 use crate::error::TokenError;
 use crate::event::{Event, NotReplayed};
+use crate::http::challenge::{self, StepUp, Verdict};
 use crate::rotator::Rotator;
 use crate::token::Pass;
 
@@ -58,33 +58,40 @@ pub enum Settled {
 }
 
 impl Exchange {
-    /// The token to send the request with, if one can be had at once.
+    /// The token to send the request with, if one can be had without waiting and without starting
+    /// a refresh. A request that cannot be sent twice gets none while a refresh is due.
     #[inline]
     pub fn ready(rotator: &Rotator, repeatable: Result<(), NotReplayed>) -> Option<Self> {
-        let pass = match repeatable {
-            Ok(()) => rotator.ready(),
-            Err(_) => rotator.ready_for_once(),
+        let token = match repeatable {
+            Ok(()) => rotator.session.ready(),
+            Err(_) => rotator.session.ready_for_once(),
         };
-        pass.map(|pass| Self::new(pass, repeatable))
+        token.map(|token| Self::new(token, repeatable))
     }
 
-    /// The token to send the request with. Waits like [`Rotator::pass`], or like
-    /// [`Rotator::pass_for_once`] if the request cannot be sent twice.
+    /// The token to send the request with, or leave to send it without one if the rotator is
+    /// [anonymous](crate::RotatorBuilder::anonymous). Waits like [`Rotator::token`]. A request that
+    /// cannot be sent twice waits for a refresh that is due, because it cannot be replayed.
     pub async fn begin(
         rotator: &Rotator,
         repeatable: Result<(), NotReplayed>,
     ) -> Result<Self, TokenError> {
+        if let Some(exchange) = Self::ready(rotator, repeatable) {
+            return Ok(exchange);
+        }
+        let session = &rotator.session;
         let pass = match repeatable {
-            Ok(()) => rotator.pass().await,
-            Err(_) => rotator.pass_for_once().await,
+            Ok(()) => Box::pin(session.wait_for_pass()).await,
+            Err(_) => Box::pin(session.wait_for_pass_for_once()).await,
         };
         pass.map(|pass| Self::new(pass, repeatable))
     }
 
+    /// An exchange with a token or pass that the request carries already.
     #[inline]
-    fn new(pass: Pass, repeatable: Result<(), NotReplayed>) -> Self {
+    pub fn new(pass: impl Into<Pass>, repeatable: Result<(), NotReplayed>) -> Self {
         Self {
-            pass,
+            pass: pass.into(),
             repeatable,
             replayed_at: None,
         }
@@ -108,7 +115,7 @@ impl Exchange {
     /// Writes the token into the headers of the request.
     #[inline]
     pub fn apply(&self, rotator: &Rotator, headers: &mut HeaderMap) {
-        self.pass.apply(rotator.header_name(), headers);
+        self.pass.apply(&rotator.session.placement.name, headers);
     }
 
     /// What follows from an answer with this verdict.
@@ -162,7 +169,7 @@ impl Exchange {
         let session = &rotator.session;
         session.report_refused(self.pass.stamp(), Attempt::replay(endpoint));
         if let Some(reason) = reason {
-            rotator.tell(&Event::NotReplayed { reason });
+            session.tell(&Event::NotReplayed { reason });
         }
     }
 
@@ -247,8 +254,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::challenge::BearerError;
     use crate::error::SourceError;
+    use crate::http::challenge::BearerError;
     use crate::token::token_set::TokenSet;
 
     /// Property: the table of verdict, token, repeatability and replay.

@@ -10,7 +10,7 @@ mod body_rule;
 pub mod challenge;
 mod drain;
 mod exchange;
-pub mod origin;
+pub(crate) mod origin;
 mod packed;
 mod refusal;
 

@@ -6,11 +6,11 @@ use http::response::Parts;
 use http::{HeaderMap, Response, StatusCode};
 
 use super::body_rule::{BodyRule, BodyRules};
-use crate::challenge::{self, Verdict};
+use crate::http::challenge::{self, Verdict};
 
 /// Which answers refuse the token.
 ///
-/// By default those with the status 401 that are [about the token](crate::challenge), and those
+/// By default those with the status 401 that are [about the token](crate::middleware::challenge), and those
 /// with `grpc-status` 16. `H` is what a predicate of the head sees.
 pub struct RefusalRules<H = Parts> {
     /// In place of 401.

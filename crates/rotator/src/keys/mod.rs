@@ -1,4 +1,4 @@
-//! Where the key of a file store is kept: apart from what it seals.
+//! Keys that seal records, and where a key is kept: apart from what it seals.
 
 use std::future::Future;
 use std::io;
@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use futures_util::future::BoxFuture;
 
+pub use crate::store::codec::{DataKey, KeyId, KeySource, KeyTextError};
+
 use crate::error::{StoreError, StoreErrorKind};
 use crate::runtime::blocking;
-use crate::store::codec::{DataKey, KeySource};
 use crate::store::file::directory::{self, Directory};
 
 /// Keeps the one key that seals the sessions of a [`FileStore`](crate::FileStore).

@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::BuildError;
 use crate::event::{Event, Listeners};
-use crate::origin::{Origin, Origins};
+use crate::http::origin::{Origin, Origins};
 use crate::profile::Profile;
 use crate::rotator::Rotator;
 use crate::rotator::rotators::Rotators;

@@ -6,18 +6,15 @@ pub(crate) mod rotators;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use http::HeaderName;
 use token_rotator_core::{Attempt, Stamp};
 
 use crate::error::TokenError;
-use crate::event::Event;
-use crate::origin::Origins;
 use crate::rotator::builder::RotatorBuilder;
 use crate::session::{Session, Stored};
 use crate::store::SessionKey;
+use crate::token::Token;
 use crate::token::source::TokenSource;
 use crate::token::token_set::TokenSet;
-use crate::token::{Pass, Token};
 
 /// One session's tokens: served to everybody, refreshed once for all.
 ///
@@ -48,34 +45,6 @@ impl Rotator {
         pass.token().cloned().ok_or(TokenError::SignedOut)
     }
 
-    /// What a request goes out with: a token, or leave to go without one where the rotator is
-    /// [anonymous](RotatorBuilder::anonymous). Waits like [`Rotator::token`].
-    pub async fn pass(&self) -> Result<Pass, TokenError> {
-        if let Some(pass) = self.ready() {
-            return Ok(pass);
-        }
-        Box::pin(self.session.wait_for_pass()).await
-    }
-
-    /// The token for a request whose body can be sent only once: near expiry it waits for the
-    /// refresh first, since a refusal could not be made good.
-    pub async fn pass_for_once(&self) -> Result<Pass, TokenError> {
-        if let Some(pass) = self.ready_for_once() {
-            return Ok(pass);
-        }
-        Box::pin(self.session.wait_for_pass_for_once()).await
-    }
-
-    /// The token, if one can be served without waiting and without starting anything.
-    pub fn ready(&self) -> Option<Pass> {
-        self.session.ready().map(Pass::from)
-    }
-
-    /// The same for a request whose body can be sent only once: not while a refresh is due.
-    pub fn ready_for_once(&self) -> Option<Pass> {
-        self.session.ready_for_once().map(Pass::from)
-    }
-
     /// A request with this token or pass was refused (401). Returns the token to send it again
     /// with.
     ///
@@ -88,13 +57,6 @@ impl Rotator {
     pub async fn refused(&self, request: impl Into<Stamp>) -> Result<Token, TokenError> {
         let attempt = Attempt::UNNAMED;
         Box::pin(self.session.wait_after_refusal(request.into(), attempt)).await
-    }
-
-    /// A request that will not be sent again was refused. Starts what [`Rotator::refused`] would
-    /// start, for later callers, and does not wait.
-    pub fn report_refused(&self, request: impl Into<Stamp>) {
-        self.session
-            .report_refused(request.into(), Attempt::replay(0));
     }
 
     /// A request with this token was accepted, so that a later refusal is about the token's age.
@@ -146,11 +108,6 @@ impl Rotator {
         self.session.sign_out()
     }
 
-    /// The access token, if it is usable now. Starts nothing.
-    pub fn access_token(&self) -> Option<Token> {
-        self.session.usable()
-    }
-
     /// Whether the issuer has refused to refresh this session any more.
     pub fn has_ended(&self) -> bool {
         self.session.has_ended()
@@ -166,24 +123,9 @@ impl Rotator {
         self.session.is_signed_out()
     }
 
-    /// The header that carries the token.
-    pub fn header_name(&self) -> &HeaderName {
-        &self.session.placement.name
-    }
-
-    /// Where a token may go.
-    pub fn origins(&self) -> &Origins {
-        &self.session.origins
-    }
-
     /// The session's name.
     pub fn session(&self) -> &SessionKey {
         &self.session.key
-    }
-
-    /// Tells the listeners of this rotator that something happened around it.
-    pub fn tell(&self, event: &Event) {
-        self.session.tell(event);
     }
 
     /// A handle that does not keep the session in memory, for listeners and hooks that want to look at

@@ -36,7 +36,7 @@ use self::state::{Arrival, Next, Past, State, Ticket};
 pub use self::writer::Stored;
 use crate::error::{RefreshError, SourceError, TokenError};
 use crate::event::{Event, Listeners, NotReplayed};
-use crate::origin::Origins;
+use crate::http::origin::Origins;
 use crate::profile::Profile;
 use crate::runtime::clock::{ClockOf, millis, unix_millis};
 use crate::runtime::sync::{Mutex, lock};

@@ -102,7 +102,7 @@ impl<C: Coordinator> DynCoordinator for C {
     }
 }
 
-/// A coordinator that a [store](crate::SessionStore::coordinator) brings along.
+/// A coordinator that a [store](crate::store::SessionStore::coordinator) brings along.
 #[derive(Clone)]
 pub struct SharedCoordinator(Arc<dyn DynCoordinator>);
 

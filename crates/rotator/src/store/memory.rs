@@ -10,7 +10,7 @@ use crate::store::{Record, Saved, SessionKey, SessionStore, Version};
 /// Keeps sessions in memory, for all rotators that share it (clones do).
 ///
 /// One rotator alone needs none: it keeps its session anyway. Whoever shares a memory store among
-/// rotators of one session shares a [`LocalCoordinator`](crate::LocalCoordinator) too.
+/// rotators of one session shares a [`LocalCoordinator`](crate::store::LocalCoordinator) too.
 #[derive(Clone, Default)]
 pub struct MemoryStore {
     records: Arc<Mutex<HashMap<SessionKey, Record>>>,

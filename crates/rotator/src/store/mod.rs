@@ -1,51 +1,31 @@
-//! The session store: keeps token sets.
+//! Session stores, records, leases and sealed records: for authors of stores and tools.
+//!
+//! - [`SessionStore`] keeps a [`Record`] for each session; [`Coordinator`] grants the [`Lease`].
+//! - [`RecordCodec`] writes and reads records; [`RecordHeader`] reads what is not sealed.
+//! - [`server`] makes a store of any server that can compare and swap.
 
 pub(crate) mod codec;
 pub(crate) mod coordinator;
 pub(crate) mod file;
 pub(crate) mod intent;
-mod memory;
+pub(crate) mod memory;
 pub mod server;
+pub(crate) mod session_key;
 
 use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-pub use self::memory::MemoryStore;
+pub use self::codec::{RecordCodec, RecordHeader};
+pub use self::coordinator::{Coordinator, HeldLease, Lease, LocalCoordinator, SharedCoordinator};
+pub use self::file::{FileStoreBuilder, LeaseHolder};
+pub use self::intent::{Intent, IntentId, IntentOutcome, TokenHash};
+pub use crate::error::{LeaseError, StoreError, StoreErrorKind};
 
-use crate::error::StoreError;
-use crate::store::coordinator::SharedCoordinator;
-use crate::store::intent::Intent;
+pub(crate) use self::session_key::SessionKey;
+
 use crate::token::token_set::TokenSet;
-
-/// The name of a session in a store: for whom, at which issuer, for what.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionKey(Arc<str>);
-
-impl SessionKey {
-    /// A session by its name. It is not secret: it may show in errors and events.
-    pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self(name.into())
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Default for SessionKey {
-    fn default() -> Self {
-        Self::new("default")
-    }
-}
-
-impl std::fmt::Display for SessionKey {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(&self.0)
-    }
-}
 
 /// One sign-in or sign-out, named by chance so that no two processes ever name two alike.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

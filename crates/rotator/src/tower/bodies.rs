@@ -11,7 +11,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::layer::Settings;
-use crate::challenge::Verdict;
+use crate::http::challenge::Verdict;
 use crate::http::{Exchange, PeekedBody};
 
 /// An HTTP service that looks for refusals in the bodies of answers. See

@@ -9,10 +9,11 @@ use tower_layer::Layer;
 
 use super::bodies::{JudgeBodies, RefusedByBody};
 use super::{CloneBody, Rotation};
-use crate::challenge::Verdict;
 use crate::error::BuildError;
+use crate::http::challenge::Verdict;
+use crate::http::origin::{Origin, Origins};
 use crate::http::{BodyRule, Exchange, RefusalRules, Settled};
-use crate::origin::{Origin, Origins};
+use crate::middleware::RotatorExt as _;
 use crate::rotator::Rotator;
 
 /// Puts tokens on requests and replays what is refused. See the [module](super).

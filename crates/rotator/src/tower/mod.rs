@@ -23,7 +23,7 @@
 //!   that do not carry the header already and did not opt out with [`WithoutToken`]. tonic's
 //!   channel sees URIs without authority; [`Rotator::layer_for`](crate::Rotator::layer_for)
 //!   declares where those go. All others pass through as they are.
-//! - **What counts as a refusal**: see [`challenge`](crate::challenge), `grpc-status` 16
+//! - **What counts as a refusal**: see [`challenge`](crate::middleware::challenge), `grpc-status` 16
 //!   included. [`RotationLayer::status_codes`], [`RotationLayer::also_status_codes`],
 //!   [`RotationLayer::refused_when`] and [`RotationLayer::refused_when_body`] change it. A challenge
 //!   that says that no other token would help is never overruled by a status.

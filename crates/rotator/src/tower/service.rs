@@ -14,8 +14,9 @@ use super::layer::Settings;
 use super::replay::CopyBody;
 use crate::error::TokenError;
 use crate::event::{Event, NotReplayed};
+use crate::http::origin::Origin;
 use crate::http::{Exchange, PackedHead};
-use crate::origin::Origin;
+use crate::middleware::RotatorExt as _;
 
 /// An HTTP service whose requests carry the token and are replayed once when they are refused.
 #[derive(Clone)]
@@ -148,7 +149,7 @@ impl<S, C> Rotation<S, C> {
         }
         let allowed = self.settings.allows(request.uri());
         if !allowed {
-            rotator.tell(&Event::ForeignOrigin {
+            rotator.emit(&Event::ForeignOrigin {
                 origin: Origin::of(request.uri()).map(|origin| origin.to_string()),
             });
         }

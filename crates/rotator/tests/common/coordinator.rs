@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use token_rotator::{Coordinator, Lease, LeaseError, LocalCoordinator, SessionKey};
+use token_rotator::SessionKey;
+use token_rotator::store::{Coordinator, Lease, LeaseError, LocalCoordinator};
 
 use super::lock;
 

@@ -11,13 +11,51 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use token_rotator::{Clock, Event, Rotator, RotatorBuilder, Token, TokenError};
+use token_rotator::middleware::{Exchange, Pass};
+use token_rotator::{Clock, Event, NotReplayed, Rotator, RotatorBuilder, Token, TokenError};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub(crate) use coordinator::ScriptedCoordinator;
 pub(crate) use issuer::{Act, Issuer};
 pub(crate) use store::ScriptedStore;
+
+/// The requests of the tests: what [`Exchange`] gives a request that can be sent twice, and one that
+/// can be sent once.
+pub(crate) trait Requests {
+    fn ready(&self) -> Option<Pass>;
+    fn ready_for_once(&self) -> Option<Pass>;
+    fn pass(&self) -> impl Future<Output = Result<Pass, TokenError>> + Send;
+    fn pass_for_once(&self) -> impl Future<Output = Result<Pass, TokenError>> + Send;
+    /// The answer refuses the token, and the request is not sent again.
+    fn report_refused(&self, token: &Token);
+}
+
+const ONCE: Result<(), NotReplayed> = Err(NotReplayed::BodyOnce);
+
+impl Requests for Rotator {
+    fn ready(&self) -> Option<Pass> {
+        Exchange::ready(self, Ok(())).map(|exchange| exchange.pass().clone())
+    }
+
+    fn ready_for_once(&self) -> Option<Pass> {
+        Exchange::ready(self, ONCE).map(|exchange| exchange.pass().clone())
+    }
+
+    async fn pass(&self) -> Result<Pass, TokenError> {
+        let exchange = Exchange::begin(self, Ok(())).await?;
+        Ok(exchange.pass().clone())
+    }
+
+    async fn pass_for_once(&self) -> Result<Pass, TokenError> {
+        let exchange = Exchange::begin(self, ONCE).await?;
+        Ok(exchange.pass().clone())
+    }
+
+    fn report_refused(&self, token: &Token) {
+        Exchange::new(token.clone(), Ok(())).report(self, None);
+    }
+}
 
 /// How long the access tokens of the tests are good.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(300);

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use token_rotator::{
-    Epoch, Intent, MemoryStore, Record, Saved, SessionKey, SessionStore, StoreError,
-    StoreErrorKind, TokenSet, Version,
+use token_rotator::store::{
+    Epoch, Intent, Record, Saved, SessionStore, StoreError, StoreErrorKind, Version,
 };
+use token_rotator::{MemoryStore, SessionKey, TokenSet};
 use tokio::sync::watch;
 
 use super::lock;

@@ -5,7 +5,9 @@ use std::time::Duration;
 use token_rotator::{Event, FailureKind, RefreshError, SourceError, TokenError};
 
 use crate::common::store::following;
-use crate::common::{Act, ScriptedStore, World, callers, let_run, outcomes, secret, timed};
+use crate::common::{
+    Act, Requests as _, ScriptedStore, World, callers, let_run, outcomes, secret, timed,
+};
 
 fn ended(event: &Event) -> bool {
     matches!(event, Event::Ended { .. })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use token_rotator::{Event, SourceError, TokenError};
 
-use crate::common::{Act, World, callers, let_run, outcomes, secret, timed};
+use crate::common::{Act, Requests as _, World, callers, let_run, outcomes, secret, timed};
 
 /// In the window before expiry one flight starts, and all fifty are served the old token without
 /// waiting; once it has landed they are served the new one.

@@ -5,6 +5,7 @@ use std::future::Future as _;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use token_rotator::middleware::RotatorExt as _;
 use token_rotator::{
     Event, FailureKind, Profile, RefreshError, Rotator, RotatorBuilder, TokenError,
 };

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use token_rotator::{Epoch, Event};
+use token_rotator::Event;
+use token_rotator::middleware::RotatorExt as _;
+use token_rotator::store::Epoch;
 
 use crate::common::store::following;
-use crate::common::{ScriptedStore, World, let_run, secret};
+use crate::common::{Requests as _, ScriptedStore, World, let_run, secret};
 use crate::succession::{Scene, changed};
 
 /// A sign-out in a process that has done nothing yet revokes what is in the store; one with a stale

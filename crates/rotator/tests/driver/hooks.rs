@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use token_rotator::middleware::RotatorExt as _;
 use token_rotator::{
     Event, HookProblem, RefreshError, Refreshed, Rotator, SourceError, TokenError, TokenSet,
 };
 
-use crate::common::{Act, World, callers, lock, outcomes, secret, timed};
+use crate::common::{Act, Requests as _, World, callers, lock, outcomes, secret, timed};
 
 /// A panicking source is a failed flight: all who wait get it, typed, and the next one works.
 #[tokio::test(start_paused = true)]
@@ -264,13 +265,13 @@ async fn a_source_that_asks_while_the_token_is_good_is_told_too() {
             let rotator = inside.get().expect("the rotator");
             assert!(rotator.ready().is_none());
             assert!(rotator.ready_for_once().is_none());
-            let stamp = rotator.access_token().expect("it is good").stamp();
-            rotator.report_refused(stamp);
+            let token = rotator.access_token().expect("it is good");
+            rotator.report_refused(&token);
             let answers = [
                 rotator.token().await.err(),
                 rotator.pass().await.err(),
                 rotator.pass_for_once().await.err(),
-                rotator.refused(stamp).await.err(),
+                rotator.refused(&token).await.err(),
                 rotator.refresh_now().await.err(),
             ];
             lock(&tell).extend(answers);

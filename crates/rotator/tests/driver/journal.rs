@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use token_rotator::{
-    Event, FailureKind, IntentOutcome, Profile, RefreshError, Rotator, SourceError, TokenError,
-    TokenHash,
-};
+use token_rotator::store::{IntentOutcome, TokenHash};
+use token_rotator::{Event, FailureKind, Profile, RefreshError, Rotator, SourceError, TokenError};
 
 use crate::common::{Act, ScriptedStore, World, callers, let_run, outcomes, secret};
 

@@ -3,10 +3,8 @@
 
 use std::time::Duration;
 
-use token_rotator::{
-    Clock as _, Event, Intent, IntentId, IntentOutcome, Profile, RefreshError, Rotator,
-    SourceError, TokenError, TokenHash,
-};
+use token_rotator::store::{Intent, IntentId, IntentOutcome, TokenHash};
+use token_rotator::{Clock as _, Event, Profile, RefreshError, Rotator, SourceError, TokenError};
 
 use crate::common::store::{following, with_intent};
 use crate::common::{

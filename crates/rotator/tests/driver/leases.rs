@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use token_rotator::{Event, LeaseError, RefreshError, TokenError};
+use token_rotator::store::LeaseError;
+use token_rotator::{Event, RefreshError, TokenError};
 
 use crate::common::store::following;
 use crate::common::{
-    Act, ScriptedCoordinator, ScriptedStore, World, callers, let_run, outcomes, secret, timed,
+    Act, Requests as _, ScriptedCoordinator, ScriptedStore, World, callers, let_run, outcomes,
+    secret, timed,
 };
 use crate::succession::Scene;
 

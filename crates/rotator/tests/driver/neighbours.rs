@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use token_rotator::{Epoch, Event, LocalCoordinator, MemoryStore, Rotator, TokenError};
+use token_rotator::middleware::RotatorExt as _;
+use token_rotator::store::{Epoch, LocalCoordinator};
+use token_rotator::{Event, MemoryStore, Rotator, TokenError};
 
 use crate::common::store::following;
 use crate::common::{ScriptedStore, World, callers, let_run, outcomes, secret};

@@ -7,9 +7,8 @@ use crate::common::store::{following, with_intent};
 use crate::common::{
     ScriptedCoordinator, ScriptedStore, World, callers, let_run, outcomes, secret, timed,
 };
-use token_rotator::{
-    Clock as _, Event, Intent, IntentId, IntentOutcome, Rotator, TokenError, TokenHash,
-};
+use token_rotator::store::{Intent, IntentId, IntentOutcome, TokenHash};
+use token_rotator::{Clock as _, Event, Rotator, TokenError};
 
 async fn scene(world: &World) -> (Rotator, ScriptedStore, ScriptedCoordinator) {
     let (store, leases) = (ScriptedStore::new(), ScriptedCoordinator::new());
@@ -96,7 +95,11 @@ async fn a_sign_out_that_the_store_tells_of_ends_the_wait() {
     let calls = callers(&rotator, 50);
     let_run().await;
     let found = store.record().await.expect("a record");
-    let tombstone = following(Some(&found), Some(token_rotator::Epoch::random()), None);
+    let tombstone = following(
+        Some(&found),
+        Some(token_rotator::store::Epoch::random()),
+        None,
+    );
     store.put(tombstone).await;
     let (took, errors) = timed(outcomes(calls)).await;
     assert!(took.is_zero(), "{took:?}");

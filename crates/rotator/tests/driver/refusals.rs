@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use token_rotator::{TokenError, TokenSet, UpdateError};
 
-use crate::common::{World, let_run, outcomes, secret};
+use crate::common::{Requests as _, World, let_run, outcomes, secret};
 
 /// A refusal of the token of now starts one refresh; those that come late, for the token before,
 /// get the newer token at once and start nothing.

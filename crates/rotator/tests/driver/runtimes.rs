@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use token_rotator::{Event, FailureKind, RefreshError, Rotator, SourceError, TokenError, TokenSet};
 use tokio::runtime::Runtime;
 
-use crate::common::{Issuer, ScriptedStore, callers, outcomes, secret};
+use crate::common::{Issuer, Requests as _, ScriptedStore, callers, outcomes, secret};
 
 /// Longer than anything here takes that does not hang.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);

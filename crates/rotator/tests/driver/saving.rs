@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use token_rotator::{Event, RefreshError, StoreErrorKind, TokenError};
+use token_rotator::middleware::RotatorExt as _;
+use token_rotator::store::StoreErrorKind;
+use token_rotator::{Event, RefreshError, TokenError};
 
 use crate::common::{
-    ScriptedCoordinator, ScriptedStore, World, callers, let_run, outcomes, secret, timed,
+    Requests as _, ScriptedCoordinator, ScriptedStore, World, callers, let_run, outcomes, secret,
+    timed,
 };
 
 /// Nobody is served the new token before the store has it.

@@ -1,6 +1,8 @@
 //! Sign-in and sign-out win (rule 4).
 
-use token_rotator::{Epoch, Event, LocalCoordinator, Profile, TokenError};
+use token_rotator::middleware::RotatorExt as _;
+use token_rotator::store::{Epoch, LocalCoordinator};
+use token_rotator::{Event, Profile, TokenError};
 
 use crate::common::{ScriptedStore, World, callers, let_run, outcomes, secret, timed};
 

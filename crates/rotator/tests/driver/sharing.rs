@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use token_rotator::{Event, FailureKind, RefreshError, SourceError, TokenError};
 
-use crate::common::{Act, World, callers, let_run, outcomes, secret, timed};
+use crate::common::{Act, Requests as _, World, callers, let_run, outcomes, secret, timed};
 
 /// Fifty callers of an expired single-use session cost one refresh and get its one token.
 #[tokio::test(start_paused = true)]

@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use token_rotator::{
-    Clock as _, Event, Intent, IntentId, IntentOutcome, LocalCoordinator, Rotator, SourceError,
-    TokenError, TokenHash,
-};
+use token_rotator::middleware::RotatorExt as _;
+use token_rotator::store::{Intent, IntentId, IntentOutcome, LocalCoordinator, TokenHash};
+use token_rotator::{Clock as _, Event, Rotator, SourceError, TokenError};
 
 use crate::common::store::{following, with_intent};
 use crate::common::{

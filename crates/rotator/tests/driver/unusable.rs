@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use token_rotator::{Event, ExposeSecret as _, FailureKind, RefreshError, TokenError, TokenSet};
 
-use crate::common::{Act, ScriptedCoordinator, ScriptedStore, World, secret};
+use crate::common::{Act, Requests as _, ScriptedCoordinator, ScriptedStore, World, secret};
 
 /// Rotates, and answers with what nobody can send: another token type, or a control character.
 fn unusable(world: &World, last: &TokenSet, kind: &str) {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use token_rotator::{LocalCoordinator, Rotator, UpdateError};
+use token_rotator::middleware::RotatorExt as _;
+use token_rotator::store::LocalCoordinator;
+use token_rotator::{Rotator, UpdateError};
 
 use crate::common::{ScriptedStore, World, let_run, secret};
 
@@ -67,7 +69,7 @@ async fn an_update_right_after_a_sign_in_ends_in_the_store() {
 /// else has in the store: the sign-in is later than that.
 #[tokio::test(start_paused = true)]
 async fn an_update_does_not_undo_its_sign_in() {
-    use token_rotator::Epoch;
+    use token_rotator::store::Epoch;
     let world = World::new();
     let store = ScriptedStore::new();
     let theirs =

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use http::{Extensions, HeaderMap, HeaderValue, StatusCode, Uri};
-use token_rotator::challenge::Verdict;
+use token_rotator::middleware::challenge::Verdict;
 use token_rotator::middleware::{Exchange, Settled, endpoint, endpoint_of};
 use token_rotator::{Event, Expiry, NotReplayed, Rotator, TokenError, TokenSet};
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use token_rotator::{SessionStore as _, StoreErrorKind};
+use token_rotator::store::{SessionStore as _, StoreErrorKind};
 
 use super::{Place, login, read, session, text_about};
 

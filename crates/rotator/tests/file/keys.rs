@@ -4,10 +4,9 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use token_rotator::{
-    DataKey, FileStore, KeyFile, KeySource, KeyVariable, KeyVault, Record, SessionKey,
-    SessionStore as _, StoreError, StoreErrorKind, Version,
-};
+use token_rotator::keys::{DataKey, KeyFile, KeySource, KeyVariable, KeyVault};
+use token_rotator::store::{Record, SessionStore as _, StoreError, StoreErrorKind, Version};
+use token_rotator::{FileStore, SessionKey};
 
 use super::{Place, login, read, save, session, text_about};
 

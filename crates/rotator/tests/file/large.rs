@@ -2,9 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use token_rotator::{
-    Event, ExposeSecret as _, Rotator, SessionStore as _, SourceError, StoreErrorKind, TokenSet,
-};
+use token_rotator::store::{SessionStore as _, StoreErrorKind};
+use token_rotator::{Event, ExposeSecret as _, Rotator, SourceError, TokenSet};
 
 use super::{Place, session};
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::time::Duration;
 
-use token_rotator::{Coordinator as _, LeaseError, Saved, SessionStore as _};
+use token_rotator::store::{Coordinator as _, LeaseError, Saved, SessionStore as _};
 
 use super::{Place, login, save, session};
 

@@ -9,10 +9,9 @@ mod permissions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use token_rotator::{
-    Epoch, FileStore, KeyFile, Record, Saved, SessionKey, SessionStore, StoreError, TokenSet,
-    Version,
-};
+use token_rotator::keys::KeyFile;
+use token_rotator::store::{Epoch, Record, Saved, SessionStore, StoreError, Version};
+use token_rotator::{FileStore, SessionKey, TokenSet};
 
 /// What no file may ever show.
 const CANARY: &str = "CANARY-7f3a-file";

@@ -4,7 +4,9 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
-use token_rotator::{FileStore, KeyFile, SessionStore as _, StoreErrorKind};
+use token_rotator::FileStore;
+use token_rotator::keys::KeyFile;
+use token_rotator::store::{SessionStore as _, StoreErrorKind};
 
 use super::{CANARY, Place, login, read, save, session, text_about};
 

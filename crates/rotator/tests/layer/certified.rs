@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
+use token_rotator::middleware::Exchange;
 use token_rotator::{Rotator, TokenSet};
 use token_rotator_testkit::CertifiedIssuer;
 use tower::{Layer, ServiceExt};
@@ -40,6 +41,6 @@ async fn every_expiry_is_one_refresh() {
         let answer = client.clone().oneshot(request);
         async move { read(answer.await.expect("an answer")).await.0.as_u16() }
     };
-    let looks_good = || rotator.ready().is_some();
+    let looks_good = || Exchange::ready(&rotator, Ok(())).is_some();
     issuer.expiries(&grant, looks_good, send).await;
 }

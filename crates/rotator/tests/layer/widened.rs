@@ -5,7 +5,7 @@ use http::response::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use token_rotator::TokenError;
-use token_rotator::challenge::StepUp;
+use token_rotator::middleware::challenge::StepUp;
 use tower::{BoxError, Layer, Service, ServiceExt};
 
 use crate::world::{World, http, read};

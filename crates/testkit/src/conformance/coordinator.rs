@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use token_rotator::{Coordinator, Lease, LeaseError};
+use token_rotator::store::{Coordinator, Lease, LeaseError};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 

@@ -3,7 +3,8 @@
 //! A store's tests say where it lives, and [`conformance!`](crate::conformance!) writes the tests:
 //!
 //! ```no_run
-//! use token_rotator::{LocalCoordinator, MemoryStore};
+//! use token_rotator::store::LocalCoordinator;
+//! use token_rotator::MemoryStore;
 //! use token_rotator_testkit::conformance::Ground;
 //!
 //! struct Memory { store: MemoryStore, coordinator: LocalCoordinator }
@@ -35,10 +36,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use token_rotator::{
-    Coordinator, Epoch, Intent, IntentId, IntentOutcome, Record, SessionKey, SessionStore,
-    TokenHash, TokenSet, Version,
+use token_rotator::store::{
+    Coordinator, Epoch, Intent, IntentId, IntentOutcome, Record, SessionStore, TokenHash, Version,
 };
+use token_rotator::{SessionKey, TokenSet};
 
 /// Where a store and its coordinator live: one server or directory, made for one test.
 pub trait Ground: Sized + Send + Sync + 'static {

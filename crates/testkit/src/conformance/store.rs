@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use token_rotator::{ExposeSecret as _, Record, Saved, SessionStore, TokenSet, Version};
+use token_rotator::store::{Record, Saved, SessionStore, Version};
+use token_rotator::{ExposeSecret as _, TokenSet};
 use tokio::task::JoinSet;
 
 use super::{Ground, intent, record, session, soon, tokens, version};

@@ -14,10 +14,12 @@ use shuttle::future::{block_on, spawn, yield_now};
 use shuttle::rand::{Rng as _, thread_rng};
 
 use crate::runtime::sync::lock_std;
+use crate::store::{
+    LocalCoordinator, Record, Saved, SessionStore, StoreError, StoreErrorKind, Version,
+};
 use crate::{
-    Clock, ExposeSecret as _, FailureKind, LocalCoordinator, MemoryStore, Record, Refreshed,
-    Rotator, Saved, SessionKey, SessionStore, SourceError, StoreError, StoreErrorKind, TokenError,
-    TokenSet, TokenSource, Version,
+    Clock, ExposeSecret as _, FailureKind, MemoryStore, Refreshed, Rotator, SessionKey,
+    SourceError, TokenError, TokenSet, TokenSource,
 };
 
 const TASKS: usize = 20;

@@ -9,9 +9,8 @@ use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{HashedKey, LeaseAttempt, Server, ServerStore};
-use crate::{
-    Clock as _, Coordinator, HeldLease, Lease, LeaseError, SessionKey, StoreError, SystemClock,
-};
+use crate::store::{Coordinator, HeldLease, Lease, LeaseError, SessionKey, StoreError};
+use crate::{Clock as _, SystemClock};
 
 impl<S: Server> Coordinator for ServerStore<S> {
     async fn acquire(

@@ -26,7 +26,7 @@ pub use self::notify::{ChangeNotifier, Subscription};
 pub use self::settings::{SettingError, Timing};
 
 use self::listener::Listener;
-use crate::{
+use crate::store::{
     HeldLease, Record, RecordCodec, Saved, SessionKey, SessionStore, SharedCoordinator, StoreError,
     StoreErrorKind, Version,
 };

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use token_rotator::{
-    Coordinator, Lease, LeaseError, Record, Refreshed, Saved, SessionKey, SessionStore,
-    SharedCoordinator, SourceError, StoreError, StoreErrorKind, TokenSet, TokenSource, Version,
+use token_rotator::store::{
+    Coordinator, Lease, LeaseError, Record, Saved, SessionStore, SharedCoordinator, StoreError,
+    StoreErrorKind, Version,
 };
+use token_rotator::{Refreshed, SessionKey, SourceError, TokenSet, TokenSource};
 
 use super::fate::{Fate, Moment, Step};
 use super::issuer::Desk;

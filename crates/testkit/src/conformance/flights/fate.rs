@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use token_rotator::Lease;
+use token_rotator::store::Lease;
 use tokio::sync::watch;
 
 /// A step of a flight.

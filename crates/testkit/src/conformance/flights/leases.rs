@@ -2,7 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use token_rotator::{LeaseError, RefreshError, TokenError};
+use token_rotator::store::LeaseError;
+use token_rotator::{RefreshError, TokenError};
 
 use super::issuer::{Policy, access_token};
 use super::scene::Scene;

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use token_rotator::store::{LeaseError, Record, SessionStore as _};
 use token_rotator::{
-    Clock, Event, ExposeSecret as _, LeaseError, Record, RefreshError, Rotator, SessionKey,
-    SessionStore as _, SystemClock, Token, TokenError, TokenSet,
+    Clock, Event, ExposeSecret as _, RefreshError, Rotator, SessionKey, SystemClock, Token,
+    TokenError, TokenSet,
 };
 use tokio::sync::watch;
 

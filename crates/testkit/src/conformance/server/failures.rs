@@ -3,10 +3,8 @@
 use std::time::{Duration, Instant};
 
 use token_rotator::store::server::Timing;
-use token_rotator::{
-    Coordinator as _, ExposeSecret as _, RefreshError, SessionStore as _, StoreErrorKind,
-    TokenError,
-};
+use token_rotator::store::{Coordinator as _, SessionStore as _, StoreErrorKind};
+use token_rotator::{ExposeSecret as _, RefreshError, TokenError};
 
 use super::{
     ServerGround, Source, acquire, assert_fails, assert_works, codec, eventually, key, rotator,

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use token_rotator::SessionKey;
+use token_rotator::store::Coordinator as _;
 use token_rotator::store::server::Timing;
-use token_rotator::{Coordinator as _, SessionKey};
 
 use super::{ServerGround, acquire, codec, eventually, key};
 

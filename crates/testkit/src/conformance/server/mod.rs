@@ -19,11 +19,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use token_rotator::keys::{DataKey, KeySource};
 use token_rotator::store::server::Timing;
-use token_rotator::{
-    Coordinator, DataKey, HeldLease, KeySource, Lease, LeaseError, Record, RecordCodec, Rotator,
-    Saved, SessionKey, SessionStore, StoreError, StoreErrorKind, TokenSet, Version,
+use token_rotator::store::{
+    Coordinator, HeldLease, Lease, LeaseError, Record, RecordCodec, Saved, SessionStore,
+    StoreError, StoreErrorKind, Version,
 };
+use token_rotator::{Rotator, SessionKey, TokenSet};
 
 pub use self::source::Source;
 use super::Ground;

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use token_rotator::{Coordinator as _, ExposeSecret as _, Rotator, SessionStore as _, Token};
+use token_rotator::store::{Coordinator as _, SessionStore as _};
+use token_rotator::{ExposeSecret as _, Rotator, Token};
 
 use super::{
     ServerGround, Source, eventually, key, rotator, save_over, save_successor, soon, tokens,

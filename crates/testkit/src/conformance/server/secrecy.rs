@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use token_rotator::{Coordinator, RecordCodec, SessionStore};
+use token_rotator::store::{Coordinator, RecordCodec, SessionStore};
 
 use super::{ServerGround, canary, key, record, version};
 

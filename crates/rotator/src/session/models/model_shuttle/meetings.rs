@@ -1,5 +1,7 @@
 //! Sign-ins and shutdowns that meet flights, on a store that takes its time.
 
+use token_rotator_core::Attempt;
+
 use super::*;
 
 /// A sign-in meets a flight at any point, in the store, the lease or the air: nothing of the new
@@ -105,7 +107,7 @@ fn a_shutdown_waits_for_what_was_let_in() {
                         spawn(async move {
                             match task % 2 {
                                 0 => drop(rotator.refresh_now().await),
-                                _ => rotator.report_refused(stamp),
+                                _ => rotator.session.report_refused(stamp, Attempt::replay(0)),
                             }
                         })
                     })
