@@ -115,7 +115,7 @@ impl SessionStore for Watched {
         expected: Option<Version>,
         record: Record,
     ) -> Result<Saved, StoreError> {
-        let step = if let Some(intent) = &record.intent {
+        let step = if let Some(intent) = record.intent() {
             Said::Intent {
                 id: format!("{:?}", intent.id),
                 attempts: intent.attempts,

@@ -51,7 +51,7 @@ async fn a_sign_out_meets_another_processs_flight() {
         .load(&SessionKey::new(SESSION))
         .await
         .expect("a store");
-    assert!(record.expect("a tombstone").tokens.is_none());
+    assert!(record.expect("a tombstone").tokens().is_none());
     assert!(!scene.issuer.session_alive(&scene.grant), "revoked");
     assert_eq!(scene.issuer.counters().reuses, 0);
 }

@@ -19,13 +19,13 @@ fuzz_target!(|bytes: &[u8]| {
         let header = header
             .as_ref()
             .expect("a record that can be read has a header");
-        assert_eq!(header.version, record.version);
+        assert_eq!(header.version, record.version());
         let again = codec.encode(&session, &record).expect("randomness");
         let again = codec
             .decode(&session, &again)
             .expect("what was written now");
-        assert_eq!(again.version, record.version);
-        assert_eq!(again.intent, record.intent);
-        assert_eq!(again.tokens.is_some(), record.tokens.is_some());
+        assert_eq!(again.version, record.version());
+        assert_eq!(again.intent, record.intent());
+        assert_eq!(again.tokens.is_some(), record.tokens().is_some());
     }
 });

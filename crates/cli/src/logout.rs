@@ -61,28 +61,17 @@ async fn end(session: &Session<'_>) -> Result<Option<Arc<TokenSet>>, CommandErro
     let failed = |error| store_failed("the session could not be ended", &error);
     let mut record = store.load(&key).await.map_err(failed)?;
     loop {
-        let Some(Record {
-            version,
-            tokens: Some(tokens),
-            ..
-        }) = record
-        else {
+        let Some(found) = record.filter(|record| !record.is_signed_out()) else {
             return Ok(None);
         };
-        let tombstone = Record {
-            version: Version {
-                epoch: Epoch::random(),
-                revision: version.revision + 1,
-            },
-            tokens: None,
-            intent: None,
-        };
+        let seen = found.version();
+        let next = Version::new(Epoch::random(), seen.revision + 1);
         match store
-            .save(&key, Some(version), tombstone)
+            .save(&key, Some(seen), Record::signed_out(next))
             .await
             .map_err(failed)?
         {
-            Saved::Stored => return Ok(Some(tokens)),
+            Saved::Stored => return Ok(found.into_tokens()),
             Saved::Conflict(newer) => record = newer,
         }
     }

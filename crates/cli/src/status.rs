@@ -134,7 +134,7 @@ impl Status {
                 .find(|entry| wanted(&entry.happening))
                 .cloned()
         };
-        let tokens = record.as_ref().and_then(|record| record.tokens.as_ref());
+        let tokens = record.as_ref().and_then(|record| record.tokens());
         let expires_at = tokens
             .and_then(|tokens| tokens.expires_at())
             .and_then(|at| Timestamp::try_from(at).ok());
@@ -146,7 +146,7 @@ impl Status {
             scope: tokens.and_then(|tokens| tokens.scope()).map(str::to_owned),
             has_refresh_token: tokens.is_some_and(|tokens| tokens.refresh_token().is_some()),
             lease: Holder::of(session).await,
-            journal: record.and_then(|record| record.intent).map(Journal::from),
+            journal: record.and_then(|record| record.intent()).map(Journal::from),
             last_refresh: last(|what| matches!(what, Happening::Refreshed { .. })),
             last_failure: last(Happening::is_failure),
         })
@@ -155,12 +155,12 @@ impl Status {
 
 impl State {
     fn of(record: Option<&Record>, expires_at: Option<Timestamp>) -> Self {
-        let refused = |intent: &Intent| intent.outcome == IntentOutcome::Refused;
+        let refused = |intent: Intent| intent.outcome == IntentOutcome::Refused;
         match record {
             None => Self::New,
-            Some(Record { tokens: None, .. }) => Self::SignedOut,
+            Some(record) if record.is_signed_out() => Self::SignedOut,
             Some(_) if expires_at.is_none_or(|at| at > Timestamp::now()) => Self::Good,
-            Some(record) if record.intent.as_ref().is_some_and(refused) => Self::Ended,
+            Some(record) if record.intent().is_some_and(refused) => Self::Ended,
             Some(_) => Self::Expired,
         }
     }

@@ -81,6 +81,7 @@ pub struct Flight {
 
 /// Why a flight was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Purpose {
     /// There is no token yet.
     First,

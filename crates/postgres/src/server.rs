@@ -136,10 +136,9 @@ impl Server for Postgres {
             return Ok(None);
         };
         let body = row.try_get(2);
-        Ok(Some(StoredRecord {
-            version: version(session, &row)?,
-            body: body.map_err(|_| Self::corrupt(session, "its body is none"))?,
-        }))
+        let version = version(session, &row)?;
+        let body = body.map_err(|_| Self::corrupt(session, "its body is none"))?;
+        Ok(Some(StoredRecord::new(version, body)))
     }
 
     async fn save(&self, session: &HashedKey, swap: Swap<'_>) -> Result<Swapped, StoreError> {
@@ -215,11 +214,9 @@ impl Server for Postgres {
         let row = self.row(&self.statements.look, session, &[]).await?;
         Ok(row.map(|row| {
             let left = row.try_get::<_, f64>(1).unwrap_or_default();
-            HeldLease {
-                fence: fence(&row),
-                // It may have run out between the two looks at the clock.
-                left: Duration::from_secs_f64(left.max(0.0) / 1_000.0),
-            }
+            // It may have run out between the two looks at the clock.
+            let left = Duration::from_secs_f64(left.max(0.0) / 1_000.0);
+            HeldLease::new(fence(&row), left)
         }))
     }
 
@@ -348,10 +345,10 @@ fn version(session: &HashedKey, row: &Row) -> Result<Version, StoreError> {
     let revision = row.try_get::<_, i64>(1).ok();
     let revision = revision.and_then(|revision| u64::try_from(revision).ok());
     match (epoch, revision) {
-        (Some(epoch), Some(revision)) => Ok(Version {
-            epoch: Epoch::from_bits(u128::from_be_bytes(epoch)),
-            revision,
-        }),
+        (Some(epoch), Some(revision)) => {
+            let epoch = Epoch::from_bits(u128::from_be_bytes(epoch));
+            Ok(Version::new(epoch, revision))
+        }
         _ => Err(Postgres::corrupt(session, "its version is none")),
     }
 }

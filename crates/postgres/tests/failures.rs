@@ -7,7 +7,7 @@ use std::time::Duration;
 use support::{builder, store};
 use token_rotator::SessionKey;
 use token_rotator::store::{
-    Coordinator as _, LeaseError, Saved, SessionStore as _, StoreErrorKind,
+    Coordinator as _, Epoch, LeaseError, Saved, SessionStore as _, StoreErrorKind, Version,
 };
 use token_rotator_testkit::PostgresServer;
 use token_rotator_testkit::conformance::server::{
@@ -118,8 +118,8 @@ async fn a_locked_row_is_given_up_in_time() {
         let Ok(Some(found)) = store.load(&key()).await else {
             return false;
         };
-        let next = record(found.version.revision + 1);
-        let saved = store.save(&key(), Some(found.version), next).await;
+        let next = record(found.version().revision + 1);
+        let saved = store.save(&key(), Some(found.version()), next).await;
         matches!(saved, Ok(Saved::Stored))
     })
     .await;
@@ -150,8 +150,7 @@ async fn what_the_table_cannot_hold_is_refused() {
         let lease = store.acquire(&key, Duration::ZERO).await;
         assert!(matches!(lease, Err(LeaseError::Unavailable { .. })));
     }
-    let mut large = record(1);
-    large.version.revision = u64::MAX;
+    let large = record(1).with_version(Version::new(Epoch::from_bits(1), u64::MAX));
     let error = store
         .save(&key(), None, large)
         .await

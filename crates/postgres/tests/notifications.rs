@@ -27,7 +27,7 @@ async fn a_record_is_read_where_its_notification_arrived() {
     );
     let revision = async || {
         let found = there.load(&key()).await.expect("a store that works");
-        found.expect("a record").version.revision
+        found.expect("a record").version().revision
     };
     assert_eq!(revision().await, 1);
     assert!(

@@ -97,6 +97,6 @@ async fn a_way_around_it_for_listening() {
     );
     // Nothing else is asked over that connection: it may be another role's.
     let found = around.load(&key()).await.expect("a store that works");
-    assert_eq!(found.expect("a record").version, version(2));
+    assert_eq!(found.expect("a record").version(), version(2));
     assert_eq!(listening_connections(&ground.server), 1);
 }

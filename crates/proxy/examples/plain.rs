@@ -19,15 +19,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         |_| async { Err::<TokenSet, _>(SourceError::misconfigured("this token is all there is")) };
     let rotator = Rotator::builder(source).origin(&upstream).build()?;
     rotator.sign_in(TokenSet::bearer(token))?.await?;
-    let proxy = Handle::start(&Config {
-        listeners: vec![Listener {
-            listen: Listen::Tcp(listen.parse()?),
-            public: false,
-        }],
-        routes: vec![Route::new("api", upstream, rotator)],
-        workers: 1,
-        ..Config::default()
-    })?;
+    let listener = Listener {
+        listen: Listen::Tcp(listen.parse()?),
+        public: false,
+    };
+    let route = Route::new("api", upstream, rotator);
+    let mut config = Config::new(vec![listener], vec![route]);
+    config.workers = 1;
+    let proxy = Handle::start(&config)?;
     println!("{:?}", proxy.listening());
     tokio::signal::ctrl_c().await?;
     proxy.drain(Duration::from_secs(10)).await;

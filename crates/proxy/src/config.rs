@@ -15,6 +15,7 @@ use crate::observe::Observer;
 /// A whole configuration. [`Handle::start`](crate::Handle::start) and
 /// [`Handle::reload`](crate::Handle::reload) check it before anything is changed.
 #[derive(Clone, Default)]
+#[non_exhaustive]
 pub struct Config {
     /// Where callers connect. At least one.
     pub listeners: Vec<Listener>,
@@ -103,6 +104,7 @@ pub enum Protocol {
 
 /// Where some requests go, and with which session's token.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Route {
     /// Its name in metrics and events.
     pub name: String,
@@ -249,6 +251,15 @@ impl BuildError {
 }
 
 impl Config {
+    /// These listeners and routes, with the defaults for all else.
+    pub fn new(listeners: Vec<Listener>, routes: Vec<Route>) -> Self {
+        Self {
+            listeners,
+            routes,
+            ..Self::default()
+        }
+    }
+
     /// What can be checked without opening anything.
     pub(crate) fn check(&self) -> Result<(), BuildError> {
         if self.listeners.is_empty() {

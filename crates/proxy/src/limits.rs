@@ -4,6 +4,7 @@ use std::time::Duration;
 
 /// How much and how long the proxy takes things. `None` is without limit.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Limits {
     /// Connections of callers at one time; one more is answered 503 and closed.
     pub connections: usize,

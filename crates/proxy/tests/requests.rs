@@ -172,15 +172,12 @@ impl Face {
         let mut route = Route::new("api", url, rotator);
         route.refusals = refusal_rules(rules);
         route.replay_bytes = Some(1);
-        let config = Config {
-            listeners: vec![Listener {
-                listen: Listen::Tcp("127.0.0.1:0".parse().expect("an address")),
-                public: false,
-            }],
-            routes: vec![route],
-            workers: 1,
-            ..Config::default()
+        let listener = Listener {
+            listen: Listen::Tcp("127.0.0.1:0".parse().expect("an address")),
+            public: false,
         };
+        let mut config = Config::new(vec![listener], vec![route]);
+        config.workers = 1;
         Self::Proxy(Handle::start(&config).expect("a proxy"))
     }
 

@@ -139,9 +139,9 @@ impl Server for Redis {
         let mut look = LOOK.key(self.key(session, "lease"));
         look.key(self.key(session, "fence"));
         let (left, fence): (i64, i64) = self.link.run(&look).await?;
-        Ok(u64::try_from(left).ok().map(|left| HeldLease {
-            fence: u64::try_from(fence).unwrap_or_default(),
-            left: Duration::from_millis(left),
+        Ok(u64::try_from(left).ok().map(|left| {
+            let fence = u64::try_from(fence).unwrap_or_default();
+            HeldLease::new(fence, Duration::from_millis(left))
         }))
     }
 
@@ -184,7 +184,7 @@ fn stored(
         return Ok(None);
     };
     let body = body.ok_or_else(|| Redis::corrupt(session, "it has no body"))?;
-    Ok(Some(StoredRecord { version, body }))
+    Ok(Some(StoredRecord::new(version, body)))
 }
 
 fn version(session: &HashedKey, fields: &[Field; 2]) -> Result<Option<Version>, StoreError> {
@@ -198,10 +198,7 @@ fn version(session: &HashedKey, fields: &[Field; 2]) -> Result<Option<Version>, 
     let epoch = text(epoch).and_then(|epoch| u128::from_str_radix(epoch, 16).ok());
     let revision = text(revision).and_then(|revision| revision.parse().ok());
     match (epoch, revision) {
-        (Some(epoch), Some(revision)) => Ok(Some(Version {
-            epoch: Epoch::from_bits(epoch),
-            revision,
-        })),
+        (Some(epoch), Some(revision)) => Ok(Some(Version::new(Epoch::from_bits(epoch), revision))),
         _ => Err(Redis::corrupt(session, "its version is no number")),
     }
 }

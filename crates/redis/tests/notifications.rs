@@ -73,7 +73,7 @@ async fn a_lost_message_is_made_up_for() {
         while seen == Some(version(1)) {
             waiter.changed(&key(), seen).await;
             let found = waiter.load(&key()).await.expect("a server");
-            seen = found.map(|record| record.version);
+            seen = found.map(|record| record.version());
         }
     });
     tokio::time::sleep(Duration::from_millis(300)).await;

@@ -189,14 +189,8 @@ async fn no_token_is_ever_said() {
     ask(&neighbour).await;
 
     // Somebody else signs in, and out; then it is done here.
-    let bobs = Record {
-        version: Version {
-            epoch: Epoch::random(),
-            revision: 1_000,
-        },
-        tokens: Some(Arc::new(world.issuer.login())),
-        intent: None,
-    };
+    let version = Version::new(Epoch::random(), 1_000);
+    let bobs = Record::signed_in(version, Arc::new(world.issuer.login()));
     say(&bobs);
     store.put(bobs).await;
     world.expire().await;

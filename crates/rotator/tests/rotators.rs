@@ -97,7 +97,7 @@ async fn sessions_are_loaded_on_first_use() {
     // Signing out of one that was never used here is a sign-out all the same.
     second.sign_out(&4).await.expect("a tombstone");
     let record = open().load(&name(&4)).await.expect("a store");
-    assert!(record.expect("a record").tokens.is_none());
+    assert!(record.expect("a record").tokens().is_none());
     assert!(second.shutdown(Duration::from_secs(5)).await);
 }
 

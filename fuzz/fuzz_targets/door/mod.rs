@@ -41,16 +41,14 @@ static DOORS: LazyLock<[Door; 2]> = LazyLock::new(|| {
         let mut prefix = Route::new("prefix", upstreams[1], custom);
         PREFIX.clone_into(&mut prefix.prefix);
         prefix.strip_prefix = true;
-        let mut config = Config {
-            listeners: vec![Listener {
-                listen: Listen::Tcp(([127, 0, 0, 1], 0).into()),
-                public: false,
-            }],
-            routes: vec![of_host, prefix, Route::new("rest", upstreams[0], plain)],
-            allowed_hosts: vec!["proxy.internal".to_owned()],
-            local_bearer: bearer.map(|bearer| SecretString::from(bearer.to_owned())),
-            ..Config::default()
+        let listener = Listener {
+            listen: Listen::Tcp(([127, 0, 0, 1], 0).into()),
+            public: false,
         };
+        let routes = vec![of_host, prefix, Route::new("rest", upstreams[0], plain)];
+        let mut config = Config::new(vec![listener], routes);
+        config.allowed_hosts = vec!["proxy.internal".to_owned()];
+        config.local_bearer = bearer.map(|bearer| SecretString::from(bearer.to_owned()));
         config.limits.header_bytes = 512;
         Door::new(&config).expect("a configuration that fits")
     })

@@ -135,16 +135,13 @@ fn serve(
     let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let mut route = Route::new("api", upstream.url(), rotator);
     route.session = Some(SESSION.to_owned());
-    let config = Config {
-        listeners: vec![Listener {
-            listen: Listen::Tcp(loopback(0)),
-            public: false,
-        }],
-        routes: vec![route],
-        admin: Some(loopback(options.port.unwrap_or(0))),
-        recorder,
-        ..Config::default()
+    let listener = Listener {
+        listen: Listen::Tcp(loopback(0)),
+        public: false,
     };
+    let mut config = Config::new(vec![listener], vec![route]);
+    config.admin = Some(loopback(options.port.unwrap_or(0)));
+    config.recorder = recorder;
     Handle::start(&config).map_err(|error| {
         CommandError::new("the page could not be served")
             .because(error)

@@ -119,17 +119,16 @@ impl Plan {
             routes.push(route);
         }
         let listeners = self.listen.iter().map(|listen| self.listener(listen));
-        Ok(ProxyConfig {
-            listeners: listeners.collect(),
-            routes,
-            limits: limits(&self.settings.limits),
-            allowed_hosts: self.settings.allowed_hosts.clone(),
-            local_bearer: self.local_bearer.clone(),
-            admin: self.admin,
-            workers: self.workers,
-            recorder: sessions.recorder.clone(),
-            observer: None,
-        })
+        let mut config = ProxyConfig::new(listeners.collect(), routes);
+        config.limits = limits(&self.settings.limits);
+        config
+            .allowed_hosts
+            .clone_from(&self.settings.allowed_hosts);
+        config.local_bearer.clone_from(&self.local_bearer);
+        config.admin = self.admin;
+        config.workers = self.workers;
+        config.recorder = sessions.recorder.clone();
+        Ok(config)
     }
 
     fn listener(&self, listen: &ListenText) -> Listener {

@@ -75,7 +75,7 @@ impl Sessions {
         })?;
         let record = session.store().load(&session.key()).await;
         let record = record.map_err(|error| store_failed("the store cannot be read", &error))?;
-        let signed_in = record.is_some_and(|record| record.tokens.is_some());
+        let signed_in = record.is_some_and(|record| record.tokens().is_some());
         if !signed_in && session.settings.is_for_client() {
             let tokens = crate::login::client(session).await?;
             let stored = rotator

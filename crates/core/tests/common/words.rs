@@ -134,6 +134,7 @@ enum EndingName {
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Purpose", rename_all = "snake_case")]
+#[non_exhaustive]
 enum PurposeName {
     First,
     Early,

@@ -61,14 +61,8 @@ pub(crate) fn session() -> SessionKey {
 pub(crate) fn login(revision: u64) -> Record {
     let tokens = TokenSet::bearer(format!("{CANARY}-access-{revision}"))
         .with_refresh_token(format!("{CANARY}-refresh-{revision}"));
-    Record {
-        version: Version {
-            epoch: Epoch::from_bits(1),
-            revision,
-        },
-        tokens: Some(Arc::new(tokens)),
-        intent: None,
-    }
+    let version = Version::new(Epoch::from_bits(1), revision);
+    Record::signed_in(version, Arc::new(tokens))
 }
 
 pub(crate) async fn sign_in(store: &FileStore) {
@@ -80,7 +74,7 @@ pub(crate) async fn sign_in(store: &FileStore) {
 pub(crate) async fn read(store: &FileStore) -> Result<Option<String>, StoreError> {
     use token_rotator::ExposeSecret as _;
     let record = store.load(&session()).await?;
-    let tokens = record.and_then(|record| record.tokens);
+    let tokens = record.and_then(Record::into_tokens);
     Ok(tokens.map(|tokens| tokens.access_token().expose_secret().to_owned()))
 }
 

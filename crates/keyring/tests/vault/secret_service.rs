@@ -92,7 +92,7 @@ fn a_keyring_that_is_gone_is_an_error() {
             "{error}"
         );
         let over = store
-            .save(&session(), Some(login(1).version), login(2))
+            .save(&session(), Some(login(1).version()), login(2))
             .await;
         let beside = store.save(&SessionKey::new("other"), None, login(1)).await;
         for error in [over, beside] {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use token_rotator::{Rotator, SourceError, TokenSet};
-use token_rotator_proxy::{Config, Handle, Limits, Listen, Listener, Route};
+use token_rotator_proxy::{Config, Handle, Listen, Listener, Route};
 use tokio::sync::Semaphore;
 
 use attack::Attack;
@@ -64,19 +64,14 @@ async fn proxy(witness: &Witness) -> Handle {
     let stored = rotator.sign_in(TokenSet::bearer("the-token"));
     stored.expect("a usable token").await.expect("stored");
     let short = Duration::from_millis(300);
-    let config = Config {
-        listeners: vec![Listener {
-            listen: Listen::Tcp("127.0.0.1:0".parse().expect("an address")),
-            public: false,
-        }],
-        routes: vec![Route::new("api", witness.url(), rotator)],
-        limits: Limits {
-            header_timeout: short,
-            body_idle: Some(short),
-            ..Limits::default()
-        },
-        ..Config::default()
+    let listener = Listener {
+        listen: Listen::Tcp("127.0.0.1:0".parse().expect("an address")),
+        public: false,
     };
+    let route = Route::new("api", witness.url(), rotator);
+    let mut config = Config::new(vec![listener], vec![route]);
+    config.limits.header_timeout = short;
+    config.limits.body_idle = Some(short);
     Handle::start(&config).expect("a proxy")
 }
 

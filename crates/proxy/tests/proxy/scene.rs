@@ -105,12 +105,9 @@ impl Scene {
 
 /// A configuration with one route, one thread, and a free port on loopback.
 pub(crate) fn config(route: Route) -> Config {
-    Config {
-        listeners: vec![loopback()],
-        routes: vec![route],
-        workers: 1,
-        ..Config::default()
-    }
+    let mut config = Config::new(vec![loopback()], vec![route]);
+    config.workers = 1;
+    config
 }
 
 pub(crate) fn loopback() -> Listener {

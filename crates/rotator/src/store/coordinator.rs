@@ -66,11 +66,19 @@ pub trait Lease: Send + Sync + 'static {
 /// A lease that somebody holds at a server, for whoever wants to show it. Who that is the server
 /// does not know: holders are named by chance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HeldLease {
     /// The number of the lease.
     pub fence: u64,
     /// When it runs out, by the server's clock, unless it is renewed or given back before.
     pub left: Duration,
+}
+
+impl HeldLease {
+    /// The lease with this number, which runs out after `left`.
+    pub const fn new(fence: u64, left: Duration) -> Self {
+        Self { fence, left }
+    }
 }
 
 /// A coordinator whose type the rotator has forgotten.

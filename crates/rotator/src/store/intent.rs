@@ -14,6 +14,7 @@ use crate::token::token_set::TokenSet;
 /// it under the lease knows that the refresh token may be spent, and goes by the issuer's
 /// [`Profile`](crate::Profile).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Intent {
     /// Its name.
     pub id: IntentId,
@@ -99,7 +100,7 @@ impl std::fmt::Debug for TokenHash {
 
 impl Intent {
     /// For a refresh token that is about to be presented for the first time.
-    pub(crate) fn new(token: TokenHash, started: SystemTime) -> Self {
+    pub fn new(token: TokenHash, started: SystemTime) -> Self {
         Self {
             id: IntentId::random(),
             token,
@@ -118,7 +119,18 @@ impl Intent {
         }
     }
 
-    pub(crate) fn with_outcome(self, outcome: IntentOutcome) -> Self {
+    /// The intent with this name.
+    pub fn with_id(self, id: IntentId) -> Self {
+        Self { id, ..self }
+    }
+
+    /// The intent with this number of presentations.
+    pub fn with_attempts(self, attempts: u32) -> Self {
+        Self { attempts, ..self }
+    }
+
+    /// The intent with this outcome.
+    pub fn with_outcome(self, outcome: IntentOutcome) -> Self {
         Self { outcome, ..self }
     }
 }

@@ -56,6 +56,7 @@ impl std::fmt::Debug for Epoch {
 
 /// Which version of a record somebody has seen: what compare-and-swap compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Version {
     /// The sign-in or sign-out.
     pub epoch: Epoch,
@@ -63,15 +64,90 @@ pub struct Version {
     pub revision: u64,
 }
 
+impl Version {
+    /// The version with this epoch and revision.
+    pub const fn new(epoch: Epoch, revision: u64) -> Self {
+        Self { epoch, revision }
+    }
+}
+
 /// What a store keeps for a session.
+///
+/// ```
+/// use std::sync::Arc;
+/// use token_rotator::TokenSet;
+/// use token_rotator::store::{Epoch, Record, Version};
+///
+/// let version = Version::new(Epoch::random(), 1);
+/// let record = Record::signed_in(version, Arc::new(TokenSet::bearer("token")));
+/// assert!(record.tokens().is_some() && !record.is_signed_out());
+///
+/// let next = Version::new(Epoch::random(), record.version().revision + 1);
+/// assert!(Record::signed_out(next).is_signed_out());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Which version this is.
-    pub version: Version,
-    /// The token set; `None` is a tombstone: the session was signed out.
-    pub tokens: Option<Arc<TokenSet>>,
-    /// That the refresh token of this token set is about to be presented, or may be spent.
-    pub intent: Option<Intent>,
+    pub(crate) version: Version,
+    /// `None`: the session was signed out.
+    pub(crate) tokens: Option<Arc<TokenSet>>,
+    pub(crate) intent: Option<Intent>,
+}
+
+impl Record {
+    /// The record of a session with these tokens and without an intent.
+    pub fn signed_in(version: Version, tokens: Arc<TokenSet>) -> Self {
+        Self {
+            version,
+            tokens: Some(tokens),
+            intent: None,
+        }
+    }
+
+    /// A tombstone: the record of a session that was signed out.
+    pub fn signed_out(version: Version) -> Self {
+        Self {
+            version,
+            tokens: None,
+            intent: None,
+        }
+    }
+
+    /// The record with another version.
+    pub fn with_version(mut self, version: Version) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// The record with this intent.
+    pub fn with_intent(mut self, intent: Intent) -> Self {
+        self.intent = Some(intent);
+        self
+    }
+
+    /// The version of the record.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Whether the record is a tombstone.
+    pub fn is_signed_out(&self) -> bool {
+        self.tokens.is_none()
+    }
+
+    /// The token set. Returns `None` if the session was signed out.
+    pub fn tokens(&self) -> Option<&Arc<TokenSet>> {
+        self.tokens.as_ref()
+    }
+
+    /// The token set without the record. Returns `None` if the session was signed out.
+    pub fn into_tokens(self) -> Option<Arc<TokenSet>> {
+        self.tokens
+    }
+
+    /// States that the refresh token of this token set is about to be presented, or may be spent.
+    pub fn intent(&self) -> Option<Intent> {
+        self.intent
+    }
 }
 
 /// What became of a compare-and-swap.

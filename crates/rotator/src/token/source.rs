@@ -61,6 +61,7 @@ where
 
 /// What a refresh brought.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Refreshed {
     /// The next token set.
     pub tokens: TokenSet,
@@ -69,6 +70,14 @@ pub struct Refreshed {
 }
 
 impl Refreshed {
+    /// These tokens, without an answer.
+    pub fn new(tokens: TokenSet) -> Self {
+        Self {
+            tokens,
+            answer: None,
+        }
+    }
+
     /// With the answer as the source read it.
     pub fn with_answer(mut self, answer: Arc<dyn Any + Send + Sync>) -> Self {
         self.answer = Some(answer);
@@ -78,10 +87,7 @@ impl Refreshed {
 
 impl From<TokenSet> for Refreshed {
     fn from(tokens: TokenSet) -> Self {
-        Self {
-            tokens,
-            answer: None,
-        }
+        Self::new(tokens)
     }
 }
 

@@ -27,6 +27,7 @@ pub struct TokenSet {
 
 /// When an access token expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Expiry {
     /// The issuer did not say, or not in a way that can be understood: it serves until refused.
     Unknown,

@@ -192,13 +192,13 @@ impl ScriptedStore {
     pub(crate) async fn access_token(&self) -> Option<String> {
         use token_rotator::ExposeSecret as _;
         let record = self.record().await?;
-        let tokens = record.tokens?;
+        let tokens = record.tokens()?;
         Some(tokens.access_token().expose_secret().to_owned())
     }
 
     /// What somebody else writes.
     pub(crate) async fn put(&self, record: Record) {
-        let found = self.record().await.map(|record| record.version);
+        let found = self.record().await.map(|record| record.version());
         let key = SessionKey::default();
         let saved = self.memory().save(&key, found, record).await;
         assert!(
@@ -224,32 +224,21 @@ pub(crate) fn following(
     epoch: Option<Epoch>,
     tokens: Option<TokenSet>,
 ) -> Record {
-    let version = found.map(|record| record.version);
-    Record {
-        version: Version {
-            epoch: epoch
-                .or(version.map(|version| version.epoch))
-                .unwrap_or_else(Epoch::random),
-            revision: version.map_or(0, |version| version.revision) + 1,
-        },
-        tokens: tokens.map(Arc::new),
-        intent: None,
+    let version = found.map(|record| record.version());
+    let epoch = epoch
+        .or(version.map(|version| version.epoch))
+        .unwrap_or_else(Epoch::random);
+    let version = Version::new(epoch, version.map_or(0, |version| version.revision) + 1);
+    match tokens {
+        Some(tokens) => Record::signed_in(version, Arc::new(tokens)),
+        None => Record::signed_out(version),
     }
 }
 
 /// The same record with another intent, as somebody else writes it.
 pub(crate) fn with_intent(found: &Record, intent: Intent) -> Record {
-    Record {
-        intent: Some(intent),
-        ..following_with(found, found.tokens.clone())
-    }
-}
-
-fn following_with(found: &Record, tokens: Option<Arc<TokenSet>>) -> Record {
-    Record {
-        tokens,
-        ..following(Some(found), None, None)
-    }
+    let next = following(Some(found), None, None).version();
+    found.clone().with_version(next).with_intent(intent)
 }
 
 fn down() -> StoreError {
@@ -284,7 +273,7 @@ impl ScriptedStore {
         if fail {
             return Err(down());
         }
-        let intent = record.intent;
+        let intent = record.intent();
         let saved = self.memory().save(key, expected, record).await?;
         if let Saved::Stored = saved {
             lock(&self.0.state).intents.push(intent);
@@ -326,11 +315,11 @@ impl SessionStore for ScriptedStore {
         record: Record,
     ) -> Result<Saved, StoreError> {
         let stored = self.record().await;
-        let same = |stored: &Record| match (&stored.tokens, &record.tokens) {
+        let same = |stored: &Record| match (&stored.tokens(), &record.tokens()) {
             (Some(stored), Some(tokens)) => Arc::ptr_eq(stored, tokens),
             _ => false,
         };
-        if record.intent.is_some() || stored.as_ref().is_some_and(same) {
+        if record.intent().is_some() || stored.as_ref().is_some_and(same) {
             return self.write_intent(key, expected, record).await;
         }
         self.0.saving.send_modify(|saving| *saving += 1);
@@ -359,7 +348,7 @@ impl SessionStore for ScriptedStore {
             let found = self.record().await;
             self.put(foreign(found)).await;
         }
-        let revision = record.version.revision;
+        let revision = record.version().revision;
         let saved = self.memory().save(key, expected, record).await?;
         if let Saved::Stored = saved {
             lock(&self.0.state).revisions.push(revision);
@@ -378,7 +367,7 @@ impl SessionStore for ScriptedStore {
             Tells::Always => {}
             Tells::OfWrites => {
                 let mut written = self.0.written.subscribe();
-                while self.record().await.map(|record| record.version) == seen {
+                while self.record().await.map(|record| record.version()) == seen {
                     written.changed().await.expect("the store is here");
                 }
             }

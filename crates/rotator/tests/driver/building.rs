@@ -138,7 +138,7 @@ async fn what_a_refresh_does_not_bring_is_kept() {
     let token = rotator.token().await.expect("a token");
     assert_eq!(secret(&token), "bare");
     let record = store.record().await.expect("a record");
-    for tokens in [token.token_set(), &record.tokens.expect("tokens")] {
+    for tokens in [token.token_set(), record.tokens().expect("tokens")] {
         let refresh_token = tokens.refresh_token().expect("kept");
         assert_eq!(refresh_token.expose_secret(), "refresh-1");
         assert_eq!(tokens.id_token().expect("kept").expose_secret(), "id-1");

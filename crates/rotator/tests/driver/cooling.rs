@@ -204,14 +204,9 @@ async fn an_ended_session_is_revived_by_a_newer_record() {
 
     tokio::time::advance(Duration::from_secs(1)).await;
     let found = store.record().await;
-    let newer = world.issuer.spend(
-        found
-            .as_ref()
-            .expect("a record")
-            .tokens
-            .as_ref()
-            .expect("tokens"),
-    );
+    let newer = world
+        .issuer
+        .spend(found.as_ref().expect("a record").tokens().expect("tokens"));
     store
         .put(following(found.as_ref(), None, Some(newer)))
         .await;
@@ -238,14 +233,7 @@ async fn an_ended_session_is_revived_by_a_newer_refresh_token() {
     let found = store.record().await;
     let newer = world
         .issuer
-        .spend(
-            found
-                .as_ref()
-                .expect("a record")
-                .tokens
-                .as_ref()
-                .expect("tokens"),
-        )
+        .spend(found.as_ref().expect("a record").tokens().expect("tokens"))
         .expires_in(Duration::from_secs(1));
     store
         .put(following(found.as_ref(), None, Some(newer)))
@@ -273,14 +261,9 @@ async fn a_terminal_failure_reads_the_store_again() {
     world.issuer.arrived(1).await;
     // Somebody without our coordinator is faster.
     let found = store.record().await;
-    let newer = world.issuer.spend(
-        found
-            .as_ref()
-            .expect("a record")
-            .tokens
-            .as_ref()
-            .expect("tokens"),
-    );
+    let newer = world
+        .issuer
+        .spend(found.as_ref().expect("a record").tokens().expect("tokens"));
     store
         .put(following(found.as_ref(), None, Some(newer)))
         .await;

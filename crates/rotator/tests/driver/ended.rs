@@ -151,7 +151,7 @@ fn a_tombstone_that_was_cut_off_is_made_good() {
         assert_eq!(scene.stored().as_deref(), Some("access-1"));
         scene.shuts_down_when_saved();
         let record = block_on(scene.store.record()).expect("a record");
-        assert!(record.tokens.is_none());
+        assert!(record.tokens().is_none());
     }
 }
 

@@ -34,7 +34,7 @@ async fn a_sign_out_revokes_what_is_in_the_store() {
         two.sign_out().await.expect("a tombstone");
         assert!(two.shutdown(Duration::from_secs(1)).await);
         assert_eq!(world.issuer.revoked(), expected);
-        assert!(store.record().await.expect("a record").tokens.is_none());
+        assert!(store.record().await.expect("a record").tokens().is_none());
     }
     // What is in both is revoked once.
     let scene = Scene::new().await;
@@ -63,7 +63,7 @@ async fn a_sign_out_before_anything_else_counts() {
     let pass = rotator.pass().await.expect("bare");
     assert!(pass.token().is_none());
     rotator.sign_out().await.expect("a tombstone");
-    assert!(store.record().await.expect("a record").tokens.is_none());
+    assert!(store.record().await.expect("a record").tokens().is_none());
     let_run().await;
     assert_eq!(world.issuer.revoked(), ["refresh-1"]);
     let after = rotator.pass().await.expect("bare");

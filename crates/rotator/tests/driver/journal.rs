@@ -63,7 +63,7 @@ async fn an_intent_stands_from_before_the_request_to_the_save() {
     store.hold_intents(false);
     world.issuer.arrived(1).await;
     let record = store.record().await.expect("a record");
-    let intent = record.intent.expect("an intent");
+    let intent = record.intent().expect("an intent");
     assert_eq!(Some(intent.token), TokenHash::of(login.token_set()));
     assert_eq!(intent.attempts, 1);
     assert_eq!(intent.outcome, IntentOutcome::Open);
@@ -72,7 +72,7 @@ async fn an_intent_stands_from_before_the_request_to_the_save() {
         assert_eq!(secret(&token.expect("a token")), "access-2");
     }
     let record = store.record().await.expect("a record");
-    assert_eq!(record.intent, None);
+    assert_eq!(record.intent(), None);
     assert_eq!(store.intents(), [Some(intent)], "and nothing else was said");
 }
 
@@ -106,7 +106,7 @@ async fn an_intent_whose_answer_was_lost_is_known_as_our_own() {
     assert!(matches!(error, RefreshError::Store(_)), "{error:?}");
     assert_eq!(world.issuer.calls(), 0);
     let record = store.record().await.expect("a record");
-    assert!(record.intent.is_some(), "it was stored all the same");
+    assert!(record.intent().is_some(), "it was stored all the same");
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(secret(&rotator.token().await.expect("a token")), "access-2");
     assert_eq!(world.issuer.calls(), 1);
@@ -131,7 +131,7 @@ async fn what_spends_nothing_withdraws_the_intent() {
         world.expire().await;
         world.issuer.next(Act::Fail(error));
         failure(rotator.token().await);
-        assert_eq!(store.record().await.expect("a record").intent, None);
+        assert_eq!(store.record().await.expect("a record").intent(), None);
         assert_eq!(store.intents().last(), Some(&None));
         let other = world.builder().store(store).build().expect("a rotator");
         assert_eq!(secret(&other.token().await.expect("a token")), "access-2");
@@ -156,7 +156,7 @@ async fn an_intent_that_could_not_be_withdrawn_puts_its_owner_in_no_doubt() {
         store.fail_intents(1);
         world.issuer.let_go();
         failure(call.await.expect("no panic"));
-        assert!(store.record().await.expect("a record").intent.is_some());
+        assert!(store.record().await.expect("a record").intent().is_some());
     }
     let token = rotator.refresh_now().await.expect("a token");
     assert_eq!(secret(&token), "access-2");
@@ -174,10 +174,10 @@ async fn a_withdrawal_leaves_the_doubt_of_before() {
         .issuer
         .next(Act::Fail(SourceError::uncertain("no answer")));
     failure(rotator.token().await);
-    let uncertain = store.record().await.expect("a record").intent;
+    let uncertain = store.record().await.expect("a record").intent();
     world.issuer.next(Act::Fail(SourceError::transient("down")));
     failure(rotator.refresh_now().await);
-    assert_eq!(store.record().await.expect("a record").intent, uncertain);
+    assert_eq!(store.record().await.expect("a record").intent(), uncertain);
     let token = rotator.refresh_now().await.expect("a token");
     assert_eq!(secret(&token), "access-2");
     assert_eq!(presented_again(&world, true), 2);
@@ -193,7 +193,7 @@ async fn a_doubt_is_held_while_the_access_token_lasts() {
     let other = second(&world, &store).await;
     world.issuer.next(Act::LoseAnswer);
     failure(rotator.refresh_now().await);
-    let intent = store.record().await.expect("a record").intent;
+    let intent = store.record().await.expect("a record").intent();
     let intent = intent.expect("an intent");
     assert_eq!(intent.outcome, IntentOutcome::Uncertain);
     assert_eq!(intent.attempts, 1);
@@ -261,7 +261,7 @@ async fn the_last_resort_is_written_down_before_it_is_sent() {
             tokio::spawn(async move { rotator.refused(&token).await })
         };
         world.issuer.arrived(2).await;
-        let intent = store.record().await.expect("a record").intent;
+        let intent = store.record().await.expect("a record").intent();
         let intent = intent.expect("an intent");
         assert_eq!(intent.attempts, 2);
         assert_eq!(intent.outcome, IntentOutcome::Open);
@@ -269,7 +269,7 @@ async fn the_last_resort_is_written_down_before_it_is_sent() {
         world.issuer.let_go();
         let token = call.await.expect("no panic").expect("a token");
         assert_eq!(secret(&token), "access-2");
-        assert_eq!(store.record().await.expect("a record").intent, None);
+        assert_eq!(store.record().await.expect("a record").intent(), None);
         assert_eq!(presented_again(&world, true), 1);
         assert_eq!(world.issuer.calls(), 2);
     }
@@ -309,14 +309,14 @@ async fn where_it_is_safe_it_is_presented_again_at_once() {
         world.issuer.next(Act::Delay(Duration::from_secs(1)));
         let calls = callers(&rotator, 50);
         world.issuer.arrived(2).await;
-        let intent = store.record().await.expect("a record").intent;
+        let intent = store.record().await.expect("a record").intent();
         let intent = intent.expect("an intent");
         assert_eq!(intent.attempts, 2);
         assert_eq!(intent.outcome, IntentOutcome::Open);
         for token in outcomes(calls).await {
             assert_eq!(secret(&token.expect("a token")), "access-3");
         }
-        assert_eq!(store.record().await.expect("a record").intent, None);
+        assert_eq!(store.record().await.expect("a record").intent(), None);
         assert_eq!(presented_again(&world, false), 1);
         assert_eq!(flights(&world), 1);
 
@@ -326,7 +326,7 @@ async fn where_it_is_safe_it_is_presented_again_at_once() {
         let error = failure(rotator.token().await);
         assert_eq!(error.kind(), FailureKind::Uncertain);
         assert_eq!(world.issuer.calls(), 4, "twice and not more");
-        let intent = store.record().await.expect("a record").intent;
+        let intent = store.record().await.expect("a record").intent();
         let intent = intent.expect("an intent");
         assert_eq!(
             (intent.attempts, intent.outcome),
@@ -351,7 +351,7 @@ async fn a_second_attempt_that_cannot_be_written_down_is_not_sent() {
         assert_eq!(failure(outcome).kind(), FailureKind::Uncertain);
     }
     assert_eq!(world.issuer.calls(), 1);
-    let intent = store.record().await.expect("a record").intent;
+    let intent = store.record().await.expect("a record").intent();
     let intent = intent.expect("an intent");
     assert_eq!(
         (intent.attempts, intent.outcome),
@@ -384,6 +384,6 @@ async fn where_it_is_of_no_use_no_journal_is_kept() {
         world.issuer.next(Act::Fail(SourceError::terminal("over")));
         failure(rotator.refresh_now().await);
         assert_eq!(store.intents(), []);
-        assert_eq!(store.record().await.expect("a record").intent, None);
+        assert_eq!(store.record().await.expect("a record").intent(), None);
     }
 }

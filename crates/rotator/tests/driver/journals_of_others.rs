@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use token_rotator::store::{Intent, IntentId, IntentOutcome, TokenHash};
+use token_rotator::store::{Intent, IntentOutcome, TokenHash};
 use token_rotator::{Clock as _, Event, Profile, RefreshError, Rotator, SourceError, TokenError};
 
 use crate::common::store::{following, with_intent};
@@ -43,14 +43,9 @@ impl Scene {
     /// Another process writes down that it presents the refresh token.
     async fn others_begin(&self) -> Intent {
         let record = self.store.record().await.expect("a record");
-        let tokens = record.tokens.as_deref().expect("tokens");
-        let intent = Intent {
-            id: IntentId::random(),
-            token: TokenHash::of(tokens).expect("a refresh token"),
-            attempts: 1,
-            started: self.world.clock.wall(),
-            outcome: IntentOutcome::Open,
-        };
+        let tokens = record.tokens().expect("tokens");
+        let token = TokenHash::of(tokens).expect("a refresh token");
+        let intent = Intent::new(token, self.world.clock.wall());
         self.store.put(with_intent(&record, intent)).await;
         intent
     }
@@ -58,10 +53,7 @@ impl Scene {
     /// Another process saves what it has refreshed.
     async fn others_save(&self) {
         let record = self.store.record().await.expect("a record");
-        let newer = self
-            .world
-            .issuer
-            .spend(record.tokens.as_deref().expect("tokens"));
+        let newer = self.world.issuer.spend(record.tokens().expect("tokens"));
         self.store
             .put(following(Some(&record), None, Some(newer)))
             .await;
@@ -107,7 +99,7 @@ async fn the_intent_of_another_is_waited_for() {
     assert_eq!(secret(&token), "access-2");
     assert_eq!(scene.last_resorts(), 1);
     assert_eq!(scene.world.issuer.calls(), 1);
-    assert_eq!(scene.store.record().await.expect("a record").intent, None);
+    assert_eq!(scene.store.record().await.expect("a record").intent(), None);
 }
 
 /// If it saves meanwhile, that is adopted, and nothing is presented.
@@ -134,7 +126,7 @@ async fn behind_a_kernel_lock_nobody_is_waited_for() {
     scene.world.issuer.hold();
     let calls = callers(&scene.rotator, 5);
     scene.world.issuer.arrived(1).await;
-    let raised = scene.store.record().await.expect("a record").intent;
+    let raised = scene.store.record().await.expect("a record").intent();
     let raised = raised.expect("an intent");
     assert_eq!((raised.id, raised.attempts), (intent.id, 2));
     scene.world.issuer.let_go();
@@ -184,10 +176,7 @@ async fn of_two_last_resorts_one_is_sent() {
     let calls = callers(&scene.rotator, 5);
     scene.store.writing_intent(1).await;
     let record = scene.store.record().await.expect("a record");
-    let raised = Intent {
-        attempts: 2,
-        ..intent
-    };
+    let raised = intent.with_attempts(2);
     scene.store.put(with_intent(&record, raised)).await;
     scene.store.hold_intents(false);
     for outcome in outcomes(calls).await {
@@ -195,7 +184,7 @@ async fn of_two_last_resorts_one_is_sent() {
     }
     assert_eq!(scene.world.issuer.calls(), 0);
     assert_eq!(
-        scene.store.record().await.expect("a record").intent,
+        scene.store.record().await.expect("a record").intent(),
         Some(raised)
     );
 }
@@ -212,10 +201,7 @@ async fn an_intent_of_ours_that_another_has_raised_is_theirs() {
         "{error:?}"
     );
     let record = scene.store.record().await.expect("a record");
-    let raised = Intent {
-        attempts: 2,
-        ..record.intent.expect("an intent")
-    };
+    let raised = record.intent().expect("an intent").with_attempts(2);
     scene.store.put(with_intent(&record, raised)).await;
     wait_of(scene.rotator.refresh_now().await);
     assert_eq!(scene.world.issuer.calls(), 0);
@@ -232,7 +218,7 @@ async fn a_refusal_is_written_down_for_everybody() {
         .next(Act::Fail(SourceError::terminal("invalid_grant")));
     assert!(scene.rotator.token().await.is_err());
     assert!(scene.rotator.has_ended());
-    let intent = scene.store.record().await.expect("a record").intent;
+    let intent = scene.store.record().await.expect("a record").intent();
     let outcome = intent.expect("an intent").outcome;
     assert_eq!(outcome, IntentOutcome::Refused);
 
@@ -249,7 +235,7 @@ async fn a_refusal_is_written_down_for_everybody() {
     let token = next.refresh_now().await.expect("the issuer has relented");
     assert_eq!(secret(&token), "access-2");
     assert_eq!(scene.world.issuer.calls(), 2);
-    assert_eq!(scene.store.record().await.expect("a record").intent, None);
+    assert_eq!(scene.store.record().await.expect("a record").intent(), None);
     tokio::time::advance(Duration::from_secs(1)).await;
     let token = scene.rotator.token().await.expect("revived");
     assert_eq!(secret(&token), "access-2");
@@ -269,7 +255,7 @@ async fn a_refusal_outlives_an_attempt_that_was_not_sent() {
         .issuer
         .next(Act::Fail(SourceError::not_sent("no route")));
     assert!(scene.rotator.refresh_now().await.is_err());
-    let intent = scene.store.record().await.expect("a record").intent;
+    let intent = scene.store.record().await.expect("a record").intent();
     let outcome = intent.expect("an intent").outcome;
     assert_eq!(outcome, IntentOutcome::Refused);
 }
@@ -283,11 +269,8 @@ async fn an_owner_that_is_late_wins_over_attempts() {
     scene.world.issuer.arrived(1).await;
     for _ in 0..2 {
         let record = scene.store.record().await.expect("a record");
-        let intent = record.intent.expect("an intent");
-        let raised = Intent {
-            attempts: intent.attempts + 1,
-            ..intent
-        };
+        let intent = record.intent().expect("an intent");
+        let raised = intent.with_attempts(intent.attempts + 1);
         scene.store.put(with_intent(&record, raised)).await;
     }
     scene.world.issuer.let_go();
@@ -295,8 +278,8 @@ async fn an_owner_that_is_late_wins_over_attempts() {
         assert_eq!(secret(&token.expect("a token")), "access-2");
     }
     let record = scene.store.record().await.expect("a record");
-    assert_eq!(record.intent, None);
-    assert_eq!(record.version.revision, 5);
+    assert_eq!(record.intent(), None);
+    assert_eq!(record.version().revision, 5);
     assert_eq!(
         scene.store.access_token().await.as_deref(),
         Some("access-2")
@@ -312,10 +295,7 @@ async fn an_owner_that_is_late_adopts_what_others_have_saved() {
     let calls = callers(&scene.rotator, 5);
     scene.world.issuer.arrived(1).await;
     let record = scene.store.record().await.expect("a record");
-    let raised = Intent {
-        attempts: 2,
-        ..record.intent.expect("an intent")
-    };
+    let raised = record.intent().expect("an intent").with_attempts(2);
     scene.store.put(with_intent(&record, raised)).await;
     scene.others_save().await;
     let saved = scene.store.record().await.expect("a record");
@@ -324,7 +304,11 @@ async fn an_owner_that_is_late_adopts_what_others_have_saved() {
         assert_eq!(secret(&token.expect("a token")), "access-2");
     }
     let record = scene.store.record().await.expect("a record");
-    assert_eq!(record.version, saved.version, "nothing was written over it");
+    assert_eq!(
+        record.version(),
+        saved.version(),
+        "nothing was written over it"
+    );
     let adopted = |event: &Event| matches!(event, Event::Adopted { .. });
     assert_eq!(scene.world.heard.count(adopted), 1);
 }

@@ -104,14 +104,9 @@ async fn a_busy_lease_ends_in_adoption() {
     let calls = callers(&rotator, 50);
     let_run().await;
     let found = store.record().await;
-    let newer = world.issuer.spend(
-        found
-            .as_ref()
-            .expect("a record")
-            .tokens
-            .as_ref()
-            .expect("tokens"),
-    );
+    let newer = world
+        .issuer
+        .spend(found.as_ref().expect("a record").tokens().expect("tokens"));
     store
         .put(following(found.as_ref(), None, Some(newer)))
         .await;

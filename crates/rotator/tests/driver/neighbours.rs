@@ -123,7 +123,7 @@ async fn a_lost_write_adopts_the_successor() {
         let newer = issuer.spend(
             found
                 .as_ref()
-                .and_then(|found| found.tokens.as_deref())
+                .and_then(|found| found.tokens())
                 .expect("tokens"),
         );
         following(found.as_ref(), None, Some(newer))

@@ -7,7 +7,7 @@ use crate::common::store::{following, with_intent};
 use crate::common::{
     ScriptedCoordinator, ScriptedStore, World, callers, let_run, outcomes, secret, timed,
 };
-use token_rotator::store::{Intent, IntentId, IntentOutcome, TokenHash};
+use token_rotator::store::{Intent, TokenHash};
 use token_rotator::{Clock as _, Event, Rotator, TokenError};
 
 async fn scene(world: &World) -> (Rotator, ScriptedStore, ScriptedCoordinator) {
@@ -21,7 +21,7 @@ async fn scene(world: &World) -> (Rotator, ScriptedStore, ScriptedCoordinator) {
 
 async fn others_save(world: &World, store: &ScriptedStore) {
     let found = store.record().await.expect("a record");
-    let newer = world.issuer.spend(found.tokens.as_ref().expect("tokens"));
+    let newer = world.issuer.spend(found.tokens().expect("tokens"));
     store.put(following(Some(&found), None, Some(newer))).await;
 }
 
@@ -62,13 +62,8 @@ async fn what_the_store_tells_ends_the_wait_for_the_lease() {
     let_run().await;
     assert_eq!(leases.script().waits.len(), 1, "it waits for the lease");
     let found = store.record().await.expect("a record");
-    let intent = Intent {
-        id: IntentId::random(),
-        token: TokenHash::of(found.tokens.as_deref().expect("tokens")).expect("a hash"),
-        attempts: 1,
-        started: world.clock.wall(),
-        outcome: IntentOutcome::Open,
-    };
+    let token = TokenHash::of(found.tokens().expect("tokens")).expect("a hash");
+    let intent = Intent::new(token, world.clock.wall());
     store.put(with_intent(&found, intent)).await;
     let_run().await;
     assert!(calls.iter().all(|call| !call.is_finished()));

@@ -15,7 +15,7 @@ async fn sign_out_during_a_flight_leaves_nothing_behind() {
     let rotator = world
         .signed_in_with(|builder| builder.store(store.clone()))
         .await;
-    let before = store.record().await.expect("a record").version;
+    let before = store.record().await.expect("a record").version();
     world.expire().await;
     world.issuer.hold();
     let calls = callers(&rotator, 50);
@@ -29,9 +29,9 @@ async fn sign_out_during_a_flight_leaves_nothing_behind() {
         assert!(matches!(error, Err(TokenError::SignedOut)), "{error:?}");
     }
     let tombstone = store.record().await.expect("a record");
-    assert!(tombstone.tokens.is_none());
-    assert_ne!(tombstone.version.epoch, before.epoch);
-    assert!(tombstone.version.revision > before.revision);
+    assert!(tombstone.tokens().is_none());
+    assert_ne!(tombstone.version().epoch, before.epoch);
+    assert!(tombstone.version().revision > before.revision);
 
     world.issuer.let_go();
     assert!(rotator.shutdown(std::time::Duration::from_secs(5)).await);
@@ -39,7 +39,7 @@ async fn sign_out_during_a_flight_leaves_nothing_behind() {
     assert_eq!(world.issuer.revoked(), ["refresh-1", "refresh-2"]);
     assert!(rotator.access_token().is_none());
     let record = store.record().await.expect("a record");
-    assert_eq!(record.version, tombstone.version, "nothing was saved");
+    assert_eq!(record.version(), tombstone.version(), "nothing was saved");
     assert_eq!(
         world
             .heard

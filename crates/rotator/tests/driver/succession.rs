@@ -151,7 +151,7 @@ async fn a_flight_that_writes_its_intent_is_nothing_to_the_next_session() {
             .await;
         changed(&alices.await.expect("no panic"));
         let record = scene.store.record().await.expect("a record");
-        assert_eq!(record.intent, None);
+        assert_eq!(record.intent(), None);
     }
 }
 

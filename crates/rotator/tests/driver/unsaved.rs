@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use token_rotator::middleware::RotatorExt as _;
-use token_rotator::store::{Intent, IntentId, IntentOutcome, LocalCoordinator, TokenHash};
+use token_rotator::store::{Intent, LocalCoordinator, TokenHash};
 use token_rotator::{Clock as _, Event, Rotator, SourceError, TokenError};
 
 use crate::common::store::{following, with_intent};
@@ -133,7 +133,7 @@ async fn a_sign_out_is_not_overwritten() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     stored.await.expect("a tombstone");
     let record = store.record().await.expect("a record");
-    assert!(record.tokens.is_none(), "a tombstone");
+    assert!(record.tokens().is_none(), "a tombstone");
     assert!(leases.is_free().await);
     assert_eq!(
         world.heard.count(|event| matches!(event, Event::SignedOut)),
@@ -237,18 +237,13 @@ async fn an_intent_over_a_save_that_was_lost_displaces_nothing_newer() {
     store.fail_saves(MANY);
     rotator.refresh_now().await.expect("from memory");
     let found = store.record().await.expect("a record");
-    let intent = Intent {
-        id: IntentId::random(),
-        token: TokenHash::of(found.tokens.as_deref().expect("tokens")).expect("a hash"),
-        attempts: 1,
-        started: world.clock.wall(),
-        outcome: IntentOutcome::Open,
-    };
+    let token = TokenHash::of(found.tokens().expect("tokens")).expect("a hash");
+    let intent = Intent::new(token, world.clock.wall());
     store.put(with_intent(&found, intent)).await;
     store.fail_saves(0);
     tokio::time::sleep(Duration::from_secs(30)).await;
     let record = store.record().await.expect("a record");
-    assert_eq!(record.intent, None);
+    assert_eq!(record.intent(), None);
     assert_eq!(store.access_token().await.as_deref(), Some("access-3"));
 }
 
@@ -268,7 +263,7 @@ async fn behind_a_busy_lease_newer_tokens_are_adopted() {
     let_run().await;
     let found = store.record().await.expect("a record");
     // The parent of what is in memory, as they know no better.
-    let newer = world.issuer.spend(found.tokens.as_deref().expect("tokens"));
+    let newer = world.issuer.spend(found.tokens().expect("tokens"));
     store.put(following(Some(&found), None, Some(newer))).await;
     for token in outcomes(calls).await {
         assert_eq!(secret(&token.expect("adopted")), "access-3");

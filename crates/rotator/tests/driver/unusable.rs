@@ -126,7 +126,7 @@ async fn it_is_kept_where_the_store_does_not_take_it() {
         tokio::time::sleep(Duration::from_secs(30)).await;
         assert!(leases.is_free().await);
         let record = store.record().await.expect("a record");
-        assert_eq!(record.tokens.expect("tokens").token_type(), "DPoP");
+        assert_eq!(record.tokens().expect("tokens").token_type(), "DPoP");
         rotator.refresh_now().await.expect("a token");
         assert_eq!(world.issuer.reuse_alarms(), 0);
     }
@@ -161,7 +161,7 @@ async fn one_that_comes_too_late_is_late() {
         world.issuer.revoked(),
         world.heard.names()
     );
-    assert!(store.record().await.expect("a record").tokens.is_none());
+    assert!(store.record().await.expect("a record").tokens().is_none());
     let ended = |event: &Event| matches!(event, Event::Ended { .. });
     assert_eq!(world.heard.count(ended), 0);
 }

@@ -33,7 +33,7 @@ async fn an_update_of_the_session_before_is_not_taken() {
         assert!(matches!(refused, Err(UpdateError::SessionChanged)));
     }
     let_run().await;
-    assert!(store.record().await.expect("a record").tokens.is_none());
+    assert!(store.record().await.expect("a record").tokens().is_none());
     assert!(rotator.access_token().is_none());
 }
 

@@ -99,7 +99,7 @@ async fn damaged_files_are_left_alone() {
         let error = store.load(&session()).await.expect_err(name);
         assert_eq!(error.kind(), *kind, "{name}: {error}");
         text_about(&error, &data);
-        for expected in [None, Some(login(1).version), Some(login(9).version)] {
+        for expected in [None, Some(login(1).version()), Some(login(9).version())] {
             let saved = store.save(&session(), expected, login(2)).await;
             assert!(saved.is_err(), "{name}: written over");
         }
@@ -117,7 +117,7 @@ async fn half_a_write_is_no_record() {
     fs::write(&beside, &read(&data)[..100]).expect("writable");
     let store = place.open();
     store.load(&session()).await.expect("the record as it was");
-    super::save(&store, Some(login(1).version), login(2)).await;
+    super::save(&store, Some(login(1).version()), login(2)).await;
     assert!(!beside.exists());
     assert_eq!(place.files("").len(), 3, "{:?}", place.files(""));
 }

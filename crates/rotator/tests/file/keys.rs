@@ -54,16 +54,13 @@ async fn a_key_is_made_at_the_first_sign_in() {
     let place = Place::empty();
     let store = place.open();
     assert!(store.load(&session()).await.expect("a store").is_none());
-    let tombstone = Record {
-        tokens: None,
-        ..login(1)
-    };
+    let tombstone = Record::signed_out(login(1).version());
     save(&store, None, tombstone).await;
     assert!(!place.key_file().exists());
     let other = place.open();
     let found = other.load(&session()).await.expect("a tombstone");
-    assert!(found.is_some_and(|record| record.tokens.is_none()));
-    save(&other, Some(login(1).version), login(2)).await;
+    assert!(found.is_some_and(|record| record.tokens().is_none()));
+    save(&other, Some(login(1).version()), login(2)).await;
     assert!(place.key_file().exists());
 }
 
@@ -143,7 +140,7 @@ async fn the_first_vault_that_works_stays_the_one() {
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
     assert!(text_about(&error, &place.data()).contains("it is locked"));
     // A sign-in over it, and one into another session, would need a key too.
-    let version = login(1).version;
+    let version = login(1).version();
     store
         .save(&session(), Some(version), login(2))
         .await
@@ -209,7 +206,7 @@ async fn a_lost_key_is_an_error() {
         let error = store.load(&session()).await.expect_err("no key");
         assert_eq!(error.kind(), kind, "{error}");
         text_about(&error, &place.data());
-        let version: Version = login(1).version;
+        let version: Version = login(1).version();
         let saved = store.save(&session(), Some(version), login(2)).await;
         assert_eq!(saved.expect_err("no key").kind(), kind);
         assert_eq!(read(&place.data()), before);

@@ -57,12 +57,16 @@ async fn a_token_too_long_to_be_stored_is_served_from_memory() {
         assert!(first.hint().is_some_and(|hint| hint.contains("tokens")));
     }
     let kept = place.open().load(&session()).await.expect("readable");
-    let kept = kept.and_then(|record| record.tokens).expect("tokens");
+    let kept = kept
+        .and_then(|record| record.into_tokens())
+        .expect("tokens");
     assert_eq!(kept.access_token().expose_secret(), "login");
 
     rotator.refresh_now().await.expect("no reuse");
     let kept = place.open().load(&session()).await.expect("readable");
-    let kept = kept.and_then(|record| record.tokens).expect("tokens");
+    let kept = kept
+        .and_then(|record| record.into_tokens())
+        .expect("tokens");
     assert_eq!(kept.access_token().expose_secret(), "short");
     let kept = kept.refresh_token().expect("a refresh token");
     assert_eq!(kept.expose_secret(), "refresh-3");

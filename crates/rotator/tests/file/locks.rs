@@ -58,7 +58,7 @@ async fn a_stopped_writer_is_an_error() {
     stopped.lock().expect("a lock");
     let store = place.open();
     let saved = store
-        .save(&session(), Some(login(1).version), login(2))
+        .save(&session(), Some(login(1).version()), login(2))
         .await;
     let error = saved.expect_err("the other one writes");
     assert!(
@@ -71,7 +71,7 @@ async fn a_stopped_writer_is_an_error() {
     let saved = store.save(&other, None, login(1)).await;
     assert!(matches!(saved, Ok(Saved::Stored)), "{saved:?}");
     drop(stopped);
-    save(&store, Some(login(1).version), login(2)).await;
+    save(&store, Some(login(1).version()), login(2)).await;
 }
 
 /// Behind a holder that is stopped a wait ends as busy, at its limit.

@@ -75,17 +75,10 @@ fn session() -> SessionKey {
 }
 
 fn login(revision: u64) -> Record {
-    Record {
-        version: Version {
-            epoch: Epoch::from_bits(1),
-            revision,
-        },
-        tokens: Some(Arc::new(
-            TokenSet::bearer(format!("{CANARY}-access-{revision}"))
-                .with_refresh_token(format!("{CANARY}-refresh-{revision}")),
-        )),
-        intent: None,
-    }
+    let tokens = TokenSet::bearer(format!("{CANARY}-access-{revision}"))
+        .with_refresh_token(format!("{CANARY}-refresh-{revision}"));
+    let version = Version::new(Epoch::from_bits(1), revision);
+    Record::signed_in(version, Arc::new(tokens))
 }
 
 async fn save(store: &FileStore, expected: Option<Version>, record: Record) {

@@ -36,7 +36,7 @@ async fn only_the_owner_can_read() {
     let beside = place.data().with_extension("session.new");
     fs::write(&beside, "half a record").expect("writable");
     set_mode(&beside, 0o666);
-    save(&place.open(), Some(login(1).version), login(2)).await;
+    save(&place.open(), Some(login(1).version()), login(2)).await;
     assert_eq!(mode(&place.data()), 0o600);
     assert!(!beside.exists());
 }
@@ -59,7 +59,7 @@ async fn what_others_can_read_is_refused() {
         "{text}"
     );
     let error = store
-        .save(&session(), Some(login(1).version), login(2))
+        .save(&session(), Some(login(1).version()), login(2))
         .await;
     assert_eq!(error.expect_err("refused").kind(), StoreErrorKind::Refused);
     assert_eq!(read(&data), before);
@@ -101,14 +101,14 @@ async fn links_are_not_followed() {
     fs::create_dir(&trap).expect("writable");
     fs::remove_file(&link).expect("ours");
     symlink(&trap, &link).expect("a link");
-    save(&store, Some(login(1).version), login(2)).await;
+    save(&store, Some(login(1).version()), login(2)).await;
     assert_eq!(fs::read_dir(&trap).expect("a directory").count(), 0);
 
     // So it does when the directory itself is moved away under it.
     let moved = place.root.path().join("moved");
     fs::rename(place.directory(), &moved).expect("ours");
     symlink(&trap, place.directory()).expect("a link");
-    save(&store, Some(login(2).version), login(3)).await;
+    save(&store, Some(login(2).version()), login(3)).await;
     assert_eq!(fs::read_dir(&trap).expect("a directory").count(), 0);
     fs::remove_file(place.directory()).expect("ours");
     fs::rename(&moved, place.directory()).expect("ours");
@@ -117,7 +117,7 @@ async fn links_are_not_followed() {
     let beside = data.with_extension("session.new");
     symlink(&elsewhere, &beside).expect("a link");
     let error = store
-        .save(&session(), Some(login(3).version), login(4))
+        .save(&session(), Some(login(3).version()), login(4))
         .await;
     text_about(&error.expect_err("refused"), &data);
     assert_eq!(read(&elsewhere), b"precious");

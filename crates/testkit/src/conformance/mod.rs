@@ -92,28 +92,20 @@ pub(crate) fn tokens(number: usize) -> TokenSet {
 }
 
 pub(crate) fn version(epoch: u128, revision: u64) -> Version {
-    Version {
-        epoch: Epoch::from_bits(epoch),
-        revision,
-    }
+    Version::new(Epoch::from_bits(epoch), revision)
 }
 
 pub(crate) fn record(version: Version, number: usize) -> Record {
-    Record {
-        version,
-        tokens: Some(Arc::new(tokens(number))),
-        intent: None,
-    }
+    Record::signed_in(version, Arc::new(tokens(number)))
 }
 
 pub(crate) fn intent(number: usize) -> Intent {
-    Intent {
-        id: IntentId::from_bits(0xfeed),
-        token: TokenHash::of(&tokens(number)).expect("a refresh token"),
-        attempts: 3,
-        started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_123),
-        outcome: IntentOutcome::Uncertain,
-    }
+    let token = TokenHash::of(&tokens(number)).expect("a refresh token");
+    let started = SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_123);
+    Intent::new(token, started)
+        .with_id(IntentId::from_bits(0xfeed))
+        .with_attempts(3)
+        .with_outcome(IntentOutcome::Uncertain)
 }
 
 /// Writes the whole suite for a [`Ground`](crate::conformance::Ground), a test for each property.

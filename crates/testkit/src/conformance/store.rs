@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use token_rotator::ExposeSecret as _;
 use token_rotator::store::{Record, Saved, SessionStore, Version};
-use token_rotator::{ExposeSecret as _, TokenSet};
 use tokio::task::JoinSet;
 
 use super::{Ground, intent, record, session, soon, tokens, version};
 
 fn assert_same(one: Option<&Record>, other: &Record) {
     let one = one.expect("a record");
-    assert_eq!(one.version, other.version);
-    assert_eq!(one.intent, other.intent);
+    assert_eq!(one.version(), other.version());
+    assert_eq!(one.intent(), other.intent());
     let words = |record: &Record| {
-        record.tokens.as_deref().map(|tokens: &TokenSet| {
+        record.tokens().map(|tokens| {
             let secret = |text: Option<&token_rotator::SecretString>| {
                 text.map(|text| text.expose_secret().to_owned())
             };
@@ -65,7 +65,7 @@ pub async fn what_is_saved_is_loaded(ground: &impl Ground) {
     assert_stored(&save(&here, "work", None, first.clone()).await);
     assert_same(load(&there, "work").await.as_ref(), &first);
     let next = record(version(u128::MAX, u64::MAX >> 1), 2);
-    assert_stored(&save(&there, "work", Some(first.version), next.clone()).await);
+    assert_stored(&save(&there, "work", Some(first.version()), next.clone()).await);
     assert_same(load(&here, "work").await.as_ref(), &next);
 }
 
@@ -133,11 +133,7 @@ pub async fn one_of_many_wins(ground: &impl Ground) {
 /// A sign-out is a record too, and stays until somebody signs in over it.
 pub async fn a_tombstone_stays(ground: &impl Ground) {
     let store = ground.store().await;
-    let tombstone = Record {
-        version: version(2, 2),
-        tokens: None,
-        intent: None,
-    };
+    let tombstone = Record::signed_out(version(2, 2));
     // Where there was nothing before, and over a session.
     assert_stored(&save(&store, "never", None, tombstone.clone()).await);
     assert_same(load(&store, "never").await.as_ref(), &tombstone);
@@ -178,10 +174,7 @@ pub async fn sessions_do_not_mix(ground: &impl Ground) {
 /// An intent is kept with its record, and gone when a record without one is saved.
 pub async fn intents_are_kept(ground: &impl Ground) {
     let (here, there) = (ground.store().await, ground.store().await);
-    let with_intent = Record {
-        intent: Some(intent(1)),
-        ..record(version(1, 1), 1)
-    };
+    let with_intent = record(version(1, 1), 1).with_intent(intent(1));
     assert_stored(&save(&here, "work", None, with_intent.clone()).await);
     assert_same(load(&there, "work").await.as_ref(), &with_intent);
     let without = record(version(1, 2), 2);
@@ -197,14 +190,11 @@ pub async fn the_largest_record_fits(ground: &impl Ground) {
     for number in 0..31 {
         large = large.with_extra(format!("field-{number}"), "v".repeat(8 * 1024));
     }
-    let record = Record {
-        tokens: Some(Arc::new(large)),
-        ..record(version(1, 1), 1)
-    };
+    let record = Record::signed_in(version(1, 1), Arc::new(large));
     assert_stored(&save(&store, "work", None, record.clone()).await);
     let loaded = load(&ground.store().await, "work").await;
     assert_same(loaded.as_ref(), &record);
-    let tokens = loaded.and_then(|record| record.tokens).expect("tokens");
+    let tokens = loaded.and_then(Record::into_tokens).expect("tokens");
     let field = tokens.extra("field-30").expect("the last field");
     assert_eq!(field.expose_secret().len(), 8 * 1024);
 }
@@ -228,7 +218,7 @@ pub async fn a_change_is_told(ground: &impl Ground) {
         // It may end too soon: what counts is that it does not sleep over a change.
         while seen == Some(version(1, 1)) {
             here.changed(&key, seen).await;
-            seen = load(&here, "work").await.map(|record| record.version);
+            seen = load(&here, "work").await.map(|record| record.version());
         }
         seen
     };
@@ -253,7 +243,7 @@ pub async fn a_dropped_save_is_done_or_not(ground: &impl Ground) {
     let key = session("work");
     assert_stored(&save(&store, "work", None, record(version(1, 1), 1)).await);
     for turns in 0..12 {
-        let found = load(&store, "work").await.expect("a record").version;
+        let found = load(&store, "work").await.expect("a record").version();
         let next = version(1, found.revision + 1);
         {
             let save = store.save(&key, Some(found), record(next, turns));
@@ -271,7 +261,7 @@ pub async fn a_dropped_save_is_done_or_not(ground: &impl Ground) {
         // Whatever became of it, one more save gets through.
         let done = soon("a save after a dropped one", async {
             loop {
-                let found = load(&store, "work").await.expect("a record").version;
+                let found = load(&store, "work").await.expect("a record").version();
                 let next = version(1, found.revision + 1);
                 if let Saved::Stored = save(&store, "work", Some(found), record(next, 99)).await {
                     return next;

@@ -19,6 +19,7 @@ pub(super) const LINE_MAX: usize = 8 * 1024;
 
 /// What can be said of a stored record without its key.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct RecordHeader {
     /// The session.
     pub session: SessionKey,

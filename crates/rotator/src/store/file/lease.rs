@@ -24,6 +24,7 @@ pub struct FileLock(FileStore);
 
 /// Who holds a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LeaseHolder {
     /// Its process.
     pub process: u32,

@@ -165,6 +165,7 @@ impl HashedKey {
 
 /// A record as the server holds it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct StoredRecord {
     /// The version that the server compares.
     pub version: Version,
@@ -172,8 +173,16 @@ pub struct StoredRecord {
     pub body: Vec<u8>,
 }
 
+impl StoredRecord {
+    /// The record with this version and body.
+    pub fn new(version: Version, body: Vec<u8>) -> Self {
+        Self { version, body }
+    }
+}
+
 /// What to compare, and what to store.
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub struct Swap<'a> {
     /// The version that must be stored. `None`: no record may be stored.
     pub expected: Option<Version>,

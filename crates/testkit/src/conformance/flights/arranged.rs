@@ -54,15 +54,9 @@ impl<S: SessionStore> ArrangedStore<S> {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .take();
         if let (Some(tokens), Some(found)) = (tokens, self.inner.load(key).await?) {
-            let newer = Record {
-                version: Version {
-                    revision: found.version.revision + 1,
-                    ..found.version
-                },
-                tokens: Some(Arc::new(tokens)),
-                intent: None,
-            };
-            self.inner.save(key, Some(found.version), newer).await?;
+            let version = Version::new(found.version().epoch, found.version().revision + 1);
+            let newer = Record::signed_in(version, Arc::new(tokens));
+            self.inner.save(key, Some(found.version()), newer).await?;
         }
         Ok(())
     }
@@ -87,7 +81,7 @@ impl<S: SessionStore> SessionStore for ArrangedStore<S> {
         expected: Option<Version>,
         record: Record,
     ) -> Result<Saved, StoreError> {
-        let (step, failing) = if record.intent.is_some() {
+        let (step, failing) = if record.intent().is_some() {
             (Step::Journal, &self.trouble.failing_intents)
         } else {
             (Step::Save, &self.trouble.failing_saves)

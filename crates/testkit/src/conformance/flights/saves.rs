@@ -49,7 +49,7 @@ pub async fn a_journal_that_fails_sends_nothing(ground: &impl Ground) {
         "{failed:?}"
     );
     assert_eq!(scene.desk.requests(), 0);
-    assert!(scene.record().await.intent.is_none());
+    assert!(scene.record().await.intent().is_none());
     let other = scene.replica().await;
     assert_eq!(other.settled().await.expect("a token"), access_token(0, 1));
     assert_eq!(scene.desk.requests(), 1);

@@ -104,7 +104,7 @@ impl<'a, G: Ground> Scene<'a, G> {
 
     /// The access token in the store.
     pub(super) async fn stored(&self) -> Option<String> {
-        let tokens = self.record().await.tokens?;
+        let tokens = self.record().await.into_tokens()?;
         Some(tokens.access_token().expose_secret().to_owned())
     }
 

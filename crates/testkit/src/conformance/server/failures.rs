@@ -150,9 +150,9 @@ pub async fn a_paused_holder_adopts_what_its_successor_saved<G: ServerGround>(gr
     source.let_go();
     let token = soon("the flight", flight).await.expect("no panic");
     let token = token.expect("a token");
-    let theirs = next.tokens.expect("tokens");
+    let theirs = next.tokens().expect("tokens");
     let header = format!("Bearer {}", theirs.access_token().expose_secret());
     assert_eq!(token.header().as_bytes(), header.as_bytes());
     let kept = successor.load(&key()).await.expect("a store");
-    assert_eq!(kept.expect("a record").version, next.version);
+    assert_eq!(kept.expect("a record").version(), next.version());
 }

@@ -125,11 +125,8 @@ pub fn version(revision: u64) -> Version {
 
 /// The record of this revision, with `tokens(revision)`.
 pub fn record(revision: u64) -> Record {
-    Record {
-        version: version(revision),
-        tokens: Some(Arc::new(tokens(usize::try_from(revision).expect("small")))),
-        intent: None,
-    }
+    let tokens = tokens(usize::try_from(revision).expect("small"));
+    Record::signed_in(version(revision), Arc::new(tokens))
 }
 
 /// Tokens with this number. Each secret begins with the canary.
@@ -198,7 +195,7 @@ pub async fn assert_no_lease(store: &impl Coordinator, text: &str) {
 pub async fn assert_works(store: &(impl SessionStore + Coordinator)) {
     assert!(matches!(save(store).await, Ok(Saved::Stored)));
     let loaded = store.load(&key()).await.expect("a store that works");
-    assert_eq!(loaded.expect("a record").version, version(1));
+    assert_eq!(loaded.expect("a record").version(), version(1));
     let lease = acquire(store).await.expect("a free lease");
     lease.release().await;
 }
@@ -212,10 +209,8 @@ pub fn rotator(source: &Source, store: impl SessionStore) -> Rotator {
 /// Saves `tokens(7)` as the next revision of the record, as another process would.
 async fn save_successor(store: &impl SessionStore) -> Record {
     let found = store.load(&key()).await.expect("a store that works");
-    let found = found.expect("a record").version;
-    let mut next = record(7);
-    next.version.epoch = found.epoch;
-    next.version.revision = found.revision + 1;
+    let found = found.expect("a record").version();
+    let next = record(7).with_version(Version::new(found.epoch, found.revision + 1));
     let stored = store.save(&key(), Some(found), next.clone()).await;
     assert!(matches!(stored, Ok(Saved::Stored)), "{stored:?}");
     next
