@@ -81,10 +81,10 @@ impl Scene {
     ///
     /// If the store takes nothing.
     pub async fn sign_in(&self, grant: &Grant, lifetime: Duration) {
-        let ground = self.place.open(Timing::of(self.timing.lease_life));
+        let store = self.place.open(Timing::of(self.timing.lease_life));
         let nobody = |_last| async { Err::<TokenSet, _>(SourceError::not_sent("not asked here")) };
         let rotator = Rotator::builder(nobody)
-            .store(ground.expect("a store"))
+            .store(store.expect("a store"))
             .session(SessionKey::new(SESSION))
             .build()
             .expect("a rotator");

@@ -4,12 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use token_rotator::FileStore;
 use token_rotator::keys::{DataKey, KeyFile, KeySource};
-use token_rotator::store::{
-    Coordinator, Lease, LeaseError, Record, RecordCodec, Saved, SessionStore, StoreError,
-    StoreErrorKind, Version,
-};
-use token_rotator::{FileLock, FileStore, SessionKey};
+use token_rotator::store::{BoxedStore, RecordCodec, StoreError, StoreErrorKind};
 use token_rotator_postgres::PostgresStore;
 use token_rotator_redis::RedisStore;
 use token_rotator_testkit::{PostgresServer, RedisServer};
@@ -104,17 +101,6 @@ pub enum Place {
     },
 }
 
-/// An open store with its coordinator.
-#[derive(Clone)]
-pub enum Ground {
-    /// Files and kernel locks.
-    File(FileStore, FileLock),
-    /// Redis.
-    Redis(RedisStore),
-    /// `PostgreSQL`.
-    Postgres(PostgresStore),
-}
-
 /// Servers answer within this, or not at all.
 const OPERATION: Duration = Duration::from_millis(800);
 
@@ -137,25 +123,24 @@ fn postgres(url: &str, life: Duration) -> Result<PostgresStore, StoreError> {
 }
 
 impl Place {
-    /// Opens it. `life`: how long its leases last, where they run out.
-    pub fn open(&self, life: Duration) -> Result<Ground, StoreError> {
+    /// Opens the store, which brings its coordinator along. `life`: how long its leases last, if
+    /// they run out.
+    pub fn open(&self, life: Duration) -> Result<BoxedStore, StoreError> {
         Ok(match self {
-            Self::File { directory, key } => {
-                let store = FileStore::builder(directory)
+            Self::File { directory, key } => BoxedStore::new(
+                FileStore::builder(directory)
                     .vault(KeyFile::new(key))
-                    .open()?;
-                let locks = store.locks();
-                Ground::File(store, locks)
-            }
+                    .open()?,
+            ),
             Self::Redis { url } => {
                 let store = RedisStore::builder()
                     .url(url)
                     .codec(codec())
                     .lease_life(life)
                     .operation_timeout(OPERATION);
-                Ground::Redis(store.build().map_err(settings)?)
+                BoxedStore::new(store.build().map_err(settings)?)
             }
-            Self::Postgres { url } => Ground::Postgres(postgres(url, life)?),
+            Self::Postgres { url } => BoxedStore::new(postgres(url, life)?),
         })
     }
 
@@ -165,75 +150,6 @@ impl Place {
             Self::File { .. } => Kind::File,
             Self::Redis { .. } => Kind::Redis,
             Self::Postgres { .. } => Kind::Postgres,
-        }
-    }
-}
-
-impl SessionStore for Ground {
-    async fn load(&self, key: &SessionKey) -> Result<Option<Record>, StoreError> {
-        match self {
-            Self::File(store, _) => store.load(key).await,
-            Self::Redis(store) => store.load(key).await,
-            Self::Postgres(store) => store.load(key).await,
-        }
-    }
-
-    async fn save(
-        &self,
-        key: &SessionKey,
-        expected: Option<Version>,
-        record: Record,
-    ) -> Result<Saved, StoreError> {
-        match self {
-            Self::File(store, _) => store.save(key, expected, record).await,
-            Self::Redis(store) => store.save(key, expected, record).await,
-            Self::Postgres(store) => store.save(key, expected, record).await,
-        }
-    }
-
-    async fn changed(&self, key: &SessionKey, seen: Option<Version>) {
-        match self {
-            Self::File(store, _) => store.changed(key, seen).await,
-            Self::Redis(store) => store.changed(key, seen).await,
-            Self::Postgres(store) => store.changed(key, seen).await,
-        }
-    }
-
-    fn is_durable(&self) -> bool {
-        match self {
-            Self::File(store, _) => store.is_durable(),
-            Self::Redis(store) => store.is_durable(),
-            Self::Postgres(store) => store.is_durable(),
-        }
-    }
-}
-
-impl Coordinator for Ground {
-    async fn acquire(
-        &self,
-        key: &SessionKey,
-        wait: Duration,
-    ) -> Result<Box<dyn Lease>, LeaseError> {
-        match self {
-            Self::File(_, locks) => locks.acquire(key, wait).await,
-            Self::Redis(store) => store.acquire(key, wait).await,
-            Self::Postgres(store) => store.acquire(key, wait).await,
-        }
-    }
-
-    fn lease_life(&self) -> Option<Duration> {
-        match self {
-            Self::File(_, locks) => locks.lease_life(),
-            Self::Redis(store) => store.lease_life(),
-            Self::Postgres(store) => store.lease_life(),
-        }
-    }
-
-    async fn settled(&self) {
-        match self {
-            Self::File(_, locks) => locks.settled().await,
-            Self::Redis(store) => store.settled().await,
-            Self::Postgres(store) => store.settled().await,
         }
     }
 }

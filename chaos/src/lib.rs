@@ -18,7 +18,7 @@ mod verdict;
 mod witness;
 pub mod worker;
 
-pub use ground::{Bed, Ground, Kind, Place};
+pub use ground::{Bed, Kind, Place};
 pub use herd::{Herd, Worker};
 pub use said::Said;
 pub use spec::{Job, ProfileName, Spec, Timing};

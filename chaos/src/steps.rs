@@ -8,11 +8,11 @@ use futures_util::future::BoxFuture;
 use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
 use token_rotator::store::{
-    Coordinator, Lease, LeaseError, Record, Saved, SessionStore, StoreError, Version,
+    BoxedCoordinator, BoxedStore, Coordinator, Lease, LeaseError, Record, Saved, SessionStore,
+    StoreError, Version,
 };
 use token_rotator::{Refreshed, SessionKey, SourceError, TokenSet, TokenSource};
 
-use crate::ground::Ground;
 use crate::said::Said;
 
 /// A step of a flight.
@@ -92,7 +92,8 @@ impl Fate {
 /// Store and coordinator, watched.
 #[derive(Clone)]
 pub(crate) struct Watched {
-    pub(crate) ground: Ground,
+    pub(crate) store: BoxedStore,
+    pub(crate) coordinator: BoxedCoordinator,
     pub(crate) fate: Fate,
 }
 
@@ -104,7 +105,7 @@ impl SessionStore for Watched {
             Step::Peek
         };
         self.fate.at(step, Moment::Before);
-        let found = self.ground.load(key).await;
+        let found = self.store.load(key).await;
         self.fate.at(step, Moment::After);
         found
     }
@@ -127,7 +128,7 @@ impl SessionStore for Watched {
             Step::Save
         };
         self.fate.at(step, Moment::Before);
-        let saved = self.ground.save(key, expected, record).await;
+        let saved = self.store.save(key, expected, record).await;
         if step == Step::Journal && matches!(saved, Ok(Saved::Conflict(_))) {
             Said::IntentLost.tell();
         }
@@ -136,11 +137,11 @@ impl SessionStore for Watched {
     }
 
     async fn changed(&self, key: &SessionKey, seen: Option<Version>) {
-        self.ground.changed(key, seen).await;
+        self.store.changed(key, seen).await;
     }
 
     fn is_durable(&self) -> bool {
-        self.ground.is_durable()
+        self.store.is_durable()
     }
 }
 
@@ -151,7 +152,7 @@ impl Coordinator for Watched {
         wait: Duration,
     ) -> Result<Box<dyn Lease>, LeaseError> {
         self.fate.at(Step::Lease, Moment::Before);
-        let lease = self.ground.acquire(key, wait).await?;
+        let lease = self.coordinator.acquire(key, wait).await?;
         self.fate.held.store(true, Ordering::SeqCst);
         self.fate.at(Step::Lease, Moment::After);
         Ok(Box::new(WatchedLease {
@@ -161,11 +162,11 @@ impl Coordinator for Watched {
     }
 
     fn lease_life(&self) -> Option<Duration> {
-        self.ground.lease_life()
+        self.coordinator.lease_life()
     }
 
     async fn settled(&self) {
-        self.ground.settled().await;
+        self.coordinator.settled().await;
     }
 }
 

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
+use token_rotator::store::SessionStore as _;
 use token_rotator::{Event, FailureKind, RefreshError, Rotator, SessionKey, Token, TokenError};
 use token_rotator_oauth2::refresh_token;
 use token_rotator_reqwest::ReqwestTransport;
@@ -30,10 +31,11 @@ pub fn main() -> Result<(), Box<dyn Error>> {
 async fn work(spec: &Spec) -> Result<(), Box<dyn Error>> {
     let timing = spec.timing;
     let begun = Instant::now();
-    let ground = spec.place.open(Timing::of(timing.lease_life))?;
+    let store = spec.place.open(Timing::of(timing.lease_life))?;
     let fate = Fate::new(spec.die_at);
     let watched = Watched {
-        ground,
+        coordinator: store.coordinator().ok_or("every store has a coordinator")?,
+        store,
         fate: fate.clone(),
     };
     let source = refresh_token(&spec.token_url, &spec.client_id)

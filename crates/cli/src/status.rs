@@ -13,7 +13,7 @@ use crate::config::SessionName;
 use crate::history;
 use crate::output::{self, say};
 use crate::session::history::{Entry, Happening};
-use crate::session::{Home, OpenStore, Session, store_failed};
+use crate::session::{Home, Session, StoreKind, store_failed};
 use crate::table;
 
 /// Shows them.
@@ -180,8 +180,8 @@ impl Holder {
     /// `None`: nobody, or the store cannot tell.
     async fn of(session: &Session<'_>) -> Option<Self> {
         let key = session.key();
-        let held = match session.store() {
-            OpenStore::File(store) => {
+        let held = match session.store_kind() {
+            StoreKind::File(store) => {
                 let holder = store.locks().holder(&key).ok()??;
                 return Some(Self {
                     process: Some(holder.process),
@@ -190,8 +190,8 @@ impl Holder {
                     fence: holder.fence,
                 });
             }
-            OpenStore::Redis(store) => store.holder(&key).await.ok()??,
-            OpenStore::Postgres(store) => store.holder(&key).await.ok()??,
+            StoreKind::Redis(store) => store.holder(&key).await.ok()??,
+            StoreKind::Postgres(store) => store.holder(&key).await.ok()??,
         };
         Some(Self {
             process: None,

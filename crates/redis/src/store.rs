@@ -5,7 +5,7 @@ use std::time::Duration;
 use token_rotator::SessionKey;
 use token_rotator::store::server::ServerStore;
 use token_rotator::store::{
-    Coordinator, HeldLease, Lease, LeaseError, Record, Saved, SessionStore, SharedCoordinator,
+    BoxedCoordinator, Coordinator, HeldLease, Lease, LeaseError, Record, Saved, SessionStore,
     StoreError, Version,
 };
 
@@ -57,7 +57,7 @@ impl SessionStore for RedisStore {
         self.0.changed(key, seen).await;
     }
 
-    fn coordinator(&self) -> Option<SharedCoordinator> {
+    fn coordinator(&self) -> Option<BoxedCoordinator> {
         self.0.coordinator()
     }
 }

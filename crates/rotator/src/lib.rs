@@ -57,7 +57,7 @@ pub use store::session_key::SessionKey;
 pub use token::Token;
 pub use token::jwt;
 pub use token::secret::{ExposeSecret, SecretString};
-pub use token::source::{Refreshed, TokenSource};
+pub use token::source::{BoxedSource, Refreshed, TokenSource};
 pub use token::token_set::{Expiry, TokenSet};
 pub use token_rotator_core::Purpose;
 

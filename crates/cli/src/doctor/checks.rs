@@ -10,7 +10,7 @@ use token_rotator_oauth2::{SecretBytes, Transport as _};
 use super::finding::Finding;
 use crate::command_error::CommandError;
 use crate::config::{GrantChoice, SessionName};
-use crate::session::{Endpoint, Endpoints, Home, OpenStore, Session, store_failed};
+use crate::session::{Endpoint, Endpoints, Home, Session, StoreKind, store_failed};
 use crate::status::{Outcome, State, Status};
 use crate::table;
 
@@ -31,8 +31,8 @@ pub(super) async fn of_home(home: &Home, names: &[SessionName]) -> Vec<Finding> 
             format!("there is no {file}, and none is needed"),
         )
     };
-    let store = match &home.store {
-        OpenStore::File(store) => match store.check().await {
+    let store = match &home.store.kind {
+        StoreKind::File(store) => match store.check().await {
             Ok(()) => {
                 let directory = store.directory().display();
                 let what = format!("{directory}, which only its owner may read");
@@ -43,8 +43,8 @@ pub(super) async fn of_home(home: &Home, names: &[SessionName]) -> Vec<Finding> 
                 Finding::bad("store", error.to_string(), error.hint_text())
             }
         },
-        OpenStore::Redis(_) => Finding::good("store", "on a Redis server"),
-        OpenStore::Postgres(_) => Finding::good("store", "on a PostgreSQL server"),
+        StoreKind::Redis(_) => Finding::good("store", "on a Redis server"),
+        StoreKind::Postgres(_) => Finding::good("store", "on a PostgreSQL server"),
     };
     let mut findings = vec![configuration, store];
     if names.is_empty() {
@@ -259,7 +259,7 @@ async fn state(session: &Session<'_>) -> Vec<Finding> {
             format!("{}: {}", table::ago(failure.at), failure.happening.detail()),
         ));
     }
-    if let OpenStore::File(store) = session.store() {
+    if let StoreKind::File(store) = session.store_kind() {
         findings.extend(holder(session, store));
     }
     findings

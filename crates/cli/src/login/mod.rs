@@ -38,7 +38,7 @@ pub(crate) async fn run(
     }
     // Before anything is spent that could not be kept.
     home.store.prepare().await?;
-    let before = home.store.load(&session.key()).await;
+    let before = session.store().load(&session.key()).await;
     before.map_err(|error| store_failed("the store cannot keep the session", &error))?;
     match session.settings.grant() {
         GrantChoice::AuthorizationCode => browser::sign_in(&session, &options).await?,

@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::Parser;
+use token_rotator::store::BoxedStore;
 use token_rotator::{BuildError, Rotator, RotatorBuilder, SessionKey};
 use token_rotator_reqwest::ReqwestTransport;
 
@@ -18,7 +19,7 @@ pub(crate) use self::endpoints::{Endpoint, Endpoints};
 pub(crate) use self::failure::{no_token, store_failed, unusable_tokens};
 use self::history::{Entry, Happening, History};
 pub(crate) use self::source::{ClientAuth, IssuerSource};
-pub(crate) use self::store::OpenStore;
+pub(crate) use self::store::{OpenStore, StoreKind};
 use crate::arguments::GlobalOptions;
 use crate::certificates;
 use crate::command_error::CommandError;
@@ -88,7 +89,7 @@ impl Home {
     /// The names of all sessions: configured, signed in, or in the store.
     pub(crate) async fn session_names(&self) -> Result<Vec<SessionName>, CommandError> {
         let mut names = self.config.session_names()?;
-        if let OpenStore::File(store) = &self.store {
+        if let StoreKind::File(store) = &self.store.kind {
             let stored = store.sessions().await;
             let stored =
                 stored.map_err(|error| store_failed("the store cannot be read", &error))?;
@@ -139,9 +140,14 @@ impl Session<'_> {
         &self.home.config.places.config_file
     }
 
-    /// Where it is kept.
-    pub(crate) fn store(&self) -> &OpenStore {
-        &self.home.store
+    /// The store of the session.
+    pub(crate) fn store(&self) -> &BoxedStore {
+        &self.home.store.sessions
+    }
+
+    /// The store of the session, for what one kind of store alone can do.
+    pub(crate) fn store_kind(&self) -> &StoreKind {
+        &self.home.store.kind
     }
 
     /// Writes down what this command did.

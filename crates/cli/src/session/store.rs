@@ -2,11 +2,9 @@
 
 use std::path::Path;
 
-use token_rotator::keys::{DataKey, KeyFile, KeyVariable, KeyVault};
-use token_rotator::store::{
-    Record, RecordCodec, Saved, SessionStore, SharedCoordinator, StoreError, Version,
-};
-use token_rotator::{FileStore, SessionKey};
+use token_rotator::FileStore;
+use token_rotator::keys::{BoxedVault, KeyFile, KeyVariable, KeyVault as _};
+use token_rotator::store::{BoxedStore, RecordCodec};
 use token_rotator_keyring::Keyring;
 use token_rotator_postgres::PostgresStore;
 use token_rotator_redis::RedisStore;
@@ -17,14 +15,22 @@ use crate::config::{KeyChoice, Places, StoreUrl};
 
 /// A store that is open.
 #[derive(Clone)]
-pub(crate) enum OpenStore {
+pub(crate) struct OpenStore {
+    pub(crate) kind: StoreKind,
+    /// The same store, for what all kinds can do.
+    pub(crate) sessions: BoxedStore,
+}
+
+/// The kinds of stores, for what one kind alone can do.
+#[derive(Clone)]
+pub(crate) enum StoreKind {
     File(FileStore),
     Redis(RedisStore),
     Postgres(PostgresStore),
 }
 
 impl OpenStore {
-    /// Opens it. A server is not asked anything yet.
+    /// Opens the store. Sends nothing to a server yet.
     pub(crate) async fn open(
         url: Option<&StoreUrl>,
         key: Option<&KeyChoice>,
@@ -36,27 +42,52 @@ impl OpenStore {
             Some(StoreUrl::Redis(url)) => {
                 let codec = codec(key, places).await?;
                 let built = RedisStore::builder().url(url).codec(codec).build();
-                built.map(Self::Redis).map_err(cannot_be_opened)
+                built.map(Self::from).map_err(cannot_be_opened)
             }
             Some(StoreUrl::Postgres(url)) => {
                 let codec = codec(key, places).await?;
                 let built = PostgresStore::builder().url(url).codec(codec).build();
-                built.map(Self::Postgres).map_err(cannot_be_opened)
+                built.map(Self::from).map_err(cannot_be_opened)
             }
+        }
+    }
+
+    /// Sees to it that sessions can be kept: makes the table of `PostgreSQL`, and the key of a directory
+    /// that can be written to.
+    pub(crate) async fn prepare(&self) -> Result<(), CommandError> {
+        let made = match &self.kind {
+            StoreKind::File(store) => store.prepare().await,
+            StoreKind::Redis(_) => Ok(()),
+            StoreKind::Postgres(store) => store.migrate().await,
+        };
+        made.map_err(|error| store_failed("the store cannot keep a session", &error))
+    }
+}
+
+impl From<FileStore> for OpenStore {
+    fn from(store: FileStore) -> Self {
+        Self {
+            sessions: BoxedStore::new(store.clone()),
+            kind: StoreKind::File(store),
         }
     }
 }
 
-impl OpenStore {
-    /// Sees to it that sessions can be kept: makes the table of `PostgreSQL`, and the key of a directory
-    /// that can be written to.
-    pub(crate) async fn prepare(&self) -> Result<(), CommandError> {
-        let made = match self {
-            Self::File(store) => store.prepare().await,
-            Self::Redis(_) => Ok(()),
-            Self::Postgres(store) => store.migrate().await,
-        };
-        made.map_err(|error| store_failed("the store cannot keep a session", &error))
+impl From<RedisStore> for OpenStore {
+    fn from(store: RedisStore) -> Self {
+        Self {
+            sessions: BoxedStore::new(store.clone()),
+            kind: StoreKind::Redis(store),
+        }
+    }
+}
+
+impl From<PostgresStore> for OpenStore {
+    fn from(store: PostgresStore) -> Self {
+        Self {
+            sessions: BoxedStore::new(store.clone()),
+            kind: StoreKind::Postgres(store),
+        }
     }
 }
 
@@ -70,24 +101,35 @@ fn file(
         KeyChoice::Auto => builder
             .vault(Keyring::of_system())
             .vault(KeyFile::new(places.key_file())),
-        KeyChoice::Keyring => builder.vault(Keyring::of_system()),
-        KeyChoice::Keyutils => builder.vault(keyutils()?),
-        KeyChoice::File(path) => {
-            builder.vault(KeyFile::new(path.unwrap_or_else(|| places.key_file())))
-        }
-        KeyChoice::Variable(name) => builder.vault(KeyVariable::new(name)),
-        KeyChoice::Plaintext => builder.plaintext(),
+        choice => match vault(&choice, places)? {
+            Some(vault) => builder.vault(vault),
+            None => builder.plaintext(),
+        },
     };
     builder
         .open()
-        .map(OpenStore::File)
+        .map(OpenStore::from)
         .map_err(|error| cannot_be_opened(&error).hint_of(error.hint()))
+}
+
+/// The one vault that this choice names. Returns `None` if it names none.
+fn vault(choice: &KeyChoice, places: &Places) -> Result<Option<BoxedVault>, CommandError> {
+    Ok(Some(match choice {
+        KeyChoice::Auto | KeyChoice::Plaintext => return Ok(None),
+        KeyChoice::Keyring => BoxedVault::new(Keyring::of_system()),
+        KeyChoice::Keyutils => BoxedVault::new(keyutils()?),
+        KeyChoice::File(path) => {
+            let path = path.clone().unwrap_or_else(|| places.key_file());
+            BoxedVault::new(KeyFile::new(path))
+        }
+        KeyChoice::Variable(name) => BoxedVault::new(KeyVariable::new(name)),
+    }))
 }
 
 /// How records are sealed in a store that several machines share: with a key that was made
 /// beforehand, for each of them would make another.
 async fn codec(key: Option<&KeyChoice>, places: &Places) -> Result<RecordCodec, CommandError> {
-    let loaded = match key {
+    let choice = match key {
         None | Some(KeyChoice::Auto) => {
             return Err(CommandError::new("the store has no key")
                 .why(
@@ -95,16 +137,12 @@ async fn codec(key: Option<&KeyChoice>, places: &Places) -> Result<RecordCodec, 
                 )
                 .hint(MAKE_A_KEY));
         }
-        Some(KeyChoice::Keyring) => load(&Keyring::of_system()).await,
-        Some(KeyChoice::Keyutils) => load(&keyutils()?).await,
-        Some(KeyChoice::File(path)) => {
-            let path = path.clone().unwrap_or_else(|| places.key_file());
-            load(&KeyFile::new(path)).await
-        }
-        Some(KeyChoice::Variable(name)) => load(&KeyVariable::new(name)).await,
-        Some(KeyChoice::Plaintext) => return Ok(RecordCodec::plaintext()),
+        Some(choice) => choice,
     };
-    match loaded {
+    let Some(vault) = vault(choice, places)? else {
+        return Ok(RecordCodec::plaintext());
+    };
+    match vault.load().await {
         Ok(Some(key)) => Ok(RecordCodec::sealed(key)),
         Ok(None) => Err(CommandError::new("the store has no key")
             .why("there is none at the place that was named")
@@ -115,10 +153,6 @@ async fn codec(key: Option<&KeyChoice>, places: &Places) -> Result<RecordCodec, 
 
 const MAKE_A_KEY: &str = "make one with `openssl rand -hex 32`, and name its place on every \
                           machine: `--key env:NAME` or `--key file:PATH` (mode 0600)";
-
-async fn load(vault: &impl KeyVault) -> Result<Option<DataKey>, StoreError> {
-    vault.load().await
-}
 
 #[cfg(target_os = "linux")]
 #[expect(clippy::unnecessary_wraps, reason = "other systems have none")]
@@ -142,53 +176,6 @@ fn cannot_be_opened(error: impl std::error::Error) -> CommandError {
     CommandError::new("the store cannot be opened")
         .because(error)
         .or_hint("correct it, or name another place: `--store` for sessions, `--key` for their key")
-}
-
-impl SessionStore for OpenStore {
-    async fn load(&self, key: &SessionKey) -> Result<Option<Record>, StoreError> {
-        match self {
-            Self::File(store) => store.load(key).await,
-            Self::Redis(store) => store.load(key).await,
-            Self::Postgres(store) => store.load(key).await,
-        }
-    }
-
-    async fn save(
-        &self,
-        key: &SessionKey,
-        expected: Option<Version>,
-        record: Record,
-    ) -> Result<Saved, StoreError> {
-        match self {
-            Self::File(store) => store.save(key, expected, record).await,
-            Self::Redis(store) => store.save(key, expected, record).await,
-            Self::Postgres(store) => store.save(key, expected, record).await,
-        }
-    }
-
-    async fn changed(&self, key: &SessionKey, seen: Option<Version>) {
-        match self {
-            Self::File(store) => store.changed(key, seen).await,
-            Self::Redis(store) => store.changed(key, seen).await,
-            Self::Postgres(store) => store.changed(key, seen).await,
-        }
-    }
-
-    fn is_durable(&self) -> bool {
-        match self {
-            Self::File(store) => store.is_durable(),
-            Self::Redis(store) => store.is_durable(),
-            Self::Postgres(store) => store.is_durable(),
-        }
-    }
-
-    fn coordinator(&self) -> Option<SharedCoordinator> {
-        match self {
-            Self::File(store) => SessionStore::coordinator(store),
-            Self::Redis(store) => SessionStore::coordinator(store),
-            Self::Postgres(store) => SessionStore::coordinator(store),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
@@ -28,7 +29,40 @@ pub trait KeyVault: Send + Sync + 'static {
     fn keep(&self, key: &DataKey) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// A vault whose type the store has forgotten.
+/// A [`KeyVault`] of any type, for programs that choose the vault at run time. Cheap to clone; all
+/// clones are the same vault.
+#[derive(Clone)]
+pub struct BoxedVault(Arc<dyn DynVault>);
+
+impl BoxedVault {
+    /// Erases the type of this vault.
+    pub fn new(vault: impl KeyVault) -> Self {
+        Self(Arc::new(vault))
+    }
+}
+
+impl KeyVault for BoxedVault {
+    fn source(&self) -> KeySource {
+        DynVault::source(&*self.0)
+    }
+
+    async fn load(&self) -> Result<Option<DataKey>, StoreError> {
+        DynVault::load(&*self.0).await
+    }
+
+    async fn keep(&self, key: &DataKey) -> Result<(), StoreError> {
+        DynVault::keep(&*self.0, key).await
+    }
+}
+
+impl std::fmt::Debug for BoxedVault {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let source = KeyVault::source(self);
+        out.debug_tuple("BoxedVault").field(&source).finish()
+    }
+}
+
+/// A vault whose type is erased.
 pub(crate) trait DynVault: Send + Sync + 'static {
     fn source(&self) -> KeySource;
     fn load(&self) -> BoxFuture<'_, Result<Option<DataKey>, StoreError>>;

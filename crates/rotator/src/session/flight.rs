@@ -496,7 +496,9 @@ impl FlightTask {
     async fn send(&mut self, start: &Start) -> Result<Refreshed, RefreshError> {
         let session = Arc::clone(&self.session);
         let limit = session.limits.source_timeout;
-        let call = session.source.refresh(&session.key, start.last.clone());
+        let call = session
+            .source
+            .refresh_session(&session.key, start.last.clone());
         let call = Box::pin(runtime::timeout(limit, session.ask(call)));
         let answer = match (&mut self.lease, session.lease_life()) {
             (Some(lease), Some(life)) => {

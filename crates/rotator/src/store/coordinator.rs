@@ -110,18 +110,20 @@ impl<C: Coordinator> DynCoordinator for C {
     }
 }
 
-/// A coordinator that a [store](crate::store::SessionStore::coordinator) brings along.
+/// A [`Coordinator`] of any type. Cheap to clone; all clones are the same coordinator.
+///
+/// A [store](crate::store::SessionStore::coordinator) brings its coordinator along as one.
 #[derive(Clone)]
-pub struct SharedCoordinator(Arc<dyn DynCoordinator>);
+pub struct BoxedCoordinator(Arc<dyn DynCoordinator>);
 
-impl SharedCoordinator {
-    /// This one.
+impl BoxedCoordinator {
+    /// Erases the type of this coordinator.
     pub fn new(coordinator: impl Coordinator) -> Self {
         Self(Arc::new(coordinator))
     }
 }
 
-impl Coordinator for SharedCoordinator {
+impl Coordinator for BoxedCoordinator {
     async fn acquire(
         &self,
         key: &SessionKey,
@@ -139,10 +141,9 @@ impl Coordinator for SharedCoordinator {
     }
 }
 
-impl std::fmt::Debug for SharedCoordinator {
+impl std::fmt::Debug for BoxedCoordinator {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("SharedCoordinator")
-            .finish_non_exhaustive()
+        out.debug_struct("BoxedCoordinator").finish_non_exhaustive()
     }
 }
 

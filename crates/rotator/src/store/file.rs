@@ -25,7 +25,7 @@ use crate::error::{StoreError, StoreErrorKind};
 use crate::keys::KeyFile;
 use crate::runtime::{self, blocking};
 use crate::store::codec::{RecordCodec, RecordHeader};
-use crate::store::coordinator::SharedCoordinator;
+use crate::store::coordinator::BoxedCoordinator;
 use crate::store::{Record, Saved, SessionKey, SessionStore, Version};
 
 /// How long a write may wait for another process's. A write takes milliseconds: whoever holds it up
@@ -277,8 +277,8 @@ impl SessionStore for FileStore {
         }
     }
 
-    fn coordinator(&self) -> Option<SharedCoordinator> {
-        Some(SharedCoordinator::new(self.locks()))
+    fn coordinator(&self) -> Option<BoxedCoordinator> {
+        Some(BoxedCoordinator::new(self.locks()))
     }
 }
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 pub use self::codec::{RecordCodec, RecordHeader};
-pub use self::coordinator::{Coordinator, HeldLease, Lease, LocalCoordinator, SharedCoordinator};
+pub use self::coordinator::{BoxedCoordinator, Coordinator, HeldLease, Lease, LocalCoordinator};
 pub use self::file::{FileStoreBuilder, LeaseHolder};
 pub use self::intent::{Intent, IntentId, IntentOutcome, TokenHash};
 pub use crate::error::{LeaseError, StoreError, StoreErrorKind};
@@ -199,12 +199,70 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// The coordinator that goes with this store, for rotators that are given no other. Default:
     /// none.
-    fn coordinator(&self) -> Option<SharedCoordinator> {
+    fn coordinator(&self) -> Option<BoxedCoordinator> {
         None
     }
 }
 
-/// A session store whose type the rotator has forgotten.
+/// A [`SessionStore`] of any type, for programs that choose the store at run time. Cheap to clone;
+/// all clones are the same store.
+///
+/// ```
+/// use token_rotator::MemoryStore;
+/// use token_rotator::store::{BoxedStore, SessionStore};
+///
+/// fn choose(shared: Option<impl SessionStore>) -> BoxedStore {
+///     match shared {
+///         Some(store) => BoxedStore::new(store),
+///         None => BoxedStore::new(MemoryStore::new()),
+///     }
+/// }
+/// # assert!(!choose(None::<MemoryStore>).is_durable());
+/// ```
+#[derive(Clone)]
+pub struct BoxedStore(Arc<dyn DynStore>);
+
+impl BoxedStore {
+    /// Erases the type of this store.
+    pub fn new(store: impl SessionStore) -> Self {
+        Self(Arc::new(store))
+    }
+}
+
+impl SessionStore for BoxedStore {
+    async fn load(&self, key: &SessionKey) -> Result<Option<Record>, StoreError> {
+        DynStore::load(&*self.0, key).await
+    }
+
+    async fn save(
+        &self,
+        key: &SessionKey,
+        expected: Option<Version>,
+        record: Record,
+    ) -> Result<Saved, StoreError> {
+        DynStore::save(&*self.0, key, expected, record).await
+    }
+
+    async fn changed(&self, key: &SessionKey, seen: Option<Version>) {
+        DynStore::changed(&*self.0, key, seen).await;
+    }
+
+    fn is_durable(&self) -> bool {
+        DynStore::is_durable(&*self.0)
+    }
+
+    fn coordinator(&self) -> Option<BoxedCoordinator> {
+        DynStore::coordinator(&*self.0)
+    }
+}
+
+impl std::fmt::Debug for BoxedStore {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("BoxedStore").finish_non_exhaustive()
+    }
+}
+
+/// A session store whose type is erased.
 pub(crate) trait DynStore: Send + Sync + 'static {
     fn load<'a>(&'a self, key: &'a SessionKey)
     -> BoxFuture<'a, Result<Option<Record>, StoreError>>;
@@ -216,6 +274,7 @@ pub(crate) trait DynStore: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Saved, StoreError>>;
     fn changed<'a>(&'a self, key: &'a SessionKey, seen: Option<Version>) -> BoxFuture<'a, ()>;
     fn is_durable(&self) -> bool;
+    fn coordinator(&self) -> Option<BoxedCoordinator>;
 }
 
 impl<S: SessionStore> DynStore for S {
@@ -241,5 +300,9 @@ impl<S: SessionStore> DynStore for S {
 
     fn is_durable(&self) -> bool {
         SessionStore::is_durable(self)
+    }
+
+    fn coordinator(&self) -> Option<BoxedCoordinator> {
+        SessionStore::coordinator(self)
     }
 }

@@ -100,9 +100,57 @@ impl std::fmt::Debug for Refreshed {
     }
 }
 
-/// A token source whose type the rotator has forgotten.
+/// A [`TokenSource`] of any type, for programs that choose the source at run time. Cheap to clone;
+/// all clones are the same source.
+///
+/// ```
+/// use token_rotator::{BoxedSource, SourceError, TokenSet};
+///
+/// let sources: Vec<BoxedSource> = vec![
+///     BoxedSource::new(|_| async { Ok::<_, SourceError>(TokenSet::bearer("token")) }),
+///     BoxedSource::new(|_| async { Err::<TokenSet, _>(SourceError::terminal("signed out")) }),
+/// ];
+/// # assert_eq!(sources.len(), 2);
+/// ```
+#[derive(Clone)]
+pub struct BoxedSource(Arc<dyn DynSource>);
+
+impl BoxedSource {
+    /// Erases the type of this source.
+    pub fn new(source: impl TokenSource) -> Self {
+        Self(Arc::new(source))
+    }
+}
+
+impl TokenSource for BoxedSource {
+    async fn refresh(&self, last: Option<Arc<TokenSet>>) -> Result<Refreshed, SourceError> {
+        DynSource::refresh(&*self.0, last).await
+    }
+
+    async fn refresh_session(
+        &self,
+        session: &SessionKey,
+        last: Option<Arc<TokenSet>>,
+    ) -> Result<Refreshed, SourceError> {
+        DynSource::refresh_session(&*self.0, session, last).await
+    }
+
+    async fn revoke(&self, tokens: Arc<TokenSet>) -> Result<(), SourceError> {
+        DynSource::revoke(&*self.0, tokens).await
+    }
+}
+
+impl std::fmt::Debug for BoxedSource {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("BoxedSource").finish_non_exhaustive()
+    }
+}
+
+/// A token source whose type is erased.
 pub(crate) trait DynSource: Send + Sync + 'static {
-    fn refresh<'a>(
+    fn refresh(&self, last: Option<Arc<TokenSet>>)
+    -> BoxFuture<'_, Result<Refreshed, SourceError>>;
+    fn refresh_session<'a>(
         &'a self,
         session: &'a SessionKey,
         last: Option<Arc<TokenSet>>,
@@ -111,7 +159,14 @@ pub(crate) trait DynSource: Send + Sync + 'static {
 }
 
 impl<S: TokenSource> DynSource for S {
-    fn refresh<'a>(
+    fn refresh(
+        &self,
+        last: Option<Arc<TokenSet>>,
+    ) -> BoxFuture<'_, Result<Refreshed, SourceError>> {
+        Box::pin(TokenSource::refresh(self, last))
+    }
+
+    fn refresh_session<'a>(
         &'a self,
         session: &'a SessionKey,
         last: Option<Arc<TokenSet>>,

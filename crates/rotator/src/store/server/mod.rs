@@ -27,7 +27,7 @@ pub use self::settings::{SettingError, Timing};
 
 use self::listener::Listener;
 use crate::store::{
-    HeldLease, Record, RecordCodec, Saved, SessionKey, SessionStore, SharedCoordinator, StoreError,
+    BoxedCoordinator, HeldLease, Record, RecordCodec, Saved, SessionKey, SessionStore, StoreError,
     StoreErrorKind, Version,
 };
 
@@ -320,8 +320,8 @@ impl<S: Server> SessionStore for ServerStore<S> {
         }
     }
 
-    fn coordinator(&self) -> Option<SharedCoordinator> {
-        Some(SharedCoordinator::new(self.clone()))
+    fn coordinator(&self) -> Option<BoxedCoordinator> {
+        Some(BoxedCoordinator::new(self.clone()))
     }
 }
 

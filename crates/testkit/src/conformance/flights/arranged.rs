@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use token_rotator::store::{
-    Coordinator, Lease, LeaseError, Record, Saved, SessionStore, SharedCoordinator, StoreError,
+    BoxedCoordinator, Coordinator, Lease, LeaseError, Record, Saved, SessionStore, StoreError,
     StoreErrorKind, Version,
 };
 use token_rotator::{Refreshed, SessionKey, SourceError, TokenSet, TokenSource};
@@ -104,7 +104,7 @@ impl<S: SessionStore> SessionStore for ArrangedStore<S> {
         self.inner.is_durable()
     }
 
-    fn coordinator(&self) -> Option<SharedCoordinator> {
+    fn coordinator(&self) -> Option<BoxedCoordinator> {
         None
     }
 }
