@@ -28,10 +28,10 @@ async fn a_sign_out_meets_another_processs_flight() {
     let mut worker = herd.start(&scene.spec(Job::OneToken, None));
     gate.arrived(1).await;
 
-    let store = scene.place.open(Duration::from_secs(40)).expect("a store");
+    let sessions = scene.place.open(Duration::from_secs(40)).expect("a store");
     let nobody = |_last| async { Err::<TokenSet, _>(SourceError::not_sent("not asked here")) };
     let rotator = Rotator::builder(nobody)
-        .store(store.clone())
+        .store(sessions.clone())
         .session(SessionKey::new(SESSION))
         .build()
         .expect("a rotator");
@@ -47,7 +47,7 @@ async fn a_sign_out_meets_another_processs_flight() {
         matches!(story.last(), Some(Said::GaveUp { .. })),
         "{story:?}"
     );
-    let record = store
+    let record = sessions
         .load(&SessionKey::new(SESSION))
         .await
         .expect("a store");

@@ -153,7 +153,7 @@ pub(crate) fn all() -> Vec<Step> {
     ));
     steps.push(Step::new(
         "features",
-        "each feature of each crate compiles alone",
+        "each feature of each published crate compiles alone, and the engine's tests pass with it",
         NeedsBuild,
         features::run,
     ));

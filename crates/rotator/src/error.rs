@@ -368,6 +368,7 @@ impl StoreError {
 
     /// Prefixes the message with where the failure happened; kind and hint stay, and the error
     /// itself becomes the cause.
+    #[cfg(feature = "file")]
     pub(crate) fn within(self, place: impl std::fmt::Display) -> Self {
         Self {
             kind: self.kind,

@@ -1,8 +1,8 @@
 //! One refresh serves everybody.
 //!
-//! Short-lived access tokens expire under many callers at once. A [`Rotator`] lets the first of
-//! them start one refresh, in a task that belongs to nobody, and everybody else wait for it;
-//! whoever is cancelled meanwhile disturbs neither the refresh nor the rest.
+//! Short-lived access tokens expire under many callers at once. The first caller of a [`Rotator`]
+//! starts one refresh in a task of its own, and all other callers wait for it. A caller that is
+//! cancelled disturbs neither the refresh nor the other callers.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -20,18 +20,34 @@
 //!     .refresh_before(Duration::from_secs(60))
 //!     .build()?;
 //!
-//! let token = rotator.token().await?; // refreshes if it must, waits if somebody else does
+//! let token = rotator.token().await?; // refreshes if it must, waits if another caller refreshes
 //! assert_eq!(token.header(), "Bearer first");
 //! # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap();
 //! ```
 //!
-//! After a 401, [`Rotator::refused`] answers with the token to send the request with once more.
-//! The [`tower`] layer does both around any HTTP service; the crates `token-rotator-oauth2` and
+//! After a 401, [`Rotator::refused`] returns the token to send the request with once more. The
+//! [`tower`] layer does both around any HTTP service. The crates `token-rotator-oauth2` and
 //! `token-rotator-reqwest` bring a source for OAuth 2 token endpoints and a whole client.
+//!
+//! The root holds what a program needs that uses the engine. The modules are for authors of the
+//! parts around it:
+//!
+//! - [`middleware`]: the request protocol, for HTTP clients and middleware of other stacks.
+//! - [`store`]: records, leases and sealed records, for session stores.
+//! - [`keys`]: keys of sealed records, and the places that keep a key.
+//!
+//! # Cargo features
+//!
+//! - `file` (default): [`FileStore`], [`FileLock`], and `codec`.
+//! - `tower` (default): the [`tower`] layer.
+//! - `codec`: sealed records, [`keys`] and [`store::server`], for stores on servers.
+//!
+//! Without features the engine keeps sessions in memory and in stores that the program brings.
 
 mod error;
 mod event;
 mod http;
+#[cfg(feature = "codec")]
 pub mod keys;
 pub mod middleware;
 mod profile;
@@ -40,6 +56,7 @@ mod runtime;
 mod session;
 pub mod store;
 mod token;
+#[cfg(feature = "tower")]
 pub mod tower;
 
 pub use error::{BuildError, Cause, FailureKind, RefreshError, SourceError, TokenError};
@@ -51,6 +68,7 @@ pub use rotator::rotators::Rotators;
 pub use rotator::{Rotator, UnusableTokens, UpdateError, WeakRotator};
 pub use runtime::clock::{Clock, SystemClock};
 pub use session::Stored;
+#[cfg(feature = "file")]
 pub use store::file::{FileLock, FileStore};
 pub use store::memory::MemoryStore;
 pub use store::session_key::SessionKey;

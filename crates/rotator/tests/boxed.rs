@@ -1,4 +1,5 @@
 //! A store, source or vault whose type is erased does what it does with its type.
+#![cfg(feature = "codec")]
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! The file store under the suite for all stores, and what is its own: permissions, keys, damage.
+#![cfg(feature = "file")]
 #![cfg(unix)]
 
 mod file;

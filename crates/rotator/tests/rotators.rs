@@ -1,4 +1,5 @@
 //! Many sessions in one process: no cross-talk, loaded on first use, let go of when idle.
+#![cfg(feature = "file")]
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! Each feature of each crate compiles alone: what the workspace's joint build would hide.
+//! Each feature of each published crate compiles alone: the joint build of the workspace would hide
+//! what is missing. The engine is tested with each choice of its features too.
 
 use crate::{
     process::Log,
@@ -7,7 +8,12 @@ use crate::{
     workspace::{Package, Workplace},
 };
 
-/// Runs `cargo check` on every member without features, with its default ones, and with each one alone. A warning fails too.
+/// The crate whose unit tests run with each choice of its features. The step "tests" runs them with
+/// all features.
+const ENGINE: &str = "token-rotator";
+
+/// Runs `cargo check` on every published member with its default features, without any, and with each
+/// one alone. A warning fails too.
 pub(crate) fn run(workplace: &Workplace) -> Outcome {
     let mut log = match Log::create(workplace, "features") {
         Ok(log) => log,
@@ -15,24 +21,24 @@ pub(crate) fn run(workplace: &Workplace) -> Outcome {
     };
     let mut checks = 0;
     let mut failed = Vec::new();
-    for package in workplace.members() {
-        for choice in choices(package) {
-            checks += 1;
-            let mut command = workplace.cargo(["check", "--quiet", "--package", &package.name]);
-            command.args(&choice);
-            let written = log.text().map_or(0, |text| text.len());
-            let passed = log.run(command, Screen::All).and_then(|success| {
-                Ok(success && !warns(log.text()?.get(written..).unwrap_or("")))
-            });
-            match passed {
-                Ok(true) => {}
-                Ok(false) => failed.push(
-                    format!("{} {}", package.name, choice.join(" "))
-                        .trim_end()
-                        .to_owned(),
-                ),
-                Err(error) => return Outcome::failed(error.to_string()),
-            }
+    let published = workplace.members().filter(|package| package.published);
+    for (package, words, choice) in published.flat_map(commands) {
+        checks += 1;
+        let mut command = workplace.cargo(words.iter().copied());
+        command.args(["--quiet", "--package", &package.name]);
+        command.args(&choice);
+        let written = log.text().map_or(0, |text| text.len());
+        let passed = log
+            .run(command, Screen::All)
+            .and_then(|success| Ok(success && !warns(log.text()?.get(written..).unwrap_or(""))));
+        match passed {
+            Ok(true) => {}
+            Ok(false) => failed.push(
+                format!("{} {} {}", words[0], package.name, choice.join(" "))
+                    .trim_end()
+                    .to_owned(),
+            ),
+            Err(error) => return Outcome::failed(error.to_string()),
         }
     }
     if failed.is_empty() {
@@ -44,6 +50,21 @@ pub(crate) fn run(workplace: &Workplace) -> Outcome {
             failed.join(", ")
         ))
     }
+}
+
+/// The commands for a package: a check with each choice of features, and for the engine its tests
+/// with each choice but the default one.
+fn commands(
+    package: &Package,
+) -> impl Iterator<Item = (&Package, &'static [&'static str], Vec<String>)> {
+    let checks = choices(package).into_iter();
+    let tests = choices(package).into_iter().skip(1);
+    let tests = tests.filter(|_| package.name == ENGINE);
+    checks
+        .map(move |choice| (package, &["check"][..], choice))
+        .chain(
+            tests.map(move |choice| (package, &["test", "--lib", "--test", "memory"][..], choice)),
+        )
 }
 
 /// The arguments of each check of a package, no two of the same meaning.
@@ -105,6 +126,18 @@ mod tests {
             ]
         );
         assert_eq!(choices(&package(&["json"])).len(), 2);
+    }
+
+    #[test]
+    fn the_engine_is_tested_too() {
+        let words = |name: &str| -> Vec<&str> {
+            let mut package = package(&["default", "tower"]);
+            package.name = name.into();
+            let commands = commands(&package).map(|(_, words, _)| words[0]);
+            commands.collect()
+        };
+        assert_eq!(words(ENGINE), ["check", "check", "check", "test", "test"]);
+        assert_eq!(words("other"), ["check", "check", "check"]);
     }
 
     #[test]

@@ -291,6 +291,7 @@ pub(crate) async fn sleep(duration: Duration) {
 }
 
 /// Runs what may block, a file system above all, on a thread where it holds up nobody.
+#[cfg(feature = "file")]
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, crate::error::StoreError> + Send + 'static,
 ) -> Result<T, crate::error::StoreError> {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
+use hmac_sha256::Hash;
 
 use super::state::Arrival;
 use crate::store::intent::Intent;
@@ -334,7 +334,7 @@ impl OlderPrints {
 
 /// Hash of access token and refresh token.
 fn print(tokens: &TokenSet) -> Print {
-    let mut hash = Sha256::new();
+    let mut hash = Hash::new();
     for token in [Some(tokens.access_token()), tokens.refresh_token()] {
         let token = token.map(|token| token.expose_secret().as_bytes());
         // The length separates the two tokens. No token has the length that stands for none.
@@ -342,7 +342,7 @@ fn print(tokens: &TokenSet) -> Print {
         hash.update(length.to_be_bytes());
         hash.update(token.unwrap_or_default());
     }
-    hash.finalize().into()
+    hash.finalize()
 }
 
 #[cfg(test)]

@@ -10,10 +10,11 @@ mod key;
 
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
-use sha2::{Digest as _, Sha256};
+use hmac_sha256::Hash;
 use zeroize::Zeroizing;
 
 pub use self::header::RecordHeader;
+#[cfg(feature = "file")]
 pub(crate) use self::key::hex;
 pub use self::key::{DataKey, KeyId, KeySource, KeyTextError};
 
@@ -34,6 +35,7 @@ pub struct RecordCodec(Seal);
 enum Seal {
     Key(DataKey),
     /// The key is not known: nothing but tombstones can be read.
+    #[cfg(feature = "file")]
     Unknown,
     Plaintext,
 }
@@ -51,6 +53,7 @@ impl RecordCodec {
     }
 
     /// Reads what holds no tokens, and refuses the rest.
+    #[cfg(feature = "file")]
     pub(crate) fn tombstones_only() -> Self {
         Self(Seal::Unknown)
     }
@@ -160,14 +163,13 @@ fn aead(key: &DataKey) -> XChaCha20Poly1305 {
 
 /// Tells whether a plaintext record was damaged, its version included.
 fn digest(session: &SessionKey, version: Version, body: &[u8]) -> [u8; 32] {
-    Sha256::new()
-        .chain_update(session.as_str())
-        .chain_update([0])
-        .chain_update(version.epoch.bits().to_be_bytes())
-        .chain_update(version.revision.to_be_bytes())
-        .chain_update(body)
-        .finalize()
-        .into()
+    let mut hash = Hash::new();
+    hash.update(session.as_str());
+    hash.update([0]);
+    hash.update(version.epoch.bits().to_be_bytes());
+    hash.update(version.revision.to_be_bytes());
+    hash.update(body);
+    hash.finalize()
 }
 
 fn too_large(what: &str, length: usize, limit: usize) -> StoreError {

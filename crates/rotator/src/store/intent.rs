@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-use sha2::{Digest as _, Sha256};
+use hmac_sha256::Hash;
 
 use crate::token::secret::ExposeSecret;
 use crate::token::token_set::TokenSet;
@@ -76,7 +76,7 @@ impl TokenHash {
     /// Of the refresh token in this set, if it has one.
     pub fn of(tokens: &TokenSet) -> Option<Self> {
         let token = tokens.refresh_token()?;
-        Some(Self(Sha256::digest(token.expose_secret()).into()))
+        Some(Self(Hash::hash(token.expose_secret().as_bytes())))
     }
 
     /// The one with these bytes, as a store has kept it.

@@ -4,11 +4,14 @@
 //! - [`RecordCodec`] writes and reads records; [`RecordHeader`] reads what is not sealed.
 //! - [`server`] makes a store of any server that can compare and swap.
 
+#[cfg(feature = "codec")]
 pub(crate) mod codec;
 pub(crate) mod coordinator;
+#[cfg(feature = "file")]
 pub(crate) mod file;
 pub(crate) mod intent;
 pub(crate) mod memory;
+#[cfg(feature = "codec")]
 pub mod server;
 pub(crate) mod session_key;
 
@@ -17,8 +20,10 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+#[cfg(feature = "codec")]
 pub use self::codec::{RecordCodec, RecordHeader};
 pub use self::coordinator::{BoxedCoordinator, Coordinator, HeldLease, Lease, LocalCoordinator};
+#[cfg(feature = "file")]
 pub use self::file::{FileStoreBuilder, LeaseHolder};
 pub use self::intent::{Intent, IntentId, IntentOutcome, TokenHash};
 pub use crate::error::{LeaseError, StoreError, StoreErrorKind};

@@ -138,6 +138,7 @@ impl TokenSet {
     }
 
     /// All fields of the answer that have no name here.
+    #[cfg(feature = "codec")]
     pub(crate) fn extras(&self) -> impl Iterator<Item = (&str, &SecretString)> {
         self.extra.iter().map(|(name, value)| (&**name, value))
     }

@@ -224,7 +224,7 @@ pub(crate) fn following(
     epoch: Option<Epoch>,
     tokens: Option<TokenSet>,
 ) -> Record {
-    let version = found.map(|record| record.version());
+    let version = found.map(Record::version);
     let epoch = epoch
         .or(version.map(|version| version.epoch))
         .unwrap_or_else(Epoch::random);

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use token_rotator::store::{SessionStore as _, StoreErrorKind};
+use token_rotator::store::{Record, SessionStore as _, StoreErrorKind};
 use token_rotator::{Event, ExposeSecret as _, Rotator, SourceError, TokenSet};
 
 use super::{Place, session};
@@ -57,16 +57,12 @@ async fn a_token_too_long_to_be_stored_is_served_from_memory() {
         assert!(first.hint().is_some_and(|hint| hint.contains("tokens")));
     }
     let kept = place.open().load(&session()).await.expect("readable");
-    let kept = kept
-        .and_then(|record| record.into_tokens())
-        .expect("tokens");
+    let kept = kept.and_then(Record::into_tokens).expect("tokens");
     assert_eq!(kept.access_token().expose_secret(), "login");
 
     rotator.refresh_now().await.expect("no reuse");
     let kept = place.open().load(&session()).await.expect("readable");
-    let kept = kept
-        .and_then(|record| record.into_tokens())
-        .expect("tokens");
+    let kept = kept.and_then(Record::into_tokens).expect("tokens");
     assert_eq!(kept.access_token().expose_secret(), "short");
     let kept = kept.refresh_token().expect("a refresh token");
     assert_eq!(kept.expose_secret(), "refresh-3");

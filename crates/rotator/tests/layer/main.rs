@@ -1,4 +1,5 @@
 //! The tower layer over real sockets: hyper-util's client and tonic's channel against the testkit.
+#![cfg(feature = "tower")]
 
 mod bodies;
 mod certified;

@@ -29,6 +29,7 @@
 
 pub mod coordinator;
 pub mod flights;
+#[cfg(feature = "server")]
 pub mod server;
 pub mod store;
 

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
-use sha2::{Digest as _, Sha256};
+use hmac_sha256::Hash;
 use zeroize::Zeroizing;
 
 use crate::error::{StoreError, StoreErrorKind};
@@ -44,10 +44,10 @@ pub struct KeyTextError;
 impl DataKey {
     /// These bytes, which come from there.
     pub fn new(source: KeySource, bytes: [u8; 32]) -> Self {
-        let hash = Sha256::new()
-            .chain_update(b"token-rotator key id\0")
-            .chain_update(bytes)
-            .finalize();
+        let mut hash = Hash::new();
+        hash.update(b"token-rotator key id\0");
+        hash.update(bytes);
+        let hash = hash.finalize();
         let mut id = [0; 8];
         id.copy_from_slice(&hash[..8]);
         Self {

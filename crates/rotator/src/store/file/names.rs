@@ -1,6 +1,6 @@
 //! What the files of a session are called.
 
-use sha2::{Digest as _, Sha256};
+use hmac_sha256::Hash;
 
 use crate::store::SessionKey;
 use crate::store::codec::hex;
@@ -34,7 +34,7 @@ impl Names {
             })
             .take(40)
             .collect();
-        let hash = Sha256::digest(session.as_str());
+        let hash = Hash::hash(session.as_str().as_bytes());
         let stem = format!("{readable}-{}", hex(&hash[..16]));
         Self {
             data: format!("{stem}{DATA}"),

@@ -19,7 +19,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
+use hmac_sha256::Hash;
 use tokio_util::task::TaskTracker;
 
 pub use self::notify::{ChangeNotifier, Subscription};
@@ -132,7 +132,7 @@ impl HashedKey {
     /// Hashes this key.
     pub fn new(key: &SessionKey) -> Self {
         let mut hash = String::with_capacity(64);
-        for byte in Sha256::digest(key.as_str()) {
+        for byte in Hash::hash(key.as_str().as_bytes()) {
             // Writing to a string cannot fail.
             let _ = write!(hash, "{byte:02x}");
         }
