@@ -34,11 +34,6 @@ pub(crate) enum Task {
         /// Handed on to the program as they are.
         arguments: Vec<String>,
     },
-    /// Build the core for JavaScript.
-    Wasm {
-        /// `--check` or nothing.
-        arguments: Vec<String>,
-    },
     /// Count lines of code.
     Count {
         /// Files and folders.
@@ -61,7 +56,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task,
     let asks_for_help = || rest.iter().any(|word| word == "--help" || word == "-h");
     match command.as_str() {
         "help" | "--help" | "-h" => Ok(Task::Help),
-        "test" | "soak" | "wasm" | "count" if asks_for_help() => Ok(Task::Help),
+        "test" | "soak" | "count" if asks_for_help() => Ok(Task::Help),
         "test" => Ok(Task::Test { only: only(&rest)? }),
         "soak" => Ok(Task::Soak { only: only(&rest)? }),
         "bench" => Ok(Task::Bench { arguments: rest }),
@@ -69,7 +64,6 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task,
         "bench-proxy" => Ok(Task::BenchProxy { arguments: rest }),
         "compare-sidecars" => Ok(Task::CompareSidecars { arguments: rest }),
         "count" => Ok(Task::Count { paths: rest }),
-        "wasm" => Ok(Task::Wasm { arguments: rest }),
         other => Err(format!("no such command: {other}")),
     }
 }
@@ -113,7 +107,6 @@ Usage:
   cargo xtask chaos [ARGUMENT...]       processes on one session, killed and stopped
   cargo xtask bench-proxy [ROUNDS]      the proxy beside nginx and haproxy, on a quiet machine
   cargo xtask compare-sidecars [ROUNDS] what callers see when a token ends, beside others
-  cargo xtask wasm  [--check]           the core for JavaScript, into npm/axios, or compared
   cargo xtask count PATH...             lines of Rust code, without comments, blanks and tests
 
 Each step prints its time and result. What a step needs and the machine lacks is installed

@@ -6,13 +6,12 @@
 //! - `cargo xtask bench-proxy`: what the proxy costs, beside others.
 //! - `cargo xtask compare-sidecars`: what callers see when a token ends, through the proxy and through others.
 //! - `cargo xtask chaos`: real processes on one session, killed and stopped at random.
-//! - `cargo xtask wasm`: the core for JavaScript, into the npm package.
 //! - `cargo xtask count`: lines of code, to compare two states of the project.
 //!
 //! A table of contents: `arguments` reads the command line, `workspace` asks cargo what there is, `install` brings what is
 //! missing, `process` runs a command and keeps its output, `screen` chooses the lines of it worth showing, `tally` counts the
 //! tests in it, `plan` runs the steps one after another, `cpu_time` measures what they cost, `report` shows how they went. The steps themselves: `test_steps`,
-//! `soak_steps`, `programs`, `npm`, `wasm`, and in `checks` those that are more than a command.
+//! `soak_steps`, `programs`, `npm`, and in `checks` those that are more than a command.
 
 mod arguments;
 mod checks;
@@ -28,7 +27,6 @@ mod screen;
 mod soak_steps;
 mod tally;
 mod test_steps;
-mod wasm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -68,6 +66,5 @@ fn run(task: &Task) -> Result<ExitCode, String> {
         Task::CompareSidecars { arguments } => programs::compare_sidecars(&workplace, arguments),
         Task::Chaos { arguments } => programs::chaos(&workplace, arguments),
         Task::Count { paths } => code_lines::run(paths),
-        Task::Wasm { arguments } => wasm::run(&workplace, arguments),
     }
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::{
-    install,
+    install, npm,
     plan::{Role::Alone, Step},
     process::Log,
     programs::chaos_command,
@@ -18,6 +18,8 @@ use crate::{
 
 /// Random histories of the core in one soak; the default run has some twenty thousand.
 const HISTORIES: &str = "2000000";
+/// Random histories of the core that its port replays in one soak; `npm test` replays two thousand.
+const PORT_HISTORIES: &str = "1000000";
 /// Expiries that each client lives through at the certified issuer.
 const EXPIRIES: &str = "100";
 /// Expiries that eight processes live through there, at two seconds each.
@@ -77,6 +79,12 @@ pub(crate) fn all() -> Vec<Step> {
         ),
     ];
     steps.push(Step::new(
+        "port",
+        "the npm package's state machine over a million random histories of the core",
+        Alone,
+        port,
+    ));
+    steps.push(Step::new(
         "chaos",
         "processes killed and stopped over every store and profile, a minute each",
         Alone,
@@ -133,6 +141,24 @@ fn histories(workplace: &Workplace) -> Outcome {
         command.env("PROPTEST_CASES", HISTORIES);
         passes(log, command)?;
         counted(log)
+    })
+}
+
+fn port(workplace: &Workplace) -> Outcome {
+    with_log(workplace, "port", |log| {
+        let mut build = workplace.cargo(["build", "--release", "-p", "token-rotator-core"]);
+        build.args(["--example", "histories"]);
+        passes(log, build)?;
+        passes(log, npm::command(workplace, "npm", &["ci"]))?;
+        let arguments = ["vitest", "run", "test/histories.test.ts"];
+        let mut command = npm::command(workplace, "npx", &arguments);
+        command.env("TOKEN_ROTATOR_HISTORIES", PORT_HISTORIES);
+        passes(log, command)?;
+        let outcome = counted(log)?;
+        Ok(Outcome {
+            detail: format!("{PORT_HISTORIES} histories"),
+            ..outcome
+        })
     })
 }
 

@@ -63,12 +63,9 @@ export function refuses<TResponse extends { status: number }>(rules: RefusalRule
   return shouldRefresh ? shouldRefresh(response) : statusCodes.includes(response.status) || alsoStatusCodes.includes(response.status);
 }
 
-/** The hash (FNV-1a) of origin and path by which a session remembers an endpoint; 0 for none. */
-export function endpointOf(url: URL | undefined): number {
-  let hash = 0x811c9dc5 | 0;
-  if (!url) return 0;
-  for (const letter of url.origin + url.pathname) hash = Math.imul(hash ^ letter.codePointAt(0)!, 0x01000193);
-  return hash || 1;
+/** Origin and path, by which a session remembers an endpoint that refuses replays; empty for no address. */
+export function endpointOf(url: URL | undefined): string {
+  return url ? url.origin + url.pathname : "";
 }
 
 /** Whether an answer with this status shows that the token was accepted. */

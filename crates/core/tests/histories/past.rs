@@ -5,7 +5,7 @@
 
 use token_rotator_core::{Ending, Purpose};
 
-use crate::common::words::{At, Failed, Life, Sent, Times};
+use crate::common::events::{At, Failed, Life, Sent, Times};
 
 /// A fact of the past.
 #[derive(Clone, Copy, Debug)]

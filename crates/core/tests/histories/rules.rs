@@ -6,10 +6,10 @@ use proptest::test_runner::TestCaseResult;
 use token_rotator_core::{Ending, Purpose};
 
 use crate::common::cases;
+use crate::common::events::{Action, Answer, At, Event, Served, Started};
 use crate::common::generate::World;
 use crate::common::run::Run;
 use crate::common::scenario::Scenario;
-use crate::common::words::{Action, Answer, At, Event, Served, Started};
 
 proptest! {
     #![proptest_config(cases(20_000))]
@@ -32,7 +32,7 @@ proptest! {
             let checked = seen.check(&moment);
             seen.note(&moment);
             checked.and_then(|()| seen.waiters_share_one_outcome(&moment)).map_err(|error| {
-                TestCaseError::fail(format!("{error}\n{}", Scenario::told(rules, &words, named)))
+                TestCaseError::fail(format!("{error}\n{}", Scenario::text(rules, &words, named)))
             })?;
 
         }
@@ -56,7 +56,7 @@ proptest! {
         for word in &words {
             let event = world.event(*word);
             let (_, current) = world.play(&event);
-            let told = || Scenario::told(rules, &words, named);
+            let told = || Scenario::text(rules, &words, named);
             let Some(current) = current else {
                 let answer = acquire(&world.run, event.at, 0).0;
                 prop_assert!(answer.token().is_none(), "{:?}\n{}", answer, told());

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use token_rotator_core::{Access, Ending, Purpose};
 
 use crate::common::cases;
+use crate::common::events::{Action, Answer, At, Event, Failed, Rules, Sent, Token};
 use crate::common::run::Run;
-use crate::common::words::{Action, Answer, At, Event, Failed, Rules, Sent, Token};
 
 /// A session, played one event after the other.
 struct Stage {
