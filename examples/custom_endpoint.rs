@@ -1,4 +1,4 @@
-//! A custom refresh endpoint, and a refresh with a request of its own.
+//! A custom refresh endpoint, and a refresh with a custom request.
 //!
 //! `cargo run -p token-rotator-examples --example custom_endpoint`
 
@@ -8,7 +8,7 @@ use token_rotator_reqwest::Client;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// What an OAuth token endpoint answers.
+/// The answer of an OAuth token endpoint.
 #[derive(Deserialize)]
 struct TokenResponse {
     access_token: String,
@@ -28,7 +28,7 @@ pub(crate) async fn run() -> Result<Vec<String>, Failure> {
     let issuer = Issuer::builder().start().await?;
     let upstream = Upstream::start(&issuer).await?;
 
-    // Another path, at another origin: that one has to be declared.
+    // The endpoint has another path and another origin, which has to be declared.
     let cookie_api = Client::builder()
         .base_url(upstream.url())
         .origin(issuer.url())
@@ -42,10 +42,11 @@ pub(crate) async fn run() -> Result<Vec<String>, Failure> {
         .json(&login)
         .send()
         .await?;
-    // No token yet: the first request is refused, and that starts the first refresh.
+    // The client has no token yet. The first request is refused, and its 401 starts the first
+    // refresh.
     let with_cookie = cookie_api.get("/echo").send().await?.status();
 
-    // Another request altogether: a form with a refresh token that the program keeps itself.
+    // A custom request: a form with a refresh token that the program keeps.
     let grant = issuer.sign_in("bob");
     let kept = std::sync::Arc::new(std::sync::Mutex::new(grant.refresh_token.clone()));
     let token_url = issuer.token_url().to_owned();

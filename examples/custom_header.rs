@@ -1,5 +1,5 @@
-//! A custom auth scheme: the token in a header of its own. It obeys the same rules: no other origin
-//! gets it, at no redirect.
+//! A custom auth scheme: a header of its own carries the token. No other origin gets the header, not even at a
+//! redirect.
 //!
 //! `cargo run -p token-rotator-examples --example custom_header`
 
@@ -27,7 +27,7 @@ pub(crate) async fn run() -> Result<Vec<String>, Failure> {
         .base_url(upstream.url())
         .bearer_field("accessToken")
         .token_header("x-auth-token")
-        // With a scheme it would be: .token_header_with("x-auth-token", |token| format!("Token {token}"))
+        // With a scheme: .token_header_with("x-auth-token", |token| format!("Token {token}"))
         .build()?;
 
     let credentials = json!({"user": "alice", "password": "any"});

@@ -1,4 +1,4 @@
-//! A client of your own: its cookies, proxies, timeouts and headers stay.
+//! An existing client keeps its cookies, proxies, timeouts and headers.
 //!
 //! `cargo run -p token-rotator-examples --example existing_client`
 
@@ -38,7 +38,8 @@ pub(crate) async fn run() -> Result<Vec<String>, Failure> {
         .bearer_field("accessToken")
         .build()?;
 
-    // Signed in through the one client, refreshed through the other: they share their cookies.
+    // The sign-in uses the existing client, and the refresh uses the new one. Both share their
+    // cookies.
     let credentials = json!({"user": "alice", "password": "any"});
     let login = mine
         .post(format!("{}/login", upstream.url()))

@@ -1,4 +1,4 @@
-//! The right to sign in and out, kept apart from the client that the rest of the program uses.
+//! The right to sign in and out, separate from the client that the rest of the program uses.
 //!
 //! `cargo run -p token-rotator-examples --example init_and_clear_session`
 
@@ -8,7 +8,7 @@ use token_rotator_reqwest::{Client, SendOnly, SessionHandle};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// The part of the program that signs in and out. It alone has the handle.
+/// The part of the program that signs in and out. Only this part has the handle.
 struct Auth {
     api: Client<SendOnly>,
     session: SessionHandle,
@@ -62,7 +62,8 @@ pub(crate) async fn run() -> Result<Vec<String>, Failure> {
     auth.init_session("alice").await?;
     let inside = api.get("/echo").send().await?.status();
     auth.clear_session().await?;
-    // Signed out: the request goes out bare, and its 401 comes back. Nothing is refreshed.
+    // After the sign-out the request is sent without token, and the caller gets its 401. No refresh
+    // starts.
     let outside = api.get("/echo").send().await?.status();
 
     Ok(vec![

@@ -1,4 +1,4 @@
-//! Quick start: a login, an access token that expires, and a request that does not notice.
+//! Quick start: a login, an access token that expires, and a request that succeeds all the same.
 //!
 //! `cargo run -p token-rotator-examples --example quick_start`
 
@@ -18,19 +18,20 @@ async fn main() -> Result<(), Failure> {
 }
 
 pub(crate) async fn run() -> Result<Vec<String>, Failure> {
-    // An API with login, cookie-based refresh and tokens that we can let expire.
+    // An API with login, cookie-based refresh, and tokens that this program can expire.
     let issuer = Issuer::builder().start().await?;
     let upstream = Upstream::start(&issuer).await?;
 
     let api = Client::builder()
         .base_url(upstream.url())
-        // The field of the refresh answer that holds the new access token.
+        // The field of the refresh answer with the new access token.
         .bearer_field("accessToken")
-        // Called when the session is over: show the login.
+        // Runs when the session has ended: show the login here.
         .on_refresh_failed(|_error| eprintln!("please sign in"))
         .build()?;
 
-    // The login sets the refresh cookie, which the client keeps, and answers with an access token.
+    // The login sets the refresh cookie and answers with an access token. The client keeps the
+    // cookie.
     let credentials = json!({"user": "alice", "password": "any"});
     let login = api
         .post("/login")
@@ -43,7 +44,8 @@ pub(crate) async fn run() -> Result<Vec<String>, Failure> {
 
     let before: Value = api.get("/echo").send().await?.json().await?;
     issuer.expire_access_tokens();
-    // Refused, refreshed, sent once more: one answer.
+    // The request is refused, the token is refreshed, the request is sent once more. The caller
+    // gets one answer.
     let after: Value = api.get("/echo").send().await?.json().await?;
 
     Ok(vec![

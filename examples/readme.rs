@@ -1,4 +1,4 @@
-//! The README of the project as documentation: `cargo test --doc` compiles what the README shows.
+//! Compiles the examples of the README: `cargo test --doc` runs them.
 
 /// The README of the project.
 #[cfg(doctest)]

@@ -1,4 +1,4 @@
-//! Sockets that are told their new token after each refresh, before anybody goes on.
+//! Sockets that get the new token after each refresh, before the waiting requests go on.
 //!
 //! `cargo run -p token-rotator-examples --example sockets_after_refresh`
 
@@ -31,7 +31,7 @@ async fn main() -> Result<(), Failure> {
 pub(crate) async fn run() -> Result<Vec<String>, Failure> {
     let issuer = Issuer::builder().start().await?;
     let upstream = Upstream::start(&issuer).await?;
-    // Every open socket would watch this and authenticate again when it changes.
+    // An open socket watches this value and authenticates again when it changes.
     let (sockets, watching) = watch::channel(String::new());
 
     let api = Client::builder()

@@ -1,4 +1,4 @@
-//! A typed refresh answer: the parser's argument says the type, and the hooks know it from there.
+//! A typed refresh answer: the argument of the parser names the type for all hooks.
 //!
 //! `cargo run -p token-rotator-examples --example typed_response`
 
@@ -12,7 +12,7 @@ use token_rotator_reqwest::Client;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// What login and refresh endpoint answer.
+/// The answer of the login and of the refresh endpoint.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RefreshResponse {
@@ -38,14 +38,14 @@ pub(crate) async fn run() -> Result<Vec<String>, Failure> {
     let kept = Arc::clone(&ws_token);
     let api = Client::builder()
         .base_url(upstream.url())
-        // The token with its lifetime: it will be refreshed before it expires.
+        // The token with its lifetime, so that it is refreshed before it expires.
         .on_refresh_success_with(|data: &RefreshResponse| {
             (
                 data.access_token.clone(),
                 Duration::from_secs(data.expires_in),
             )
         })
-        // `data` is a `&RefreshResponse`, without being told.
+        // The compiler infers that `data` is a `&RefreshResponse`.
         .on_after_refresh(move |data| {
             if let Ok(mut kept) = kept.lock() {
                 kept.clone_from(&data.ws_token);

@@ -19,10 +19,10 @@ fn main() -> ExitCode {
 
     println!("### Allocations of one call, the token good\n");
     let mut table = Table::new(["way", "allocations"]);
-    for (place, case) in cases::hot_path().iter().enumerate() {
+    for (index, case) in cases::hot_path().iter().enumerate() {
         let count = allocations::per_call(case);
         table.row([case.name.to_owned(), format!("{count:.1}")]);
-        if allocations::ROTATOR_CALLS.contains(&place) {
+        if allocations::ROTATOR_CASES.contains(&index) {
             bars.push(Bar {
                 claim: format!("{}: {count} allocations, at most 0", case.name),
                 met: count <= 0.0,

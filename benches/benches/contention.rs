@@ -15,7 +15,7 @@ use token_rotator_benches::ways::{
 };
 use tower_service::Service;
 
-/// Rounds of about a millisecond.
+/// The calls of a round of about a millisecond.
 const ROUNDS: usize = 301;
 const CALLS: u64 = 10_000;
 const REQUESTS: u64 = 1_000;
@@ -90,10 +90,10 @@ fn print(what: &str, candidates: &[Candidate]) {
 
 fn way<W: Way>() -> Candidate {
     let way = W::signed_in();
-    Candidate::new(W::NAME, CALLS, move |calls| {
+    Candidate::new(W::NAME, CALLS, move |repetitions| {
         let way = Arc::clone(&way);
         async move {
-            for _ in 0..calls {
+            for _ in 0..repetitions {
                 black_box(way.header().await.expect("a token"));
             }
         }

@@ -8,10 +8,10 @@ use token_rotator_benches::program::{self, Bar};
 use token_rotator_benches::requests::Shape;
 use token_rotator_benches::table::Table;
 
-/// `token()` may cost so many times the baseline.
+/// The highest ratio of `token()` to the baseline.
 const HOT_PATH_RATIO: f64 = 1.5;
 
-/// The names of the groups that a case is found in.
+/// The groups of cases.
 const NOTHING: &str = "nothing";
 const HOT_PATH: &str = "hot-path";
 
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     }
     match measure() {
         Ok(bars) => program::conclude(&bars),
-        Err(why @ Uncounted::NoValgrind(_)) if !program::has_to_try_every_bar() => {
+        Err(why @ Uncounted::NoValgrind(_)) if !program::requires_every_bar() => {
             println!("Instructions: not counted. {why}\n");
             ExitCode::SUCCESS
         }

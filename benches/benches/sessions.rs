@@ -1,4 +1,4 @@
-//! Many idle sessions in one process: what each weighs, and what finding one among them takes.
+//! Many idle sessions in one process: the memory of each, and the time to find one.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use token_rotator_benches::at_once;
 use token_rotator_benches::program;
 use token_rotator_benches::table::Table;
 
-/// As long as a JWT with a few claims, and a usual refresh token.
+/// The lengths of a JWT with a few claims and of a usual refresh token.
 const ACCESS_TOKEN: usize = 900;
 const REFRESH_TOKEN: usize = 64;
 const LOOKUPS: u32 = 1_000_000;
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         let sessions = fill(count);
         let after = resident().unwrap_or(0);
         let each = after.saturating_sub(before) / u64::from(count);
-        // The access token is there twice: as it came, and in the header that carries it.
+        // A session holds the access token twice: in the token set and in the ready-made header.
         let tokens = (2 * ACCESS_TOKEN + REFRESH_TOKEN) as u64;
         let nanos = look_up(&sessions, count);
         table.row([
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
 
 fn fill(count: u32) -> Rotators<u32> {
     let source = |_last: Option<Arc<TokenSet>>| async {
-        Err::<TokenSet, _>(SourceError::not_sent("nobody asks for it"))
+        Err::<TokenSet, _>(SourceError::not_sent("no case refreshes"))
     };
     let sessions = Rotator::builder(source)
         .build_many(|user: &u32| SessionKey::new(format!("issuer/client/{user}/api")))
@@ -68,7 +68,7 @@ fn fill(count: u32) -> Rotators<u32> {
     sessions
 }
 
-/// Of this length, and different for each user.
+/// A text of this length, different for each user.
 fn text(user: u32, length: usize) -> String {
     let mut text = format!("{user:010}-");
     text.extend(std::iter::repeat_n('t', length - text.len()));
@@ -79,7 +79,7 @@ fn look_up(sessions: &Rotators<u32>, count: u32) -> f64 {
     let mut user = 1_u32;
     let begun = Instant::now();
     for _ in 0..LOOKUPS {
-        // Jumps about, so that no two neighbours are asked for one after the other.
+        // Visits the sessions out of order, so that no two lookups in a row touch neighbours.
         user = user.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let token = at_once(sessions.token(&(user % count)));
         std::hint::black_box(token.expect("a good token").header());
@@ -87,7 +87,7 @@ fn look_up(sessions: &Rotators<u32>, count: u32) -> f64 {
     begun.elapsed().as_nanos() as f64 / f64::from(LOOKUPS)
 }
 
-/// Bytes of memory that the process has, pages that are swapped out left aside.
+/// The resident memory of the process in bytes.
 fn resident() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;

@@ -1,4 +1,5 @@
-//! Durable stores: a fresh token on the disk, and how soon a replica has what another one refreshed.
+//! Durable stores: the time to read a good token from the disk, and the time until a replica adopts
+//! a token that another replica refreshed.
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -18,9 +19,9 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 
 const ROUNDS: usize = 200;
-/// Of the tokens that replicas hand over.
+/// The lifetime of the tokens.
 const LIFETIME: Duration = Duration::from_millis(50);
-/// How long nothing is asked of the server before something is timed.
+/// The rest before each measurement, without requests to the server.
 const REST: Duration = Duration::from_millis(5);
 
 fn main() -> ExitCode {
@@ -39,21 +40,21 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn nobody() -> impl token_rotator::TokenSource {
+fn never_refreshes() -> impl token_rotator::TokenSource {
     |_last: Option<Arc<TokenSet>>| async {
-        Err::<TokenSet, _>(SourceError::not_sent("nobody asks for it"))
+        Err::<TokenSet, _>(SourceError::not_sent("no case refreshes"))
     }
 }
 
-/// What a new process does whose session another one keeps fresh: open the store, read the key,
-/// open the record, adopt.
+/// The work of a new process whose session another process refreshes: open the store, read the key,
+/// open the record, adopt the token.
 async fn fresh_on_disk() {
     let root = tempfile::tempdir().expect("a temporary directory");
     let open = || {
         let key = KeyFile::new(root.path().join("config").join("key"));
         let store = FileStore::builder(root.path().join("state")).vault(key);
         let store = store.open().expect("a store");
-        Rotator::builder(nobody())
+        Rotator::builder(never_refreshes())
             .store(store)
             .build()
             .expect("a rotator")
@@ -70,7 +71,7 @@ async fn fresh_on_disk() {
         times.push(micros(begun.elapsed()));
     }
     println!(
-        "### A fresh token on the disk, key file and all: from `FileStore::open` to the token\n"
+        "### A good token on the disk, key file included: from `FileStore::open` to the token\n"
     );
     let mut table = Table::new(["", "median us"]);
     table.row([
@@ -132,14 +133,14 @@ fn row(table: &mut Table, name: &str, times: &Times) {
     ]);
 }
 
-/// In microseconds.
+/// Times in microseconds.
 #[derive(Default)]
 struct Times {
-    /// From the token published at one to its use at the other.
+    /// From the publication of a token at one replica to its use at the other replica.
     handover: Vec<f64>,
-    /// A round trip after as long a rest as comes before a handover.
+    /// A round trip after a rest as long as the rest before a handover.
     rested: Vec<f64>,
-    /// One round trip right after the other: everything is awake, and in the caches.
+    /// Round trips without rests, with threads awake and caches warm.
     looped: Vec<f64>,
 }
 
@@ -147,8 +148,7 @@ fn codec() -> RecordCodec {
     RecordCodec::sealed(DataKey::new(KeySource::Program, [7; 32]))
 }
 
-/// Like a process of its own: what a replica does, all of its connections included, it does on one
-/// thread that nobody else uses.
+/// A replica on a thread of its own with all its connections, like a process of its own.
 struct Replica {
     runtime: Option<Runtime>,
 }
@@ -166,7 +166,7 @@ impl Replica {
         self.runtime.as_ref().expect("until it is dropped").handle()
     }
 
-    /// How long this takes there, in microseconds.
+    /// Runs this call on the thread of the replica, and returns its duration in microseconds.
     async fn time(&self, work: impl Future<Output = ()> + Send + 'static) -> f64 {
         let timed = self.handle().spawn(async move {
             let begun = Instant::now();
@@ -180,13 +180,14 @@ impl Replica {
 impl Drop for Replica {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Its last tasks are not waited for: whoever drops it is asynchronous.
+            // Does not wait for the last tasks, because the value is dropped in an async context.
             runtime.shutdown_background();
         }
     }
 }
 
-/// Both replicas need a new token; one asks the issuer, which answers once the other one waits.
+/// Both replicas need a new token. One replica asks the issuer, which answers after the other
+/// replica waits.
 async fn handover<P>(
     one: impl SessionStore,
     other: impl SessionStore,
@@ -217,7 +218,7 @@ where
         .store(one)
         .runtime(here.handle().clone())
         .session(SessionKey::new("bench"))
-        // Every round is to meet an expired token.
+        // Every round begins with an expired token.
         .refresh_before(Duration::ZERO)
         .on_event({
             let published = Arc::clone(&published);
@@ -229,7 +230,7 @@ where
         })
         .build()
         .expect("a rotator");
-    let second = Rotator::builder(nobody())
+    let second = Rotator::builder(never_refreshes())
         .store(other)
         .runtime(there.handle().clone())
         .session(SessionKey::new("bench"))
@@ -263,18 +264,18 @@ where
                 (Instant::now(), token.is_ok())
             })
         };
-        // Time enough to be waiting for the lease; there is no event for that from outside.
+        // The other replica waits for the lease after this time. No event reports that it waits.
         tokio::time::sleep(REST).await;
         times.rested.push(there.time(ping()).await);
         tokio::time::sleep(REST).await;
         gate.send_replace(true);
-        // This one first: this thread is to sleep until both are served.
+        // Joined first, so that this thread sleeps until both replicas are served.
         let (used, served) = wait.await.expect("no panic");
         refresh.await.expect("no panic").expect("a token");
         let published = published.lock().expect("no panic").take();
         times.handover.push(match published {
             Some(published) if served => micros(used.saturating_duration_since(published)),
-            // It ran out on its way, as may happen on a machine with other work to do.
+            // The token expired before its use, because the machine has other work.
             _ => micros(LIFETIME),
         });
     }

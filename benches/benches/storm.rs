@@ -14,10 +14,10 @@ use tokio::runtime::Runtime;
 const WAITERS: usize = 10_000;
 const ROUNDS: usize = 15;
 
-/// Microseconds of processor time a waiter of the rotator may cost.
+/// The processor time that a waiter of the rotator may cost, in microseconds.
 const MICROSECONDS: f64 = 2.0;
 
-/// One way, and what its storms cost on the two kinds of runtime.
+/// One way, and the costs of its storms on two kinds of runtime.
 struct Row {
     name: &'static str,
     storm: fn(&Runtime, usize) -> Cost,
@@ -76,15 +76,17 @@ fn main() -> ExitCode {
         ),
         met: rotator.refreshes == 1 && rotator.served == WAITERS,
     }];
-    // Time is no property of the program alone: whoever runs the benches reads it from the table.
-    if program::has_to_try_every_bar() {
+    // A time depends on the machine too, so without `--every-bar` the table shows it and no bar
+    // judges it.
+    if program::requires_every_bar() {
         bars.push(time_bar("2 workers", &rows[0].multi));
         bars.push(time_bar("current thread", &rows[0].current));
     }
     program::conclude(&bars)
 }
 
-/// A waiter costs no more processor time than it may; a system that does not tell is no excuse.
+/// A waiter costs at most its bar in processor time. Fails on a system that does not report
+/// processor time.
 fn time_bar(runtime: &str, costs: &[Cost]) -> Bar {
     let spent = microseconds(costs);
     Bar {
@@ -106,7 +108,7 @@ fn row<W: Way>() -> Row {
     }
 }
 
-/// Most refreshes and fewest served of all storms.
+/// The most refreshes and the fewest served waiters of all storms.
 fn worst(row: &Row) -> Cost {
     let all = || row.multi.iter().chain(&row.current);
     Cost {
@@ -116,7 +118,7 @@ fn worst(row: &Row) -> Cost {
     }
 }
 
-/// The median; `None` where the system does not tell.
+/// Returns the median, or `None` if the system does not report processor time.
 fn microseconds(costs: &[Cost]) -> Option<f64> {
     let known: Option<Vec<f64>> = costs.iter().map(|cost| cost.microseconds).collect();
     known.map(|known| median(&known))

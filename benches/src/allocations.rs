@@ -1,16 +1,16 @@
-//! Allocations, counted by dhat: the program that measures has `dhat::Alloc` as its allocator.
+//! Allocations, counted by dhat. The measuring program has `dhat::Alloc` as its allocator.
 
 use crate::cases::Case;
 
-/// How many calls are made before anything is counted: what is made once is made here.
+/// The calls before the count begins. They make the allocations that happen once.
 const WARM_UP: u64 = 100;
 const CALLS: u64 = 1_000;
 const ROUNDS: usize = 3;
 
-/// Allocations and reallocations a call makes: the fewest of a few rounds, for the count is that of
-/// the whole process, and what a call allocates shows in every round.
+/// Returns the allocations and reallocations of one call: the least of a few rounds. dhat counts
+/// the whole process, and the allocations of the call appear in every round.
 ///
-/// Only one count at a time.
+/// Run one count at a time.
 pub fn per_call(case: &Case) -> f64 {
     case.run(WARM_UP);
     let _profiler = dhat::Profiler::builder().testing().build();
@@ -24,9 +24,9 @@ pub fn per_call(case: &Case) -> f64 {
     fewest as f64 / CALLS as f64
 }
 
-/// Where the rotator's calls stand in [`cases::hot_path`](crate::cases::hot_path): these may not
+/// The indices of the rotator's cases in [`cases::hot_path`](crate::cases::hot_path). They may not
 /// allocate.
-pub const ROTATOR_CALLS: std::ops::RangeInclusive<usize> = 1..=2;
+pub const ROTATOR_CASES: std::ops::RangeInclusive<usize> = 1..=2;
 
-/// How many allocations the layer may add to what the bare inner service makes of a request.
+/// The allocations that the layer may add to those of the bare inner service.
 pub const LAYER_EXTRA: f64 = 2.0;

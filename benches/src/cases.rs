@@ -1,4 +1,4 @@
-//! What is counted: each case is a loop around one call.
+//! The cases. Each case is a loop around one call.
 
 use std::fmt::Debug;
 use std::hint::black_box;
@@ -18,7 +18,7 @@ use crate::ways::{
 
 /// A loop around one call.
 pub struct Case {
-    /// What the tables call it.
+    /// The name in the tables.
     pub name: &'static str,
     run: Box<dyn Fn(u64)>,
 }
@@ -27,8 +27,8 @@ impl Case {
     fn new<T>(name: &'static str, call: impl Fn() -> T + 'static) -> Self {
         Self {
             name,
-            run: Box::new(move |calls| {
-                for _ in 0..calls {
+            run: Box::new(move |repetitions| {
+                for _ in 0..repetitions {
                     black_box(call());
                 }
             }),
@@ -46,10 +46,10 @@ impl Case {
     {
         Self {
             name,
-            run: Box::new(move |calls| {
+            run: Box::new(move |repetitions| {
                 let mut service = service.clone();
                 let mut context = Context::from_waker(Waker::noop());
-                for _ in 0..calls {
+                for _ in 0..repetitions {
                     assert!(service.poll_ready(&mut context).is_ready());
                     let answer = at_once(service.call(shape.request()));
                     black_box(answer.expect("an answer"));
@@ -58,18 +58,18 @@ impl Case {
         }
     }
 
-    /// Makes so many calls.
-    pub fn run(&self, calls: u64) {
-        (self.run)(calls);
+    /// Runs the loop.
+    pub fn run(&self, repetitions: u64) {
+        (self.run)(repetitions);
     }
 }
 
-/// The loop without a call in it, whose cost is taken off the others'.
+/// The empty loop. Its cost is subtracted from the other cases.
 pub fn nothing() -> Case {
     Case::new("nothing", || ())
 }
 
-/// The hot path: the baseline, `token()`, then the same with the header cloned, then the others.
+/// The hot path: the baseline, `token()`, `token()` with a cloned header, then the other ways.
 pub fn hot_path() -> Vec<Case> {
     let least = Swap::signed_in();
     let rotator = RotatorWay::signed_in();
@@ -93,7 +93,8 @@ pub fn hot_path() -> Vec<Case> {
     ]
 }
 
-/// The services with such requests: the bare inner one, the rotation, then hand-written ones.
+/// The services with requests of this shape: the bare inner service, the rotation, then the
+/// hand-written services.
 pub fn services(shape: Shape) -> Vec<Case> {
     vec![
         Case::service("bare, static header", shape, bare()),
@@ -117,11 +118,11 @@ pub fn bare() -> StaticHeader<Inner> {
     }
 }
 
-/// The inner service with the rotation around it, signed in.
+/// The inner service inside the rotation, signed in.
 ///
 /// # Panics
 ///
-/// Never: it has an origin.
+/// Never: the rotator has an origin.
 pub fn rotation()
 -> impl Service<Request<Body>, Response = Response<Body>, Error: Debug, Future: Send> + Clone + Send
 {
@@ -129,7 +130,7 @@ pub fn rotation()
     way.0.layer().expect("an origin").layer(Inner)
 }
 
-/// The inner service with a hand-written middleware around it, signed in.
+/// The inner service inside a hand-written middleware, signed in.
 pub fn by_hand<W: Way>() -> HandWritten<Inner, W> {
     HandWritten {
         inner: Inner,

@@ -1,4 +1,4 @@
-//! Services: the inner one that answers at once, and what stands around it in the rotation's place.
+//! The inner service, which answers at once, and the services around it that replace the rotation.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -15,7 +15,7 @@ use crate::issuer::Failed;
 use crate::requests::Body;
 use crate::ways::Way;
 
-/// Answers every request with 200 and nothing.
+/// Answers every request with 200 and an empty body.
 #[derive(Clone, Copy, Debug)]
 pub struct Inner;
 
@@ -34,12 +34,12 @@ impl Service<Request<Body>> for Inner {
     }
 }
 
-/// The bare inner service with a static header: what the layers are measured by.
+/// The bare inner service with a static header: the baseline of the layers.
 #[derive(Clone, Debug)]
 pub struct StaticHeader<S> {
-    /// The service inside.
+    /// The inner service.
     pub inner: S,
-    /// The header's value.
+    /// The value of the header.
     pub header: HeaderValue,
 }
 
@@ -59,12 +59,12 @@ impl<S: Service<Request<Body>>> Service<Request<Body>> for StaticHeader<S> {
     }
 }
 
-/// A hand-written middleware around one of the hand-written ways, as it is usually written: a boxed
-/// future that fetches the header. It sends the token to any host and replays nothing.
+/// A usual hand-written middleware around one of the hand-written ways: a boxed future that fetches
+/// the header. It sends the token to any host and replays nothing.
 pub struct HandWritten<S, W> {
-    /// The service inside.
+    /// The inner service.
     pub inner: S,
-    /// Where the header comes from.
+    /// The way to the header.
     pub way: Arc<W>,
 }
 

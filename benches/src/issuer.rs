@@ -1,4 +1,5 @@
-//! Stands in for the issuer: the same tokens for all, counted, and held back until a gate opens.
+//! Replaces the issuer: the same token for all ways, a counter of refreshes, and a gate that holds
+//! answers back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,26 +8,26 @@ use std::time::{Duration, SystemTime};
 use http::HeaderValue;
 use tokio::sync::Semaphore;
 
-/// How long its tokens live: longer than any measurement.
+/// The lifetime of tokens: longer than any measurement.
 pub const LIFETIME: Duration = Duration::from_secs(3600);
 
-/// What a hand-written way keeps: the header, ready-made, and until when it is good.
+/// The state of a hand-written way: the header, ready-made, and its expiry.
 #[derive(Clone, Debug)]
-pub struct Fresh {
+pub struct Cached {
     /// `Bearer` and the token.
     pub header: HeaderValue,
     /// When the token expires.
     pub expires_at: SystemTime,
 }
 
-impl Fresh {
-    /// The check that every way makes before it serves a token.
+impl Cached {
+    /// Every hand-written way checks this before it serves a token.
     pub fn is_good(&self) -> bool {
         SystemTime::now() < self.expires_at
     }
 }
 
-/// The refresh failed.
+/// The refresh has failed.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the refresh failed")]
 pub struct Failed;
@@ -45,7 +46,7 @@ impl Issuer {
         issuer
     }
 
-    /// Answers nobody until [`Issuer::release`].
+    /// Answers no request before [`Issuer::release`].
     pub fn shut() -> Arc<Self> {
         Arc::new(Self {
             refreshes: AtomicU64::new(0),
@@ -53,28 +54,28 @@ impl Issuer {
         })
     }
 
-    /// Opens the gate, for good.
+    /// Opens the gate. It stays open.
     pub fn release(&self) {
         self.gate.close();
     }
 
-    /// How often it was asked.
+    /// The number of refreshes.
     pub fn refreshes(&self) -> u64 {
         self.refreshes.load(Ordering::Relaxed)
     }
 
-    /// One refresh: the access token, after the gate has opened.
+    /// Waits for the gate, and returns the access token.
     pub async fn token(&self) -> String {
         self.refreshes.fetch_add(1, Ordering::Relaxed);
-        // The gate opens by being closed, and gives no permits: this is always an error.
+        // Closing the semaphore opens the gate. It has no permits, so `acquire` always fails.
         let _ = self.gate.acquire().await;
         access_token()
     }
 
-    /// The same as a hand-written way wants it.
-    pub async fn refresh(&self) -> Result<Fresh, Failed> {
+    /// Waits for the gate, and returns the header with its expiry for a hand-written way.
+    pub async fn refresh(&self) -> Result<Cached, Failed> {
         header(&self.token().await)
-            .map(|header| Fresh {
+            .map(|header| Cached {
                 header,
                 expires_at: SystemTime::now() + LIFETIME,
             })
@@ -82,7 +83,7 @@ impl Issuer {
     }
 }
 
-/// As long as a signed token with a few claims is.
+/// A text as long as a signed token with a few claims.
 fn access_token() -> String {
     "eyJhbGciOiJSUzI1NiJ9".repeat(60)
 }

@@ -1,10 +1,10 @@
-//! What the hot path and the storm cost, measured. `cargo bench -p token-rotator-benches` runs all
-//! of it; `benches/README.md` holds what it printed.
+//! Measures the hot path and the storm. `cargo bench -p token-rotator-benches` runs all programs;
+//! `benches/README.md` holds their output.
 //!
-//! Four programs, a table or two each: `instructions` (counted by callgrind) and `allocations`
-//! repeat exactly and fail when a bar is missed; `contention` and `storm` take time, so only
-//! ratios within one run mean anything, and of the storm only the number of refreshes can fail,
-//! unless every bar has to be tried: see [`program::has_to_try_every_bar`].
+//! `instructions` (counted by callgrind) and `allocations` repeat exactly, and they fail if a bar
+//! is missed. `contention` and `storm` take time, so compare ratios within one run only. `storm`
+//! fails if more than one refresh ran, and at its bar on time only where every bar is required: see
+//! [`program::requires_every_bar`]. `sessions` and `stores` print tables without bars.
 
 pub mod allocations;
 pub mod callgrind;
@@ -19,11 +19,11 @@ pub mod table;
 pub mod threads;
 pub mod ways;
 
-/// The answer of a future that never waits.
+/// Returns the output of a future that is ready at the first poll.
 ///
 /// # Panics
 ///
-/// If it waits after all: then what was measured is not the hot path.
+/// If the future is pending: then the measured code is not the hot path.
 pub fn at_once<F: Future>(future: F) -> F::Output {
     let mut future = std::pin::pin!(future);
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());

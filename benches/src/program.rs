@@ -1,26 +1,26 @@
-//! What the four programs have in common.
+//! The parts that the programs share.
 
 use std::process::ExitCode;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// Whether cargo asks for measurements. It says so with `--bench`; without it the program was
-/// started as a test, to be listed or to be run quickly, and there is nothing to test.
+/// Returns true if cargo asks for measurements, which it does with `--bench`. Without `--bench`,
+/// cargo lists or runs tests, and the programs have none.
 pub fn is_asked_to_measure() -> bool {
     std::env::args().any(|argument| argument == "--bench")
 }
 
-/// Whether every bar has to be tried, as a release demands: without valgrind nothing is said to be
-/// fine, and the time of the storm counts. `cargo xtask soak` says so with `--every-bar`.
-pub fn has_to_try_every_bar() -> bool {
+/// Returns true if every bar has to be tried: a missing valgrind is a failure, and the bar on the
+/// time of the storm counts. `cargo xtask soak` passes `--every-bar` for that.
+pub fn requires_every_bar() -> bool {
     std::env::args().any(|argument| argument == "--every-bar")
 }
 
-/// A bar, and whether it is met.
+/// A bar and its result.
 pub struct Bar {
-    /// What has to be.
+    /// The description of the bar.
     pub claim: String,
-    /// Whether it is.
+    /// True if the bar is met.
     pub met: bool,
 }
 
@@ -41,11 +41,11 @@ pub fn conclude(bars: &[Bar]) -> ExitCode {
     }
 }
 
-/// A runtime on the thread that blocks on it.
+/// Starts a current-thread runtime.
 ///
 /// # Panics
 ///
-/// If the system has none to give.
+/// If the system cannot start a runtime.
 pub fn current_thread() -> Runtime {
     Builder::new_current_thread()
         .enable_time()
@@ -53,11 +53,11 @@ pub fn current_thread() -> Runtime {
         .expect("a runtime")
 }
 
-/// A runtime on so many threads.
+/// Starts a runtime with this number of worker threads.
 ///
 /// # Panics
 ///
-/// If the system has none to give.
+/// If the system cannot start a runtime.
 pub fn multi_thread(workers: usize) -> Runtime {
     Builder::new_multi_thread()
         .worker_threads(workers)

@@ -1,5 +1,5 @@
-//! The requests that go through the services. Made anew each time, from text that is not static,
-//! so that what a first clone costs is counted: that of a `Bytes` made from a `Vec` allocates.
+//! The requests for the services. Each request is made from text that is not static, so that the
+//! first clone of a `Bytes` made from a `Vec` is counted.
 
 use std::hint::black_box;
 
@@ -20,10 +20,10 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// Both.
+    /// All shapes.
     pub const ALL: [Self; 2] = [Self::Bare, Self::Typical];
 
-    /// What the tables call it.
+    /// The name in the tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bare => "no headers",
@@ -31,11 +31,11 @@ impl Shape {
         }
     }
 
-    /// A new one.
+    /// Makes a request.
     ///
     /// # Panics
     ///
-    /// Never: all of it is valid.
+    /// Never: every part is valid.
     pub fn request(self) -> Request<Body> {
         let request = match self {
             Self::Bare => {

@@ -1,26 +1,27 @@
-//! Two tasks that begin at the same moment, both of them running.
+//! Starts two tasks at the same moment, while both are running.
 //!
-//! A barrier would not do: on a busy machine one of them is often let go while the other waits for
-//! a processor, and what was to be measured, two threads in each other's way, does not take place.
+//! A barrier does not suffice. On a busy machine, one task often runs while the other waits for a
+//! processor. Then the threads do not contend, and contention is what the program measures.
 
 use std::hint::spin_loop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Where the ball is: with the first task, with the second, or out of the game.
+/// The owner of the ball: the first task, the second task, or neither after the start.
 pub(crate) const HERE: usize = 0;
 const THERE: usize = 1;
 const GO: usize = 2;
 
-/// They have to play the ball back and forth so many times, each time this fast: no scheduler is.
+/// The tasks have to pass the ball back and forth this often, each time within this time. A
+/// scheduler is slower, so both tasks are running.
 const PASSES: usize = 50;
 const PASS: Duration = Duration::from_micros(5);
 
-/// After this they begin however they are; it may be that there is one processor.
+/// After this time the tasks start anyway: the machine may have one processor.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// One task's part in the game.
+/// The side of one task.
 pub(crate) enum Start {
     Alone,
     First(Arc<AtomicUsize>),
@@ -28,16 +29,16 @@ pub(crate) enum Start {
 }
 
 impl Start {
-    /// Of the task at this place among one or two.
-    pub(crate) fn new(ball: &Arc<AtomicUsize>, place: usize, tasks: usize) -> Self {
-        match (tasks, place) {
+    /// The side of the task at this index among one or two tasks.
+    pub(crate) fn new(ball: &Arc<AtomicUsize>, index: usize, tasks: usize) -> Self {
+        match (tasks, index) {
             (1, _) => Self::Alone,
             (_, 0) => Self::First(Arc::clone(ball)),
             _ => Self::Second(Arc::clone(ball)),
         }
     }
 
-    /// Returns in both tasks at once. Blocks: each has a thread to itself.
+    /// Returns in both tasks at once. Blocks, so each task needs a thread to itself.
     pub(crate) fn together(&self) {
         match self {
             Self::Alone => {}

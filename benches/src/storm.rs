@@ -1,4 +1,4 @@
-//! The storm: thousands of tasks wait for one refresh, then it ends.
+//! The storm: thousands of tasks wait for one refresh. Then the refresh ends.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,20 +11,20 @@ use tokio::sync::oneshot;
 use crate::issuer::Issuer;
 use crate::ways::Way;
 
-/// What a storm cost.
+/// The cost of a storm.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
-    /// Processor time of the whole process, from the release of the refresh to the moment in which
-    /// the last waiter has its header, in microseconds a waiter. `None` where the system does not
-    /// tell.
+    /// The processor time of the process for each waiter in microseconds, from the release of the
+    /// refresh until the last waiter has its header. `None` if the system does not report processor
+    /// time.
     pub microseconds: Option<f64>,
-    /// How often the issuer was asked.
+    /// The number of refreshes.
     pub refreshes: u64,
-    /// How many waiters got a header.
+    /// The number of waiters with a header.
     pub served: usize,
 }
 
-/// Lets this many tasks wait, then releases the refresh.
+/// Starts the waiters, then releases the refresh.
 pub fn storm<W: Way>(runtime: &Runtime, waiters: usize) -> Cost {
     let issuer = Issuer::shut();
     let way = Arc::new(W::new(Arc::clone(&issuer)));
@@ -42,7 +42,7 @@ pub fn storm<W: Way>(runtime: &Runtime, waiters: usize) -> Cost {
         while tally.parked.load(Ordering::Acquire) < waiters {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        // Whatever the parking left to do is done before the clock starts.
+        // The runtime finishes its work of parking before the clock starts.
         tokio::time::sleep(Duration::from_millis(20)).await;
         let before = processor_time();
         issuer.release();
@@ -61,7 +61,7 @@ struct Tally {
     parked: AtomicUsize,
     waiting: AtomicUsize,
     served: AtomicUsize,
-    /// Taken by the last one to be served, who reads the clock.
+    /// The last served waiter takes the sender and reads the clock.
     last: Mutex<Option<oneshot::Sender<Option<Duration>>>>,
 }
 
@@ -90,7 +90,7 @@ async fn wait<W: Way>(way: Arc<W>, tally: Arc<Tally>) {
     }
 }
 
-/// Processor time that the process has used, on all threads.
+/// The processor time of the process, on all threads.
 #[cfg(unix)]
 fn processor_time() -> Option<Duration> {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);

@@ -1,4 +1,4 @@
-//! Tables in Markdown, readable as they are.
+//! Tables in Markdown that are readable as plain text.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// With these headings.
+    /// Creates a table with these headings.
     pub fn new<const N: usize>(headings: [&str; N]) -> Self {
         Self {
             rows: vec![headings.map(str::to_owned).to_vec()],
@@ -62,7 +62,7 @@ mod tests {
         table.row(["a longer name".to_owned(), "1".to_owned()]);
         table.row(["b".to_owned(), "1000000".to_owned()]);
         let expected = "\
-| way           |   calls |
+| way           |   repetitions |
 |---------------|--------:|
 | a longer name |       1 |
 | b             | 1000000 |

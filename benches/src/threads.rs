@@ -1,5 +1,5 @@
-//! Time a call takes on one and two threads: short rounds of all candidates in turn, so that whatever
-//! else the machine does hits all of them, and the median of each.
+//! The time of a call on one and two threads. The candidates run in short rounds in turn, so that other work on the
+//! machine affects all of them. The result is the median of each candidate.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -9,25 +9,25 @@ use tokio::runtime::Runtime;
 
 use crate::start::{HERE, Start};
 
-/// Something whose time is measured.
+/// A candidate whose time is measured.
 pub struct Candidate {
-    /// What the tables call it.
+    /// The name in the tables.
     pub name: &'static str,
     measure: Measure,
     one: Vec<f64>,
     two: Vec<f64>,
 }
 
-/// Nanoseconds a call takes with so many tasks at once on this runtime, which has a thread for each.
+/// Measures the nanoseconds of a call with this number of tasks on this runtime, which has a thread for each task.
 type Measure = Box<dyn Fn(&Runtime, usize) -> f64>;
 
 impl Candidate {
-    /// `work` makes a task that makes so many calls.
+    /// `work` makes a task that makes this number of calls.
     ///
     /// # Panics
     ///
-    /// While it is measured, if the task does.
-    pub fn new<F>(name: &'static str, calls: u64, work: impl Fn(u64) -> F + 'static) -> Self
+    /// During the measurement, if the task panics.
+    pub fn new<F>(name: &'static str, repetitions: u64, work: impl Fn(u64) -> F + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -37,13 +37,13 @@ impl Candidate {
                 let ball = Arc::new(AtomicUsize::new(HERE));
                 let running: Vec<_> = (0..tasks)
                     .map(|place| Start::new(&ball, place, tasks))
-                    .map(|start| runtime.spawn(timed(start, work(calls))))
+                    .map(|start| runtime.spawn(timed(start, work(repetitions))))
                     .collect();
                 let longest = running
                     .into_iter()
                     .map(|task| runtime.block_on(task).expect("a task that ends"))
                     .max();
-                longest.unwrap_or_default().as_nanos() as f64 / calls as f64
+                longest.unwrap_or_default().as_nanos() as f64 / repetitions as f64
             }),
             one: Vec::new(),
             two: Vec::new(),
@@ -63,7 +63,7 @@ async fn timed(start: Start, work: impl Future<Output = ()>) -> Duration {
     begun.elapsed()
 }
 
-/// Measures all of them in turn, so many times.
+/// Measures all candidates in turn, for this number of rounds.
 pub fn rounds(candidates: &mut [Candidate], rounds: usize) {
     let one = crate::program::multi_thread(1);
     let two = crate::program::multi_thread(2);
@@ -75,7 +75,7 @@ pub fn rounds(candidates: &mut [Candidate], rounds: usize) {
     }
 }
 
-/// The middle value; zero of none.
+/// Returns the middle value, or zero for an empty list.
 pub fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);

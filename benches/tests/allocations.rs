@@ -1,4 +1,4 @@
-//! The bars that allocations are held to, in the test run.
+//! The bars of allocations, as a test.
 
 use token_rotator_benches::allocations;
 use token_rotator_benches::cases;
@@ -7,10 +7,10 @@ use token_rotator_benches::requests::Shape;
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
-/// One test for all: the count is that of the whole process.
+/// One test for all cases, because dhat counts the whole process.
 #[test]
 fn the_hot_path_allocates_nothing_and_the_layer_next_to_nothing() {
-    for case in &cases::hot_path()[allocations::ROTATOR_CALLS] {
+    for case in &cases::hot_path()[allocations::ROTATOR_CASES] {
         let count = allocations::per_call(case);
         assert!(count <= 0.0, "{}: {count} allocations a call", case.name);
     }

@@ -1,4 +1,4 @@
-//! One death at a chosen step of a flight, and what the next process makes of it.
+//! One process dies at a chosen step of a flight, and a second process recovers.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -6,26 +6,26 @@ use std::time::{Duration, SystemTime};
 use token_rotator::{Expiry, Rotator, SessionKey, SourceError, TokenSet};
 use token_rotator_testkit::{Counters, Grant, Issuer, Upstream};
 
-use crate::ground::Place;
-use crate::herd::Herd;
-use crate::said::Said;
+use crate::report::Report;
 use crate::spec::{Job, ProfileName, Spec, Timing};
 use crate::steps::DieAt;
+use crate::store::StoreAddress;
+use crate::workers::Workers;
 
-/// What was left after a crash, and what came of it.
+/// The reports of both processes, and the state of the issuer.
 #[derive(Clone, Debug)]
 pub struct Aftermath {
-    /// What the one said that died.
-    pub died: Vec<Said>,
-    /// What the next one said.
-    pub next: Vec<Said>,
-    /// What the issuer counted in all.
+    /// The reports of the process that died.
+    pub died: Vec<Report>,
+    /// The reports of the next process.
+    pub next: Vec<Report>,
+    /// The counters of the issuer for both processes.
     pub counters: Counters,
-    /// Whether the grant is alive.
+    /// True if the grant is alive.
     pub alive: bool,
 }
 
-/// One issuer, one API and one store with a session in it.
+/// One issuer, one API, and one store with a session.
 pub struct Scene {
     /// The issuer.
     pub issuer: Issuer,
@@ -33,24 +33,24 @@ pub struct Scene {
     pub api: Upstream,
     /// The sign-in.
     pub grant: Grant,
-    /// Where its session is kept.
-    pub place: Place,
-    /// How the issuer treats used refresh tokens.
+    /// The store of the session.
+    pub address: StoreAddress,
+    /// The profile of the issuer.
     pub profile: ProfileName,
     timing: Timing,
 }
 
-/// The session of every scene.
+/// The name of the session in every scene.
 pub const SESSION: &str = "chaos";
 
 impl Scene {
-    /// Signs in, into this place.
+    /// Starts issuer and API, signs in, and writes the session to this store.
     ///
     /// # Panics
     ///
-    /// If the servers do not start or the store takes nothing.
-    pub async fn set(
-        place: Place,
+    /// If a server does not start, or the store takes no write.
+    pub async fn start(
+        address: StoreAddress,
         profile: ProfileName,
         timing: Timing,
         lifetime: Duration,
@@ -67,7 +67,7 @@ impl Scene {
             issuer,
             api,
             grant,
-            place,
+            address,
             profile,
             timing,
         };
@@ -75,16 +75,17 @@ impl Scene {
         scene
     }
 
-    /// Puts this sign-in into the store, good for so long: zero, expired.
+    /// Writes this sign-in to the store. A lifetime of zero means an expired token.
     ///
     /// # Panics
     ///
-    /// If the store takes nothing.
+    /// If the store takes no write.
     pub async fn sign_in(&self, grant: &Grant, lifetime: Duration) {
-        let ground = self.place.open(Timing::of(self.timing.lease_life));
-        let nobody = |_last| async { Err::<TokenSet, _>(SourceError::not_sent("not asked here")) };
-        let rotator = Rotator::builder(nobody)
-            .store(ground.expect("a store"))
+        let store = self.address.open(Timing::of(self.timing.lease_life));
+        let never_refreshes =
+            |_last| async { Err::<TokenSet, _>(SourceError::not_sent("not asked here")) };
+        let rotator = Rotator::builder(never_refreshes)
+            .store(store.expect("a store"))
             .session(SessionKey::new(SESSION))
             .build()
             .expect("a rotator");
@@ -100,10 +101,10 @@ impl Scene {
         stored.await.expect("a store that works");
     }
 
-    /// What a worker of this scene is told.
+    /// The spec of a worker in this scene.
     pub fn spec(&self, job: Job, die_at: Option<DieAt>) -> Spec {
         Spec {
-            place: self.place.clone(),
+            address: self.address.clone(),
             session: SESSION.to_owned(),
             token_url: self.issuer.token_url().to_owned(),
             revocation_url: self.issuer.revoke_url().to_owned(),
@@ -117,24 +118,35 @@ impl Scene {
     }
 }
 
-/// A process finds an expired session and dies at that step; another one comes after it.
+/// A process finds an expired session and dies at the step. Then a second process starts.
 ///
 /// # Panics
 ///
-/// If the first does not die there, or the second neither gets a token nor gives up.
-pub async fn crash(program: &Path, place: Place, profile: ProfileName, die_at: DieAt) -> Aftermath {
-    let scene = Scene::set(place, profile, Timing::SHORT, Duration::from_secs(60)).await;
+/// If the first process does not die there, or the second neither gets a token nor gives up.
+pub async fn crash(
+    program: &Path,
+    address: StoreAddress,
+    profile: ProfileName,
+    die_at: DieAt,
+) -> Aftermath {
+    let scene = Scene::start(address, profile, Timing::SHORT, Duration::from_secs(60)).await;
     scene.issuer.expire_access_tokens();
     scene.sign_in(&scene.grant, Duration::ZERO).await;
-    let mut herd = Herd::new(program);
-    let mut first = herd.start(&scene.spec(Job::OneToken, Some(die_at)));
-    let died = herd.whole_story(&mut first).await;
-    assert!(first.gone().await, "it did not die at {die_at:?}: {died:?}");
-    let mut second = herd.start(&scene.spec(Job::OneToken, None));
-    let next = herd.whole_story(&mut second).await;
+    let mut group = Workers::new(program);
+    let mut first = group.start(&scene.spec(Job::OneToken, Some(die_at)));
+    let died = group.reports_of(&mut first).await;
     assert!(
-        matches!(next.last(), Some(Said::Token { .. } | Said::GaveUp { .. })),
-        "it hangs after {die_at:?}: {next:?}"
+        first.ended().await,
+        "the first process did not die at {die_at:?}: {died:?}"
+    );
+    let mut second = group.start(&scene.spec(Job::OneToken, None));
+    let next = group.reports_of(&mut second).await;
+    assert!(
+        matches!(
+            next.last(),
+            Some(Report::Token { .. } | Report::GaveUp { .. })
+        ),
+        "the second process hangs after {die_at:?}: {next:?}"
     );
     Aftermath {
         died,
@@ -145,16 +157,16 @@ pub async fn crash(program: &Path, place: Place, profile: ProfileName, die_at: D
 }
 
 impl Aftermath {
-    /// Whether the next process had a working token.
+    /// Returns true if the next process got a token that the API accepts.
     pub fn recovered(&self) -> bool {
-        matches!(self.next.last(), Some(Said::Token { .. }))
+        matches!(self.next.last(), Some(Report::Token { .. }))
     }
 
-    /// How often the next process presented a refresh token again: as the profile allows, and as
-    /// the last resort.
+    /// Returns how often the next process presented a refresh token again: because the profile allows
+    /// it, and as the last resort.
     pub fn presented_again(&self) -> (usize, usize) {
         let count = |wanted: bool| {
-            let again = |said: &&Said| matches!(said, Said::PresentedAgain { last_resort } if *last_resort == wanted);
+            let again = |report: &&Report| matches!(report, Report::PresentedAgain { last_resort } if *last_resort == wanted);
             self.next.iter().filter(again).count()
         };
         (count(false), count(true))

@@ -1,26 +1,27 @@
-//! Real processes that share one session, killed, stopped and lied to at any moment.
+//! Real processes share one session. They are killed and stopped at random, and the issuer fails.
 //!
-//! A table of contents: `spec` says what a worker is to do, `ground` where its store is, `worker` is
-//! the process itself and `steps` the points at which it can die; `said` is what workers tell on
-//! their standard output. `herd` starts and torments them, `storm` is a whole run at random and
-//! `crash` one death at a chosen step; `witness`, `verdict` and `table` say what came of it.
+//! - `spec`: the job of a worker. `store`: the stores and their addresses.
+//! - `worker`: the process. `steps`: the points at which it can die. `report`: its standard output.
+//! - `workers`: starts, stops and kills workers and receives their reports.
+//! - `storm`: a run with random disturbances. `crash`: one death at a chosen step.
+//! - `timeline`, `verdict`, `table`: the judgement of a storm.
 
 pub mod crash;
-mod ground;
-mod herd;
 pub mod options;
-mod said;
+mod report;
 mod spec;
 mod steps;
+mod store;
 pub mod storm;
 pub mod table;
+mod timeline;
 mod verdict;
-mod witness;
 pub mod worker;
+mod workers;
 
-pub use ground::{Bed, Ground, Kind, Place};
-pub use herd::{Herd, Worker};
-pub use said::Said;
+pub use report::Report;
 pub use spec::{Job, ProfileName, Spec, Timing};
 pub use steps::{DieAt, Moment, Step};
+pub use store::{Kind, OpenStore, StoreAddress, TestStore};
 pub use verdict::Verdict;
+pub use workers::{Worker, Workers};

@@ -1,14 +1,14 @@
-//! The program: a run of storms, and the workers that it starts.
+//! The program: runs storms, and runs as a worker of a storm.
 
 use std::process::ExitCode;
 
 use token_rotator_chaos::options::{HELP, Options};
 use token_rotator_chaos::storm::storm;
-use token_rotator_chaos::{Bed, table, worker};
+use token_rotator_chaos::{TestStore, table, worker};
 
 fn main() -> ExitCode {
-    let mut words = std::env::args().skip(1).peekable();
-    match words.peek().map(String::as_str) {
+    let mut arguments = std::env::args().skip(1).peekable();
+    match arguments.peek().map(String::as_str) {
         Some("worker") => match worker::main() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -20,10 +20,10 @@ fn main() -> ExitCode {
             print!("{HELP}");
             ExitCode::SUCCESS
         }
-        _ => match Options::read(words) {
+        _ => match Options::read(arguments) {
             Ok(options) => run(&options),
             Err(problem) => {
-                eprintln!("error: {problem}\nhint: --help lists the words");
+                eprintln!("error: {problem}\nhint: --help lists the options");
                 ExitCode::from(2)
             }
         },
@@ -35,21 +35,21 @@ async fn run(options: &Options) -> ExitCode {
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => {
-            eprintln!("error: where this program is cannot be told: {error}");
+            eprintln!("error: the path of this program is unknown: {error}");
             return ExitCode::from(2);
         }
     };
     let mut verdicts = Vec::new();
     for store in &options.stores {
         for profile in &options.profiles {
-            let (name, length) = (profile.word(), options.length);
-            eprintln!("{}, {name}: {length:?}", store.word());
-            // A new server for each, as the last one may still be full of what was stopped.
-            let Some(bed) = Bed::make(*store).await else {
-                eprintln!("error: the {} server is not on this machine", store.word());
+            let (name, length) = (profile.name(), options.length);
+            eprintln!("{}, {name}: {length:?}", store.name());
+            // A new server for each storm: stopped workers may still hold connections to the last one.
+            let Some(store) = TestStore::make(*store).await else {
+                eprintln!("error: the {} server is not on this machine", store.name());
                 return ExitCode::from(2);
             };
-            verdicts.push(storm(&program, bed.place(), *profile, length).await);
+            verdicts.push(storm(&program, store.address(), *profile, length).await);
         }
     }
     if options.json {

@@ -1,9 +1,9 @@
-//! What the command line says.
+//! The command line.
 
 use std::time::Duration;
 
-use crate::ground::Kind;
 use crate::spec::ProfileName;
+use crate::store::Kind;
 
 /// A run over some stores and profiles.
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ pub struct Options {
     pub stores: Vec<Kind>,
     /// The profiles.
     pub profiles: Vec<ProfileName>,
-    /// The verdicts as JSON.
+    /// Prints the verdicts as JSON.
     pub json: bool,
 }
 
@@ -29,22 +29,22 @@ usage: token-rotator-chaos [--seconds N] [--store NAME]... [--profile NAME]... [
   --profile NAME   strict, leeway, parent-always, multi-use (all)
   --json           the verdicts as JSON
 
-Exit code 0 if all bars hold, 1 if one does not, 2 for a wrong word.
+Exit code 0 if all bars hold, 1 if one does not, 2 for a wrong argument.
 ";
 
 impl Options {
-    /// Reads them; the error says which word is wrong.
-    pub fn read(words: impl Iterator<Item = String>) -> Result<Self, String> {
+    /// Reads the arguments. The error names the argument that is wrong.
+    pub fn read(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut options = Self {
             length: Duration::from_secs(20),
             stores: Vec::new(),
             profiles: Vec::new(),
             json: false,
         };
-        let mut words = words;
-        while let Some(word) = words.next() {
-            let mut value = || words.next().ok_or(format!("{word} needs a value"));
-            match word.as_str() {
+        let mut arguments = arguments;
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
+            match argument.as_str() {
                 "--seconds" => {
                     let value = value()?;
                     let seconds = value.parse().map_err(|_| format!("{value} is no number"))?;
@@ -52,7 +52,7 @@ impl Options {
                 }
                 "--store" => {
                     let value = value()?;
-                    let kind = Kind::ALL.into_iter().find(|kind| kind.word() == value);
+                    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == value);
                     let kind = kind.ok_or(format!("there is no store {value}"))?;
                     options.stores.push(kind);
                 }
@@ -60,13 +60,13 @@ impl Options {
                     let value = value()?;
                     let profile = ProfileName::ALL
                         .into_iter()
-                        .find(|profile| profile.word() == value);
+                        .find(|profile| profile.name() == value);
                     options
                         .profiles
                         .push(profile.ok_or(format!("there is no profile {value}"))?);
                 }
                 "--json" => options.json = true,
-                _ => return Err(format!("{word} means nothing here")),
+                _ => return Err(format!("unknown argument {argument}")),
             }
         }
         if options.stores.is_empty() {

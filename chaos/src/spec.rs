@@ -1,4 +1,4 @@
-//! What a worker is to do, as it is told through its environment.
+//! The job of a worker. The environment of its process carries it.
 
 use std::time::Duration;
 
@@ -6,55 +6,55 @@ use serde::{Deserialize, Serialize};
 use token_rotator::Profile;
 use token_rotator_testkit::RefreshPolicy;
 
-use crate::ground::Place;
 use crate::steps::DieAt;
+use crate::store::StoreAddress;
 
-/// Everything a worker needs to know.
+/// The job of a worker and all its settings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Spec {
-    /// Where the session is kept.
-    pub place: Place,
-    /// The session's name.
+    /// The store of the session.
+    pub address: StoreAddress,
+    /// The name of the session.
     pub session: String,
-    /// Where tokens are refreshed.
+    /// The token endpoint.
     pub token_url: String,
-    /// Where they are revoked.
+    /// The revocation endpoint.
     pub revocation_url: String,
-    /// For which client.
+    /// The client id.
     pub client_id: String,
-    /// Where requests go.
+    /// The base address of the API.
     pub api_url: String,
-    /// What the issuer does with used refresh tokens.
+    /// The profile of the issuer.
     pub profile: ProfileName,
-    /// How long things may take.
+    /// The limits of the rotator.
     pub timing: Timing,
-    /// What to do.
+    /// The job.
     pub job: Job,
-    /// Where to die, if anywhere.
+    /// The step at which the worker kills itself.
     pub die_at: Option<DieAt>,
 }
 
-/// What a worker does.
+/// The job of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Job {
     /// Sends requests until it is killed.
     Requests,
-    /// Gets one working token, trying for a while, and ends.
+    /// Tries to get one token that the API accepts, and ends.
     OneToken,
-    /// Gets one token, timed from inside, and ends.
+    /// Gets one token, measures the time, and ends.
     TimedToken,
 }
 
-/// How an issuer treats used refresh tokens, by name.
+/// The issuer profiles of this program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProfileName {
-    /// Single use; a second one revokes the grant.
+    /// Single use. A second use revokes the grant.
     Strict,
-    /// Good again for ten seconds.
+    /// The previous refresh token is accepted for ten seconds.
     Leeway,
-    /// The parent of the newest is always good.
+    /// The parent of the newest refresh token is always accepted.
     ParentAlways,
-    /// Good for ever.
+    /// Every refresh token may be used many times.
     MultiUse,
 }
 
@@ -62,7 +62,7 @@ pub enum ProfileName {
 const LEEWAY: Duration = Duration::from_secs(10);
 
 impl ProfileName {
-    /// All of them.
+    /// All profiles.
     pub const ALL: [Self; 4] = [
         Self::Strict,
         Self::Leeway,
@@ -70,7 +70,7 @@ impl ProfileName {
         Self::MultiUse,
     ];
 
-    /// As a rotator is told.
+    /// The setting of the rotator.
     pub fn profile(self) -> Profile {
         match self {
             Self::Strict => Profile::strict(),
@@ -80,7 +80,7 @@ impl ProfileName {
         }
     }
 
-    /// As an issuer is told.
+    /// The setting of the issuer.
     pub fn policy(self) -> RefreshPolicy {
         match self {
             Self::Strict => RefreshPolicy::SingleUse,
@@ -90,8 +90,8 @@ impl ProfileName {
         }
     }
 
-    /// Its name.
-    pub fn word(self) -> &'static str {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Strict => "strict",
             Self::Leeway => "leeway",
@@ -101,22 +101,22 @@ impl ProfileName {
     }
 }
 
-/// How long things may take, in milliseconds. Much less than the defaults, so that a run of seconds
-/// meets every limit.
+/// Limits in milliseconds. They are much shorter than the defaults, so that a run of seconds reaches
+/// every limit.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Timing {
-    /// A lease, where leases run out.
+    /// The life of a lease at a server.
     pub lease_life: u64,
-    /// A flight's wait for the lease.
+    /// The wait of a flight for the lease.
     pub lease_wait: u64,
-    /// One request to the issuer.
+    /// The timeout of one request to the issuer.
     pub source: u64,
-    /// A caller's wait.
+    /// The wait of a caller.
     pub wait: u64,
 }
 
 impl Timing {
-    /// For runs of seconds.
+    /// For storms of a few seconds.
     pub const QUICK: Self = Self {
         lease_life: 2_500,
         lease_wait: 2_000,
@@ -124,7 +124,7 @@ impl Timing {
         wait: 4_000,
     };
 
-    /// For one process after another, where each waits for the lease of the one before.
+    /// For two processes in turn, of which the second waits for the lease of the first.
     pub const SHORT: Self = Self {
         lease_life: 1_000,
         lease_wait: 2_000,
@@ -132,7 +132,7 @@ impl Timing {
         wait: 4_000,
     };
 
-    /// For many processes at once on few cores: as in real life.
+    /// For many processes at once on few cores: near the defaults.
     pub const PATIENT: Self = Self {
         lease_life: 40_000,
         lease_wait: 20_000,

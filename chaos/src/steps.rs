@@ -1,4 +1,4 @@
-//! The steps of a flight as seen from outside, each a point at which a worker can die.
+//! The steps of a flight, as store, coordinator and source see them. A worker can die at each step.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,30 +12,30 @@ use token_rotator::{
     SourceError, StoreError, TokenSet, TokenSource, Version,
 };
 
-use crate::ground::Ground;
-use crate::said::Said;
+use crate::report::Report;
+use crate::store::OpenStore;
 
 /// A step of a flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
-    /// Reading without the lease.
+    /// Reads the record without the lease.
     Peek,
-    /// Taking the lease.
+    /// Takes the lease.
     Lease,
-    /// Reading under the lease.
+    /// Reads the record under the lease.
     Read,
-    /// Writing down the intent.
+    /// Writes the intent.
     Journal,
-    /// Asking the issuer.
+    /// Asks the issuer.
     Refresh,
-    /// Saving what it answered.
+    /// Saves the answer.
     Save,
-    /// Giving the lease back, the token published.
+    /// Gives the lease back. The token was published before.
     Release,
 }
 
 impl Step {
-    /// All of them, in order.
+    /// All steps in their order.
     pub const ALL: [Self; 7] = [
         Self::Peek,
         Self::Lease,
@@ -47,33 +47,33 @@ impl Step {
     ];
 }
 
-/// Before a step or after it.
+/// The side of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Moment {
-    /// Before it.
+    /// Before the step.
     Before,
-    /// After it.
+    /// After the step.
     After,
 }
 
-/// Where a worker dies.
+/// The point at which a worker dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DieAt {
-    /// At this step.
+    /// The step.
     pub step: Step,
-    /// Before it or after it.
+    /// The side of the step.
     pub moment: Moment,
 }
 
-/// What the parts of a worker share.
+/// The point of death and the state of the lease. Store, coordinator and source of a worker share it.
 #[derive(Clone, Default)]
-pub(crate) struct Fate {
+pub(crate) struct CrashPlan {
     die_at: Option<DieAt>,
-    /// The lease is held.
+    /// True while the worker holds the lease.
     held: Arc<AtomicBool>,
 }
 
-impl Fate {
+impl CrashPlan {
     pub(crate) fn new(die_at: Option<DieAt>) -> Self {
         Self {
             die_at,
@@ -81,31 +81,31 @@ impl Fate {
         }
     }
 
-    fn at(&self, step: Step, moment: Moment) {
+    fn reach(&self, step: Step, moment: Moment) {
         if self.die_at == Some(DieAt { step, moment }) {
-            // As a crash, a full disk's watchdog or an operator would.
+            // SIGKILL: the process runs no code of its own any more.
             let _ = kill_process(getpid(), Signal::KILL);
         }
     }
 }
 
-/// Store and coordinator, watched.
+/// A store and coordinator that report their calls and die at the planned step.
 #[derive(Clone)]
-pub(crate) struct Watched {
-    pub(crate) ground: Ground,
-    pub(crate) fate: Fate,
+pub(crate) struct ReportingStore {
+    pub(crate) store: OpenStore,
+    pub(crate) crash_plan: CrashPlan,
 }
 
-impl SessionStore for Watched {
+impl SessionStore for ReportingStore {
     async fn load(&self, key: &SessionKey) -> Result<Option<Record>, StoreError> {
-        let step = if self.fate.held.load(Ordering::SeqCst) {
+        let step = if self.crash_plan.held.load(Ordering::SeqCst) {
             Step::Read
         } else {
             Step::Peek
         };
-        self.fate.at(step, Moment::Before);
-        let found = self.ground.load(key).await;
-        self.fate.at(step, Moment::After);
+        self.crash_plan.reach(step, Moment::Before);
+        let found = self.store.load(key).await;
+        self.crash_plan.reach(step, Moment::After);
         found
     }
 
@@ -116,65 +116,65 @@ impl SessionStore for Watched {
         record: Record,
     ) -> Result<Saved, StoreError> {
         let step = if let Some(intent) = &record.intent {
-            Said::Intent {
+            Report::Intent {
                 id: format!("{:?}", intent.id),
                 attempts: intent.attempts,
                 outcome: format!("{:?}", intent.outcome),
             }
-            .tell();
+            .send();
             Step::Journal
         } else {
             Step::Save
         };
-        self.fate.at(step, Moment::Before);
-        let saved = self.ground.save(key, expected, record).await;
+        self.crash_plan.reach(step, Moment::Before);
+        let saved = self.store.save(key, expected, record).await;
         if step == Step::Journal && matches!(saved, Ok(Saved::Conflict(_))) {
-            Said::IntentLost.tell();
+            Report::IntentLost.send();
         }
-        self.fate.at(step, Moment::After);
+        self.crash_plan.reach(step, Moment::After);
         saved
     }
 
     async fn changed(&self, key: &SessionKey, seen: Option<Version>) {
-        self.ground.changed(key, seen).await;
+        self.store.changed(key, seen).await;
     }
 
     fn is_durable(&self) -> bool {
-        self.ground.is_durable()
+        self.store.is_durable()
     }
 }
 
-impl Coordinator for Watched {
+impl Coordinator for ReportingStore {
     async fn acquire(
         &self,
         key: &SessionKey,
         wait: Duration,
     ) -> Result<Box<dyn Lease>, LeaseError> {
-        self.fate.at(Step::Lease, Moment::Before);
-        let lease = self.ground.acquire(key, wait).await?;
-        self.fate.held.store(true, Ordering::SeqCst);
-        self.fate.at(Step::Lease, Moment::After);
-        Ok(Box::new(WatchedLease {
+        self.crash_plan.reach(Step::Lease, Moment::Before);
+        let lease = self.store.acquire(key, wait).await?;
+        self.crash_plan.held.store(true, Ordering::SeqCst);
+        self.crash_plan.reach(Step::Lease, Moment::After);
+        Ok(Box::new(ReportingLease {
             lease: Some(lease),
-            fate: self.fate.clone(),
+            crash_plan: self.crash_plan.clone(),
         }))
     }
 
     fn lease_life(&self) -> Option<Duration> {
-        self.ground.lease_life()
+        self.store.lease_life()
     }
 
     async fn settled(&self) {
-        self.ground.settled().await;
+        self.store.settled().await;
     }
 }
 
-struct WatchedLease {
+struct ReportingLease {
     lease: Option<Box<dyn Lease>>,
-    fate: Fate,
+    crash_plan: CrashPlan,
 }
 
-impl Lease for WatchedLease {
+impl Lease for ReportingLease {
     fn remaining(&self) -> Option<Duration> {
         self.lease.as_ref()?.remaining()
     }
@@ -192,41 +192,41 @@ impl Lease for WatchedLease {
 
     fn release(mut self: Box<Self>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            self.fate.at(Step::Release, Moment::Before);
+            self.crash_plan.reach(Step::Release, Moment::Before);
             if let Some(lease) = self.lease.take() {
                 lease.release().await;
             }
-            self.fate.held.store(false, Ordering::SeqCst);
-            self.fate.at(Step::Release, Moment::After);
+            self.crash_plan.held.store(false, Ordering::SeqCst);
+            self.crash_plan.reach(Step::Release, Moment::After);
         })
     }
 }
 
-impl Drop for WatchedLease {
+impl Drop for ReportingLease {
     fn drop(&mut self) {
-        self.fate.held.store(false, Ordering::SeqCst);
+        self.crash_plan.held.store(false, Ordering::SeqCst);
     }
 }
 
-/// The token source, watched.
-pub(crate) struct WatchedSource<S> {
+/// A token source that reports its calls and dies at the planned step.
+pub(crate) struct ReportingSource<S> {
     pub(crate) source: S,
-    pub(crate) fate: Fate,
+    pub(crate) crash_plan: CrashPlan,
 }
 
-impl<S> WatchedSource<S> {
-    async fn watch<T>(&self, refresh: impl Future<Output = T>) -> T {
-        Said::Asking.tell();
-        self.fate.at(Step::Refresh, Moment::Before);
+impl<S> ReportingSource<S> {
+    async fn report<T>(&self, refresh: impl Future<Output = T>) -> T {
+        Report::Asking.send();
+        self.crash_plan.reach(Step::Refresh, Moment::Before);
         let answer = refresh.await;
-        self.fate.at(Step::Refresh, Moment::After);
+        self.crash_plan.reach(Step::Refresh, Moment::After);
         answer
     }
 }
 
-impl<S: TokenSource> TokenSource for WatchedSource<S> {
+impl<S: TokenSource> TokenSource for ReportingSource<S> {
     async fn refresh(&self, last: Option<Arc<TokenSet>>) -> Result<Refreshed, SourceError> {
-        self.watch(self.source.refresh(last)).await
+        self.report(self.source.refresh(last)).await
     }
 
     async fn refresh_session(
@@ -234,7 +234,8 @@ impl<S: TokenSource> TokenSource for WatchedSource<S> {
         session: &SessionKey,
         last: Option<Arc<TokenSet>>,
     ) -> Result<Refreshed, SourceError> {
-        self.watch(self.source.refresh_session(session, last)).await
+        self.report(self.source.refresh_session(session, last))
+            .await
     }
 
     async fn revoke(&self, tokens: Arc<TokenSet>) -> Result<(), SourceError> {

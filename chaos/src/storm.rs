@@ -1,5 +1,5 @@
-//! Eight processes on one session, an issuer that fails, and somebody who kills and stops them at
-//! any moment.
+//! Eight processes share one session while the storm kills and stops them at random and the issuer
+//! fails.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -8,67 +8,68 @@ use std::time::{Duration, Instant};
 use token_rotator_testkit::{Fault, IssuerEvent};
 
 use crate::crash::Scene;
-use crate::ground::Place;
-use crate::herd::{Heard, Herd, Worker};
-use crate::said::{Line, Said, now};
+use crate::report::{Line, Report, now};
 use crate::spec::{Job, ProfileName, Timing};
+use crate::store::StoreAddress;
+use crate::timeline::Timeline;
 use crate::verdict::Verdict;
-use crate::witness::Witness;
+use crate::workers::{Message, Worker, Workers};
 
 const WORKERS: usize = 8;
-/// How long access tokens live.
+/// The lifetime of access tokens.
 const LIFETIME: Duration = Duration::from_millis(1_200);
-/// A call may take this much longer than its caller's limit: processes are stopped, and there are
-/// two cores for all.
+/// A call may exceed its limit by this much: the storm stops processes, and all of them share two
+/// cores.
 const SLACK: Duration = Duration::from_secs(5);
 
 struct Storm {
     scene: Scene,
-    herd: Herd,
+    group: Workers,
     workers: Vec<Worker>,
     verdict: Verdict,
-    witness: Witness,
-    /// When each stopped worker went on, for those that were.
-    went_on: HashMap<usize, u64>,
-    dead: HashSet<usize>,
-    /// The grant of now, and whether a last resort was announced in it.
+    timeline: Timeline,
+    /// The last time at which each stopped worker was resumed.
+    resumed: HashMap<usize, u64>,
+    killed: HashSet<usize>,
+    /// The family of the current grant.
     family: u64,
+    /// True if a worker has announced a last resort in the current grant.
     announced: bool,
-    calm: bool,
+    is_over: bool,
 }
 
-/// A storm over this store for so long, the program being that of the workers.
+/// Runs a storm over this store. `program` is the program of the workers.
 ///
 /// # Panics
 ///
-/// If it cannot be set up.
+/// If issuer, API or store cannot be set up.
 pub async fn storm(
     program: &Path,
-    place: Place,
+    address: StoreAddress,
     profile: ProfileName,
     length: Duration,
 ) -> Verdict {
-    let scene = Scene::set(place, profile, Timing::QUICK, LIFETIME).await;
+    let scene = Scene::start(address, profile, Timing::QUICK, LIFETIME).await;
     let family = scene.grant.family;
     let mut storm = Storm {
         verdict: Verdict {
-            store: scene.place.kind().word().to_owned(),
-            profile: profile.word().to_owned(),
+            store: scene.address.kind().name().to_owned(),
+            profile: profile.name().to_owned(),
             ..Verdict::default()
         },
         scene,
-        herd: Herd::new(program),
+        group: Workers::new(program),
         workers: Vec::new(),
-        witness: Witness::default(),
-        went_on: HashMap::new(),
-        dead: HashSet::new(),
+        timeline: Timeline::default(),
+        resumed: HashMap::new(),
+        killed: HashSet::new(),
         family,
         announced: false,
-        calm: false,
+        is_over: false,
     };
-    storm.rage(length).await;
+    storm.run(length).await;
     storm.settle().await;
-    let wrong = storm.witness.judge();
+    let wrong = storm.timeline.judge();
     storm.verdict.wrong.extend(wrong);
     storm.verdict
 }
@@ -76,45 +77,45 @@ pub async fn storm(
 impl Storm {
     fn start_worker(&mut self) {
         let spec = self.scene.spec(Job::Requests, None);
-        let worker = self.herd.start(&spec);
+        let worker = self.group.start(&spec);
         self.workers.push(worker);
     }
 
-    async fn rage(&mut self, length: Duration) {
+    async fn run(&mut self, length: Duration) {
         for _ in 0..WORKERS {
             self.start_worker();
         }
         let end = Instant::now() + length;
         let mut events = self.scene.issuer.events();
-        let mut next_deed = tokio::time::Instant::now() + Duration::from_millis(300);
+        let mut next_disturbance = tokio::time::Instant::now() + Duration::from_millis(300);
         while Instant::now() < end {
             tokio::select! {
                 biased;
-                (number, heard) = self.herd.hear() => self.heard(number, heard),
-                Ok(event) = events.recv() => self.happened(event).await,
-                () = tokio::time::sleep_until(next_deed) => {
-                    self.deed().await;
+                (number, message) = self.group.receive() => self.on_message(number, message),
+                Ok(event) = events.recv() => self.on_issuer_event(event).await,
+                () = tokio::time::sleep_until(next_disturbance) => {
+                    self.disturb().await;
                     let pause = Duration::from_millis(fastrand::u64(20..250));
-                    next_deed = tokio::time::Instant::now() + pause;
+                    next_disturbance = tokio::time::Instant::now() + pause;
                 }
             }
         }
-        // What the issuer did last counts too.
+        // Events may be left from the last moments of the storm.
         while let Ok(event) = events.try_recv() {
-            self.happened(event).await;
+            self.on_issuer_event(event).await;
         }
     }
 
-    /// Kills, stops, lets go on, or makes the issuer fail.
-    async fn deed(&mut self) {
-        self.wake_some();
+    /// Resumes workers, then kills one, stops one, or makes the issuer fail.
+    async fn disturb(&mut self) {
+        self.resume_some();
         match fastrand::u32(0..10) {
             0..3 => {
                 let victim = fastrand::usize(0..self.workers.len());
                 let mut worker = self.workers.swap_remove(victim);
-                self.dead.insert(worker.number);
-                // First, for others may go on before we know that it has ended.
-                self.witness.killed(worker.number);
+                self.killed.insert(worker.number);
+                // Recorded before the kill: other workers may act on the death before `kill` returns.
+                self.timeline.killed(worker.number);
                 worker.kill().await;
                 self.verdict.kills += 1;
                 self.start_worker();
@@ -123,7 +124,7 @@ impl Storm {
                 let victim = fastrand::usize(0..self.workers.len());
                 let worker = &mut self.workers[victim];
                 if worker.stopped.is_none() {
-                    self.witness.stopped(worker.number);
+                    self.timeline.stopped(worker.number);
                     worker.stop();
                     self.verdict.stops += 1;
                 }
@@ -132,55 +133,55 @@ impl Storm {
                 let faults = self.scene.issuer.faults();
                 if faults.is_empty() {
                     let fault = fault();
-                    self.witness.issuer(format!("{fault:?} comes next"));
+                    self.timeline.issuer(format!("{fault:?} comes next"));
                     faults.push(fault.once());
                 }
             }
         }
     }
 
-    /// Lets those go on that were stopped for long enough: up to a second more than a lease lasts.
-    fn wake_some(&mut self) {
+    /// Resumes stopped workers at random, at the latest one second after the end of their lease.
+    fn resume_some(&mut self) {
         for worker in &mut self.workers {
             let Some(since) = worker.stopped else {
                 continue;
             };
             let longest = Timing::of(Timing::QUICK.lease_life) + Duration::from_secs(1);
             if fastrand::u32(0..8) == 0 || since.elapsed() > longest {
-                worker.go_on();
-                self.witness.went_on(worker.number);
-                self.went_on.insert(worker.number, now());
+                worker.resume();
+                self.timeline.resumed(worker.number);
+                self.resumed.insert(worker.number, now());
             }
         }
     }
 
-    fn heard(&mut self, number: usize, heard: Heard) {
-        let Heard::Said(Line { at, said }) = heard else {
-            if !self.dead.contains(&number) && !self.calm {
+    fn on_message(&mut self, number: usize, message: Message) {
+        let Message::Report(Line { at, report }) = message else {
+            if !self.killed.contains(&number) && !self.is_over {
                 self.wrong(format!("worker {number} ended by itself"));
             }
             return;
         };
         let verdict = &mut self.verdict;
-        match said {
-            Said::Flight => verdict.flights += 1,
-            Said::Adopted => verdict.adopted += 1,
-            Said::Failed { kind, .. } if kind == "uncertain" => verdict.uncertain += 1,
-            Said::Failed { kind, .. } if kind == "busy" => verdict.busy += 1,
-            Said::Intent {
+        match report {
+            Report::Flight => verdict.flights += 1,
+            Report::Adopted => verdict.adopted += 1,
+            Report::Failed { kind, .. } if kind == "uncertain" => verdict.uncertain += 1,
+            Report::Failed { kind, .. } if kind == "busy" => verdict.busy += 1,
+            Report::Intent {
                 id,
                 attempts,
                 outcome,
-            } => self.witness.intent(at, number, (id, attempts), &outcome),
-            Said::IntentLost => self.witness.intent_lost(at, number),
-            Said::Asking => self.witness.asking(at, number),
-            Said::PresentedAgain { last_resort: false } => verdict.again += 1,
-            Said::PresentedAgain { last_resort: true } => {
+            } => self.timeline.intent(at, number, (id, attempts), &outcome),
+            Report::IntentLost => self.timeline.intent_lost(at, number),
+            Report::Asking => self.timeline.asking(at, number),
+            Report::PresentedAgain { last_resort: false } => verdict.again += 1,
+            Report::PresentedAgain { last_resort: true } => {
                 verdict.last_resorts += 1;
                 self.announced = true;
-                self.witness.last_resort(at, number);
+                self.timeline.last_resort(at, number);
             }
-            Said::Answered {
+            Report::Answered {
                 good,
                 without,
                 millis,
@@ -188,7 +189,7 @@ impl Storm {
                 verdict.answered += u64::from(good);
                 verdict.without += u64::from(without.is_some());
                 let limit = Timing::of(Timing::QUICK.wait) + SLACK;
-                let on = self.went_on.get(&number);
+                let on = self.resumed.get(&number);
                 let stopped = on.is_some_and(|on| at.saturating_sub(*on) < millis * 1_000);
                 if Duration::from_millis(millis) > limit && !stopped {
                     self.wrong(format!("a call of worker {number} took {millis} ms"));
@@ -198,8 +199,8 @@ impl Storm {
         }
     }
 
-    async fn happened(&mut self, event: IssuerEvent) {
-        self.witness.issuer(format!("{event:?}"));
+    async fn on_issuer_event(&mut self, event: IssuerEvent) {
+        self.timeline.issuer(format!("{event:?}"));
         match event {
             IssuerEvent::Refreshed { .. } => self.verdict.refreshes += 1,
             IssuerEvent::Reused { family, .. } => {
@@ -207,29 +208,31 @@ impl Storm {
                 if family != self.family {
                     return;
                 }
-                // What was announced before it happened may not have been heard yet.
+                // The announcement may still be on its way.
                 self.catch_up().await;
                 if !self.announced {
                     self.verdict.unannounced += 1;
                 }
             }
-            IssuerEvent::Revoked { family, .. } if family == self.family => self.lose().await,
+            IssuerEvent::Revoked { family, .. } if family == self.family => {
+                self.on_session_lost().await
+            }
             _ => {}
         }
     }
 
-    /// Hears what was said already: it is on its way through a pipe and a task.
+    /// Receives reports that are on their way through a pipe and a task.
     async fn catch_up(&mut self) {
         let end = tokio::time::Instant::now() + Duration::from_millis(500);
         while !self.announced
-            && let Ok((number, heard)) = tokio::time::timeout_at(end, self.herd.hear()).await
+            && let Ok((number, message)) = tokio::time::timeout_at(end, self.group.receive()).await
         {
-            self.heard(number, heard);
+            self.on_message(number, message);
         }
     }
 
-    /// The session is lost. Was that unavoidable? Then the user signs in again.
-    async fn lose(&mut self) {
+    /// Judges whether the loss of the session was avoidable, and signs in again.
+    async fn on_session_lost(&mut self) {
         self.verdict.lost += 1;
         let strict = self.scene.profile == ProfileName::Strict;
         if !strict || !self.announced {
@@ -238,8 +241,8 @@ impl Storm {
             } else {
                 "unannounced"
             };
-            let story = self.witness.latest();
-            self.wrong(format!("a session was lost ({announced}):\n{story}"));
+            let reports = self.timeline.latest();
+            self.wrong(format!("a session was lost ({announced}):\n{reports}"));
         }
         self.announced = false;
         let grant = self.scene.issuer.sign_in("alice");
@@ -251,39 +254,39 @@ impl Storm {
         self.verdict.wrong.push(what);
     }
 
-    /// After the storm everybody gets a token, or says in words why not; nobody hangs.
+    /// Ends all disturbances. Every worker gets a token within the limit.
     async fn settle(&mut self) {
         self.scene.issuer.faults().clear();
         for worker in &mut self.workers {
-            worker.go_on();
-            self.went_on.insert(worker.number, now());
+            worker.resume();
+            self.resumed.insert(worker.number, now());
         }
-        let mut well: HashSet<usize> = HashSet::new();
+        let mut served: HashSet<usize> = HashSet::new();
         let mut events = self.scene.issuer.events();
-        let patience = Duration::from_secs(15);
+        let limit = Duration::from_secs(15);
         let listening = async {
             while self
                 .workers
                 .iter()
-                .any(|worker| !well.contains(&worker.number))
+                .any(|worker| !served.contains(&worker.number))
             {
                 tokio::select! {
-                    (number, heard) = self.herd.hear() => {
-                        if let Heard::Said(Line { said: Said::Answered { good: true, .. }, .. }) = heard {
-                            well.insert(number);
+                    (number, message) = self.group.receive() => {
+                        if let Message::Report(Line { report: Report::Answered { good: true, .. }, .. }) = message {
+                            served.insert(number);
                         }
-                        self.heard(number, heard);
+                        self.on_message(number, message);
                     }
-                    Ok(event) = events.recv() => self.happened(event).await,
+                    Ok(event) = events.recv() => self.on_issuer_event(event).await,
                 }
             }
         };
-        let settled = tokio::time::timeout(patience, listening).await;
-        self.calm = true;
+        let settled = tokio::time::timeout(limit, listening).await;
+        self.is_over = true;
         if settled.is_err() {
-            let left = self.workers.len() - well.len();
+            let left = self.workers.len() - served.len();
             self.wrong(format!(
-                "{left} workers have no token {patience:?} after the storm"
+                "{left} workers have no token {limit:?} after the storm"
             ));
         }
     }
@@ -300,8 +303,8 @@ fn fault() -> Fault {
         },
         5 => Fault::Hang,
         6 => Fault::MalformedJson,
-        // Longer than the client waits, but not so long that two more refreshes fit in between: no
-        // issuer's leeway would take the token then, and no client could help it.
+        // Longer than the client waits, but shorter than two more refreshes: after those, no leeway
+        // of an issuer accepts the token, and no client can prevent that.
         _ => Fault::Delay(Duration::from_millis(fastrand::u64(10..850))),
     }
 }

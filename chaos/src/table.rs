@@ -21,7 +21,7 @@ const COLUMNS: [Column; 14] = [
     ("lost", |verdict| verdict.lost),
 ];
 
-/// A row for each, and below it what is wrong.
+/// A row for each verdict, and the breaches below the rows.
 pub fn text(verdicts: &[Verdict]) -> String {
     let row = |store: &str, profile: &str, cell: &dyn Fn(&Column) -> String| {
         let cells: Vec<String> = COLUMNS

@@ -1,13 +1,13 @@
-//! What came of a storm.
+//! The counts and breaches of a storm.
 
 use serde::Serialize;
 
-/// What was counted in one storm, and what was found wrong.
+/// The counts of one storm and the breaches found in it.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Verdict {
-    /// The store's kind.
+    /// The kind of the store.
     pub store: String,
-    /// The issuer's profile.
+    /// The profile of the issuer.
     pub profile: String,
     /// Processes killed.
     pub kills: u64,
@@ -15,35 +15,35 @@ pub struct Verdict {
     pub stops: u64,
     /// Requests answered with 200.
     pub answered: u64,
-    /// Calls that had no token.
+    /// Calls that ended without a token.
     pub without: u64,
-    /// Flights begun.
+    /// Flights that began.
     pub flights: u64,
-    /// Refreshes that the issuer granted.
+    /// Token sets that the issuer sent.
     pub refreshes: u64,
     /// Tokens adopted from another process.
     pub adopted: u64,
-    /// Flights that ended as uncertain.
+    /// Flights with an uncertain outcome.
     pub uncertain: u64,
-    /// Waits for a lease that somebody else kept.
+    /// Flights that gave up because another process held the lease.
     pub busy: u64,
-    /// Refresh tokens presented again as the profile allows.
+    /// Refresh tokens presented again because the profile allows it.
     pub again: u64,
-    /// Refresh tokens presented again because nothing else was left.
+    /// Refresh tokens presented again as the last resort.
     pub last_resorts: u64,
     /// Reuse alarms at the issuer.
     pub alarms: u64,
-    /// Alarms in a grant in which no last resort had been announced.
+    /// Reuse alarms in a grant without an announced last resort.
     pub unannounced: u64,
     /// Sessions lost.
     pub lost: u64,
-    /// What must never be: in words.
+    /// Descriptions of breaches. Empty if all bars hold.
     pub wrong: Vec<String>,
 }
 
 impl Verdict {
-    /// Whether all bars hold: nothing wrong, and nothing lost that the issuer's rules would have
-    /// let live.
+    /// Returns true if all bars hold: no breach, and no lost session that the issuer's rules allowed
+    /// to live.
     pub fn holds(&self) -> bool {
         self.wrong.is_empty()
     }

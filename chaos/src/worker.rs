@@ -1,4 +1,4 @@
-//! The process that shares a session with others and may die at any moment.
+//! The process of a worker. It shares its session with other processes and may die at any moment.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -7,19 +7,18 @@ use token_rotator::{Event, FailureKind, RefreshError, Rotator, SessionKey, Token
 use token_rotator_oauth2::refresh_token;
 use token_rotator_reqwest::ReqwestTransport;
 
-use crate::said::Said;
+use crate::report::Report;
 use crate::spec::{Job, Spec, Timing};
-use crate::steps::{Fate, Watched, WatchedSource};
+use crate::steps::{CrashPlan, ReportingSource, ReportingStore};
 
-/// The variable that tells a worker what to do.
+/// The variable with the spec of a worker.
 pub const SPEC: &str = "TOKEN_ROTATOR_CHAOS_WORKER";
-/// How long a worker tries to get its one token.
+/// The time within which a worker tries to get its one token.
 const TRIES_FOR: Duration = Duration::from_secs(20);
 
-/// Does what the environment says.
+/// Runs the job in the environment.
 pub fn main() -> Result<(), Box<dyn Error>> {
-    let spec =
-        std::env::var(SPEC).map_err(|_| format!("{SPEC} says what to do, and is not set"))?;
+    let spec = std::env::var(SPEC).map_err(|_| format!("{SPEC} is not set"))?;
     let spec: Spec = serde_json::from_str(&spec)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -30,19 +29,19 @@ pub fn main() -> Result<(), Box<dyn Error>> {
 async fn work(spec: &Spec) -> Result<(), Box<dyn Error>> {
     let timing = spec.timing;
     let begun = Instant::now();
-    let ground = spec.place.open(Timing::of(timing.lease_life))?;
-    let fate = Fate::new(spec.die_at);
-    let watched = Watched {
-        ground,
-        fate: fate.clone(),
+    let store = spec.address.open(Timing::of(timing.lease_life))?;
+    let crash_plan = CrashPlan::new(spec.die_at);
+    let store = ReportingStore {
+        store,
+        crash_plan: crash_plan.clone(),
     };
     let source = refresh_token(&spec.token_url, &spec.client_id)
         .transport(ReqwestTransport::new()?)
         .revocation_url(&spec.revocation_url)
         .build()?;
-    let rotator = Rotator::builder(WatchedSource { source, fate })
-        .store(watched.clone())
-        .coordinator(watched)
+    let rotator = Rotator::builder(ReportingSource { source, crash_plan })
+        .store(store.clone())
+        .coordinator(store)
         .session(SessionKey::new(spec.session.as_str()))
         .profile(spec.profile.profile())
         .origin(&spec.api_url)
@@ -51,44 +50,44 @@ async fn work(spec: &Spec) -> Result<(), Box<dyn Error>> {
         .flight_deadline(Timing::of(timing.lease_wait + timing.source * 2))
         .wait_timeout(Timing::of(timing.wait))
         .cool_down(Duration::from_millis(50), Duration::from_millis(500))
-        .on_event(hear)
+        .on_event(on_event)
         .build()?;
     match spec.job {
         Job::Requests => requests(&rotator, spec).await,
         Job::OneToken => one_token(&rotator, spec).await,
         Job::TimedToken => match rotator.token().await {
-            Ok(_) => Said::Token {
+            Ok(_) => Report::Token {
                 micros: begun.elapsed().as_micros().try_into().unwrap_or(u64::MAX),
             }
-            .tell(),
-            Err(error) => Said::GaveUp {
+            .send(),
+            Err(error) => Report::GaveUp {
                 error: error.to_string(),
             }
-            .tell(),
+            .send(),
         },
     }
     rotator.shutdown(Duration::from_secs(5)).await;
     Ok(())
 }
 
-fn hear(event: &Event) {
-    let said = match event {
-        Event::RefreshStarted { .. } => Said::Flight,
-        Event::Refreshed { .. } => Said::Refreshed,
-        Event::Adopted { .. } => Said::Adopted,
-        Event::PresentedAgain { last_resort, .. } => Said::PresentedAgain {
+fn on_event(event: &Event) {
+    let report = match event {
+        Event::RefreshStarted { .. } => Report::Flight,
+        Event::Refreshed { .. } => Report::Refreshed,
+        Event::Adopted { .. } => Report::Adopted,
+        Event::PresentedAgain { last_resort, .. } => Report::PresentedAgain {
             last_resort: *last_resort,
         },
-        Event::RefreshFailed { error, .. } => Said::Failed {
+        Event::RefreshFailed { error, .. } => Report::Failed {
             kind: kind(error).to_owned(),
             error: error.to_string(),
         },
-        Event::Ended { .. } => Said::Ended,
-        Event::SignedOut => Said::SignedOut,
-        Event::SaveFailed { .. } => Said::Unsaved,
+        Event::Ended { .. } => Report::Ended,
+        Event::SignedOut => Report::SignedOut,
+        Event::SaveFailed { .. } => Report::Unsaved,
         _ => return,
     };
-    said.tell();
+    report.send();
 }
 
 fn kind(error: &RefreshError) -> &'static str {
@@ -103,7 +102,7 @@ fn kind(error: &RefreshError) -> &'static str {
     }
 }
 
-/// Why there is no token, in a word.
+/// A short name for the reason of an error.
 fn reason(error: &TokenError) -> &'static str {
     match error {
         TokenError::Refresh(error) => kind(error),
@@ -118,7 +117,7 @@ fn reason(error: &TokenError) -> &'static str {
 
 async fn requests(rotator: &Rotator, spec: &Spec) {
     let http = reqwest::Client::new();
-    Said::Up.tell();
+    Report::Up.send();
     loop {
         let begun = Instant::now();
         let outcome = request(rotator, &http, &spec.api_url).await;
@@ -127,18 +126,18 @@ async fn requests(rotator: &Rotator, spec: &Spec) {
             Ok(good) => (good, None),
             Err(error) => (false, Some(reason(&error).to_owned())),
         };
-        Said::Answered {
+        Report::Answered {
             good,
             without,
             millis,
         }
-        .tell();
+        .send();
         let pause = if good { 5..25 } else { 50..100 };
         tokio::time::sleep(Duration::from_millis(fastrand::u64(pause))).await;
     }
 }
 
-/// One request, replayed once where it was refused for its token.
+/// Sends a request, and once more after a 401. Returns true if the API answered 200.
 async fn request(rotator: &Rotator, http: &reqwest::Client, url: &str) -> Result<bool, TokenError> {
     let token = rotator.token().await?;
     let status = send(http, url, &token).await;
@@ -156,26 +155,26 @@ async fn send(http: &reqwest::Client, url: &str, token: &Token) -> Option<u16> {
     Some(answer.status().as_u16())
 }
 
-/// Tries until it has a token that the API takes, the session is over, or it took too long.
+/// Tries until the API accepts a token, the session is over, or the time has passed.
 async fn one_token(rotator: &Rotator, spec: &Spec) {
     let http = reqwest::Client::new();
     let begun = Instant::now();
-    Said::Up.tell();
+    Report::Up.send();
     loop {
         let outcome = request(rotator, &http, &spec.api_url).await;
         let over = matches!(outcome, Err(TokenError::SignedOut)) || rotator.has_ended();
         let error = match outcome {
             Ok(true) => {
                 let micros = begun.elapsed().as_micros().try_into().unwrap_or(u64::MAX);
-                return Said::Token { micros }.tell();
+                return Report::Token { micros }.send();
             }
             Ok(false) => "the API refuses the token".to_owned(),
             Err(error) => error.to_string(),
         };
         if over || begun.elapsed() > TRIES_FOR {
-            return Said::GaveUp { error }.tell();
+            return Report::GaveUp { error }.send();
         }
-        // Another process has the lease, or the issuer is left alone for a moment.
+        // Another process has the lease, or the session cools down.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

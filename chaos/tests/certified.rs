@@ -5,32 +5,33 @@ use std::time::{Duration, SystemTime};
 
 use token_rotator::{Expiry, Rotator, SessionKey, SourceError, TokenSet};
 use token_rotator_chaos::crash::SESSION;
-use token_rotator_chaos::{Bed, Herd, Job, Kind, ProfileName, Said, Spec, Timing};
+use token_rotator_chaos::{Job, Kind, ProfileName, Report, Spec, TestStore, Timing, Workers};
 use token_rotator_testkit::CertifiedIssuer;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_token-rotator-chaos");
 const PROCESSES: usize = 8;
 const LIFETIME: Duration = Duration::from_secs(2);
 
-/// How many expiries; `OIDC_EXPIRIES` in the environment asks for more.
+/// The number of expiries. `OIDC_EXPIRIES` in the environment overrides it.
 fn expiries() -> u64 {
     let asked = std::env::var("OIDC_EXPIRIES").ok();
     asked.and_then(|asked| asked.parse().ok()).unwrap_or(10)
 }
 
-/// At every expiry one of eight processes refreshes and the others adopt; the issuer never sees a
-/// refresh token twice, and the grant is alive at the end.
+/// At every expiry one of eight processes refreshes and the others adopt its token. The issuer never
+/// receives a refresh token twice, and the grant is alive at the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eight_processes_share_a_certified_grant() {
     let Some(issuer) = CertifiedIssuer::start(LIFETIME).await else {
         return;
     };
     let grant = issuer.sign_in().await;
-    let bed = Bed::make(Kind::File).await.expect("a directory");
-    let place = bed.place();
-    let nobody = |_last| async { Err::<TokenSet, _>(SourceError::not_sent("not asked here")) };
-    let login = Rotator::builder(nobody)
-        .store(place.open(Duration::from_secs(40)).expect("a store"))
+    let store = TestStore::make(Kind::File).await.expect("a directory");
+    let address = store.address();
+    let never_refreshes =
+        |_last| async { Err::<TokenSet, _>(SourceError::not_sent("not asked here")) };
+    let login = Rotator::builder(never_refreshes)
+        .store(address.open(Duration::from_secs(40)).expect("a store"))
         .session(SessionKey::new(SESSION))
         .build()
         .expect("a rotator");
@@ -41,7 +42,7 @@ async fn eight_processes_share_a_certified_grant() {
     stored.await.expect("stored");
 
     let spec = Spec {
-        place,
+        address,
         session: SESSION.to_owned(),
         token_url: issuer.token_url().to_owned(),
         revocation_url: issuer.revocation_url().to_owned(),
@@ -52,17 +53,17 @@ async fn eight_processes_share_a_certified_grant() {
         job: Job::Requests,
         die_at: None,
     };
-    let mut herd = Herd::new(PROGRAM);
-    let mut workers: Vec<_> = (0..PROCESSES).map(|_| herd.start(&spec)).collect();
+    let mut group = Workers::new(PROGRAM);
+    let mut workers: Vec<_> = (0..PROCESSES).map(|_| group.start(&spec)).collect();
     let (mut refreshed, mut answered) = (0, 0);
     while refreshed < expiries() {
-        match herd.next().await {
-            Said::Refreshed => refreshed += 1,
-            Said::Answered { good: true, .. } => answered += 1,
-            said @ (Said::Answered { .. }
-            | Said::Failed { .. }
-            | Said::Ended
-            | Said::PresentedAgain { .. }) => panic!("{said:?}"),
+        match group.next().await {
+            Report::Refreshed => refreshed += 1,
+            Report::Answered { good: true, .. } => answered += 1,
+            report @ (Report::Answered { .. }
+            | Report::Failed { .. }
+            | Report::Ended
+            | Report::PresentedAgain { .. }) => panic!("{report:?}"),
             _ => {}
         }
     }

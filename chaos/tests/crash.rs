@@ -1,23 +1,23 @@
-//! A process dies before and after each step of a flight; the next one ends where the table in
+//! A process dies before and after each step of a flight. The next process ends as the table in
 //! `docs/stores.md` says.
 
 use std::path::Path;
 
 use token_rotator_chaos::crash::crash;
-use token_rotator_chaos::{Bed, DieAt, Kind, Moment, ProfileName, Step};
+use token_rotator_chaos::{DieAt, Kind, Moment, ProfileName, Step, TestStore};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_token-rotator-chaos");
 
-/// What is left of the refresh token when the process dies there.
+/// The state of the refresh token after the death.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Left {
-    /// Nothing was begun.
+    /// The refresh token is unspent, and no intent is written.
     Untouched,
-    /// An intent stands in the record, and the token is good.
+    /// An intent is in the record, and the refresh token is unspent.
     Doubted,
-    /// The token is spent, and what the issuer answered is lost.
+    /// The refresh token is spent, and the answer of the issuer is lost.
     Spent,
-    /// The next token is in the record.
+    /// The next token set is in the record.
     Replaced,
 }
 
@@ -32,8 +32,8 @@ fn left(die_at: DieAt) -> Left {
     }
 }
 
-/// The row of the table: refreshes that the issuer grants in all, presentations again as the profile
-/// allows and as the last resort, alarms, and whether the session lives.
+/// The row of the table: all token sets that the issuer sends; refresh tokens presented again because
+/// the profile allows it, and as the last resort; alarms; whether the session lives.
 fn row(profile: ProfileName, left: Left) -> (u64, (usize, usize), u64, bool) {
     match (left, profile) {
         (Left::Untouched | Left::Replaced, _) | (Left::Doubted, ProfileName::MultiUse) => {
@@ -41,7 +41,7 @@ fn row(profile: ProfileName, left: Left) -> (u64, (usize, usize), u64, bool) {
         }
         (Left::Doubted, ProfileName::Strict) => (1, (0, 1), 0, true),
         (Left::Doubted, _) => (1, (1, 0), 0, true),
-        // Unavoidable: the issuer takes it for a theft, whoever presents it.
+        // Unavoidable: the issuer treats every further presentation as reuse.
         (Left::Spent, ProfileName::Strict) => (1, (0, 1), 1, false),
         (Left::Spent, ProfileName::MultiUse) => (2, (0, 0), 0, true),
         (Left::Spent, _) => (2, (1, 0), 0, true),
@@ -49,21 +49,21 @@ fn row(profile: ProfileName, left: Left) -> (u64, (usize, usize), u64, bool) {
 }
 
 async fn every_step(kind: Kind, profile: ProfileName) {
-    let Some(mut bed) = Bed::make(kind).await else {
+    let Some(mut store) = TestStore::make(kind).await else {
         return;
     };
     let mut first = true;
     for step in Step::ALL {
         if step == Step::Journal && profile == ProfileName::MultiUse {
-            // Nothing is in doubt there, so nothing is written down.
+            // Refresh tokens of this profile are never in doubt, so flights write no intent.
             continue;
         }
         for moment in [Moment::Before, Moment::After] {
             let die_at = DieAt { step, moment };
             if !std::mem::take(&mut first) && kind == Kind::File {
-                bed = Bed::make(kind).await.expect("a directory");
+                store = TestStore::make(kind).await.expect("a directory");
             }
-            let aftermath = crash(Path::new(PROGRAM), bed.place(), profile, die_at).await;
+            let aftermath = crash(Path::new(PROGRAM), store.address(), profile, die_at).await;
             let (refreshes, again, alarms, alive) = row(profile, left(die_at));
             let seen = (
                 aftermath.counters.refreshes,

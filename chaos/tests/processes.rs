@@ -1,30 +1,30 @@
-//! Many processes at once on one session, none of them harmed.
+//! Many processes at once on one session.
 
 use std::time::Duration;
 
 use token_rotator_chaos::crash::Scene;
-use token_rotator_chaos::{Bed, Herd, Job, Kind, ProfileName, Said, Timing};
+use token_rotator_chaos::{Job, Kind, ProfileName, Report, TestStore, Timing, Workers};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_token-rotator-chaos");
 
-/// Two hundred processes start at once and find an expired session on the disk: one refresh, and
-/// every one of them has a token that the API takes.
+/// Two hundred processes start at once and find an expired session on the disk. One refresh serves all
+/// of them with a token that the API accepts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_processes_share_one_refresh() {
-    let bed = Bed::make(Kind::File).await.expect("a directory");
+    let store = TestStore::make(Kind::File).await.expect("a directory");
     let lifetime = Duration::from_secs(600);
-    let place = bed.place();
-    let scene = Scene::set(place, ProfileName::Strict, Timing::PATIENT, lifetime).await;
+    let address = store.address();
+    let scene = Scene::start(address, ProfileName::Strict, Timing::PATIENT, lifetime).await;
     scene.issuer.expire_access_tokens();
     scene.sign_in(&scene.grant, Duration::ZERO).await;
-    let mut herd = Herd::new(PROGRAM);
+    let mut group = Workers::new(PROGRAM);
     let spec = scene.spec(Job::OneToken, None);
-    let mut workers: Vec<_> = (0..200).map(|_| herd.start(&spec)).collect();
-    let stories = herd.whole_stories(&mut workers).await;
-    for story in &stories {
+    let mut workers: Vec<_> = (0..200).map(|_| group.start(&spec)).collect();
+    let all_reports = group.reports_of_all(&mut workers).await;
+    for reports in &all_reports {
         assert!(
-            matches!(story.last(), Some(Said::Token { .. })),
-            "{story:?}"
+            matches!(reports.last(), Some(Report::Token { .. })),
+            "{reports:?}"
         );
     }
     let counters = scene.issuer.counters();
@@ -33,6 +33,6 @@ async fn two_hundred_processes_share_one_refresh() {
         (1, 1, 0)
     );
     assert!(scene.issuer.session_alive(&scene.grant));
-    // And nobody was refused on the way.
+    // The API has refused no request.
     assert_eq!(scene.api.counters().refused, 0);
 }

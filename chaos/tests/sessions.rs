@@ -1,52 +1,56 @@
-//! What one process does to the session is done for the others.
+//! A sign-in or sign-out in one process applies to the other processes.
 
 use std::time::Duration;
 
 use token_rotator::{Rotator, SessionKey, SessionStore as _, SourceError, TokenSet};
 use token_rotator_chaos::crash::{SESSION, Scene};
-use token_rotator_chaos::{Bed, Herd, Job, Kind, ProfileName, Said, Timing};
+use token_rotator_chaos::{Job, Kind, ProfileName, Report, TestStore, Timing, Workers};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_token-rotator-chaos");
 
-async fn scene(bed: &Bed) -> Scene {
-    let place = bed.place();
+async fn scene(store: &TestStore) -> Scene {
+    let address = store.address();
     let lifetime = Duration::from_secs(600);
-    Scene::set(place, ProfileName::Strict, Timing::PATIENT, lifetime).await
+    Scene::start(address, ProfileName::Strict, Timing::PATIENT, lifetime).await
 }
 
-/// A sign-out in one process while another's refresh is in the air: what that brings is neither
-/// saved nor served, and is revoked.
+/// A process signs out while another process refreshes. The tokens of that refresh are neither saved
+/// nor served, and are revoked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sign_out_meets_another_processs_flight() {
-    let bed = Bed::make(Kind::File).await.expect("a directory");
-    let scene = scene(&bed).await;
+    let store = TestStore::make(Kind::File).await.expect("a directory");
+    let scene = scene(&store).await;
     scene.sign_in(&scene.grant, Duration::ZERO).await;
     let gate = scene.issuer.gate();
     gate.close();
-    let mut herd = Herd::new(PROGRAM);
-    let mut worker = herd.start(&scene.spec(Job::OneToken, None));
+    let mut group = Workers::new(PROGRAM);
+    let mut worker = group.start(&scene.spec(Job::OneToken, None));
     gate.arrived(1).await;
 
-    let ground = scene.place.open(Duration::from_secs(40)).expect("a store");
-    let nobody = |_last| async { Err::<TokenSet, _>(SourceError::not_sent("not asked here")) };
-    let rotator = Rotator::builder(nobody)
-        .store(ground.clone())
+    let store = scene
+        .address
+        .open(Duration::from_secs(40))
+        .expect("a store");
+    let never_refreshes =
+        |_last| async { Err::<TokenSet, _>(SourceError::not_sent("not asked here")) };
+    let rotator = Rotator::builder(never_refreshes)
+        .store(store.clone())
         .session(SessionKey::new(SESSION))
         .build()
         .expect("a rotator");
     rotator
         .sign_out()
         .await
-        .expect("a tombstone, whoever holds the lease");
+        .expect("a tombstone without the lease");
     gate.open();
 
-    let story = herd.whole_story(&mut worker).await;
-    assert!(story.contains(&Said::SignedOut), "{story:?}");
+    let reports = group.reports_of(&mut worker).await;
+    assert!(reports.contains(&Report::SignedOut), "{reports:?}");
     assert!(
-        matches!(story.last(), Some(Said::GaveUp { .. })),
-        "{story:?}"
+        matches!(reports.last(), Some(Report::GaveUp { .. })),
+        "{reports:?}"
     );
-    let record = ground
+    let record = store
         .load(&SessionKey::new(SESSION))
         .await
         .expect("a store");
@@ -55,25 +59,27 @@ async fn a_sign_out_meets_another_processs_flight() {
     assert_eq!(scene.issuer.counters().reuses, 0);
 }
 
-/// A session that has ended in one process is revived there by a sign-in in another.
+/// A sign-in in one process revives a session that has ended in another process.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sign_in_elsewhere_revives_an_ended_session() {
-    let bed = Bed::make(Kind::File).await.expect("a directory");
-    let scene = scene(&bed).await;
+    let store = TestStore::make(Kind::File).await.expect("a directory");
+    let scene = scene(&store).await;
     scene.issuer.revoke_family(&scene.grant);
     scene.issuer.expire_access_tokens();
     scene.sign_in(&scene.grant, Duration::ZERO).await;
-    let mut herd = Herd::new(PROGRAM);
-    let mut worker = herd.start(&scene.spec(Job::Requests, None));
-    herd.until(&worker, |said| matches!(said, Said::Ended))
+    let mut group = Workers::new(PROGRAM);
+    let mut worker = group.start(&scene.spec(Job::Requests, None));
+    group
+        .until(&worker, |report| matches!(report, Report::Ended))
         .await;
     let grant = scene.issuer.sign_in("bob");
     scene.sign_in(&grant, Duration::from_secs(600)).await;
-    herd.until(&worker, |said| {
-        matches!(said, Said::Answered { good: true, .. })
-    })
-    .await;
+    group
+        .until(&worker, |report| {
+            matches!(report, Report::Answered { good: true, .. })
+        })
+        .await;
     worker.kill().await;
-    // Once in vain, and never again: what was refused is written down for all.
+    // One request in vain: the refusal is in the record.
     assert_eq!(scene.issuer.counters().token_requests, 1);
 }

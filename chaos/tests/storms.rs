@@ -1,20 +1,20 @@
-//! A little of what `cargo xtask chaos` does for minutes: see there.
+//! Short storms. `cargo xtask chaos` runs long ones.
 
 use std::path::Path;
 use std::time::Duration;
 
 use token_rotator_chaos::storm::storm;
-use token_rotator_chaos::{Bed, Kind, ProfileName, table};
+use token_rotator_chaos::{Kind, ProfileName, TestStore, table};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_token-rotator-chaos");
-/// Of each storm. All together take some twenty seconds.
+/// The length of each storm. All storms together take some twenty seconds.
 const LENGTH: Duration = Duration::from_millis(3_500);
 
-async fn rage(kind: Kind, profile: ProfileName) {
-    let Some(bed) = Bed::make(kind).await else {
+async fn run(kind: Kind, profile: ProfileName) {
+    let Some(store) = TestStore::make(kind).await else {
         return;
     };
-    let verdict = storm(Path::new(PROGRAM), bed.place(), profile, LENGTH).await;
+    let verdict = storm(Path::new(PROGRAM), store.address(), profile, LENGTH).await;
     let text = table::text(std::slice::from_ref(&verdict));
     println!("{text}");
     assert!(verdict.holds(), "{text}");
@@ -28,12 +28,12 @@ macro_rules! storms {
 
             #[tokio::test]
             async fn strict() {
-                rage($kind, ProfileName::Strict).await;
+                run($kind, ProfileName::Strict).await;
             }
 
             #[tokio::test]
             async fn leeway() {
-                rage($kind, ProfileName::Leeway).await;
+                run($kind, ProfileName::Leeway).await;
             }
         }
     };

@@ -1,4 +1,4 @@
-//! Every example runs and says what it should: one for each section of the README.
+//! Every example runs and prints the expected lines. Each example shows a section of the README.
 
 macro_rules! examples {
     ($($name:ident: $path:literal, $lines:expr;)*) => {$(

@@ -1,5 +1,4 @@
-//! `WWW-Authenticate`: no header makes the parser panic, and a judgement does not depend on how
-//! often it is asked for.
+//! `WWW-Authenticate`: no header makes the parser panic, and a second judgement equals the first.
 #![no_main]
 
 use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};

@@ -1,5 +1,5 @@
-//! Who is let in: one host that is allowed, a path that can be read in one way only, no coding but
-//! `chunked`, headers within their limit, and the local bearer where there is one.
+//! The admission of requests: one allowed host, a path with one reading only, no coding but
+//! `chunked`, headers within their limit, and the local bearer if the proxy has one.
 #![no_main]
 #![allow(dead_code)]
 

@@ -1,5 +1,5 @@
-//! What goes on to the upstream: nothing that is for the caller's connection alone, no credentials of
-//! the caller's, nothing made up; and what has been through once goes through unchanged.
+//! The headers for the upstream: none that belong to the caller's connection, no credentials of the caller, no invented
+//! field. A second pass changes nothing.
 #![no_main]
 #![allow(dead_code)]
 
@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 
 use door::{Input, Knock, TOKEN_HEADER};
 
-/// Not to be taken out on a caller's word.
+/// A caller cannot remove these by `Connection`.
 const NEEDED: [&str; 3] = ["host", "content-length", "content-type"];
 
 fuzz_target!(|input: Input| {
@@ -81,7 +81,7 @@ fuzz_target!(|input: Input| {
     let last = goes.get_all(VIA).iter().next_back();
     assert_eq!(last.expect("who forwarded it"), "1.1 token-rotator");
 
-    // The same again, with a host and a path that are let in by the same route.
+    // A second pass, with a host and a path of the same route.
     if knock.bearer {
         return;
     }
@@ -98,13 +98,13 @@ fuzz_target!(|input: Input| {
         _ => http::Uri::from_static("/"),
     };
     let Ok(twice) = knock.door().admit(&again, false) else {
-        // Hosts and `Via` may have grown past the limit.
+        // The longer `Host` and `Via` may exceed the limit.
         return;
     };
     let twice = twice.outgoing.expect("it can be rewritten");
     let rest = |headers: &HeaderMap| {
         let mut headers = headers.clone();
-        // TE is asked for by connection.
+        // `TE` applies to one connection.
         headers.remove(VIA);
         headers
     };

@@ -1,5 +1,5 @@
-//! What the upstream is asked for: the caller's path without the prefix, the caller's query, and
-//! nothing that could be read as another path or another server.
+//! The target for the upstream: the path of the caller without the prefix, the query of the caller,
+//! and no part that names another path or another server.
 #![no_main]
 #![allow(dead_code)]
 

@@ -1,5 +1,5 @@
-//! The format of stored records: whatever a file holds, reading it is a record or a typed error,
-//! and what was read can be written and read again.
+//! The format of stored records: any bytes read as a record or as a typed error, and a record that
+//! was read can be written and read again.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

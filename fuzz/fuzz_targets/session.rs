@@ -1,4 +1,4 @@
-//! The state machine: over any history, every answer is the one that its past demands.
+//! The state machine: over any history, every answer follows from the past.
 #![no_main]
 #![allow(dead_code, unreachable_pub)]
 

@@ -1,13 +1,13 @@
-//! The command line, parsed by hand: a few commands and one option need no parser to compile first.
+//! The command line, parsed by hand, so that no parser has to be compiled first.
 
 use std::fmt::Write as _;
 
-use crate::{plan::Step, soak_steps, test_steps};
+use crate::{comments::Sample, plan::Step, soak_steps, test_steps};
 
-/// What the command line asks for.
+/// The task of the command line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Task {
-    /// Print how it is used.
+    /// Print the usage.
     Help,
     /// Run the test steps, or only those named.
     Test {
@@ -21,17 +21,17 @@ pub(crate) enum Task {
     },
     /// Run the benchmarks.
     Bench {
-        /// Handed on to `cargo bench` as they are.
+        /// The arguments of `cargo bench`.
         arguments: Vec<String>,
     },
     /// Measure the proxy beside others.
     BenchProxy {
-        /// Handed on to the program as they are.
+        /// The arguments of the program.
         arguments: Vec<String>,
     },
     /// Compare what callers see through the proxy and through others.
     CompareSidecars {
-        /// Handed on to the program as they are.
+        /// The arguments of the program.
         arguments: Vec<String>,
     },
     /// Count lines of code.
@@ -39,9 +39,11 @@ pub(crate) enum Task {
         /// Files and folders.
         paths: Vec<String>,
     },
+    /// Print a sample of the comments.
+    Comments(Sample),
     /// Kill and stop processes.
     Chaos {
-        /// Handed on to the program as they are.
+        /// The arguments of the program.
         arguments: Vec<String>,
     },
 }
@@ -56,7 +58,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task,
     let asks_for_help = || rest.iter().any(|word| word == "--help" || word == "-h");
     match command.as_str() {
         "help" | "--help" | "-h" => Ok(Task::Help),
-        "test" | "soak" | "count" if asks_for_help() => Ok(Task::Help),
+        "test" | "soak" | "count" | "comments" if asks_for_help() => Ok(Task::Help),
         "test" => Ok(Task::Test { only: only(&rest)? }),
         "soak" => Ok(Task::Soak { only: only(&rest)? }),
         "bench" => Ok(Task::Bench { arguments: rest }),
@@ -64,6 +66,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task,
         "bench-proxy" => Ok(Task::BenchProxy { arguments: rest }),
         "compare-sidecars" => Ok(Task::CompareSidecars { arguments: rest }),
         "count" => Ok(Task::Count { paths: rest }),
+        "comments" => Ok(Task::Comments(Sample::parse(&rest)?)),
         other => Err(format!("no such command: {other}")),
     }
 }
@@ -95,25 +98,26 @@ fn only(arguments: &[String]) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// How the commands are used, with the steps as they stand in the code.
+/// Returns the usage, with the steps of the code.
 pub(crate) fn help() -> String {
     let mut text = String::from(
-        "The project's own commands.
+        "The commands of this project.
 
 Usage:
-  cargo xtask test  [--only STEP,...]   everything a change must pass; CI runs this
-  cargo xtask soak  [--only STEP,...]   what takes long: before a release
-  cargo xtask bench [ARGUMENT...]       the benchmarks; arguments go to `cargo bench`
+  cargo xtask test  [--only STEP,...]   the checks of every change; CI runs them
+  cargo xtask soak  [--only STEP,...]   long checks before a release
+  cargo xtask bench [ARGUMENT...]       the benches; arguments go to `cargo bench`
   cargo xtask chaos [ARGUMENT...]       processes on one session, killed and stopped
-  cargo xtask bench-proxy [ROUNDS]      the proxy beside nginx and haproxy, on a quiet machine
-  cargo xtask compare-sidecars [ROUNDS] what callers see when a token ends, beside others
+  cargo xtask bench-proxy [ROUNDS]      the proxy beside nginx and haproxy; needs a quiet machine
+  cargo xtask compare-sidecars [ROUNDS] what callers of three proxies see when a token ends
   cargo xtask count PATH...             lines of Rust code, without comments, blanks and tests
+  cargo xtask comments --seed N         a random sample of 40 comments, or of --count
 
-Each step prints its time and result. What a step needs and the machine lacks is installed
-(Debian packages as root or by sudo, npm and Python packages). A step that cannot run here says
-why and counts as skipped; with CI=true in the environment that is a failure. The whole output of
-every step is kept in target/test-output. The last line, `N passed, M failed`, counts each test, and
-as one each step that runs no tests of its own. Exit code 1 if anything failed.
+Each step prints its time and result. A step installs missing programs and packages (Debian
+packages as root or with sudo, npm and Python packages). A step that cannot run here prints the
+reason and is skipped; with CI=true in the environment it fails. target/test-output keeps the whole
+output of every step. The last line, `N passed, M failed`, counts each test, and each step without
+tests as one. The exit code is 1 if a step failed.
 ",
     );
     list(

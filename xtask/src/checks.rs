@@ -1,5 +1,6 @@
-//! The steps that are more than a command.
+//! The steps that are more than one command.
 
+pub(crate) mod architecture;
 pub(crate) mod canary;
 pub(crate) mod features;
 pub(crate) mod house_rules;

@@ -1,7 +1,6 @@
 //! `cargo xtask count`: lines of Rust code, without comments, blank lines and tests.
 //!
-//! Two states of the project are compared by running this one program on both: it reads the paths that it is given, in any
-//! checkout.
+//! Run the same program on two states of the project to compare them. The paths may be in any checkout.
 
 use std::{
     io,
@@ -9,7 +8,7 @@ use std::{
     process::ExitCode,
 };
 
-/// Prints a line per path, files of a folder added up, and the sum. Errors: a path that cannot be read.
+/// Prints a line for each path, with the files of a folder added up, and the sum. Errors: a path that cannot be read.
 pub(crate) fn run(paths: &[String]) -> Result<ExitCode, String> {
     if paths.is_empty() {
         return Err(
@@ -95,7 +94,7 @@ fn skip_item<'a>(lines: &mut impl Iterator<Item = &'a str>) {
         return;
     }
     let indentation = first.len() - first.trim_start().len();
-    // `find` stops behind the closing line.
+    // `find` takes the closing line from the iterator.
     lines.find(|line| {
         let rest = line.get(indentation..).unwrap_or("");
         line.len() - line.trim_start().len() == indentation && rest.starts_with('}')

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-/// Ticks a second of the times in `/proc`. Linux shows the same number to programs on every architecture it runs tests on.
+/// The ticks a second of the times in `/proc`. Linux has the same number on every architecture of the tests.
 const TICKS: f64 = 100.0;
 
-/// User and system time of every child that this process has waited for, their own children included. Zero where the system
-/// has no `/proc/self/stat`.
+/// Returns the user and system time of every child that this process has waited for, with the children of each child.
+/// Returns zero on a system without `/proc/self/stat`.
 pub(crate) fn of_children() -> Duration {
     std::fs::read_to_string("/proc/self/stat")
         .ok()
@@ -16,7 +16,8 @@ pub(crate) fn of_children() -> Duration {
         })
 }
 
-/// `cutime` and `cstime`, the 16th and 17th field. The second field, the program's name, may hold spaces and parentheses.
+/// Reads `cutime` and `cstime`, the 16th and 17th field. The second field, the name of the program, may hold spaces and
+/// parentheses.
 fn children_ticks(stat: &str) -> Option<u64> {
     let (_, after_name) = stat.rsplit_once(") ")?;
     let mut fields = after_name.split(' ').skip(13);

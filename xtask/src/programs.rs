@@ -1,4 +1,5 @@
-//! `cargo xtask bench`, `bench-proxy`, `compare-sidecars` and `chaos`: programs of the workspace, with what they need installed.
+//! `cargo xtask bench`, `bench-proxy`, `compare-sidecars` and `chaos`: install the dependencies of a program and run
+//! it.
 
 use std::process::{Command, ExitCode};
 
@@ -7,7 +8,7 @@ use crate::{
     workspace::Workplace,
 };
 
-/// Runs `cargo bench` on the benches' crate with the arguments given. Errors: what it measures by cannot be installed.
+/// Runs `cargo bench` on the crate of the benches with the given arguments. Errors: valgrind cannot be installed.
 pub(crate) fn bench(workplace: &Workplace, arguments: &[String]) -> Result<ExitCode, String> {
     let mut log = log(workplace, "bench")?;
     install::valgrind(workplace, &mut log)?;
@@ -16,8 +17,8 @@ pub(crate) fn bench(workplace: &Workplace, arguments: &[String]) -> Result<ExitC
     finish(&mut log, command)
 }
 
-/// Measures the proxy beside others, as it is shipped. Errors: what it is measured by cannot be installed, or it does not
-/// build.
+/// Measures the proxy, as it is shipped, beside nginx and haproxy. Errors: a program cannot be installed, or the proxy
+/// does not build.
 pub(crate) fn bench_proxy(workplace: &Workplace, arguments: &[String]) -> Result<ExitCode, String> {
     let mut log = log(workplace, "bench-proxy")?;
     install::for_proxies(workplace, &mut log)?;
@@ -32,15 +33,15 @@ pub(crate) fn bench_proxy(workplace: &Workplace, arguments: &[String]) -> Result
     finish(&mut log, command)
 }
 
-/// Compares what callers see through the proxy and through others. Errors: one of them, or the issuer, cannot be installed, or
-/// the program does not build.
+/// Compares what callers see through our proxy and through two other proxies. Errors: a proxy or the issuer cannot be
+/// installed, or the program does not build.
 pub(crate) fn compare_sidecars(
     workplace: &Workplace,
     arguments: &[String],
 ) -> Result<ExitCode, String> {
     let mut log = log(workplace, "compare-sidecars")?;
     let envoy = install::for_sidecars(workplace, &mut log)?;
-    // Nothing is timed, so it may be slow.
+    // The comparison takes no times, so it needs no optimised build.
     let build = workplace.cargo(["build", "-p", "token-rotator-cli"]);
     if finish(&mut log, build)? != ExitCode::SUCCESS {
         return Err("the program does not build".to_owned());
@@ -58,7 +59,7 @@ pub(crate) fn compare_sidecars(
     finish(&mut log, command)
 }
 
-/// Runs the chaos program with the arguments given. Errors: the servers it starts cannot be installed.
+/// Runs the chaos program with the given arguments. Errors: its servers cannot be installed.
 pub(crate) fn chaos(workplace: &Workplace, arguments: &[String]) -> Result<ExitCode, String> {
     let installed = install::for_tests(workplace);
     if installed.verdict != Verdict::Passed {
@@ -69,7 +70,7 @@ pub(crate) fn chaos(workplace: &Workplace, arguments: &[String]) -> Result<ExitC
     finish(&mut log, command)
 }
 
-/// The chaos program, built with optimisation.
+/// The command that builds and runs the chaos program with optimisation.
 pub(crate) fn chaos_command(workplace: &Workplace, arguments: &[String]) -> Command {
     let mut command = workplace.cargo([
         "run",

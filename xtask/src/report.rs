@@ -1,22 +1,22 @@
-//! How the steps went: one line each, and a closing line that CI reads.
+//! The results of the steps: a line for each step, and a last line for CI.
 
 use std::{fmt::Write as _, time::Duration};
 
 use crate::tally::Tally;
 
-/// How a step ended.
+/// The verdict on a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// All is well.
+    /// The step succeeded.
     Passed,
-    /// Something is not.
+    /// The step failed.
     Failed,
     /// The step cannot run on this machine.
     Skipped,
 }
 
 impl Verdict {
-    /// As the table says it: a failure louder than the rest.
+    /// The word in the report. A failure is in capitals.
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::Passed => "passed",
@@ -26,19 +26,19 @@ impl Verdict {
     }
 }
 
-/// What a step has to say when it is done.
+/// The result of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// How it ended.
+    /// The verdict.
     pub(crate) verdict: Verdict,
-    /// Why, or what was seen; may be empty.
+    /// The reason, or a count. May be empty.
     pub(crate) detail: String,
-    /// The tests it ran, for a step that runs tests.
+    /// The tests of a step that runs tests.
     pub(crate) tests: Option<Tally>,
 }
 
 impl Outcome {
-    /// All is well.
+    /// The step succeeded.
     pub(crate) fn passed(detail: impl Into<String>) -> Self {
         Self {
             verdict: Verdict::Passed,
@@ -47,7 +47,7 @@ impl Outcome {
         }
     }
 
-    /// Something is not, and the detail says what.
+    /// The step failed; the detail names the cause.
     pub(crate) fn failed(detail: impl Into<String>) -> Self {
         Self {
             verdict: Verdict::Failed,
@@ -56,7 +56,7 @@ impl Outcome {
         }
     }
 
-    /// The step cannot run here, and the detail says why.
+    /// The step cannot run on this machine; the detail is the reason.
     pub(crate) fn skipped(why: impl Into<String>) -> Self {
         Self {
             verdict: Verdict::Skipped,
@@ -65,14 +65,14 @@ impl Outcome {
         }
     }
 
-    /// The same with the tests that ran.
+    /// Adds the tests that ran.
     pub(crate) fn with_tests(mut self, tests: Tally) -> Self {
         self.tests = Some(tests);
         self
     }
 }
 
-/// What a step took.
+/// The cost of a step.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Cost {
     /// Wall time.
@@ -81,14 +81,14 @@ pub(crate) struct Cost {
     pub(crate) processor: Duration,
 }
 
-/// The steps that are done.
+/// The results of the finished steps.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     rows: Vec<(&'static str, Cost, Outcome)>,
 }
 
 impl Report {
-    /// Adds a step that is done.
+    /// Adds a finished step.
     pub(crate) fn add(&mut self, step: &'static str, cost: Cost, outcome: Outcome) {
         self.rows.push((step, cost, outcome));
     }
@@ -100,7 +100,7 @@ impl Report {
             .any(|(_, _, outcome)| outcome.verdict == Verdict::Failed)
     }
 
-    /// The table, the number of tests, and last the closing line.
+    /// Returns the table of steps and the last line.
     pub(crate) fn text(&self) -> String {
         let mut text = String::from("\n  step        result       time  processor\n");
         let mut total = Cost::default();
@@ -145,7 +145,7 @@ impl Report {
         text
     }
 
-    /// `N passed, M failed`, and `, K skipped` where something was.
+    /// Returns `N passed, M failed`, with `, K skipped` if a step was skipped.
     fn closing_line(&self) -> String {
         let mut all = Tally::default();
         for (_, _, outcome) in &self.rows {
@@ -159,7 +159,8 @@ impl Report {
     }
 }
 
-/// A step counts as its tests; without tests, or failing beyond them, as one.
+/// A step counts as its tests. A step without tests, or that failed outside its tests, counts as
+/// one.
 fn counted(outcome: &Outcome) -> Tally {
     let mut tally = outcome.tests.unwrap_or_default();
     match outcome.verdict {
@@ -171,7 +172,7 @@ fn counted(outcome: &Outcome) -> Tally {
     tally
 }
 
-/// A time as a reader compares it.
+/// Formats a time in seconds with one digit.
 pub(crate) fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }

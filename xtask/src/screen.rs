@@ -1,26 +1,27 @@
-//! Which lines of a command's output are worth a reader's time. The file beside has them all.
+//! Chooses the lines of a command's output for the terminal. The log file has all lines.
 
 /// The choice of lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Screen {
     /// Every line.
     All,
-    /// nextest with the output of every test: its own lines, and the output of tests that did not pass.
+    /// nextest with the output of every test. Shows the lines of nextest, and the output of tests that did not pass.
     Nextest {
         /// True while the lines are the output of a test that passed.
         inside_passed: bool,
     },
-    /// The standard test runner with uncaptured output: its own lines, and what cargo, a panic or an error says.
+    /// The standard test runner with uncaptured output. Shows the lines of the runner, and those of cargo, panics and
+    /// errors.
     Libtest,
 }
 
 impl Screen {
-    /// nextest, at its beginning.
+    /// nextest, at the start of its output.
     pub(crate) const NEXTEST: Self = Self::Nextest {
         inside_passed: false,
     };
 
-    /// Whether to show the line that comes next.
+    /// Returns true if the next line is to be shown.
     pub(crate) fn shows(&mut self, line: &str) -> bool {
         match self {
             Self::All => true,
@@ -29,7 +30,8 @@ impl Screen {
                     *inside_passed = matches!(status, "PASS" | "LEAK" | "FLAKY");
                     true
                 } else {
-                    // nextest indents what tests print by four and heads it with two; its own remarks begin at the margin.
+                    // nextest indents the output of tests by four and its heading by two. Its own lines have no
+                    // indentation.
                     let own_remark = line.starts_with(|letter: char| !letter.is_whitespace());
                     !*inside_passed || own_remark
                 }
@@ -54,7 +56,7 @@ impl Screen {
                     "Blocking ",
                     "assertion",
                 ];
-                // A crate without tests says so in three lines.
+                // A crate without tests prints three lines.
                 const EMPTY: [&str; 2] = ["running 0 tests", "test result: ok. 0 passed; 0 failed"];
                 let line = line.trim_start();
                 let begins = |beginning: &&str| line.starts_with(*beginning);
@@ -64,7 +66,7 @@ impl Screen {
     }
 }
 
-/// The first word of a line in which nextest tells how a test or the run is going.
+/// The first word of the lines in which nextest reports the state of a test or of the run.
 fn nextest_status(line: &str) -> Option<&str> {
     let word = line.trim_start();
     let indent = line.len() - word.len();

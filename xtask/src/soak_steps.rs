@@ -1,10 +1,11 @@
-//! The steps of `cargo xtask soak`: what takes minutes to hours, run before a release.
+//! The steps of `cargo xtask soak`: long checks before a release.
 
 use std::process::Command;
 
 use serde_json::Value;
 
 use crate::{
+    checks::packages,
     install, npm,
     plan::{Role::Alone, Step},
     process::Log,
@@ -16,13 +17,13 @@ use crate::{
     workspace::Workplace,
 };
 
-/// Random histories of the core in one soak; the default run has some twenty thousand.
+/// The random histories of the core in one soak. `cargo xtask test` runs some twenty thousand.
 const HISTORIES: &str = "2000000";
-/// Random histories of the core that its port replays in one soak; `npm test` replays two thousand.
+/// The random histories of the core that its port replays in one soak. `npm test` replays 2,000.
 const PORT_HISTORIES: &str = "1000000";
-/// Expiries that each client lives through at the certified issuer.
+/// The expiries for each client at the certified issuer.
 const EXPIRIES: &str = "100";
-/// Expiries that eight processes live through there, at two seconds each.
+/// The expiries for eight processes at the certified issuer, two seconds each.
 const PROCESS_EXPIRIES: &str = "150";
 /// The clients: package, test program, and the test in it.
 const CERTIFIED: [[&str; 3]; 2] = [
@@ -33,23 +34,23 @@ const CERTIFIED: [[&str; 3]; 2] = [
     ],
     ["token-rotator", "layer", "certified::"],
 ];
-/// The benches that have bars.
+/// The benches with bars.
 const BARRED: [&str; 3] = ["instructions", "allocations", "storm"];
 /// Requests of the demo.
 const REQUESTS: u64 = 10_000;
-/// Attacks on the proxy; the default run has two thousand.
+/// The attacks on the proxy. `cargo xtask test` makes two thousand.
 const ABUSES: &str = "100000";
-/// The test that makes them.
+/// The test with the attacks.
 const ABUSE: &str = "no_abuse_gets_through_or_leaves_anything_behind";
-/// How long each fuzz target runs.
+/// The time of each fuzz target.
 const FUZZ_SECONDS: &str = "600";
 
-/// All of them; fuzzing only where there are fuzz targets.
+/// All steps. Fuzzing only if there are fuzz targets.
 pub(crate) fn all() -> Vec<Step> {
     let mut steps = vec![
         Step::new(
             "mutants",
-            "every mutant of the core is caught by a test",
+            "every mutant of the core and of the session's decisions is caught by a test",
             Alone,
             mutants,
         ),
@@ -67,26 +68,32 @@ pub(crate) fn all() -> Vec<Step> {
         ),
         Step::new(
             "demo",
-            "ten thousand requests and one refresh, its leader cancelled or not",
+            "ten thousand requests and one refresh, with and without a cancelled leader",
             Alone,
             demo,
         ),
         Step::new(
             "bars",
-            "what the hot path, the layer and the storm may cost",
+            "the cost of the hot path, the layer and the storm",
             Alone,
             bars,
         ),
     ];
     steps.push(Step::new(
         "port",
-        "the npm package's state machine over a million random histories of the core",
+        "the npm package's state machine over a million histories of the core",
         Alone,
         port,
     ));
     steps.push(Step::new(
+        "package",
+        "each published crate compiles from its package",
+        Alone,
+        packages::run_verified,
+    ));
+    steps.push(Step::new(
         "chaos",
-        "processes killed and stopped over every store and profile, a minute each",
+        "killed and stopped processes, a minute for each store and profile",
         Alone,
         chaos,
     ));
@@ -98,7 +105,7 @@ pub(crate) fn all() -> Vec<Step> {
     ));
     steps.push(Step::new(
         "abuse",
-        "a hundred thousand attacks on the proxy: nothing gets through or stays",
+        "a hundred thousand attacks on the proxy",
         Alone,
         abuse,
     ));
@@ -116,21 +123,29 @@ pub(crate) fn all() -> Vec<Step> {
     steps
 }
 
+/// The pure files of the session room: what they decide is seen by the unit tests and the driver's.
+const PURE_FILES: [&str; 2] = [
+    "crates/rotator/src/session/decide.rs",
+    "crates/rotator/src/session/recovery.rs",
+];
+
 fn mutants(workplace: &Workplace) -> Outcome {
     with_log(workplace, "mutants", |log| {
         let tool = install::cargo_tool(workplace, log, "cargo-mutants", None)?;
-        let mut command = workplace.program(
-            &tool.to_string_lossy(),
-            [
-                "mutants",
-                "--package",
-                "token-rotator-core",
-                "--no-shuffle",
-                "--output",
-            ],
-        );
-        command.arg(&workplace.target);
-        passes(log, command)?;
+        let tool = tool.to_string_lossy();
+        let mutants = |package: &str| {
+            let mut command = workplace.program(&tool, ["mutants", "--no-shuffle"]);
+            command.args(["--package", package, "--output"]);
+            command.arg(workplace.target.join(format!("mutants-{package}")));
+            command
+        };
+        passes(log, mutants("token-rotator-core"))?;
+        let mut session = mutants("token-rotator");
+        for file in PURE_FILES {
+            session.args(["--file", file]);
+        }
+        session.args(["--", "--lib", "--test", "driver"]);
+        passes(log, session)?;
         Ok(Outcome::passed(""))
     })
 }
@@ -181,8 +196,8 @@ fn certified(workplace: &Workplace) -> Outcome {
                 .env("OIDC_EXPIRIES", EXPIRIES)
                 .env_remove(WITHOUT_CERTIFIED_ISSUER);
             passes(log, command)?;
-            let said = log.text().map_err(|error| error.to_string())?;
-            let storms = lived_through(&said).nth(ran).ok_or_else(|| {
+            let output = log.text().map_err(|error| error.to_string())?;
+            let storms = lived_through(&output).nth(ran).ok_or_else(|| {
                 format!("{package}: its test did not live through {EXPIRIES} expiries")
             })?;
             clients.push(format!("{package}: {storms}"));
@@ -195,9 +210,9 @@ fn certified(workplace: &Workplace) -> Outcome {
     })
 }
 
-/// What each run of so many expiries says of its storms.
-fn lived_through(said: &str) -> impl Iterator<Item = &str> {
-    said.lines().filter_map(|line| {
+/// Returns the report of storms in each run with this number of expiries.
+fn lived_through(output: &str) -> impl Iterator<Item = &str> {
+    output.lines().filter_map(|line| {
         let (_, rest) = line.split_once("certified issuer: ")?;
         rest.strip_prefix(EXPIRIES)?.strip_prefix(" expiries, ")
     })
@@ -259,8 +274,8 @@ fn demo(workplace: &Workplace) -> Outcome {
                 .args(["--", "demo", "--json", "--requests", &REQUESTS.to_string()])
                 .args(option);
             passes(log, command)?;
-            let said = log.text().map_err(|error| error.to_string())?;
-            let p99 = one_refresh(&said)?;
+            let output = log.text().map_err(|error| error.to_string())?;
+            let p99 = one_refresh(&output)?;
             runs.push(format!(
                 "{}p99 {p99} ms",
                 option.map_or_else(String::new, |option| format!("{option}: "))
@@ -270,9 +285,10 @@ fn demo(workplace: &Workplace) -> Outcome {
     })
 }
 
-/// The 99th percentile of the last run in the output, if one refresh answered all and the session lives.
-fn one_refresh(said: &str) -> Result<f64, String> {
-    let runs = said.lines().rev().find(|line| line.starts_with('{'));
+/// Returns the 99th percentile of the last run in the output, if one refresh answered all requests and the session is
+/// alive.
+fn one_refresh(output: &str) -> Result<f64, String> {
+    let runs = output.lines().rev().find(|line| line.starts_with('{'));
     let runs: Value = runs
         .and_then(|line| serde_json::from_str(line).ok())
         .ok_or("the demo printed no JSON")?;
@@ -294,8 +310,8 @@ fn bars(workplace: &Workplace) -> Outcome {
             let mut command = workplace.cargo(["bench", "-p", "token-rotator-benches"]);
             command.args(["--bench", bench, "--", "--every-bar"]);
             passes(log, command)?;
-            let said = log.text().map_err(|error| error.to_string())?;
-            let now = said
+            let output = log.text().map_err(|error| error.to_string())?;
+            let now = output
                 .lines()
                 .filter(|line| line.starts_with("- met: "))
                 .count();
@@ -313,7 +329,7 @@ fn fuzz(workplace: &Workplace) -> Outcome {
         let tool = install::cargo_tool(workplace, log, "cargo-fuzz", None)?;
         let cargo_fuzz = |arguments: &[&'static str]| {
             let mut command = workplace.program(&tool.to_string_lossy(), arguments.iter().copied());
-            // The sanitizers' flags are nightly's.
+            // The flags of the sanitizers need nightly features.
             command.env("RUSTC_BOOTSTRAP", "1");
             command
         };
@@ -322,15 +338,15 @@ fn fuzz(workplace: &Workplace) -> Outcome {
             .map_err(|error| error.to_string())?;
         let targets = String::from_utf8_lossy(&list.stdout).into_owned();
         if !list.status.success() || targets.is_empty() {
-            let said = String::from_utf8_lossy(&list.stderr).into_owned();
-            return Err(format!("cargo fuzz lists no target: {said}"));
+            let output = String::from_utf8_lossy(&list.stderr).into_owned();
+            return Err(format!("cargo fuzz lists no target: {output}"));
         }
         for target in targets.lines() {
             let mut command = cargo_fuzz(&["run"]);
             command.arg(target);
             let seeds = workplace.root.join("crates/rotator/corpus").join(target);
             if seeds.is_dir() {
-                // Fuzzing adds what it finds to the first folder.
+                // The fuzzer adds its findings to the first folder.
                 let found = workplace.root.join("fuzz/corpus").join(target);
                 std::fs::create_dir_all(&found).map_err(|error| error.to_string())?;
                 command.args([found, seeds]);
@@ -378,7 +394,7 @@ fn counted(log: &Log) -> Result<Outcome, String> {
 mod tests {
     use super::*;
 
-    /// The demo's line, with this instead of one refresh for ten thousand answers.
+    /// The output of the demo with this result.
     fn line(rotator: &str) -> String {
         format!("   Running it\n{{\"naive\":{{\"refreshes\":10000}},\"rotator\":{rotator}}}\n")
     }
@@ -409,9 +425,9 @@ mod tests {
 
     #[test]
     fn fewer_expiries_do_not_count() {
-        let said = "certified issuer: 5 expiries, 3 of them storms\n\
+        let output = "certified issuer: 5 expiries, 3 of them storms\n\
                     test x ... certified issuer: 100 expiries, 51 of them storms\n";
-        let storms: Vec<&str> = lived_through(said).collect();
+        let storms: Vec<&str> = lived_through(output).collect();
         assert_eq!(storms, ["51 of them storms"]);
     }
 }

@@ -1,28 +1,27 @@
-//! How many tests ran, read from the closing lines of the runners.
+//! The numbers of tests, read from the last lines of the test runners.
 
 use std::ops::AddAssign;
 
-/// Tests counted by their end.
+/// Tests by result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     /// Tests that passed.
     pub(crate) passed: u64,
     /// Tests that failed, timed out or could not be run.
     pub(crate) failed: u64,
-    /// Tests that were left out.
+    /// Tests that were ignored.
     pub(crate) skipped: u64,
 }
 
 impl Tally {
-    /// Tests that ran, whatever their end.
+    /// Returns the number of tests that ran.
     pub(crate) fn ran(self) -> u64 {
         self.passed + self.failed
     }
 
-    /// Adds up the closing lines of nextest and of the standard runner found in the output.
+    /// Adds up the last lines of nextest and of the standard runner in the output.
     ///
-    /// With nextest the standard runner's lines are those of its single tests, indented with the rest of their output, and
-    /// what its own closing line counts already.
+    /// In the output of nextest, the lines of the standard runner are indented. nextest counts their tests already.
     pub(crate) fn read(output: &str) -> Self {
         let nextest: Vec<&str> = output
             .lines()
@@ -54,7 +53,7 @@ impl AddAssign for Tally {
 /// `Summary [ 0.131s] 2 tests run: 1 passed (1 slow), 1 failed, 1 timed out, 1 skipped`
 fn summary(line: &str) -> Tally {
     let counts = line.split_once("run:").map_or("", |(_, counts)| counts);
-    // What stands in parentheses repeats part of the count before it.
+    // The text in parentheses repeats a part of the count before it.
     let mut depth = 0_u32;
     let plain: String = counts
         .chars()
@@ -75,7 +74,7 @@ fn summary(line: &str) -> Tally {
         match word {
             "passed" => tally.passed += number,
             "skipped" => tally.skipped += number,
-            // failed, timed out, exec failed, and what a later nextest may think of.
+            // failed, timed out, exec failed, and unknown results of later versions
             _ => tally.failed += number,
         }
     }
@@ -90,7 +89,7 @@ fn libtest(line: &str) -> Option<Tally> {
         match word {
             "passed" => tally.passed += number,
             "failed" => tally.failed += number,
-            // Filtered out is what the command line left out on purpose.
+            // The command line filtered these tests out.
             "ignored" => tally.skipped += number,
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! The steps of `cargo xtask test`, in the order in which they run: what is quick and needs no build comes first.
+//! The steps of `cargo xtask test` in their order: steps that are quick and need no build run first.
 
 use std::process::{Command, Stdio};
 
@@ -16,18 +16,18 @@ use crate::{
     workspace::Workplace,
 };
 
-/// A set of unit tests that is compiled with a `cfg` that swaps std for a model checker's.
+/// Unit tests that are compiled with a `cfg`, which replaces parts of std with those of a model checker.
 #[derive(Debug, Clone, Copy)]
 struct ModelCheck {
-    /// The step and the log.
+    /// The name of the step and of the log.
     name: &'static str,
-    /// Not the checker's own `cfg`, which dependencies know and change with.
+    /// The `cfg`. It differs from the checker's own `cfg`, which would change dependencies.
     cfg: &'static str,
     /// One line for the help.
     about: &'static str,
-    /// The package whose unit tests they are.
+    /// The package of the unit tests.
     package: &'static str,
-    /// Part of the tests' names.
+    /// A part of the names of the tests.
     filter: &'static str,
 }
 
@@ -43,75 +43,86 @@ const MODEL_CHECKS: [ModelCheck; 2] = [
     ModelCheck {
         name: "shuttle",
         cfg: "model_shuttle",
-        about: "random schedules of tasks that are dropped",
+        about: "random schedules with dropped tasks",
         package: "token-rotator",
         filter: "model_shuttle::",
     },
 ];
 
-/// Set for the tests where the certified issuer cannot be started; holds the reason.
+/// Set for the tests if the certified issuer cannot be started. Holds the reason.
 pub(crate) const WITHOUT_CERTIFIED_ISSUER: &str = "TOKEN_ROTATOR_WITHOUT_OIDC_PROVIDER";
 
-/// Set for the tests where the proxy's page cannot be opened; holds the reason.
+/// Set for the tests if the page of the proxy cannot be opened. Holds the reason.
 const WITHOUT_BROWSER: &str = "TOKEN_ROTATOR_WITHOUT_BROWSER";
 
-/// All of them.
+/// All steps.
 pub(crate) fn all() -> Vec<Step> {
     let mut steps = vec![
         Step::new(
             "install",
-            "what the tests need and the machine lacks",
+            "installs programs and packages for the tests",
             Alone,
             install::for_tests,
         ),
-        Step::new("fmt", "the code is formatted", Alone, |place| {
-            simple(place, "fmt", ["fmt", "--all", "--check"])
+        Step::new("fmt", "the code is formatted", Alone, |workplace| {
+            simple(workplace, "fmt", ["fmt", "--all", "--check"])
         }),
         Step::new(
             "rules",
-            "no registry host, no private path, files that fit in the head",
+            "no registry host, no private path, no vague word, a true ARCHITECTURE.md",
             Alone,
             house_rules::run,
         ),
         Step::new(
             "licences",
-            "every dependency's licence is one we may ship",
+            "the licence of every dependency allows shipping",
             Alone,
             licences::run,
         ),
         Step::new(
+            "deny",
+            "the rules of deny.toml: licences, bans and sources",
+            Alone,
+            deny,
+        ),
+        Step::new(
             "package",
-            "each published crate packs, and its package is whole",
+            "each published crate packs, and its package is complete",
             Alone,
             packages::run,
         ),
         Step::new(
             "build",
-            "everything compiles, tests and examples included",
+            "the workspace compiles, tests and examples included",
             Builds,
-            |place| {
+            |workplace| {
                 simple(
-                    place,
+                    workplace,
                     "build",
                     ["test", "--no-run", "--workspace", "--all-features"],
                 )
             },
         ),
-        Step::new("clippy", "no warning, in any target", NeedsBuild, |place| {
-            simple(
-                place,
-                "clippy",
-                [
+        Step::new(
+            "clippy",
+            "no warning, in any target",
+            NeedsBuild,
+            |workplace| {
+                simple(
+                    workplace,
                     "clippy",
-                    "--workspace",
-                    "--all-targets",
-                    "--all-features",
-                    "--",
-                    "-D",
-                    "warnings",
-                ],
-            )
-        }),
+                    [
+                        "clippy",
+                        "--workspace",
+                        "--all-targets",
+                        "--all-features",
+                        "--",
+                        "-D",
+                        "warnings",
+                    ],
+                )
+            },
+        ),
         Step::new(
             "tests",
             "unit, integration and example tests, debug logging on",
@@ -136,19 +147,20 @@ pub(crate) fn all() -> Vec<Step> {
             check.name,
             check.about,
             NeedsBuild,
-            move |place| model_check(place, check),
+            move |workplace| model_check(workplace, check),
         ));
     }
     steps.push(Step::new(
         "docs",
         "the documentation builds without a warning",
         NeedsBuild,
-        |place| {
-            // Libraries only: the program token-rotator would write over the pages of the library token_rotator.
+        |workplace| {
+            // Libraries only: the pages of the program token-rotator would overwrite those of the library
+            // token_rotator.
             let mut doc =
-                place.cargo(["doc", "--workspace", "--lib", "--no-deps", "--all-features"]);
+                workplace.cargo(["doc", "--workspace", "--lib", "--no-deps", "--all-features"]);
             doc.env("RUSTDOCFLAGS", "-Dwarnings");
-            finish(place, "docs", doc)
+            finish(workplace, "docs", doc)
         },
     ));
     steps.push(Step::new(
@@ -159,14 +171,14 @@ pub(crate) fn all() -> Vec<Step> {
     ));
     steps.push(Step::new(
         "canary",
-        "no token in the output of the steps before",
+        "no token in the output of the other steps",
         Alone,
         canary::run,
     ));
     steps
 }
 
-/// One cargo command that says all there is to say.
+/// Runs one cargo command as a step.
 fn simple<const N: usize>(workplace: &Workplace, step: &str, arguments: [&str; N]) -> Outcome {
     finish(workplace, step, workplace.cargo(arguments))
 }
@@ -174,6 +186,25 @@ fn simple<const N: usize>(workplace: &Workplace, step: &str, arguments: [&str; N
 fn finish(workplace: &Workplace, step: &str, command: Command) -> Outcome {
     let ran = Log::create(workplace, step).and_then(|mut log| log.run(command, Screen::All));
     match ran {
+        Ok(true) => Outcome::passed(""),
+        Ok(false) => Outcome::failed("its output stands above"),
+        Err(error) => Outcome::failed(error.to_string()),
+    }
+}
+
+/// Advisories are left out: their database is not in a package registry.
+fn deny(workplace: &Workplace) -> Outcome {
+    let mut log = match Log::create(workplace, "deny") {
+        Ok(log) => log,
+        Err(error) => return Outcome::failed(error.to_string()),
+    };
+    let tool = match install::cargo_deny(workplace, &mut log) {
+        Ok(tool) => tool,
+        Err(why) => return Outcome::skipped(why),
+    };
+    let arguments = ["--workspace", "check", "licenses", "bans", "sources"];
+    let command = workplace.program(&tool.to_string_lossy(), arguments);
+    match log.run(command, Screen::All) {
         Ok(true) => Outcome::passed(""),
         Ok(false) => Outcome::failed("its output stands above"),
         Err(error) => Outcome::failed(error.to_string()),
@@ -242,26 +273,26 @@ fn doctests(workplace: &Workplace) -> Outcome {
     ]);
     log_everything(&mut command);
     match counted(workplace, "doctests", command, Screen::Libtest) {
-        // A workspace may do without examples in its documentation; one that does not compile fails by itself.
+        // A workspace may have no examples in its documentation. An example that does not compile fails by itself.
         outcome if outcome.detail == RAN_NO_TEST => Outcome::passed(RAN_NO_TEST),
         outcome => outcome,
     }
 }
 
-/// The canary can only be found in what is written.
+/// The canary step searches the log, so the tests log everything.
 fn log_everything(command: &mut Command) {
     command
         .env("RUST_LOG", "trace")
         .env("TOKEN_ROTATOR_TEST_LOG", "1");
 }
 
-/// Builds the unit tests with the `cfg` for their own crate alone, so that the dependencies of the workspace's build serve
-/// here too, and runs the models among them.
+/// Builds the unit tests with the `cfg` for their own crate only, so that the dependencies of the workspace's build are
+/// used again. Then runs the models.
 fn model_check(workplace: &Workplace, check: ModelCheck) -> Outcome {
     let mut rustc = workplace.cargo(["rustc", "-p", check.package, "--lib", "--profile", "test"]);
     rustc
         .arg("--message-format=json-render-diagnostics")
-        // Optimised, for the many runs.
+        // Optimised, because a model runs many times.
         .args(["--", "--cfg", check.cfg, "-Copt-level=1"])
         .stderr(Stdio::inherit());
     let built = match rustc.output() {
@@ -279,7 +310,7 @@ fn model_check(workplace: &Workplace, check: ModelCheck) -> Outcome {
     }
 }
 
-/// The executable that cargo's messages name last.
+/// Returns the last executable in the messages of cargo.
 fn executable(messages: &str) -> Option<String> {
     messages.lines().rev().find_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
@@ -289,7 +320,7 @@ fn executable(messages: &str) -> Option<String> {
 
 const RAN_NO_TEST: &str = "ran no test";
 
-/// Runs tests and counts them. No test at all is a failure: a filter that matches nothing would pass for ever.
+/// Runs tests and counts them. Fails if no test ran: a filter that matches nothing would pass for ever.
 fn counted(workplace: &Workplace, step: &str, command: Command, screen: Screen) -> Outcome {
     let ran = Log::create(workplace, step).and_then(|mut log| {
         let success = log.run(command, screen)?;
@@ -306,7 +337,7 @@ fn counted(workplace: &Workplace, step: &str, command: Command, screen: Screen) 
     judged(success, tally, &log)
 }
 
-/// What a run of tests comes to; `log` is where to read more.
+/// Returns the outcome of a run of tests. `log` is the path of its output.
 pub(crate) fn judged(success: bool, tally: Tally, log: &str) -> Outcome {
     let outcome = if success && tally.ran() == 0 {
         Outcome::failed(RAN_NO_TEST)

@@ -1,4 +1,4 @@
-//! What there is to work on, as `cargo metadata` tells it.
+//! The workspace, as `cargo metadata` describes it.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,42 +7,40 @@ use std::{
 
 use serde_json::Value;
 
-/// The workspace and the circumstances the steps run in.
+/// The workspace and the settings of a run.
 #[derive(Debug)]
 pub(crate) struct Workplace {
     /// The root of the workspace.
     pub(crate) root: PathBuf,
-    /// Cargo's target directory, wherever `CARGO_TARGET_DIR` put it.
+    /// The target directory of cargo.
     pub(crate) target: PathBuf,
     /// Every package of the dependency graph, all features and platforms together.
     pub(crate) packages: Vec<Package>,
-    /// True where `CI=true`: what cannot run is a failure.
+    /// True if `CI=true`. Then a skipped step is a failure.
     pub(crate) ci: bool,
 }
 
-/// A package as far as the steps care.
+/// A package, with the fields that the steps need.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Package {
-    /// Its name.
+    /// The name.
     pub(crate) name: String,
-    /// Its version.
+    /// The version.
     pub(crate) version: String,
-    /// Its SPDX expression, if it gives one.
+    /// The SPDX expression, if the manifest has one.
     pub(crate) license: Option<String>,
-    /// Its features, in alphabetical order.
+    /// The features in alphabetical order.
     pub(crate) features: Vec<String>,
-    /// True for a member of this workspace.
+    /// True for a member of the workspace.
     pub(crate) member: bool,
-    /// True if it may go to a registry: its manifest does not say `publish = false`.
+    /// True if the manifest does not say `publish = false`.
     pub(crate) published: bool,
-    /// True if it has a library.
-    pub(crate) library: bool,
     /// The folder of its manifest.
     pub(crate) folder: PathBuf,
 }
 
 impl Workplace {
-    /// Asks cargo about the workspace that this program was built from.
+    /// Asks cargo for the workspace that this program was built from.
     pub(crate) fn find() -> Result<Self, String> {
         let output = Command::new(cargo())
             .args(["metadata", "--format-version", "1", "--all-features"])
@@ -79,15 +77,10 @@ impl Workplace {
                 license: package["license"].as_str().map(str::to_owned),
                 features,
                 member: members.contains(&package["id"].as_str()?),
-                // `null` is every registry, an empty list none.
+                // `null` allows every registry, an empty list allows none.
                 published: package["publish"]
                     .as_array()
                     .is_none_or(|registries| !registries.is_empty()),
-                library: package["targets"].as_array()?.iter().any(|target| {
-                    target["kind"]
-                        .as_array()
-                        .is_some_and(|kinds| kinds.iter().any(|kind| kind == "lib"))
-                }),
                 folder: Path::new(package["manifest_path"].as_str()?)
                     .parent()?
                     .to_owned(),
@@ -101,12 +94,12 @@ impl Workplace {
         })
     }
 
-    /// Where the output of the steps is kept.
+    /// The folder with the output of the steps.
     pub(crate) fn logs(&self) -> PathBuf {
         self.target.join("test-output")
     }
 
-    /// Where tools that this project installs for itself live.
+    /// The folder with the tools that this project installs.
     pub(crate) fn tools(&self) -> PathBuf {
         self.target.join("tools")
     }
@@ -141,7 +134,7 @@ impl Workplace {
     }
 }
 
-/// The cargo that runs us, so that a toolchain chosen on the command line stays chosen.
+/// The cargo that runs this program, so that a toolchain from the command line stays in use.
 fn cargo() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }
@@ -156,9 +149,9 @@ mod tests {
             "workspace_root": "/here", "target_directory": "/there", "workspace_members": ["a 1"],
             "packages": [
                 {"id": "a 1", "name": "a", "version": "1.0.0", "license": "MIT", "features": {"tls": [], "default": []},
-                 "publish": [], "targets": [{"kind": ["lib"]}], "manifest_path": "/here/a/Cargo.toml"},
+                 "publish": [], "manifest_path": "/here/a/Cargo.toml"},
                 {"id": "b 2", "name": "b", "version": "2.0.0", "license": null, "features": {},
-                 "publish": null, "targets": [{"kind": ["bin"]}], "manifest_path": "/else/b/Cargo.toml"},
+                 "publish": null, "manifest_path": "/else/b/Cargo.toml"},
             ],
         });
         let workplace = Workplace::read(&metadata, false).expect("complete");
@@ -168,8 +161,8 @@ mod tests {
         assert_eq!(members[0].features, ["default", "tls"]);
         assert_eq!(workplace.packages[1].license, None);
         assert_eq!(members[0].folder, Path::new("/here/a"));
-        assert!(members[0].library && !members[0].published);
-        assert!(!workplace.packages[1].library && workplace.packages[1].published);
+        assert!(!members[0].published);
+        assert!(workplace.packages[1].published);
         assert!(Workplace::read(&serde_json::json!({"packages": []}), false).is_none());
     }
 

@@ -1,4 +1,4 @@
-//! Load: as much as goes (wrk), or at a pace.
+//! Load: as many requests as possible (wrk), or a fixed rate.
 
 use std::error::Error;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::PACE;
 use crate::world::{LOAD_CORE, on_core};
 
-/// What wrk saw.
+/// The figures of wrk.
 pub(crate) struct Wrk {
     pub(crate) requests: u64,
     pub(crate) rate: f64,
@@ -22,7 +22,7 @@ pub(crate) struct Wrk {
 }
 
 impl Wrk {
-    /// Over so many connections. Any answer but 2xx is an error.
+    /// Runs wrk over this number of connections. Errors: an answer that is not 2xx.
     pub(crate) fn run(
         url: &str,
         connections: u32,
@@ -53,7 +53,7 @@ impl Wrk {
     }
 }
 
-/// `1.50ms`, `900.00us`, `1.20s`.
+/// Reads a duration such as `1.50ms`, `900.00us` or `1.20s`.
 fn time(text: &str) -> Result<Duration, Box<dyn Error>> {
     let (number, unit) = text.split_at(
         text.find(|c: char| c.is_ascii_alphabetic())
@@ -68,14 +68,14 @@ fn time(text: &str) -> Result<Duration, Box<dyn Error>> {
     Ok(Duration::from_secs_f64(number.parse::<f64>()? * unit))
 }
 
-/// What was seen at a pace.
+/// The figures at a fixed rate.
 pub(crate) struct Paced {
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
 }
 
 impl Paced {
-    /// In a process of its own, on the core of the load.
+    /// Runs the load in a process of its own, on the core of the load.
     pub(crate) fn run(url: &str) -> Result<Self, Box<dyn Error>> {
         let itself = std::env::current_exe()?;
         let output = on_core(LOAD_CORE, itself.to_str().ok_or("no path")?)
@@ -95,8 +95,8 @@ impl Paced {
     }
 }
 
-/// Sends [`PACE`] requests a second for five seconds over 64 connections, each at its own moment:
-/// latency counts from when a request was due, not from when its connection was free.
+/// Sends [`PACE`] requests a second for five seconds over 64 connections, each at its own time.
+/// Latency counts from the time at which a request was due.
 pub(crate) fn pace(url: &str) -> Result<(), Box<dyn Error>> {
     const CONNECTIONS: u32 = 64;
     const REQUESTS: u32 = PACE * 5 / CONNECTIONS;

@@ -1,5 +1,5 @@
-//! Plain proxying with a header by nginx and haproxy, and by `token-rotator proxy` with a live
-//! session, side by side: each alone on the first core, upstream and load on the second.
+//! Compares plain proxying with a header by nginx and haproxy with `token-rotator proxy` and a live
+//! session. Each proxy runs alone on the first core. Upstream and load run on the second core.
 //!
 //! Run it by `cargo xtask bench-proxy`, which installs what it needs.
 
@@ -16,11 +16,11 @@ use crate::load::{Paced, Wrk};
 use crate::usage::Usage;
 use crate::world::{Contestant, World};
 
-/// How many rounds, every contestant in each of them.
+/// The number of rounds. Every proxy runs in each round.
 const ROUNDS: usize = 5;
 const CONNECTIONS: [u32; 2] = [64, 256];
 const LENGTH: Duration = Duration::from_secs(5);
-/// Requests a second where latency is measured under a load that all can bear.
+/// The rate in requests a second at which latency is measured. Every proxy can serve it.
 const PACE: u32 = 4_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -54,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// One contestant's figures over all rounds.
+/// The figures of one proxy over all rounds.
 #[derive(Default)]
 struct Figures {
     rate: Vec<f64>,
@@ -107,7 +107,7 @@ fn saturated(world: &World, rounds: usize) -> Result<Vec<String>, Box<dyn Error>
     Ok(bars)
 }
 
-/// The bars, in words: ours against nginx in the same run.
+/// Prints the bars: ours against nginx in the same run.
 fn judged(world: &World, connections: u32, all: &mut [Figures]) -> Vec<String> {
     let place = |name: &str| world.contestants().position(|one| one.name() == name);
     let (Some(nginx), Some(ours)) = (place(Contestant::NGINX), place(Contestant::OURS)) else {

@@ -1,4 +1,4 @@
-//! What is measured, and what it is measured with: an issuer, an upstream, and the proxies.
+//! An issuer, an upstream, and the proxies.
 
 use std::error::Error;
 use std::fs;
@@ -13,14 +13,14 @@ use token_rotator_testkit::{Issuer, Upstream};
 
 use crate::load::Wrk;
 
-/// The cores: one for a proxy, one for everything else.
+/// The cores: one for a proxy, one for all other processes.
 const PROXY_CORE: u32 = 0;
 pub(crate) const LOAD_CORE: u32 = 1;
 
-/// The program: where `cargo xtask bench-proxy` has built it.
+/// The path of the program that `cargo xtask bench-proxy` has built.
 const PROGRAM: &str = "TOKEN_ROTATOR";
 
-/// A proxy that runs.
+/// A running proxy.
 pub(crate) struct Contestant {
     name: &'static str,
     port: u16,
@@ -45,18 +45,18 @@ impl Contestant {
     }
 }
 
-/// A process that ends with its owner.
+/// A process that is killed when this value is dropped.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// All of it.
+/// The issuer, the upstream and the directory of their files.
 pub(crate) struct World {
     contestants: Vec<Contestant>,
     _upstream: Running,
@@ -111,7 +111,7 @@ fn run(home: &Path, arguments: &[&str]) -> Result<Command, Box<dyn Error>> {
     Ok(command)
 }
 
-/// Signs in, and says what the access token is.
+/// Signs in, and returns the access token.
 fn sign_in(home: &Path, issuer: &Issuer) -> Result<String, Box<dyn Error>> {
     let grant = issuer.sign_in("alice");
     let mut login = run(
@@ -142,7 +142,7 @@ fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// An upstream that answers 27 bytes to the token, and 401 to anything else.
+/// An upstream that answers 27 bytes to a request with the token, and 401 to other requests.
 fn upstream(home: &Path, token: &str) -> Result<(u16, Running), Box<dyn Error>> {
     let port = free_port()?;
     let location = format!(
@@ -264,8 +264,8 @@ fn ours(home: &Path, upstream: &str) -> Result<Contestant, Box<dyn Error>> {
     })
 }
 
-/// Ours while its token expires every second, before the testkit's upstream, which judges each
-/// token: how many are answered, and with how many refreshes.
+/// Runs our proxy while its token expires every second, before the testkit's upstream, which judges
+/// each token. Counts answers and refreshes.
 pub(crate) async fn storm() -> Result<(), Box<dyn Error>> {
     const LENGTH: Duration = Duration::from_secs(10);
     let issuer = Issuer::builder()
@@ -304,7 +304,7 @@ fn until_open(port: u16) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// nginx's worker, which does the work: `taskset` has become the master.
+/// The worker of nginx, which serves. `taskset` has become the master.
 fn children_of(pid: u32) -> Result<Vec<u32>, Box<dyn Error>> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
     let pids: Result<Vec<u32>, _> = children.split_whitespace().map(str::parse).collect();

@@ -1,4 +1,4 @@
-//! The script: how a token ends, and who calls then.
+//! The script: how a token ends, and which callers follow.
 
 use std::error::Error;
 use std::time::Duration;
@@ -10,23 +10,24 @@ use crate::proxies::Contestant;
 use crate::tally::Tally;
 
 const LIFETIME: Duration = Duration::from_secs(6);
-/// The share of its life that a token has lived when it is revoked: past the quarter in which `token-rotator` takes a refusal
-/// for another matter than the token's end, and before the half after which Envoy has replaced it.
+/// The share of its life after which a token is revoked. It is past the first quarter, in which `token-rotator` does
+/// not refresh after a refusal, and before the half, after which Envoy has replaced the token.
 const REVOKED_AT: f64 = 0.4;
-/// How many call together.
+/// The number of callers at once.
 const CALLERS: u32 = 64;
 
-/// What is played to each proxy, with an issuer and a session of its own.
+/// The acts. Each proxy plays each act with an issuer and a session of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
-    /// By the clock, and one caller comes then: what every one of them is made for.
+    /// The token expires, and one caller follows. Every proxy is made for this.
     ExpiredForOne,
-    /// By the clock, and all call then.
+    /// The token expires, and all callers follow at once.
     Expired,
-    /// Before its time, by the issuer, which revokes access tokens and no refresh token; and all call before anybody can know.
+    /// The issuer revokes the access token and keeps the refresh token. All callers follow at once, before any proxy
+    /// can notice.
     ///
-    /// Not at the issuer's endpoint of RFC 7009: this one revokes the refresh token with the access token there, as
-    /// section 2.1 lets it, and then no session is left to be kept.
+    /// The revocation endpoint (RFC 7009) is not used: this issuer revokes the refresh token there too, as section 2.1
+    /// allows. No session would be left.
     Revoked,
 }
 
@@ -41,7 +42,7 @@ impl Act {
         }
     }
 
-    /// How many tokens end.
+    /// The number of tokens that end.
     fn ends(self) -> u32 {
         match self {
             Self::ExpiredForOne => 2,
@@ -57,7 +58,7 @@ impl Act {
         }
     }
 
-    /// Plays it once. Errors: the issuer or the proxy does not start, or the proxy never serves anybody.
+    /// Plays the act once. Errors: the issuer or the proxy does not start, or the proxy serves no caller.
     pub(crate) async fn play(self, contestant: Contestant) -> Result<Tally, Box<dyn Error>> {
         let issuer = CertifiedIssuer::start(LIFETIME)
             .await
@@ -87,7 +88,7 @@ impl Act {
             tally.token_calls += after.token_requests - before.token_requests;
             tally.reuses += after.reuses - before.reuses;
         }
-        // Whoever can still get a token is alive.
+        // A session is alive if a further caller gets a token.
         issuer.expiry().await;
         tally.alive = callers.one().await == Some(200);
         Ok(tally)

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use reqwest::cookie::{CookieStore as _, Jar};
 use reqwest::{Client, Url};
 
-/// Opens the address and does what every page asks for, which is a name and a click, up to one without a form. Returns
-/// the cookies that the address has then. Errors: a page cannot be had, or there is no end of them.
+/// Opens the address and fills in every page (a name and a click) up to a page without a form. Returns the cookies of
+/// the address. Errors: a page does not load, or there are too many pages.
 pub(crate) async fn sign_in(address: &str) -> Result<String, Box<dyn Error>> {
     let jar = Arc::new(Jar::default());
     let browser = Client::builder()
@@ -16,7 +16,7 @@ pub(crate) async fn sign_in(address: &str) -> Result<String, Box<dyn Error>> {
         .build()?;
     let address = Url::parse(address)?;
     let mut request = browser.get(address.clone()).header("accept", "text/html");
-    // No sign-in has more pages.
+    // A sign-in has fewer pages.
     for _ in 0..10 {
         let answer = request.send().await?;
         let at = answer.url().clone();
@@ -32,7 +32,7 @@ pub(crate) async fn sign_in(address: &str) -> Result<String, Box<dyn Error>> {
     Err("no end of pages".into())
 }
 
-/// Every field of a form, with `alice` where there is nothing yet.
+/// Returns every field of a form, with `alice` in the empty ones.
 fn filled_in(form: &str) -> Vec<(String, String)> {
     let inputs = form.split("<input").skip(1).filter_map(|input| {
         let input = input.split('>').next()?;

@@ -1,4 +1,4 @@
-//! Who calls the API through a proxy.
+//! Callers of the API through a proxy.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use tokio::time::timeout;
 
 use crate::proxies::Proxy;
 
-/// How long one waits for an answer, and for a proxy to serve at all.
+/// The time limit of an answer, and of a proxy to serve its first request.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The callers of one proxy, each with a connection of its own.
+/// The callers of one proxy. Each caller has a connection of its own.
 pub(crate) struct Callers {
     authority: String,
-    /// Where the proxy has a session for each user, all are the same user.
+    /// All callers are the same user, for a proxy with a session for each user.
     cookies: Option<String>,
 }
 
@@ -37,7 +37,7 @@ impl Callers {
         }
     }
 
-    /// Calls until the API has answered one. Errors: it does not within 30 s.
+    /// Calls until the API has answered a request. Errors: no answer within 30 s.
     pub(crate) async fn until_served(&self) -> Result<(), Box<dyn Error>> {
         let begin = Instant::now();
         loop {
@@ -46,39 +46,39 @@ impl Callers {
                 return Ok(());
             }
             if begin.elapsed() > PATIENCE {
-                return Err(format!("it serves nobody; last status: {answer:?}").into());
+                return Err(format!("it serves no caller; last status: {answer:?}").into());
             }
-            // Envoy says nowhere that it has its first token.
+            // Envoy does not report that it has its first token.
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
-    /// One call; `None`: no answer.
+    /// Makes one call. Returns `None` without an answer.
     pub(crate) async fn one(&self) -> Option<u16> {
         let connection = self.connect().await.ok()?;
         call(connection, self.request()).await
     }
 
-    /// So many calls at once, over connections that are open already. Errors: the proxy takes no connection.
+    /// Makes this number of calls at once, over open connections. Errors: the proxy accepts no connection.
     pub(crate) async fn together(&self, callers: u32) -> Result<Vec<Option<u16>>, Box<dyn Error>> {
         let barrier = Arc::new(Barrier::new(callers as usize));
-        let mut calls = JoinSet::new();
+        let mut requests = JoinSet::new();
         for _ in 0..callers {
             let connection = self.connect().await?;
             let (barrier, request) = (Arc::clone(&barrier), self.request());
-            calls.spawn(async move {
+            requests.spawn(async move {
                 barrier.wait().await;
                 call(connection, request).await
             });
         }
-        Ok(calls.join_all().await)
+        Ok(requests.join_all().await)
     }
 
     async fn connect(&self) -> Result<Connection, Box<dyn Error>> {
         let stream = TcpStream::connect(&self.authority).await?;
         stream.set_nodelay(true)?;
         let (sender, driver) = handshake(TokioIo::new(stream)).await?;
-        // It ends with the sender.
+        // The task ends with the sender.
         tokio::spawn(driver);
         Ok(sender)
     }

@@ -1,5 +1,5 @@
-//! What callers see when their token ends, through `token-rotator proxy`, Envoy's credential injector and Apache's
-//! `mod_auth_openidc`: the same script for all three, at a certified issuer with single-use refresh tokens.
+//! Compares what callers see when their token ends, through `token-rotator proxy`, the credential injector of Envoy and
+//! `mod_auth_openidc` of Apache. All three play the same script at a certified issuer with single-use refresh tokens.
 //!
 //! Run it by `cargo xtask compare-sidecars`, which installs what it needs.
 
@@ -19,7 +19,7 @@ use crate::act::Act;
 use crate::proxies::Contestant;
 use crate::tally::{Tally, row};
 
-/// How many rounds, every contestant and every act in each of them.
+/// The number of rounds. Every proxy plays every act in each round.
 const ROUNDS: usize = 3;
 
 #[tokio::main]
@@ -58,7 +58,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(verdict(&stages))
 }
 
-/// An act, who played it, and how it went, round by round.
+/// An act, its proxy, and the result of each round.
 type Stage = (Act, Contestant, Vec<Tally>);
 
 fn table(stages: &[Stage]) -> Table {
@@ -80,7 +80,7 @@ fn table(stages: &[Stage]) -> Table {
     table
 }
 
-/// Only ours is held to anything here.
+/// The bars apply to our proxy only.
 fn verdict(stages: &[Stage]) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     println!();
@@ -91,7 +91,7 @@ fn verdict(stages: &[Stage]) -> ExitCode {
         let flaws: Vec<String> = tallies.iter().filter_map(Tally::flaw).collect();
         if flaws.is_empty() {
             println!(
-                "- met: {}: nobody saw an error, one token call each, session alive",
+                "- met: {}: no caller saw an error, one token call each, session alive",
                 act.name()
             );
         } else {

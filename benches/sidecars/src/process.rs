@@ -1,4 +1,4 @@
-//! A proxy's process.
+//! The process of a proxy.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long a proxy may take until it listens.
+/// The time limit until a proxy listens.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A process that ends with its owner, with all that it has started: it is asked to, and waited for.
+/// A process that ends with its children when this value is dropped. Dropping asks the process to end and waits for it.
 pub(crate) struct Running {
     child: Child,
     log: PathBuf,
 }
 
 impl Running {
-    /// Starts it. What it says goes into this file.
+    /// Starts the process with its output in this file.
     pub(crate) fn start(mut command: Command, log: &Path) -> Result<Self, Box<dyn Error>> {
         let out = File::create(log)?;
         let program = command.get_program().to_string_lossy().into_owned();
@@ -35,7 +35,8 @@ impl Running {
         })
     }
 
-    /// Waits until something listens on the port. Errors: the process ends before, or 30 s are over; with its last words.
+    /// Waits until the process listens on the port. Errors: the process ends before, or 30 s pass. The error holds the
+    /// end of its output.
     pub(crate) async fn until_open(&mut self, port: u16) -> Result<(), Box<dyn Error>> {
         let begin = Instant::now();
         while tokio::net::TcpStream::connect(("127.0.0.1", port))
@@ -55,7 +56,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Apache's parent ends its workers only if it is asked; killed, it would leave them behind.
+        // The parent of Apache ends its workers on SIGTERM only. After SIGKILL the workers would stay.
         if let Some(pid) = Pid::from_raw(self.child.id().cast_signed())
             && matches!(self.child.try_wait(), Ok(None))
         {
@@ -65,12 +66,12 @@ impl Drop for Running {
     }
 }
 
-/// A port that nobody listens on.
+/// Returns a free port.
 pub(crate) fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// The first line that a command prints.
+/// Returns the first line of the output of a command.
 pub(crate) fn first_line(command: &mut Command) -> Result<String, Box<dyn Error>> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command

@@ -1,4 +1,4 @@
-//! The proxies that are compared, each set up as its documentation says.
+//! The compared proxies, each with the setup of its documentation.
 
 mod apache;
 mod envoy;
@@ -11,7 +11,7 @@ use token_rotator_testkit::CertifiedIssuer;
 
 use crate::process::Running;
 
-/// A proxy that can be started.
+/// A kind of proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Contestant {
     Ours,
@@ -30,7 +30,7 @@ impl Contestant {
         }
     }
 
-    /// What it calls its version. Errors: it is not installed.
+    /// Returns the version of the proxy. Errors: it is not installed.
     pub(crate) fn version(self) -> Result<String, Box<dyn Error>> {
         match self {
             Self::Ours => ours::version(),
@@ -39,7 +39,8 @@ impl Contestant {
         }
     }
 
-    /// Starts it before the issuer's API, with a session. Errors: it does not start, or the sign-in fails.
+    /// Starts the proxy with a session, before the API of the issuer. Errors: the proxy does not start, or the sign-in
+    /// fails.
     pub(crate) async fn start(self, issuer: &CertifiedIssuer) -> Result<Proxy, Box<dyn Error>> {
         match self {
             Self::Ours => ours::start(issuer).await,
@@ -49,18 +50,18 @@ impl Contestant {
     }
 }
 
-/// A proxy that runs. It ends with this value.
+/// A running proxy.
 pub(crate) struct Proxy {
-    /// Where callers connect.
+    /// The address for callers.
     pub(crate) authority: String,
-    /// What callers send to be known, where the proxy has a session for each user.
+    /// The cookie of callers, for a proxy with a session for each user.
     pub(crate) cookies: Option<String>,
-    // Ended before its files are removed.
+    // Dropped before its files.
     _running: Running,
     _home: TempDir,
 }
 
-/// The port in the URL of something on this machine. Errors: there is none.
+/// Returns the port in a URL. Errors: the URL has none.
 fn port(url: &str) -> Result<u16, Box<dyn Error>> {
     let (_, port) = url.rsplit_once(':').ok_or("a URL without a port")?;
     let port = port.split('/').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What was seen in an act, and what it comes to over all rounds.
+//! The counts of an act, and their ranges over all rounds.
 
 use std::fmt;
 
@@ -7,20 +7,20 @@ use std::fmt;
 pub(crate) struct Tally {
     /// Tokens that ended.
     ends: u32,
-    calls: u64,
+    requests: u64,
     refused: u64,
-    /// Answered with anything but 200 and 401, or not at all.
+    /// Answers other than 200 and 401, and calls without an answer.
     failed: u64,
     /// Requests to the token endpoint.
     pub(crate) token_calls: u64,
-    /// Refresh tokens that came there a second time.
+    /// Refresh tokens that the token endpoint received a second time.
     pub(crate) reuses: u64,
-    /// Somebody is served after the last token has expired.
+    /// True if a caller is served after the last token has expired.
     pub(crate) alive: bool,
 }
 
 impl Tally {
-    /// Of an act in which so many tokens end.
+    /// Creates the counts of an act in which this number of tokens ends.
     pub(crate) fn of(ends: u32) -> Self {
         Self {
             ends,
@@ -28,9 +28,9 @@ impl Tally {
         }
     }
 
-    /// Counts the callers' answers; `None`: there was none.
+    /// Counts the answers of callers. `None` is a call without an answer.
     pub(crate) fn count(&mut self, answers: &[Option<u16>]) {
-        self.calls += answers.len() as u64;
+        self.requests += answers.len() as u64;
         for answer in answers {
             match answer {
                 Some(200) => {}
@@ -40,16 +40,16 @@ impl Tally {
         }
     }
 
-    /// What is not as it should be: all served, one token call for each token that ended, session alive.
+    /// Returns the breaches: a caller with an error, more or fewer token calls than tokens that ended, a lost session.
     pub(crate) fn flaw(&self) -> Option<String> {
         let perfect = Self {
             ends: self.ends,
-            calls: self.calls,
+            requests: self.requests,
             token_calls: self.ends.into(),
             alive: true,
             ..Self::default()
         };
-        (*self != perfect || self.calls == 0).then(|| self.to_string())
+        (*self != perfect || self.requests == 0).then(|| self.to_string())
     }
 }
 
@@ -58,7 +58,7 @@ impl fmt::Display for Tally {
         write!(
             out,
             "{} calls at {} ends, {} saw a 401, {} another error, {} token calls, {} reuses, session {}",
-            self.calls,
+            self.requests,
             self.ends,
             self.refused,
             self.failed,
@@ -69,7 +69,7 @@ impl fmt::Display for Tally {
     }
 }
 
-/// A row of the table: ranges over the rounds.
+/// A row of the table with ranges over the rounds.
 pub(crate) fn row(name: String, rounds: &[Tally]) -> [String; 7] {
     let range = |of: fn(&Tally) -> u64| {
         let least = rounds.iter().map(of).min().unwrap_or(0);
@@ -83,7 +83,7 @@ pub(crate) fn row(name: String, rounds: &[Tally]) -> [String; 7] {
     let alive = rounds.iter().filter(|round| round.alive).count();
     [
         name,
-        range(|round| round.calls),
+        range(|round| round.requests),
         range(|round| round.refused),
         range(|round| round.failed),
         range(|round| round.token_calls),
@@ -120,7 +120,7 @@ mod tests {
             (flawed(|tally| tally.token_calls = 1), "1 token calls"),
             (flawed(|tally| tally.reuses = 1), "1 reuses"),
             (flawed(|tally| tally.alive = false), "session dead"),
-            (flawed(|tally| tally.calls = 0), "0 calls"),
+            (flawed(|tally| tally.requests = 0), "0 calls"),
         ];
         for (flaw, word) in told {
             assert!(flaw.contains(word), "{flaw:?} tells no {word}");

@@ -1,5 +1,5 @@
-//! The ways to a header that carries a good token: token-rotator's and those that people write by
-//! hand, each as it is usually written, with the expiry check and a header ready-made.
+//! The ways to a header with a good token: token-rotator, and the usual hand-written ways, each
+//! with the expiry check and a ready-made header.
 
 mod moka_cache;
 mod mutex;
@@ -23,22 +23,22 @@ pub use swap::Swap;
 
 use crate::issuer::{Failed, Issuer};
 
-/// A way to a header that carries a good token.
+/// A way to a header with a good token.
 pub trait Way: Send + Sync + 'static {
-    /// What the tables call it.
+    /// The name in the tables.
     const NAME: &'static str;
 
-    /// Without a token yet.
+    /// Creates the way without a token.
     fn new(issuer: Arc<Issuer>) -> Self;
 
-    /// The header, after a refresh if there has to be one.
+    /// Returns the header. Refreshes first if there is no good token.
     fn header(&self) -> impl Future<Output = Result<HeaderValue, Failed>> + Send;
 
-    /// With a token that is good.
+    /// Creates the way with a good token.
     ///
     /// # Panics
     ///
-    /// If there is none, although the issuer answers at once.
+    /// If the way has no token although the issuer answers at once.
     fn signed_in() -> Arc<Self>
     where
         Self: Sized,

@@ -6,11 +6,11 @@ use http::HeaderValue;
 use moka::future::Cache;
 
 use super::Way;
-use crate::issuer::{Failed, Fresh, Issuer, LIFETIME};
+use crate::issuer::{Cached, Failed, Issuer, LIFETIME};
 
-/// The cache knows the expiry, and lets one of those who miss refresh for all.
+/// The cache checks the expiry. One of the callers that miss refreshes for all of them.
 pub struct MokaCache {
-    cache: Cache<&'static str, Fresh>,
+    cache: Cache<&'static str, Cached>,
     issuer: Arc<Issuer>,
 }
 
@@ -26,7 +26,7 @@ impl Way for MokaCache {
 
     async fn header(&self) -> Result<HeaderValue, Failed> {
         let refresh = self.issuer.refresh();
-        let fresh = self.cache.try_get_with("session", refresh).await;
-        fresh.map(|fresh| fresh.header).map_err(|error| *error)
+        let cached = self.cache.try_get_with("session", refresh).await;
+        cached.map(|cached| cached.header).map_err(|error| *error)
     }
 }

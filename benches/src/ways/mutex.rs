@@ -6,11 +6,11 @@ use http::HeaderValue;
 use tokio::sync::Mutex;
 
 use super::Way;
-use crate::issuer::{Failed, Fresh, Issuer};
+use crate::issuer::{Cached, Failed, Issuer};
 
-/// Whoever holds the lock refreshes; the others check again when they get it.
+/// The holder of the lock refreshes. Each waiting caller checks again when it gets the lock.
 pub struct TokioMutex {
-    fresh: Mutex<Option<Fresh>>,
+    cached: Mutex<Option<Cached>>,
     issuer: Arc<Issuer>,
 }
 
@@ -19,16 +19,16 @@ impl Way for TokioMutex {
 
     fn new(issuer: Arc<Issuer>) -> Self {
         Self {
-            fresh: Mutex::new(None),
+            cached: Mutex::new(None),
             issuer,
         }
     }
 
     async fn header(&self) -> Result<HeaderValue, Failed> {
-        let mut fresh = self.fresh.lock().await;
-        match fresh.as_ref() {
-            Some(fresh) if fresh.is_good() => Ok(fresh.header.clone()),
-            _ => Ok(fresh.insert(self.issuer.refresh().await?).header.clone()),
+        let mut cached = self.cached.lock().await;
+        match cached.as_ref() {
+            Some(cached) if cached.is_good() => Ok(cached.header.clone()),
+            _ => Ok(cached.insert(self.issuer.refresh().await?).header.clone()),
         }
     }
 }

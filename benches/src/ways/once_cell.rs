@@ -6,18 +6,19 @@ use http::HeaderValue;
 use tokio::sync::OnceCell;
 
 use super::Way;
-use crate::issuer::{Failed, Fresh, Issuer};
+use crate::issuer::{Cached, Failed, Issuer};
 
-/// A cell holds one token; whoever finds it expired puts an empty cell in its place.
+/// A cell holds one token. A caller that finds the token expired replaces the cell with an empty
+/// one.
 pub struct TokioOnceCell {
-    cell: Mutex<Arc<OnceCell<Fresh>>>,
+    cell: Mutex<Arc<OnceCell<Cached>>>,
     issuer: Arc<Issuer>,
 }
 
 impl TokioOnceCell {
-    fn cell(&self) -> Arc<OnceCell<Fresh>> {
+    fn cell(&self) -> Arc<OnceCell<Cached>> {
         let mut cell = self.cell.lock().unwrap_or_else(PoisonError::into_inner);
-        if cell.get().is_some_and(|fresh| !fresh.is_good()) {
+        if cell.get().is_some_and(|cached| !cached.is_good()) {
             *cell = Arc::default();
         }
         Arc::clone(&cell)
@@ -36,7 +37,7 @@ impl Way for TokioOnceCell {
 
     async fn header(&self) -> Result<HeaderValue, Failed> {
         let cell = self.cell();
-        let fresh = cell.get_or_try_init(|| self.issuer.refresh()).await?;
-        Ok(fresh.header.clone())
+        let cached = cell.get_or_try_init(|| self.issuer.refresh()).await?;
+        Ok(cached.header.clone())
     }
 }

@@ -8,10 +8,10 @@ use token_rotator::{Rotator, SourceError, TokenSet};
 use super::Way;
 use crate::issuer::{Failed, Issuer, LIFETIME};
 
-/// The origin that its requests go to.
+/// The origin of the requests.
 const ORIGIN: &str = "https://api.example.com";
 
-/// `Rotator::token`, and its header cloned.
+/// `Rotator::token`, with the header cloned.
 pub struct RotatorWay(pub Rotator);
 
 impl Way for RotatorWay {

@@ -6,11 +6,12 @@ use http::HeaderValue;
 use tokio::sync::RwLock;
 
 use super::Way;
-use crate::issuer::{Failed, Fresh, Issuer};
+use crate::issuer::{Cached, Failed, Issuer};
 
-/// Reads under the read lock; else takes the write lock, checks again and refreshes under it.
+/// Reads under the read lock. Without a good token, takes the write lock, checks again and
+/// refreshes under it.
 pub struct TokioRwLock {
-    fresh: RwLock<Option<Fresh>>,
+    cached: RwLock<Option<Cached>>,
     issuer: Arc<Issuer>,
 }
 
@@ -19,21 +20,21 @@ impl Way for TokioRwLock {
 
     fn new(issuer: Arc<Issuer>) -> Self {
         Self {
-            fresh: RwLock::new(None),
+            cached: RwLock::new(None),
             issuer,
         }
     }
 
     async fn header(&self) -> Result<HeaderValue, Failed> {
-        if let Some(fresh) = self.fresh.read().await.as_ref()
-            && fresh.is_good()
+        if let Some(cached) = self.cached.read().await.as_ref()
+            && cached.is_good()
         {
-            return Ok(fresh.header.clone());
+            return Ok(cached.header.clone());
         }
-        let mut fresh = self.fresh.write().await;
-        match fresh.as_ref() {
-            Some(fresh) if fresh.is_good() => Ok(fresh.header.clone()),
-            _ => Ok(fresh.insert(self.issuer.refresh().await?).header.clone()),
+        let mut cached = self.cached.write().await;
+        match cached.as_ref() {
+            Some(cached) if cached.is_good() => Ok(cached.header.clone()),
+            _ => Ok(cached.insert(self.issuer.refresh().await?).header.clone()),
         }
     }
 }

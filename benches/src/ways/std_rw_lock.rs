@@ -5,21 +5,22 @@ use std::sync::{Arc, PoisonError, RwLock};
 use http::HeaderValue;
 
 use super::Way;
-use crate::issuer::{Failed, Fresh, Issuer};
+use crate::issuer::{Cached, Failed, Issuer};
 
-/// Its guards cannot be held over an await, so whoever finds no good token refreshes alone.
+/// A guard of this lock cannot be held over an await, so each caller without a good token refreshes
+/// alone.
 pub struct StdRwLock {
-    fresh: RwLock<Option<Fresh>>,
+    cached: RwLock<Option<Cached>>,
     issuer: Arc<Issuer>,
 }
 
 impl StdRwLock {
     fn good(&self) -> Option<HeaderValue> {
-        let fresh = self.fresh.read().unwrap_or_else(PoisonError::into_inner);
-        fresh
+        let cached = self.cached.read().unwrap_or_else(PoisonError::into_inner);
+        cached
             .as_ref()
-            .filter(|fresh| fresh.is_good())
-            .map(|fresh| fresh.header.clone())
+            .filter(|cached| cached.is_good())
+            .map(|cached| cached.header.clone())
     }
 }
 
@@ -28,7 +29,7 @@ impl Way for StdRwLock {
 
     fn new(issuer: Arc<Issuer>) -> Self {
         Self {
-            fresh: RwLock::default(),
+            cached: RwLock::default(),
             issuer,
         }
     }
@@ -37,9 +38,9 @@ impl Way for StdRwLock {
         if let Some(header) = self.good() {
             return Ok(header);
         }
-        let fresh = self.issuer.refresh().await?;
-        let header = fresh.header.clone();
-        *self.fresh.write().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
+        let cached = self.issuer.refresh().await?;
+        let header = cached.header.clone();
+        *self.cached.write().unwrap_or_else(PoisonError::into_inner) = Some(cached);
         Ok(header)
     }
 }

@@ -1,4 +1,4 @@
-//! Heads of requests made of bytes, and the doors that they knock at.
+//! Makes heads of requests from bytes, for two proxies.
 
 use std::sync::LazyLock;
 
@@ -7,13 +7,13 @@ use token_rotator::{Rotator, SecretString, SourceError, TokenSet};
 use token_rotator_proxy::fuzzing::Door;
 use token_rotator_proxy::{Config, Listen, Listener, Route};
 
-/// What callers show at the second door.
+/// The local bearer of the second proxy.
 pub const LOCAL_BEARER: &str = "sesame";
-/// Where the session of the second route has its token.
+/// The header of the token in the second route.
 pub const TOKEN_HEADER: &str = "x-upstream-token";
-/// The prefix that the second route takes off.
+/// The prefix that the second route removes.
 pub const PREFIX: &str = "/v1";
-/// Names by which callers may call the proxy.
+/// The allowed hosts.
 pub const HOSTS: [&str; 5] = [
     "localhost",
     "127.0.0.1",
@@ -56,10 +56,10 @@ static DOORS: LazyLock<[Door; 2]> = LazyLock::new(|| {
     })
 });
 
-/// What a fuzz target is given: choices, the target, and header lines by number or name.
+/// The input of a fuzz target: choices, the target, and header lines by number or name.
 pub type Input = (u8, Vec<u8>, Vec<(u8, Vec<u8>, Vec<u8>)>);
 
-/// A head and where it knocks.
+/// A head and its proxy.
 pub struct Knock {
     pub request: Request<()>,
     pub unix: bool,
@@ -67,9 +67,9 @@ pub struct Knock {
 }
 
 impl Knock {
-    /// `None`: HTTP has no such head.
+    /// Returns `None` if HTTP has no such head.
     pub fn of((choices, target, lines): &Input) -> Option<Self> {
-        // Those that mean something here come up often.
+        // Fields with a meaning for the proxy are frequent.
         const NAMES: [&str; 20] = [
             "host",
             "transfer-encoding",
@@ -92,7 +92,7 @@ impl Knock {
             "via",
             "expect",
         ];
-        // And for a value of one byte, these.
+        // A value of one byte selects one of these.
         const VALUES: [&str; 14] = [
             "localhost",
             "127.0.0.1:8080",
@@ -148,7 +148,7 @@ impl Knock {
     }
 }
 
-/// A target of what paths are misread by: bytes that may stand in none are pieces of one.
+/// Makes a target from pieces that parsers misread. Bytes that no target may hold select a piece.
 fn spelled(bytes: &[u8]) -> Vec<u8> {
     const PIECES: [&str; 16] = [
         "/",
@@ -175,7 +175,7 @@ fn spelled(bytes: &[u8]) -> Vec<u8> {
     bytes.iter().flat_map(piece).collect()
 }
 
-/// Whether somebody might read the path as another one, with every `%` decoded that there is.
+/// Returns true if a server may read the path as another one after it decodes every `%`.
 pub fn has_dots(path: &str) -> bool {
     let mut bytes = path.bytes();
     let mut plain = Vec::new();

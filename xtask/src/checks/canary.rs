@@ -1,4 +1,5 @@
-//! No token in any output: the tests mint tokens that begin with a canary, and this step looks for it in all they wrote.
+//! No output holds a token. The tokens of the tests begin with a canary, and this step searches for the canary in all
+//! output.
 
 use std::{
     fs::File,
@@ -9,12 +10,12 @@ use std::{
 use super::house_rules::project_files;
 use crate::{report::Outcome, workspace::Workplace};
 
-/// What every token and secret of the tests begins with, in two pieces so that no output of this program holds it whole.
+/// The beginning of every token and secret of the tests, in two pieces so that no output of this program holds it.
 const CANARY: [&str; 2] = ["CANARY", "-"];
-/// Logs without which the search would prove nothing.
+/// The logs that the search requires.
 const NEEDED: [&str; 2] = ["tests.log", "doctests.log"];
 
-/// Searches everything under `target/test-output`. Skipped where the tests did not run, or none of them mints a canary.
+/// Searches all files in `target/test-output`. Skipped if the tests did not run, or if no test makes a canary.
 pub(crate) fn run(workplace: &Workplace) -> Outcome {
     let logs = workplace.logs();
     if let Some(missing) = NEEDED.iter().find(|name| !logs.join(name).is_file()) {
@@ -32,7 +33,7 @@ pub(crate) fn run(workplace: &Workplace) -> Outcome {
         Ok(search) => search,
         Err(error) => return Outcome::failed(error.to_string()),
     };
-    // The places only: printing the lines would leak what they leak.
+    // Prints the file and line only: the text of the line would leak the token again.
     search
         .found
         .iter()
@@ -59,7 +60,7 @@ pub(crate) fn run(workplace: &Workplace) -> Outcome {
     }
 }
 
-/// True if some Rust file of the project holds the canary: else there is nothing to be found.
+/// Returns true if a Rust file of the project holds the canary.
 fn mints(root: &Path, canary: &str) -> Result<bool, String> {
     let files = project_files(root)?;
     let mut rust = files
@@ -70,14 +71,14 @@ fn mints(root: &Path, canary: &str) -> Result<bool, String> {
     }))
 }
 
-/// What a search saw.
+/// The result of a search.
 #[derive(Debug, Default)]
 struct Search {
     files: u64,
     bytes: u64,
-    /// Lines of debug logging: without any, the tests were too quiet to leak.
+    /// Lines of debug logging. Without debug logging the search proves nothing.
     logged: u64,
-    /// Places that hold a token, as `file:line (form)`.
+    /// The lines with a token, as `file:line (form)`.
     found: Vec<String>,
 }
 
@@ -107,13 +108,13 @@ impl Search {
     }
 }
 
-/// A form in which a token might get out.
+/// An encoding of the canary.
 struct Needle {
     form: &'static str,
     text: String,
 }
 
-/// The canary as it is, and as the usual encodings would hide it.
+/// Returns the canary in plain text and in the usual encodings.
 fn needles(plain: &str) -> Vec<Needle> {
     let each = |show: fn(&u8) -> String| plain.as_bytes().iter().map(show).collect::<Vec<_>>();
     let hexadecimal = each(|byte| format!("{byte:02x}")).concat();
@@ -142,14 +143,15 @@ fn needles(plain: &str) -> Vec<Needle> {
     needles
 }
 
-/// What stays the same of the text's base64 when `before` bytes stand before it, whatever stands around it.
+/// Returns the part of the text's base64 that is the same for any text around it, if `before` bytes stand before it.
 fn base64_inside(plain: &[u8], before: usize) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let bits: Vec<u8> = std::iter::repeat_n(0, before)
         .chain(plain.iter().copied())
         .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1))
         .collect();
-    // A letter stands for six bits; the first ones share bits with what stands before, the last one with what follows.
+    // A letter encodes six bits. The first letters share bits with the text before, and the last letter with the text
+    // after.
     let first = (before * 8).div_ceil(6);
     let letter = |bits: &[u8]| {
         let index = bits.iter().fold(0, |sum, bit| sum << 1 | usize::from(*bit));
@@ -176,7 +178,7 @@ fn files_below(directory: &Path) -> io::Result<Vec<PathBuf>> {
 mod tests {
     use super::*;
 
-    /// Another word than the real one: the output of these tests is searched too.
+    /// Not the real canary, because the output of these tests is searched too.
     const WORD: &str = "SPARROW-";
 
     fn found(text: &str) -> Option<&'static str> {

@@ -1,4 +1,4 @@
-//! Each feature of each crate compiles alone: what the workspace's joint build would hide.
+//! Each feature of each crate compiles alone. The build of the workspace unifies features and hides such errors.
 
 use crate::{
     process::Log,
@@ -7,7 +7,8 @@ use crate::{
     workspace::{Package, Workplace},
 };
 
-/// Runs `cargo check` on every member without features, with its default ones, and with each one alone. A warning fails too.
+/// Runs `cargo check` on every member without features, with the default features, and with each feature alone. A
+/// warning is a failure.
 pub(crate) fn run(workplace: &Workplace) -> Outcome {
     let mut log = match Log::create(workplace, "features") {
         Ok(log) => log,
@@ -46,7 +47,7 @@ pub(crate) fn run(workplace: &Workplace) -> Outcome {
     }
 }
 
-/// The arguments of each check of a package, no two of the same meaning.
+/// Returns the arguments of each check of a package, without duplicates.
 fn choices(package: &Package) -> Vec<Vec<String>> {
     let mut choices = vec![vec![]];
     if package.features.iter().any(|feature| feature == "default") {
@@ -66,7 +67,7 @@ fn choices(package: &Package) -> Vec<Vec<String>> {
     choices
 }
 
-/// True if the compiler warned. What cargo says about dependencies of the future is not ours.
+/// Returns true if the compiler warned. cargo's warnings about future incompatibilities of dependencies do not count.
 fn warns(output: &str) -> bool {
     output
         .lines()

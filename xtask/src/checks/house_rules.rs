@@ -1,11 +1,13 @@
-//! Rules of the house that no compiler knows: nothing in the project names a registry's host or a path of one machine, and
-//! files fit in the head.
+//! The rules that every file of the project keeps. No file names a registry's host or a path of one machine. No comment,
+//! document or message uses a word that hides the actor. [`super::architecture`] adds the names in `ARCHITECTURE.md`.
+//! A long Rust file is a warning.
 
 use std::path::{Path, PathBuf};
 
+use super::architecture;
 use crate::{process::Log, report::Outcome, workspace::Workplace};
 
-/// What no file may say, in two pieces so that this file does not say it.
+/// Texts that no file may contain. Each stands in two pieces, so that this file does not contain it.
 const FORBIDDEN: [(&str, &str); 12] = [
     ("registry.np", "mjs"),
     ("npm", "js.com"),
@@ -21,34 +23,63 @@ const FORBIDDEN: [(&str, &str); 12] = [
     ("/ro", "ot/"),
 ];
 
-/// Lines past which a Rust file is told on, without failing.
+/// Words that hide the actor of a sentence. Write caller, task, process, issuer, upstream, user or peer instead.
+/// Each stands in two pieces, so that this file does not contain it.
+const VAGUE: [(&str, &str); 4] = [
+    ("some", "body"),
+    ("no", "body"),
+    ("who", "ever"),
+    ("is t", "old"),
+];
+
+/// Directories that still use a word of [`VAGUE`]. Delete a line after its directory was rewritten. A line whose
+/// directory is clean fails the step, so that the list only shrinks.
+const STILL_VAGUE: &[&str] = &[
+    "crates/cli",
+    "crates/core",
+    "crates/issuer",
+    "crates/keyring",
+    "crates/oauth2",
+    "crates/proxy",
+    "crates/reqwest",
+    "crates/rotator",
+    "crates/testkit",
+    "npm",
+];
+
+/// The kinds of files in which the words of [`VAGUE`] are searched.
+const PROSE: [&str; 6] = ["rs", "ts", "md", "toml", "html", "json"];
+
+/// The length in lines from which a Rust file is a warning.
 const LONG: usize = 500;
 
-/// Reads every file of the project. Skipped outside a git work tree, where what belongs to it is not known.
+/// Reads every file of the project. Skipped outside a git work tree, because git names the files.
 pub(crate) fn run(workplace: &Workplace) -> Outcome {
     let files = match project_files(&workplace.root) {
         Ok(files) => files,
         Err(why) => return Outcome::skipped(why),
     };
-    let (mut broken, mut long) = (Vec::new(), Vec::new());
+    let (mut broken, mut long) = (architecture::problems(&workplace.root), Vec::new());
+    let mut vague = Vec::new();
     for path in &files {
-        // What is deleted but not yet committed cannot be read; what is no text is not ours to read.
+        // git lists files that are deleted but not committed, and files that are no text.
         let Ok(text) = std::fs::read_to_string(workplace.root.join(path)) else {
             continue;
         };
         broken.extend(
             breaches(&text)
-                .map(|(line, needle)| format!("{}:{line}: names {needle}", path.display())),
+                .map(|(line, needle)| format!("{}:{line}: contains {needle}", path.display())),
         );
+        if is_prose(path) {
+            vague.extend(vague_words(&text).map(|(line, word)| (path.clone(), line, word)));
+        }
         let lines = text.lines().count();
         if path.extension().is_some_and(|extension| extension == "rs") && lines > LONG {
-            long.push(format!(
-                "warning: {} has {lines} lines; would it still fit in a reader's head?",
-                path.display()
-            ));
+            long.push(format!("warning: {} has {lines} lines", path.display()));
         }
     }
-    let said = Log::create(workplace, "rules").and_then(|mut log| {
+    broken.extend(judge_vague(&vague, STILL_VAGUE));
+    let written = Log::create(workplace, "rules").and_then(|mut log| {
         broken
             .iter()
             .chain(&long)
@@ -58,17 +89,14 @@ pub(crate) fn run(workplace: &Workplace) -> Outcome {
         0 => format!("{} files", files.len()),
         count => format!("{} files, {count} over {LONG} lines", files.len()),
     };
-    match said {
+    match written {
         Err(error) => Outcome::failed(error.to_string()),
         Ok(()) if broken.is_empty() => Outcome::passed(seen),
-        Ok(()) => Outcome::failed(format!(
-            "{} lines name what they must not ({seen})",
-            broken.len()
-        )),
+        Ok(()) => Outcome::failed(format!("{} breaches of the rules ({seen})", broken.len())),
     }
 }
 
-/// The files of the project, relative to its root: what git tracks, and what it would on the next `git add`.
+/// The files of the project, relative to its root: those that git tracks, and those that the next `git add` would add.
 pub(crate) fn project_files(root: &Path) -> Result<Vec<PathBuf>, String> {
     let output = std::process::Command::new("git")
         .args([
@@ -95,7 +123,7 @@ pub(crate) fn project_files(root: &Path) -> Result<Vec<PathBuf>, String> {
         .collect())
 }
 
-/// The lines, counted from one, that name what they must not.
+/// The lines, counted from one, that contain a text of [`FORBIDDEN`], and that text.
 fn breaches(text: &str) -> impl Iterator<Item = (usize, String)> {
     let needles = FORBIDDEN.map(|(head, tail)| format!("{head}{tail}"));
     text.lines().zip(1..).filter_map(move |(line, number)| {
@@ -107,6 +135,58 @@ fn breaches(text: &str) -> impl Iterator<Item = (usize, String)> {
                 .clone(),
         ))
     })
+}
+
+/// True for the files that people write. Lock files and scenarios are data: the scenarios are compared byte for byte.
+fn is_prose(path: &Path) -> bool {
+    let data = path.starts_with("scenarios")
+        && path
+            .extension()
+            .is_some_and(|extension| extension == "json");
+    let lock = path
+        .file_name()
+        .is_some_and(|name| name == "package-lock.json");
+    !data
+        && !lock
+        && path
+            .extension()
+            .is_some_and(|extension| PROSE.iter().any(|known| extension == *known))
+}
+
+/// The lines, counted from one, that use a word of [`VAGUE`] in any case, and that word.
+fn vague_words(text: &str) -> impl Iterator<Item = (usize, String)> {
+    let vague = VAGUE.map(|(head, tail)| format!("{head}{tail}"));
+    text.lines().zip(1..).filter_map(move |(line, number)| {
+        let line = line.to_lowercase();
+        let word = vague.iter().find(|word| has_word(&line, word))?;
+        Some((number, word.clone()))
+    })
+}
+
+/// True if the word stands in the line and no letter, digit or underscore touches it.
+fn has_word(line: &str, word: &str) -> bool {
+    let part = |letter: char| letter.is_alphanumeric() || letter == '_';
+    line.match_indices(word).any(|(start, _)| {
+        !line[..start].ends_with(part) && !line[start + word.len()..].starts_with(part)
+    })
+}
+
+/// A problem for each vague word outside the exempt directories, and for each exempt directory without one.
+fn judge_vague(found: &[(PathBuf, usize, String)], exempt: &[&str]) -> Vec<String> {
+    let outside = found
+        .iter()
+        .filter(|(path, ..)| !exempt.iter().any(|directory| path.starts_with(directory)));
+    let clean = exempt
+        .iter()
+        .filter(|directory| !found.iter().any(|(path, ..)| path.starts_with(directory)));
+    outside
+        .map(|(path, line, word)| {
+            format!("{}:{line}: name the actor, not {word:?}", path.display())
+        })
+        .chain(clean.map(|directory| {
+            format!("{directory} has no vague word left: delete its line of STILL_VAGUE")
+        }))
+        .collect()
 }
 
 #[cfg(test)]
@@ -129,7 +209,56 @@ mod tests {
     }
 
     #[test]
-    fn this_file_is_among_the_projects_and_keeps_its_own_rule() {
+    fn each_vague_word_is_found_in_any_case() {
+        for (head, tail) in VAGUE {
+            let word = format!("{head}{tail}");
+            for written in [word.clone(), word.to_uppercase(), format!("`{word}`")] {
+                let text = format!("// A caller.\n// So {written}, then.");
+                assert_eq!(
+                    vague_words(&text).collect::<Vec<_>>(),
+                    [(2, word.clone())],
+                    "{text}"
+                );
+            }
+            let inside = format!("let x{word} = {word}_x; {word}s();");
+            assert_eq!(vague_words(&inside).count(), 0, "{inside}");
+        }
+    }
+
+    #[test]
+    fn the_list_of_exempt_directories_only_shrinks() {
+        let found = [
+            ("crates/a/src/lib.rs".into(), 3, "x".to_owned()),
+            ("docs/b.md".into(), 4, "y".to_owned()),
+        ];
+        let problems = |exempt: &[&str]| judge_vague(&found, exempt);
+        assert_eq!(
+            problems(&["crates/a"]),
+            ["docs/b.md:4: name the actor, not \"y\""]
+        );
+        assert_eq!(problems(&["crates/a", "docs"]), Vec::<String>::new());
+        assert_eq!(
+            problems(&["crates/a", "docs", "crates/aa"]),
+            ["crates/aa has no vague word left: delete its line of STILL_VAGUE"]
+        );
+    }
+
+    #[test]
+    fn data_is_not_prose() {
+        for (path, prose) in [
+            ("crates/core/src/lib.rs", true),
+            ("scenarios/README.md", true),
+            ("npm/axios/package.json", true),
+            ("scenarios/late-401.json", false),
+            ("npm/axios/package-lock.json", false),
+            ("Cargo.lock", false),
+        ] {
+            assert_eq!(is_prose(Path::new(path)), prose, "{path}");
+        }
+    }
+
+    #[test]
+    fn this_file_belongs_to_the_project_and_keeps_its_own_rules() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"))
             .parent()
             .expect("the workspace");
@@ -139,6 +268,8 @@ mod tests {
                 "{files:?}"
             );
         }
-        assert_eq!(breaches(include_str!("house_rules.rs")).count(), 0);
+        let text = include_str!("house_rules.rs");
+        assert_eq!(breaches(text).count(), 0);
+        assert_eq!(vague_words(text).count(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! Every package we build on comes under a licence that lets a program under MIT ship it.
+//! The licence of every dependency allows shipping a program under MIT.
 
 use super::spdx;
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     workspace::{Package, Workplace},
 };
 
-/// Licences that ask for no more than to be named. What is missing here is missing until somebody has read it.
+/// Licences that require attribution only. Read a licence before you add it here and in `deny.toml`.
 const ALLOWED: [&str; 14] = [
     "0BSD",
     "Apache-2.0",
@@ -25,12 +25,12 @@ const ALLOWED: [&str; 14] = [
     "Zlib",
 ];
 
-/// Checks all packages that cargo knows of, for every feature and platform.
+/// Checks all packages of the dependency graph, for every feature and platform.
 pub(crate) fn run(workplace: &Workplace) -> Outcome {
     let problems: Vec<String> = workplace.packages.iter().filter_map(problem).collect();
-    let said = Log::create(workplace, "licences")
+    let written = Log::create(workplace, "licences")
         .and_then(|mut log| problems.iter().try_for_each(|problem| log.say(problem)));
-    match said {
+    match written {
         Err(error) => Outcome::failed(error.to_string()),
         Ok(()) if problems.is_empty() => {
             Outcome::passed(format!("{} packages", workplace.packages.len()))
@@ -68,6 +68,15 @@ mod tests {
             license: license.map(str::to_owned),
             ..Package::default()
         }
+    }
+
+    #[test]
+    fn deny_toml_has_the_same_list() {
+        let text = include_str!("../../../deny.toml");
+        let (_, list) = text.split_once("allow = [").expect("the list");
+        let list = list.split(']').next().expect("its end");
+        let listed: Vec<&str> = list.split('"').skip(1).step_by(2).collect();
+        assert_eq!(listed, ALLOWED);
     }
 
     #[test]

@@ -1,5 +1,4 @@
-//! Each published crate packs, and a packed library is whole: it has its README and its licence, and reads no file
-//! outside its folder.
+//! Each published crate packs. A packed crate has its README and its licence, and reads no file outside its folder.
 
 use std::path::Path;
 
@@ -10,25 +9,28 @@ use crate::{
     workspace::{Package, Workplace},
 };
 
-/// Files that every packed library has.
+/// The files that every packed crate has.
 const REQUIRED: [&str; 3] = ["Cargo.toml", "LICENSE", "README.md"];
 
-/// What the sources of a crate say right before the path of another file.
+/// The text before the path of another file in the sources of a crate.
 const BEFORE_A_PATH: [&str; 3] = ["include_str!(\"", "include_bytes!(\"", "#[path = \""];
 
-/// Packs all published crates at once, so that cargo resolves them among each other, then reads what was packed.
+/// Packs all published crates at once, because cargo resolves them among each other. Then reads the packed sources.
 ///
-/// The packed sources are not compiled: the steps before have compiled the same files.
+/// Does not compile the packed sources, because that takes minutes. `cargo xtask soak --only package` does.
 pub(crate) fn run(workplace: &Workplace) -> Outcome {
-    match pack(workplace) {
-        Ok(outcome) => outcome,
-        Err(error) => Outcome::failed(error),
-    }
+    pack(workplace, &["--no-verify"]).unwrap_or_else(Outcome::failed)
 }
 
-fn pack(workplace: &Workplace) -> Result<Outcome, String> {
+/// Packs all published crates and compiles what was packed.
+pub(crate) fn run_verified(workplace: &Workplace) -> Outcome {
+    pack(workplace, &[]).unwrap_or_else(Outcome::failed)
+}
+
+fn pack(workplace: &Workplace, options: &[&str]) -> Result<Outcome, String> {
     let mut log = Log::create(workplace, "package").map_err(|error| error.to_string())?;
-    let mut command = workplace.cargo(["package", "--workspace", "--no-verify", "--allow-dirty"]);
+    let mut command = workplace.cargo(["package", "--workspace", "--allow-dirty"]);
+    command.args(options);
     for package in workplace.members().filter(|package| !package.published) {
         command.args(["--exclude", &package.name]);
     }
@@ -42,10 +44,7 @@ fn pack(workplace: &Workplace) -> Result<Outcome, String> {
     let mut packed = 0;
     for package in workplace.members().filter(|package| package.published) {
         packed += 1;
-        // The tests of the program read the documentation that they check.
-        if package.library {
-            problems.extend(incomplete(workplace, package)?);
-        }
+        problems.extend(incomplete(workplace, package)?);
     }
     for problem in &problems {
         log.say(problem).map_err(|error| error.to_string())?;
@@ -59,7 +58,7 @@ fn pack(workplace: &Workplace) -> Result<Outcome, String> {
     })
 }
 
-/// What is missing from a packed library, and which of its sources read a file outside the crate.
+/// Returns the missing files of a packed crate, and its sources that read a file outside the crate.
 fn incomplete(workplace: &Workplace, package: &Package) -> Result<Vec<String>, String> {
     let output = workplace
         .cargo(["package", "--list", "--allow-dirty", "--package"])
@@ -98,7 +97,7 @@ fn incomplete(workplace: &Workplace, package: &Package) -> Result<Vec<String>, S
     Ok(problems)
 }
 
-/// The lines, counted from one, that name a file outside the crate, and that file.
+/// Returns the lines, counted from one, that name a file outside the crate, and that file.
 fn reads_outside<'a>(file: &str, text: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
     let depth = Path::new(file).components().count() - 1;
     text.lines().zip(1..).filter_map(move |(line, number)| {
@@ -106,7 +105,7 @@ fn reads_outside<'a>(file: &str, text: &'a str) -> impl Iterator<Item = (usize, 
             .iter()
             .find_map(|before| quoted_after(line, before))
             .filter(|path| path.matches("../").count() > depth);
-        // `join` begins at the folder of the crate.
+        // The argument of `join` is relative to the folder of the crate.
         let joined = quoted_after(line, ".join(\"").filter(|path| path.starts_with("../"));
         Some((number, found.or(joined)?))
     })

@@ -1,28 +1,28 @@
-//! Licence expressions as packages state them: SPDX, and the slash of old that means OR.
+//! Licence expressions of packages: SPDX, and the old slash that means OR.
 
-/// Whether the expression can be satisfied with licences that `allowed` accepts. Errors: it is no expression.
+/// Returns true if licences that `allowed` accepts satisfy the expression. Errors: the text is no expression.
 ///
-/// `WITH` binds an exception to the licence before it, and the two are asked about as one, as in
-/// `Apache-2.0 WITH LLVM-exception`. AND binds tighter than OR (SPDX annex D).
+/// `WITH` binds an exception to the licence before it: `allowed` gets both as one text, such as `Apache-2.0 WITH
+/// LLVM-exception`. AND binds tighter than OR (SPDX annex D).
 pub(crate) fn satisfiable(
     expression: &str,
     allowed: &dyn Fn(&str) -> bool,
 ) -> Result<bool, String> {
-    let words = words(expression);
+    let tokens = tokens(expression);
     let mut parser = Parser {
-        words: &words,
+        tokens: &tokens,
         allowed,
     };
     let result = parser
         .any()
         .map_err(|problem| format!("`{expression}`: {problem}"))?;
-    match parser.words.first() {
+    match parser.tokens.first() {
         None => Ok(result),
         Some(word) => Err(format!("`{expression}`: `{word}` comes unexpected")),
     }
 }
 
-fn words(expression: &str) -> Vec<String> {
+fn tokens(expression: &str) -> Vec<String> {
     let spaced = expression
         .replace('(', " ( ")
         .replace(')', " ) ")
@@ -31,12 +31,12 @@ fn words(expression: &str) -> Vec<String> {
 }
 
 struct Parser<'a> {
-    words: &'a [String],
+    tokens: &'a [String],
     allowed: &'a dyn Fn(&str) -> bool,
 }
 
 impl Parser<'_> {
-    /// all, OR all, OR all ...
+    /// Parses `all OR all OR all ...`.
     fn any(&mut self) -> Result<bool, String> {
         let mut result = self.all()?;
         while self.take("OR") {
@@ -45,7 +45,7 @@ impl Parser<'_> {
         Ok(result)
     }
 
-    /// one, AND one, AND one ...
+    /// Parses `one AND one AND one ...`.
     fn all(&mut self) -> Result<bool, String> {
         let mut result = self.one()?;
         while self.take("AND") {
@@ -54,7 +54,7 @@ impl Parser<'_> {
         Ok(result)
     }
 
-    /// A licence, one with an exception, or an expression in parentheses.
+    /// Parses a licence, a licence with an exception, or an expression in parentheses.
     fn one(&mut self) -> Result<bool, String> {
         if self.take("(") {
             let result = self.any()?;
@@ -73,9 +73,9 @@ impl Parser<'_> {
     }
 
     fn identifier(&mut self) -> Result<String, String> {
-        match self.words.split_first() {
+        match self.tokens.split_first() {
             Some((word, rest)) if !["AND", "OR", "WITH", "(", ")"].contains(&word.as_str()) => {
-                self.words = rest;
+                self.tokens = rest;
                 Ok(word.clone())
             }
             Some((word, _)) => Err(format!("a licence is missing before `{word}`")),
@@ -84,9 +84,9 @@ impl Parser<'_> {
     }
 
     fn take(&mut self, expected: &str) -> bool {
-        match self.words.split_first() {
+        match self.tokens.split_first() {
             Some((word, rest)) if word == expected => {
-                self.words = rest;
+                self.tokens = rest;
                 true
             }
             _ => false,
@@ -118,7 +118,7 @@ mod tests {
             ("(MIT OR GPL-3.0) AND ISC", true),
             ("(MIT OR GPL-3.0) AND AGPL-3.0", false),
             ("((ISC))", true),
-            // AND binds tighter: GPL-3.0, or both others.
+            // AND binds tighter than OR.
             ("GPL-3.0 OR MIT AND ISC", true),
             ("MIT OR ISC AND GPL-3.0", true),
             ("GPL-3.0 AND MIT OR AGPL-3.0 AND ISC", false),

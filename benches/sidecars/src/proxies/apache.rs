@@ -24,10 +24,10 @@ pub(super) fn version() -> Result<String, Box<dyn Error>> {
     Ok(format!("{module} in {apache}"))
 }
 
-/// One user signs in with a browser, and the callers share that session's cookie.
+/// One user signs in with a browser, and the callers share the cookie of that session.
 pub(super) async fn start(issuer: &CertifiedIssuer) -> Result<Proxy, Box<dyn Error>> {
     let home = TempDir::new()?;
-    // The workers, who are another user, pass through to their lock.
+    // The workers run as another user and need to reach their lock.
     fs::set_permissions(home.path(), Permissions::from_mode(0o711))?;
     let port = free_port()?;
     let file = home.path().join("apache.conf");
@@ -55,8 +55,9 @@ fn program() -> Command {
     })
 }
 
-/// Callers of `/echo` are programs and get a 401 without a session; whoever opens another page signs in. The module
-/// replaces a token in its last two seconds or later, when somebody calls. Threads and processes are Debian's.
+/// Callers of `/echo` are programs and get a 401 without a session. A browser that opens another page signs in. The
+/// module replaces a token when a request arrives in the last two seconds of its life or later. Threads and processes
+/// are the defaults of Debian.
 fn configuration(issuer: &CertifiedIssuer, home: &Path, port: u16) -> String {
     let modules = [
         ("mpm_event", "mpm_event"),

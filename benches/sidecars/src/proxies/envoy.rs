@@ -11,7 +11,7 @@ use token_rotator_testkit::CertifiedIssuer;
 use super::{Proxy, port};
 use crate::process::{Running, first_line, free_port};
 
-/// Says where the program is; set by `cargo xtask compare-sidecars`.
+/// The variable with the path of the program. `cargo xtask compare-sidecars` sets it.
 const PROGRAM: &str = "ENVOY";
 
 pub(super) fn version() -> Result<String, Box<dyn Error>> {
@@ -21,7 +21,7 @@ pub(super) fn version() -> Result<String, Box<dyn Error>> {
     Ok(version.ok_or("Envoy tells no version")?.to_owned())
 }
 
-/// The injector knows one way to a token, client credentials, so the session is the client's own.
+/// The injector supports client credentials only, so the session belongs to the client.
 pub(super) async fn start(issuer: &CertifiedIssuer) -> Result<Proxy, Box<dyn Error>> {
     let home = TempDir::new()?;
     let listen = free_port()?;

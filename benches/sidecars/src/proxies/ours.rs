@@ -11,7 +11,7 @@ use token_rotator_testkit::CertifiedIssuer;
 use super::Proxy;
 use crate::process::{Running, first_line, free_port};
 
-/// Says where the program is; set by `cargo xtask compare-sidecars`.
+/// The variable with the path of the program. `cargo xtask compare-sidecars` sets it.
 const PROGRAM: &str = "TOKEN_ROTATOR";
 
 pub(super) fn version() -> Result<String, Box<dyn Error>> {
@@ -19,7 +19,7 @@ pub(super) fn version() -> Result<String, Box<dyn Error>> {
     first_line(program(home.path())?.arg("--version"))
 }
 
-/// Everything as it comes: no setting but the issuer, the client and the upstream.
+/// The defaults: no setting but the issuer, the client and the upstream.
 pub(super) async fn start(issuer: &CertifiedIssuer) -> Result<Proxy, Box<dyn Error>> {
     let home = TempDir::new()?;
     let grant = issuer.sign_in().await;
@@ -67,7 +67,7 @@ fn program(home: &Path) -> Result<Command, Box<dyn Error>> {
     let path = std::env::var_os(PROGRAM);
     let path = path.ok_or_else(|| format!("{PROGRAM} does not say where the program is"))?;
     let mut command = Command::new(path);
-    // What the user has set for it stays out of this.
+    // Settings of the user in the environment do not apply.
     command.env_clear().env("HOME", home);
     Ok(command)
 }

@@ -43,6 +43,27 @@ async fn every_metric_is_documented_and_every_documented_metric_is_there() {
     assert!(told.len() > 5, "{told:?}");
 }
 
+/// The unit tests of the program check the keys and defaults of these files, because this page is not packed with it.
+#[test]
+fn the_configuration_of_the_page_is_the_one_that_is_checked() {
+    let proxy = include_str!("../../src/proxy/plan/proxy.toml");
+    let sessions = include_str!("../../src/proxy/plan/sessions.toml");
+    assert_eq!(toml_under("\n## The proxy\n"), proxy);
+    assert_eq!(toml_under("\n## Configuration\n"), sessions);
+}
+
+/// The TOML blocks under this heading.
+fn toml_under(heading: &str) -> String {
+    let (_, section) = PROGRAM.split_once(heading).expect("the heading");
+    let section = section.split("\n## ").next().expect("a section");
+    let blocks = section.split("```toml\n").skip(1);
+    let blocks: Vec<_> = blocks
+        .map(|rest| rest.split("```").next().expect("its end"))
+        .collect();
+    assert!(!blocks.is_empty(), "there is TOML under {heading}");
+    blocks.concat()
+}
+
 #[test]
 fn both_tables_of_problems_say_the_same() {
     let here = problems(PROGRAM, "### What it answers by itself");

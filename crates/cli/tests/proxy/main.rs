@@ -4,6 +4,7 @@
 mod documented;
 mod ends;
 mod mistakes;
+mod refusal_rules;
 mod serves;
 mod sidecar;
 #[path = "../sessions/user.rs"]

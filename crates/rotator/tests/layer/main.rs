@@ -7,5 +7,6 @@ mod first_token;
 mod grpc;
 mod refusals;
 mod routing;
+mod useful;
 mod widened;
 mod world;

@@ -79,7 +79,7 @@ fn a_layer_without_origin_does_not_build() {
     let rotator = Rotator::builder(source).build().expect("a rotator");
     let error = rotator.layer().expect_err("no origin");
     assert_eq!(error, BuildError::NoOrigin);
-    assert!(error.to_string().contains("layer_for"), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("layer_for")));
     let error = rotator
         .layer_for("http://api.example.com")
         .expect_err("in the clear");

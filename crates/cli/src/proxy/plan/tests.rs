@@ -7,19 +7,10 @@ use super::*;
 use crate::arguments::{Arguments, Command};
 use crate::config::Places;
 
-const PROGRAM: &str = include_str!("../../../../../docs/program.md");
-
-/// The TOML blocks under this heading.
-fn toml_under(heading: &str) -> String {
-    let (_, section) = PROGRAM.split_once(heading).expect("the heading");
-    let section = section.split("\n## ").next().expect("a section");
-    let blocks = section.split("```toml\n").skip(1);
-    let blocks: Vec<_> = blocks
-        .map(|rest| rest.split("```").next().expect("its end"))
-        .collect();
-    assert!(!blocks.is_empty(), "there is TOML under {heading}");
-    blocks.concat()
-}
+/// The TOML of docs/program.md. `tests/proxy/documented.rs` compares these files with that page, which is not packed with
+/// the crate.
+const PROXY: &str = include_str!("proxy.toml");
+const SESSIONS: &str = include_str!("sessions.toml");
 
 /// What is commented out as well.
 fn uncommented(toml: &str) -> String {
@@ -75,17 +66,16 @@ fn table_of<'a>(toml: &'a str, table: &str) -> &'a str {
 
 #[test]
 fn every_key_is_documented_and_every_documented_key_is_read() {
-    let proxy = uncommented(&toml_under("\n## The proxy\n"));
-    let sessions = toml_under("\n## Configuration\n");
+    let proxy = uncommented(PROXY);
     // The whole of it is read, what is commented out included.
     load(&proxy).unwrap_or_else(|error| panic!("{error}"));
-    load(&sessions).unwrap_or_else(|error| panic!("{error}"));
+    load(SESSIONS).unwrap_or_else(|error| panic!("{error}"));
     for (toml, shown, table) in [
-        (&proxy, "[proxy]", "[proxy]"),
-        (&proxy, "[proxy.limits]", "[proxy.limits]"),
-        (&proxy, "[[proxy.routes]]", "[[proxy.routes]]"),
-        (&sessions, "[store]", "[store]"),
-        (&sessions, "[sessions.work]", "[sessions.work]"),
+        (proxy.as_str(), "[proxy]", "[proxy]"),
+        (proxy.as_str(), "[proxy.limits]", "[proxy.limits]"),
+        (proxy.as_str(), "[[proxy.routes]]", "[[proxy.routes]]"),
+        (SESSIONS, "[store]", "[store]"),
+        (SESSIONS, "[sessions.work]", "[sessions.work]"),
     ] {
         let text = table_of(toml, shown);
         for key in known_keys(table) {
@@ -106,7 +96,7 @@ fn every_key_is_documented_and_every_documented_key_is_read() {
 
 #[test]
 fn what_is_documented_as_default_is_the_default() {
-    let documented = plan(&toml_under("\n## The proxy\n"));
+    let documented = plan(PROXY);
     let bare = plan("[[proxy.routes]]\nupstream = \"https://api.example.com\"\n");
     assert_eq!(
         format!("{:?}", limits(&documented.settings.limits)),

@@ -1,4 +1,4 @@
-//! Where a session is kept, for whoever is told only its address.
+//! Stores by address: a worker gets the address and opens the store.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use token_rotator_postgres::PostgresStore;
 use token_rotator_redis::RedisStore;
 use token_rotator_testkit::{PostgresServer, RedisServer};
 
-/// The kinds of stores there are.
+/// The kinds of stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Files and kernel locks.
@@ -24,11 +24,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 3] = [Self::File, Self::Redis, Self::Postgres];
 
-    /// Its name.
-    pub fn word(self) -> &'static str {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
         match self {
             Self::File => "file",
             Self::Redis => "redis",
@@ -37,8 +37,8 @@ impl Kind {
     }
 }
 
-/// A new, empty store: its directory or server lasts as long as this.
-pub enum Bed {
+/// A new, empty store. Its directory or server ends when this value is dropped.
+pub enum TestStore {
     /// A directory.
     File(tempfile::TempDir),
     /// A server.
@@ -47,12 +47,12 @@ pub enum Bed {
     Postgres(PostgresServer),
 }
 
-impl Bed {
-    /// Makes one; `None`: the server is not on this machine, as was printed.
+impl TestStore {
+    /// Makes an empty store. Returns `None`, and prints a message, if the machine lacks the server.
     ///
     /// # Panics
     ///
-    /// If it cannot be made.
+    /// If the directory or the server cannot be made.
     pub async fn make(kind: Kind) -> Option<Self> {
         Some(match kind {
             Kind::File => Self::File(tempfile::tempdir().expect("a temporary directory")),
@@ -67,44 +67,44 @@ impl Bed {
         })
     }
 
-    /// Where it is.
-    pub fn place(&self) -> Place {
+    /// The address of the store.
+    pub fn address(&self) -> StoreAddress {
         match self {
-            Self::File(root) => Place::File {
+            Self::File(root) => StoreAddress::File {
                 directory: root.path().join("state"),
                 key: root.path().join("config").join("key"),
             },
-            Self::Redis(server) => Place::Redis { url: server.url() },
-            Self::Postgres(server) => Place::Postgres { url: server.url() },
+            Self::Redis(server) => StoreAddress::Redis { url: server.url() },
+            Self::Postgres(server) => StoreAddress::Postgres { url: server.url() },
         }
     }
 }
 
 /// The address of a store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum Place {
+pub enum StoreAddress {
     /// A directory, and the file of its key.
     File {
-        /// The sessions.
+        /// The directory of the sessions.
         directory: PathBuf,
-        /// The key.
+        /// The file of the key.
         key: PathBuf,
     },
     /// A Redis server.
     Redis {
-        /// Its address.
+        /// The address of the server.
         url: String,
     },
     /// A `PostgreSQL` server.
     Postgres {
-        /// Its address.
+        /// The address of the server.
         url: String,
     },
 }
 
 /// An open store with its coordinator.
 #[derive(Clone)]
-pub enum Ground {
+pub enum OpenStore {
     /// Files and kernel locks.
     File(FileStore, FileLock),
     /// Redis.
@@ -113,7 +113,7 @@ pub enum Ground {
     Postgres(PostgresStore),
 }
 
-/// Servers answer within this, or not at all.
+/// The timeout of one operation at a server.
 const OPERATION: Duration = Duration::from_millis(800);
 
 fn codec() -> RecordCodec {
@@ -134,16 +134,16 @@ fn postgres(url: &str, life: Duration) -> Result<PostgresStore, StoreError> {
     store.build().map_err(settings)
 }
 
-impl Place {
-    /// Opens it. `life`: how long its leases last, where they run out.
-    pub fn open(&self, life: Duration) -> Result<Ground, StoreError> {
+impl StoreAddress {
+    /// Opens the store. `life` is the life of a lease at a server.
+    pub fn open(&self, life: Duration) -> Result<OpenStore, StoreError> {
         Ok(match self {
             Self::File { directory, key } => {
                 let store = FileStore::builder(directory)
                     .vault(KeyFile::new(key))
                     .open()?;
                 let locks = store.locks();
-                Ground::File(store, locks)
+                OpenStore::File(store, locks)
             }
             Self::Redis { url } => {
                 let store = RedisStore::builder()
@@ -151,13 +151,13 @@ impl Place {
                     .codec(codec())
                     .lease_life(life)
                     .operation_timeout(OPERATION);
-                Ground::Redis(store.build().map_err(settings)?)
+                OpenStore::Redis(store.build().map_err(settings)?)
             }
-            Self::Postgres { url } => Ground::Postgres(postgres(url, life)?),
+            Self::Postgres { url } => OpenStore::Postgres(postgres(url, life)?),
         })
     }
 
-    /// Its kind.
+    /// The kind of the store.
     pub fn kind(&self) -> Kind {
         match self {
             Self::File { .. } => Kind::File,
@@ -167,7 +167,7 @@ impl Place {
     }
 }
 
-impl SessionStore for Ground {
+impl SessionStore for OpenStore {
     async fn load(&self, key: &SessionKey) -> Result<Option<Record>, StoreError> {
         match self {
             Self::File(store, _) => store.load(key).await,
@@ -206,7 +206,7 @@ impl SessionStore for Ground {
     }
 }
 
-impl Coordinator for Ground {
+impl Coordinator for OpenStore {
     async fn acquire(
         &self,
         key: &SessionKey,

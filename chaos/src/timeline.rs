@@ -1,35 +1,34 @@
-//! What happened to whom, put in order afterwards: was a last presentation ever made while the one
-//! ran who could still have saved the answer?
+//! The events of a storm in the order of time. Finds each last resort that a worker took while another
+//! worker could still save the answer.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
-use crate::said::now;
+use crate::report::now;
 
-/// Writes down what happened, with the moment by the clock that all processes share.
+/// Events with their time by the monotonic clock, which all processes share.
 #[derive(Default)]
-pub(crate) struct Witness(Vec<(u64, usize, Fact)>);
+pub(crate) struct Timeline(Vec<(u64, usize, Event)>);
 
 #[derive(Debug)]
-enum Fact {
-    /// It writes an intent that is open, the token having been presented so often: it is at work
-    /// on it.
+enum Event {
+    /// The worker writes an open intent with this number of attempts: it is at work on the intent.
     AtWork(String, u32),
-    /// The intent was not written, for somebody else's was.
+    /// The intent was not written, because another process wrote the record first.
     Lost,
-    /// It sends the request.
+    /// The worker sends the request.
     Asking,
-    /// It wrote that no answer will come, or that it needs none.
+    /// The worker writes the outcome of the intent.
     Through(String),
     LastResort,
-    /// What the issuer did, in words; of no worker.
-    Issuer(#[expect(dead_code, reason = "read by `Debug`, in stories")] String),
+    /// An event of the issuer. It belongs to no worker.
+    Issuer(#[expect(dead_code, reason = "read by `Debug`, in all_reports")] String),
     Stopped,
-    WentOn,
+    Resumed,
     Killed,
 }
 
-impl Witness {
+impl Timeline {
     pub(crate) fn intent(
         &mut self,
         at: u64,
@@ -37,62 +36,63 @@ impl Witness {
         (id, attempts): (String, u32),
         outcome: &str,
     ) {
-        let fact = if outcome == "Open" {
-            Fact::AtWork(id, attempts)
+        let event = if outcome == "Open" {
+            Event::AtWork(id, attempts)
         } else {
-            Fact::Through(id)
+            Event::Through(id)
         };
-        self.0.push((at, worker, fact));
+        self.0.push((at, worker, event));
     }
 
     pub(crate) fn intent_lost(&mut self, at: u64, worker: usize) {
-        self.0.push((at, worker, Fact::Lost));
+        self.0.push((at, worker, Event::Lost));
     }
 
     pub(crate) fn asking(&mut self, at: u64, worker: usize) {
-        self.0.push((at, worker, Fact::Asking));
+        self.0.push((at, worker, Event::Asking));
     }
 
     pub(crate) fn last_resort(&mut self, at: u64, worker: usize) {
-        self.0.push((at, worker, Fact::LastResort));
+        self.0.push((at, worker, Event::LastResort));
     }
 
-    pub(crate) fn issuer(&mut self, did: String) {
-        self.0.push((now(), 0, Fact::Issuer(did)));
+    pub(crate) fn issuer(&mut self, event: String) {
+        self.0.push((now(), 0, Event::Issuer(event)));
     }
 
-    /// What everybody did in the last seconds, a line each.
+    /// Returns the events of all workers in the last seconds, a line each.
     pub(crate) fn latest(&mut self) -> String {
         self.0.sort_by_key(|(at, ..)| *at);
-        self.story(now(), |_| true)
+        self.reports(now(), |_| true)
     }
 
     pub(crate) fn stopped(&mut self, worker: usize) {
-        self.0.push((now(), worker, Fact::Stopped));
+        self.0.push((now(), worker, Event::Stopped));
     }
 
-    pub(crate) fn went_on(&mut self, worker: usize) {
-        self.0.push((now(), worker, Fact::WentOn));
+    pub(crate) fn resumed(&mut self, worker: usize) {
+        self.0.push((now(), worker, Event::Resumed));
     }
 
     pub(crate) fn killed(&mut self, worker: usize) {
-        self.0.push((now(), worker, Fact::Killed));
+        self.0.push((now(), worker, Event::Killed));
     }
 
-    /// Every last presentation that should not have been, in words.
+    /// Returns a description of each forbidden last resort.
     pub(crate) fn judge(mut self) -> Vec<String> {
         self.0.sort_by_key(|(at, ..)| *at);
         self.forget_lost();
         let mut wrong = Vec::new();
-        // Who is at work on an intent; whom each worker has taken one from; who was ever stopped.
+        // The worker at work on each intent; the worker from which each worker took its intent; the
+        // workers that were killed, and those that were ever stopped.
         let mut at_work: HashMap<&str, (usize, u32)> = HashMap::new();
         let mut taken_from: HashMap<usize, Option<usize>> = HashMap::new();
         let (mut gone, mut paused) = (HashSet::new(), HashSet::new());
-        for (at, worker, fact) in &self.0 {
-            match fact {
-                Fact::AtWork(id, attempts) => match at_work.get(id.as_str()) {
-                    // It takes its own presentation back: the one before stands again, whose owner
-                    // is not at work any more, or it would not have been taken over.
+        for (at, worker, event) in &self.0 {
+            match event {
+                Event::AtWork(id, attempts) => match at_work.get(id.as_str()) {
+                    // The worker withdraws its own attempt, and the attempt before stands again. The
+                    // owner of that attempt was not at work, or its intent would not have been taken.
                     Some((owner, before)) if owner == worker && attempts < before => {
                         at_work.remove(id.as_str());
                     }
@@ -102,7 +102,7 @@ impl Witness {
                         at_work.insert(id, (*worker, *attempts));
                     }
                 },
-                Fact::Through(id) => {
+                Event::Through(id) => {
                     if at_work
                         .get(id.as_str())
                         .is_some_and(|(owner, _)| owner == worker)
@@ -110,40 +110,40 @@ impl Witness {
                         at_work.remove(id.as_str());
                     }
                 }
-                Fact::Stopped | Fact::WentOn => {
-                    // Past its lease, perhaps, even if it goes on: from then on it is on its own.
+                Event::Stopped | Event::Resumed => {
+                    // Its lease may have ended, even if the worker was resumed.
                     paused.insert(worker);
                 }
-                Fact::Killed => {
+                Event::Killed => {
                     gone.insert(worker);
                 }
-                Fact::LastResort => match taken_from.get(worker) {
+                Event::LastResort => match taken_from.get(worker) {
                     None => wrong.push(format!("worker {worker} presented without an intent")),
                     Some(Some(owner)) if !gone.contains(owner) && !paused.contains(owner) => {
                         wrong.push(format!(
                             "worker {worker} presented a refresh token that worker {owner} was at \
                              work on, unstopped:\n{}",
-                            self.story(*at, |other| other == *worker || other == *owner)
+                            self.reports(*at, |other| other == *worker || other == *owner)
                         ));
                     }
                     Some(_) => {}
                 },
-                Fact::Asking | Fact::Lost | Fact::Issuer(_) => {}
+                Event::Asking | Event::Lost | Event::Issuer(_) => {}
             }
         }
         wrong
     }
 
-    /// An intent that was not written is none.
+    /// Removes the intents that were not written.
     fn forget_lost(&mut self) {
         let mut last: HashMap<usize, usize> = HashMap::new();
         let mut void = HashSet::new();
-        for (index, (_, worker, fact)) in self.0.iter().enumerate() {
-            match fact {
-                Fact::AtWork(..) | Fact::Through(_) => {
+        for (index, (_, worker, event)) in self.0.iter().enumerate() {
+            match event {
+                Event::AtWork(..) | Event::Through(_) => {
                     last.insert(*worker, index);
                 }
-                Fact::Lost => void.extend(last.remove(worker)),
+                Event::Lost => void.extend(last.remove(worker)),
                 _ => {}
             }
         }
@@ -154,16 +154,16 @@ impl Witness {
         });
     }
 
-    /// What these workers did around that moment, a line each.
-    fn story(&self, moment: u64, of: impl Fn(usize) -> bool) -> String {
-        let mut story = String::new();
-        for (at, worker, fact) in &self.0 {
+    /// Returns the events of these workers around that moment, a line each.
+    fn reports(&self, moment: u64, of: impl Fn(usize) -> bool) -> String {
+        let mut reports = String::new();
+        for (at, worker, event) in &self.0 {
             let since = i128::from(*at) - i128::from(moment);
             if of(*worker) && (-6_000_000..2_000_000).contains(&since) {
-                let line = writeln!(story, "  {:+} ms: {worker} {fact:?}", since / 1_000);
+                let line = writeln!(reports, "  {:+} ms: {worker} {event:?}", since / 1_000);
                 line.expect("a string");
             }
         }
-        story
+        reports
     }
 }
