@@ -47,7 +47,7 @@ pub(crate) enum Fact {
 pub(crate) enum By {
     /// The issuer, just now.
     Flight,
-    /// A store, into which somebody else had put it.
+    /// A store, where another process saved it.
     Store,
     /// The program, in a sign-in or an update.
     Program,
