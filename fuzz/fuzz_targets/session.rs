@@ -27,7 +27,7 @@ fuzz_target!(|history: (u64, bool, Vec<u64>)| {
         let event = world.event(*word);
         let expected = past.expect(&event);
         let (answer, _) = world.play(&event);
-        assert_eq!(answer, expected, "\n{}", Scenario::told(rules, words, named));
+        assert_eq!(answer, expected, "\n{}", Scenario::text(rules, words, named));
         past.record(&event, answer);
     }
 });

@@ -34,11 +34,6 @@ pub(crate) enum Task {
         /// The arguments of the program.
         arguments: Vec<String>,
     },
-    /// Build the core for JavaScript.
-    Wasm {
-        /// `--check` or nothing.
-        arguments: Vec<String>,
-    },
     /// Count lines of code.
     Count {
         /// Files and folders.
@@ -63,7 +58,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task,
     let asks_for_help = || rest.iter().any(|word| word == "--help" || word == "-h");
     match command.as_str() {
         "help" | "--help" | "-h" => Ok(Task::Help),
-        "test" | "soak" | "wasm" | "count" | "comments" if asks_for_help() => Ok(Task::Help),
+        "test" | "soak" | "count" | "comments" if asks_for_help() => Ok(Task::Help),
         "test" => Ok(Task::Test { only: only(&rest)? }),
         "soak" => Ok(Task::Soak { only: only(&rest)? }),
         "bench" => Ok(Task::Bench { arguments: rest }),
@@ -72,7 +67,6 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task,
         "compare-sidecars" => Ok(Task::CompareSidecars { arguments: rest }),
         "count" => Ok(Task::Count { paths: rest }),
         "comments" => Ok(Task::Comments(Sample::parse(&rest)?)),
-        "wasm" => Ok(Task::Wasm { arguments: rest }),
         other => Err(format!("no such command: {other}")),
     }
 }
@@ -116,7 +110,6 @@ Usage:
   cargo xtask chaos [ARGUMENT...]       processes on one session, killed and stopped
   cargo xtask bench-proxy [ROUNDS]      the proxy beside nginx and haproxy; needs a quiet machine
   cargo xtask compare-sidecars [ROUNDS] what callers of three proxies see when a token ends
-  cargo xtask wasm  [--check]           builds the core for JavaScript, or compares it
   cargo xtask count PATH...             lines of Rust code, without comments, blanks and tests
   cargo xtask comments --seed N         a random sample of 40 comments, or of --count
 

@@ -6,14 +6,13 @@
 //! - `cargo xtask bench-proxy`: the cost of the proxy, beside nginx and haproxy.
 //! - `cargo xtask compare-sidecars`: what callers see when a token ends, through our proxy and two other proxies.
 //! - `cargo xtask chaos`: processes on one session, killed and stopped at random.
-//! - `cargo xtask wasm`: the core for JavaScript, into the npm package.
 //! - `cargo xtask count`: lines of code, for a comparison of two states of the project.
 //! - `cargo xtask comments`: a random sample of the comments, to check how they read.
 //!
 //! `arguments` reads the command line, `workspace` asks cargo for the packages, `install` installs programs and
 //! packages. `process` runs a command and keeps its output, `screen` chooses the lines to show, `tally` counts the
 //! tests. `plan` runs the steps, `cpu_time` measures their processor time, `report` prints their results. The steps are
-//! in `test_steps`, `soak_steps`, `programs`, `npm` and `wasm`, and in `checks` if they are more than one command.
+//! in `test_steps`, `soak_steps`, `programs` and `npm`, and in `checks` if they are more than one command.
 
 mod arguments;
 mod checks;
@@ -30,7 +29,6 @@ mod screen;
 mod soak_steps;
 mod tally;
 mod test_steps;
-mod wasm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -71,6 +69,5 @@ fn run(task: &Task) -> Result<ExitCode, String> {
         Task::Chaos { arguments } => programs::chaos(&workplace, arguments),
         Task::Count { paths } => code_lines::run(paths),
         Task::Comments(sample) => sample.run(&workplace),
-        Task::Wasm { arguments } => wasm::run(&workplace, arguments),
     }
 }

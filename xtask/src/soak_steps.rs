@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     checks::packages,
-    install,
+    install, npm,
     plan::{Role::Alone, Step},
     process::Log,
     programs::chaos_command,
@@ -19,6 +19,8 @@ use crate::{
 
 /// The random histories of the core in one soak. `cargo xtask test` runs some twenty thousand.
 const HISTORIES: &str = "2000000";
+/// The random histories of the core that its port replays in one soak. `npm test` replays 2,000.
+const PORT_HISTORIES: &str = "1000000";
 /// The expiries for each client at the certified issuer.
 const EXPIRIES: &str = "100";
 /// The expiries for eight processes at the certified issuer, two seconds each.
@@ -77,6 +79,12 @@ pub(crate) fn all() -> Vec<Step> {
             bars,
         ),
     ];
+    steps.push(Step::new(
+        "port",
+        "the npm package's state machine over a million histories of the core",
+        Alone,
+        port,
+    ));
     steps.push(Step::new(
         "package",
         "each published crate compiles from its package",
@@ -148,6 +156,24 @@ fn histories(workplace: &Workplace) -> Outcome {
         command.env("PROPTEST_CASES", HISTORIES);
         passes(log, command)?;
         counted(log)
+    })
+}
+
+fn port(workplace: &Workplace) -> Outcome {
+    with_log(workplace, "port", |log| {
+        let mut build = workplace.cargo(["build", "--release", "-p", "token-rotator-core"]);
+        build.args(["--example", "histories"]);
+        passes(log, build)?;
+        passes(log, npm::command(workplace, "npm", &["ci"]))?;
+        let arguments = ["vitest", "run", "test/histories.test.ts"];
+        let mut command = npm::command(workplace, "npx", &arguments);
+        command.env("TOKEN_ROTATOR_HISTORIES", PORT_HISTORIES);
+        passes(log, command)?;
+        let outcome = counted(log)?;
+        Ok(Outcome {
+            detail: format!("{PORT_HISTORIES} histories"),
+            ..outcome
+        })
     })
 }
 

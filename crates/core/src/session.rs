@@ -7,8 +7,8 @@ mod state;
 use self::endpoints::Refusers;
 use self::state::{Brought, Cooling, Held, Slot, Stage, Token};
 use crate::{
-    Access, Arithmetic as _, Attempt, Ending, Failure, Flight, Landing, NEVER, Now, Number, Policy,
-    Purpose, Stamp, Step, Validity,
+    Access, Attempt, Ending, Failure, Flight, Landing, NEVER, Now, Policy, Purpose, Stamp, Step,
+    Validity,
 };
 
 /// One session: its token, the flight that may be in the air, and what follows from each event.
@@ -28,7 +28,7 @@ pub struct Session {
     /// No flight but a forced one or a look until the next sign-in.
     ended: bool,
     /// The flight that failed last since the last token of this epoch; zero if none did.
-    error: Number,
+    error: u64,
     /// The cool-down after that failure. Not a state of the slot: a look must not end it.
     cooling: Cooling,
     /// Failures in a row that a cool-down followed.
@@ -40,11 +40,11 @@ pub struct Session {
     /// Useless refreshes in a row, of different endpoints.
     useless: u32,
     /// The last generation whose refresh was found useful or useless.
-    judged: Number,
+    judged: u64,
     /// No early flight before this time of the steady clock.
-    early_from: Number,
+    early_from: u64,
     /// No look into the store before this time of the steady clock.
-    look_from: Number,
+    look_from: u64,
 }
 
 impl Session {
@@ -58,15 +58,15 @@ impl Session {
             held: Held::NONE,
             slot: Slot::EMPTY,
             ended: false,
-            error: Number::ZERO,
+            error: 0,
             cooling: Cooling::NONE,
             failures: 0,
             refusals: 0,
             refusers: Refusers::NONE,
             useless: 0,
-            judged: Number::ZERO,
-            early_from: Number::ZERO,
-            look_from: Number::ZERO,
+            judged: 0,
+            early_from: 0,
+            look_from: 0,
         }
     }
 
@@ -241,7 +241,7 @@ impl Session {
         // `invalid_grant` is about a refresh token that has been replaced.
         let stale = flight.began.generation != self.at.generation;
         if flight.purpose == Purpose::Look && !stale {
-            self.look_from = now.steady.plus(self.policy.look_interval);
+            self.look_from = now.steady.saturating_add(self.policy.look_interval);
             return Landing::Ended;
         }
         self.error = flight.id;
@@ -261,7 +261,7 @@ impl Session {
             .cool_down(self.failures, failure.retry_after, failure.jitter);
         self.failures = (self.failures + 1).min(32);
         self.cooling = Cooling {
-            until: now.steady.plus(wait),
+            until: now.steady.saturating_add(wait),
             asked: failure.retry_after.is_some(),
         };
         Landing::Cooling
@@ -331,21 +331,21 @@ impl Session {
     /// Until that moment, which is not included, [`Session::acquire`] would answer [`Step::Use`]
     /// and change nothing. Returns `None` if no token is usable.
     #[inline]
-    pub fn current(&self, now: Now) -> Option<Number> {
+    pub fn current(&self, now: Now) -> Option<u64> {
         if !self.has_token() || !self.held.usable(now) {
             return None;
         }
         let from = if self.busy() {
             NEVER
         } else if !self.ended {
-            let free_from = self.cooling.until.most(self.early_from);
-            self.held.refresh_at.most(now.wall_at(free_from))
+            let free_from = self.cooling.until.max(self.early_from);
+            self.held.refresh_at.max(now.wall_at(free_from))
         } else if self.shared() {
             now.wall_at(self.look_from)
         } else {
             NEVER
         };
-        Some(from.least(self.held.expires_at))
+        Some(from.min(self.held.expires_at))
     }
 
     /// Whether this epoch has a token, usable or not.
@@ -362,18 +362,18 @@ impl Session {
 
     /// The number of the flight whose error [`Step::Fail`] means; zero if there is none.
     #[inline]
-    pub fn error(&self) -> Number {
+    pub fn error(&self) -> u64 {
         self.error
     }
 
     #[inline]
     fn has_failed(&self) -> bool {
-        self.error > Number::ZERO
+        self.error > 0
     }
 
     /// Until when, by the steady clock, no flight starts after the last failure.
     #[inline]
-    pub fn cool_until(&self) -> Number {
+    pub fn cool_until(&self) -> u64 {
         self.cooling.until
     }
 

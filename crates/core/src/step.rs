@@ -1,21 +1,19 @@
 //! The types that a session and its driver exchange.
 
-use crate::{Arithmetic as _, Number};
-
 /// The two clocks, read together, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Now {
     /// The wall clock, since the Unix epoch. It decides expiry and nothing else.
-    pub wall: Number,
+    pub wall: u64,
     /// A clock that never goes back and counts suspend where the system can.
-    pub steady: Number,
+    pub steady: u64,
 }
 
 impl Now {
     /// Returns the time of the wall clock at a time of the steady clock, if no user sets the clock.
     #[inline]
-    pub(crate) fn wall_at(self, steady: Number) -> Number {
-        self.wall.plus(steady.minus(self.steady))
+    pub(crate) fn wall_at(self, steady: u64) -> u64 {
+        self.wall.saturating_add(steady.saturating_sub(self.steady))
     }
 }
 
@@ -24,15 +22,15 @@ impl Now {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stamp {
     /// Counts the sign-ins and sign-outs of this session.
-    pub epoch: Number,
+    pub epoch: u64,
     /// Counts the tokens installed when the request was sent.
-    pub generation: Number,
+    pub generation: u64,
 }
 
 impl Stamp {
     pub(crate) const START: Self = Self {
-        epoch: Number::ZERO,
-        generation: Number::ZERO,
+        epoch: 0,
+        generation: 0,
     };
 }
 
@@ -72,7 +70,7 @@ impl Attempt {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Flight {
     /// Its number. Later flights have greater numbers.
-    pub id: Number,
+    pub id: u64,
     /// Epoch and generation it began in. Its outcome counts in that epoch alone.
     pub began: Stamp,
     /// Why it was started.
@@ -132,7 +130,7 @@ pub struct Failure {
     /// What follows from it.
     pub ending: Ending,
     /// How long the issuer asked for no request, in milliseconds.
-    pub retry_after: Option<Number>,
+    pub retry_after: Option<u64>,
     /// Drawn by the driver: the cool-down in thousandths of its nominal length (800 to 1200).
     pub jitter: u32,
 }

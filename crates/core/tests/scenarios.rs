@@ -1,4 +1,4 @@
-//! The files in `scenarios/`, played by the core in the numbers of this build and compared byte for byte.
+//! The files in `scenarios/`, played by the core and compared byte for byte.
 //!
 //! `BLESS=1 cargo test -p token-rotator-core --test scenarios` writes the answers of today into the
 //! files, and makes the generated ones anew. What it changed is then to be read, line by line.
@@ -19,7 +19,7 @@ const EVENTS: usize = 24;
 /// From this bundle on, requests name endpoints.
 const NAMED: u64 = 15;
 
-// Property: every hand-named scenario is answered as its file says, in each build's numbers.
+// Property: every hand-named scenario is answered as its file says.
 #[test]
 fn named_scenarios_hold() {
     let mut names = BTreeSet::new();
@@ -35,7 +35,7 @@ fn named_scenarios_hold() {
         );
         assert!(!scenario.why.is_empty(), "{}: why?", scenario.name);
         let played = scenario.played();
-        compare(&path, &said(&path, &played), &played);
+        compare(&path, &expected(&path, &played), &played);
         names.insert(scenario.name);
     }
     assert!(names.len() >= 60, "only {} scenarios", names.len());
@@ -51,9 +51,9 @@ fn generated_scenarios_hold() {
             .collect();
         let path = home().join(format!("generated/{bundle:02}.json"));
         let played = in_a_bundle(&scenarios);
-        let text = said(&path, &played);
+        let text = expected(&path, &played);
         compare(&path, &text, &played);
-        // As another build would: from the file alone.
+        // As the port in JavaScript does: from the file alone.
         let read: Vec<Scenario> = serde_json::from_str(&text).expect("a bundle");
         compare(&path, &text, &in_a_bundle(&read));
         made.insert(path);
@@ -101,15 +101,19 @@ fn blessing() -> bool {
 }
 
 /// Both texts are the same, to the byte.
-fn compare(path: &Path, said: &str, played: &str) {
-    for (number, (said, played)) in said.lines().zip(played.lines()).enumerate() {
-        assert_eq!(played, said, "{}, line {}", path.display(), number + 1);
+fn compare(path: &Path, expected: &str, played: &str) {
+    for (number, (expected, played)) in expected.lines().zip(played.lines()).enumerate() {
+        assert_eq!(played, expected, "{}, line {}", path.display(), number + 1);
     }
-    assert!(said == played, "{}: not of the same length", path.display());
+    assert!(
+        expected == played,
+        "{}: not of the same length",
+        path.display()
+    );
 }
 
-/// What the file says; after it was made to say this, when asked to bless it.
-fn said(path: &Path, played: &str) -> String {
+/// The text of the file, which is written anew first where the test blesses it.
+fn expected(path: &Path, played: &str) -> String {
     if blessing() {
         fs::write(path, played).expect("a place to write");
     }

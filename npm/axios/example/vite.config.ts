@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vite";
 
-// For `npm run example`: where `token-rotator issuer` said that its upstream is.
+// For `npm run example`: the upstream that `token-rotator issuer` printed.
 const upstream = process.env.UPSTREAM ?? "http://127.0.0.1:8080";
 
 export default defineConfig({

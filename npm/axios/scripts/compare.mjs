@@ -1,4 +1,4 @@
-// The same events for this package and for others, each used as its README says: `npm run compare`.
+// The same events for this package and for similar ones, each used as its README shows: `npm run compare`.
 // Prints the table of the README.
 import { once } from "node:events";
 import { createServer } from "node:http";
@@ -23,9 +23,9 @@ const LIBRARIES = {
     api.interceptors.request.use((config) => (token && (config.headers.Authorization = `Bearer ${token}`), config));
     createAuthRefresh(api, (failure) =>
       ask().then(
-        (fresh) => {
-          token = fresh;
-          failure.response.config.headers.Authorization = `Bearer ${fresh}`;
+        (renewed) => {
+          token = renewed;
+          failure.response.config.headers.Authorization = `Bearer ${renewed}`;
         },
         // Whether that ends the session is left to the program.
         (error) => (leaves.undecided = true, Promise.reject(error)),
@@ -50,7 +50,7 @@ const LIBRARIES = {
     installAuthRefresh(api, {
       refresh: async () => ({ accessToken: await ask(), refreshToken: "r" }),
       getTokens: async () => tokens,
-      setTokens: async (fresh) => void (tokens = fresh),
+      setTokens: async (renewed) => void (tokens = renewed),
       isSessionExpired: ({ status }) => status === 401,
       isRefreshFailureTerminal: (error) => [400, 401, 403].includes(error?.response?.status),
       logout: async () => failed(),
@@ -62,7 +62,7 @@ const LIBRARIES = {
     let token = null;
     const refreshToken = () =>
       ask().then(
-        (fresh) => (token = fresh),
+        (renewed) => (token = renewed),
         // Whether that ends the session is left to the program.
         (error) => ((leaves.undecided = true), Promise.reject(error)),
       );
@@ -80,14 +80,14 @@ const LIBRARIES = {
 async function world(make, { status = 200, hold, holdFirst } = {}) {
   const state = { refreshes: 0, sends: 0, failed: 0 };
   const leaves = {};
-  let news = [];
+  let waiting = [];
   let first = true;
   const server = createServer(async (request, response) => {
     const answer = (code, data) => response.writeHead(code, { "content-type": "application/json" }).end(JSON.stringify(data));
     request.resume();
     if (request.url === "/api/auth/refresh") {
       const token = `good-${++state.refreshes}`;
-      news.splice(0).forEach((tell) => tell());
+      waiting.splice(0).forEach((wake) => wake());
       await (hold ?? new Promise((resolve) => setTimeout(resolve, 30)));
       return answer(status, { token });
     }
@@ -95,7 +95,7 @@ async function world(make, { status = 200, hold, holdFirst } = {}) {
     const good = /^Bearer good/.test(request.headers.authorization ?? "") && request.url !== "/always";
     if (request.url === "/late" && !good && first) {
       first = false;
-      news.splice(0).forEach((tell) => tell());
+      waiting.splice(0).forEach((wake) => wake());
       await holdFirst;
     }
     answer(good ? 200 : 401, {});
@@ -105,7 +105,7 @@ async function world(make, { status = 200, hold, holdFirst } = {}) {
   const baseURL = `http://127.0.0.1:${server.address().port}`;
   const ask = async () => (await axios.post(`${baseURL}/api/auth/refresh`)).data.token;
   const client = make({ baseURL, ask, failed: () => state.failed++, leaves });
-  return { ...client, state, leaves, arrived: () => new Promise((resolve) => news.push(resolve)), stop: () => (server.closeAllConnections(), server.close()) };
+  return { ...client, state, leaves, arrived: () => new Promise((resolve) => waiting.push(resolve)), stop: () => (server.closeAllConnections(), server.close()) };
 }
 
 const gate = () => {

@@ -1,4 +1,4 @@
-// What others would find wrong with the package: publint and are-the-types-wrong, on what npm would pack.
+// Checks the package as npm would pack it, with publint and are-the-types-wrong.
 import { execFileSync } from "node:child_process";
 import { createRequire } from "node:module";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";

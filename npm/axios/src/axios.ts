@@ -7,7 +7,7 @@ import axios, {
   type AxiosResponse,
   type InternalAxiosRequestConfig,
 } from "axios";
-import { allowed, endpointOf, handBack, here, isEvidence, type RefusalRules, refuses, resolve, same } from "./request.js";
+import { allowed, endpointOf, exchange, here, type Outcome as OutcomeOf, type RefusalRules, resolve } from "./request.js";
 import { type Patience, TokenSession } from "./session.js";
 import { RefreshError, type SessionOptions } from "./types.js";
 
@@ -72,8 +72,7 @@ export function createTokenRotator<TRefreshData = unknown>(options: TokenRotator
     axios.create({ withCredentials: true, ...options.axiosConfig, baseURL: options.baseURL ?? options.axiosConfig?.baseURL });
   const endpoint = options.refreshEndpoint ?? "/api/auth/refresh";
   const session = options.session ?? new TokenSession<TRefreshData>(options, (signal) => askFor(api, endpoint, signal));
-  const rotation = new Rotation(api, endpoint, session as TokenSession, options as TokenRotatorOptions);
-  const attached = api.interceptors.request.use((config) => rotation.wrap(config));
+  const attached = api.interceptors.request.use(rotation(api, endpoint, session as TokenSession, options as TokenRotatorOptions));
   return {
     api,
     session,
@@ -113,78 +112,29 @@ async function askFor<TRefreshData>(api: AxiosInstance, endpoint: string, signal
 /** The adapter that each wrapped one stands for, so that a client that sends a config again wraps it anew. */
 const originals = new WeakMap<AxiosAdapter, InternalAxiosRequestConfig["adapter"]>();
 
-type Outcome = { response: AxiosResponse; error?: undefined } | { response?: AxiosResponse; error: unknown };
+type Outcome = OutcomeOf<AxiosResponse>;
 
-class Rotation {
-  constructor(
-    private readonly api: AxiosInstance,
-    private readonly endpoint: string,
-    private readonly session: TokenSession,
-    private readonly options: TokenRotatorOptions,
-  ) {}
+/** What wraps the adapter of a request, so that the token is added below every interceptor and transform. */
+function rotation(api: AxiosInstance, endpoint: string, session: TokenSession, options: TokenRotatorOptions) {
+  const { applyToken, origins = [] } = options;
 
-  /** The request with an adapter that adds the token below every interceptor and transform. */
-  wrap(config: InternalAxiosRequestConfig): InternalAxiosRequestConfig {
-    const wrapped = config.adapter as AxiosAdapter;
-    const inner = originals.has(wrapped) ? originals.get(wrapped) : config.adapter;
-    const adapter: AxiosAdapter = (final) => this.send(final, inner);
-    originals.set(adapter, inner);
-    config.adapter = adapter;
-    return config;
-  }
-
-  private async send(config: InternalAxiosRequestConfig, inner: InternalAxiosRequestConfig["adapter"]): Promise<AxiosResponse> {
-    const url = resolve(config.url, config.baseURL);
-    const own = !this.options.applyToken && config.headers.has("Authorization");
-    if (config.skipAuth || own || same(url, resolve(this.endpoint, this.api.defaults.baseURL)) || !this.mayKnow(url)) {
-      return given(await this.attempt(config, inner, null));
-    }
-    const patience = patienceOf(config);
-    const once = config.skipReplay || isStream(config.data);
-    const ticket = await this.patiently(config, this.session.acquire(patience, once));
-    const first = await this.attempt(config, inner, ticket.token);
-    if (!first.response || !this.refused(first.response)) {
-      if (first.response && isEvidence(first.response.status)) this.session.accepted(ticket);
-      return given(first);
-    }
-    const endpoint = endpointOf(url);
-    const verdict = await this.patiently(config, this.session.refused(ticket, patience, !once, endpoint));
-    if (once) handBack(first.response, config.skipReplay ? "skip-replay" : "stream-body");
-    else if (typeof verdict === "string") handBack(first.response, verdict);
-    else {
-      const second = await this.attempt(config, inner, verdict.token);
-      if (second.response && this.refused(second.response)) {
-        this.session.replayed(verdict, endpoint, false);
-        handBack(second.response, "refused-again");
-      } else if (second.response && isEvidence(second.response.status)) this.session.replayed(verdict, endpoint, true);
-      return given(second);
-    }
-    return given(first);
-  }
-
-  private mayKnow(url: URL | undefined): boolean {
-    return allowed(url, [this.api.defaults.baseURL ?? here() ?? this.endpoint, ...(this.options.origins ?? [])]);
-  }
-
-  private refused(response: AxiosResponse): boolean {
-    return refuses(this.options, response);
-  }
+  const mayKnow = (url: URL | undefined) => allowed(url, [api.defaults.baseURL ?? here() ?? endpoint, ...origins]);
 
   /** Sends a copy of the request, so that the token is in no config that an error or a retry would carry on. */
-  private async attempt(config: InternalAxiosRequestConfig, inner: InternalAxiosRequestConfig["adapter"], token: string | null): Promise<Outcome> {
+  const attempt = async (config: InternalAxiosRequestConfig, inner: InternalAxiosRequestConfig["adapter"], token: string | null): Promise<Outcome> => {
     // Of the same class, without its constructor, which would look at every name and value again.
     const headers: typeof config.headers = Object.assign(Object.create(Object.getPrototypeOf(config.headers)), config.headers);
     const copy = { ...config, headers };
     if (token !== null) {
       let carried = ["authorization"];
-      if (this.options.applyToken) {
-        this.options.applyToken(copy, token);
+      if (applyToken) {
+        applyToken(copy, token);
         carried = Object.keys(headers).filter((name) => headers[name] !== config.headers[name]).map((name) => name.toLowerCase());
       } else headers.set("Authorization", `Bearer ${token}`);
       // Where Node follows a redirect, it is decided anew where the token may go.
       copy.beforeRedirect = (to, ...rest) => {
         config.beforeRedirect?.(to, ...rest);
-        if (this.mayKnow(resolve(to.href))) return;
+        if (mayKnow(resolve(to.href))) return;
         for (const name in to.headers) if (carried.includes(name.toLowerCase())) delete to.headers[name];
       };
     }
@@ -197,15 +147,39 @@ class Rotation {
     }
     if (outcome.response) outcome.response.config = config;
     return outcome;
-  }
+  };
 
-  /** Waiting ends with the errors that axios itself would end the request with. */
-  private patiently<T>(config: InternalAxiosRequestConfig, waiting: Promise<T>): Promise<T> {
-    return waiting.catch((error: unknown) => {
+  const send = async (config: InternalAxiosRequestConfig, inner: InternalAxiosRequestConfig["adapter"]): Promise<AxiosResponse> => {
+    const url = resolve(config.url, config.baseURL);
+    const own = !applyToken && config.headers.has("Authorization");
+    if (config.skipAuth || own || endpointOf(url) === endpointOf(resolve(endpoint, api.defaults.baseURL)) || !mayKnow(url)) {
+      return given(await attempt(config, inner, null));
+    }
+    const outcome = exchange(session, options, {
+      method: config.method,
+      url,
+      patience: patienceOf(config),
+      once: () => (config.skipReplay ? "skip-replay" : isStream(config.data) && "stream-body"),
+      send: ({ token }, probe) =>
+        attempt(probe ? { ...config, method: "get", url: probe, params: undefined, data: undefined } : config, inner, token),
+      header: ({ headers }, name) => headers?.[name],
+      text: async ({ data }, limit) => (typeof data === "string" && data.length <= limit ? data : undefined),
+    });
+    return given(await outcome.catch((error: unknown) => {
+      // Waiting ends with the error that axios itself would end the request with.
       const aborted = config.signal?.aborted || (config.cancelToken as { reason?: unknown } | undefined)?.reason;
       throw aborted ? new CanceledError(undefined, undefined, config) : error;
-    });
-  }
+    }));
+  };
+
+  return (config: InternalAxiosRequestConfig): InternalAxiosRequestConfig => {
+    const wrapped = config.adapter as AxiosAdapter;
+    const inner = originals.has(wrapped) ? originals.get(wrapped) : config.adapter;
+    const adapter: AxiosAdapter = (final) => send(final, inner);
+    originals.set(adapter, inner);
+    config.adapter = adapter;
+    return config;
+  };
 }
 
 function given(outcome: Outcome): AxiosResponse {

@@ -1,5 +1,5 @@
-import { allowed, endpointOf, handBack, here, isEvidence, type RefusalRules, refuses, resolve, same } from "./request.js";
-import { type Ticket, TokenSession, type Verdict } from "./session.js";
+import { allowed, endpointOf, exchange, here, type RefusalRules, resolve } from "./request.js";
+import { type Ticket, TokenSession } from "./session.js";
 import { RefreshError, type SessionOptions } from "./types.js";
 
 export { handBackReason } from "./request.js";
@@ -64,42 +64,38 @@ export function createFetchSession<TRefreshData = unknown>(options: FetchSession
 export function createFetch(session: TokenSession<any>, options: FetchOptions = {}): typeof fetch {
   const endpoint = resolve(options.refreshEndpoint ?? "/api/auth/refresh", options.baseURL);
   const origins = [options.baseURL ?? here() ?? options.refreshEndpoint, ...(options.origins ?? [])];
-  const refused = (response: Response) => refuses(options, response);
   const rotating = async (input: RequestInfo | URL, init: RotatingInit = {}): Promise<Response> => {
     const request = input instanceof Request ? input : undefined;
     const url = request ? resolve(request.url) : resolve(String(input), options.baseURL);
     const { skipAuth, skipReplay, ...plain } = init;
     const body = new Body(request, plain, options.streamLimit ?? 65_536);
-    const send = (ticket?: Ticket) => {
+    const send = (ticket?: Ticket, probe?: string) => {
       const headers = new Headers(init.headers ?? request?.headers);
       if (ticket?.token) {
         if (options.applyToken) options.applyToken(headers, ticket.token);
         else headers.set("Authorization", `Bearer ${ticket.token}`);
       }
-      const [target, rest] = body.next();
       // Fetch would carry a header that it does not know as a secret on to any origin.
       const guard: RequestInit = ticket?.token && options.applyToken ? { redirect: "error" } : {};
+      const [target, rest] = probe ? [probe, { method: "GET", body: undefined }] : body.next();
       return (options.fetch ?? fetch)(target ?? String(url ?? input), { ...guard, ...plain, ...rest, headers });
     };
     const own = !options.applyToken && new Headers(init.headers ?? request?.headers).has("Authorization");
-    if (skipAuth || own || same(url, endpoint) || !allowed(url, origins)) return send();
-    const patience = { signal: init.signal ?? request?.signal };
-    const ticket = await session.acquire(patience, skipReplay);
-    const first = await send(ticket);
-    if (!refused(first)) {
-      if (isEvidence(first.status)) session.accepted(ticket);
-      return first;
-    }
-    const place = endpointOf(url);
-    const once = skipReplay || !body.again();
-    const verdict: Verdict = await session.refused(ticket, patience, !once, place);
-    if (once) return handBack(first, skipReplay ? "skip-replay" : "stream-body");
-    if (typeof verdict === "string") return handBack(first, verdict);
-    void first.body?.cancel().catch(() => undefined);
-    const second = await send(verdict);
-    const again = refused(second);
-    if (again || isEvidence(second.status)) session.replayed(verdict, place, !again);
-    return again ? handBack(second, "refused-again") : second;
+    if (skipAuth || own || endpointOf(url) === endpointOf(endpoint) || !allowed(url, origins)) return send();
+    const { response } = await exchange(session, options, {
+      method: init.method ?? request?.method,
+      url,
+      patience: { signal: init.signal ?? request?.signal },
+      once: () => (skipReplay ? "skip-replay" : !body.again() && "stream-body"),
+      send: async (ticket, probe) => {
+        const sent = send(ticket, probe);
+        return { response: await (probe ? sent.catch(() => undefined) : sent) };
+      },
+      header: ({ headers }, name) => headers.get(name),
+      text: textOf,
+      discard: ({ body }) => void body?.cancel().catch(() => undefined),
+    });
+    return response!;
   };
   return rotating;
 }
@@ -151,6 +147,24 @@ export interface RotatingInit extends RequestInit {
   skipAuth?: boolean;
   /** Sends this request once only; its refusal starts a refresh for those who follow. */
   skipReplay?: boolean;
+}
+
+/** The body, if it is no longer than the limit. The response stays unread. */
+async function textOf(response: Response, limit: number): Promise<string | undefined> {
+  const reader = response.clone().body?.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  try {
+    for (;;) {
+      const { done, value } = (await reader?.read()) ?? { done: true };
+      if (done) return text;
+      text += value;
+      if (text.length > limit) break;
+    }
+  } catch {
+    // The caller meets the same error when it reads the body.
+  }
+  void reader?.cancel().catch(() => undefined);
+  return undefined;
 }
 
 /** A request's body, as often as it can be had. */

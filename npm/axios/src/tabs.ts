@@ -1,6 +1,6 @@
 import { RefreshError } from "./types.js";
 
-/** What tabs tell each other, in memory only. */
+/** Messages between tabs, in memory only. */
 export type Message =
   | { type: "token"; token: string; lifetime: number; received: number }
   | { type: "sign-in"; token: string }
@@ -69,7 +69,7 @@ export function joinTabs(name: string, side: Side, patience = 10_000): Neighbour
       else side.signOut();
       return;
     }
-    // A tab that was opened since learns from the others which session is on.
+    // A tab that was opened later takes over the session of the tabs that were open.
     epoch ||= data.epoch;
     if (data.type === "hello") say({ type: "here" });
     else if (data.type === "ask") {
@@ -119,7 +119,7 @@ export function joinTabs(name: string, side: Side, patience = 10_000): Neighbour
             clearTimeout(timer);
             if (await adopted()) return undefined;
             if (coming) return "coming";
-            // Given up by its flight, it must not keep the others waiting either.
+            // A request that its flight has given up keeps no other tab waiting.
             const givenUp = new Promise<never>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
             const answer = await Promise.race([ask(), givenUp]);
             reading = true;

@@ -1,3 +1,7 @@
+import type { Ending, Purpose } from "./core/machine.js";
+
+export type { Ending };
+
 /** What the parser may return in place of the bare token. */
 export interface NewToken {
   accessToken: string;
@@ -5,12 +9,9 @@ export interface NewToken {
   expiresIn?: number;
 }
 
-/** How a refresh failed, and so what follows from it. */
-export type Ending = "transient" | "uncertain" | "misconfigured" | "terminal";
-
-/** What {@link TokenSession.on} tells. No event carries a token. */
+/** What {@link TokenSession.on} reports. No event carries a token. */
 export type RotatorEvent =
-  | { type: "refresh-started"; purpose: "first" | "early" | "expired" | "refused" | "forced" | "look" }
+  | { type: "refresh-started"; purpose: Purpose }
   | { type: "refreshed"; adopted: boolean }
   | { type: "refresh-failed"; ending: Ending; error: RefreshError }
   | { type: "signed-in" | "signed-out"; elsewhere: boolean }
@@ -26,9 +27,9 @@ export type HandBackReason =
   | "endpoint-refuses"
   | "skip-replay";
 
-/** Hooks and limits that every kind of session knows. */
+/** Hooks and limits of every kind of session. */
 export interface SessionOptions<TRefreshData = unknown> {
-  /** Returns the new access token from the refresh response. If it throws, that flight fails and nobody is signed out. */
+  /** Returns the new access token from the refresh response. If it throws, the flight fails and the session goes on. */
   onRefreshSuccess: (data: TRefreshData) => string | NewToken | Promise<string | NewToken>;
   /** Side effects after a refresh; waiters wait for it, at most five seconds. */
   onAfterRefresh?: (data: TRefreshData) => void | Promise<void>;
@@ -63,11 +64,11 @@ export class RefreshError extends Error {
   /** A failure by the status of the refresh endpoint's answer; none of 0 means that there was no answer. */
   static ofStatus(status: number, cause: unknown, retryAfter?: string | null): RefreshError {
     const ending: Ending =
-      status === 400 || status === 401 || status === 403 ? "terminal"
-      : status === 404 || status === 405 ? "misconfigured"
-      : !status || status === 408 || status === 425 || status === 429 || status === 503 || (status >= 300 && status < 400) ? "transient"
+      [400, 401, 403].includes(status) ? "terminal"
+      : [404, 405].includes(status) ? "misconfigured"
+      : [0, 408, 425, 429, 503].includes(status) || (status >= 300 && status < 400) ? "transient"
       : "uncertain";
-    const what = status ? `the refresh endpoint answered ${status}` : "the refresh endpoint did not answer";
+    const what = `the refresh endpoint ${status ? `answered ${status}` : "did not answer"}`;
     const seconds = Number(retryAfter);
     const wait = !retryAfter ? undefined : seconds >= 0 ? seconds * 1000 : Math.max(0, Date.parse(retryAfter) - Date.now());
     return new RefreshError(what, ending, cause, Number.isNaN(wait) ? undefined : wait);

@@ -86,14 +86,14 @@ test.each([["Authorization", undefined], ["a header of applyToken", "X-Auth-Toke
   const other = await startServer(({ headers }, response) =>
     json(response, 200, { authorization: headers.authorization, token: headers["x-auth-token"], kept: headers["x-own"] }));
   open.push(other);
-  const told: string[] = [];
+  const redirects: string[] = [];
   const { server, api, setAccessToken } = await world(custom ? { applyToken: ({ headers }: InternalAxiosRequestConfig, token: string) => headers.set(custom, token) } : {});
   setAccessToken("good-0");
   const to = (url: string) => `/redirect?${encodeURIComponent(url)}`;
-  const options = { headers: { "x-own": "kept" }, beforeRedirect: ({ href }: Record<string, any>) => void told.push(href) };
+  const options = { headers: { "x-own": "kept" }, beforeRedirect: ({ href }: Record<string, any>) => void redirects.push(href) };
   expect((await api.get(to(`${other.url}/x`), options)).data).toEqual({ kept: "kept" });
   expect((await api.get(to(`${server.url}/x`), options)).data.header).toContain("good-0");
-  expect(told).toEqual([`${other.url}/x`, `${server.url}/x`]);
+  expect(redirects).toEqual([`${other.url}/x`, `${server.url}/x`]);
 });
 
 test("a pause as long as Retry-After says, in seconds or as a date, five minutes at most", async () => {
@@ -112,7 +112,7 @@ test("a pause as long as Retry-After says, in seconds or as a date, five minutes
   }
 });
 
-test("a network error at the endpoint signs nobody out", async () => {
+test("a network error at the endpoint ends no session", async () => {
   const { api, events, setAccessToken, getAccessToken } = without(() => Promise.reject(new AxiosError("cut", "ECONNRESET")));
   setAccessToken("old");
   await expect(api.get("/x")).rejects.toMatchObject({ response: { status: 401 } });
@@ -120,7 +120,7 @@ test("a network error at the endpoint signs nobody out", async () => {
   expect(events.at(-1)).toMatchObject({ type: "refresh-failed", ending: "transient", error: { cause: { code: "ECONNRESET" } } });
 });
 
-test("a refresh is given up after 30 seconds if nothing else is said, and no timer is left of one that ended", async () => {
+test("a refresh is given up after 30 seconds by default, and no timer is left of one that ended", async () => {
   vi.useFakeTimers();
   const hanging = without(() => new Promise<never>(() => {}));
   hanging.setAccessToken("old");

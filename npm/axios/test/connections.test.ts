@@ -83,8 +83,8 @@ async function sockets(accepts: (token?: string) => boolean) {
   const server = new WebSocketServer({ noServer: true });
   const connected: string[] = [];
   let refused = 0;
-  let news: (() => void)[] = [];
-  const tell = () => news.splice(0).forEach((tell) => tell());
+  let waiting: (() => void)[] = [];
+  const tell = () => waiting.splice(0).forEach((wake) => wake());
   http.on("upgrade", (request, socket, head) => {
     const token = request.headers["sec-websocket-protocol"];
     if (!accepts(token)) {
@@ -110,7 +110,7 @@ async function sockets(accepts: (token?: string) => boolean) {
     refused: () => refused,
     cut: () => server.clients.forEach((client) => client.close(4401)),
     reached: async (count: number) => {
-      while (connected.length < count) await new Promise<void>((resolve) => news.push(resolve));
+      while (connected.length < count) await new Promise<void>((resolve) => waiting.push(resolve));
     },
   };
 }

@@ -62,7 +62,7 @@ test("a sign-out that crosses a sign-in leaves every tab in one state", async ()
   expect([null, "b"]).toContain(tokens()[0]);
 });
 
-test("a token of the session before, told late, is nobody's", async () => {
+test("a late message with a token of the session before changes nothing", async () => {
   const [one] = [tab(), tab()];
   const { heard, say } = eavesdropper();
   one!.setAccessToken("a");
@@ -80,21 +80,21 @@ test("a token of the session before, told late, is nobody's", async () => {
 
 test("a tab that was opened since takes the others' token in place of a refresh, and their session", async () => {
   let asked = 0;
-  const one = tab(async () => `fresh-${++asked}`);
+  const one = tab(async () => `new-${++asked}`);
   one.setAccessToken("a");
   await one.refresh();
   const { heard } = eavesdropper();
   const late = tab();
-  // Before the others have answered its greeting it would not know that there is anybody to ask.
+  // Before the other tabs answer its greeting, a tab asks none of them.
   await expect.poll(() => heard.map(({ type }) => type)).toContain("here");
-  expect(await late.refresh()).toBe("fresh-1");
+  expect(await late.refresh()).toBe("new-1");
   one.setAccessToken(null);
   await expect.poll(tokens).toEqual([null, null]);
 });
 
 test("a parser is waited for without the lock, and once it fails the next tab refreshes", async () => {
   let asked = 0;
-  const exchange = async () => `fresh-${++asked}`;
+  const exchange = async () => `new-${++asked}`;
   let parse!: { with: (token: string) => void; not: (error: Error) => void };
   const parsed = () => new Promise<string>((resolve, reject) => (parse = { with: resolve, not: reject }));
   const slow = new TokenSession<string>({ shareAcrossTabs: "app", onRefreshSuccess: parsed }, exchange);
@@ -104,21 +104,21 @@ test("a parser is waited for without the lock, and once it fails the next tab re
   await expect.poll(tokens).toEqual(["a", "a"]);
 
   const { heard } = eavesdropper();
-  const said = (wanted: string) => heard.filter(({ type }) => type === wanted).length;
+  const sent = (wanted: string) => heard.filter(({ type }) => type === wanted).length;
   const first = slow.refresh();
-  await expect.poll(() => said("coming")).toBe(1);
+  await expect.poll(() => sent("coming")).toBe(1);
   const second = other.refresh();
-  // It has had the lock and given it back: whoever asks for it now has it at once.
+  // The tab has given the lock back: the next tab that asks for the lock has it at once.
   await navigator.locks.request("token-rotator:app", {}, () => undefined);
-  parse.with("fresh-1");
-  expect(await Promise.all([first, second])).toEqual(["fresh-1", "fresh-1"]);
+  parse.with("new-1");
+  expect(await Promise.all([first, second])).toEqual(["new-1", "new-1"]);
   expect(asked).toBe(1);
 
   const third = slow.refresh().catch((error: Error) => error.message);
-  await expect.poll(() => said("coming")).toBe(2);
+  await expect.poll(() => sent("coming")).toBe(2);
   const fourth = other.refresh();
   parse.not(new Error("no token in it"));
   expect(await third).toContain("could not be read");
-  expect(await fourth).toBe("fresh-3");
-  await expect.poll(tokens).toEqual(["fresh-3", "fresh-3"]);
+  expect(await fourth).toBe("new-3");
+  await expect.poll(tokens).toEqual(["new-3", "new-3"]);
 });

@@ -40,7 +40,7 @@ async function world() {
   return { issuer, server, expiry: browser.expiry, open };
 }
 
-const said = (page: Page, words: string) => page.getByRole("status").filter({ hasText: words }).waitFor();
+const shows = (page: Page, text: string) => page.getByRole("status").filter({ hasText: text }).waitFor();
 const happened = (page: Page) => page.getByRole("list", { name: "What happened" }).getByRole("listitem").allTextContents();
 
 /** What axe-core finds wrong with the page, in the light and in the dark. */
@@ -58,21 +58,21 @@ async function faults(page: Page): Promise<string[]> {
 test.skipIf(!BROWSER)("log in, a storm of requests at expiry, log out; by keyboard, accessible in the light and in the dark", { timeout: 120_000 }, async () => {
   const { issuer, server, expiry, open } = await world();
   const page = await open();
-  await said(page, "Please log in.");
+  await shows(page, "Please log in.");
   expect(await faults(page)).toEqual([]);
 
   await page.getByLabel("User").focus();
   await page.keyboard.press("Tab");
   await page.keyboard.press("Tab");
   await page.keyboard.press("Enter");
-  await said(page, "You are logged in.");
+  await shows(page, "You are logged in.");
   await page.getByText("Each access token is good for 3600 seconds.").waitFor();
   expect(await page.evaluate(() => document.activeElement!.id)).toBe("storm");
   expect(await faults(page)).toEqual([]);
 
   await expiry();
   await page.keyboard.press("Enter");
-  await said(page, "50 of 50 requests were answered.");
+  await shows(page, "50 of 50 requests were answered.");
   expect(await happened(page)).toEqual([
     "A refresh started (forced).", "The refresh failed (terminal).", "Logged in.", "A refresh started (expired).", "A new token is there.",
   ]);
@@ -80,7 +80,7 @@ test.skipIf(!BROWSER)("log in, a storm of requests at expiry, log out; by keyboa
   expect(server.seen.filter(({ line }) => line.startsWith("GET /echo"))).toHaveLength(50);
 
   await page.getByRole("button", { name: "Log out" }).click();
-  await said(page, "You are logged out.");
+  await shows(page, "You are logged out.");
   expect(await page.evaluate(() => (document.activeElement as HTMLInputElement).name)).toBe("user");
   expect(server.count("POST /logout")).toBe(1);
   await expect.poll(() => page.getByRole("button", { name: "Log in" }).isVisible()).toBe(true);
@@ -89,25 +89,25 @@ test.skipIf(!BROWSER)("log in, a storm of requests at expiry, log out; by keyboa
 test.skipIf(!BROWSER)("a second tab logs in and out with the first, and a session that ended says so", { timeout: 120_000 }, async () => {
   const { issuer, expiry, open } = await world();
   const [first, second] = [await open(), await open()];
-  await Promise.all([said(first, "Please log in."), said(second, "Please log in.")]);
+  await Promise.all([shows(first, "Please log in."), shows(second, "Please log in.")]);
   await first.getByRole("button", { name: "Log in" }).click();
-  await said(second, "You logged in in another tab.");
+  await shows(second, "You logged in in another tab.");
   await expiry();
   await Promise.all([first, second].map((page) => page.getByRole("button", { name: "Send 50 requests" }).click()));
-  await Promise.all([first, second].map((page) => said(page, "50 of 50 requests were answered.")));
+  await Promise.all([first, second].map((page) => shows(page, "50 of 50 requests were answered.")));
   expect((await issuer.counters()).issuer).toMatchObject({ refreshes: 1, reuses: 0 });
   const third = await open();
-  await said(third, "You are still logged in.");
+  await shows(third, "You are still logged in.");
   expect(await happened(third)).toEqual(["A refresh started (forced).", "Another tab brought a new token."]);
   expect((await issuer.counters()).issuer).toMatchObject({ refreshes: 1, reuses: 0 });
   await third.close();
   await first.reload();
-  await said(first, "You are still logged in.");
+  await shows(first, "You are still logged in.");
   await second.getByRole("button", { name: "Log out" }).click();
-  await said(first, "You logged out in another tab.");
+  await shows(first, "You logged out in another tab.");
 
   await first.getByRole("button", { name: "Log in" }).click();
-  await said(first, "You are logged in.");
+  await shows(first, "You are logged in.");
   await expiry();
   await first.context().clearCookies();
   await first.getByRole("button", { name: "Send 50 requests" }).click();

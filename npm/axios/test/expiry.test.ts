@@ -81,9 +81,9 @@ test("by expiresIn: in time a request starts the refresh, and goes out with the 
   expect((await api.get("/x")).data).toBe(first);
   expect(seen.refreshes).toBe(0);
   pass(6_001);
-  const news = refreshed();
+  const done = refreshed();
   expect((await api.get("/x")).data).toBe(first);
-  await news;
+  await done;
   expect((await api.get("/x")).data).toBe("opaque-2");
   expect([purposes(), seen]).toEqual([["early"], { refreshes: 1, served: 3, refused: 0 }]);
 });
@@ -96,13 +96,13 @@ test("refreshBefore sets the margin", async () => {
   await api.get("/x");
   expect(seen.refreshes).toBe(0);
   pass(4 * MINUTE);
-  const news = refreshed();
+  const done = refreshed();
   await api.get("/x");
-  await news;
+  await done;
   expect(seen).toEqual({ refreshes: 1, served: 2, refused: 0 });
 });
 
-test("an expired token is never sent: everybody waits for the refresh", async () => {
+test("an expired token is never sent: all requests wait for the refresh", async () => {
   const { seen, issue, adapter } = server({ lifetime: 5 * MINUTE });
   const { api, setAccessToken, purposes } = rotate(adapter);
   setAccessToken(issue());
@@ -194,10 +194,10 @@ test.each([["visibilitychange", "document"], ["pageshow", "window"], ["online", 
     expect(seen.refreshes).toBe(0);
 
     shown.document.visibilityState = "visible";
-    const news = refreshed();
+    const done = refreshed();
     wake();
     wake();
-    await news;
+    await done;
     expect(getAccessToken()).not.toBe(first);
     await api.get("/x");
     expect(seen).toEqual({ refreshes: 1, served: 1, refused: 0 });

@@ -77,7 +77,7 @@ test("a login as B during A's refresh stays B, and A's request is not sent as B"
   expect(server.count("GET /x")).toBe(1);
 });
 
-test.each([500, 503, 429])("a %i from the refresh endpoint signs nobody out and starts a cool-down", async (status) => {
+test.each([500, 503, 429])("a %i from the refresh endpoint ends no session and starts a cool-down", async (status) => {
   let failed = 0;
   const { server, api, events, setAccessToken, getAccessToken } = await world(
     () => ({ status, headers: { "retry-after": "60" } }), { onRefreshFailed: () => void failed++ });
@@ -92,9 +92,9 @@ test.each([500, 503, 429])("a %i from the refresh endpoint signs nobody out and 
 });
 
 test.each([400, 401, 403])("a %i ends the session: token null, onRefreshFailed once", async (status) => {
-  const told: unknown[] = [];
+  const failures: unknown[] = [];
   const { server, api, setAccessToken, getAccessToken } = await world(() => ({ status }), {
-    onRefreshFailed: (error) => void told.push([error, getAccessTokenLater()]),
+    onRefreshFailed: (error) => void failures.push([error, getAccessTokenLater()]),
   });
   const getAccessTokenLater = () => getAccessToken();
   setAccessToken("old");
@@ -103,7 +103,7 @@ test.each([400, 401, 403])("a %i ends the session: token null, onRefreshFailed o
     expect(outcome).toMatchObject({ status: "rejected", reason: { response: { status: 401 } } });
     expect(handBackReason((outcome as PromiseRejectedResult).reason)).toBe("refresh-failed");
   }
-  expect(told).toEqual([[expect.objectContaining({ response: expect.objectContaining({ status }) }), null]]);
+  expect(failures).toEqual([[expect.objectContaining({ response: expect.objectContaining({ status }) }), null]]);
   await expect(api.get("/y")).rejects.toMatchObject({ response: { status: 401 } });
   expect(server.count(REFRESH)).toBe(1);
   setAccessToken("good");
@@ -158,7 +158,7 @@ test("hooks that throw break nothing", async () => {
   await expect(ended.api.get("/x")).rejects.toMatchObject({ response: { status: 401 } });
 });
 
-test("a parser that throws fails the flight and signs nobody out", async () => {
+test("a parser that throws fails the flight and ends no session", async () => {
   let failed = 0;
   const { api, events, setAccessToken, getAccessToken } = await world(good, {
     onRefreshSuccess: () => {
@@ -178,7 +178,7 @@ test("a refresh that hangs is given up, and the timer is gone", async () => {
   await expect(api.get("/x")).rejects.toMatchObject({ response: { status: 401 } });
 });
 
-test("an aborted leader and a waiter out of time leave at once and harm nobody", async () => {
+test("an aborted leader and a waiter out of time leave at once and harm no other caller", async () => {
   const held = gate();
   const { server, api, setAccessToken } = await world((n) => ({ ...good(n), after: held.opened }));
   setAccessToken("old");

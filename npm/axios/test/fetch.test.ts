@@ -93,10 +93,10 @@ test("own headers, other origins, skipAuth", async () => {
 });
 
 test("an ended session: the refusal comes back, a signal ends the wait", async () => {
-  let told = 0;
-  const { session } = await world({ onRefreshFailed: () => void told++ }, 401);
+  let failures = 0;
+  const { session } = await world({ onRefreshFailed: () => void failures++ }, 401);
   const answer = await session.fetch("/x");
-  expect([answer.status, handBackReason(answer), told, session.getAccessToken()]).toEqual([401, "refresh-failed", 1, null]);
+  expect([answer.status, handBackReason(answer), failures, session.getAccessToken()]).toEqual([401, "refresh-failed", 1, null]);
   await expect(session.fetch("/x", { signal: AbortSignal.abort() })).rejects.toMatchObject({ name: "AbortError" });
 });
 

@@ -25,8 +25,8 @@ test("every block compiles under --strict", () => {
   host.getSourceFile = (name, version, ...rest) =>
     files.has(name) ? ts.createSourceFile(name, files.get(name)!, version) : getSourceFile(name, version, ...rest);
   const program = ts.createProgram([...files.keys()], options, host);
-  const said = ts.getPreEmitDiagnostics(program).map(({ file, start, messageText }) =>
+  const problems = ts.getPreEmitDiagnostics(program).map(({ file, start, messageText }) =>
     `${file?.fileName.slice(home.length)}:${file && ts.getLineAndCharacterOfPosition(file, start!).line + 1}: ${ts.flattenDiagnosticMessageText(messageText, "\n")}`);
-  expect(said).toEqual([]);
+  expect(problems).toEqual([]);
   expect(program.getSourceFiles().map(({ fileName }) => fileName)).toContain(`${home}src/index.ts`);
 });

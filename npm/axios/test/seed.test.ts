@@ -110,7 +110,7 @@ test("Next.js with WebSockets: sockets learn of the new token, and a failed refr
   expect(api.defaults.withCredentials).toBe(true);
   setAccessToken("expired");
   expect((await api.get("/users/me")).data.headers["x-requested-with"]).toEqual(["XMLHttpRequest"]);
-  expect((await import("./seed-readme/socketManager.js")).told).toEqual([stored.get("wsToken")]);
+  expect((await import("./seed-readme/socketManager.js")).tokens).toEqual([stored.get("wsToken")]);
   expect(window.location.href).toBe("");
   jar.clear();
   setAccessToken("expired");

@@ -49,13 +49,13 @@ export type Handler = (request: IncomingMessage & { body: string }, response: Se
 /** A server of the test's own, for what a well-behaved issuer never does. */
 export async function startServer(handler: Handler): Promise<Server> {
   const seen: Server["seen"] = [];
-  let news: (() => void)[] = [];
+  let waiting: (() => void)[] = [];
   const server = createServer(async (request, response) => {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const body = Buffer.concat(chunks).toString("latin1");
     seen.push({ line: `${request.method} ${request.url}`, authorization: request.headers.authorization, body });
-    news.splice(0).forEach((tell) => tell());
+    waiting.splice(0).forEach((wake) => wake());
     await handler(Object.assign(request, { body }), response);
   });
   server.listen(0, "127.0.0.1");
@@ -66,7 +66,7 @@ export async function startServer(handler: Handler): Promise<Server> {
     seen,
     count,
     arrived: async (line, wanted) => {
-      while (count(line) < wanted) await new Promise<void>((resolve) => news.push(resolve));
+      while (count(line) < wanted) await new Promise<void>((resolve) => waiting.push(resolve));
     },
     stop: async () => {
       server.closeAllConnections();

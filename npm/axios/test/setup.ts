@@ -1,6 +1,6 @@
 import { afterEach, expect } from "vitest";
 
-/** No test of this package, whatever it does to it, may leave a rejection that nobody handles. */
+/** No test of this package may leave an unhandled rejection. */
 const turn = setImmediate;
 const unhandled: unknown[] = [];
 process.on("unhandledRejection", (reason) => unhandled.push(reason));

@@ -82,7 +82,7 @@ test.skipIf(!BROWSER).each([2, 5])("%i tabs over ten expiries: one refresh each,
   expect(await Promise.all(tabs.map(written))).toEqual(tabs.map(() => []));
 });
 
-test.skipIf(!BROWSER)("a tab that hangs with the lock held: the others go on after their own time, without a refresh beside it", async () => {
+test.skipIf(!BROWSER)("a tab that hangs with the lock held: the other tabs go on after their own time, without a refresh beside it", async () => {
   const { issuer, tab, expiry } = await world();
   const [hanging, hasty, patient] = [await tab(), await tab("?lockTimeout=200"), await tab()];
   await hanging.evaluate(() => {
@@ -119,7 +119,7 @@ test.skipIf(!BROWSER)("a tab that hangs with the lock held: the others go on aft
   expect((await issuer.counters()).issuer).toMatchObject({ refreshes: 2, reuses: 0 });
 });
 
-test.skipIf(!BROWSER)("a tab closed while it refreshes harms nobody, and a sign-out reaches every tab", { timeout: 60_000 }, async () => {
+test.skipIf(!BROWSER)("a tab closed while it refreshes harms no other tab, and a sign-out reaches every tab", { timeout: 60_000 }, async () => {
   let release!: () => void;
   let held: Promise<void> | undefined;
   const { issuer, server, tab, expiry } = await world(() => held ?? Promise.resolve());

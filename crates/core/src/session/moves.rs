@@ -2,18 +2,13 @@
 
 use super::Session;
 use super::state::{Brought, Cooling, Held, Stage, Token};
-use crate::{
-    Arithmetic as _, Attempt, Flight, Landing, NEVER, Now, Number, Policy, Purpose, Stamp, Step,
-    Validity,
-};
+use crate::{Attempt, Flight, Landing, NEVER, Now, Policy, Purpose, Stamp, Step, Validity};
 
 /// So many useless refreshes in a row put the session-wide spacing in force.
 const USELESS_MAX: u32 = 3;
 
 impl Session {
     /// A token is needed: start a flight for it, or join the one in the air.
-    // One copy of each function keeps the build for JavaScript small.
-    #[inline(never)]
     pub(super) fn need(&mut self, purpose: Purpose, now: Now) -> Step {
         if self.join(now) {
             Step::Wait
@@ -53,8 +48,8 @@ impl Session {
 
     /// Time since the current token was installed.
     #[inline]
-    pub(super) fn age(&self, now: Now) -> Number {
-        now.steady.minus(self.held.since)
+    pub(super) fn age(&self, now: Now) -> u64 {
+        now.steady.saturating_sub(self.held.since)
     }
 
     /// Whether the session-wide spacing is in force for endpoints and tokens of every kind.
@@ -105,19 +100,18 @@ impl Session {
         self.policy.look_interval != NEVER
     }
 
-    #[inline(never)]
     pub(super) fn begin(&mut self, purpose: Purpose, now: Now) {
         let slot = &mut self.slot;
         slot.flight = Flight {
-            id: slot.flight.id.plus(Number::ONE),
+            id: slot.flight.id + 1,
             began: self.at,
             purpose,
         };
         slot.stage = Stage::Flying;
-        slot.deadline = now.steady.plus(self.policy.flight_deadline);
+        slot.deadline = now.steady.saturating_add(self.policy.flight_deadline);
         slot.awaited = false;
         if purpose == Purpose::Early {
-            self.early_from = now.steady.plus(self.policy.early_interval);
+            self.early_from = now.steady.saturating_add(self.policy.early_interval);
         }
     }
 
@@ -136,7 +130,7 @@ impl Session {
     }
 
     #[inline]
-    pub(super) fn in_slot(&self, flight: Number) -> bool {
+    pub(super) fn in_slot(&self, flight: u64) -> bool {
         self.busy() && self.slot.flight.id == flight
     }
 
@@ -165,20 +159,19 @@ impl Session {
         Landing::Installed
     }
 
-    #[inline(never)]
     pub(super) fn begin_epoch(&mut self) {
-        self.at.epoch = self.at.epoch.plus(Number::ONE);
+        self.at.epoch += 1;
         self.slot.stage = Stage::Idle;
         self.refusals = 0;
         self.refusers.clear();
         self.useless = 0;
-        self.early_from = Number::ZERO;
+        self.early_from = 0;
         self.recover();
     }
 
     #[inline]
     pub(super) fn install(&mut self, validity: Validity, brought: Brought, now: Now) -> Stamp {
-        self.at.generation = self.at.generation.plus(Number::ONE);
+        self.at.generation += 1;
         // A token that lived to be replaced for its age alone ends the row of refused ones.
         if !self.held.refused && !self.held.suspect {
             self.refusals = 0;
@@ -194,7 +187,7 @@ impl Session {
     #[inline]
     fn recover(&mut self) {
         self.ended = false;
-        self.error = Number::ZERO;
+        self.error = 0;
         self.cooling = Cooling::NONE;
         self.failures = 0;
     }

@@ -1,6 +1,6 @@
 //! The states of a session.
 
-use crate::{Arithmetic as _, Flight, NEVER, Now, Number, Purpose, Stamp, Validity};
+use crate::{Flight, NEVER, Now, Purpose, Stamp, Validity};
 
 /// Whether the session has a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,11 +15,11 @@ pub(super) enum Token {
 /// never comes, so that one comparison decides.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
-    pub(super) expires_at: Number,
-    pub(super) refresh_at: Number,
-    pub(super) lifetime: Number,
+    pub(super) expires_at: u64,
+    pub(super) refresh_at: u64,
+    pub(super) lifetime: u64,
     /// When it was installed, by the steady clock.
-    pub(super) since: Number,
+    pub(super) since: u64,
     pub(super) brought: Brought,
     /// It was refused, and not too soon: it is not sent again.
     pub(super) refused: bool,
@@ -31,10 +31,10 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) const NONE: Self = Self {
-        expires_at: Number::ZERO,
-        refresh_at: Number::ZERO,
-        lifetime: Number::ZERO,
-        since: Number::ZERO,
+        expires_at: 0,
+        refresh_at: 0,
+        lifetime: 0,
+        since: 0,
         brought: Brought::Flight,
         refused: false,
         suspect: false,
@@ -42,7 +42,7 @@ impl Held {
     };
 
     #[inline]
-    pub(super) fn new(validity: Validity, brought: Brought, since: Number) -> Self {
+    pub(super) fn new(validity: Validity, brought: Brought, since: u64) -> Self {
         Self {
             expires_at: validity.expires_at.unwrap_or(NEVER),
             refresh_at: validity.refresh_at.unwrap_or(NEVER),
@@ -88,7 +88,7 @@ pub(super) struct Slot {
     pub(super) stage: Stage,
     /// The last that was begun; its number counts them.
     pub(super) flight: Flight,
-    pub(super) deadline: Number,
+    pub(super) deadline: u64,
     /// A caller waits for it.
     pub(super) awaited: bool,
 }
@@ -97,11 +97,11 @@ impl Slot {
     pub(super) const EMPTY: Self = Self {
         stage: Stage::Idle,
         flight: Flight {
-            id: Number::ZERO,
+            id: 0,
             began: Stamp::START,
             purpose: Purpose::First,
         },
-        deadline: Number::ZERO,
+        deadline: 0,
         awaited: false,
     };
 }
@@ -119,14 +119,14 @@ pub(super) enum Stage {
 /// The time after a failure in which no flight starts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cooling {
-    pub(super) until: Number,
+    pub(super) until: u64,
     /// The issuer asked for it, so no caller overrides it.
     pub(super) asked: bool,
 }
 
 impl Cooling {
     pub(super) const NONE: Self = Self {
-        until: Number::ZERO,
+        until: 0,
         asked: false,
     };
 }

@@ -4,8 +4,8 @@
 
 use token_rotator_core::{Access, Ending};
 
+use super::events::{Action, Answer, At, Event, Failed, Rules, Sent, Served, Token};
 use super::run::Run;
-use super::words::{Action, Answer, At, Event, Failed, Rules, Sent, Served, Token};
 
 /// A history that goes on.
 pub(crate) struct World {

@@ -1,13 +1,13 @@
-//! The harness that property tests and scenarios share: one vocabulary of events and answers, one
+//! The harness that property tests and scenarios share: one set of events and answers, one
 //! driver that plays them on a `Session`, one generator of histories.
 
 // Each test program uses its own part of the harness.
 #![allow(dead_code)]
 
+pub(crate) mod events;
 pub(crate) mod generate;
 pub(crate) mod run;
 pub(crate) mod scenario;
-pub(crate) mod words;
 
 /// How many cases a property is tried on: so many, or `PROPTEST_CASES` where that is set.
 pub(crate) fn cases(default: u32) -> proptest::test_runner::Config {

@@ -1,10 +1,10 @@
-//! The driver: plays events on a session and puts its answers into plain words.
+//! The driver: plays events on a session and gives its answers as plain numbers.
 
-use token_rotator_core::{
-    Failure, Flight, Landing, Now, Number, Policy, Session, Stamp, Step, Validity,
+use token_rotator_core::{Failure, Flight, Landing, Now, Policy, Session, Stamp, Step, Validity};
+
+use super::events::{
+    self, Action, Answer, At, Event, Rules, Served, Started, Times, Token, number,
 };
-
-use super::words::{self, Action, Answer, At, Event, Rules, Served, Started, Times, Token, number};
 
 /// A session that is being played on, and what its driver keeps. Tokens and errors are numbers.
 #[derive(Clone)]
@@ -78,11 +78,11 @@ impl Run {
             }
             Action::Failed { flight, failure } => {
                 let flight = self.flight(flight);
-                let mut told = Failure::new(failure.ending);
-                told.retry_after = failure.retry_after.map(number);
-                told.jitter = failure.jitter.unwrap_or(told.jitter);
+                let mut reported = Failure::new(failure.ending);
+                reported.retry_after = failure.retry_after.map(number);
+                reported.jitter = failure.jitter.unwrap_or(reported.jitter);
                 let in_slot = self.session.flight() == Some(flight);
-                let landing = self.session.failed(flight, told, now);
+                let landing = self.session.failed(flight, reported, now);
                 if in_slot && plain(self.session.error()) == plain(flight.id) {
                     self.error = Some(failure.error);
                 }
@@ -123,7 +123,7 @@ impl Run {
         let until = self.session.current(now(at))?;
         Some(Served {
             generation: plain(self.session.stamp().generation),
-            until: words::plain(until),
+            until: events::plain(until),
             token: self.token.expect("a token is served"),
         })
     }
@@ -246,8 +246,8 @@ fn now((wall, steady): (u64, u64)) -> Now {
     }
 }
 
-fn plain(number: Number) -> u64 {
-    words::plain(number).expect("a counter or a moment that comes")
+fn plain(number: u64) -> u64 {
+    events::plain(number).expect("a counter or a moment that comes")
 }
 
 fn stamp(stamp: Stamp) -> At {

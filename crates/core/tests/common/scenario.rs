@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 use serde_json::to_string;
 
+use super::events::{Answer, Event, Rules, Served};
 use super::generate::World;
 use super::run::Run;
-use super::words::{Answer, Event, Rules, Served};
 
 /// One history. What the file says of the answers is not read: the whole file is compared.
 #[derive(Debug, Deserialize)]
@@ -29,15 +29,16 @@ struct Line<'a> {
 
 impl Scenario {
     /// The history that these words stand for, with the answers as one text.
-    pub(crate) fn told(rules: u64, words: &[u64], named: bool) -> String {
-        let mut world = World::new(rules, named);
-        let mut lines = Lines::default();
-        for word in words {
-            let event = world.event(*word);
-            let (answer, current) = world.play(&event);
-            lines.push(&event, answer, current);
-        }
-        lines.under("what failed", "", &world.rules)
+    pub(crate) fn text(rules: u64, words: &[u64], named: bool) -> String {
+        let (rules, lines) = Lines::of(rules, words, named);
+        lines.under("what failed", "", &rules)
+    }
+
+    /// The history that these words stand for, with the answers, in one line and without a name.
+    pub(crate) fn line(rules: u64, words: &[u64], named: bool) -> String {
+        let (rules, Lines(lines)) = Lines::of(rules, words, named);
+        let policy = to_string(&rules).expect("plain data");
+        format!(r#"{{"policy":{policy},"events":[{}]}}"#, lines.join(","))
     }
 
     /// A history out of these words.
@@ -80,6 +81,18 @@ impl Scenario {
 struct Lines(Vec<String>);
 
 impl Lines {
+    /// The policy of the history that these words stand for, and its events.
+    fn of(rules: u64, words: &[u64], named: bool) -> (Rules, Self) {
+        let mut world = World::new(rules, named);
+        let mut lines = Self::default();
+        for word in words {
+            let event = world.event(*word);
+            let (answer, current) = world.play(&event);
+            lines.push(&event, answer, current);
+        }
+        (world.rules, lines)
+    }
+
     fn push(&mut self, event: &Event, expect: Answer, current: Option<Served>) {
         let line = Line {
             event,

@@ -4,9 +4,9 @@ use proptest::prelude::*;
 use token_rotator_core::{Access, Ending, Purpose};
 
 use crate::common::cases;
+use crate::common::events::{Action, Answer, At, Event, Failed, Sent, Started, Token};
 use crate::common::generate::World;
 use crate::common::scenario::Scenario;
-use crate::common::words::{Action, Answer, At, Event, Failed, Sent, Started, Token};
 use crate::past::{By, Fact, Past};
 
 // Property: over any history, every answer of the session is the one that its past demands by the
@@ -26,13 +26,13 @@ proptest! {
             let event = world.event(*word);
             let expected = past.expect(&event);
             let (answer, current) = world.play(&event);
-            prop_assert_eq!(answer, expected, "\n{}", Scenario::told(rules, &words, named));
+            prop_assert_eq!(answer, expected, "\n{}", Scenario::text(rules, &words, named));
             past.record(&event, answer);
             let served = past.usable(event.at.0).then(|| past.token().map(|(token, ..)| token));
             prop_assert_eq!(
                 current.map(|current| current.token),
                 served.flatten(),
-                "served\n{}", Scenario::told(rules, &words, named)
+                "served\n{}", Scenario::text(rules, &words, named)
             );
             prop_assert_eq!(world.run.session.ended(), past.ended());
             prop_assert_eq!(world.run.session.signed_out(), past.signed_out());

@@ -1,53 +1,35 @@
-//! The arithmetic of times and counters.
+//! The arithmetic of times.
 
 use proptest::prelude::*;
-use token_rotator_core::{Arithmetic as _, NEVER, Number, Policy, Validity};
+use token_rotator_core::{NEVER, Policy, Validity};
 
 use crate::common::cases;
-use crate::common::words::{number, plain};
+use crate::common::events::{number, plain};
 
-// Property: no number wraps around, turns negative or becomes NaN at the edges.
+/// So many thousandths of a margin, as the jitter of a validity makes them.
+fn share(margin: u64, thousandths: u32) -> u64 {
+    let mut policy = Policy::required();
+    policy.margin = margin;
+    policy.lifetime_max = NEVER;
+    // The margin is a quarter of the lifetime at most, and the early refresh comes before it.
+    let validity = policy.validity(0, Some(margin * 4), thousandths);
+    margin * 3 - validity.refresh_at.expect("a lifetime")
+}
+
+// Property: no time wraps around or turns negative at the edges.
 #[test]
 fn edges_hold() {
-    let one = Number::of(1);
-    assert_eq!(plain(Number::ZERO), Some(0));
-    assert_eq!(plain(Number::ONE), Some(1));
-    assert!(NEVER > Number::of(u32::MAX));
-    assert_eq!(plain(NEVER.plus(one)), None, "a sum stops at the top");
-    assert_eq!(plain(NEVER.plus(NEVER)), None);
-    assert_eq!(
-        plain(Number::ZERO.minus(one)),
-        Some(0),
-        "a difference stops at zero"
-    );
-    assert_eq!(plain(NEVER.minus(NEVER)), Some(0));
-    assert_eq!(
-        plain(NEVER.per_mille(2_000)),
-        None,
-        "a share stops at the top"
-    );
-    assert_eq!(plain(NEVER.per_mille(1_000)), None);
-}
-
-// Property: a sum that is too large only in its second part stops at the top too:
-// 18446744073709551 * 1001 fits, and the rest of the thousandths does not.
-#[cfg(not(token_rotator_f64))]
-#[test]
-fn edges_of_integers_hold() {
-    assert_eq!(u64::MAX.per_mille(1_001), u64::MAX);
-    assert_eq!((u64::MAX - 1).per_mille(1_000), u64::MAX - 1);
-    assert_eq!(u64::MAX.per_mille(500), u64::MAX / 2);
-}
-
-#[cfg(token_rotator_f64)]
-#[test]
-fn edges_of_floats_hold() {
-    assert_eq!(plain(NEVER.per_mille(0)), None, "not NaN");
-    let large = 1e300_f64;
-    assert_eq!(
-        large.per_mille(1_000).total_cmp(&large),
-        std::cmp::Ordering::Equal
-    );
+    let mut policy = Policy::required();
+    policy.lifetime_max = NEVER;
+    let validity = policy.validity(NEVER, Some(1), 0);
+    assert_eq!(validity.expires_at, Some(NEVER), "a sum stops at the top");
+    policy.margin = NEVER;
+    let validity = policy.validity(NEVER - 3, Some(NEVER), 2_000);
+    assert_eq!(validity.expires_at, Some(NEVER));
+    let validity = policy.validity(0, Some(NEVER), u32::MAX);
+    assert_eq!(validity.refresh_at, Some(0), "a difference stops at zero");
+    let validity = policy.validity(0, Some(NEVER), 4_001);
+    assert_eq!(validity.refresh_at, Some(0), "a share stops at the top");
 }
 
 /// The validity in integers.
@@ -60,32 +42,11 @@ fn validity(lifetime: Option<u64>, jitter: u32) -> [Option<u64>; 3] {
 proptest! {
     #![proptest_config(cases(20_000))]
 
-    // Property: every result is that of integers that never overflow.
-    #[test]
-    fn counts_like_integers(a in 0_u32..1 << 30, b in 0_u32..1 << 30, share in 0_u32..4_000) {
-        let (x, y) = (Number::of(a), Number::of(b));
-        let counted = [x.plus(y), x.minus(y), x.per_mille(share), x.least(y), x.most(y)];
-        let sure = [
-            u64::from(a) + u64::from(b),
-            u64::from(a.saturating_sub(b)),
-            u64::from(a) * u64::from(share) / 1_000,
-            u64::from(a.min(b)),
-            u64::from(a.max(b)),
-        ];
-        prop_assert_eq!(counted.map(plain), sure.map(Some));
-    }
-
     // Property: shares of large numbers are rounded down exactly.
     #[test]
-    fn shares_are_exact(large in 0_u64..1 << 52, thousandths in 0_u32..=2_000) {
-        let exact = |number: u64| {
-            let share = u128::from(number) * u128::from(thousandths) / 1_000;
-            u64::try_from(share).ok()
-        };
-        let small = large >> 12;
-        prop_assert_eq!(plain(number(small).per_mille(thousandths)), exact(small));
-        #[cfg(not(token_rotator_f64))]
-        prop_assert_eq!(Some(large.per_mille(thousandths)), exact(large));
+    fn shares_are_exact(margin in 0_u64..1 << 52, thousandths in 0_u32..=2_000) {
+        let exact = u128::from(margin) * u128::from(thousandths) / 1_000;
+        prop_assert_eq!(u128::from(share(margin, thousandths)), exact);
     }
 
     // Property: a lifetime of zero is unknown. Any other ends where it should, cut to ten years;
@@ -98,16 +59,16 @@ proptest! {
         known: bool,
     ) {
         let known = Some(lifetime).filter(|_| known);
-        let told = validity(known, jitter);
+        let validity = validity(known, jitter);
         let Some(lifetime) = known.filter(|lifetime| *lifetime > 0) else {
-            prop_assert_eq!(told, [None; 3]);
+            prop_assert_eq!(validity, [None; 3]);
             return Ok(());
         };
         let lifetime = lifetime.min(315_576_000_000);
         let margin = (lifetime / 4).min(60_000);
         let expires_at = 1_000_000 + lifetime;
         let sooner = margin + margin * u64::from(jitter) / 1_000;
-        prop_assert_eq!(told, [Some(expires_at), Some(expires_at - sooner), Some(lifetime)]);
+        prop_assert_eq!(validity, [Some(expires_at), Some(expires_at - sooner), Some(lifetime)]);
     }
 }
 

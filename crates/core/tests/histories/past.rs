@@ -5,7 +5,7 @@
 
 use token_rotator_core::{Ending, Purpose};
 
-use crate::common::words::{At, Failed, Life, Sent, Times};
+use crate::common::events::{At, Failed, Life, Sent, Times};
 
 /// A fact of the past.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +47,7 @@ pub(crate) enum Fact {
 pub(crate) enum By {
     /// The issuer, just now.
     Flight,
-    /// A store, into which somebody else had put it.
+    /// A store, where another process saved it.
     Store,
     /// The program, in a sign-in or an update.
     Program,

@@ -6,10 +6,10 @@ use proptest::test_runner::TestCaseResult;
 use token_rotator_core::{Ending, Purpose};
 
 use crate::common::cases;
+use crate::common::events::{Action, Answer, At, Event, Served, Started};
 use crate::common::generate::World;
 use crate::common::run::Run;
 use crate::common::scenario::Scenario;
-use crate::common::words::{Action, Answer, At, Event, Served, Started};
 
 proptest! {
     #![proptest_config(cases(20_000))]
@@ -32,7 +32,7 @@ proptest! {
             let checked = seen.check(&moment);
             seen.note(&moment);
             checked.and_then(|()| seen.waiters_share_one_outcome(&moment)).map_err(|error| {
-                TestCaseError::fail(format!("{error}\n{}", Scenario::told(rules, &words, named)))
+                TestCaseError::fail(format!("{error}\n{}", Scenario::text(rules, &words, named)))
             })?;
 
         }
@@ -56,7 +56,7 @@ proptest! {
         for word in &words {
             let event = world.event(*word);
             let (_, current) = world.play(&event);
-            let told = || Scenario::told(rules, &words, named);
+            let told = || Scenario::text(rules, &words, named);
             let Some(current) = current else {
                 let answer = acquire(&world.run, event.at, 0).0;
                 prop_assert!(answer.token().is_none(), "{:?}\n{}", answer, told());
@@ -159,8 +159,8 @@ impl Seen {
         self.a_failure_displaces_nothing(moment)
     }
 
-    /// Rule 1: a flight starts only when every flight of its epoch has reported, however late that
-    /// is; and who is told to wait, waits for one that has not, within its deadline.
+    /// Rule 1: a flight starts only after every flight of its epoch has reported, however late. A
+    /// caller waits only for a flight that has not reported, within its deadline.
     fn one_flight_at_a_time(&self, moment: &Moment<'_>) -> TestCaseResult {
         let epoch = moment.here().epoch;
         let mut unreported = self
@@ -205,9 +205,9 @@ impl Seen {
         Ok(())
     }
 
-    /// Rule 4: whoever began in an older epoch is given nothing of a newer one, and changes
-    /// nothing. Every token handed out is the last one installed, of the epoch of now. What was
-    /// signed out of comes back by a refresh of that same epoch alone, which somebody asked for.
+    /// Rule 4: a caller of an older epoch gets nothing of a newer one, and changes nothing. Every
+    /// token handed out is the last one installed, of the current epoch. After a sign-out, only a
+    /// forced refresh of the same epoch brings a token.
     fn sign_in_and_sign_out_win(&self, moment: &Moment<'_>) -> TestCaseResult {
         let here = moment.here();
         if let Some((token, stamp)) = moment.answer.token() {
@@ -280,7 +280,7 @@ impl Seen {
                     let of = of.expect("an error of a flight").1;
                     // A look has none of its own: it leaves its waiters with what ended the session.
                     let look = seat.started.purpose == Purpose::Look;
-                    // And for one that gave way nobody waited.
+                    // No caller waited for a flight that gave way.
                     prop_assert!(of >= flight || look || seat.gave_way, "rule 5: whose error");
                 }
                 _ => {}

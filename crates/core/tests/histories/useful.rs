@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use token_rotator_core::Access;
 
 use crate::common::cases;
+use crate::common::events::{Action, Answer, At, Event, Rules, Sent, Token};
 use crate::common::run::Run;
-use crate::common::words::{Action, Answer, At, Event, Rules, Sent, Token};
 
 /// An upstream behind a session: each request is answered at once, and each flight lands at once.
 struct World {

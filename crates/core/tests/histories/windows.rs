@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use token_rotator_core::{Access, Ending, Purpose};
 
 use crate::common::cases;
+use crate::common::events::{Action, Answer, At, Event, Failed, Rules, Sent, Token};
 use crate::common::run::Run;
-use crate::common::words::{Action, Answer, At, Event, Failed, Rules, Sent, Token};
 
 /// A session, played one event after the other.
 struct Stage {
@@ -128,8 +128,8 @@ proptest! {
     }
 
     // Property: the first caller at the beginning of the window starts an early flight and uses
-    // the token; nobody does before it, nobody else while it flies, and after it gave way or failed
-    // nobody until the interval since its start is over.
+    // the token. No caller starts one before the window, or while a flight is out. After an early
+    // flight gave way or failed, no caller starts one until the interval since its start is over.
     #[test]
     fn early_refresh_starts_once(
         lifetime in 240_000_u64..10_000_000,
@@ -154,7 +154,7 @@ proptest! {
         prop_assert!(starts(stage.acquire(), Purpose::Early));
     }
 
-    // Property: an early flight that somebody was told to wait for does not give way.
+    // Property: an early flight that a caller waits for does not give way.
     #[test]
     fn an_awaited_flight_stays(flown in 0_u64..30_000, settles: bool) {
         let mut stage = Stage::signed_in(&required(), Some(240_000));
@@ -244,7 +244,7 @@ proptest! {
     }
 
     // Property: a lifetime of one second works: a caller at any pace is served, and the flights are
-    // as many as the seconds in which somebody called. A revocation is noticed after a quarter.
+    // as many as the seconds in which a caller came. A revocation is noticed after a quarter.
     #[test]
     fn one_second_works(pace in 1_u64..1_500, age in 0_u64..1_000) {
         let mut stage = Stage::new(&required());
@@ -288,7 +288,7 @@ proptest! {
     }
 
     // Property: an ended session looks into its store when it is used, and not before the interval
-    // since the last look is over; where nobody else writes it, never.
+    // since the last look is over; where no other process writes it, never.
     #[test]
     fn looks_keep_their_interval(pace in 1_u64..2_500, interval in 1_u64..2_500) {
         let rules = Rules { look_interval: Some(interval), ..required() };

@@ -1,7 +1,7 @@
 //! Events and answers in plain numbers, as `scenarios/README.md` describes them.
 
 use serde::{Deserialize, Serialize};
-use token_rotator_core::{Access, Attempt, Ending, NEVER, Number, Policy, Purpose};
+use token_rotator_core::{Access, Attempt, Ending, NEVER, Policy, Purpose};
 
 /// Something that happens to a session, and when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,7 +98,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// A token, and what `Policy::validity` is told of it.
+/// A token, and the arguments of `Policy::validity` for it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Token {
     #[serde(rename = "token")]
@@ -375,32 +375,13 @@ impl Times {
     }
 }
 
-/// The core's number for an integer. Panics if JavaScript cannot hold it.
-#[allow(clippy::cast_precision_loss, clippy::unnecessary_cast)] // Below 2^53 nothing is lost.
-pub(crate) fn number(plain: u64) -> Number {
+/// A number of a scenario. Panics if JavaScript cannot hold it.
+pub(crate) fn number(plain: u64) -> u64 {
     assert!(plain < 1 << 53, "a number that JavaScript can hold");
-    plain as Number
+    plain
 }
 
-/// The integer for the core's number; `None` for [`NEVER`].
-#[cfg(not(token_rotator_f64))]
-pub(crate) fn plain(number: Number) -> Option<u64> {
+/// The number for a scenario; `None` for [`NEVER`].
+pub(crate) fn plain(number: u64) -> Option<u64> {
     (number != NEVER).then_some(number)
-}
-
-/// The integer for the core's number; `None` for [`NEVER`].
-#[cfg(token_rotator_f64)]
-#[allow(
-    clippy::cast_sign_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    clippy::float_cmp
-)] // The assertion says that nothing is lost.
-pub(crate) fn plain(number: Number) -> Option<u64> {
-    if number == NEVER {
-        return None;
-    }
-    let plain = number as u64;
-    assert!(plain as Number == number, "a whole number, not negative");
-    Some(plain)
 }
