@@ -46,7 +46,7 @@ impl PostgresServer {
             eprintln!("{reason}");
             return None;
         }
-        let _prefix = token_rotator_issuer::begin_watch();
+        let _prefix = token_rotator_issuer::begin_leak_search();
         let directory = Directory::new("postgres");
         give_to_nobody(directory.path());
         initialise(directory.path());

@@ -53,7 +53,7 @@ impl RedisServer {
             eprintln!("{reason}");
             return None;
         }
-        let _prefix = token_rotator_issuer::begin_watch();
+        let _prefix = token_rotator_issuer::begin_leak_search();
         let directory = Directory::new("redis");
         let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
         for _ in 0..5 {
