@@ -349,15 +349,15 @@ impl TokenDatabase {
     }
 
     fn revoke(&mut self, family: FamilyId, cause: RevocationCause) {
-        let Some(found) = self
+        let Some(family_state) = self
             .families
             .get_mut(&family)
             .filter(|family| !family.revoked)
         else {
             return;
         };
-        found.revoked = true;
-        let generation = found.generation;
+        family_state.revoked = true;
+        let generation = family_state.generation;
         match cause {
             RevocationCause::Reuse => self.counters.revocations += 1,
             RevocationCause::Client => self.counters.ended_by_client += 1,

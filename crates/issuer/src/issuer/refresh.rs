@@ -47,12 +47,10 @@ impl IssuerShared {
     /// Processes a refresh request in its own task: a client that disconnects does not stop the issuer.
     pub(super) async fn serve_token_request(
         self: Arc<Self>,
-        serve_token_request: impl TokenRequest,
+        token_request: impl TokenRequest,
         connection: &Connection,
     ) -> HttpResponse {
-        let processing = self
-            .tasks
-            .spawn(Arc::clone(&self).process(serve_token_request));
+        let processing = self.tasks.spawn(Arc::clone(&self).process(token_request));
         match processing.await {
             Ok(Some(RequestEnd::Respond(response))) => response,
             Ok(Some(RequestEnd::Reset)) => connection.reset().await,
@@ -62,7 +60,7 @@ impl IssuerShared {
         }
     }
 
-    async fn process(self: Arc<Self>, serve_token_request: impl TokenRequest) -> RequestEnd {
+    async fn process(self: Arc<Self>, token_request: impl TokenRequest) -> RequestEnd {
         let in_flight = RefreshInFlight::begin(&self);
         self.gate.pass().await;
         let fault = self.faults.draw();
@@ -92,7 +90,7 @@ impl IssuerShared {
         }
         let outcome = {
             let now = self.clock.now();
-            serve_token_request.redeem(&self, &mut self.database(), now)
+            token_request.redeem(&self, &mut self.database(), now)
         };
         self.answer_gate.pass().await;
         if !self.answer_delay.is_zero() {
@@ -101,24 +99,22 @@ impl IssuerShared {
         match fault {
             Some(Fault::ResetAfter) => RequestEnd::Reset,
             Some(Fault::AnswerLost) => RequestEnd::Close,
-            fault => RequestEnd::Respond(self.token_response(
-                &serve_token_request,
-                outcome,
-                fault.as_ref(),
-            )),
+            fault => {
+                RequestEnd::Respond(self.token_response(&token_request, outcome, fault.as_ref()))
+            }
         }
     }
 
     /// Returns the response with tokens or with the refusal, changed by the fault if there is one.
     pub(super) fn token_response(
         &self,
-        serve_token_request: &impl TokenRequest,
+        token_request: &impl TokenRequest,
         outcome: Result<IssuedTokens, Refusal>,
         fault: Option<&Fault>,
     ) -> HttpResponse {
         let issued = match outcome {
             Ok(issued) => issued,
-            Err(refusal) => return serve_token_request.refuse(&refusal),
+            Err(refusal) => return token_request.refuse(&refusal),
         };
         let announced = self
             .announce_lifetime
@@ -128,7 +124,7 @@ impl IssuerShared {
             Some(Fault::TokenType(wrong_type)) => (announced, Some(wrong_type.as_str())),
             _ => (announced, None),
         };
-        let mut fields = serve_token_request.fields(self, &issued, lifetime);
+        let mut fields = token_request.fields(self, &issued, lifetime);
         if let (Some(wrong_type), Some(token_type)) = (token_type, fields.get_mut("token_type")) {
             *token_type = Value::from(wrong_type);
         }
@@ -140,7 +136,7 @@ impl IssuerShared {
         }
         let mut response =
             response::no_store(response::text(StatusCode::OK, "application/json", body));
-        serve_token_request.decorate(&issued, &mut response);
+        token_request.decorate(&issued, &mut response);
         response
     }
 }
