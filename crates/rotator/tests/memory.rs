@@ -1,14 +1,14 @@
 //! The store and the coordinator of one process, under the suite for all of them.
 
 use token_rotator::{LocalCoordinator, MemoryStore};
-use token_rotator_testkit::conformance::Ground;
+use token_rotator_testkit::conformance::StoreFixture;
 
 struct Memory {
     store: MemoryStore,
     coordinator: LocalCoordinator,
 }
 
-impl Ground for Memory {
+impl StoreFixture for Memory {
     type Store = MemoryStore;
     type Coordinator = LocalCoordinator;
 
@@ -27,7 +27,7 @@ impl Ground for Memory {
         self.coordinator.clone()
     }
 
-    fn tells(&self) -> bool {
+    fn reports_changes(&self) -> bool {
         false
     }
 }
