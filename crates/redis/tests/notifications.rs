@@ -8,7 +8,7 @@ use support::store;
 use token_rotator::{Coordinator as _, SessionStore as _};
 use token_rotator_testkit::RedisServer;
 use token_rotator_testkit::conformance::server::notifications::BETWEEN_POLLS;
-use token_rotator_testkit::conformance::server::{key, save_over, soon, version};
+use token_rotator_testkit::conformance::server::{key, save_over, version, within_ten_seconds};
 
 /// A save does not wake the task that waits for the lease.
 #[tokio::test]
@@ -19,7 +19,7 @@ async fn a_save_does_not_end_the_wait_for_the_lease() {
     let (first_handle, second_handle) = (store(&server), store(&server));
     save_over(&first_handle, None, 1).await;
     // Returns once the subscription exists.
-    soon(
+    within_ten_seconds(
         "the subscription",
         second_handle.changed(&key(), Some(version(1))),
     )
@@ -40,7 +40,9 @@ async fn a_save_does_not_end_the_wait_for_the_lease() {
         "only the save ran a script, and no attempt to acquire the lease"
     );
     lease.release().await;
-    let lease = soon("the lease", acquisition).await.expect("no panic");
+    let lease = within_ten_seconds("the lease", acquisition)
+        .await
+        .expect("no panic");
     lease.expect("the lease").release().await;
 }
 
@@ -87,7 +89,9 @@ async fn a_change_without_a_message_is_found_by_polling() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!waiting.is_finished());
     save_over(&silent, Some(1), 2).await;
-    soon("a poll", waiting).await.expect("no panic");
+    within_ten_seconds("a poll", waiting)
+        .await
+        .expect("no panic");
 
     let lease = silent.acquire(&key(), Duration::ZERO).await;
     let lease = lease.expect("a free lease");
@@ -96,5 +100,9 @@ async fn a_change_without_a_message_is_found_by_polling() {
         tokio::spawn(async move { other.acquire(&key(), Duration::from_secs(10)).await.is_ok() });
     tokio::time::sleep(Duration::from_millis(300)).await;
     lease.release().await;
-    assert!(soon("a poll", waiting).await.expect("no panic"));
+    assert!(
+        within_ten_seconds("a poll", waiting)
+            .await
+            .expect("no panic")
+    );
 }
