@@ -1,4 +1,4 @@
-//! The conformance suites for stores and for stores on a server, with a real PostgreSQL server.
+//! The conformance suites for stores and for stores on a server, with a real `PostgreSQL` server.
 
 mod support;
 

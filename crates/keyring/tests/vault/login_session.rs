@@ -233,7 +233,7 @@ fn start_keyring(password: Option<&str>) -> Result<Daemon, String> {
         match ready {
             Ok(true) => return Ok(keyring),
             _ if started.elapsed() < START_TIME_LIMIT => {
-                std::thread::sleep(Duration::from_millis(20))
+                std::thread::sleep(Duration::from_millis(20));
             }
             Ok(false) => return Err("gnome-keyring-daemon does not unlock its keyring".to_owned()),
             Err(error) => return Err(format!("gnome-keyring-daemon does not start: {error}")),

@@ -102,16 +102,16 @@ pub async fn a_conflicting_save_changes_nothing(fixture: &impl StoreFixture) {
 pub async fn one_of_many_concurrent_saves_wins(fixture: &impl StoreFixture) {
     let first = record(version(1, 1), 0);
     assert_stored(&save(&fixture.store().await, "work", None, first.clone()).await);
-    let mut saves = JoinSet::new();
+    let mut save_tasks = JoinSet::new();
     for number in 1..=16 {
         let store = fixture.store().await;
-        saves.spawn(async move {
+        save_tasks.spawn(async move {
             let next = record(version(1, 2), number);
             let saved = save(&store, "work", Some(version(1, 1)), next).await;
             (number, saved)
         });
     }
-    let outcomes = within_ten_seconds("concurrent saves", saves.join_all()).await;
+    let outcomes = within_ten_seconds("concurrent saves", save_tasks.join_all()).await;
     let mut winners = outcomes
         .iter()
         .filter(|(_, saved)| matches!(saved, Saved::Stored));
