@@ -1,17 +1,17 @@
-//! The issuer's clock: the system's, shifted by the configured skew and by what tests advance it.
+//! The issuer's clock: the system clock, shifted by the configured skew and by the time that tests advance.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Milliseconds since the Unix epoch as the issuer sees them. Never steps back on its own.
+/// Milliseconds since the Unix epoch. Steps of the system clock do not move it after the start.
 #[derive(Debug)]
-pub(crate) struct Clock {
+pub(crate) struct IssuerClock {
     started: Instant,
     started_at: i64,
     shift: AtomicI64,
 }
 
-impl Clock {
+impl IssuerClock {
     pub(crate) fn skewed_by(milliseconds: i64) -> Self {
         let since_epoch = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -35,7 +35,7 @@ impl Clock {
     }
 }
 
-/// The duration in milliseconds, as far as an `i64` reaches.
+/// Returns the duration in milliseconds, at most `i64::MAX`.
 pub(crate) fn whole_milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

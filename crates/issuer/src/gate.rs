@@ -1,10 +1,10 @@
-//! A gate in front of requests, so that tests hold and release them without sleeping.
+//! A gate that holds and releases requests, so that tests do not need to sleep.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-/// A gate that requests pass one by one: open by default, closed and opened by the test.
+/// A gate that requests pass in the order of their arrival. The gate is open until a test closes it.
 ///
 /// Clones are handles to the same gate.
 #[derive(Clone, Debug)]
@@ -15,116 +15,117 @@ pub struct Gate {
 impl Gate {
     /// Holds every request that arrives from now on.
     pub fn close(&self) {
-        let mut line = self.line();
-        if !line.closed {
-            line.closed = true;
-            line.admitted = line.next_ticket;
+        let mut state = self.state();
+        if !state.closed {
+            state.closed = true;
+            state.admitted = state.next_ticket;
         }
     }
 
-    /// Lets everybody through who waits, and everybody who comes later.
+    /// Releases all waiting requests, and lets later requests pass.
     ///
-    /// Who waited at this moment passes even if the gate is closed again right away.
+    /// A request that waits at this moment passes even if the test closes the gate again at once.
     pub fn open(&self) {
-        let mut line = self.line();
-        line.closed = false;
-        line.admitted = line.next_ticket;
-        self.announce(&line);
+        let mut state = self.state();
+        state.closed = false;
+        state.admitted = state.next_ticket;
+        self.announce(&state);
     }
 
-    /// Lets the next `count` requests through, those waiting longest first; the gate stays as it is for the rest.
+    /// Releases the next `count` requests, in the order of their arrival. The gate stays closed for later requests.
     ///
-    /// Does nothing to an open gate.
+    /// Has no effect on an open gate.
     pub fn let_through(&self, count: u64) {
-        let mut line = self.line();
-        if line.closed {
-            line.admitted = line.admitted.saturating_add(count);
-            self.announce(&line);
+        let mut state = self.state();
+        if state.closed {
+            state.admitted = state.admitted.saturating_add(count);
+            self.announce(&state);
         }
     }
 
-    /// Waits until at least `count` requests stand at the gate together.
+    /// Waits until at least `count` requests wait at the gate together.
     ///
-    /// Waits for ever if they never come: give the test a timeout of its own. Cancelling it has no effect on the gate.
+    /// *Waits* without a limit: set a timeout in the test. *Cancellation* has no effect on the gate.
     pub async fn arrived(&self, count: usize) {
         let mut waiting = self.inner.waiting.subscribe();
-        // The sender lives in `self`, so the channel cannot close under us.
+        // Cannot fail: `self` holds the sender.
         let _ = waiting.wait_for(|waiting| *waiting >= count).await;
     }
 
-    /// How many requests stand at the gate now.
+    /// Returns the number of requests that wait at the gate.
     pub fn waiting(&self) -> usize {
         *self.inner.waiting.borrow()
     }
 
     pub(crate) fn new() -> Self {
-        let line = Line {
+        let state = GateState {
             closed: false,
             next_ticket: 0,
             admitted: 0,
         };
-        let (admission, _) = watch::channel(line.admission());
+        let (admission, _) = watch::channel(state.admission());
         let (waiting, _) = watch::channel(0);
         Self {
             inner: Arc::new(Inner {
-                line: Mutex::new(line),
+                state: Mutex::new(state),
                 admission,
                 waiting,
             }),
         }
     }
 
-    /// Passes the gate, waiting in front of it while it is closed.
+    /// Waits until the gate lets the request pass.
     pub(crate) async fn pass(&self) {
         let ticket = {
-            let mut line = self.line();
-            if !line.closed {
+            let mut state = self.state();
+            if !state.closed {
                 return;
             }
-            let ticket = line.next_ticket;
-            line.next_ticket += 1;
-            if ticket < line.admitted {
+            let ticket = state.next_ticket;
+            state.next_ticket += 1;
+            if ticket < state.admitted {
                 return;
             }
             ticket
         };
         let mut admission = self.inner.admission.subscribe();
-        let _standing = Standing::at(self);
-        // What `announce` published last is at least as new as the line seen above, or is still to come.
+        let _waiting_request = WaitingRequest::at(self);
+        // The receiver sees every release that follows the lock above: `subscribe` reads the newest value.
         let _ = admission
             .wait_for(|admission| admission.admits(ticket))
             .await;
     }
 
-    fn line(&self) -> MutexGuard<'_, Line> {
+    fn state(&self) -> MutexGuard<'_, GateState> {
         self.inner
-            .line
+            .state
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn announce(&self, line: &Line) {
-        self.inner.admission.send_replace(line.admission());
+    fn announce(&self, state: &GateState) {
+        self.inner.admission.send_replace(state.admission());
     }
 }
 
 #[derive(Debug)]
 struct Inner {
-    line: Mutex<Line>,
-    // Two channels: arrivals must not wake those who wait, or ten thousand of them would wake each other.
+    state: Mutex<GateState>,
+    // Two channels: an arrival wakes `arrived` alone. With one channel, each of 10,000 arrivals would wake all waiting
+    // requests.
     admission: watch::Sender<Admission>,
     waiting: watch::Sender<usize>,
 }
 
 #[derive(Debug)]
-struct Line {
+struct GateState {
     closed: bool,
     next_ticket: u64,
-    /// Tickets below this one have passed.
+    /// Requests with a smaller ticket may pass.
     admitted: u64,
 }
 
-impl Line {
+impl GateState {
     fn admission(&self) -> Admission {
         Admission {
             below: self.admitted,
@@ -143,19 +144,19 @@ impl Admission {
     }
 }
 
-/// Counts a request as waiting for as long as it lives, cancelled requests included.
-struct Standing<'a> {
+/// Counts a request as waiting until the guard is dropped. A cancelled request drops its guard too.
+struct WaitingRequest<'a> {
     gate: &'a Gate,
 }
 
-impl<'a> Standing<'a> {
+impl<'a> WaitingRequest<'a> {
     fn at(gate: &'a Gate) -> Self {
         gate.inner.waiting.send_modify(|waiting| *waiting += 1);
         Self { gate }
     }
 }
 
-impl Drop for Standing<'_> {
+impl Drop for WaitingRequest<'_> {
     fn drop(&mut self) {
         self.gate.inner.waiting.send_modify(|waiting| *waiting -= 1);
     }
@@ -174,13 +175,13 @@ mod tests {
     }
 
     #[test]
-    fn an_open_gate_holds_nobody() {
+    fn an_open_gate_holds_no_request() {
         let gate = Gate::new();
         assert!(poll(pin!(gate.pass())).is_ready());
     }
 
     #[test]
-    fn who_waited_passes_although_the_gate_closed_again() {
+    fn a_waiting_request_passes_although_the_gate_closed_again() {
         let gate = Gate::new();
         gate.close();
         let mut early = pin!(gate.pass());
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn let_through_admits_as_many_as_it_says() {
+    fn let_through_releases_count_requests() {
         let gate = Gate::new();
         gate.close();
         let mut first = pin!(gate.pass());
@@ -208,12 +209,12 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_request_waits_no_longer() {
+    fn a_dropped_request_is_not_counted_as_waiting() {
         let gate = Gate::new();
         gate.close();
         {
-            let mut gone = pin!(gate.pass());
-            assert!(poll(gone.as_mut()).is_pending());
+            let mut cancelled = pin!(gate.pass());
+            assert!(poll(cancelled.as_mut()).is_pending());
             assert!(poll(pin!(gate.arrived(1))).is_ready());
         }
         assert_eq!(gate.waiting(), 0);

@@ -1,17 +1,23 @@
-//! The issuer: sign-ins, a token endpoint and a cookie endpoint over one ledger of refresh tokens.
+//! The issuer: sign-ins, a token endpoint and a cookie endpoint over one in-memory token database.
+//!
+//! - `endpoints` routes requests; `authorize`, `device`, `token_endpoint` and `cookie_session` answer them.
+//! - `refresh` leads a refresh request through gate, fault and token database.
+//! - `database` holds the tokens and the rotation rules; `mint` creates the token strings.
+//! - `client`, `form` and `refusal` are shared by the endpoints.
+//! - `builder`, `counters`, `event`, `fault`, `grant` and `policy` hold the public types.
 
 mod authorize;
 pub(crate) mod builder;
 mod client;
 mod cookie_session;
 pub(crate) mod counters;
+pub(crate) mod database;
 mod device;
 mod endpoints;
 pub(crate) mod event;
 pub(crate) mod fault;
 mod form;
 pub(crate) mod grant;
-pub(crate) mod ledger;
 mod mint;
 pub(crate) mod policy;
 mod refresh;
@@ -25,37 +31,38 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-use crate::clock::Clock;
+use crate::clock::IssuerClock;
 use crate::gate::Gate;
 use crate::server::tasks::Tasks;
 use builder::IssuerBuilder;
-use client::Clients;
+use client::RegisteredClients;
 use counters::Counters;
+use database::{FamilyId, IssuedTokens, TokenDatabase, TokenValidity, UserDecision};
 use event::IssuerEvent;
 use fault::Faults;
 use grant::Grant;
-use ledger::{Decision, FamilyId, Issued, Judgement, Ledger};
 
 /// An authorization server on a loopback port.
 ///
-/// It serves until [`shutdown`](Self::shutdown) or until it is dropped. A refresh request that was read is processed to
-/// its end even when its client has gone, as real issuers do: the token is consumed, the answer is lost.
+/// The issuer serves until [`shutdown`](Self::shutdown) or until it is dropped. It processes a refresh request to its
+/// end even if the client disconnects, as real issuers do. The refresh token is then consumed and the response lost.
 ///
 /// | endpoint | what it does |
 /// |---|---|
-/// | `GET /authorize` | RFC 6749 section 4.1.1, with PKCE by S256 (RFC 7636): signs the user in without a page, `alice` or whom `login_hint` names, and redirects with `code`, `state` and `iss` (RFC 9207); with `deny` it answers `access_denied` |
-/// | `POST /device_authorization` | RFC 8628: gives a device code and a user code |
-/// | `GET`, `POST /device` | where the user code is entered: with `user_code` it signs in `alice`, or whom `user` names, at once; with `deny` it says no; answers with a line of text |
+/// | `GET /authorize` | RFC 6749 section 4.1.1, with PKCE by S256 (RFC 7636). Signs in `alice`, or the user in `login_hint`, without a page. Redirects with `code`, `state` and `iss` (RFC 9207). With `deny` it redirects with `access_denied` |
+/// | `POST /device_authorization` | RFC 8628: issues a device code and a user code |
+/// | `GET`, `POST /device` | The page where the user enters the user code. With `user_code` it signs in `alice`, or the user in `user`, at once. With `deny` it denies the device. Responds with a line of text |
 /// | `POST /token` | RFC 6749: `authorization_code`, `refresh_token`, `client_credentials` (confidential clients) and `password`; RFC 8628: device codes |
 /// | `POST /revoke` | RFC 7009 |
 /// | `POST /introspect` | RFC 7662 |
-/// | `POST /login` | JSON `{"user", "password"}`; any password but `wrong`; answers `{"accessToken", "wsToken", "expiresIn"}` and sets the httpOnly cookie `refresh_token` for `/api/auth` |
-/// | `POST /api/auth/refresh` | redeems that cookie and answers like `/login`; 401 without one or with a dead one |
-/// | `POST /logout` | revokes the session of the cookie, or of the bearer token where the cookie does not reach, and clears the cookie; 204 |
+/// | `POST /login` | Takes JSON `{"user", "password"}`; accepts any password but `wrong`. Responds with `{"accessToken", "wsToken", "expiresIn"}` and sets the httpOnly cookie `refresh_token` for `/api/auth` |
+/// | `POST /api/auth/refresh` | Redeems the cookie `refresh_token` and responds like `/login`. Responds with 401 if the cookie is missing or its token is invalid |
+/// | `POST /logout` | Revokes the session of the cookie, or of the bearer token if the request has no cookie. Clears the cookie and responds with 204 |
 /// | `GET /counters` | [`Counters`] as JSON |
 /// | `GET /.well-known/oauth-authorization-server`, `GET /.well-known/openid-configuration` | RFC 8414 |
 ///
-/// With `openid` in its scope a sign-in brings an `id_token`, signed as the JWT access tokens are.
+/// If the scope contains `openid`, a sign-in by code or device code returns an `id_token`, signed with the key of the
+/// JWT access tokens.
 pub struct Issuer {
     shared: Arc<IssuerShared>,
     authorize_url: String,
@@ -70,165 +77,170 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// An issuer of one-hour JWTs with single-use refresh tokens and the public client `demo`, unless told otherwise.
+    /// Creates a builder. Defaults: one-hour JWTs, single-use refresh tokens and the public client `demo`.
     pub fn builder() -> IssuerBuilder {
         IssuerBuilder::default()
     }
 
-    /// `http://127.0.0.1:PORT`, also the `iss` of its tokens.
+    /// Returns `http://127.0.0.1:PORT`, which is also the `iss` of the issuer's tokens.
     pub fn url(&self) -> &str {
         &self.shared.url
     }
 
-    /// The authorization endpoint (RFC 6749 section 3.1).
+    /// Returns the URL of the authorization endpoint (RFC 6749 section 3.1).
     pub fn authorize_url(&self) -> &str {
         &self.authorize_url
     }
 
-    /// The device authorization endpoint (RFC 8628 section 3.1).
+    /// Returns the URL of the device authorization endpoint (RFC 8628 section 3.1).
     pub fn device_authorization_url(&self) -> &str {
         &self.device_authorization_url
     }
 
-    /// Where a user enters the code that a device shows (RFC 8628 section 3.3).
+    /// Returns the URL where a user enters the code that a device shows (RFC 8628 section 3.3).
     pub fn device_url(&self) -> &str {
         &self.device_url
     }
 
-    /// The OAuth token endpoint (RFC 6749 section 3.2).
+    /// Returns the URL of the OAuth token endpoint (RFC 6749 section 3.2).
     pub fn token_url(&self) -> &str {
         &self.token_url
     }
 
-    /// The cookie-based refresh endpoint.
+    /// Returns the URL of the cookie-based refresh endpoint.
     pub fn cookie_refresh_url(&self) -> &str {
         &self.cookie_refresh_url
     }
 
-    /// The login that sets the refresh cookie.
+    /// Returns the URL of the login that sets the refresh cookie.
     pub fn login_url(&self) -> &str {
         &self.login_url
     }
 
-    /// The logout that revokes the session of the refresh cookie.
+    /// Returns the URL of the logout that revokes the session of the refresh cookie.
     pub fn logout_url(&self) -> &str {
         &self.logout_url
     }
 
-    /// The revocation endpoint (RFC 7009).
+    /// Returns the URL of the revocation endpoint (RFC 7009).
     pub fn revoke_url(&self) -> &str {
         &self.revoke_url
     }
 
-    /// The introspection endpoint (RFC 7662).
+    /// Returns the URL of the introspection endpoint (RFC 7662).
     pub fn introspect_url(&self) -> &str {
         &self.introspect_url
     }
 
-    /// Signs `subject` in without HTTP, for the first client: a new family at generation 1.
+    /// Signs `subject` in without HTTP, for the first registered client. Opens a new family at generation 1.
     pub fn sign_in(&self, subject: &str) -> Grant {
         let now = self.shared.clock.now();
         let issued = self
             .shared
-            .ledger()
+            .database()
             .sign_in(subject, self.shared.clients.first(), now);
         Grant::from(issued)
     }
 
-    /// Lets `user` enter the code that a device shows. False if no such code waits for a decision.
+    /// Enters the code that a device shows, as `user`. Returns false if no device with this code waits for a decision.
     pub fn approve_device(&self, user_code: &str, user: &str) -> bool {
-        let decision = Decision::Approved(user.to_owned());
-        self.shared.decide(user_code, decision)
+        let decision = UserDecision::Approved(user.to_owned());
+        self.shared.record_decision(user_code, decision)
     }
 
-    /// Lets a user say no to the code that a device shows. False if no such code waits for a decision.
+    /// Denies the device that shows this code. Returns false if no device with this code waits for a decision.
     pub fn deny_device(&self, user_code: &str) -> bool {
-        self.shared.decide(user_code, Decision::Denied)
+        self.shared.record_decision(user_code, UserDecision::Denied)
     }
 
-    /// Whether the authorization endpoint answers every request with `access_denied`. At first it does not.
+    /// Sets whether the authorization endpoint answers every request with `access_denied`. Default: false.
     pub fn deny_sign_ins(&self, deny: bool) {
-        self.shared.denies.store(deny, Ordering::Relaxed);
+        self.shared.deny_sign_ins.store(deny, Ordering::Relaxed);
     }
 
-    /// Refuses every access token issued so far, long before it expires. Refresh tokens stay.
+    /// Expires every access token issued so far. Refresh tokens stay valid.
     pub fn expire_access_tokens(&self) {
-        self.shared.ledger().expire_access_tokens();
+        self.shared.database().expire_access_tokens();
     }
 
-    /// Revokes a family, given as its number or as a [`Grant`] of it: its refresh and access tokens are dead at once.
+    /// Revokes a family, given as its number or as a [`Grant`] of it. The family's refresh and access tokens become
+    /// invalid at once.
     pub fn revoke_family(&self, family: impl Into<u64>) {
-        self.shared.ledger().revoke_family(family.into());
+        self.shared.database().revoke_family(family.into());
     }
 
-    /// Whether the family, given as its number or as a [`Grant`] of it, exists and is not revoked.
+    /// Returns whether the family, given as its number or as a [`Grant`] of it, exists and is not revoked.
     pub fn session_alive(&self, family: impl Into<u64>) -> bool {
-        self.shared.ledger().family_alive(family.into())
+        self.shared.database().family_alive(family.into())
     }
 
-    /// The generation of the newest access token of the family, given as its number or as a [`Grant`] of it;
-    /// 0 where there is no such family.
+    /// Returns the generation of the family's newest access token. The family is given as its number or as a [`Grant`]
+    /// of it. Returns 0 if the family does not exist.
     pub fn newest_generation(&self, family: impl Into<u64>) -> u64 {
-        self.shared.ledger().newest_generation(family.into())
+        self.shared.database().newest_generation(family.into())
     }
 
-    /// The generation an access token was minted with, whether it is still good or not; `None` for a foreign one.
+    /// Returns the generation of an access token, valid or not. Returns `None` if another issuer minted the token.
     pub fn generation_of(&self, access_token: &str) -> Option<u64> {
-        self.shared.judge(access_token).generation()
+        self.shared.validate(access_token).generation()
     }
 
-    /// Whether the upstream accepts this access token now.
+    /// Returns whether the upstream accepts this access token now.
     pub fn accepts(&self, access_token: &str) -> bool {
-        matches!(self.shared.judge(access_token), Judgement::Active { .. })
+        matches!(
+            self.shared.validate(access_token),
+            TokenValidity::Active { .. }
+        )
     }
 
-    /// What has happened so far.
+    /// Returns the issuer's counters.
     pub fn counters(&self) -> Counters {
         self.shared.counters()
     }
 
-    /// Sets all counters to zero. Requests in flight still count towards the maximum from here on.
+    /// Sets all counters to zero. Requests in flight still count towards the maximum.
     pub fn reset_counters(&self) {
-        self.shared.ledger().reset_counters();
+        self.shared.database().reset_counters();
     }
 
-    /// The faults that coming refresh requests meet, in order.
+    /// Returns the queue of faults for coming refresh requests.
     pub fn faults(&self) -> &Faults {
         &self.shared.faults
     }
 
-    /// Holds refresh requests before they are looked at: no fault is drawn and no token consumed yet.
+    /// Returns the gate that holds refresh requests before the issuer draws a fault and redeems the token.
     pub fn gate(&self) -> Gate {
         self.shared.gate.clone()
     }
 
-    /// Holds refresh requests whose token was looked at (consumed, if it was good) and whose answer is about to go out.
+    /// Returns the gate that holds refresh requests after their token was redeemed and before the response is sent.
     pub fn answer_gate(&self) -> Gate {
         self.shared.answer_gate.clone()
     }
 
-    /// From now on access tokens live this long; those that are out keep their expiry.
+    /// Sets the lifetime of access tokens issued from now on. Tokens issued earlier keep their expiry.
     pub fn set_access_lifetime(&self, lifetime: Duration) {
-        self.shared.ledger().lifetime = lifetime;
+        self.shared.database().lifetime = lifetime;
     }
 
     /// Moves the issuer's clock forward: tokens and leeways age without waiting.
     ///
-    /// The clients' clocks stay, so this adds to the skew between them.
+    /// The clients' clocks do not move, so the call adds to the skew between issuer and clients.
     pub fn advance_clock(&self, by: Duration) {
         self.shared.clock.advance(by);
     }
 
-    /// Sign-ins, refreshes, reuse alarms and revocations from now on.
+    /// Subscribes to sign-ins, refreshes, detected reuses and revocations from now on.
     ///
-    /// A receiver that falls more than 4,096 events behind is told so and loses the oldest.
+    /// The channel holds 4,096 events. A receiver that falls further behind gets a `Lagged` error and misses the oldest
+    /// events.
     pub fn events(&self) -> broadcast::Receiver<IssuerEvent> {
-        self.shared.ledger().events()
+        self.shared.database().events()
     }
 
     /// Closes the port and all connections, and waits until every task has ended.
     ///
-    /// The ledger stays readable, and an [`Upstream`](crate::Upstream) of this issuer goes on judging tokens by it.
+    /// The counters stay readable. An [`Upstream`](crate::Upstream) of this issuer continues to validate tokens.
     pub async fn shutdown(&self) {
         self.shared.tasks.shutdown().await;
     }
@@ -269,56 +281,55 @@ impl fmt::Debug for Issuer {
     }
 }
 
-/// What the issuer's handle, its requests and its upstreams share.
+/// State that the issuer's handle, its requests and its upstreams share.
 pub(crate) struct IssuerShared {
     pub(crate) url: String,
-    pub(crate) clock: Clock,
-    clients: Clients,
-    ledger: Mutex<Ledger>,
+    pub(crate) clock: IssuerClock,
+    clients: RegisteredClients,
+    database: Mutex<TokenDatabase>,
     faults: Faults,
     gate: Gate,
     answer_gate: Gate,
     answer_delay: Duration,
     announce_lifetime: bool,
     /// Whether every authorization request is denied.
-    denies: AtomicBool,
-    device_codes: DeviceCodes,
+    deny_sign_ins: AtomicBool,
+    device_codes: DeviceCodeOptions,
     tasks: Tasks,
 }
 
-/// How device codes are given out.
+/// Lifetime and polling interval of device codes.
 #[derive(Clone, Copy, Debug)]
-struct DeviceCodes {
+struct DeviceCodeOptions {
     lifetime: Duration,
     interval: Duration,
 }
 
 impl IssuerShared {
-    /// The ledger, locked. Never to be held across an await.
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Locks the token database. The guard is never held across an await.
+    fn database(&self) -> MutexGuard<'_, TokenDatabase> {
+        self.database.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What has happened so far.
     pub(crate) fn counters(&self) -> Counters {
-        self.ledger().counters()
+        self.database().counters()
     }
 
-    /// What a user makes of a user code; false if none waits for it.
-    fn decide(&self, user_code: &str, decision: Decision) -> bool {
+    /// Records the user's decision on a user code. Returns false if no device with this code waits for a decision.
+    fn record_decision(&self, user_code: &str, decision: UserDecision) -> bool {
         let now = self.clock.now();
-        self.ledger().decide(user_code, decision, now)
+        self.database().record_decision(user_code, decision, now)
     }
 
-    /// What the upstream thinks of an access token.
-    pub(crate) fn judge(&self, access_token: &str) -> Judgement {
+    /// Returns the validity of an access token now.
+    pub(crate) fn validate(&self, access_token: &str) -> TokenValidity {
         let now = self.clock.now();
-        self.ledger().judge(access_token, now)
+        self.database().validate(access_token, now)
     }
 }
 
-impl From<Issued> for Grant {
-    fn from(issued: Issued) -> Self {
+impl From<IssuedTokens> for Grant {
+    fn from(issued: IssuedTokens) -> Self {
         Self {
             access_token: issued.access_token,
             refresh_token: issued.refresh_token.unwrap_or_default(),

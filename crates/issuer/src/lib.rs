@@ -1,12 +1,13 @@
-//! A real issuer and a real upstream on loopback sockets: what `token-rotator demo` and `token-rotator issuer` run.
+//! An OAuth issuer and a protected API on loopback sockets. `token-rotator demo` and `token-rotator issuer` run them.
 //!
 //! The [`Issuer`] signs users in by code (RFC 6749, with PKCE) and by device code (RFC 8628). It has a token endpoint
-//! and a cookie-based refresh endpoint over one ledger of refresh tokens. It rotates refresh tokens, detects reuse,
-//! revokes families, and fails on demand as issuers fail in the field.
-//! The [`Upstream`] is a protected API (RFC 6750). It judges the token of every request against the issuer's ledger and
-//! counts what it served per token generation.
+//! and a cookie-based refresh endpoint. It rotates refresh tokens, detects reuse and revokes families. A [`Fault`]
+//! makes it fail as issuers fail in the field.
 //!
-//! The issuer and the upstream speak HTTP/1.1 and HTTP/2 over cleartext with prior knowledge, on `127.0.0.1` only.
+//! The [`Upstream`] is a protected API (RFC 6750). It asks the issuer for the validity of every token, and counts the
+//! requests of each token generation.
+//!
+//! Both speak HTTP/1.1, and HTTP/2 over cleartext with prior knowledge, on `127.0.0.1` only.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -33,18 +34,18 @@
 //! No test needs to sleep: a [`Gate`] holds requests until the test opens the gate, [`Issuer::advance_clock`] ages
 //! tokens, and [`Upstream::release_slow`] times late refusals.
 //!
-//! With `TOKEN_ROTATOR_TEST_LOG` in the environment, the start of an issuer turns debug logging on and gives every
-//! secret a recognisable beginning. The output of a whole test run can then be searched for leaks.
+//! If `TOKEN_ROTATOR_TEST_LOG` is set in the environment, [`Issuer::builder`] turns debug logging on and starts every
+//! secret with a fixed prefix. A search of the output of a whole test run then finds leaked secrets.
 //!
-//! **For tests and demonstrations only**: any password but `wrong` signs in, and randomness is not cryptographic.
+//! **For tests and demonstrations only**: any password but `wrong` signs in, and the randomness is not cryptographic.
 
-mod answer;
 mod clock;
 mod gate;
 mod issuer;
+mod leak_search;
+mod response;
 mod server;
 mod upstream;
-mod watch;
 
 pub use gate::Gate;
 pub use issuer::Issuer;
@@ -54,14 +55,14 @@ pub use issuer::event::{IssuerEvent, RevocationCause};
 pub use issuer::fault::{Fault, FaultRule, Faults};
 pub use issuer::grant::Grant;
 pub use issuer::policy::RefreshPolicy;
+#[doc(hidden)]
+pub use leak_search::begin as begin_leak_search;
 pub use server::StartError;
 pub use upstream::Upstream;
 pub use upstream::builder::UpstreamBuilder;
 pub use upstream::record::{RequestRecord, UpstreamCounters};
-#[doc(hidden)]
-pub use watch::begin as begin_watch;
 
-/// The README of this crate: its example must compile.
+/// Compiles the example of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadMe;

@@ -1,4 +1,8 @@
-//! The HTTP server under issuer and upstream: accepts, serves, and can tear a connection down as networks do.
+//! The HTTP server of issuer and upstream.
+//!
+//! - This file accepts connections and serves HTTP/1.1 and HTTP/2 on them.
+//! - `connection` closes or resets a connection without a response.
+//! - `tasks` stops all tasks of a server together.
 
 pub(crate) mod connection;
 pub(crate) mod tasks;
@@ -17,49 +21,49 @@ use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::answer::Answer;
+use crate::response::HttpResponse;
 use connection::{Connection, Socket};
 use tasks::Tasks;
 
-/// What answers the requests of a server.
-pub(crate) trait Handler: Send + Sync + 'static {
-    /// Answers one request; may never return if it ends the connection instead.
+/// Answers the requests of a server.
+pub(crate) trait RequestHandler: Send + Sync + 'static {
+    /// Returns the response to one request. May never return if the handler closes the connection instead.
     fn handle(
         self: Arc<Self>,
         request: Request<Incoming>,
         connection: Connection,
-    ) -> impl Future<Output = Answer> + Send;
+    ) -> impl Future<Output = HttpResponse> + Send;
 }
 
-/// Why an issuer or an upstream could not be started.
+/// Why an issuer or an upstream could not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The loopback port could not be opened, most often because something else listens there.
+    /// The loopback port could not be opened, most often because another process listens on it.
     #[error("cannot listen on {address}")]
     Listen {
-        /// Where it should have listened.
+        /// The address of the port.
         address: SocketAddr,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// The prefix for secrets holds characters that a cookie or a header could not carry.
-    #[error("a secret prefix may hold letters, digits, '-', '_' and '.' only")]
+    /// The prefix for secrets contains characters that are not allowed in a cookie or a header.
+    #[error("a secret prefix may contain only letters, digits, '-', '_' and '.'")]
     SecretPrefix,
-    /// The realm holds characters that a quoted string in a header could not carry.
-    #[error("a realm may hold printable ASCII without '\"' and '\\' only")]
+    /// The realm contains characters that are not allowed in a quoted string of a header.
+    #[error("a realm may contain only printable ASCII without '\"' and '\\'")]
     Realm,
 }
 
-/// A port that is open but not served yet, so that its address is known before the handler is made.
-pub(crate) struct Listening {
+/// An open port that is not served yet. The handler needs the URL of the port before it can be built.
+pub(crate) struct BoundListener {
     listener: TcpListener,
     address: SocketAddr,
 }
 
-impl Listening {
-    /// The demo opens thousands of connections at once; the usual backlog of 128 would drop their handshakes.
+impl BoundListener {
+    /// The demo opens thousands of connections at once. The usual backlog of 128 would drop their handshakes.
     const BACKLOG: u32 = 4096;
 
     pub(crate) fn on(port: u16) -> Result<Self, StartError> {
@@ -72,7 +76,7 @@ impl Listening {
     }
 
     /// Accepts and serves connections until the tasks are stopped.
-    pub(crate) fn serve<H: Handler>(self, handler: Arc<H>, tasks: &Tasks) {
+    pub(crate) fn serve<H: RequestHandler>(self, handler: Arc<H>, tasks: &Tasks) {
         let connections = tasks.clone();
         tasks.spawn(async move {
             let mut accepted = 0;
@@ -87,7 +91,8 @@ impl Listening {
                             connections.clone(),
                         ));
                     }
-                    // Out of descriptors, or the client left meanwhile: neither is a reason to stop listening.
+                    // Accepting continues after an error: the process is out of descriptors, or the client has
+                    // disconnected.
                     Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
                 }
             }
@@ -104,7 +109,7 @@ impl Listening {
     }
 }
 
-async fn serve_connection<H: Handler>(
+async fn serve_connection<H: RequestHandler>(
     stream: TcpStream,
     connection: Connection,
     handler: Arc<H>,
@@ -113,18 +118,18 @@ async fn serve_connection<H: Handler>(
     let _ = stream.set_nodelay(true);
     let io = TokioIo::new(Socket::new(stream, connection.clone()));
     let service = service_fn(|request| {
-        let answer = Arc::clone(&handler).handle(request, connection.clone());
-        async move { Ok::<_, Infallible>(answer.await) }
+        let response = Arc::clone(&handler).handle(request, connection.clone());
+        async move { Ok::<_, Infallible>(response.await) }
     });
     let mut builder = auto::Builder::new(tasks);
     builder
         .http2()
         .max_concurrent_streams(20_000)
-        // Tests cancel requests by the thousand; the guard against that is meant for strangers.
+        // Tests cancel thousands of requests. hyper's limit protects public servers from that.
         .max_pending_accept_reset_streams(20_000)
         .max_local_error_reset_streams(None);
     tokio::select! {
-        // Errors here are clients that went away.
+        // Errors are ignored here: the client has disconnected.
         _ = builder.serve_connection(io, service) => {}
         () = connection.ended() => {}
     }

@@ -1,4 +1,9 @@
-//! The upstream: a protected API that judges tokens by the issuer's ledger.
+//! The upstream: a protected API that validates tokens with the issuer.
+//!
+//! - `routes` checks access and routes requests.
+//! - `bearer` reads and validates the token of a request.
+//! - `echo`, `grpc` and `query` build and parse what the routes need.
+//! - `record` holds the counters and the log of requests; `builder` the options.
 
 mod bearer;
 pub(crate) mod builder;
@@ -17,98 +22,105 @@ use crate::issuer::{Issuer, IssuerShared};
 use crate::server::StartError;
 use crate::server::tasks::Tasks;
 use builder::UpstreamBuilder;
-use record::{Ledger, RequestRecord, UpstreamCounters};
+use record::{RequestLog, RequestRecord, UpstreamCounters};
 
 /// A protected API on a loopback port.
 ///
-/// It serves until [`shutdown`](Self::shutdown) or until it is dropped. Every route wants `Authorization: Bearer` with
-/// a good token unless the table says otherwise. A refusal is a 401 with `WWW-Authenticate: Bearer realm="..."`, and
-/// `error="invalid_token"` in it if a token was sent (RFC 6750 section 3.1); two `Authorization` headers are a 400.
-/// The body of a refused request is read to its end first.
+/// The upstream serves until [`shutdown`](Self::shutdown) or until it is dropped. Every route requires `Authorization:
+/// Bearer` with a valid token unless the table says otherwise.
 ///
-/// | route | answer |
+/// A refusal is a 401 with `WWW-Authenticate: Bearer realm="..."`. If the request has a token, the challenge contains
+/// `error="invalid_token"` (RFC 6750 section 3.1). Two `Authorization` headers get a 400. The upstream reads the body
+/// of a refused request to its end before it responds.
+///
+/// | route | response |
 /// |---|---|
-/// | any `/echo` | JSON: `method path query headers body_length body_sha256 generation subject`; `headers` maps lower-case names to arrays, tokens in them replaced by their generation |
-/// | any `/open/echo` | the same without authentication |
-/// | any `/header/{name}/echo` | the same, the token alone in the header `{name}` |
+/// | any `/echo` | JSON: `method path query headers body_length body_sha256 generation subject`; `headers` maps lower-case names to arrays, with each token replaced by its generation |
+/// | any `/open/echo` | like `/echo`, without authentication |
+/// | any `/header/{name}/echo` | like `/echo`, with the token alone in the header `{name}` |
 /// | POST `/upload` | JSON `{"bytes", "sha256"}` of the body, read as a stream |
-/// | GET `/download/{n}` | `n` bytes, byte `i` being `i % 251` |
+/// | GET `/download/{n}` | `n` bytes; byte `i` is `i % 251` |
 /// | any `/redirect/same?to=/echo&status=307` | a redirect to a path of this server |
-/// | any `/redirect/to?url=...&status=307` | a redirect anywhere |
-/// | any `/status/{code}` | that status, with a JSON body where it may have one |
-/// | any `/status/{code}/open` | the same without authentication |
+/// | any `/redirect/to?url=...&status=307` | a redirect to any URL |
+/// | any `/status/{code}` | this status, with a JSON body if the status allows one |
+/// | any `/status/{code}/open` | like `/status/{code}`, without authentication |
 /// | any `/always-401` | a refusal, whatever the token |
-/// | any `/challenge?value=...` | 401 with exactly this `WWW-Authenticate`, whatever the token; `value` may repeat; `&status=403` changes the status; with `&when=bad` a good token gets 200, with `&when=good` a bad one the usual refusal |
-/// | any `/long-401/{n}` | a bad token's refusal has a body of `n` bytes in chunks of 1 KiB, or one without end where `n` is `endless`; a good one gets 200 |
-/// | any `/slow-401` | a bad token's refusal is held until [`release_slow`](Self::release_slow); a good one gets 200 at once |
-/// | any `/custom-419` | 419 for a bad token |
-/// | any `/custom-body-code` | 200 with `{"code": "TOKEN_EXPIRED"}` for a bad token, `{"code": "OK"}` for a good one |
-/// | any `/grpc/ok` | gRPC: the request's body, then trailers with `grpc-status: 0`, without authentication |
-/// | any `/grpc/unauthenticated` | the same for a good token; for a bad one a trailers-only answer with `grpc-status: 16` |
-/// | any `/grpc/late-unauthenticated` | the same, but 16 comes in trailers behind an empty body |
-/// | GET `/__counters` | JSON without authentication: [`Counters`](crate::Counters) under `issuer`, [`UpstreamCounters`] under `upstream`; counts nowhere itself |
-/// | POST `/login`, `/api/auth/refresh`, `/logout` | the issuer's own, in process, so that one origin hosts both |
+/// | any `/challenge?value=...` | 401 with exactly this `WWW-Authenticate`, whatever the token. `value` may repeat; `&status=403` changes the status. With `&when=bad` a valid token gets 200; with `&when=good` an invalid token gets the usual refusal |
+/// | any `/long-401/{n}` | an invalid token gets a refusal with a body of `n` bytes in frames of 1 KiB, without end if `n` is `endless`; a valid token gets 200 |
+/// | any `/slow-401` | an invalid token gets its refusal after [`release_slow`](Self::release_slow); a valid token gets 200 at once |
+/// | any `/custom-419` | 419 for an invalid token |
+/// | any `/custom-body-code` | 200 with `{"code": "TOKEN_EXPIRED"}` for an invalid token, `{"code": "OK"}` for a valid token |
+/// | any `/grpc/ok` | gRPC without authentication: the request's body, then trailers with `grpc-status: 0` |
+/// | any `/grpc/unauthenticated` | like `/grpc/ok` for a valid token; an invalid token gets a trailers-only response with `grpc-status: 16` |
+/// | any `/grpc/late-unauthenticated` | like `/grpc/unauthenticated`, with status 16 in trailers after an empty body |
+/// | GET `/__counters` | JSON without authentication: [`Counters`](crate::Counters) under `issuer`, [`UpstreamCounters`] under `upstream`. The request itself is not counted |
+/// | POST `/login`, `/api/auth/refresh`, `/logout` | the issuer's endpoints, so that one origin serves both |
 pub struct Upstream {
     shared: Arc<UpstreamShared>,
 }
 
 impl Upstream {
-    /// Starts an upstream of `issuer` on a free port. Fails if none can be opened.
+    /// Starts an upstream of `issuer` on a free port.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no port can be opened.
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime with IO and time enabled.
+    /// Panics outside of a tokio runtime with IO and time enabled.
     pub async fn start(issuer: &Issuer) -> Result<Self, StartError> {
         Self::builder(issuer).start().await
     }
 
-    /// An upstream of `issuer`, with options.
+    /// Creates a builder for an upstream of `issuer`.
     pub fn builder(issuer: &Issuer) -> UpstreamBuilder {
         UpstreamBuilder::new(Arc::clone(issuer.shared()))
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// Returns `http://127.0.0.1:PORT`.
     pub fn url(&self) -> &str {
         &self.shared.url
     }
 
-    /// What it has answered so far.
+    /// Returns the upstream's counters.
     pub fn counters(&self) -> UpstreamCounters {
-        self.shared.ledger.counters()
+        self.shared.request_log.counters()
     }
 
-    /// Sets all counters to zero and forgets all records. Requests in flight still count towards the maximum.
+    /// Sets all counters to zero and removes all records. Requests in flight still count towards the maximum.
     pub fn reset_counters(&self) {
-        self.shared.ledger.reset();
+        self.shared.request_log.reset();
     }
 
-    /// The requests answered so far, in the order of their answers; beyond 100,000 the oldest are forgotten.
+    /// Returns the newest 100,000 answered requests, in the order of their responses.
     pub fn record(&self) -> Vec<RequestRecord> {
-        self.shared.ledger.records()
+        self.shared.request_log.records()
     }
 
-    /// What the times in [`record`](Self::record) count from.
+    /// Returns the instant that the times in [`record`](Self::record) count from.
     pub fn started(&self) -> Instant {
         self.shared.started
     }
 
-    /// Holds requests on arrival, before their token is judged; the three forwarded routes pass.
+    /// Returns the gate that holds requests on arrival, before their token is validated. The issuer's three endpoints
+    /// do not pass this gate.
     pub fn gate(&self) -> Gate {
         self.shared.gate.clone()
     }
 
-    /// Sends the refusals out that `/slow-401` holds at this moment. Later ones are held again.
+    /// Sends the refusals that `/slow-401` holds at this moment. It holds later refusals again.
     pub fn release_slow(&self) {
-        self.shared.slow.open();
-        self.shared.slow.close();
+        self.shared.slow_gate.open();
+        self.shared.slow_gate.close();
     }
 
-    /// Waits until `/slow-401` holds at least `count` refusals; for ever if they never come.
+    /// Waits until `/slow-401` holds at least `count` refusals. *Waits* without a limit.
     pub async fn slow_arrived(&self, count: usize) {
-        self.shared.slow.arrived(count).await;
+        self.shared.slow_gate.arrived(count).await;
     }
 
-    /// Closes the port and all connections, and waits until every task has ended. Counters stay readable.
+    /// Closes the port and all connections, and waits until every task has ended. The counters stay readable.
     pub async fn shutdown(&self) {
         self.shared.tasks.shutdown().await;
     }
@@ -129,14 +141,14 @@ impl fmt::Debug for Upstream {
     }
 }
 
-/// What the upstream's handle and its requests share.
+/// State that the upstream's handle and its requests share.
 pub(crate) struct UpstreamShared {
     issuer: Arc<IssuerShared>,
     url: String,
     realm: String,
     started: Instant,
-    ledger: Ledger,
+    request_log: RequestLog,
     gate: Gate,
-    slow: Gate,
+    slow_gate: Gate,
     tasks: Tasks,
 }

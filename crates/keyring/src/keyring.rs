@@ -10,116 +10,113 @@ use token_rotator::store::{StoreError, StoreErrorKind};
 use zeroize::Zeroizing;
 
 use crate::failure::{self, refused};
-use crate::lock::{self, LockPlace};
-use crate::question::{Desk, GivenUp};
-use crate::system::System;
+use crate::lock::{self, LockLocation};
+use crate::operation::{CancelFlag, OperationQueue};
+use crate::system::Backend;
 
-/// Under what the key is kept, together with the entry's name.
+/// Service of the entry in the keyring.
 const SERVICE: &str = "token-rotator";
-/// The entry's name, unless the program has another.
+/// User of the entry in the keyring, unless the program sets another name.
 const NAME: &str = "data-key";
-/// Plenty for a keyring that is unlocked, and not much for somebody who waits for a program to start.
+/// Long enough for an unlocked keyring, and short for a user who waits for a program to start.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Keeps the key of a store in the operating system's keyring, as 64 hexadecimal digits.
+/// A vault that stores the key of a store in the operating system's keyring, as 64 hexadecimal digits.
 ///
-/// The entry is that of the service `token-rotator` and of a user called `data-key`, or as
-/// [`Keyring::name`] says. All stores with the same entry share one key, whatever their
-/// directories; one store has room for one keyring.
+/// The entry has the service `token-rotator` and the user `data-key`, or the user set by [`Keyring::name`]. All stores
+/// with the same entry share one key, whatever their directories. A store has at most one keyring.
 ///
-/// The keyring is opened anew for each question, on a thread of its own: a keyring that has gone
-/// away or was locked meanwhile is an error now, and works again as soon as it is back.
+/// Each operation opens the keyring again, on its own thread. If the keyring has ended or was locked, the operation
+/// fails. Later operations succeed once the keyring is back.
 ///
-/// A future of this vault that is dropped, or that has run into its timeout, leaves a question
-/// behind that nobody waits for: a prompt stays on the screen. If it is answered after all, a key
-/// that was to be kept may still be, but never over another one. Until then other questions of this
-/// vault and its clones wait in line, each as long as it may. A program that ends does not wait.
+/// *Cancellation*: a dropped or timed-out future does not stop its operation, and a prompt stays on the screen. If the
+/// user answers the prompt later, the operation may still store its key, but never over another key. Until then other
+/// operations of this vault and its clones wait, each up to its own timeout. A program that ends does not wait.
 #[derive(Clone)]
 pub struct Keyring {
-    system: System,
+    system: Backend,
     name: Arc<str>,
     timeout: Duration,
-    lock: LockPlace,
-    desk: Desk,
+    lock: LockLocation,
+    operations: OperationQueue,
 }
 
 impl Keyring {
-    /// The system's own keyring, one that lasts: the Secret Service on Linux and the BSDs, the login
-    /// keychain on macOS, the Credential Manager on Windows.
+    /// Creates a vault in the system's persistent keyring: the Secret Service on Linux and the BSDs, the login keychain
+    /// on macOS, the Credential Manager on Windows.
     ///
-    /// Nothing is asked yet. Where there is no such keyring, the vault cannot be reached, and a
-    /// store goes on to its next one.
+    /// The call does not access the keyring. If the system has no such keyring, operations fail with `Unavailable`, and
+    /// a store uses its next vault.
     pub fn of_system() -> Self {
-        Self::over(System::of_system())
+        Self::with_backend(Backend::of_system())
     }
 
-    /// The Linux kernel's key retention service, which forgets: everything at a reboot; before that
-    /// at the end of the login session, or, where the kernel has persistent keyrings, after days
-    /// without use (three, unless the administrator has said otherwise).
+    /// Creates a vault in the Linux kernel's key retention service, which is not persistent.
     ///
-    /// **Every session sealed with the key is lost then**, and has to be signed in again: reading it
-    /// is an error, and so is a sign-in beside it, until the files are removed. For machines without a
-    /// Secret Service whose sessions may end with them. Container runtimes commonly forbid the system
-    /// calls; the vault cannot be reached there.
+    /// The kernel drops the key at a reboot, and at the end of the login session. If the kernel has persistent
+    /// keyrings, it instead drops the key after some days without use (three by default).
+    ///
+    /// **Every session sealed with the key is then lost**, and the user must sign in again. Until the files are
+    /// removed, reading a session fails, and so does a sign-in of another session. Use this vault on machines without a
+    /// Secret Service whose sessions may end with the key. Container runtimes commonly forbid the system calls;
+    /// operations then fail with `Unavailable`.
     #[cfg(target_os = "linux")]
     pub fn kernel_keyutils() -> Self {
-        Self::over(System::kernel_keyutils())
+        Self::with_backend(Backend::kernel_keyutils())
     }
 
-    /// Any other store of `keyring-core`. It has to last for as long as the sessions are to.
+    /// Creates a vault in any other store of `keyring-core`. The store must keep the key as long as the sessions.
     pub fn of_store(store: Arc<CredentialStore>) -> Self {
-        Self::over(System::of_store(store))
+        Self::with_backend(Backend::of_store(store))
     }
 
-    fn over(system: System) -> Self {
+    fn with_backend(system: Backend) -> Self {
         Self {
             system,
             name: NAME.into(),
             timeout: TIMEOUT,
-            lock: LockPlace::OfUser,
-            desk: Desk::default(),
+            lock: LockLocation::UserDirectory,
+            operations: OperationQueue::default(),
         }
     }
 
-    /// Calls the entry this instead of `data-key`: for programs that do not want to share a key with
-    /// others of the same user. A key that was kept under another name is not found any more.
+    /// Sets the entry's name instead of `data-key`, so that the program does not share its key with other programs of
+    /// the user. A key stored under another name is not found.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// How long a question may take, including the wait for earlier ones; 5 seconds unless set.
+    /// Sets the time limit of an operation, including the wait for earlier operations. Default: 5 seconds.
     ///
-    /// A locked keyring asks the user for a password within this time. Where somebody sits in front of
-    /// the machine, give it a minute: they have to find the window first. Where nobody does, 5
-    /// seconds keep a service from waiting for them.
+    /// A locked keyring asks the user for a password within this time. If a user is at the machine, set a minute: the
+    /// user must find the window first. For a service without a user, 5 seconds keep it from waiting.
     ///
-    /// Everything that needs the key waits along, and so does what limits it: a store's other
-    /// writers, 10 seconds, and a rotator's flight.
+    /// Everything that needs the key waits as well, within its own limit. Other writers of a store wait for 10 seconds, and
+    /// a rotator waits until its flight deadline.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = limit;
         self
     }
 
-    /// Takes turns at keeping a first key by a kernel lock on this file, made (0600) if it is
-    /// missing. Unless set it is `token-rotator/keyring.lock` in `XDG_STATE_HOME`, or
-    /// `~/.local/state` (`%LOCALAPPDATA%` on Windows).
+    /// Sets the lock file for storing a first key. The file is created (0600) if it is missing. Default:
+    /// `token-rotator/keyring.lock` in `XDG_STATE_HOME`, else in `~/.local/state` (`%LOCALAPPDATA%` on Windows).
     ///
-    /// Keyrings have no way to add an entry only where there is none. Two programs whose first
-    /// sign-ins fall into the same moment would each find no key, and the second would overwrite
-    /// that of the first. All that share an entry have to share this file.
+    /// A keyring cannot add an entry only if it is missing. Without a lock, two programs that sign in for the first
+    /// time at the same moment would each find no key. The second program would then overwrite the first one's key. All
+    /// programs that share an entry must share this file.
     pub fn lock_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.lock = LockPlace::At(path.into());
+        self.lock = LockLocation::Path(path.into());
         self
     }
 
-    /// The entry, in a store that has just been opened and unlocked.
+    /// Opens and unlocks the keyring, and returns the entry.
     fn entry(&self) -> Result<Entry, StoreError> {
         let entry = self.system.entry(SERVICE, &self.name);
         entry.map_err(|error| self.failed(&error))
     }
 
-    /// The key in the entry; `None`: there is no entry.
+    /// Reads the key. Returns `None` if there is no entry.
     fn key_in(&self, entry: &Entry) -> Result<Option<DataKey>, StoreError> {
         let text = match entry.get_secret() {
             Ok(bytes) => Zeroizing::new(bytes),
@@ -147,22 +144,21 @@ impl Keyring {
         failure::failed(&self.name, self.system.hints(), error)
     }
 
-    /// Keeps the key unless there is one, under the lock that makes the two one step.
-    fn keep_new(&self, key: &DataKey, given_up: &GivenUp) -> Result<(), StoreError> {
-        // Before the lock: a prompt for a password may take its time.
+    /// Stores the key if there is none. The lock makes the check and the write one step.
+    fn store_new(&self, key: &DataKey, cancel_flag: &CancelFlag) -> Result<(), StoreError> {
+        // Opened before the lock is taken, because a prompt for a password takes time.
         let entry = self.entry()?;
-        let _turn = lock::take(&self.lock)?;
+        let _lock = lock::acquire(&self.lock)?;
         if self.key_in(&entry)?.is_some() {
             return Err(refused(
                 &self.name,
-                "somebody else has put a key there in this very moment, which was left as it is; \
-                 try again",
+                "another process has stored a key in the meantime, which was left unchanged; try again",
             ));
         }
-        // Whoever asked has had their answer, and has perhaps gone to another vault.
-        given_up.check()?;
-        let kept = entry.set_secret(key.to_text().as_bytes());
-        kept.map_err(|error| self.failed(&error))
+        // The caller has its result by now, and a store may have used another vault.
+        cancel_flag.check()?;
+        let result = entry.set_secret(key.to_text().as_bytes());
+        result.map_err(|error| self.failed(&error))
     }
 }
 
@@ -173,14 +169,14 @@ impl KeyVault for Keyring {
 
     async fn load(&self) -> Result<Option<DataKey>, StoreError> {
         let keyring = self.clone();
-        let load = move |_: &GivenUp| keyring.entry().and_then(|entry| keyring.key_in(&entry));
-        self.desk.ask(self.timeout, load).await
+        let load = move |_: &CancelFlag| keyring.entry().and_then(|entry| keyring.key_in(&entry));
+        self.operations.run(self.timeout, load).await
     }
 
     async fn keep(&self, key: &DataKey) -> Result<(), StoreError> {
         let (keyring, key) = (self.clone(), key.clone());
-        let keep = move |given_up: &GivenUp| keyring.keep_new(&key, given_up);
-        self.desk.ask(self.timeout, keep).await
+        let keep = move |cancel_flag: &CancelFlag| keyring.store_new(&key, cancel_flag);
+        self.operations.run(self.timeout, keep).await
     }
 }
 

@@ -1,8 +1,7 @@
-//! The key of a `token-rotator` store in the operating system's keyring.
+//! Stores the key of a `token-rotator` file store in the operating system's keyring.
 //!
-//! A file store seals the sessions it keeps with one key. [`Keyring`] is a vault for that key, and
-//! for nothing else: the sessions stay in their files, where a lease, a version and an atomic write
-//! protect them, none of which a keyring has.
+//! A file store seals its sessions with one key. [`Keyring`] is a vault for that key alone. The sessions stay in files,
+//! because a keyring has no lease, no versions and no atomic write.
 //!
 //! ```no_run
 //! # fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -12,62 +11,60 @@
 //!
 //! let store = FileStore::builder("/var/lib/my-program/sessions")
 //!     .vault(Keyring::of_system())
-//!     .vault(KeyFile::of_user()?) // where there is no keyring at the first sign-in
+//!     .vault(KeyFile::of_user()?) // used if there is no keyring at the first sign-in
 //!     .open()?;
 //! # Ok(()) }
 //! ```
 //!
-//! # What is asked
+//! # Keyrings
 //!
-//! | system | keyring | the key is gone |
+//! | system | keyring | the key is lost |
 //! |---|---|---|
-//! | Linux, FreeBSD, OpenBSD | the Secret Service on the session's D-Bus: GNOME Keyring, `KWallet`, `KeePassXC` | when somebody removes it |
-//! | macOS | the login keychain | when somebody removes it |
-//! | Windows | the Credential Manager, for this machine only | when somebody removes it |
-//! | Linux, [by name](Keyring::kernel_keyutils) | the kernel's key retention service | after a reboot, and sooner |
+//! | Linux, FreeBSD, OpenBSD | the Secret Service on the session's D-Bus: GNOME Keyring, `KWallet`, `KeePassXC` | when the user removes it |
+//! | macOS | the login keychain | when the user removes it |
+//! | Windows | the Credential Manager, for this machine only | when the user removes it |
+//! | Linux, [on request](Keyring::kernel_keyutils) | the kernel's key retention service | after a reboot, or sooner |
 //!
-//! Elsewhere [`Keyring::of_system`] gives a vault that cannot be reached, and says so. Nothing that
-//! forgets is taken by default: every session sealed with a forgotten key is lost.
+//! On other systems every call of [`Keyring::of_system`]'s vault fails with `Unavailable`. The kernel's service is not
+//! a default: every session sealed with a lost key is lost.
 //!
-//! # What it protects against, and what not
+//! # Protection and its limits
 //!
-//! A keyring is encrypted with the user's login, so a copy of the disk, a backup, or another user
-//! who can read the files (on a stolen machine that is off, the administrator too) has neither the
-//! key nor the sessions.
+//! A keyring is encrypted with the user's login. A copy of the disk, a backup, or another user who can read the files
+//! has neither the key nor the sessions. The same holds for an administrator of a stolen machine that is off.
 //!
-//! It does not protect against programs that run as the same user while it is unlocked. The Secret
-//! Service and the Credential Manager give the key to any of them without a question; macOS asks
-//! before another program may have it. Nor does it protect against an administrator of the running
-//! machine, or against who reads this process's memory.
+//! A keyring does not protect against programs that run as the same user while it is unlocked. The Secret Service and
+//! the Credential Manager give the key to any such program without a prompt. macOS asks the user before another program
+//! gets the key. A keyring does not protect against an administrator of the running machine, or against a reader of
+//! this process's memory.
 //!
-//! On the way the key is in the memory of this process, and in copies that the libraries beneath
-//! make and do not wipe. Between this process and the Secret Service it is encrypted against
-//! somebody who listens on the bus.
+//! In use, the key is in the memory of this process. The keyring libraries make copies that they do not wipe. Between
+//! this process and the Secret Service the key is encrypted, so a listener on the bus cannot read it.
 //!
-//! # What goes wrong
+//! # Errors
 //!
-//! Every failure is a [`StoreError`](token_rotator::store::StoreError), and none leads to a new key in
-//! place of an old one. Its texts carry no key.
+//! Every failure is a [`StoreError`](token_rotator::store::StoreError) whose text contains no key. No failure replaces an old
+//! key by a new one.
 //!
-//! | what | kind |
+//! | failure | kind |
 //! |---|---|
 //! | no keyring is running, it is locked, a prompt is declined or not answered in [time](Keyring::timeout) | `Unavailable` |
-//! | what it holds is no key | `Corrupt`; it is left as it is |
-//! | a key is there by the time a new one is to be kept; several entries match; the entry's name cannot be used | `Refused` |
-//! | a library beneath panicked | `Panicked` |
+//! | the entry contains no key | `Corrupt`; the entry is left unchanged |
+//! | another process has stored a key first; several entries match; the entry's name is not allowed | `Refused` |
+//! | a keyring library panicked | `Panicked` |
 
 mod failure;
 mod keyring;
 mod lock;
-mod question;
+mod operation;
 mod system;
 
 pub use keyring::Keyring;
 
-/// The traits that [`Keyring::of_store`] takes.
+/// Defines the traits that [`Keyring::of_store`] takes.
 pub use keyring_core;
 
-/// The README of this crate: its example must compile.
+/// Compiles the example of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadMe;

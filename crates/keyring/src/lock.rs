@@ -1,4 +1,4 @@
-//! A turn among all processes of the user.
+//! A file lock that all processes of the user share.
 
 use std::fs::{self, File};
 use std::io;
@@ -6,31 +6,32 @@ use std::path::{Path, PathBuf};
 
 use token_rotator::store::{StoreError, StoreErrorKind};
 
-/// Where the lock file is.
+/// Location of the lock file.
 #[derive(Clone)]
-pub(crate) enum LockPlace {
-    /// In the user's own directory.
-    OfUser,
-    /// Where the program says.
-    At(PathBuf),
+pub(crate) enum LockLocation {
+    /// In the user's state directory.
+    UserDirectory,
+    /// At the path that the program sets.
+    Path(PathBuf),
 }
 
-/// Waits for the turn, without end; it ends when the file is closed. To be called on a thread that
-/// may wait.
+/// Acquires the lock. Closing the file releases it.
 ///
-/// The file stays where it is: a lock on a removed file protects nothing.
-pub(crate) fn take(place: &LockPlace) -> Result<File, StoreError> {
-    let path = match place {
-        LockPlace::At(path) => path.clone(),
-        LockPlace::OfUser => of_user().ok_or_else(|| {
-            refused("there is no home directory for the lock file that keeping a key needs")
+/// *Waits* without a limit: call it on a thread that may block.
+///
+/// The file is never removed, because a lock on a removed file excludes no process.
+pub(crate) fn acquire(location: &LockLocation) -> Result<File, StoreError> {
+    let path = match location {
+        LockLocation::Path(path) => path.clone(),
+        LockLocation::UserDirectory => user_lock_file().ok_or_else(|| {
+            refused("storing a key needs a lock file, and there is no home directory for it")
         })?,
     };
     let locked = open(&path).and_then(|file| file.lock().map(|()| file));
     locked.map_err(|error| {
         let path = path.display();
         refused(&format!(
-            "keeping a key needs the lock file {path}, which cannot be locked: {error}"
+            "storing a key needs the lock file {path}, which cannot be locked: {error}"
         ))
     })
 }
@@ -50,8 +51,8 @@ fn open(path: &Path) -> io::Result<File> {
     file.open(path)
 }
 
-/// In the directory that a file store of the user has, too.
-fn of_user() -> Option<PathBuf> {
+/// Returns the path in the state directory of `token-rotator`.
+fn user_lock_file() -> Option<PathBuf> {
     let absolute = |name: &str| {
         let path = PathBuf::from(std::env::var_os(name)?);
         path.is_absolute().then_some(path)

@@ -1,4 +1,4 @@
-//! Which keyring there is.
+//! The keyrings of the supported systems.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,28 +7,28 @@ use keyring_core::{CredentialStore, Entry, Error, Result};
 
 use crate::failure::Hints;
 
-/// For keyrings that somebody unlocks, at a login or later.
-const OF_A_LOGIN: Hints = Hints {
+/// Hints for keyrings that the user unlocks, at the login or later.
+const LOGIN_HINTS: Hints = Hints {
     locked: "unlock it, and answer its prompt",
     gone: "is a keyring running in this session?",
 };
 
-/// How a keyring is opened.
+/// How to open a keyring.
 #[derive(Clone)]
-pub(crate) struct System {
+pub(crate) struct Backend {
     kind: &'static str,
-    /// Opens and unlocks it, so that afterwards an entry that is not found is not there.
+    /// Opens and unlocks the keyring, so that an entry that is not found is really missing.
     open: Arc<dyn Fn() -> Result<Arc<CredentialStore>> + Send + Sync>,
-    /// What its entries are made with.
+    /// Attributes of new entries.
     modifiers: &'static [(&'static str, &'static str)],
     hints: Hints,
 }
 
-impl System {
+impl Backend {
     /// The Secret Service.
     ///
-    /// Through a D-Bus client in Rust, not the C library: that would have to be on every machine that
-    /// builds or runs a program.
+    /// The D-Bus client is written in Rust, because a client over the C library would need that library on every
+    /// machine.
     #[cfg(any(target_os = "linux", target_os = "freebsd", target_os = "openbsd"))]
     pub(crate) fn of_system() -> Self {
         Self {
@@ -38,18 +38,18 @@ impl System {
                 Ok(zbus_secret_service_keyring_store::Store::new()?)
             }),
             modifiers: &[("label", "token-rotator: the key of its sessions")],
-            hints: OF_A_LOGIN,
+            hints: LOGIN_HINTS,
         }
     }
 
-    /// The login keychain: the other one is for programs with a provisioning profile.
+    /// The login keychain. The data protection keychain needs a provisioning profile.
     #[cfg(target_os = "macos")]
     pub(crate) fn of_system() -> Self {
         Self {
             kind: "login keychain",
             open: Arc::new(|| Ok(apple_native_keyring_store::keychain::Store::new()?)),
             modifiers: &[],
-            hints: OF_A_LOGIN,
+            hints: LOGIN_HINTS,
         }
     }
 
@@ -59,13 +59,13 @@ impl System {
         Self {
             kind: "Credential Manager",
             open: Arc::new(|| Ok(windows_native_keyring_store::Store::new()?)),
-            // The sessions stay on this machine; a key that roams over a domain opens nothing there.
+            // The sessions stay on this machine, so a key that roams over a domain would open nothing.
             modifiers: &[("persistence", "Local")],
-            hints: OF_A_LOGIN,
+            hints: LOGIN_HINTS,
         }
     }
 
-    /// None.
+    /// No keyring.
     #[cfg(not(any(
         target_os = "linux",
         target_os = "freebsd",
@@ -77,11 +77,11 @@ impl System {
         Self {
             kind: "none",
             open: Arc::new(|| {
-                let what = "this program knows of none for this operating system";
+                let what = "this program supports none on this operating system";
                 Err(Error::NotSupportedByStore(what.to_owned()))
             }),
             modifiers: &[],
-            hints: OF_A_LOGIN,
+            hints: LOGIN_HINTS,
         }
     }
 
@@ -90,7 +90,7 @@ impl System {
         Self {
             kind: "kernel keyutils",
             open: Arc::new(|| {
-                give_thread_a_session()?;
+                join_session_keyring()?;
                 Ok(linux_keyutils_keyring_store::Store::new()?)
             }),
             modifiers: &[],
@@ -106,7 +106,7 @@ impl System {
             kind: "the program's",
             open: Arc::new(move || Ok(Arc::clone(&store))),
             modifiers: &[],
-            hints: OF_A_LOGIN,
+            hints: LOGIN_HINTS,
         }
     }
 
@@ -114,8 +114,9 @@ impl System {
         self.hints
     }
 
-    /// The entry of this service and user, whether it is there or not. May ask for a password, and
-    /// wait for it without end.
+    /// Returns the entry of this service and user, whether or not it exists.
+    ///
+    /// *Waits* without a limit if the keyring asks for a password.
     pub(crate) fn entry(&self, service: &str, user: &str) -> Result<Entry> {
         if user.is_empty() {
             return Err(Error::Invalid("name".into(), "must not be empty".into()));
@@ -125,10 +126,10 @@ impl System {
     }
 }
 
-/// Asks for the password if the collection that new entries go to is locked.
+/// Unlocks the default collection if it is locked, which asks the user for the password.
 ///
-/// Some services find nothing at all while they are locked. What they would answer then is that there
-/// is no key, and the next step would be to overwrite it with a new one.
+/// Some services report no entries while they are locked. Without the unlock, the vault would overwrite the key with a
+/// new one.
 #[cfg(any(target_os = "linux", target_os = "freebsd", target_os = "openbsd"))]
 fn unlock_secret_service() -> Result<()> {
     use secret_service::EncryptionType;
@@ -140,7 +141,7 @@ fn unlock_secret_service() -> Result<()> {
         let collection = service.get_default_collection()?;
         if collection.is_locked()? {
             collection.unlock()?;
-            // A service may take a prompt for answered that was not.
+            // A service may report success for a prompt that the user did not answer.
             collection.ensure_unlocked()?;
         }
         Ok(())
@@ -156,11 +157,12 @@ fn unlock_secret_service() -> Result<()> {
     })
 }
 
-/// Gives this thread, and it alone, a session keyring if the program was started without one, as by
-/// cron. The one that all of a user's processes fall back to would let keys in and not out again; from
-/// one of its own the thread reaches the user's persistent keyring, where the key outlives it.
+/// Joins a new session keyring on this thread if the program was started without one, as by cron.
+///
+/// The fallback is the user session keyring, in which a key can be stored but not read. From its own session keyring
+/// the thread reaches the user's persistent keyring, where the key outlives the thread.
 #[cfg(target_os = "linux")]
-fn give_thread_a_session() -> Result<()> {
+fn join_session_keyring() -> Result<()> {
     use linux_keyutils::{KeyRing, KeyRingIdentifier};
 
     match KeyRing::from_special_id(KeyRingIdentifier::Session, true) {
@@ -169,7 +171,7 @@ fn give_thread_a_session() -> Result<()> {
     }
 }
 
-impl std::fmt::Debug for System {
+impl std::fmt::Debug for Backend {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str(self.kind)
     }

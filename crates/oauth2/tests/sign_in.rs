@@ -180,7 +180,7 @@ async fn a_denied_sign_in_says_so() {
     let error = request
         .redirected(&browse(request.url()).await)
         .unwrap_err();
-    let description = Some("the user said no".to_owned());
+    let description = Some("the user denied the request".to_owned());
     assert_eq!(error, RedirectError::AccessDenied { description });
 }
 

@@ -1,4 +1,4 @@
-//! The settings of a store: server, table, encoding, timing.
+//! The settings of a store: server, table, codec, timing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,18 +9,18 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::{MakeTlsConnect, NoTls, TlsConnect};
 use tokio_postgres::{Config, Socket};
 
-use crate::connector::{Connector, With};
-use crate::schema::Table;
-use crate::server::{Addresses, Postgres};
+use crate::connector::{PostgresConnector, TlsConnector};
+use crate::schema::SessionTable;
+use crate::server::{ConnectionSettings, Postgres};
 use crate::store::PostgresStore;
 
-/// Builds a [`PostgresStore`]. Nothing is connected before the first call to the store.
+/// Builds a [`PostgresStore`]. The store connects with its first call.
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct PostgresStoreBuilder {
-    server: Option<Server>,
-    listen: Listen,
-    connector: Arc<dyn Connector>,
+    server: Option<ServerSetting>,
+    listen: ListenSetting,
+    connector: Arc<dyn PostgresConnector>,
     has_tls: bool,
     codec: Option<RecordCodec>,
     table: String,
@@ -29,15 +29,15 @@ pub struct PostgresStoreBuilder {
 }
 
 #[derive(Clone)]
-enum Server {
+enum ServerSetting {
     Url(String),
     Config(Box<Config>),
 }
 
 #[derive(Clone)]
-enum Listen {
-    Same,
-    At(Server),
+enum ListenSetting {
+    SameAddress,
+    Address(ServerSetting),
     Never,
 }
 
@@ -82,8 +82,8 @@ impl PostgresStoreBuilder {
     pub(crate) fn new() -> Self {
         Self {
             server: None,
-            listen: Listen::Same,
-            connector: Arc::new(With(NoTls)),
+            listen: ListenSetting::SameAddress,
+            connector: Arc::new(TlsConnector(NoTls)),
             has_tls: false,
             codec: None,
             table: "token_rotator_session".to_owned(),
@@ -92,16 +92,16 @@ impl PostgresStoreBuilder {
         }
     }
 
-    /// Where the server is: `postgres://user:password@host:port/database`. With several hosts, add
+    /// Sets the server's address: `postgres://user:password@host:port/database`. With several hosts, append
     /// `?target_session_attrs=read-write`.
     pub fn url(mut self, url: impl Into<String>) -> Self {
-        self.server = Some(Server::Url(url.into()));
+        self.server = Some(ServerSetting::Url(url.into()));
         self
     }
 
-    /// Goes by a configuration that was made elsewhere, in place of [`url`](Self::url).
+    /// Uses an existing configuration, in place of [`url`](Self::url).
     pub fn config(mut self, config: Config) -> Self {
-        self.server = Some(Server::Config(Box::new(config)));
+        self.server = Some(ServerSetting::Config(Box::new(config)));
         self
     }
 
@@ -113,94 +113,103 @@ impl PostgresStoreBuilder {
         T::TlsConnect: Send + Sync,
         <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
     {
-        self.connector = Arc::new(With(tls));
+        self.connector = Arc::new(TlsConnector(tls));
         self.has_tls = true;
         self
     }
 
-    /// Where to listen for changes, if not where [`url`](Self::url) says: the server itself, if
-    /// that is a `PgBouncer` in transaction mode.
+    /// Sets another address for the connection that receives notifications. If [`url`](Self::url) is the address of a
+    /// `PgBouncer` in transaction mode, give the address of the server itself.
     pub fn listen_url(mut self, url: impl Into<String>) -> Self {
-        self.listen = Listen::At(Server::Url(url.into()));
+        self.listen = ListenSetting::Address(ServerSetting::Url(url.into()));
         self
     }
 
-    /// Makes no connection for listening: waiting tasks poll.
+    /// Opens no connection for notifications: waiting tasks poll.
     pub fn without_listening(mut self) -> Self {
-        self.listen = Listen::Never;
+        self.listen = ListenSetting::Never;
         self
     }
 
-    /// How records are encoded. There is no default, so that plaintext is stored only if the
-    /// program asks for it.
+    /// Sets how records are encoded. There is no default, so that the store writes plaintext only if the program asks
+    /// for it.
     pub fn codec(mut self, codec: RecordCodec) -> Self {
         self.codec = Some(codec);
         self
     }
 
-    /// The table, with or without a schema before a full stop; also the channel's name. Default:
+    /// Sets the table, with or without a schema before a full stop. The channel has the same name. Default:
     /// `token_rotator_session`, in the first schema of the search path.
     pub fn table(mut self, name: impl Into<String>) -> Self {
         self.table = name.into();
         self
     }
 
-    /// How many connections there may be for calls; the one for listening is not counted. They are
-    /// made when needed. Default: 4.
-    pub fn connections(mut self, most: usize) -> Self {
-        self.connections = most;
+    /// Sets the maximum number of connections for calls, opened when needed. Default: 4. The connection for
+    /// notifications is not counted.
+    pub fn connections(mut self, maximum: usize) -> Self {
+        self.connections = maximum;
         self
     }
 
-    /// How long a lease holds unless it is renewed. Default: 40 s. It must outlast the rotator's
-    /// `source_timeout` (15 s by default) and this store's
+    /// Sets the life of a lease that is not renewed. Default: 40 s.
+    ///
+    /// The life must be longer than the rotator's `source_timeout` (15 s by default) and this store's
     /// [`operation_timeout`](Self::operation_timeout).
     pub fn lease_life(mut self, life: Duration) -> Self {
         self.timing.lease_life = life;
         self
     }
 
-    /// How long one call to the server may take, connecting included. Default: 5 s.
+    /// Sets the time limit of one call to the server, including the connection. Default: 5 s.
     pub fn operation_timeout(mut self, limit: Duration) -> Self {
         self.timing.operation_timeout = limit;
         self
     }
 
-    /// Builds the store, or says which setting is wrong and what to do about it.
+    /// Builds the store.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a setting is missing or invalid. The error names the setting.
     pub fn build(self) -> Result<PostgresStore, BuildError> {
         let server = self.server.as_ref().ok_or(BuildError::NoServer)?;
-        let config = self.read(server, "url")?;
+        let config = self.parse_config(server, "url")?;
         let listen = match &self.listen {
-            Listen::Same => Some(config.clone()),
-            Listen::At(server) => Some(self.read(server, "listen_url")?),
-            Listen::Never => None,
+            ListenSetting::SameAddress => Some(config.clone()),
+            ListenSetting::Address(server) => Some(self.parse_config(server, "listen_url")?),
+            ListenSetting::Never => None,
         };
-        let table = Table::new(&self.table).ok_or(BuildError::Table(self.table))?;
+        let table = SessionTable::new(&self.table).ok_or(BuildError::Table(self.table))?;
         if self.connections == 0 {
             return Err(BuildError::NoConnections);
         }
         self.timing.check()?;
         let codec = self.codec.ok_or(BuildError::NoCodec)?;
-        let server = Postgres::new(Addresses {
+        let server = Postgres::new(ConnectionSettings {
             config,
             listen,
             connector: self.connector,
             table,
             connections: self.connections,
             limit: self.timing.operation_timeout,
-            reads_where_it_listens: matches!(self.listen, Listen::Same),
+            reads_over_listen_connection: matches!(self.listen, ListenSetting::SameAddress),
         });
         let store = ServerStore::new(server, codec, self.timing.lease_life);
         Ok(PostgresStore(store))
     }
 
-    fn read(&self, server: &Server, setting: &'static str) -> Result<Config, BuildError> {
+    fn parse_config(
+        &self,
+        server: &ServerSetting,
+        setting: &'static str,
+    ) -> Result<Config, BuildError> {
         let mut config = match server {
-            // The error is not passed on: it could quote the address.
-            Server::Url(url) => url
+            // The error of the parser is dropped, because it may quote the address.
+            ServerSetting::Url(url) => url
                 .parse::<Config>()
                 .map_err(|_| BuildError::Url(setting))?,
-            Server::Config(config) => (**config).clone(),
+            ServerSetting::Config(config) => (**config).clone(),
         };
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(BuildError::Url(setting));
@@ -216,7 +225,7 @@ impl PostgresStoreBuilder {
 }
 
 impl std::fmt::Debug for PostgresStoreBuilder {
-    /// Without the address, which may hold a password.
+    /// Omits the address, which may contain a password.
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("PostgresStoreBuilder")
             .field("codec", &self.codec)

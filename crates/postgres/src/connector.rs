@@ -1,4 +1,4 @@
-//! How connections are made, with or without TLS.
+//! Opens connections, with or without TLS.
 
 use std::pin::Pin;
 
@@ -8,23 +8,22 @@ use futures_util::stream::{self, Stream};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{AsyncMessage, Client, Config, Error, Socket};
 
-/// Messages that the server sends unasked. The connection sends and receives only while a task reads
-/// them.
+/// Messages that the server sends without a request. The connection sends and receives only while a task polls them.
 pub(crate) type Messages = Pin<Box<dyn Stream<Item = Result<AsyncMessage, Error>> + Send>>;
 
-/// A TLS connector of any type.
-pub(crate) trait Connector: Send + Sync {
-    /// Makes the connections of a pool.
+/// A TLS connector with its type erased.
+pub(crate) trait PostgresConnector: Send + Sync {
+    /// Creates the manager that opens the connections of a pool.
     fn manager(&self, config: Config) -> Manager;
 
-    /// Makes one connection for listening.
+    /// Opens a connection for notifications.
     fn listen<'a>(&'a self, config: &'a Config)
     -> BoxFuture<'a, Result<(Client, Messages), Error>>;
 }
 
-pub(crate) struct With<T>(pub(crate) T);
+pub(crate) struct TlsConnector<T>(pub(crate) T);
 
-impl<T> Connector for With<T>
+impl<T> PostgresConnector for TlsConnector<T>
 where
     T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
     T::Stream: Send + Sync + 'static,
@@ -32,7 +31,7 @@ where
     <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
 {
     fn manager(&self, config: Config) -> Manager {
-        // Whether it is still open shows when it is used, and a call may be made twice.
+        // The pool does not test a connection: a closed connection shows in the next call, which is then repeated.
         let settings = ManagerConfig {
             recycling_method: RecyclingMethod::Fast,
         };

@@ -1,7 +1,7 @@
-//! Keeps the sessions of `token-rotator` in `PostgreSQL`, and takes their leases there.
+//! A session store and lease coordinator for `token-rotator`, in `PostgreSQL`.
 //!
-//! A [`PostgresStore`] is session store and coordinator in one: replicas of a service that share it
-//! refresh a session once for all of them. A notification ends the wait of the other replicas.
+//! A [`PostgresStore`] is session store and coordinator in one. Replicas of a service that share it refresh a session
+//! once for all of them. A notification ends the wait of the other replicas.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -17,10 +17,10 @@
 //!     .url("postgres://app@127.0.0.1/app")
 //!     .codec(RecordCodec::sealed(key))
 //!     .build()?;
-//! // Makes the table where it is missing; as many replicas at once as like to.
+//! // Creates the table if it is missing. Any number of replicas may call this at once.
 //! store.migrate().await?;
 //!
-//! // The store brings its coordinator along.
+//! // The store is also the coordinator.
 //! let rotator = Rotator::builder(source)
 //!     .store(store)
 //!     .origin("https://api.example.com")
@@ -30,56 +30,56 @@
 //! # }
 //! ```
 //!
-//! Records are sealed or, asked for by name, plaintext ([`RecordCodec`](token_rotator::store::RecordCodec));
-//! forgetting to say which is a [`BuildError`].
+//! Records are sealed, or plaintext if the program says so ([`RecordCodec`](token_rotator::store::RecordCodec)). Building a
+//! store without a codec fails with a [`BuildError`].
 //!
 //! # The table
 //!
-//! One row per session, by its name, in `token_rotator_session` unless
-//! [`table`](PostgresStoreBuilder::table) says otherwise. A session may have a lease before it has
-//! a record. [`PostgresStore::migrate`] makes the table. [`PostgresStore::migration_sql`] returns the
-//! SQL to do so by hand; the program then needs no more than `SELECT`, `INSERT` and `UPDATE` on it.
+//! The table has one row per session key. Its name is `token_rotator_session` unless
+//! [`table`](PostgresStoreBuilder::table) sets another. A session may have a lease before it has a record.
+//!
+//! [`PostgresStore::migrate`] creates the table. [`PostgresStore::migration_sql`] returns the SQL to create it by hand.
+//! The program then needs only `SELECT`, `INSERT` and `UPDATE` on the table.
 //!
 //! # `PgBouncer`
 //!
-//! Everything works behind `PgBouncer` in transaction mode: each call is one statement outside of
-//! any transaction, without prepared statements, session locks or settings. `LISTEN` does not
-//! work there: waiting tasks poll, every 250 ms at first, every second later.
-//! [`PostgresStoreBuilder::listen_url`] gives the one listening connection a way
-//! around `PgBouncer`; [`PostgresStoreBuilder::without_listening`] does without it. Where calls and
-//! listening go to the same address, the record that a notification tells of is read over the
-//! listening connection: that spares a replica the wait for one that has to wake up first.
+//! All calls work behind a `PgBouncer` in transaction mode. Each call is one statement outside of any transaction, without prepared statements, session locks or session settings.
 //!
-//! # What Postgres cannot promise
+//! `LISTEN` does not work there, so waiting tasks poll: first after 250 ms, later every second.
+//! [`PostgresStoreBuilder::listen_url`] sends the connection for notifications directly to the server.
+//! [`PostgresStoreBuilder::without_listening`] opens no such connection.
 //!
-//! - **Asynchronous replication lags.** A failover to a standby may lose the last save and a lease
-//!   that was just taken (see `synchronous_commit`). A lost record is a lost store and no sign-out:
-//!   a process that has the session in memory goes on with it. Fences still grow, for they are never less
-//!   than the server's clock in milliseconds.
-//! - **A lease runs out**, by default after 40 s by the server's clock, also when its holder was only
-//!   paused. The rotator checks what is left of it right before a refresh, on a clock that counts
-//!   suspend; what remains is a holder that is paused between that and the write to the wire. Let the
-//!   server's clock be slewed and not stepped.
+//! If calls and notifications use the same address, the store reads a record over the connection that received its
+//! notification. The server process of that connection is already running, so it responds sooner.
+//!
+//! # What `PostgreSQL` cannot guarantee
+//!
+//! - **Asynchronous replication lags.** A failover to a standby may lose the last save and a new lease (see
+//!   `synchronous_commit`). A lost record is not a sign-out: a process that has the session in memory continues to use
+//!   it. Fences still grow, because a fence is never less than the server's clock in milliseconds.
+//! - **A lease expires**, by default after 40 s by the server's clock, even if its holder was only paused. The rotator
+//!   checks the remaining life directly before a refresh, on a clock that counts suspend. A holder that is paused
+//!   between this check and the write to the wire may still refresh. Slew the server's clock instead of stepping it.
 //!
 //! # Failures
 //!
-//! Every call ends within [`operation_timeout`](PostgresStoreBuilder::operation_timeout), and every
-//! failure says what happened and what to do about it, as a
-//! [`StoreError`](token_rotator::store::StoreError) or
-//! [`LeaseError::Unavailable`](token_rotator::store::LeaseError::Unavailable). No lease, no refresh.
-//! A call on a connection that turns out to be closed is made once more on a new one; a write that
-//! has arrived already is recognised.
+//! Every call ends within [`operation_timeout`](PostgresStoreBuilder::operation_timeout). A failure is a
+//! [`StoreError`](token_rotator::store::StoreError) or a [`LeaseError::Unavailable`](token_rotator::store::LeaseError::Unavailable)
+//! that states what happened. Without a lease the rotator sends no refresh.
+//!
+//! If a connection turns out to be closed, the store repeats the call once on a new connection. It recognises a write
+//! that the server has already made.
 //!
 //! # TLS
 //!
-//! This crate brings none: give [`PostgresStoreBuilder::tls`] a connector such as that of
+//! This crate contains no TLS implementation. Give [`PostgresStoreBuilder::tls`] a connector, such as that of
 //! `tokio-postgres-rustls`.
 
 mod builder;
 mod connector;
 mod fault;
-mod link;
 mod parameter;
+mod pool;
 mod schema;
 mod server;
 mod statements;
@@ -89,7 +89,7 @@ pub use builder::{BuildError, PostgresStoreBuilder};
 pub use store::PostgresStore;
 pub use tokio_postgres;
 
-/// The README of this crate: its example must compile.
+/// Compiles the example of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadMe;

@@ -5,16 +5,16 @@ use std::error::Error;
 use bytes::BytesMut;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
-/// Shows nothing of itself: tokio-postgres logs the parameters of some kinds of statements.
-pub(crate) struct Body<'a>(pub(crate) &'a [u8]);
+/// Its `Debug` shows only the length, because tokio-postgres logs the parameters of some statements.
+pub(crate) struct BodyParameter<'a>(pub(crate) &'a [u8]);
 
-impl std::fmt::Debug for Body<'_> {
+impl std::fmt::Debug for BodyParameter<'_> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "Body({} bytes)", self.0.len())
+        write!(out, "BodyParameter({} bytes)", self.0.len())
     }
 }
 
-impl ToSql for Body<'_> {
+impl ToSql for BodyParameter<'_> {
     fn to_sql(
         &self,
         kind: &Type,
@@ -36,6 +36,9 @@ mod tests {
 
     #[test]
     fn a_body_shows_its_length() {
-        assert_eq!(format!("{:?}", Body(b"secret")), "Body(6 bytes)");
+        assert_eq!(
+            format!("{:?}", BodyParameter(b"secret")),
+            "BodyParameter(6 bytes)"
+        );
     }
 }

@@ -1,12 +1,11 @@
-//! The table, and how it came to be what it is.
+//! The table and its migrations.
 
 use sha2::{Digest as _, Sha256};
 
-/// Room for what is appended to a name: `PostgreSQL` cuts names after 63 bytes.
+/// `PostgreSQL` truncates names after 63 bytes; the rest is for the suffix `_migrations`.
 const NAME_MAX: usize = 48;
 
-/// The steps that lead to the table as it is now. They are never changed, only added to, and each
-/// may be run again.
+/// The migration steps. A step is never changed, and running a step again has no effect.
 const STEPS: [&str; 1] = ["\
 CREATE TABLE IF NOT EXISTS {table} (
     session text COLLATE \"C\" PRIMARY KEY,
@@ -20,27 +19,27 @@ CREATE TABLE IF NOT EXISTS {table} (
     CHECK ((epoch IS NULL) = (revision IS NULL) AND (epoch IS NULL) = (body IS NULL))
 );"];
 
-/// The table's name, checked, in the forms it is needed in.
+/// The checked name of the table.
 #[derive(Clone)]
-pub(crate) struct Table {
+pub(crate) struct SessionTable {
     name: String,
-    /// As it stands in statements.
+    /// The name as an SQL identifier.
     pub(crate) quoted: String,
-    /// Where it is written down which steps were done.
+    /// The table that records the applied steps, as an SQL identifier.
     pub(crate) migrations: String,
 }
 
-impl Table {
-    /// `None` where it is no name, or too long.
+impl SessionTable {
+    /// Returns `None` if `name` is not a valid name or is too long.
     pub(crate) fn new(name: &str) -> Option<Self> {
         let parts: Vec<&str> = name.split('.').collect();
-        let sound = |part: &&str| {
+        let is_identifier = |part: &&str| {
             let mut letters = part.chars();
             let first = letters.next();
             first.is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
                 && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
         };
-        if parts.len() > 2 || !parts.iter().all(sound) || name.len() > NAME_MAX {
+        if parts.len() > 2 || !parts.iter().all(is_identifier) || name.len() > NAME_MAX {
             return None;
         }
         Some(Self {
@@ -54,12 +53,12 @@ impl Table {
         &self.name
     }
 
-    /// The channel on which the store tells of changes.
+    /// Returns the channel of the store's notifications.
     pub(crate) fn channel(&self) -> &str {
         &self.name
     }
 
-    /// Those who migrate the same table do it one after the other: the number of the lock.
+    /// Returns the number of the advisory lock under which processes migrate this table one after the other.
     pub(crate) fn lock(&self) -> i64 {
         let hash = Sha256::new()
             .chain_update(b"token-rotator migration\0")
@@ -78,21 +77,21 @@ impl Table {
         )
     }
 
-    /// The steps after the first so many, with their numbers.
-    pub(crate) fn steps(&self, done: usize) -> impl Iterator<Item = (usize, String)> {
-        let steps = STEPS.iter().enumerate().skip(done);
+    /// Returns the steps after the first `done` steps, with their numbers.
+    pub(crate) fn steps(&self, applied: usize) -> impl Iterator<Item = (usize, String)> {
+        let steps = STEPS.iter().enumerate().skip(applied);
         steps.map(|(index, step)| {
             let version = index + 1;
-            let done = format!(
+            let record_version = format!(
                 "INSERT INTO {} (version) VALUES ({version}) ON CONFLICT DO NOTHING;",
                 self.migrations
             );
             let step = step.replace("{table}", &self.quoted);
-            (version, format!("{step}\n{done}"))
+            (version, format!("{step}\n{record_version}"))
         })
     }
 
-    /// All steps, to run by hand.
+    /// Returns all steps as one SQL script.
     pub(crate) fn script(&self) -> String {
         let steps: Vec<String> = self.steps(0).map(|(_, step)| step).collect();
         format!(
@@ -104,8 +103,8 @@ impl Table {
     }
 }
 
-/// The newest version that this program knows.
-pub(crate) const LATEST: usize = STEPS.len();
+/// The newest version of the table that this crate supports.
+pub(crate) const LATEST_VERSION: usize = STEPS.len();
 
 fn quoted(name: &str) -> String {
     let parts: Vec<String> = name.split('.').map(|part| format!("\"{part}\"")).collect();
@@ -123,17 +122,17 @@ mod tests {
             ("auth.sessions", "\"auth\".\"sessions\""),
             ("_S1", "\"_S1\""),
         ] {
-            assert_eq!(Table::new(name).expect(name).quoted, quoted);
+            assert_eq!(SessionTable::new(name).expect(name).quoted, quoted);
         }
         let long = "x".repeat(NAME_MAX + 1);
         for name in ["", ".", "a.", "1a", "a b", "a\"b", "a;b", "a.b.c", &long] {
-            assert!(Table::new(name).is_none(), "{name}");
+            assert!(SessionTable::new(name).is_none(), "{name}");
         }
     }
 
     #[test]
-    fn the_script_makes_the_table() {
-        let script = Table::new("auth.sessions").expect("a name").script();
+    fn the_script_creates_the_table() {
+        let script = SessionTable::new("auth.sessions").expect("a name").script();
         assert!(script.contains("CREATE TABLE IF NOT EXISTS \"auth\".\"sessions\" ("));
         assert!(!script.contains('{'), "{script}");
     }

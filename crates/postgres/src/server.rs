@@ -1,4 +1,4 @@
-//! What the store asks of `PostgreSQL`: its statements, and what they answer.
+//! The operations of the store on `PostgreSQL`: statements and their results.
 
 use std::future::{Future, ready};
 use std::pin::pin;
@@ -15,82 +15,82 @@ use token_rotator::store::{Epoch, HeldLease, StoreError, StoreErrorKind, Version
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{AsyncMessage, Client, Config, Error, Row};
 
-use crate::connector::{Connector, Messages};
+use crate::connector::{Messages, PostgresConnector};
 use crate::fault::Fault;
-use crate::link::{Link, address};
-use crate::parameter::Body;
-use crate::schema::Table;
+use crate::parameter::BodyParameter;
+use crate::pool::{ConnectionPool, address};
+use crate::schema::SessionTable;
 use crate::statements::Statements;
 
-/// A `PostgreSQL` server and the table there.
+/// A `PostgreSQL` server, and the table of the store.
 pub(crate) struct Postgres {
-    link: Link,
+    pool: ConnectionPool,
     listen: Option<ListenAddress>,
     statements: Statements,
-    table: Table,
-    /// The connection that a notification arrived on, until the next read takes it.
-    awake: Mutex<Option<Arc<Client>>>,
+    table: SessionTable,
+    /// The connection that received the last notification, until the next load takes it.
+    notified_client: Mutex<Option<Arc<Client>>>,
 }
 
-/// Where calls and the listening connection go.
-pub(crate) struct Addresses {
+/// Addresses and limits of the connections.
+pub(crate) struct ConnectionSettings {
     pub(crate) config: Config,
-    /// `None`: there is no listening connection.
+    /// `None` if the store opens no connection for notifications.
     pub(crate) listen: Option<Config>,
-    pub(crate) connector: Arc<dyn Connector>,
-    pub(crate) table: Table,
+    pub(crate) connector: Arc<dyn PostgresConnector>,
+    pub(crate) table: SessionTable,
     pub(crate) connections: usize,
     pub(crate) limit: Duration,
-    /// Whether a record may be read over the listening connection.
-    pub(crate) reads_where_it_listens: bool,
+    /// Whether a load may use the connection for notifications.
+    pub(crate) reads_over_listen_connection: bool,
 }
 
-/// Where the listening connection goes.
+/// Address of the connection for notifications.
 struct ListenAddress {
     config: Config,
-    connector: Arc<dyn Connector>,
+    connector: Arc<dyn PostgresConnector>,
     address: String,
     limit: Duration,
-    /// Whether a record may be read over it.
-    for_reads: bool,
+    /// Whether a load may use this connection.
+    allows_reads: bool,
 }
 
 impl Postgres {
-    pub(crate) fn new(addresses: Addresses) -> Self {
-        let Addresses {
+    pub(crate) fn new(addresses: ConnectionSettings) -> Self {
+        let ConnectionSettings {
             config,
             listen,
             connector,
             table,
             connections,
             limit,
-            reads_where_it_listens: for_reads,
+            reads_over_listen_connection: allows_reads,
         } = addresses;
         Self {
-            link: Link::new(config, &*connector, connections, limit),
+            pool: ConnectionPool::new(config, &*connector, connections, limit),
             listen: listen.map(|config| ListenAddress {
                 address: address(&config),
                 config,
                 connector,
                 limit,
-                for_reads,
+                allows_reads,
             }),
             statements: Statements::new(&table),
             table,
-            awake: Mutex::default(),
+            notified_client: Mutex::default(),
         }
     }
 
     pub(crate) fn address(&self) -> &str {
-        self.link.address()
+        self.pool.address()
     }
 
-    pub(crate) fn table(&self) -> &Table {
+    pub(crate) fn table(&self) -> &SessionTable {
         &self.table
     }
 
     pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
-        Ok(self.link.migrate(&self.table).await?)
+        Ok(self.pool.migrate(&self.table).await?)
     }
 
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
@@ -98,21 +98,23 @@ impl Postgres {
         self.version(&session).await.map(drop)
     }
 
-    /// Runs a statement about a session, which is its first parameter.
+    /// Runs a statement whose first parameter is the session key.
     async fn row(
         &self,
         statement: &str,
         session: &HashedKey,
-        more: &[(&(dyn ToSql + Sync), Type)],
+        other_parameters: &[(&(dyn ToSql + Sync), Type)],
     ) -> Result<Option<Row>, StoreError> {
-        let session = name(session)?;
+        let session = session_name(session)?;
         let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> = vec![(&session, Type::TEXT)];
-        parameters.extend_from_slice(more);
-        Ok(self.link.row(statement, &parameters).await?)
+        parameters.extend_from_slice(other_parameters);
+        Ok(self.pool.row(statement, &parameters).await?)
     }
 
-    fn awake(&self) -> MutexGuard<'_, Option<Arc<Client>>> {
-        self.awake.lock().unwrap_or_else(PoisonError::into_inner)
+    fn notified_client(&self) -> MutexGuard<'_, Option<Arc<Client>>> {
+        self.notified_client
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -127,24 +129,28 @@ impl Server for Postgres {
     }
 
     async fn load(&self, session: &HashedKey) -> Result<Option<StoredRecord>, StoreError> {
-        let parameters = [(&name(session)? as &(dyn ToSql + Sync), Type::TEXT)];
-        // After a notification, the listening connection is awake: a read over it is answered
-        // sooner than over a connection that has to wake up first.
-        let awake = self.awake().take();
+        let parameters = [(&session_name(session)? as &(dyn ToSql + Sync), Type::TEXT)];
+        // The server process of the connection that received a notification is running, so it responds sooner than an
+        // idle one.
+        let notified_client = self.notified_client().take();
         let load = &self.statements.load;
-        let Some(row) = self.link.row_over(awake, load, &parameters).await? else {
+        let Some(row) = self
+            .pool
+            .row_over(notified_client, load, &parameters)
+            .await?
+        else {
             return Ok(None);
         };
         let body = row.try_get(2);
         let version = version(session, &row)?;
-        let body = body.map_err(|_| Self::corrupt(session, "its body is none"))?;
+        let body = body.map_err(|_| Self::corrupt(session, "its body is missing"))?;
         Ok(Some(StoredRecord::new(version, body)))
     }
 
     async fn save(&self, session: &HashedKey, swap: Swap<'_>) -> Result<Swapped, StoreError> {
         let (channel, topic) = (self.table.channel(), session.record_topic());
         let next = VersionColumns::new(session, swap.version)?;
-        let body = Body(swap.body);
+        let body = BodyParameter(swap.body);
         let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> = vec![
             (&next.epoch, Type::BYTEA),
             (&next.revision, Type::INT8),
@@ -176,10 +182,13 @@ impl Server for Postgres {
         owner: &str,
         life: Duration,
     ) -> Result<LeaseAttempt, StoreError> {
-        let millis = millis(life);
-        let parameters = [(&owner as _, Type::TEXT), (&millis as _, Type::FLOAT8)];
+        let milliseconds = milliseconds(life);
+        let parameters = [
+            (&owner as _, Type::TEXT),
+            (&milliseconds as _, Type::FLOAT8),
+        ];
         let row = self
-            .row(&self.statements.take, session, &parameters)
+            .row(&self.statements.acquire, session, &parameters)
             .await?;
         Ok(match row {
             Some(row) => LeaseAttempt::Taken { fence: fence(&row) },
@@ -193,8 +202,11 @@ impl Server for Postgres {
         owner: &str,
         life: Duration,
     ) -> Result<bool, StoreError> {
-        let millis = millis(life);
-        let parameters = [(&owner as _, Type::TEXT), (&millis as _, Type::FLOAT8)];
+        let milliseconds = milliseconds(life);
+        let parameters = [
+            (&owner as _, Type::TEXT),
+            (&milliseconds as _, Type::FLOAT8),
+        ];
         let row = self.row(&self.statements.renew, session, &parameters);
         Ok(row.await?.is_some())
     }
@@ -211,10 +223,10 @@ impl Server for Postgres {
     }
 
     async fn held_lease(&self, session: &HashedKey) -> Result<Option<HeldLease>, StoreError> {
-        let row = self.row(&self.statements.look, session, &[]).await?;
+        let row = self.row(&self.statements.inspect, session, &[]).await?;
         Ok(row.map(|row| {
             let left = row.try_get::<_, f64>(1).unwrap_or_default();
-            // It may have run out between the two looks at the clock.
+            // The lease may expire between the two readings of the clock in the statement.
             let left = Duration::from_secs_f64(left.max(0.0) / 1_000.0);
             HeldLease::new(fence(&row), left)
         }))
@@ -227,13 +239,13 @@ impl Server for Postgres {
     async fn listen(&self) -> Result<Self::Listening, StoreError> {
         let address = self.listen_address()?;
         let connect = address.connector.listen(&address.config);
-        let (client, mut messages) = address.bounded(connect).await?;
+        let (client, mut messages) = address.with_time_limit(connect).await?;
         {
-            // The connection sends and receives only while its messages are read.
-            let read = messages.by_ref().try_for_each(|_| ready(Ok(())));
-            let listen = address.bounded(client.batch_execute(&self.statements.listen));
-            match select(pin!(listen), read).await {
-                Either::Left((listens, _)) => listens?,
+            // The connection sends and receives only while its messages are polled.
+            let poll_messages = messages.by_ref().try_for_each(|_| ready(Ok(())));
+            let listen = address.with_time_limit(client.batch_execute(&self.statements.listen));
+            match select(pin!(listen), poll_messages).await {
+                Either::Left((result, _)) => result?,
                 Either::Right(_) => return Err(Fault::closed(&address.address).into()),
             }
         }
@@ -245,7 +257,7 @@ impl Server for Postgres {
         (client, messages): &mut Self::Listening,
     ) -> Result<Option<String>, StoreError> {
         let address = self.listen_address()?;
-        let next = async {
+        let notification = async {
             while let Some(Ok(message)) = messages.next().await {
                 if let AsyncMessage::Notification(message) = message {
                     return Ok(Some(message.payload().to_owned()));
@@ -253,20 +265,21 @@ impl Server for Postgres {
             }
             Err(Fault::closed(&address.address))
         };
-        let lost = async {
+        let connection_loss = async {
             loop {
                 tokio::time::sleep(LISTENING_CHECK).await;
-                if let Err(fault) = address.bounded(client.check_connection()).await {
+                if let Err(fault) = address.with_time_limit(client.check_connection()).await {
                     return fault;
                 }
             }
         };
-        let outcome = match select(pin!(next), pin!(lost)).await {
+        let outcome = match select(pin!(notification), pin!(connection_loss)).await {
             Either::Left((outcome, _)) => outcome,
             Either::Right((fault, _)) => Err(fault),
         };
-        // A connection to another address, as another role, might read another table.
-        *self.awake() = (outcome.is_ok() && address.for_reads).then(|| Arc::clone(client));
+        // A connection to another address may use another role and read another table.
+        *self.notified_client() =
+            (outcome.is_ok() && address.allows_reads).then(|| Arc::clone(client));
         Ok(outcome?)
     }
 }
@@ -283,15 +296,18 @@ impl Postgres {
 }
 
 impl ListenAddress {
-    async fn bounded<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Fault> {
-        match tokio::time::timeout(self.limit, work).await {
-            Ok(answer) => answer.map_err(|error| Fault::new(error, &self.address)),
+    async fn with_time_limit<T>(
+        &self,
+        future: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Fault> {
+        match tokio::time::timeout(self.limit, future).await {
+            Ok(result) => result.map_err(|error| Fault::new(error, &self.address)),
             Err(_) => Err(Fault::timed_out(self.limit, &self.address)),
         }
     }
 }
 
-/// A version, as the table takes it.
+/// A version, as the table stores it.
 struct VersionColumns {
     epoch: Vec<u8>,
     revision: i64,
@@ -299,7 +315,7 @@ struct VersionColumns {
 
 impl VersionColumns {
     fn new(session: &HashedKey, version: Version) -> Result<Self, StoreError> {
-        // At a thousand saves a second, a bigint lasts for ages.
+        // At a thousand saves a second, a bigint lasts for 292 million years.
         let revision = i64::try_from(version.revision).map_err(|_| {
             StoreError::new(
                 StoreErrorKind::Refused,
@@ -317,23 +333,23 @@ impl VersionColumns {
     }
 }
 
-/// The session's name, as the table takes it.
-fn name(session: &HashedKey) -> Result<&str, StoreError> {
-    let name = session.key().as_str();
-    if name.contains('\0') {
+/// Returns the session key, as the table stores it.
+fn session_name(session: &HashedKey) -> Result<&str, StoreError> {
+    let session_name = session.key().as_str();
+    if session_name.contains('\0') {
         return Err(StoreError::new(
             StoreErrorKind::Refused,
             "PostgreSQL cannot store a session name with a zero byte in it; choose another",
         ));
     }
-    Ok(name)
+    Ok(session_name)
 }
 
-fn millis(life: Duration) -> f64 {
+fn milliseconds(life: Duration) -> f64 {
     life.as_secs_f64() * 1_000.0
 }
 
-/// The first column, as the number of a lease.
+/// Reads the fence in the first column.
 fn fence(row: &Row) -> u64 {
     let fence = row.try_get::<_, i64>(0).unwrap_or_default();
     u64::try_from(fence).unwrap_or_default()
@@ -349,6 +365,6 @@ fn version(session: &HashedKey, row: &Row) -> Result<Version, StoreError> {
             let epoch = Epoch::from_bits(u128::from_be_bytes(epoch));
             Ok(Version::new(epoch, revision))
         }
-        _ => Err(Postgres::corrupt(session, "its version is none")),
+        _ => Err(Postgres::corrupt(session, "its version cannot be read")),
     }
 }

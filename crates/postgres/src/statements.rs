@@ -1,46 +1,47 @@
-//! What the server is asked: one statement for each, whole in itself.
+//! The statements of the store. Each operation is one statement.
 //!
-//! Leases go by `clock_timestamp()` and not by `now()`: the latter is when the transaction began,
-//! which may be long ago if the statement had to wait for the row.
+//! Leases use `clock_timestamp()` instead of `now()`. `now()` is the start of the transaction, which may be long ago if
+//! the statement had to wait for the row.
 
-use crate::schema::Table;
+use crate::schema::SessionTable;
 
 /// The statements for one table.
 pub(crate) struct Statements {
-    /// 1 session. Answers epoch, revision, body.
+    /// Parameters: 1 session. Returns epoch, revision, body.
     pub(crate) load: String,
-    /// 1 session. Answers epoch, revision.
+    /// Parameters: 1 session. Returns epoch, revision.
     pub(crate) version: String,
-    /// 1 session, 2 epoch, 3 revision, 4 body, 5 channel, 6 message. Answers a row if it was stored.
+    /// Parameters: 1 session, 2 epoch, 3 revision, 4 body, 5 channel, 6 message. Returns a row if the record was
+    /// stored.
     pub(crate) insert: String,
-    /// The same, and 7 epoch, 8 revision that are expected.
+    /// Parameters: those of `insert`, 7 expected epoch, 8 expected revision. Returns a row if the record was stored.
     pub(crate) update: String,
-    /// 1 session, 2 owner, 3 milliseconds. Answers the fence if it was taken.
-    pub(crate) take: String,
-    /// 1 session. Answers the fence and how many milliseconds are left, if the lease is held.
-    pub(crate) look: String,
-    /// 1 session, 2 owner, 3 milliseconds. Answers a row if it was prolonged.
+    /// Parameters: 1 session, 2 owner, 3 life in milliseconds. Returns the fence if the lease was acquired.
+    pub(crate) acquire: String,
+    /// Parameters: 1 session. Returns the fence and the remaining life in milliseconds, if a process holds the lease.
+    pub(crate) inspect: String,
+    /// Parameters: 1 session, 2 owner, 3 life in milliseconds. Returns a row if the lease was renewed.
     pub(crate) renew: String,
-    /// 1 session, 2 owner, 3 channel, 4 message.
+    /// Parameters: 1 session, 2 owner, 3 channel, 4 message.
     pub(crate) release: String,
     pub(crate) listen: String,
 }
 
 impl Statements {
-    pub(crate) fn new(table: &Table) -> Self {
-        let name = &table.quoted;
-        let until = "clock_timestamp() + $3 * interval '1 millisecond'";
+    pub(crate) fn new(table: &SessionTable) -> Self {
+        let table_name = &table.quoted;
+        let expiry = "clock_timestamp() + $3 * interval '1 millisecond'";
         Self {
             load: format!(
-                "SELECT epoch, revision, body FROM {name} WHERE session = $1 AND epoch IS NOT NULL"
+                "SELECT epoch, revision, body FROM {table_name} WHERE session = $1 AND epoch IS NOT NULL"
             ),
             version: format!(
-                "SELECT epoch, revision FROM {name} WHERE session = $1 AND epoch IS NOT NULL"
+                "SELECT epoch, revision FROM {table_name} WHERE session = $1 AND epoch IS NOT NULL"
             ),
-            // A row without an epoch is a lease and no record.
+            // A row without an epoch has a lease and no record.
             insert: format!(
                 "WITH saved AS (
-                    INSERT INTO {name} AS mine (session, epoch, revision, body, changed_at)
+                    INSERT INTO {table_name} AS mine (session, epoch, revision, body, changed_at)
                     VALUES ($1, $2, $3, $4, clock_timestamp())
                     ON CONFLICT (session) DO UPDATE SET
                         epoch = excluded.epoch, revision = excluded.revision,
@@ -51,40 +52,40 @@ impl Statements {
             ),
             update: format!(
                 "WITH saved AS (
-                    UPDATE {name} SET
+                    UPDATE {table_name} SET
                         epoch = $2, revision = $3, body = $4, changed_at = clock_timestamp()
                     WHERE session = $1 AND epoch = $7 AND revision = $8
                     RETURNING session)
                 SELECT pg_notify($5, $6) FROM saved"
             ),
-            // A fence is one more than the last, and no less than the clock says, so that fences
-            // grow even where the row was lost.
-            take: format!(
-                "INSERT INTO {name} AS mine (session, lease_owner, lease_expires_at, fence)
-                VALUES ($1, $2, {until},
+            // A fence is greater than the last fence and not less than the server's clock, so that fences grow even if
+            // the row was lost.
+            acquire: format!(
+                "INSERT INTO {table_name} AS mine (session, lease_owner, lease_expires_at, fence)
+                VALUES ($1, $2, {expiry},
                     floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint)
                 ON CONFLICT (session) DO UPDATE SET
-                    lease_owner = excluded.lease_owner, lease_expires_at = {until},
+                    lease_owner = excluded.lease_owner, lease_expires_at = {expiry},
                     fence = greatest(mine.fence + 1, excluded.fence)
                 WHERE mine.lease_owner IS NULL OR mine.lease_owner = excluded.lease_owner
                     OR mine.lease_expires_at <= clock_timestamp()
                 RETURNING fence"
             ),
-            look: format!(
+            inspect: format!(
                 "SELECT fence,
                     (extract(epoch FROM lease_expires_at - clock_timestamp()) * 1000)::float8
-                FROM {name}
+                FROM {table_name}
                 WHERE session = $1 AND lease_owner IS NOT NULL
                     AND lease_expires_at > clock_timestamp()"
             ),
             renew: format!(
-                "UPDATE {name} SET lease_expires_at = {until}
+                "UPDATE {table_name} SET lease_expires_at = {expiry}
                 WHERE session = $1 AND lease_owner = $2 AND lease_expires_at > clock_timestamp()
                 RETURNING fence"
             ),
             release: format!(
                 "WITH released AS (
-                    UPDATE {name} SET lease_owner = NULL, lease_expires_at = NULL
+                    UPDATE {table_name} SET lease_owner = NULL, lease_expires_at = NULL
                     WHERE session = $1 AND lease_owner = $2
                     RETURNING session)
                 SELECT pg_notify($3, $4) FROM released"

@@ -12,43 +12,50 @@ use token_rotator::store::{
 use crate::builder::PostgresStoreBuilder;
 use crate::server::Postgres;
 
-/// Keeps sessions in a table of `PostgreSQL`, and grants their leases there.
+/// A session store and lease coordinator in a table of `PostgreSQL`.
 ///
-/// Clones share a few connections for calls and, from the first wait for another process on, one for
-/// listening.
+/// Clones share a pool of connections for calls. From the first wait for another process on, they also share one
+/// connection for notifications.
 #[derive(Clone)]
 pub struct PostgresStore(pub(crate) ServerStore<Postgres>);
 
 impl PostgresStore {
-    /// Begins a store.
+    /// Creates a builder.
     pub fn builder() -> PostgresStoreBuilder {
         PostgresStoreBuilder::new()
     }
 
-    /// Makes the table where it is missing, and brings an older one up to date. Any number of
-    /// processes may call it at once, with every start: they take turns. Where there is nothing to
-    /// do, it needs no right but to read. It waits ten times as long as other calls.
+    /// Creates the table if it is missing, and upgrades a table of an earlier version.
     ///
-    /// Fails with [`StoreErrorKind::Newer`](token_rotator::store::StoreErrorKind::Newer) if a newer version
-    /// of this program has migrated the table.
+    /// Any number of processes may call this at each start: the migrations run one after the other. If there is nothing
+    /// to do, the call needs only the right to read.
+    ///
+    /// *Waits* up to ten times the operation timeout.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`StoreErrorKind::Newer`](token_rotator::store::StoreErrorKind::Newer) if a newer version of this crate has
+    /// migrated the table.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         self.0.server().migrate().await
     }
 
-    /// The SQL that [`migrate`](Self::migrate) runs, to run by hand. Running it again does no harm.
+    /// Returns the SQL that [`migrate`](Self::migrate) runs. Running it again has no effect.
     pub fn migration_sql(&self) -> String {
         self.0.server().table().script()
     }
 
-    /// Checks that the server answers, admits this store and has its table: for programs that would
-    /// rather fail at their start.
+    /// Checks that the server responds, accepts the store's credentials and has the table. Call it at the start of a
+    /// program that must not run without its store.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.0.server().ping().await
     }
 
-    /// The session's lease, if one is held now. Takes nothing.
+    /// Returns the session's lease if a process holds it. Acquires nothing.
     ///
-    /// Fails as [`acquire`](Coordinator::acquire) does if the server cannot be asked.
+    /// # Errors
+    ///
+    /// Fails like [`acquire`](Coordinator::acquire) if the server does not respond.
     pub async fn holder(&self, key: &SessionKey) -> Result<Option<HeldLease>, LeaseError> {
         self.0.holder(key).await
     }

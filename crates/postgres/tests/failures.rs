@@ -1,4 +1,4 @@
-//! Each failure of a `PostgreSQL` server is reported as what it is.
+//! Failures of a `PostgreSQL` server: each is reported with its kind and its cause.
 
 mod support;
 
@@ -15,20 +15,25 @@ use token_rotator_testkit::conformance::server::{
 };
 
 #[tokio::test]
-async fn a_table_that_is_missing_is_to_be_made() {
+async fn a_missing_table_is_reported() {
     let Some(server) = PostgresServer::start().await else {
         return;
     };
-    let bare = builder(&server).build().expect("settings that fit");
-    assert_fails(&bare, StoreErrorKind::Refused, "call `migrate`").await;
-    let error = bare.ping().await.expect_err("no table");
+    let store_without_table = builder(&server).build().expect("settings that fit");
+    assert_fails(
+        &store_without_table,
+        StoreErrorKind::Refused,
+        "call `migrate`",
+    )
+    .await;
+    let error = store_without_table.ping().await.expect_err("no table");
     assert_eq!(error.kind(), StoreErrorKind::Refused, "{error}");
-    bare.migrate().await.expect("a table");
-    assert_works(&bare).await;
+    store_without_table.migrate().await.expect("a table");
+    assert_works(&store_without_table).await;
 }
 
 #[tokio::test]
-async fn a_server_that_is_read_only_takes_no_writes() {
+async fn a_read_only_server_refuses_writes() {
     let Some(server) = PostgresServer::start().await else {
         return;
     };
@@ -39,13 +44,19 @@ async fn a_server_that_is_read_only_takes_no_writes() {
         ));
         server.sql("SELECT pg_reload_conf()");
     };
-    // As a standby answers it.
+    // A standby responds like a server with read-only transactions.
     read_only("on");
-    let words = "point to the primary";
-    eventually("it is read-only", async || save(&store).await.is_err()).await;
-    assert_fails(&store, StoreErrorKind::Unavailable, words).await;
+    let message = "point to the primary";
+    eventually("the server is read-only", async || {
+        save(&store).await.is_err()
+    })
+    .await;
+    assert_fails(&store, StoreErrorKind::Unavailable, message).await;
     read_only("off");
-    eventually("it is not", async || save(&store).await.is_ok()).await;
+    eventually("the server is writable", async || {
+        save(&store).await.is_ok()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -54,7 +65,7 @@ async fn an_unknown_user_is_refused_without_the_password() {
         return;
     };
     let port = server.port();
-    for (url, words) in [
+    for (url, message) in [
         (
             "postgres://stranger:wr0ng@127.0.0.1:PORT/postgres",
             "refuses the user name",
@@ -66,15 +77,15 @@ async fn an_unknown_user_is_refused_without_the_password() {
     ] {
         let url = url.replace("PORT", &port.to_string());
         let store = builder(&server).url(url).build().expect("a store");
-        assert_fails(&store, StoreErrorKind::Refused, words).await;
+        assert_fails(&store, StoreErrorKind::Refused, message).await;
         let error = save(&store).await.expect_err("refused");
-        let said = format!("{error} {error:?} {store:?}");
-        assert!(!said.contains("wr0ng"), "{said}");
+        let output = format!("{error} {error:?} {store:?}");
+        assert!(!output.contains("wr0ng"), "{output}");
     }
 }
 
 #[tokio::test]
-async fn a_user_needs_no_more_than_the_docs_say() {
+async fn the_documented_rights_are_sufficient() {
     let Some(server) = PostgresServer::start().await else {
         return;
     };
@@ -85,13 +96,13 @@ async fn a_user_needs_no_more_than_the_docs_say() {
     assert_fails(&store, StoreErrorKind::Refused, "does not allow this user").await;
     server.sql("GRANT SELECT, INSERT, UPDATE ON token_rotator_session TO app");
     assert_works(&store).await;
-    // Nothing is to be done, and that may be seen.
+    // The user can read that there is nothing to do.
     server.sql("GRANT SELECT ON token_rotator_session_migrations TO app");
     store.migrate().await.expect("nothing to do");
 }
 
 #[tokio::test]
-async fn a_locked_row_is_given_up_in_time() {
+async fn a_call_on_a_locked_row_times_out() {
     let Some(server) = PostgresServer::start().await else {
         return;
     };
@@ -106,32 +117,34 @@ async fn a_locked_row_is_given_up_in_time() {
     tokio::spawn(connection);
     let lock = "BEGIN; SELECT FROM token_rotator_session FOR UPDATE";
     client.batch_execute(lock).await.expect("a lock");
-    let hasty = builder(&server).operation_timeout(Duration::from_millis(300));
-    let hasty = hasty.build().expect("settings that fit");
-    assert_no_lease(&hasty, "another session locks the table").await;
-    let saved = hasty.save(&key(), Some(version(1)), record(2)).await;
+    let impatient = builder(&server).operation_timeout(Duration::from_millis(300));
+    let impatient = impatient.build().expect("settings that fit");
+    assert_no_lease(&impatient, "another session locks the table").await;
+    let saved = impatient.save(&key(), Some(version(1)), record(2)).await;
     let error = saved.expect_err("a lock");
     assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
     client.batch_execute("ROLLBACK").await.expect("no lock");
-    // The statements that waited may have been done since; none has been done half.
-    eventually("it works again", async || {
-        let Ok(Some(found)) = store.load(&key()).await else {
+    // The server may have completed the statements that waited. None of them is half done.
+    eventually("the store works again", async || {
+        let Ok(Some(stored_record)) = store.load(&key()).await else {
             return false;
         };
-        let next = record(found.version().revision + 1);
-        let saved = store.save(&key(), Some(found.version()), next).await;
+        let next = record(stored_record.version().revision + 1);
+        let saved = store
+            .save(&key(), Some(stored_record.version()), next)
+            .await;
         matches!(saved, Ok(Saved::Stored))
     })
     .await;
 }
 
 #[tokio::test]
-async fn what_the_table_cannot_hold_is_refused() {
+async fn values_that_the_table_cannot_store_are_refused() {
     let Some(server) = PostgresServer::start().await else {
         return;
     };
     let store = store(&server).await;
-    // Not to be compressed.
+    // A pseudo-random name, because the server compresses a repetitive one.
     let mut state = 1_u64;
     let long: String = std::iter::repeat_with(|| {
         state = state
@@ -141,12 +154,12 @@ async fn what_the_table_cannot_hold_is_refused() {
     })
     .take(20_000)
     .collect();
-    for (name, words) in [("a\0b", "zero byte"), (&*long, "choose a shorter one")] {
+    for (name, message) in [("a\0b", "zero byte"), (&*long, "choose a shorter one")] {
         let key = SessionKey::new(name);
         let error = store.save(&key, None, record(1)).await;
         let error = error.expect_err("no such name");
         assert_eq!(error.kind(), StoreErrorKind::Refused, "{error}");
-        assert!(error.to_string().contains(words), "{error}");
+        assert!(error.to_string().contains(message), "{error}");
         let lease = store.acquire(&key, Duration::ZERO).await;
         assert!(matches!(lease, Err(LeaseError::Unavailable { .. })));
     }

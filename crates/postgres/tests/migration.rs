@@ -1,4 +1,4 @@
-//! The table is made once, by as many as like to, or by hand.
+//! Migrations of the table: by many replicas at once, by hand, and by a newer version.
 
 mod support;
 
@@ -6,7 +6,7 @@ use support::builder;
 use token_rotator::store::{Saved, SessionStore as _, StoreErrorKind};
 use token_rotator_postgres::PostgresStore;
 use token_rotator_testkit::PostgresServer;
-use token_rotator_testkit::conformance::server::{key, record, soon};
+use token_rotator_testkit::conformance::server::{key, record, within_ten_seconds};
 
 async fn assert_works(store: &PostgresStore) {
     let saved = store.save(&key(), None, record(1)).await;
@@ -23,7 +23,7 @@ async fn replicas_that_start_together_migrate_once() {
         let store = builder(&server).build().expect("settings that fit");
         tasks.spawn(async move { store.migrate().await });
     }
-    for migrated in soon("the migrations", tasks.join_all()).await {
+    for migrated in within_ten_seconds("the migrations", tasks.join_all()).await {
         migrated.expect("a table");
     }
     let store = builder(&server).build().expect("settings that fit");
@@ -34,7 +34,7 @@ async fn replicas_that_start_together_migrate_once() {
 }
 
 #[tokio::test]
-async fn the_table_may_be_made_by_hand() {
+async fn the_table_can_be_created_by_hand() {
     let Some(server) = PostgresServer::start().await else {
         return;
     };
@@ -51,7 +51,7 @@ async fn the_table_may_be_made_by_hand() {
 }
 
 #[tokio::test]
-async fn a_table_of_a_newer_program_is_left_alone() {
+async fn a_table_of_a_newer_version_is_not_changed() {
     let Some(server) = PostgresServer::start().await else {
         return;
     };

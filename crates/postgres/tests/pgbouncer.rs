@@ -1,4 +1,4 @@
-//! Behind `PgBouncer` in transaction mode: the whole suite, and what is lost there.
+//! The conformance suite behind a `PgBouncer` in transaction mode, and notifications there.
 
 mod support;
 
@@ -7,20 +7,22 @@ use std::time::Duration;
 use support::listening_connections;
 use token_rotator::store::{Saved, SessionStore as _};
 use token_rotator_postgres::{PostgresStore, PostgresStoreBuilder};
-use token_rotator_testkit::conformance::Ground;
-use token_rotator_testkit::conformance::server::{codec, eventually, key, record, soon, version};
+use token_rotator_testkit::conformance::StoreFixture;
+use token_rotator_testkit::conformance::server::{
+    codec, eventually, key, record, version, within_ten_seconds,
+};
 use token_rotator_testkit::{PgBouncer, PostgresServer};
 
 struct BehindPgBouncer {
-    // Ends before the server that it speaks to.
-    bouncer: PgBouncer,
+    // Dropped before the server that it is connected to.
+    pgbouncer: PgBouncer,
     server: PostgresServer,
 }
 
 impl BehindPgBouncer {
     fn builder(&self) -> PostgresStoreBuilder {
         PostgresStore::builder()
-            .url(self.bouncer.url())
+            .url(self.pgbouncer.url())
             .codec(codec())
     }
 
@@ -33,21 +35,21 @@ impl BehindPgBouncer {
     }
 
     async fn start() -> Self {
-        let server = PostgresServer::start().await.expect("it is not missing");
-        let bouncer = PgBouncer::start(&server).await.expect("it is not missing");
-        let ground = Self { bouncer, server };
-        let store = ground.builder().build().expect("settings that fit");
+        let server = PostgresServer::start().await.expect("the server starts");
+        let pgbouncer = PgBouncer::start(&server).await.expect("the server starts");
+        let fixture = Self { pgbouncer, server };
+        let store = fixture.builder().build().expect("settings that fit");
         store.migrate().await.expect("a table");
-        ground
+        fixture
     }
 }
 
-impl Ground for BehindPgBouncer {
+impl StoreFixture for BehindPgBouncer {
     type Store = PostgresStore;
     type Coordinator = PostgresStore;
 
-    fn missing() -> Option<String> {
-        PostgresServer::missing().or_else(PgBouncer::missing)
+    fn skip_reason() -> Option<String> {
+        PostgresServer::skip_reason().or_else(PgBouncer::skip_reason)
     }
 
     async fn new() -> Self {
@@ -65,38 +67,40 @@ impl Ground for BehindPgBouncer {
 
 token_rotator_testkit::conformance!(BehindPgBouncer);
 
-/// `PgBouncer` loses notifications; a listening connection around it gets them.
+/// `PgBouncer` drops notifications. A connection directly to the server receives them.
 #[tokio::test]
-async fn a_way_around_it_for_listening() {
-    if let Some(reason) = BehindPgBouncer::missing() {
+async fn a_direct_connection_receives_notifications() {
+    if let Some(reason) = BehindPgBouncer::skip_reason() {
         eprintln!("{reason}");
         return;
     }
-    let ground = BehindPgBouncer::start().await;
-    let around = ground.builder().listen_url(ground.server.url());
-    let around = around.build().expect("settings that fit");
-    let saved = around.save(&key(), None, record(1)).await;
+    let fixture = BehindPgBouncer::start().await;
+    let store = fixture.builder().listen_url(fixture.server.url());
+    let store = store.build().expect("settings that fit");
+    let saved = store.save(&key(), None, record(1)).await;
     assert!(matches!(saved, Ok(Saved::Stored)));
     let waiting = tokio::spawn({
-        let around = around.clone();
-        async move { around.changed(&key(), Some(version(1))).await }
+        let store = store.clone();
+        async move { store.changed(&key(), Some(version(1))).await }
     });
-    eventually("one listens", async || {
-        listening_connections(&ground.server) == 1
+    eventually("the notification connection opens", async || {
+        notification_connections(&fixture.server) == 1
     })
     .await;
-    // Between two looks: at 1.75 s and at 2.75 s.
+    // Between the polls at 1.75 s and at 2.75 s.
     tokio::time::sleep(Duration::from_millis(1_900)).await;
     let saved = std::time::Instant::now();
-    let stored = around.save(&key(), Some(version(1)), record(2)).await;
+    let stored = store.save(&key(), Some(version(1)), record(2)).await;
     assert!(matches!(stored, Ok(Saved::Stored)));
-    soon("a message", waiting).await.expect("no panic");
+    within_ten_seconds("a message", waiting)
+        .await
+        .expect("no panic");
     assert!(
         saved.elapsed() < Duration::from_millis(600),
-        "found by looking"
+        "found by polling"
     );
-    // Nothing else is asked over that connection: it may be another role's.
-    let found = around.load(&key()).await.expect("a store that works");
-    assert_eq!(found.expect("a record").version(), version(2));
-    assert_eq!(listening_connections(&ground.server), 1);
+    // The store reads nothing over that connection, because it may use another role.
+    let record = store.load(&key()).await.expect("a store that works");
+    assert_eq!(record.expect("a record").version(), version(2));
+    assert_eq!(notification_connections(&fixture.server), 1);
 }

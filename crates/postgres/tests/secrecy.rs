@@ -1,5 +1,5 @@
-//! No token in the store, in a log or in an error; no password anywhere. This is a binary of its own
-//! because it keeps everything that is logged.
+//! No token in a sealed store or in a log, and no password in any output. These tests need their own binary, because
+//! they collect the log of the whole process.
 
 mod support;
 
@@ -10,17 +10,17 @@ use token_rotator_postgres::{BuildError, PostgresStore};
 use token_rotator_testkit::conformance::server::{codec, secrecy};
 
 #[tokio::test]
-async fn no_token_gets_out() {
-    secrecy::no_token_gets_out::<Postgres>().await;
+async fn no_token_leaks() {
+    secrecy::no_token_leaks::<Postgres>().await;
 }
 
 #[test]
-fn no_password_gets_out() {
+fn no_password_leaks() {
     let address = "postgres://me:pa55word@127.0.0.1:1/app";
     let builder = PostgresStore::builder().url(address).codec(codec());
     let store = builder.clone().build().expect("settings that fit");
-    let said = format!("{builder:?} {store:?}");
-    assert!(!said.contains("pa55word"), "{said}");
+    let output = format!("{builder:?} {store:?}");
+    assert!(!output.contains("pa55word"), "{output}");
     for address in [
         "postgres://me:pa55word@host:x/",
         "http://me:pa55word@host",
@@ -35,7 +35,7 @@ fn no_password_gets_out() {
 }
 
 #[test]
-fn a_missing_or_wrong_setting_is_named() {
+fn a_missing_or_invalid_setting_is_named() {
     let address = "postgres://127.0.0.1/app";
     let builder = PostgresStore::builder;
     assert_eq!(
@@ -45,19 +45,19 @@ fn a_missing_or_wrong_setting_is_named() {
     let error = builder().url(address).build().expect_err("no codec");
     assert_eq!(error, BuildError::NoCodec);
     assert!(error.to_string().contains("RecordCodec::sealed"));
-    let sound = builder().url(address).codec(codec());
+    let valid = builder().url(address).codec(codec());
     for (broken, error) in [
         (
-            sound.clone().table("a b"),
+            valid.clone().table("a b"),
             BuildError::Table("a b".to_owned()),
         ),
-        (sound.clone().connections(0), BuildError::NoConnections),
+        (valid.clone().connections(0), BuildError::NoConnections),
         (
-            sound.clone().listen_url("no"),
+            valid.clone().listen_url("no"),
             BuildError::Url("listen_url"),
         ),
         (
-            sound.clone().url(format!("{address}?sslmode=require")),
+            valid.clone().url(format!("{address}?sslmode=require")),
             BuildError::NoTls,
         ),
     ] {
@@ -68,12 +68,12 @@ fn a_missing_or_wrong_setting_is_named() {
         (3, 3, "lease_life"),
         (90_000, 3, "lease_life"),
     ] {
-        let builder = sound
+        let builder = valid
             .clone()
             .lease_life(Duration::from_secs(life))
             .operation_timeout(Duration::from_secs(limit));
         let error = builder.build().expect_err("settings that do not fit");
         assert!(error.to_string().starts_with(setting), "{error}");
     }
-    sound.build().expect("settings that fit");
+    valid.build().expect("settings that fit");
 }

@@ -1,4 +1,4 @@
-//! The settings of a store: server, key prefix, encoding, timing.
+//! The settings of a store: server, key prefix, codec, timing.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use token_rotator::store::server::{ServerStore, SettingError, Timing};
 use crate::server::Redis;
 use crate::store::RedisStore;
 
-/// Builds a [`RedisStore`]. Nothing is connected before the first call to the store.
+/// Builds a [`RedisStore`]. The store connects with its first call.
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct RedisStoreBuilder {
-    server: Option<Server>,
+    server: Option<ServerSetting>,
     codec: Option<RecordCodec>,
     prefix: String,
     timing: Timing,
 }
 
 #[derive(Clone)]
-enum Server {
+enum ServerSetting {
     Url(String),
     Client(Box<Client>),
 }
@@ -69,52 +69,57 @@ impl RedisStoreBuilder {
         }
     }
 
-    /// Where the server is: `redis://user:password@host:port/database`, `rediss://` for TLS
-    /// (feature `rustls`), `redis+unix:///path` for a socket.
+    /// Sets the server's address: `redis://user:password@host:port/database`, `rediss://` for TLS (feature `rustls`),
+    /// `redis+unix:///path` for a socket.
     pub fn url(mut self, url: impl Into<String>) -> Self {
-        self.server = Some(Server::Url(url.into()));
+        self.server = Some(ServerSetting::Url(url.into()));
         self
     }
 
-    /// Goes by a client that was set up elsewhere, in place of [`url`](Self::url).
+    /// Uses an existing client, in place of [`url`](Self::url).
     pub fn client(mut self, client: Client) -> Self {
-        self.server = Some(Server::Client(Box::new(client)));
+        self.server = Some(ServerSetting::Client(Box::new(client)));
         self
     }
 
-    /// How records are encoded. There is no default, so that plaintext is stored only if the
-    /// program asks for it.
+    /// Sets how records are encoded. There is no default, so that the store writes plaintext only if the program asks
+    /// for it.
     pub fn codec(mut self, codec: RecordCodec) -> Self {
         self.codec = Some(codec);
         self
     }
 
-    /// What every key and the channel begin with. Default: `token-rotator:`. Without braces.
+    /// Sets the prefix of every key and of the channel, without braces. Default: `token-rotator:`.
     pub fn key_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// How long a lease holds unless it is renewed. Default: 40 s. It must outlast the rotator's
-    /// `source_timeout` (15 s by default) and this store's
+    /// Sets the life of a lease that is not renewed. Default: 40 s.
+    ///
+    /// The life must be longer than the rotator's `source_timeout` (15 s by default) and this store's
     /// [`operation_timeout`](Self::operation_timeout).
     pub fn lease_life(mut self, life: Duration) -> Self {
         self.timing.lease_life = life;
         self
     }
 
-    /// How long one call to the server may take, connecting included. Default: 3 s.
+    /// Sets the time limit of one call to the server, including the connection. Default: 3 s.
     pub fn operation_timeout(mut self, limit: Duration) -> Self {
         self.timing.operation_timeout = limit;
         self
     }
 
-    /// Builds the store, or says which setting is wrong and what to do about it.
+    /// Builds the store.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a setting is missing or invalid. The error names the setting.
     pub fn build(self) -> Result<RedisStore, BuildError> {
         let client = match self.server.as_ref().ok_or(BuildError::NoServer)? {
-            // The error is not passed on: it could quote the address.
-            Server::Url(url) => client(url).map_err(|_| unreadable(url))?,
-            Server::Client(client) => (**client).clone(),
+            // The error of the client is dropped, because it may quote the address.
+            ServerSetting::Url(url) => client(url).map_err(|_| url_error(url))?,
+            ServerSetting::Client(client) => (**client).clone(),
         };
         let address = client.get_connection_info().addr();
         if matches!(address, ConnectionAddr::TcpTls { .. }) && !address.is_supported() {
@@ -131,14 +136,15 @@ impl RedisStoreBuilder {
     }
 }
 
-/// Calls share a connection: none is to wait until the server has acknowledged the one before it.
+/// Calls share a connection. With Nagle's algorithm a call would wait until the server has acknowledged the previous
+/// call.
 fn client(url: &str) -> RedisResult<Client> {
     let info = url.into_connection_info()?;
     let settings = info.tcp_settings().clone().set_nodelay(true);
     Client::open(info.set_tcp_settings(settings))
 }
 
-fn unreadable(url: &str) -> BuildError {
+fn url_error(url: &str) -> BuildError {
     let tls = url.starts_with("rediss:") && !cfg!(feature = "rustls");
     if tls {
         BuildError::NoTls
@@ -148,7 +154,7 @@ fn unreadable(url: &str) -> BuildError {
 }
 
 impl std::fmt::Debug for RedisStoreBuilder {
-    /// Without the address, which may hold a password.
+    /// Omits the address, which may contain a password.
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("RedisStoreBuilder")
             .field("codec", &self.codec)

@@ -1,7 +1,7 @@
-//! Keeps the sessions of `token-rotator` in Redis, and takes their leases there.
+//! A session store and lease coordinator for `token-rotator`, in Redis.
 //!
-//! A [`RedisStore`] is session store and coordinator in one: replicas of a service that share it
-//! refresh a session once for all of them. A notification ends the wait of the other replicas.
+//! A [`RedisStore`] is session store and coordinator in one. Replicas of a service that share it refresh a session once
+//! for all of them. A notification ends the wait of the other replicas.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -18,7 +18,7 @@
 //!     .codec(RecordCodec::sealed(key))
 //!     .build()?;
 //!
-//! // The store brings its coordinator along.
+//! // The store is also the coordinator.
 //! let rotator = Rotator::builder(source)
 //!     .store(store)
 //!     .origin("https://api.example.com")
@@ -28,55 +28,54 @@
 //! # }
 //! ```
 //!
-//! Records are sealed or, asked for by name, plaintext ([`RecordCodec`](token_rotator::store::RecordCodec));
-//! forgetting to say which is a [`BuildError`].
+//! Records are sealed, or plaintext if the program says so ([`RecordCodec`](token_rotator::store::RecordCodec)). Building a
+//! store without a codec fails with a [`BuildError`].
 //!
-//! # What is in Redis
+//! # Keys in Redis
 //!
-//! With the default prefix, and `h` the SHA-256 of the session's name in hexadecimal digits:
+//! `h` is the SHA-256 of the session key in hexadecimal digits; the prefix is the default one:
 //!
-//! | key | what |
+//! | key | content |
 //! |---|---|
 //! | `token-rotator:{h}:record` | a hash of `epoch`, `revision` and `body`: the record, written by compare-and-swap |
-//! | `token-rotator:{h}:lease` | whose lease it is; runs out by itself |
-//! | `token-rotator:{h}:fence` | the number of the last lease |
+//! | `token-rotator:{h}:lease` | the owner of the lease; expires by itself |
+//! | `token-rotator:{h}:fence` | the fence of the last lease |
 //! | `token-rotator:changes` | the channel for messages: `h:record` after a save, `h:lease` after a release |
 //!
-//! The braces keep a session's keys in one slot of a cluster; the store itself speaks to one
-//! server. It needs Redis 6 or newer, or a server that is like it, and the commands `EVALSHA`,
-//! `SCRIPT LOAD`, `GET`, `SET`, `DEL`, `INCR`, `PEXPIRE`, `PTTL`, `HMGET`, `HGET`, `HSET`, `TIME`,
-//! `PUBLISH`, `SUBSCRIBE` and `PING`.
+//! The braces keep a session's keys in one slot of a cluster. The store itself connects to one server.
 //!
-//! # What Redis cannot promise
+//! The store needs Redis 6 or newer, or a compatible server. It uses the commands `EVALSHA`, `SCRIPT LOAD`, `GET`,
+//! `SET`, `DEL`, `INCR`, `PEXPIRE`, `PTTL`, `HMGET`, `HGET`, `HSET`, `TIME`, `PUBLISH`, `SUBSCRIBE` and `PING`.
 //!
-//! - **Eviction** may take a lease or a record away: set `maxmemory-policy noeviction`.
-//! - **Replication lags.** A failover may lose the last save and a lease that was just taken. A
-//!   lost record is a lost store and no sign-out: a process that has the session in memory goes on
-//!   with it. A lost lease may be given out twice; fences then still grow, for they are never less than
-//!   the server's clock in milliseconds.
-//! - **A lease runs out**, by default after 40 s, also when its holder was only paused. The rotator
-//!   checks what is left of it right before a refresh, on a clock that counts suspend; what remains
-//!   is a holder that is paused between that and the write to the wire. It runs out by the server's
-//!   wall clock: let that be slewed and not stepped.
-//! - **A message may be lost.** Waiting tasks also poll: every 250 ms at first, every second later.
+//! # What Redis cannot guarantee
+//!
+//! - **Eviction** may remove a lease or a record: set `maxmemory-policy noeviction`.
+//! - **Replication lags.** A failover may lose the last save and a new lease. A lost record is not a sign-out: a
+//!   process that has the session in memory continues to use it. A lost lease may be granted twice. Fences then still
+//!   grow, because a fence is never less than the server's clock in milliseconds.
+//! - **A lease expires**, by default after 40 s, even if its holder was only paused. The rotator checks the remaining
+//!   life directly before a refresh, on a clock that counts suspend. A holder that is paused between this check and the
+//!   write to the wire may still refresh. The lease expires by the server's wall clock: slew that clock instead of
+//!   stepping it.
+//! - **A message may be lost.** Waiting tasks also poll: first after 250 ms, later every second.
 //!
 //! # Failures
 //!
-//! Every call ends within [`operation_timeout`](RedisStoreBuilder::operation_timeout), and every
-//! failure says what happened and what to do about it, as a
-//! [`StoreError`](token_rotator::store::StoreError) or
-//! [`LeaseError::Unavailable`](token_rotator::store::LeaseError::Unavailable). No lease, no refresh.
-//! A call on a connection that turns out to be closed is made once more on a new one; the scripts
-//! recognise a write of theirs that has arrived already.
+//! Every call ends within [`operation_timeout`](RedisStoreBuilder::operation_timeout). A failure is a
+//! [`StoreError`](token_rotator::store::StoreError) or a [`LeaseError::Unavailable`](token_rotator::store::LeaseError::Unavailable)
+//! that states what happened. Without a lease the rotator sends no refresh.
+//!
+//! If a connection turns out to be closed, the store repeats the call once on a new connection. The scripts recognise a
+//! write that the server has already made.
 //!
 //! # TLS
 //!
-//! `rediss://` needs the feature `rustls`, and that the program installs a rustls crypto provider.
-//! A [`redis::Client`] of your own may bring certificates ([`RedisStoreBuilder::client`]).
+//! `rediss://` needs the feature `rustls`, and the program must install a rustls crypto provider. A [`redis::Client`]
+//! with its own certificates can be passed to [`RedisStoreBuilder::client`].
 
 mod builder;
+mod connection;
 mod fault;
-mod link;
 mod scripts;
 mod server;
 mod store;
@@ -85,7 +84,7 @@ pub use builder::{BuildError, RedisStoreBuilder};
 pub use redis;
 pub use store::RedisStore;
 
-/// The README of this crate: its example must compile.
+/// Compiles the example of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadMe;

@@ -1,15 +1,16 @@
-//! What the server does in one step: a script for each.
+//! Scripts that run as one step on the server.
 //!
-//! Each may be sent twice where an answer was lost: it recognises what it has done already. A
-//! message that may not be published undoes nothing, for it is looked for all the same.
+//! A script may be sent twice if the first response is lost, so each script recognises its own earlier run. A failed
+//! `PUBLISH` is ignored, because waiting tasks also poll.
 
 use std::sync::LazyLock;
 
 use redis::Script;
 
-/// Compare-and-swap. `KEYS`: record. `ARGV`: the epoch (empty: nothing is stored) and revision that
-/// are expected; epoch, revision and body to store; channel, message. Answers 1, or 0 and the epoch,
-/// revision and body that are stored.
+/// Saves a record by compare-and-swap.
+///
+/// `KEYS`: record. `ARGV`: expected epoch (empty if no record is expected) and expected revision; epoch, revision and
+/// body to store; channel, message. Returns 1, or 0 and the stored epoch, revision and body.
 pub(crate) static SAVE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -28,12 +29,14 @@ return {1, false, false, false}
     )
 });
 
-/// Takes the lease. `KEYS`: lease, fence. `ARGV`: owner, milliseconds. Answers 1 and the fence, or 0
-/// and how many milliseconds are left to the holder.
+/// Acquires the lease.
 ///
-/// A fence is one more than the last, and more than the clock says, so that fences grow even where
-/// the last one was lost.
-pub(crate) static TAKE: LazyLock<Script> = LazyLock::new(|| {
+/// `KEYS`: lease, fence. `ARGV`: owner, life in milliseconds. Returns 1 and the fence, or 0 and the holder's remaining
+/// life in milliseconds.
+///
+/// A fence is greater than the last fence and greater than the server's clock, so that fences grow even if the last
+/// fence was lost.
+pub(crate) static ACQUIRE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
 local owner = redis.call('GET', KEYS[1])
@@ -55,9 +58,9 @@ return {1, fence}
     )
 });
 
-/// Looks at the lease. `KEYS`: lease, fence. Answers how many milliseconds are left to the holder
-/// and the fence, or -1 if the lease is free.
-pub(crate) static LOOK: LazyLock<Script> = LazyLock::new(|| {
+/// Reads the lease. `KEYS`: lease, fence. Returns the holder's remaining life in milliseconds and the fence, or -1 if
+/// the lease is free.
+pub(crate) static INSPECT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
 local left = redis.call('PTTL', KEYS[1])
@@ -67,7 +70,7 @@ return {left, tonumber(redis.call('GET', KEYS[2]) or '0')}
     )
 });
 
-/// Prolongs the lease. `KEYS`: lease. `ARGV`: owner, milliseconds. Answers 1, or 0 if it is lost.
+/// Renews the lease. `KEYS`: lease. `ARGV`: owner, life in milliseconds. Returns 1, or 0 if the lease is lost.
 pub(crate) static RENEW: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -77,7 +80,7 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
     )
 });
 
-/// Gives the lease back. `KEYS`: lease. `ARGV`: owner, channel, message.
+/// Releases the lease. `KEYS`: lease. `ARGV`: owner, channel, message.
 pub(crate) static RELEASE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"

@@ -1,4 +1,4 @@
-//! What the store asks of Redis: its keys, its scripts, and what they answer.
+//! The operations of the store on Redis: keys, commands and scripts, and their results.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use token_rotator::store::server::{
 };
 use token_rotator::store::{Epoch, HeldLease, StoreError, Version};
 
+use crate::connection::SharedConnection;
 use crate::fault::Fault;
-use crate::link::Link;
-use crate::scripts::{LOOK, RELEASE, RENEW, SAVE, TAKE};
+use crate::scripts::{ACQUIRE, INSPECT, RELEASE, RENEW, SAVE};
 
-/// A Redis server, and what the names of this store begin with.
+/// A Redis server, and the prefix of the store's keys.
 pub(crate) struct Redis {
-    link: Link,
+    connection: SharedConnection,
     prefix: String,
 }
 
@@ -26,13 +26,13 @@ type Field = Option<Vec<u8>>;
 impl Redis {
     pub(crate) fn new(client: Client, prefix: String, limit: Duration) -> Self {
         Self {
-            link: Link::new(client, limit),
+            connection: SharedConnection::new(client, limit),
             prefix,
         }
     }
 
     pub(crate) fn address(&self) -> &str {
-        self.link.address()
+        self.connection.address()
     }
 
     pub(crate) fn prefix(&self) -> &str {
@@ -45,17 +45,17 @@ impl Redis {
     }
 
     async fn query<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, Fault> {
-        let ask = |mut connection| async move { command.query_async(&mut connection).await };
-        self.link.call(ask).await
+        let run = |mut connection| async move { command.query_async(&mut connection).await };
+        self.connection.call(run).await
     }
 
-    /// The name of one of a session's keys. A cluster chooses the slot by what stands in braces, so
-    /// all keys of a session share one.
-    fn key(&self, session: &HashedKey, what: &str) -> String {
-        format!("{}{{{}}}:{what}", self.prefix, session.hash())
+    /// Returns the name of a session's key. A cluster chooses the slot by the text in braces, so all keys of a session
+    /// are in the same slot.
+    fn key(&self, session: &HashedKey, suffix: &str) -> String {
+        format!("{}{{{}}}:{suffix}", self.prefix, session.hash())
     }
 
-    /// The channel for notifications.
+    /// Returns the name of the channel for notifications.
     fn channel(&self) -> String {
         format!("{}changes", self.prefix)
     }
@@ -78,22 +78,22 @@ impl Server for Redis {
         command.arg(self.key(session, "record"));
         let fields = self.query(command.arg(&["epoch", "revision", "body"]));
         let [epoch, revision, body]: [Field; 3] = fields.await?;
-        stored(session, &[epoch, revision], body)
+        parse_record(session, &[epoch, revision], body)
     }
 
     async fn save(&self, session: &HashedKey, swap: Swap<'_>) -> Result<Swapped, StoreError> {
-        let expected = swap.expected.map(arguments).unwrap_or_default();
-        let next = arguments(swap.version);
+        let expected = swap.expected.map(version_arguments).unwrap_or_default();
+        let next = version_arguments(swap.version);
         let mut save = SAVE.key(self.key(session, "record"));
         save.arg(&expected).arg(&next).arg(swap.body);
         save.arg(self.channel()).arg(session.record_topic());
         let (saved, epoch, revision, body): (u8, Field, Field, Field) =
-            self.link.run(&save).await?;
+            self.connection.run(&save).await?;
         if saved == 1 {
             return Ok(Swapped::Stored);
         }
-        let theirs = stored(session, &[epoch, revision], body)?;
-        Ok(Swapped::Conflict(theirs))
+        let stored = parse_record(session, &[epoch, revision], body)?;
+        Ok(Swapped::Conflict(stored))
     }
 
     async fn take_lease(
@@ -102,12 +102,12 @@ impl Server for Redis {
         owner: &str,
         life: Duration,
     ) -> Result<LeaseAttempt, StoreError> {
-        let mut take = TAKE.key(self.key(session, "lease"));
-        take.key(self.key(session, "fence"));
-        take.arg(owner).arg(millis(life));
-        let (taken, number): (u8, i64) = self.link.run(&take).await?;
+        let mut acquire = ACQUIRE.key(self.key(session, "lease"));
+        acquire.key(self.key(session, "fence"));
+        acquire.arg(owner).arg(millis(life));
+        let (is_acquired, number): (u8, i64) = self.connection.run(&acquire).await?;
         let number = u64::try_from(number).unwrap_or_default();
-        Ok(if taken == 1 {
+        Ok(if is_acquired == 1 {
             LeaseAttempt::Taken { fence: number }
         } else {
             let left = Some(Duration::from_millis(number));
@@ -123,7 +123,7 @@ impl Server for Redis {
     ) -> Result<bool, StoreError> {
         let mut renew = RENEW.key(self.key(session, "lease"));
         renew.arg(owner).arg(millis(life));
-        let renewed: u8 = self.link.run(&renew).await?;
+        let renewed: u8 = self.connection.run(&renew).await?;
         Ok(renewed == 1)
     }
 
@@ -131,14 +131,14 @@ impl Server for Redis {
         let mut release = RELEASE.key(self.key(session, "lease"));
         release.arg(owner);
         release.arg(self.channel()).arg(session.lease_topic());
-        let _released: u8 = self.link.run(&release).await?;
+        let _released: u8 = self.connection.run(&release).await?;
         Ok(())
     }
 
     async fn held_lease(&self, session: &HashedKey) -> Result<Option<HeldLease>, StoreError> {
-        let mut look = LOOK.key(self.key(session, "lease"));
-        look.key(self.key(session, "fence"));
-        let (left, fence): (i64, i64) = self.link.run(&look).await?;
+        let mut inspect = INSPECT.key(self.key(session, "lease"));
+        inspect.key(self.key(session, "fence"));
+        let (left, fence): (i64, i64) = self.connection.run(&inspect).await?;
         Ok(u64::try_from(left).ok().map(|left| {
             let fence = u64::try_from(fence).unwrap_or_default();
             HeldLease::new(fence, Duration::from_millis(left))
@@ -146,7 +146,7 @@ impl Server for Redis {
     }
 
     async fn listen(&self) -> Result<Self::Listening, StoreError> {
-        let subscription = self.link.subscription(&self.channel()).await?;
+        let subscription = self.connection.subscription(&self.channel()).await?;
         Ok(subscription.split())
     }
 
@@ -157,25 +157,29 @@ impl Server for Redis {
         loop {
             match tokio::time::timeout(LISTENING_CHECK, messages.next()).await {
                 Ok(Some(message)) => return Ok(message.get_payload().ok()),
-                Ok(None) => return Err(self.link.closed().into()),
-                Err(_) => self.link.bounded(sink.ping::<redis::Value>()).await?,
+                Ok(None) => return Err(self.connection.closed_error().into()),
+                Err(_) => {
+                    self.connection
+                        .with_time_limit(sink.ping::<redis::Value>())
+                        .await?
+                }
             };
         }
     }
 }
 
-/// A lease's life, as scripts take it. It is at most a day.
+/// Returns a lease's life in milliseconds. A life is at most a day.
 fn millis(life: Duration) -> u64 {
     u64::try_from(life.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A version, as scripts take it: epoch, revision.
-fn arguments(version: Version) -> [String; 2] {
+/// Returns the epoch and the revision as script arguments.
+fn version_arguments(version: Version) -> [String; 2] {
     let epoch = format!("{:032x}", version.epoch.bits());
     [epoch, version.revision.to_string()]
 }
 
-fn stored(
+fn parse_record(
     session: &HashedKey,
     fields: &[Field; 2],
     body: Field,
@@ -199,7 +203,7 @@ fn version(session: &HashedKey, fields: &[Field; 2]) -> Result<Option<Version>, 
     let revision = text(revision).and_then(|revision| revision.parse().ok());
     match (epoch, revision) {
         (Some(epoch), Some(revision)) => Ok(Some(Version::new(Epoch::from_bits(epoch), revision))),
-        _ => Err(Redis::corrupt(session, "its version is no number")),
+        _ => Err(Redis::corrupt(session, "its version is not a number")),
     }
 }
 
@@ -210,13 +214,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sessions_keys_share_what_is_in_braces() {
+    fn the_keys_of_a_session_share_the_text_in_braces() {
         let client = Client::open("redis://127.0.0.1").expect("an address");
         let server = Redis::new(client, "app:".to_owned(), Duration::from_secs(1));
         let session = HashedKey::new(&SessionKey::new("work"));
         let tag = format!("{{{}}}", session.hash());
-        for what in ["record", "lease", "fence"] {
-            assert_eq!(server.key(&session, what), format!("app:{tag}:{what}"));
+        for suffix in ["record", "lease", "fence"] {
+            assert_eq!(server.key(&session, suffix), format!("app:{tag}:{suffix}"));
         }
         assert_eq!(server.channel(), "app:changes");
     }

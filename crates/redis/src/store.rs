@@ -12,28 +12,30 @@ use token_rotator::store::{
 use crate::builder::RedisStoreBuilder;
 use crate::server::Redis;
 
-/// Keeps sessions in Redis, and grants their leases there.
+/// A session store and lease coordinator in Redis.
 ///
-/// Clones share one connection for calls and, from the first wait for another process on, one for
-/// messages.
+/// Clones share one connection for calls. From the first wait for another process on, they also share one connection
+/// for messages.
 #[derive(Clone)]
 pub struct RedisStore(pub(crate) ServerStore<Redis>);
 
 impl RedisStore {
-    /// Begins a store.
+    /// Creates a builder.
     pub fn builder() -> RedisStoreBuilder {
         RedisStoreBuilder::new()
     }
 
-    /// Checks that the server answers and admits this store: for programs that would rather fail at
-    /// their start.
+    /// Checks that the server responds and accepts the store's credentials. Call it at the start of a program that must
+    /// not run without its store.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.0.server().ping().await
     }
 
-    /// The session's lease, if one is held now. Takes nothing.
+    /// Returns the session's lease if a process holds it. Acquires nothing.
     ///
-    /// Fails as [`acquire`](Coordinator::acquire) does if the server cannot be asked.
+    /// # Errors
+    ///
+    /// Fails like [`acquire`](Coordinator::acquire) if the server does not respond.
     pub async fn holder(&self, key: &SessionKey) -> Result<Option<HeldLease>, LeaseError> {
         self.0.holder(key).await
     }

@@ -1,4 +1,4 @@
-//! The suites for all stores and for stores on a server, on a real server.
+//! The conformance suites for stores and for stores on a server, with a real Redis server.
 
 mod support;
 

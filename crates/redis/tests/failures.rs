@@ -1,4 +1,4 @@
-//! Each failure of a Redis server is reported as what it is.
+//! Failures of a Redis server: each is reported with its kind and its cause.
 
 mod support;
 
@@ -13,13 +13,13 @@ use token_rotator_testkit::conformance::server::{
 };
 
 #[tokio::test]
-async fn a_replica_takes_no_writes_until_it_is_promoted() {
+async fn a_replica_refuses_writes_until_it_is_promoted() {
     let Some(primary) = RedisServer::start().await else {
         return;
     };
     let port = primary.port().to_string();
     let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &port]).await;
-    let replica = replica.expect("it is not missing");
+    let replica = replica.expect("the server starts");
     let store = store(&replica);
     assert_fails(&store, StoreErrorKind::Unavailable, "point to the primary").await;
     replica.command(&["REPLICAOF", "NO", "ONE"]);
@@ -27,7 +27,7 @@ async fn a_replica_takes_no_writes_until_it_is_promoted() {
 }
 
 #[tokio::test]
-async fn a_replica_without_its_primary_answers_nothing_stale() {
+async fn a_replica_without_its_primary_returns_no_stale_data() {
     let arguments = [
         "--replicaof",
         "127.0.0.1",
@@ -45,7 +45,7 @@ async fn a_replica_without_its_primary_answers_nothing_stale() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_full_takes_no_writes() {
+async fn a_full_server_refuses_writes() {
     let arguments = ["--maxmemory", "1mb", "--maxmemory-policy", "noeviction"];
     let Some(server) = RedisServer::start_with(&arguments).await else {
         return;
@@ -58,7 +58,7 @@ async fn a_server_that_is_full_takes_no_writes() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_full_takes_a_lease_back() {
+async fn a_full_server_releases_a_lease() {
     let Some(server) = RedisServer::start().await else {
         return;
     };
@@ -75,20 +75,20 @@ async fn a_wrong_password_is_refused_and_not_shown() {
     let Some(server) = RedisServer::start_with(&["--requirepass", "right"]).await else {
         return;
     };
-    for (user, words) in [("", "put it into the address"), (":wr0ng-pass@", "correct")] {
+    for (user, message) in [("", "put it into the address"), (":wr0ng-pass@", "correct")] {
         let url = format!("redis://{user}127.0.0.1:{}", server.port());
         let store = builder(&server).url(url).build().expect("a store");
-        assert_fails(&store, StoreErrorKind::Refused, words).await;
+        assert_fails(&store, StoreErrorKind::Refused, message).await;
         let error = save(&store).await.expect_err("refused");
-        let said = format!("{error} {error:?} {store:?}");
-        assert!(!said.contains("wr0ng"), "{said}");
+        let output = format!("{error} {error:?} {store:?}");
+        assert!(!output.contains("wr0ng"), "{output}");
     }
     let url = format!("redis://:right@127.0.0.1:{}", server.port());
     assert_works(&builder(&server).url(url).build().expect("a store")).await;
 }
 
 #[tokio::test]
-async fn a_user_who_may_not_is_refused() {
+async fn a_user_without_permission_is_refused() {
     let Some(server) = RedisServer::start().await else {
         return;
     };
@@ -98,12 +98,12 @@ async fn a_user_who_may_not_is_refused() {
     let url = format!("redis://other:any@127.0.0.1:{}", server.port());
     let store = builder(&server).url(url.clone()).build().expect("a store");
     assert_fails(&store, StoreErrorKind::Refused, "does not allow this user").await;
-    let own = builder(&server).url(url).key_prefix("other:");
-    assert_works(&own.build().expect("a store")).await;
+    let permitted = builder(&server).url(url).key_prefix("other:");
+    assert_works(&permitted.build().expect("a store")).await;
 }
 
 #[tokio::test]
-async fn a_foreign_key_is_left_alone() {
+async fn a_key_of_another_program_is_not_changed() {
     let Some(server) = RedisServer::start().await else {
         return;
     };
@@ -119,7 +119,7 @@ async fn a_foreign_key_is_left_alone() {
 }
 
 #[tokio::test]
-async fn lost_scripts_are_sent_again() {
+async fn flushed_scripts_are_loaded_again() {
     let Some(server) = RedisServer::start().await else {
         return;
     };
@@ -134,7 +134,7 @@ async fn lost_scripts_are_sent_again() {
     assert!(store.acquire(&key(), Duration::ZERO).await.is_ok());
 }
 
-/// What listens there is no Redis.
+/// A server with another protocol is recognised.
 #[tokio::test]
 async fn another_protocol_is_recognised() {
     use tokio::io::AsyncWriteExt as _;
@@ -143,8 +143,8 @@ async fn another_protocol_is_recognised() {
     let url = format!("redis://{}", listener.local_addr().expect("an address"));
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let answer = b"HTTP/1.1 400 Bad Request\r\n\r\n";
-            let _ = stream.write_all(answer).await;
+            let response = b"HTTP/1.1 400 Bad Request\r\n\r\n";
+            let _ = stream.write_all(response).await;
         }
     });
     let store = RedisStore::builder().url(url).codec(codec());

@@ -1,5 +1,5 @@
-//! No token in the store, in a log or in an error; no password anywhere. This is a binary of its own
-//! because it keeps everything that is logged.
+//! No token in a sealed store or in a log, and no password in any output. These tests need their own binary, because
+//! they collect the log of the whole process.
 
 mod support;
 
@@ -10,17 +10,17 @@ use token_rotator_redis::{BuildError, RedisStore};
 use token_rotator_testkit::conformance::server::{codec, secrecy};
 
 #[tokio::test]
-async fn no_token_gets_out() {
-    secrecy::no_token_gets_out::<Redis>().await;
+async fn no_token_leaks() {
+    secrecy::no_token_leaks::<Redis>().await;
 }
 
 #[test]
-fn no_password_gets_out() {
+fn no_password_leaks() {
     let address = "redis://me:pa55word@127.0.0.1:1/0";
     let builder = RedisStore::builder().url(address).codec(codec());
     let store = builder.clone().build().expect("settings that fit");
-    let said = format!("{builder:?} {store:?}");
-    assert!(!said.contains("pa55word"), "{said}");
+    let output = format!("{builder:?} {store:?}");
+    assert!(!output.contains("pa55word"), "{output}");
     for address in [
         "redis://me:pa55word@:x:/",
         "http://me:pa55word@host",
@@ -34,7 +34,7 @@ fn no_password_gets_out() {
 }
 
 #[test]
-fn a_missing_or_wrong_setting_is_named() {
+fn a_missing_or_invalid_setting_is_named() {
     let address = "redis://127.0.0.1";
     let builder = RedisStore::builder;
     assert_eq!(
@@ -44,15 +44,15 @@ fn a_missing_or_wrong_setting_is_named() {
     let error = builder().url(address).build().expect_err("no codec");
     assert_eq!(error, BuildError::NoCodec);
     assert!(error.to_string().contains("RecordCodec::sealed"));
-    let sound = builder().url(address).codec(codec());
-    let error = sound.clone().key_prefix("a{b}").build();
+    let valid = builder().url(address).codec(codec());
+    let error = valid.clone().key_prefix("a{b}").build();
     assert_eq!(error.err(), Some(BuildError::Prefix("a{b}".to_owned())));
     for (life, limit, setting) in [
         (40, 0, "operation_timeout"),
         (3, 3, "lease_life"),
         (90_000, 3, "lease_life"),
     ] {
-        let builder = sound
+        let builder = valid
             .clone()
             .lease_life(Duration::from_secs(life))
             .operation_timeout(Duration::from_secs(limit));
@@ -68,5 +68,5 @@ fn a_missing_or_wrong_setting_is_named() {
             .err(),
         Some(BuildError::NoTls)
     );
-    sound.build().expect("settings that fit");
+    valid.build().expect("settings that fit");
 }

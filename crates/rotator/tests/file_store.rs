@@ -6,9 +6,9 @@ mod file;
 
 use file::Place;
 use token_rotator::{FileLock, FileStore};
-use token_rotator_testkit::conformance::Ground;
+use token_rotator_testkit::conformance::StoreFixture;
 
-impl Ground for Place {
+impl StoreFixture for Place {
     type Store = FileStore;
     type Coordinator = FileLock;
 

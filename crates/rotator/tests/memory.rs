@@ -2,14 +2,14 @@
 
 use token_rotator::MemoryStore;
 use token_rotator::store::LocalCoordinator;
-use token_rotator_testkit::conformance::Ground;
+use token_rotator_testkit::conformance::StoreFixture;
 
 struct Memory {
     store: MemoryStore,
     coordinator: LocalCoordinator,
 }
 
-impl Ground for Memory {
+impl StoreFixture for Memory {
     type Store = MemoryStore;
     type Coordinator = LocalCoordinator;
 
@@ -28,7 +28,7 @@ impl Ground for Memory {
         self.coordinator.clone()
     }
 
-    fn tells(&self) -> bool {
+    fn reports_changes(&self) -> bool {
         false
     }
 }

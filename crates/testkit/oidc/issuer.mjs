@@ -1,16 +1,17 @@
-// A certified issuer (npm's oidc-provider) and an upstream that asks it about every token, for the tests.
+// A certified issuer (npm's oidc-provider), and an upstream that asks it about every token, for the tests.
 //
-//   node issuer.mjs [--access-token-seconds 3] [--refresh-token-seconds 120] [--token-prefix CANARY-7f3a-]
+// Usage: node issuer.mjs [--access-token-seconds 3] [--refresh-token-seconds 120] [--token-prefix CANARY-7f3a-]
 //
-// Each option may also come from the environment: OIDC_ACCESS_TOKEN_SECONDS and so on. When everything listens, one line of
-// JSON on standard output says where; nothing else is ever written there. The process ends when its standard input closes, so a
-// test that is killed leaves no orphan behind: start it with a pipe, not with /dev/null. README.md has the protocol.
+// The environment variables OIDC_ACCESS_TOKEN_SECONDS, OIDC_REFRESH_TOKEN_SECONDS and OIDC_TOKEN_PREFIX set the same
+// options. Once all three servers listen, the process prints one line of JSON with their URLs to standard output, and
+// nothing else. The process ends when its standard input closes, so that it ends with a killed test: start it with a
+// pipe, not with /dev/null. README.md describes the protocol.
 
 import { createHash } from 'node:crypto';
 import { createServer } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-// The provider prints its advice for production, and nothing else, with these two: a fixture heeds none of it.
+// The provider prints only advice for production with these functions.
 console.info = () => {};
 console.warn = () => {};
 
@@ -38,25 +39,25 @@ const issuerUrl = await listen(issuerServer);
 const upstreamUrl = await listen(upstreamServer);
 const controlUrl = await listen(controlServer);
 
-let stats = freshStats();
+let stats = zeroStats();
 const faults = { delayMs: 0, loseAnswers: 0, holdRefusals: 0 };
-// The upstream's refusals that are held back, each to be let go.
-const held = [];
-// What the provider has issued and not destroyed, for /_expire: model and identifier.
+// The resolve functions of the held refusals.
+const heldRefusals = [];
+// The issued tokens that were not destroyed, for /_expire: identifier to model.
 const issued = new Map();
-// When the newest access token was issued, in milliseconds, and what is stored of it, for /_aged.
+// Time of issue in milliseconds and stored record of the newest access token, for /_aged.
 let newest;
 
 const provider = new Provider(issuerUrl, {
   clients: Object.values(clients).map((client) => ({
     ...client,
-    // Only a confidential client may have a grant in its own name (RFC 6749 section 4.4).
+    // Only a confidential client may use client credentials (RFC 6749 section 4.4).
     grant_types: ['authorization_code', 'refresh_token', deviceCode, ...(client.client_secret ? ['client_credentials'] : [])],
     redirect_uris: ['http://127.0.0.1/callback'],
     application_type: 'native',
   })),
   scopes: scope.split(' '),
-  // The default of 15 s would let a token of 3 s live 18.
+  // With the default of 15 s, a token of 3 s would be valid for 18 s.
   clockTolerance: 0,
   rotateRefreshToken: true,
   issueRefreshToken: async () => true,
@@ -73,7 +74,7 @@ const provider = new Provider(issuerUrl, {
     DeviceCode: 600,
   },
   features: {
-    // Pages for a login with any name and password.
+    // Login pages that accept any name and password.
     devInteractions: { enabled: true },
     deviceFlow: { enabled: true },
     clientCredentials: { enabled: true },
@@ -83,7 +84,7 @@ const provider = new Provider(issuerUrl, {
   cookies: { keys: ['of no value outside this process'] },
 });
 
-// Every token, and every code that becomes one, carries the prefix that the canary step of `cargo xtask test` looks for in all output.
+// Every token and every code has the prefix that the canary step of `cargo xtask test` searches for in all output.
 for (const model of [provider.AccessToken, provider.RefreshToken, provider.ClientCredentials, provider.AuthorizationCode, provider.DeviceCode]) {
   const original = model.prototype.generateTokenId;
   model.prototype.generateTokenId = function generateTokenId() {
@@ -94,7 +95,7 @@ for (const model of [provider.AccessToken, provider.RefreshToken, provider.Clien
 for (const [event, model] of [['access_token', provider.AccessToken], ['client_credentials', provider.ClientCredentials]]) {
   provider.on(`${event}.saved`, (token) => {
     issued.set(token.jti, model);
-    // Read at once: it may be gone when its expiry is asked for.
+    // The record is read now, because it may be deleted before its expiry is requested.
     newest = { issuedAt: Date.now(), stored: model.adapter.find(token.jti) };
   });
   provider.on(`${event}.destroyed`, (token) => issued.delete(token.jti));
@@ -113,7 +114,7 @@ provider.on('server_error', (_ctx, error) => {
   console.error('server_error', error);
 });
 
-// Faults wrap the provider without touching it: it has answered, and spent the token, before the connection is cut.
+// The faults wrap the provider: it has spent the token and responded before the connection is closed.
 provider.use(async (ctx, next) => {
   if (ctx.path !== tokenPath) return next();
   stats.token_requests += 1;
@@ -169,10 +170,10 @@ async function upstream(request, response) {
       length += chunk.length;
     }
   } catch {
-    return; // The caller hung up in the middle of its body: nobody is left to answer.
+    return; // The client closed the connection before the end of its body.
   }
   if (url.pathname !== '/echo') {
-    answer(response, 404, { error: 'not_found' });
+    respond(response, 404, { error: 'not_found' });
     return;
   }
   const [scheme, value] = (request.headers.authorization ?? '').split(' ');
@@ -180,16 +181,16 @@ async function upstream(request, response) {
   const token = presented && (await provider.AccessToken.find(presented) ?? await provider.ClientCredentials.find(presented));
   if (!token) {
     stats.upstream_401 += 1;
-    await letGoTogether();
-    // RFC 6750 section 3.1: no error code where the request carried no token at all.
+    await waitForHeldRefusals();
+    // RFC 6750 section 3.1: no error code if the request has no token.
     const challenge = presented
       ? 'Bearer realm="fixture", error="invalid_token", error_description="the access token expired or was revoked"'
       : 'Bearer realm="fixture"';
-    answer(response, 401, { error: presented ? 'invalid_token' : 'unauthorized' }, { 'www-authenticate': challenge });
+    respond(response, 401, { error: presented ? 'invalid_token' : 'unauthorized' }, { 'www-authenticate': challenge });
     return;
   }
   stats.upstream_200 += 1;
-  answer(response, 200, {
+  respond(response, 200, {
     method: request.method,
     path: url.pathname,
     query: url.search.slice(1),
@@ -201,7 +202,7 @@ async function upstream(request, response) {
   });
 }
 
-/** What a test tells the fixture and asks of it. */
+/** The control interface for tests. */
 async function control(request, response) {
   try {
     const url = new URL(request.url, controlUrl);
@@ -209,21 +210,21 @@ async function control(request, response) {
     const route = `${request.method} ${url.pathname}`;
     const handler = {
       'POST /_mint': () => mint(body),
-      'POST /_expire': expire,
-      'GET /_aged': () => aged(Number(url.searchParams.get('share') ?? '1')),
-      'POST /_fault': () => fault(body),
-      'POST /_reset': () => { stats = { ...freshStats(), token_requests_now: stats.token_requests_now }; return stats; },
+      'POST /_expire': expireAccessTokens,
+      'GET /_aged': () => waitForAge(Number(url.searchParams.get('share') ?? '1')),
+      'POST /_fault': () => setFaults(body),
+      'POST /_reset': () => { stats = { ...zeroStats(), token_requests_now: stats.token_requests_now }; return stats; },
       'GET /_stats': () => stats,
       'GET /_alive': async () => ({ alive: Boolean(await provider.Grant.find(url.searchParams.get('grant_id') ?? '')) }),
     }[route];
-    if (handler) answer(response, 200, await handler());
-    else answer(response, 404, { error: `no such command: ${route}` });
+    if (handler) respond(response, 200, await handler());
+    else respond(response, 404, { error: `no such command: ${route}` });
   } catch (error) {
-    answer(response, 400, { error: error.message });
+    respond(response, 400, { error: error.message });
   }
 }
 
-/** A grant as a login would leave it, without a login. */
+/** Creates a grant as a login would, without a login. */
 async function mint({ client = 'public', account = 'alice', access_token: withAccessToken = true } = {}) {
   if (!clients[client]) throw new Error(`no such client: ${client}; there are ${Object.keys(clients).join(', ')}`);
   const clientModel = await provider.Client.find(clients[client].client_id);
@@ -246,49 +247,49 @@ async function mint({ client = 'public', account = 'alice', access_token: withAc
   return session;
 }
 
-/** Every access token issued so far is refused from now on; refresh tokens and grants stay. */
-async function expire() {
+/** Expires every access token issued so far. Refresh tokens and grants stay valid. */
+async function expireAccessTokens() {
   const all = [...issued];
   issued.clear();
   await Promise.all(all.map(([id, model]) => model.adapter.destroy(id)));
   return { expired: all.length };
 }
 
-/** Answers as soon as such a share of the life of the newest access token is over. */
-async function aged(share) {
+/** Waits until `share` of the newest access token's lifetime has passed. */
+async function waitForAge(share) {
   if (!(share >= 0 && share <= 1)) throw new Error('share is a number from 0 to 1');
   if (!newest) throw new Error('no access token has been issued yet');
   const { issuedAt, stored } = newest;
   const { exp } = await stored;
   const moment = issuedAt + share * (exp * 1000 - issuedAt);
-  // Timers may be early, by a fraction of a millisecond.
+  // Timers may fire a fraction of a millisecond early.
   while (Date.now() < moment) await sleep(Math.max(moment - Date.now(), 1));
   return { share };
 }
 
-/** Sets the faults; what is left out goes back to none. */
-function fault({ delay_ms: delayMs = 0, lose_answers: loseAnswers = 0, hold_refusals: holdRefusals = 0 } = {}) {
+/** Sets the faults. A fault that the request omits is switched off. */
+function setFaults({ delay_ms: delayMs = 0, lose_answers: loseAnswers = 0, hold_refusals: holdRefusals = 0 } = {}) {
   Object.assign(faults, { delayMs, loseAnswers, holdRefusals });
-  letGoIfAllAreHere();
+  releaseIfComplete();
   return { delay_ms: delayMs, lose_answers: loseAnswers, hold_refusals: holdRefusals };
 }
 
-/** The end of a refusal's wait for the others; at once where none are held. */
-function letGoTogether() {
+/** Waits until as many refusals are held as configured. Returns at once if no refusals are to be held. */
+function waitForHeldRefusals() {
   if (faults.holdRefusals === 0) return undefined;
-  return new Promise((letGo) => {
-    held.push(letGo);
-    letGoIfAllAreHere();
+  return new Promise((release) => {
+    heldRefusals.push(release);
+    releaseIfComplete();
   });
 }
 
-function letGoIfAllAreHere() {
-  if (held.length < faults.holdRefusals) return;
+function releaseIfComplete() {
+  if (heldRefusals.length < faults.holdRefusals) return;
   faults.holdRefusals = 0;
-  for (const letGo of held.splice(0)) letGo();
+  for (const release of heldRefusals.splice(0)) release();
 }
 
-function freshStats() {
+function zeroStats() {
   return {
     token_requests: 0,
     token_requests_now: 0,
@@ -305,7 +306,7 @@ function freshStats() {
   };
 }
 
-function answer(response, status, body, headers = {}) {
+function respond(response, status, body, headers = {}) {
   const text = JSON.stringify(body);
   response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text), 'cache-control': 'no-store', ...headers });
   response.end(text);
@@ -318,7 +319,7 @@ async function readJson(request) {
 }
 
 function listen(server) {
-  // Idle connections stay open: a pooled connection that the far side closes would look like a lost answer.
+  // Idle connections stay open. Closing a pooled connection would look like a lost response to a client.
   server.keepAliveTimeout = 0;
   return new Promise((resolve, reject) => {
     server.once('error', reject);

@@ -1,4 +1,4 @@
-//! A certified issuer that none of us wrote: npm's `oidc-provider`, run as a child process.
+//! A certified issuer that this project did not write: npm's `oidc-provider`, run as a child process.
 
 mod expiries;
 
@@ -16,43 +16,42 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-/// Set to a reason, it lets tests against the certified issuer be skipped on a machine that cannot
-/// run it.
-const WITHOUT: &str = "TOKEN_ROTATOR_WITHOUT_OIDC_PROVIDER";
+/// Names an environment variable. If it is set, tests skip the certified issuer and print its value as the reason.
+const SKIP_VARIABLE: &str = "TOKEN_ROTATOR_WITHOUT_OIDC_PROVIDER";
 
-/// npm's certified `oidc-provider` with single-use refresh tokens whose reuse revokes the grant,
-/// and an API that asks it about every token.
+/// npm's certified `oidc-provider`, and an API that asks it about every token.
 ///
-/// It ends with this value: the child lives as long as its standard input is open.
+/// Refresh tokens are single use, and a reused refresh token revokes the grant. The child process ends when its
+/// standard input closes, so dropping this value ends it.
 #[derive(Debug)]
 pub struct CertifiedIssuer {
-    ready: Ready,
+    ready: ReadyMessage,
     _child: Child,
 }
 
-/// What it says of itself when it is ready.
+/// The line of JSON that the child process prints when it is ready.
 #[derive(Clone, Deserialize)]
-struct Ready {
+struct ReadyMessage {
     issuer: String,
     token_endpoint: String,
     revocation_endpoint: String,
     upstream: String,
     control: String,
-    clients: Clients,
+    clients: ReadyClients,
     access_token_seconds: u64,
 }
 
 #[derive(Clone, Deserialize)]
-struct Clients {
+struct ReadyClients {
     basic: CertifiedClient,
 }
 
-/// A client of the certified issuer that has a secret.
+/// A client of the certified issuer with a secret.
 #[derive(Clone, Deserialize)]
 pub struct CertifiedClient {
-    /// Its name at the issuer.
+    /// The client id.
     pub client_id: String,
-    /// What it proves itself with.
+    /// The client secret.
     pub client_secret: String,
 }
 
@@ -64,23 +63,23 @@ impl std::fmt::Debug for CertifiedClient {
     }
 }
 
-impl std::fmt::Debug for Ready {
+impl std::fmt::Debug for ReadyMessage {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Ready")
+        out.debug_struct("ReadyMessage")
             .field("token_endpoint", &self.token_endpoint)
             .field("upstream", &self.upstream)
             .finish_non_exhaustive()
     }
 }
 
-/// A grant at the certified issuer, for its public client.
+/// A grant of the certified issuer's public client.
 #[derive(Clone, Deserialize)]
 pub struct CertifiedGrant {
-    /// The grant's name at the issuer.
+    /// The grant's id at the issuer.
     pub grant_id: String,
-    /// The client it was given to.
+    /// The id of the grant's client.
     pub client_id: String,
-    /// Its first refresh token.
+    /// The grant's first refresh token.
     pub refresh_token: String,
 }
 
@@ -93,7 +92,7 @@ impl std::fmt::Debug for CertifiedGrant {
     }
 }
 
-/// What the certified issuer and its API have counted since they started.
+/// Counters of the certified issuer and its API since their start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct CertifiedStats {
@@ -101,38 +100,38 @@ pub struct CertifiedStats {
     pub token_requests: u64,
     /// Refresh grants that succeeded.
     pub refreshes: u64,
-    /// Token requests that were answered with an error.
+    /// Token requests that the issuer answered with an error.
     pub errors: u64,
-    /// Refresh tokens that were presented a second time.
+    /// Refresh tokens that a client presented a second time.
     pub reuses: u64,
-    /// Grants revoked for it.
+    /// Grants that the issuer revoked after a reuse.
     pub grants_revoked: u64,
-    /// Requests that the API answered.
+    /// Requests that the API accepted.
     pub upstream_200: u64,
     /// Requests that the API refused.
     pub upstream_401: u64,
 }
 
 impl CertifiedIssuer {
-    /// Starts it, with access tokens that live this long; it counts whole seconds.
+    /// Starts the issuer. `access_lifetime` counts in whole seconds.
     ///
-    /// `None` where the environment says that this machine cannot run it; the reason is printed.
+    /// Returns `None` and prints the reason if `TOKEN_ROTATOR_WITHOUT_OIDC_PROVIDER` is set.
     ///
     /// # Panics
     ///
-    /// If it does not start: its packages are installed by `cargo xtask test --only install`.
+    /// Panics if the issuer does not start. `cargo xtask test --only install` installs its packages.
     pub async fn start(access_lifetime: Duration) -> Option<Self> {
-        if let Ok(reason) = std::env::var(WITHOUT) {
-            eprintln!("skipped, for want of the certified issuer: {reason}");
+        if let Ok(reason) = std::env::var(SKIP_VARIABLE) {
+            eprintln!("skipped: the certified issuer cannot run: {reason}");
             return None;
         }
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("oidc");
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("oidc");
         assert!(
-            folder.join("node_modules").is_dir(),
+            directory.join("node_modules").is_dir(),
             "the certified issuer is not installed; run `cargo xtask test --only install`"
         );
         let mut child = Command::new("node")
-            .arg(folder.join("issuer.mjs"))
+            .arg(directory.join("issuer.mjs"))
             .arg("--access-token-seconds")
             .arg(access_lifetime.as_secs().to_string())
             .arg("--token-prefix")
@@ -148,72 +147,73 @@ impl CertifiedIssuer {
             .read_line(&mut line)
             .await
             .expect("its output can be read");
-        let ready = serde_json::from_str(&line).expect("it says where it can be reached");
+        let ready = serde_json::from_str(&line).expect("the ready message");
         Some(Self {
             ready,
             _child: child,
         })
     }
 
-    /// The client without a secret. It may have any address on 127.0.0.1 with the path `/callback` as its redirect URI.
+    /// Id of the client without a secret. Its redirect URI may be any address on 127.0.0.1 with the path `/callback`.
     pub const PUBLIC_CLIENT: &str = "public-client";
 
-    /// A client with a secret, which it puts into the `Authorization` header. It may have any grant that the public one may
-    /// have, and client credentials.
+    /// Returns the client that sends its secret in the `Authorization` header. It may use all grants of the public
+    /// client, and client credentials.
     pub fn confidential_client(&self) -> &CertifiedClient {
         &self.ready.clients.basic
     }
 
-    /// The issuer's identifier, under which its metadata lies. Users sign in there with any name and password.
+    /// Returns the issuer's identifier, which is also the base URL of its metadata. Users sign in with any name and
+    /// password.
     pub fn issuer_url(&self) -> &str {
         &self.ready.issuer
     }
 
-    /// Where refresh tokens are exchanged.
+    /// Returns the URL of the token endpoint.
     pub fn token_url(&self) -> &str {
         &self.ready.token_endpoint
     }
 
-    /// Where tokens are revoked (RFC 7009).
+    /// Returns the URL of the revocation endpoint (RFC 7009).
     pub fn revocation_url(&self) -> &str {
         &self.ready.revocation_endpoint
     }
 
-    /// The API's origin. `/echo` there answers whoever brings a good token.
+    /// Returns the API's origin. `/echo` accepts every request with a valid token.
     pub fn upstream_url(&self) -> &str {
         &self.ready.upstream
     }
 
-    /// How long access tokens live.
+    /// Returns the lifetime of access tokens.
     pub fn access_lifetime(&self) -> Duration {
         Duration::from_secs(self.ready.access_token_seconds)
     }
 
-    /// A session of its public client, without any login.
+    /// Creates a grant of the public client without a login.
     ///
     /// # Panics
     ///
-    /// If the issuer does not answer.
+    /// Panics if the issuer does not respond.
     pub async fn sign_in(&self) -> CertifiedGrant {
         let grant = self.control(Method::POST, "/_mint").await;
         serde_json::from_value(grant).expect("a grant")
     }
 
-    /// Every access token so far is refused from now on. Refresh tokens and grants stay.
+    /// Expires every access token issued so far. Refresh tokens and grants stay valid.
     ///
     /// # Panics
     ///
-    /// If the issuer does not answer.
+    /// Panics if the issuer does not respond.
     pub async fn expire_access_tokens(&self) {
         self.control(Method::POST, "/_expire").await;
     }
 
-    /// Waits until such a share of the life of the newest access token is over; 1 is its end. A token that is revoked meanwhile
-    /// counts as if it were not.
+    /// Waits until `share` of the newest access token's lifetime has passed; 1 is its end. A revocation of that token
+    /// does not end the wait.
     ///
     /// # Panics
     ///
-    /// If the share is not from 0 to 1, no access token has been issued yet, or the issuer does not answer.
+    /// Panics if `share` is not from 0 to 1, if the issuer has issued no access token, or if it does not respond.
     pub async fn aged(&self, share: f64) {
         let path = format!("/_aged?share={share}");
         self.control(Method::GET, &path).await;
@@ -223,57 +223,57 @@ impl CertifiedIssuer {
     ///
     /// # Panics
     ///
-    /// If no access token has been issued yet, or the issuer does not answer.
+    /// Panics if the issuer has issued no access token, or if it does not respond.
     pub async fn expiry(&self) {
         self.aged(1.0).await;
     }
 
-    /// The API holds its next refusals back until so many requests wait for one, then refuses all of
-    /// them together; those that come after are refused as they come.
+    /// Makes the API hold its next refusals until `requests` requests wait for one, and then send these refusals
+    /// together. The API sends later refusals at once.
     ///
     /// # Panics
     ///
-    /// If the issuer does not answer.
+    /// Panics if the issuer does not respond.
     pub async fn refuse_together(&self, requests: u64) {
         let fault = serde_json::json!({ "hold_refusals": requests });
         self.control_with(Method::POST, "/_fault", fault.to_string())
             .await;
     }
 
-    /// What was counted since it started.
+    /// Returns the counters since the start of the issuer.
     ///
     /// # Panics
     ///
-    /// If the issuer does not answer.
+    /// Panics if the issuer does not respond.
     pub async fn stats(&self) -> CertifiedStats {
         let stats = self.control(Method::GET, "/_stats").await;
         serde_json::from_value(stats).expect("counters")
     }
 
-    /// Whether the grant is good.
+    /// Returns whether the grant is valid.
     ///
     /// # Panics
     ///
-    /// If the issuer does not answer.
+    /// Panics if the issuer does not respond.
     pub async fn alive(&self, grant: &CertifiedGrant) -> bool {
         let path = format!("/_alive?grant_id={}", grant.grant_id);
         self.control(Method::GET, &path).await["alive"] == true
     }
 
-    /// One request to the fixture's own controls.
+    /// Sends a request without a body to the control interface of the child process.
     async fn control(&self, method: Method, path: &str) -> Value {
         self.control_with(method, path, String::new()).await
     }
 
-    /// The same with a body of JSON.
+    /// Sends a request with a JSON body to the control interface of the child process.
     async fn control_with(&self, method: Method, path: &str, body: String) -> Value {
         let authority = self.ready.control.trim_start_matches("http://");
         let stream = TcpStream::connect(authority)
             .await
-            .expect("the fixture is there");
+            .expect("the control interface accepts connections");
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
-            .expect("it speaks HTTP");
+            .expect("the control interface speaks HTTP");
         let connection = tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
@@ -281,9 +281,9 @@ impl CertifiedIssuer {
             .header("host", authority)
             .body(Full::<Bytes>::from(body))
             .expect("a request");
-        let answer = sender.send_request(request).await.expect("an answer");
-        let status = answer.status();
-        let body = answer
+        let response = sender.send_request(request).await.expect("a response");
+        let status = response.status();
+        let body = response
             .into_body()
             .collect()
             .await
@@ -292,7 +292,7 @@ impl CertifiedIssuer {
         connection.abort();
         assert!(
             status.is_success(),
-            "the fixture answered {path} with {status}"
+            "the control interface answered {path} with {status}"
         );
         serde_json::from_slice(&body).expect("JSON")
     }

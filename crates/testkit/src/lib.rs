@@ -1,10 +1,9 @@
-//! What the tests of this workspace run against. It is never published.
+//! Issuers, servers and test suites for the tests of this workspace. This crate is never published.
 //!
-//! - [`Issuer`] and [`Upstream`]: the issuer and the protected API of the crate `token-rotator-issuer`, under one name
-//!   with the rest.
-//! - [`CertifiedIssuer`]: the certified `oidc-provider`, as a Node.js process.
-//! - [`RedisServer`], [`PostgresServer`], [`PgBouncer`]: real servers, each in a process and a folder of its own.
-//! - [`conformance!`]: the suite that every session store and every coordinator passes.
+//! - [`Issuer`] and [`Upstream`]: the issuer and the protected API of the crate `token-rotator-issuer`, re-exported
+//! - [`CertifiedIssuer`]: the certified `oidc-provider`, as a Node.js process
+//! - [`RedisServer`], [`PostgresServer`], [`PgBouncer`]: real servers, each with its own process and directory
+//! - [`conformance!`]: the test suite for session stores and coordinators
 
 mod certified;
 pub mod conformance;

@@ -1,5 +1,7 @@
-//! Real servers to test stores against, each in a directory and on a port of its own, ended with
-//! the value that started it.
+//! Real servers for tests of stores. Each has its own directory and port, and ends when its value is dropped.
+//!
+//! - `redis`, `postgres` and `pgbouncer`: one server each
+//! - `process`: the child process, its log and its directory
 
 mod pgbouncer;
 mod postgres;
@@ -12,14 +14,15 @@ pub use self::redis::RedisServer;
 
 use std::path::PathBuf;
 
-/// A program that the tests start, and how they do without.
+/// A program that the tests start.
 struct Program {
     name: &'static str,
-    /// Where Debian keeps it, besides what `PATH` names and the folders of `PostgreSQL`.
-    elsewhere: &'static [&'static str],
+    /// Directories to search besides `PATH` and the `PostgreSQL` directories of Debian.
+    other_directories: &'static [&'static str],
     package: &'static str,
-    /// Set to a reason, it lets the tests that need the program be skipped.
-    without: &'static str,
+    /// Names an environment variable. If it is set, tests that need the program are skipped with its value as the
+    /// reason.
+    skip_variable: &'static str,
 }
 
 impl Program {
@@ -36,19 +39,20 @@ impl Program {
             std::cmp::Reverse(number)
         });
         std::env::split_paths(&search)
-            .chain(self.elsewhere.iter().map(PathBuf::from))
+            .chain(self.other_directories.iter().map(PathBuf::from))
             .chain(versions.into_iter().map(|version| version.join("bin")))
             .map(|directory| directory.join(self.name))
             .find(|path| path.is_file())
     }
 
-    /// Why the tests that need it are to be skipped; `None`: they are not.
+    /// Returns why tests that need the program are skipped. Returns `None` if the program can run.
     ///
     /// # Panics
     ///
-    /// If it is not installed where `CI` is `true`: there, nothing is skipped by accident.
-    fn missing(&self) -> Option<String> {
-        let reason = if let Ok(reason) = std::env::var(self.without) {
+    /// Panics if the program is not installed and the environment variable `CI` is `true`, so that CI skips no test by
+    /// accident.
+    fn skip_reason(&self) -> Option<String> {
+        let reason = if let Ok(reason) = std::env::var(self.skip_variable) {
             reason
         } else if self.path().is_some() {
             return None;
@@ -61,11 +65,11 @@ impl Program {
             assert!(!ci, "{reason}");
             reason
         };
-        Some(format!("skipped, for want of {}: {reason}", self.name))
+        Some(format!("skipped: {} cannot run: {reason}", self.name))
     }
 
-    /// Its path. Call it after [`missing`](Self::missing).
+    /// Returns the program's path. Call [`skip_reason`](Self::skip_reason) first.
     fn expect(&self) -> PathBuf {
-        self.path().expect("it is installed")
+        self.path().expect("the program is installed")
     }
 }

@@ -1,11 +1,11 @@
-//! The authorization endpoint, and codes at the token endpoint.
+//! The authorization endpoint, and authorization codes at the token endpoint.
 
 mod support;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use support::{Answered, Tested, claims, client, post, refresh};
+use support::{ReceivedResponse, TestResult, claims, client, post, refresh};
 use token_rotator_testkit::{Issuer, IssuerBuilder, IssuerEvent, RevocationCause};
 
 const CALLBACK: &str = "http://127.0.0.1:49152/callback";
@@ -33,8 +33,11 @@ const REQUEST: [(&str, &str); 8] = [
     ("code_challenge_method", "S256"),
 ];
 
-/// The request with these parameters in place of its own; without those that have no value.
-async fn authorize(issuer: &Issuer, changes: &[(&str, &str)]) -> Result<Answered, reqwest::Error> {
+/// Sends `REQUEST` with `changes`. A parameter with an empty value is left out.
+async fn authorize(
+    issuer: &Issuer,
+    changes: &[(&str, &str)],
+) -> Result<ReceivedResponse, reqwest::Error> {
     let mut query: BTreeMap<&str, &str> = REQUEST.into_iter().collect();
     query.extend(changes.iter().copied());
     query.retain(|_, value| !value.is_empty());
@@ -42,27 +45,30 @@ async fn authorize(issuer: &Issuer, changes: &[(&str, &str)]) -> Result<Answered
         .extend_pairs(query)
         .finish();
     let url = format!("{}?{query}", issuer.authorize_url());
-    Answered::from(client().get(url).send().await?).await
+    ReceivedResponse::from(client().get(url).send().await?).await
 }
 
-/// Where an answer redirects to, and with what.
-fn redirect(answer: &Answered) -> (String, BTreeMap<String, String>) {
-    assert_eq!(answer.status, 302, "{}", answer.text);
-    let (place, query) = answer.header("location").split_once('?').expect("a query");
+/// Returns the redirect URI of the response, and its query parameters.
+fn redirect(response: &ReceivedResponse) -> (String, BTreeMap<String, String>) {
+    assert_eq!(response.status, 302, "{}", response.text);
+    let (location, query) = response
+        .header("location")
+        .split_once('?')
+        .expect("a query");
     let pairs = form_urlencoded::parse(query.as_bytes()).into_owned();
-    (place.to_owned(), pairs.collect())
+    (location.to_owned(), pairs.collect())
 }
 
 async fn code(issuer: &Issuer, changes: &[(&str, &str)]) -> Result<String, reqwest::Error> {
-    let (_, mut said) = redirect(&authorize(issuer, changes).await?);
-    Ok(said.remove("code").expect("a code"))
+    let (_, mut parameters) = redirect(&authorize(issuer, changes).await?);
+    Ok(parameters.remove("code").expect("a code"))
 }
 
-async fn exchange(
+async fn redeem(
     issuer: &Issuer,
     code: &str,
     changes: &[(&str, &str)],
-) -> Result<Answered, reqwest::Error> {
+) -> Result<ReceivedResponse, reqwest::Error> {
     let mut form: BTreeMap<&str, &str> = [
         ("grant_type", "authorization_code"),
         ("code", code),
@@ -78,17 +84,17 @@ async fn exchange(
 }
 
 #[tokio::test]
-async fn a_code_becomes_tokens_that_can_be_refreshed() -> Tested {
+async fn a_redeemed_code_returns_tokens_that_can_be_refreshed() -> TestResult {
     let issuer = builder().start().await?;
-    let answer = authorize(&issuer, &[("login_hint", "bob"), ("prompt", "login")]).await?;
-    let (place, mut said) = redirect(&answer);
-    assert_eq!(place, CALLBACK);
-    let code = said.remove("code").expect("a code");
-    assert_eq!(said.remove("state").as_deref(), Some("s 1&"));
-    assert_eq!(said.remove("iss").as_deref(), Some(issuer.url()));
-    assert!(said.is_empty(), "{said:?}");
+    let response = authorize(&issuer, &[("login_hint", "bob"), ("prompt", "login")]).await?;
+    let (location, mut parameters) = redirect(&response);
+    assert_eq!(location, CALLBACK);
+    let code = parameters.remove("code").expect("a code");
+    assert_eq!(parameters.remove("state").as_deref(), Some("s 1&"));
+    assert_eq!(parameters.remove("iss").as_deref(), Some(issuer.url()));
+    assert!(parameters.is_empty(), "{parameters:?}");
 
-    let tokens = exchange(&issuer, &code, &[]).await?;
+    let tokens = redeem(&issuer, &code, &[]).await?;
     assert_eq!(tokens.status, 200, "{}", tokens.text);
     assert_eq!(tokens.string("scope"), "openid read");
     assert_eq!(claims(&tokens.string("access_token"))["sub"], "bob");
@@ -99,7 +105,10 @@ async fn a_code_becomes_tokens_that_can_be_refreshed() -> Tested {
         (&id["sub"], &id["aud"], &id["nonce"]),
         (&"bob".into(), &"demo".into(), &"n1".into())
     );
-    assert!(!issuer.accepts(&id_token), "it is no access token");
+    assert!(
+        !issuer.accepts(&id_token),
+        "an id_token is not an access token"
+    );
     let next = refresh(&issuer, &tokens.string("refresh_token")).await?;
     assert!(issuer.accepts(&next.string("access_token")));
     assert_eq!(issuer.counters().authorization_codes, 1);
@@ -108,14 +117,14 @@ async fn a_code_becomes_tokens_that_can_be_refreshed() -> Tested {
 }
 
 #[tokio::test]
-async fn without_openid_there_is_no_id_token_and_alice_signs_in() -> Tested {
+async fn without_openid_there_is_no_id_token_and_the_default_user_signs_in() -> TestResult {
     let issuer = builder().start().await?;
     let code = code(
         &issuer,
         &[("scope", ""), ("nonce", ""), ("audience", "api.example")],
     )
     .await?;
-    let tokens = exchange(&issuer, &code, &[]).await?;
+    let tokens = redeem(&issuer, &code, &[]).await?;
     let access = claims(&tokens.string("access_token"));
     assert_eq!(
         (&access["sub"], &access["aud"]),
@@ -126,13 +135,13 @@ async fn without_openid_there_is_no_id_token_and_alice_signs_in() -> Tested {
 }
 
 #[tokio::test]
-async fn a_second_use_of_a_code_revokes_what_the_first_one_brought() -> Tested {
+async fn a_second_use_of_a_code_revokes_the_family() -> TestResult {
     let issuer = builder().start().await?;
     let mut events = issuer.events();
     let code = code(&issuer, &[]).await?;
-    let tokens = exchange(&issuer, &code, &[]).await?;
-    // Another client cannot do that.
-    let other = exchange(
+    let tokens = redeem(&issuer, &code, &[]).await?;
+    // Another client cannot revoke the family with the code.
+    let other = redeem(
         &issuer,
         &code,
         &[("client_id", "web"), ("client_secret", "s3cret")],
@@ -141,9 +150,12 @@ async fn a_second_use_of_a_code_revokes_what_the_first_one_brought() -> Tested {
     assert_eq!(other.string("error"), "invalid_grant");
     assert!(issuer.accepts(&tokens.string("access_token")));
 
-    let again = exchange(&issuer, &code, &[]).await?;
+    let second_response = redeem(&issuer, &code, &[]).await?;
     assert_eq!(
-        (again.status, again.string("error").as_str()),
+        (
+            second_response.status,
+            second_response.string("error").as_str()
+        ),
         (400, "invalid_grant")
     );
     assert!(!issuer.accepts(&tokens.string("access_token")));
@@ -153,14 +165,14 @@ async fn a_second_use_of_a_code_revokes_what_the_first_one_brought() -> Tested {
     assert!(matches!(events.recv().await?, IssuerEvent::SignedIn { .. }));
     let cause = RevocationCause::CodeReuse;
     assert!(
-        matches!(events.recv().await?, IssuerEvent::Revoked { cause: told, .. } if told == cause)
+        matches!(events.recv().await?, IssuerEvent::Revoked { cause: reported, .. } if reported == cause)
     );
     Ok(())
 }
 
 #[tokio::test]
-async fn a_code_is_bound_to_client_redirect_uri_and_verifier_and_spent_by_none_of_the_mistakes()
--> Tested {
+async fn a_code_is_bound_to_client_redirect_uri_and_verifier_and_mistakes_do_not_consume_it()
+-> TestResult {
     let issuer = builder().start().await?;
     let code = code(&issuer, &[]).await?;
     let short = &VERIFIER[1..];
@@ -173,52 +185,52 @@ async fn a_code_is_bound_to_client_redirect_uri_and_verifier_and_spent_by_none_o
         &[("code", "another")],
     ];
     for mistake in mistakes {
-        let refused = exchange(&issuer, &code, mistake).await?;
+        let refused = redeem(&issuer, &code, mistake).await?;
         assert_eq!(refused.status, 400, "{mistake:?}");
         assert_eq!(refused.string("error"), "invalid_grant", "{mistake:?}");
     }
     for missing in ["code", "redirect_uri"] {
-        let refused = exchange(&issuer, &code, &[(missing, "")]).await?;
+        let refused = redeem(&issuer, &code, &[(missing, "")]).await?;
         assert_eq!(refused.string("error"), "invalid_request", "{missing}");
     }
-    assert_eq!(exchange(&issuer, &code, &[]).await?.status, 200);
+    assert_eq!(redeem(&issuer, &code, &[]).await?.status, 200);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_code_lives_for_a_minute() -> Tested {
+async fn a_code_expires_after_a_minute() -> TestResult {
     let issuer = builder().start().await?;
-    let old = code(&issuer, &[]).await?;
+    let expired_code = code(&issuer, &[]).await?;
     issuer.advance_clock(Duration::from_secs(60));
-    let refused = exchange(&issuer, &old, &[]).await?;
+    let refused = redeem(&issuer, &expired_code, &[]).await?;
     assert_eq!(refused.string("error"), "invalid_grant");
     let code = code(&issuer, &[]).await?;
     issuer.advance_clock(Duration::from_secs(55));
-    assert_eq!(exchange(&issuer, &code, &[]).await?.status, 200);
+    assert_eq!(redeem(&issuer, &code, &[]).await?.status, 200);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_confidential_client_may_leave_pkce_out_but_then_on_both_ends() -> Tested {
+async fn a_confidential_client_may_omit_pkce_in_both_requests() -> TestResult {
     let issuer = builder().start().await?;
     let web: [(&str, &str); 2] = [("client_id", "web"), ("client_secret", "s3cret")];
-    let place = [("redirect_uri", "https://web.example/callback?x=1")];
+    let location = [("redirect_uri", "https://web.example/callback?x=1")];
     let without = [("code_challenge", ""), ("code_challenge_method", "")];
-    let asked = [&web[..1], &place, &without].concat();
-    let answer = authorize(&issuer, &asked).await?;
+    let request = [&web[..1], &location, &without].concat();
+    let response = authorize(&issuer, &request).await?;
     assert!(
-        answer
+        response
             .header("location")
             .starts_with("https://web.example/callback?x=1&code=")
     );
-    let mut code = redirect(&answer).1.remove("code").expect("a code");
-    let refused = exchange(&issuer, &code, &[&web[..], &place].concat()).await?;
+    let mut code = redirect(&response).1.remove("code").expect("a code");
+    let refused = redeem(&issuer, &code, &[&web[..], &location].concat()).await?;
     assert_eq!(refused.string("error"), "invalid_grant");
-    let redeemed = [&web[..], &place, &[("code_verifier", "")]].concat();
-    assert_eq!(exchange(&issuer, &code, &redeemed).await?.status, 200);
+    let redeemed = [&web[..], &location, &[("code_verifier", "")]].concat();
+    assert_eq!(redeem(&issuer, &code, &redeemed).await?.status, 200);
 
-    let asked = [&web[..1], &[("redirect_uri", "http://127.0.0.1:7/web")]].concat();
-    code = redirect(&authorize(&issuer, &asked).await?)
+    let request = [&web[..1], &[("redirect_uri", "http://127.0.0.1:7/web")]].concat();
+    code = redirect(&authorize(&issuer, &request).await?)
         .1
         .remove("code")
         .expect("a code");
@@ -230,12 +242,12 @@ async fn a_confidential_client_may_leave_pkce_out_but_then_on_both_ends() -> Tes
         ],
     ]
     .concat();
-    assert_eq!(exchange(&issuer, &code, &wrong).await?.status, 401);
+    assert_eq!(redeem(&issuer, &code, &wrong).await?.status, 401);
     Ok(())
 }
 
 #[tokio::test]
-async fn nobody_is_sent_to_an_address_that_is_not_the_clients() -> Tested {
+async fn an_unregistered_redirect_uri_gets_no_redirect() -> TestResult {
     let issuer = builder().start().await?;
     let cases = [
         ("demo", "https://evil.example/callback"),
@@ -248,14 +260,14 @@ async fn nobody_is_sent_to_an_address_that_is_not_the_clients() -> Tested {
         ("web", "http://127.0.0.1:7/other"),
         ("web", "http://[::1]:7/web"),
         ("web", "http://localhost:7/web"),
-        ("nobody", CALLBACK),
+        ("unknown-client", CALLBACK),
     ];
     for (client_id, redirect_uri) in cases {
         let changes = [("client_id", client_id), ("redirect_uri", redirect_uri)];
-        let answer = authorize(&issuer, &changes).await?;
-        assert_eq!(answer.status, 400, "{changes:?}");
-        assert_eq!(answer.header("location"), "", "{changes:?}");
-        assert!(answer.text.starts_with("The sign-in cannot begin: "));
+        let response = authorize(&issuer, &changes).await?;
+        assert_eq!(response.status, 400, "{changes:?}");
+        assert_eq!(response.header("location"), "", "{changes:?}");
+        assert!(response.text.starts_with("The sign-in cannot begin: "));
     }
     let twice = format!("{}?client_id=demo&client_id=demo", issuer.authorize_url());
     assert_eq!(client().get(twice).send().await?.status(), 400);
@@ -264,14 +276,14 @@ async fn nobody_is_sent_to_an_address_that_is_not_the_clients() -> Tested {
         405
     );
     for redirect_uri in ["http://localhost:9/", "http://[::1]:9/x"] {
-        let answer = authorize(&issuer, &[("redirect_uri", redirect_uri)]).await?;
-        assert_eq!(answer.status, 302, "{redirect_uri}");
+        let response = authorize(&issuer, &[("redirect_uri", redirect_uri)]).await?;
+        assert_eq!(response.status, 302, "{redirect_uri}");
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn what_else_is_wrong_is_told_to_the_client() -> Tested {
+async fn other_errors_are_redirected_to_the_client() -> TestResult {
     let issuer = builder().start().await?;
     let cases: [(&[(&str, &str)], &str); 6] = [
         (&[("response_type", "token")], "unsupported_response_type"),
@@ -282,31 +294,31 @@ async fn what_else_is_wrong_is_told_to_the_client() -> Tested {
         (&[("deny", "1")], "access_denied"),
     ];
     for (changes, error) in cases {
-        let (place, said) = redirect(&authorize(&issuer, changes).await?);
-        assert_eq!(place, CALLBACK);
-        assert_eq!(said["error"], error, "{changes:?}");
+        let (location, parameters) = redirect(&authorize(&issuer, changes).await?);
+        assert_eq!(location, CALLBACK);
+        assert_eq!(parameters["error"], error, "{changes:?}");
         assert_eq!(
-            (said["state"].as_str(), said["iss"].as_str()),
+            (parameters["state"].as_str(), parameters["iss"].as_str()),
             ("s 1&", issuer.url())
         );
-        assert!(!said.contains_key("code"));
+        assert!(!parameters.contains_key("code"));
     }
     issuer.deny_sign_ins(true);
-    let (_, said) = redirect(&authorize(&issuer, &[]).await?);
-    assert_eq!(said["error"], "access_denied");
+    let (_, parameters) = redirect(&authorize(&issuer, &[]).await?);
+    assert_eq!(parameters["error"], "access_denied");
     issuer.deny_sign_ins(false);
     assert!(code(&issuer, &[]).await.is_ok());
     Ok(())
 }
 
 #[tokio::test]
-async fn both_well_known_addresses_say_the_same() -> Tested {
+async fn both_metadata_documents_are_equal() -> TestResult {
     let issuer = builder().start().await?;
     let mut documents = Vec::new();
     for name in ["oauth-authorization-server", "openid-configuration"] {
         let url = format!("{}/.well-known/{name}", issuer.url());
         documents.push(
-            Answered::from(client().get(url).send().await?)
+            ReceivedResponse::from(client().get(url).send().await?)
                 .await?
                 .json(),
         );

@@ -3,10 +3,10 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Answered, Tested, get, started};
+use support::{ReceivedResponse, TestResult, get, start_servers};
 use token_rotator_testkit::{Fault, Issuer, RefreshPolicy};
 
-fn browser() -> reqwest::Client {
+fn cookie_client() -> reqwest::Client {
     reqwest::Client::builder()
         .no_proxy()
         .cookie_store(true)
@@ -18,9 +18,9 @@ async fn login(
     client: &reqwest::Client,
     origin: &str,
     password: &str,
-) -> Result<Answered, reqwest::Error> {
+) -> Result<ReceivedResponse, reqwest::Error> {
     let body = json!({"user": "alice", "password": password});
-    Answered::from(
+    ReceivedResponse::from(
         client
             .post(format!("{origin}/login"))
             .json(&body)
@@ -30,8 +30,11 @@ async fn login(
     .await
 }
 
-async fn renew(client: &reqwest::Client, origin: &str) -> Result<Answered, reqwest::Error> {
-    Answered::from(
+async fn refresh_by_cookie(
+    client: &reqwest::Client,
+    origin: &str,
+) -> Result<ReceivedResponse, reqwest::Error> {
+    ReceivedResponse::from(
         client
             .post(format!("{origin}/api/auth/refresh"))
             .send()
@@ -41,29 +44,29 @@ async fn renew(client: &reqwest::Client, origin: &str) -> Result<Answered, reqwe
 }
 
 #[tokio::test]
-async fn the_cookie_rotates_and_its_session_lives_on_either_origin() -> Tested {
-    let (issuer, upstream) = started(Issuer::builder()).await;
+async fn the_cookie_rotates_at_issuer_and_upstream() -> TestResult {
+    let (issuer, upstream) = start_servers(Issuer::builder()).await;
     for origin in [issuer.url(), upstream.url()] {
-        let client = browser();
+        let client = cookie_client();
         let signed_in = login(&client, origin, "any").await?;
         assert_eq!(signed_in.status, 200);
         assert_eq!(signed_in.header("cache-control"), "no-store");
         let cookie = signed_in.header("set-cookie");
         assert!(
             cookie.starts_with("refresh_token=") && cookie.contains("HttpOnly"),
-            "no cookie for the session"
+            "the response sets no httpOnly cookie"
         );
         assert!(
             cookie.contains("Path=/api/auth;"),
-            "the cookie reaches too far"
+            "the cookie's path is not /api/auth"
         );
         assert_eq!(signed_in.json()["expiresIn"], 3600);
 
         for generation in 2..4 {
-            let renewed = renew(&client, origin).await?;
-            assert_eq!(renewed.status, 200);
-            assert!(!renewed.string("wsToken").is_empty());
-            let access = renewed.string("accessToken");
+            let refreshed = refresh_by_cookie(&client, origin).await?;
+            assert_eq!(refreshed.status, 200);
+            assert!(!refreshed.string("wsToken").is_empty());
+            let access = refreshed.string("accessToken");
             assert_eq!(issuer.generation_of(&access), Some(generation));
             assert_eq!(
                 get(&upstream, "/echo", &access).await?.json()["subject"],
@@ -84,35 +87,38 @@ async fn the_cookie_rotates_and_its_session_lives_on_either_origin() -> Tested {
     assert_eq!(
         upstream.counters().served,
         4,
-        "forwarded routes are not the upstream's own"
+        "the upstream does not count the issuer's endpoints"
     );
     Ok(())
 }
 
 #[tokio::test]
-async fn without_a_cookie_or_with_a_dead_one_the_answer_is_401() -> Tested {
+async fn a_missing_or_revoked_cookie_gets_401() -> TestResult {
     let issuer = Issuer::builder().start().await?;
-    let none = renew(&browser(), issuer.url()).await?;
+    let without_cookie = refresh_by_cookie(&cookie_client(), issuer.url()).await?;
     assert_eq!(
-        (none.status, none.string("error").as_str()),
+        (
+            without_cookie.status,
+            without_cookie.string("error").as_str()
+        ),
         (401, "invalid_grant")
     );
 
-    let client = browser();
+    let client = cookie_client();
     let access = login(&client, issuer.url(), "any")
         .await?
         .string("accessToken");
     assert!(issuer.accepts(&access));
-    let out = client
+    let logged_out = client
         .post(issuer.logout_url())
         .bearer_auth(&access)
         .send()
         .await?;
-    assert_eq!(out.status().as_u16(), 204);
+    assert_eq!(logged_out.status().as_u16(), 204);
     assert!(!issuer.accepts(&access));
-    let dead = renew(&client, issuer.url()).await?;
-    assert_eq!(dead.status, 401);
-    assert!(dead.header("set-cookie").contains("Max-Age=0"));
+    let after_logout = refresh_by_cookie(&client, issuer.url()).await?;
+    assert_eq!(after_logout.status, 401);
+    assert!(after_logout.header("set-cookie").contains("Max-Age=0"));
     assert_eq!(
         (issuer.counters().logouts, issuer.counters().reuses),
         (1, 0)
@@ -123,7 +129,7 @@ async fn without_a_cookie_or_with_a_dead_one_the_answer_is_401() -> Tested {
 }
 
 #[tokio::test]
-async fn reuse_of_a_cookie_revokes_the_family() -> Tested {
+async fn reuse_of_a_cookie_revokes_the_family() -> TestResult {
     let issuer = Issuer::builder().start().await?;
     let grant = issuer.sign_in("alice");
     let present = || {
@@ -141,9 +147,9 @@ async fn reuse_of_a_cookie_revokes_the_family() -> Tested {
 }
 
 #[tokio::test]
-async fn a_wrong_password_or_a_body_that_is_none_signs_nobody_in() -> Tested {
+async fn a_wrong_password_or_an_invalid_body_does_not_sign_in() -> TestResult {
     let issuer = Issuer::builder().start().await?;
-    let client = browser();
+    let client = cookie_client();
     assert_eq!(login(&client, issuer.url(), "wrong").await?.status, 401);
     assert_eq!(
         client
@@ -169,24 +175,27 @@ async fn a_wrong_password_or_a_body_that_is_none_signs_nobody_in() -> Tested {
 }
 
 #[tokio::test]
-async fn the_cookie_stays_where_tokens_are_used_many_times() -> Tested {
+async fn a_multi_use_refresh_sets_no_new_cookie() -> TestResult {
     let issuer = Issuer::builder()
         .refresh_policy(RefreshPolicy::MultiUse)
         .start()
         .await?;
-    let client = browser();
+    let client = cookie_client();
     login(&client, issuer.url(), "any").await?;
     for _ in 0..2 {
-        let renewed = renew(&client, issuer.url()).await?;
-        assert_eq!((renewed.status, renewed.header("set-cookie")), (200, ""));
+        let refreshed = refresh_by_cookie(&client, issuer.url()).await?;
+        assert_eq!(
+            (refreshed.status, refreshed.header("set-cookie")),
+            (200, "")
+        );
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn faults_and_silence_about_the_lifetime_hold_here_too() -> Tested {
+async fn the_cookie_endpoint_draws_faults_and_omits_the_lifetime_if_configured() -> TestResult {
     let issuer = Issuer::builder().announce_lifetime(false).start().await?;
-    let client = browser();
+    let client = cookie_client();
     let signed_in = login(&client, issuer.url(), "any").await?;
     assert_eq!(signed_in.json().get("expiresIn"), None);
     issuer
@@ -197,13 +206,18 @@ async fn faults_and_silence_about_the_lifetime_hold_here_too() -> Tested {
         retry_after: Some("3".to_owned()),
     });
     assert_eq!(
-        renew(&client, issuer.url()).await?.string("expiresIn"),
+        refresh_by_cookie(&client, issuer.url())
+            .await?
+            .string("expiresIn"),
         "soon"
     );
-    let limited = renew(&client, issuer.url()).await?;
+    let limited = refresh_by_cookie(&client, issuer.url()).await?;
     assert_eq!((limited.status, limited.header("retry-after")), (429, "3"));
     assert_eq!(
-        renew(&client, issuer.url()).await?.json().get("expiresIn"),
+        refresh_by_cookie(&client, issuer.url())
+            .await?
+            .json()
+            .get("expiresIn"),
         None
     );
     Ok(())

@@ -1,21 +1,25 @@
-//! Answers in the shape of gRPC, over HTTP/2 without TLS.
+//! gRPC responses of the upstream, over HTTP/2 without TLS.
 
 mod support;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::BodyExt;
-use support::{Tested, started};
+use support::{TestResult, start_servers};
 use token_rotator_testkit::{Issuer, Upstream};
 
-struct Called {
+struct GrpcResponse {
     version: http::Version,
     headers: HeaderMap,
     message: Bytes,
     trailers: Option<HeaderMap>,
 }
 
-async fn call(upstream: &Upstream, path: &str, token: &str) -> Result<Called, reqwest::Error> {
+async fn call(
+    upstream: &Upstream,
+    path: &str,
+    token: &str,
+) -> Result<GrpcResponse, reqwest::Error> {
     let request = support::h2_client()
         .post(format!("{}{path}", upstream.url()))
         .bearer_auth(token);
@@ -25,7 +29,7 @@ async fn call(upstream: &Upstream, path: &str, token: &str) -> Result<Called, re
     let (head, body) = http::Response::from(request.send().await?.error_for_status()?).into_parts();
     let body = body.collect().await?;
     let trailers = body.trailers().cloned();
-    Ok(Called {
+    Ok(GrpcResponse {
         version: head.version,
         headers: head.headers,
         message: body.to_bytes(),
@@ -40,27 +44,27 @@ fn status(headers: &HeaderMap) -> Option<&str> {
 }
 
 #[tokio::test]
-async fn a_good_token_gets_the_message_and_status_0_in_trailers() -> Tested {
-    let (issuer, upstream) = started(Issuer::builder()).await;
+async fn a_valid_token_gets_the_message_and_status_0_in_trailers() -> TestResult {
+    let (issuer, upstream) = start_servers(Issuer::builder()).await;
     let token = issuer.sign_in("alice").access_token;
     for path in [
         "/grpc/ok",
         "/grpc/unauthenticated",
         "/grpc/late-unauthenticated",
     ] {
-        let called = call(&upstream, path, &token).await?;
-        assert_eq!(called.version, http::Version::HTTP_2);
-        assert_eq!(called.headers["content-type"], "application/grpc");
-        assert_eq!(status(&called.headers), None);
-        assert_eq!(&called.message[..], b"\0\0\0\0\x02hi");
-        assert_eq!(called.trailers.as_ref().and_then(status), Some("0"));
+        let response = call(&upstream, path, &token).await?;
+        assert_eq!(response.version, http::Version::HTTP_2);
+        assert_eq!(response.headers["content-type"], "application/grpc");
+        assert_eq!(status(&response.headers), None);
+        assert_eq!(&response.message[..], b"\0\0\0\0\x02hi");
+        assert_eq!(response.trailers.as_ref().and_then(status), Some("0"));
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn a_bad_token_gets_16_in_headers_or_in_trailers() -> Tested {
-    let (_issuer, upstream) = started(Issuer::builder()).await;
+async fn an_invalid_token_gets_status_16_in_headers_or_trailers() -> TestResult {
+    let (_issuer, upstream) = start_servers(Issuer::builder()).await;
     assert_eq!(
         call(&upstream, "/grpc/ok", "rubbish")
             .await?
@@ -69,9 +73,13 @@ async fn a_bad_token_gets_16_in_headers_or_in_trailers() -> Tested {
             .and_then(status),
         Some("0")
     );
-    let only = call(&upstream, "/grpc/unauthenticated", "rubbish").await?;
+    let trailers_only = call(&upstream, "/grpc/unauthenticated", "rubbish").await?;
     assert_eq!(
-        (status(&only.headers), only.trailers, only.message.len()),
+        (
+            status(&trailers_only.headers),
+            trailers_only.trailers,
+            trailers_only.message.len()
+        ),
         (Some("16"), None, 0)
     );
     let late = call(&upstream, "/grpc/late-unauthenticated", "rubbish").await?;

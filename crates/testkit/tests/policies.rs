@@ -1,27 +1,27 @@
-//! What each policy does with a refresh token that was used before.
+//! How each refresh policy treats a used refresh token.
 
 mod support;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use support::{Tested, get, refresh, started, within};
+use support::{TestResult, get, refresh, start_servers, with_timeout};
 use token_rotator_testkit::{Issuer, IssuerEvent, RefreshPolicy, RevocationCause};
 
-fn with(policy: RefreshPolicy) -> token_rotator_testkit::IssuerBuilder {
+fn issuer_with(policy: RefreshPolicy) -> token_rotator_testkit::IssuerBuilder {
     Issuer::builder().refresh_policy(policy)
 }
 
 #[tokio::test]
-async fn multi_use_tokens_stay_and_are_not_repeated() -> Tested {
-    let issuer = with(RefreshPolicy::MultiUse).start().await?;
+async fn multi_use_tokens_stay_valid_and_are_not_returned_again() -> TestResult {
+    let issuer = issuer_with(RefreshPolicy::MultiUse).start().await?;
     let grant = issuer.sign_in("alice");
     for generation in 2..5 {
-        let answer = refresh(&issuer, &grant.refresh_token).await?;
-        assert_eq!(answer.status, 200);
-        assert!(answer.json().get("refresh_token").is_none());
+        let response = refresh(&issuer, &grant.refresh_token).await?;
+        assert_eq!(response.status, 200);
+        assert!(response.json().get("refresh_token").is_none());
         assert_eq!(
-            issuer.generation_of(&answer.string("access_token")),
+            issuer.generation_of(&response.string("access_token")),
             Some(generation)
         );
     }
@@ -33,8 +33,8 @@ async fn multi_use_tokens_stay_and_are_not_repeated() -> Tested {
 }
 
 #[tokio::test]
-async fn rotating_tokens_change_and_the_old_stay_good() -> Tested {
-    let issuer = with(RefreshPolicy::Rotating).start().await?;
+async fn rotating_tokens_change_and_used_tokens_stay_valid() -> TestResult {
+    let issuer = issuer_with(RefreshPolicy::Rotating).start().await?;
     let grant = issuer.sign_in("alice");
     let second = refresh(&issuer, &grant.refresh_token)
         .await?
@@ -47,11 +47,11 @@ async fn rotating_tokens_change_and_the_old_stay_good() -> Tested {
 }
 
 #[tokio::test]
-async fn reuse_of_a_single_use_token_revokes_the_family() -> Tested {
-    let (issuer, upstream) = started(with(RefreshPolicy::SingleUse)).await;
+async fn reuse_of_a_single_use_token_revokes_the_family() -> TestResult {
+    let (issuer, upstream) = start_servers(issuer_with(RefreshPolicy::SingleUse)).await;
     let mut events = issuer.events();
     let grant = issuer.sign_in("alice");
-    let bystander = issuer.sign_in("bob");
+    let other_grant = issuer.sign_in("bob");
     let first = refresh(&issuer, &grant.refresh_token).await?;
     assert_eq!(first.status, 200);
     let (access, second) = (first.string("access_token"), first.string("refresh_token"));
@@ -81,13 +81,13 @@ async fn reuse_of_a_single_use_token_revokes_the_family() -> Tested {
         (3, 1, 1, 1)
     );
     assert_eq!(counters.ended_by_client, 0);
-    assert!(issuer.session_alive(&bystander));
+    assert!(issuer.session_alive(&other_grant));
     let family = grant.family;
     assert_eq!(events.recv().await?, IssuerEvent::SignedIn { family });
     assert_eq!(
         events.recv().await?,
         IssuerEvent::SignedIn {
-            family: bystander.family
+            family: other_grant.family
         }
     );
     assert_eq!(
@@ -117,24 +117,28 @@ async fn reuse_of_a_single_use_token_revokes_the_family() -> Tested {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_simultaneous_redemptions_exactly_one_succeeds() -> Tested {
+async fn exactly_one_of_many_concurrent_redemptions_succeeds() -> TestResult {
     const CALLERS: usize = 16;
-    let issuer = Arc::new(with(RefreshPolicy::SingleUse).start().await?);
+    let issuer = Arc::new(issuer_with(RefreshPolicy::SingleUse).start().await?);
     let grant = issuer.sign_in("alice");
     let gate = issuer.gate();
     gate.close();
     let callers: Vec<_> = (0..CALLERS)
         .map(|_| {
             let (issuer, token) = (Arc::clone(&issuer), grant.refresh_token.clone());
-            tokio::spawn(async move { refresh(&issuer, &token).await.map(|answer| answer.status) })
+            tokio::spawn(async move {
+                refresh(&issuer, &token)
+                    .await
+                    .map(|response| response.status)
+            })
         })
         .collect();
-    within(gate.arrived(CALLERS)).await;
+    with_timeout(gate.arrived(CALLERS)).await;
     assert_eq!(issuer.counters().refreshes, 0);
     gate.open();
     let mut statuses = Vec::new();
     for caller in callers {
-        statuses.push(within(caller).await??);
+        statuses.push(with_timeout(caller).await??);
     }
     statuses.sort_unstable();
     assert_eq!(statuses[0], 200);
@@ -153,8 +157,8 @@ async fn of_simultaneous_redemptions_exactly_one_succeeds() -> Tested {
 }
 
 #[tokio::test]
-async fn leeway_mints_again_until_it_is_over() -> Tested {
-    let issuer = with(RefreshPolicy::Leeway(Duration::from_secs(30)))
+async fn a_used_token_is_accepted_until_the_leeway_ends() -> TestResult {
+    let issuer = issuer_with(RefreshPolicy::Leeway(Duration::from_secs(30)))
         .start()
         .await?;
     let grant = issuer.sign_in("alice");
@@ -162,12 +166,12 @@ async fn leeway_mints_again_until_it_is_over() -> Tested {
         .await?
         .string("refresh_token");
     issuer.advance_clock(Duration::from_secs(25));
-    let again = refresh(&issuer, &grant.refresh_token).await?;
-    assert_eq!(again.status, 200);
-    assert_ne!(again.string("refresh_token"), first);
+    let second_response = refresh(&issuer, &grant.refresh_token).await?;
+    assert_eq!(second_response.status, 200);
+    assert_ne!(second_response.string("refresh_token"), first);
     assert_eq!(issuer.counters().reuses, 0);
 
-    // The second use at 25 s does not extend the leeway that began with the first.
+    // The second use at 25 s does not extend the leeway, which began with the first use.
     issuer.advance_clock(Duration::from_secs(6));
     assert_eq!(refresh(&issuer, &grant.refresh_token).await?.status, 400);
     assert!(!issuer.session_alive(&grant));
@@ -176,8 +180,8 @@ async fn leeway_mints_again_until_it_is_over() -> Tested {
 }
 
 #[tokio::test]
-async fn leeway_ends_when_a_successor_is_used() -> Tested {
-    let issuer = with(RefreshPolicy::Leeway(Duration::from_secs(30)))
+async fn leeway_ends_when_a_successor_is_used() -> TestResult {
+    let issuer = issuer_with(RefreshPolicy::Leeway(Duration::from_secs(30)))
         .start()
         .await?;
     let grant = issuer.sign_in("alice");
@@ -191,8 +195,10 @@ async fn leeway_ends_when_a_successor_is_used() -> Tested {
 }
 
 #[tokio::test]
-async fn a_leeway_of_zero_is_single_use() -> Tested {
-    let issuer = with(RefreshPolicy::Leeway(Duration::ZERO)).start().await?;
+async fn a_leeway_of_zero_is_single_use() -> TestResult {
+    let issuer = issuer_with(RefreshPolicy::Leeway(Duration::ZERO))
+        .start()
+        .await?;
     let grant = issuer.sign_in("alice");
     assert_eq!(refresh(&issuer, &grant.refresh_token).await?.status, 200);
     assert_eq!(refresh(&issuer, &grant.refresh_token).await?.status, 400);
@@ -201,28 +207,31 @@ async fn a_leeway_of_zero_is_single_use() -> Tested {
 }
 
 #[tokio::test]
-async fn the_parent_is_always_answered_with_its_successor() -> Tested {
-    let issuer = with(RefreshPolicy::ParentAlways).start().await?;
+async fn the_parent_token_always_returns_its_successor() -> TestResult {
+    let issuer = issuer_with(RefreshPolicy::ParentAlways).start().await?;
     let grant = issuer.sign_in("alice");
     let second = refresh(&issuer, &grant.refresh_token)
         .await?
         .string("refresh_token");
     issuer.advance_clock(Duration::from_secs(3600));
-    let again = refresh(&issuer, &grant.refresh_token).await?;
-    assert_eq!(again.string("refresh_token"), second);
-    assert_eq!(issuer.generation_of(&again.string("access_token")), Some(3));
+    let second_response = refresh(&issuer, &grant.refresh_token).await?;
+    assert_eq!(second_response.string("refresh_token"), second);
+    assert_eq!(
+        issuer.generation_of(&second_response.string("access_token")),
+        Some(3)
+    );
 
     assert_eq!(refresh(&issuer, &second).await?.status, 200);
     assert!(issuer.session_alive(&grant));
-    let older_than_the_parent = refresh(&issuer, &grant.refresh_token).await?;
-    assert_eq!(older_than_the_parent.status, 400);
+    let grandparent = refresh(&issuer, &grant.refresh_token).await?;
+    assert_eq!(grandparent.status, 400);
     assert!(!issuer.session_alive(&grant));
     Ok(())
 }
 
 #[tokio::test]
-async fn a_new_token_of_a_dead_family_raises_no_alarm() -> Tested {
-    let issuer = with(RefreshPolicy::SingleUse).start().await?;
+async fn an_unused_token_of_a_revoked_family_is_no_reuse() -> TestResult {
+    let issuer = issuer_with(RefreshPolicy::SingleUse).start().await?;
     let grant = issuer.sign_in("alice");
     issuer.revoke_family(&grant);
     assert_eq!(

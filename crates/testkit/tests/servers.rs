@@ -1,4 +1,4 @@
-//! The servers that tests start end with their values, whatever ends those.
+//! Servers end when their values are dropped, also during a panic or while paused.
 #![cfg(unix)]
 
 use std::net::TcpStream;
@@ -6,12 +6,12 @@ use std::panic::AssertUnwindSafe;
 
 use token_rotator_testkit::{PostgresServer, RedisServer};
 
-fn listens(port: u16) -> bool {
+fn accepts_connections(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 
 fn processes(port: u16) -> usize {
-    // A server's command line names its port and its directory.
+    // A server's command line contains its port and its directory.
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
     let port = format!("\0{port}\0");
@@ -26,18 +26,18 @@ async fn redis_ends_with_a_panic() {
         return;
     };
     let port = server.port();
-    assert!(listens(port));
+    assert!(accepts_connections(port));
     let panicked = std::panic::catch_unwind(AssertUnwindSafe(move || {
         let _server = server;
-        panic!("as the test wants it");
+        panic!("a panic while the server runs");
     }));
     assert!(panicked.is_err());
-    assert!(!listens(port));
+    assert!(!accepts_connections(port));
     assert_eq!(processes(port), 0);
 }
 
 #[tokio::test]
-async fn postgres_ends_paused_or_not() {
+async fn postgres_ends_while_paused() {
     let Some(server) = PostgresServer::start().await else {
         return;
     };
@@ -45,6 +45,6 @@ async fn postgres_ends_paused_or_not() {
     assert_eq!(server.sql("SELECT 1").trim(), "1");
     server.pause();
     drop(server);
-    assert!(!listens(port));
+    assert!(!accepts_connections(port));
     assert_eq!(processes(port), 0);
 }

@@ -1,52 +1,55 @@
-//! Late refusals and crowds at the gate, in an order the test decides.
+//! Late refusals and many waiting requests, in an order that the test decides.
 
 mod support;
 
 use std::sync::Arc;
 
-use support::{Tested, get, refresh, started, within};
+use support::{TestResult, get, refresh, start_servers, with_timeout};
 use token_rotator_testkit::Issuer;
 
 #[tokio::test]
-async fn a_refusal_can_arrive_after_the_refresh() -> Tested {
-    let (issuer, upstream) = started(Issuer::builder()).await;
+async fn a_refusal_can_arrive_after_the_refresh() -> TestResult {
+    let (issuer, upstream) = start_servers(Issuer::builder()).await;
     let upstream = Arc::new(upstream);
     let grant = issuer.sign_in("alice");
     issuer.expire_access_tokens();
-    let slow = |token: String| {
+    let spawn_slow_request = |token: String| {
         let upstream = Arc::clone(&upstream);
         tokio::spawn(async move {
             get(&upstream, "/slow-401", &token)
                 .await
-                .map(|answer| answer.status)
+                .map(|response| response.status)
         })
     };
     let (first, second) = (
-        slow(grant.access_token.clone()),
-        slow(grant.access_token.clone()),
+        spawn_slow_request(grant.access_token.clone()),
+        spawn_slow_request(grant.access_token.clone()),
     );
-    within(upstream.slow_arrived(2)).await;
+    with_timeout(upstream.slow_arrived(2)).await;
 
     let newer = refresh(&issuer, &grant.refresh_token)
         .await?
         .string("access_token");
-    assert_eq!(within(slow(newer)).await??, 200);
+    assert_eq!(with_timeout(spawn_slow_request(newer)).await??, 200);
     assert!(!first.is_finished() && !second.is_finished());
     upstream.release_slow();
-    assert_eq!((within(first).await??, within(second).await??), (401, 401));
+    assert_eq!(
+        (with_timeout(first).await??, with_timeout(second).await??),
+        (401, 401)
+    );
 
-    let third = slow(grant.access_token.clone());
-    within(upstream.slow_arrived(1)).await;
+    let third = spawn_slow_request(grant.access_token.clone());
+    with_timeout(upstream.slow_arrived(1)).await;
     assert!(!third.is_finished());
     upstream.release_slow();
-    assert_eq!(within(third).await??, 401);
+    assert_eq!(with_timeout(third).await??, 401);
     Ok(())
 }
 
 #[tokio::test]
-async fn tokens_are_judged_after_the_gate() -> Tested {
+async fn tokens_are_validated_after_the_gate() -> TestResult {
     const CALLERS: usize = 50;
-    let (issuer, upstream) = started(Issuer::builder()).await;
+    let (issuer, upstream) = start_servers(Issuer::builder()).await;
     let upstream = Arc::new(upstream);
     let grant = issuer.sign_in("alice");
     let gate = upstream.gate();
@@ -57,15 +60,15 @@ async fn tokens_are_judged_after_the_gate() -> Tested {
             tokio::spawn(async move {
                 get(&upstream, "/echo", &token)
                     .await
-                    .map(|answer| answer.status)
+                    .map(|response| response.status)
             })
         })
         .collect();
-    within(gate.arrived(CALLERS)).await;
+    with_timeout(gate.arrived(CALLERS)).await;
     issuer.expire_access_tokens();
     gate.open();
     for caller in callers {
-        assert_eq!(within(caller).await??, 401);
+        assert_eq!(with_timeout(caller).await??, 401);
     }
     let counters = upstream.counters();
     assert_eq!(
@@ -77,9 +80,9 @@ async fn tokens_are_judged_after_the_gate() -> Tested {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn thousands_of_streams_wait_on_one_http2_connection() -> Tested {
+async fn thousands_of_streams_wait_on_one_http2_connection() -> TestResult {
     const CALLERS: usize = 2_000;
-    let (issuer, upstream) = started(Issuer::builder()).await;
+    let (issuer, upstream) = start_servers(Issuer::builder()).await;
     let token = issuer.sign_in("alice").access_token;
     let gate = upstream.gate();
     gate.close();
@@ -88,10 +91,10 @@ async fn thousands_of_streams_wait_on_one_http2_connection() -> Tested {
     let callers: Vec<_> = (0..CALLERS)
         .map(|_| tokio::spawn(client.get(&url).bearer_auth(&token).send()))
         .collect();
-    within(gate.arrived(CALLERS)).await;
+    with_timeout(gate.arrived(CALLERS)).await;
     gate.open();
     for caller in callers {
-        assert_eq!(within(caller).await??.status().as_u16(), 200);
+        assert_eq!(with_timeout(caller).await??.status().as_u16(), 200);
     }
     assert_eq!(upstream.counters().served, CALLERS as u64);
     Ok(())

@@ -1,22 +1,22 @@
-//! The token endpoint by the letter: client authentication, errors, scope, and the server's start and end.
+//! The token endpoint: client authentication, errors, scope, and the start and end of the server.
 
 mod support;
 
 use std::sync::Arc;
 
 use serde_json::Value;
-use support::{Answered, Tested, client, post, refresh, within};
+use support::{ReceivedResponse, TestResult, client, post, refresh, with_timeout};
 use token_rotator_testkit::{Issuer, StartError};
 
 #[tokio::test]
-async fn clients_authenticate_by_header_by_parameters_or_not_at_all() -> Tested {
+async fn clients_authenticate_by_header_or_parameters() -> TestResult {
     let issuer = Issuer::builder()
         .client("a:b c", Some("s&1 %:+"))
         .client("public", None)
         .start()
         .await?;
     let form = [("grant_type", "client_credentials")];
-    // RFC 6749 section 2.3.1: name and secret are form-urlencoded inside the header.
+    // RFC 6749 section 2.3.1: client id and secret are form-urlencoded inside the header.
     let basic = |name: &str, secret: &str| {
         client()
             .post(issuer.token_url())
@@ -32,7 +32,7 @@ async fn clients_authenticate_by_header_by_parameters_or_not_at_all() -> Tested 
         200
     );
 
-    let wrong = Answered::from(basic("a%3Ab+c", "guess").send().await?).await?;
+    let wrong = ReceivedResponse::from(basic("a%3Ab+c", "guess").send().await?).await?;
     assert_eq!(
         (wrong.status, wrong.string("error").as_str()),
         (401, "invalid_client")
@@ -64,59 +64,59 @@ async fn clients_authenticate_by_header_by_parameters_or_not_at_all() -> Tested 
         .send()
         .await?;
     assert_eq!(
-        Answered::from(twice).await?.string("error"),
+        ReceivedResponse::from(twice).await?.string("error"),
         "invalid_request"
     );
     Ok(())
 }
 
 #[tokio::test]
-async fn requests_that_are_none_are_told_why() -> Tested {
+async fn invalid_requests_get_the_error_of_their_cause() -> TestResult {
     let issuer = Issuer::builder().start().await?;
     let refused = |form: &'static [(&'static str, &'static str)]| {
         let url = issuer.token_url().to_owned();
         async move {
-            let answer = post(&url, form).await.expect("an answer");
-            assert_eq!(answer.header("cache-control"), "no-store");
-            (answer.status, answer.string("error"))
+            let response = post(&url, form).await.expect("a response");
+            assert_eq!(response.header("cache-control"), "no-store");
+            (response.status, response.string("error"))
         }
     };
-    let of = |status: u16, error: &str| (status, error.to_owned());
+    let expected = |status: u16, error: &str| (status, error.to_owned());
     assert_eq!(
         refused(&[("client_id", "demo")]).await,
-        of(400, "invalid_request")
+        expected(400, "invalid_request")
     );
     assert_eq!(
         refused(&[("client_id", "demo"), ("client_id", "demo")]).await,
-        of(400, "invalid_request")
+        expected(400, "invalid_request")
     );
     assert_eq!(
         refused(&[("grant_type", "x"), ("client_id", "demo")]).await,
-        of(400, "unsupported_grant_type")
+        expected(400, "unsupported_grant_type")
     );
     assert_eq!(
         refused(&[("grant_type", "refresh_token")]).await,
-        of(401, "invalid_client")
+        expected(401, "invalid_client")
     );
     assert_eq!(
         refused(&[("grant_type", "refresh_token"), ("client_id", "no")]).await,
-        of(401, "invalid_client")
+        expected(401, "invalid_client")
     );
     let missing = &[("grant_type", "refresh_token"), ("client_id", "demo")];
-    assert_eq!(refused(missing).await, of(400, "invalid_request"));
+    assert_eq!(refused(missing).await, expected(400, "invalid_request"));
     let unknown = &[
         ("grant_type", "refresh_token"),
         ("client_id", "demo"),
         ("refresh_token", "rt-0"),
     ];
-    assert_eq!(refused(unknown).await, of(400, "invalid_grant"));
+    assert_eq!(refused(unknown).await, expected(400, "invalid_grant"));
     let wrong = &[
         ("grant_type", "password"),
         ("client_id", "demo"),
         ("username", "a"),
         ("password", "wrong"),
     ];
-    assert_eq!(refused(wrong).await, of(400, "invalid_grant"));
+    assert_eq!(refused(wrong).await, expected(400, "invalid_grant"));
 
     let json = client()
         .post(issuer.token_url())
@@ -124,12 +124,15 @@ async fn requests_that_are_none_are_told_why() -> Tested {
         .send()
         .await?;
     assert_eq!(
-        Answered::from(json).await?.string("error"),
+        ReceivedResponse::from(json).await?.string("error"),
         "invalid_request"
     );
-    let got = client().get(issuer.token_url()).send().await?;
+    let response = client().get(issuer.token_url()).send().await?;
     assert_eq!(
-        (got.status().as_u16(), got.headers()["allow"].to_str()?),
+        (
+            response.status().as_u16(),
+            response.headers()["allow"].to_str()?
+        ),
         (405, "POST")
     );
     assert_eq!(issuer.counters().token_requests, 9);
@@ -137,7 +140,7 @@ async fn requests_that_are_none_are_told_why() -> Tested {
 }
 
 #[tokio::test]
-async fn a_refusal_for_another_reason_than_reuse_consumes_nothing() -> Tested {
+async fn a_refusal_without_reuse_consumes_nothing() -> TestResult {
     let issuer = Issuer::builder()
         .client("demo", None)
         .client("other", None)
@@ -148,13 +151,13 @@ async fn a_refusal_for_another_reason_than_reuse_consumes_nothing() -> Tested {
         ("grant_type", "refresh_token"),
         ("refresh_token", grant.refresh_token.as_str()),
     ];
-    let stolen = post(
+    let other_client = post(
         issuer.token_url(),
         &[form[0], form[1], ("client_id", "other")],
     )
     .await?;
-    assert_eq!(stolen.string("error"), "invalid_grant");
-    let greedy = post(
+    assert_eq!(other_client.string("error"), "invalid_grant");
+    let excessive_scope = post(
         issuer.token_url(),
         &[
             form[0],
@@ -164,14 +167,14 @@ async fn a_refusal_for_another_reason_than_reuse_consumes_nothing() -> Tested {
         ],
     )
     .await?;
-    assert_eq!(greedy.string("error"), "invalid_scope");
+    assert_eq!(excessive_scope.string("error"), "invalid_scope");
     assert_eq!(refresh(&issuer, &grant.refresh_token).await?.status, 200);
     assert_eq!(issuer.counters().reuses, 0);
     Ok(())
 }
 
 #[tokio::test]
-async fn scope_and_audience_shape_the_token() -> Tested {
+async fn the_token_has_the_requested_scope_and_audience() -> TestResult {
     let issuer = Issuer::builder().start().await?;
     let password = [
         ("grant_type", "password"),
@@ -202,13 +205,13 @@ async fn scope_and_audience_shape_the_token() -> Tested {
             &Value::from("https://api.example.com")
         )
     );
-    let whole = refresh(&issuer, &narrowed.string("refresh_token")).await?;
-    assert_eq!(whole.string("scope"), "read write");
+    let full_scope = refresh(&issuer, &narrowed.string("refresh_token")).await?;
+    assert_eq!(full_scope.string("scope"), "read write");
     Ok(())
 }
 
 #[tokio::test]
-async fn client_credentials_grow_one_family() -> Tested {
+async fn client_credentials_use_one_family() -> TestResult {
     let issuer = Issuer::builder()
         .client("service", Some("secret"))
         .start()
@@ -219,10 +222,10 @@ async fn client_credentials_grow_one_family() -> Tested {
         ("client_secret", "secret"),
     ];
     for generation in 1..4 {
-        let answer = post(issuer.token_url(), &form).await?;
-        assert_eq!(answer.json().get("refresh_token"), None);
+        let response = post(issuer.token_url(), &form).await?;
+        assert_eq!(response.json().get("refresh_token"), None);
         assert_eq!(
-            issuer.generation_of(&answer.string("access_token")),
+            issuer.generation_of(&response.string("access_token")),
             Some(generation)
         );
     }
@@ -237,7 +240,7 @@ async fn client_credentials_grow_one_family() -> Tested {
 }
 
 #[tokio::test]
-async fn metadata_and_counters_can_be_read() -> Tested {
+async fn metadata_and_counters_are_served() -> TestResult {
     let issuer = Issuer::builder().start().await?;
     let read = |path: &str| client().get(format!("{}{path}", issuer.url())).send();
     let metadata: Value = read("/.well-known/oauth-authorization-server")
@@ -257,7 +260,7 @@ async fn metadata_and_counters_can_be_read() -> Tested {
 }
 
 #[tokio::test]
-async fn shutdown_closes_the_port_and_drop_does_too() -> Tested {
+async fn shutdown_and_drop_close_the_port() -> TestResult {
     let issuer = Arc::new(Issuer::builder().start().await?);
     let grant = issuer.sign_in("alice");
     let port = issuer.url().rsplit_once(':').ok_or("no port")?.1.parse()?;
@@ -266,24 +269,24 @@ async fn shutdown_closes_the_port_and_drop_does_too() -> Tested {
 
     let gate = issuer.gate();
     gate.close();
-    let held = {
+    let held_request = {
         let (issuer, token) = (Arc::clone(&issuer), grant.refresh_token.clone());
         tokio::spawn(async move { refresh(&issuer, &token).await.is_err() })
     };
-    within(gate.arrived(1)).await;
-    within(issuer.shutdown()).await;
+    with_timeout(gate.arrived(1)).await;
+    with_timeout(issuer.shutdown()).await;
     assert!(
-        within(held).await?,
-        "a server that was shut down has answered"
+        with_timeout(held_request).await?,
+        "a request got a response after the shutdown"
     );
     let refused = refresh(&issuer, &grant.refresh_token).await;
     assert!(refused.is_err_and(|error| error.is_connect()));
     assert!(issuer.session_alive(&grant));
 
-    let again = Issuer::builder().port(port).start().await?;
-    let metadata = format!("{}/.well-known/oauth-authorization-server", again.url());
+    let restarted = Issuer::builder().port(port).start().await?;
+    let metadata = format!("{}/.well-known/oauth-authorization-server", restarted.url());
     assert_eq!(client().get(&metadata).send().await?.status().as_u16(), 200);
-    drop(again);
-    within(async { while client().get(&metadata).send().await.is_ok() {} }).await;
+    drop(restarted);
+    with_timeout(async { while client().get(&metadata).send().await.is_ok() {} }).await;
     Ok(())
 }

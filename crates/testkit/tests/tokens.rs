@@ -1,41 +1,41 @@
-//! Access tokens: what they say, when they are good, revocation and introspection.
+//! Access tokens: claims, expiry, revocation and introspection.
 
 mod support;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
-use support::{Tested, claims, get, post, refresh, started};
+use support::{TestResult, claims, get, post, refresh, start_servers};
 use token_rotator_testkit::{Issuer, StartError, TokenFormat};
 
 #[tokio::test]
-async fn tokens_carry_what_they_say_and_the_clock_skews() -> Tested {
-    let (issuer, upstream) = started(
+async fn claims_and_expiry_follow_the_skewed_clock() -> TestResult {
+    let (issuer, upstream) = start_servers(
         Issuer::builder()
             .access_lifetime(Duration::from_secs(90))
             .clock_skew(-600_000),
     )
     .await;
     let grant = issuer.sign_in("alice");
-    let said = claims(&grant.access_token);
-    let ours = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
-    let issued_at = said["iat"].as_i64().ok_or("no iat")?;
+    let token_claims = claims(&grant.access_token);
+    let system_seconds = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
+    let issued_at = token_claims["iat"].as_i64().ok_or("no iat")?;
     assert!(
-        (ours - 602..=ours - 598).contains(&issued_at),
+        (system_seconds - 602..=system_seconds - 598).contains(&issued_at),
         "issued {} s ago",
-        ours - issued_at
+        system_seconds - issued_at
     );
-    assert_eq!(said["exp"].as_i64(), Some(issued_at + 90));
+    assert_eq!(token_claims["exp"].as_i64(), Some(issued_at + 90));
     assert_eq!(
-        (&said["iss"], &said["sub"]),
+        (&token_claims["iss"], &token_claims["sub"]),
         (&Value::from(issuer.url()), &Value::from("alice"))
     );
     assert_eq!(
-        (&said["gen"], &said["family"]),
+        (&token_claims["gen"], &token_claims["family"]),
         (&Value::from(1), &Value::from(grant.family))
     );
 
-    // It lives its 90 seconds by the issuer's clock, however wrong that is.
+    // The token lives 90 seconds by the issuer's clock, whatever the skew.
     issuer.advance_clock(Duration::from_secs(85));
     assert_eq!(
         get(&upstream, "/echo", &grant.access_token).await?.status,
@@ -51,17 +51,17 @@ async fn tokens_carry_what_they_say_and_the_clock_skews() -> Tested {
 }
 
 #[tokio::test]
-async fn a_forged_token_is_nobody_s() -> Tested {
-    let (issuer, upstream) = started(Issuer::builder()).await;
+async fn a_forged_token_is_refused() -> TestResult {
+    let (issuer, upstream) = start_servers(Issuer::builder()).await;
     let other = Issuer::builder().start().await?;
     let grant = issuer.sign_in("alice");
-    let (signed, _) = grant.access_token.rsplit_once('.').ok_or("no signature")?;
-    let others = other.sign_in("alice").access_token;
-    let (_, signature) = others.rsplit_once('.').ok_or("no signature")?;
+    let (signing_input, _) = grant.access_token.rsplit_once('.').ok_or("no signature")?;
+    let foreign_token = other.sign_in("alice").access_token;
+    let (_, signature) = foreign_token.rsplit_once('.').ok_or("no signature")?;
     for forged in [
-        format!("{signed}.{signature}"),
-        format!("{signed}."),
-        signed.to_owned(),
+        format!("{signing_input}.{signature}"),
+        format!("{signing_input}."),
+        signing_input.to_owned(),
     ] {
         assert_eq!(issuer.generation_of(&forged), None);
         assert_eq!(get(&upstream, "/echo", &forged).await?.status, 401);
@@ -70,7 +70,8 @@ async fn a_forged_token_is_nobody_s() -> Tested {
 }
 
 #[tokio::test]
-async fn revocation_follows_the_kind_of_token() -> Tested {
+async fn revoking_a_refresh_token_ends_the_family_and_revoking_an_access_token_does_not()
+-> TestResult {
     let issuer = Issuer::builder().start().await?;
     let grant = issuer.sign_in("alice");
     let revoke = |token: String| {
@@ -78,7 +79,7 @@ async fn revocation_follows_the_kind_of_token() -> Tested {
         async move {
             post(&url, &[("token", &token), ("client_id", "demo")])
                 .await
-                .map(|answer| answer.status)
+                .map(|response| response.status)
         }
     };
     assert_eq!(revoke(grant.access_token.clone()).await?, 200);
@@ -101,45 +102,45 @@ async fn revocation_follows_the_kind_of_token() -> Tested {
     );
     assert_eq!(
         counters.ended_by_client, 1,
-        "an access token ends no family, a token nobody knows neither"
+        "revoking an access token or an unknown token ends no family"
     );
     Ok(())
 }
 
 #[tokio::test]
-async fn introspection_tells_the_living_from_the_dead() -> Tested {
+async fn introspection_reports_valid_tokens_as_active() -> TestResult {
     let issuer = Issuer::builder()
         .token_format(TokenFormat::Opaque)
         .start()
         .await?;
     let grant = issuer.sign_in("alice");
-    let active = |token: &str| {
+    let introspect = |token: &str| {
         let (url, token) = (issuer.introspect_url().to_owned(), token.to_owned());
         async move {
             post(&url, &[("token", &token), ("client_id", "demo")])
                 .await
-                .map(|answer| answer.json())
+                .map(|response| response.json())
         }
     };
-    let described = active(&grant.access_token).await?;
+    let described = introspect(&grant.access_token).await?;
     assert_eq!(
         (&described["active"], &described["sub"]),
         (&Value::from(true), &Value::from("alice"))
     );
-    assert_eq!(active(&grant.refresh_token).await?["active"], true);
+    assert_eq!(introspect(&grant.refresh_token).await?["active"], true);
     issuer.expire_access_tokens();
     assert_eq!(
-        active(&grant.access_token).await?,
+        introspect(&grant.access_token).await?,
         serde_json::json!({"active": false})
     );
-    assert_eq!(active(&grant.refresh_token).await?["active"], true);
+    assert_eq!(introspect(&grant.refresh_token).await?["active"], true);
     refresh(&issuer, &grant.refresh_token).await?;
-    assert_eq!(active(&grant.refresh_token).await?["active"], false);
+    assert_eq!(introspect(&grant.refresh_token).await?["active"], false);
     Ok(())
 }
 
 #[tokio::test]
-async fn the_canary_is_in_every_secret_and_in_no_debug() -> Tested {
+async fn the_prefix_is_in_every_secret_and_in_no_debug_output() -> TestResult {
     let issuer = Issuer::builder().secret_prefix("CANARY-").start().await?;
     let grant = issuer.sign_in("alice");
     assert!(grant.refresh_token.starts_with("CANARY-"));

@@ -1,4 +1,4 @@
-//! Every route of the upstream: what it answers to a good token, to a bad one and to none.
+//! Every route of the upstream: its response to a valid token, to an invalid token and to no token.
 
 mod support;
 
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use support::{Answered, Tested, client, get, refresh, started};
+use support::{ReceivedResponse, TestResult, client, get, refresh, start_servers};
 use token_rotator_testkit::{Issuer, StartError, Upstream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -16,7 +16,7 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn refusals_are_worded_as_rfc_6750_says() -> Tested {
+async fn refusals_follow_rfc_6750() -> TestResult {
     let issuer = Issuer::builder().start().await?;
     let upstream = Upstream::builder(&issuer)
         .realm("the house")
@@ -25,12 +25,13 @@ async fn refusals_are_worded_as_rfc_6750_says() -> Tested {
     let grant = issuer.sign_in("alice");
     let url = format!("{}/echo", upstream.url());
 
-    let bare = Answered::from(client().get(&url).send().await?).await?;
+    let bare = ReceivedResponse::from(client().get(&url).send().await?).await?;
     assert_eq!(
         (bare.status, bare.header("www-authenticate")),
         (401, "Bearer realm=\"the house\"")
     );
-    let basic = Answered::from(client().get(&url).basic_auth("a", Some("b")).send().await?).await?;
+    let basic =
+        ReceivedResponse::from(client().get(&url).basic_auth("a", Some("b")).send().await?).await?;
     assert_eq!(
         (basic.status, basic.header("www-authenticate")),
         (401, "Bearer realm=\"the house\"")
@@ -38,20 +39,20 @@ async fn refusals_are_worded_as_rfc_6750_says() -> Tested {
     issuer.expire_access_tokens();
     let invalid = "Bearer realm=\"the house\", error=\"invalid_token\"";
     for token in [grant.access_token.as_str(), "rubbish"] {
-        let answer = get(&upstream, "/echo", token).await?;
+        let response = get(&upstream, "/echo", token).await?;
         assert_eq!(
-            (answer.status, answer.header("www-authenticate")),
+            (response.status, response.header("www-authenticate")),
             (401, invalid)
         );
-        assert_eq!(answer.string("error"), "invalid_token");
+        assert_eq!(response.string("error"), "invalid_token");
     }
-    let twice = client()
+    let two_headers = client()
         .get(&url)
         .bearer_auth("a")
         .header("authorization", "Bearer b")
         .send()
         .await?;
-    assert_eq!(twice.status().as_u16(), 400);
+    assert_eq!(two_headers.status().as_u16(), 400);
     assert_eq!(
         (upstream.counters().served, upstream.counters().refused),
         (0, 5)
@@ -64,8 +65,8 @@ async fn refusals_are_worded_as_rfc_6750_says() -> Tested {
 }
 
 #[tokio::test]
-async fn the_echo_shows_the_request_but_no_token() -> Tested {
-    let (issuer, upstream) = started(Issuer::builder().secret_prefix("CANARY-")).await;
+async fn the_echo_shows_the_request_but_no_token() -> TestResult {
+    let (issuer, upstream) = start_servers(Issuer::builder().secret_prefix("CANARY-")).await;
     let grant = issuer.sign_in("alice");
     let newer = refresh(&issuer, &grant.refresh_token)
         .await?
@@ -85,10 +86,10 @@ async fn the_echo_shows_the_request_but_no_token() -> Tested {
             format!("theme=dark; refresh_token={}", grant.refresh_token),
         )
         .body(body.clone());
-    let answer = Answered::from(request.send().await?).await?;
-    assert_eq!(answer.status, 200);
-    assert!(!answer.text.contains("CANARY") && !answer.text.contains(&newer));
-    let echoed = answer.json();
+    let response = ReceivedResponse::from(request.send().await?).await?;
+    assert_eq!(response.status, 200);
+    assert!(!response.text.contains("CANARY") && !response.text.contains(&newer));
+    let echoed = response.json();
     assert_eq!(
         (&echoed["method"], &echoed["path"]),
         (&json!("PATCH"), &json!("/echo"))
@@ -116,8 +117,8 @@ async fn the_echo_shows_the_request_but_no_token() -> Tested {
 }
 
 #[tokio::test]
-async fn the_open_echo_lets_everybody_in() -> Tested {
-    let (issuer, upstream) = started(Issuer::builder()).await;
+async fn the_open_echo_accepts_every_request() -> TestResult {
+    let (issuer, upstream) = start_servers(Issuer::builder()).await;
     let bare = client()
         .get(format!("{}/open/echo", upstream.url()))
         .send()
@@ -127,9 +128,9 @@ async fn the_open_echo_lets_everybody_in() -> Tested {
         (&echoed["generation"], &echoed["headers"]["authorization"]),
         (&Value::Null, &Value::Null)
     );
-    let dead = issuer.sign_in("alice");
-    issuer.revoke_family(dead.family);
-    let echoed = get(&upstream, "/open/echo", &dead.access_token)
+    let revoked = issuer.sign_in("alice");
+    issuer.revoke_family(revoked.family);
+    let echoed = get(&upstream, "/open/echo", &revoked.access_token)
         .await?
         .json();
     assert_eq!(
@@ -146,8 +147,8 @@ async fn the_open_echo_lets_everybody_in() -> Tested {
 }
 
 #[tokio::test]
-async fn a_header_of_its_own_carries_the_token_alone() -> Tested {
-    let (issuer, upstream) = started(Issuer::builder()).await;
+async fn a_configured_header_carries_the_token_without_a_scheme() -> TestResult {
+    let (issuer, upstream) = start_servers(Issuer::builder()).await;
     let grant = issuer.sign_in("alice");
     let url = format!("{}/header/X-Access/echo", upstream.url());
     let good = client()
@@ -160,28 +161,28 @@ async fn a_header_of_its_own_carries_the_token_alone() -> Tested {
         (&echoed["generation"], &echoed["headers"]["x-access"]),
         (&json!(1), &json!(["1"]))
     );
-    let elsewhere = client()
+    let in_authorization_header = client()
         .get(&url)
         .bearer_auth(&grant.access_token)
         .send()
         .await?;
-    assert_eq!(elsewhere.status().as_u16(), 401);
+    assert_eq!(in_authorization_header.status().as_u16(), 401);
     Ok(())
 }
 
 #[tokio::test]
-async fn bodies_stream_both_ways() -> Tested {
-    let (issuer, upstream) = started(Issuer::builder()).await;
+async fn request_and_response_bodies_are_streamed() -> TestResult {
+    let (issuer, upstream) = start_servers(Issuer::builder()).await;
     let token = issuer.sign_in("alice").access_token;
     let body = vec![7; 3_000_000];
-    for chosen in [client(), support::h2_client()] {
+    for http_client in [client(), support::h2_client()] {
         let url = format!("{}/upload", upstream.url());
         let chunks: Vec<Result<Vec<u8>, std::io::Error>> = body
             .chunks(10_000)
             .map(|chunk| Ok(chunk.to_vec()))
             .collect();
         let stream = reqwest::Body::wrap_stream(futures_util::stream::iter(chunks));
-        let up: Value = chosen
+        let uploaded: Value = http_client
             .post(&url)
             .bearer_auth(&token)
             .body(stream)
@@ -189,8 +190,11 @@ async fn bodies_stream_both_ways() -> Tested {
             .await?
             .json()
             .await?;
-        assert_eq!(up, json!({"bytes": body.len(), "sha256": sha256(&body)}));
-        let refused = chosen.post(&url).body(body.clone()).send().await?;
+        assert_eq!(
+            uploaded,
+            json!({"bytes": body.len(), "sha256": sha256(&body)})
+        );
+        let refused = http_client.post(&url).body(body.clone()).send().await?;
         assert_eq!(
             refused.status().as_u16(),
             401,
@@ -198,19 +202,20 @@ async fn bodies_stream_both_ways() -> Tested {
         );
 
         let url = format!("{}/download/200001", upstream.url());
-        let down = chosen.get(&url).bearer_auth(&token).send().await?;
-        assert_eq!(down.content_length(), Some(200_001));
+        let downloaded = http_client.get(&url).bearer_auth(&token).send().await?;
+        assert_eq!(downloaded.content_length(), Some(200_001));
         let expected: Vec<u8> = (0..=250).cycle().take(200_001).collect();
-        assert!(down.bytes().await? == expected);
+        assert!(downloaded.bytes().await? == expected);
     }
     assert_eq!(get(&upstream, "/download/many", &token).await?.status, 400);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_refused_body_is_read_so_that_the_connection_stays() -> Tested {
+async fn the_body_of_a_refused_request_is_read_so_that_the_connection_can_be_reused() -> TestResult
+{
     const LENGTH: usize = 1_000_000;
-    let (_issuer, upstream) = started(Issuer::builder()).await;
+    let (_issuer, upstream) = start_servers(Issuer::builder()).await;
     let address = upstream.url().trim_start_matches("http://").to_owned();
     let head =
         format!("POST /upload HTTP/1.1\r\nhost: {address}\r\ncontent-length: {LENGTH}\r\n\r\n");
@@ -218,21 +223,21 @@ async fn a_refused_body_is_read_so_that_the_connection_stays() -> Tested {
     let mut stream = TcpStream::connect(address).await?;
     for _ in 0..2 {
         stream.write_all(&request).await?;
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"}") {
+        let mut response = Vec::new();
+        while !response.ends_with(b"}") {
             assert!(
-                stream.read_buf(&mut answer).await? > 0,
+                stream.read_buf(&mut response).await? > 0,
                 "the connection was closed"
             );
         }
-        assert!(answer.starts_with(b"HTTP/1.1 401"));
+        assert!(response.starts_with(b"HTTP/1.1 401"));
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn redirects_lead_where_they_are_told() -> Tested {
-    let (issuer, upstream) = started(Issuer::builder()).await;
+async fn redirects_lead_to_the_requested_location() -> TestResult {
+    let (issuer, upstream) = start_servers(Issuer::builder()).await;
     let token = issuer.sign_in("alice").access_token;
     let same = get(&upstream, "/redirect/same", &token).await?;
     assert_eq!((same.status, same.header("location")), (307, "/echo"));
@@ -271,8 +276,8 @@ async fn redirects_lead_where_they_are_told() -> Tested {
 }
 
 #[tokio::test]
-async fn statuses_come_as_asked_for() -> Tested {
-    let (issuer, upstream) = started(Issuer::builder()).await;
+async fn the_response_has_the_requested_status() -> TestResult {
+    let (issuer, upstream) = start_servers(Issuer::builder()).await;
     let token = issuer.sign_in("alice").access_token;
     let forbidden = get(&upstream, "/status/403", &token).await?;
     assert_eq!(
@@ -292,13 +297,17 @@ async fn statuses_come_as_asked_for() -> Tested {
 }
 
 #[tokio::test]
-async fn challenges_come_word_for_word() -> Tested {
-    let (issuer, upstream) = started(Issuer::builder()).await;
+async fn challenges_are_sent_unchanged() -> TestResult {
+    let (issuer, upstream) = start_servers(Issuer::builder()).await;
     let token = issuer.sign_in("alice").access_token;
     let path = "/challenge?value=Bearer%20error%3D%22insufficient_scope%22&value=Basic";
-    let answer = get(&upstream, path, &token).await?;
-    assert_eq!(answer.status, 401);
-    let values: Vec<_> = answer.headers.get_all("www-authenticate").iter().collect();
+    let response = get(&upstream, path, &token).await?;
+    assert_eq!(response.status, 401);
+    let values: Vec<_> = response
+        .headers
+        .get_all("www-authenticate")
+        .iter()
+        .collect();
     assert_eq!(values, ["Bearer error=\"insufficient_scope\"", "Basic"]);
     let when_bad = "/challenge?when=bad&value=Bearer";
     assert_eq!(get(&upstream, when_bad, &token).await?.status, 200);
@@ -312,12 +321,12 @@ async fn challenges_come_word_for_word() -> Tested {
 }
 
 #[tokio::test]
-async fn custom_refusals_keep_their_custom() -> Tested {
-    let (issuer, upstream) = started(Issuer::builder()).await;
+async fn custom_refusals_have_their_own_status_or_code() -> TestResult {
+    let (issuer, upstream) = start_servers(Issuer::builder()).await;
     let token = issuer.sign_in("alice").access_token;
     assert_eq!(get(&upstream, "/custom-419", &token).await?.status, 200);
     assert_eq!(get(&upstream, "/custom-419", "rubbish").await?.status, 419);
-    let code = |answer: &Answered| (answer.status, answer.string("code"));
+    let code = |response: &ReceivedResponse| (response.status, response.string("code"));
     assert_eq!(
         code(&get(&upstream, "/custom-body-code", &token).await?),
         (200, "OK".to_owned())
@@ -332,8 +341,8 @@ async fn custom_refusals_keep_their_custom() -> Tested {
 }
 
 #[tokio::test]
-async fn counters_and_records_follow_the_generations() -> Tested {
-    let (issuer, upstream) = started(Issuer::builder()).await;
+async fn counters_and_records_contain_the_generations() -> TestResult {
+    let (issuer, upstream) = start_servers(Issuer::builder()).await;
     let grant = issuer.sign_in("alice");
     get(&upstream, "/echo", &grant.access_token).await?;
     issuer.expire_access_tokens();

@@ -364,7 +364,7 @@ async fn a_sign_in_that_is_denied() {
         ADDRESS
 
     error: the sign-in was not completed
-      because the sign-in was denied: the user said no
+      because the sign-in was denied: the user denied the request
     hint: sign in again, and allow it
     ");
     assert!(!session_file(&user).exists());

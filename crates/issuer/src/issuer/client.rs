@@ -1,30 +1,30 @@
-//! Registered clients and how they authenticate (RFC 6749 section 2.3).
+//! Registered clients and their authentication (RFC 6749 section 2.3).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Uri};
 
-use crate::issuer::form::{Form, decode_component};
+use crate::issuer::form::{FormParameters, decode_component};
 use crate::issuer::refusal::Refusal;
 
-/// The clients an issuer knows.
+/// The clients of an issuer.
 #[derive(Clone, Default)]
-pub(super) struct Clients {
-    registered: Vec<Client>,
-    /// Client and redirect URI.
+pub(super) struct RegisteredClients {
+    registered: Vec<RegisteredClient>,
+    /// Pairs of client id and redirect URI.
     redirect_uris: Vec<(String, String)>,
 }
 
 #[derive(Clone)]
-pub(super) struct Client {
+pub(super) struct RegisteredClient {
     pub(super) id: String,
     secret: Option<String>,
 }
 
-impl Clients {
+impl RegisteredClients {
     pub(super) fn register(&mut self, id: &str, secret: Option<&str>) {
-        self.registered.push(Client {
+        self.registered.push(RegisteredClient {
             id: id.to_owned(),
             secret: secret.map(str::to_owned),
         });
@@ -34,43 +34,46 @@ impl Clients {
         self.redirect_uris.push((id.to_owned(), uri.to_owned()));
     }
 
-    pub(super) fn or_demo(mut self) -> Self {
+    pub(super) fn or_default_client(mut self) -> Self {
         if self.registered.is_empty() {
             self.register("demo", None);
         }
         self
     }
 
-    /// The client that first-party sessions belong to.
+    /// Returns the id of the client that first-party sessions belong to.
     pub(super) fn first(&self) -> &str {
         &self.registered[0].id
     }
 
-    pub(super) fn named(&self, id: &str) -> Option<&Client> {
+    pub(super) fn find(&self, id: &str) -> Option<&RegisteredClient> {
         self.registered.iter().find(|client| client.id == id)
     }
 
-    /// Whether the client may be sent a code there: letter by letter, but for the port of a loopback address (RFC 8252
-    /// section 7.3).
-    pub(super) fn may_redirect(&self, client: &Client, uri: &str) -> bool {
-        let own = self.redirect_uris.iter().filter(|(id, _)| *id == client.id);
-        let mut own = own.map(|(_, registered)| registered.as_str()).peekable();
-        if own.peek().is_none() {
-            return on_this_machine(uri, &["127.0.0.1", "[::1]", "localhost"]).is_some();
+    /// Returns whether the client may receive a code at `uri`. The URI must equal a registered URI. The port of a
+    /// loopback address may differ (RFC 8252 section 7.3).
+    pub(super) fn may_redirect(&self, client: &RegisteredClient, uri: &str) -> bool {
+        let registered_uris = self.redirect_uris.iter().filter(|(id, _)| *id == client.id);
+        let mut registered_uris = registered_uris
+            .map(|(_, registered)| registered.as_str())
+            .peekable();
+        if registered_uris.peek().is_none() {
+            return local_host_and_path(uri, &["127.0.0.1", "[::1]", "localhost"]).is_some();
         }
-        let loopback = |uri| on_this_machine(uri, &["127.0.0.1", "[::1]"]);
-        own.any(|registered| {
+        let loopback = |uri| local_host_and_path(uri, &["127.0.0.1", "[::1]"]);
+        registered_uris.any(|registered| {
             registered == uri
-                || loopback(registered).is_some_and(|place| loopback(uri) == Some(place))
+                || loopback(registered).is_some_and(|location| loopback(uri) == Some(location))
         })
     }
 
-    /// Finds out which client sent the form: by basic authentication, by parameters, or by its name alone if public.
+    /// Authenticates the client of a form: by basic authentication, by parameters, or by `client_id` alone if it is
+    /// public.
     pub(super) fn authenticate(
         &self,
         headers: &HeaderMap,
-        form: &Form,
-    ) -> Result<&Client, Refusal> {
+        form: &FormParameters,
+    ) -> Result<&RegisteredClient, Refusal> {
         let (id, secret, by_header) = match basic_credentials(headers)? {
             Some(_) if form.get("client_secret").is_some() => {
                 return Err(Refusal::request(
@@ -78,7 +81,10 @@ impl Clients {
                 ));
             }
             Some((id, secret)) => {
-                if form.get("client_id").is_some_and(|named| named != id) {
+                if form
+                    .get("client_id")
+                    .is_some_and(|client_id| client_id != id)
+                {
                     return Err(Refusal::request(
                         "client_id differs from the authenticated client",
                     ));
@@ -103,18 +109,18 @@ impl Clients {
     }
 }
 
-impl Client {
+impl RegisteredClient {
     pub(super) fn is_confidential(&self) -> bool {
         self.secret.is_some()
     }
 
     fn accepts(&self, secret: Option<&str>) -> bool {
-        // An empty secret may be left out (RFC 6749 section 2.3.1), so a public client may also send it.
+        // A public client may send an empty secret (RFC 6749 section 2.3.1).
         self.secret.as_deref().unwrap_or_default() == secret.unwrap_or_default()
     }
 }
 
-impl std::fmt::Debug for Clients {
+impl std::fmt::Debug for RegisteredClients {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_list()
@@ -123,22 +129,22 @@ impl std::fmt::Debug for Clients {
     }
 }
 
-/// Host and path of an `http` address with one of these hosts, whatever its port.
-fn on_this_machine(uri: &str, hosts: &[&str]) -> Option<(String, String)> {
-    let whole = !uri.contains('#');
-    let uri: Uri = uri.parse().ok().filter(|_| whole)?;
+/// Returns host and path of an `http` URI with one of these hosts and any port.
+fn local_host_and_path(uri: &str, hosts: &[&str]) -> Option<(String, String)> {
+    let has_no_fragment = !uri.contains('#');
+    let uri: Uri = uri.parse().ok().filter(|_| has_no_fragment)?;
     let (host, path) = (uri.host()?, uri.path_and_query()?);
     let authority = uri.authority()?.as_str();
-    let known = uri.scheme_str() == Some("http") && hosts.contains(&host);
-    (known && !authority.contains('@')).then(|| (host.to_owned(), path.to_string()))
+    let is_local = uri.scheme_str() == Some("http") && hosts.contains(&host);
+    (is_local && !authority.contains('@')).then(|| (host.to_owned(), path.to_string()))
 }
 
-/// Name and secret from a basic `Authorization`, each form-urlencoded (RFC 6749 section 2.3.1).
+/// Returns client id and secret of a basic `Authorization`, each form-urlencoded (RFC 6749 section 2.3.1).
 fn basic_credentials(headers: &HeaderMap) -> Result<Option<(String, String)>, Refusal> {
     let Some(value) = headers.get(AUTHORIZATION) else {
         return Ok(None);
     };
-    let refused = Refusal::Client { by_header: true };
+    let refusal = Refusal::Client { by_header: true };
     let credentials = value
         .to_str()
         .ok()
@@ -151,6 +157,6 @@ fn basic_credentials(headers: &HeaderMap) -> Result<Option<(String, String)>, Re
         .and_then(|credentials| credentials.split_once(':'))
     {
         Some((id, secret)) => Ok(Some((decode_component(id), decode_component(secret)))),
-        None => Err(refused),
+        None => Err(refusal),
     }
 }

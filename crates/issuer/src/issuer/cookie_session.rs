@@ -8,134 +8,149 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::answer::{self, Answer};
 use crate::issuer::IssuerShared;
+use crate::issuer::database::{IssuedTokens, Redemption, RequestedAccess, TokenDatabase};
 use crate::issuer::form::read_body;
-use crate::issuer::ledger::{Asked, Issued, Ledger, Redemption};
-use crate::issuer::refresh::Exchange;
+use crate::issuer::refresh::TokenRequest;
 use crate::issuer::refusal::Refusal;
+use crate::response::{self, HttpResponse};
 use crate::server::connection::Connection;
 
 impl IssuerShared {
-    pub(crate) async fn login(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+    pub(crate) async fn login(self: Arc<Self>, request: Request<Incoming>) -> HttpResponse {
         let body = match read_body(request).await {
             Ok(body) => body,
-            Err(refusal) => return refusal.answer(),
+            Err(refusal) => return refusal.response(),
         };
         let Ok(login) = serde_json::from_slice::<Login>(&body) else {
-            return Refusal::request("not a JSON object with user and password").answer();
+            return Refusal::request("not a JSON object with user and password").response();
         };
         let now = self.clock.now();
-        let outcome = login.redeem(&self, &mut self.ledger(), now);
-        self.answer_exchange(&login, outcome, None)
+        let result = login.redeem(&self, &mut self.database(), now);
+        self.token_response(&login, result, None)
     }
 
     pub(crate) async fn cookie_refresh(
         self: Arc<Self>,
         request: Request<Incoming>,
         connection: &Connection,
-    ) -> Answer {
-        self.ledger().count_token_request();
+    ) -> HttpResponse {
+        self.database().count_token_request();
         let refresh_token = cookie(request.headers());
-        // A client sends no body here; what comes anyway is read, so that the connection can be used again.
+        // Clients send no body here. The issuer reads any body, so that the connection can be reused.
         if let Err(refusal) = read_body(request).await {
-            return refusal.answer();
+            return refusal.response();
         }
-        self.exchange(CookieSession { refresh_token }, connection)
+        self.serve_token_request(CookieRefresh { refresh_token }, connection)
             .await
     }
 
-    pub(crate) fn logout(&self, request: &Request<Incoming>) -> Answer {
+    pub(crate) fn logout(&self, request: &Request<Incoming>) -> HttpResponse {
         let refresh_token = cookie(request.headers());
         let access_token = request
             .headers()
             .get(AUTHORIZATION)
             .and_then(|value| value.to_str().ok());
         let access_token = access_token.and_then(|value| value.strip_prefix("Bearer "));
-        self.ledger()
+        self.database()
             .log_out(refresh_token.as_deref(), access_token);
-        let mut answer = answer::no_store(answer::empty(StatusCode::NO_CONTENT));
-        clear_cookie(&mut answer);
-        answer
+        let mut response = response::no_store(response::empty(StatusCode::NO_CONTENT));
+        clear_cookie(&mut response);
+        response
     }
 }
 
-/// A sign-in by password. No gate holds it and no fault meets it.
+/// A sign-in by password. It passes no gate and draws no fault.
 #[derive(Deserialize)]
 struct Login {
     user: String,
     password: String,
 }
 
-impl Exchange for Login {
+impl TokenRequest for Login {
     fn redeem(
         &self,
         shared: &IssuerShared,
-        ledger: &mut Ledger,
+        database: &mut TokenDatabase,
         now: i64,
-    ) -> Result<Issued, Refusal> {
-        ledger.login(
+    ) -> Result<IssuedTokens, Refusal> {
+        database.login(
             &self.user,
             &self.password,
             shared.clients.first(),
-            Asked::default(),
+            RequestedAccess::default(),
             now,
         )
     }
 
-    fn fields(&self, shared: &IssuerShared, issued: &Issued, lifetime: Option<Value>) -> Value {
+    fn fields(
+        &self,
+        shared: &IssuerShared,
+        issued: &IssuedTokens,
+        lifetime: Option<Value>,
+    ) -> Value {
         session_fields(shared, issued, lifetime)
     }
 
-    fn decorate(&self, issued: &Issued, answer: &mut Answer) {
-        set_cookie(issued, answer);
+    fn decorate(&self, issued: &IssuedTokens, response: &mut HttpResponse) {
+        set_cookie(issued, response);
     }
 
-    fn refuse(&self, refusal: &Refusal) -> Answer {
+    fn refuse(&self, refusal: &Refusal) -> HttpResponse {
         unauthorized(refusal)
     }
 }
 
-/// A refresh request that carries its token in the cookie.
-struct CookieSession {
+/// A refresh request that carries its refresh token in the cookie.
+struct CookieRefresh {
     refresh_token: Option<String>,
 }
 
-impl Exchange for CookieSession {
-    fn redeem(&self, _: &IssuerShared, ledger: &mut Ledger, now: i64) -> Result<Issued, Refusal> {
+impl TokenRequest for CookieRefresh {
+    fn redeem(
+        &self,
+        _: &IssuerShared,
+        database: &mut TokenDatabase,
+        now: i64,
+    ) -> Result<IssuedTokens, Refusal> {
         let token = self
             .refresh_token
             .as_deref()
             .ok_or(Refusal::Grant("no refresh cookie"))?;
-        ledger.redeem(
+        database.redeem(
             Redemption {
                 token,
                 client: None,
-                asked: Asked::default(),
+                requested: RequestedAccess::default(),
             },
             now,
         )
     }
 
-    fn fields(&self, shared: &IssuerShared, issued: &Issued, lifetime: Option<Value>) -> Value {
+    fn fields(
+        &self,
+        shared: &IssuerShared,
+        issued: &IssuedTokens,
+        lifetime: Option<Value>,
+    ) -> Value {
         session_fields(shared, issued, lifetime)
     }
 
-    fn decorate(&self, issued: &Issued, answer: &mut Answer) {
-        set_cookie(issued, answer);
+    fn decorate(&self, issued: &IssuedTokens, response: &mut HttpResponse) {
+        set_cookie(issued, response);
     }
 
-    fn refuse(&self, refusal: &Refusal) -> Answer {
-        let mut answer = unauthorized(refusal);
-        clear_cookie(&mut answer);
-        answer
+    fn refuse(&self, refusal: &Refusal) -> HttpResponse {
+        let mut response = unauthorized(refusal);
+        clear_cookie(&mut response);
+        response
     }
 }
 
-fn session_fields(shared: &IssuerShared, issued: &Issued, lifetime: Option<Value>) -> Value {
+fn session_fields(shared: &IssuerShared, issued: &IssuedTokens, lifetime: Option<Value>) -> Value {
     let mut fields = json!({
         "accessToken": issued.access_token,
-        "wsToken": shared.ledger().socket_token(),
+        "wsToken": shared.database().socket_token(),
     });
     if let Some(lifetime) = lifetime {
         fields["expiresIn"] = lifetime;
@@ -143,30 +158,30 @@ fn session_fields(shared: &IssuerShared, issued: &Issued, lifetime: Option<Value
     fields
 }
 
-/// First-party endpoints say 401 where the token endpoint says 400.
-fn unauthorized(refusal: &Refusal) -> Answer {
-    let mut answer = refusal.answer();
-    *answer.status_mut() = StatusCode::UNAUTHORIZED;
-    answer
+/// Builds a refusal with status 401. First-party endpoints respond with 401 where the token endpoint responds with 400.
+fn unauthorized(refusal: &Refusal) -> HttpResponse {
+    let mut response = refusal.response();
+    *response.status_mut() = StatusCode::UNAUTHORIZED;
+    response
 }
 
-fn set_cookie(issued: &Issued, answer: &mut Answer) {
+fn set_cookie(issued: &IssuedTokens, response: &mut HttpResponse) {
     if let Some(refresh_token) = &issued.refresh_token {
         let cookie =
             format!("refresh_token={refresh_token}; Path=/api/auth; HttpOnly; SameSite=Lax");
-        // The prefix was checked at the start, the rest is hexadecimal.
+        // Cannot fail: `IssuerBuilder::start` checks the prefix, and the rest is hexadecimal.
         if let Ok(mut value) = HeaderValue::try_from(cookie) {
             value.set_sensitive(true);
-            answer.headers_mut().append(SET_COOKIE, value);
+            response.headers_mut().append(SET_COOKIE, value);
         }
     }
 }
 
-fn clear_cookie(answer: &mut Answer) {
+fn clear_cookie(response: &mut HttpResponse) {
     let cleared = HeaderValue::from_static(
         "refresh_token=; Path=/api/auth; HttpOnly; SameSite=Lax; Max-Age=0",
     );
-    answer.headers_mut().append(SET_COOKIE, cleared);
+    response.headers_mut().append(SET_COOKIE, cleared);
 }
 
 fn cookie(headers: &HeaderMap) -> Option<String> {

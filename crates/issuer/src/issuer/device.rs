@@ -6,61 +6,61 @@ use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use crate::answer::{self, Answer};
 use crate::issuer::IssuerShared;
-use crate::issuer::authorize::USER;
-use crate::issuer::form::Form;
-use crate::issuer::ledger::{Asked, Decision, DeviceRequest};
+use crate::issuer::authorize::DEFAULT_USER;
+use crate::issuer::database::{DeviceRequest, RequestedAccess, UserDecision};
+use crate::issuer::form::FormParameters;
 use crate::issuer::refusal::Refusal;
+use crate::response::{self, HttpResponse};
 
 impl IssuerShared {
     pub(super) async fn device_authorization(
         self: Arc<Self>,
         request: Request<Incoming>,
-    ) -> Answer {
+    ) -> HttpResponse {
         let headers = request.headers().clone();
-        let given = async {
-            let form = Form::read(request).await?;
+        let issued = async {
+            let form = FormParameters::read(request).await?;
             let client = self.clients.authenticate(&headers, &form)?;
-            let asked = Asked {
+            let requested = RequestedAccess {
                 scope: form.get("scope"),
                 audience: form.get("audience").or_else(|| form.get("resource")),
             };
-            Ok::<_, Refusal>(self.give_device(&client.id, asked))
+            Ok::<_, Refusal>(self.issue_device_code(&client.id, requested))
         };
-        match given.await {
-            Ok(fields) => answer::no_store(answer::json(StatusCode::OK, &fields)),
-            Err(refusal) => refusal.answer(),
+        match issued.await {
+            Ok(fields) => response::no_store(response::json(StatusCode::OK, &fields)),
+            Err(refusal) => refusal.response(),
         }
     }
 
-    /// The page where a user enters the code, made for curl: there is nothing to click.
-    pub(super) async fn device(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+    /// Serves the page where a user enters the user code. The page is plain text for curl.
+    pub(super) async fn device(self: Arc<Self>, request: Request<Incoming>) -> HttpResponse {
         let form = if request.method() == Method::POST {
-            Form::read(request).await
+            FormParameters::read(request).await
         } else {
-            Form::parse(request.uri().query().unwrap_or_default().as_bytes())
+            FormParameters::parse(request.uri().query().unwrap_or_default().as_bytes())
         };
         let Ok(form) = form else {
-            return page(StatusCode::BAD_REQUEST, "This is no form.");
+            return page(StatusCode::BAD_REQUEST, "The request is not a form.");
         };
         let Some(user_code) = form.get("user_code") else {
-            let how = format!(
+            let instructions = format!(
                 "Enter the code that the device shows: {0}/device?user_code=CODE\n\
-                 Sign in as somebody else with &user=NAME, say no with &deny.",
+                 Sign in as another user with &user=NAME; deny the device with &deny.",
                 self.url
             );
-            return page(StatusCode::OK, &how);
+            return page(StatusCode::OK, &instructions);
         };
-        let user = form.get("user").unwrap_or(USER);
-        let (decision, done) = if form.has("deny") {
-            (Decision::Denied, "Denied.".to_owned())
+        let user = form.get("user").unwrap_or(DEFAULT_USER);
+        let (decision, message) = if form.has("deny") {
+            (UserDecision::Denied, "Denied.".to_owned())
         } else {
-            let signed_in = format!("Signed in as {user}. The device goes on by itself.");
-            (Decision::Approved(user.to_owned()), signed_in)
+            let signed_in = format!("Signed in as {user}. The device continues by itself.");
+            (UserDecision::Approved(user.to_owned()), signed_in)
         };
-        if self.decide(user_code, decision) {
-            return page(StatusCode::OK, &done);
+        if self.record_decision(user_code, decision) {
+            return page(StatusCode::OK, &message);
         }
         page(
             StatusCode::NOT_FOUND,
@@ -68,16 +68,16 @@ impl IssuerShared {
         )
     }
 
-    fn give_device(&self, client: &str, asked: Asked<'_>) -> Value {
+    fn issue_device_code(&self, client: &str, requested: RequestedAccess<'_>) -> Value {
         let codes = self.device_codes;
         let request = DeviceRequest {
             client,
-            asked,
+            requested,
             lifetime: codes.lifetime,
             interval: codes.interval,
         };
         let now = self.clock.now();
-        let (device_code, user_code) = self.ledger().give_device(&request, now);
+        let (device_code, user_code) = self.database().issue_device_code(&request, now);
         json!({
             "device_code": device_code,
             "user_code": user_code,
@@ -89,7 +89,7 @@ impl IssuerShared {
     }
 }
 
-fn page(status: StatusCode, text: &str) -> Answer {
+fn page(status: StatusCode, text: &str) -> HttpResponse {
     let text = format!("{text}\n");
-    answer::no_store(answer::text(status, "text/plain; charset=utf-8", text))
+    response::no_store(response::text(status, "text/plain; charset=utf-8", text))
 }

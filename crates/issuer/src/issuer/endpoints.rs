@@ -1,4 +1,4 @@
-//! Which path leads where.
+//! Routes of the issuer, and its metadata (RFC 8414).
 
 use std::sync::Arc;
 
@@ -7,14 +7,18 @@ use http::{HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use crate::answer::{self, Answer};
 use crate::issuer::IssuerShared;
 use crate::issuer::token_endpoint::DEVICE_CODE;
-use crate::server::Handler;
+use crate::response::{self, HttpResponse};
+use crate::server::RequestHandler;
 use crate::server::connection::Connection;
 
-impl Handler for IssuerShared {
-    async fn handle(self: Arc<Self>, request: Request<Incoming>, connection: Connection) -> Answer {
+impl RequestHandler for IssuerShared {
+    async fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        connection: Connection,
+    ) -> HttpResponse {
         let post = request.method() == Method::POST;
         let get = matches!(*request.method(), Method::GET | Method::HEAD);
         match request.uri().path() {
@@ -27,25 +31,27 @@ impl Handler for IssuerShared {
             "/login" if post => self.login(request).await,
             "/api/auth/refresh" if post => self.cookie_refresh(request, &connection).await,
             "/logout" if post => self.logout(&request),
-            "/counters" if get => answer::json(StatusCode::OK, &json!(self.ledger().counters())),
+            "/counters" if get => {
+                response::json(StatusCode::OK, &json!(self.database().counters()))
+            }
             "/.well-known/oauth-authorization-server" | "/.well-known/openid-configuration"
                 if get =>
             {
-                answer::json(StatusCode::OK, &self.metadata())
+                response::json(StatusCode::OK, &self.metadata())
             }
-            "/device" => only("GET, HEAD, POST"),
+            "/device" => method_not_allowed("GET, HEAD, POST"),
             "/device_authorization"
             | "/token"
             | "/revoke"
             | "/introspect"
             | "/login"
             | "/api/auth/refresh"
-            | "/logout" => only("POST"),
-            "/authorize" => only("GET"),
+            | "/logout" => method_not_allowed("POST"),
+            "/authorize" => method_not_allowed("GET"),
             "/counters"
             | "/.well-known/oauth-authorization-server"
-            | "/.well-known/openid-configuration" => only("GET, HEAD"),
-            _ => answer::json(StatusCode::NOT_FOUND, &json!({"error": "not_found"})),
+            | "/.well-known/openid-configuration" => method_not_allowed("GET, HEAD"),
+            _ => response::json(StatusCode::NOT_FOUND, &json!({"error": "not_found"})),
         }
     }
 }
@@ -81,10 +87,10 @@ impl IssuerShared {
     }
 }
 
-fn only(methods: &'static str) -> Answer {
-    let mut answer = answer::empty(StatusCode::METHOD_NOT_ALLOWED);
-    answer
+fn method_not_allowed(methods: &'static str) -> HttpResponse {
+    let mut response = response::empty(StatusCode::METHOD_NOT_ALLOWED);
+    response
         .headers_mut()
         .insert(ALLOW, HeaderValue::from_static(methods));
-    answer
+    response
 }

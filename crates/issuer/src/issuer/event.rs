@@ -1,49 +1,49 @@
-//! What the issuer reports while it happens.
+//! Events of the issuer.
 
-/// Something that happened to a family of tokens.
+/// An event in the life of a family of tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IssuerEvent {
-    /// A new family at generation 1.
+    /// A sign-in opened a new family at generation 1.
     SignedIn {
-        /// The family.
+        /// Number of the family.
         family: u64,
     },
     /// A refresh issued an access token.
     Refreshed {
-        /// The family.
+        /// Number of the family.
         family: u64,
-        /// The generation of the access token issued.
+        /// The generation of the new access token.
         generation: u64,
     },
-    /// A used refresh token was presented against the policy.
+    /// A client presented a used refresh token that the policy does not allow.
     Reused {
-        /// The family.
+        /// Number of the family.
         family: u64,
         /// The family's newest generation at that time.
         generation: u64,
     },
-    /// A family was revoked.
+    /// The issuer revoked a family.
     Revoked {
-        /// The family.
+        /// Number of the family.
         family: u64,
         /// The family's newest generation at that time.
         generation: u64,
-        /// Why.
+        /// The cause of the revocation.
         cause: RevocationCause,
     },
 }
 
-/// Why a family was revoked.
+/// The cause of a revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RevocationCause {
-    /// A reuse alarm.
+    /// The issuer detected the reuse of a refresh token.
     Reuse,
-    /// The authorization code that opened it was presented again (RFC 6749 section 4.1.2).
+    /// A client presented the family's authorization code again (RFC 6749 section 4.1.2).
     CodeReuse,
-    /// A client asked for it: revocation endpoint or logout.
+    /// A client called the revocation endpoint or logged out.
     Client,
-    /// The test asked for it.
+    /// The test called [`Issuer::revoke_family`](crate::Issuer::revoke_family).
     Test,
 }

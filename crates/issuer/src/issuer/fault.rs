@@ -1,4 +1,4 @@
-//! The ways an issuer fails, by rule.
+//! Faults of the issuer, and the rules that trigger them.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,60 +6,61 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// What happens to one refresh request instead of a plain answer.
+/// Changes how the issuer answers one refresh request.
 ///
-/// Those that *consume* present the refresh token to the ledger first, so that it is used up (or trips the alarm)
-/// exactly as without the fault.
+/// A fault that *consumes* redeems the refresh token first. The token is then used up, or its reuse detected, exactly
+/// as without the fault.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Waits this long, then goes on as usual: consumes and answers.
+    /// Waits this long, then continues as without a fault: consumes and responds.
     Delay(Duration),
-    /// This status with an empty body; consumes nothing. 429, 503, 500 and the like.
+    /// Responds with this status and an empty body, such as 429, 500 or 503; consumes nothing.
     Status {
         /// The status code, 200 to 599.
         status: u16,
         /// The value of `Retry-After`: seconds or an HTTP date (RFC 9110 section 10.2.3).
         retry_after: Option<String>,
     },
-    /// Never answers, until the client goes; consumes nothing.
+    /// Never responds; consumes nothing.
     Hang,
     /// Resets the connection (RST); consumes nothing.
     ResetBefore,
     /// Consumes, then resets the connection (RST).
     ResetAfter,
-    /// Consumes, then closes the connection without an answer.
+    /// Consumes, then closes the connection without a response.
     AnswerLost,
-    /// Consumes, then answers 200 with the first half of the JSON.
+    /// Consumes, then responds with 200 and the first half of the JSON.
     MalformedJson,
-    /// Consumes, then answers 200 with an empty body.
+    /// Consumes, then responds with 200 and an empty body.
     EmptyBody,
-    /// Answers 200 with `{"error": "invalid_grant"}`; consumes nothing.
+    /// Responds with 200 and `{"error": "invalid_grant"}`; consumes nothing.
     ErrorInside200,
-    /// Consumes and answers, with this in place of the lifetime (`expires_in` or `expiresIn`).
+    /// Consumes and responds, with this value in place of the lifetime (`expires_in` or `expiresIn`).
     WrongExpiry(Value),
-    /// Consumes and answers, with this in place of the token type. The cookie endpoint has none and answers as usual.
+    /// Consumes and responds, with this value in place of the token type. The cookie endpoint sends no token type and
+    /// responds as without a fault.
     TokenType(String),
-    /// Redirects there (307); consumes nothing.
+    /// Redirects to this URL (307); consumes nothing.
     Redirect(String),
-    /// Answers 403 with an HTML page, as firewalls do; consumes nothing.
+    /// Responds with 403 and an HTML page, as firewalls do; consumes nothing.
     HtmlForbidden,
-    /// Answers this status with `{"error": ...}` (RFC 6749 section 5.2); consumes nothing.
+    /// Responds with this status and `{"error": ...}` (RFC 6749 section 5.2); consumes nothing.
     OAuthError {
         /// The status code, 200 to 599.
         status: u16,
-        /// The error code.
+        /// The OAuth error code.
         error: String,
     },
 }
 
 impl Fault {
-    /// Happens to one refresh request.
+    /// Applies to one refresh request.
     pub fn once(self) -> FaultRule {
         self.times(1)
     }
 
-    /// Happens to this many refresh requests, one after the other.
+    /// Applies to this many refresh requests in a row.
     pub fn times(self, count: u64) -> FaultRule {
         FaultRule {
             fault: self,
@@ -67,7 +68,7 @@ impl Fault {
         }
     }
 
-    /// Happens to every refresh request until [`Faults::clear`].
+    /// Applies to every refresh request until [`Faults::clear`].
     pub fn always(self) -> FaultRule {
         FaultRule {
             fault: self,
@@ -76,41 +77,41 @@ impl Fault {
     }
 }
 
-/// A fault and how often it happens. Made by [`Fault::once`], [`Fault::times`] and [`Fault::always`].
+/// A fault and the number of requests it applies to. [`Fault::once`], [`Fault::times`] and [`Fault::always`] create it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaultRule {
     fault: Fault,
-    /// `None` is for ever.
+    /// `None` if the rule applies until [`Faults::clear`].
     remaining: Option<u64>,
 }
 
-/// A fault alone happens once.
+/// Converts a fault to a rule for one request.
 impl From<Fault> for FaultRule {
     fn from(fault: Fault) -> Self {
         fault.once()
     }
 }
 
-/// The faults to come, in the order they were pushed.
+/// The queue of coming faults, in the order in which tests pushed them.
 ///
-/// Refresh requests of both endpoints and client credentials requests draw one each after they passed the gate.
+/// Each refresh request and each client credentials request draws one fault after it has passed the gate.
 #[derive(Debug, Default)]
 pub struct Faults {
     rules: Mutex<VecDeque<FaultRule>>,
 }
 
 impl Faults {
-    /// Adds a rule behind those that are there.
+    /// Appends a rule to the queue.
     pub fn push(&self, rule: impl Into<FaultRule>) {
         self.rules().push_back(rule.into());
     }
 
-    /// Removes all rules: from now on requests are answered plainly.
+    /// Removes all rules. The issuer answers later requests without a fault.
     pub fn clear(&self) {
         self.rules().clear();
     }
 
-    /// Whether every fault pushed has happened.
+    /// Returns whether every pushed fault was drawn.
     pub fn is_empty(&self) -> bool {
         self.rules().iter().all(|rule| rule.remaining == Some(0))
     }
@@ -143,7 +144,7 @@ mod tests {
     use super::{Fault, Faults};
 
     #[test]
-    fn rules_are_drawn_in_order_and_as_often_as_they_say() {
+    fn rules_are_drawn_in_order_and_as_often_as_configured() {
         let faults = Faults::default();
         faults.push(Fault::EmptyBody.times(2));
         faults.push(Fault::MalformedJson.times(0));
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn always_ends_with_clear() {
+    fn clear_ends_an_always_rule() {
         let faults = Faults::default();
         faults.push(Fault::Hang.always());
         for _ in 0..5 {

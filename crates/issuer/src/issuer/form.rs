@@ -11,11 +11,11 @@ use hyper::body::Incoming;
 use crate::issuer::refusal::Refusal;
 
 /// The parameters of a request, each at most once (RFC 6749 section 3.2).
-pub(super) struct Form {
+pub(super) struct FormParameters {
     parameters: BTreeMap<String, String>,
 }
 
-impl Form {
+impl FormParameters {
     pub(super) async fn read(request: Request<Incoming>) -> Result<Self, Refusal> {
         let content_type = request
             .headers()
@@ -32,7 +32,7 @@ impl Form {
         Self::parse(&read_body(request).await?)
     }
 
-    /// A parameter's value; one without a value counts as left out (RFC 6749 section 3.2).
+    /// Returns a parameter's value. A parameter without a value counts as omitted (RFC 6749 section 3.2).
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.parameters
             .get(name)
@@ -40,7 +40,7 @@ impl Form {
             .filter(|value| !value.is_empty())
     }
 
-    /// Whether the parameter is there, with a value or without.
+    /// Returns whether the parameter is present, with or without a value.
     pub(super) fn has(&self, name: &str) -> bool {
         self.parameters.contains_key(name)
     }
@@ -49,11 +49,11 @@ impl Form {
         self.get(name).ok_or(Refusal::Missing(name))
     }
 
-    /// From the bytes of a body or of a query.
+    /// Parses the bytes of a body or of a query.
     pub(super) fn parse(body: &[u8]) -> Result<Self, Refusal> {
         let mut parameters = BTreeMap::new();
         for (name, value) in form_urlencoded::parse(body) {
-            // `resource` may repeat (RFC 8707 section 2); the first one becomes the audience.
+            // `resource` may repeat (RFC 8707 section 2). The first value becomes the audience.
             let repeats = name == "resource";
             if parameters.contains_key(&*name) && !repeats {
                 return Err(Refusal::request("a parameter is repeated"));
@@ -66,7 +66,7 @@ impl Form {
     }
 }
 
-/// Reads a small body to its end.
+/// Reads a body of at most 64 KiB to its end.
 pub(super) async fn read_body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
     const LIMIT: usize = 64 * 1024;
     let body = Limited::new(request.into_body(), LIMIT).collect().await;
@@ -76,9 +76,9 @@ pub(super) async fn read_body(request: Request<Incoming>) -> Result<Bytes, Refus
 
 /// Decodes one form-urlencoded name or value.
 pub(super) fn decode_component(encoded: &str) -> String {
-    // An `&` that a sloppy client left as it is belongs to the value.
-    let whole = format!("={}", encoded.replace('&', "%26"));
-    form_urlencoded::parse(whole.as_bytes())
+    // An unescaped `&` belongs to the value: some clients do not escape it.
+    let pair = format!("={}", encoded.replace('&', "%26"));
+    form_urlencoded::parse(pair.as_bytes())
         .next()
         .map(|(_, value)| value.into_owned())
         .unwrap_or_default()
@@ -86,7 +86,7 @@ pub(super) fn decode_component(encoded: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Form, decode_component};
+    use super::{FormParameters, decode_component};
 
     #[test]
     fn components_decode_as_forms_do() {
@@ -96,13 +96,13 @@ mod tests {
 
     #[test]
     fn a_repeated_parameter_is_refused() {
-        assert!(Form::parse(b"scope=a&scope=a").is_err());
-        assert!(Form::parse(b"resource=a&resource=b").is_ok());
+        assert!(FormParameters::parse(b"scope=a&scope=a").is_err());
+        assert!(FormParameters::parse(b"resource=a&resource=b").is_ok());
     }
 
     #[test]
     fn an_empty_parameter_counts_as_left_out() {
-        let form = Form::parse(b"scope=&client_id=demo").expect("a form");
+        let form = FormParameters::parse(b"scope=&client_id=demo").expect("a form");
         assert_eq!(form.get("scope"), None);
         assert_eq!(form.get("client_id"), Some("demo"));
     }

@@ -1,4 +1,4 @@
-//! One sign-in.
+//! The tokens of one sign-in.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,9 +10,9 @@ pub struct Grant {
     pub access_token: String,
     /// The refresh token.
     pub refresh_token: String,
-    /// How long the access token lives from its issue on.
+    /// The access token's lifetime, counted from its issue.
     pub expires_in: Duration,
-    /// The family that all tokens of this sign-in belong to.
+    /// The number of the family that all tokens of this sign-in belong to.
     pub family: u64,
     /// The generation of the access token: 1 after a sign-in, one more with every access token of the family.
     pub generation: u64,

@@ -1,4 +1,4 @@
-//! Makes token strings, and reads the identity of an access token back out of one.
+//! Mints token strings, and reads the identity of an access token.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,7 +17,7 @@ pub(super) struct Mint {
     signer: Hmac<Sha256>,
 }
 
-/// What an access token says about itself.
+/// Claims of an access token.
 pub(super) struct Claims<'a> {
     pub(super) subject: &'a str,
     pub(super) client: &'a str,
@@ -31,7 +31,7 @@ pub(super) struct Claims<'a> {
     pub(super) expires_at: i64,
 }
 
-/// What an `id_token` says.
+/// Claims of an `id_token`.
 pub(super) struct IdClaims<'a> {
     pub(super) subject: &'a str,
     pub(super) client: &'a str,
@@ -42,8 +42,8 @@ pub(super) struct IdClaims<'a> {
     pub(super) expires_at: i64,
 }
 
-/// An access token and the identity under which the ledger knows it.
-pub(super) struct Minted {
+/// An access token, and the identity that is its key in the token database.
+pub(super) struct MintedToken {
     pub(super) token: String,
     pub(super) identity: String,
 }
@@ -60,18 +60,18 @@ impl Mint {
         }
     }
 
-    pub(super) fn access_token(&self, claims: &Claims<'_>) -> Minted {
+    pub(super) fn access_token(&self, claims: &Claims<'_>) -> MintedToken {
         match self.format {
             TokenFormat::Opaque => {
                 let token = self.secret("at");
-                Minted {
+                MintedToken {
                     identity: token.clone(),
                     token,
                 }
             }
             TokenFormat::Jwt => {
                 let identity = self.secret("jti");
-                Minted {
+                MintedToken {
                     token: self.sign(claims, &identity),
                     identity,
                 }
@@ -79,7 +79,7 @@ impl Mint {
         }
     }
 
-    /// An `id_token` for a sign-in. It has no `jti`, so that it passes for no access token.
+    /// Mints an `id_token`. It has no `jti`, so the upstream does not accept it as an access token.
     pub(super) fn id_token(&self, claims: &IdClaims<'_>) -> String {
         let payload = json!({
             "iss": self.issuer,
@@ -108,7 +108,7 @@ impl Mint {
         self.secret("ws")
     }
 
-    /// The identity of an access token that this issuer minted; `None` if the signature does not hold.
+    /// Returns the identity of an access token. Returns `None` if the signature of a JWT is invalid.
     pub(super) fn identity(&self, token: &str) -> Option<String> {
         match self.format {
             TokenFormat::Opaque => Some(token.to_owned()),
@@ -134,34 +134,34 @@ impl Mint {
 
     fn sign_payload(&self, kind: &str, payload: &Value) -> String {
         let header = json!({"alg": "HS256", "typ": kind});
-        let signed = format!("{}.{}", encode_json(&header), encode_json(payload));
+        let signing_input = format!("{}.{}", encode_json(&header), encode_json(payload));
         let signature = self
             .signer
             .clone()
-            .chain_update(&signed)
+            .chain_update(&signing_input)
             .finalize()
             .into_bytes();
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+        format!("{signing_input}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
     fn verify(&self, token: &str) -> Option<String> {
         #[derive(Deserialize)]
-        struct Identified {
+        struct JwtId {
             jti: String,
         }
 
-        let (signed, signature) = token.rsplit_once('.')?;
+        let (signing_input, signature) = token.rsplit_once('.')?;
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
         self.signer
             .clone()
-            .chain_update(signed)
+            .chain_update(signing_input)
             .verify_slice(&signature)
             .ok()?;
-        let (_, payload) = signed.split_once('.')?;
+        let (_, payload) = signing_input.split_once('.')?;
         let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
         serde_json::from_slice(&payload)
             .ok()
-            .map(|Identified { jti }| jti)
+            .map(|JwtId { jti }| jti)
     }
 
     fn secret(&self, kind: &str) -> String {

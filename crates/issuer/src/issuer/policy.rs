@@ -1,22 +1,23 @@
-//! What an issuer does with a refresh token that was used before.
+//! How the issuer treats a used refresh token.
 
 use std::time::Duration;
 
-/// How refresh tokens rotate, and what presenting one a second time does.
+/// How refresh tokens rotate, and what the second use of a refresh token does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RefreshPolicy {
-    /// The same refresh token for ever; answers to a refresh leave it out (Google, Entra; RFC 6749 section 6).
+    /// The refresh token never changes. Refresh responses contain no refresh token (Google, Entra; RFC 6749 section 6).
     MultiUse,
-    /// A new refresh token with every refresh; the old ones stay good.
+    /// Every refresh issues a new refresh token. Used refresh tokens stay valid.
     Rotating,
-    /// A new refresh token with every refresh; presenting a used one revokes the family (RFC 9700 section 4.14.2).
+    /// Every refresh issues a new refresh token. A used refresh token revokes the family (RFC 9700 section 4.14.2).
     #[default]
     SingleUse,
-    /// Single use, but a used token is good for this long after its first use, and then mints a new one, as long as no
-    /// successor of it was used (Auth0, Okta, Hydra). After that its reuse revokes the family.
+    /// Every refresh issues a new refresh token. A used token stays valid for this long after its first use, until a
+    /// client uses one of its successors. Each use then issues another token (Auth0, Okta, Hydra). Any later use
+    /// revokes the family.
     Leeway(Duration),
-    /// The parent of the active refresh token is always good, and answered with the active one that exists already
-    /// (Supabase). Anything older revokes the family.
+    /// The parent of the newest refresh token stays valid, and redeeming it returns the newest token again (Supabase).
+    /// Any older token revokes the family.
     ParentAlways,
 }

@@ -1,120 +1,132 @@
-//! The way of a refresh request: gate, fault, ledger, answer. Both endpoints take it.
+//! The path of a refresh request, for both refresh endpoints: gate, fault, token database, response.
 
 use std::sync::Arc;
 
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::answer::{self, Answer};
 use crate::issuer::IssuerShared;
+use crate::issuer::database::{IssuedTokens, TokenDatabase};
 use crate::issuer::fault::Fault;
-use crate::issuer::ledger::{Issued, Ledger};
 use crate::issuer::refusal::Refusal;
+use crate::response::{self, HttpResponse};
 use crate::server::connection::Connection;
 
-/// What a refresh endpoint does with the ledger, and how it words its answer.
-pub(super) trait Exchange: Send + Sync + 'static {
-    /// Presents the request's credentials to the ledger; `now` is the issuer's clock.
+/// A request for tokens: how it is redeemed and how its response is built.
+pub(super) trait TokenRequest: Send + Sync + 'static {
+    /// Redeems the request's credentials; `now` is the issuer's clock.
     fn redeem(
         &self,
         shared: &IssuerShared,
-        ledger: &mut Ledger,
+        database: &mut TokenDatabase,
         now: i64,
-    ) -> Result<Issued, Refusal>;
-    /// The fields of the answer; `lifetime` is what to announce, if anything.
-    fn fields(&self, shared: &IssuerShared, issued: &Issued, lifetime: Option<Value>) -> Value;
-    /// Sets what the answer carries beside its body.
-    fn decorate(&self, issued: &Issued, answer: &mut Answer);
-    /// The answer to a refusal.
-    fn refuse(&self, refusal: &Refusal) -> Answer;
+    ) -> Result<IssuedTokens, Refusal>;
+    /// Returns the fields of the response. `lifetime` is the announced lifetime, if the issuer announces one.
+    fn fields(
+        &self,
+        shared: &IssuerShared,
+        issued: &IssuedTokens,
+        lifetime: Option<Value>,
+    ) -> Value;
+    /// Adds what the response carries beside its body.
+    fn decorate(&self, issued: &IssuedTokens, response: &mut HttpResponse);
+    /// Returns the response to a refused request.
+    fn refuse(&self, refusal: &Refusal) -> HttpResponse;
 }
 
-/// How a refresh request ends.
-enum End {
-    Answer(Answer),
-    /// Never, with the guard that counts it as in flight.
-    Hang(InFlight),
+/// How the issuer ends a refresh request.
+enum RequestEnd {
+    Respond(HttpResponse),
+    /// The issuer never responds. The guard keeps counting the request as in flight.
+    Hang(RefreshInFlight),
     Close,
     Reset,
 }
 
 impl IssuerShared {
-    /// Takes a refresh request to its end, on a task of its own: a client that goes away does not stop the issuer.
-    pub(super) async fn exchange(
+    /// Processes a refresh request in its own task: a client that disconnects does not stop the issuer.
+    pub(super) async fn serve_token_request(
         self: Arc<Self>,
-        exchange: impl Exchange,
+        token_request: impl TokenRequest,
         connection: &Connection,
-    ) -> Answer {
-        let processing = self.tasks.spawn(Arc::clone(&self).process(exchange));
+    ) -> HttpResponse {
+        let processing = self.tasks.spawn(Arc::clone(&self).process(token_request));
         match processing.await {
-            Ok(Some(End::Answer(answer))) => answer,
-            Ok(Some(End::Reset)) => connection.reset().await,
-            Ok(Some(End::Hang(_in_flight))) => std::future::pending().await,
-            // Closed by a fault, by the shutdown, or by a bug that panicked; the latter shows in the test's output.
-            Ok(Some(End::Close) | None) | Err(_) => connection.close().await,
+            Ok(Some(RequestEnd::Respond(response))) => response,
+            Ok(Some(RequestEnd::Reset)) => connection.reset().await,
+            Ok(Some(RequestEnd::Hang(_in_flight))) => std::future::pending().await,
+            // A fault, the shutdown or a panic closed the connection. The panic shows in the output of the test.
+            Ok(Some(RequestEnd::Close) | None) | Err(_) => connection.close().await,
         }
     }
 
-    async fn process(self: Arc<Self>, exchange: impl Exchange) -> End {
-        let in_flight = InFlight::begin(&self);
+    async fn process(self: Arc<Self>, token_request: impl TokenRequest) -> RequestEnd {
+        let in_flight = RefreshInFlight::begin(&self);
         self.gate.pass().await;
         let fault = self.faults.draw();
         match fault {
             Some(Fault::Delay(delay)) => tokio::time::sleep(delay).await,
-            Some(Fault::ResetBefore) => return End::Reset,
-            Some(Fault::Hang) => return End::Hang(in_flight),
+            Some(Fault::ResetBefore) => return RequestEnd::Reset,
+            Some(Fault::Hang) => return RequestEnd::Hang(in_flight),
             Some(Fault::Status {
                 status,
                 ref retry_after,
-            }) => return End::Answer(status_only(status, retry_after.as_deref())),
-            Some(Fault::ErrorInside200) => return End::Answer(oauth_error(200, "invalid_grant")),
+            }) => return RequestEnd::Respond(status_only(status, retry_after.as_deref())),
+            Some(Fault::ErrorInside200) => {
+                return RequestEnd::Respond(oauth_error(200, "invalid_grant"));
+            }
             Some(Fault::OAuthError { status, ref error }) => {
-                return End::Answer(oauth_error(status, error));
+                return RequestEnd::Respond(oauth_error(status, error));
             }
-            Some(Fault::Redirect(ref to)) => {
-                return End::Answer(answer::redirect(StatusCode::TEMPORARY_REDIRECT, to));
+            Some(Fault::Redirect(ref location)) => {
+                return RequestEnd::Respond(response::redirect(
+                    StatusCode::TEMPORARY_REDIRECT,
+                    location,
+                ));
             }
-            Some(Fault::HtmlForbidden) => return End::Answer(html_forbidden()),
-            // The others consume first.
+            Some(Fault::HtmlForbidden) => return RequestEnd::Respond(html_forbidden()),
+            // All other faults consume the refresh token first.
             _ => {}
         }
         let outcome = {
             let now = self.clock.now();
-            exchange.redeem(&self, &mut self.ledger(), now)
+            token_request.redeem(&self, &mut self.database(), now)
         };
         self.answer_gate.pass().await;
         if !self.answer_delay.is_zero() {
             tokio::time::sleep(self.answer_delay).await;
         }
         match fault {
-            Some(Fault::ResetAfter) => End::Reset,
-            Some(Fault::AnswerLost) => End::Close,
-            fault => End::Answer(self.answer_exchange(&exchange, outcome, fault.as_ref())),
+            Some(Fault::ResetAfter) => RequestEnd::Reset,
+            Some(Fault::AnswerLost) => RequestEnd::Close,
+            fault => {
+                RequestEnd::Respond(self.token_response(&token_request, outcome, fault.as_ref()))
+            }
         }
     }
 
-    /// The answer that brings tokens or refuses them, or what a fault makes of it.
-    pub(super) fn answer_exchange(
+    /// Returns the response with tokens or with the refusal, changed by the fault if there is one.
+    pub(super) fn token_response(
         &self,
-        exchange: &impl Exchange,
-        outcome: Result<Issued, Refusal>,
+        token_request: &impl TokenRequest,
+        outcome: Result<IssuedTokens, Refusal>,
         fault: Option<&Fault>,
-    ) -> Answer {
+    ) -> HttpResponse {
         let issued = match outcome {
             Ok(issued) => issued,
-            Err(refusal) => return exchange.refuse(&refusal),
+            Err(refusal) => return token_request.refuse(&refusal),
         };
         let announced = self
             .announce_lifetime
             .then(|| Value::from(issued.lifetime.as_secs()));
         let (lifetime, token_type) = match fault {
             Some(Fault::WrongExpiry(wrong)) => (Some(wrong.clone()), None),
-            Some(Fault::TokenType(other)) => (announced, Some(other.as_str())),
+            Some(Fault::TokenType(wrong_type)) => (announced, Some(wrong_type.as_str())),
             _ => (announced, None),
         };
-        let mut fields = exchange.fields(self, &issued, lifetime);
-        if let (Some(other), Some(token_type)) = (token_type, fields.get_mut("token_type")) {
-            *token_type = Value::from(other);
+        let mut fields = token_request.fields(self, &issued, lifetime);
+        if let (Some(wrong_type), Some(token_type)) = (token_type, fields.get_mut("token_type")) {
+            *token_type = Value::from(wrong_type);
         }
         let mut body = fields.to_string();
         match fault {
@@ -122,56 +134,60 @@ impl IssuerShared {
             Some(Fault::EmptyBody) => body.clear(),
             _ => {}
         }
-        let mut answer = answer::no_store(answer::text(StatusCode::OK, "application/json", body));
-        exchange.decorate(&issued, &mut answer);
-        answer
+        let mut response =
+            response::no_store(response::text(StatusCode::OK, "application/json", body));
+        token_request.decorate(&issued, &mut response);
+        response
     }
 }
 
-/// Counts a refresh request as in flight for as long as it lives.
-struct InFlight {
+/// Counts a refresh request as in flight until the guard is dropped.
+struct RefreshInFlight {
     shared: Arc<IssuerShared>,
 }
 
-impl InFlight {
+impl RefreshInFlight {
     fn begin(shared: &Arc<IssuerShared>) -> Self {
-        shared.ledger().refresh_begins();
+        shared.database().refresh_begins();
         Self {
             shared: Arc::clone(shared),
         }
     }
 }
 
-impl Drop for InFlight {
+impl Drop for RefreshInFlight {
     fn drop(&mut self) {
-        self.shared.ledger().refresh_ends();
+        self.shared.database().refresh_ends();
     }
 }
 
-fn status_only(status: u16, retry_after: Option<&str>) -> Answer {
-    let mut answer = answer::empty(status_code(status));
+fn status_only(status: u16, retry_after: Option<&str>) -> HttpResponse {
+    let mut response = response::empty(status_code(status));
     if let Some(Ok(value)) = retry_after.map(str::parse) {
-        answer
+        response
             .headers_mut()
             .insert(http::header::RETRY_AFTER, value);
     }
-    answer
+    response
 }
 
-fn oauth_error(status: u16, error: &str) -> Answer {
-    answer::no_store(answer::json(status_code(status), &json!({"error": error})))
+fn oauth_error(status: u16, error: &str) -> HttpResponse {
+    response::no_store(response::json(
+        status_code(status),
+        &json!({"error": error}),
+    ))
 }
 
-fn html_forbidden() -> Answer {
+fn html_forbidden() -> HttpResponse {
     let page = "<!doctype html><title>Forbidden</title><h1>Forbidden</h1><p>Request blocked.</p>";
-    answer::text(
+    response::text(
         StatusCode::FORBIDDEN,
         "text/html; charset=utf-8",
         page.to_owned(),
     )
 }
 
-/// A status that can end a request; 500 stands in for those that cannot.
+/// Converts a number to a final status. Returns 500 for a number below 200 or above 999.
 fn status_code(status: u16) -> StatusCode {
     StatusCode::from_u16(status)
         .ok()

@@ -1,19 +1,19 @@
-//! Why a request is refused, and how that is said (RFC 6749 section 5.2).
+//! Reasons to refuse a request, and the error response (RFC 6749 section 5.2).
 
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
 
-use crate::answer::{self, Answer};
+use crate::response::{self, HttpResponse};
 
-/// A request the issuer does not grant.
+/// A refused request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// `invalid_request`, with the reason.
     Request(&'static str),
     /// `invalid_request`: this parameter is missing.
     Missing(&'static str),
-    /// `invalid_client`; a client that used the header is told which scheme it takes.
+    /// `invalid_client`. If the client used the `Authorization` header, the response names the accepted scheme.
     Client { by_header: bool },
     /// `invalid_grant`, with the reason.
     Grant(&'static str),
@@ -38,7 +38,7 @@ impl Refusal {
         Self::Request(reason)
     }
 
-    pub(super) fn answer(&self) -> Answer {
+    pub(super) fn response(&self) -> HttpResponse {
         let (error, description) = match *self {
             Self::Request(reason) => ("invalid_request", reason.to_owned()),
             Self::Missing(name) => ("invalid_request", format!("{name} is missing")),
@@ -58,27 +58,27 @@ impl Refusal {
             ),
             Self::Pending => (
                 "authorization_pending",
-                "nobody has entered the code yet".to_owned(),
+                "the user has not entered the code yet".to_owned(),
             ),
             Self::SlowDown => (
                 "slow_down",
-                "wait five seconds more between questions".to_owned(),
+                "wait five seconds longer between polls".to_owned(),
             ),
-            Self::Denied => ("access_denied", "the user said no".to_owned()),
+            Self::Denied => ("access_denied", "the user denied the request".to_owned()),
             Self::Expired => ("expired_token", "the code has expired".to_owned()),
         };
         let status = match self {
             Self::Client { .. } => StatusCode::UNAUTHORIZED,
             _ => StatusCode::BAD_REQUEST,
         };
-        let mut answer = answer::json(
+        let mut response = response::json(
             status,
             &json!({"error": error, "error_description": description}),
         );
         if matches!(self, Self::Client { by_header: true }) {
             let challenge = HeaderValue::from_static("Basic realm=\"token-rotator-testkit\"");
-            answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
-        answer::no_store(answer)
+        response::no_store(response)
     }
 }

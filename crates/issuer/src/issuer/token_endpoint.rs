@@ -6,13 +6,15 @@ use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use crate::answer::{self, Answer};
 use crate::issuer::IssuerShared;
-use crate::issuer::client::Client;
-use crate::issuer::form::Form;
-use crate::issuer::ledger::{Asked, CodeRedemption, Issued, Judgement, Ledger, Redemption};
-use crate::issuer::refresh::Exchange;
+use crate::issuer::client::RegisteredClient;
+use crate::issuer::database::{
+    CodeRedemption, IssuedTokens, Redemption, RequestedAccess, TokenDatabase, TokenValidity,
+};
+use crate::issuer::form::FormParameters;
+use crate::issuer::refresh::TokenRequest;
 use crate::issuer::refusal::Refusal;
+use crate::response::{self, HttpResponse};
 use crate::server::connection::Connection;
 
 impl IssuerShared {
@@ -20,58 +22,58 @@ impl IssuerShared {
         self: Arc<Self>,
         request: Request<Incoming>,
         connection: &Connection,
-    ) -> Answer {
-        self.ledger().count_token_request();
+    ) -> HttpResponse {
+        self.database().count_token_request();
         let headers = request.headers().clone();
-        let form = match Form::read(request).await {
+        let form = match FormParameters::read(request).await {
             Ok(form) => form,
-            Err(refusal) => return refusal.answer(),
+            Err(refusal) => return refusal.response(),
         };
         let grant = TokenGrant { headers, form };
         if matches!(
             grant.form.get("grant_type"),
             Some("refresh_token" | "client_credentials")
         ) {
-            return self.exchange(grant, connection).await;
+            return self.serve_token_request(grant, connection).await;
         }
-        // A sign-in meets no gate and no fault, so that tests can sign in whatever they have set up.
+        // A sign-in passes no gate and draws no fault, so that a test can sign in after it has set up gates and faults.
         let now = self.clock.now();
-        let outcome = grant.redeem(&self, &mut self.ledger(), now);
-        self.answer_exchange(&grant, outcome, None)
+        let outcome = grant.redeem(&self, &mut self.database(), now);
+        self.token_response(&grant, outcome, None)
     }
 
-    pub(super) async fn revoke(self: Arc<Self>, request: Request<Incoming>) -> Answer {
-        self.ledger().count_revoke_call();
+    pub(super) async fn revoke(self: Arc<Self>, request: Request<Incoming>) -> HttpResponse {
+        self.database().count_revoke_call();
         let headers = request.headers().clone();
         let revoked = async {
-            let form = Form::read(request).await?;
+            let form = FormParameters::read(request).await?;
             let client = self.clients.authenticate(&headers, &form)?;
             let token = form.require("token")?;
-            self.ledger().revoke_token(token, &client.id);
+            self.database().revoke_token(token, &client.id);
             Ok::<_, Refusal>(())
         };
         match revoked.await {
-            // An unknown token is revoked enough (RFC 7009 section 2.2).
-            Ok(()) => answer::empty(StatusCode::OK),
-            Err(refusal) => refusal.answer(),
+            // RFC 7009 section 2.2: revoking an unknown token succeeds.
+            Ok(()) => response::empty(StatusCode::OK),
+            Err(refusal) => refusal.response(),
         }
     }
 
-    pub(super) async fn introspect(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+    pub(super) async fn introspect(self: Arc<Self>, request: Request<Incoming>) -> HttpResponse {
         let headers = request.headers().clone();
         let described = async {
-            let form = Form::read(request).await?;
+            let form = FormParameters::read(request).await?;
             self.clients.authenticate(&headers, &form)?;
             Ok::<_, Refusal>(self.describe(form.require("token")?))
         };
         match described.await {
-            Ok(description) => answer::no_store(answer::json(StatusCode::OK, &description)),
-            Err(refusal) => refusal.answer(),
+            Ok(description) => response::no_store(response::json(StatusCode::OK, &description)),
+            Err(refusal) => refusal.response(),
         }
     }
 
     fn describe(&self, token: &str) -> Value {
-        if let Judgement::Active(access) = self.judge(token) {
+        if let TokenValidity::Active(access) = self.validate(token) {
             return json!({
                 "active": true,
                 "token_type": "Bearer",
@@ -84,7 +86,7 @@ impl IssuerShared {
                 "gen": access.generation,
             });
         }
-        match self.ledger().redeemable(token) {
+        match self.database().redeemable(token) {
             Some(family) => json!({
                 "active": true,
                 "token_type": "refresh_token",
@@ -101,15 +103,15 @@ impl IssuerShared {
 /// The grant type of RFC 8628 section 3.4.
 pub(super) const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
-/// A request at the token endpoint, whatever its grant type.
+/// A request at the token endpoint, of any grant type.
 struct TokenGrant {
     headers: http::HeaderMap,
-    form: Form,
+    form: FormParameters,
 }
 
 impl TokenGrant {
-    fn asked(&self) -> Asked<'_> {
-        Asked {
+    fn requested(&self) -> RequestedAccess<'_> {
+        RequestedAccess {
             scope: self.form.get("scope"),
             audience: self
                 .form
@@ -118,20 +120,30 @@ impl TokenGrant {
         }
     }
 
-    fn refresh(&self, client: &Client, ledger: &mut Ledger, now: i64) -> Result<Issued, Refusal> {
+    fn refresh(
+        &self,
+        client: &RegisteredClient,
+        database: &mut TokenDatabase,
+        now: i64,
+    ) -> Result<IssuedTokens, Refusal> {
         let token = self.form.require("refresh_token")?;
-        ledger.redeem(
+        database.redeem(
             Redemption {
                 token,
                 client: Some(&client.id),
-                asked: self.asked(),
+                requested: self.requested(),
             },
             now,
         )
     }
 
-    fn code(&self, client: &Client, ledger: &mut Ledger, now: i64) -> Result<Issued, Refusal> {
-        ledger.redeem_code(
+    fn code(
+        &self,
+        client: &RegisteredClient,
+        database: &mut TokenDatabase,
+        now: i64,
+    ) -> Result<IssuedTokens, Refusal> {
+        database.redeem_code(
             CodeRedemption {
                 code: self.form.require("code")?,
                 client: &client.id,
@@ -144,47 +156,54 @@ impl TokenGrant {
 
     fn client_credentials(
         &self,
-        client: &Client,
-        ledger: &mut Ledger,
+        client: &RegisteredClient,
+        database: &mut TokenDatabase,
         now: i64,
-    ) -> Result<Issued, Refusal> {
+    ) -> Result<IssuedTokens, Refusal> {
         if !client.is_confidential() {
             return Err(Refusal::UnauthorizedClient(
                 "client credentials are for confidential clients",
             ));
         }
-        Ok(ledger.client_credentials(&client.id, self.asked(), now))
+        Ok(database.client_credentials(&client.id, self.requested(), now))
     }
 
-    fn password(&self, client: &Client, ledger: &mut Ledger, now: i64) -> Result<Issued, Refusal> {
+    fn password(
+        &self,
+        client: &RegisteredClient,
+        database: &mut TokenDatabase,
+        now: i64,
+    ) -> Result<IssuedTokens, Refusal> {
         let (user, password) = (
             self.form.require("username")?,
             self.form.require("password")?,
         );
-        ledger.login(user, password, &client.id, self.asked(), now)
+        database.login(user, password, &client.id, self.requested(), now)
     }
 }
 
-impl Exchange for TokenGrant {
+impl TokenRequest for TokenGrant {
     fn redeem(
         &self,
         shared: &IssuerShared,
-        ledger: &mut Ledger,
+        database: &mut TokenDatabase,
         now: i64,
-    ) -> Result<Issued, Refusal> {
+    ) -> Result<IssuedTokens, Refusal> {
         let grant_type = self.form.require("grant_type")?;
         let client = shared.clients.authenticate(&self.headers, &self.form)?;
         match grant_type {
-            "refresh_token" => self.refresh(client, ledger, now),
-            "client_credentials" => self.client_credentials(client, ledger, now),
-            "password" => self.password(client, ledger, now),
-            "authorization_code" => self.code(client, ledger, now),
-            DEVICE_CODE => ledger.redeem_device(self.form.require("device_code")?, &client.id, now),
+            "refresh_token" => self.refresh(client, database, now),
+            "client_credentials" => self.client_credentials(client, database, now),
+            "password" => self.password(client, database, now),
+            "authorization_code" => self.code(client, database, now),
+            DEVICE_CODE => {
+                database.redeem_device(self.form.require("device_code")?, &client.id, now)
+            }
             _ => Err(Refusal::GrantType),
         }
     }
 
-    fn fields(&self, _: &IssuerShared, issued: &Issued, lifetime: Option<Value>) -> Value {
+    fn fields(&self, _: &IssuerShared, issued: &IssuedTokens, lifetime: Option<Value>) -> Value {
         let mut fields = json!({
             "access_token": issued.access_token,
             "token_type": "Bearer",
@@ -202,9 +221,9 @@ impl Exchange for TokenGrant {
         fields
     }
 
-    fn decorate(&self, _: &Issued, _: &mut Answer) {}
+    fn decorate(&self, _: &IssuedTokens, _: &mut HttpResponse) {}
 
-    fn refuse(&self, refusal: &Refusal) -> Answer {
-        refusal.answer()
+    fn refuse(&self, refusal: &Refusal) -> HttpResponse {
+        refusal.response()
     }
 }

@@ -1,4 +1,4 @@
-//! A TCP connection that its own requests can end: closed, or reset with an RST on the wire.
+//! A TCP connection that a request on it can close (FIN) or reset (RST).
 
 use std::future;
 use std::io;
@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-/// A handle on the connection a request came in on.
+/// A handle to the connection of a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     inner: Arc<Inner>,
@@ -25,7 +25,7 @@ struct Inner {
 }
 
 impl Connection {
-    /// The connection that was accepted as the `number`th of its server, from 1.
+    /// Creates the handle of the `number`th connection that the server accepted, counted from 1.
     pub(crate) fn numbered(number: u64) -> Self {
         let inner = Inner {
             number,
@@ -40,26 +40,26 @@ impl Connection {
         self.inner.number
     }
 
-    /// Closes the connection without an answer (FIN). Never returns: the request ends with its connection.
+    /// Closes the connection without a response (FIN). Never returns: the request ends with its connection.
     pub(crate) async fn close<T>(&self) -> T {
         self.inner.end.notify_one();
         future::pending().await
     }
 
-    /// Resets the connection without an answer (RST). Never returns: the request ends with its connection.
+    /// Resets the connection without a response (RST). Never returns: the request ends with its connection.
     pub(crate) async fn reset<T>(&self) -> T {
         self.inner.reset.store(true, Ordering::Release);
         self.inner.end.notify_one();
         future::pending().await
     }
 
-    /// Resolves once a request has asked for the end; the server then drops the connection.
+    /// Waits until a request closes or resets the connection. The server then drops the connection.
     pub(crate) async fn ended(&self) {
         self.inner.end.notified().await;
     }
 }
 
-/// The socket of a connection. Dropping it sends an RST if a request asked for one.
+/// The socket of a connection. Dropping it sends an RST if a request has reset the connection.
 pub(crate) struct Socket {
     stream: TcpStream,
     connection: Connection,

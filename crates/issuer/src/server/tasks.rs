@@ -1,4 +1,4 @@
-//! All tasks of one server, stopped together.
+//! The tasks of one server, stopped together.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ impl Tasks {
         }
     }
 
-    /// Runs `future` to its end or until the server stops; the handle then yields `None`.
+    /// Runs `future` until it completes or the server stops. The handle yields `None` if the server stopped first.
     pub(crate) fn spawn<F>(&self, future: F) -> JoinHandle<Option<F::Output>>
     where
         F: Future + Send + 'static,
@@ -36,20 +36,20 @@ impl Tasks {
         })
     }
 
-    /// Tells every task to end, without waiting.
+    /// Stops every task, without waiting.
     pub(crate) fn stop(&self) {
         self.stopped.send_replace(true);
     }
 
-    /// Tells every task to end, and waits until all have.
+    /// Stops every task and waits until all have ended.
     pub(crate) async fn shutdown(&self) {
         self.stop();
-        // Every task holds a receiver for as long as it lives.
+        // Every task holds a receiver until it ends, so a closed channel means that no task is left.
         self.stopped.closed().await;
     }
 }
 
-/// HTTP/2 streams are tasks too.
+/// Lets hyper spawn the streams of an HTTP/2 connection as tasks of the server.
 impl<F> Executor<F> for Tasks
 where
     F: Future + Send + 'static,

@@ -7,11 +7,11 @@ use std::time::Instant;
 use crate::gate::Gate;
 use crate::issuer::IssuerShared;
 use crate::server::tasks::Tasks;
-use crate::server::{Listening, StartError};
-use crate::upstream::record::Ledger;
+use crate::server::{BoundListener, StartError};
+use crate::upstream::record::RequestLog;
 use crate::upstream::{Upstream, UpstreamShared};
 
-/// Options of an [`Upstream`]; made by [`Upstream::builder`].
+/// Options of an [`Upstream`]. [`Upstream::builder`] creates the builder.
 #[derive(Clone)]
 #[must_use = "an upstream runs after `start().await`"]
 pub struct UpstreamBuilder {
@@ -21,13 +21,13 @@ pub struct UpstreamBuilder {
 }
 
 impl UpstreamBuilder {
-    /// The port to listen on; 0, the default, takes a free one.
+    /// Sets the port to listen on. 0, the default, selects a free port.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
     }
 
-    /// The realm in challenges: printable ASCII without `"` and `\`. Default: `testkit`.
+    /// Sets the realm of the `WWW-Authenticate` challenges: printable ASCII without `"` and `\`. Default: `testkit`.
     pub fn realm(mut self, realm: &str) -> Self {
         realm.clone_into(&mut self.realm);
         self
@@ -35,36 +35,38 @@ impl UpstreamBuilder {
 
     /// Opens the port and serves it on the current tokio runtime.
     ///
-    /// Fails if the port is taken or the realm does not fit into a header.
+    /// # Errors
+    ///
+    /// Fails if the port is taken, or if the realm does not fit into a header.
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime with IO and time enabled.
+    /// Panics outside of a tokio runtime with IO and time enabled.
     #[expect(
         clippy::unused_async,
         reason = "ties the call to the runtime that serves"
     )]
     pub async fn start(self) -> Result<Upstream, StartError> {
-        let quotable =
+        let is_quotable =
             |letter: char| matches!(letter, ' '..='~') && letter != '"' && letter != '\\';
-        if !self.realm.chars().all(quotable) {
+        if !self.realm.chars().all(is_quotable) {
             return Err(StartError::Realm);
         }
-        let listening = Listening::on(self.port)?;
-        let slow = Gate::new();
-        slow.close();
+        let listener = BoundListener::on(self.port)?;
+        let slow_gate = Gate::new();
+        slow_gate.close();
         let started = Instant::now();
         let shared = Arc::new(UpstreamShared {
             issuer: self.issuer,
-            url: listening.url(),
+            url: listener.url(),
             realm: self.realm,
             started,
-            ledger: Ledger::default(),
+            request_log: RequestLog::default(),
             gate: Gate::new(),
-            slow,
+            slow_gate,
             tasks: Tasks::new(),
         });
-        listening.serve(Arc::clone(&shared), &shared.tasks);
+        listener.serve(Arc::clone(&shared), &shared.tasks);
         Ok(Upstream { shared })
     }
 

@@ -1,4 +1,4 @@
-//! Echoes and uploads: what arrived, described without showing any secret.
+//! Responses that describe the request. They contain no secret.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,18 +12,18 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::answer::{self, Answer};
 use crate::issuer::IssuerShared;
-use crate::upstream::bearer::Presented;
+use crate::response::{self, HttpResponse};
+use crate::upstream::bearer::PresentedToken;
 
 /// Length and hash of a body that was read to its end.
-pub(super) struct Measured {
+pub(super) struct BodyDigest {
     bytes: u64,
     sha256: String,
 }
 
-impl Measured {
-    /// Reads a body as a stream; `None` if it broke off.
+impl BodyDigest {
+    /// Reads a body as a stream. Returns `None` if the body is incomplete.
     pub(super) async fn read(mut body: Incoming) -> Option<Self> {
         let mut hash = Sha256::new();
         let mut bytes = 0;
@@ -43,21 +43,21 @@ impl Measured {
         })
     }
 
-    pub(super) fn answer(&self) -> Answer {
-        answer::json(
+    pub(super) fn response(&self) -> HttpResponse {
+        response::json(
             StatusCode::OK,
             &json!({"bytes": self.bytes, "sha256": self.sha256}),
         )
     }
 }
 
-/// The request as it arrived.
+/// Describes the request as it arrived.
 pub(super) fn describe(
     head: &Parts,
-    body: &Measured,
-    presented: &Presented,
+    body: &BodyDigest,
+    presented: &PresentedToken,
     issuer: &IssuerShared,
-) -> Answer {
+) -> HttpResponse {
     let described = json!({
         "method": head.method.as_str(),
         "path": head.uri.path(),
@@ -68,11 +68,11 @@ pub(super) fn describe(
         "generation": presented.generation(),
         "subject": presented.subject(),
     });
-    answer::json(StatusCode::OK, &described)
+    response::json(StatusCode::OK, &described)
 }
 
-/// Reads a refused request's body to its end, so that the client hears the refusal over the connection it still
-/// writes to. What is longer than any test sends on purpose is cut off.
+/// Reads the body of a refused request to its end, because the client may still be writing on the same connection.
+/// Stops after 256 MiB, more than any test sends.
 pub(super) async fn drain(mut body: Incoming) {
     const LIMIT: usize = 256 * 1024 * 1024;
     let mut drained = 0;
@@ -101,28 +101,28 @@ fn headers(headers: &HeaderMap, issuer: &IssuerShared) -> BTreeMap<String, Vec<V
     shown
 }
 
-/// `Bearer 3` for a token of generation 3, `Bearer unknown` for a foreign one.
+/// Returns `Bearer 3` for a token of generation 3, and `Bearer unknown` for a token of another issuer.
 fn without_credentials(value: &str, issuer: &IssuerShared) -> String {
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
     let shown = issuer
-        .judge(token.trim())
+        .validate(token.trim())
         .generation()
-        .map_or_else(|| "unknown".to_owned(), |known| known.to_string());
+        .map_or_else(|| "unknown".to_owned(), |generation| generation.to_string());
     if token.is_empty() {
         return without_token(scheme, issuer);
     }
     format!("{scheme} {shown}")
 }
 
-/// The value with every access token of ours in it replaced by its generation.
+/// Replaces each of this issuer's access tokens in `value` by the token's generation.
 fn without_token(value: &str, issuer: &IssuerShared) -> String {
-    let words = value
+    let parts = value
         .split(' ')
-        .map(|word| match issuer.judge(word).generation() {
+        .map(|part| match issuer.validate(part).generation() {
             Some(generation) => generation.to_string(),
-            None => word.to_owned(),
+            None => part.to_owned(),
         });
-    words.collect::<Vec<_>>().join(" ")
+    parts.collect::<Vec<_>>().join(" ")
 }
 
 fn without_refresh_cookie(value: &str) -> String {

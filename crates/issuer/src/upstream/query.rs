@@ -2,14 +2,14 @@
 
 use http::Uri;
 
-/// The first value of a parameter.
+/// Returns the first value of a parameter.
 pub(super) fn first(uri: &Uri, name: &str) -> Option<String> {
     all(uri, name).next()
 }
 
-/// Every value of a parameter, in order.
+/// Returns every value of a parameter, in order.
 pub(super) fn all(uri: &Uri, name: &str) -> impl Iterator<Item = String> {
     let query = uri.query().unwrap_or_default().as_bytes();
-    let named = form_urlencoded::parse(query).filter(move |(found, _)| found == name);
-    named.map(|(_, value)| value.into_owned())
+    let matches = form_urlencoded::parse(query).filter(move |(key, _)| key == name);
+    matches.map(|(_, value)| value.into_owned())
 }

@@ -1,4 +1,4 @@
-//! What the upstream counts, and its log of requests.
+//! Counters of the upstream and its log of answered requests.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,60 +6,60 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// What the upstream answered since it started or since its counters were reset. Forwarded routes and
-/// `/__counters` do not count.
+/// Requests that the upstream answered since its start or since its counters were reset. The forwarded routes and
+/// `/__counters` are not counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct UpstreamCounters {
-    /// Requests that were let in, whatever they were answered then; those without authentication included.
+    /// Accepted requests, whatever their status. Requests to routes without authentication count as accepted.
     pub served: u64,
-    /// Requests that were not: no token, a bad one, or a route that refuses always.
+    /// Refused requests: without a token, with an invalid token, or to a route that always refuses.
     pub refused: u64,
-    /// How many requests carried a token of each generation, let in or not, over all families.
+    /// Requests by the generation of their token, accepted or refused, summed over all families.
     pub by_generation: BTreeMap<u64, u64>,
-    /// The most requests that were in processing at one time, waiting at a gate included.
+    /// The largest number of requests in processing at one time, including requests that wait at a gate.
     pub in_flight_max: u64,
 }
 
 /// One answered request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RequestRecord {
-    /// When its head had arrived, since the upstream started.
+    /// Time from the start of the upstream until the request's head arrived.
     pub arrived: Duration,
-    /// When the head of its answer was ready, since the upstream started.
+    /// Time from the start of the upstream until the response's head was ready.
     pub answered: Duration,
-    /// Its path, without the query.
+    /// The request's path, without the query.
     pub path: String,
-    /// The connection it came in on: 1 for the first that the upstream accepted, and so on.
+    /// Number of the request's connection. The first connection that the upstream accepts has number 1.
     pub connection: u64,
-    /// Its header `x-request-id`, if it has one.
+    /// The request's `x-request-id` header, if the request has that header.
     pub request_id: Option<String>,
-    /// The generation of the token it carried, good or not; `None` without one of ours.
+    /// The generation of the request's token, valid or not. `None` if the request has no token of this issuer.
     pub generation: Option<u64>,
-    /// The status it was answered with.
+    /// The status of the response.
     pub status: u16,
 }
 
 impl RequestRecord {
-    /// When its head had arrived: milliseconds since the upstream started.
+    /// Milliseconds from the start of the upstream until the request's head arrived.
     pub fn when_ms(&self) -> u64 {
         self.arrived.as_millis() as u64
     }
 }
 
-/// Counters and records behind one lock.
+/// The counters and the records behind one lock.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
-    state: Mutex<State>,
+pub(super) struct RequestLog {
+    state: Mutex<LogState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LogState {
     counters: UpstreamCounters,
     in_flight: u64,
     records: VecDeque<RequestRecord>,
 }
 
-impl Ledger {
+impl RequestLog {
     const REMEMBERED: usize = 100_000;
 
     pub(super) fn counters(&self) -> UpstreamCounters {
@@ -80,16 +80,16 @@ impl Ledger {
     }
 
     /// Counts a request as in flight until the guard is dropped.
-    pub(super) fn begin(&self) -> InFlight<'_> {
+    pub(super) fn begin(&self) -> RequestInFlight<'_> {
         let mut state = self.state();
         state.in_flight += 1;
         state.counters.in_flight_max = state.counters.in_flight_max.max(state.in_flight);
-        InFlight { ledger: self }
+        RequestInFlight { request_log: self }
     }
 
-    pub(super) fn answered(&self, let_in: bool, record: RequestRecord) {
+    pub(super) fn answered(&self, accepted: bool, record: RequestRecord) {
         let mut state = self.state();
-        if let_in {
+        if accepted {
             state.counters.served += 1;
         } else {
             state.counters.refused += 1;
@@ -103,17 +103,17 @@ impl Ledger {
         state.records.push_back(record);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LogState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-pub(super) struct InFlight<'a> {
-    ledger: &'a Ledger,
+pub(super) struct RequestInFlight<'a> {
+    request_log: &'a RequestLog,
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for RequestInFlight<'_> {
     fn drop(&mut self) {
-        self.ledger.state().in_flight -= 1;
+        self.request_log.state().in_flight -= 1;
     }
 }

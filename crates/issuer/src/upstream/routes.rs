@@ -1,4 +1,4 @@
-//! Which path gives what answer, and to whom.
+//! Routes of the upstream, and the access check in front of them.
 
 use std::sync::Arc;
 
@@ -9,16 +9,20 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::json;
 
-use crate::answer::{self, Answer, Pattern};
-use crate::server::Handler;
+use crate::response::{self, HttpResponse, PatternBody};
+use crate::server::RequestHandler;
 use crate::server::connection::Connection;
-use crate::upstream::bearer::Presented;
-use crate::upstream::echo::{self, Measured};
+use crate::upstream::bearer::PresentedToken;
+use crate::upstream::echo::{self, BodyDigest};
 use crate::upstream::record::RequestRecord;
 use crate::upstream::{UpstreamShared, grpc, query};
 
-impl Handler for UpstreamShared {
-    async fn handle(self: Arc<Self>, request: Request<Incoming>, connection: Connection) -> Answer {
+impl RequestHandler for UpstreamShared {
+    async fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        connection: Connection,
+    ) -> HttpResponse {
         let issuer = Arc::clone(&self.issuer);
         match request.uri().path() {
             "/login" if request.method() == Method::POST => issuer.login(request).await,
@@ -27,30 +31,30 @@ impl Handler for UpstreamShared {
             }
             "/logout" if request.method() == Method::POST => issuer.logout(&request),
             "/__counters" if matches!(*request.method(), Method::GET | Method::HEAD) => {
-                let (issuer, upstream) = (issuer.counters(), self.ledger.counters());
+                let (issuer, upstream) = (issuer.counters(), self.request_log.counters());
                 let counters = json!({"issuer": issuer, "upstream": upstream});
-                answer::no_store(answer::json(StatusCode::OK, &counters))
+                response::no_store(response::json(StatusCode::OK, &counters))
             }
             _ => self.protected(request, connection.number()).await,
         }
     }
 }
 
-/// An answer, and whether the request was let in to get it.
-enum Verdict {
-    Served(Answer),
-    Refused(Answer),
+/// A response, and whether the upstream accepted the request.
+enum AccessOutcome {
+    Accepted(HttpResponse),
+    Refused(HttpResponse),
 }
 
 impl UpstreamShared {
-    async fn protected(&self, request: Request<Incoming>, connection: u64) -> Answer {
+    async fn protected(&self, request: Request<Incoming>, connection: u64) -> HttpResponse {
         let arrived = self.started.elapsed();
-        let _in_flight = self.ledger.begin();
+        let _in_flight = self.request_log.begin();
         let (head, body) = request.into_parts();
         self.gate.pass().await;
         let presented = match header_route(head.uri.path()) {
-            Some(name) => Presented::in_header(&head.headers, &name, &self.issuer),
-            None => Presented::as_bearer(&head.headers, &self.issuer),
+            Some(name) => PresentedToken::in_header(&head.headers, &name, &self.issuer),
+            None => PresentedToken::as_bearer(&head.headers, &self.issuer),
         };
         let request_id = head
             .headers
@@ -58,15 +62,15 @@ impl UpstreamShared {
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
         let path = head.uri.path().to_owned();
-        let verdict = self.route(head, body, &presented).await;
-        let (let_in, answer) = match verdict {
-            Verdict::Served(answer) => (true, answer),
-            Verdict::Refused(answer) => (false, answer),
+        let outcome = self.route(head, body, &presented).await;
+        let (accepted, response) = match outcome {
+            AccessOutcome::Accepted(response) => (true, response),
+            AccessOutcome::Refused(response) => (false, response),
         };
         let answered = self.started.elapsed();
-        let (generation, status) = (presented.generation(), answer.status().as_u16());
-        self.ledger.answered(
-            let_in,
+        let (generation, status) = (presented.generation(), response.status().as_u16());
+        self.request_log.answered(
+            accepted,
             RequestRecord {
                 arrived,
                 answered,
@@ -77,54 +81,66 @@ impl UpstreamShared {
                 status,
             },
         );
-        answer
+        response
     }
 
-    async fn route(&self, head: Parts, body: Incoming, presented: &Presented) -> Verdict {
+    async fn route(
+        &self,
+        head: Parts,
+        body: Incoming,
+        presented: &PresentedToken,
+    ) -> AccessOutcome {
         let path = head.uri.path().to_owned();
         let segments: Vec<&str> = path.split('/').skip(1).collect();
-        // Those that answer everybody, or refuse in a way of their own.
+        // Routes that need no token, and routes that refuse in their own way.
         match segments[..] {
-            ["open", "echo"] => return Verdict::Served(self.echo(&head, body, presented).await),
-            ["status", code, "open"] => return Verdict::Served(with_status(code, body).await),
-            ["grpc", "ok"] => return Verdict::Served(grpc_ok(body).await),
-            ["always-401"] => return Verdict::Refused(self.refuse(body, presented).await),
+            ["open", "echo"] => {
+                return AccessOutcome::Accepted(self.echo(&head, body, presented).await);
+            }
+            ["status", code, "open"] => {
+                return AccessOutcome::Accepted(with_status(code, body).await);
+            }
+            ["grpc", "ok"] => return AccessOutcome::Accepted(grpc_ok(body).await),
+            ["always-401"] => return AccessOutcome::Refused(self.refuse(body, presented).await),
             ["challenge"] => return self.challenge(&head.uri, body, presented).await,
-            ["long-401", length] if !presented.is_good() => {
+            ["long-401", length] if !presented.is_valid() => {
                 return self.long_refusal(length, body, presented).await;
             }
-            ["slow-401"] if !presented.is_good() => {
+            ["slow-401"] if !presented.is_valid() => {
                 echo::drain(body).await;
-                self.slow.pass().await;
-                return Verdict::Refused(presented.refusal(&self.realm));
+                self.slow_gate.pass().await;
+                return AccessOutcome::Refused(presented.refusal(&self.realm));
             }
-            ["custom-419"] if !presented.is_good() => {
+            ["custom-419"] if !presented.is_valid() => {
                 echo::drain(body).await;
                 let status = StatusCode::from_u16(419).unwrap_or(StatusCode::UNAUTHORIZED);
-                return Verdict::Refused(answer::json(status, &json!({"error": "token_expired"})));
+                return AccessOutcome::Refused(response::json(
+                    status,
+                    &json!({"error": "token_expired"}),
+                ));
             }
-            ["custom-body-code"] if !presented.is_good() => {
+            ["custom-body-code"] if !presented.is_valid() => {
                 echo::drain(body).await;
-                return Verdict::Refused(answer::json(
+                return AccessOutcome::Refused(response::json(
                     StatusCode::OK,
                     &json!({"code": "TOKEN_EXPIRED"}),
                 ));
             }
-            ["grpc", "unauthenticated"] if !presented.is_good() => {
+            ["grpc", "unauthenticated"] if !presented.is_valid() => {
                 echo::drain(body).await;
-                return Verdict::Refused(grpc::unauthenticated());
+                return AccessOutcome::Refused(grpc::unauthenticated());
             }
-            ["grpc", "late-unauthenticated"] if !presented.is_good() => {
+            ["grpc", "late-unauthenticated"] if !presented.is_valid() => {
                 echo::drain(body).await;
-                return Verdict::Refused(grpc::late_unauthenticated());
+                return AccessOutcome::Refused(grpc::late_unauthenticated());
             }
-            _ if !presented.is_good() => {
-                return Verdict::Refused(self.refuse(body, presented).await);
+            _ if !presented.is_valid() => {
+                return AccessOutcome::Refused(self.refuse(body, presented).await);
             }
             _ => {}
         }
         let get = matches!(head.method, Method::GET | Method::HEAD);
-        Verdict::Served(match segments[..] {
+        AccessOutcome::Accepted(match segments[..] {
             ["echo"] | ["header", _, "echo"] => self.echo(&head, body, presented).await,
             ["upload"] if head.method == Method::POST => upload(body).await,
             ["download", length] if get => download(length),
@@ -135,11 +151,11 @@ impl UpstreamShared {
             }
             ["custom-body-code"] => {
                 echo::drain(body).await;
-                answer::json(StatusCode::OK, &json!({"code": "OK"}))
+                response::json(StatusCode::OK, &json!({"code": "OK"}))
             }
             ["slow-401" | "custom-419"] | ["long-401", _] => {
                 echo::drain(body).await;
-                answer::json(
+                response::json(
                     StatusCode::OK,
                     &json!({"generation": presented.generation()}),
                 )
@@ -147,61 +163,77 @@ impl UpstreamShared {
             ["grpc", "unauthenticated" | "late-unauthenticated"] => grpc_ok(body).await,
             _ => {
                 echo::drain(body).await;
-                answer::json(StatusCode::NOT_FOUND, &json!({"error": "not_found"}))
+                response::json(StatusCode::NOT_FOUND, &json!({"error": "not_found"}))
             }
         })
     }
 
-    async fn echo(&self, head: &Parts, body: Incoming, presented: &Presented) -> Answer {
-        match Measured::read(body).await {
-            Some(measured) => echo::describe(head, &measured, presented, &self.issuer),
-            None => broken_off(),
+    async fn echo(&self, head: &Parts, body: Incoming, presented: &PresentedToken) -> HttpResponse {
+        match BodyDigest::read(body).await {
+            Some(digest) => echo::describe(head, &digest, presented, &self.issuer),
+            None => incomplete_body(),
         }
     }
 
-    async fn refuse(&self, body: Incoming, presented: &Presented) -> Answer {
+    async fn refuse(&self, body: Incoming, presented: &PresentedToken) -> HttpResponse {
         echo::drain(body).await;
         presented.refusal(&self.realm)
     }
 
-    async fn long_refusal(&self, length: &str, body: Incoming, presented: &Presented) -> Verdict {
-        let pattern = match length.parse() {
-            Ok(length) => Pattern::unannounced(length),
-            Err(_) if length == "endless" => Pattern::unannounced(u64::MAX),
-            Err(_) => return Verdict::Served(bad_request("not a length")),
+    async fn long_refusal(
+        &self,
+        length: &str,
+        body: Incoming,
+        presented: &PresentedToken,
+    ) -> AccessOutcome {
+        let response_body = match length.parse() {
+            Ok(length) => PatternBody::unannounced(length),
+            Err(_) if length == "endless" => PatternBody::unannounced(u64::MAX),
+            Err(_) => return AccessOutcome::Accepted(bad_request("not a length")),
         };
         let refusal = self.refuse(body, presented).await;
-        Verdict::Refused(refusal.map(|_| pattern.boxed()))
+        AccessOutcome::Refused(refusal.map(|_| response_body.boxed()))
     }
 
-    async fn challenge(&self, uri: &Uri, body: Incoming, presented: &Presented) -> Verdict {
+    async fn challenge(
+        &self,
+        uri: &Uri,
+        body: Incoming,
+        presented: &PresentedToken,
+    ) -> AccessOutcome {
         let when = query::first(uri, "when");
-        match (when.as_deref(), presented.is_good()) {
+        match (when.as_deref(), presented.is_valid()) {
             (Some("bad"), true) => {
                 echo::drain(body).await;
                 let described = json!({"generation": presented.generation()});
-                return Verdict::Served(answer::json(StatusCode::OK, &described));
+                return AccessOutcome::Accepted(response::json(StatusCode::OK, &described));
             }
-            (Some("good"), false) => return Verdict::Refused(self.refuse(body, presented).await),
+            (Some("good"), false) => {
+                return AccessOutcome::Refused(self.refuse(body, presented).await);
+            }
             _ => echo::drain(body).await,
         }
         let status = query::first(uri, "status")
             .map_or(Some(StatusCode::UNAUTHORIZED), |code| status_code(&code));
         let Some(status) = status else {
-            return Verdict::Served(bad_request("not a status between 200 and 999"));
+            return AccessOutcome::Accepted(bad_request("not a status between 200 and 999"));
         };
-        let mut answer = answer::json(status, &json!({"error": "challenged"}));
+        let mut response = response::json(status, &json!({"error": "challenged"}));
         for value in query::all(uri, "value") {
             match HeaderValue::try_from(value) {
-                Ok(value) => answer.headers_mut().append(WWW_AUTHENTICATE, value),
-                Err(_) => return Verdict::Served(bad_request("value does not fit into a header")),
+                Ok(value) => response.headers_mut().append(WWW_AUTHENTICATE, value),
+                Err(_) => {
+                    return AccessOutcome::Accepted(bad_request(
+                        "value does not fit into a header",
+                    ));
+                }
             };
         }
-        Verdict::Refused(answer)
+        AccessOutcome::Refused(response)
     }
 }
 
-/// The header that `/header/{name}/echo` reads its token from.
+/// Returns the name of the header that `/header/{name}/echo` reads the token from.
 fn header_route(path: &str) -> Option<HeaderName> {
     path.strip_prefix("/header/")?
         .strip_suffix("/echo")?
@@ -209,60 +241,60 @@ fn header_route(path: &str) -> Option<HeaderName> {
         .ok()
 }
 
-async fn upload(body: Incoming) -> Answer {
-    match Measured::read(body).await {
-        Some(measured) => measured.answer(),
-        None => broken_off(),
+async fn upload(body: Incoming) -> HttpResponse {
+    match BodyDigest::read(body).await {
+        Some(digest) => digest.response(),
+        None => incomplete_body(),
     }
 }
 
-fn download(length: &str) -> Answer {
+fn download(length: &str) -> HttpResponse {
     match length.parse() {
         Ok(length) => {
-            let mut answer = answer::with_body(StatusCode::OK, Pattern::of(length).boxed());
+            let mut response = response::with_body(StatusCode::OK, PatternBody::of(length).boxed());
             let octets = HeaderValue::from_static("application/octet-stream");
-            answer
+            response
                 .headers_mut()
                 .insert(http::header::CONTENT_TYPE, octets);
-            answer
+            response
         }
         Err(_) => bad_request("not a length"),
     }
 }
 
-async fn with_status(code: &str, body: Incoming) -> Answer {
+async fn with_status(code: &str, body: Incoming) -> HttpResponse {
     echo::drain(body).await;
     match status_code(code) {
         Some(
             status
             @ (StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED),
-        ) => answer::empty(status),
-        Some(status) => answer::json(status, &json!({"status": status.as_u16()})),
+        ) => response::empty(status),
+        Some(status) => response::json(status, &json!({"status": status.as_u16()})),
         None => bad_request("not a status between 200 and 999"),
     }
 }
 
-fn redirect(uri: &Uri, kind: &str) -> Answer {
+fn redirect(uri: &Uri, kind: &str) -> HttpResponse {
     let status = query::first(uri, "status").map_or(Some(StatusCode::TEMPORARY_REDIRECT), |code| {
         status_code(&code)
     });
     let Some(status) = status.filter(StatusCode::is_redirection) else {
         return bad_request("not a redirect status");
     };
-    let to = match kind {
+    let target = match kind {
         "same" => Some(query::first(uri, "to").unwrap_or_else(|| "/echo".to_owned())),
         _ => query::first(uri, "url"),
     };
-    match to {
-        Some(to) => answer::redirect(status, &to),
+    match target {
+        Some(target) => response::redirect(status, &target),
         None => bad_request("url is missing"),
     }
 }
 
-async fn grpc_ok(body: Incoming) -> Answer {
+async fn grpc_ok(body: Incoming) -> HttpResponse {
     match body.collect().await {
         Ok(message) => grpc::ok(message.to_bytes()),
-        Err(_) => broken_off(),
+        Err(_) => incomplete_body(),
     }
 }
 
@@ -272,11 +304,11 @@ fn status_code(code: &str) -> Option<StatusCode> {
         .filter(|status: &StatusCode| status.as_u16() >= 200)
 }
 
-fn bad_request(reason: &str) -> Answer {
-    answer::json(StatusCode::BAD_REQUEST, &json!({"error": reason}))
+fn bad_request(reason: &str) -> HttpResponse {
+    response::json(StatusCode::BAD_REQUEST, &json!({"error": reason}))
 }
 
-/// Nobody is left to read this; the record shows it.
-fn broken_off() -> Answer {
+/// The client has closed the connection and cannot read this response. The request record shows its status.
+fn incomplete_body() -> HttpResponse {
     bad_request("the body broke off")
 }

@@ -1,24 +1,24 @@
-//! The kernel's key retention service, for real.
+//! Tests with the kernel's key retention service.
 
 use linux_keyutils::{KeyError, KeyRing, KeyRingIdentifier};
 use token_rotator::keys::{DataKey, KeySource, KeyVault as _};
 use token_rotator::store::StoreErrorKind;
 use token_rotator_keyring::Keyring;
 
-use super::place::{Place, read, sealed_from, sign_in, text};
+use super::directory::{TestDirectory, read, sealed_from, sign_in, text};
 
-/// An entry that no other test has, and that is removed with this value.
+/// An entry that no other test uses. It is removed on drop.
 struct Entry(String);
 
 impl Entry {
-    /// `None` where the kernel, or what stands before it, does not let a program keep keys.
+    /// Returns `None` if the kernel or a container runtime does not let this program store keys.
     fn new(test: &str) -> Option<Self> {
         let entry = Self(format!("{test}-{}", std::process::id()));
         match entry.probe() {
             Ok(()) => Some(entry),
-            // Not a failure where everything has to be there either: it is not for us to install.
+            // Skipped even with `CI=true`, because the tests cannot install this service.
             Err(error) => {
-                eprintln!("skipped: the kernel keeps no keys for this program: {error}");
+                eprintln!("skipped: the kernel stores no keys for this program: {error}");
                 None
             }
         }
@@ -33,21 +33,21 @@ impl Entry {
         key.invalidate()
     }
 
-    fn keyring(&self, place: &Place) -> Keyring {
+    fn keyring(&self, directory: &TestDirectory) -> Keyring {
         let keyring = Keyring::kernel_keyutils().name(self.0.as_str());
-        keyring.lock_file(place.lock_file())
+        keyring.lock_file(directory.lock_file())
     }
 
     fn remove(&self) {
         let description = format!("keyring:{}@token-rotator", self.0);
         if let Ok(key) = session().and_then(|session| session.search(&description)) {
-            key.invalidate().expect("ours");
+            key.invalidate().expect("the test's own key");
         }
     }
 }
 
-/// This thread's, from which the user's persistent keyring can be reached; one is made where the tests
-/// were started without.
+/// Returns this thread's session keyring, from which the user's persistent keyring can be reached. Creates it if the
+/// tests were started without one.
 fn session() -> Result<KeyRing, KeyError> {
     let session = KeyRing::from_special_id(KeyRingIdentifier::Session, true)?;
     persistent()?;
@@ -64,50 +64,50 @@ impl Drop for Entry {
     }
 }
 
-/// The key is kept, found by others, and never overwritten, though the kernel would.
+/// The kernel stores the key, other vaults find it, and no vault overwrites it, although the kernel would allow that.
 #[tokio::test]
-async fn the_kernel_keeps_the_key() {
-    let Some(entry) = Entry::new("the_kernel_keeps_the_key") else {
+async fn the_kernel_stores_the_key() {
+    let Some(entry) = Entry::new("the_kernel_stores_the_key") else {
         return;
     };
-    let place = Place::empty();
-    let keyring = entry.keyring(&place);
+    let directory = TestDirectory::empty();
+    let keyring = entry.keyring(&directory);
     assert!(keyring.load().await.expect("reachable").is_none());
     let key = |byte| DataKey::new(KeySource::Keyring, [byte; 32]);
     keyring.keep(&key(1)).await.expect("kept");
-    let error = keyring.keep(&key(2)).await.expect_err("there is one");
+    let error = keyring.keep(&key(2)).await.expect_err("a key exists");
     assert_eq!(error.kind(), StoreErrorKind::Refused);
-    let other = entry.keyring(&place);
+    let other = entry.keyring(&directory);
     let loaded = other.load().await.expect("reachable").expect("a key");
     assert_eq!(loaded.bytes(), &[1; 32]);
 }
 
-/// A store works with it, and tells when the kernel has forgotten the key: no other is made.
+/// If the kernel has dropped the key, the store reports that and creates no other key.
 #[tokio::test]
-async fn a_forgotten_key_is_missed() {
-    let Some(entry) = Entry::new("a_forgotten_key_is_missed") else {
+async fn a_dropped_key_is_reported() {
+    let Some(entry) = Entry::new("a_dropped_key_is_reported") else {
         return;
     };
-    let place = Place::empty();
-    let store = place.open(&entry.keyring(&place));
+    let directory = TestDirectory::empty();
+    let store = directory.open(&entry.keyring(&directory));
     sign_in(&store).await;
     assert_eq!(sealed_from(&store).await, Some(KeySource::Keyring));
-    let other = place.open(&entry.keyring(&place));
+    let other = directory.open(&entry.keyring(&directory));
     assert!(read(&other).await.expect("readable").is_some());
 
-    let before = place.data();
+    let before = directory.data();
     entry.remove();
-    let error = read(&place.open(&entry.keyring(&place))).await;
+    let error = read(&directory.open(&entry.keyring(&directory))).await;
     let error = error.expect_err("no key");
     assert_eq!(error.kind(), StoreErrorKind::Refused, "{error}");
     assert!(text(&error).contains("no key is now"), "{error}");
     assert!(
         entry
-            .keyring(&place)
+            .keyring(&directory)
             .load()
             .await
             .expect("reachable")
             .is_none()
     );
-    assert_eq!(place.data(), before);
+    assert_eq!(directory.data(), before);
 }

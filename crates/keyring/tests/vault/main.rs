@@ -1,23 +1,23 @@
-//! The vault against a keyring that does as it is told, the Secret Service, and the kernel's.
+//! Tests of the vault with a fake keyring, with the Secret Service, and with the kernel's service.
 #![cfg(unix)]
 
-mod answers;
-mod fake;
+mod directory;
+mod fake_keyring;
 #[cfg(target_os = "linux")]
 mod keyutils;
-mod place;
+#[cfg(target_os = "linux")]
+mod login_session;
+mod results;
 #[cfg(target_os = "linux")]
 mod secret_service;
-#[cfg(target_os = "linux")]
-mod session;
-mod waits;
+mod timeouts;
 
-/// Says why a test does nothing here. Where `CI=true` everything has to be there, and it fails.
+/// Prints why a test is skipped. With `CI=true` the test fails instead, because CI has every keyring.
 #[cfg(target_os = "linux")]
-fn skip(why: &str) {
+fn skip(reason: &str) {
     assert!(
         std::env::var_os("CI").is_none_or(|value| value != "true"),
-        "CI=true, and {why}"
+        "CI=true, and {reason}"
     );
-    eprintln!("skipped: {why}");
+    eprintln!("skipped: {reason}");
 }

@@ -1,4 +1,4 @@
-//! A `PostgreSQL` server as the ground of the shared suites.
+//! A `PostgreSQL` server as the fixture of the conformance suites.
 #![allow(dead_code)] // Each test binary uses its own part.
 
 use std::time::Duration;
@@ -8,32 +8,32 @@ use token_rotator::store::server::Timing;
 use token_rotator::store::{HeldLease, LeaseError, RecordCodec, StoreError};
 use token_rotator_postgres::{PostgresStore, PostgresStoreBuilder};
 use token_rotator_testkit::PostgresServer;
-use token_rotator_testkit::conformance::Ground;
+use token_rotator_testkit::conformance::StoreFixture;
 use token_rotator_testkit::conformance::server::secrecy::hexadecimal;
-use token_rotator_testkit::conformance::server::{ServerGround, codec};
+use token_rotator_testkit::conformance::server::{ServerFixture, codec};
 
 pub(crate) struct Postgres(PostgresServer);
 
-/// A store on this server, as another process would open it.
+/// Creates a builder for a store on this server.
 pub(crate) fn builder(server: &PostgresServer) -> PostgresStoreBuilder {
     PostgresStore::builder().url(server.url()).codec(codec())
 }
 
-/// A store whose table is made.
+/// Opens a store and creates its table.
 pub(crate) async fn store(server: &PostgresServer) -> PostgresStore {
     let store = builder(server).build().expect("settings that fit");
     store.migrate().await.expect("a table");
     store
 }
 
-/// How many connections listen.
-pub(crate) fn listening_connections(server: &PostgresServer) -> usize {
+/// Returns the number of connections that receive notifications.
+pub(crate) fn notification_connections(server: &PostgresServer) -> usize {
     let count = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'";
     server.sql(count).trim().parse().expect("a number")
 }
 
 impl Postgres {
-    fn open_for_a_second(&self) -> PostgresStore {
+    fn open_with_one_second_leases(&self) -> PostgresStore {
         let timing = Timing {
             lease_life: Duration::from_secs(1),
             operation_timeout: Duration::from_millis(900),
@@ -42,30 +42,30 @@ impl Postgres {
     }
 }
 
-impl Ground for Postgres {
+impl StoreFixture for Postgres {
     type Store = PostgresStore;
     type Coordinator = PostgresStore;
 
-    fn missing() -> Option<String> {
-        PostgresServer::missing()
+    fn skip_reason() -> Option<String> {
+        PostgresServer::skip_reason()
     }
 
     async fn new() -> Self {
-        let server = PostgresServer::start().await.expect("it is not missing");
+        let server = PostgresServer::start().await.expect("the server starts");
         store(&server).await;
         Self(server)
     }
 
     async fn store(&self) -> PostgresStore {
-        self.open_for_a_second()
+        self.open_with_one_second_leases()
     }
 
     async fn coordinator(&self) -> PostgresStore {
-        self.open_for_a_second()
+        self.open_with_one_second_leases()
     }
 }
 
-impl ServerGround for Postgres {
+impl ServerFixture for Postgres {
     fn open_with(&self, timing: Option<Timing>, codec: RecordCodec) -> PostgresStore {
         let mut builder = builder(&self.0).codec(codec);
         if let Some(timing) = timing {
@@ -126,18 +126,18 @@ impl ServerGround for Postgres {
             .sql("UPDATE token_rotator_session SET revision = 1, body = '\\x00'");
     }
 
-    fn cut_connections(&self) {
+    fn close_connections(&self) {
         self.0.sql(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
              WHERE application_name = 'token-rotator'",
         );
     }
 
-    fn listening_connections(&self) -> usize {
-        listening_connections(&self.0)
+    fn notification_connections(&self) -> usize {
+        notification_connections(&self.0)
     }
 
-    fn cut_listening_connections(&self) {
+    fn close_notification_connections(&self) {
         let kill = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
                     WHERE query LIKE 'LISTEN%'";
         assert_eq!(self.0.sql(kill).trim(), "t");
@@ -147,7 +147,7 @@ impl ServerGround for Postgres {
         self.0.dump()
     }
 
-    fn dumped(text: &str) -> String {
+    fn as_dumped(text: &str) -> String {
         hexadecimal(text)
     }
 

@@ -1,4 +1,4 @@
-//! A Redis server as the ground of the shared suites.
+//! A Redis server as the fixture of the conformance suites.
 #![allow(dead_code)] // Each test binary uses its own part.
 
 use std::time::Duration;
@@ -8,12 +8,12 @@ use token_rotator::store::server::Timing;
 use token_rotator::store::{HeldLease, LeaseError, RecordCodec, StoreError};
 use token_rotator_redis::{RedisStore, RedisStoreBuilder};
 use token_rotator_testkit::RedisServer;
-use token_rotator_testkit::conformance::Ground;
-use token_rotator_testkit::conformance::server::{ServerGround, codec};
+use token_rotator_testkit::conformance::StoreFixture;
+use token_rotator_testkit::conformance::server::{ServerFixture, codec};
 
 pub(crate) struct Redis(RedisServer);
 
-/// A store on this server, as another process would open it.
+/// Creates a builder for a store on this server.
 pub(crate) fn builder(server: &RedisServer) -> RedisStoreBuilder {
     RedisStore::builder().url(server.url()).codec(codec())
 }
@@ -23,14 +23,14 @@ pub(crate) fn store(server: &RedisServer) -> RedisStore {
 }
 
 impl Redis {
-    /// A field of the only record.
-    fn change_record(&self, command: &str, more: &[&str]) {
+    /// Runs a command on the key of the only record.
+    fn change_record(&self, command: &str, arguments: &[&str]) {
         let record = self.0.command(&["KEYS", "*:record"]);
-        let words = [&[command, record.trim()], more].concat();
-        self.0.command(&words);
+        let message = [&[command, record.trim()], arguments].concat();
+        self.0.command(&message);
     }
 
-    fn open_for_a_second(&self) -> RedisStore {
+    fn open_with_one_second_leases(&self) -> RedisStore {
         let timing = Timing {
             lease_life: Duration::from_secs(1),
             operation_timeout: Duration::from_millis(900),
@@ -39,28 +39,28 @@ impl Redis {
     }
 }
 
-impl Ground for Redis {
+impl StoreFixture for Redis {
     type Store = RedisStore;
     type Coordinator = RedisStore;
 
-    fn missing() -> Option<String> {
-        RedisServer::missing()
+    fn skip_reason() -> Option<String> {
+        RedisServer::skip_reason()
     }
 
     async fn new() -> Self {
-        Self(RedisServer::start().await.expect("it is not missing"))
+        Self(RedisServer::start().await.expect("the server starts"))
     }
 
     async fn store(&self) -> RedisStore {
-        self.open_for_a_second()
+        self.open_with_one_second_leases()
     }
 
     async fn coordinator(&self) -> RedisStore {
-        self.open_for_a_second()
+        self.open_with_one_second_leases()
     }
 }
 
-impl ServerGround for Redis {
+impl ServerFixture for Redis {
     fn open_with(&self, timing: Option<Timing>, codec: RecordCodec) -> RedisStore {
         let mut builder = builder(&self.0).codec(codec);
         if let Some(timing) = timing {
@@ -117,20 +117,20 @@ impl ServerGround for Redis {
         self.change_record("HDEL", &["body"]);
     }
 
-    fn cut_connections(&self) {
+    fn close_connections(&self) {
         let kill = ["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"];
         self.0.command(&kill);
     }
 
-    fn listening_connections(&self) -> usize {
+    fn notification_connections(&self) -> usize {
         let clients = self.0.command(&["CLIENT", "LIST", "TYPE", "pubsub"]);
         clients.lines().filter(|line| !line.is_empty()).count()
     }
 
-    fn cut_listening_connections(&self) {
+    fn close_notification_connections(&self) {
         self.0.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
-        let gone = (0..500).any(|_| self.listening_connections() == 0);
-        assert!(gone, "a subscription survives CLIENT KILL");
+        let closed = (0..500).any(|_| self.notification_connections() == 0);
+        assert!(closed, "a subscription is open after CLIENT KILL");
     }
 
     fn dump(&self) -> String {

@@ -1,71 +1,69 @@
-//! What every client is held to at the certified issuer: however a token ends, one refresh serves all.
+//! The test of every client against the certified issuer: one refresh serves all requests, however the token ends.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{CertifiedGrant, CertifiedIssuer, CertifiedStats};
 
-/// Says how many expiries there are to be, for a long run.
-const EXPIRIES: &str = "OIDC_EXPIRIES";
-const EXPIRIES_IF_NOT_SAID: u64 = 5;
+/// Names the environment variable with the number of expiries, for a long run.
+const EXPIRIES_VARIABLE: &str = "OIDC_EXPIRIES";
+const DEFAULT_EXPIRIES: u64 = 5;
 
-/// How many requests set out together at each expiry.
+/// Number of concurrent requests at each expiry.
 const REQUESTS: u64 = 200;
 
-/// How long a round may take; whatever hangs shows by then.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Time limit of a round. A round that hangs fails after it.
+const ROUND_TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// How a token ends.
+/// How the client's access token ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// Nobody ever issued it.
-    NeverGood,
-    /// At the issuer, while it looks good where it is held: so many of those who present it are
-    /// refused together, and then whoever comes with it still.
-    Refused { together: u64 },
-    /// By the clock, for all to see: nobody is to present it any more.
+enum TokenEnd {
+    /// The token is invalid from the start: the issuer never issued it.
+    NeverIssued,
+    /// The issuer expires the token early, while the client considers it valid. The API refuses `together` requests at
+    /// once, and later requests one by one.
+    ExpiredEarly { together: u64 },
+    /// The token reaches its announced expiry. The client must not present it.
     Expired,
 }
 
-impl End {
-    /// Every second one is a storm of refusals: now all at once, now with half of them late.
+impl TokenEnd {
+    /// Every second round is a storm of refusals: in one storm all are sent together, in the next one half of them.
     fn of(round: u64) -> Self {
         match round % 4 {
-            _ if round == 1 => Self::NeverGood,
-            2 => Self::Refused { together: REQUESTS },
-            0 => Self::Refused {
+            _ if round == 1 => Self::NeverIssued,
+            2 => Self::ExpiredEarly { together: REQUESTS },
+            0 => Self::ExpiredEarly {
                 together: REQUESTS / 2,
             },
             _ => Self::Expired,
         }
     }
 
-    /// How many of the requests are refused.
+    /// Returns how many requests the API may refuse.
     fn refusals(self) -> RangeInclusive<u64> {
         match self {
-            Self::NeverGood => 1..=REQUESTS,
-            Self::Refused { together } => together..=REQUESTS,
+            Self::NeverIssued => 1..=REQUESTS,
+            Self::ExpiredEarly { together } => together..=REQUESTS,
             Self::Expired => 0..=0,
         }
     }
 }
 
 impl CertifiedIssuer {
-    /// Takes a client through five expiries, or as many as `OIDC_EXPIRIES` says, each met by 200
-    /// requests at once.
+    /// Takes a client through five expiries, or as many as `OIDC_EXPIRIES` says, with 200 concurrent requests at each.
     ///
-    /// The client holds the refresh token of this grant, an access token that nobody issued, and
-    /// refreshes none before its expiry. `looks_good` tells whether it would present the token it
-    /// holds; `send` makes one request to `/echo` and returns the status of the answer.
+    /// The client starts with the grant's refresh token and an access token that the issuer never issued. It must not
+    /// refresh before expiry. `looks_good` returns whether the client would present its token. `send` sends one request
+    /// to `/echo` and returns the status of the response.
     ///
-    /// At each expiry all requests are answered with 200 after exactly one refresh. At every second
-    /// one, those with a token that ended early are refused, 100 or all 200 of them together; a token
-    /// that has expired is not even presented. No refresh token is used twice, and the grant is alive
-    /// at the end.
+    /// At each expiry every request gets a 200 after exactly one refresh. At every second expiry the API refuses 100 or
+    /// 200 requests together. The client does not present an expired token. No refresh token is used twice, and the
+    /// grant is valid at the end.
     ///
     /// # Panics
     ///
-    /// If any of this does not hold.
+    /// Panics if one of these properties does not hold.
     pub async fn expiries<F>(
         &self,
         grant: &CertifiedGrant,
@@ -74,40 +72,40 @@ impl CertifiedIssuer {
     ) where
         F: Future<Output = u16> + Send + 'static,
     {
-        let expiries = std::env::var(EXPIRIES).map_or(EXPIRIES_IF_NOT_SAID, |count| {
+        let expiries = std::env::var(EXPIRIES_VARIABLE).map_or(DEFAULT_EXPIRIES, |count| {
             count.parse().expect("OIDC_EXPIRIES is a number")
         });
-        let mut seen = CertifiedStats::default();
+        let mut previous = CertifiedStats::default();
         let mut storms = Vec::new();
         for round in 1..=expiries {
-            let end = End::of(round);
+            let end = TokenEnd::of(round);
             self.end_token(end, &looks_good).await;
             let requests: Vec<_> = (0..REQUESTS)
                 .map(|number| tokio::spawn(send(number)))
                 .collect();
-            let answers = async {
+            let responses = async {
                 for request in requests {
                     assert_eq!(request.await.expect("no panic"), 200, "{end:?}");
                 }
             };
-            let in_time = tokio::time::timeout(PATIENCE, answers).await;
-            in_time.unwrap_or_else(|_| panic!("round {round} hangs, {end:?}"));
+            let result = tokio::time::timeout(ROUND_TIME_LIMIT, responses).await;
+            result.unwrap_or_else(|_| panic!("round {round} hangs, {end:?}"));
 
             let stats = self.stats().await;
-            let refusals = stats.upstream_401 - seen.upstream_401;
+            let refusals = stats.upstream_401 - previous.upstream_401;
             assert!(end.refusals().contains(&refusals), "{refusals}, {end:?}");
-            if let End::Refused { .. } = end {
+            if let TokenEnd::ExpiredEarly { .. } = end {
                 storms.push(refusals);
             }
-            seen = CertifiedStats {
+            previous = CertifiedStats {
                 token_requests: round,
                 refreshes: round,
                 upstream_200: round * REQUESTS,
-                upstream_401: seen.upstream_401 + refusals,
-                // No error, no reuse, no grant revoked.
+                upstream_401: previous.upstream_401 + refusals,
+                // The other counters stay 0: no error, no reuse, no revoked grant.
                 ..CertifiedStats::default()
             };
-            assert_eq!(stats, seen, "round {round}, {end:?}");
+            assert_eq!(stats, previous, "round {round}, {end:?}");
         }
         assert!(self.alive(grant).await);
         println!(
@@ -119,19 +117,22 @@ impl CertifiedIssuer {
     }
 
     /// Ends the token that the client holds.
-    async fn end_token(&self, end: End, looks_good: &impl Fn() -> bool) {
+    async fn end_token(&self, end: TokenEnd, looks_good: &impl Fn() -> bool) {
         match end {
-            End::NeverGood => {}
-            End::Refused { together } => {
-                // A token younger than this counts as fresh, and its refusal as no reason to refresh.
+            TokenEnd::NeverIssued => {}
+            TokenEnd::ExpiredEarly { together } => {
+                // The client starts no refresh if the API refuses a younger token: rule 17 of the design.
                 tokio::time::sleep(self.access_lifetime() / 4).await;
                 self.expire_access_tokens().await;
                 self.refuse_together(together).await;
-                assert!(looks_good(), "a storm is met with a token that looks good");
+                assert!(
+                    looks_good(),
+                    "the client considers its token valid before a storm"
+                );
             }
-            End::Expired => {
+            TokenEnd::Expired => {
                 while looks_good() {
-                    // The issuer's clock is another process's: there is nothing to wait on but time.
+                    // The issuer's clock runs in another process, so the test can only poll.
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }

@@ -1,15 +1,20 @@
-//! One suite for every session store and coordinator: what a rotator relies on, and nothing else.
+//! The test suite for session stores and coordinators. It checks what a rotator relies on, and nothing else.
 //!
-//! A store's tests say where it lives, and [`conformance!`](crate::conformance!) writes the tests:
+//! - `store.rs`: one session store
+//! - `coordinator.rs`: one coordinator
+//! - `flights/`: whole flights of several replicas over both, with injected failures
+//! - `server/`: additional tests for stores on a database server
+//!
+//! The tests of a store implement [`StoreFixture`]. The macro [`conformance!`](crate::conformance!) writes the test
+//! functions:
 //!
 //! ```no_run
-//! use token_rotator::store::LocalCoordinator;
-//! use token_rotator::MemoryStore;
-//! use token_rotator_testkit::conformance::Ground;
+//! use token_rotator::{LocalCoordinator, MemoryStore};
+//! use token_rotator_testkit::conformance::StoreFixture;
 //!
 //! struct Memory { store: MemoryStore, coordinator: LocalCoordinator }
 //!
-//! impl Ground for Memory {
+//! impl StoreFixture for Memory {
 //!     type Store = MemoryStore;
 //!     type Coordinator = LocalCoordinator;
 //!     async fn new() -> Self {
@@ -42,41 +47,40 @@ use token_rotator::store::{
 };
 use token_rotator::{SessionKey, TokenSet};
 
-/// Where a store and its coordinator live: one server or directory, made for one test.
-pub trait Ground: Sized + Send + Sync + 'static {
+/// A new store and coordinator for one test, such as one server or one directory.
+pub trait StoreFixture: Sized + Send + Sync + 'static {
     /// The store.
     type Store: SessionStore;
     /// The coordinator.
     type Coordinator: Coordinator;
 
-    /// Why its tests are to be skipped on this machine; `None`: they are not.
-    fn missing() -> Option<String> {
+    /// Returns why the tests are skipped on this machine. Returns `None` if they can run.
+    fn skip_reason() -> Option<String> {
         None
     }
 
-    /// A new, empty one.
+    /// Creates a fixture with an empty store.
     fn new() -> impl Future<Output = Self> + Send;
 
-    /// A handle, as another process would open it.
+    /// Opens the store as another process would.
     fn store(&self) -> impl Future<Output = Self::Store> + Send;
 
-    /// A handle, as another process would open it. Its leases last one second unless renewed,
-    /// where they end by themselves at all.
+    /// Opens the coordinator as another process would. If its leases expire, they last one second unless renewed.
     fn coordinator(&self) -> impl Future<Output = Self::Coordinator> + Send;
 
-    /// Whether [`SessionStore::changed`] tells of what others save.
-    fn tells(&self) -> bool {
+    /// Whether [`SessionStore::changed`] reports saves by other processes.
+    fn reports_changes(&self) -> bool {
         true
     }
 }
 
-/// How long anything may take that ought to happen at once.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// Time limit of an operation that should complete at once.
+pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(10);
 
-/// Fails the test if this takes longer than ten seconds.
-pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
-    let output = tokio::time::timeout(PATIENCE, future).await;
-    output.unwrap_or_else(|_late| panic!("{what} took longer than {PATIENCE:?}"))
+/// Awaits `future`, and fails the test if it takes longer than ten seconds.
+pub async fn within_ten_seconds<F: Future>(what: &str, future: F) -> F::Output {
+    let output = tokio::time::timeout(TIME_LIMIT, future).await;
+    output.unwrap_or_else(|_elapsed| panic!("{what} took longer than {TIME_LIMIT:?}"))
 }
 
 pub(crate) fn session(name: &str) -> SessionKey {
@@ -109,65 +113,65 @@ pub(crate) fn intent(number: usize) -> Intent {
         .with_outcome(IntentOutcome::Uncertain)
 }
 
-/// Writes the whole suite for a [`Ground`](crate::conformance::Ground), a test for each property.
-/// Its tests run on tokio with real time.
+/// Writes the test functions of the suite for a [`StoreFixture`](crate::conformance::StoreFixture). The tests run on
+/// tokio with real time.
 #[macro_export]
 macro_rules! conformance {
-    ($ground:ty) => {
-        $crate::conformance!(@ $ground, store {
-            nothing_is_nothing
-            what_is_saved_is_loaded
-            a_lost_swap_changes_nothing
-            one_of_many_wins
-            a_tombstone_stays
-            sessions_do_not_mix
-            intents_are_kept
+    ($fixture:ty) => {
+        $crate::conformance!(@ $fixture, store {
+            an_unsaved_session_is_absent
+            a_saved_record_is_loaded
+            a_conflicting_save_changes_nothing
+            one_of_many_concurrent_saves_wins
+            a_tombstone_stays_until_the_next_sign_in
+            sessions_are_independent
+            intents_are_stored
             the_largest_record_fits
-            a_change_is_told
-            a_dropped_save_is_done_or_not
+            a_change_is_reported
+            a_cancelled_save_is_complete_or_absent
         });
-        $crate::conformance!(@ $ground, coordinator {
+        $crate::conformance!(@ $fixture, coordinator {
             one_holder_at_a_time
-            a_dropped_lease_is_free
-            whoever_waits_is_next
-            busy_says_how_long
+            a_dropped_lease_becomes_free
+            a_waiting_task_gets_the_released_lease
+            a_wait_fails_busy_after_its_limit
             fences_grow
-            leases_do_not_mix
-            a_dropped_wait_takes_nothing
-            a_wait_dropped_half_way_takes_nothing
-            what_was_taken_for_nobody_is_given_back
+            leases_of_sessions_are_independent
+            a_cancelled_wait_acquires_nothing
+            a_wait_cancelled_during_an_attempt_acquires_nothing
+            a_cancelled_acquisition_is_released
             an_expired_lease_is_lost
             a_renewed_lease_holds
         });
-        $crate::conformance!(@ $ground, flights {
+        $crate::conformance!(@ $fixture, flights {
             many_replicas_refresh_once
-            a_sign_out_elsewhere_wins
-            a_sign_in_elsewhere_wins
+            a_sign_out_by_another_replica_wins
+            a_sign_in_by_another_replica_wins
             a_lease_lost_before_the_request_sends_nothing
-            a_lease_lost_after_the_request_saves_all_the_same
-            a_successor_is_adopted
-            a_save_that_fails_is_tried_until_it_works
-            a_journal_that_fails_sends_nothing
-            a_conflict_before_the_request_is_decided_anew
-            a_clock_that_jumps_refreshes_nothing_twice
-            a_death_at_each_step_of_a_strict_issuer
-            a_death_at_each_step_of_a_forgiving_issuer
-            a_death_at_each_step_where_uses_do_not_count
+            a_lease_lost_after_the_request_still_saves
+            a_successors_token_is_adopted
+            a_failed_save_is_retried_until_it_succeeds
+            a_failed_journal_write_sends_nothing
+            a_conflict_before_the_request_adopts_the_newer_tokens
+            a_wall_clock_jump_causes_no_second_refresh
+            a_crash_at_each_step_with_a_strict_issuer
+            a_crash_at_each_step_with_a_forgiving_issuer
+            a_crash_at_each_step_with_a_multi_use_issuer
         });
     };
-    (@ $ground:ty, $part:ident { $($test:ident)* }) => {
+    (@ $fixture:ty, $part:ident { $($test:ident)* }) => {
         mod $part {
             #[allow(unused_imports)]
             use super::*;
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $test() {
-                    if let Some(reason) = <$ground as $crate::conformance::Ground>::missing() {
+                    if let Some(reason) = <$fixture as $crate::conformance::StoreFixture>::skip_reason() {
                         eprintln!("{reason}");
                         return;
                     }
-                    let ground = <$ground as $crate::conformance::Ground>::new().await;
-                    $crate::conformance::$part::$test(&ground).await;
+                    let fixture = <$fixture as $crate::conformance::StoreFixture>::new().await;
+                    $crate::conformance::$part::$test(&fixture).await;
                 }
             )*
         }

@@ -1,4 +1,4 @@
-//! What a rotator relies on in a session store.
+//! Tests of a session store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use token_rotator::ExposeSecret as _;
 use token_rotator::store::{Record, Saved, SessionStore, Version};
 use tokio::task::JoinSet;
 
-use super::{Ground, intent, record, session, soon, tokens, version};
+use super::{StoreFixture, intent, record, session, tokens, version, within_ten_seconds};
 
 fn assert_same(one: Option<&Record>, other: &Record) {
     let one = one.expect("a record");
     assert_eq!(one.version(), other.version());
     assert_eq!(one.intent(), other.intent());
-    let words = |record: &Record| {
+    let fields = |record: &Record| {
         record.tokens().map(|tokens| {
             let secret = |text: Option<&token_rotator::SecretString>| {
                 text.map(|text| text.expose_secret().to_owned())
@@ -29,7 +29,7 @@ fn assert_same(one: Option<&Record>, other: &Record) {
             )
         })
     };
-    assert_eq!(words(one), words(other));
+    assert_eq!(fields(one), fields(other));
 }
 
 async fn save(
@@ -39,13 +39,13 @@ async fn save(
     record: Record,
 ) -> Saved {
     let key = session(name);
-    let saved = soon("a save", store.save(&key, expected, record)).await;
+    let saved = within_ten_seconds("a save", store.save(&key, expected, record)).await;
     saved.expect("a store that works")
 }
 
 async fn load(store: &impl SessionStore, name: &str) -> Option<Record> {
     let key = session(name);
-    let loaded = soon("a load", store.load(&key)).await;
+    let loaded = within_ten_seconds("a load", store.load(&key)).await;
     loaded.expect("a store that works")
 }
 
@@ -53,102 +53,102 @@ fn assert_stored(saved: &Saved) {
     assert!(matches!(saved, Saved::Stored), "{saved:?}");
 }
 
-/// A session that nobody saved is not there, and that is no error.
-pub async fn nothing_is_nothing(ground: &impl Ground) {
-    assert!(load(&ground.store().await, "nobody").await.is_none());
+/// Loading a session that was never saved returns `None` without an error.
+pub async fn an_unsaved_session_is_absent(fixture: &impl StoreFixture) {
+    assert!(load(&fixture.store().await, "never-saved").await.is_none());
 }
 
-/// What one process saves another loads, every field of it.
-pub async fn what_is_saved_is_loaded(ground: &impl Ground) {
-    let (here, there) = (ground.store().await, ground.store().await);
+/// A record that one process saves is loaded completely by another process.
+pub async fn a_saved_record_is_loaded(fixture: &impl StoreFixture) {
+    let (first_handle, second_handle) = (fixture.store().await, fixture.store().await);
     let first = record(version(u128::MAX, 1), 1);
-    assert_stored(&save(&here, "work", None, first.clone()).await);
-    assert_same(load(&there, "work").await.as_ref(), &first);
+    assert_stored(&save(&first_handle, "work", None, first.clone()).await);
+    assert_same(load(&second_handle, "work").await.as_ref(), &first);
     let next = record(version(u128::MAX, u64::MAX >> 1), 2);
-    assert_stored(&save(&there, "work", Some(first.version()), next.clone()).await);
-    assert_same(load(&here, "work").await.as_ref(), &next);
+    assert_stored(&save(&second_handle, "work", Some(first.version()), next.clone()).await);
+    assert_same(load(&first_handle, "work").await.as_ref(), &next);
 }
 
-/// A save that expects another version than the one stored changes nothing and says what is there.
-pub async fn a_lost_swap_changes_nothing(ground: &impl Ground) {
-    let store = ground.store().await;
-    let missing = save(
+/// A save that expects another version than the stored one changes nothing, and returns the stored record.
+pub async fn a_conflicting_save_changes_nothing(fixture: &impl StoreFixture) {
+    let store = fixture.store().await;
+    let unsaved = save(
         &store,
         "work",
         Some(version(1, 1)),
         record(version(1, 2), 2),
     )
     .await;
-    assert!(matches!(missing, Saved::Conflict(None)), "{missing:?}");
+    assert!(matches!(unsaved, Saved::Conflict(None)), "{unsaved:?}");
     assert!(load(&store, "work").await.is_none());
     let first = record(version(1, 5), 1);
     assert_stored(&save(&store, "work", None, first.clone()).await);
-    let wrong = [
+    let wrong_versions = [
         None,
         Some(version(1, 4)),
         Some(version(1, 6)),
         Some(version(2, 5)),
     ];
-    for expected in wrong {
-        let lost = save(&store, "work", expected, record(version(1, 6), 2)).await;
-        let Saved::Conflict(theirs) = lost else {
+    for expected in wrong_versions {
+        let outcome = save(&store, "work", expected, record(version(1, 6), 2)).await;
+        let Saved::Conflict(stored) = outcome else {
             panic!("a save that expects {expected:?} was stored");
         };
-        assert_same(theirs.as_ref(), &first);
+        assert_same(stored.as_ref(), &first);
         assert_same(load(&store, "work").await.as_ref(), &first);
     }
 }
 
-/// Of many that expect the same version, one wins, and everybody else is told what it wrote.
-pub async fn one_of_many_wins(ground: &impl Ground) {
+/// Of many concurrent saves that expect the same version, one succeeds. The others return its record.
+pub async fn one_of_many_concurrent_saves_wins(fixture: &impl StoreFixture) {
     let first = record(version(1, 1), 0);
-    assert_stored(&save(&ground.store().await, "work", None, first.clone()).await);
-    let mut racers = JoinSet::new();
+    assert_stored(&save(&fixture.store().await, "work", None, first.clone()).await);
+    let mut save_tasks = JoinSet::new();
     for number in 1..=16 {
-        let store = ground.store().await;
-        racers.spawn(async move {
+        let store = fixture.store().await;
+        save_tasks.spawn(async move {
             let next = record(version(1, 2), number);
             let saved = save(&store, "work", Some(version(1, 1)), next).await;
             (number, saved)
         });
     }
-    let outcomes = soon("a race", racers.join_all()).await;
+    let outcomes = within_ten_seconds("concurrent saves", save_tasks.join_all()).await;
     let mut winners = outcomes
         .iter()
         .filter(|(_, saved)| matches!(saved, Saved::Stored));
     let (winner, _) = winners.next().expect("a winner");
-    assert!(winners.next().is_none(), "two have won");
+    assert!(winners.next().is_none(), "two saves have succeeded");
     let expected = record(version(1, 2), *winner);
     for (_, saved) in &outcomes {
-        if let Saved::Conflict(theirs) = saved {
-            assert_same(theirs.as_ref(), &expected);
+        if let Saved::Conflict(stored) = saved {
+            assert_same(stored.as_ref(), &expected);
         }
     }
     assert_same(
-        load(&ground.store().await, "work").await.as_ref(),
+        load(&fixture.store().await, "work").await.as_ref(),
         &expected,
     );
 }
 
-/// A sign-out is a record too, and stays until somebody signs in over it.
-pub async fn a_tombstone_stays(ground: &impl Ground) {
-    let store = ground.store().await;
+/// A sign-out is stored as a record and stays until the next sign-in.
+pub async fn a_tombstone_stays_until_the_next_sign_in(fixture: &impl StoreFixture) {
+    let store = fixture.store().await;
     let tombstone = Record::signed_out(version(2, 2));
-    // Where there was nothing before, and over a session.
+    // The tombstone is saved over no record, and over a session.
     assert_stored(&save(&store, "never", None, tombstone.clone()).await);
     assert_same(load(&store, "never").await.as_ref(), &tombstone);
     assert_stored(&save(&store, "work", None, record(version(1, 1), 1)).await);
     assert_stored(&save(&store, "work", Some(version(1, 1)), tombstone.clone()).await);
-    let other = ground.store().await;
+    let other = fixture.store().await;
     assert_same(load(&other, "work").await.as_ref(), &tombstone);
     let login = record(version(3, 3), 2);
     assert_stored(&save(&other, "work", Some(version(2, 2)), login.clone()).await);
     assert_same(load(&store, "work").await.as_ref(), &login);
 }
 
-/// Sessions whose names are alike do not touch each other.
-pub async fn sessions_do_not_mix(ground: &impl Ground) {
-    let store = ground.store().await;
+/// Sessions with similar names are independent.
+pub async fn sessions_are_independent(fixture: &impl StoreFixture) {
+    let store = fixture.store().await;
     let long = "x".repeat(600);
     let names = [
         "work",
@@ -171,20 +171,20 @@ pub async fn sessions_do_not_mix(ground: &impl Ground) {
     }
 }
 
-/// An intent is kept with its record, and gone when a record without one is saved.
-pub async fn intents_are_kept(ground: &impl Ground) {
-    let (here, there) = (ground.store().await, ground.store().await);
+/// An intent is stored with its record. Saving a record without an intent removes it.
+pub async fn intents_are_stored(fixture: &impl StoreFixture) {
+    let (first_handle, second_handle) = (fixture.store().await, fixture.store().await);
     let with_intent = record(version(1, 1), 1).with_intent(intent(1));
-    assert_stored(&save(&here, "work", None, with_intent.clone()).await);
-    assert_same(load(&there, "work").await.as_ref(), &with_intent);
+    assert_stored(&save(&first_handle, "work", None, with_intent.clone()).await);
+    assert_same(load(&second_handle, "work").await.as_ref(), &with_intent);
     let without = record(version(1, 2), 2);
-    assert_stored(&save(&there, "work", Some(version(1, 1)), without.clone()).await);
-    assert_same(load(&here, "work").await.as_ref(), &without);
+    assert_stored(&save(&second_handle, "work", Some(version(1, 1)), without.clone()).await);
+    assert_same(load(&first_handle, "work").await.as_ref(), &without);
 }
 
-/// Long tokens and many extra fields are kept whole.
-pub async fn the_largest_record_fits(ground: &impl Ground) {
-    let store = ground.store().await;
+/// Long tokens and many extra fields are stored completely.
+pub async fn the_largest_record_fits(fixture: &impl StoreFixture) {
+    let store = fixture.store().await;
     let long = "t".repeat(64 * 1024);
     let mut large = tokens(1).with_refresh_token(long.clone());
     for number in 0..31 {
@@ -192,63 +192,68 @@ pub async fn the_largest_record_fits(ground: &impl Ground) {
     }
     let record = Record::signed_in(version(1, 1), Arc::new(large));
     assert_stored(&save(&store, "work", None, record.clone()).await);
-    let loaded = load(&ground.store().await, "work").await;
+    let loaded = load(&fixture.store().await, "work").await;
     assert_same(loaded.as_ref(), &record);
     let tokens = loaded.and_then(Record::into_tokens).expect("tokens");
     let field = tokens.extra("field-30").expect("the last field");
     assert_eq!(field.expose_secret().len(), 8 * 1024);
 }
 
-/// Whoever waits for a change is told when another process saves, and at once where that has
-/// happened before.
-pub async fn a_change_is_told(ground: &impl Ground) {
-    let (here, there) = (ground.store().await, ground.store().await);
+/// A wait for a change ends when another process saves. It ends at once if the save came first.
+pub async fn a_change_is_reported(fixture: &impl StoreFixture) {
+    let (first_handle, second_handle) = (fixture.store().await, fixture.store().await);
     let key = session("work");
-    assert_stored(&save(&here, "work", None, record(version(1, 1), 1)).await);
-    if !ground.tells() {
-        let told = here.changed(&key, None);
-        let told = tokio::time::timeout(Duration::from_millis(50), told).await;
-        assert!(told.is_err(), "it tells after all");
+    assert_stored(&save(&first_handle, "work", None, record(version(1, 1), 1)).await);
+    if !fixture.reports_changes() {
+        let reported = first_handle.changed(&key, None);
+        let reported = tokio::time::timeout(Duration::from_millis(50), reported).await;
+        assert!(
+            reported.is_err(),
+            "the store reports changes although the fixture says that it does not"
+        );
         return;
     }
-    // It may have happened between a look and the wait.
-    soon("an old change", here.changed(&key, None)).await;
+    // The save may happen between a load and the wait.
+    within_ten_seconds("a past change", first_handle.changed(&key, None)).await;
     let waiter = async {
-        let mut seen = Some(version(1, 1));
-        // It may end too soon: what counts is that it does not sleep over a change.
-        while seen == Some(version(1, 1)) {
-            here.changed(&key, seen).await;
-            seen = load(&here, "work").await.map(|record| record.version());
+        let mut seen_version = Some(version(1, 1));
+        // The wait may end too early. It must not miss a change.
+        while seen_version == Some(version(1, 1)) {
+            first_handle.changed(&key, seen_version).await;
+            seen_version = load(&first_handle, "work")
+                .await
+                .map(|record| record.version());
         }
-        seen
+        seen_version
     };
     let saver = async {
         tokio::task::yield_now().await;
         save(
-            &there,
+            &second_handle,
             "work",
             Some(version(1, 1)),
             record(version(1, 2), 2),
         )
         .await
     };
-    let (told, outcome) = soon("a change", async { tokio::join!(waiter, saver) }).await;
+    let (reported, outcome) =
+        within_ten_seconds("a change", async { tokio::join!(waiter, saver) }).await;
     assert_stored(&outcome);
-    assert_eq!(told, Some(version(1, 2)));
+    assert_eq!(reported, Some(version(1, 2)));
 }
 
-/// A save whose caller goes away is done or not, whole in either case, and the store goes on.
-pub async fn a_dropped_save_is_done_or_not(ground: &impl Ground) {
-    let store = ground.store().await;
+/// A cancelled save is either complete or absent, and the store keeps working.
+pub async fn a_cancelled_save_is_complete_or_absent(fixture: &impl StoreFixture) {
+    let store = fixture.store().await;
     let key = session("work");
     assert_stored(&save(&store, "work", None, record(version(1, 1), 1)).await);
-    for turns in 0..12 {
-        let found = load(&store, "work").await.expect("a record").version();
-        let next = version(1, found.revision + 1);
+    for polls in 0..12 {
+        let stored_version = load(&store, "work").await.expect("a record").version();
+        let next = version(1, stored_version.revision + 1);
         {
-            let save = store.save(&key, Some(found), record(next, turns));
+            let save = store.save(&key, Some(stored_version), record(next, polls));
             let mut save = std::pin::pin!(save);
-            for _ in 0..turns {
+            for _ in 0..polls {
                 let polled = std::future::poll_fn(|context| {
                     std::task::Poll::Ready(save.as_mut().poll(context).is_ready())
                 });
@@ -258,12 +263,14 @@ pub async fn a_dropped_save_is_done_or_not(ground: &impl Ground) {
                 tokio::task::yield_now().await;
             }
         }
-        // Whatever became of it, one more save gets through.
-        let done = soon("a save after a dropped one", async {
+        // Whether or not the cancelled save was stored, the next save succeeds.
+        let done = within_ten_seconds("a save after a cancelled save", async {
             loop {
-                let found = load(&store, "work").await.expect("a record").version();
-                let next = version(1, found.revision + 1);
-                if let Saved::Stored = save(&store, "work", Some(found), record(next, 99)).await {
+                let stored_version = load(&store, "work").await.expect("a record").version();
+                let next = version(1, stored_version.revision + 1);
+                if let Saved::Stored =
+                    save(&store, "work", Some(stored_version), record(next, 99)).await
+                {
                     return next;
                 }
             }

@@ -1,50 +1,50 @@
-//! `PgBouncer`, which shares a few connections of a `PostgreSQL` server among many clients.
+//! A `PgBouncer`, which shares a few connections of a `PostgreSQL` server among many clients.
 
 use tokio::net::TcpStream;
 
 use super::Program;
-use super::postgres::{PostgresServer, give_to_nobody, not_as_root};
-use super::process::{Directory, Process, free_port};
+use super::postgres::{PostgresServer, command_without_root, make_accessible};
+use super::process::{ServerProcess, TemporaryDirectory, free_port};
 
 const PROGRAM: Program = Program {
     name: "pgbouncer",
-    elsewhere: &["/usr/sbin"],
+    other_directories: &["/usr/sbin"],
     package: "pgbouncer",
-    without: "TOKEN_ROTATOR_WITHOUT_PGBOUNCER",
+    skip_variable: "TOKEN_ROTATOR_WITHOUT_PGBOUNCER",
 };
 
-/// `PgBouncer` in transaction mode: between two transactions a client has no connection to the
-/// server, and nothing it has set there.
+/// A `PgBouncer` in transaction mode. Between two transactions a client has no server connection and no session
+/// settings.
 #[derive(Debug)]
 pub struct PgBouncer {
-    _process: Process,
+    _process: ServerProcess,
     port: u16,
-    _directory: Directory,
+    _directory: TemporaryDirectory,
 }
 
 impl PgBouncer {
-    /// Why tests that need it are to be skipped; `None`: they are not.
+    /// Returns why tests that need `PgBouncer` are skipped. Returns `None` if it can run.
     ///
     /// # Panics
     ///
-    /// If it is not installed where `CI` is `true`.
-    pub fn missing() -> Option<String> {
-        PROGRAM.missing()
+    /// Panics if `PgBouncer` is not installed and the environment variable `CI` is `true`.
+    pub fn skip_reason() -> Option<String> {
+        PROGRAM.skip_reason()
     }
 
-    /// Starts one before this server, with two connections to it. `None` where this machine
-    /// cannot; the reason is printed.
+    /// Starts a `PgBouncer` with two connections to `server`. Returns `None` and prints the reason if this machine
+    /// cannot run it.
     ///
     /// # Panics
     ///
-    /// If it does not start.
+    /// Panics if `PgBouncer` does not start.
     pub async fn start(server: &PostgresServer) -> Option<Self> {
-        if let Some(reason) = Self::missing() {
+        if let Some(reason) = Self::skip_reason() {
             eprintln!("{reason}");
             return None;
         }
-        let directory = Directory::new("pgbouncer");
-        give_to_nobody(directory.path());
+        let directory = TemporaryDirectory::new("pgbouncer");
+        make_accessible(directory.path());
         let users = directory.path().join("users");
         std::fs::write(&users, "\"postgres\" \"\"\n").expect("a file");
         for _ in 0..5 {
@@ -61,11 +61,11 @@ impl PgBouncer {
             );
             let file = directory.path().join("pgbouncer.ini");
             std::fs::write(&file, settings).expect("a file");
-            let mut command = not_as_root(&PROGRAM.expect());
+            let mut command = command_without_root(&PROGRAM.expect());
             command.arg(&file).current_dir(directory.path());
             let log = directory.path().join("log");
-            let mut process = Process::start("pgbouncer", command, &log);
-            if process.is_ready(|| listens(port)).await {
+            let mut process = ServerProcess::start("pgbouncer", command, &log);
+            if process.wait_until_ready(|| accepts_connections(port)).await {
                 return Some(Self {
                     _process: process,
                     port,
@@ -77,12 +77,12 @@ impl PgBouncer {
         panic!("pgbouncer does not start: {}", log.unwrap_or_default());
     }
 
-    /// Its address, as `postgres://postgres@127.0.0.1:port/postgres`.
+    /// Returns the URL `postgres://postgres@127.0.0.1:PORT/postgres`.
     pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
 }
 
-async fn listens(port: u16) -> bool {
+async fn accepts_connections(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port)).await.is_ok()
 }

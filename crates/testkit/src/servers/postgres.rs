@@ -6,54 +6,54 @@ use std::process::{Command, Stdio};
 use rustix::process::geteuid;
 
 use super::Program;
-use super::process::{Directory, Process, free_port, run};
+use super::process::{ServerProcess, TemporaryDirectory, free_port, run};
 
 const PROGRAM: Program = Program {
     name: "postgres",
-    elsewhere: &[],
+    other_directories: &[],
     package: "postgresql",
-    without: "TOKEN_ROTATOR_WITHOUT_POSTGRES",
+    skip_variable: "TOKEN_ROTATOR_WITHOUT_POSTGRES",
 };
 
-/// Whom servers run as that refuse to run as root: nobody.
-const NOBODY: u32 = 65_534;
+/// User and group id for servers that refuse to run as root. On Linux it belongs to an unprivileged account.
+const UNPRIVILEGED_ID: u32 = 65_534;
 
-/// A `PostgreSQL` server with one database, `postgres`, whose user `postgres` needs no password.
+/// A `PostgreSQL` server with the database `postgres` and the user `postgres`, who needs no password.
 #[derive(Debug)]
 pub struct PostgresServer {
-    process: Process,
+    process: ServerProcess,
     port: u16,
-    directory: Directory,
+    directory: TemporaryDirectory,
 }
 
 impl PostgresServer {
-    /// Why tests that need it are to be skipped; `None`: they are not.
+    /// Returns why tests that need `PostgreSQL` are skipped. Returns `None` if it can run.
     ///
     /// # Panics
     ///
-    /// If it is not installed where `CI` is `true`.
-    pub fn missing() -> Option<String> {
-        PROGRAM.missing()
+    /// Panics if `PostgreSQL` is not installed and the environment variable `CI` is `true`.
+    pub fn skip_reason() -> Option<String> {
+        PROGRAM.skip_reason()
     }
 
-    /// Starts one. `None` where this machine cannot; the reason is printed.
+    /// Starts a server. Returns `None` and prints the reason if this machine cannot run it.
     ///
     /// # Panics
     ///
-    /// If it does not start.
+    /// Panics if the server does not start.
     pub async fn start() -> Option<Self> {
-        if let Some(reason) = Self::missing() {
+        if let Some(reason) = Self::skip_reason() {
             eprintln!("{reason}");
             return None;
         }
-        let _prefix = token_rotator_issuer::begin_watch();
-        let directory = Directory::new("postgres");
-        give_to_nobody(directory.path());
+        let _prefix = token_rotator_issuer::begin_leak_search();
+        let directory = TemporaryDirectory::new("postgres");
+        make_accessible(directory.path());
         initialise(directory.path());
         for _ in 0..5 {
             let port = free_port();
             let mut process = spawn(&directory, port);
-            if process.is_ready(|| answers(port)).await {
+            if process.wait_until_ready(|| responds(port)).await {
                 return Some(Self {
                     process,
                     port,
@@ -65,64 +65,64 @@ impl PostgresServer {
         panic!("postgres does not start: {}", log.unwrap_or_default());
     }
 
-    /// Its port on the loopback address.
+    /// Returns the server's port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Its address, as `postgres://postgres@127.0.0.1:port/postgres`.
+    /// Returns the URL `postgres://postgres@127.0.0.1:PORT/postgres`.
     pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
 
-    /// Stops it in its tracks: connections stay open, and nothing is answered.
+    /// Suspends the server: connections stay open, and the server does not respond.
     pub fn pause(&self) {
         self.process.pause();
     }
 
-    /// Lets it go on after [`pause`](Self::pause).
+    /// Resumes the server after [`pause`](Self::pause).
     pub fn resume(&self) {
         self.process.resume();
     }
 
-    /// Ends it as a crash would.
+    /// Kills the server without a shutdown, like a crash.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Starts it again after [`kill`](Self::kill), with what it held.
+    /// Starts the server again after [`kill`](Self::kill), with its data.
     ///
     /// # Panics
     ///
-    /// If it does not start.
+    /// Panics if the server does not start.
     pub async fn restart(&mut self) {
         self.process.kill();
         let _ = std::fs::remove_file(self.directory.path().join("data/postmaster.pid"));
         self.process = spawn(&self.directory, self.port);
         let port = self.port;
-        let ready = self.process.is_ready(|| answers(port)).await;
+        let ready = self.process.wait_until_ready(|| responds(port)).await;
         assert!(ready, "postgres does not start again");
     }
 
-    /// Ends it and starts an empty one in its place.
+    /// Kills the server and starts an empty server on the same port.
     ///
     /// # Panics
     ///
-    /// If it does not start.
+    /// Panics if the server does not start.
     pub async fn restart_empty(&mut self) {
         self.process.kill();
-        std::fs::remove_dir_all(self.directory.path().join("data")).expect("its data");
+        std::fs::remove_dir_all(self.directory.path().join("data")).expect("the data directory");
         initialise(self.directory.path());
         self.restart().await;
     }
 
-    /// Runs SQL with `psql`, as its superuser, and answers what it prints.
+    /// Runs SQL with `psql` as the superuser, and returns its output.
     ///
     /// # Panics
     ///
-    /// If it fails.
+    /// Panics if `psql` fails.
     pub fn sql(&self, sql: &str) -> String {
-        let mut command = Command::new(beside("psql"));
+        let mut command = Command::new(installed_program("psql"));
         command
             .args(["-X", "-h", "127.0.0.1", "-U", "postgres", "-p"])
             .arg(self.port.to_string())
@@ -130,13 +130,13 @@ impl PostgresServer {
         run(command)
     }
 
-    /// All that it holds, as `pg_dump` writes it.
+    /// Returns the output of `pg_dump`.
     ///
     /// # Panics
     ///
-    /// If it fails.
+    /// Panics if `pg_dump` fails.
     pub fn dump(&self) -> String {
-        let mut command = Command::new(beside("pg_dump"));
+        let mut command = Command::new(installed_program("pg_dump"));
         command
             .args(["-h", "127.0.0.1", "-U", "postgres", "-p"])
             .arg(self.port.to_string());
@@ -144,37 +144,37 @@ impl PostgresServer {
     }
 }
 
-/// A program that came with the server.
-fn beside(name: &str) -> PathBuf {
+/// Returns the path of a program in the server's installation.
+fn installed_program(name: &str) -> PathBuf {
     let program = PROGRAM.expect();
-    // Beside the program, not beside a link to it.
+    // Resolves links, because a link to the server may be in another directory.
     let program = program.canonicalize().unwrap_or(program);
     program.with_file_name(name)
 }
 
-/// A command that does not run as root, which the server refuses.
-pub(super) fn not_as_root(program: &Path) -> Command {
+/// Creates a command that does not run as root, because the servers refuse to run as root.
+pub(super) fn command_without_root(program: &Path) -> Command {
     if !geteuid().is_root() {
         return Command::new(program);
     }
     let mut command = Command::new("setpriv");
     command
-        .arg(format!("--reuid={NOBODY}"))
-        .arg(format!("--regid={NOBODY}"))
+        .arg(format!("--reuid={UNPRIVILEGED_ID}"))
+        .arg(format!("--regid={UNPRIVILEGED_ID}"))
         .arg("--clear-groups")
         .arg(program);
     command
 }
 
-pub(super) fn give_to_nobody(path: &Path) {
+pub(super) fn make_accessible(path: &Path) {
     if geteuid().is_root() {
-        let given = std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY));
-        given.expect("root may give away what it has");
+        let result = std::os::unix::fs::chown(path, Some(UNPRIVILEGED_ID), Some(UNPRIVILEGED_ID));
+        result.expect("root may change the owner");
     }
 }
 
 fn initialise(directory: &Path) {
-    let mut command = not_as_root(&beside("initdb"));
+    let mut command = command_without_root(&installed_program("initdb"));
     command
         .arg("-D")
         .arg(directory.join("data"))
@@ -184,8 +184,8 @@ fn initialise(directory: &Path) {
     run(command);
 }
 
-fn spawn(directory: &Directory, port: u16) -> Process {
-    let mut command = not_as_root(&PROGRAM.expect());
+fn spawn(directory: &TemporaryDirectory, port: u16) -> ServerProcess {
+    let mut command = command_without_root(&PROGRAM.expect());
     command
         .arg("-D")
         .arg(directory.path().join("data"))
@@ -194,14 +194,16 @@ fn spawn(directory: &Directory, port: u16) -> Process {
         .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"])
         .args(["-c", "shared_buffers=16MB", "-c", "max_connections=200"])
         .current_dir(directory.path());
-    Process::start("postgres", command, &directory.path().join("log"))
+    ServerProcess::start("postgres", command, &directory.path().join("log"))
 }
 
-async fn answers(port: u16) -> bool {
-    let asked = tokio::process::Command::new(beside("pg_isready"))
+async fn responds(port: u16) -> bool {
+    let status = tokio::process::Command::new(installed_program("pg_isready"))
         .args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()])
         .stdin(Stdio::null())
         .status()
         .await;
-    asked.expect("pg_isready came with it").success()
+    status
+        .expect("pg_isready is installed with the server")
+        .success()
 }

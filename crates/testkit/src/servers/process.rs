@@ -1,4 +1,4 @@
-//! A server's process: started on a free port, paused, killed, and ended with its value.
+//! The child process of a server, and its temporary directory.
 
 use std::future::Future;
 use std::io::Write as _;
@@ -11,28 +11,28 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a server may take to start or to end.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
-/// One running server. It ends when this is dropped, also by a panic, and at the latest with the
-/// process that started it.
+/// A running server. Dropping it ends the server, also during a panic. The watchdog ends the server if the test process
+/// is killed.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(super) struct ServerProcess {
     child: Child,
-    /// Ends the server if this process is killed and can end nothing any more.
+    /// Kills the server when its standard input closes, which the kernel does if the test process is killed.
     watchdog: Child,
-    what: &'static str,
+    name: &'static str,
 }
 
-impl Process {
-    /// Starts it. What it says goes into this file.
-    pub(super) fn start(what: &'static str, mut command: Command, log: &Path) -> Self {
+impl ServerProcess {
+    /// Starts the server. Its output goes to the file `log`.
+    pub(super) fn start(name: &'static str, mut command: Command, log: &Path) -> Self {
         let log = std::fs::File::create(log).expect("a log file");
         let child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)
             .spawn()
-            .unwrap_or_else(|error| panic!("{what} cannot be started: {error}"));
+            .unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
         let watchdog = Command::new("sh")
             .args(["-c", r#"read -r word; [ "$word" = ended ] || kill -9 "$1""#])
             .arg("watchdog")
@@ -45,7 +45,7 @@ impl Process {
         Self {
             child,
             watchdog,
-            what,
+            name,
         }
     }
 
@@ -53,50 +53,52 @@ impl Process {
         matches!(self.child.try_wait(), Ok(Some(_)) | Err(_))
     }
 
-    /// Stops it in its tracks: connections stay open, and nothing is answered.
+    /// Suspends the server: connections stay open, and the server does not respond.
     pub(super) fn pause(&self) {
-        for pid in self.family() {
+        for pid in self.process_ids() {
             signal(pid, Signal::STOP);
         }
     }
 
-    /// Lets it go on after [`pause`](Self::pause).
+    /// Resumes the server after [`pause`](Self::pause).
     pub(super) fn resume(&self) {
-        for pid in self.family() {
+        for pid in self.process_ids() {
             signal(pid, Signal::CONT);
         }
     }
 
-    /// Ends it as a crash would, and waits until it has.
+    /// Kills the server without a shutdown, like a crash, and waits until it has ended.
     pub(super) fn kill(&mut self) {
         if self.has_ended() {
-            // Its number may be another's by now.
-            return self.dismiss_watchdog();
+            // The process id may belong to another process by now.
+            return self.end_watchdog();
         }
-        let family = self.family();
-        for pid in &family {
+        let process_ids = self.process_ids();
+        for pid in &process_ids {
             signal(*pid, Signal::KILL);
         }
         let _ = self.child.wait();
-        // Nobody waits for the others but init: they must not be there for the next start.
+        // The server's own children are reaped by init. They must have ended before the next start.
         let started = Instant::now();
-        while family.iter().skip(1).any(|pid| is_running(*pid)) && started.elapsed() < PATIENCE {
+        while process_ids.iter().skip(1).any(|pid| is_running(*pid))
+            && started.elapsed() < TIME_LIMIT
+        {
             std::thread::sleep(Duration::from_millis(2));
         }
-        self.dismiss_watchdog();
+        self.end_watchdog();
     }
 
-    fn dismiss_watchdog(&mut self) {
+    fn end_watchdog(&mut self) {
         if let Some(mut input) = self.watchdog.stdin.take() {
             let _ = input.write_all(b"ended\n");
         }
         let _ = self.watchdog.wait();
     }
 
-    /// Its process and the children of that, where the system tells.
-    fn family(&self) -> Vec<Pid> {
+    /// Returns the ids of the server's process and of its children, as far as `/proc` exists.
+    fn process_ids(&self) -> Vec<Pid> {
         let parent = self.child.id();
-        let mut family = vec![parent];
+        let mut process_ids = vec![parent];
         for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
             let pid = entry
                 .file_name()
@@ -105,15 +107,18 @@ impl Process {
             if let Some(pid) = pid
                 && stat(pid).is_some_and(|stat| stat.parent == parent)
             {
-                family.push(pid);
+                process_ids.push(pid);
             }
         }
-        let pids = family.into_iter().map(u32::cast_signed);
+        let pids = process_ids.into_iter().map(u32::cast_signed);
         pids.filter_map(Pid::from_raw).collect()
     }
 
-    /// Asks until the server says that it is ready. False: it has ended before.
-    pub(super) async fn is_ready<F: Future<Output = bool>>(&mut self, ask: impl Fn() -> F) -> bool {
+    /// Calls `ask` until it returns true. Returns false if the server ends first.
+    pub(super) async fn wait_until_ready<F: Future<Output = bool>>(
+        &mut self,
+        ask: impl Fn() -> F,
+    ) -> bool {
         let started = Instant::now();
         loop {
             if self.has_ended() {
@@ -123,23 +128,23 @@ impl Process {
                 return true;
             }
             assert!(
-                started.elapsed() < PATIENCE,
-                "{} is not ready after {PATIENCE:?}",
-                self.what
+                started.elapsed() < TIME_LIMIT,
+                "{} is not ready after {TIME_LIMIT:?}",
+                self.name
             );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 }
 
-impl Drop for Process {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         self.kill();
     }
 }
 
 fn signal(pid: Pid, signal: Signal) {
-    // It may have ended a moment ago.
+    // Fails if the process has ended, which is no error.
     let _ = kill_process(pid, signal);
 }
 
@@ -148,32 +153,32 @@ fn is_running(pid: Pid) -> bool {
     stat(pid).is_some_and(|stat| stat.state != 'Z')
 }
 
-struct Stat {
+struct ProcessStat {
     state: char,
     parent: u32,
 }
 
-fn stat(pid: u32) -> Option<Stat> {
+fn stat(pid: u32) -> Option<ProcessStat> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name before it may hold anything, parentheses included.
-    let mut words = stat.rsplit_once(')')?.1.split_whitespace();
-    Some(Stat {
-        state: words.next()?.chars().next()?,
-        parent: words.next()?.parse().ok()?,
+    // The process name before `)` may contain any character, parentheses included.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    Some(ProcessStat {
+        state: fields.next()?.chars().next()?,
+        parent: fields.next()?.parse().ok()?,
     })
 }
 
-/// A directory that is removed with this value.
+/// A directory that is removed on drop.
 #[derive(Debug)]
-pub(super) struct Directory(PathBuf);
+pub(super) struct TemporaryDirectory(PathBuf);
 
-impl Directory {
-    pub(super) fn new(what: &str) -> Self {
+impl TemporaryDirectory {
+    pub(super) fn new(name: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("token-rotator-{what}-{}-{number}", std::process::id());
+        let name = format!("token-rotator-{name}-{}-{number}", std::process::id());
         let path = std::env::temp_dir().join(name);
-        // Left behind by a process that was killed and had this number.
+        // A killed process with the same process id may have left the directory.
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir(&path).expect("a temporary directory");
         Self(path)
@@ -184,19 +189,19 @@ impl Directory {
     }
 }
 
-impl Drop for Directory {
+impl Drop for TemporaryDirectory {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// A port that was free a moment ago. Somebody else may take it: start again if the server ends.
+/// Returns a free port. Another process may take the port first: start the server again if it ends.
 pub(super) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("an address").port()
 }
 
-/// Runs a program to its end and answers what it wrote.
+/// Runs a program to its end and returns its output.
 pub(super) fn run(mut command: Command) -> String {
     let output = command.stdin(Stdio::null()).output();
     let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));

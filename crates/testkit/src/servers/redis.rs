@@ -6,60 +6,63 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::Program;
-use super::process::{Directory, Process, free_port, run};
+use super::process::{ServerProcess, TemporaryDirectory, free_port, run};
 
 const PROGRAM: Program = Program {
     name: "redis-server",
-    elsewhere: &["/usr/bin"],
+    other_directories: &["/usr/bin"],
     package: "redis-server",
-    without: "TOKEN_ROTATOR_WITHOUT_REDIS",
+    skip_variable: "TOKEN_ROTATOR_WITHOUT_REDIS",
 };
 
-/// A Redis server that keeps nothing on disk.
+/// A Redis server without persistence.
 #[derive(Debug)]
 pub struct RedisServer {
-    process: Process,
+    process: ServerProcess,
     port: u16,
     arguments: Vec<String>,
-    directory: Directory,
+    directory: TemporaryDirectory,
 }
 
 impl RedisServer {
-    /// Why tests that need it are to be skipped; `None`: they are not.
+    /// Returns why tests that need Redis are skipped. Returns `None` if it can run.
     ///
     /// # Panics
     ///
-    /// If it is not installed where `CI` is `true`.
-    pub fn missing() -> Option<String> {
-        PROGRAM.missing()
+    /// Panics if Redis is not installed and the environment variable `CI` is `true`.
+    pub fn skip_reason() -> Option<String> {
+        PROGRAM.skip_reason()
     }
 
-    /// Starts one. `None` where this machine cannot; the reason is printed.
+    /// Starts a server. Returns `None` and prints the reason if this machine cannot run it.
     ///
     /// # Panics
     ///
-    /// If it does not start.
+    /// Panics if the server does not start.
     pub async fn start() -> Option<Self> {
         Self::start_with(&[]).await
     }
 
-    /// Starts one with more arguments, such as `--maxmemory 1mb`.
+    /// Starts a server with additional arguments, such as `--maxmemory 1mb`.
     ///
     /// # Panics
     ///
-    /// If it does not start.
+    /// Panics if the server does not start.
     pub async fn start_with(arguments: &[&str]) -> Option<Self> {
-        if let Some(reason) = Self::missing() {
+        if let Some(reason) = Self::skip_reason() {
             eprintln!("{reason}");
             return None;
         }
-        let _prefix = token_rotator_issuer::begin_watch();
-        let directory = Directory::new("redis");
-        let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
+        let _prefix = token_rotator_issuer::begin_leak_search();
+        let directory = TemporaryDirectory::new("redis");
+        let arguments: Vec<String> = arguments
+            .iter()
+            .map(|argument| (*argument).to_owned())
+            .collect();
         for _ in 0..5 {
             let port = free_port();
             let mut process = spawn(&directory, port, &arguments);
-            if process.is_ready(|| answers(port)).await {
+            if process.wait_until_ready(|| responds(port)).await {
                 return Some(Self {
                     process,
                     port,
@@ -72,93 +75,93 @@ impl RedisServer {
         panic!("redis-server does not start: {}", log.unwrap_or_default());
     }
 
-    /// Its port on the loopback address.
+    /// Returns the server's port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Its address, as `redis://127.0.0.1:port`.
+    /// Returns the URL `redis://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Stops it in its tracks: connections stay open, and nothing is answered.
+    /// Suspends the server: connections stay open, and the server does not respond.
     pub fn pause(&self) {
         self.process.pause();
     }
 
-    /// Lets it go on after [`pause`](Self::pause).
+    /// Resumes the server after [`pause`](Self::pause).
     pub fn resume(&self) {
         self.process.resume();
     }
 
-    /// Ends it as a crash would.
+    /// Kills the server without a shutdown, like a crash.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Ends it and starts an empty one in its place.
+    /// Kills the server and starts an empty server on the same port.
     ///
     /// # Panics
     ///
-    /// If it does not start.
+    /// Panics if the server does not start.
     pub async fn restart_empty(&mut self) {
         self.process.kill();
         self.process = spawn(&self.directory, self.port, &self.arguments);
         let port = self.port;
-        let ready = self.process.is_ready(|| answers(port)).await;
+        let ready = self.process.wait_until_ready(|| responds(port)).await;
         assert!(ready, "redis-server does not start again");
     }
 
-    /// Runs one command with `redis-cli --raw`, and answers what it prints.
+    /// Runs one command with `redis-cli --raw`, and returns its output.
     ///
     /// # Panics
     ///
-    /// If the server does not answer.
-    pub fn command(&self, words: &[&str]) -> String {
+    /// Panics if the server does not respond.
+    pub fn command(&self, arguments: &[&str]) -> String {
         let mut command = Command::new("redis-cli");
         command.args(["-h", "127.0.0.1", "--raw", "-p"]);
-        command.arg(self.port.to_string()).args(words);
+        command.arg(self.port.to_string()).args(arguments);
         run(command)
     }
 
-    /// All that it holds, as `redis-cli --raw` prints it.
+    /// Returns all keys and values, as `redis-cli --raw` prints them.
     ///
     /// # Panics
     ///
-    /// If the server does not answer.
+    /// Panics if the server does not respond.
     pub fn dump(&self) -> String {
         let mut dump = String::new();
         for key in self.command(&["--scan"]).lines() {
-            let read: &[&str] = match self.command(&["TYPE", key]).trim() {
+            let read_command: &[&str] = match self.command(&["TYPE", key]).trim() {
                 "hash" => &["HGETALL", key],
                 _ => &["GET", key],
             };
             dump.push_str(key);
             dump.push('\n');
-            dump.push_str(&self.command(read));
+            dump.push_str(&self.command(read_command));
         }
         dump
     }
 }
 
-fn spawn(directory: &Directory, port: u16, arguments: &[String]) -> Process {
+fn spawn(directory: &TemporaryDirectory, port: u16, arguments: &[String]) -> ServerProcess {
     let mut command = Command::new(PROGRAM.expect());
     command
         .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         .args(["--daemonize", "no", "--port", &port.to_string(), "--dir"])
         .arg(directory.path())
         .args(arguments);
-    Process::start("redis-server", command, &directory.path().join("log"))
+    ServerProcess::start("redis-server", command, &directory.path().join("log"))
 }
 
-/// Whether it speaks, be it to ask for a password, and has loaded its data.
-async fn answers(port: u16) -> bool {
+/// Returns whether the server has loaded its data and responds. A request for a password is a response too.
+async fn responds(port: u16) -> bool {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)).await else {
         return false;
     };
-    let mut answer = [0; 7];
+    let mut response = [0; 7];
     stream.write_all(b"PING\r\n").await.is_ok()
-        && stream.read_exact(&mut answer).await.is_ok()
-        && answer != *b"-LOADIN"
+        && stream.read_exact(&mut response).await.is_ok()
+        && response != *b"-LOADIN"
 }

@@ -1,6 +1,6 @@
-//! What every test needs: a client without manners of its own, and a refresh in one line.
+//! HTTP clients and requests for the tests of issuer and upstream.
 
-#![allow(dead_code, reason = "no test binary uses all of it")]
+#![allow(dead_code, reason = "each test binary uses a part of this module")]
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,16 +10,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use token_rotator_testkit::{Issuer, IssuerBuilder, Upstream};
 
-pub(crate) type Tested = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+pub(crate) type TestResult = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
-/// Fails a test that would hang; no test takes anywhere near as long.
-pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+/// Awaits `future`, and fails the test after 30 seconds. No test takes nearly as long.
+pub(crate) async fn with_timeout<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), future)
         .await
-        .expect("done in time")
+        .expect("the future completes within 30 seconds")
 }
 
-/// A client that follows no redirects and knows no proxies.
+/// Builds a client that follows no redirects and uses no proxy.
 pub(crate) fn client() -> reqwest::Client {
     let builder = reqwest::Client::builder()
         .no_proxy()
@@ -27,7 +27,7 @@ pub(crate) fn client() -> reqwest::Client {
     builder.build().expect("a client")
 }
 
-/// A client that speaks HTTP/2 from the first byte.
+/// Builds a client that speaks HTTP/2 with prior knowledge.
 pub(crate) fn h2_client() -> reqwest::Client {
     let builder = reqwest::Client::builder()
         .no_proxy()
@@ -35,26 +35,26 @@ pub(crate) fn h2_client() -> reqwest::Client {
     builder.build().expect("a client")
 }
 
-pub(crate) async fn started(builder: IssuerBuilder) -> (Issuer, Upstream) {
+pub(crate) async fn start_servers(builder: IssuerBuilder) -> (Issuer, Upstream) {
     let issuer = builder.start().await.expect("an issuer");
     let upstream = Upstream::start(&issuer).await.expect("an upstream");
     (issuer, upstream)
 }
 
-/// An answer that was read to its end.
-pub(crate) struct Answered {
+/// A response with its whole body.
+pub(crate) struct ReceivedResponse {
     pub(crate) status: u16,
     pub(crate) headers: reqwest::header::HeaderMap,
     pub(crate) text: String,
 }
 
-impl Answered {
-    pub(crate) async fn from(answer: reqwest::Response) -> Result<Self, reqwest::Error> {
-        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+impl ReceivedResponse {
+    pub(crate) async fn from(response: reqwest::Response) -> Result<Self, reqwest::Error> {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Ok(Self {
             status,
             headers,
-            text: answer.text().await?,
+            text: response.text().await?,
         })
     }
 
@@ -80,7 +80,7 @@ impl Answered {
 pub(crate) async fn refresh(
     issuer: &Issuer,
     refresh_token: &str,
-) -> Result<Answered, reqwest::Error> {
+) -> Result<ReceivedResponse, reqwest::Error> {
     let form = [
         ("grant_type", "refresh_token"),
         ("refresh_token", refresh_token),
@@ -89,21 +89,24 @@ pub(crate) async fn refresh(
     post(issuer.token_url(), &form).await
 }
 
-pub(crate) async fn post(url: &str, form: &[(&str, &str)]) -> Result<Answered, reqwest::Error> {
-    Answered::from(client().post(url).form(form).send().await?).await
+pub(crate) async fn post(
+    url: &str,
+    form: &[(&str, &str)],
+) -> Result<ReceivedResponse, reqwest::Error> {
+    ReceivedResponse::from(client().post(url).form(form).send().await?).await
 }
 
-/// GETs a path of the upstream with a bearer token.
+/// Sends a GET request for a path of the upstream, with a bearer token.
 pub(crate) async fn get(
     upstream: &Upstream,
     path: &str,
     token: &str,
-) -> Result<Answered, reqwest::Error> {
+) -> Result<ReceivedResponse, reqwest::Error> {
     let url = format!("{}{path}", upstream.url());
-    Answered::from(client().get(url).bearer_auth(token).send().await?).await
+    ReceivedResponse::from(client().get(url).bearer_auth(token).send().await?).await
 }
 
-/// The claims of a JWT, unverified.
+/// Returns the claims of a JWT without verifying its signature.
 pub(crate) fn claims(token: &str) -> Value {
     let payload = token.split('.').nth(1).expect("a payload");
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).expect("base64url")).expect("JSON")

@@ -1,102 +1,117 @@
-//! A replica dies before and after each step of a flight, and the next one ends where the table in
-//! `docs/stores.md` says.
+//! A replica crashes before and after each step of a flight. The next replica reaches the outcome in the table of
+//! `docs/stores.md`.
 
 use futures_util::future::join_all;
 use token_rotator::Event;
 
-use super::fate::{Fate, Moment, Step};
-use super::issuer::{Policy, access_token};
-use super::scene::Scene;
-use crate::conformance::{Ground, soon};
+use super::crash_plan::{CrashPlan, FlightStep, Moment};
+use super::scripted_issuer::{ReusePolicy, access_token};
+use super::shared_session::SharedSession;
+use crate::conformance::{StoreFixture, within_ten_seconds};
 
-/// Strict: what may be spent is presented as the last resort, and lost if it was.
-pub async fn a_death_at_each_step_of_a_strict_issuer(ground: &impl Ground) {
-    at_each_step(ground, Policy::Strict).await;
+/// Strict issuer: a refresh token that may be spent is presented as the last resort. It is lost if it was spent.
+pub async fn a_crash_at_each_step_with_a_strict_issuer(fixture: &impl StoreFixture) {
+    at_each_step(fixture, ReusePolicy::Strict).await;
 }
 
-/// The parent is always taken: what may be spent is presented again, and nothing is lost.
-pub async fn a_death_at_each_step_of_a_forgiving_issuer(ground: &impl Ground) {
-    at_each_step(ground, Policy::ParentAlways).await;
+/// Forgiving issuer: the previous refresh token stays valid, so it is presented again and no session is lost.
+pub async fn a_crash_at_each_step_with_a_forgiving_issuer(fixture: &impl StoreFixture) {
+    at_each_step(fixture, ReusePolicy::ParentAlways).await;
 }
 
-/// Refresh tokens may be used many times: nothing is in doubt, and nothing is written down.
-pub async fn a_death_at_each_step_where_uses_do_not_count(ground: &impl Ground) {
-    at_each_step(ground, Policy::MultiUse).await;
+/// Multi-use issuer: no refresh token is ever in doubt, and the flight writes no intent.
+pub async fn a_crash_at_each_step_with_a_multi_use_issuer(fixture: &impl StoreFixture) {
+    at_each_step(fixture, ReusePolicy::MultiUse).await;
 }
 
-/// All at once, each in a session of its own: most of the time is spent waiting for leases to run out.
-async fn at_each_step<G: Ground>(ground: &G, policy: Policy) {
-    if !Scene::new(ground, policy).is_durable().await {
-        // What is not durable does not outlive its process, and has nothing to be found after it.
+/// Runs all crashes at once, each in its own session, because most of the time passes waiting for leases to expire.
+async fn at_each_step<G: StoreFixture>(fixture: &G, policy: ReusePolicy) {
+    if !SharedSession::new(fixture, policy).is_durable().await {
+        // A store in memory ends with its process, so another replica finds nothing after a crash.
         return;
     }
-    let steps = Step::ALL
+    let steps = FlightStep::ALL
         .into_iter()
-        .filter(|step| *step != Step::Journal || policy != Policy::MultiUse);
-    let deaths = steps.flat_map(|step| [(step, Moment::Before), (step, Moment::After)]);
-    join_all(deaths.map(|(step, moment)| death(ground, policy, step, moment))).await;
+        .filter(|step| *step != FlightStep::Journal || policy != ReusePolicy::MultiUse);
+    let crashes = steps.flat_map(|step| [(step, Moment::Before), (step, Moment::After)]);
+    join_all(crashes.map(|(step, moment)| crash_case(fixture, policy, step, moment))).await;
 }
 
-async fn death<G: Ground>(ground: &G, policy: Policy, step: Step, moment: Moment) {
-    let session = format!("{policy:?}-{step:?}-{moment:?}");
-    let scene = Scene::named(ground, policy, &session);
-    scene.sign_in_expired().await;
-    let fate = Fate::to_die(step, moment);
-    let doomed = scene.replica_of(fate.clone()).await;
-    let call = doomed.asking();
-    soon("a death", fate.sealed()).await;
-    let next = scene.replica().await;
-    let token = next.settled().await;
-    // Nobody is left who could answer whoever asked the dead, unless it died after publishing.
+async fn crash_case<G: StoreFixture>(
+    fixture: &G,
+    policy: ReusePolicy,
+    step: FlightStep,
+    moment: Moment,
+) {
+    let name = format!("{policy:?}-{step:?}-{moment:?}");
+    let session = SharedSession::with_name(fixture, policy, &name);
+    session.sign_in_expired().await;
+    let crash_plan = CrashPlan::crash_at(step, moment);
+    let crashing = session.replica_with(crash_plan.clone()).await;
+    let call = crashing.spawn_token_call();
+    within_ten_seconds("a crash", crash_plan.crashed()).await;
+    let next_replica = session.replica().await;
+    let token = next_replica.token_after_retries().await;
+    // The call of the crashed replica may never end, unless it crashed after it had published the token.
     call.abort();
-    let again = next.heard.picked(|event| match event {
+    let repeated_presentations = next_replica.events.filter_map(|event| match event {
         Event::PresentedAgain { last_resort, .. } => Some(*last_resort),
         _ => None,
     });
-    let (refreshes, presented_again, alarms, number) = row(policy, left(step, moment));
-    let seen = (scene.desk.refreshes(), again, scene.desk.alarms());
+    let (refreshes, presentations, reuses_detected, number) =
+        expected_outcome(policy, refresh_token_state(step, moment));
+    let outcome = (
+        session.issuer.refreshes(),
+        repeated_presentations,
+        session.issuer.reuses_detected(),
+    );
     assert_eq!(
-        seen,
-        (refreshes, presented_again, alarms),
-        "{session}: {token:?}"
+        outcome,
+        (refreshes, presentations, reuses_detected),
+        "{name}: {token:?}"
     );
     match number {
-        Some(number) => assert_eq!(token.expect(&session), access_token(0, number), "{session}"),
-        None => assert!(token.is_err(), "{session}: {token:?}"),
+        Some(number) => assert_eq!(token.expect(&name), access_token(0, number), "{name}"),
+        None => assert!(token.is_err(), "{name}: {token:?}"),
     }
 }
 
-/// What is left of the refresh token.
-enum Left {
+/// State of the refresh token after a crash.
+enum RefreshTokenState {
     Untouched,
-    Doubted,
+    InDoubt,
     Spent,
     Replaced,
 }
 
-fn left(step: Step, moment: Moment) -> Left {
+fn refresh_token_state(step: FlightStep, moment: Moment) -> RefreshTokenState {
     match (step, moment) {
-        (Step::Peek | Step::Lease | Step::Read, _) | (Step::Journal, Moment::Before) => {
-            Left::Untouched
+        (FlightStep::Peek | FlightStep::Lease | FlightStep::Read, _)
+        | (FlightStep::Journal, Moment::Before) => RefreshTokenState::Untouched,
+        (FlightStep::Journal, Moment::After) | (FlightStep::Refresh, Moment::Before) => {
+            RefreshTokenState::InDoubt
         }
-        (Step::Journal, Moment::After) | (Step::Refresh, Moment::Before) => Left::Doubted,
-        (Step::Refresh, Moment::After) | (Step::Save, Moment::Before) => Left::Spent,
-        (Step::Save, Moment::After) | (Step::Release, _) => Left::Replaced,
+        (FlightStep::Refresh, Moment::After) | (FlightStep::Save, Moment::Before) => {
+            RefreshTokenState::Spent
+        }
+        (FlightStep::Save, Moment::After) | (FlightStep::Release, _) => RefreshTokenState::Replaced,
     }
 }
 
-/// Refreshes in all, presentations again (true: as the last resort), alarms, and the number of the
-/// token that the next one has.
-fn row(policy: Policy, left: Left) -> (usize, Vec<bool>, usize, Option<usize>) {
-    match (left, policy) {
-        (Left::Untouched | Left::Replaced, _) | (Left::Doubted, Policy::MultiUse) => {
-            (1, Vec::new(), 0, Some(1))
-        }
-        (Left::Doubted, Policy::Strict) => (1, vec![true], 0, Some(1)),
-        (Left::Doubted, Policy::ParentAlways) => (1, vec![false], 0, Some(1)),
-        // Unavoidable: the answer with the only good token went down with the process.
-        (Left::Spent, Policy::Strict) => (1, vec![true], 1, None),
-        (Left::Spent, Policy::ParentAlways) => (2, vec![false], 0, Some(2)),
-        (Left::Spent, Policy::MultiUse) => (2, Vec::new(), 0, Some(2)),
+/// Returns the expected outcome: number of refreshes, repeated presentations (true: as the last resort), detected
+/// reuses, and the number of the next replica's token.
+fn expected_outcome(
+    policy: ReusePolicy,
+    state: RefreshTokenState,
+) -> (usize, Vec<bool>, usize, Option<usize>) {
+    match (state, policy) {
+        (RefreshTokenState::Untouched | RefreshTokenState::Replaced, _)
+        | (RefreshTokenState::InDoubt, ReusePolicy::MultiUse) => (1, Vec::new(), 0, Some(1)),
+        (RefreshTokenState::InDoubt, ReusePolicy::Strict) => (1, vec![true], 0, Some(1)),
+        (RefreshTokenState::InDoubt, ReusePolicy::ParentAlways) => (1, vec![false], 0, Some(1)),
+        // Unavoidable: the crash lost the response with the only valid refresh token.
+        (RefreshTokenState::Spent, ReusePolicy::Strict) => (1, vec![true], 1, None),
+        (RefreshTokenState::Spent, ReusePolicy::ParentAlways) => (2, vec![false], 0, Some(2)),
+        (RefreshTokenState::Spent, ReusePolicy::MultiUse) => (2, Vec::new(), 0, Some(2)),
     }
 }

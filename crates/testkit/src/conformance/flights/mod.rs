@@ -1,32 +1,40 @@
-//! What whole flights come to over a real store and its coordinator: rotators as several processes
-//! would have them, each with handles of its own, a scripted issuer, and failures in between.
+//! Tests of whole flights over a real store and coordinator.
 //!
-//! `chaos/` does the same with real processes that are killed; here every store and coordinator is
-//! put through it within seconds.
+//! Several rotators share a session, like processes with their own handles. The issuer is scripted, and failures are
+//! injected.
+//!
+//! - `sessions.rs`, `leases.rs`, `saves.rs`, `clocks.rs`, `crashes.rs`: the tests
+//! - `shared_session.rs`: a session and its replicas
+//! - `scripted_issuer.rs`: the issuer
+//! - `faulty.rs`, `crash_plan.rs`: injected failures and crashes
+//!
+//! `chaos/` runs the same with real processes that are killed. These tests take seconds and run for every store and
+//! coordinator.
 
-mod arranged;
 mod clocks;
+mod crash_plan;
 mod crashes;
-mod fate;
-mod issuer;
+mod faulty;
 mod leases;
 mod saves;
-mod scene;
+mod scripted_issuer;
 mod sessions;
+mod shared_session;
 
-pub use self::clocks::a_clock_that_jumps_refreshes_nothing_twice;
+pub use self::clocks::a_wall_clock_jump_causes_no_second_refresh;
 pub use self::crashes::{
-    a_death_at_each_step_of_a_forgiving_issuer, a_death_at_each_step_of_a_strict_issuer,
-    a_death_at_each_step_where_uses_do_not_count,
+    a_crash_at_each_step_with_a_forgiving_issuer, a_crash_at_each_step_with_a_multi_use_issuer,
+    a_crash_at_each_step_with_a_strict_issuer,
 };
 pub use self::leases::{
-    a_lease_lost_after_the_request_saves_all_the_same,
-    a_lease_lost_before_the_request_sends_nothing, a_successor_is_adopted,
+    a_lease_lost_after_the_request_still_saves, a_lease_lost_before_the_request_sends_nothing,
+    a_successors_token_is_adopted,
 };
 pub use self::saves::{
-    a_conflict_before_the_request_is_decided_anew, a_journal_that_fails_sends_nothing,
-    a_save_that_fails_is_tried_until_it_works,
+    a_conflict_before_the_request_adopts_the_newer_tokens, a_failed_journal_write_sends_nothing,
+    a_failed_save_is_retried_until_it_succeeds,
 };
 pub use self::sessions::{
-    a_sign_in_elsewhere_wins, a_sign_out_elsewhere_wins, many_replicas_refresh_once,
+    a_sign_in_by_another_replica_wins, a_sign_out_by_another_replica_wins,
+    many_replicas_refresh_once,
 };

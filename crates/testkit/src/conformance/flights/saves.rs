@@ -1,74 +1,91 @@
-//! Saves and journals that fail, and records that somebody else has written meanwhile.
+//! Saves and intents that fail, and records that another process has written meanwhile.
 
 use std::sync::atomic::Ordering;
 
 use token_rotator::{Event, RefreshError, TokenError};
 
-use super::issuer::{Policy, access_token};
-use super::scene::Scene;
-use crate::conformance::{Ground, soon};
+use super::scripted_issuer::{ReusePolicy, access_token};
+use super::shared_session::SharedSession;
+use crate::conformance::{StoreFixture, within_ten_seconds};
 
-/// A save that fails three times and then works: the token is served meanwhile, each failure is told,
-/// nobody else spends the old one, and in the end everybody has the new one.
-pub async fn a_save_that_fails_is_tried_until_it_works(ground: &impl Ground) {
-    let scene = Scene::new(ground, Policy::Strict);
-    scene.sign_in_expired().await;
-    let (here, there) = (scene.replica().await, scene.replica().await);
-    here.trouble.failing_saves.store(3, Ordering::SeqCst);
-    assert_eq!(here.token().await.expect("a token"), access_token(0, 1));
-    let waiting = there.asking();
+/// A save fails three times and then succeeds. The replica serves the new token meanwhile and reports each failure. No
+/// other replica spends the old refresh token, and at the end every replica has the new token.
+pub async fn a_failed_save_is_retried_until_it_succeeds(fixture: &impl StoreFixture) {
+    let session = SharedSession::new(fixture, ReusePolicy::Strict);
+    session.sign_in_expired().await;
+    let (first, second) = (session.replica().await, session.replica().await);
+    first.failures.failing_saves.store(3, Ordering::SeqCst);
+    assert_eq!(first.token().await.expect("a token"), access_token(0, 1));
+    let token_call = second.spawn_token_call();
     let recovered = |event: &Event| matches!(event, Event::SaveRecovered { attempts: 3 });
-    here.heard.told("a save that works", recovered).await;
-    let failures = here.heard.picked(|event| match event {
+    first.events.wait_for("a save that works", recovered).await;
+    let failures = first.events.filter_map(|event| match event {
         Event::SaveFailed { attempts, .. } => Some(*attempts),
         _ => None,
     });
     assert_eq!(failures, [1, 2, 3]);
-    let token = match soon("an answer", waiting).await.expect("no panic") {
-        Err(TokenError::Refresh(RefreshError::InDoubt { .. })) => there.settled().await,
-        answer => answer,
+    let token = match within_ten_seconds("an answer", token_call)
+        .await
+        .expect("no panic")
+    {
+        Err(TokenError::Refresh(RefreshError::InDoubt { .. })) => {
+            second.token_after_retries().await
+        }
+        result => result,
     };
     assert_eq!(token.expect("a token"), access_token(0, 1));
-    assert_eq!(scene.stored().await, Some(access_token(0, 1)));
-    assert_eq!((scene.desk.requests(), scene.desk.alarms()), (1, 0));
+    assert_eq!(
+        session.stored_access_token().await,
+        Some(access_token(0, 1))
+    );
+    assert_eq!(
+        (session.issuer.requests(), session.issuer.reuses_detected()),
+        (1, 0)
+    );
 }
 
-/// An intent that cannot be written down: nothing is sent. When it can, the token is refreshed once.
-pub async fn a_journal_that_fails_sends_nothing(ground: &impl Ground) {
-    let scene = Scene::new(ground, Policy::Strict);
-    if !scene.is_durable().await {
-        // There is no journal.
+/// Writing the intent fails: nothing is sent. The next attempt refreshes once.
+pub async fn a_failed_journal_write_sends_nothing(fixture: &impl StoreFixture) {
+    let session = SharedSession::new(fixture, ReusePolicy::Strict);
+    if !session.is_durable().await {
+        // A store in memory has no journal.
         return;
     }
-    scene.sign_in_expired().await;
-    let replica = scene.replica().await;
-    replica.trouble.failing_intents.store(1, Ordering::SeqCst);
+    session.sign_in_expired().await;
+    let replica = session.replica().await;
+    replica.failures.failing_intents.store(1, Ordering::SeqCst);
     let failed = replica.token().await;
     assert!(
         matches!(failed, Err(TokenError::Refresh(RefreshError::Store(_)))),
         "{failed:?}"
     );
-    assert_eq!(scene.desk.requests(), 0);
-    assert!(scene.record().await.intent().is_none());
-    let other = scene.replica().await;
-    assert_eq!(other.settled().await.expect("a token"), access_token(0, 1));
-    assert_eq!(scene.desk.requests(), 1);
+    assert_eq!(session.issuer.requests(), 0);
+    assert!(session.record().await.intent().is_none());
+    let other = session.replica().await;
+    assert_eq!(
+        other.token_after_retries().await.expect("a token"),
+        access_token(0, 1)
+    );
+    assert_eq!(session.issuer.requests(), 1);
 }
 
-/// Somebody writes newer tokens between a flight's reading and its intent: it loses the swap, reads
-/// again, and adopts them without a request.
-pub async fn a_conflict_before_the_request_is_decided_anew(ground: &impl Ground) {
-    let scene = Scene::new(ground, Policy::Strict);
-    if !scene.is_durable().await {
-        // There is no write between reading and sending.
+/// Another process writes newer tokens between the read of a flight and its intent. The flight's compare-and-swap
+/// fails, and the flight reads again and adopts the tokens without a request.
+pub async fn a_conflict_before_the_request_adopts_the_newer_tokens(fixture: &impl StoreFixture) {
+    let session = SharedSession::new(fixture, ReusePolicy::Strict);
+    if !session.is_durable().await {
+        // A store in memory has no write between read and request.
         return;
     }
-    scene.sign_in_expired().await;
-    let replica = scene.replica().await;
-    let newer = scene.desk.login();
-    let foreign = replica.trouble.foreign.lock();
-    *foreign.unwrap_or_else(std::sync::PoisonError::into_inner) = Some(newer);
+    session.sign_in_expired().await;
+    let replica = session.replica().await;
+    let newer = session.issuer.login();
+    let concurrent_tokens = replica.failures.concurrent_tokens.lock();
+    *concurrent_tokens.unwrap_or_else(std::sync::PoisonError::into_inner) = Some(newer);
     assert_eq!(replica.token().await.expect("a token"), access_token(1, 0));
-    assert_eq!(scene.desk.requests(), 0);
-    assert_eq!(scene.stored().await, Some(access_token(1, 0)));
+    assert_eq!(session.issuer.requests(), 0);
+    assert_eq!(
+        session.stored_access_token().await,
+        Some(access_token(1, 0))
+    );
 }

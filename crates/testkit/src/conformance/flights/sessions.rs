@@ -1,88 +1,101 @@
-//! Sign-ins and sign-outs win, and many replicas are as one.
+//! Sign-ins and sign-outs of other replicas, and concurrent refreshes.
 
 use token_rotator::{Event, TokenError};
 
-use super::issuer::{Policy, access_token};
-use super::scene::{Replica, Scene};
-use crate::conformance::{Ground, soon};
+use super::scripted_issuer::{ReusePolicy, access_token};
+use super::shared_session::{Replica, SharedSession};
+use crate::conformance::{StoreFixture, within_ten_seconds};
 
-/// Eight replicas meet an expired token at once: one of them refreshes, the others adopt what it saved.
-pub async fn many_replicas_refresh_once(ground: &impl Ground) {
-    let scene = Scene::new(ground, Policy::Strict);
-    scene.sign_in_expired().await;
+/// Eight replicas meet an expired token at once: one replica refreshes, and the others adopt the token that it saved.
+pub async fn many_replicas_refresh_once(fixture: &impl StoreFixture) {
+    let session = SharedSession::new(fixture, ReusePolicy::Strict);
+    session.sign_in_expired().await;
     let mut replicas = Vec::new();
     for _ in 0..8 {
-        replicas.push(scene.replica().await);
+        replicas.push(session.replica().await);
     }
-    let calls: Vec<_> = replicas.iter().map(Replica::asking).collect();
-    for call in calls {
-        let token = soon("a token", call).await.expect("no panic");
+    let token_calls: Vec<_> = replicas.iter().map(Replica::spawn_token_call).collect();
+    for call in token_calls {
+        let token = within_ten_seconds("a token", call).await.expect("no panic");
         assert_eq!(token.expect("a token"), access_token(0, 1));
     }
-    assert_eq!((scene.desk.requests(), scene.desk.alarms()), (1, 0));
-    assert_eq!(scene.stored().await, Some(access_token(0, 1)));
+    assert_eq!(
+        (session.issuer.requests(), session.issuer.reuses_detected()),
+        (1, 0)
+    );
+    assert_eq!(
+        session.stored_access_token().await,
+        Some(access_token(0, 1))
+    );
 }
 
-/// Somebody signs out while a flight is in the air elsewhere: what it brings is neither served nor
-/// saved, and is revoked. The tombstone stays, and both have ended.
-pub async fn a_sign_out_elsewhere_wins(ground: &impl Ground) {
-    let scene = Scene::new(ground, Policy::Strict);
-    scene.sign_in(scene.desk.login()).await;
-    let (here, there) = (scene.replica().await, scene.replica().await);
-    for replica in [&here, &there] {
+/// A replica signs out during a flight of another replica. The flight's tokens are neither served nor saved, and are
+/// revoked. The tombstone stays, and both sessions have ended.
+pub async fn a_sign_out_by_another_replica_wins(fixture: &impl StoreFixture) {
+    let session = SharedSession::new(fixture, ReusePolicy::Strict);
+    session.sign_in(session.issuer.login()).await;
+    let (first, second) = (session.replica().await, session.replica().await);
+    for replica in [&first, &second] {
         assert_eq!(replica.token().await.expect("a token"), access_token(0, 0));
     }
-    scene.desk.hold_the_next();
-    let rotator = here.rotator.clone();
-    let forced = tokio::spawn(async move { rotator.refresh_now().await });
-    soon("a request", scene.desk.arrived(1)).await;
-    let stored = soon("a sign-out", there.rotator.sign_out()).await;
+    session.issuer.hold_next_response();
+    let rotator = first.rotator.clone();
+    let refreshed = tokio::spawn(async move { rotator.refresh_now().await });
+    within_ten_seconds("a request", session.issuer.wait_for_requests(1)).await;
+    let stored = within_ten_seconds("a sign-out", second.rotator.sign_out()).await;
     stored.expect("a store that works");
-    scene.desk.let_go();
-    let forced = soon("an end", forced).await.expect("no panic");
+    session.issuer.release_response();
+    let refreshed = within_ten_seconds("the call", refreshed)
+        .await
+        .expect("no panic");
     assert!(
         matches!(
-            forced,
+            refreshed,
             Err(TokenError::SessionChanged | TokenError::SignedOut)
         ),
-        "{forced:?}"
+        "{refreshed:?}"
     );
-    soon("a revocation", scene.desk.revoked(&access_token(0, 1))).await;
-    assert_eq!(scene.stored().await, None);
-    for replica in [&here, &there] {
-        let answer = replica.token().await;
-        assert!(matches!(answer, Err(TokenError::SignedOut)), "{answer:?}");
+    within_ten_seconds("a revocation", session.issuer.revoked(&access_token(0, 1))).await;
+    assert_eq!(session.stored_access_token().await, None);
+    for replica in [&first, &second] {
+        let result = replica.token().await;
+        assert!(matches!(result, Err(TokenError::SignedOut)), "{result:?}");
     }
-    let late = here.heard.picked(|event| match event {
+    let late_tokens = first.events.filter_map(|event| match event {
         Event::LateTokens { revoked } => Some(*revoked),
         _ => None,
     });
-    assert_eq!(late, [true]);
+    assert_eq!(late_tokens, [true]);
 }
 
-/// Somebody signs in while a flight of the session before is in the air elsewhere: the new session is
-/// everybody's, and what the flight brings is nobody's.
-pub async fn a_sign_in_elsewhere_wins(ground: &impl Ground) {
-    let scene = Scene::new(ground, Policy::Strict);
-    scene.sign_in(scene.desk.login()).await;
-    let (here, there) = (scene.replica().await, scene.replica().await);
-    for replica in [&here, &there] {
+/// A replica signs in during a flight of another replica. Both replicas serve the new session, and the flight's tokens
+/// are dropped.
+pub async fn a_sign_in_by_another_replica_wins(fixture: &impl StoreFixture) {
+    let session = SharedSession::new(fixture, ReusePolicy::Strict);
+    session.sign_in(session.issuer.login()).await;
+    let (first, second) = (session.replica().await, session.replica().await);
+    for replica in [&first, &second] {
         assert_eq!(replica.token().await.expect("a token"), access_token(0, 0));
     }
-    scene.desk.hold_the_next();
-    let rotator = here.rotator.clone();
-    let forced = tokio::spawn(async move { rotator.refresh_now().await });
-    soon("a request", scene.desk.arrived(1)).await;
-    there.sign_in(scene.desk.login()).await;
-    scene.desk.let_go();
-    let forced = soon("an end", forced).await.expect("no panic");
+    session.issuer.hold_next_response();
+    let rotator = first.rotator.clone();
+    let refreshed = tokio::spawn(async move { rotator.refresh_now().await });
+    within_ten_seconds("a request", session.issuer.wait_for_requests(1)).await;
+    second.sign_in(session.issuer.login()).await;
+    session.issuer.release_response();
+    let refreshed = within_ten_seconds("the call", refreshed)
+        .await
+        .expect("no panic");
     assert!(
-        matches!(forced, Err(TokenError::SessionChanged)),
-        "{forced:?}"
+        matches!(refreshed, Err(TokenError::SessionChanged)),
+        "{refreshed:?}"
     );
-    assert_eq!(scene.stored().await, Some(access_token(1, 0)));
-    for replica in [&here, &there] {
+    assert_eq!(
+        session.stored_access_token().await,
+        Some(access_token(1, 0))
+    );
+    for replica in [&first, &second] {
         assert_eq!(replica.token().await.expect("a token"), access_token(1, 0));
     }
-    assert_eq!(scene.desk.requests(), 1);
+    assert_eq!(session.issuer.requests(), 1);
 }

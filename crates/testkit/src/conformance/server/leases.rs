@@ -6,54 +6,54 @@ use token_rotator::SessionKey;
 use token_rotator::store::Coordinator as _;
 use token_rotator::store::server::Timing;
 
-use super::{ServerGround, acquire, codec, eventually, key};
+use super::{ServerFixture, acquire, codec, eventually, key};
 
-/// An onlooker sees a lease while it is held, with its fence and its remaining life.
-pub async fn a_lease_is_seen_while_it_is_held<G: ServerGround>(ground: &mut G) {
-    let (store, onlooker) = (ground.open(), ground.open());
+/// `holder` reports a held lease with its fence and its remaining life.
+pub async fn holder_reports_a_held_lease<G: ServerFixture>(fixture: &mut G) {
+    let (store, observer) = (fixture.open(), fixture.open());
     let key = key();
-    let look = async || G::holder(&onlooker, &key).await.expect("an answer");
-    assert_eq!(look().await, None);
+    let holder = async || G::holder(&observer, &key).await.expect("an answer");
+    assert_eq!(holder().await, None);
     let lease = store.acquire(&key, Duration::ZERO).await.expect("free");
-    let held = look().await.expect("held");
+    let held = holder().await.expect("held");
     assert_eq!(Some(held.fence), lease.fence());
-    let life = store.lease_life().expect("it runs out");
+    let life = store.lease_life().expect("the lease expires");
     assert!(held.left <= life && life < held.left * 2, "{held:?}");
     // The lease of another session stays free.
     let other = SessionKey::new("other");
-    let other = G::holder(&onlooker, &other).await.expect("an answer");
+    let other = G::holder(&observer, &other).await.expect("an answer");
     assert_eq!(other, None);
     lease.release().await;
-    assert_eq!(look().await, None);
-    let again = store.acquire(&key, Duration::ZERO).await.expect("free");
-    let next = look().await.expect("held");
+    assert_eq!(holder().await, None);
+    let second_lease = store.acquire(&key, Duration::ZERO).await.expect("free");
+    let next = holder().await.expect("held");
     assert!(next.fence > held.fence, "{next:?}");
-    drop(again);
+    drop(second_lease);
 }
 
-/// A lease that ran out has no holder.
-pub async fn a_lease_that_ran_out_has_no_holder<G: ServerGround>(ground: &mut G) {
+/// An expired lease has no holder.
+pub async fn an_expired_lease_has_no_holder<G: ServerFixture>(fixture: &mut G) {
     let timing = Timing {
         lease_life: Duration::from_millis(600),
         operation_timeout: Duration::from_millis(500),
     };
-    let store = ground.open_with(Some(timing), codec());
+    let store = fixture.open_with(Some(timing), codec());
     let key = key();
     let lease = store.acquire(&key, Duration::ZERO).await.expect("free");
-    eventually("it has run out", async || {
+    eventually("the lease has expired", async || {
         G::holder(&store, &key).await.expect("an answer").is_none()
     })
     .await;
     drop(lease);
 }
 
-/// Fences grow even if the server lost the last one.
-pub async fn fences_grow_over_lost_ones<G: ServerGround>(ground: &mut G) {
-    let store = ground.open();
+/// Fences grow even if the server loses the last fence.
+pub async fn fences_grow_after_the_server_loses_them<G: ServerFixture>(fixture: &mut G) {
+    let store = fixture.open();
     let mut last = None;
-    for turn in 0..12 {
-        if turn % 4 == 3 {
-            ground.lose_fences().await;
+    for round in 0..12 {
+        if round % 4 == 3 {
+            fixture.lose_fences().await;
         }
         let lease = acquire(&store).await.expect("a free lease");
         assert!(lease.fence() > last, "{:?} after {last:?}", lease.fence());
@@ -62,27 +62,32 @@ pub async fn fences_grow_over_lost_ones<G: ServerGround>(ground: &mut G) {
     }
 }
 
-/// A dropped lease is given back in the background, long before it would run out. So is a lease
-/// whose caller stopped waiting before the server's answer.
-pub async fn a_dropped_lease_is_given_back<G: ServerGround>(ground: &mut G) {
-    let (here, there) = (ground.open(), ground.open());
+/// A dropped lease is released in the background, long before it would expire. The same holds for an acquisition that
+/// is cancelled before the server responds.
+pub async fn a_dropped_lease_is_released<G: ServerFixture>(fixture: &mut G) {
+    let (first_handle, second_handle) = (fixture.open(), fixture.open());
     let key = key();
-    for turns in 0..8 {
-        drop(here.acquire(&key, Duration::ZERO).await.expect("free"));
-        let other = there.acquire(&key, Duration::from_secs(5)).await;
-        other.expect("given back").release().await;
-        // Dropped at some point of the attempt.
-        let mut taking = Box::pin(here.acquire(&key, Duration::ZERO));
-        for _ in 0..turns {
-            let turn = tokio::time::sleep(Duration::from_micros(200));
+    for pauses in 0..8 {
+        drop(
+            first_handle
+                .acquire(&key, Duration::ZERO)
+                .await
+                .expect("free"),
+        );
+        let other = second_handle.acquire(&key, Duration::from_secs(5)).await;
+        other.expect("a released lease").release().await;
+        // Cancels the acquisition at a different point in each round.
+        let mut acquisition = Box::pin(first_handle.acquire(&key, Duration::ZERO));
+        for _ in 0..pauses {
+            let pause = tokio::time::sleep(Duration::from_micros(200));
             tokio::select! {
                 biased;
-                _ = &mut taking => break,
-                () = turn => {}
+                _ = &mut acquisition => break,
+                () = pause => {}
             }
         }
-        drop(taking);
-        let other = there.acquire(&key, Duration::from_secs(5)).await;
-        other.expect("given back").release().await;
+        drop(acquisition);
+        let other = second_handle.acquire(&key, Duration::from_secs(5)).await;
+        other.expect("a released lease").release().await;
     }
 }

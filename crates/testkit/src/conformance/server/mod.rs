@@ -1,13 +1,13 @@
-//! One suite for every session store on a database server.
+//! The test suite for session stores on a database server.
 //!
-//! It starts, pauses, cuts off and kills real servers. A crate for one server implements
-//! [`ServerGround`], and [`server_conformance!`](crate::server_conformance!) writes the tests:
+//! The suite starts, pauses, disconnects and kills real servers. The tests of a store implement [`ServerFixture`]. The
+//! macro [`server_conformance!`](crate::server_conformance!) writes the test functions:
 //!
 //! - `failures.rs`: a server that is paused, killed, emptied or damaged
-//! - `leases.rs`: who holds a lease, dropped leases, fences
-//! - `notifications.rs`: what ends a wait, and when
-//! - `secrecy.rs`: no token in the server, in a log or in an error
-//! - `source.rs`: a token source that the tests hold and release
+//! - `leases.rs`: holders, dropped leases, fences
+//! - `notifications.rs`: which events end a wait, and when
+//! - `secrecy.rs`: no token in a sealed store or in a log
+//! - `source.rs`: a token source that tests hold and release
 
 pub mod failures;
 pub mod leases;
@@ -27,71 +27,71 @@ use token_rotator::store::{
 };
 use token_rotator::{Rotator, SessionKey, TokenSet};
 
-pub use self::source::Source;
-use super::Ground;
-pub use super::soon;
+pub use self::source::TestTokenSource;
+use super::StoreFixture;
+pub use super::within_ten_seconds;
 
-/// A server that one test has for itself, with everything made that a store needs there.
-pub trait ServerGround: Ground<Store: Coordinator + Clone> {
+/// A server for one test, prepared for the store.
+pub trait ServerFixture: StoreFixture<Store: Coordinator + Clone> {
     /// A store as another process would open it, with [`codec`] and the defaults.
     fn open(&self) -> Self::Store {
         self.open_with(None, codec())
     }
 
-    /// A store with this timing (`None`: the defaults) and codec.
+    /// Opens a store with this timing and codec. `None` selects the default timing.
     fn open_with(&self, timing: Option<Timing>, codec: RecordCodec) -> Self::Store;
 
-    /// Whether the server answers this store.
+    /// Sends a request that the server answers if it works.
     fn ping(store: &Self::Store) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Who holds the lease.
+    /// Returns the lease and its holder, if a process holds the lease.
     fn holder(
         store: &Self::Store,
         key: &SessionKey,
     ) -> impl Future<Output = Result<Option<HeldLease>, LeaseError>> + Send;
 
-    /// Stops the server: connections stay open, and nothing is answered.
+    /// Suspends the server: connections stay open, and the server does not respond.
     fn pause(&self);
 
-    /// Ends [`pause`](Self::pause).
+    /// Resumes the server after [`pause`](Self::pause).
     fn resume(&self);
 
-    /// Ends the server as a crash would.
+    /// Kills the server without a shutdown, like a crash.
     fn kill(&mut self);
 
-    /// Starts the server again, with or without what it held.
+    /// Starts the server again, with or without its data.
     fn restart(&mut self) -> impl Future<Output = ()> + Send;
 
-    /// Puts an empty server in its place, with everything made that a store needs there.
+    /// Replaces the server by an empty server that is prepared for the store.
     fn restart_empty(&mut self) -> impl Future<Output = ()> + Send;
 
-    /// Loses leases and fences, as a failover may.
+    /// Removes leases and fences, as a failover may do.
     fn lose_fences(&mut self) -> impl Future<Output = ()> + Send;
 
-    /// Ends the only lease, as if its life were over.
+    /// Expires the only lease.
     fn expire_lease(&self);
 
-    /// Changes the revision beside the only record's body to 9.
+    /// Sets the revision beside the only record's body to 9.
     fn change_revision(&self);
 
-    /// Puts the revision back to 1, and damages the only record's body.
+    /// Sets the revision back to 1, and damages the only record's body.
     fn damage_body(&self);
 
-    /// Closes every connection of stores from the server's side.
-    fn cut_connections(&self);
+    /// Closes every connection of the stores, from the server's side.
+    fn close_connections(&self);
 
-    /// How many connections for notifications the server has.
-    fn listening_connections(&self) -> usize;
+    /// Returns the number of connections that receive notifications.
+    fn notification_connections(&self) -> usize;
 
-    /// Closes the connections for notifications from the server's side, and returns when they are
-    /// closed. It blocks, so that no task of the test reconnects meanwhile.
-    fn cut_listening_connections(&self);
+    /// Closes the connections that receive notifications, from the server's side, and waits until they are closed. The
+    /// call blocks, so that no task of the test reconnects meanwhile.
+    fn close_notification_connections(&self);
 
-    /// Everything that the server holds, as its tools print it.
+    /// Returns everything that the server stores, as its tools print it.
     fn dump(&self) -> String;
 
-    /// How [`dump`](Self::dump) shows this text in a plaintext record.
-    fn dumped(text: &str) -> String {
+    /// Returns how [`dump`](Self::dump) shows this text of a plaintext record.
+    fn as_dumped(text: &str) -> String {
         text.to_owned()
     }
 
@@ -99,37 +99,36 @@ pub trait ServerGround: Ground<Store: Coordinator + Clone> {
     fn clear(&self);
 }
 
-/// The beginning of every secret of these tests. It stands in two pieces, so that a search of the
-/// output does not find it here.
+/// The prefix of every secret of these tests. It is split so that a search of the output does not find this constant.
 pub const CANARY: [&str; 2] = ["CANARY", "-7f3a-"];
 
-/// [`CANARY`] in one piece.
+/// Returns [`CANARY`] in one piece.
 pub fn canary() -> String {
     CANARY.concat()
 }
 
-/// Seals with a key that every store of a test shares.
+/// Returns a codec that seals with the same key for every store.
 pub fn codec() -> RecordCodec {
     RecordCodec::sealed(DataKey::new(KeySource::Program, [7; 32]))
 }
 
-/// The session of these tests.
+/// Returns the session key of these tests.
 pub fn key() -> SessionKey {
     SessionKey::new("work")
 }
 
-/// This revision, in the one epoch of these tests.
+/// Returns this revision in the only epoch of these tests.
 pub fn version(revision: u64) -> Version {
     super::version(1, revision)
 }
 
-/// The record of this revision, with `tokens(revision)`.
+/// Returns the record of this revision, with `tokens(revision)`.
 pub fn record(revision: u64) -> Record {
     let tokens = tokens(usize::try_from(revision).expect("small"));
     Record::signed_in(version(revision), Arc::new(tokens))
 }
 
-/// Tokens with this number. Each secret begins with the canary.
+/// Returns tokens with this number. Each secret begins with the canary.
 pub fn tokens(number: usize) -> TokenSet {
     let canary = canary();
     TokenSet::bearer(format!("{canary}access-{number}"))
@@ -139,10 +138,10 @@ pub fn tokens(number: usize) -> TokenSet {
         .expires_in(Duration::from_secs(300))
 }
 
-/// Asks again until the answer is yes, for ten seconds.
-pub async fn eventually(what: &str, mut so: impl AsyncFnMut() -> bool) {
+/// Polls `condition` until it returns true, and fails the test after ten seconds.
+pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     for _ in 0..500 {
-        if so().await {
+        if condition().await {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -152,23 +151,23 @@ pub async fn eventually(what: &str, mut so: impl AsyncFnMut() -> bool) {
 
 /// Saves the first record.
 pub async fn save(store: &impl SessionStore) -> Result<Saved, StoreError> {
-    soon("a save", store.save(&key(), None, record(1))).await
+    within_ten_seconds("a save", store.save(&key(), None, record(1))).await
 }
 
-/// Saves this revision over `expected`, which must work.
+/// Saves this revision over `expected`, and fails the test if that does not succeed.
 pub async fn save_over(store: &impl SessionStore, expected: Option<u64>, revision: u64) {
     let expected = expected.map(version);
-    let saved = soon("a save", store.save(&key(), expected, record(revision))).await;
+    let saved = within_ten_seconds("a save", store.save(&key(), expected, record(revision))).await;
     let saved = saved.expect("a store that works");
     assert!(matches!(saved, Saved::Stored), "{saved:?}");
 }
 
-/// Takes the lease, waiting for it if need be.
+/// Acquires the lease, and waits up to five seconds for it.
 pub async fn acquire(store: &impl Coordinator) -> Result<Box<dyn Lease>, LeaseError> {
-    soon("a lease", store.acquire(&key(), Duration::from_secs(5))).await
+    within_ten_seconds("a lease", store.acquire(&key(), Duration::from_secs(5))).await
 }
 
-/// Neither a save nor a lease succeeds. The errors have this kind, and this in their text.
+/// Asserts that a save and an acquisition fail with this kind and with this text in their messages.
 pub async fn assert_fails(
     store: &(impl SessionStore + Coordinator),
     kind: StoreErrorKind,
@@ -180,7 +179,7 @@ pub async fn assert_fails(
     assert_no_lease(store, text).await;
 }
 
-/// No lease can be taken. The error has this in its text.
+/// Asserts that an acquisition fails with `Unavailable` and with this text in its message.
 pub async fn assert_no_lease(store: &impl Coordinator, text: &str) {
     match acquire(store).await {
         Err(error @ LeaseError::Unavailable { .. }) => {
@@ -191,7 +190,7 @@ pub async fn assert_no_lease(store: &impl Coordinator, text: &str) {
     }
 }
 
-/// An empty store saves, loads, and grants a lease.
+/// Asserts that an empty store saves, loads, and grants a lease.
 pub async fn assert_works(store: &(impl SessionStore + Coordinator)) {
     assert!(matches!(save(store).await, Ok(Saved::Stored)));
     let loaded = store.load(&key()).await.expect("a store that works");
@@ -200,68 +199,69 @@ pub async fn assert_works(store: &(impl SessionStore + Coordinator)) {
     lease.release().await;
 }
 
-/// A rotator on this store.
-pub fn rotator(source: &Source, store: impl SessionStore) -> Rotator {
+/// Builds a rotator on this store.
+pub fn rotator(source: &TestTokenSource, store: impl SessionStore) -> Rotator {
     let builder = Rotator::builder(source.clone()).session(key()).store(store);
     builder.build().expect("settings that fit")
 }
 
-/// Saves `tokens(7)` as the next revision of the record, as another process would.
+/// Saves `tokens(7)` as the record's next revision, as another process would.
 async fn save_successor(store: &impl SessionStore) -> Record {
-    let found = store.load(&key()).await.expect("a store that works");
-    let found = found.expect("a record").version();
-    let next = record(7).with_version(Version::new(found.epoch, found.revision + 1));
-    let stored = store.save(&key(), Some(found), next.clone()).await;
+    let stored_version = store.load(&key()).await.expect("a store that works");
+    let stored_version = stored_version.expect("a record").version();
+    let next_version = Version::new(stored_version.epoch, stored_version.revision + 1);
+    let next = record(7).with_version(next_version);
+    let stored = store.save(&key(), Some(stored_version), next.clone()).await;
     assert!(matches!(stored, Ok(Saved::Stored)), "{stored:?}");
     next
 }
 
-/// Writes the suite for a [`ServerGround`](crate::conformance::server::ServerGround), a test for
-/// each property. Its tests run on tokio with real time.
+/// Writes the test functions of the suite for a [`ServerFixture`](crate::conformance::server::ServerFixture). The tests
+/// run on tokio with real time.
 #[macro_export]
 macro_rules! server_conformance {
-    ($ground:ty) => {
-        $crate::server_conformance!(@ $ground, failures {
-            a_paused_server_is_given_up_in_time
+    ($fixture:ty) => {
+        $crate::server_conformance!(@ $fixture, failures {
+            a_call_to_a_paused_server_times_out
             a_killed_server_cannot_be_reached
             a_record_that_was_tampered_with_is_corrupt
-            a_closed_connection_is_made_again
+            a_closed_connection_is_reopened
             a_rotator_sends_nothing_without_a_lease_and_survives_an_empty_server
             a_paused_holder_adopts_what_its_successor_saved
         });
-        $crate::server_conformance!(@ $ground, leases {
-            a_lease_is_seen_while_it_is_held
-            a_lease_that_ran_out_has_no_holder
-            fences_grow_over_lost_ones
-            a_dropped_lease_is_given_back
+        $crate::server_conformance!(@ $fixture, leases {
+            holder_reports_a_held_lease
+            an_expired_lease_has_no_holder
+            fences_grow_after_the_server_loses_them
+            a_dropped_lease_is_released
         });
-        $crate::server_conformance!(@ $ground, notifications {
+        $crate::server_conformance!(@ $fixture, notifications {
             one_refresh_serves_two_processes
             a_save_ends_the_wait_for_the_lease
-            a_release_wakes_the_next
-            a_release_is_not_taken_for_a_save
-            a_listening_connection_that_is_cut_off_is_made_again
-            an_old_change_ends_the_wait_at_once
+            a_release_wakes_a_waiting_task
+            a_release_does_not_end_the_wait_for_a_save
+            a_closed_notification_connection_is_reopened
+            a_past_change_ends_the_wait_at_once
         });
 
         #[test]
         fn a_store_outlives_its_runtime() {
-            $crate::conformance::server::failures::a_store_outlives_its_runtime::<$ground>();
+            $crate::conformance::server::failures::a_store_outlives_its_runtime::<$fixture>();
         }
     };
-    (@ $ground:ty, $part:ident { $($test:ident)* }) => {
+    (@ $fixture:ty, $part:ident { $($test:ident)* }) => {
         mod $part {
             #[allow(unused_imports)]
             use super::*;
             $(
                 #[tokio::test]
                 async fn $test() {
-                    if let Some(reason) = <$ground as $crate::conformance::Ground>::missing() {
+                    if let Some(reason) = <$fixture as $crate::conformance::StoreFixture>::skip_reason() {
                         eprintln!("{reason}");
                         return;
                     }
-                    let mut ground = <$ground as $crate::conformance::Ground>::new().await;
-                    $crate::conformance::server::$part::$test(&mut ground).await;
+                    let mut fixture = <$fixture as $crate::conformance::StoreFixture>::new().await;
+                    $crate::conformance::server::$part::$test(&mut fixture).await;
                 }
             )*
         }

@@ -1,4 +1,4 @@
-//! No token in the server, in a log or in an error.
+//! No token in a sealed store, and no token in a log.
 
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use token_rotator::store::{Coordinator, RecordCodec, SessionStore};
 
-use super::{ServerGround, canary, key, record, version};
+use super::{ServerFixture, canary, key, record, version};
 
 static LOGGED: Mutex<String> = Mutex::new(String::new());
 
-/// Keeps everything that is logged.
-struct Everything;
+/// Collects every log message.
+struct LogCollector;
 
-impl log::Log for Everything {
+impl log::Log for LogCollector {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
         true
     }
@@ -26,24 +26,24 @@ impl log::Log for Everything {
     fn flush(&self) {}
 }
 
-/// The bytes of this text in hexadecimal digits.
+/// Returns the bytes of `text` in hexadecimal digits.
 pub fn hexadecimal(text: &str) -> String {
     let digits: Vec<String> = text.bytes().map(|byte| format!("{byte:02x}")).collect();
     digits.concat()
 }
 
-/// The text holds neither the canary nor what the usual ways of writing bytes make of it.
-fn assert_silent(what: &str, text: &str) {
+/// Asserts that `text` contains the canary neither as text, nor in hexadecimal digits, nor as a list of bytes.
+fn assert_no_token(what: &str, text: &str) {
     let canary = canary();
     let hexadecimal = hexadecimal(&canary);
     let bytes: Vec<String> = canary.bytes().map(|byte| byte.to_string()).collect();
     for form in [canary, hexadecimal, bytes.join(", ")] {
-        let found = text.to_lowercase().contains(&form.to_lowercase());
-        assert!(!found, "{what} holds a token");
+        let is_found = text.to_lowercase().contains(&form.to_lowercase());
+        assert!(!is_found, "{what} contains a token");
     }
 }
 
-async fn use_everything(store: &(impl SessionStore + Coordinator)) {
+async fn call_every_operation(store: &(impl SessionStore + Coordinator)) {
     let saved = store.save(&key(), None, record(1)).await;
     saved.expect("a store that works");
     let conflict = store.save(&key(), None, record(2)).await;
@@ -56,28 +56,31 @@ async fn use_everything(store: &(impl SessionStore + Coordinator)) {
     lease.expect("a lease").release().await;
 }
 
-/// A sealed store holds no token, and no log of a sealed or a plaintext store shows one.
+/// A sealed store contains no token, and neither the log of a sealed store nor the log of a plaintext store shows one.
 ///
-/// Call it from a test binary of its own: it keeps what the whole process logs.
-pub async fn no_token_gets_out<G: ServerGround>() {
-    if let Some(reason) = G::missing() {
+/// Call this function from its own test binary: it installs the logger of the whole process.
+pub async fn no_token_leaks<G: ServerFixture>() {
+    if let Some(reason) = G::skip_reason() {
         eprintln!("{reason}");
         return;
     }
-    let ground = G::new().await;
-    log::set_logger(&Everything).expect("the only logger");
+    let fixture = G::new().await;
+    log::set_logger(&LogCollector).expect("the only logger");
     log::set_max_level(log::LevelFilter::Trace);
 
-    use_everything(&ground.open()).await;
-    assert_silent("the sealed store", &ground.dump());
-    // Proof that the search can find tokens: in a plaintext store it does.
-    ground.clear();
-    use_everything(&ground.open_with(None, RecordCodec::plaintext())).await;
-    let tokens = G::dumped(&canary());
-    assert!(ground.dump().contains(&tokens), "where are the tokens?");
+    call_every_operation(&fixture.open()).await;
+    assert_no_token("the sealed store", &fixture.dump());
+    // Proves that the search finds tokens: it finds them in a plaintext store.
+    fixture.clear();
+    call_every_operation(&fixture.open_with(None, RecordCodec::plaintext())).await;
+    let tokens = G::as_dumped(&canary());
+    assert!(
+        fixture.dump().contains(&tokens),
+        "the search finds no token in a plaintext store"
+    );
     let logged = LOGGED
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .clone();
-    assert_silent("the log", &logged);
+    assert_no_token("the log", &logged);
 }

@@ -1,4 +1,4 @@
-//! A token source that the tests hold and release.
+//! A token source that tests hold and release.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,57 +8,58 @@ use tokio::sync::watch;
 
 use super::tokens;
 
-/// Returns `tokens(1)`, `tokens(2)` and so on, each for the one before it.
+/// A token source that returns `tokens(1)`, `tokens(2)` and so on. It counts a refresh that does not present the latest
+/// token set.
 #[derive(Clone, Default)]
-pub struct Source(Arc<State>);
+pub struct TestTokenSource(Arc<SourceState>);
 
 #[derive(Default)]
-struct State {
-    calls: AtomicUsize,
-    /// Presented a second time.
-    reused: AtomicUsize,
+struct SourceState {
+    refresh_count: AtomicUsize,
+    /// Number of refreshes that presented a refresh token other than the latest.
+    reuse_count: AtomicUsize,
     last: AtomicUsize,
     held: watch::Sender<bool>,
     arrived: watch::Sender<usize>,
 }
 
-impl Source {
+impl TestTokenSource {
     /// Holds refreshes from now on.
     pub fn hold(&self) {
         self.0.held.send_replace(true);
     }
 
-    /// Releases held refreshes, and holds no more.
-    pub fn let_go(&self) {
+    /// Releases the held refreshes, and holds no more.
+    pub fn release(&self) {
         self.0.held.send_replace(false);
     }
 
-    /// Waits until this many calls have arrived in all.
-    pub async fn arrived(&self, calls: usize) {
+    /// Waits until this many refreshes have arrived since the start.
+    pub async fn wait_for_refreshes(&self, refresh_count: usize) {
         let mut arrived = self.0.arrived.subscribe();
-        let enough = arrived.wait_for(|arrived| *arrived >= calls).await;
-        enough.expect("the source is here");
+        let arrival = arrived.wait_for(|arrived| *arrived >= refresh_count).await;
+        arrival.expect("the source exists");
     }
 
-    /// How many refreshes were asked for.
-    pub fn calls(&self) -> usize {
-        self.0.calls.load(Ordering::SeqCst)
+    /// Returns the number of refreshes.
+    pub fn refresh_count(&self) -> usize {
+        self.0.refresh_count.load(Ordering::SeqCst)
     }
 
-    /// How many of them presented another refresh token than the last one.
-    pub fn reused(&self) -> usize {
-        self.0.reused.load(Ordering::SeqCst)
+    /// Returns the number of refreshes that presented a refresh token other than the latest.
+    pub fn reuse_count(&self) -> usize {
+        self.0.reuse_count.load(Ordering::SeqCst)
     }
 }
 
-impl TokenSource for Source {
+impl TokenSource for TestTokenSource {
     async fn refresh(&self, last: Option<Arc<TokenSet>>) -> Result<Refreshed, SourceError> {
-        self.0.calls.fetch_add(1, Ordering::SeqCst);
+        self.0.refresh_count.fetch_add(1, Ordering::SeqCst);
         self.0.arrived.send_modify(|arrived| *arrived += 1);
         let mut held = self.0.held.subscribe();
         held.wait_for(|held| !held)
             .await
-            .expect("the source is here");
+            .expect("the source exists");
         let presented = last.and_then(|last| {
             let token = last.refresh_token()?.expose_secret();
             token.rsplit('-').next()?.parse::<usize>().ok()
@@ -66,7 +67,7 @@ impl TokenSource for Source {
         let presented = presented.unwrap_or_default();
         let expected = self.0.last.fetch_add(1, Ordering::SeqCst);
         if presented != expected {
-            self.0.reused.fetch_add(1, Ordering::SeqCst);
+            self.0.reuse_count.fetch_add(1, Ordering::SeqCst);
         }
         Ok(tokens(expected + 1).into())
     }

@@ -1,25 +1,23 @@
-//! Test runs that are searched for leaks: everything is logged, and every secret can be found.
+//! Support for test runs whose output is searched for leaked secrets.
 
 use std::sync::Once;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
-/// Set in a test run whose output is searched for secrets.
-const WATCHED: &str = "TOKEN_ROTATOR_TEST_LOG";
+/// The environment variable that turns the support on.
+const ENABLING_VARIABLE: &str = "TOKEN_ROTATOR_TEST_LOG";
 
-/// What every secret begins with in such a run. Never written in one piece where it could be
-/// found in the output by itself.
+/// The prefix of every secret in such a run. It is split so that a printed constant is not found as a leak.
 const CANARY: [&str; 2] = ["CANARY", "-7f3a-"];
 
-/// In a watched run, logs everything to stderr and returns the prefix of every secret. Returns `None` in other runs.
+/// Logs everything to stderr and returns the prefix for secrets. Returns `None` if `TOKEN_ROTATOR_TEST_LOG` is not set.
 pub fn begin() -> Option<String> {
     static LOGGING: Once = Once::new();
-    std::env::var_os(WATCHED)?;
+    std::env::var_os(ENABLING_VARIABLE)?;
     LOGGING.call_once(|| {
-        // Where a test has a subscriber of its own, that one watches.
-        // Not `try_init`: with a feature that another crate may turn on, that takes the place of the
-        // `log` logger too, which tests of stores want for themselves.
+        // Fails if the test has installed its own subscriber, which then logs. `try_init` would also install the `log`
+        // logger if another crate turns on that feature. Store tests install their own `log` logger.
         let everything = tracing_subscriber::registry()
             .with(
                 tracing_subscriber::fmt::layer()

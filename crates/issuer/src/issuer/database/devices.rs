@@ -1,67 +1,67 @@
-//! Device codes (RFC 8628): given to a device, decided by a user elsewhere, asked about until then.
+//! Device codes (RFC 8628): issued to a device, approved or denied by a user, polled by the device.
 
 use std::time::Duration;
 
 use crate::clock::whole_milliseconds;
-use crate::issuer::ledger::{Asked, Issued, Ledger};
+use crate::issuer::database::{IssuedTokens, RequestedAccess, TokenDatabase};
 use crate::issuer::refusal::Refusal;
 
-/// So much longer a client has to wait after each `slow_down` (section 3.5), in milliseconds.
-const SLOW_DOWN: i64 = 5_000;
+/// Milliseconds that each `slow_down` adds to the polling interval (RFC 8628 section 3.5).
+const SLOW_DOWN_MS: i64 = 5_000;
 
-/// How long a code that has expired is still told from an unknown one, in milliseconds.
-const REMEMBERED: i64 = 3_600_000;
+/// Milliseconds for which the issuer distinguishes an expired code from an unknown code.
+const REMEMBERED_MS: i64 = 3_600_000;
 
-/// What a device asks for.
+/// A request for a device code.
 pub(in crate::issuer) struct DeviceRequest<'a> {
     pub(in crate::issuer) client: &'a str,
-    pub(in crate::issuer) asked: Asked<'a>,
+    pub(in crate::issuer) requested: RequestedAccess<'a>,
     pub(in crate::issuer) lifetime: Duration,
     pub(in crate::issuer) interval: Duration,
 }
 
-/// What a user makes of a user code.
-pub(in crate::issuer) enum Decision {
-    /// Signed in, as this user.
+/// A user's decision on a user code.
+pub(in crate::issuer) enum UserDecision {
+    /// The user signed in under this name.
     Approved(String),
-    /// Said no.
+    /// The user denied the device.
     Denied,
 }
 
-/// A device code in the ledger.
-pub(super) struct Device {
+/// An issued device code.
+pub(super) struct DeviceCode {
     client: String,
     user_code: String,
     scope: Option<String>,
     audience: Option<String>,
     expires_at: i64,
-    /// Milliseconds between questions.
+    /// Milliseconds between polls.
     interval: i64,
-    /// No question before this.
-    next: i64,
-    decision: Option<Decision>,
+    /// Earliest time of the next poll, in milliseconds on the issuer's clock.
+    next_poll: i64,
+    decision: Option<UserDecision>,
     redeemed: bool,
 }
 
-impl Ledger {
-    /// A device code and the user code that goes with it.
-    pub(in crate::issuer) fn give_device(
+impl TokenDatabase {
+    /// Issues a device code and its user code.
+    pub(in crate::issuer) fn issue_device_code(
         &mut self,
         request: &DeviceRequest<'_>,
         now: i64,
     ) -> (String, String) {
         self.devices
-            .retain(|_, device| now - device.expires_at < REMEMBERED);
+            .retain(|_, device| now - device.expires_at < REMEMBERED_MS);
         let user_code = user_code();
         let device_code = self.mint.device_code();
-        let device = Device {
+        let device = DeviceCode {
             client: request.client.to_owned(),
             user_code: user_code.clone(),
-            scope: request.asked.scope.map(str::to_owned),
-            audience: request.asked.audience.map(str::to_owned),
+            scope: request.requested.scope.map(str::to_owned),
+            audience: request.requested.audience.map(str::to_owned),
             expires_at: now.saturating_add(whole_milliseconds(request.lifetime)),
             interval: whole_milliseconds(request.interval),
-            next: now,
+            next_poll: now,
             decision: None,
             redeemed: false,
         };
@@ -73,35 +73,36 @@ impl Ledger {
         )
     }
 
-    /// What a user makes of a code, which is typed in any case and with any signs between its letters (section 6.1).
-    pub(in crate::issuer) fn decide(
+    /// Records the user's decision on a user code. Ignores case and any characters that are neither letters nor digits
+    /// (RFC 8628 section 6.1).
+    pub(in crate::issuer) fn record_decision(
         &mut self,
         user_code: &str,
-        decision: Decision,
+        decision: UserDecision,
         now: i64,
     ) -> bool {
         let letters = user_code.chars().filter(char::is_ascii_alphanumeric);
         let typed: String = letters.map(|letter| letter.to_ascii_uppercase()).collect();
-        let waiting = |device: &&mut Device| {
+        let is_waiting = |device: &&mut DeviceCode| {
             device.user_code == typed && device.decision.is_none() && now < device.expires_at
         };
-        let Some(device) = self.devices.values_mut().find(waiting) else {
+        let Some(device) = self.devices.values_mut().find(is_waiting) else {
             return false;
         };
         device.decision = Some(decision);
         true
     }
 
-    /// A question about a device code (sections 3.4 and 3.5).
+    /// Answers a poll for a device code (RFC 8628 sections 3.4 and 3.5).
     pub(in crate::issuer) fn redeem_device(
         &mut self,
         device_code: &str,
         client: &str,
         now: i64,
-    ) -> Result<Issued, Refusal> {
+    ) -> Result<IssuedTokens, Refusal> {
         self.counters.device_polls += 1;
-        let known = self.devices.get_mut(device_code);
-        let Some(device) = known.filter(|device| device.client == client) else {
+        let device = self.devices.get_mut(device_code);
+        let Some(device) = device.filter(|device| device.client == client) else {
             return Err(Refusal::Grant("unknown device code"));
         };
         if device.redeemed {
@@ -110,30 +111,30 @@ impl Ledger {
         if now >= device.expires_at {
             return Err(Refusal::Expired);
         }
-        let early = now < device.next;
+        let early = now < device.next_poll;
         if early {
-            device.interval += SLOW_DOWN;
+            device.interval += SLOW_DOWN_MS;
         }
-        device.next = now.saturating_add(device.interval);
+        device.next_poll = now.saturating_add(device.interval);
         if early {
             return Err(Refusal::SlowDown);
         }
         let subject = match &device.decision {
             None => return Err(Refusal::Pending),
-            Some(Decision::Denied) => return Err(Refusal::Denied),
-            Some(Decision::Approved(subject)) => subject.clone(),
+            Some(UserDecision::Denied) => return Err(Refusal::Denied),
+            Some(UserDecision::Approved(subject)) => subject.clone(),
         };
         device.redeemed = true;
         let (scope, audience) = (device.scope.clone(), device.audience.clone());
-        let asked = Asked {
+        let requested = RequestedAccess {
             scope: scope.as_deref(),
             audience: audience.as_deref(),
         };
-        Ok(self.open_for(&subject, client, asked, None, now))
+        Ok(self.open_by_code(&subject, client, requested, None, now))
     }
 }
 
-/// Eight letters that make no words and are hard to confuse (RFC 8628 section 6.1).
+/// Returns eight consonants, which form no words and are hard to confuse (RFC 8628 section 6.1).
 fn user_code() -> String {
     const LETTERS: &[u8] = b"BCDFGHJKLMNPQRSTVWXZ";
     let letter = |_| char::from(LETTERS[fastrand::usize(..LETTERS.len())]);

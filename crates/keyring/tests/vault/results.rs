@@ -1,28 +1,28 @@
-//! What each answer of a keyring leads to.
+//! Results of the vault for each response of a keyring.
 
 use token_rotator::keys::{DataKey, KeySource, KeyVault as _};
 use token_rotator::store::StoreErrorKind;
 use token_rotator_keyring::Keyring;
 use token_rotator_keyring::keyring_core::Error;
 
-use super::fake::{Fake, Mood};
-use super::place::{CANARY, Place, read, sealed_from, sign_in, text};
+use super::directory::{CANARY, TestDirectory, read, sealed_from, sign_in, text};
+use super::fake_keyring::{Behaviour, FakeKeyring};
 
 fn key(byte: u8) -> DataKey {
     DataKey::new(KeySource::Keyring, [byte; 32])
 }
 
-/// The keyring holds the key as 64 hexadecimal digits, under the name that the program gave it.
+/// The keyring stores the key as 64 hexadecimal digits, under the name that the program sets.
 #[tokio::test]
-async fn a_key_is_kept_as_text_under_its_name() {
-    let (place, fake) = (Place::empty(), Fake::default());
-    let (usual, other) = (
-        fake.keyring(&place),
-        fake.keyring(&place).name("other-program"),
+async fn a_key_is_stored_as_text_under_its_name() {
+    let (directory, fake) = (TestDirectory::empty(), FakeKeyring::default());
+    let (default_vault, other) = (
+        fake.keyring(&directory),
+        fake.keyring(&directory).name("other-program"),
     );
-    assert_eq!(usual.source(), KeySource::Keyring);
-    assert!(usual.load().await.expect("reachable").is_none());
-    usual.keep(&key(0xab)).await.expect("kept");
+    assert_eq!(default_vault.source(), KeySource::Keyring);
+    assert!(default_vault.load().await.expect("reachable").is_none());
+    default_vault.keep(&key(0xab)).await.expect("kept");
     other.keep(&key(0xcd)).await.expect("kept");
     let mut values = fake.values();
     values.sort();
@@ -33,61 +33,61 @@ async fn a_key_is_kept_as_text_under_its_name() {
             ("other-program".to_owned(), "cd".repeat(32).into_bytes()),
         ]
     );
-    for (keyring, byte) in [(usual, 0xab), (other, 0xcd)] {
+    for (keyring, byte) in [(default_vault, 0xab), (other, 0xcd)] {
         let loaded = keyring.load().await.expect("reachable").expect("a key");
         assert_eq!(loaded.bytes(), &[byte; 32]);
         assert_eq!(loaded.source(), KeySource::Keyring);
     }
 }
 
-/// A key that is there by the time another one is to be kept stays.
+/// Storing a key fails if another key is stored already.
 #[tokio::test]
 async fn a_key_is_never_overwritten() {
-    let (place, fake) = (Place::empty(), Fake::default());
-    let (one, two) = (fake.keyring(&place), fake.keyring(&place));
-    assert!(two.load().await.expect("reachable").is_none());
-    one.keep(&key(1)).await.expect("kept");
-    let error = two.keep(&key(2)).await.expect_err("there is one");
+    let (directory, fake) = (TestDirectory::empty(), FakeKeyring::default());
+    let (first, second) = (fake.keyring(&directory), fake.keyring(&directory));
+    assert!(second.load().await.expect("reachable").is_none());
+    first.keep(&key(1)).await.expect("kept");
+    let error = second.keep(&key(2)).await.expect_err("a key exists");
     assert_eq!(error.kind(), StoreErrorKind::Refused);
     assert!(text(&error).contains("`data-key`"), "{error}");
     assert!(text(&error).contains("try again"), "{error}");
 
-    // Nor is what is no key.
-    fake.put("data-key", b"something of somebody else");
-    let error = two.keep(&key(2)).await.expect_err("there is something");
+    // A value that is not a key is not overwritten.
+    fake.put("data-key", b"a value of another program");
+    let error = second.keep(&key(2)).await.expect_err("a value exists");
     assert_eq!(error.kind(), StoreErrorKind::Corrupt);
-    assert_eq!(fake.set(), 1);
+    assert_eq!(fake.write_count(), 1);
 }
 
-/// Of sixteen that found no key and want to keep theirs, one does.
+/// Of sixteen concurrent writers, exactly one stores its key.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_one_keeps_its_key() {
-    let (place, fake) = (Place::empty(), Fake::default());
+async fn one_of_many_writers_stores_its_key() {
+    let (directory, fake) = (TestDirectory::empty(), FakeKeyring::default());
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..16 {
-        let keyring = fake.keyring(&place);
+        let keyring = fake.keyring(&directory);
         tasks.spawn(async move { (number, keyring.keep(&key(number)).await) });
     }
     let mut winners = Vec::new();
-    for (number, kept) in tasks.join_all().await {
-        match kept {
+    for (number, stored) in tasks.join_all().await {
+        match stored {
             Ok(()) => winners.push(number),
             Err(error) => assert_eq!(error.kind(), StoreErrorKind::Refused, "{error}"),
         }
     }
-    assert_eq!((winners.len(), fake.set()), (1, 1));
-    let loaded = fake.keyring(&place).load().await.expect("reachable");
+    assert_eq!((winners.len(), fake.write_count()), (1, 1));
+    let loaded = fake.keyring(&directory).load().await.expect("reachable");
     assert_eq!(loaded.expect("a key").bytes(), &[winners[0]; 32]);
-    let mode = std::fs::metadata(place.lock_file()).expect("a lock file");
+    let mode = std::fs::metadata(directory.lock_file()).expect("a lock file");
     assert_eq!(
         std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777,
         0o600
     );
 }
 
-/// Each failure has its kind, says what to do, and shows nothing of what the entry holds.
+/// Each failure has its kind and a hint, and shows nothing of the entry.
 #[tokio::test]
-async fn failures_are_told_apart() {
+async fn each_failure_has_its_kind() {
     fn platform(what: &str) -> Box<dyn std::error::Error + Send + Sync> {
         what.into()
     }
@@ -139,30 +139,30 @@ async fn failures_are_told_apart() {
             "its user has a colon",
         ),
     ];
-    let (place, fake) = (Place::empty(), Fake::default());
-    let keyring = fake.keyring(&place);
+    let (directory, fake) = (TestDirectory::empty(), FakeKeyring::default());
+    let keyring = fake.keyring(&directory);
     for (error, kind, part) in cases {
-        fake.becomes(Mood::Fails(error));
-        let loaded = keyring.load().await.expect_err("it fails");
-        let kept = keyring.keep(&key(1)).await.expect_err("it fails");
-        for error in [loaded, kept] {
+        fake.set_behaviour(Behaviour::Fails(error));
+        let loaded = keyring.load().await.expect_err("the keyring fails");
+        let stored = keyring.keep(&key(1)).await.expect_err("the keyring fails");
+        for error in [loaded, stored] {
             assert_eq!(error.kind(), kind, "{error}");
             assert!(text(&error).contains(part), "{error}");
         }
     }
-    fake.becomes(Mood::Panics);
-    let error = keyring.load().await.expect_err("it panics");
+    fake.set_behaviour(Behaviour::Panics);
+    let error = keyring.load().await.expect_err("the keyring panics");
     assert_eq!(error.kind(), StoreErrorKind::Panicked);
     assert!(fake.values().is_empty());
-    fake.becomes(Mood::Answers);
+    fake.set_behaviour(Behaviour::Responds);
     assert!(keyring.load().await.expect("reachable").is_none());
 }
 
-/// What is no key is left as it is, and not shown.
+/// An entry that contains no key is left unchanged, and is not shown.
 #[tokio::test]
-async fn what_is_no_key_is_corrupt() {
-    let (place, fake) = (Place::empty(), Fake::default());
-    let keyring = fake.keyring(&place);
+async fn an_entry_without_a_key_is_corrupt() {
+    let (directory, fake) = (TestDirectory::empty(), FakeKeyring::default());
+    let keyring = fake.keyring(&directory);
     for value in [
         CANARY.as_bytes(),
         b"",
@@ -178,45 +178,45 @@ async fn what_is_no_key_is_corrupt() {
     }
 }
 
-/// An entry without a name, and a lock file that cannot be made, are refused before anything is kept.
+/// An empty name and an unusable lock file are refused before a key is stored.
 #[tokio::test]
-async fn what_cannot_be_used_is_refused() {
-    let (place, fake) = (Place::empty(), Fake::default());
-    let nameless = fake.keyring(&place).name("");
+async fn unusable_settings_are_refused() {
+    let (directory, fake) = (TestDirectory::empty(), FakeKeyring::default());
+    let nameless = fake.keyring(&directory).name("");
     let error = nameless.load().await.expect_err("no name");
     assert_eq!(error.kind(), StoreErrorKind::Refused);
     assert!(text(&error).contains("name"), "{error}");
 
-    std::fs::write(place.lock_file().parent().expect("a directory"), "").expect("writable");
-    let error = fake.keyring(&place).keep(&key(1)).await;
+    std::fs::write(directory.lock_file().parent().expect("a directory"), "").expect("writable");
+    let error = fake.keyring(&directory).keep(&key(1)).await;
     let error = error.expect_err("no lock file");
     assert_eq!(error.kind(), StoreErrorKind::Refused);
     assert!(text(&error).contains("`lock_file`"), "{error}");
     assert!(fake.values().is_empty());
 }
 
-/// A keyring that is locked at the first sign-in is passed over, for good.
+/// A keyring that is locked at the first sign-in is not used later either.
 #[tokio::test]
-async fn without_a_keyring_the_key_file_it_is() {
-    let (place, fake) = (Place::empty(), Fake::default());
-    let keyring = fake.keyring(&place);
-    fake.becomes(Mood::Fails(|| {
+async fn without_a_keyring_the_key_file_is_used() {
+    let (directory, fake) = (TestDirectory::empty(), FakeKeyring::default());
+    let keyring = fake.keyring(&directory);
+    fake.set_behaviour(Behaviour::Fails(|| {
         Error::NoStorageAccess("it is locked".into())
     }));
-    let store = place.open(&keyring);
+    let store = directory.open(&keyring);
     sign_in(&store).await;
     assert_eq!(sealed_from(&store).await, Some(KeySource::File));
-    fake.becomes(Mood::Answers);
-    let other = place.open(&keyring);
+    fake.set_behaviour(Behaviour::Responds);
+    let other = directory.open(&keyring);
     assert!(read(&other).await.expect("readable").is_some());
     assert!(fake.values().is_empty());
 }
 
-/// The vault shows what it is, and nothing that it holds.
+/// The debug output of the vault contains the entry's name and no key.
 #[tokio::test]
-async fn its_debug_output_shows_no_key() {
-    let (place, fake) = (Place::empty(), Fake::default());
-    let keyring: Keyring = fake.keyring(&place);
+async fn the_debug_output_shows_no_key() {
+    let (directory, fake) = (TestDirectory::empty(), FakeKeyring::default());
+    let keyring: Keyring = fake.keyring(&directory);
     keyring.keep(&key(0xab)).await.expect("kept");
     let text = format!("{keyring:?}");
     assert!(

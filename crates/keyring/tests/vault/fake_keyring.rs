@@ -1,4 +1,4 @@
-//! A keyring that does as it is told.
+//! A keyring whose behaviour the tests set.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -9,47 +9,47 @@ use token_rotator_keyring::Keyring;
 use token_rotator_keyring::keyring_core::api::{CredentialApi, CredentialStoreApi};
 use token_rotator_keyring::keyring_core::{Credential, Entry, Error, Result};
 
-use super::place::Place;
+use super::directory::TestDirectory;
 
-/// What happens to whoever asks.
+/// How the keyring responds.
 #[derive(Clone, Copy, Default)]
-pub(crate) enum Mood {
+pub(crate) enum Behaviour {
     #[default]
-    Answers,
-    /// Until the mood changes.
+    Responds,
+    /// Until the behaviour changes.
     Hangs,
     Panics,
     Fails(fn() -> Error),
 }
 
 #[derive(Clone, Default)]
-pub(crate) struct Fake(Arc<Inner>);
+pub(crate) struct FakeKeyring(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    state: Mutex<State>,
+    state: Mutex<FakeState>,
     changed: Condvar,
-    asked: AtomicUsize,
-    set: AtomicUsize,
+    read_count: AtomicUsize,
+    write_count: AtomicUsize,
 }
 
 #[derive(Default)]
-struct State {
-    mood: Mood,
+struct FakeState {
+    behaviour: Behaviour,
     entries: HashMap<(String, String), Vec<u8>>,
 }
 
-/// An entry of it.
-struct Item(Fake, (String, String));
+/// An entry of the keyring.
+struct FakeEntry(FakeKeyring, (String, String));
 
-impl Fake {
-    /// A vault over it, as another process would have it.
-    pub(crate) fn keyring(&self, place: &Place) -> Keyring {
-        Keyring::of_store(Arc::new(self.clone())).lock_file(place.lock_file())
+impl FakeKeyring {
+    /// Creates a vault in this keyring, as another process would.
+    pub(crate) fn keyring(&self, directory: &TestDirectory) -> Keyring {
+        Keyring::of_store(Arc::new(self.clone())).lock_file(directory.lock_file())
     }
 
-    pub(crate) fn becomes(&self, mood: Mood) {
-        self.state().mood = mood;
+    pub(crate) fn set_behaviour(&self, behaviour: Behaviour) {
+        self.state().behaviour = behaviour;
         self.0.changed.notify_all();
     }
 
@@ -58,7 +58,7 @@ impl Fake {
         self.state().entries.insert(entry, value.to_vec());
     }
 
-    /// What is in it, under which names of the service.
+    /// Returns the entries of the service as pairs of name and value.
     pub(crate) fn values(&self) -> Vec<(String, Vec<u8>)> {
         let entries = self.state().entries.clone();
         let entry = |((service, name), value)| {
@@ -68,37 +68,37 @@ impl Fake {
         entries.into_iter().map(entry).collect()
     }
 
-    /// How often it was asked for a value.
-    pub(crate) fn asked(&self) -> usize {
-        self.0.asked.load(Ordering::SeqCst)
+    /// Returns the number of reads.
+    pub(crate) fn read_count(&self) -> usize {
+        self.0.read_count.load(Ordering::SeqCst)
     }
 
-    /// How often a value was set.
-    pub(crate) fn set(&self) -> usize {
-        self.0.set.load(Ordering::SeqCst)
+    /// Returns the number of writes.
+    pub(crate) fn write_count(&self) -> usize {
+        self.0.write_count.load(Ordering::SeqCst)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, FakeState> {
         self.0.state.lock().expect("no panic under the lock")
     }
 
-    fn in_the_mood(&self) -> Result<MutexGuard<'_, State>> {
+    fn respond(&self) -> Result<MutexGuard<'_, FakeState>> {
         let mut state = self.state();
-        while matches!(state.mood, Mood::Hangs) {
+        while matches!(state.behaviour, Behaviour::Hangs) {
             state = self.0.changed.wait(state).expect("no panic under the lock");
         }
-        match state.mood {
-            Mood::Fails(error) => Err(error()),
-            Mood::Panics => {
+        match state.behaviour {
+            Behaviour::Fails(error) => Err(error()),
+            Behaviour::Panics => {
                 drop(state);
                 panic!("a bug in a library");
             }
-            Mood::Answers | Mood::Hangs => Ok(state),
+            Behaviour::Responds | Behaviour::Hangs => Ok(state),
         }
     }
 }
 
-impl CredentialStoreApi for Fake {
+impl CredentialStoreApi for FakeKeyring {
     fn vendor(&self) -> String {
         "a test".to_owned()
     }
@@ -108,7 +108,7 @@ impl CredentialStoreApi for Fake {
     }
 
     fn build(&self, service: &str, user: &str, _: Option<&HashMap<&str, &str>>) -> Result<Entry> {
-        let item = Item(self.clone(), (service.to_owned(), user.to_owned()));
+        let item = FakeEntry(self.clone(), (service.to_owned(), user.to_owned()));
         Ok(Entry::new_with_credential(Arc::new(item)))
     }
 
@@ -121,24 +121,24 @@ impl CredentialStoreApi for Fake {
     }
 }
 
-impl CredentialApi for Item {
+impl CredentialApi for FakeEntry {
     fn set_secret(&self, secret: &[u8]) -> Result<()> {
-        let mut state = self.0.in_the_mood()?;
-        self.0.0.set.fetch_add(1, Ordering::SeqCst);
+        let mut state = self.0.respond()?;
+        self.0.0.write_count.fetch_add(1, Ordering::SeqCst);
         state.entries.insert(self.1.clone(), secret.to_vec());
         Ok(())
     }
 
     fn get_secret(&self) -> Result<Vec<u8>> {
-        self.0.0.asked.fetch_add(1, Ordering::SeqCst);
-        let found = self.0.in_the_mood()?.entries.get(&self.1).cloned();
-        // Time for somebody else between this look and what follows from it.
+        self.0.0.read_count.fetch_add(1, Ordering::SeqCst);
+        let value = self.0.respond()?.entries.get(&self.1).cloned();
+        // Lets another thread run between this read and the caller's next step.
         std::thread::yield_now();
-        found.ok_or(Error::NoEntry)
+        value.ok_or(Error::NoEntry)
     }
 
     fn delete_credential(&self) -> Result<()> {
-        let removed = self.0.in_the_mood()?.entries.remove(&self.1);
+        let removed = self.0.respond()?.entries.remove(&self.1);
         removed.map(drop).ok_or(Error::NoEntry)
     }
 

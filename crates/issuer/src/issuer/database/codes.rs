@@ -1,24 +1,24 @@
-//! Authorization codes: given at the authorization endpoint, redeemed once at the token endpoint.
+//! Authorization codes: issued at the authorization endpoint, redeemed once at the token endpoint.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
+use crate::issuer::database::{FamilyId, IssuedTokens, RequestedAccess, TokenDatabase};
 use crate::issuer::event::RevocationCause;
-use crate::issuer::ledger::{Asked, FamilyId, Issued, Ledger};
 use crate::issuer::refusal::Refusal;
 
-/// How long a code is good, in milliseconds.
-const LIFETIME: i64 = 60_000;
+/// Lifetime of a code, in milliseconds.
+const LIFETIME_MS: i64 = 60_000;
 
-/// How long it is remembered, so that its second use is noticed.
-const REMEMBERED: i64 = 60 * LIFETIME;
+/// Milliseconds for which the issuer remembers a code, to detect its second use.
+const REMEMBERED_MS: i64 = 60 * LIFETIME_MS;
 
-/// What a user allowed a client.
+/// What a user authorized a client to do.
 pub(in crate::issuer) struct Authorization {
     pub(in crate::issuer) client: String,
     pub(in crate::issuer) redirect_uri: String,
-    /// By S256; `None` for a confidential client that sent none.
+    /// The S256 challenge. `None` if a confidential client sent none.
     pub(in crate::issuer) challenge: Option<String>,
     pub(in crate::issuer) subject: String,
     pub(in crate::issuer) scope: Option<String>,
@@ -26,11 +26,11 @@ pub(in crate::issuer) struct Authorization {
     pub(in crate::issuer) nonce: Option<String>,
 }
 
-/// A code in the ledger.
-pub(super) struct Code {
+/// An issued authorization code.
+pub(super) struct AuthorizationCode {
     authorization: Authorization,
     issued_at: i64,
-    /// What it opened, once it was redeemed.
+    /// The family that the code opened, once the code was redeemed.
     family: Option<FamilyId>,
 }
 
@@ -43,17 +43,17 @@ pub(in crate::issuer) struct CodeRedemption<'a> {
     pub(in crate::issuer) verifier: Option<&'a str>,
 }
 
-impl Ledger {
-    /// A code for what the user allowed.
+impl TokenDatabase {
+    /// Issues a code for an authorization.
     pub(in crate::issuer) fn authorize(
         &mut self,
         authorization: Authorization,
         now: i64,
     ) -> String {
         self.codes
-            .retain(|_, code| now - code.issued_at < REMEMBERED);
+            .retain(|_, code| now - code.issued_at < REMEMBERED_MS);
         let name = self.mint.authorization_code();
-        let code = Code {
+        let code = AuthorizationCode {
             authorization,
             issued_at: now,
             family: None,
@@ -63,27 +63,27 @@ impl Ledger {
         name
     }
 
-    /// Redeems a code (RFC 6749 section 4.1.3). What is refused for another reason than a second use spends nothing.
+    /// Redeems a code (RFC 6749 section 4.1.3). A refusal for any reason but a second use does not consume the code.
     pub(in crate::issuer) fn redeem_code(
         &mut self,
         redemption: CodeRedemption<'_>,
         now: i64,
-    ) -> Result<Issued, Refusal> {
+    ) -> Result<IssuedTokens, Refusal> {
         let Some((name, code)) = self.codes.remove_entry(redemption.code) else {
             return Err(Refusal::Grant("unknown code"));
         };
         let mut code = code;
-        let outcome = self.redeem_known(&mut code, redemption, now);
+        let outcome = self.redeem_issued_code(&mut code, redemption, now);
         self.codes.insert(name, code);
         outcome
     }
 
-    fn redeem_known(
+    fn redeem_issued_code(
         &mut self,
-        code: &mut Code,
+        code: &mut AuthorizationCode,
         redemption: CodeRedemption<'_>,
         now: i64,
-    ) -> Result<Issued, Refusal> {
+    ) -> Result<IssuedTokens, Refusal> {
         let allowed = &code.authorization;
         if allowed.client != redemption.client {
             return Err(Refusal::Grant("the code belongs to another client"));
@@ -93,7 +93,7 @@ impl Ledger {
             self.revoke(family, RevocationCause::CodeReuse);
             return Err(Refusal::Grant("the code was used before"));
         }
-        if now - code.issued_at >= LIFETIME {
+        if now - code.issued_at >= LIFETIME_MS {
             return Err(Refusal::Grant("the code has expired"));
         }
         if allowed.redirect_uri != redemption.redirect_uri {
@@ -101,38 +101,38 @@ impl Ledger {
         }
         match (&allowed.challenge, redemption.verifier) {
             (None, None) => {}
-            (Some(challenge), Some(verifier)) if proves(verifier, challenge) => {}
-            // A verifier without a challenge: somebody has taken the challenge out of the request (RFC 9700 section
-            // 2.1.1).
+            (Some(challenge), Some(verifier)) if verifies(verifier, challenge) => {}
+            // A verifier without a challenge means that an attacker removed the challenge from the request (RFC 9700
+            // section 2.1.1).
             _ => return Err(Refusal::Grant("the code_verifier is not the request's")),
         }
-        let asked = Asked {
+        let requested = RequestedAccess {
             scope: allowed.scope.as_deref(),
             audience: allowed.audience.as_deref(),
         };
         let nonce = allowed.nonce.as_deref();
-        let issued = self.open_for(&allowed.subject, &allowed.client, asked, nonce, now);
+        let issued = self.open_by_code(&allowed.subject, &allowed.client, requested, nonce, now);
         code.family = Some(issued.family);
         Ok(issued)
     }
 }
 
-/// RFC 7636 section 4.6.
-fn proves(verifier: &str, challenge: &str) -> bool {
+/// Checks a verifier by RFC 7636 section 4.6.
+fn verifies(verifier: &str, challenge: &str) -> bool {
     (43..=128).contains(&verifier.len())
         && URL_SAFE_NO_PAD.encode(Sha256::digest(verifier)) == challenge
 }
 
 #[cfg(test)]
 mod tests {
-    use super::proves;
+    use super::verifies;
 
     #[test]
     fn the_pair_of_rfc_7636_appendix_b_matches() {
         let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
         let challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
-        assert!(proves(verifier, challenge));
-        assert!(!proves(challenge, challenge));
-        assert!(!proves(&verifier[1..], challenge));
+        assert!(verifies(verifier, challenge));
+        assert!(!verifies(challenge, challenge));
+        assert!(!verifies(&verifier[1..], challenge));
     }
 }

@@ -1,4 +1,4 @@
-//! A directory of its own for each test, and a store in it.
+//! A temporary directory for each test, and a store in it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use token_rotator::store::{Epoch, Record, Saved, SessionStore as _, StoreError, 
 use token_rotator::{FileStore, SessionKey, TokenSet};
 use token_rotator_keyring::Keyring;
 
-/// What no error may ever show, and no file.
+/// A prefix that no error and no file may contain.
 pub(crate) const CANARY: &str = "CANARY-7f3a-keyring";
 
-pub(crate) struct Place(tempfile::TempDir);
+pub(crate) struct TestDirectory(tempfile::TempDir);
 
-impl Place {
+impl TestDirectory {
     pub(crate) fn empty() -> Self {
         Self(tempfile::tempdir().expect("a temporary directory"))
     }
@@ -30,7 +30,7 @@ impl Place {
         self.0.path().join("sessions")
     }
 
-    /// As another process would: the keyring, else a key file.
+    /// Opens the store as another process would, with the keyring and a key file as vaults.
     pub(crate) fn open(&self, keyring: &Keyring) -> FileStore {
         let builder = FileStore::builder(self.directory());
         let builder = builder.vault(keyring.clone());
@@ -38,7 +38,7 @@ impl Place {
         builder.open().expect("a store")
     }
 
-    /// What is in the data files, all of them.
+    /// Reads all data files.
     pub(crate) fn data(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let entries = std::fs::read_dir(self.directory()).expect("a directory");
         let mut files: Vec<_> = entries
@@ -70,7 +70,7 @@ pub(crate) async fn sign_in(store: &FileStore) {
     assert!(matches!(saved, Ok(Saved::Stored)), "{saved:?}");
 }
 
-/// The access token of the session; `None`: nobody is signed in.
+/// Returns the session's access token, or `None` if the session is signed out.
 pub(crate) async fn read(store: &FileStore) -> Result<Option<String>, StoreError> {
     use token_rotator::ExposeSecret as _;
     let record = store.load(&session()).await?;
@@ -78,13 +78,13 @@ pub(crate) async fn read(store: &FileStore) -> Result<Option<String>, StoreError
     Ok(tokens.map(|tokens| tokens.access_token().expose_secret().to_owned()))
 }
 
-/// Whose key the session is sealed with.
+/// Returns the source of the key that seals the session.
 pub(crate) async fn sealed_from(store: &FileStore) -> Option<KeySource> {
     let header = store.header(&session()).await.expect("readable");
     header?.sealed_with().map(|(source, _)| source)
 }
 
-/// The text of an error, in which there is no secret.
+/// Returns the text of an error with its hint. Fails the test if the text contains the canary.
 pub(crate) fn text(error: &StoreError) -> String {
     let hint = error.hint().map(|hint| format!("; hint: {hint}"));
     let text = format!("{error}{}", hint.unwrap_or_default());

@@ -1,4 +1,4 @@
-//! The connection: one for all calls, each of them bounded.
+//! The connection that all calls share, with a time limit for each call.
 
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,22 +9,22 @@ use redis::{Client, FromRedisValue, RedisResult, ScriptInvocation};
 
 use crate::fault::Fault;
 
-pub(crate) struct Link {
+pub(crate) struct SharedConnection {
     client: Client,
-    /// Without user name and password.
+    /// Host and port, without user name and password.
     address: String,
     limit: Duration,
-    current: Mutex<Current>,
+    current: Mutex<CurrentConnection>,
 }
 
 #[derive(Default)]
-struct Current {
+struct CurrentConnection {
     manager: Option<ConnectionManager>,
-    /// Which one it is.
+    /// Number of the connection. A call closes the connection that it used, and not a newer one.
     number: u64,
 }
 
-impl Link {
+impl SharedConnection {
     pub(crate) fn new(client: Client, limit: Duration) -> Self {
         Self {
             address: client.get_connection_info().addr().to_string(),
@@ -38,7 +38,8 @@ impl Link {
         &self.address
     }
 
-    /// Runs a script. It may run twice: once more where the connection turns out to be closed.
+    /// Runs a script. The script may run twice: again on a new connection if the first connection turns out to be
+    /// closed.
     pub(crate) async fn run<T: FromRedisValue>(
         &self,
         script: &ScriptInvocation<'_>,
@@ -47,61 +48,61 @@ impl Link {
             .await
     }
 
-    /// Makes a call that may be made twice.
+    /// Runs a command that may run twice.
     pub(crate) async fn call<T, F: Future<Output = RedisResult<T>>>(
         &self,
-        ask: impl Fn(ConnectionManager) -> F,
+        call: impl Fn(ConnectionManager) -> F,
     ) -> Result<T, Fault> {
-        let mut used = 0;
+        let mut used_number = 0;
         let attempts = async {
             let (manager, number) = self.connection()?;
-            used = number;
-            match ask(manager).await {
-                // An idle connection may have been closed long ago, which only the next call finds.
+            used_number = number;
+            match call(manager).await {
+                // The server may have closed an idle connection long ago. Only the next call detects that.
                 Err(error) if error.is_io_error() && !error.is_connection_refusal() => {
                     self.drop_connection(number);
                     let (manager, number) = self.connection()?;
-                    used = number;
-                    ask(manager).await
+                    used_number = number;
+                    call(manager).await
                 }
-                answer => answer,
+                response => response,
             }
         };
         let fault = match tokio::time::timeout(self.limit, attempts).await {
-            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Ok(response)) => return Ok(response),
             Ok(Err(error)) => Fault::new(error, &self.address),
             Err(_) => Fault::timed_out(self.limit, &self.address),
         };
         if fault.connection {
-            // Behind the same name there may be another server by now.
-            self.drop_connection(used);
+            // After a failover the same host name may belong to another server.
+            self.drop_connection(used_number);
         }
         Err(fault)
     }
 
-    /// A connection of its own, for messages.
+    /// Opens a separate connection that receives the messages of `channel`.
     pub(crate) async fn subscription(&self, channel: &str) -> Result<redis::aio::PubSub, Fault> {
         let subscribe = async {
             let mut subscription = self.client.get_async_pubsub().await?;
             subscription.subscribe(channel).await?;
             Ok(subscription)
         };
-        self.bounded(subscribe).await
+        self.with_time_limit(subscribe).await
     }
 
-    /// Waits for an answer on a connection that this link does not keep.
-    pub(crate) async fn bounded<T>(
+    /// Awaits a response on a connection other than the shared one, with the time limit of a call.
+    pub(crate) async fn with_time_limit<T>(
         &self,
-        work: impl Future<Output = RedisResult<T>>,
+        future: impl Future<Output = RedisResult<T>>,
     ) -> Result<T, Fault> {
-        match tokio::time::timeout(self.limit, work).await {
-            Ok(answer) => answer.map_err(|error| Fault::new(error, &self.address)),
+        match tokio::time::timeout(self.limit, future).await {
+            Ok(response) => response.map_err(|error| Fault::new(error, &self.address)),
             Err(_) => Err(Fault::timed_out(self.limit, &self.address)),
         }
     }
 
-    /// The connection for messages was closed.
-    pub(crate) fn closed(&self) -> Fault {
+    /// Returns the error for a closed notification connection.
+    pub(crate) fn closed_error(&self) -> Fault {
         Fault::closed(&self.address)
     }
 
@@ -110,7 +111,7 @@ impl Link {
         if let Some(manager) = &current.manager {
             return Ok((manager.clone(), current.number));
         }
-        // It fails at once where it cannot connect: how long to go on trying is up to the caller.
+        // Without retries, a failed connection attempt ends at once. The caller decides whether to try again.
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(0)
             .set_connection_timeout(None)
@@ -121,7 +122,7 @@ impl Link {
         Ok((manager, current.number))
     }
 
-    /// The next call makes a new one. Keeps the connection if it is already another one.
+    /// Drops the connection with this number, so that the next call opens a new one. Keeps a newer connection.
     fn drop_connection(&self, number: u64) {
         let mut current = self.current();
         if current.number == number {
@@ -129,7 +130,7 @@ impl Link {
         }
     }
 
-    fn current(&self) -> MutexGuard<'_, Current> {
+    fn current(&self) -> MutexGuard<'_, CurrentConnection> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

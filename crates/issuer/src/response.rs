@@ -1,4 +1,4 @@
-//! Response bodies and the few shapes of answer both servers give.
+//! Response bodies, and responses that issuer and upstream have in common.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -13,60 +13,60 @@ use http_body_util::{BodyExt, Empty, Full};
 use serde_json::Value;
 
 pub(crate) type Body = BoxBody<Bytes, Infallible>;
-pub(crate) type Answer = Response<Body>;
+pub(crate) type HttpResponse = Response<Body>;
 
-pub(crate) fn empty(status: StatusCode) -> Answer {
+pub(crate) fn empty(status: StatusCode) -> HttpResponse {
     with_body(status, Empty::new().boxed())
 }
 
-pub(crate) fn json(status: StatusCode, value: &Value) -> Answer {
+pub(crate) fn json(status: StatusCode, value: &Value) -> HttpResponse {
     text(status, "application/json", value.to_string())
 }
 
-pub(crate) fn text(status: StatusCode, content_type: &'static str, text: String) -> Answer {
-    let mut answer = with_body(status, Full::from(text).boxed());
-    answer
+pub(crate) fn text(status: StatusCode, content_type: &'static str, text: String) -> HttpResponse {
+    let mut response = with_body(status, Full::from(text).boxed());
+    response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    answer
+    response
 }
 
-pub(crate) fn with_body(status: StatusCode, body: Body) -> Answer {
-    let mut answer = Response::new(body);
-    *answer.status_mut() = status;
-    answer
+pub(crate) fn with_body(status: StatusCode, body: Body) -> HttpResponse {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
 }
 
-/// A redirect to `location`, or a 400 where that is no header value.
-pub(crate) fn redirect(status: StatusCode, location: &str) -> Answer {
+/// Returns a redirect to `location`, or a 400 if `location` is not allowed in a header.
+pub(crate) fn redirect(status: StatusCode, location: &str) -> HttpResponse {
     let Ok(location) = HeaderValue::from_str(location) else {
         return empty(StatusCode::BAD_REQUEST);
     };
-    let mut answer = empty(status);
-    answer.headers_mut().insert(LOCATION, location);
-    answer
+    let mut response = empty(status);
+    response.headers_mut().insert(LOCATION, location);
+    response
 }
 
-/// Answers with tokens, and errors in their place, are not to be cached (RFC 6749 section 5.1).
-pub(crate) fn no_store(mut answer: Answer) -> Answer {
-    answer
+/// Forbids caching of a response with tokens or with an error in their place (RFC 6749 section 5.1).
+pub(crate) fn no_store(mut response: HttpResponse) -> HttpResponse {
+    response
         .headers_mut()
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
+    response
         .headers_mut()
         .insert(PRAGMA, HeaderValue::from_static("no-cache"));
-    answer
+    response
 }
 
-/// `length` bytes in which byte `i` is `i % 251`, so that any shift or loss shows.
-pub(crate) struct Pattern {
+/// A body in which byte `i` is `i % 251`, so that a test detects shifted or missing bytes.
+pub(crate) struct PatternBody {
     position: u64,
     end: u64,
     frame: u64,
     announced: bool,
 }
 
-impl Pattern {
+impl PatternBody {
     pub(crate) fn of(length: u64) -> Self {
         Self {
             position: 0,
@@ -76,7 +76,8 @@ impl Pattern {
         }
     }
 
-    /// The same in frames of 1 KiB, of a length that nobody is told beforehand: `u64::MAX` is without end.
+    /// Creates a body of `length` bytes without `Content-Length`, in frames of 1 KiB. With `u64::MAX` the body never
+    /// ends.
     pub(crate) fn unannounced(length: u64) -> Self {
         Self {
             frame: 1024,
@@ -86,7 +87,7 @@ impl Pattern {
     }
 }
 
-impl http_body::Body for Pattern {
+impl http_body::Body for PatternBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -118,13 +119,13 @@ impl http_body::Body for Pattern {
     }
 }
 
-/// One chunk of data, then trailers: the shape of a gRPC answer.
-pub(crate) struct Trailed {
+/// A body of one data frame and trailers, as in a gRPC response.
+pub(crate) struct BodyWithTrailers {
     data: Option<Bytes>,
     trailers: Option<HeaderMap>,
 }
 
-impl Trailed {
+impl BodyWithTrailers {
     pub(crate) fn new(data: Bytes, trailers: HeaderMap) -> Self {
         Self {
             data: Some(data).filter(|data| !data.is_empty()),
@@ -133,7 +134,7 @@ impl Trailed {
     }
 }
 
-impl http_body::Body for Trailed {
+impl http_body::Body for BodyWithTrailers {
     type Data = Bytes;
     type Error = Infallible;
 

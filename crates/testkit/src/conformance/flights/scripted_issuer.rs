@@ -1,4 +1,4 @@
-//! An issuer in memory whose refresh tokens rotate, and whose answers can be held back.
+//! An issuer in memory with rotating refresh tokens. Tests can hold its responses.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -8,21 +8,21 @@ use token_rotator::{
 };
 use tokio::sync::watch;
 
-/// How long its access tokens are good.
+/// Lifetime of the issuer's access tokens.
 pub(super) const LIFETIME: Duration = Duration::from_secs(300);
 
-/// What it does with a refresh token that was used before.
+/// How the issuer treats a used refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Policy {
-    /// Takes it for a theft and ends the grant.
+pub(super) enum ReusePolicy {
+    /// Detects the reuse and ends the grant.
     Strict,
-    /// Takes the last one again.
+    /// Accepts the previous refresh token.
     ParentAlways,
-    /// Takes any.
+    /// Accepts any refresh token.
     MultiUse,
 }
 
-impl Policy {
+impl ReusePolicy {
     pub(super) fn profile(self) -> Profile {
         match self {
             Self::Strict => Profile::strict(),
@@ -34,33 +34,33 @@ impl Policy {
 
 /// The issuer, as a token source.
 #[derive(Clone)]
-pub(super) struct Desk(Arc<Inner>);
+pub(super) struct ScriptedIssuer(Arc<Inner>);
 
 struct Inner {
-    policy: Policy,
-    state: Mutex<State>,
-    /// How many requests have arrived.
+    policy: ReusePolicy,
+    state: Mutex<IssuerState>,
+    /// Number of requests that have arrived.
     arrived: watch::Sender<usize>,
-    /// The number of the request whose answer is held back.
+    /// Number of the request whose response is held.
     held: watch::Sender<Option<usize>>,
     revoked: watch::Sender<Vec<String>>,
 }
 
 #[derive(Default)]
-struct State {
-    grants: Vec<Grant>,
+struct IssuerState {
+    grant_states: Vec<GrantState>,
     refreshes: usize,
-    alarms: usize,
+    reuses_detected: usize,
 }
 
-struct Grant {
-    /// The number of its newest token.
+struct GrantState {
+    /// Number of the grant's newest token.
     newest: usize,
     alive: bool,
 }
 
-impl Desk {
-    pub(super) fn new(policy: Policy) -> Self {
+impl ScriptedIssuer {
+    pub(super) fn new(policy: ReusePolicy) -> Self {
         Self(Arc::new(Inner {
             policy,
             state: Mutex::default(),
@@ -70,44 +70,45 @@ impl Desk {
         }))
     }
 
-    /// A new grant, its access token good.
+    /// Creates a grant with a valid access token.
     pub(super) fn login(&self) -> TokenSet {
         let mut state = self.state();
-        state.grants.push(Grant {
+        state.grant_states.push(GrantState {
             newest: 0,
             alive: true,
         });
-        tokens(state.grants.len() - 1, 0)
+        tokens(state.grant_states.len() - 1, 0)
     }
 
-    /// A new grant whose access token has expired.
+    /// Creates a grant with an expired access token.
     pub(super) fn expired_login(&self) -> TokenSet {
         let past = SystemTime::now() - Duration::from_secs(1);
         self.login().with_expiry(Expiry::At(past))
     }
 
-    /// Holds back the answer to the next request.
-    pub(super) fn hold_the_next(&self) {
+    /// Holds the response to the next request.
+    pub(super) fn hold_next_response(&self) {
         let next = *self.0.arrived.borrow() + 1;
         self.0.held.send_replace(Some(next));
     }
 
-    pub(super) fn let_go(&self) {
+    pub(super) fn release_response(&self) {
         self.0.held.send_replace(None);
     }
 
-    /// Ends when so many requests have arrived in all.
-    pub(super) async fn arrived(&self, count: usize) {
+    /// Waits until this many requests have arrived since the start.
+    pub(super) async fn wait_for_requests(&self, count: usize) {
         let mut arrived = self.0.arrived.subscribe();
-        let enough = arrived.wait_for(|arrived| *arrived >= count).await;
-        enough.expect("the issuer is here");
+        let arrival = arrived.wait_for(|arrived| *arrived >= count).await;
+        arrival.expect("the issuer exists");
     }
 
-    /// Ends when this access token was revoked.
+    /// Waits until this access token was revoked.
     pub(super) async fn revoked(&self, access_token: &str) {
         let mut revoked = self.0.revoked.subscribe();
-        let there = revoked.wait_for(|all| all.iter().any(|one| one == access_token));
-        there.await.expect("the issuer is here");
+        let revocation =
+            revoked.wait_for(|tokens| tokens.iter().any(|token| token == access_token));
+        revocation.await.expect("the issuer exists");
     }
 
     pub(super) fn requests(&self) -> usize {
@@ -118,16 +119,16 @@ impl Desk {
         self.state().refreshes
     }
 
-    pub(super) fn alarms(&self) -> usize {
-        self.state().alarms
+    pub(super) fn reuses_detected(&self) -> usize {
+        self.state().reuses_detected
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, IssuerState> {
         let state = self.0.state.lock();
         state.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Spends the refresh token as it arrives, whatever becomes of the answer.
+    /// Spends the refresh token on arrival, whether or not the response is received.
     fn redeem(&self, refresh_token: &str) -> Result<TokenSet, SourceError> {
         let unknown = || SourceError::terminal("no such refresh token").with_code("invalid_grant");
         let mut numbers = refresh_token
@@ -139,23 +140,23 @@ impl Desk {
             return Err(unknown());
         };
         let mut state = self.state();
-        let State {
-            grants,
+        let IssuerState {
+            grant_states,
             refreshes,
-            alarms,
+            reuses_detected,
         } = &mut *state;
-        let held = grants.get_mut(grant).ok_or_else(unknown)?;
+        let held = grant_states.get_mut(grant).ok_or_else(unknown)?;
         if !held.alive {
             return Err(unknown());
         }
-        let taken = match self.0.policy {
-            Policy::Strict => number == held.newest,
-            Policy::ParentAlways => number + 1 >= held.newest,
-            Policy::MultiUse => true,
+        let is_accepted = match self.0.policy {
+            ReusePolicy::Strict => number == held.newest,
+            ReusePolicy::ParentAlways => number + 1 >= held.newest,
+            ReusePolicy::MultiUse => true,
         };
-        if !taken {
+        if !is_accepted {
             held.alive = false;
-            *alarms += 1;
+            *reuses_detected += 1;
             return Err(unknown().with_reuse_detected());
         }
         *refreshes += 1;
@@ -164,32 +165,34 @@ impl Desk {
     }
 }
 
-impl TokenSource for Desk {
+impl TokenSource for ScriptedIssuer {
     async fn refresh(&self, last: Option<Arc<TokenSet>>) -> Result<Refreshed, SourceError> {
         let mut number = 0;
-        let answer = {
+        let result = {
             let last = last.as_deref().and_then(TokenSet::refresh_token);
-            let answer = self.redeem(last.map_or("", |token| token.expose_secret()));
+            let result = self.redeem(last.map_or("", |token| token.expose_secret()));
             self.0.arrived.send_modify(|arrived| {
                 *arrived += 1;
                 number = *arrived;
             });
-            answer
+            result
         };
         let mut held = self.0.held.subscribe();
-        let free = held.wait_for(|held| *held != Some(number)).await;
-        free.expect("the issuer is here");
-        answer.map(Refreshed::from)
+        let released = held.wait_for(|held| *held != Some(number)).await;
+        released.expect("the issuer exists");
+        result.map(Refreshed::from)
     }
 
     async fn revoke(&self, tokens: Arc<TokenSet>) -> Result<(), SourceError> {
         let access_token = tokens.access_token().expose_secret().to_owned();
-        self.0.revoked.send_modify(|all| all.push(access_token));
+        self.0
+            .revoked
+            .send_modify(|tokens| tokens.push(access_token));
         Ok(())
     }
 }
 
-/// The access token of this grant and number.
+/// Returns the access token with this grant and number.
 pub(super) fn access_token(grant: usize, number: usize) -> String {
     format!("access-{grant}-{number}")
 }

@@ -1,10 +1,10 @@
-//! Redeeming a refresh token: where the policies differ.
+//! Redeeming a refresh token by the refresh policy.
 
 use std::sync::Arc;
 
 use crate::clock::whole_milliseconds;
+use crate::issuer::database::{FamilyId, IssuedTokens, RequestedAccess, TokenDatabase};
 use crate::issuer::event::{IssuerEvent, RevocationCause};
-use crate::issuer::ledger::{Asked, FamilyId, Issued, Ledger};
 use crate::issuer::policy::RefreshPolicy;
 use crate::issuer::refusal::Refusal;
 
@@ -12,30 +12,30 @@ use crate::issuer::refusal::Refusal;
 #[derive(Clone, Copy)]
 pub(in crate::issuer) struct Redemption<'a> {
     pub(in crate::issuer) token: &'a str,
-    /// Who presents it; `None` for the cookie endpoint, which serves first parties.
+    /// The client that presents the token. `None` for the cookie endpoint, which has no client authentication.
     pub(in crate::issuer) client: Option<&'a str>,
-    pub(in crate::issuer) asked: Asked<'a>,
+    pub(in crate::issuer) requested: RequestedAccess<'a>,
 }
 
-/// What the policy makes of a refresh token.
-enum Outcome {
-    /// A new access token alone.
+/// What the refresh policy decides about a refresh token.
+enum PolicyDecision {
+    /// Issue a new access token alone.
     AccessOnly,
-    /// A new access token and a new refresh token.
+    /// Issue a new access token and a new refresh token.
     Rotate,
-    /// A new access token and the refresh token that exists already.
+    /// Issue a new access token and return the refresh token that an earlier redemption issued.
     Successor(Arc<str>),
-    /// Reuse detected.
-    Alarm,
+    /// Refuse the token and revoke the family.
+    ReuseDetected,
 }
 
-impl Ledger {
-    /// Redeems a refresh token by the policy. What is refused for another reason than reuse consumes nothing.
+impl TokenDatabase {
+    /// Redeems a refresh token by the policy. A refusal for any reason but reuse consumes nothing.
     pub(in crate::issuer) fn redeem(
         &mut self,
         redemption: Redemption<'_>,
         now: i64,
-    ) -> Result<Issued, Refusal> {
+    ) -> Result<IssuedTokens, Refusal> {
         let Some((token, refresh)) = self.refresh_tokens.get_key_value(redemption.token) else {
             return Err(Refusal::Grant("unknown refresh token"));
         };
@@ -49,26 +49,26 @@ impl Ledger {
             ));
         }
         if !redemption
-            .asked
+            .requested
             .scope
             .is_none_or(|scope| self.families[&family].covers(scope))
         {
             return Err(Refusal::Scope);
         }
         let outcome = self.outcome(&token, now);
-        if matches!(outcome, Outcome::Alarm) {
-            self.alarm(family);
+        if matches!(outcome, PolicyDecision::ReuseDetected) {
+            self.revoke_for_reuse(family);
             return Err(Refusal::Grant("the refresh token was used before"));
         }
         if !self.family_alive(family) {
             return Err(Refusal::Grant("the grant was revoked"));
         }
         let next = match outcome {
-            Outcome::AccessOnly | Outcome::Alarm => None,
-            Outcome::Successor(successor) => Some(successor),
-            Outcome::Rotate => Some(self.rotate(&token, family, now)),
+            PolicyDecision::AccessOnly | PolicyDecision::ReuseDetected => None,
+            PolicyDecision::Successor(successor) => Some(successor),
+            PolicyDecision::Rotate => Some(self.rotate(&token, family, now)),
         };
-        let issued = self.issue(family, redemption.asked, next.as_ref(), now);
+        let issued = self.issue(family, redemption.requested, next.as_ref(), now);
         self.counters.refreshes += 1;
         self.report(IssuerEvent::Refreshed {
             family,
@@ -77,23 +77,25 @@ impl Ledger {
         Ok(issued)
     }
 
-    fn outcome(&self, token: &Arc<str>, now: i64) -> Outcome {
+    fn outcome(&self, token: &Arc<str>, now: i64) -> PolicyDecision {
         let refresh = &self.refresh_tokens[token];
         match (self.policy, refresh.used_at) {
-            (RefreshPolicy::MultiUse, _) => Outcome::AccessOnly,
-            (RefreshPolicy::Rotating, _) | (_, None) => Outcome::Rotate,
+            (RefreshPolicy::MultiUse, _) => PolicyDecision::AccessOnly,
+            (RefreshPolicy::Rotating, _) | (_, None) => PolicyDecision::Rotate,
             (RefreshPolicy::Leeway(leeway), Some(used_at))
                 if now - used_at < whole_milliseconds(leeway) && !refresh.child_used =>
             {
-                Outcome::Rotate
+                PolicyDecision::Rotate
             }
             (RefreshPolicy::ParentAlways, Some(_)) => match &refresh.successor {
                 Some(successor) if self.refresh_tokens[successor].used_at.is_none() => {
-                    Outcome::Successor(Arc::clone(successor))
+                    PolicyDecision::Successor(Arc::clone(successor))
                 }
-                _ => Outcome::Alarm,
+                _ => PolicyDecision::ReuseDetected,
             },
-            (RefreshPolicy::SingleUse | RefreshPolicy::Leeway(_), Some(_)) => Outcome::Alarm,
+            (RefreshPolicy::SingleUse | RefreshPolicy::Leeway(_), Some(_)) => {
+                PolicyDecision::ReuseDetected
+            }
         }
     }
 
@@ -111,7 +113,7 @@ impl Ledger {
         successor
     }
 
-    fn alarm(&mut self, family: FamilyId) {
+    fn revoke_for_reuse(&mut self, family: FamilyId) {
         self.counters.reuses += 1;
         let generation = self.newest_generation(family);
         self.report(IssuerEvent::Reused { family, generation });

@@ -1,4 +1,4 @@
-//! The connections for calls, each call bounded.
+//! The connections for calls, with a time limit for each call.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -9,27 +9,27 @@ use tokio_postgres::config::Host;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, Row};
 
-use crate::connector::Connector;
+use crate::connector::PostgresConnector;
 use crate::fault::Fault;
-use crate::schema::{LATEST, Table};
+use crate::schema::{LATEST_VERSION, SessionTable};
 
-/// A statement's parameters with their types: the server need not be asked for them first, and
-/// nothing is prepared that another connection would not know.
+/// A statement's parameters with their types. With given types the server prepares no statement that another connection
+/// behind `PgBouncer` would not have.
 pub(crate) type Parameters<'a> = [(&'a (dyn ToSql + Sync), Type)];
 
-/// How many times longer than one call a migration may take: it may have to wait for others.
-const MIGRATION: u32 = 10;
+/// Time limit of a migration in calls: a migration may wait for the migrations of other processes.
+const MIGRATION_TIME_FACTOR: u32 = 10;
 
-pub(crate) struct Link {
+pub(crate) struct ConnectionPool {
     pool: Pool,
     address: String,
     limit: Duration,
 }
 
-impl Link {
+impl ConnectionPool {
     pub(crate) fn new(
         config: Config,
-        connector: &dyn Connector,
+        connector: &dyn PostgresConnector,
         connections: usize,
         limit: Duration,
     ) -> Self {
@@ -37,7 +37,7 @@ impl Link {
         let pool = Pool::builder(connector.manager(config))
             .max_size(connections)
             .build()
-            .expect("a pool without timeouts of its own needs no runtime");
+            .expect("a pool without timeouts needs no runtime");
         Self {
             pool,
             address,
@@ -49,7 +49,8 @@ impl Link {
         &self.address
     }
 
-    /// Runs a statement. It may run twice: once more where the connection turns out to be closed.
+    /// Runs a statement. The statement may run twice: again on a new connection if the first connection turns out to be
+    /// closed.
     pub(crate) async fn row(
         &self,
         statement: &str,
@@ -58,8 +59,7 @@ impl Link {
         self.row_over(None, statement, parameters).await
     }
 
-    /// The same, tried over this connection first. Where that fails, the outcome of another one
-    /// counts.
+    /// Runs a statement over `first`. If that fails, runs it over a pooled connection, whose result counts.
     pub(crate) async fn row_over(
         &self,
         first: Option<Arc<Client>>,
@@ -72,47 +72,47 @@ impl Link {
             {
                 return Ok(row);
             }
-            match self.row_once(statement, parameters).await {
-                // An idle connection may have been closed long ago, which only the next call finds.
-                Err(fault) if fault.connection => self.row_once(statement, parameters).await,
-                answer => answer,
+            match self.pooled_row(statement, parameters).await {
+                // The server may have closed an idle connection long ago. Only the next call detects that.
+                Err(fault) if fault.connection => self.pooled_row(statement, parameters).await,
+                result => result,
             }
         };
-        self.bounded(self.limit, attempts).await
+        self.with_time_limit(self.limit, attempts).await
     }
 
-    async fn row_once(
+    async fn pooled_row(
         &self,
         statement: &str,
         parameters: &Parameters<'_>,
     ) -> Result<Option<Row>, Fault> {
-        let mut loan = self.borrow().await?;
-        let answer = loan
+        let mut connection = self.connection().await?;
+        let result = connection
             .connection()
             .query_typed_opt(statement, parameters)
             .await;
-        let answer = answer.map_err(|error| Fault::new(error, &self.address));
-        if answer.as_ref().is_err_and(|fault| fault.connection) {
-            return answer;
+        let result = result.map_err(|error| Fault::new(error, &self.address));
+        if result.as_ref().is_err_and(|fault| fault.connection) {
+            return result;
         }
-        loan.give_back();
-        answer
+        connection.give_back();
+        result
     }
 
-    /// Brings the table to what this program knows, one step after the other.
-    pub(crate) async fn migrate(&self, table: &Table) -> Result<(), Fault> {
+    /// Runs the missing migration steps of the table in one transaction.
+    pub(crate) async fn migrate(&self, table: &SessionTable) -> Result<(), Fault> {
         let fault = |error| Fault::new(error, &self.address);
-        let work = async {
-            let mut loan = self.borrow().await?;
-            let transaction = loan.connection().transaction().await.map_err(fault)?;
-            // It ends with the transaction, so it may be had behind PgBouncer too.
+        let migration = async {
+            let mut connection = self.connection().await?;
+            let transaction = connection.connection().transaction().await.map_err(fault)?;
+            // The lock ends with the transaction, so it works behind `PgBouncer`.
             let lock = format!("SELECT pg_advisory_xact_lock({})", table.lock());
             transaction.batch_execute(&lock).await.map_err(fault)?;
-            let known: &str = &table.migrations;
+            let migrations: &str = &table.migrations;
             let exists = transaction
                 .query_typed_one(
                     "SELECT to_regclass($1) IS NOT NULL",
-                    &[(&known, Type::TEXT)],
+                    &[(&migrations, Type::TEXT)],
                 )
                 .await
                 .map_err(fault)?;
@@ -120,47 +120,46 @@ impl Link {
                 let create = table.create_migrations();
                 transaction.batch_execute(&create).await.map_err(fault)?;
             }
-            let newest = format!("SELECT coalesce(max(version), 0) FROM {known}");
+            let newest = format!("SELECT coalesce(max(version), 0) FROM {migrations}");
             let newest = transaction.query_typed_one(&newest, &[]).await;
             let newest: i32 = newest.and_then(|row| row.try_get(0)).map_err(fault)?;
-            let done = usize::try_from(newest).unwrap_or_default();
-            if done > LATEST {
-                return Err(Fault::newer(done, LATEST, &self.address));
+            let applied = usize::try_from(newest).unwrap_or_default();
+            if applied > LATEST_VERSION {
+                return Err(Fault::newer(applied, LATEST_VERSION, &self.address));
             }
-            for (_version, step) in table.steps(done) {
+            for (_version, step) in table.steps(applied) {
                 transaction.batch_execute(&step).await.map_err(fault)?;
             }
             transaction.commit().await.map_err(fault)?;
-            loan.give_back();
+            connection.give_back();
             Ok(())
         };
-        self.bounded(self.limit.saturating_mul(MIGRATION), work)
+        self.with_time_limit(self.limit.saturating_mul(MIGRATION_TIME_FACTOR), migration)
             .await
     }
 
-    async fn borrow(&self) -> Result<Loan, Fault> {
+    async fn connection(&self) -> Result<PooledConnection, Fault> {
         let connection = self.pool.get().await;
         let connection = connection.map_err(|error| Fault::pool(error, &self.address))?;
-        Ok(Loan(Some(connection)))
+        Ok(PooledConnection(Some(connection)))
     }
 
-    async fn bounded<T>(
+    async fn with_time_limit<T>(
         &self,
         limit: Duration,
-        work: impl Future<Output = Result<T, Fault>>,
+        migration: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, Fault> {
-        let timed = tokio::time::timeout(limit, work).await;
-        timed.unwrap_or_else(|_| Err(Fault::timed_out(limit, &self.address)))
+        let result = tokio::time::timeout(limit, migration).await;
+        result.unwrap_or_else(|_| Err(Fault::timed_out(limit, &self.address)))
     }
 }
 
-/// A connection on loan. Dropped before it was given back it is closed: what was asked on it may
-/// still be going on.
-struct Loan(Option<Object>);
+/// A connection of the pool. If it is dropped before `give_back`, it is closed, because its statement may still run.
+struct PooledConnection(Option<Object>);
 
-impl Loan {
+impl PooledConnection {
     fn connection(&mut self) -> &mut Object {
-        self.0.as_mut().expect("there until it is given back")
+        self.0.as_mut().expect("present until `give_back`")
     }
 
     fn give_back(mut self) {
@@ -168,7 +167,7 @@ impl Loan {
     }
 }
 
-impl Drop for Loan {
+impl Drop for PooledConnection {
     fn drop(&mut self) {
         if let Some(connection) = self.0.take() {
             drop(Object::take(connection));
@@ -176,7 +175,7 @@ impl Drop for Loan {
     }
 }
 
-/// Where the server is, without user name and password.
+/// Returns the server's hosts and ports, without user name and password.
 pub(crate) fn address(config: &Config) -> String {
     let ports = config.get_ports();
     let port = |index: usize| match ports {
@@ -207,14 +206,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_has_no_password_in_it() {
-        for (url, shown) in [
+    fn an_address_contains_no_password() {
+        for (url, expected) in [
             ("postgres://me:secret@db.example/app", "db.example:5432"),
             ("postgres://me:secret@a:1,b:2/app", "a:1, b:2"),
             ("host=/run/postgresql password=secret", "/run/postgresql"),
             ("hostaddr=10.0.0.1 port=7 password=secret", "10.0.0.1:7"),
         ] {
-            assert_eq!(address(&url.parse().expect(url)), shown);
+            assert_eq!(address(&url.parse().expect(url)), expected);
         }
     }
 }

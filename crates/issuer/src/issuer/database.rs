@@ -1,4 +1,10 @@
-//! Every token the issuer knows, and the rules of rotation. No clock, no IO: time is an argument.
+//! The issuer's tokens and the rules of rotation. The database does no IO, and its methods take the time as an
+//! argument.
+//!
+//! - This file opens families and revokes them.
+//! - `access` issues and validates access tokens.
+//! - `redeem` redeems refresh tokens by the refresh policy.
+//! - `codes` and `devices` hold authorization codes and device codes.
 
 mod access;
 mod codes;
@@ -18,66 +24,66 @@ use crate::issuer::mint::{IdClaims, Mint};
 use crate::issuer::policy::RefreshPolicy;
 use crate::issuer::refusal::Refusal;
 use access::AccessTokens;
-pub(crate) use access::Judgement;
-use codes::Code;
+pub(crate) use access::TokenValidity;
+use codes::AuthorizationCode;
 pub(super) use codes::{Authorization, CodeRedemption};
-use devices::Device;
-pub(super) use devices::{Decision, DeviceRequest};
+use devices::DeviceCode;
+pub(super) use devices::{DeviceRequest, UserDecision};
 pub(super) use redeem::Redemption;
 
-/// A family's number.
+/// Number of a family.
 pub(crate) type FamilyId = u64;
 
-/// The scope granted where none was asked for.
+/// The scope of a sign-in that requested none.
 const DEFAULT_SCOPE: &str = "api";
 
 /// All families with their tokens.
-pub(crate) struct Ledger {
+pub(crate) struct TokenDatabase {
     policy: RefreshPolicy,
-    /// Of access tokens minted from now on.
+    /// Lifetime of access tokens minted from now on.
     pub(super) lifetime: Duration,
     mint: Mint,
     families: HashMap<FamilyId, Family>,
     refresh_tokens: HashMap<Arc<str>, RefreshToken>,
     access_tokens: AccessTokens,
-    codes: HashMap<String, Code>,
-    /// By device code.
-    devices: HashMap<String, Device>,
-    /// The family that each client has of its own for each scope (client credentials).
+    codes: HashMap<String, AuthorizationCode>,
+    /// Keyed by device code.
+    devices: HashMap<String, DeviceCode>,
+    /// The family of each client and scope for client credentials.
     client_families: HashMap<(String, Option<String>), FamilyId>,
     counters: Counters,
     refresh_in_flight: u64,
     events: broadcast::Sender<IssuerEvent>,
 }
 
-/// One sign-in and all that grew out of it.
+/// One sign-in and all tokens that descend from it.
 pub(super) struct Family {
     subject: Arc<str>,
     client: Arc<str>,
     scope: Arc<str>,
-    /// How many access tokens it was issued.
+    /// Number of access tokens issued to the family.
     generation: u64,
     revoked: bool,
 }
 
-/// A refresh token in the ledger.
+/// State of a refresh token.
 struct RefreshToken {
     family: FamilyId,
     parent: Option<Arc<str>>,
-    /// When it was first redeemed, milliseconds on the issuer's clock.
+    /// Time of the first redemption, in milliseconds on the issuer's clock.
     used_at: Option<i64>,
-    /// The token that its last redemption brought.
+    /// The refresh token that the last redemption issued.
     successor: Option<Arc<str>>,
-    /// Whether a token that it brought was redeemed itself.
+    /// Whether a refresh token that descends directly from this token was redeemed.
     child_used: bool,
 }
 
-/// Tokens on their way to a client.
-pub(crate) struct Issued {
+/// The tokens of one response.
+pub(crate) struct IssuedTokens {
     pub(crate) access_token: String,
-    /// `None` where the old one stays in use, or where there is none.
+    /// `None` if the client keeps its refresh token, or if the grant type has no refresh tokens.
     pub(crate) refresh_token: Option<String>,
-    /// With a sign-in whose scope has `openid`.
+    /// Present after a sign-in whose scope contains `openid`.
     pub(crate) id_token: Option<String>,
     pub(crate) lifetime: Duration,
     pub(crate) scope: String,
@@ -85,7 +91,7 @@ pub(crate) struct Issued {
     pub(crate) generation: u64,
 }
 
-impl Ledger {
+impl TokenDatabase {
     pub(super) fn new(policy: RefreshPolicy, lifetime: Duration, mint: Mint) -> Self {
         Self {
             policy,
@@ -103,54 +109,54 @@ impl Ledger {
         }
     }
 
-    /// Opens a family for `subject`.
-    pub(super) fn sign_in(&mut self, subject: &str, client: &str, now: i64) -> Issued {
-        self.open(subject, client, Asked::default(), now)
+    /// Signs `subject` in: opens a family.
+    pub(super) fn sign_in(&mut self, subject: &str, client: &str, now: i64) -> IssuedTokens {
+        self.open(subject, client, RequestedAccess::default(), now)
     }
 
-    /// Signs in over HTTP: counted, and refused for the password `wrong`.
+    /// Signs in over HTTP: counts the login, and refuses the password `wrong`.
     pub(super) fn login(
         &mut self,
         subject: &str,
         password: &str,
         client: &str,
-        asked: Asked<'_>,
+        requested: RequestedAccess<'_>,
         now: i64,
-    ) -> Result<Issued, Refusal> {
+    ) -> Result<IssuedTokens, Refusal> {
         if password == "wrong" {
             return Err(Refusal::Grant("wrong password"));
         }
         self.counters.logins += 1;
-        Ok(self.open(subject, client, asked, now))
+        Ok(self.open(subject, client, requested, now))
     }
 
-    /// An access token for the client itself (RFC 6749 section 4.4), without a refresh token.
+    /// Issues an access token for the client itself (RFC 6749 section 4.4), without a refresh token.
     pub(super) fn client_credentials(
         &mut self,
         client: &str,
-        asked: Asked<'_>,
+        requested: RequestedAccess<'_>,
         now: i64,
-    ) -> Issued {
-        let key = (client.to_owned(), asked.scope.map(str::to_owned));
-        let known = self
+    ) -> IssuedTokens {
+        let key = (client.to_owned(), requested.scope.map(str::to_owned));
+        let existing = self
             .client_families
             .get(&key)
             .copied()
             .filter(|family| self.family_alive(*family));
-        let family = known.unwrap_or_else(|| {
-            let family = self.new_family(client, client, asked.scope);
+        let family = existing.unwrap_or_else(|| {
+            let family = self.new_family(client, client, requested.scope);
             self.client_families.insert(key, family);
             family
         });
         self.counters.client_credentials += 1;
-        self.issue(family, asked, None, now)
+        self.issue(family, requested, None, now)
     }
 
     pub(super) fn revoke_family(&mut self, family: FamilyId) {
         self.revoke(family, RevocationCause::Test);
     }
 
-    /// Revokes what a client presents: a refresh token with its family, or an access token alone (RFC 7009 section 2.1).
+    /// Revokes a refresh token with its family, or an access token alone (RFC 7009 section 2.1).
     pub(super) fn revoke_token(&mut self, token: &str, client: &str) {
         if let Some(refresh) = self.refresh_tokens.get(token) {
             let family = refresh.family;
@@ -168,7 +174,7 @@ impl Ledger {
         }
     }
 
-    /// Ends the session of either token, if there is one.
+    /// Ends the session of the refresh token, or of the access token if the refresh token is unknown.
     pub(super) fn log_out(&mut self, refresh_token: Option<&str>, access_token: Option<&str>) {
         self.counters.logouts += 1;
         let by_cookie = refresh_token
@@ -199,26 +205,27 @@ impl Ledger {
             .map_or(0, |family| family.generation)
     }
 
-    /// What an access token is worth at `now`.
-    pub(crate) fn judge(&self, token: &str, now: i64) -> Judgement {
+    /// Returns the validity of an access token at `now`.
+    pub(crate) fn validate(&self, token: &str, now: i64) -> TokenValidity {
         let access = self
             .mint
             .identity(token)
             .and_then(|identity| self.access_tokens.get(&identity));
         match access {
-            None => Judgement::Unknown,
+            None => TokenValidity::Unknown,
             Some(access)
-                if self.access_tokens.is_dead(access, now) || !self.family_alive(access.family) =>
+                if self.access_tokens.is_inactive(access, now)
+                    || !self.family_alive(access.family) =>
             {
-                Judgement::Dead {
+                TokenValidity::Inactive {
                     generation: access.generation,
                 }
             }
-            Some(access) => Judgement::Active(access.clone()),
+            Some(access) => TokenValidity::Active(access.clone()),
         }
     }
 
-    /// Family, subject, client and scope of a refresh token that can still be redeemed.
+    /// Returns the family of a refresh token that can still be redeemed.
     pub(super) fn redeemable(&self, token: &str) -> Option<&Family> {
         let refresh = self.refresh_tokens.get(token)?;
         let reusable = matches!(
@@ -271,25 +278,31 @@ impl Ledger {
         self.events.subscribe()
     }
 
-    fn open(&mut self, subject: &str, client: &str, asked: Asked<'_>, now: i64) -> Issued {
-        let family = self.new_family(subject, client, asked.scope);
+    fn open(
+        &mut self,
+        subject: &str,
+        client: &str,
+        requested: RequestedAccess<'_>,
+        now: i64,
+    ) -> IssuedTokens {
+        let family = self.new_family(subject, client, requested.scope);
         let refresh_token = self.new_refresh_token(family, None);
-        let issued = self.issue(family, asked, Some(&refresh_token), now);
+        let issued = self.issue(family, requested, Some(&refresh_token), now);
         self.report(IssuerEvent::SignedIn { family });
         issued
     }
 
-    /// A sign-in over HTTP by a code or a device code: tokens, and an `id_token` if the scope asks for one.
-    fn open_for(
+    /// Signs in over HTTP by an authorization code or a device code. Adds an `id_token` if the scope contains `openid`.
+    fn open_by_code(
         &mut self,
         subject: &str,
         client: &str,
-        asked: Asked<'_>,
+        requested: RequestedAccess<'_>,
         nonce: Option<&str>,
         now: i64,
-    ) -> Issued {
+    ) -> IssuedTokens {
         self.counters.logins += 1;
-        let mut issued = self.open(subject, client, asked, now);
+        let mut issued = self.open(subject, client, requested, now);
         if issued.scope.split(' ').any(|scope| scope == "openid") {
             issued.id_token = Some(self.mint.id_token(&IdClaims {
                 subject,
@@ -305,14 +318,14 @@ impl Ledger {
     fn new_family(&mut self, subject: &str, client: &str, scope: Option<&str>) -> FamilyId {
         let family = self.families.len() as FamilyId + 1;
         let scope = scope.unwrap_or(DEFAULT_SCOPE).into();
-        let opened = Family {
+        let family_state = Family {
             subject: subject.into(),
             client: client.into(),
             scope,
             generation: 0,
             revoked: false,
         };
-        self.families.insert(family, opened);
+        self.families.insert(family, family_state);
         family
     }
 
@@ -336,15 +349,15 @@ impl Ledger {
     }
 
     fn revoke(&mut self, family: FamilyId, cause: RevocationCause) {
-        let Some(found) = self
+        let Some(family_state) = self
             .families
             .get_mut(&family)
             .filter(|family| !family.revoked)
         else {
             return;
         };
-        found.revoked = true;
-        let generation = found.generation;
+        family_state.revoked = true;
+        let generation = family_state.generation;
         match cause {
             RevocationCause::Reuse => self.counters.revocations += 1,
             RevocationCause::Client => self.counters.ended_by_client += 1,
@@ -358,7 +371,7 @@ impl Ledger {
     }
 
     fn report(&self, event: IssuerEvent) {
-        // Nobody listening is no error.
+        // Sending fails if the channel has no receiver, which is no error.
         let _ = self.events.send(event);
     }
 }
@@ -377,17 +390,17 @@ impl Family {
     }
 
     fn covers(&self, scope: &str) -> bool {
-        scope.split_ascii_whitespace().all(|asked| {
+        scope.split_ascii_whitespace().all(|requested| {
             self.scope
                 .split_ascii_whitespace()
-                .any(|granted| granted == asked)
+                .any(|granted| granted == requested)
         })
     }
 }
 
-/// What a request asks for beyond the plain token.
+/// Scope and audience that a request asks for.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Asked<'a> {
+pub(super) struct RequestedAccess<'a> {
     pub(super) scope: Option<&'a str>,
     pub(super) audience: Option<&'a str>,
 }

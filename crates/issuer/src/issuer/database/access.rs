@@ -1,13 +1,13 @@
-//! Access tokens: issuing and judging them.
+//! Issuing and validating access tokens.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::clock::whole_milliseconds;
-use crate::issuer::ledger::{Asked, FamilyId, Issued, Ledger};
+use crate::issuer::database::{FamilyId, IssuedTokens, RequestedAccess, TokenDatabase};
 use crate::issuer::mint::Claims;
 
-/// What the ledger remembers of an access token.
+/// State of an access token.
 #[derive(Clone, Debug)]
 pub(crate) struct AccessToken {
     pub(crate) family: FamilyId,
@@ -21,51 +21,51 @@ pub(crate) struct AccessToken {
     revoked: bool,
 }
 
-/// What an access token is worth.
+/// Validity of an access token.
 #[derive(Clone, Debug)]
-pub(crate) enum Judgement {
-    /// Good.
+pub(crate) enum TokenValidity {
+    /// The upstream accepts the token.
     Active(AccessToken),
-    /// Ours, but expired or revoked.
-    Dead { generation: u64 },
-    /// Not one of ours.
+    /// This issuer minted the token, and the token has expired or was revoked.
+    Inactive { generation: u64 },
+    /// This issuer did not mint the token, or no longer remembers it.
     Unknown,
 }
 
-impl Judgement {
+impl TokenValidity {
     pub(crate) fn generation(&self) -> Option<u64> {
         match self {
             Self::Active(access) => Some(access.generation),
-            Self::Dead { generation } => Some(*generation),
+            Self::Inactive { generation } => Some(*generation),
             Self::Unknown => None,
         }
     }
 }
 
-/// The access tokens issued last.
+/// The newest access tokens.
 #[derive(Default)]
 pub(super) struct AccessTokens {
-    known: HashMap<Arc<str>, AccessToken>,
+    by_identity: HashMap<Arc<str>, AccessToken>,
     oldest_first: VecDeque<Arc<str>>,
     next_serial: u64,
-    /// Tokens with a serial below this one were expired early.
+    /// `expire_all` has expired all tokens with a smaller serial.
     expired_below: u64,
 }
 
 impl AccessTokens {
-    /// Beyond this many the oldest are forgotten and count as foreign, so that a soak test does not fill the memory.
+    /// Bounds the memory of a soak test. The issuer forgets older tokens, which then count as unknown.
     const REMEMBERED: usize = 100_000;
 
     pub(super) fn get(&self, identity: &str) -> Option<&AccessToken> {
-        self.known.get(identity)
+        self.by_identity.get(identity)
     }
 
-    pub(super) fn is_dead(&self, access: &AccessToken, now: i64) -> bool {
+    pub(super) fn is_inactive(&self, access: &AccessToken, now: i64) -> bool {
         access.revoked || access.serial < self.expired_below || now >= access.expires_at
     }
 
     pub(super) fn revoke(&mut self, identity: &str) {
-        if let Some(access) = self.known.get_mut(identity) {
+        if let Some(access) = self.by_identity.get_mut(identity) {
             access.revoked = true;
         }
     }
@@ -78,38 +78,38 @@ impl AccessTokens {
         access.serial = self.next_serial;
         self.next_serial += 1;
         let identity: Arc<str> = identity.into();
-        self.known.insert(Arc::clone(&identity), access);
+        self.by_identity.insert(Arc::clone(&identity), access);
         self.oldest_first.push_back(identity);
         if self.oldest_first.len() > Self::REMEMBERED
             && let Some(oldest) = self.oldest_first.pop_front()
         {
-            self.known.remove(&oldest);
+            self.by_identity.remove(&oldest);
         }
     }
 }
 
-impl Ledger {
-    /// Issues the next access token of a family; the scope asked for was checked.
+impl TokenDatabase {
+    /// Issues the next access token of a family. The caller has checked the requested scope.
     pub(super) fn issue(
         &mut self,
         family: FamilyId,
-        asked: Asked<'_>,
+        requested: RequestedAccess<'_>,
         refresh_token: Option<&Arc<str>>,
         now: i64,
-    ) -> Issued {
-        let found = self
+    ) -> IssuedTokens {
+        let family_state = self
             .families
             .get_mut(&family)
             .expect("families are never removed");
-        let scope = asked
+        let scope = requested
             .scope
-            .map_or_else(|| Arc::clone(&found.scope), Arc::from);
-        found.generation += 1;
+            .map_or_else(|| Arc::clone(&family_state.scope), Arc::from);
+        family_state.generation += 1;
         let access = AccessToken {
             family,
-            generation: found.generation,
-            subject: Arc::clone(&found.subject),
-            client: Arc::clone(&found.client),
+            generation: family_state.generation,
+            subject: Arc::clone(&family_state.subject),
+            client: Arc::clone(&family_state.client),
             scope,
             expires_at: now.saturating_add(whole_milliseconds(self.lifetime)),
             serial: 0,
@@ -118,14 +118,14 @@ impl Ledger {
         let minted = self.mint.access_token(&Claims {
             subject: &access.subject,
             client: &access.client,
-            audience: asked.audience.unwrap_or("upstream"),
+            audience: requested.audience.unwrap_or("upstream"),
             scope: &access.scope,
             family,
             generation: access.generation,
             issued_at: now,
             expires_at: access.expires_at,
         });
-        let issued = Issued {
+        let issued = IssuedTokens {
             access_token: minted.token,
             refresh_token: refresh_token.map(ToString::to_string),
             id_token: None,

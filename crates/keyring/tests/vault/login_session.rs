@@ -1,7 +1,7 @@
-//! A login session of its own: a D-Bus and a GNOME Keyring that nobody else sees.
+//! A login session with its own D-Bus and GNOME Keyring.
 //!
-//! The address of the bus is in the environment, which a test cannot change for itself alone. So each
-//! test starts itself again, in an environment of its own.
+//! The address of the bus is in the environment, which all tests of a process share. So each test starts its own
+//! process with its own environment.
 
 use std::env;
 use std::fs;
@@ -15,10 +15,10 @@ use secret_service::blocking::SecretService;
 
 use super::skip;
 
-/// Set in the process that runs the test itself: the directory that everything of the session is in.
+/// Set in the process that runs the test: the directory with all files of the session.
 const ROOT: &str = "TOKEN_ROTATOR_TEST_SESSION";
-/// What belongs to the session that the tests were started from.
-const OF_OTHERS: [&str; 8] = [
+/// Variables of the session that the tests were started from.
+const REMOVED_VARIABLES: [&str; 8] = [
     "DISPLAY",
     "WAYLAND_DISPLAY",
     "GNOME_KEYRING_CONTROL",
@@ -28,58 +28,64 @@ const OF_OTHERS: [&str; 8] = [
     "XDG_CACHE_HOME",
     "XDG_DATA_DIRS",
 ];
-/// What opens the keyring.
-const PASSWORD: &str = "the password of nobody";
-/// For two small programs to start, on a busy machine too.
-const START: Duration = Duration::from_secs(20);
+/// Password of the keyring.
+const PASSWORD: &str = "a test password";
+/// Time limit for two programs to start on a busy machine.
+const START_TIME_LIMIT: Duration = Duration::from_secs(20);
 
-/// The session. Its programs end with it.
-pub(crate) struct Session {
+/// The session. Its programs end on drop.
+pub(crate) struct LoginSession {
     keyring: Daemon,
     _bus: Daemon,
     root: PathBuf,
 }
 
-/// A program that ends with this value.
+/// A program that ends on drop.
 struct Daemon(Child);
 
-/// Runs the scenario in a session of its own; `name` is that of the test, as cargo prints it.
+/// Runs the scenario in a new session. `name` is the test's name as cargo prints it.
 ///
-/// Skipped where D-Bus or GNOME Keyring cannot be started.
-pub(crate) fn in_a_session(name: &str, scenario: impl AsyncFnOnce(Session)) {
+/// Skips the test if D-Bus or GNOME Keyring cannot be started.
+pub(crate) fn run_in_login_session(name: &str, scenario: impl AsyncFnOnce(LoginSession)) {
     if let Some(root) = env::var_os(ROOT) {
-        match Session::start(Path::new(&root)) {
+        match LoginSession::start(Path::new(&root)) {
             Ok(session) => tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .expect("a runtime")
                 .block_on(scenario(session)),
-            Err(why) => skip(&why),
+            Err(reason) => skip(&reason),
         }
         return;
     }
-    // Short: the path of a socket may have 107 bytes.
+    // A short prefix, because the path of a socket may have at most 107 bytes.
     let root = tempfile::Builder::new().prefix("tr").tempdir();
     let root = root.expect("a temporary directory");
-    let mut again = Command::new(env::current_exe().expect("a test program"));
-    again.args(["--exact", name, "--nocapture"]);
-    again
+    let mut test_process = Command::new(env::current_exe().expect("a test program"));
+    test_process.args(["--exact", name, "--nocapture"]);
+    test_process
         .env(ROOT, root.path())
         .env("HOME", root.path().join("home"));
-    again.env("XDG_RUNTIME_DIR", root.path());
-    again.env("DBUS_SESSION_BUS_ADDRESS", address(root.path()));
-    for variable in OF_OTHERS {
-        again.env_remove(variable);
+    test_process.env("XDG_RUNTIME_DIR", root.path());
+    test_process.env("DBUS_SESSION_BUS_ADDRESS", address(root.path()));
+    for variable in REMOVED_VARIABLES {
+        test_process.env_remove(variable);
     }
-    let output = again.output().expect("the test program starts");
-    let said = String::from_utf8_lossy(&output.stdout);
+    let output = test_process.output().expect("the test program starts");
+    let output_text = String::from_utf8_lossy(&output.stdout);
     eprint!("{}", String::from_utf8_lossy(&output.stderr));
-    // Not where it passed: whoever counts results would count this one twice.
-    assert!(output.status.success(), "it failed in its session: {said}");
-    assert!(said.contains("1 passed"), "there is no test called {name}");
+    // The output is not printed if the test passed: a tool that counts results would count this test twice.
+    assert!(
+        output.status.success(),
+        "the test failed in its login session: {output_text}"
+    );
+    assert!(
+        output_text.contains("1 passed"),
+        "there is no test called {name}"
+    );
 }
 
-impl Session {
+impl LoginSession {
     fn start(root: &Path) -> Result<Self, String> {
         fs::create_dir(root.join("home")).expect("a new directory");
         let bus = start_bus(root)?;
@@ -91,52 +97,57 @@ impl Session {
         })
     }
 
-    /// The home directory.
+    /// Returns the home directory.
     pub(crate) fn home(&self) -> PathBuf {
         self.root.join("home")
     }
 
-    /// Ends the keyring as if it had crashed. The bus stays.
+    /// Kills the keyring, like a crash. The bus stays.
     pub(crate) fn kill_keyring(&mut self) {
         self.keyring.end();
     }
 
-    /// Starts it again, as after the next login.
+    /// Starts the keyring again, as after the next login.
     pub(crate) fn restart_keyring(&mut self) {
         self.restart(Some(PASSWORD));
     }
 
-    /// Starts it again, still locked, as after a login without a password.
+    /// Starts the keyring again without unlocking it, as after a login without a password.
     pub(crate) fn restart_locked(&mut self) {
         self.restart(None);
     }
 
     fn restart(&mut self, password: Option<&str>) {
         self.keyring.end();
-        self.keyring = start_keyring(password).expect("it has started before");
+        self.keyring = start_keyring(password).expect("the keyring starts again");
     }
 }
 
-/// What is in the keyring.
+/// Operations on the keyring.
 #[expect(
     clippy::unused_self,
-    reason = "the address is in the environment, but somebody answers there as long as this lives"
+    reason = "the address is in the environment, but the keyring runs as long as this value exists"
 )]
-impl Session {
-    /// Puts an entry beside those that are there.
+impl LoginSession {
+    /// Adds an entry.
     pub(crate) fn put(&self, value: &[u8]) {
         let service = connect();
-        let collection = service.get_default_collection().expect("one");
-        let item = collection.create_item("test", of_the_key().into(), value, false, "text/plain");
+        let collection = service
+            .get_default_collection()
+            .expect("a default collection");
+        let item =
+            collection.create_item("test", key_attributes().into(), value, false, "text/plain");
         item.expect("unlocked");
     }
 
-    /// The values of the key's entries, and their labels.
+    /// Returns the labels and values of the key's entries.
     pub(crate) fn values(&self) -> Vec<(String, Vec<u8>)> {
         let service = connect();
-        let found = service.search_items(of_the_key().into()).expect("running");
-        assert!(found.locked.is_empty());
-        let items = found.unlocked.iter().map(|item| {
+        let matches = service
+            .search_items(key_attributes().into())
+            .expect("running");
+        assert!(matches.locked.is_empty());
+        let items = matches.unlocked.iter().map(|item| {
             let label = item.get_label().expect("unlocked");
             (label, item.get_secret().expect("unlocked"))
         });
@@ -146,26 +157,28 @@ impl Session {
     /// Removes the key's entries.
     pub(crate) fn remove(&self) {
         let service = connect();
-        let found = service.search_items(of_the_key().into()).expect("running");
-        for item in found.unlocked {
+        let matches = service
+            .search_items(key_attributes().into())
+            .expect("running");
+        for item in matches.unlocked {
             item.delete().expect("unlocked");
         }
     }
 }
 
-fn of_the_key() -> [(&'static str, &'static str); 2] {
+fn key_attributes() -> [(&'static str, &'static str); 2] {
     [("service", "token-rotator"), ("username", "data-key")]
 }
 
 fn connect() -> SecretService<'static> {
-    SecretService::connect(EncryptionType::Dh).expect("it is running")
+    SecretService::connect(EncryptionType::Dh).expect("the keyring is running")
 }
 
 fn address(root: &Path) -> String {
     format!("unix:path={}", root.join("bus").display())
 }
 
-/// One that starts nothing by itself: a keyring that was killed stays dead.
+/// Starts a bus that starts no services, so that a killed keyring is not started again.
 fn start_bus(root: &Path) -> Result<Daemon, String> {
     let configuration = root.join("bus.conf");
     let text = format!(
@@ -189,15 +202,15 @@ fn start_bus(root: &Path) -> Result<Daemon, String> {
     program.args(["--nofork", "--nosyslog", "--print-address"]);
     program.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut bus = Daemon::start("dbus-daemon", program)?;
-    let output = bus.0.stdout.take().expect("it is piped");
+    let output = bus.0.stdout.take().expect("the stream is piped");
     let mut line = String::new();
     match BufReader::new(output).read_line(&mut line) {
         Ok(length) if length > 0 => Ok(bus),
-        _ => Err("dbus-daemon does not start; its output stands above".to_owned()),
+        _ => Err("dbus-daemon does not start; see its output above".to_owned()),
     }
 }
 
-/// Unlocked, if the password is given. Its keyring is made the first time.
+/// Starts the keyring, and unlocks it if a password is given. The first start creates it.
 fn start_keyring(password: Option<&str>) -> Result<Daemon, String> {
     let mut program = Command::new("gnome-keyring-daemon");
     program.args(["--foreground", "--components=secrets"]);
@@ -206,8 +219,8 @@ fn start_keyring(password: Option<&str>) -> Result<Daemon, String> {
     }
     program.stdin(Stdio::piped()).stdout(Stdio::null());
     let mut keyring = Daemon::start("gnome-keyring-daemon", program)?;
-    let mut input = keyring.0.stdin.take().expect("it is piped");
-    // It reads to the end; one that has ended already is told by what follows.
+    let mut input = keyring.0.stdin.take().expect("the stream is piped");
+    // The daemon reads its input to the end. If it has ended already, the loop below reports that.
     let _ = input.write_all(password.unwrap_or_default().as_bytes());
     drop(input);
     let started = Instant::now();
@@ -219,7 +232,9 @@ fn start_keyring(password: Option<&str>) -> Result<Daemon, String> {
         });
         match ready {
             Ok(true) => return Ok(keyring),
-            _ if started.elapsed() < START => std::thread::sleep(Duration::from_millis(20)),
+            _ if started.elapsed() < START_TIME_LIMIT => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
             Ok(false) => return Err("gnome-keyring-daemon does not unlock its keyring".to_owned()),
             Err(error) => return Err(format!("gnome-keyring-daemon does not start: {error}")),
         }
@@ -235,7 +250,7 @@ impl Daemon {
     }
 
     fn end(&mut self) {
-        // It may have ended already.
+        // Fails if the program has ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

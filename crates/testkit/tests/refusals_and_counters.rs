@@ -1,14 +1,14 @@
-//! What the upstream has beyond plain answers: chosen challenges, long refusals, counters to read.
+//! Challenges and long refusals that a test selects, counters, and connection numbers of the upstream.
 
 mod support;
 
 use serde_json::Value;
-use support::{Answered, Tested, client, get, refresh, started, within};
+use support::{ReceivedResponse, TestResult, client, get, refresh, start_servers, with_timeout};
 use token_rotator_testkit::{Issuer, TokenFormat};
 
 #[tokio::test]
-async fn a_challenge_has_the_status_and_the_readers_it_is_given() -> Tested {
-    let (issuer, upstream) = started(Issuer::builder()).await;
+async fn a_challenge_has_the_requested_status_and_applies_to_the_requested_tokens() -> TestResult {
+    let (issuer, upstream) = start_servers(Issuer::builder()).await;
     let token = issuer.sign_in("alice").access_token;
     let path = "/challenge?value=Bearer%20error%3Dx&status=403&when=good";
     let good = get(&upstream, path, &token).await?;
@@ -27,8 +27,8 @@ async fn a_challenge_has_the_status_and_the_readers_it_is_given() -> Tested {
 }
 
 #[tokio::test]
-async fn a_long_refusal_is_as_long_as_it_says() -> Tested {
-    let (issuer, upstream) = started(Issuer::builder()).await;
+async fn a_long_refusal_has_the_requested_length() -> TestResult {
+    let (issuer, upstream) = start_servers(Issuer::builder()).await;
     let token = issuer.sign_in("alice").access_token;
     assert_eq!(get(&upstream, "/long-401/9", &token).await?.status, 200);
     let url = format!("{}/long-401/100000", upstream.url());
@@ -43,19 +43,20 @@ async fn a_long_refusal_is_as_long_as_it_says() -> Tested {
     assert_eq!(endless.content_length(), None);
     let mut read = 0;
     while read < 1_000_000 {
-        read += within(endless.chunk()).await?.ok_or("an end")?.len();
+        read += with_timeout(endless.chunk()).await?.ok_or("an end")?.len();
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn one_answer_tells_the_counters_of_both() -> Tested {
-    let (issuer, upstream) = started(Issuer::builder().token_format(TokenFormat::Opaque)).await;
+async fn one_response_contains_the_counters_of_issuer_and_upstream() -> TestResult {
+    let (issuer, upstream) =
+        start_servers(Issuer::builder().token_format(TokenFormat::Opaque)).await;
     let grant = issuer.sign_in("alice");
     get(&upstream, "/echo", &grant.access_token).await?;
     refresh(&issuer, &grant.refresh_token).await?;
     let url = format!("{}/__counters", upstream.url());
-    let counters: Value = Answered::from(client().get(url).send().await?)
+    let counters: Value = ReceivedResponse::from(client().get(url).send().await?)
         .await?
         .json();
     assert_eq!(counters["upstream"]["by_generation"]["1"], 1);
@@ -63,21 +64,21 @@ async fn one_answer_tells_the_counters_of_both() -> Tested {
     assert_eq!(
         counters["upstream"],
         serde_json::to_value(upstream.counters())?,
-        "reading them counts nowhere"
+        "reading the counters is not counted"
     );
     assert_eq!(counters["issuer"], serde_json::to_value(issuer.counters())?);
     Ok(())
 }
 
 #[tokio::test]
-async fn records_tell_connections_apart() -> Tested {
-    let (issuer, upstream) = started(Issuer::builder()).await;
+async fn records_contain_the_connection_number() -> TestResult {
+    let (issuer, upstream) = start_servers(Issuer::builder()).await;
     let token = issuer.sign_in("alice").access_token;
-    let kept = client();
+    let reused_client = client();
     for _ in 0..2 {
         let url = format!("{}/echo", upstream.url());
-        let answer = kept.get(url).bearer_auth(&token).send().await?;
-        Answered::from(answer).await?;
+        let response = reused_client.get(url).bearer_auth(&token).send().await?;
+        ReceivedResponse::from(response).await?;
     }
     get(&upstream, "/echo", &token).await?;
     let records = upstream.record();
