@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::listening_connections;
+use support::notification_connections;
 use token_rotator::store::{Saved, SessionStore as _};
 use token_rotator_postgres::{PostgresStore, PostgresStoreBuilder};
 use token_rotator_testkit::conformance::StoreFixture;
