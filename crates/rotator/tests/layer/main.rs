@@ -1,11 +1,12 @@
-//! The tower layer over real sockets: hyper-util's client and tonic's channel against the testkit.
+//! Tests the tower layer over real sockets: hyper-util's client and tonic's channel against the
+//! testkit.
 
 mod bodies;
 mod certified;
 mod drain;
 mod first_token;
+mod fixture;
 mod grpc;
 mod refusals;
 mod routing;
 mod widened;
-mod world;
