@@ -38,7 +38,7 @@ const REQUESTS: u64 = 10_000;
 /// Attacks on the proxy; the default run has two thousand.
 const ABUSES: &str = "100000";
 /// The test that makes them.
-const ABUSE: &str = "no_abuse_gets_through_or_leaves_anything_behind";
+const ABUSE: &str = "no_abuse_reaches_the_upstream_or_leaks_resources";
 /// How long each fuzz target runs.
 const FUZZ_SECONDS: &str = "600";
 
