@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method};
 use token_rotator::{Origins, Refreshed, SecretString, SourceError, TokenSet, TokenSource};
-use token_rotator_oauth2::{Exchange, Secrets};
+use token_rotator_oauth2::{RequestKind, Secrets};
 use url::Url;
 
 use crate::cookies::{Cookies, Loan, pairs};
@@ -174,7 +174,7 @@ impl<T> RefreshCall<T> {
         for cookies in self.loan.iter().flat_map(Loan::lent) {
             push_cookies(&mut sent, &cookies);
         }
-        let answer = carried.map_err(|error| Exchange::Cookie.unanswered(error, &sent))?;
+        let answer = carried.map_err(|error| RequestKind::Cookie.unanswered(error, &sent))?;
         for cookie in answer.headers().get_all(SET_COOKIE) {
             if let Some((_, value)) = pairs(cookie).next() {
                 push_cookie(&mut sent, value);

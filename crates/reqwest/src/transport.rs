@@ -9,7 +9,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use token_rotator::SourceError;
 use token_rotator_oauth2::{
-    ANSWER_BYTES_MAX, Exchange, SecretBytes, Secrets, Transport, TransportError,
+    ANSWER_BYTES_MAX, RequestKind, SecretBytes, Secrets, Transport, TransportError,
 };
 
 use crate::error::BuildError;
@@ -151,7 +151,7 @@ fn unsent_or_not(error: reqwest::Error) -> TransportError {
 /// sent* if there was no connection, else *uncertain*, for the refresh token may be spent. Its URL
 /// is left out.
 pub fn source_error(error: reqwest::Error) -> SourceError {
-    Exchange::Cookie.unanswered(unsent_or_not(error), &Secrets::new())
+    RequestKind::Cookie.unanswered(unsent_or_not(error), &Secrets::new())
 }
 
 impl std::fmt::Debug for ReqwestTransport {

@@ -41,7 +41,7 @@ async fn issuer_is_gone_before_its_endpoints_are_known() {
     assert_snapshot!(output.report(), @"
     exit code 4
     error: there is no token for session `default`
-      because the access token could not be refreshed: the issuer's endpoints could not be discovered: the issuer's metadata could not be had from http://ISSUER/.well-known/oauth-authorization-server: check the issuer URL and the network: the issuer was not reached: error sending request: client error (Connect): tcp connect error: Connection refused (os error 111)
+      because the access token could not be refreshed: the issuer's endpoints could not be discovered: the issuer's metadata could not be fetched from http://ISSUER/.well-known/oauth-authorization-server: check the issuer URL and the network: the issuer was not reached: error sending request: client error (Connect): tcp connect error: Connection refused (os error 111)
     hint: the issuer cannot be reached or is busy; try again in a moment, or run `token-rotator doctor --session default`
     ");
 }
@@ -61,7 +61,7 @@ async fn issuer_is_not_there() {
     assert_snapshot!(output.report(), @"
     exit code 4
     error: the issuer's endpoints could not be discovered
-      because the issuer's metadata could not be had from http://ISSUER/.well-known/oauth-authorization-server: check the issuer URL and the network
+      because the issuer's metadata could not be fetched from http://ISSUER/.well-known/oauth-authorization-server: check the issuer URL and the network
       because the issuer was not reached
       because error sending request
       because client error (Connect)
