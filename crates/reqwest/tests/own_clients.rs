@@ -6,15 +6,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{Heard, Tested, World, answering, echo, login};
+use reqwest::Url;
 use reqwest::cookie::Jar;
+use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 use serde_json::Value;
 use token_rotator::FailureKind;
-use token_rotator_reqwest::{Client, Profile, TokenError};
+use token_rotator_reqwest::{Client, CookieStore, Profile, TokenError};
 use token_rotator_testkit::{Fault, Upstream};
 
 fn following() -> reqwest::ClientBuilder {
     reqwest::Client::builder().no_proxy().cookie_store(true)
+}
+
+/// A jar of reqwest's as the client that is made takes it.
+struct Shared(Arc<Jar>);
+
+impl CookieStore for Shared {
+    fn set_cookies(&self, headers: &mut dyn Iterator<Item = &HeaderValue>, url: &Url) {
+        reqwest::cookie::CookieStore::set_cookies(&*self.0, headers, url);
+    }
+
+    fn cookies(&self, url: &Url) -> Option<HeaderValue> {
+        reqwest::cookie::CookieStore::cookies(&*self.0, url)
+    }
 }
 
 /// The error of a refresh that failed.
@@ -141,7 +156,7 @@ async fn requests_may_have_the_client_that_is_made() -> Tested {
     let refreshes = following().cookie_provider(Arc::clone(&jar)).build()?;
     let api: Client = world
         .reading()
-        .cookie_provider(jar)
+        .cookie_provider(Arc::new(Shared(jar)))
         .refresh_client(refreshes)
         .build()?;
     login(&api, "alice").await;

@@ -47,6 +47,20 @@ impl Subscriber for Logger {
     fn exit(&self, _: &Id) {}
 }
 
+/// Keeps every record of the `log` facade, through which reqwest and its dependencies log.
+impl log::Log for Logger {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let line = format!("facade: {}: {}", record.target(), record.args());
+        LOGGED.lock().expect("unpoisoned").push(line);
+    }
+
+    fn flush(&self) {}
+}
+
 struct Line;
 
 impl Visit for Line {
@@ -61,6 +75,8 @@ impl Visit for Line {
 #[tokio::test]
 async fn nothing_shows_a_token() -> Tested {
     tracing::subscriber::set_global_default(Logger)?;
+    log::set_logger(&Logger)?;
+    log::set_max_level(log::LevelFilter::Trace);
     let world = World::of(Issuer::builder().secret_prefix(CANARY)).await;
     let heard = Heard::new();
     let answers = heard.clone();
@@ -124,10 +140,12 @@ async fn nothing_shows_a_token() -> Tested {
     }
     shown.extend(heard.lines());
     shown.extend(LOGGED.lock().expect("unpoisoned").clone());
-    assert!(
-        shown.iter().any(|line| line.starts_with("log: ")),
-        "nothing was logged"
-    );
+    for listener in ["log: ", "facade: "] {
+        assert!(
+            shown.iter().any(|line| line.starts_with(listener)),
+            "nothing was logged: {listener}"
+        );
+    }
     assert!(heard.count("true") > 0, "the canary sang nowhere");
     for line in shown {
         assert!(!line.contains("CANARY"), "{line}");
@@ -174,7 +192,10 @@ async fn an_answer_does_not_tell_a_cookie() -> Tested {
     };
     let client = |jar| reqwest::Client::builder().no_proxy().cookie_provider(jar);
     let base = || Client::builder().base_url(&*endpoint);
-    let (provided, configured) = (jar(), jar());
+    let provided = Arc::new(token_rotator_reqwest::Jar::default());
+    let url = endpoint.parse()?;
+    provided.add_cookie_str(&format!("sid={SHORT}; Path=/"), &url);
+    let configured = jar();
     let elsewhere = client(jar()).redirect(Policy::none()).build()?;
     for (way, builder) in [
         ("provided", base().cookie_provider(provided)),
