@@ -50,7 +50,7 @@ use crate::sign_in::{SignIn, SignInBuilder};
 use crate::transport::Transport;
 use pkce::Verifier;
 pub use redirect::RedirectError;
-pub(crate) use request::advice;
+pub(crate) use request::sign_in_again;
 pub use request::{AuthorizationCode, AuthorizationRequest, CodeError};
 
 /// Begins a sign-in with a browser, at an issuer with an authorization and a token endpoint.
@@ -164,8 +164,15 @@ impl fmt::Debug for AuthorizationCodeGrant {
 
 /// The system gave no random numbers, without which no sign-in is safe.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the system gave no random numbers, without which no sign-in is safe: try again later")]
+#[error("the system gave no random numbers, without which no sign-in is safe")]
 pub struct RandomnessError {
     #[source]
     cause: Cause,
+}
+
+impl RandomnessError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some("try again in a moment")
+    }
 }

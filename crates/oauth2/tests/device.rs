@@ -197,14 +197,15 @@ async fn the_end_is_typed() {
         (error("expired_token"), "expired"),
         (answer(200, r#"{"error":"access_denied"}"#), "denied"),
         (error("invalid_grant"), "sign in again"),
-        (error("invalid_client"), "check the client's settings"),
+        (error("invalid_client"), "check the client's id"),
     ];
     for (came, text) in cases {
         let script = Script::default();
         let mut authorization = begun(&script, &given()).await.unwrap();
         let _ = script.then(Ok(came));
         let error = authorization.poll().await.unwrap_err();
-        assert!(error.to_string().contains(text), "{error}");
+        let said = format!("{error}; {}", error.hint().unwrap());
+        assert!(said.contains(text), "{said}");
         let kind = match &error {
             DeviceError::AccessDenied | DeviceError::Expired => None,
             DeviceError::Refused(refused) => Some(refused.kind()),
@@ -212,7 +213,7 @@ async fn the_end_is_typed() {
         };
         let expected = match text {
             "sign in again" => Some(FailureKind::Terminal),
-            "check the client's settings" => Some(FailureKind::Misconfigured),
+            "check the client's id" => Some(FailureKind::Misconfigured),
             _ => None,
         };
         assert_eq!(kind, expected, "{error}");

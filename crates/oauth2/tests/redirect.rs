@@ -119,7 +119,7 @@ fn what_the_issuer_refuses_comes_with_advice() {
         (
             "error=invalid_scope&error_description=no+such+scope",
             Some("invalid_scope"),
-            "no such scope: ask for another scope",
+            "no such scope; ask for another scope",
         ),
         (
             "error=login_required",
@@ -146,7 +146,8 @@ fn what_the_issuer_refuses_comes_with_advice() {
             .redirected(&format!("{said}&state={own}"))
             .unwrap_err();
         assert_eq!(error.code(), code, "{said}");
-        assert!(error.to_string().contains(advice), "{error}");
+        let shown = format!("{error}; {}", error.hint().unwrap());
+        assert!(shown.contains(advice), "{shown}");
         assert!(!error.is_foreign(), "{said}");
     }
 }

@@ -96,27 +96,23 @@ impl Redirect {
     }
 }
 
-/// Why a redirect brought no code, and what to do.
+/// Why a redirect brought no code. [`hint`](Self::hint) says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RedirectError {
     /// It does not carry the `state` of this sign-in: an old tab, or somebody who wants their own
     /// session in place of the user's (RFC 6749 section 10.12).
-    #[error(
-        "the redirect belongs to another sign-in (`state`): ignore it, and wait for the one that belongs to this"
-    )]
+    #[error("the redirect belongs to another sign-in (`state`)")]
     Foreign,
     /// A parameter came more than once (RFC 6749 section 3.1).
-    #[error("the redirect has the parameter `{name}` more than once: sign in again")]
+    #[error("the redirect has the parameter `{name}` more than once")]
     Repeated {
         /// Its name.
         name: String,
     },
     /// It comes from another issuer than the one that was asked: a mix-up attack (RFC 9207), or
     /// another issuer behind the same sign-in page.
-    #[error(
-        "the redirect does not come from `{issuer}` (`iss`): sign in again, and check the issuer URL"
-    )]
+    #[error("the redirect does not come from `{issuer}` (`iss`)")]
     OtherIssuer {
         /// The issuer that was asked.
         issuer: String,
@@ -124,24 +120,21 @@ pub enum RedirectError {
     /// It does not say which issuer it comes from, although this one always does (RFC 9207
     /// section 2.4).
     #[error(
-        "the redirect does not say that it comes from `{issuer}` (`iss`), as that issuer promises: sign in again"
+        "the redirect does not say that it comes from `{issuer}` (`iss`), as that issuer promises"
     )]
     NoIssuer {
         /// The issuer that was asked.
         issuer: String,
     },
     /// The user, or the issuer, said no.
-    #[error(
-        "the sign-in was denied (access_denied){}: sign in again, and allow it",
-        behind(description.as_deref())
-    )]
+    #[error("the sign-in was denied (access_denied){}", behind(description.as_deref()))]
     AccessDenied {
         /// The issuer's words.
         description: Option<String>,
     },
     /// The issuer refused the request (RFC 6749 section 4.1.2.1; OIDC Core section
     /// 3.1.2.6).
-    #[error("the issuer refused the sign-in ({code}){}: {}", behind(description.as_deref()), advice(code))]
+    #[error("the issuer refused the sign-in ({code}){}", behind(description.as_deref()))]
     Refused {
         /// The error code; `unreadable` if it cannot be shown.
         code: String,
@@ -149,7 +142,7 @@ pub enum RedirectError {
         description: Option<String>,
     },
     /// It has neither a code nor an error.
-    #[error("the redirect brought neither a code nor an error: sign in again")]
+    #[error("the redirect brought neither a code nor an error")]
     NoCode,
 }
 
@@ -158,6 +151,17 @@ impl RedirectError {
     /// come.
     pub fn is_foreign(&self) -> bool {
         matches!(self, Self::Foreign)
+    }
+
+    /// What to do about it. Every cause has a hint.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Foreign => "ignore it, and wait for the redirect that belongs to this sign-in",
+            Self::OtherIssuer { .. } => "sign in again, and check the issuer URL",
+            Self::AccessDenied { .. } => "sign in again, and allow it",
+            Self::Refused { code, .. } => advice(code),
+            Self::Repeated { .. } | Self::NoIssuer { .. } | Self::NoCode => "sign in again",
+        })
     }
 
     /// The issuer's error code.
