@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::arguments::{GlobalOptions, HistoryOptions};
 use crate::command_error::CommandError;
 use crate::output::{self, say};
+use crate::session::history::Entry;
 use crate::session::{Home, Session};
 use crate::table;
 
@@ -38,7 +39,7 @@ pub(crate) async fn run(
                     format!("{} ({})", entry.command, entry.process),
                     entry.happening.name().to_owned(),
                     entry.token.clone().unwrap_or_else(|| "-".to_owned()),
-                    entry.happening.detail(),
+                    detail(entry),
                 ]
             })
             .collect();
@@ -53,6 +54,15 @@ pub(crate) fn unreadable(session: &Session<'_>, error: &std::io::Error) -> Comma
     CommandError::new(format!("{file} cannot be read"))
         .because(error)
         .hint("check who owns it, or remove it, which is safe: it is only looked at")
+}
+
+/// What is known of it, and what to do about it.
+fn detail(entry: &Entry) -> String {
+    let detail = entry.happening.detail();
+    match entry.happening.hint() {
+        Some(hint) => format!("{detail} (hint: {hint})"),
+        None => detail,
+    }
 }
 
 fn second(at: Timestamp) -> String {

@@ -13,7 +13,7 @@ use crate::config::SessionName;
 use crate::history;
 use crate::output::{self, say};
 use crate::session::history::{Entry, Happening};
-use crate::session::{Home, OpenStore, Session, store_failed};
+use crate::session::{Home, OpenStore, Session, sign_in, store_failed};
 use crate::table;
 
 /// Shows them.
@@ -44,6 +44,9 @@ pub(crate) async fn run(
         say!("There are no sessions yet; `token-rotator login` makes one.");
     } else if !sessions.is_empty() {
         output::print(&text(&sessions))?;
+        for (session, hint) in sessions.iter().filter_map(Status::hint) {
+            say!("hint: session `{session}`: {hint}");
+        }
     }
     Ok(code)
 }
@@ -150,6 +153,22 @@ impl Status {
             last_refresh: last(|what| matches!(what, Happening::Refreshed { .. })),
             last_failure: last(Happening::is_failure),
         })
+    }
+}
+
+impl Status {
+    /// What to do about the last failure, unless the session has been refreshed since.
+    fn hint(&self) -> Option<(&SessionName, String)> {
+        let failure = self.last_failure.as_ref()?;
+        let refreshed = self.last_refresh.as_ref();
+        if refreshed.is_some_and(|refreshed| refreshed.at > failure.at) {
+            return None;
+        }
+        let hint = match failure.happening {
+            Happening::Ended { .. } | Happening::ReuseDetected { .. } => sign_in(&self.session),
+            _ => failure.happening.hint()?.to_owned(),
+        };
+        Some((&self.session, hint))
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use token_rotator::middleware::RefusalRules;
-use token_rotator::{Origin, Rotator, SecretString};
+use token_rotator::{Origin, OriginError, Rotator, SecretString};
 
 use crate::limits::Limits;
 use crate::metrics::Recorder;
@@ -188,6 +188,8 @@ pub enum BuildError {
         route: String,
         /// What is wrong.
         problem: String,
+        /// What to write instead.
+        hint: Option<&'static str>,
     },
     /// The session's token may not go to the upstream.
     #[error("route `{route}`: the session's token may not go to {upstream}")]
@@ -229,7 +231,8 @@ impl BuildError {
             }
             Self::BearerPassed(_) => "leave out one of the two",
             Self::NoUnix => "listen on 127.0.0.1",
-            Self::Upstream { .. } | Self::Tls { .. } => return None,
+            Self::Upstream { hint, .. } => return *hint,
+            Self::Tls { .. } => return None,
         })
     }
 
@@ -305,9 +308,10 @@ impl Route {
         let origin: Origin = self
             .upstream
             .parse()
-            .map_err(|error| BuildError::Upstream {
+            .map_err(|error: OriginError| BuildError::Upstream {
                 route: self.name.clone(),
-                problem: format!("{error}"),
+                problem: error.to_string(),
+                hint: error.hint(),
             })?;
         if !self.rotator.origins().iter().any(|known| *known == origin) {
             return Err(BuildError::ForeignUpstream {

@@ -15,6 +15,8 @@ pub(crate) const LATER: u8 = 4;
 const STORE: &str = "the store is to be a server that runs, or a directory that is yours to write, \
                      with room on its disk; `--store` names another";
 
+const REPORT: &str = "run the command again; it is worth a report if that does not help";
+
 /// There is no token to be had, and what to do.
 pub(crate) fn no_token(name: &SessionName, error: &TokenError) -> CommandError {
     let failed = CommandError::new(format!("there is no token for session `{name}`"))
@@ -22,7 +24,7 @@ pub(crate) fn no_token(name: &SessionName, error: &TokenError) -> CommandError {
         .hint_of(error.hint())
         .code(exit_code(error));
     match error {
-        TokenError::SignedOut => failed.hint(sign_in(name)),
+        TokenError::SignedOut | TokenError::StepUp(_) => failed.hint(sign_in(name)),
         TokenError::Refresh(error) => refresh_failed(failed, name, error),
         TokenError::WaitTimedOut { .. } | TokenError::Overdue => {
             failed.hint("the issuer is slow; try again in a moment")
@@ -32,7 +34,7 @@ pub(crate) fn no_token(name: &SessionName, error: &TokenError) -> CommandError {
              kind would be refused as well",
         ),
         TokenError::SessionChanged => failed.hint("run the command again, for whoever it is now"),
-        _ => failed.hint("run the command again; it is worth a report if that does not help"),
+        _ => failed.hint(REPORT),
     }
 }
 
@@ -46,9 +48,18 @@ fn refresh_failed(failed: CommandError, name: &SessionName, error: &RefreshError
             "`token-rotator status --session {name}` says which process it is; continue it or end it \
              if it is stopped"
         )),
+        RefreshError::Lease(LeaseError::Lost) => {
+            failed.hint("run the command again; another process may have refreshed meanwhile")
+        }
         RefreshError::Lease(_) => failed.or_hint(STORE),
         RefreshError::Store(error) => store_hint(failed, error),
         RefreshError::SessionChanged => failed.hint("run the command again, for whoever it is now"),
+        RefreshError::Unusable { .. } => failed.hint(
+            "tell the operator of the issuer; the session's refresh token is kept for the next try",
+        ),
+        RefreshError::Panicked { sent: false, .. } | RefreshError::Abandoned { sent: false, .. } => {
+            failed.hint(REPORT)
+        }
         _ => match error.kind() {
             FailureKind::Terminal => failed.hint(sign_in(name)),
             FailureKind::Misconfigured => failed.or_hint(format!(
@@ -56,7 +67,7 @@ fn refresh_failed(failed: CommandError, name: &SessionName, error: &RefreshError
                  `token-rotator doctor --session {name}` looks at them"
             )),
             FailureKind::NotSent | FailureKind::Transient => {
-                failed.hint(format!(
+                failed.or_hint(format!(
                     "the issuer cannot be reached or is busy; try again in a moment, or let \
                      `token-rotator doctor --session {name}` look at it"
                 ))
@@ -68,7 +79,8 @@ fn refresh_failed(failed: CommandError, name: &SessionName, error: &RefreshError
     }
 }
 
-fn sign_in(name: &SessionName) -> String {
+/// The hint to sign in to this session.
+pub(crate) fn sign_in(name: &SessionName) -> String {
     format!("sign in with `token-rotator login --session {name}`")
 }
 
@@ -81,6 +93,7 @@ fn store_hint(failed: CommandError, error: &StoreError) -> CommandError {
     let failed = failed.hint_of(error.hint());
     match error.kind() {
         StoreErrorKind::Unavailable => failed.code(LATER).or_hint(STORE),
+        StoreErrorKind::Panicked => failed.or_hint(REPORT),
         StoreErrorKind::Newer => failed.or_hint("use the newer version of this program"),
         StoreErrorKind::Corrupt => failed.or_hint(
             "nothing was changed; restore the record from a backup, or remove it and sign in again",
@@ -93,7 +106,7 @@ fn store_hint(failed: CommandError, error: &StoreError) -> CommandError {
 pub(crate) fn unusable_tokens(error: &UnusableTokens) -> CommandError {
     CommandError::new("what the issuer gave cannot be used")
         .because(error)
-        .hint("tell whoever runs the issuer; the session is as it was before")
+        .hint("tell the operator of the issuer; the session is as it was before")
 }
 
 /// What a script may go by.

@@ -35,12 +35,16 @@ impl OpenStore {
             Some(StoreUrl::Redis(url)) => {
                 let codec = codec(key, places).await?;
                 let built = RedisStore::builder().url(url).codec(codec).build();
-                built.map(Self::Redis).map_err(cannot_be_opened)
+                built
+                    .map(Self::Redis)
+                    .map_err(|error| cannot_be_opened(&error, error.hint()))
             }
             Some(StoreUrl::Postgres(url)) => {
                 let codec = codec(key, places).await?;
                 let built = PostgresStore::builder().url(url).codec(codec).build();
-                built.map(Self::Postgres).map_err(cannot_be_opened)
+                built
+                    .map(Self::Postgres)
+                    .map_err(|error| cannot_be_opened(&error, error.hint()))
             }
         }
     }
@@ -80,7 +84,7 @@ fn file(
     builder
         .open()
         .map(OpenStore::File)
-        .map_err(|error| cannot_be_opened(&error).hint_of(error.hint()))
+        .map_err(|error| cannot_be_opened(&error, error.hint()))
 }
 
 /// How records are sealed in a store that several machines share: with a key that was made
@@ -108,7 +112,7 @@ async fn codec(key: Option<&KeyChoice>, places: &Places) -> Result<RecordCodec, 
         Ok(None) => Err(CommandError::new("the store has no key")
             .why("there is none at the place that was named")
             .hint(MAKE_A_KEY)),
-        Err(error) => Err(cannot_be_opened(&error).hint_of(error.hint())),
+        Err(error) => Err(cannot_be_opened(&error, error.hint())),
     }
 }
 
@@ -137,9 +141,10 @@ fn no_keyutils() -> CommandError {
         .hint("choose another place for the key: keyring, file, env:NAME")
 }
 
-fn cannot_be_opened(error: impl std::error::Error) -> CommandError {
+fn cannot_be_opened(error: impl std::error::Error, hint: Option<&str>) -> CommandError {
     CommandError::new("the store cannot be opened")
         .because(error)
+        .hint_of(hint)
         .or_hint("correct it, or name another place: `--store` for sessions, `--key` for their key")
 }
 

@@ -144,7 +144,7 @@ async fn clear_upstream() {
     assert_snapshot!(told(&user, &came), @"
     exit code 1
     error: line 2 of ~/.config/token-rotator/config.toml cannot be used
-      because `proxy.routes[0].upstream`: `http://` would send the token to `api.example.com` in the clear: use `https://`, or for a server on this machine `http://localhost`, `http://127.0.0.1` or `http://[::1]`
+      because `proxy.routes[0].upstream`: `http://` would send the token to `api.example.com` in the clear; use `https://`, or for a server on this machine `http://localhost`, `http://127.0.0.1` or `http://[::1]`
     hint: correct the line; docs/program.md has all keys
     ");
 }
@@ -361,7 +361,7 @@ async fn a_store_in_the_way() {
     exit code 1
     error: the store cannot be opened
       because cannot make /dev/null/sessions: Not a directory (os error 20)
-    hint: correct it, or name another place: `--store` for sessions, `--key` for their key
+    hint: a part of the path is a file; choose another directory
     ");
 }
 

@@ -211,11 +211,11 @@ async fn an_issuer_that_is_away_is_told_of_once() {
       because Connection refused (os error 111)
     hint: nothing has to be done; it is asked again while the code is good
     error: nobody has signed in
-      because the code expired while the issuer gave no answer: the issuer was not reached; sign in again
+      because the code expired while the issuer gave no answer: the issuer was not reached
       because error sending request
       because client error (Connect)
       because tcp connect error
       because Connection refused (os error 111)
-    hint: sign in again
+    hint: check the network, then sign in again
     ");
 }

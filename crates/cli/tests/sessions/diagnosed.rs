@@ -245,7 +245,7 @@ async fn files_that_are_in_the_way() {
     assert_snapshot!(user.made_same(&told), @"
     ok   configuration: there is no ~/.config/token-rotator/config.toml, and none is needed
     bad  store: it takes no session: cannot write into ~/.local/state/token-rotator: File too large (os error 27)
-         hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+         hint: raise the limit of file sizes (`ulimit -f`)
     ");
 }
 

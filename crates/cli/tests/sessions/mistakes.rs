@@ -44,7 +44,7 @@ async fn signed_out() {
     assert_snapshot!(came.told(), @"
     exit code 3
     error: there is no token for session `default`
-      because nobody is signed in; sign in first
+      because the session is not signed in
     hint: sign in with `token-rotator login --session default`
     ");
 }

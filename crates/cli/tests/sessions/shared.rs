@@ -164,9 +164,9 @@ async fn redis_is_away() {
     assert_snapshot!(came.told(), @"
     exit code 4
     error: the store cannot keep the session
-      because Redis at 127.0.0.1:1 cannot be reached: nothing listens there; start it, or correct the address
+      because Redis at 127.0.0.1:1 cannot be reached: nothing listens there
       because Connection refused (os error 111)
-    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    hint: start the server, or correct the address
     ");
 }
 
@@ -178,9 +178,9 @@ async fn redis_is_away_for_a_token() {
     assert_snapshot!(came.told(), @"
     exit code 4
     error: there is no token for session `default`
-      because the session could not be read from its store: Redis at 127.0.0.1:1 cannot be reached: nothing listens there; start it, or correct the address
+      because the session could not be read from its store: Redis at 127.0.0.1:1 cannot be reached: nothing listens there
       because Connection refused (os error 111)
-    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    hint: start the server, or correct the address
     ");
 }
 
@@ -192,10 +192,10 @@ async fn postgres_is_away() {
     assert_snapshot!(came.told(), @"
     exit code 4
     error: the store cannot keep a session
-      because PostgreSQL at 127.0.0.1:1 cannot be reached: nothing listens there; start it, or correct the address
+      because PostgreSQL at 127.0.0.1:1 cannot be reached: nothing listens there
       because error connecting to server
       because Connection refused (os error 111)
-    hint: the store is to be a server that runs, or a directory that is yours to write, with room on its disk; `--store` names another
+    hint: start the server, or correct the address
     ");
 }
 
@@ -207,8 +207,8 @@ async fn redis_address_is_wrong() {
     assert_snapshot!(came.told(), @"
     exit code 1
     error: the store cannot be opened
-      because the address of the Redis server cannot be read; write it as redis://user:password@host:port/database, special characters percent-encoded
-    hint: correct it, or name another place: `--store` for sessions, `--key` for their key
+      because the address of the Redis server cannot be read
+    hint: write the address as redis://user:password@host:port/database, special characters percent-encoded
     ");
 }
 
@@ -220,8 +220,8 @@ async fn postgres_address_is_wrong() {
     assert_snapshot!(came.told(), @"
     exit code 1
     error: the store cannot be opened
-      because the address given to `url` cannot be read; write it as postgres://user:password@host:port/database, special characters percent-encoded
-    hint: correct it, or name another place: `--store` for sessions, `--key` for their key
+      because the address given to `url` cannot be read
+    hint: write the address as postgres://user:password@host:port/database, special characters percent-encoded
     ");
 }
 

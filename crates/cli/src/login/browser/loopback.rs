@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::page::Page;
-use crate::command_error::CommandError;
+use crate::command_error::{CommandError, port_hint};
 
 const PATH: &str = "/callback";
 
@@ -90,6 +90,7 @@ fn nowhere(port: u16, error: &std::io::Error) -> CommandError {
         .hint(
             "end what listens there, or choose another port with `--redirect-port`; 0 takes a free one",
         )
+        .hint_of(port_hint(error))
 }
 
 impl Redirect {
@@ -164,7 +165,7 @@ mod tests {
         exit code 1
         error: the browser has nowhere to come back to
           because no port of this machine can be listened on: Too many open files (os error 24)
-        hint: end what listens there, or choose another port with `--redirect-port`; 0 takes a free one
+        hint: raise the limit of open files (`ulimit -n`)
         ");
     }
 }
