@@ -232,7 +232,7 @@ impl Stored {
     }
 
     fn is_replaced_by(&self, new: &Self) -> bool {
-        self.name == new.name && self.path == new.path && self.scope == new.scope
+        self.name == new.name && self.path == new.path && self.scope.is_replaced_by(&new.scope)
     }
 
     /// RFC 6265 section 5.4, step 1.
@@ -258,6 +258,28 @@ impl Stored {
 }
 
 impl Scope {
+    /// RFC 6265 section 5.3, step 11: a cookie with `Domain` and one without replace each other if the
+    /// domain is the host. What came over `https` is not replaced over `http`.
+    fn is_replaced_by(&self, new: &Self) -> bool {
+        match (self, new) {
+            (
+                Self::Origin { https, host, .. },
+                Self::Domain {
+                    https: other,
+                    domain,
+                },
+            )
+            | (
+                Self::Domain {
+                    https: other,
+                    domain,
+                },
+                Self::Origin { https, host, .. },
+            ) => https == other && host == domain,
+            _ => self == new,
+        }
+    }
+
     fn name(&self) -> &str {
         match self {
             Self::Origin { host, .. } => host,

@@ -275,6 +275,9 @@ fn cookies_have_an_order() {
         sent(&set, "https://h.test/x/y", "https://h.test/x/y"),
         "c=1; a=2; b=1; d="
     );
+    for set in [["a=1", "a=2; Domain=h.test"], ["a=1; Domain=h.test", "a=2"]] {
+        assert_eq!(sent(&set, "https://h.test/", "https://h.test/"), "a=2");
+    }
     let moved = ["r=1; Path=/x", "r=; Path=/x; Max-Age=0", "r=2; Path=/"];
     assert_eq!(
         sent(&moved, "https://h.test/x/y", "https://h.test/x/y"),
