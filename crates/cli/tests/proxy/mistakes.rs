@@ -309,7 +309,7 @@ async fn no_such_directory() {
     exit code 1
     error: the proxy cannot be set up
       because /nowhere/proxy.sock cannot be listened on: No such file or directory (os error 2)
-    hint: end what listens there, or choose another address
+    hint: make the directory of the socket
     ");
 }
 
