@@ -211,8 +211,8 @@ async fn resource_is_none() {
     assert_snapshot!(came.told(), @"
     exit code 1
     error: the issuer gave the client no token
-      because the issuer cannot be asked: a resource is no absolute URI without fragment: write it like `https://api.example.com`, or call `audience` for other names
-    hint: correct the session's settings
+      because the issuer cannot be asked: a resource is no absolute URI without fragment
+    hint: write it like `https://api.example.com`, or call `audience` for other names
     ");
 }
 
