@@ -51,7 +51,7 @@ use crate::sign_in::{SignInBuilder, SignInSettings};
 use crate::transport::Transport;
 use pkce::Verifier;
 pub use redirect::RedirectError;
-pub(crate) use request::advice;
+pub(crate) use request::sign_in_again;
 pub use request::{AuthorizationCode, AuthorizationRequest, CodeError};
 
 /// Begins a sign-in with a browser. The issuer needs an authorization and a token endpoint.
@@ -172,10 +172,15 @@ impl fmt::Debug for AuthorizationCodeGrant {
 
 /// The system returned no random numbers, and a sign-in without them is not safe.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error(
-    "the system returned no random numbers, and a sign-in without them is not safe: try again later"
-)]
+#[error("the system returned no random numbers, and a sign-in without them is not safe")]
 pub struct RandomnessError {
     #[source]
     cause: Cause,
+}
+
+impl RandomnessError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some("try again in a moment")
+    }
 }

@@ -193,7 +193,8 @@ impl<T> std::fmt::Debug for Builder<T> {
     }
 }
 
-/// Why the options cannot be used, and the remedy. The text contains no secret.
+/// Why the options cannot be used. The text contains no secret. [`hint`](Self::hint) returns the
+/// action for the cause.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -207,27 +208,25 @@ pub enum BuildError {
         problem: OriginError,
     },
     /// The part after the host cannot be read.
-    #[error(
-        "the {which} is no URL: write it like `https://issuer.example/token`, with everything but ASCII percent-encoded"
-    )]
+    #[error("the {which} is no URL")]
     NotAUrl {
         /// Name of the address, such as `token URL`.
         which: &'static str,
     },
     /// The address has a fragment, which RFC 6749 section 3.2 forbids.
-    #[error("the {which} has a fragment: remove everything from the `#` on")]
+    #[error("the {which} has a fragment")]
     Fragment {
         /// Name of the address, such as `token URL`.
         which: &'static str,
     },
     /// The client id is empty.
-    #[error("the client id is empty: give the one that the issuer registered")]
+    #[error("the client id is empty")]
     ClientId,
     /// A parameter has an empty name.
-    #[error("a parameter has no name: give `param` one")]
+    #[error("a parameter has no name")]
     ParamName,
     /// The parameter has its own builder method.
-    #[error("`{name}` cannot be set with `param`: {instead}")]
+    #[error("`{name}` cannot be set with `param`")]
     ReservedParam {
         /// Name of the parameter.
         name: &'static str,
@@ -235,26 +234,49 @@ pub enum BuildError {
         instead: &'static str,
     },
     /// A resource is not an absolute URI (RFC 8707 section 2).
-    #[error(
-        "a resource is no absolute URI without fragment: write it like `https://api.example.com`, or call `audience` for other names"
-    )]
+    #[error("a resource is no absolute URI without fragment")]
     Resource,
     /// The sign-in needs an endpoint that the issuer's metadata does not name.
-    #[error(
-        "the issuer's metadata names no {which}: the issuer may not offer this way to sign in; if it does, add the endpoint to the metadata"
-    )]
+    #[error("the issuer's metadata names no {which}")]
     Endpoint {
         /// Name of the endpoint.
         which: &'static str,
     },
     /// The issuer's metadata lists PKCE methods, but not S256.
     #[error(
-        "the issuer does not offer PKCE with `S256` (RFC 7636), without which a stolen code would be worth a session: let the issuer switch it on"
+        "the issuer does not offer PKCE with `S256` (RFC 7636), without which a stolen code would be worth a session"
     )]
     CodeChallenge,
     /// The redirect URI must not receive a code.
-    #[error(
-        "the redirect URI cannot be used: register `http://127.0.0.1/callback` or the like (RFC 8252 section 7.3), an `https://` address, or a scheme of your own with a dot in it, without a fragment"
-    )]
+    #[error("the redirect URI cannot be used")]
     RedirectUri,
+}
+
+impl BuildError {
+    /// What to do about it. Every cause has a hint.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Url { problem, .. } => return problem.hint(),
+            Self::NotAUrl { .. } => {
+                "write it like `https://issuer.example/token`, with everything but ASCII \
+                 percent-encoded"
+            }
+            Self::Fragment { .. } => "remove everything from the `#` on",
+            Self::ClientId => "give the client id that the issuer registered",
+            Self::ParamName => "give `param` a name",
+            Self::ReservedParam { instead, .. } => instead,
+            Self::Resource => {
+                "write it like `https://api.example.com`, or call `audience` for other names"
+            }
+            Self::Endpoint { .. } => {
+                "the issuer may not offer this way to sign in; if it does, add the endpoint to the \
+                 metadata"
+            }
+            Self::CodeChallenge => "let the issuer switch PKCE with `S256` on",
+            Self::RedirectUri => {
+                "register `http://127.0.0.1/callback` or the like (RFC 8252 section 7.3), an \
+                 `https://` address, or a scheme of your own with a dot in it, without a fragment"
+            }
+        })
+    }
 }

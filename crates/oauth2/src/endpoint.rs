@@ -48,7 +48,8 @@ impl TokenSource for TokenEndpoint {
                     .and_then(TokenSet::refresh_token)
                     .filter(|token| !token.expose_secret().is_empty())
                     .ok_or_else(|| {
-                        SourceError::terminal("there is no refresh token; sign in with one")
+                        SourceError::terminal("there is no refresh token")
+                            .with_hint("sign in with a refresh token")
                     })?;
                 post.form.param("grant_type", "refresh_token");
                 post.form.param("refresh_token", token.expose_secret());

@@ -70,27 +70,39 @@ impl ExpectedClaims<'_> {
 #[non_exhaustive]
 pub enum IdTokenError {
     /// The token is not a signed JWT; it may be encrypted.
-    #[error(
-        "the id_token cannot be read: the issuer may encrypt it for this client; let it be signed only, or leave `openid` out of the scope"
-    )]
+    #[error("the id_token cannot be read")]
     Unreadable,
     /// `iss` names another issuer.
-    #[error(
-        "the id_token is another issuer's: check that the issuer URL and the token endpoint belong together"
-    )]
+    #[error("the id_token is another issuer's")]
     Issuer,
     /// `aud` does not name this client.
-    #[error("the id_token is for another client: check the client id")]
+    #[error("the id_token is for another client")]
     Audience,
     /// `azp` names another client, or is missing although there are several audiences.
-    #[error("the id_token was given to another client (`azp`): check the client id")]
+    #[error("the id_token was given to another client (`azp`)")]
     AuthorizedParty,
     /// `exp` is in the past or missing.
-    #[error("the id_token has expired: check this machine's clock, then sign in again")]
+    #[error("the id_token has expired")]
     Expired,
     /// `nonce` differs from the nonce of the authorization request.
-    #[error("the id_token belongs to another sign-in (`nonce`): sign in again")]
+    #[error("the id_token belongs to another sign-in (`nonce`)")]
     Nonce,
+}
+
+impl IdTokenError {
+    /// What to do about it. Every cause has a hint.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Unreadable => {
+                "the issuer may encrypt it for this client; let it be signed only, or leave `openid` \
+                 out of the scope"
+            }
+            Self::Issuer => "check that the issuer URL and the token endpoint belong together",
+            Self::Audience | Self::AuthorizedParty => "check the client id",
+            Self::Expired => "check this machine's clock, then sign in again",
+            Self::Nonce => "sign in again",
+        })
+    }
 }
 
 fn payload(id_token: &str) -> Option<Vec<u8>> {

@@ -283,11 +283,7 @@ fn the_error_text_names_cause_status_and_code() {
             "{}",
             "the issuer's answer is no JSON object with an access token (HTTP 200)",
         ),
-        (
-            404,
-            HTML,
-            "there is no such endpoint; check its address (HTTP 404)",
-        ),
+        (404, HTML, "there is no such endpoint (HTTP 404)"),
         (
             403,
             HTML,
@@ -296,12 +292,67 @@ fn the_error_text_names_cause_status_and_code() {
         (
             302,
             "",
-            "redirect refused: a token endpoint has none, and the tokens would travel along; \
-             configure the address it leads to (HTTP 302)",
+            "redirect refused: a token endpoint has none, and the tokens would travel along \
+             (HTTP 302)",
         ),
     ];
     for (status, body, expected) in cases {
         assert_eq!(tokens(status, body).unwrap_err().to_string(), expected);
+    }
+}
+
+/// Property: each refusal has the hint for its own cause, and no hint if the answer does not name its cause.
+#[test]
+fn each_refusal_has_its_hint() {
+    let json_error = |code: &str| format!(r#"{{"error":"{code}"}}"#);
+    let cases = [
+        (400, said("invalid_grant"), Some("sign in again")),
+        (401, json_error("invalid_client"), Some("client's secret")),
+        (
+            400,
+            json_error("unauthorized_client"),
+            Some("allow this client"),
+        ),
+        (
+            400,
+            json_error("unsupported_grant_type"),
+            Some("allow this client"),
+        ),
+        (400, json_error("invalid_scope"), Some("another scope")),
+        (
+            400,
+            json_error("invalid_target"),
+            Some("resource or audience"),
+        ),
+        (
+            400,
+            json_error("temporarily_unavailable"),
+            Some("in a moment"),
+        ),
+        (404, String::new(), Some("endpoint's address")),
+        (405, HTML.to_owned(), Some("endpoint's address")),
+        (302, String::new(), Some("the redirect leads to")),
+        (403, HTML.to_owned(), Some("a firewall or a proxy")),
+        (429, String::new(), Some("limits how often")),
+        (503, HTML.to_owned(), Some("in a moment")),
+        (500, String::new(), None),
+        (200, HTML.to_owned(), None),
+        (400, json_error("invalid_request"), None),
+    ];
+    for (status, body, expected) in cases {
+        let answer = answer(status, &body);
+        let error = RequestKind::RefreshToken.refusal(&answer, &Secrets::new());
+        let hint = error.hint();
+        assert_eq!(hint.is_some(), expected.is_some(), "{error}: {hint:?}");
+        let hint = hint.unwrap_or_default();
+        assert!(
+            hint.contains(expected.unwrap_or_default()),
+            "{error}: {hint}"
+        );
+        assert!(
+            hint.is_empty() || !error.to_string().contains(hint),
+            "{error}"
+        );
     }
 }
 

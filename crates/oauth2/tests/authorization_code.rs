@@ -165,7 +165,8 @@ async fn a_refused_or_lost_code_is_not_sent_again() {
         };
         assert_eq!(refused.kind(), kind, "{context}");
         assert!(!refused.is_reuse_detected());
-        assert!(error.to_string().ends_with("sign in again"), "{error}");
+        let hint = error.hint().unwrap();
+        assert!(hint.ends_with("sign in again"), "{error}: {hint}");
         assert_eq!(script.requests().len(), 1, "{context}");
     }
 }

@@ -205,14 +205,15 @@ async fn every_end_of_a_sign_in_has_its_error() {
         (error("expired_token"), "expired"),
         (answer(200, r#"{"error":"access_denied"}"#), "denied"),
         (error("invalid_grant"), "sign in again"),
-        (error("invalid_client"), "check the client's settings"),
+        (error("invalid_client"), "check the client's id"),
     ];
     for (response, text) in cases {
         let script = Script::default();
         let mut authorization = begin(&script, &authorization_answer()).await.unwrap();
         let _ = script.then(Ok(response));
         let error = authorization.poll().await.unwrap_err();
-        assert!(error.to_string().contains(text), "{error}");
+        let said = format!("{error}; {}", error.hint().unwrap());
+        assert!(said.contains(text), "{said}");
         let kind = match &error {
             DeviceError::AccessDenied | DeviceError::Expired => None,
             DeviceError::Refused(refused) => Some(refused.kind()),
@@ -220,7 +221,7 @@ async fn every_end_of_a_sign_in_has_its_error() {
         };
         let expected = match text {
             "sign in again" => Some(FailureKind::Terminal),
-            "check the client's settings" => Some(FailureKind::Misconfigured),
+            "check the client's id" => Some(FailureKind::Misconfigured),
             _ => None,
         };
         assert_eq!(kind, expected, "{error}");

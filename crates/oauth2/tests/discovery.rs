@@ -185,9 +185,13 @@ async fn the_error_without_metadata_lists_every_requested_address() {
     assert_eq!(
         error.to_string(),
         format!(
-            "the issuer has no metadata at {FIRST} (a redirect to https://new.example/meta) or {SECOND} (HTTP 404): \
-             check the issuer URL, or configure its endpoints one by one"
+            "the issuer has no metadata at {FIRST} (a redirect to https://new.example/meta) or {SECOND} (HTTP 404)"
         )
+    );
+    let hint = error.hint().unwrap();
+    assert!(
+        hint.starts_with("check the issuer URL, or configure"),
+        "{hint}"
     );
 }
 

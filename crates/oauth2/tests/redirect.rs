@@ -123,7 +123,7 @@ fn a_refusal_names_the_remedy() {
         (
             "error=invalid_scope&error_description=no+such+scope",
             Some("invalid_scope"),
-            "no such scope: ask for another scope",
+            "no such scope; ask for another scope",
         ),
         (
             "error=login_required",
@@ -150,7 +150,8 @@ fn a_refusal_names_the_remedy() {
             .redirected(&format!("{parameters}&state={own_state}"))
             .unwrap_err();
         assert_eq!(error.code(), code, "{parameters}");
-        assert!(error.to_string().contains(advice), "{error}");
+        let shown = format!("{error}; {}", error.hint().unwrap());
+        assert!(shown.contains(advice), "{shown}");
         assert!(!error.is_foreign(), "{parameters}");
     }
 }

@@ -251,34 +251,36 @@ fn a_build_error_names_the_remedy() {
         (
             refresh_token("http://issuer.example/token", "c"),
             "the token URL cannot be used: `http://` would send the token to `issuer.example` in \
-             the clear: use `https://`, or for a server on this machine `http://localhost`, \
+             the clear; use `https://`, or for a server on this machine `http://localhost`, \
              `http://127.0.0.1` or `http://[::1]`",
         ),
         (
             refresh_token(URL, "c").revocation_url("https://issuer.example/revoke#now"),
-            "the revocation URL has a fragment: remove everything from the `#` on",
+            "the revocation URL has a fragment; remove everything from the `#` on",
         ),
         (
             refresh_token(URL, ""),
-            "the client id is empty: give the one that the issuer registered",
+            "the client id is empty; give the client id that the issuer registered",
         ),
         (
             refresh_token(URL, "c").param("client_secret", "CANARY"),
-            "`client_secret` cannot be set with `param`: call `client_secret_basic` or \
+            "`client_secret` cannot be set with `param`; call `client_secret_basic` or \
              `client_secret_post`",
         ),
         (
             refresh_token(URL, "c").param("", "CANARY"),
-            "a parameter has no name: give `param` one",
+            "a parameter has no name; give `param` a name",
         ),
         (
             refresh_token(URL, "c").resource("api.example.com"),
-            "a resource is no absolute URI without fragment: write it like \
+            "a resource is no absolute URI without fragment; write it like \
              `https://api.example.com`, or call `audience` for other names",
         ),
     ];
     for (builder, expected) in cases {
-        assert_eq!(error(builder).to_string(), expected);
+        let error = error(builder);
+        let shown = format!("{error}; {}", error.hint().unwrap());
+        assert_eq!(shown, expected);
     }
     for name in [
         "grant_type",

@@ -323,8 +323,9 @@ fn name(session: &HashedKey) -> Result<&str, StoreError> {
     if name.contains('\0') {
         return Err(StoreError::new(
             StoreErrorKind::Refused,
-            "PostgreSQL cannot store a session name with a zero byte in it; choose another",
-        ));
+            "PostgreSQL cannot store a session name with a zero byte in it",
+        )
+        .with_hint("choose another name for the session"));
     }
     Ok(name)
 }

@@ -146,7 +146,8 @@ async fn what_the_table_cannot_hold_is_refused() {
         let error = store.save(&key, None, record(1)).await;
         let error = error.expect_err("no such name");
         assert_eq!(error.kind(), StoreErrorKind::Refused, "{error}");
-        assert!(error.to_string().contains(words), "{error}");
+        let said = format!("{error}; {}", error.hint().unwrap_or_default());
+        assert!(said.contains(words), "{said}");
         let lease = store.acquire(&key, Duration::ZERO).await;
         assert!(matches!(lease, Err(LeaseError::Unavailable { .. })));
     }

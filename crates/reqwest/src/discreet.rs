@@ -36,6 +36,10 @@ pub(crate) fn refusal(answer: &Response<SecretBytes>, sent: &Secrets, blind: boo
     if let Some(code) = code {
         error = error.with_code(code);
     }
+    // A fixed text: it repeats nothing of the answer.
+    if let Some(hint) = sorted.hint() {
+        error = error.with_hint(hint);
+    }
     if let Some(wait) = sorted.retry_after() {
         error = error.with_retry_after(wait);
     }

@@ -52,8 +52,12 @@ fn rotator() -> Rotator {
 }
 
 fn assert_build_error(built: Result<Client, BuildError>, message: &str) {
-    let error = built.expect_err(message).to_string();
-    assert_eq!(error, message);
+    let error = built.expect_err(message);
+    let shown = match error.hint() {
+        Some(hint) => format!("{error}; {hint}"),
+        None => error.to_string(),
+    };
+    assert_eq!(shown, message);
 }
 
 #[test]
@@ -82,22 +86,22 @@ fn unusable_addresses_are_refused() {
         builder_with_parser()
             .base_url("http://api.example.com")
             .build(),
-        "`base_url` cannot be used: `http://` would send the token to `api.example.com` in the clear: use `https://`, \
+        "`base_url` cannot be used: `http://` would send the token to `api.example.com` in the clear; use `https://`, \
          or for a server on this machine `http://localhost`, `http://127.0.0.1` or `http://[::1]`",
     );
     assert_build_error(
         builder_with_parser()
             .base_url("https://me:CANARY@api.example.com")
             .build(),
-        "`base_url` cannot be used: the origin contains a user name (`...@`): remove it, an origin is scheme, host and port",
+        "`base_url` cannot be used: the origin contains a user name (`...@`); remove the user name; an origin is scheme, host and port",
     );
     assert_build_error(
         builder_with_parser()
             .base_url(BASE)
             .origin("https://b.example.com/path")
             .build(),
-        "`origin` cannot be used: the origin goes on after host and port: give `https://b.example.com`, the token then \
-         goes to every path there",
+        "`origin` cannot be used: the origin goes on after its host and port, `https://b.example.com`; give scheme, host \
+         and port alone; the token then goes to every path there",
     );
     assert_build_error(
         builder_with_parser()
@@ -138,7 +142,7 @@ fn contradicting_settings_are_refused() {
     assert_build_error(
         api()
             .client(mine())
-            .cookie_provider(std::sync::Arc::new(reqwest::cookie::Jar::default()))
+            .cookie_provider(std::sync::Arc::new(token_rotator_reqwest::Jar::default()))
             .build(),
         "a client of your own and `cookie_provider`: drop `cookie_provider` and set it on your client, or drop `client`",
     );
@@ -394,7 +398,10 @@ fn a_probe_that_is_no_path_is_refused_with_a_hint() {
         ));
         assert!(error.hint().is_some_and(|hint| hint.contains("/-/whoami")));
     }
-    let built = builder_with_parser().base_url(BASE).probe("/-/whoami?full=1").build();
+    let built = builder_with_parser()
+        .base_url(BASE)
+        .probe("/-/whoami?full=1")
+        .build();
     assert!(built.is_ok());
 }
 

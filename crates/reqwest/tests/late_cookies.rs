@@ -5,9 +5,8 @@ mod common;
 use std::sync::Arc;
 
 use common::{ClientFixture, EventLog, Failure, TestResult, echo, login, read, within};
-use reqwest::cookie::{CookieStore as _, Jar};
 use serde_json::json;
-use token_rotator_reqwest::{Client, Response};
+use token_rotator_reqwest::{Client, CookieStore as _, Jar, Response};
 use token_rotator_testkit::IssuerEvent;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -208,7 +207,9 @@ async fn a_refresh_of_the_last_user_does_not_spend_the_next_ones_cookie() -> Tes
                     if !by_itself || call.last().is_none() {
                         return call.send(request).await;
                     }
-                    let answer = request.send().await;
+                    let request = request.build();
+                    let request = request.map_err(token_rotator_reqwest::source_error)?;
+                    let answer = call.execute(request).await;
                     let answer = answer.map_err(token_rotator_reqwest::source_error)?;
                     source_log.push(format!("status: {}", answer.status().as_u16()));
                     let answer = answer.json().await;

@@ -7,15 +7,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{ClientFixture, EventLog, TestResult, echo, login, start_server};
+use reqwest::Url;
 use reqwest::cookie::Jar;
+use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 use serde_json::Value;
 use token_rotator::FailureKind;
-use token_rotator_reqwest::{Client, Profile, TokenError};
+use token_rotator_reqwest::{Client, CookieStore, Profile, TokenError};
 use token_rotator_testkit::{Fault, Upstream};
 
 fn client_that_follows_redirects() -> reqwest::ClientBuilder {
     reqwest::Client::builder().no_proxy().cookie_store(true)
+}
+
+/// Cookie jar of reqwest, as the built client takes it.
+struct SharedJar(Arc<Jar>);
+
+impl CookieStore for SharedJar {
+    fn set_cookies(&self, headers: &mut dyn Iterator<Item = &HeaderValue>, url: &Url) {
+        reqwest::cookie::CookieStore::set_cookies(&*self.0, headers, url);
+    }
+
+    fn cookies(&self, url: &Url) -> Option<HeaderValue> {
+        reqwest::cookie::CookieStore::cookies(&*self.0, url)
+    }
 }
 
 /// Returns the failure kind of a failed refresh.
@@ -152,7 +167,7 @@ async fn requests_may_use_the_client_of_the_builder() -> TestResult {
         .build()?;
     let api: Client = fixture
         .builder_with_parser()
-        .cookie_provider(jar)
+        .cookie_provider(Arc::new(SharedJar(jar)))
         .refresh_client(refreshes)
         .build()?;
     login(&api, "alice").await;

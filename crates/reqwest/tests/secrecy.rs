@@ -47,6 +47,20 @@ impl Subscriber for Logger {
     fn exit(&self, _: &Id) {}
 }
 
+/// Keeps every record of the `log` facade. reqwest and its dependencies log through the facade.
+impl log::Log for Logger {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let line = format!("facade: {}: {}", record.target(), record.args());
+        LOGGED.lock().expect("unpoisoned").push(line);
+    }
+
+    fn flush(&self) {}
+}
+
 struct LogLine;
 
 impl Visit for LogLine {
@@ -61,6 +75,8 @@ impl Visit for LogLine {
 #[tokio::test]
 async fn no_output_shows_a_token() -> TestResult {
     tracing::subscriber::set_global_default(Logger)?;
+    log::set_logger(&Logger)?;
+    log::set_max_level(log::LevelFilter::Trace);
     let fixture = ClientFixture::of(Issuer::builder().secret_prefix(CANARY)).await;
     let log = EventLog::new();
     let answers = log.clone();
@@ -126,10 +142,12 @@ async fn no_output_shows_a_token() -> TestResult {
     }
     shown.extend(log.lines());
     shown.extend(LOGGED.lock().expect("unpoisoned").clone());
-    assert!(
-        shown.iter().any(|line| line.starts_with("log: ")),
-        "nothing was logged"
-    );
+    for listener in ["log: ", "facade: "] {
+        assert!(
+            shown.iter().any(|line| line.starts_with(listener)),
+            "nothing was logged: {listener}"
+        );
+    }
     assert!(log.count("true") > 0, "the listener received no token");
     for line in shown {
         assert!(!line.contains("CANARY"), "{line}");
@@ -176,7 +194,10 @@ async fn an_error_about_an_answer_shows_no_cookie() -> TestResult {
     };
     let client = |jar| reqwest::Client::builder().no_proxy().cookie_provider(jar);
     let base = || Client::builder().base_url(&*endpoint);
-    let (provided, configured) = (jar(), jar());
+    let provided = Arc::new(token_rotator_reqwest::Jar::default());
+    let url = endpoint.parse()?;
+    provided.add_cookie_str(&format!("sid={SHORT}; Path=/"), &url);
+    let configured = jar();
     let elsewhere = client(jar()).redirect(Policy::none()).build()?;
     for (storage, builder) in [
         ("provided", base().cookie_provider(provided)),

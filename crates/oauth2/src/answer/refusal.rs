@@ -59,6 +59,9 @@ pub(super) fn sort(
     if let Some(code) = code {
         error = error.with_code(code);
     }
+    if let Some(hint) = hint(answer, html, &fields, kind) {
+        error = error.with_hint(hint);
+    }
     if let Some(wait) = retry_after::read(answer.headers(), SystemTime::now()) {
         error = error.with_retry_after(wait);
     }
@@ -83,8 +86,7 @@ fn headline(
             "the issuer's answer is no JSON object with an access token"
         }
         (300..400, _) => {
-            "redirect refused: a token endpoint has none, and the tokens would travel along; \
-             configure the address it leads to"
+            "redirect refused: a token endpoint has none, and the tokens would travel along"
         }
         (403, FailureKind::Transient) if html => {
             "a firewall or gateway in front of the issuer refused the request with a web page"
@@ -92,10 +94,45 @@ fn headline(
         (_, FailureKind::Misconfigured) if fields.code.as_deref() == Some(UNSUPPORTED) => {
             "the issuer revokes no tokens of this kind: they live until they expire"
         }
-        (404 | 405, FailureKind::Misconfigured) => "there is no such endpoint; check its address",
+        (404 | 405, FailureKind::Misconfigured) => "there is no such endpoint",
         (_, FailureKind::Transient) => "the issuer cannot answer now",
         (_, FailureKind::Uncertain) => "the issuer gave no clear answer",
         _ => "the issuer refused the request",
+    }
+}
+
+/// Returns the action for the answer, or `None` if the answer does not name its cause.
+fn hint(
+    answer: &Response<SecretBytes>,
+    html: bool,
+    fields: &ErrorFields,
+    kind: FailureKind,
+) -> Option<&'static str> {
+    let code = fields.code.as_deref().unwrap_or_default();
+    match (answer.status().as_u16(), kind) {
+        (_, FailureKind::Terminal) => Some("sign in again"),
+        (300..400, _) => Some("configure the address that the redirect leads to"),
+        (403, FailureKind::Transient) if html => {
+            Some("see whether a firewall or a proxy before the issuer blocks this machine")
+        }
+        (429, FailureKind::Transient) => Some("wait; the issuer limits how often it is asked"),
+        (_, FailureKind::Transient) => Some("try again in a moment"),
+        (_, FailureKind::Misconfigured) => match code {
+            "invalid_client" | "incorrect_client_credentials" => {
+                Some("check the client id, the client's secret and how the client authenticates")
+            }
+            "unauthorized_client" | "unsupported_grant_type" => {
+                Some("let the issuer allow this client this grant")
+            }
+            "invalid_scope" => Some("ask for another scope"),
+            "invalid_target" => Some("ask for another resource or audience"),
+            UNSUPPORTED => None,
+            _ if matches!(answer.status().as_u16(), 404 | 405) => {
+                Some("check the endpoint's address")
+            }
+            _ => None,
+        },
+        _ => None,
     }
 }
 

@@ -96,27 +96,23 @@ impl RedirectParameters {
     }
 }
 
-/// Why a redirect brought no code, and the remedy.
+/// Why a redirect brought no code. [`hint`](Self::hint) returns the action for the cause.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RedirectError {
     /// The redirect does not carry the `state` of this sign-in. It comes from an old tab, or from
     /// an attacker who wants to replace the user's session (RFC 6749 section 10.12).
-    #[error(
-        "the redirect belongs to another sign-in (`state`): ignore it, and wait for the redirect of this sign-in"
-    )]
+    #[error("the redirect belongs to another sign-in (`state`)")]
     Foreign,
     /// The redirect repeats a parameter (RFC 6749 section 3.1).
-    #[error("the redirect has the parameter `{name}` more than once: sign in again")]
+    #[error("the redirect has the parameter `{name}` more than once")]
     Repeated {
         /// Name of the parameter.
         name: String,
     },
     /// The redirect comes from a different issuer: a mix-up attack (RFC 9207), or a second issuer
     /// behind the same sign-in page.
-    #[error(
-        "the redirect does not come from `{issuer}` (`iss`): sign in again, and check the issuer URL"
-    )]
+    #[error("the redirect does not come from `{issuer}` (`iss`)")]
     OtherIssuer {
         /// The issuer of this sign-in.
         issuer: String,
@@ -124,23 +120,20 @@ pub enum RedirectError {
     /// The redirect has no `iss`, although the issuer's metadata promises it (RFC 9207 section
     /// 2.4).
     #[error(
-        "the redirect does not say that it comes from `{issuer}` (`iss`), as that issuer promises: sign in again"
+        "the redirect does not say that it comes from `{issuer}` (`iss`), as that issuer promises"
     )]
     NoIssuer {
         /// The issuer of this sign-in.
         issuer: String,
     },
     /// The user or the issuer denied the sign-in.
-    #[error(
-        "the sign-in was denied (access_denied){}: sign in again, and allow it",
-        after_colon(description.as_deref())
-    )]
+    #[error("the sign-in was denied (access_denied){}", after_colon(description.as_deref()))]
     AccessDenied {
         /// The issuer's description.
         description: Option<String>,
     },
     /// The issuer refused the request (RFC 6749 section 4.1.2.1; OIDC Core section 3.1.2.6).
-    #[error("the issuer refused the sign-in ({code}){}: {}", after_colon(description.as_deref()), advice(code))]
+    #[error("the issuer refused the sign-in ({code}){}", after_colon(description.as_deref()))]
     Refused {
         /// The error code, or `unreadable` if it must not be shown.
         code: String,
@@ -148,7 +141,7 @@ pub enum RedirectError {
         description: Option<String>,
     },
     /// The redirect has neither a code nor an error.
-    #[error("the redirect brought neither a code nor an error: sign in again")]
+    #[error("the redirect brought neither a code nor an error")]
     NoCode,
 }
 
@@ -157,6 +150,17 @@ impl RedirectError {
     /// may still come.
     pub fn is_foreign(&self) -> bool {
         matches!(self, Self::Foreign)
+    }
+
+    /// Returns the action for the cause. Every cause has a hint.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Foreign => "ignore it, and wait for the redirect that belongs to this sign-in",
+            Self::OtherIssuer { .. } => "sign in again, and check the issuer URL",
+            Self::AccessDenied { .. } => "sign in again, and allow it",
+            Self::Refused { code, .. } => advice(code),
+            Self::Repeated { .. } | Self::NoIssuer { .. } | Self::NoCode => "sign in again",
+        })
     }
 
     /// Returns the issuer's error code.

@@ -126,21 +126,79 @@ impl fmt::Debug for AuthorizationCode {
     }
 }
 
-/// Why a code brought no tokens. The code is or may be spent: sign in again.
+/// Why a code brought no tokens. The code is or may be spent. [`hint`](Self::hint) returns the
+/// action for the cause.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodeError {
     /// The issuer did not exchange the code.
-    #[error("the code brought no tokens: {}; {}", .0, advice(.0))]
+    #[error("the code brought no tokens: {0}")]
     Refused(#[from] SourceError),
     /// The answer contains an `id_token` that is not trustworthy.
     #[error("the tokens cannot be used: {0}")]
     IdToken(#[source] IdTokenError),
 }
 
-pub(crate) fn advice(error: &SourceError) -> &'static str {
-    match error.kind() {
-        FailureKind::Misconfigured => "check the client's settings, then sign in again",
+impl CodeError {
+    /// What to do about it. Every cause has a hint.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused(error) => Some(sign_in_again(error)),
+            Self::IdToken(error) => error.hint(),
+        }
+    }
+}
+
+/// The hint where a sign-in failed with this error: its code is of no use any more.
+pub(crate) fn sign_in_again(error: &SourceError) -> &'static str {
+    match (error.kind(), error.code()) {
+        (FailureKind::Misconfigured, Some("invalid_client" | "incorrect_client_credentials")) => {
+            "check the client's id, its secret and how it authenticates, then sign in again"
+        }
+        (FailureKind::Misconfigured, Some("unauthorized_client" | "unsupported_grant_type")) => {
+            "let the issuer allow this client this way to sign in, then sign in again"
+        }
+        (FailureKind::Misconfigured, Some("invalid_scope")) => {
+            "ask for another scope, then sign in again"
+        }
+        (FailureKind::Misconfigured, Some("invalid_target")) => {
+            "ask for another resource or audience, then sign in again"
+        }
+        (FailureKind::Misconfigured, _) => {
+            "check the client's settings and the token endpoint, then sign in again"
+        }
+        (FailureKind::NotSent, _) => "check the network, then sign in again",
+        (FailureKind::Transient, _) => "wait a moment, then sign in again",
         _ => "sign in again",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Property: a sign-in that failed has the hint for its own cause, and each ends in a new sign-in.
+    #[test]
+    fn each_cause_has_its_hint() {
+        let wrong = |code: &'static str| SourceError::misconfigured("no").with_code(code);
+        for (error, hint) in [
+            (wrong("invalid_client"), "its secret"),
+            (wrong("unauthorized_client"), "allow this client"),
+            (wrong("invalid_scope"), "another scope"),
+            (wrong("invalid_target"), "another resource"),
+            (wrong("invalid_request"), "the client's settings"),
+            (SourceError::misconfigured("no"), "the token endpoint"),
+            (SourceError::not_sent("no"), "check the network"),
+            (SourceError::transient("no"), "wait a moment"),
+            (SourceError::uncertain("no"), "sign in again"),
+            (SourceError::terminal("no"), "sign in again"),
+        ] {
+            let error = CodeError::Refused(error);
+            let found = error.hint().expect("a hint");
+            assert!(found.contains(hint), "{error:?}: {found}");
+            assert!(found.ends_with("sign in again"), "{error:?}: {found}");
+        }
+        let error = CodeError::IdToken(IdTokenError::Audience);
+        assert_eq!(error.hint(), Some("check the client id"));
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use token_rotator::{Event, FailureKind, RefreshError, SourceError, TokenError};
 
 use crate::common::store::next_record;
-use crate::common::{Requests as _, 
-    Fixture, IssuerAction, ScriptedStore, collect_outcomes, run_ready_tasks, secret, spawn_callers,
-    timed,
+use crate::common::{
+    Fixture, IssuerAction, Requests as _, ScriptedStore, collect_outcomes, run_ready_tasks, secret,
+    spawn_callers, timed,
 };
 
 fn ended(event: &Event) -> bool {
@@ -209,13 +209,9 @@ async fn an_ended_session_is_revived_by_a_newer_record() {
 
     tokio::time::advance(Duration::from_secs(1)).await;
     let found = store.record().await;
-    let newer = fixture.issuer.spend(
-        found
-            .as_ref()
-            .expect("a record")
-            .tokens()
-            .expect("tokens"),
-    );
+    let newer = fixture
+        .issuer
+        .spend(found.as_ref().expect("a record").tokens().expect("tokens"));
     store
         .put(next_record(found.as_ref(), None, Some(newer)))
         .await;
@@ -274,13 +270,9 @@ async fn a_terminal_failure_reads_the_store_again() {
     fixture.issuer.wait_for_calls(1).await;
     // A process without this coordinator refreshes first.
     let found = store.record().await;
-    let newer = fixture.issuer.spend(
-        found
-            .as_ref()
-            .expect("a record")
-            .tokens()
-            .expect("tokens"),
-    );
+    let newer = fixture
+        .issuer
+        .spend(found.as_ref().expect("a record").tokens().expect("tokens"));
     store
         .put(next_record(found.as_ref(), None, Some(newer)))
         .await;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use token_rotator::{Event, SourceError, TokenError};
 
-use crate::common::{Requests as _, 
-    Fixture, IssuerAction, collect_outcomes, run_ready_tasks, secret, spawn_callers, timed,
+use crate::common::{
+    Fixture, IssuerAction, Requests as _, collect_outcomes, run_ready_tasks, secret, spawn_callers,
+    timed,
 };
 
 /// One flight starts in the window before expiry. All 50 callers get the old token without waiting,

@@ -46,7 +46,7 @@ impl IntentFixture {
         let record = self.store.record().await.expect("a record");
         let tokens = record.tokens().expect("tokens");
         let token = TokenHash::of(tokens).expect("a refresh token");
-    let intent = Intent::new(token, self.base.clock.wall());
+        let intent = Intent::new(token, self.base.clock.wall());
         self.store.put(with_intent(&record, intent)).await;
         intent
     }
@@ -103,7 +103,10 @@ async fn a_flight_waits_for_the_intent_of_another_process() {
     assert_eq!(secret(&token), "access-2");
     assert_eq!(fixture.last_resorts(), 1);
     assert_eq!(fixture.base.issuer.refresh_calls(), 1);
-    assert_eq!(fixture.store.record().await.expect("a record").intent(), None);
+    assert_eq!(
+        fixture.store.record().await.expect("a record").intent(),
+        None
+    );
 }
 
 /// If the other process saves meanwhile, its tokens are adopted and the refresh token is not
@@ -243,7 +246,10 @@ async fn a_refusal_is_recorded_for_every_process() {
         .expect("the issuer accepts the refresh token again");
     assert_eq!(secret(&token), "access-2");
     assert_eq!(fixture.base.issuer.refresh_calls(), 2);
-    assert_eq!(fixture.store.record().await.expect("a record").intent(), None);
+    assert_eq!(
+        fixture.store.record().await.expect("a record").intent(),
+        None
+    );
     tokio::time::advance(Duration::from_secs(1)).await;
     let token = fixture.rotator.token().await.expect("revived");
     assert_eq!(secret(&token), "access-2");
@@ -314,7 +320,8 @@ async fn a_late_owner_adopts_the_tokens_of_another_process() {
     }
     let record = fixture.store.record().await.expect("a record");
     assert_eq!(
-        record.version(), saved.version(),
+        record.version(),
+        saved.version(),
         "the saved record was not overwritten"
     );
     let adopted = |event: &Event| matches!(event, Event::Adopted { .. });

@@ -8,7 +8,9 @@ use token_rotator::{
     Event, HookProblem, RefreshError, Refreshed, Rotator, SourceError, TokenError, TokenSet,
 };
 
-use crate::common::{Requests as _, Fixture, IssuerAction, collect_outcomes, lock, secret, spawn_callers, timed};
+use crate::common::{
+    Fixture, IssuerAction, Requests as _, collect_outcomes, lock, secret, spawn_callers, timed,
+};
 
 /// A panicking source fails its flight: every waiter gets a typed error, and the next flight works.
 #[tokio::test(start_paused = true)]

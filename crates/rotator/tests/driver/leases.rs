@@ -7,8 +7,8 @@ use token_rotator::{Event, RefreshError, TokenError};
 
 use crate::common::store::next_record;
 use crate::common::{
-    Requests as _, Fixture, IssuerAction, ScriptedCoordinator, ScriptedStore, collect_outcomes, run_ready_tasks,
-    secret, spawn_callers, timed,
+    Fixture, IssuerAction, Requests as _, ScriptedCoordinator, ScriptedStore, collect_outcomes,
+    run_ready_tasks, secret, spawn_callers, timed,
 };
 use crate::next_session::SessionFixture;
 
@@ -106,13 +106,9 @@ async fn a_busy_lease_ends_in_adoption() {
     let tasks = spawn_callers(&rotator, 50);
     run_ready_tasks().await;
     let found = store.record().await;
-    let newer = fixture.issuer.spend(
-        found
-            .as_ref()
-            .expect("a record")
-            .tokens()
-            .expect("tokens"),
-    );
+    let newer = fixture
+        .issuer
+        .spend(found.as_ref().expect("a record").tokens().expect("tokens"));
     store
         .put(next_record(found.as_ref(), None, Some(newer)))
         .await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use token_rotator::{TokenError, TokenSet, UpdateError};
 
-use crate::common::{Requests as _, Fixture, collect_outcomes, run_ready_tasks, secret};
+use crate::common::{Fixture, Requests as _, collect_outcomes, run_ready_tasks, secret};
 
 /// A refusal of the current token starts one refresh. A late refusal of the previous token gets the
 /// newer token at once and starts none.

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use token_rotator::{Event, FailureKind, RefreshError, Rotator, SourceError, TokenError, TokenSet};
 use tokio::runtime::Runtime;
 
-use crate::common::{Requests as _, Issuer, ScriptedStore, collect_outcomes, secret, spawn_callers};
+use crate::common::{
+    Issuer, Requests as _, ScriptedStore, collect_outcomes, secret, spawn_callers,
+};
 
 /// Longer than any operation that does not hang.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);

@@ -7,8 +7,8 @@ use token_rotator::store::StoreErrorKind;
 use token_rotator::{Event, RefreshError, TokenError};
 
 use crate::common::{
-    Requests as _, Fixture, ScriptedCoordinator, ScriptedStore, collect_outcomes, run_ready_tasks, secret,
-    spawn_callers, timed,
+    Fixture, Requests as _, ScriptedCoordinator, ScriptedStore, collect_outcomes, run_ready_tasks,
+    secret, spawn_callers, timed,
 };
 
 /// No caller gets the new token before the store has it.

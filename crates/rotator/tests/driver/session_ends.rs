@@ -7,7 +7,7 @@ use token_rotator::middleware::RotatorExt as _;
 use token_rotator::store::Epoch;
 
 use crate::common::store::next_record;
-use crate::common::{Requests as _, Fixture, ScriptedStore, run_ready_tasks, secret};
+use crate::common::{Fixture, Requests as _, ScriptedStore, run_ready_tasks, secret};
 use crate::next_session::{SessionFixture, assert_session_changed};
 
 /// A sign-out in a new process revokes the stored tokens. A sign-out in a process with stale memory

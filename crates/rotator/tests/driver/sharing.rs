@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use token_rotator::{Event, FailureKind, RefreshError, SourceError, TokenError};
 
-use crate::common::{Requests as _, 
-    Fixture, IssuerAction, collect_outcomes, run_ready_tasks, secret, spawn_callers, timed,
+use crate::common::{
+    Fixture, IssuerAction, Requests as _, collect_outcomes, run_ready_tasks, secret, spawn_callers,
+    timed,
 };
 
 /// 50 callers of an expired single-use session cause one refresh and get its token.

@@ -271,9 +271,7 @@ async fn behind_a_busy_lease_newer_tokens_are_adopted() {
     run_ready_tasks().await;
     let found = store.record().await.expect("a record");
     // The other process spends the parent of the token in memory, because it reads only the store.
-    let newer = fixture
-        .issuer
-        .spend(found.tokens().expect("tokens"));
+    let newer = fixture.issuer.spend(found.tokens().expect("tokens"));
     store
         .put(next_record(Some(&found), None, Some(newer)))
         .await;

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use token_rotator::{Event, ExposeSecret as _, FailureKind, RefreshError, TokenError, TokenSet};
 
-use crate::common::{Requests as _, Fixture, IssuerAction, ScriptedCoordinator, ScriptedStore, secret};
+use crate::common::{
+    Fixture, IssuerAction, Requests as _, ScriptedCoordinator, ScriptedStore, secret,
+};
 
 /// Rotates and answers with an unusable token set: another token type, or a control character.
 fn unusable(fixture: &Fixture, last: &TokenSet, kind: &str) {

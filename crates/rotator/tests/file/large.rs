@@ -56,16 +56,12 @@ async fn a_token_too_long_to_be_stored_is_served_from_memory() {
         assert!(first.hint().is_some_and(|hint| hint.contains("tokens")));
     }
     let stored_tokens = directory.open().load(&session()).await.expect("readable");
-    let stored_tokens = stored_tokens
-        .and_then(Record::into_tokens)
-        .expect("tokens");
+    let stored_tokens = stored_tokens.and_then(Record::into_tokens).expect("tokens");
     assert_eq!(stored_tokens.access_token().expose_secret(), "login");
 
     rotator.refresh_now().await.expect("no reuse");
     let stored_tokens = directory.open().load(&session()).await.expect("readable");
-    let stored_tokens = stored_tokens
-        .and_then(Record::into_tokens)
-        .expect("tokens");
+    let stored_tokens = stored_tokens.and_then(Record::into_tokens).expect("tokens");
     assert_eq!(stored_tokens.access_token().expose_secret(), "short");
     let stored_tokens = stored_tokens.refresh_token().expect("a refresh token");
     assert_eq!(stored_tokens.expose_secret(), "refresh-3");

@@ -168,7 +168,8 @@ pub async fn acquire(store: &impl Coordinator) -> Result<Box<dyn Lease>, LeaseEr
     soon("a lease", store.acquire(&key(), Duration::from_secs(5))).await
 }
 
-/// Neither a save nor a lease succeeds. The errors have this kind, and this in their text.
+/// Neither a save nor a lease succeeds. The errors have this kind, and this in their text or
+/// hint.
 pub async fn assert_fails(
     store: &(impl SessionStore + Coordinator),
     kind: StoreErrorKind,
@@ -176,15 +177,17 @@ pub async fn assert_fails(
 ) {
     let error = save(store).await.expect_err("a save that fails");
     assert_eq!(error.kind(), kind, "{error}");
-    assert!(error.to_string().contains(text), "{error}");
+    let said = format!("{error}; {}", error.hint().unwrap_or_default());
+    assert!(said.contains(text), "{said}");
     assert_no_lease(store, text).await;
 }
 
-/// No lease can be taken. The error has this in its text.
+/// No lease can be taken. The error has this in its text or hint.
 pub async fn assert_no_lease(store: &impl Coordinator, text: &str) {
     match acquire(store).await {
         Err(error @ LeaseError::Unavailable { .. }) => {
-            assert!(error.to_string().contains(text), "{error}");
+            let said = format!("{error}; {}", error.hint().unwrap_or_default());
+            assert!(said.contains(text), "{said}");
         }
         Err(error) => panic!("not unavailable but: {error}"),
         Ok(_) => panic!("a lease without a server"),
