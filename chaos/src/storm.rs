@@ -215,7 +215,7 @@ impl Storm {
                 }
             }
             IssuerEvent::Revoked { family, .. } if family == self.family => {
-                self.on_session_lost().await
+                self.on_session_lost().await;
             }
             _ => {}
         }

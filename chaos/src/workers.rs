@@ -144,7 +144,7 @@ impl Workers {
             loop {
                 match self.receive().await {
                     (number, Message::Report(line)) if number == worker.number => {
-                        reports.push(line.report)
+                        reports.push(line.report);
                     }
                     (number, Message::Ended) if number == worker.number => return,
                     _ => {}
@@ -170,7 +170,7 @@ impl Workers {
             while left > 0 {
                 match self.receive().await {
                     (number, Message::Report(line)) => {
-                        all_reports[number - first].push(line.report)
+                        all_reports[number - first].push(line.report);
                     }
                     (_, Message::Ended) => left -= 1,
                 }

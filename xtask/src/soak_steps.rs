@@ -41,7 +41,7 @@ const REQUESTS: u64 = 10_000;
 /// The attacks on the proxy. `cargo xtask test` makes two thousand.
 const ABUSES: &str = "100000";
 /// The test with the attacks.
-const ABUSE: &str = "no_abuse_gets_through_or_leaves_anything_behind";
+const ABUSE: &str = "no_abuse_reaches_the_upstream_or_leaks_resources";
 /// The time of each fuzz target.
 const FUZZ_SECONDS: &str = "600";
 

@@ -1,6 +1,7 @@
 //! The error of a command: what happened, the cause and a hint.
 
 use std::error::Error as StdError;
+use std::io;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
@@ -135,5 +136,71 @@ impl std::fmt::Display for CommandError {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str(&self.summary)?;
         self.why.iter().try_for_each(|why| write!(out, ": {why}"))
+    }
+}
+
+/// What to do about a port that cannot be listened on. Returns `None` where another port may help.
+pub(crate) fn port_hint(error: &io::Error) -> Option<&'static str> {
+    match (error.kind(), error.raw_os_error()) {
+        (io::ErrorKind::PermissionDenied, _) => Some("choose a port above 1023"),
+        (io::ErrorKind::AddrNotAvailable, _) => Some("choose an address of this machine"),
+        // EMFILE and ENFILE, which have no kind.
+        (_, Some(23 | 24)) if cfg!(unix) => Some("raise the limit of open files (`ulimit -n`)"),
+        _ => None,
+    }
+}
+
+/// What to do about a file that cannot be read or written. Returns `None` if the cause does not tell.
+pub(crate) fn file_hint(error: &io::Error) -> Option<&'static str> {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => Some("give this user the right to it"),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some("make room on its disk"),
+        io::ErrorKind::NotFound => Some("write the file, or name another"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Property: each error of the system has the hint for its own cause, and an unknown one none.
+    #[test]
+    fn each_error_of_the_system_has_its_hint() {
+        let kind = io::Error::from;
+        for (error, port, file) in [
+            (
+                kind(io::ErrorKind::PermissionDenied),
+                Some("choose a port above 1023"),
+                Some("give this user the right to it"),
+            ),
+            (kind(io::ErrorKind::AddrInUse), None, None),
+            (
+                kind(io::ErrorKind::AddrNotAvailable),
+                Some("choose an address of this machine"),
+                None,
+            ),
+            (
+                kind(io::ErrorKind::NotFound),
+                None,
+                Some("write the file, or name another"),
+            ),
+            (
+                kind(io::ErrorKind::StorageFull),
+                None,
+                Some("make room on its disk"),
+            ),
+        ] {
+            assert_eq!(
+                (port_hint(&error), file_hint(&error)),
+                (port, file),
+                "{error}"
+            );
+        }
+        #[cfg(unix)]
+        assert_eq!(
+            port_hint(&io::Error::from_raw_os_error(24)),
+            Some("raise the limit of open files (`ulimit -n`)")
+        );
     }
 }

@@ -31,8 +31,11 @@ pub(crate) async fn run(
     let error = replace_process(&mut command)?;
     Err(
         CommandError::new(format!("{} cannot be run", program.display()))
+            .hint(match error.kind() {
+                std::io::ErrorKind::PermissionDenied => "allow this user to execute it",
+                _ => "check its name, and that it may be executed",
+            })
             .because(error)
-            .hint("check the name of the command and that you may execute it")
             .code(127),
     )
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::arguments::{GlobalOptions, HistoryOptions};
 use crate::command_error::CommandError;
 use crate::output::{self, say};
+use crate::session::history::Entry;
 use crate::session::{Context, NamedSession};
 use crate::table;
 
@@ -38,7 +39,7 @@ pub(crate) async fn run(
                     format!("{} ({})", entry.command, entry.process),
                     entry.event.name().to_owned(),
                     entry.token.clone().unwrap_or_else(|| "-".to_owned()),
-                    entry.event.detail(),
+                    detail(entry),
                 ]
             })
             .collect();
@@ -53,6 +54,15 @@ pub(crate) fn cannot_read(session: &NamedSession<'_>, error: &std::io::Error) ->
     CommandError::new(format!("{file} cannot be read"))
         .because(error)
         .hint("check who owns it, or remove it: sessions work without their history")
+}
+
+/// Returns the detail of the event, with the hint in parentheses if there is one.
+fn detail(entry: &Entry) -> String {
+    let detail = entry.event.detail();
+    match entry.event.hint() {
+        Some(hint) => format!("{detail} (hint: {hint})"),
+        None => detail,
+    }
 }
 
 fn whole_seconds(at: Timestamp) -> String {

@@ -6,7 +6,7 @@ use serde_json::json;
 use token_rotator_issuer::{Issuer, RefreshPolicy, StartError, TokenFormat, Upstream};
 
 use crate::arguments::IssuerOptions;
-use crate::command_error::CommandError;
+use crate::command_error::{CommandError, port_hint};
 use crate::output::{self, say};
 
 /// The public client that exists even if `--client` does not name it.
@@ -116,6 +116,11 @@ fn start_failed(what: &str, flag: &str, error: &StartError) -> CommandError {
         .hint(format!(
             "choose another port with `{flag}`, or leave it out for a free one"
         ))
+        .hint_of(match error {
+            StartError::Listen { source, .. } => port_hint(source),
+            StartError::SecretPrefix | StartError::Realm => Some("correct it, or leave it out"),
+            _ => None,
+        })
 }
 
 /// Waits for Ctrl-C, and on Unix for SIGTERM too.

@@ -42,6 +42,10 @@ pub(crate) async fn run(
     };
     session.record_event(HistoryEvent::Revoked {
         error: revoked.as_ref().err().map(ToString::to_string),
+        hint: revoked
+            .as_ref()
+            .err()
+            .and_then(|error| error.hint().map(str::to_owned)),
     });
     match revoked {
         Ok(()) => {

@@ -13,7 +13,7 @@ use crate::config::SessionName;
 use crate::history;
 use crate::output::{self, say};
 use crate::session::history::{Entry, HistoryEvent};
-use crate::session::{Context, NamedSession, StoreKind, store_failed};
+use crate::session::{Context, NamedSession, StoreKind, sign_in, store_failed};
 use crate::table;
 
 /// Prints the status of one session or of all.
@@ -44,6 +44,9 @@ pub(crate) async fn run(
         say!("There are no sessions yet; `token-rotator login` makes one.");
     } else if !sessions.is_empty() {
         output::print(&text(&sessions))?;
+        for (session, hint) in sessions.iter().filter_map(SessionStatus::hint) {
+            say!("hint: session `{session}`: {hint}");
+        }
     }
     Ok(code)
 }
@@ -153,6 +156,24 @@ impl SessionStatus {
             last_refresh: last(|what| matches!(what, HistoryEvent::Refreshed { .. })),
             last_failure: last(HistoryEvent::is_failure),
         })
+    }
+}
+
+impl SessionStatus {
+    /// Returns the action for the last failure, or `None` if the session was refreshed since.
+    fn hint(&self) -> Option<(&SessionName, String)> {
+        let failure = self.last_failure.as_ref()?;
+        let refreshed = self.last_refresh.as_ref();
+        if refreshed.is_some_and(|refreshed| refreshed.at > failure.at) {
+            return None;
+        }
+        let hint = match failure.event {
+            HistoryEvent::Ended { .. } | HistoryEvent::ReuseDetected { .. } => {
+                sign_in(&self.session)
+            }
+            _ => failure.event.hint()?.to_owned(),
+        };
+        Some((&self.session, hint))
     }
 }
 

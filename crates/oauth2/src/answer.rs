@@ -1,4 +1,7 @@
-//! What an answer means for the session.
+//! Decides what an answer means for the session.
+//!
+//! `tokens` reads a token set, `refusal` sorts every other answer, `retry_after` reads
+//! `Retry-After`, and `json` reads single fields of a JSON object.
 
 mod json;
 pub(crate) mod refusal;
@@ -12,37 +15,38 @@ use crate::secrets::Secrets;
 use crate::transport::{SecretBytes, TransportError};
 pub(crate) use json::Fields;
 
-/// What a request wanted from the issuer. The same status means different things for each.
+/// The kind of request that the issuer answered. The same status means different things for each
+/// kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Exchange {
-    /// The next token set for a refresh token (RFC 6749 section 6). Without an answer the refresh
-    /// token may be spent, and the issuer may say that it will not do this again.
+pub enum RequestKind {
+    /// Exchanges a refresh token for the next token set (RFC 6749 section 6). Without an answer the
+    /// refresh token may be spent. The issuer may refuse further refreshes.
     RefreshToken,
-    /// A token set for the client itself (RFC 6749 section 4.4). Nothing is spent and nobody can
-    /// sign in again, so nothing is [uncertain](FailureKind::Uncertain) or
-    /// [terminal](FailureKind::Terminal): it is transient, or the operator's mistake.
+    /// Requests a token set for the client itself (RFC 6749 section 4.4). The request spends no
+    /// token and no user can sign in again. So no failure is [uncertain](FailureKind::Uncertain) or
+    /// [terminal](FailureKind::Terminal): failures are transient or misconfigured.
     ClientCredentials,
-    /// The first token set for an authorization code (RFC 6749 section 4.1.3). A code is good once:
-    /// without an answer it may be spent.
+    /// Exchanges an authorization code for the first token set (RFC 6749 section 4.1.3). A code
+    /// works once: without an answer the code may be spent.
     AuthorizationCode,
-    /// A device code (RFC 8628 section 3.1). Nothing is spent.
+    /// Requests a device code (RFC 8628 section 3.1). The request spends no token.
     DeviceAuthorization,
-    /// The first token set for a device code (RFC 8628 section 3.4), which is asked about again
-    /// until somebody has decided; so nothing is [uncertain](FailureKind::Uncertain).
+    /// Exchanges a device code for the first token set (RFC 8628 section 3.4). The program polls
+    /// until the user has decided, so no failure is [uncertain](FailureKind::Uncertain).
     DeviceCode,
-    /// The next access token for a cookie, from an endpoint of one's own. Its error codes are
-    /// unknown here: 400, 401 and 403 alone say that the session is over.
+    /// Exchanges a cookie for the next access token, at an endpoint that is not OAuth. This crate
+    /// cannot interpret its error codes: the statuses 400, 401 and 403 alone end the session.
     Cookie,
-    /// The end of a grant (RFC 7009). Nothing is spent, and nothing left to end.
+    /// Revokes a token (RFC 7009). The request spends no token, and no session is left to end.
     Revocation,
 }
 
-impl Exchange {
+impl RequestKind {
     /// Reads the answer of a token endpoint (RFC 6749 section 5).
     ///
-    /// A 2xx is a token set if it is a JSON object with an `access_token`; a `token_type` that is
-    /// missing is Bearer, for many issuers leave it out. Everything else is a
+    /// A 2xx is a token set if it is a JSON object with an `access_token`. A missing `token_type`
+    /// means Bearer, because many issuers leave it out. Every other answer is a
     /// [`refusal`](Self::refusal).
     pub fn tokens(
         self,
@@ -53,7 +57,7 @@ impl Exchange {
             && let Some(fields) = Fields::read(answer.body().expose())
             && let Some(mut tokens) = tokens::read(&fields, sent)
         {
-            if self.brings_refresh_token()
+            if self.may_return_refresh_token()
                 && let Some(token) = fields.secret("refresh_token")
             {
                 tokens = tokens.with_refresh_token(token);
@@ -65,42 +69,43 @@ impl Exchange {
 
     /// Sorts an answer that brought no token set.
     ///
-    /// A device code counts as a client's credentials here, but for what is terminal: there it
-    /// counts as a refresh token.
+    /// A device code follows the column of client credentials, except for terminal failures: there
+    /// it follows the column of the refresh token.
     ///
     /// | answer | refresh token, authorization code | client credentials, device authorization, revocation | cookie |
     /// |---|---|---|---|
     /// | 408, 409, 425, 429, 503 | transient | transient | transient |
-    /// | any status with `temporarily_unavailable`, `slow_down`, or a code that speaks of a rate limit or of too many requests | transient | transient | by status |
+    /// | any status with `temporarily_unavailable`, `slow_down`, or a code for a rate limit or too many requests | transient | transient | by status |
     /// | 4xx with `server_error` | transient | transient | by status |
     /// | 3xx: redirects are refused | transient | transient | transient |
-    /// | 2xx to 4xx with `invalid_grant` and its like | **terminal** | misconfigured | by status |
+    /// | 2xx to 4xx with `invalid_grant` or a synonym | **terminal** | misconfigured | by status |
     /// | 2xx to 4xx with `invalid_client`, `unauthorized_client`, `invalid_scope`, `unsupported_grant_type`, `invalid_request`, `invalid_target` | misconfigured | misconfigured | by status |
-    /// | 403 in HTML, as firewalls answer | transient | transient | transient |
+    /// | 403 in HTML, as firewalls send it | transient | transient | transient |
     /// | any other 403 | transient | transient | **terminal** |
-    /// | 400, 401 with a code that is not known here | misconfigured | misconfigured | **terminal** |
-    /// | 400, 401 without a code that can be read; the name of the status (`Unauthorized`) is none | **terminal** | misconfigured | **terminal** |
-    /// | other 4xx, 404 and 405 among them | misconfigured | misconfigured | misconfigured |
-    /// | other 5xx, a 2xx that cannot be read, what is no HTTP status | uncertain | transient | uncertain |
+    /// | 400, 401 with an unknown code | misconfigured | misconfigured | **terminal** |
+    /// | 400, 401 without a readable code; the reason phrase (`Unauthorized`) is not a code | **terminal** | misconfigured | **terminal** |
+    /// | other 4xx, including 404 and 405 | misconfigured | misconfigured | misconfigured |
+    /// | other 5xx, an unreadable 2xx, a number that is not an HTTP status | uncertain | transient | uncertain |
     ///
-    /// The error names the status, the error code (RFC 6749 section 5.2, or the fields that other
-    /// issuers use for it) and the description, both without anything of `sent`; `Retry-After` in
-    /// either form (RFC 9110 section 10.2.3) comes along. Where a terminal answer says that the
-    /// refresh token had been used before, that is marked as
-    /// [`is_reuse_detected`](SourceError::is_reuse_detected); a 400 or 401 that says so is terminal
-    /// though its code be unknown.
+    /// The error names the status, the error code and the description, without any secret of
+    /// `sent`. The code comes from `error` (RFC 6749 section 5.2) or from the field that other
+    /// issuers use. The error also carries `Retry-After` in either form (RFC 9110 section 10.2.3).
+    ///
+    /// A terminal answer that reports an already used refresh token sets
+    /// [`is_reuse_detected`](SourceError::is_reuse_detected). A 400 or 401 that reports reuse is
+    /// terminal even if its code is unknown.
     pub fn refusal(self, answer: &Response<SecretBytes>, sent: &Secrets) -> SourceError {
         refusal::sort(self, answer, sent)
     }
 
-    /// Sorts a request that brought no answer: not sent, or uncertain where something may have
-    /// been.
+    /// Sorts a request without an answer: not sent, or uncertain if the issuer may have received a
+    /// part of it.
     pub fn unanswered(self, error: TransportError, sent: &Secrets) -> SourceError {
         let text = error.to_string();
         let (kind, cause) = match error {
             TransportError::NotSent { cause } => (FailureKind::NotSent, Some(cause)),
-            TransportError::MaybeSent { cause } => (self.when_unsure(), Some(cause)),
-            TransportError::AnswerTooLong => (self.when_unsure(), None),
+            TransportError::MaybeSent { cause } => (self.kind_if_uncertain(), Some(cause)),
+            TransportError::AnswerTooLong => (self.kind_if_uncertain(), None),
         };
         let error = SourceError::new(kind, text);
         match cause {
@@ -109,21 +114,22 @@ impl Exchange {
         }
     }
 
-    /// A grant in somebody's name (RFC 6749 section 4.4.3 forbids it for the client's own).
-    fn brings_refresh_token(self) -> bool {
+    /// Returns whether the grant is a user's (RFC 6749 section 4.4.3 forbids a refresh token for
+    /// the client's own grant).
+    fn may_return_refresh_token(self) -> bool {
         matches!(
             self,
             Self::RefreshToken | Self::AuthorizationCode | Self::DeviceCode
         )
     }
 
-    /// Whether what it spends may have been spent by somebody else before.
+    /// Returns whether another process may have spent the same token or cookie before.
     fn may_be_reuse(self) -> bool {
         matches!(self, Self::RefreshToken | Self::Cookie)
     }
 
-    /// What it is when the issuer may have acted and nobody knows.
-    fn when_unsure(self) -> FailureKind {
+    /// Returns the failure kind for a request that the issuer may have carried out.
+    fn kind_if_uncertain(self) -> FailureKind {
         match self {
             Self::RefreshToken | Self::AuthorizationCode | Self::Cookie => FailureKind::Uncertain,
             Self::ClientCredentials
@@ -133,8 +139,8 @@ impl Exchange {
         }
     }
 
-    /// What it is when the issuer says no for good.
-    fn when_over(self) -> FailureKind {
+    /// Returns the failure kind for a final refusal.
+    fn kind_if_final(self) -> FailureKind {
         match self {
             Self::RefreshToken | Self::AuthorizationCode | Self::DeviceCode | Self::Cookie => {
                 FailureKind::Terminal
@@ -149,9 +155,9 @@ impl Exchange {
         match status.as_u16() {
             300..400 | 408 | 409 | 425 | 429 | 503 => FailureKind::Transient,
             403 if html || self != Self::Cookie => FailureKind::Transient,
-            400 | 401 | 403 => self.when_over(),
+            400 | 401 | 403 => self.kind_if_final(),
             402..500 => FailureKind::Misconfigured,
-            _ => self.when_unsure(),
+            _ => self.kind_if_uncertain(),
         }
     }
 }

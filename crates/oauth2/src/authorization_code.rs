@@ -1,8 +1,9 @@
-//! Signing in with a browser: the authorization code grant (RFC 6749 section 4.1), always with PKCE
+//! Sign-in with a browser: the authorization code grant (RFC 6749 section 4.1), always with PKCE
 //! (RFC 7636).
 //!
-//! The program opens the browser and waits for the redirect; what is asked and what is believed is
-//! decided here.
+//! The program opens the browser and waits for the redirect. This module builds the authorization
+//! request and checks the redirect. `request` holds a running sign-in, `redirect` reads the
+//! redirect, and `pkce` makes the random values.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -17,14 +18,14 @@
 //! #     .with_token_endpoint("https://issuer.example/token")?;
 //! use token_rotator_oauth2::authorization_code;
 //!
-//! // The program listens there already, on a port of the system's choice (RFC 8252 section 7.3).
+//! // The program already listens on a port that the system chose (RFC 8252 section 7.3).
 //! let grant = authorization_code(&issuer, "my-client", "http://127.0.0.1:49152/callback")
 //!     .scope("offline_access read")
 //!     .transport(transport)
 //!     .build()?;
 //!
 //! let request = grant.begin()?;
-//! // ... open request.url() in a browser, and take the query of the request that comes back.
+//! // ... open request.url() in a browser, and take the query of the redirect request.
 //! # let state = request.url().split("state=").nth(1).unwrap().split('&').next().unwrap();
 //! let query = format!("code=c1&state={state}");
 //!
@@ -46,18 +47,19 @@ use token_rotator::{Cause, ExposeSecret};
 use crate::builder::{BuildError, TransportMissing};
 use crate::checks;
 use crate::discovery::IssuerMetadata;
-use crate::sign_in::{SignIn, SignInBuilder};
+use crate::sign_in::{SignInBuilder, SignInSettings};
 use crate::transport::Transport;
 use pkce::Verifier;
 pub use redirect::RedirectError;
-pub(crate) use request::advice;
+pub(crate) use request::sign_in_again;
 pub use request::{AuthorizationCode, AuthorizationRequest, CodeError};
 
-/// Begins a sign-in with a browser, at an issuer with an authorization and a token endpoint.
+/// Begins a sign-in with a browser. The issuer needs an authorization and a token endpoint.
 ///
-/// `redirect_uri` is where the issuer sends the browser with the code: an address on this machine
-/// where the program listens, an https address, or a scheme of the program's own. It is registered
-/// at the issuer, which lets the port of an address on this machine differ (RFC 8252 section 7.3).
+/// The issuer sends the browser to `redirect_uri` with the code. The URI is a loopback address where
+/// the program listens, an https address, or a private-use scheme of the program. It must be
+/// registered at the issuer. For a loopback address the port may differ from the registered port
+/// (RFC 8252 section 7.3).
 pub fn authorization_code(
     issuer: &IssuerMetadata,
     client_id: impl Into<String>,
@@ -67,46 +69,49 @@ pub fn authorization_code(
 }
 
 impl<T: Transport> SignInBuilder<AuthorizationCodeGrant, T> {
-    /// The way to sign in, if the options are sound.
+    /// Builds the sign-in.
+    ///
+    /// *Errors*: a [`BuildError`] for the first option that cannot be used.
     pub fn build(self) -> Result<AuthorizationCodeGrant, BuildError> {
-        let authorization_url = self.issuer.need_authorization_endpoint()?.clone();
+        let authorization_url = self.issuer.require_authorization_endpoint()?.clone();
         checks::redirect_uri(&self.redirect_uri)?;
         let methods = self.issuer.code_challenge_methods_supported();
-        // Silence says nothing: whoever knows no PKCE ignores its parameters.
+        // Metadata without a list decides nothing: an issuer without PKCE ignores its parameters.
         if methods.is_some_and(|methods| {
             !methods.is_empty() && !methods.iter().any(|method| method == "S256")
         }) {
             return Err(BuildError::CodeChallenge);
         }
-        let iss_promised = self.issuer.authorization_response_iss_parameter_supported();
+        let iss_required = self.issuer.authorization_response_iss_parameter_supported();
         let redirect_uri = self.redirect_uri.clone();
         Ok(AuthorizationCodeGrant {
             redirect_uri: redirect_uri.into(),
             authorization_url,
-            iss_promised,
+            iss_required,
             sign_in: Arc::new(self.sign_in()?),
         })
     }
 }
 
-/// Signing in with a browser. Begun with [`authorization_code`]; cheap to clone.
+/// Sign-in with a browser. [`authorization_code`] begins its builder. A clone is cheap.
 #[derive(Clone)]
 pub struct AuthorizationCodeGrant {
-    pub(crate) sign_in: Arc<SignIn>,
+    pub(crate) sign_in: Arc<SignInSettings>,
     authorization_url: Uri,
     redirect_uri: Arc<str>,
-    iss_promised: bool,
+    iss_required: bool,
 }
 
 impl AuthorizationCodeGrant {
-    /// One sign-in: a new `state` and code verifier, and a new `nonce` where the scope has `openid`.
+    /// Begins a sign-in: makes a new `state` and code verifier, and a new `nonce` if the scope has
+    /// `openid`.
     ///
-    /// Nothing is sent. Fails only where the system has no random numbers.
+    /// Sends nothing. *Errors*: [`RandomnessError`] if the system returns no random numbers.
     pub fn begin(&self) -> Result<AuthorizationRequest, RandomnessError> {
-        let verifier = Verifier::draw()?;
-        let state = pkce::secret()?;
+        let verifier = Verifier::generate()?;
+        let state = pkce::random_secret()?;
         let nonce = if self.sign_in.is_openid() {
-            Some(pkce::secret()?)
+            Some(pkce::random_secret()?)
         } else {
             None
         };
@@ -133,18 +138,18 @@ impl AuthorizationCodeGrant {
         for (name, value) in &sign_in.params {
             query.append_pair(name, value.expose_secret());
         }
-        // RFC 6749 section 3.1: a query that is there already stays.
+        // The query of the configured address stays (RFC 6749 section 3.1).
         let base = self.authorization_url.to_string();
-        let joint = match self.authorization_url.query() {
+        let separator = match self.authorization_url.query() {
             None => "?",
             Some("") => "",
             Some(_) => "&",
         };
         Ok(AuthorizationRequest {
-            url: format!("{base}{joint}{}", query.finish()).into(),
+            url: format!("{base}{separator}{}", query.finish()).into(),
             sign_in: Arc::clone(sign_in),
             redirect_uri: Arc::clone(&self.redirect_uri),
-            iss_promised: self.iss_promised,
+            iss_required: self.iss_required,
             state,
             nonce,
             verifier,
@@ -155,17 +160,27 @@ impl AuthorizationCodeGrant {
 impl fmt::Debug for AuthorizationCodeGrant {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("AuthorizationCodeGrant")
-            .field("authorization_url", &checks::shown(&self.authorization_url))
+            .field(
+                "authorization_url",
+                &checks::without_query(&self.authorization_url),
+            )
             .field("client_id", &self.sign_in.client.id)
             .field("redirect_uri", &self.redirect_uri)
             .finish_non_exhaustive()
     }
 }
 
-/// The system gave no random numbers, without which no sign-in is safe.
+/// The system returned no random numbers, and a sign-in without them is not safe.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the system gave no random numbers, without which no sign-in is safe: try again later")]
+#[error("the system returned no random numbers, and a sign-in without them is not safe")]
 pub struct RandomnessError {
     #[source]
     cause: Cause,
+}
+
+impl RandomnessError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some("try again in a moment")
+    }
 }

@@ -1,4 +1,4 @@
-//! What a token endpoint is asked for, checked before the first request.
+//! CommonOptions of a token endpoint, checked before the first request.
 
 use std::sync::Arc;
 
@@ -6,11 +6,11 @@ use token_rotator::{OriginError, SecretString};
 
 use crate::checks::{self, Reserved};
 use crate::client_auth::{ClientAuth, ClientSecretBasic, ClientSecretPost};
-use crate::endpoint::{Grant, TokenEndpoint};
-use crate::options::Options;
+use crate::endpoint::{GrantType, TokenEndpoint};
+use crate::options::CommonOptions;
 use crate::transport::Transport;
 
-/// Parameters with a meaning of their own, and what to call instead of
+/// Parameters that have their own builder method, each with the call to use instead of
 /// [`param`](Builder::param).
 const RESERVED: [Reserved; 11] = [
     (
@@ -35,42 +35,47 @@ const RESERVED: [Reserved; 11] = [
     ("token_type_hint", "call `revocation_url`"),
 ];
 
-/// Begins a source that spends the refresh token of the last token set for the next one (RFC 6749
-/// section 6). Until somebody has signed in with one it fails as terminal.
+/// Begins a source that exchanges the refresh token of the last token set for the next token set
+/// (RFC 6749 section 6). A refresh fails as terminal until a user has signed in with a refresh
+/// token.
 ///
-/// Where an answer brings no refresh token, the old one stays.
+/// If an answer contains no refresh token, the previous refresh token stays in use.
 pub fn refresh_token(
     token_url: impl Into<String>,
     client_id: impl Into<String>,
 ) -> Builder<TransportMissing> {
-    Builder::new(Grant::RefreshToken, token_url.into(), client_id.into())
+    Builder::new(GrantType::RefreshToken, token_url.into(), client_id.into())
 }
 
-/// Begins a source of tokens for the client itself (RFC 6749 section 4.4). It needs no sign-in and
-/// keeps no refresh token (section 4.4.3).
+/// Begins a source of tokens for the client itself (RFC 6749 section 4.4). The source needs no
+/// sign-in and keeps no refresh token (section 4.4.3).
 ///
-/// Only clients that authenticate may do this: call
-/// [`client_secret_basic`](Builder::client_secret_basic) or its like.
+/// Only clients that authenticate may use this grant: call
+/// [`client_secret_basic`](Builder::client_secret_basic),
+/// [`client_secret_post`](Builder::client_secret_post) or [`client_auth`](Builder::client_auth).
 pub fn client_credentials(
     token_url: impl Into<String>,
     client_id: impl Into<String>,
 ) -> Builder<TransportMissing> {
-    Builder::new(Grant::ClientCredentials, token_url.into(), client_id.into())
+    Builder::new(
+        GrantType::ClientCredentials,
+        token_url.into(),
+        client_id.into(),
+    )
 }
 
-/// Options of a [`TokenEndpoint`]. It can be built once it has a
-/// [`transport`](Builder::transport).
+/// CommonOptions of a [`TokenEndpoint`]. `build` exists once a [`transport`](Builder::transport) is set.
 #[derive(Clone)]
 #[must_use = "a token endpoint exists after `transport(...)` and `build()`"]
 pub struct Builder<T> {
     transport: T,
-    grant: Grant,
+    grant: GrantType,
     token_url: String,
     revocation_url: Option<String>,
-    options: Options,
+    options: CommonOptions,
 }
 
-/// Stands where the transport goes: call [`Builder::transport`].
+/// Type parameter of a builder without a transport. Call [`Builder::transport`] to replace it.
 ///
 /// ```compile_fail,E0599
 /// use token_rotator_oauth2::refresh_token;
@@ -81,19 +86,19 @@ pub struct Builder<T> {
 pub struct TransportMissing;
 
 impl Builder<TransportMissing> {
-    fn new(grant: Grant, token_url: String, client_id: String) -> Self {
+    fn new(grant: GrantType, token_url: String, client_id: String) -> Self {
         Self {
             transport: TransportMissing,
             grant,
             token_url,
             revocation_url: None,
-            options: Options::of(client_id),
+            options: CommonOptions::new(client_id),
         }
     }
 }
 
 impl<T> Builder<T> {
-    /// How requests reach the issuer.
+    /// Sets the transport that sends requests to the issuer.
     pub fn transport<U: Transport>(self, transport: U) -> Builder<U> {
         Builder {
             transport,
@@ -104,51 +109,53 @@ impl<T> Builder<T> {
         }
     }
 
-    /// How the client authenticates. Default: [`PublicClient`](crate::PublicClient), not at all.
+    /// Sets how the client authenticates. Default: [`PublicClient`](crate::PublicClient), which
+    /// sends no secret.
     pub fn client_auth(mut self, auth: impl ClientAuth) -> Self {
         self.options.auth = Arc::new(auth);
         self
     }
 
-    /// With a secret in the `Authorization` header (RFC 6749 section 2.3.1).
+    /// Authenticates with a secret in the `Authorization` header (RFC 6749 section 2.3.1).
     pub fn client_secret_basic(self, secret: impl Into<SecretString>) -> Self {
         self.client_auth(ClientSecretBasic::new(secret))
     }
 
-    /// With a secret in the form (RFC 6749 section 2.3.1).
+    /// Authenticates with a secret in the form (RFC 6749 section 2.3.1).
     pub fn client_secret_post(self, secret: impl Into<SecretString>) -> Self {
         self.client_auth(ClientSecretPost::new(secret))
     }
 
-    /// The scope to ask for, several separated by blanks (RFC 6749 section 3.3); at a refresh no
-    /// more than was granted. Default: none is sent, which is all that was granted.
+    /// Sets the scope to request: scope names separated by spaces (RFC 6749 section 3.3). A refresh
+    /// may request at most the granted scope. Default: no `scope` parameter, which requests the
+    /// whole granted scope.
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
         self.options.scope = Some(scope.into());
         self
     }
 
-    /// An API that the token is for, as an absolute URI (RFC 8707 section 2). May be called
-    /// several times.
+    /// Adds an API that the token is for, as an absolute URI (RFC 8707 section 2). A caller may add
+    /// several.
     pub fn resource(mut self, uri: impl Into<String>) -> Self {
         self.options.resources.push(uri.into());
         self
     }
 
-    /// The API that the token is for, where the issuer has its own names for them (Auth0; RFC 8693
+    /// Sets the API that the token is for, by the issuer's own name for the API (Auth0; RFC 8693
     /// section 2.1).
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.options.audience = Some(audience.into());
         self
     }
 
-    /// One more form parameter. Its value is kept out of errors and `Debug`.
+    /// Adds a form parameter. Errors and `Debug` never contain its value.
     pub fn param(mut self, name: impl Into<String>, value: impl Into<SecretString>) -> Self {
         self.options.params.push((name.into(), value.into()));
         self
     }
 
-    /// Where grants are revoked after a sign-out (RFC 7009). Default: nowhere, the tokens live on
-    /// until they expire.
+    /// Sets the endpoint that revokes tokens after a sign-out (RFC 7009). Default: none; tokens
+    /// stay valid until they expire.
     pub fn revocation_url(mut self, url: impl Into<String>) -> Self {
         self.revocation_url = Some(url.into());
         self
@@ -156,7 +163,9 @@ impl<T> Builder<T> {
 }
 
 impl<T: Transport> Builder<T> {
-    /// The token endpoint, if the options are sound.
+    /// Builds the token endpoint.
+    ///
+    /// *Errors*: a [`BuildError`] for the first option that cannot be used.
     pub fn build(self) -> Result<TokenEndpoint, BuildError> {
         let options = self.options.check(self.transport, &RESERVED)?;
         Ok(TokenEndpoint {
@@ -184,68 +193,90 @@ impl<T> std::fmt::Debug for Builder<T> {
     }
 }
 
-/// Why there is no token endpoint, and what to do. It repeats no secret.
+/// Why the options cannot be used. The text contains no secret. [`hint`](Self::hint) returns the
+/// action for the cause.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// Tokens must not be sent there.
+    /// The address must not receive tokens.
     #[error("the {which} cannot be used: {problem}")]
     Url {
-        /// Which address it is.
+        /// Name of the address, such as `token URL`.
         which: &'static str,
-        /// What is wrong with its origin.
+        /// What is wrong with the origin of the address.
         #[source]
         problem: OriginError,
     },
-    /// What follows the host is wrong.
-    #[error(
-        "the {which} is no URL: write it like `https://issuer.example/token`, with everything but ASCII percent-encoded"
-    )]
+    /// The part after the host cannot be read.
+    #[error("the {which} is no URL")]
     NotAUrl {
-        /// Which address it is.
+        /// Name of the address, such as `token URL`.
         which: &'static str,
     },
-    /// RFC 6749 section 3.2 forbids it.
-    #[error("the {which} has a fragment: remove everything from the `#` on")]
+    /// The address has a fragment, which RFC 6749 section 3.2 forbids.
+    #[error("the {which} has a fragment")]
     Fragment {
-        /// Which address it is.
+        /// Name of the address, such as `token URL`.
         which: &'static str,
     },
-    /// The issuer has to know the client.
-    #[error("the client id is empty: give the one that the issuer registered")]
+    /// The client id is empty.
+    #[error("the client id is empty")]
     ClientId,
-    /// The name of a parameter is empty.
-    #[error("a parameter has no name: give `param` one")]
+    /// A parameter has an empty name.
+    #[error("a parameter has no name")]
     ParamName,
-    /// A parameter that has a call of its own.
-    #[error("`{name}` cannot be set with `param`: {instead}")]
+    /// The parameter has its own builder method.
+    #[error("`{name}` cannot be set with `param`")]
     ReservedParam {
-        /// Its name.
+        /// Name of the parameter.
         name: &'static str,
-        /// What to do.
+        /// The call to use instead.
         instead: &'static str,
     },
-    /// RFC 8707 section 2 wants an absolute URI.
-    #[error(
-        "a resource is no absolute URI without fragment: write it like `https://api.example.com`, or call `audience` for other names"
-    )]
+    /// A resource is not an absolute URI (RFC 8707 section 2).
+    #[error("a resource is no absolute URI without fragment")]
     Resource,
     /// The sign-in needs an endpoint that the issuer's metadata does not name.
-    #[error(
-        "the issuer's metadata names no {which}: the issuer may not offer this way to sign in; if it does, add the endpoint to the metadata"
-    )]
+    #[error("the issuer's metadata names no {which}")]
     Endpoint {
-        /// Which endpoint it is.
+        /// Name of the endpoint.
         which: &'static str,
     },
-    /// The issuer's metadata lists other ways to bind a code to its request than S256.
+    /// The issuer's metadata lists PKCE methods, but not S256.
     #[error(
-        "the issuer does not offer PKCE with `S256` (RFC 7636), without which a stolen code would be worth a session: let the issuer switch it on"
+        "the issuer does not offer PKCE with `S256` (RFC 7636), without which a stolen code would be worth a session"
     )]
     CodeChallenge,
-    /// A redirect URI that no code may be sent to.
-    #[error(
-        "the redirect URI cannot be used: register `http://127.0.0.1/callback` or the like (RFC 8252 section 7.3), an `https://` address, or a scheme of your own with a dot in it, without a fragment"
-    )]
+    /// The redirect URI must not receive a code.
+    #[error("the redirect URI cannot be used")]
     RedirectUri,
+}
+
+impl BuildError {
+    /// What to do about it. Every cause has a hint.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Url { problem, .. } => return problem.hint(),
+            Self::NotAUrl { .. } => {
+                "write it like `https://issuer.example/token`, with everything but ASCII \
+                 percent-encoded"
+            }
+            Self::Fragment { .. } => "remove everything from the `#` on",
+            Self::ClientId => "give the client id that the issuer registered",
+            Self::ParamName => "give `param` a name",
+            Self::ReservedParam { instead, .. } => instead,
+            Self::Resource => {
+                "write it like `https://api.example.com`, or call `audience` for other names"
+            }
+            Self::Endpoint { .. } => {
+                "the issuer may not offer this way to sign in; if it does, add the endpoint to the \
+                 metadata"
+            }
+            Self::CodeChallenge => "let the issuer switch PKCE with `S256` on",
+            Self::RedirectUri => {
+                "register `http://127.0.0.1/callback` or the like (RFC 8252 section 7.3), an \
+                 `https://` address, or a scheme of your own with a dot in it, without a fragment"
+            }
+        })
+    }
 }

@@ -1,4 +1,4 @@
-//! The client: who asks the issuer, and how.
+//! The client of an issuer, and the requests that it sends.
 
 use std::sync::Arc;
 
@@ -6,32 +6,37 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, Uri};
 use token_rotator::{ExposeSecret, SecretString, SourceError};
 
-use crate::answer::Exchange;
-use crate::client_auth::{Attempt, DynClientAuth};
-use crate::form::Form;
+use crate::answer::RequestKind;
+use crate::client_auth::{CredentialsRequest, DynClientAuth};
+use crate::form::FormBody;
 use crate::secrets::Secrets;
 use crate::transport::{ANSWER_BYTES_MAX, DynTransport, SecretBytes, TransportError};
 
-/// A client of an issuer, with what it needs to send a request.
+/// Holds client id, authentication and transport: all that a request to the issuer needs.
 #[derive(Clone)]
-pub(crate) struct Client {
+pub(crate) struct IssuerClient {
     pub(crate) id: Arc<str>,
     pub(crate) auth: Arc<dyn DynClientAuth>,
     pub(crate) transport: Arc<dyn DynTransport>,
 }
 
-impl Client {
-    /// One request, with the client's credentials.
+impl IssuerClient {
+    /// Sends the form with the client's credentials. Returns the answer and the secrets that the
+    /// request carried.
     pub(crate) async fn post(
         &self,
-        exchange: Exchange,
-        mut post: Post,
+        kind: RequestKind,
+        mut post: FormRequest,
     ) -> Result<(Response<SecretBytes>, Secrets), SourceError> {
-        let attempt = Attempt::new(Arc::clone(&self.id), post.url.clone());
-        let credentials = self.auth.credentials(attempt).await.map_err(|cause| {
-            SourceError::not_sent("the client could not authenticate itself")
-                .with_cause(post.secrets.vet(cause.into()))
-        })?;
+        let credentials_request = CredentialsRequest::new(Arc::clone(&self.id), post.url.clone());
+        let credentials = self
+            .auth
+            .credentials(credentials_request)
+            .await
+            .map_err(|cause| {
+                SourceError::not_sent("the client could not authenticate itself")
+                    .with_cause(post.secrets.vet(cause.into()))
+            })?;
         for secret in &credentials.secrets {
             post.secrets.push(secret);
         }
@@ -57,23 +62,23 @@ impl Client {
         });
         match answer {
             Ok(answer) => Ok((answer, post.secrets)),
-            Err(error) => Err(exchange.unanswered(error, &post.secrets)),
+            Err(error) => Err(kind.unanswered(error, &post.secrets)),
         }
     }
 }
 
-/// A request in the making, and what of it must not come back in an error.
-pub(crate) struct Post {
+/// A form request before it is sent, and the secrets that must not appear in an error.
+pub(crate) struct FormRequest {
     pub(crate) url: Uri,
-    pub(crate) form: Form,
+    pub(crate) form: FormBody,
     pub(crate) secrets: Secrets,
 }
 
-impl Post {
+impl FormRequest {
     pub(crate) fn to(url: &Uri) -> Self {
         Self {
             url: url.clone(),
-            form: Form::default(),
+            form: FormBody::default(),
             secrets: Secrets::new(),
         }
     }
@@ -83,7 +88,7 @@ impl Post {
         self.form.param(name, value.expose_secret());
     }
 
-    /// What the token is for (RFC 8707 section 2; RFC 8693 section 2.1).
+    /// Adds the APIs that the token is for (RFC 8707 section 2; RFC 8693 section 2.1).
     pub(crate) fn audience(&mut self, resources: &[String], audience: Option<&str>) {
         for uri in resources {
             self.form.param("resource", uri);

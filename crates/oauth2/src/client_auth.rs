@@ -1,4 +1,4 @@
-//! Who the client is, said anew with every request.
+//! Client authentication: the credentials of each request (RFC 6749 section 2.3).
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -12,23 +12,24 @@ use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderValue, Uri};
 use token_rotator::{ExposeSecret, SecretString};
 
-/// Why credentials could not be made. Nothing is sent then. Its text must not contain secrets.
+/// Why the client could not make credentials. The request is not sent. The text must not contain
+/// secrets.
 pub type AuthError = Box<dyn StdError + Send + Sync>;
 
-/// How the client authenticates at the issuer (RFC 6749 section 2.3).
+/// Authenticates the client at the issuer (RFC 6749 section 2.3).
 ///
-/// It is asked once for every request, and may take its time: an assertion can be signed anew each
-/// time, by a key that lives elsewhere (RFC 7523). A failure means that nothing was sent.
+/// The endpoint calls it once for every request. It may wait, for example for an assertion that
+/// another host signs (RFC 7523). If it fails, the request is not sent.
 ///
-/// A closure from an [`Attempt`] to a future of [`Credentials`] is one:
+/// A closure from a [`CredentialsRequest`] to a future of [`Credentials`] implements this trait:
 ///
 /// ```
-/// use token_rotator_oauth2::{Attempt, AuthError, ClientAuth, Credentials};
+/// use token_rotator_oauth2::{CredentialsRequest, AuthError, ClientAuth, Credentials};
 ///
-/// async fn private_key_jwt(attempt: Attempt) -> Result<Credentials, AuthError> {
-///     let signed = format!("an assertion of {} for {}", attempt.client_id(), attempt.url());
+/// async fn private_key_jwt(request: CredentialsRequest) -> Result<Credentials, AuthError> {
+///     let signed = format!("an assertion of {} for {}", request.client_id(), request.url());
 ///     Ok(Credentials::none()
-///         .param("client_id", attempt.client_id())
+///         .param("client_id", request.client_id())
 ///         .param("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
 ///         .secret_param("client_assertion", signed))
 /// }
@@ -36,51 +37,50 @@ pub type AuthError = Box<dyn StdError + Send + Sync>;
 /// takes(private_key_jwt);
 /// ```
 pub trait ClientAuth: Send + Sync + 'static {
-    /// The credentials for one request.
+    /// Makes the credentials for one request.
     fn credentials(
         &self,
-        attempt: Attempt,
+        request: CredentialsRequest,
     ) -> impl Future<Output = Result<Credentials, AuthError>> + Send;
 }
 
 impl<F, Fut> ClientAuth for F
 where
-    F: Fn(Attempt) -> Fut + Send + Sync + 'static,
+    F: Fn(CredentialsRequest) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Credentials, AuthError>> + Send,
 {
     fn credentials(
         &self,
-        attempt: Attempt,
+        request: CredentialsRequest,
     ) -> impl Future<Output = Result<Credentials, AuthError>> + Send {
-        self(attempt)
+        self(request)
     }
 }
 
-/// The request that credentials are wanted for.
+/// The request that needs credentials.
 #[derive(Clone, Debug)]
-pub struct Attempt {
+pub struct CredentialsRequest {
     client_id: Arc<str>,
     url: Uri,
 }
 
-impl Attempt {
+impl CredentialsRequest {
     pub(crate) fn new(client_id: Arc<str>, url: Uri) -> Self {
         Self { client_id, url }
     }
 
-    /// The client's identifier (RFC 6749 section 2.2).
+    /// Returns the client's identifier (RFC 6749 section 2.2).
     pub fn client_id(&self) -> &str {
         &self.client_id
     }
 
-    /// The endpoint that the request goes to: the token or the revocation endpoint. The request is
-    /// a POST.
+    /// Returns the address of the POST request: the token or the revocation endpoint.
     pub fn url(&self) -> &Uri {
         &self.url
     }
 }
 
-/// What a request carries to say who the client is. All of it is kept out of every error.
+/// Headers and form parameters that authenticate the client. Errors contain none of them.
 #[derive(Clone, Default)]
 pub struct Credentials {
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
@@ -89,15 +89,15 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Nothing yet.
+    /// Returns credentials without headers and parameters.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// With this header. It is marked sensitive.
+    /// Adds a header and marks its value as sensitive.
     pub fn header(mut self, name: HeaderName, mut value: HeaderValue) -> Self {
         if let Ok(text) = value.to_str() {
-            // After the scheme comes what is secret.
+            // The text before the first space is the scheme, which is not secret.
             let credentials = text.split_once(' ').map_or(text, |(_, rest)| rest);
             self.secrets.push(credentials.into());
         }
@@ -106,13 +106,13 @@ impl Credentials {
         self
     }
 
-    /// With this form parameter, which anybody may see.
+    /// Adds a form parameter that is not secret.
     pub fn param(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.params.push((name.into(), value.into().into()));
         self
     }
 
-    /// With this form parameter, which nobody may see.
+    /// Adds a secret form parameter. Errors never contain its value.
     pub fn secret_param(self, name: impl Into<String>, value: impl Into<SecretString>) -> Self {
         let value = value.into();
         let mut this = self.secret(value.clone());
@@ -120,7 +120,7 @@ impl Credentials {
         this
     }
 
-    /// With a secret that a header carries in another form: it is kept out of errors too.
+    /// Adds a secret that a header carries in another encoding. Errors never contain the secret.
     pub fn secret(mut self, secret: impl Into<SecretString>) -> Self {
         self.secrets.push(secret.into());
         self
@@ -138,34 +138,34 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// A client without a secret: its `client_id` in the form (RFC 6749 sections 2.1 and 3.2.1). The
-/// default.
+/// A client without a secret: sends its `client_id` in the form (RFC 6749 sections 2.1 and 3.2.1).
+/// This is the default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PublicClient;
 
 impl ClientAuth for PublicClient {
-    async fn credentials(&self, attempt: Attempt) -> Result<Credentials, AuthError> {
-        Ok(Credentials::none().param("client_id", attempt.client_id()))
+    async fn credentials(&self, request: CredentialsRequest) -> Result<Credentials, AuthError> {
+        Ok(Credentials::none().param("client_id", request.client_id()))
     }
 }
 
-/// `client_secret_basic`: identifier and secret, each form-urlencoded, in a basic `Authorization`
-/// header (RFC 6749 section 2.3.1). Every issuer that gives secrets must take this.
+/// `client_secret_basic`: identifier and secret, each form-urlencoded, in a Basic `Authorization`
+/// header (RFC 6749 section 2.3.1). Every issuer that issues client secrets must support it.
 #[derive(Clone, Debug)]
 pub struct ClientSecretBasic(SecretString);
 
 impl ClientSecretBasic {
-    /// With this secret.
+    /// Authenticates with this secret.
     pub fn new(secret: impl Into<SecretString>) -> Self {
         Self(secret.into())
     }
 }
 
 impl ClientAuth for ClientSecretBasic {
-    async fn credentials(&self, attempt: Attempt) -> Result<Credentials, AuthError> {
+    async fn credentials(&self, request: CredentialsRequest) -> Result<Credentials, AuthError> {
         let encode =
             |text: &str| -> String { form_urlencoded::byte_serialize(text.as_bytes()).collect() };
-        let (id, secret) = (attempt.client_id(), self.0.expose_secret());
+        let (id, secret) = (request.client_id(), self.0.expose_secret());
         let pair = STANDARD.encode(format!("{}:{}", encode(id), encode(secret)));
         let value = HeaderValue::try_from(format!("Basic {pair}"))?;
         Ok(Credentials::none()
@@ -180,28 +180,34 @@ impl ClientAuth for ClientSecretBasic {
 pub struct ClientSecretPost(SecretString);
 
 impl ClientSecretPost {
-    /// With this secret.
+    /// Authenticates with this secret.
     pub fn new(secret: impl Into<SecretString>) -> Self {
         Self(secret.into())
     }
 }
 
 impl ClientAuth for ClientSecretPost {
-    async fn credentials(&self, attempt: Attempt) -> Result<Credentials, AuthError> {
+    async fn credentials(&self, request: CredentialsRequest) -> Result<Credentials, AuthError> {
         Ok(Credentials::none()
-            .param("client_id", attempt.client_id())
+            .param("client_id", request.client_id())
             .secret_param("client_secret", self.0.clone()))
     }
 }
 
-/// A client authentication whose type the endpoint has forgotten.
+/// Object-safe form of [`ClientAuth`].
 pub(crate) trait DynClientAuth: Send + Sync + 'static {
-    fn credentials(&self, attempt: Attempt) -> BoxFuture<'_, Result<Credentials, AuthError>>;
+    fn credentials(
+        &self,
+        request: CredentialsRequest,
+    ) -> BoxFuture<'_, Result<Credentials, AuthError>>;
 }
 
 impl<A: ClientAuth> DynClientAuth for A {
-    fn credentials(&self, attempt: Attempt) -> BoxFuture<'_, Result<Credentials, AuthError>> {
-        Box::pin(ClientAuth::credentials(self, attempt))
+    fn credentials(
+        &self,
+        request: CredentialsRequest,
+    ) -> BoxFuture<'_, Result<Credentials, AuthError>> {
+        Box::pin(ClientAuth::credentials(self, request))
     }
 }
 
@@ -209,10 +215,10 @@ impl<A: ClientAuth> DynClientAuth for A {
 mod tests {
     use super::*;
 
-    async fn of(auth: impl ClientAuth) -> Credentials {
+    async fn credentials_of(auth: impl ClientAuth) -> Credentials {
         let url = Uri::from_static("https://issuer.example/token");
-        let attempt = Attempt::new("client: é".into(), url);
-        auth.credentials(attempt).await.unwrap()
+        let request = CredentialsRequest::new("client: é".into(), url);
+        auth.credentials(request).await.unwrap()
     }
 
     fn params(credentials: &Credentials) -> Vec<(&str, &str)> {
@@ -223,15 +229,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_public_client_says_its_name() {
-        let credentials = of(PublicClient).await;
+    async fn a_public_client_sends_its_client_id() {
+        let credentials = credentials_of(PublicClient).await;
         assert_eq!(params(&credentials), [("client_id", "client: é")]);
         assert!(credentials.headers.is_empty());
     }
 
     #[tokio::test]
-    async fn basic_encodes_both_parts_before_the_colon_joins_them() {
-        let credentials = of(ClientSecretBasic::new("s3:cr et%+ü")).await;
+    async fn basic_encodes_identifier_and_secret_before_joining_them() {
+        let credentials = credentials_of(ClientSecretBasic::new("s3:cr et%+ü")).await;
         let (name, value) = &credentials.headers[0];
         assert_eq!(name, AUTHORIZATION);
         let pair = value.to_str().unwrap().strip_prefix("Basic ").unwrap();
@@ -241,8 +247,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn post_puts_both_into_the_form() {
-        let credentials = of(ClientSecretPost::new("s3cret")).await;
+    async fn post_sends_identifier_and_secret_in_the_form() {
+        let credentials = credentials_of(ClientSecretPost::new("s3cret")).await;
         let expected = [("client_id", "client: é"), ("client_secret", "s3cret")];
         assert_eq!(params(&credentials), expected);
         assert!(credentials.headers.is_empty());
@@ -250,8 +256,8 @@ mod tests {
 
     #[tokio::test]
     async fn debug_shows_no_secret() {
-        let basic = of(ClientSecretBasic::new("CANARY")).await;
-        let post = of(ClientSecretPost::new("CANARY")).await;
+        let basic = credentials_of(ClientSecretBasic::new("CANARY")).await;
+        let post = credentials_of(ClientSecretPost::new("CANARY")).await;
         let shown = format!(
             "{basic:?} {post:?} {:?} {:?} {:?}",
             basic.headers,

@@ -1,7 +1,7 @@
-//! Signing in on another device: the device authorization grant (RFC 8628).
+//! Sign-in on another device: the device authorization grant (RFC 8628).
 //!
-//! The program shows a code and an address, and asks until somebody has entered the one at the
-//! other. It sleeps between the questions itself, by whatever clock it has:
+//! The program shows a code and an address, and polls until the user has entered the code at that
+//! address. The program provides the sleep between two polls:
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
@@ -35,17 +35,17 @@ use std::sync::Arc;
 
 use http::Uri;
 
-use crate::answer::{Exchange, refusal};
+use crate::answer::{RequestKind, refusal};
 use crate::builder::{BuildError, TransportMissing};
 use crate::checks;
-use crate::client::Post;
+use crate::client::FormRequest;
 use crate::discovery::IssuerMetadata;
-use crate::sign_in::{SignIn, SignInBuilder};
+use crate::sign_in::{SignInBuilder, SignInSettings};
 use crate::transport::Transport;
 pub use authorization::{DeviceAuthorization, DevicePoll};
 pub use error::{DeviceAuthorizationError, DeviceError};
 
-/// Begins a sign-in on another device, at an issuer with a device authorization and a token
+/// Begins a sign-in on another device. The issuer needs a device authorization and a token
 /// endpoint.
 pub fn device(
     issuer: &IssuerMetadata,
@@ -55,9 +55,11 @@ pub fn device(
 }
 
 impl<T: Transport> SignInBuilder<DeviceGrant, T> {
-    /// The way to sign in, if the options are sound.
+    /// Builds the sign-in.
+    ///
+    /// *Errors*: a [`BuildError`] for the first option that cannot be used.
     pub fn build(self) -> Result<DeviceGrant, BuildError> {
-        let device_authorization_url = self.issuer.need_device_authorization_endpoint()?.clone();
+        let device_authorization_url = self.issuer.require_device_authorization_endpoint()?.clone();
         Ok(DeviceGrant {
             device_authorization_url,
             sign_in: Arc::new(self.sign_in()?),
@@ -65,21 +67,21 @@ impl<T: Transport> SignInBuilder<DeviceGrant, T> {
     }
 }
 
-/// Signing in on another device. Begun with [`device`]; cheap to clone.
+/// Sign-in on another device. [`device`] begins its builder. A clone is cheap.
 #[derive(Clone)]
 pub struct DeviceGrant {
-    sign_in: Arc<SignIn>,
+    sign_in: Arc<SignInSettings>,
     device_authorization_url: Uri,
 }
 
 impl DeviceGrant {
-    /// Asks for a device code: one request (RFC 8628 section 3.1), never repeated.
+    /// Requests a device code with one request (RFC 8628 section 3.1), which is never repeated.
     ///
-    /// Waits for as long as the transport does; dropping the future gives up, and a code that was
-    /// given meanwhile expires unused.
+    /// *Waits* as long as the transport does. *Cancellation*: dropping the future abandons the
+    /// request; a device code that the issuer has already issued expires unused.
     pub async fn begin(&self) -> Result<DeviceAuthorization, DeviceAuthorizationError> {
         let sign_in = &self.sign_in;
-        let mut post = Post::to(&self.device_authorization_url);
+        let mut post = FormRequest::to(&self.device_authorization_url);
         if let Some(scope) = &sign_in.scope {
             post.form.param("scope", scope);
         }
@@ -87,11 +89,11 @@ impl DeviceGrant {
         for (name, value) in &sign_in.params {
             post.secret(name, value);
         }
-        let exchange = Exchange::DeviceAuthorization;
-        let (answer, secrets) = sign_in.client.post(exchange, post).await?;
-        // GitHub answers an error with 200 too.
+        let kind = RequestKind::DeviceAuthorization;
+        let (answer, secrets) = sign_in.client.post(kind, post).await?;
+        // GitHub sends errors with status 200.
         if !answer.status().is_success() || refusal::code(&answer).is_some() {
-            return Err(exchange.refusal(&answer, &secrets).into());
+            return Err(kind.refusal(&answer, &secrets).into());
         }
         DeviceAuthorization::read(&answer, Arc::clone(sign_in))
     }
@@ -99,7 +101,7 @@ impl DeviceGrant {
 
 impl fmt::Debug for DeviceGrant {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let url = checks::shown(&self.device_authorization_url);
+        let url = checks::without_query(&self.device_authorization_url);
         out.debug_struct("DeviceGrant")
             .field("device_authorization_url", &url)
             .field("client_id", &self.sign_in.client.id)

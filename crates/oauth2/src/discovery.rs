@@ -1,6 +1,6 @@
-//! What an issuer says of itself: its endpoints, and what they can do.
+//! Issuer metadata: an issuer's endpoints and capabilities.
 //!
-//! [`IssuerMetadata::discover`] asks an issuer for its metadata, which the sign-ins begin with:
+//! [`IssuerMetadata::discover`] requests the metadata that every sign-in needs:
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -18,15 +18,15 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap();
 //! ```
 //!
-//! Two addresses are asked, one after the other, for an issuer such as `https://issuer.example/a`:
+//! For an issuer such as `https://issuer.example/a`, discovery requests two addresses in turn:
 //!
 //! 1. `https://issuer.example/.well-known/oauth-authorization-server/a` (RFC 8414 section 3);
 //! 2. `https://issuer.example/a/.well-known/openid-configuration` (OIDC Discovery 1.0
 //!    section 4).
 //!
-//! The first document that names the issuer exactly as it was asked for (RFC 8414 section 3.3) is
-//! taken. An issuer whose paths all lead to a web page, or one that knows the second address only,
-//! is found all the same; one that cannot be reached is not asked again.
+//! Discovery takes the first document that names the issuer exactly as the caller wrote it (RFC
+//! 8414 section 3.3). It also finds an issuer that serves a web page at the first address. If the
+//! first address cannot be reached, the second is not requested.
 
 mod error;
 mod metadata;
@@ -41,16 +41,18 @@ use crate::transport::{ANSWER_BYTES_MAX, SecretBytes, Transport, TransportError}
 pub use error::{DiscoveryError, NoMetadata};
 pub use metadata::IssuerMetadata;
 
-/// So much of an address of somebody else's is shown.
+/// At most this many characters of an address from an answer are shown.
 const SHOWN_MAX: usize = 200;
 
 impl IssuerMetadata {
-    /// Asks the issuer for its metadata: one request, or two.
+    /// Requests the issuer's metadata with one or two requests.
     ///
-    /// `issuer` is the issuer's identifier, letter by letter as the issuer writes it; a `/` at its
-    /// end counts. It and every endpoint that the document names must be `https` or on this
-    /// machine, the latter only for an issuer on this machine. Waits for as long as the transport
-    /// does; dropping the future gives up, and nothing has happened.
+    /// `issuer` is the issuer's identifier, exactly as the issuer writes it; a `/` at the end
+    /// counts. The issuer and every endpoint in the document must use `https` or a loopback
+    /// address. A loopback endpoint is allowed only for a loopback issuer.
+    ///
+    /// *Waits* as long as the transport does. *Cancellation*: dropping the future abandons the
+    /// request and changes nothing.
     pub async fn discover(
         issuer: &str,
         transport: &impl Transport,
@@ -59,30 +61,30 @@ impl IssuerMetadata {
         if url.query().is_some() {
             return Err(DiscoveryError::Query);
         }
-        let [first, second] = places(issuer, &url);
-        let first = match ask(issuer, first, transport).await {
+        let [first, second] = metadata_urls(issuer, &url);
+        let first = match fetch(issuer, first, transport).await {
             Ok(metadata) => return Ok(metadata),
             Err(error @ DiscoveryError::Unreachable { .. }) => return Err(error),
             Err(error) => error,
         };
-        match (first, ask(issuer, second, transport).await) {
+        match (first, fetch(issuer, second, transport).await) {
             (_, Ok(metadata)) => Ok(metadata),
             (
                 DiscoveryError::NoDocument { mut asked },
-                Err(DiscoveryError::NoDocument { asked: others }),
+                Err(DiscoveryError::NoDocument { asked: more }),
             ) => {
-                asked.extend(others);
+                asked.extend(more);
                 Err(DiscoveryError::NoDocument { asked })
             }
-            // Of a document that was there and one that was not, the former says more.
+            // A document with an error tells more than a missing document.
             (DiscoveryError::NoDocument { .. }, Err(error)) | (error, Err(_)) => Err(error),
         }
     }
 }
 
-/// Where the metadata may be, in the order they are asked.
-fn places(issuer: &str, url: &Uri) -> [String; 2] {
-    // Both specifications take the last `/` away, and nothing else.
+/// Returns the addresses where the metadata may be, in the order of the requests.
+fn metadata_urls(issuer: &str, url: &Uri) -> [String; 2] {
+    // Both specifications remove the last `/` and nothing else.
     let issuer = issuer.strip_suffix('/').unwrap_or(issuer);
     let path = url.path();
     let path = path.strip_suffix('/').unwrap_or(path);
@@ -93,13 +95,13 @@ fn places(issuer: &str, url: &Uri) -> [String; 2] {
     ]
 }
 
-async fn ask(
+async fn fetch(
     issuer: &str,
-    place: String,
+    address: String,
     transport: &impl Transport,
 ) -> Result<IssuerMetadata, DiscoveryError> {
     let mut request = Request::new(SecretBytes::default());
-    let url = checks::url("issuer URL", &place).map_err(DiscoveryError::IssuerUrl)?;
+    let url = checks::url("issuer URL", &address).map_err(DiscoveryError::IssuerUrl)?;
     *request.uri_mut() = url;
     let json = HeaderValue::from_static("application/json");
     request.headers_mut().insert(ACCEPT, json);
@@ -110,35 +112,35 @@ async fn ask(
         answer => answer,
     };
     let answer = answer.map_err(|cause| DiscoveryError::Unreachable {
-        url: place.clone(),
+        url: address.clone(),
         cause,
     })?;
     let fields = match document(&answer) {
         Ok(fields) => fields,
-        Err(why) => {
-            let asked = vec![(place, why)];
+        Err(reason) => {
+            let asked = vec![(address, reason)];
             return Err(DiscoveryError::NoDocument { asked });
         }
     };
     let named = fields.text("issuer").unwrap_or_default();
     if named != issuer {
         return Err(DiscoveryError::IssuerMismatch {
-            url: place,
+            url: address,
             asked: issuer.to_owned(),
-            named: shown(&named),
+            named: displayable(&named),
         });
     }
-    IssuerMetadata::read(&fields, issuer, &place)
+    IssuerMetadata::read(&fields, issuer, &address)
 }
 
-/// The fields of the document, if the answer is one that names an issuer.
+/// Returns the fields of the answer if it is a JSON object that names an issuer.
 fn document(answer: &Response<SecretBytes>) -> Result<Fields<'_>, NoMetadata> {
     let status = answer.status();
     if status.is_redirection() {
         let location = answer.headers().get(LOCATION);
         let location = location.and_then(|location| location.to_str().ok());
         return Err(NoMetadata::Redirect {
-            location: location.map(shown),
+            location: location.map(displayable),
         });
     }
     if !status.is_success() {
@@ -152,8 +154,8 @@ fn document(answer: &Response<SecretBytes>) -> Result<Fields<'_>, NoMetadata> {
         .ok_or(NoMetadata::NotADocument)
 }
 
-/// An address of somebody else's, fit to be shown.
-fn shown(text: &str) -> String {
+/// Returns an address from an answer in a form that may be shown.
+fn displayable(text: &str) -> String {
     if text.len() <= SHOWN_MAX && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return text.to_owned();
     }
@@ -185,7 +187,7 @@ mod tests {
         ];
         for (issuer, first, second) in cases {
             let url = issuer.parse().unwrap();
-            assert_eq!(places(issuer, &url), [first, second]);
+            assert_eq!(metadata_urls(issuer, &url), [first, second]);
         }
     }
 }

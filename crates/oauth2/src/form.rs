@@ -2,11 +2,12 @@
 
 use crate::transport::SecretBytes;
 
-/// Parameters in the order they were added. It has no `Debug`, for tokens are among them.
+/// Parameters in the order of insertion. The type has no `Debug`, because the parameters include
+/// tokens.
 #[derive(Default)]
-pub(crate) struct Form(String);
+pub(crate) struct FormBody(String);
 
-impl Form {
+impl FormBody {
     pub(crate) fn param(&mut self, name: &str, value: &str) {
         let body = std::mem::take(&mut self.0);
         let mut body = form_urlencoded::Serializer::new(body);

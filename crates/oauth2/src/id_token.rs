@@ -1,4 +1,4 @@
-//! What an `id_token` must say (OIDC Core section 3.1.3.7).
+//! Checks the claims of an `id_token` (OIDC Core section 3.1.3.7).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,23 +8,23 @@ use token_rotator::{ExposeSecret, SecretString};
 
 use crate::answer::Fields;
 
-/// So far may the issuer's clock be behind ours.
+/// The issuer's clock may be behind the local clock by this much.
 const SKEW: Duration = Duration::from_secs(60);
 
-/// What an `id_token` must say.
+/// The claims that an `id_token` must have.
 ///
-/// Its signature is not checked: it came straight from the token endpoint over TLS, which vouches
-/// for the issuer (section 3.1.3.7 item 6).
-pub(crate) struct Expected<'a> {
-    /// `None`: nobody has said who it is.
+/// The signature is not checked: the token came directly from the token endpoint, and TLS
+/// authenticates the issuer (section 3.1.3.7 item 6).
+pub(crate) struct ExpectedClaims<'a> {
+    /// `None` if the issuer's identifier is not configured.
     pub(crate) issuer: Option<&'a str>,
     pub(crate) client_id: &'a str,
-    /// `None`: none was sent.
+    /// `None` if the authorization request had no nonce.
     pub(crate) nonce: Option<&'a SecretString>,
     pub(crate) now: SystemTime,
 }
 
-impl Expected<'_> {
+impl ExpectedClaims<'_> {
     pub(crate) fn check(&self, id_token: &SecretString) -> Result<(), IdTokenError> {
         let payload = payload(id_token.expose_secret()).ok_or(IdTokenError::Unreadable)?;
         let claims = Fields::read(&payload).ok_or(IdTokenError::Unreadable)?;
@@ -62,35 +62,47 @@ impl Expected<'_> {
     }
 }
 
-/// Why an `id_token` is refused, and the tokens that came with it are dropped.
+/// Why an `id_token` is refused. The tokens of the same answer are dropped.
 ///
-/// The issuer has given them all the same: they live until they expire, or until somebody revokes
-/// the grant there.
+/// The issuer has still issued those tokens: they live until they expire, or until the user revokes
+/// the grant at the issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdTokenError {
-    /// It is no signed JWT: encrypted, or something else.
-    #[error(
-        "the id_token cannot be read: the issuer may encrypt it for this client; let it be signed only, or leave `openid` out of the scope"
-    )]
+    /// The token is not a signed JWT; it may be encrypted.
+    #[error("the id_token cannot be read")]
     Unreadable,
-    /// `iss` is another issuer.
-    #[error(
-        "the id_token is another issuer's: check that the issuer URL and the token endpoint belong together"
-    )]
+    /// `iss` names another issuer.
+    #[error("the id_token is another issuer's")]
     Issuer,
     /// `aud` does not name this client.
-    #[error("the id_token is for another client: check the client id")]
+    #[error("the id_token is for another client")]
     Audience,
-    /// `azp` is another client, or is missing though there are several audiences.
-    #[error("the id_token was given to another client (`azp`): check the client id")]
+    /// `azp` names another client, or is missing although there are several audiences.
+    #[error("the id_token was given to another client (`azp`)")]
     AuthorizedParty,
-    /// `exp` has passed, or is missing.
-    #[error("the id_token has expired: check this machine's clock, then sign in again")]
+    /// `exp` is in the past or missing.
+    #[error("the id_token has expired")]
     Expired,
-    /// `nonce` is not the one that was sent.
-    #[error("the id_token belongs to another sign-in (`nonce`): sign in again")]
+    /// `nonce` differs from the nonce of the authorization request.
+    #[error("the id_token belongs to another sign-in (`nonce`)")]
     Nonce,
+}
+
+impl IdTokenError {
+    /// What to do about it. Every cause has a hint.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Unreadable => {
+                "the issuer may encrypt it for this client; let it be signed only, or leave `openid` \
+                 out of the scope"
+            }
+            Self::Issuer => "check that the issuer URL and the token endpoint belong together",
+            Self::Audience | Self::AuthorizedParty => "check the client id",
+            Self::Expired => "check this machine's clock, then sign in again",
+            Self::Nonce => "sign in again",
+        })
+    }
 }
 
 fn payload(id_token: &str) -> Option<Vec<u8>> {
@@ -111,7 +123,7 @@ mod tests {
     fn check(claims: &Value) -> Result<(), IdTokenError> {
         let encoded = URL_SAFE_NO_PAD.encode(claims.to_string());
         let nonce = "n1".into();
-        let expected = Expected {
+        let expected = ExpectedClaims {
             issuer: Some("https://issuer.example"),
             client_id: "client",
             nonce: Some(&nonce),
@@ -159,8 +171,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_signed_jwt_is_not_read() {
-        let expected = Expected {
+    fn a_token_that_is_not_a_signed_jwt_is_unreadable() {
+        let expected = ExpectedClaims {
             issuer: None,
             client_id: "client",
             nonce: None,

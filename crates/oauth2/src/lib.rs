@@ -1,9 +1,10 @@
-//! OAuth 2 for `token-rotator`: the token endpoint as a token source, and the sign-ins that come before.
+//! OAuth 2 for `token-rotator`: the token endpoint as a token source, and the sign-ins that bring
+//! the first token set.
 //!
-//! [`refresh_token`] and [`client_credentials`] begin a [`TokenEndpoint`], which is what
-//! `Rotator::builder` takes. It sends one request per refresh, through whatever [`Transport`] it
-//! was given, and sorts every answer into what the rotator has to know: was the refresh token
-//! spent, is it worth asking again, must somebody sign in?
+//! [`refresh_token`] and [`client_credentials`] begin a [`TokenEndpoint`], the source for
+//! `Rotator::builder`. The endpoint sends one request per refresh through its [`Transport`]. It
+//! sorts every answer by three questions: was the refresh token spent, is a retry useful, must the
+//! user sign in again?
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -11,7 +12,7 @@
 //! use token_rotator::{Rotator, TokenSet};
 //! use token_rotator_oauth2::{self as oauth2, SecretBytes, TransportError};
 //!
-//! // Any HTTP client behind one method; `token-rotator-reqwest` brings one.
+//! // Any HTTP client can be the transport; `token-rotator-reqwest` provides one.
 //! async fn transport(_: Request<SecretBytes>) -> Result<Response<SecretBytes>, TransportError> {
 //!     let answer = r#"{"access_token":"next","token_type":"Bearer","expires_in":300}"#;
 //!     Ok(Response::new(answer.into()))
@@ -32,21 +33,21 @@
 //! The first token set comes from a sign-in: [`authorization_code`](mod@authorization_code) with a browser,
 //! [`device`](mod@device) without one, at the endpoints that [`discovery`] finds.
 //!
-//! Forgetting the transport does not compile; every other mistake is a [`BuildError`] that says
-//! what to do.
+//! A builder without a transport does not compile. Every other mistake is a [`BuildError`] whose
+//! text names the remedy.
 //!
-//! # Who does what
+//! # Parts of the crate
 //!
-//! | here | what it does |
+//! | item | what it does |
 //! |---|---|
-//! | [`IssuerMetadata`] | where an issuer's endpoints are (RFC 8414; OIDC Discovery) |
-//! | [`AuthorizationCodeGrant`] | signing in with a browser (RFC 6749 section 4.1), with PKCE (RFC 7636), `state`, `nonce` and `iss` (RFC 9207) checked |
-//! | [`DeviceGrant`] | signing in on another device (RFC 8628) |
-//! | [`TokenEndpoint`], [`Builder`] | the grants: refresh token (RFC 6749 section 6), client credentials (section 4.4); revocation (RFC 7009) |
-//! | [`ClientAuth`] | who the client is: public, secret in the header or in the form, or anything of your own |
-//! | [`Transport`] | how a request reaches the issuer |
-//! | [`Exchange`] | what an answer means; also for endpoints that are not OAuth |
-//! | [`Secrets`] | keeps what was sent out of every error |
+//! | [`IssuerMetadata`] | finds an issuer's endpoints (RFC 8414; OIDC Discovery) |
+//! | [`AuthorizationCodeGrant`] | signs a user in with a browser (RFC 6749 section 4.1); checks PKCE (RFC 7636), `state`, `nonce` and `iss` (RFC 9207) |
+//! | [`DeviceGrant`] | signs a user in on another device (RFC 8628) |
+//! | [`TokenEndpoint`], [`Builder`] | exchange a refresh token (RFC 6749 section 6) or client credentials (section 4.4); revoke tokens (RFC 7009) |
+//! | [`ClientAuth`] | authenticates the client: public, secret in the header or in the form, or your own method |
+//! | [`Transport`] | sends a request to the issuer |
+//! | [`RequestKind`] | decides what an answer means, also for endpoints that are not OAuth |
+//! | [`Secrets`] | keeps the secrets of a request out of every error |
 
 mod answer;
 pub mod authorization_code;
@@ -64,14 +65,15 @@ mod secrets;
 mod sign_in;
 mod transport;
 
-pub use answer::Exchange;
+pub use answer::RequestKind;
 pub use authorization_code::{
     AuthorizationCode, AuthorizationCodeGrant, AuthorizationRequest, CodeError, RandomnessError,
     RedirectError, authorization_code,
 };
 pub use builder::{BuildError, Builder, TransportMissing, client_credentials, refresh_token};
 pub use client_auth::{
-    Attempt, AuthError, ClientAuth, ClientSecretBasic, ClientSecretPost, Credentials, PublicClient,
+    AuthError, ClientAuth, ClientSecretBasic, ClientSecretPost, Credentials, CredentialsRequest,
+    PublicClient,
 };
 pub use device::{
     DeviceAuthorization, DeviceAuthorizationError, DeviceError, DeviceGrant, DevicePoll, device,
@@ -83,7 +85,7 @@ pub use secrets::Secrets;
 pub use sign_in::SignInBuilder;
 pub use transport::{ANSWER_BYTES_MAX, SecretBytes, Transport, TransportError};
 
-/// The README of this crate: its example must compile.
+/// Compiles the example in this crate's README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadMe;

@@ -1,4 +1,4 @@
-//! What every builder is told alike: the client, and what its tokens are to be for.
+//! CommonOptions that all builders new this crate share: the client, and the APIs that its tokens are for.
 
 use std::sync::Arc;
 
@@ -6,13 +6,13 @@ use token_rotator::SecretString;
 
 use crate::builder::BuildError;
 use crate::checks::{self, Reserved};
-use crate::client::Client;
+use crate::client::IssuerClient;
 use crate::client_auth::{DynClientAuth, PublicClient};
 use crate::transport::Transport;
 
-/// As they were said.
+/// The options as the caller gave them.
 #[derive(Clone)]
-pub(crate) struct Options {
+pub(crate) struct CommonOptions {
     pub(crate) client_id: String,
     pub(crate) auth: Arc<dyn DynClientAuth>,
     pub(crate) scope: Option<String>,
@@ -21,17 +21,17 @@ pub(crate) struct Options {
     pub(crate) params: Vec<(String, SecretString)>,
 }
 
-/// As they are sent.
-pub(crate) struct Sound {
-    pub(crate) client: Client,
+/// The options after all checks, as requests carry them.
+pub(crate) struct CheckedOptions {
+    pub(crate) client: IssuerClient,
     pub(crate) scope: Option<String>,
     pub(crate) resources: Vec<String>,
     pub(crate) audience: Option<String>,
     pub(crate) params: Vec<(String, SecretString)>,
 }
 
-impl Options {
-    pub(crate) fn of(client_id: String) -> Self {
+impl CommonOptions {
+    pub(crate) fn new(client_id: String) -> Self {
         Self {
             client_id,
             auth: Arc::new(PublicClient),
@@ -42,17 +42,17 @@ impl Options {
         }
     }
 
-    /// Checks them, and leaves out what says nothing.
+    /// Checks the options and removes an empty scope and an empty audience.
     pub(crate) fn check(
         self,
         transport: impl Transport,
         reserved: &[Reserved],
-    ) -> Result<Sound, BuildError> {
+    ) -> Result<CheckedOptions, BuildError> {
         checks::client_id(&self.client_id)?;
         checks::params(&self.params, reserved)?;
         checks::resources(&self.resources)?;
-        Ok(Sound {
-            client: Client {
+        Ok(CheckedOptions {
+            client: IssuerClient {
                 id: self.client_id.into(),
                 auth: self.auth,
                 transport: Arc::new(transport),

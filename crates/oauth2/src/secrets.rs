@@ -1,4 +1,4 @@
-//! What was sent and must not come back in an error.
+//! Keeps the secrets of a request out of errors.
 
 use std::collections::HashSet;
 use std::error::Error as StdError;
@@ -6,38 +6,40 @@ use std::fmt;
 
 use token_rotator::{Cause, ExposeSecret, SecretString, TokenSet};
 
-/// So many characters in a row of a secret are part of it, and not there by chance.
-const PART: usize = 6;
+/// This many characters of a secret in a row count as part of the secret, not as coincidence.
+const PART_LENGTH: usize = 6;
 
-/// A longer run of characters without a blank is shown to nobody: it may be a token that was never
-/// ours. An identifier to give to the issuer's support (a UUID has 36) may be no longer.
+/// A longer run of characters without a space is redacted: it may be a token that this client never
+/// received. The limit still shows a UUID (36 characters), which the issuer's support may ask for.
 const RUN_MAX: usize = 36;
 
-/// So much of a text is looked at.
+/// At most this many characters of a text are examined.
 const TEXT_MAX: usize = 4 * 1024;
 
-/// So much of it is shown.
+/// At most this many characters of a text are shown.
 const SHOWN_MAX: usize = 200;
 
 const REDACTED: &str = "[redacted]";
 
-/// What was sent and must not come back in an error: issuers repeat tokens in their descriptions.
+/// Secrets that a request carried, which must not appear in an error: some issuers repeat tokens in
+/// their descriptions.
 ///
-/// A text is compared without regard to case and in its form-urlencoded spelling too; six
-/// characters in a row of a secret are enough.
+/// The comparison ignores case and also covers the form-urlencoded spelling. Six characters of a
+/// secret in a row count as a match.
 #[derive(Clone, Default)]
 pub struct Secrets {
-    /// Lower case, every character beyond printable ASCII a `?`, as in the texts compared.
+    /// Lower case, with `?` for every character beyond printable ASCII. The compared texts have
+    /// this form too.
     spellings: Vec<SecretString>,
 }
 
 impl Secrets {
-    /// None.
+    /// Returns an empty list of secrets.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One more.
+    /// Adds a secret.
     pub fn push(&mut self, secret: &SecretString) {
         let secret = secret.expose_secret();
         let encoded: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
@@ -47,7 +49,7 @@ impl Secrets {
         self.push_spelling(secret);
     }
 
-    /// With one more.
+    /// Returns the list with one more secret.
     pub fn with(mut self, secret: impl Into<SecretString>) -> Self {
         self.push(&secret.into());
         self
@@ -59,7 +61,7 @@ impl Secrets {
         }
     }
 
-    /// All tokens of a token set.
+    /// Adds all tokens of a token set.
     pub fn push_tokens(&mut self, tokens: &TokenSet) {
         self.push(tokens.access_token());
         let others = [tokens.refresh_token(), tokens.id_token()];
@@ -68,25 +70,26 @@ impl Secrets {
         }
     }
 
-    /// Whether there is a secret or a part of one in the text.
-    pub fn touch(&self, text: &str) -> bool {
+    /// Returns whether the text contains a secret or a part of a secret.
+    pub fn occur_in(&self, text: &str) -> bool {
         self.marks(&plain(text, usize::MAX).to_ascii_lowercase())
             .contains(&true)
     }
 
-    /// Whether there is a whole secret in the text.
-    pub(crate) fn stand_in(&self, text: &str) -> bool {
+    /// Returns whether the text contains a whole secret.
+    pub(crate) fn occur_whole_in(&self, text: &str) -> bool {
         let text = plain(text, usize::MAX).to_ascii_lowercase();
         let mut spellings = self.spellings.iter();
         spellings.any(|secret| text.contains(secret.expose_secret()))
     }
 
-    /// The text fit to be shown: printable ASCII, at most 200 characters, `[redacted]` for every
-    /// word with a part of a secret in it and for every word that is long enough to be a token.
+    /// Returns the text in a form that may be shown: printable ASCII, at most 200 characters.
+    /// `[redacted]` replaces every word that contains a part of a secret, and every word that is
+    /// long enough to be a token.
     pub fn scrub(&self, text: &str) -> String {
         let mut text = plain(text, TEXT_MAX);
         if text.len() == TEXT_MAX {
-            // The cut may have left too little of a secret to be recognised.
+            // The cut may leave too few characters of a secret to be recognised.
             text.truncate(text.rfind(' ').unwrap_or(0));
         }
         let marks = self.marks(&text.to_ascii_lowercase());
@@ -96,7 +99,7 @@ impl Secrets {
             let marks = &marks[at..at + word.len()];
             at += word.len();
             let bare = word.trim_end_matches(' ');
-            let long = bare.split(is_between).any(|run| run.len() > RUN_MAX);
+            let long = bare.split(is_separator).any(|run| run.len() > RUN_MAX);
             if !long && !marks.contains(&true) {
                 shown.push_str(word);
             } else if !shown.trim_end().ends_with(REDACTED) {
@@ -112,12 +115,13 @@ impl Secrets {
         shown
     }
 
-    /// The cause, unless it, or one behind it, would show a secret.
+    /// Returns the cause, or a placeholder if the text of the cause or of its sources contains a
+    /// secret.
     pub(crate) fn vet(&self, cause: Cause) -> Cause {
         let mut at: Option<&(dyn StdError + 'static)> = Some(&*cause);
         while let Some(error) = at {
-            if self.touch(&format!("{error} {error:?}")) {
-                return std::sync::Arc::new(Withheld);
+            if self.occur_in(&format!("{error} {error:?}")) {
+                return std::sync::Arc::new(WithheldCause);
             }
             at = error.source();
         }
@@ -131,13 +135,13 @@ impl Secrets {
         }
     }
 
-    /// Which bytes of the text belong to a secret.
+    /// Marks the bytes of the text that belong to a secret.
     fn marks(&self, text: &str) -> Vec<bool> {
         let text = text.as_bytes();
         let mut marks = vec![false; text.len()];
         for secret in &self.spellings {
             let secret = secret.expose_secret().as_bytes();
-            let part = secret.len().min(PART);
+            let part = secret.len().min(PART_LENGTH);
             let parts: HashSet<_> = secret.windows(part).collect();
             for (at, window) in text.windows(part).enumerate() {
                 if parts.contains(window) {
@@ -155,12 +159,12 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// Stands in for a cause that showed a secret.
+/// Replaces a cause whose text contains a secret.
 #[derive(Debug, thiserror::Error)]
-#[error("the cause is withheld, for there is a secret in its text")]
-struct Withheld;
+#[error("the cause is withheld because its text contains a secret")]
+struct WithheldCause;
 
-/// At most so many characters, those beyond printable ASCII replaced.
+/// Returns at most `max` characters, with a placeholder for each character beyond printable ASCII.
 fn plain(text: &str, max: usize) -> String {
     let visible = |c: char| match c {
         ' '..='~' => c,
@@ -170,8 +174,8 @@ fn plain(text: &str, max: usize) -> String {
     text.chars().take(max).map(visible).collect()
 }
 
-/// What stands between words, and in no token.
-fn is_between(c: char) -> bool {
+/// Returns whether the character separates words and occurs in no token.
+fn is_separator(c: char) -> bool {
     matches!(
         c,
         ':' | ',' | ';' | '"' | '\'' | '(' | ')' | '<' | '>' | '[' | ']' | '{' | '}' | '&' | '?'
@@ -224,13 +228,13 @@ mod tests {
         let shown = secrets().scrub(&"word ".repeat(10_000));
         assert_eq!(shown.len(), SHOWN_MAX);
         assert!(shown.ends_with("..."));
-        // The cut leaves five characters of the secret, which nobody would recognise.
+        // The cut leaves five characters of the secret, too few to be recognised.
         let text = format!("{} rt-4f9aX/kQ2+zW==", "x".repeat(TEXT_MAX - 6));
         assert_eq!(secrets().scrub(&text), "[redacted]");
     }
 
     #[test]
-    fn a_secret_of_signs_is_recognised_in_the_form_it_was_sent_in() {
+    fn a_secret_of_punctuation_is_recognised_in_its_urlencoded_form() {
         let secrets = Secrets::new().with("+/=+/=+/=");
         let shown = secrets.scrub("got x=%2B%2F%3D%2B%2F%3D%2B%2F%3D");
         assert_eq!(shown, "got [redacted]");
@@ -238,16 +242,16 @@ mod tests {
 
     #[test]
     fn a_cause_with_a_secret_is_withheld() {
-        let told = |text: &str| {
+        let vetted_text = |text: &str| {
             let cause: Box<dyn StdError + Send + Sync> = text.into();
             secrets().vet(cause.into()).to_string()
         };
-        assert_eq!(told("connection refused"), "connection refused");
-        assert!(!told("posting rt-4f9aX/kQ2+zW== failed").contains("rt-4"));
+        assert_eq!(vetted_text("connection refused"), "connection refused");
+        assert!(!vetted_text("posting rt-4f9aX/kQ2+zW== failed").contains("rt-4"));
     }
 
     #[test]
-    fn debug_shows_none() {
+    fn debug_shows_no_secret() {
         assert_eq!(format!("{:?}", secrets()), "Secrets { .. }");
     }
 }

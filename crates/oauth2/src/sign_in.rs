@@ -1,4 +1,4 @@
-//! What the ways to sign in have in common: the client, and what its tokens are to be for.
+//! Parts that all sign-ins share: the builder, the client, and the check of the received tokens.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -7,18 +7,18 @@ use std::time::SystemTime;
 use http::{Response, Uri};
 use token_rotator::{SecretString, SourceError, TokenSet};
 
-use crate::answer::Exchange;
+use crate::answer::RequestKind;
 use crate::builder::{BuildError, TransportMissing};
 use crate::checks::Reserved;
-use crate::client::{Client, Post};
+use crate::client::{FormRequest, IssuerClient};
 use crate::client_auth::{ClientAuth, ClientSecretBasic, ClientSecretPost};
 use crate::discovery::IssuerMetadata;
-use crate::id_token::{Expected, IdTokenError};
-use crate::options::Options;
+use crate::id_token::{ExpectedClaims, IdTokenError};
+use crate::options::CommonOptions;
 use crate::secrets::Secrets;
 use crate::transport::{SecretBytes, Transport};
 
-/// Parameters with a meaning of their own, and what to call instead of
+/// Parameters that have their own builder method, each with the call to use instead of
 /// [`param`](SignInBuilder::param).
 const RESERVED: [Reserved; 15] = [
     ("response_type", "it is `code`; leave it out"),
@@ -43,11 +43,11 @@ const RESERVED: [Reserved; 15] = [
     ("scope", "call `scope`"),
     ("resource", "call `resource`"),
     ("audience", "call `audience`"),
-    ("state", "it is drawn anew for each request; leave it out"),
-    ("nonce", "it is drawn anew for each request; leave it out"),
+    ("state", "each request gets a random value; leave it out"),
+    ("nonce", "each request gets a random value; leave it out"),
     (
         "code_challenge",
-        "it is drawn anew for each request; leave it out",
+        "each request gets a random value; leave it out",
     ),
     ("code_challenge_method", "it is `S256`; leave it out"),
     (
@@ -56,14 +56,15 @@ const RESERVED: [Reserved; 15] = [
     ),
 ];
 
-/// Options of a way to sign in. `G` is what it builds:
-/// [`AuthorizationCodeGrant`](crate::AuthorizationCodeGrant) or [`DeviceGrant`](crate::DeviceGrant).
-/// It can be built once it has a [`transport`](Self::transport).
+/// CommonOptions of a sign-in. `G` is the type that the builder builds:
+/// [`AuthorizationCodeGrant`](crate::AuthorizationCodeGrant) or
+/// [`DeviceGrant`](crate::DeviceGrant). `build` exists once a [`transport`](Self::transport) is
+/// set.
 #[must_use = "a way to sign in exists after `transport(...)` and `build()`"]
 pub struct SignInBuilder<G, T> {
     pub(crate) issuer: IssuerMetadata,
     pub(crate) redirect_uri: String,
-    pub(crate) options: Options,
+    pub(crate) options: CommonOptions,
     transport: T,
     grant: PhantomData<fn() -> G>,
 }
@@ -73,7 +74,7 @@ impl<G> SignInBuilder<G, TransportMissing> {
         Self {
             issuer: issuer.clone(),
             redirect_uri,
-            options: Options::of(client_id),
+            options: CommonOptions::new(client_id),
             transport: TransportMissing,
             grant: PhantomData,
         }
@@ -81,7 +82,7 @@ impl<G> SignInBuilder<G, TransportMissing> {
 }
 
 impl<G, T> SignInBuilder<G, T> {
-    /// How requests reach the issuer.
+    /// Sets the transport that sends requests to the issuer.
     pub fn transport<U: Transport>(self, transport: U) -> SignInBuilder<G, U> {
         SignInBuilder {
             issuer: self.issuer,
@@ -92,47 +93,47 @@ impl<G, T> SignInBuilder<G, T> {
         }
     }
 
-    /// How the client authenticates. Default: [`PublicClient`](crate::PublicClient), not at all.
+    /// Sets how the client authenticates. Default: [`PublicClient`](crate::PublicClient), which
+    /// sends no secret.
     pub fn client_auth(mut self, auth: impl ClientAuth) -> Self {
         self.options.auth = Arc::new(auth);
         self
     }
 
-    /// With a secret in the `Authorization` header (RFC 6749 section 2.3.1).
+    /// Authenticates with a secret in the `Authorization` header (RFC 6749 section 2.3.1).
     pub fn client_secret_basic(self, secret: impl Into<SecretString>) -> Self {
         self.client_auth(ClientSecretBasic::new(secret))
     }
 
-    /// With a secret in the form (RFC 6749 section 2.3.1).
+    /// Authenticates with a secret in the form (RFC 6749 section 2.3.1).
     pub fn client_secret_post(self, secret: impl Into<SecretString>) -> Self {
         self.client_auth(ClientSecretPost::new(secret))
     }
 
-    /// The scope to ask for, several separated by blanks (RFC 6749 section 3.3). With `openid` the
-    /// issuer brings an `id_token`; many bring a refresh token only with `offline_access`. Default:
-    /// none is sent, and the issuer decides.
+    /// Sets the scope to request: scope names separated by spaces (RFC 6749 section 3.3). With
+    /// `openid` the issuer sends an `id_token`. Many issuers send a refresh token only with
+    /// `offline_access`. Default: no `scope` parameter; the issuer decides.
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
         self.options.scope = Some(scope.into());
         self
     }
 
-    /// An API that the token is for, as an absolute URI (RFC 8707 section 2). May be called
-    /// several times.
+    /// Adds an API that the token is for, as an absolute URI (RFC 8707 section 2). A caller may add
+    /// several.
     pub fn resource(mut self, uri: impl Into<String>) -> Self {
         self.options.resources.push(uri.into());
         self
     }
 
-    /// The API that the token is for, where the issuer has its own names for them (Auth0).
+    /// Sets the API that the token is for, by the issuer's own name for the API (Auth0).
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.options.audience = Some(audience.into());
         self
     }
 
-    /// One more parameter of the first request: the authorization request or the device
-    /// authorization request; such as `prompt`, `login_hint` or `access_type`. Its value is kept out
-    /// of errors and `Debug`; in an authorization request it stands in the browser's address all
-    /// the same.
+    /// Adds a parameter to the authorization request or the device authorization request, such as
+    /// `prompt`, `login_hint` or `access_type`. Errors and `Debug` never contain its value. In an
+    /// authorization request the browser's address contains the value.
     pub fn param(mut self, name: impl Into<String>, value: impl Into<SecretString>) -> Self {
         self.options.params.push((name.into(), value.into()));
         self
@@ -140,10 +141,10 @@ impl<G, T> SignInBuilder<G, T> {
 }
 
 impl<G, T: Transport> SignInBuilder<G, T> {
-    pub(crate) fn sign_in(self) -> Result<SignIn, BuildError> {
+    pub(crate) fn sign_in(self) -> Result<SignInSettings, BuildError> {
         let options = self.options.check(self.transport, &RESERVED)?;
-        Ok(SignIn {
-            token_url: self.issuer.need_token_endpoint()?.clone(),
+        Ok(SignInSettings {
+            token_url: self.issuer.require_token_endpoint()?.clone(),
             issuer: self.issuer.issuer().map(str::to_owned),
             client: options.client,
             scope: options.scope,
@@ -163,9 +164,9 @@ impl<G, T> std::fmt::Debug for SignInBuilder<G, T> {
     }
 }
 
-/// A way to sign in, whichever it is.
-pub(crate) struct SignIn {
-    pub(crate) client: Client,
+/// The checked settings of a sign-in, for every grant.
+pub(crate) struct SignInSettings {
+    pub(crate) client: IssuerClient,
     pub(crate) token_url: Uri,
     pub(crate) issuer: Option<String>,
     pub(crate) scope: Option<String>,
@@ -174,37 +175,38 @@ pub(crate) struct SignIn {
     pub(crate) params: Vec<(String, SecretString)>,
 }
 
-impl SignIn {
-    /// Whether an `id_token` is asked for (OIDC Core section 3.1.2.1).
+impl SignInSettings {
+    /// Returns whether the request asks for an `id_token` (OIDC Core section 3.1.2.1).
     pub(crate) fn is_openid(&self) -> bool {
         let mut scopes = self.scope.as_deref().unwrap_or_default().split(' ');
         scopes.any(|scope| scope == "openid")
     }
 
-    /// A request to the token endpoint.
-    pub(crate) fn post(&self) -> Post {
-        Post::to(&self.token_url)
+    /// Begins a request to the token endpoint.
+    pub(crate) fn post(&self) -> FormRequest {
+        FormRequest::to(&self.token_url)
     }
 
-    /// The token set of an answer, once its `id_token` is checked.
+    /// Returns the token set of an answer after checking its `id_token`.
     pub(crate) fn tokens(
         &self,
-        exchange: Exchange,
+        kind: RequestKind,
         answer: &Response<SecretBytes>,
         sent: &Secrets,
         nonce: Option<&SecretString>,
-    ) -> Result<TokenSet, NoTokens> {
-        let mut tokens = exchange.tokens(answer, sent).map_err(NoTokens::Refused)?;
+    ) -> Result<TokenSet, TokensError> {
+        let mut tokens = kind.tokens(answer, sent).map_err(TokensError::Refused)?;
         if let Some(id_token) = tokens.id_token() {
-            let expected = Expected {
+            let expected = ExpectedClaims {
                 issuer: self.issuer.as_deref(),
                 client_id: &self.client.id,
                 nonce,
                 now: SystemTime::now(),
             };
-            expected.check(id_token).map_err(NoTokens::IdToken)?;
+            expected.check(id_token).map_err(TokensError::IdToken)?;
         }
-        // Left out it is the one that was asked for (RFC 6749 section 5.1).
+        // If the answer has no `scope`, the granted scope is the requested scope (RFC 6749 section
+        // 5.1).
         if let Some(scope) = &self.scope
             && tokens.scope().is_none()
         {
@@ -214,8 +216,8 @@ impl SignIn {
     }
 }
 
-/// Why an answer brought no tokens that may be used.
-pub(crate) enum NoTokens {
+/// Why an answer brought no usable tokens.
+pub(crate) enum TokensError {
     Refused(SourceError),
     IdToken(IdTokenError),
 }

@@ -1,4 +1,4 @@
-//! How a request reaches the issuer: one method, over the types of `http`.
+//! The transport that sends requests to the issuer, and its errors.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -12,29 +12,29 @@ use token_rotator::Cause;
 
 /// The most bytes of an answer that a [`Transport`] reads: 1 MiB.
 ///
-/// Whoever reads the body stops there with [`TransportError::answer_too_long`]. A body that is
-/// longer all the same is refused after it was read.
+/// A transport stops reading at this limit and returns [`TransportError::answer_too_long`]. The
+/// client also refuses a longer body that a transport has read.
 pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// Sends one request to the issuer and reads its whole answer.
 ///
-/// What it promises, because a refresh token must not be spent twice:
+/// An implementation must guarantee the following, because a refresh token must not be spent twice:
 ///
-/// - **One attempt.** It repeats nothing, not even after a connection that broke at once; the
-///   rotator decides about that.
-/// - **No redirects** (RFC 6749 has none at the token endpoint, and a token would travel along). A
-///   3xx is an answer like any other, and is handed back.
-/// - **A fresh connection for each request.** A pooled one that the far side has closed meanwhile
-///   would make an hourly refresh look as if its answer had been lost.
-/// - **A bounded answer**: [`ANSWER_BYTES_MAX`] bytes.
-/// - **An honest error**: [`TransportError::not_sent`] only where not one byte of the request can
-///   have reached the issuer (name resolution, connect, TLS handshake); in doubt
+/// - **One attempt.** The transport never repeats a request, not even after a connection that broke
+///   at once. The rotator decides about repeats.
+/// - **No redirects.** RFC 6749 has none at the token endpoint, and a redirect would send the token
+///   to another address. The transport returns a 3xx like any other answer.
+/// - **A new connection for each request.** If the issuer has closed a pooled connection, a refresh
+///   looks as if its answer had been lost.
+/// - **A bounded answer**: at most [`ANSWER_BYTES_MAX`] bytes.
+/// - **An honest error**: [`TransportError::not_sent`] only if no byte of the request can have
+///   reached the issuer (name resolution, connect, TLS handshake); in doubt
 ///   [`maybe_sent`](TransportError::maybe_sent).
-/// - **TLS with the issuer's certificate checked**, unless the address is this machine's own.
+/// - **TLS with a verified issuer certificate**, except for a loopback address.
 ///
-/// It needs no timeout: the rotator drops the future when the source has had its time. Headers
-/// with credentials are marked sensitive, and [`SecretBytes`] shows nothing of itself, so `Debug`
-/// output of requests and answers is harmless.
+/// A transport needs no timeout: the rotator drops the future at the source's deadline. Headers
+/// with credentials are marked sensitive, and [`SecretBytes`] hides its content, so `Debug` output
+/// of requests and answers contains no secrets.
 ///
 /// A closure from a request to a future is a transport:
 ///
@@ -50,8 +50,9 @@ pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// takes(canned);
 /// ```
 pub trait Transport: Send + Sync + 'static {
-    /// Sends the request and reads the answer, whatever its status. Dropping the future gives the
-    /// request up.
+    /// Sends the request and reads the answer, whatever its status.
+    ///
+    /// *Cancellation*: dropping the future abandons the request.
     fn send(
         &self,
         request: Request<SecretBytes>,
@@ -71,7 +72,7 @@ where
     }
 }
 
-/// Several sources may share one transport.
+/// Lets several sources share one transport.
 impl<T: Transport> Transport for Arc<T> {
     fn send(
         &self,
@@ -83,20 +84,20 @@ impl<T: Transport> Transport for Arc<T> {
 
 /// Why there is no answer.
 ///
-/// It says whether the refresh token may be spent; what went wrong in detail is its
-/// [`source`](StdError::source), which must not contain secrets. Some clients put the whole
-/// address into their errors: take it out before handing them over.
+/// The variant decides whether the refresh token may be spent. [`source`](StdError::source) has the
+/// details and must not contain secrets. Some clients put the whole address into their errors:
+/// remove it before you pass an error on.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
-    /// Not one byte of the request can have reached the issuer.
+    /// No byte of the request can have reached the issuer.
     #[error("the issuer was not reached")]
     NotSent {
         /// What went wrong.
         #[source]
         cause: Cause,
     },
-    /// Something of the request may have reached the issuer.
+    /// Part of the request may have reached the issuer.
     #[error("the issuer may have been reached, but its answer was not")]
     MaybeSent {
         /// What went wrong.
@@ -109,47 +110,47 @@ pub enum TransportError {
 }
 
 impl TransportError {
-    /// Not one byte of the request can have reached the issuer: the refresh token is unspent.
+    /// No byte of the request can have reached the issuer: the refresh token is unspent.
     pub fn not_sent(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::NotSent {
             cause: cause.into().into(),
         }
     }
 
-    /// Something of the request may have reached the issuer: the refresh token may be spent.
+    /// Part of the request may have reached the issuer: the refresh token may be spent.
     pub fn maybe_sent(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::MaybeSent {
             cause: cause.into().into(),
         }
     }
 
-    /// The answer is longer than [`ANSWER_BYTES_MAX`]; reading was given up there.
+    /// The answer is longer than [`ANSWER_BYTES_MAX`]; the transport stopped reading there.
     pub fn answer_too_long() -> Self {
         Self::AnswerTooLong
     }
 }
 
-/// A body with tokens in it. `Debug` shows its length only.
+/// A body that contains tokens. `Debug` shows its length only.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct SecretBytes(Bytes);
 
 impl SecretBytes {
-    /// The bytes, in the open.
+    /// Returns the bytes without protection.
     pub fn into_bytes(self) -> Bytes {
         self.0
     }
 
-    /// The bytes, in the open.
+    /// Returns the bytes without protection.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
 
-    /// How many there are.
+    /// Returns the number of bytes.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether the body is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -185,7 +186,7 @@ impl fmt::Debug for SecretBytes {
     }
 }
 
-/// A transport whose type the endpoint has forgotten.
+/// Object-safe form of [`Transport`].
 pub(crate) trait DynTransport: Send + Sync + 'static {
     fn send(
         &self,

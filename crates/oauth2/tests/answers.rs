@@ -1,4 +1,4 @@
-//! Every answer is sorted as the words of the design say.
+//! Tests how every answer of a token endpoint is sorted into a failure kind.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{Response, StatusCode};
 use token_rotator::FailureKind::{self, Misconfigured, NotSent, Terminal, Transient, Uncertain};
 use token_rotator::{SourceError, TokenSet};
-use token_rotator_oauth2::{Exchange, SecretBytes, Secrets, TransportError};
+use token_rotator_oauth2::{RequestKind, SecretBytes, Secrets, TransportError};
 
 const HTML: &str = "<!doctype html><title>Error</title>";
 
@@ -17,18 +17,18 @@ fn answer(status: u16, body: &str) -> Response<SecretBytes> {
 }
 
 fn tokens(status: u16, body: &str) -> Result<TokenSet, SourceError> {
-    Exchange::RefreshToken.tokens(&answer(status, body), &Secrets::new())
+    RequestKind::RefreshToken.tokens(&answer(status, body), &Secrets::new())
 }
 
-fn kind(exchange: Exchange, status: u16, body: &str) -> FailureKind {
-    let outcome = exchange.tokens(&answer(status, body), &Secrets::new());
+fn kind(request: RequestKind, status: u16, body: &str) -> FailureKind {
+    let outcome = request.tokens(&answer(status, body), &Secrets::new());
     outcome.unwrap_err().kind()
 }
 
 #[test]
 fn a_refused_refresh_is_sorted() {
     let cases = [
-        // Status decides, whatever the body.
+        // The status decides, whatever the body.
         (408, "", Transient),
         (409, r#"{"error":"conflict"}"#, Transient),
         (425, "", Transient),
@@ -85,7 +85,7 @@ fn a_refused_refresh_is_sorted() {
         (401, r#"{"error":"server_error"}"#, Transient),
         (504, r#"{"error":"server_error"}"#, Uncertain),
         (400, r#"{"error":"interaction_required"}"#, Terminal),
-        // Other issuers' ways to say it.
+        // Non-standard codes of several issuers.
         (200, r#"{"error":"bad_refresh_token"}"#, Terminal),
         (
             200,
@@ -112,7 +112,7 @@ fn a_refused_refresh_is_sorted() {
             r#"{"error":{"code":"refresh_token_expired"}}"#,
             Terminal,
         ),
-        // A code that nobody knows.
+        // An unknown code.
         (400, r#"{"error":"something_new"}"#, Misconfigured),
         (401, r#"{"error":"something_new"}"#, Misconfigured),
         (
@@ -134,7 +134,8 @@ fn a_refused_refresh_is_sorted() {
         (403, r#"{"error":"something_new"}"#, Transient),
         (404, r#"{"error":"something_new"}"#, Misconfigured),
         (500, r#"{"error":"something_new"}"#, Uncertain),
-        // Unknown, but what it says is not: that is never to be retried.
+        // An unknown code with a description of reuse: the session ends, because a retry would be
+        // reuse too.
         (
             400,
             r#"{"error":"something_new","error_description":"refresh token reuse detected"}"#,
@@ -176,13 +177,13 @@ fn a_refused_refresh_is_sorted() {
         (200, r#"{"error":"something_new"}"#, Uncertain),
     ];
     for (status, body, expected) in cases {
-        let sorted = kind(Exchange::RefreshToken, status, body);
+        let sorted = kind(RequestKind::RefreshToken, status, body);
         assert_eq!(sorted, expected, "{status} {body}");
     }
 }
 
 #[test]
-fn a_body_that_is_no_utf8_or_nested_without_end_is_uncertain() {
+fn a_body_that_is_not_utf8_or_too_deeply_nested_is_uncertain() {
     let deep = format!("{{\"access_token\":{}", "[".repeat(100_000));
     let bodies: [Vec<u8>; 3] = [
         b"\xff\xfe{}".to_vec(),
@@ -191,13 +192,13 @@ fn a_body_that_is_no_utf8_or_nested_without_end_is_uncertain() {
     ];
     for body in bodies {
         let answer = Response::new(body.into());
-        let error = Exchange::RefreshToken.tokens(&answer, &Secrets::new());
+        let error = RequestKind::RefreshToken.tokens(&answer, &Secrets::new());
         assert_eq!(error.unwrap_err().kind(), Uncertain);
     }
 }
 
 #[test]
-fn a_client_of_its_own_never_ends_and_is_never_uncertain() {
+fn a_failure_of_client_credentials_or_revocation_is_never_terminal_or_uncertain() {
     let cases = [
         (400, "", Misconfigured),
         (401, "", Misconfigured),
@@ -212,21 +213,21 @@ fn a_client_of_its_own_never_ends_and_is_never_uncertain() {
         (502, HTML, Transient),
         (200, "", Transient),
     ];
-    for exchange in [Exchange::ClientCredentials, Exchange::Revocation] {
+    for request in [RequestKind::ClientCredentials, RequestKind::Revocation] {
         for (status, body, expected) in cases {
             assert_eq!(
-                kind(exchange, status, body),
+                kind(request, status, body),
                 expected,
-                "{exchange:?} {status} {body}"
+                "{request:?} {status} {body}"
             );
         }
-        let lost = exchange.unanswered(TransportError::maybe_sent("lost"), &Secrets::new());
+        let lost = request.unanswered(TransportError::maybe_sent("lost"), &Secrets::new());
         assert_eq!(lost.kind(), Transient);
     }
 }
 
 #[test]
-fn a_cookie_endpoint_says_it_with_the_status() {
+fn only_the_status_decides_for_a_cookie_endpoint() {
     let cases = [
         (400, "", Terminal),
         (401, r#"{"error":"invalid_client"}"#, Terminal),
@@ -242,7 +243,7 @@ fn a_cookie_endpoint_says_it_with_the_status() {
     ];
     for (status, body, expected) in cases {
         assert_eq!(
-            kind(Exchange::Cookie, status, body),
+            kind(RequestKind::Cookie, status, body),
             expected,
             "{status} {body}"
         );
@@ -250,22 +251,22 @@ fn a_cookie_endpoint_says_it_with_the_status() {
 }
 
 #[test]
-fn without_an_answer_it_depends_on_what_was_sent() {
+fn a_failure_without_an_answer_depends_on_whether_the_request_was_sent() {
     let cases = [
         (TransportError::not_sent("refused"), NotSent),
         (TransportError::maybe_sent("reset"), Uncertain),
         (TransportError::answer_too_long(), Uncertain),
     ];
     for (error, expected) in cases {
-        for exchange in [Exchange::RefreshToken, Exchange::Cookie] {
-            let sorted = exchange.unanswered(error.clone(), &Secrets::new());
+        for request in [RequestKind::RefreshToken, RequestKind::Cookie] {
+            let sorted = request.unanswered(error.clone(), &Secrets::new());
             assert_eq!(sorted.kind(), expected, "{error:?}");
         }
     }
 }
 
 #[test]
-fn the_error_says_what_happened() {
+fn the_error_text_names_cause_status_and_code() {
     let cases = [
         (
             400,
@@ -282,21 +283,17 @@ fn the_error_says_what_happened() {
             "{}",
             "the issuer's answer is no JSON object with an access token (HTTP 200)",
         ),
-        (
-            404,
-            HTML,
-            "there is no such endpoint; check its address (HTTP 404)",
-        ),
+        (404, HTML, "there is no such endpoint (HTTP 404)"),
         (
             403,
             HTML,
-            "something before the issuer refused the request with a web page (HTTP 403)",
+            "a firewall or gateway in front of the issuer refused the request with a web page (HTTP 403)",
         ),
         (
             302,
             "",
-            "redirect refused: a token endpoint has none, and the tokens would travel along; \
-             configure the address it leads to (HTTP 302)",
+            "redirect refused: a token endpoint has none, and the tokens would travel along \
+             (HTTP 302)",
         ),
     ];
     for (status, body, expected) in cases {
@@ -304,20 +301,75 @@ fn the_error_says_what_happened() {
     }
 }
 
+/// Property: each refusal has the hint for its own cause, and no hint if the answer does not name its cause.
 #[test]
-fn a_web_page_is_known_by_its_type_or_by_its_first_letter() {
+fn each_refusal_has_its_hint() {
+    let json_error = |code: &str| format!(r#"{{"error":"{code}"}}"#);
+    let cases = [
+        (400, json_error("invalid_grant"), Some("sign in again")),
+        (401, json_error("invalid_client"), Some("client's secret")),
+        (
+            400,
+            json_error("unauthorized_client"),
+            Some("allow this client"),
+        ),
+        (
+            400,
+            json_error("unsupported_grant_type"),
+            Some("allow this client"),
+        ),
+        (400, json_error("invalid_scope"), Some("another scope")),
+        (
+            400,
+            json_error("invalid_target"),
+            Some("resource or audience"),
+        ),
+        (
+            400,
+            json_error("temporarily_unavailable"),
+            Some("in a moment"),
+        ),
+        (404, String::new(), Some("endpoint's address")),
+        (405, HTML.to_owned(), Some("endpoint's address")),
+        (302, String::new(), Some("the redirect leads to")),
+        (403, HTML.to_owned(), Some("a firewall or a proxy")),
+        (429, String::new(), Some("limits how often")),
+        (503, HTML.to_owned(), Some("in a moment")),
+        (500, String::new(), None),
+        (200, HTML.to_owned(), None),
+        (400, json_error("invalid_request"), None),
+    ];
+    for (status, body, expected) in cases {
+        let answer = answer(status, &body);
+        let error = RequestKind::RefreshToken.refusal(&answer, &Secrets::new());
+        let hint = error.hint();
+        assert_eq!(hint.is_some(), expected.is_some(), "{error}: {hint:?}");
+        let hint = hint.unwrap_or_default();
+        assert!(
+            hint.contains(expected.unwrap_or_default()),
+            "{error}: {hint}"
+        );
+        assert!(
+            hint.is_empty() || !error.to_string().contains(hint),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_web_page_is_recognised_by_content_type_or_first_character() {
     let mut typed = answer(403, "Forbidden");
     let html = "Text/HTML; charset=utf-8".parse().unwrap();
     typed.headers_mut().insert(CONTENT_TYPE, html);
     let xhtml = answer(403, "\r\n  <html>");
     for page in [typed, xhtml] {
-        let error = Exchange::Cookie.refusal(&page, &Secrets::new());
+        let error = RequestKind::Cookie.refusal(&page, &Secrets::new());
         assert_eq!(error.kind(), Transient);
     }
 }
 
 #[test]
-fn the_error_code_is_kept_where_it_is_one() {
+fn a_valid_error_code_is_kept() {
     let cases = [
         (r#"{"error":"invalid_grant"}"#, Some("invalid_grant")),
         (r#"{"error":"something_new"}"#, Some("something_new")),
@@ -345,9 +397,9 @@ fn the_error_code_is_kept_where_it_is_one() {
 }
 
 #[test]
-fn reuse_is_recognised_in_many_words() {
+fn reuse_is_recognised_in_every_known_wording() {
     let grant = |text: &str| format!(r#"{{"error":"invalid_grant","error_description":"{text}"}}"#);
-    let told = [
+    let reuse_reports = [
         grant("Unsuccessful Refresh Token exchange, reused refresh token detected"),
         grant("Maximum allowed refresh token reuse exceeded"),
         grant("The refresh token was already used"),
@@ -356,44 +408,45 @@ fn reuse_is_recognised_in_many_words() {
         r#"{"code":400,"error_code":"refresh_token_already_used","msg":"Invalid Refresh Token: Already Used"}"#.to_owned(),
         r#"{"error":{"code":"refresh_token_reused","message":"..."}}"#.to_owned(),
     ];
-    for body in told {
+    for body in reuse_reports {
         let error = tokens(400, &body).unwrap_err();
         assert_eq!(error.kind(), Terminal, "{body}");
         assert!(error.is_reuse_detected(), "{body}");
     }
-    let not = [
+    let other_reports = [
         grant("Token is not active"),
         grant("Unknown or invalid refresh token."),
         String::new(),
     ];
-    for body in not {
+    for body in other_reports {
         assert!(
             !tokens(400, &body).unwrap_err().is_reuse_detected(),
             "{body}"
         );
     }
-    // Whatever its code: it is never asked again.
+    // Reuse ends the session whatever the code.
     let unknown = r#"{"error":"token_replay","error_description":"reuse detected"}"#;
     let error = tokens(401, unknown).unwrap_err();
     assert!(error.is_reuse_detected() && error.kind() == Terminal);
-    // Only an answer that ends the session is about the refresh token.
+    // Reuse is reported only with an answer that ends the session.
     let error = tokens(503, &grant("reuse detected")).unwrap_err();
     assert!(!error.is_reuse_detected());
 }
 
 #[test]
-fn retry_after_comes_along() {
+fn the_error_carries_retry_after() {
     let mut answer = answer(429, "");
     answer
         .headers_mut()
         .insert(RETRY_AFTER, "120".parse().unwrap());
-    let error = Exchange::RefreshToken.refusal(&answer, &Secrets::new());
+    let error = RequestKind::RefreshToken.refusal(&answer, &Secrets::new());
     assert_eq!(error.retry_after(), Some(Duration::from_secs(120)));
 }
 
-/// The columns of the table at `Exchange::refusal` that sign-ins share with others.
+/// The columns of the table at `RequestKind::refusal` that a sign-in shares with refresh token and
+/// client credentials.
 #[test]
-fn a_refused_sign_in_is_sorted_like_its_neighbour() {
+fn a_refused_sign_in_is_sorted_by_its_column() {
     let bodies = [
         "",
         HTML,
@@ -407,17 +460,25 @@ fn a_refused_sign_in_is_sorted_like_its_neighbour() {
     ];
     for status in [101, 200, 302, 400, 401, 403, 404, 408, 422, 429, 500, 503] {
         for body in bodies {
-            let of = |exchange| kind(exchange, status, body);
-            let refresh = of(Exchange::RefreshToken);
-            let client = of(Exchange::ClientCredentials);
-            assert_eq!(of(Exchange::AuthorizationCode), refresh, "{status} {body}");
-            assert_eq!(of(Exchange::DeviceAuthorization), client, "{status} {body}");
+            let of = |request| kind(request, status, body);
+            let refresh = of(RequestKind::RefreshToken);
+            let client = of(RequestKind::ClientCredentials);
+            assert_eq!(
+                of(RequestKind::AuthorizationCode),
+                refresh,
+                "{status} {body}"
+            );
+            assert_eq!(
+                of(RequestKind::DeviceAuthorization),
+                client,
+                "{status} {body}"
+            );
             let device = if refresh == Terminal {
                 Terminal
             } else {
                 client
             };
-            assert_eq!(of(Exchange::DeviceCode), device, "{status} {body}");
+            assert_eq!(of(RequestKind::DeviceCode), device, "{status} {body}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a sign-in with a browser asks, and what it makes of the tokens.
+//! Tests the requests of a sign-in with a browser and the check of its tokens.
 
 mod support;
 
@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use support::browser::{CALLBACK, ISSUER, begun, builder, metadata, query, state};
+use support::browser::{CALLBACK, ISSUER, begin, builder, metadata, query, state};
 use support::{Script, answer, shown};
 use token_rotator::{ExposeSecret, FailureKind, TokenSet};
 use token_rotator_oauth2::{
@@ -24,8 +24,8 @@ fn id_token(claims: &Value) -> String {
 }
 
 #[test]
-fn the_request_has_what_the_standards_want() {
-    let request = begun(&Script::default());
+fn the_request_has_every_required_parameter() {
+    let request = begin(&Script::default());
     assert!(
         request
             .url()
@@ -65,19 +65,19 @@ fn options_become_parameters() {
     assert_eq!(query["resource"], "https://api.example.com");
     assert_eq!(query["audience"], "api");
     assert_eq!(query["prompt"], "login");
-    // Without `openid` there is no id_token to bind.
+    // Without `openid` the answer has no id_token, so no nonce is needed.
     assert!(!query.contains_key("nonce") && !query.contains_key("scope"));
 }
 
 #[test]
-fn every_request_draws_anew() {
+fn every_request_has_new_random_values() {
     let grant = builder().transport(Script::default()).build().unwrap();
-    let (one, other) = (
+    let (first, second) = (
         query(&grant.begin().unwrap()),
         query(&grant.begin().unwrap()),
     );
     for name in ["state", "nonce", "code_challenge"] {
-        assert_ne!(one[name], other[name], "{name}");
+        assert_ne!(first[name], second[name], "{name}");
     }
 }
 
@@ -92,16 +92,16 @@ async fn the_code_is_exchanged_once_with_the_verifier_of_the_request() {
         .build()
         .unwrap();
     let request = grant.begin().unwrap();
-    let came = format!(
+    let redirect = format!(
         "code=c1&state={}&iss=https%3A%2F%2Fissuer.example",
         state(&request)
     );
-    let code = request.redirected(&came).unwrap();
+    let code = request.redirected(&redirect).unwrap();
     assert!(script.requests().is_empty());
     let tokens = code.exchange().await.unwrap();
     assert_eq!(tokens.access_token().expose_secret(), "a1");
     assert_eq!(tokens.refresh_token().unwrap().expose_secret(), "r1");
-    // What the issuer leaves out is what was asked for (RFC 6749 section 5.1).
+    // If the answer omits the scope, the scope is the requested scope (RFC 6749 section 5.1).
     assert_eq!(tokens.scope(), Some("openid read"));
 
     let mut form = script.form();
@@ -125,13 +125,13 @@ async fn the_code_is_exchanged_once_with_the_verifier_of_the_request() {
 }
 
 async fn exchanged(script: Script) -> Result<TokenSet, CodeError> {
-    let request = begun(&script);
+    let request = begin(&script);
     let redirect = format!("code=c1&state={}", state(&request));
     request.redirected(&redirect).unwrap().exchange().await
 }
 
 #[tokio::test]
-async fn a_code_that_is_refused_or_lost_is_not_tried_again() {
+async fn a_refused_or_lost_code_is_not_sent_again() {
     use FailureKind::{Misconfigured, NotSent, Terminal, Transient, Uncertain};
     let cases = [
         (Ok(answer(400, r#"{"error":"invalid_grant"}"#)), Terminal),
@@ -156,16 +156,17 @@ async fn a_code_that_is_refused_or_lost_is_not_tried_again() {
         (Err(TransportError::not_sent("refused")), NotSent),
         (Err(TransportError::maybe_sent("reset")), Uncertain),
     ];
-    for (came, kind) in cases {
-        let context = format!("{came:?}");
-        let script = Script::default().then(came);
+    for (redirect, kind) in cases {
+        let context = format!("{redirect:?}");
+        let script = Script::default().then(redirect);
         let error = exchanged(script.clone()).await.unwrap_err();
         let CodeError::Refused(refused) = &error else {
             panic!("{context}: {error:?}");
         };
         assert_eq!(refused.kind(), kind, "{context}");
         assert!(!refused.is_reuse_detected());
-        assert!(error.to_string().ends_with("sign in again"), "{error}");
+        let hint = error.hint().unwrap();
+        assert!(hint.ends_with("sign in again"), "{error}: {hint}");
         assert_eq!(script.requests().len(), 1, "{context}");
     }
 }
@@ -173,7 +174,7 @@ async fn a_code_that_is_refused_or_lost_is_not_tried_again() {
 type Change = fn(&mut Value);
 
 #[tokio::test]
-async fn an_id_token_must_be_this_sign_ins() {
+async fn an_id_token_must_belong_to_this_sign_in() {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let soon = now.unwrap().as_secs() + 60;
     let cases: [(Change, Option<IdTokenError>); 6] = [
@@ -201,7 +202,7 @@ async fn an_id_token_must_be_this_sign_ins() {
     ];
     for (change, expected) in cases {
         let script = Script::default();
-        let request = begun(&script);
+        let request = begin(&script);
         let mut claims = json!({
             "iss": ISSUER, "aud": "client", "exp": soon, "nonce": query(&request)["nonce"],
         });
@@ -220,7 +221,7 @@ async fn an_id_token_must_be_this_sign_ins() {
 }
 
 #[test]
-fn what_cannot_work_is_not_built() {
+fn unusable_options_are_build_errors() {
     type Built = Result<AuthorizationCodeGrant, BuildError>;
     let build = |issuer: &IssuerMetadata, uri: &str| -> Built {
         authorization_code(issuer, "client", uri)
@@ -287,7 +288,7 @@ fn what_cannot_work_is_not_built() {
 }
 
 #[tokio::test]
-async fn an_issuer_with_plain_pkce_alone_is_not_signed_in_at() {
+async fn an_issuer_without_s256_is_a_build_error() {
     for (methods, expected) in [
         (json!(["plain"]), Err(BuildError::CodeChallenge)),
         (json!(["plain", "S256"]), Ok(())),
@@ -308,17 +309,17 @@ async fn an_issuer_with_plain_pkce_alone_is_not_signed_in_at() {
     }
 }
 
-/// A program may sign in on another thread than the one that waits.
+/// A program may begin a sign-in on one thread and finish it on another.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sign_in_moves_between_threads() {
-    let request = begun(&Script::answering(200, GOOD));
+async fn a_sign_in_can_move_between_threads() {
+    let request = begin(&Script::answering(200, GOOD));
     let redirect = format!("code=c1&state={}", state(&request));
     let task = tokio::spawn(async move { request.redirected(&redirect).unwrap().exchange().await });
     assert!(task.await.unwrap().is_ok());
 }
 
 #[tokio::test]
-async fn nothing_secret_of_a_sign_in_is_shown() {
+async fn errors_and_debug_of_a_sign_in_show_no_secret() {
     let script = Script::default();
     let grant = builder()
         .client_secret_basic("cs2-p4ssw0rd")
@@ -329,12 +330,12 @@ async fn nothing_secret_of_a_sign_in_is_shown() {
     let request = grant.begin().unwrap();
     let (own, nonce) = (state(&request), query(&request)["nonce"].clone());
     let code = "c0de-Xy7Zw9-secret";
-    // Of a whole one nobody would see whether it is known, for no word so long is shown.
+    // `scrub` redacts whole secrets because of their length alone, so the test uses parts of them.
     let (state_part, nonce_part) = (&own[..12], &nonce[..12]);
-    let mut seen = vec![shown_builder, format!("{grant:?} {request:?}")];
+    let mut shown_texts = vec![shown_builder, format!("{grant:?} {request:?}")];
 
-    // What comes back with the redirect is not repeated either.
-    for said in [
+    // An error does not repeat the text of the redirect.
+    for redirect in [
         format!("error={code}&code={code}"),
         format!(
             "error=invalid_scope&error_description=bad+{code}+{state_part}+{nonce_part}&code={code}"
@@ -342,32 +343,33 @@ async fn nothing_secret_of_a_sign_in_is_shown() {
         format!("{code}=1&{code}=2&code={code}"),
     ] {
         let error = request
-            .redirected(&format!("{said}&state={own}"))
+            .redirected(&format!("{redirect}&state={own}"))
             .unwrap_err();
-        seen.push(shown(&error));
+        shown_texts.push(shown(&error));
     }
     let redirect = format!("code={code}&state={own}");
     let echo =
         format!(r#"{{"error":"invalid_grant","error_description":"{code} of {nonce_part}"}}"#);
     let script = script.then(Ok(answer(400, &echo)));
     let authorized = request.redirected(&redirect).unwrap();
-    seen.push(format!("{authorized:?}"));
-    seen.push(shown(&authorized.exchange().await.unwrap_err()));
+    shown_texts.push(format!("{authorized:?}"));
+    shown_texts.push(shown(&authorized.exchange().await.unwrap_err()));
 
     let sent = script.requests().pop().unwrap();
     let form: BTreeMap<String, String> = form_urlencoded::parse(sent.body().expose())
         .into_owned()
         .collect();
     let verifier = form["code_verifier"].clone();
-    let told = TransportError::maybe_sent(format!("posting {verifier} failed"));
-    let script = script.then(Err(told));
-    // Another sign-in, whose verifier is another: the transport tells this one's code.
+    let leaking_error = TransportError::maybe_sent(format!("posting {verifier} failed"));
+    let script = script.then(Err(leaking_error));
+    // The code of this second sign-in equals the first sign-in's verifier, which the transport's
+    // error contains.
     let request = grant.begin().unwrap();
     let redirect = format!("code={verifier}&state={}", state(&request));
     let code_again = request.redirected(&redirect).unwrap();
     let error = code_again.exchange().await.unwrap_err();
     assert!(shown(&error).contains("withheld"), "{error:?}");
-    seen.push(shown(&error));
+    shown_texts.push(shown(&error));
     drop(script);
 
     for secret in [
@@ -378,7 +380,7 @@ async fn nothing_secret_of_a_sign_in_is_shown() {
         "cs2-p4ssw0rd",
         "alice@example.com",
     ] {
-        for text in &seen {
+        for text in &shown_texts {
             assert!(!text.contains(&secret[..8]), "{secret} in {text}");
         }
     }

@@ -1,4 +1,4 @@
-//! Sign-ins at the certified issuer, whose pages a client with cookies walks through.
+//! Tests sign-ins at the certified issuer, with a cookie client that walks through its pages.
 
 mod support;
 
@@ -15,13 +15,13 @@ use token_rotator_testkit::CertifiedIssuer;
 const CALLBACK: &str = "http://127.0.0.1:49152/callback";
 const CLIENT: &str = CertifiedIssuer::PUBLIC_CLIENT;
 
-async fn started() -> Option<(CertifiedIssuer, IssuerMetadata)> {
+async fn start() -> Option<(CertifiedIssuer, IssuerMetadata)> {
     let issuer = CertifiedIssuer::start(Duration::from_secs(60)).await?;
     let metadata = IssuerMetadata::discover(issuer.issuer_url(), &sockets()).await;
     Some((issuer, metadata.unwrap()))
 }
 
-/// A user in front of a browser.
+/// A user with a browser.
 struct User(reqwest::Client);
 
 impl User {
@@ -33,12 +33,12 @@ impl User {
         Self(builder.build().unwrap())
     }
 
-    /// Opens the address and does what every page asks for: enters a name, clicks the one button.
-    /// Ends at the redirect URI, or at a page without a form; returns that address, or the page.
+    /// Opens the address and submits every form, with a name and the only button. Stops at the
+    /// redirect URI or at a page without a form, and returns the address or the page.
     async fn browse(&self, url: &str) -> String {
-        let mut at = reqwest::Url::parse(url).unwrap();
-        let mut request = self.0.get(at.clone());
-        // No sign-in has more pages.
+        let mut url = reqwest::Url::parse(url).unwrap();
+        let mut request = self.0.get(url.clone());
+        // A sign-in has fewer pages than this.
         for _ in 0..20 {
             let answer = request.send().await.unwrap();
             if answer.status().is_redirection() {
@@ -46,25 +46,25 @@ impl User {
                 if to.starts_with(CALLBACK) {
                     return to.to_owned();
                 }
-                at = at.join(to).unwrap();
-                request = self.0.get(at.clone());
+                url = url.join(to).unwrap();
+                request = self.0.get(url.clone());
                 continue;
             }
             let status = answer.status();
             let page = answer.text().await.unwrap();
-            assert!(status.is_success(), "{at}: {status} {page}");
+            assert!(status.is_success(), "{url}: {status} {page}");
             let Some(form) = page.split("<form").nth(1) else {
                 return page;
             };
             let form = form.split("</form>").next().unwrap();
-            at = at.join(&attribute(form, "action").unwrap()).unwrap();
-            request = self.0.post(at.clone()).form(&filled_in(form));
+            url = url.join(&attribute(form, "action").unwrap()).unwrap();
+            request = self.0.post(url.clone()).form(&filled_in(form));
         }
-        panic!("no end of pages at {at}");
+        panic!("too many pages at {url}");
     }
 }
 
-/// Every field of a form, with `alice` where there is nothing yet.
+/// Returns every field of a form, with `alice` in each empty field.
 fn filled_in(form: &str) -> Vec<(String, String)> {
     let inputs = form.split("<input").skip(1);
     let filled = inputs.map(|input| {
@@ -80,8 +80,9 @@ fn attribute(tag: &str, name: &str) -> Option<String> {
     Some(rest.split('"').next()?.to_owned())
 }
 
-/// The tokens are good for an API, and can be refreshed and revoked at the endpoints discovered.
-async fn lives(issuer: &CertifiedIssuer, metadata: &IssuerMetadata, tokens: TokenSet) {
+/// Checks that the tokens are accepted by an API, and can be refreshed and revoked at the
+/// discovered endpoints.
+async fn assert_usable(issuer: &CertifiedIssuer, metadata: &IssuerMetadata, tokens: TokenSet) {
     let echo = format!("{}/echo", issuer.upstream_url());
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let served = async |tokens: &TokenSet| {
@@ -104,7 +105,7 @@ async fn lives(issuer: &CertifiedIssuer, metadata: &IssuerMetadata, tokens: Toke
 
 #[tokio::test]
 async fn a_browser_signs_in_with_a_code() {
-    let Some((issuer, metadata)) = started().await else {
+    let Some((issuer, metadata)) = start().await else {
         return;
     };
     assert!(metadata.authorization_response_iss_parameter_supported());
@@ -119,12 +120,12 @@ async fn a_browser_signs_in_with_a_code() {
     let code = request.redirected(&redirect).unwrap();
     let tokens = code.exchange().await.unwrap();
     assert!(tokens.id_token().is_some());
-    lives(&issuer, &metadata, tokens).await;
+    assert_usable(&issuer, &metadata, tokens).await;
 }
 
 #[tokio::test]
-async fn a_code_that_was_used_ends_what_it_brought() {
-    let Some((issuer, metadata)) = started().await else {
+async fn a_second_use_of_a_code_revokes_its_tokens() {
+    let Some((issuer, metadata)) = start().await else {
         return;
     };
     let grant = authorization_code(&metadata, CLIENT, CALLBACK).scope("openid read");
@@ -139,8 +140,8 @@ async fn a_code_that_was_used_ends_what_it_brought() {
 }
 
 #[tokio::test]
-async fn a_device_signs_in_by_the_code_that_a_user_enters() {
-    let Some((issuer, metadata)) = started().await else {
+async fn a_device_signs_in_after_the_user_enters_the_code() {
+    let Some((issuer, metadata)) = start().await else {
         return;
     };
     let grant = device(&metadata, CLIENT).scope("openid offline_access read");
@@ -152,7 +153,7 @@ async fn a_device_signs_in_by_the_code_that_a_user_enters() {
         .to_owned();
     let user = User::new();
     let pauses = std::sync::atomic::AtomicU32::new(0);
-    // This issuer does not mind how soon it is asked; the user comes in the second pause.
+    // This issuer allows polls at any interval; the user enters the code in the second wait.
     let tokens = authorization.tokens(async |_wait| {
         if pauses.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 1 {
             let page = user.browse(&complete).await;
@@ -162,12 +163,12 @@ async fn a_device_signs_in_by_the_code_that_a_user_enters() {
     let tokens = tokens.await.unwrap();
     assert!(tokens.id_token().is_some());
     assert_eq!(pauses.into_inner(), 2);
-    lives(&issuer, &metadata, tokens).await;
+    assert_usable(&issuer, &metadata, tokens).await;
 }
 
 #[tokio::test]
-async fn a_device_code_is_good_once() {
-    let Some((_issuer, metadata)) = started().await else {
+async fn a_device_code_works_once() {
+    let Some((_issuer, metadata)) = start().await else {
         return;
     };
     let grant = device(&metadata, CLIENT).scope("openid");

@@ -1,4 +1,4 @@
-//! How a sign-in on another device asks, waits and ends.
+//! Tests how a sign-in on another device polls, waits and ends.
 
 mod support;
 
@@ -27,7 +27,7 @@ fn grant(script: &Script) -> DeviceGrant {
     builder.transport(script.clone()).build().unwrap()
 }
 
-fn given() -> Value {
+fn authorization_answer() -> Value {
     json!({
         "device_code": CODE,
         "user_code": "WDJB-MJHT",
@@ -38,11 +38,13 @@ fn given() -> Value {
     })
 }
 
-async fn begun(
+async fn begin(
     script: &Script,
-    given: &Value,
+    authorization_answer: &Value,
 ) -> Result<DeviceAuthorization, DeviceAuthorizationError> {
-    let _ = script.clone().then(Ok(answer(200, &given.to_string())));
+    let _ = script
+        .clone()
+        .then(Ok(answer(200, &authorization_answer.to_string())));
     let authorization = grant(script).begin().await;
     script.requests();
     authorization
@@ -63,7 +65,7 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// The waits that polling asks for, until it ends.
+/// Collects the waits between polls until polling ends.
 async fn waits(authorization: &mut DeviceAuthorization, count: usize) -> Vec<u64> {
     let mut waits = Vec::new();
     for _ in 0..count {
@@ -79,8 +81,8 @@ async fn waits(authorization: &mut DeviceAuthorization, count: usize) -> Vec<u64
 }
 
 #[tokio::test]
-async fn the_request_asks_for_a_code_and_the_answer_is_read() {
-    let script = Script::answering(200, &given().to_string());
+async fn the_request_asks_for_a_code_and_reads_the_answer() {
+    let script = Script::answering(200, &authorization_answer().to_string());
     let authorization = grant(&script).begin().await.unwrap();
     let expected = [("scope", "openid read"), ("client_id", "client")];
     let form = script.form();
@@ -104,9 +106,9 @@ async fn the_request_asks_for_a_code_and_the_answer_is_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_asks_at_the_interval_until_somebody_has_signed_in() {
+async fn polls_at_the_interval_until_the_user_has_signed_in() {
     let script = Script::default();
-    let authorization = begun(&script, &given()).await.unwrap();
+    let authorization = begin(&script, &authorization_answer()).await.unwrap();
     let script = script
         .then(Ok(error("authorization_pending")))
         .then(Ok(error("slow_down")))
@@ -116,7 +118,7 @@ async fn it_asks_at_the_interval_until_somebody_has_signed_in() {
     let tokens = authorization.tokens(tokio::time::sleep).await.unwrap();
     assert_eq!(tokens.refresh_token().unwrap().expose_secret(), "r1");
     assert_eq!(tokens.scope(), Some("openid read"));
-    // 2, 2, then with five more for good: 7, 7.
+    // The waits are 2 s and 2 s, then 5 s longer: 7 s and 7 s.
     assert_eq!(began.elapsed().as_secs(), 18);
     let requests = script.requests();
     assert_eq!(requests.len(), 4);
@@ -131,7 +133,7 @@ async fn it_asks_at_the_interval_until_somebody_has_signed_in() {
 }
 
 #[tokio::test]
-async fn five_seconds_are_the_interval_where_none_is_given_and_one_is_the_least() {
+async fn the_default_interval_is_5_s_and_the_minimum_is_1_s() {
     for (interval, expected) in [
         (json!(null), 5),
         (json!("soon"), 5),
@@ -139,17 +141,23 @@ async fn five_seconds_are_the_interval_where_none_is_given_and_one_is_the_least(
         (json!("9"), 9),
         (json!(-3), 5),
     ] {
-        let mut given = given();
-        given["interval"] = interval;
-        let authorization = begun(&Script::default(), &given).await.unwrap();
-        assert_eq!(authorization.wait(), seconds(expected), "{given}");
+        let mut authorization_answer = authorization_answer();
+        authorization_answer["interval"] = interval;
+        let authorization = begin(&Script::default(), &authorization_answer)
+            .await
+            .unwrap();
+        assert_eq!(
+            authorization.wait(),
+            seconds(expected),
+            "{authorization_answer}"
+        );
     }
 }
 
 #[tokio::test]
-async fn an_issuer_that_does_not_answer_is_asked_less_and_less_until_it_does() {
+async fn waits_double_while_the_issuer_does_not_answer() {
     let script = Script::default();
-    let mut authorization = begun(&script, &given()).await.unwrap();
+    let mut authorization = begin(&script, &authorization_answer()).await.unwrap();
     let mut busy = answer(503, "");
     busy.headers_mut()
         .insert("retry-after", HeaderValue::from_static("77"));
@@ -164,11 +172,11 @@ async fn an_issuer_that_does_not_answer_is_asked_less_and_less_until_it_does() {
 }
 
 #[tokio::test]
-async fn slow_down_stays_when_the_issuer_is_back_and_the_back_off_ends_at_five_minutes() {
+async fn slow_down_persists_after_an_outage_and_the_back_off_ends_at_5_minutes() {
     let script = Script::default();
-    let mut lasting = given();
+    let mut lasting = authorization_answer();
     lasting["expires_in"] = json!(86_400);
-    let mut authorization = begun(&script, &lasting).await.unwrap();
+    let mut authorization = begin(&script, &lasting).await.unwrap();
     let mut script = script
         .then(Ok(error("slow_down")))
         .then(Ok(error("slow_down")));
@@ -181,9 +189,9 @@ async fn slow_down_stays_when_the_issuer_is_back_and_the_back_off_ends_at_five_m
 }
 
 #[tokio::test]
-async fn github_says_it_with_200() {
+async fn errors_with_status_200_are_read_as_github_sends_them() {
     let script = Script::default();
-    let mut authorization = begun(&script, &given()).await.unwrap();
+    let mut authorization = begin(&script, &authorization_answer()).await.unwrap();
     let _ = script
         .then(Ok(answer(200, r#"{"error":"authorization_pending"}"#)))
         .then(Ok(answer(200, r#"{"error":"slow_down","interval":7}"#)));
@@ -191,28 +199,29 @@ async fn github_says_it_with_200() {
 }
 
 #[tokio::test]
-async fn the_end_is_typed() {
+async fn every_end_of_a_sign_in_has_its_error() {
     let cases = [
         (error("access_denied"), "denied"),
         (error("expired_token"), "expired"),
         (answer(200, r#"{"error":"access_denied"}"#), "denied"),
         (error("invalid_grant"), "sign in again"),
-        (error("invalid_client"), "check the client's settings"),
+        (error("invalid_client"), "check the client's id"),
     ];
-    for (came, text) in cases {
+    for (response, text) in cases {
         let script = Script::default();
-        let mut authorization = begun(&script, &given()).await.unwrap();
-        let _ = script.then(Ok(came));
+        let mut authorization = begin(&script, &authorization_answer()).await.unwrap();
+        let _ = script.then(Ok(response));
         let error = authorization.poll().await.unwrap_err();
-        assert!(error.to_string().contains(text), "{error}");
+        let said = format!("{error}; {}", error.hint().unwrap());
+        assert!(said.contains(text), "{said}");
         let kind = match &error {
             DeviceError::AccessDenied | DeviceError::Expired => None,
             DeviceError::Refused(refused) => Some(refused.kind()),
-            other => panic!("{other:?}"),
+            unexpected => panic!("{unexpected:?}"),
         };
         let expected = match text {
             "sign in again" => Some(FailureKind::Terminal),
-            "check the client's settings" => Some(FailureKind::Misconfigured),
+            "check the client's id" => Some(FailureKind::Misconfigured),
             _ => None,
         };
         assert_eq!(kind, expected, "{error}");
@@ -220,27 +229,27 @@ async fn the_end_is_typed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_the_code_has_expired_nobody_is_asked() {
+async fn no_request_is_sent_after_the_code_has_expired() {
     let script = Script::default();
-    let mut given = given();
-    given["expires_in"] = json!(7);
-    let authorization = begun(&script, &given).await.unwrap();
+    let mut authorization_answer = authorization_answer();
+    authorization_answer["expires_in"] = json!(7);
+    let authorization = begin(&script, &authorization_answer).await.unwrap();
     let mut asking = script.clone();
     for _ in 0..3 {
         asking = asking.then(Ok(error("authorization_pending")));
     }
-    // At 2, 4 and 6 seconds; not at 8.
+    // Polls at 2, 4 and 6 s, not at 8 s.
     let error = authorization.tokens(tokio::time::sleep).await.unwrap_err();
     assert!(matches!(error, DeviceError::Expired), "{error:?}");
     assert_eq!(script.requests().len(), 3);
 }
 
 #[tokio::test]
-async fn what_keeps_the_issuer_from_answering_is_told() {
+async fn trouble_reports_why_the_issuer_does_not_answer() {
     let script = Script::default();
-    let mut given = given();
-    given["expires_in"] = json!(20);
-    let mut authorization = begun(&script, &given).await.unwrap();
+    let mut authorization_answer = authorization_answer();
+    authorization_answer["expires_in"] = json!(20);
+    let mut authorization = begin(&script, &authorization_answer).await.unwrap();
     let _ = script
         .then(Err(TransportError::not_sent("no route to host")))
         .then(Ok(error("authorization_pending")))
@@ -265,9 +274,9 @@ async fn what_keeps_the_issuer_from_answering_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_gives_up_asks_no_more() {
+async fn dropping_the_sign_in_ends_its_polls() {
     let script = Script::default();
-    let authorization = begun(&script, &given()).await.unwrap();
+    let authorization = begin(&script, &authorization_answer()).await.unwrap();
     let script = script.then(Ok(error("authorization_pending")));
     let slept = Mutex::new(Vec::new());
     let waiting = authorization.tokens(|wait| {
@@ -282,7 +291,7 @@ async fn whoever_gives_up_asks_no_more() {
 }
 
 #[tokio::test]
-async fn a_question_that_is_given_up_changes_nothing() {
+async fn dropping_a_poll_changes_nothing() {
     let issuer = IssuerMetadata::new()
         .with_device_authorization_endpoint("https://issuer.example/device")
         .unwrap()
@@ -292,7 +301,7 @@ async fn a_question_that_is_given_up_changes_nothing() {
         if request.uri().path() == "/token" {
             std::future::pending::<()>().await;
         }
-        Ok::<_, TransportError>(answer(200, &given().to_string()))
+        Ok::<_, TransportError>(answer(200, &authorization_answer().to_string()))
     };
     let grant = device(&issuer, "client")
         .transport(transport)
@@ -310,7 +319,7 @@ async fn a_question_that_is_given_up_changes_nothing() {
 }
 
 #[tokio::test]
-async fn an_answer_that_must_not_be_shown_to_a_user_is_refused() {
+async fn an_answer_that_is_unsafe_to_show_is_refused() {
     let cases = [
         ("device_code", json!(null)),
         ("user_code", json!(null)),
@@ -324,23 +333,25 @@ async fn an_answer_that_must_not_be_shown_to_a_user_is_refused() {
         ("verification_uri", json!("https://a.example/\u{7}")),
     ];
     for (name, value) in cases {
-        let mut given = given();
-        given[name] = value;
-        let error = begun(&Script::default(), &given).await.unwrap_err();
+        let mut authorization_answer = authorization_answer();
+        authorization_answer[name] = value;
+        let error = begin(&Script::default(), &authorization_answer)
+            .await
+            .unwrap_err();
         assert!(
             matches!(error, DeviceAuthorizationError::Unreadable { .. }),
-            "{given}: {error:?}"
+            "{authorization_answer}: {error:?}"
         );
         assert!(!shown(&error).contains(CODE));
     }
-    let mut odd = given();
+    let mut odd = authorization_answer();
     odd["verification_uri_complete"] = json!("javascript:alert(1)");
-    let authorization = begun(&Script::default(), &odd).await.unwrap();
+    let authorization = begin(&Script::default(), &odd).await.unwrap();
     assert_eq!(authorization.verification_uri_complete(), None);
-    let mut google = given();
+    let mut google = authorization_answer();
     google["verification_uri"] = json!(null);
     google["verification_url"] = json!("https://www.google.com/device");
-    let authorization = begun(&Script::default(), &google).await.unwrap();
+    let authorization = begin(&Script::default(), &google).await.unwrap();
     assert_eq!(
         authorization.verification_uri(),
         "https://www.google.com/device"
@@ -348,8 +359,8 @@ async fn an_answer_that_must_not_be_shown_to_a_user_is_refused() {
 }
 
 #[tokio::test]
-async fn a_request_for_a_code_that_is_refused_says_why() {
-    for (came, kind) in [
+async fn a_refused_device_code_request_returns_the_reason() {
+    for (response, kind) in [
         (error("invalid_client"), FailureKind::Misconfigured),
         (
             answer(200, r#"{"error":"unauthorized_client"}"#),
@@ -358,7 +369,7 @@ async fn a_request_for_a_code_that_is_refused_says_why() {
         (answer(404, ""), FailureKind::Misconfigured),
         (answer(503, ""), FailureKind::Transient),
     ] {
-        let script = Script::default().then(Ok(came));
+        let script = Script::default().then(Ok(response));
         let error = grant(&script).begin().await.unwrap_err();
         let DeviceAuthorizationError::Refused(refused) = &error else {
             panic!("{error:?}");
@@ -376,8 +387,8 @@ async fn a_request_for_a_code_that_is_refused_says_why() {
 #[tokio::test]
 async fn an_id_token_of_another_client_is_refused() {
     let script = Script::default();
-    let mut authorization = begun(&script, &given()).await.unwrap();
-    // {"aud":"other","iss":"https://issuer.example"}
+    let mut authorization = begin(&script, &authorization_answer()).await.unwrap();
+    // The token's payload: {"aud":"other","iss":"https://issuer.example"}
     let id_token = "e30.eyJhdWQiOiJvdGhlciIsImlzcyI6Imh0dHBzOi8vaXNzdWVyLmV4YW1wbGUifQ.c2ln";
     let body = json!({"access_token": "a1", "id_token": id_token}).to_string();
     let _ = script.then(Ok(answer(200, &body)));
@@ -391,18 +402,18 @@ async fn an_id_token_of_another_client_is_refused() {
 #[tokio::test]
 async fn the_device_code_is_never_shown() {
     let script = Script::default();
-    let mut authorization = begun(&script, &given()).await.unwrap();
-    let mut seen = vec![format!("{authorization:?} {:?}", grant(&script))];
+    let mut authorization = begin(&script, &authorization_answer()).await.unwrap();
+    let mut shown_texts = vec![format!("{authorization:?} {:?}", grant(&script))];
     let echo = json!({"error": "invalid_grant", "error_description": format!("bad {CODE}")});
     let _ = script.then(Ok(answer(400, &echo.to_string())));
-    seen.push(shown(&authorization.poll().await.unwrap_err()));
-    for text in seen {
+    shown_texts.push(shown(&authorization.poll().await.unwrap_err()));
+    for text in shown_texts {
         assert!(!text.contains(&CODE[..8]), "{text}");
     }
 }
 
 #[test]
-fn an_issuer_without_the_endpoint_is_no_place_for_it() {
+fn an_issuer_without_device_endpoint_is_a_build_error() {
     let issuer = IssuerMetadata::new();
     let built = device(&issuer, "client")
         .transport(Script::default())

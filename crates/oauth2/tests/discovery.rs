@@ -1,4 +1,4 @@
-//! Where an issuer's metadata is looked for, and what of it is believed.
+//! Tests where discovery looks for metadata, and which documents it accepts.
 
 mod support;
 
@@ -40,7 +40,7 @@ async fn discover(script: &Script) -> Result<IssuerMetadata, DiscoveryError> {
     IssuerMetadata::discover(ISSUER, script).await
 }
 
-fn asked(script: &Script) -> Vec<String> {
+fn requested_urls(script: &Script) -> Vec<String> {
     let requests = script.requests();
     for request in &requests {
         assert_eq!(request.method(), Method::GET);
@@ -55,7 +55,7 @@ fn asked(script: &Script) -> Vec<String> {
 async fn the_document_of_rfc_8414_is_read_in_full() {
     let script = found();
     let issuer = discover(&script).await.unwrap();
-    assert_eq!(asked(&script), [FIRST]);
+    assert_eq!(requested_urls(&script), [FIRST]);
     assert_eq!(issuer.issuer(), Some(ISSUER));
     let endpoints = [
         (
@@ -103,7 +103,7 @@ async fn the_document_of_rfc_8414_is_read_in_full() {
 }
 
 #[tokio::test]
-async fn what_is_not_said_is_not_made_up() {
+async fn missing_fields_stay_missing() {
     let script = Script::answering(200, &json!({"issuer": ISSUER}).to_string());
     let issuer = discover(&script).await.unwrap();
     assert!(issuer.authorization_endpoint().is_none());
@@ -113,7 +113,7 @@ async fn what_is_not_said_is_not_made_up() {
 }
 
 #[tokio::test]
-async fn where_the_first_address_has_no_document_the_second_is_asked() {
+async fn the_second_address_is_requested_if_the_first_has_no_document() {
     let other = json!({"issuer": "https://issuer.example"}).to_string();
     let cases = [
         answer(404, ""),
@@ -122,7 +122,7 @@ async fn where_the_first_address_has_no_document_the_second_is_asked() {
         answer(200, r#"{"error":"not_found"}"#),
         answer(302, ""),
         answer(503, ""),
-        // Of the host, which may have many issuers under it.
+        // The metadata of the host, which may have many issuers.
         answer(200, &other),
     ];
     for first in cases {
@@ -132,12 +132,12 @@ async fn where_the_first_address_has_no_document_the_second_is_asked() {
             .then(Ok(answer(200, &document().to_string())));
         let issuer = discover(&script).await.unwrap();
         assert_eq!(issuer.issuer(), Some(ISSUER), "{context}");
-        assert_eq!(asked(&script), [FIRST, SECOND], "{context}");
+        assert_eq!(requested_urls(&script), [FIRST, SECOND], "{context}");
     }
 }
 
 #[tokio::test]
-async fn a_document_of_another_issuer_is_refused_and_both_are_named() {
+async fn a_document_of_another_issuer_is_refused_and_the_error_names_both() {
     for named in [
         "https://issuer.example/tenant/",
         "https://issuer.example/Tenant",
@@ -158,7 +158,7 @@ async fn a_document_of_another_issuer_is_refused_and_both_are_named() {
         let text = error.to_string();
         assert!(text.contains(named) && text.contains(ISSUER), "{text}");
     }
-    // Nothing that would write over a terminal, or fill it.
+    // The issuer's name contains text that would control or fill a terminal.
     for named in ["\u{1b}[2Jhttps://a", &"x".repeat(201)] {
         let body = json!({ "issuer": named }).to_string();
         let script = Script::answering(200, &body).then(Ok(answer(404, "")));
@@ -169,7 +169,7 @@ async fn a_document_of_another_issuer_is_refused_and_both_are_named() {
 }
 
 #[tokio::test]
-async fn an_issuer_without_metadata_is_told_with_all_that_was_asked() {
+async fn the_error_without_metadata_lists_every_requested_address() {
     let mut moved = answer(301, "");
     let to = HeaderValue::from_static("https://new.example/meta");
     moved.headers_mut().insert("location", to);
@@ -185,14 +185,18 @@ async fn an_issuer_without_metadata_is_told_with_all_that_was_asked() {
     assert_eq!(
         error.to_string(),
         format!(
-            "the issuer has no metadata at {FIRST} (a redirect to https://new.example/meta) or {SECOND} (HTTP 404): \
-             check the issuer URL, or configure its endpoints one by one"
+            "the issuer has no metadata at {FIRST} (a redirect to https://new.example/meta) or {SECOND} (HTTP 404)"
         )
+    );
+    let hint = error.hint().unwrap();
+    assert!(
+        hint.starts_with("check the issuer URL, or configure"),
+        "{hint}"
     );
 }
 
 #[tokio::test]
-async fn an_issuer_that_is_not_reached_is_not_asked_again() {
+async fn an_unreachable_issuer_gets_no_second_request() {
     let failures = [
         Err(TransportError::not_sent("no route to host")),
         Err(TransportError::maybe_sent("connection reset")),
@@ -207,12 +211,12 @@ async fn an_issuer_that_is_not_reached_is_not_asked_again() {
         );
         assert!(error.to_string().contains(FIRST), "{error}");
         assert!(error.source().is_some());
-        assert_eq!(asked(&script), [FIRST]);
+        assert_eq!(requested_urls(&script), [FIRST]);
     }
 }
 
 #[tokio::test]
-async fn no_endpoint_is_taken_that_tokens_must_not_go_to() {
+async fn endpoints_that_must_not_receive_tokens_are_refused() {
     for name in [
         "authorization_endpoint",
         "token_endpoint",
@@ -240,7 +244,7 @@ async fn no_endpoint_is_taken_that_tokens_must_not_go_to() {
             assert!(right, "{name} {url}: {error:?}");
         }
     }
-    // An issuer on this machine may have its endpoints there.
+    // An issuer at a loopback address may have loopback endpoints.
     let local = json!({
         "issuer": "http://127.0.0.1:8080",
         "token_endpoint": "http://127.0.0.1:8080/token",
@@ -251,7 +255,7 @@ async fn no_endpoint_is_taken_that_tokens_must_not_go_to() {
 }
 
 #[tokio::test]
-async fn an_issuer_url_that_cannot_be_one_is_not_asked() {
+async fn an_invalid_issuer_url_causes_no_request() {
     let script = Script::default();
     for url in [
         "",
@@ -270,11 +274,11 @@ async fn an_issuer_url_that_cannot_be_one_is_not_asked() {
     let url = "https://issuer.example/?a=b";
     let error = IssuerMetadata::discover(url, &script).await.unwrap_err();
     assert!(matches!(error, DiscoveryError::Query), "{error:?}");
-    assert!(asked(&script).is_empty());
+    assert!(requested_urls(&script).is_empty());
 }
 
 #[test]
-fn metadata_by_hand_takes_the_same_addresses() {
+fn manual_metadata_accepts_the_same_addresses() {
     let issuer = IssuerMetadata::new()
         .with_issuer(ISSUER)
         .with_revocation_endpoint("https://issuer.example/revoke")
@@ -291,9 +295,10 @@ fn metadata_by_hand_takes_the_same_addresses() {
     ));
 }
 
-/// A document is no secret, and nothing of what it says beyond the known is kept.
+/// Property: any answer leads to metadata or a typed error, and metadata keeps only the fields it
+/// defines.
 #[tokio::test]
-async fn any_answer_is_survived() {
+async fn any_answer_gives_metadata_or_an_error() {
     for body in [
         "",
         "{",

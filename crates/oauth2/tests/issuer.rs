@@ -1,4 +1,4 @@
-//! Against a real issuer, over real sockets.
+//! Tests the token endpoint against a real issuer over real sockets.
 
 mod support;
 
@@ -16,13 +16,13 @@ use token_rotator_oauth2::{
 };
 use token_rotator_testkit::{Fault, Grant, Issuer, RefreshPolicy};
 
-fn built(builder: Builder<TransportMissing>, issuer: &Issuer) -> TokenEndpoint {
+fn build(builder: Builder<TransportMissing>, issuer: &Issuer) -> TokenEndpoint {
     let builder = builder.revocation_url(issuer.revoke_url());
     builder.transport(sockets()).build().unwrap()
 }
 
 fn source(issuer: &Issuer) -> TokenEndpoint {
-    built(refresh_token(issuer.token_url(), "demo"), issuer)
+    build(refresh_token(issuer.token_url(), "demo"), issuer)
 }
 
 fn tokens(grant: &Grant) -> TokenSet {
@@ -55,14 +55,14 @@ async fn refresh_tokens_rotate_and_a_second_use_is_reported_as_reuse() {
     assert_eq!(error.code(), Some("invalid_grant"));
     assert!(error.is_reuse_detected(), "{error}");
     assert!(!issuer.session_alive(&grant));
-    // The newest one has died with its family; that is no reuse.
+    // The issuer has revoked the newest token with its family, which is not reuse.
     let error = refresh(&source, &third).await.unwrap_err();
     assert_eq!(error.kind(), FailureKind::Terminal);
     assert!(!error.is_reuse_detected(), "{error}");
 }
 
 #[tokio::test]
-async fn every_fault_is_sorted_and_none_is_answered_with_a_second_request() {
+async fn every_fault_is_sorted_and_no_fault_causes_a_second_request() {
     use FailureKind::{Misconfigured, Terminal, Transient, Uncertain};
     let status = |status, retry_after: Option<&str>| Fault::Status {
         status,
@@ -112,7 +112,7 @@ async fn every_fault_is_sorted_and_none_is_answered_with_a_second_request() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_is_not_there_was_sent_nothing() {
+async fn a_refused_connection_is_not_sent() {
     let issuer = Issuer::builder().start().await.unwrap();
     let (source, grant) = (source(&issuer), issuer.sign_in("alice"));
     issuer.shutdown().await;
@@ -121,7 +121,7 @@ async fn an_issuer_that_is_not_there_was_sent_nothing() {
 }
 
 #[tokio::test]
-async fn an_expiry_that_cannot_be_read_is_unknown() {
+async fn an_unreadable_expiry_is_unknown() {
     let issuer = Issuer::builder().start().await.unwrap();
     let source = source(&issuer);
     let hour = Expiry::In(Duration::from_secs(3600));
@@ -142,7 +142,7 @@ async fn an_expiry_that_cannot_be_read_is_unknown() {
 }
 
 #[tokio::test]
-async fn a_client_proves_itself_in_the_header_or_in_the_form() {
+async fn a_client_authenticates_in_the_header_or_in_the_form() {
     let secret = "s3cr:t %+\u{e9}&";
     let issuer = Issuer::builder()
         .client("robot one", Some(secret))
@@ -154,7 +154,7 @@ async fn a_client_proves_itself_in_the_header_or_in_the_form() {
         begin().client_secret_basic(secret),
         begin().client_secret_post(secret),
     ] {
-        let refreshed = built(builder, &issuer).refresh(None).await.unwrap();
+        let refreshed = build(builder, &issuer).refresh(None).await.unwrap();
         let tokens = refreshed.tokens;
         assert!(issuer.accepts(tokens.access_token().expose_secret()));
         assert!(tokens.refresh_token().is_none());
@@ -164,7 +164,7 @@ async fn a_client_proves_itself_in_the_header_or_in_the_form() {
         begin().client_secret_basic("wrong"),
         begin().client_secret_post(""),
     ] {
-        let error = built(builder, &issuer).refresh(None).await.unwrap_err();
+        let error = build(builder, &issuer).refresh(None).await.unwrap_err();
         assert_eq!(error.kind(), FailureKind::Misconfigured);
         assert_eq!(error.code(), Some("invalid_client"));
     }
@@ -177,13 +177,13 @@ async fn revocation_ends_the_grant() {
     source.revoke(Arc::new(tokens(&grant))).await.unwrap();
     assert!(!issuer.session_alive(&grant));
     assert_eq!(issuer.counters().revoke_calls, 1);
-    // RFC 7009 section 2.2: a token that is unknown is revoked enough.
+    // RFC 7009 section 2.2: the issuer answers a revocation of an unknown token with success.
     let unknown = TokenSet::bearer("unknown");
     source.revoke(Arc::new(unknown)).await.unwrap();
 }
 
 #[tokio::test]
-async fn behind_a_rotator_one_refresh_serves_everybody() {
+async fn a_rotator_shares_one_refresh_among_all_callers() {
     let issuer = Issuer::builder()
         .refresh_policy(RefreshPolicy::SingleUse)
         .start()
@@ -212,14 +212,14 @@ async fn behind_a_rotator_one_refresh_serves_everybody() {
 }
 
 #[tokio::test]
-async fn behind_a_rotator_a_foreign_token_type_is_an_error_and_reuse_an_event() {
+async fn a_rotator_reports_a_foreign_token_type_as_error_and_reuse_as_event() {
     let issuer = Issuer::builder().start().await.unwrap();
-    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let (event_sender, mut events) = tokio::sync::mpsc::unbounded_channel();
     let rotator = Rotator::builder(source(&issuer))
         .origin("http://127.0.0.1")
         .on_event(move |event| {
             if let Event::ReuseDetected { error } = event {
-                told.send(error.clone()).unwrap();
+                event_sender.send(error.clone()).unwrap();
             }
         })
         .build()
@@ -230,12 +230,13 @@ async fn behind_a_rotator_a_foreign_token_type_is_an_error_and_reuse_an_event() 
     issuer.faults().push(Fault::TokenType("DPoP".to_owned()));
     let error = rotator.refresh_now().await.unwrap_err();
     assert!(matches!(error, TokenError::Refresh(_)), "{error}");
-    // Its refresh token is kept: the next attempt presents that one and not the one that is spent.
+    // The session keeps the refresh token of the refused answer; the next refresh presents it
+    // instead of the spent token.
     rotator.refresh_now().await.unwrap();
     assert_eq!(issuer.counters().reuses, 0);
 
     rotator.sign_in(tokens(&grant)).unwrap();
     let error = rotator.refresh_now().await.unwrap_err();
     assert!(matches!(error, TokenError::Refresh(_)), "{error}");
-    assert!(heard.recv().await.unwrap().is_reuse_detected());
+    assert!(events.recv().await.unwrap().is_reuse_detected());
 }

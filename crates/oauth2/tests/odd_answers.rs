@@ -1,4 +1,4 @@
-//! Whatever an issuer answers to a sign-in: nothing that was sent is shown, and nothing panics.
+//! Tests that no answer to a sign-in shows a secret of the request or causes a panic.
 
 mod support;
 
@@ -23,12 +23,12 @@ fn metadata() -> IssuerMetadata {
     issuer.unwrap()
 }
 
-/// A code is exchanged for this answer.
-fn exchange(came: &Response<SecretBytes>, context: &str) {
+/// Exchanges a code for this answer.
+fn exchange(answered: &Response<SecretBytes>, context: &str) {
     let grant = authorization_code(&metadata(), "client", "http://127.0.0.1/callback")
         .scope("openid")
         .client_secret_post(SENT[1])
-        .transport(Script::default().then(Ok(came.clone())))
+        .transport(Script::default().then(Ok(answered.clone())))
         .build()
         .unwrap();
     let request = grant.begin().unwrap();
@@ -44,8 +44,8 @@ fn exchange(came: &Response<SecretBytes>, context: &str) {
     }
 }
 
-/// A device is given this answer, and asks once with the same to come.
-fn ask(came: &Response<SecretBytes>, context: &str) {
+/// Starts a device sign-in with this answer, then polls once and gets the same answer.
+fn ask(answered: &Response<SecretBytes>, context: &str) {
     let given = answer(
         200,
         &serde_json::json!({
@@ -53,8 +53,8 @@ fn ask(came: &Response<SecretBytes>, context: &str) {
         })
         .to_string(),
     );
-    for (first, begins) in [(given, true), (came.clone(), false)] {
-        let script = Script::default().then(Ok(first)).then(Ok(came.clone()));
+    for (first, begins) in [(given, true), (answered.clone(), false)] {
+        let script = Script::default().then(Ok(first)).then(Ok(answered.clone()));
         let grant = device(&metadata(), "client")
             .client_secret_post(SENT[1])
             .param("tenant", SENT[2])
@@ -79,11 +79,11 @@ fn ask(came: &Response<SecretBytes>, context: &str) {
     }
 }
 
-/// The issuer is asked for its metadata and answers twice like this.
-fn discover(came: &Response<SecretBytes>) {
+/// Discovers an issuer that sends this answer to both requests.
+fn discover(answered: &Response<SecretBytes>) {
     let script = Script::default()
-        .then(Ok(came.clone()))
-        .then(Ok(came.clone()));
+        .then(Ok(answered.clone()))
+        .then(Ok(answered.clone()));
     let found = IssuerMetadata::discover(ISSUER, &script);
     match found.now_or_never().unwrap() {
         Ok(metadata) => assert_eq!(metadata.issuer(), Some(ISSUER)),
@@ -93,7 +93,7 @@ fn discover(came: &Response<SecretBytes>) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        // There is no library beside an integration test to keep them in.
+        // Integration tests have no directory for saved failures.
         failure_persistence: None,
         ..ProptestConfig::with_cases(1_000)
     })]
@@ -101,24 +101,24 @@ proptest! {
     #[test]
     fn any_json(status in prop::sample::select(&[200_u16, 302, 400, 401, 429, 500][..]), body in json()) {
         let body = body.to_string();
-        let came = answer(status, &body);
-        exchange(&came, &body);
-        ask(&came, &body);
-        discover(&came);
+        let answered = answer(status, &body);
+        exchange(&answered, &body);
+        ask(&answered, &body);
+        discover(&answered);
     }
 
     #[test]
     fn any_bytes(status in 100..1000_u16, mut body in any::<Vec<u8>>(), tail in text()) {
         body.extend_from_slice(tail.as_bytes());
         let context = String::from_utf8_lossy(&body).into_owned();
-        let mut came = Response::new(SecretBytes::from(body));
-        *came.status_mut() = StatusCode::from_u16(status).unwrap();
-        exchange(&came, &context);
-        ask(&came, &context);
-        discover(&came);
+        let mut answered = Response::new(SecretBytes::from(body));
+        *answered.status_mut() = StatusCode::from_u16(status).unwrap();
+        exchange(&answered, &context);
+        ask(&answered, &context);
+        discover(&answered);
     }
 
-    /// Whatever a browser is sent back with, it is foreign without the state.
+    /// Property: a redirect without the state is foreign, whatever its other parameters.
     #[test]
     fn any_redirect(query in "\\PC{0,80}", tail in text()) {
         let grant = authorization_code(&metadata(), "client", "http://127.0.0.1/callback");
@@ -128,7 +128,7 @@ proptest! {
         let state = state.split('&').next().unwrap();
         let error = request.redirected(&format!("{query}{tail}")).unwrap_err();
         prop_assert!(error.is_foreign());
-        // With it, it is read to the end, and what it says is fit to be shown.
+        // With the state, the redirect is read completely, and every error may be shown.
         if let Err(error) = request.redirected(&format!("state={state}&{query}{tail}")) {
             let shown = error.to_string();
             prop_assert!(shown.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{}", shown);

@@ -1,15 +1,15 @@
-//! Which redirects a sign-in with a browser believes.
+//! Tests which redirects a sign-in with a browser accepts.
 
 mod support;
 
 use serde_json::json;
 use support::Script;
-use support::browser::{CALLBACK, ISSUER, begun, metadata, state};
+use support::browser::{CALLBACK, ISSUER, begin, metadata, state};
 use token_rotator_oauth2::{IssuerMetadata, RedirectError, authorization_code};
 
 #[test]
 fn a_redirect_is_read_from_its_query_or_its_address() {
-    let request = begun(&Script::default());
+    let request = begin(&Script::default());
     let query = format!("code=c%3F1&state={}", state(&request));
     for redirect in [
         query.clone(),
@@ -24,20 +24,20 @@ fn a_redirect_is_read_from_its_query_or_its_address() {
 }
 
 #[test]
-fn a_redirect_of_another_sign_in_is_foreign_whatever_else_it_says() {
-    let request = begun(&Script::default());
-    let own = state(&request);
-    let other = state(&begun(&Script::default()));
+fn a_redirect_with_another_state_is_foreign_whatever_its_other_parameters() {
+    let request = begin(&Script::default());
+    let own_state = state(&request);
+    let other = state(&begin(&Script::default()));
     for redirect in [
         String::new(),
         "code=c1".to_owned(),
         "code=c1&state=".to_owned(),
         format!("code=c1&state={other}"),
-        format!("code=c1&state={own}x"),
-        format!("code=c1&state={}", &own[1..]),
-        format!("code=c1&state={}", own.to_uppercase()),
-        format!("code=c1&state={own}&state={own}"),
-        format!("code=c1&state={own}&state={other}"),
+        format!("code=c1&state={own_state}x"),
+        format!("code=c1&state={}", &own_state[1..]),
+        format!("code=c1&state={}", own_state.to_uppercase()),
+        format!("code=c1&state={own_state}&state={own_state}"),
+        format!("code=c1&state={own_state}&state={other}"),
         format!("error=access_denied&state={other}"),
         "error=access_denied".to_owned(),
     ] {
@@ -45,14 +45,18 @@ fn a_redirect_of_another_sign_in_is_foreign_whatever_else_it_says() {
         assert_eq!(error, RedirectError::Foreign, "{redirect}");
         assert!(error.is_foreign());
     }
-    // It can still come.
-    assert!(request.redirected(&format!("code=c1&state={own}")).is_ok());
+    // The redirect of this sign-in can still come.
+    assert!(
+        request
+            .redirected(&format!("code=c1&state={own_state}"))
+            .is_ok()
+    );
 }
 
 #[test]
-fn a_redirect_that_says_something_twice_is_refused() {
-    let request = begun(&Script::default());
-    let own = state(&request);
+fn a_redirect_with_a_repeated_parameter_is_refused() {
+    let request = begin(&Script::default());
+    let own_state = state(&request);
     for (twice, name) in [
         ("code=c1&code=c1", "code"),
         (
@@ -62,7 +66,7 @@ fn a_redirect_that_says_something_twice_is_refused() {
         ("code=c1&x=1&x=2", "x"),
     ] {
         let error = request
-            .redirected(&format!("{twice}&state={own}"))
+            .redirected(&format!("{twice}&state={own_state}"))
             .unwrap_err();
         let name = name.to_owned();
         assert_eq!(error, RedirectError::Repeated { name });
@@ -71,7 +75,7 @@ fn a_redirect_that_says_something_twice_is_refused() {
 }
 
 #[tokio::test]
-async fn the_issuer_is_compared_letter_by_letter_and_must_be_there_if_promised() {
+async fn iss_must_match_exactly_and_is_required_if_promised() {
     let promising = json!({
         "issuer": ISSUER,
         "authorization_endpoint": "https://issuer.example/authorize",
@@ -80,11 +84,11 @@ async fn the_issuer_is_compared_letter_by_letter_and_must_be_there_if_promised()
     });
     let script = Script::answering(200, &promising.to_string());
     let promising = IssuerMetadata::discover(ISSUER, &script).await.unwrap();
-    for (metadata, promised) in [(promising, true), (metadata(), false)] {
+    for (metadata, required) in [(promising, true), (metadata(), false)] {
         let grant = authorization_code(&metadata, "client", CALLBACK);
         let grant = grant.transport(Script::default()).build().unwrap();
         let request = grant.begin().unwrap();
-        let own = state(&request);
+        let own_state = state(&request);
         for other in [
             "https://issuer.example/",
             "https://evil.example",
@@ -92,34 +96,34 @@ async fn the_issuer_is_compared_letter_by_letter_and_must_be_there_if_promised()
             "HTTPS://issuer.example",
         ] {
             for rest in ["code=c1", "error=access_denied"] {
-                let redirect = format!("{rest}&state={own}&iss={other}");
+                let redirect = format!("{rest}&state={own_state}&iss={other}");
                 let error = request.redirected(&redirect).unwrap_err();
                 let issuer = ISSUER.to_owned();
                 assert_eq!(error, RedirectError::OtherIssuer { issuer }, "{redirect}");
             }
         }
-        let without = request.redirected(&format!("code=c1&state={own}"));
+        let without = request.redirected(&format!("code=c1&state={own_state}"));
         let issuer = ISSUER.to_owned();
-        if promised {
+        if required {
             assert_eq!(without.unwrap_err(), RedirectError::NoIssuer { issuer });
         } else {
             assert!(without.is_ok());
         }
-        let with = format!("code=c1&state={own}&iss=https://issuer.example");
+        let with = format!("code=c1&state={own_state}&iss=https://issuer.example");
         assert!(request.redirected(&with).is_ok());
     }
 }
 
 #[test]
-fn what_the_issuer_refuses_comes_with_advice() {
-    let request = begun(&Script::default());
-    let own = state(&request);
+fn a_refusal_names_the_remedy() {
+    let request = begin(&Script::default());
+    let own_state = state(&request);
     let cases = [
         ("error=access_denied", Some("access_denied"), "allow it"),
         (
             "error=invalid_scope&error_description=no+such+scope",
             Some("invalid_scope"),
-            "no such scope: ask for another scope",
+            "no such scope; ask for another scope",
         ),
         (
             "error=login_required",
@@ -141,12 +145,13 @@ fn what_the_issuer_refuses_comes_with_advice() {
         ("code=", None, "neither a code nor an error"),
         ("", None, "neither a code nor an error"),
     ];
-    for (said, code, advice) in cases {
+    for (parameters, code, advice) in cases {
         let error = request
-            .redirected(&format!("{said}&state={own}"))
+            .redirected(&format!("{parameters}&state={own_state}"))
             .unwrap_err();
-        assert_eq!(error.code(), code, "{said}");
-        assert!(error.to_string().contains(advice), "{error}");
-        assert!(!error.is_foreign(), "{said}");
+        assert_eq!(error.code(), code, "{parameters}");
+        let shown = format!("{error}; {}", error.hint().unwrap());
+        assert!(shown.contains(advice), "{shown}");
+        assert!(!error.is_foreign(), "{parameters}");
     }
 }

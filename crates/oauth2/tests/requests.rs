@@ -1,4 +1,4 @@
-//! What goes out, and what is not built at all.
+//! Tests the requests that a token endpoint sends, and the options that it refuses.
 
 mod support;
 
@@ -10,8 +10,8 @@ use http::{HeaderName, Method, Response};
 use support::{Script, answer};
 use token_rotator::{FailureKind, TokenSet, TokenSource};
 use token_rotator_oauth2::{
-    ANSWER_BYTES_MAX, Attempt, AuthError, BuildError, Builder, Credentials, TransportError,
-    TransportMissing, client_credentials, refresh_token,
+    ANSWER_BYTES_MAX, AuthError, BuildError, Builder, Credentials, CredentialsRequest,
+    TransportError, TransportMissing, client_credentials, refresh_token,
 };
 
 const URL: &str = "https://issuer.example/token?tenant=a";
@@ -34,7 +34,7 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn a_refresh_is_one_post_of_a_form() {
+async fn a_refresh_is_one_form_post() {
     let script = Script::answering(200, GOOD);
     let builder = refresh_token(URL, "client");
     let source = builder.transport(script.clone()).build().unwrap();
@@ -72,7 +72,7 @@ async fn options_become_parameters() {
         ("client_id", "client"),
     ]);
     assert_eq!(form(builder).await, expected);
-    // A parameter without a value is as good as none (RFC 6749 section 3.1).
+    // An empty parameter counts as missing (RFC 6749 section 3.1).
     let empty = refresh_token(URL, "client").scope("").audience("");
     assert_eq!(form(empty).await.len(), 3);
 }
@@ -89,7 +89,7 @@ async fn client_credentials_ignore_the_last_token_set() {
 }
 
 #[tokio::test]
-async fn a_basic_secret_travels_in_a_sensitive_header() {
+async fn a_basic_secret_is_sent_in_a_sensitive_header() {
     let script = Script::answering(200, GOOD);
     let source = refresh_token(URL, "client")
         .client_secret_basic("s3cret")
@@ -98,7 +98,7 @@ async fn a_basic_secret_travels_in_a_sensitive_header() {
         .unwrap();
     source.refresh(Some(last())).await.unwrap();
     let request = script.requests().pop().unwrap();
-    // client:s3cret
+    // The value decodes to `client:s3cret`.
     let value = &request.headers()[AUTHORIZATION];
     assert_eq!(value, "Basic Y2xpZW50OnMzY3JldA==");
     assert!(value.is_sensitive());
@@ -107,14 +107,14 @@ async fn a_basic_secret_travels_in_a_sensitive_header() {
 }
 
 #[tokio::test]
-async fn the_client_authenticates_anew_with_every_request() {
-    let calls = Arc::new(AtomicU32::new(0));
-    let counted = Arc::clone(&calls);
-    let auth = move |attempt: Attempt| {
+async fn every_request_gets_new_credentials() {
+    let credential_calls = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&credential_calls);
+    let auth = move |request: CredentialsRequest| {
         let call = counted.fetch_add(1, Ordering::Relaxed);
         async move {
-            assert_eq!(attempt.client_id(), "client");
-            assert_eq!(attempt.url().host(), Some("issuer.example"));
+            assert_eq!(request.client_id(), "client");
+            assert_eq!(request.url().host(), Some("issuer.example"));
             let name = HeaderName::from_static("x-proof");
             Ok::<_, AuthError>(
                 Credentials::none()
@@ -185,7 +185,7 @@ async fn a_failed_request_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn an_answer_without_bounds_is_refused() {
+async fn an_answer_above_the_size_limit_is_refused() {
     let body = format!("{GOOD}{}", " ".repeat(ANSWER_BYTES_MAX));
     let script = Script::default().then(Ok(Response::new(body.into())));
     let source = refresh_token(URL, "client")
@@ -198,7 +198,7 @@ async fn an_answer_without_bounds_is_refused() {
 }
 
 #[test]
-fn an_address_is_https_or_this_machine() {
+fn an_address_is_https_or_loopback() {
     let built = |url: &str| {
         let token = refresh_token(url, "c").transport(Script::default()).build();
         let revocation = refresh_token(URL, "c").revocation_url(url);
@@ -242,7 +242,7 @@ fn an_address_is_https_or_this_machine() {
 }
 
 #[test]
-fn a_build_error_says_what_to_do() {
+fn a_build_error_names_the_remedy() {
     let error = |builder: Builder<TransportMissing>| {
         let built = builder.transport(Script::default()).build();
         built.map(drop).unwrap_err()
@@ -251,34 +251,36 @@ fn a_build_error_says_what_to_do() {
         (
             refresh_token("http://issuer.example/token", "c"),
             "the token URL cannot be used: `http://` would send the token to `issuer.example` in \
-             the clear: use `https://`, or for a server on this machine `http://localhost`, \
+             the clear; use `https://`, or for a server on this machine `http://localhost`, \
              `http://127.0.0.1` or `http://[::1]`",
         ),
         (
             refresh_token(URL, "c").revocation_url("https://issuer.example/revoke#now"),
-            "the revocation URL has a fragment: remove everything from the `#` on",
+            "the revocation URL has a fragment; remove everything from the `#` on",
         ),
         (
             refresh_token(URL, ""),
-            "the client id is empty: give the one that the issuer registered",
+            "the client id is empty; give the client id that the issuer registered",
         ),
         (
             refresh_token(URL, "c").param("client_secret", "CANARY"),
-            "`client_secret` cannot be set with `param`: call `client_secret_basic` or \
+            "`client_secret` cannot be set with `param`; call `client_secret_basic` or \
              `client_secret_post`",
         ),
         (
             refresh_token(URL, "c").param("", "CANARY"),
-            "a parameter has no name: give `param` one",
+            "a parameter has no name; give `param` a name",
         ),
         (
             refresh_token(URL, "c").resource("api.example.com"),
-            "a resource is no absolute URI without fragment: write it like \
+            "a resource is no absolute URI without fragment; write it like \
              `https://api.example.com`, or call `audience` for other names",
         ),
     ];
     for (builder, expected) in cases {
-        assert_eq!(error(builder).to_string(), expected);
+        let error = error(builder);
+        let shown = format!("{error}; {}", error.hint().unwrap());
+        assert_eq!(shown, expected);
     }
     for name in [
         "grant_type",

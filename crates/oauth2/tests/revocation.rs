@@ -1,4 +1,4 @@
-//! What a revocation sends, and what follows from the answer.
+//! Tests the requests of a revocation, and what follows from their answers.
 
 mod support;
 
@@ -75,7 +75,7 @@ async fn a_failed_revocation_is_sorted() {
 }
 
 #[tokio::test]
-async fn where_no_refresh_token_can_be_revoked_the_access_token_is_and_the_user_is_told() {
+async fn if_the_refresh_token_cannot_be_revoked_the_access_token_is_and_the_error_reports_it() {
     let unsupported = || Ok(answer(400, r#"{"error":"unsupported_token_type"}"#));
     for second in [Ok(answer(200, "")), unsupported()] {
         let script = Script::default().then(unsupported()).then(second);
@@ -102,7 +102,7 @@ async fn where_no_refresh_token_can_be_revoked_the_access_token_is_and_the_user_
 }
 
 #[tokio::test]
-async fn without_a_revocation_url_nothing_is_revoked() {
+async fn without_a_revocation_url_no_request_is_sent() {
     let script = Script::default();
     let builder = refresh_token(URL, "client");
     let source = builder.transport(script.clone()).build().unwrap();

@@ -1,5 +1,5 @@
-//! Nothing that was sent, and no part of it, comes back in an error, whatever the issuer answers;
-//! and no answer makes anything panic.
+//! Tests that no error contains a secret of the request or a part of it, and that no answer of
+//! the issuer causes a panic.
 
 mod support;
 
@@ -11,7 +11,7 @@ use support::odd::{SENT, assert_clean, json, text};
 use support::{Script, answer, shown};
 use token_rotator::{ExposeSecret, SourceError, TokenSet, TokenSource};
 use token_rotator_oauth2::{
-    AuthError, Credentials, Exchange, SecretBytes, Secrets, TransportError, refresh_token,
+    AuthError, Credentials, RequestKind, SecretBytes, Secrets, TransportError, refresh_token,
 };
 
 fn secrets() -> Secrets {
@@ -35,7 +35,7 @@ async fn refresh(script: Script) -> Result<TokenSet, SourceError> {
 }
 
 #[tokio::test]
-async fn an_issuer_that_repeats_what_it_was_sent_is_not_repeated() {
+async fn errors_do_not_contain_the_secrets_that_an_issuer_repeats() {
     for secret in SENT {
         let text = secret.replace('"', "");
         let encoded: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
@@ -67,8 +67,8 @@ async fn an_issuer_that_repeats_what_it_was_sent_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn nor_what_it_made_of_the_basic_header() {
-    // The secret, form-urlencoded and behind the client's name, in base64.
+async fn errors_do_not_contain_the_basic_credentials_that_an_issuer_repeats() {
+    // The secret, form-urlencoded after the client id, in base64.
     let header = "Y2xpZW50OmNzMitwJTI1c3MrdyVDMyVCNnJk";
     let body = format!(r#"{{"error":"invalid_client","error_description":"bad {header}"}}"#);
     let script = Script::answering(401, &body);
@@ -83,19 +83,19 @@ async fn nor_what_it_made_of_the_basic_header() {
 }
 
 #[tokio::test]
-async fn nor_are_the_tokens_it_brought() {
+async fn errors_do_not_contain_tokens_of_the_answer() {
     let body = r#"{"error":"invalid_grant","refresh_token":"new-7f3e9b","error_description":"use new-7f3e9b"}"#;
     let error = refresh(Script::answering(400, body)).await.unwrap_err();
     assert!(error.to_string().ends_with("use [redacted]"), "{error}");
 }
 
 #[tokio::test]
-async fn a_transport_that_tells_is_not_listened_to() {
+async fn a_transport_error_with_a_secret_is_withheld() {
     for secret in SENT {
-        let told = format!("could not post {secret}");
+        let leaking_text = format!("could not post {secret}");
         for failure in [
-            TransportError::not_sent(&*told),
-            TransportError::maybe_sent(&*told),
+            TransportError::not_sent(&*leaking_text),
+            TransportError::maybe_sent(&*leaking_text),
         ] {
             let error = refresh(Script::default().then(Err(failure)))
                 .await
@@ -104,15 +104,15 @@ async fn a_transport_that_tells_is_not_listened_to() {
             assert!(shown(&error).contains("withheld"));
         }
     }
-    let kept = TransportError::maybe_sent("connection reset by peer");
-    let error = refresh(Script::default().then(Err(kept)))
+    let harmless_error = TransportError::maybe_sent("connection reset by peer");
+    let error = refresh(Script::default().then(Err(harmless_error)))
         .await
         .unwrap_err();
     assert!(shown(&error).contains("connection reset by peer"));
 }
 
 #[tokio::test]
-async fn an_authentication_that_tells_is_not_listened_to() {
+async fn an_authentication_error_with_a_secret_is_withheld() {
     let auth =
         |_| async { Err::<Credentials, AuthError>(format!("cannot sign for {}", SENT[0]).into()) };
     let source = refresh_token("https://issuer.example/token", "client")
@@ -126,7 +126,7 @@ async fn an_authentication_that_tells_is_not_listened_to() {
 }
 
 #[tokio::test]
-async fn debug_of_a_token_set_shows_nothing_that_was_sent() {
+async fn debug_of_a_token_set_shows_no_secret_of_the_request() {
     for secret in SENT {
         let body = serde_json::json!({
             "access_token": secret, "refresh_token": secret, "id_token": secret,
@@ -147,24 +147,24 @@ fn bodies_show_their_length_only() {
     assert_clean(&format!("{:?}", answer(200, SENT[0])), "response");
 }
 
-const EXCHANGES: [Exchange; 7] = [
-    Exchange::RefreshToken,
-    Exchange::ClientCredentials,
-    Exchange::AuthorizationCode,
-    Exchange::DeviceAuthorization,
-    Exchange::DeviceCode,
-    Exchange::Cookie,
-    Exchange::Revocation,
+const REQUEST_KINDS: [RequestKind; 7] = [
+    RequestKind::RefreshToken,
+    RequestKind::ClientCredentials,
+    RequestKind::AuthorizationCode,
+    RequestKind::DeviceAuthorization,
+    RequestKind::DeviceCode,
+    RequestKind::Cookie,
+    RequestKind::Revocation,
 ];
 
-/// Reads the answer in every way there is.
+/// Reads the answer as the answer to every kind of request.
 fn read_all(answer: &Response<SecretBytes>, context: &str) {
-    for exchange in EXCHANGES {
-        match exchange.tokens(answer, &secrets()) {
+    for request_kind in REQUEST_KINDS {
+        match request_kind.tokens(answer, &secrets()) {
             Ok(set) => {
                 assert!(!set.access_token().expose_secret().is_empty());
-                // A scope or the name of a field may have six characters in common with a secret,
-                // and would be missed.
+                // A scope or a field name may share six characters with a secret by chance, so only
+                // whole secrets count here.
                 let shown = format!("{set:?}").to_lowercase();
                 for secret in SENT {
                     assert!(
@@ -175,14 +175,14 @@ fn read_all(answer: &Response<SecretBytes>, context: &str) {
             }
             Err(error) => assert_clean(&shown(&error), context),
         }
-        assert_clean(&shown(&exchange.refusal(answer, &secrets())), context);
+        assert_clean(&shown(&request_kind.refusal(answer, &secrets())), context);
     }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
-    /// For any status, headers and bytes: no panic, nothing shown of what was sent.
+    /// Property: any status, headers and bytes cause no panic and show no secret of the request.
     #[test]
     fn any_bytes(
         status in 100..1000_u16,
@@ -203,27 +203,28 @@ proptest! {
         read_all(&answer, &context);
     }
 
-    /// For any JSON with the words of an issuer in it: no panic, nothing shown of what was sent.
+    /// Property: any JSON with field names of issuers causes no panic and shows no secret of the
+    /// request.
     #[test]
     fn any_json(status in prop::sample::select(&[200_u16, 400, 401, 403, 429, 500][..]), body in json()) {
         let body = body.to_string();
         read_all(&answer(status, &body), &body);
     }
 
-    /// A token set that an issuer writes is read back as it was, wherever it is cut it is not.
+    /// Property: a complete token set is read unchanged, and a truncated token set is not read.
     #[test]
-    fn a_whole_answer_is_read_and_half_of_it_is_not(
+    fn a_complete_answer_is_read_and_a_truncated_answer_is_not(
         access in "[!-~]{1,64}",
         refresh in "[!-~]{1,64}",
         cut in any::<prop::sample::Index>(),
     ) {
         let body = serde_json::json!({"access_token": access, "refresh_token": refresh});
         let body = body.to_string();
-        let set = Exchange::RefreshToken.tokens(&answer(200, &body), &Secrets::new()).unwrap();
+        let set = RequestKind::RefreshToken.tokens(&answer(200, &body), &Secrets::new()).unwrap();
         prop_assert_eq!(set.access_token().expose_secret(), &access);
         prop_assert_eq!(set.refresh_token().unwrap().expose_secret(), &refresh);
         let half = String::from_utf8_lossy(&body.as_bytes()[..cut.index(body.len())]).into_owned();
-        let error = Exchange::RefreshToken.tokens(&answer(200, &half), &Secrets::new());
+        let error = RequestKind::RefreshToken.tokens(&answer(200, &half), &Secrets::new());
         prop_assert_eq!(error.unwrap_err().kind(), token_rotator::FailureKind::Uncertain);
     }
 }

@@ -1,4 +1,4 @@
-//! Sign-ins at a real issuer, over real sockets, from discovery to sign-out.
+//! Tests sign-ins at a real issuer over real sockets, from discovery to sign-out.
 
 mod support;
 
@@ -17,7 +17,7 @@ use token_rotator_testkit::{Issuer, IssuerBuilder};
 
 const CALLBACK: &str = "http://127.0.0.1:49152/callback";
 
-async fn started(builder: IssuerBuilder) -> (Issuer, IssuerMetadata) {
+async fn start(builder: IssuerBuilder) -> (Issuer, IssuerMetadata) {
     let issuer = builder.start().await.unwrap();
     let metadata = IssuerMetadata::discover(issuer.url(), &sockets()).await;
     (issuer, metadata.unwrap())
@@ -38,7 +38,7 @@ fn device_grant(metadata: &IssuerMetadata) -> DeviceGrant {
     builder.transport(sockets()).build().unwrap()
 }
 
-/// The source that goes on from a sign-in.
+/// Returns the token source that refreshes the tokens of a sign-in.
 fn source(metadata: &IssuerMetadata) -> TokenEndpoint {
     let token = metadata.token_endpoint().unwrap().to_string();
     let revocation = metadata.revocation_endpoint().unwrap().to_string();
@@ -46,7 +46,7 @@ fn source(metadata: &IssuerMetadata) -> TokenEndpoint {
     builder.transport(sockets()).build().unwrap()
 }
 
-/// What the user's browser is sent back with.
+/// Follows the sign-in address as a browser does and returns the redirect.
 async fn browse(url: &str) -> String {
     let answer = get(url).await;
     assert_eq!(answer.status(), 302, "{answer:?}");
@@ -60,18 +60,18 @@ async fn get(url: &str) -> Response<SecretBytes> {
     sockets().send(request).await.unwrap()
 }
 
-async fn signed_in(request: &AuthorizationRequest) -> TokenSet {
+async fn sign_in(request: &AuthorizationRequest) -> TokenSet {
     let redirect = browse(request.url()).await;
     let code = request.redirected(&redirect).unwrap();
     code.exchange().await.unwrap()
 }
 
 #[tokio::test]
-async fn a_session_lives_from_discovery_to_sign_out() {
-    let (issuer, metadata) = started(Issuer::builder()).await;
+async fn a_session_works_from_discovery_to_sign_out() {
+    let (issuer, metadata) = start(Issuer::builder()).await;
     assert_eq!(metadata.issuer(), Some(issuer.url()));
     let request = grant(&metadata).begin().unwrap();
-    let tokens = signed_in(&request).await;
+    let tokens = sign_in(&request).await;
     assert!(issuer.accepts(tokens.access_token().expose_secret()));
     assert!(tokens.id_token().is_some());
     assert_eq!(tokens.scope(), Some("openid read"));
@@ -87,9 +87,9 @@ async fn a_session_lives_from_discovery_to_sign_out() {
 }
 
 #[tokio::test]
-async fn a_confidential_client_and_an_audience_come_along() {
+async fn a_sign_in_sends_client_secret_and_audience() {
     let builder = Issuer::builder().client("web", Some("s3cret"));
-    let (issuer, metadata) = started(builder).await;
+    let (issuer, metadata) = start(builder).await;
     for secret in ["basic", "post"] {
         let builder = authorization_code(&metadata, "web", CALLBACK)
             .audience("api.example")
@@ -98,7 +98,7 @@ async fn a_confidential_client_and_an_audience_come_along() {
             "basic" => builder.client_secret_basic("s3cret"),
             _ => builder.client_secret_post("s3cret"),
         };
-        let tokens = signed_in(&grant_of(builder).begin().unwrap()).await;
+        let tokens = sign_in(&grant_of(builder).begin().unwrap()).await;
         let access = tokens.access_token().expose_secret();
         assert!(issuer.accepts(access));
         let claims = access.split('.').nth(1).unwrap();
@@ -122,8 +122,8 @@ async fn a_confidential_client_and_an_audience_come_along() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_good_for_its_own_sign_in_alone_and_a_code_once() {
-    let (issuer, metadata) = started(Issuer::builder()).await;
+async fn a_redirect_works_only_in_its_own_sign_in_and_a_code_once() {
+    let (issuer, metadata) = start(Issuer::builder()).await;
     let grant = grant(&metadata);
     let (one, other) = (grant.begin().unwrap(), grant.begin().unwrap());
     let redirect = browse(one.url()).await;
@@ -133,7 +133,7 @@ async fn a_redirect_is_good_for_its_own_sign_in_alone_and_a_code_once() {
     );
     let tokens = one.redirected(&redirect).unwrap().exchange().await.unwrap();
 
-    // Whoever has stolen the redirect has no verifier; whoever has both kills the session.
+    // The attacker has the redirect but no verifier. A second exchange with both ends the session.
     let again = one.redirected(&redirect).unwrap().exchange().await;
     let CodeError::Refused(error) = again.unwrap_err() else {
         panic!("refused by the issuer");
@@ -144,8 +144,8 @@ async fn a_redirect_is_good_for_its_own_sign_in_alone_and_a_code_once() {
 }
 
 #[tokio::test]
-async fn a_stolen_code_is_worth_nothing_in_another_sign_in() {
-    let (issuer, metadata) = started(Issuer::builder()).await;
+async fn a_stolen_code_fails_in_another_sign_in() {
+    let (issuer, metadata) = start(Issuer::builder()).await;
     let grant = grant(&metadata);
     let (mine, thiefs) = (grant.begin().unwrap(), grant.begin().unwrap());
     let stolen = browse(mine.url()).await;
@@ -168,13 +168,13 @@ async fn a_stolen_code_is_worth_nothing_in_another_sign_in() {
     let outcome = thiefs.redirected(&injected).unwrap().exchange().await;
     assert!(matches!(outcome, Err(CodeError::Refused(_))), "{outcome:?}");
     assert_eq!(issuer.counters().logins, 0);
-    // The thief's attempt has not spent it.
+    // The failed exchange in the attacker's sign-in did not spend the code.
     assert!(mine.redirected(&stolen).unwrap().exchange().await.is_ok());
 }
 
 #[tokio::test]
-async fn a_denied_sign_in_says_so() {
-    let (issuer, metadata) = started(Issuer::builder()).await;
+async fn a_denied_sign_in_returns_access_denied() {
+    let (issuer, metadata) = start(Issuer::builder()).await;
     issuer.deny_sign_ins(true);
     let request = grant(&metadata).begin().unwrap();
     let error = request
@@ -186,7 +186,7 @@ async fn a_denied_sign_in_says_so() {
 
 #[tokio::test]
 async fn a_device_signs_in_when_the_user_has_entered_the_code() {
-    let (issuer, metadata) = started(Issuer::builder()).await;
+    let (issuer, metadata) = start(Issuer::builder()).await;
     let authorization = device_grant(&metadata).begin().await.unwrap();
     assert_eq!(authorization.verification_uri(), issuer.device_url());
     let complete = authorization
@@ -194,7 +194,8 @@ async fn a_device_signs_in_when_the_user_has_entered_the_code() {
         .unwrap()
         .to_owned();
     let waits = std::sync::Mutex::new(Vec::new());
-    // The issuer's clock runs as far as the device waits; the user comes in its third pause.
+    // The test advances the issuer's clock by each wait; the user enters the code in the third
+    // wait.
     let tokens = authorization.tokens(async |wait| {
         issuer.advance_clock(wait);
         let pauses = {
@@ -219,8 +220,8 @@ async fn a_device_signs_in_when_the_user_has_entered_the_code() {
 }
 
 #[tokio::test]
-async fn a_device_that_asks_too_soon_slows_down_and_is_not_told_again() {
-    let (issuer, metadata) = started(Issuer::builder()).await;
+async fn a_device_that_polls_too_soon_slows_down() {
+    let (issuer, metadata) = start(Issuer::builder()).await;
     let mut authorization = device_grant(&metadata).begin().await.unwrap();
     let ask =
         async |authorization: &mut token_rotator_oauth2::DeviceAuthorization| match authorization
@@ -229,10 +230,12 @@ async fn a_device_that_asks_too_soon_slows_down_and_is_not_told_again() {
             .unwrap()
         {
             DevicePoll::Pending(wait) => wait.as_secs(),
-            DevicePoll::Tokens(tokens) => panic!("nobody has signed in: {tokens:?}"),
+            DevicePoll::Tokens(tokens) => {
+                panic!("tokens before the user has signed in: {tokens:?}")
+            }
         };
     assert_eq!(ask(&mut authorization).await, 5);
-    // Without the wait.
+    // Polls without the wait.
     assert_eq!(ask(&mut authorization).await, 10);
     issuer.advance_clock(Duration::from_secs(10));
     assert_eq!(ask(&mut authorization).await, 10);
@@ -245,7 +248,7 @@ async fn a_device_that_asks_too_soon_slows_down_and_is_not_told_again() {
 #[tokio::test]
 async fn a_device_code_that_is_denied_or_expires_ends_the_sign_in() {
     let codes = (Duration::from_secs(12), Duration::from_secs(5));
-    let (issuer, metadata) = started(Issuer::builder().device_codes(codes.0, codes.1)).await;
+    let (issuer, metadata) = start(Issuer::builder().device_codes(codes.0, codes.1)).await;
     let grant = device_grant(&metadata);
     let mut denied = grant.begin().await.unwrap();
     assert!(issuer.deny_device(denied.user_code()));
@@ -254,7 +257,7 @@ async fn a_device_code_that_is_denied_or_expires_ends_the_sign_in() {
 
     let mut expired = grant.begin().await.unwrap();
     issuer.advance_clock(Duration::from_secs(12));
-    // By its own clock it has not, but the issuer's counts.
+    // The local clock has not reached the expiry, but the issuer's clock has.
     let error = expired.poll().await.unwrap_err();
     assert!(matches!(error, DeviceError::Expired), "{error:?}");
     assert_eq!(issuer.counters().device_polls, 2);
@@ -265,8 +268,8 @@ async fn a_device_code_that_is_denied_or_expires_ends_the_sign_in() {
 }
 
 #[tokio::test]
-async fn a_device_outlives_an_issuer_that_is_away() {
-    let (issuer, metadata) = started(Issuer::builder()).await;
+async fn a_device_keeps_polling_while_the_issuer_is_unreachable() {
+    let (issuer, metadata) = start(Issuer::builder()).await;
     let mut authorization = device_grant(&metadata).begin().await.unwrap();
     issuer.shutdown().await;
     for seconds in [10, 20, 40] {
@@ -280,7 +283,7 @@ async fn a_device_outlives_an_issuer_that_is_away() {
 }
 
 #[tokio::test]
-async fn an_issuer_is_asked_for_by_its_exact_name() {
+async fn discovery_requires_the_exact_issuer_name() {
     let issuer = Issuer::builder().start().await.unwrap();
     let nearly = issuer.url().replace("127.0.0.1", "localhost");
     let error = IssuerMetadata::discover(&nearly, &sockets())

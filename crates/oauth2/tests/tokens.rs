@@ -1,10 +1,10 @@
-//! A token set is read as well as it can be, and what cannot be read spoils nothing else.
+//! Tests how a token set is read: an unreadable field does not spoil the others.
 
 use std::time::Duration;
 
 use http::{Response, StatusCode};
 use token_rotator::{Expiry, ExposeSecret, SourceError, TokenSet};
-use token_rotator_oauth2::{Exchange, SecretBytes, Secrets};
+use token_rotator_oauth2::{RequestKind, SecretBytes, Secrets};
 
 fn answer(status: u16, body: &str) -> Response<SecretBytes> {
     let mut answer = Response::new(body.to_owned().into());
@@ -13,11 +13,11 @@ fn answer(status: u16, body: &str) -> Response<SecretBytes> {
 }
 
 fn tokens(status: u16, body: &str) -> Result<TokenSet, SourceError> {
-    Exchange::RefreshToken.tokens(&answer(status, body), &Secrets::new())
+    RequestKind::RefreshToken.tokens(&answer(status, body), &Secrets::new())
 }
 
 #[test]
-fn a_token_set_is_read_as_it_came() {
+fn a_token_set_is_read_unchanged() {
     let body = r#"{
         "access_token": "a\u0062c", "token_type": "bearer", "expires_in": 300,
         "refresh_token": "next", "id_token": "i", "scope": "read write",
@@ -44,7 +44,7 @@ fn a_token_set_is_read_as_it_came() {
 }
 
 #[test]
-fn what_cannot_be_read_spoils_nothing_else() {
+fn an_unreadable_field_spoils_no_other_field() {
     let cases = [
         r#"{"access_token":"a"}"#,
         "\u{feff}{\"access_token\":\"a\"}",
@@ -52,7 +52,7 @@ fn what_cannot_be_read_spoils_nothing_else() {
         r#"{"access_token":"old","access_token":"a"}"#,
         r#"{"access_token":"a","error":null}"#,
         r#"{"access_token":"a","error":""}"#,
-        // Whatever it complains about, there is a token, and the next refresh needs what came along.
+        // The answer has a token beside its error, and the next refresh needs the refresh token.
         r#"{"access_token":"a","error":"server_error"}"#,
         r#"{"access_token":"a","expires_in":1e9999,"x":-1e9999}"#,
         r#"{"access_token":"a","x":"\ud800","scope":{},"id_token":7}"#,
@@ -66,7 +66,7 @@ fn what_cannot_be_read_spoils_nothing_else() {
         assert!(set.is_bearer(), "{body}");
         assert!(set.refresh_token().is_none(), "{body}");
     }
-    // As deep as anybody likes, as long as nobody looks inside.
+    // Deep nesting does not matter in a field that is not read.
     let deep = format!(
         r#"{{"access_token":"a","x":{}{}}}"#,
         "[".repeat(100_000),
@@ -79,7 +79,7 @@ fn what_cannot_be_read_spoils_nothing_else() {
 }
 
 #[test]
-fn any_2xx_with_tokens_is_a_token_set() {
+fn a_2xx_with_tokens_is_a_token_set() {
     for status in [200, 201, 203, 206] {
         assert!(tokens(status, r#"{"access_token":"a"}"#).is_ok());
     }
@@ -109,8 +109,8 @@ fn a_foreign_token_type_is_kept_for_the_rotator_to_refuse() {
 }
 
 #[test]
-fn a_client_of_its_own_keeps_no_refresh_token() {
+fn client_credentials_keep_no_refresh_token() {
     let answer = answer(200, r#"{"access_token":"a","refresh_token":"r"}"#);
-    let set = Exchange::ClientCredentials.tokens(&answer, &Secrets::new());
+    let set = RequestKind::ClientCredentials.tokens(&answer, &Secrets::new());
     assert!(set.unwrap().refresh_token().is_none());
 }

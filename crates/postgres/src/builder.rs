@@ -46,36 +46,50 @@ enum ListenSetting {
 #[non_exhaustive]
 pub enum BuildError {
     /// The builder has no server.
-    #[error("no server is named; call `url` or `config` on the builder")]
+    #[error("no server is named")]
     NoServer,
     /// The address cannot be read.
-    #[error(
-        "the address given to `{0}` cannot be read; write it as \
-         postgres://user:password@host:port/database, special characters percent-encoded"
-    )]
+    #[error("the address given to `{0}` cannot be read")]
     Url(&'static str),
     /// The address asks for TLS, and the builder has no connector for it.
-    #[error("the address asks for TLS (sslmode=require); give `tls` on the builder a connector")]
+    #[error("the address asks for TLS (sslmode=require), and there is no connector for it")]
     NoTls,
     /// The builder has no codec for records.
-    #[error(
-        "nothing says how tokens are written into the database; call `codec` with \
-         `RecordCodec::sealed(key)`, or with `RecordCodec::plaintext()` if every reader of the \
-         table may have them"
-    )]
+    #[error("nothing says how tokens are written into the database")]
     NoCodec,
     /// The table's name cannot be used.
-    #[error(
-        "the table name {0:?} cannot be used; take letters, digits and underscores, at most 48, \
-         with or without a schema before a full stop"
-    )]
+    #[error("the table name {0:?} cannot be used")]
     Table(String),
     /// There would be no connection.
-    #[error("`connections` of 0 leaves none to work with; allow at least one")]
+    #[error("`connections` of 0 leaves none to work with")]
     NoConnections,
     /// A setting contradicts another one.
     #[error(transparent)]
     Setting(#[from] SettingError),
+}
+
+impl BuildError {
+    /// What to do about it. Returns `None` if the message says all that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NoServer => "call `url` or `config` on the builder",
+            Self::Url(_) => {
+                "write the address as postgres://user:password@host:port/database, special \
+                 characters percent-encoded"
+            }
+            Self::NoTls => "give `tls` on the builder a connector",
+            Self::NoCodec => {
+                "call `codec` with `RecordCodec::sealed(key)`, or with `RecordCodec::plaintext()` \
+                 if every reader of the table may have the tokens"
+            }
+            Self::Table(_) => {
+                "take letters, digits and underscores, at most 48, with or without a schema before \
+                 a full stop"
+            }
+            Self::NoConnections => "allow at least one",
+            Self::Setting(error) => error.hint,
+        })
+    }
 }
 
 impl PostgresStoreBuilder {

@@ -16,79 +16,125 @@ pub(crate) struct Fault {
     pub(crate) connection: bool,
 }
 
-/// What the server answers: the SQLSTATE or its class, what it means, what happened and what to do.
-const ANSWERS: &[(&str, StoreErrorKind, &str)] = &[
+/// What the server answers: the SQLSTATE or its class, what it means, what happened, and the hint.
+/// Subclasses stand before their class.
+const ANSWERS: &[(&str, StoreErrorKind, &str, Option<&str>)] = &[
     (
         "42P01",
         Refused,
-        "has no such table; call `migrate` on the store, or run what `migration_sql` answers",
+        "has no such table",
+        Some("call `migrate` on the store, or run what `migration_sql` answers"),
     ),
     (
         "42703",
         Refused,
-        "has a table of that name that is another; choose another table",
+        "has a table of that name that is another",
+        Some("choose another table"),
     ),
     (
         "42501",
         Refused,
-        "does not allow this user what the store does; grant SELECT, INSERT and UPDATE on the table, \
-         and CREATE on its schema for `migrate`",
+        "does not allow this user what the store does",
+        Some(
+            "grant SELECT, INSERT and UPDATE on the table, and CREATE on its schema for `migrate`",
+        ),
+    ),
+    (
+        "28P01",
+        Refused,
+        "refuses the user name or the password",
+        Some("correct them in the address"),
     ),
     (
         "28",
         Refused,
-        "refuses the user name or the password; correct them in the address",
+        "refuses the user name or the password, or wants TLS",
+        Some(
+            "correct the user name in the address; pg_hba.conf on the server says who may connect \
+             from where, and how",
+        ),
     ),
     (
         "3D000",
         Refused,
-        "has no such database; correct the address",
+        "has no such database",
+        Some("correct the database in the address, or create it"),
     ),
-    ("3F000", Refused, "has no such schema; create it"),
+    (
+        "3F000",
+        Refused,
+        "has no such schema",
+        Some("create the schema, or name another with `table`"),
+    ),
     (
         "25006",
         Unavailable,
-        "is a read-only standby, perhaps after a failover, and takes no writes; have the address \
-         point to the primary, or name all hosts with target_session_attrs=read-write",
+        "is a read-only standby, perhaps after a failover, and takes no writes",
+        Some(
+            "have the address point to the primary, or name all hosts with \
+             target_session_attrs=read-write",
+        ),
     ),
     (
         "53300",
         Unavailable,
-        "has no connection left; raise max_connections, lower `connections`, or put PgBouncer \
-         before it",
+        "has no connection left",
+        Some("raise max_connections, lower `connections`, or put PgBouncer before the server"),
     ),
-    ("53100", Refused, "has no room left on its disk; make some"),
-    ("53", Unavailable, "has run out of resources"),
+    (
+        "53100",
+        Refused,
+        "has no room left on its disk",
+        Some("make room on its disk"),
+    ),
+    (
+        "53",
+        Unavailable,
+        "has run out of resources",
+        Some("see the server's log for what it lacks"),
+    ),
     (
         "57P03",
         Unavailable,
-        "is starting or recovering; it answers once that is done",
+        "is starting or recovering",
+        Some("try again once it accepts connections"),
     ),
     (
         "57014",
         Unavailable,
-        "cancelled the statement; see statement_timeout, and whether another session locks the table",
+        "cancelled the statement",
+        Some("see statement_timeout, and whether another session locks the table"),
     ),
-    ("57", Unavailable, "is being shut down or restarted"),
+    (
+        "57",
+        Unavailable,
+        "is being shut down or restarted",
+        Some("try again once it accepts connections"),
+    ),
     (
         "08",
         Unavailable,
-        "lost the connection; it may be restarting, or cut off",
+        "lost the connection",
+        Some("see whether the server is restarting, or cut off"),
     ),
     (
         "55P03",
         Unavailable,
         "would have had to wait for a lock longer than lock_timeout allows",
+        Some("see whether another session locks the table"),
     ),
+    // The statement is tried again by the caller's next attempt; nothing has to be done.
     (
         "40",
         Unavailable,
-        "rolled the statement back, for others were in its way",
+        "rolled the statement back because of concurrent statements",
+        None,
     ),
     (
         "54",
         Refused,
-        "cannot index a session name that long; choose a shorter one",
+        "cannot index a session name that long",
+        Some("choose a shorter one"),
     ),
 ];
 
@@ -98,11 +144,10 @@ impl Fault {
             return Self::without_answer(error, address);
         };
         let code = answer.code().code();
-        let known = ANSWERS.iter().find(|(known, ..)| code.starts_with(known));
-        let (kind, words) = match known {
-            Some((_, kind, words)) => (*kind, (*words).to_owned()),
+        let (kind, words, hint) = match meaning(code) {
+            Some((kind, words, hint)) => (kind, words.to_owned(), hint),
             // Its detail is left out: it may quote a whole row.
-            None => (Refused, format!("answered: {}", answer.message())),
+            None => (Refused, format!("answered: {}", answer.message()), None),
         };
         let fatal = matches!(
             answer.parsed_severity(),
@@ -110,8 +155,12 @@ impl Fault {
         );
         // The server's error is not kept as the cause: it may quote a whole row.
         let message = format!("PostgreSQL at {address} {words} (SQLSTATE {code})");
+        let error = StoreError::new(kind, message);
         Self {
-            error: StoreError::new(kind, message),
+            error: match hint {
+                Some(hint) => error.with_hint(hint),
+                None => error,
+            },
             connection: code.starts_with("08") || fatal && matches!(code, "57P01" | "57P02"),
         }
     }
@@ -128,19 +177,29 @@ impl Fault {
             }
             deeper = cause.source();
         }
-        let words = if refused {
-            "cannot be reached: nothing listens there; start it, or correct the address".to_owned()
+        let (words, hint) = if refused {
+            (
+                "cannot be reached: nothing listens there".to_owned(),
+                "start the server, or correct the address",
+            )
         } else if system || error.is_closed() {
-            "cannot be reached, or closed the connection; it may be restarting, or cut off"
-                .to_owned()
+            (
+                "cannot be reached, or closed the connection".to_owned(),
+                "check the host name and the network; the server may be restarting",
+            )
         } else {
             // Says which part failed, and quotes nothing.
-            format!("cannot be talked to: {error}; correct the address, or see `tls`")
+            (
+                format!("cannot be talked to: {error}"),
+                "correct the address, or see `tls`",
+            )
         };
         let connection = (system || error.is_closed()) && !refused;
         let message = format!("PostgreSQL at {address} {words}");
         Self {
-            error: StoreError::new(Unavailable, message).with_cause(error),
+            error: StoreError::new(Unavailable, message)
+                .with_hint(hint)
+                .with_cause(error),
             connection,
         }
     }
@@ -150,7 +209,9 @@ impl Fault {
             PoolError::Backend(error) => Self::new(error, address),
             error => {
                 let message = format!("no connection to PostgreSQL at {address}: {error}");
-                Self::lasting(Unavailable, message)
+                let timed_out = matches!(error, PoolError::Timeout(_));
+                let hint = timed_out.then_some("raise `connections` on the builder");
+                Self::lasting(Unavailable, message, hint)
             }
         }
     }
@@ -158,36 +219,130 @@ impl Fault {
     pub(crate) fn timed_out(limit: Duration, address: &str) -> Self {
         let message = format!(
             "PostgreSQL at {address} did not answer within {limit:?}, and whether it did what it \
-             was asked is not known; see whether it is overloaded, paused or cut off, and whether \
-             another session locks the table"
+             was asked is not known"
         );
-        Self::lasting(Unavailable, message)
+        let hint = "see whether the server is overloaded, paused or cut off, and whether another \
+                    session locks the table";
+        Self::lasting(Unavailable, message, Some(hint))
     }
 
     pub(crate) fn closed(address: &str) -> Self {
         let message = format!("PostgreSQL at {address} closed the listening connection");
-        Self::lasting(Unavailable, message)
+        let hint = "see whether the server is restarting";
+        Self::lasting(Unavailable, message, Some(hint))
     }
 
     pub(crate) fn newer(found: usize, known: usize, address: &str) -> Self {
         let message = format!(
             "the table at {address} was migrated by a newer version of this program (to {found}, \
-             this one knows {known}); upgrade this program"
+             this one knows {known})"
         );
-        Self::lasting(Newer, message)
+        Self::lasting(Newer, message, Some("upgrade this program"))
     }
 
     /// Another connection would fare no better.
-    fn lasting(kind: StoreErrorKind, message: String) -> Self {
+    fn lasting(kind: StoreErrorKind, message: String, hint: Option<&'static str>) -> Self {
+        let error = StoreError::new(kind, message);
         Self {
-            error: StoreError::new(kind, message),
+            error: match hint {
+                Some(hint) => error.with_hint(hint),
+                None => error,
+            },
             connection: false,
         }
     }
 }
 
+/// What an SQLSTATE means: the kind, what happened, and the hint.
+fn meaning(code: &str) -> Option<(StoreErrorKind, &'static str, Option<&'static str>)> {
+    let known = ANSWERS.iter().find(|(known, ..)| code.starts_with(known));
+    known.map(|&(_, kind, words, hint)| (kind, words, hint))
+}
+
 impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
         fault.error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use deadpool_postgres::TimeoutType;
+
+    use super::*;
+
+    /// Property: each SQLSTATE has its own meaning and its own hint; no advice is in the message.
+    #[test]
+    fn each_answer_has_its_hint() {
+        for (code, kind, what, hint) in [
+            ("42P01", Refused, "no such table", Some("call `migrate`")),
+            ("42703", Refused, "is another", Some("another table")),
+            ("42501", Refused, "does not allow", Some("grant SELECT")),
+            ("28P01", Refused, "password", Some("correct them")),
+            ("28000", Refused, "user name", Some("pg_hba.conf")),
+            ("3D000", Refused, "no such database", Some("create it")),
+            (
+                "3F000",
+                Refused,
+                "no such schema",
+                Some("create the schema"),
+            ),
+            ("25006", Unavailable, "read-only", Some("to the primary")),
+            (
+                "53300",
+                Unavailable,
+                "no connection",
+                Some("max_connections"),
+            ),
+            ("53100", Refused, "no room", Some("make room")),
+            ("53200", Unavailable, "resources", Some("server's log")),
+            ("57P03", Unavailable, "starting", Some("try again")),
+            ("57014", Unavailable, "cancelled", Some("statement_timeout")),
+            ("57P01", Unavailable, "shut down", Some("try again")),
+            ("08006", Unavailable, "lost", Some("restarting")),
+            (
+                "55P03",
+                Unavailable,
+                "lock_timeout",
+                Some("locks the table"),
+            ),
+            ("40001", Unavailable, "rolled", None),
+            ("54000", Refused, "name that long", Some("a shorter one")),
+        ] {
+            let (found, words, advice) = meaning(code).expect("a code that is known");
+            assert_eq!(found, kind, "{code}");
+            assert!(words.contains(what), "{code}: {words}");
+            assert!(!words.contains(';'), "{code}: {words}");
+            assert_eq!(advice.is_some(), hint.is_some(), "{code}: {advice:?}");
+            let advice = advice.unwrap_or_default();
+            assert!(
+                advice.contains(hint.unwrap_or_default()),
+                "{code}: {advice}"
+            );
+        }
+        assert!(meaning("22000").is_none());
+    }
+
+    /// Property: what brought no answer has another hint than what the server refused.
+    #[test]
+    fn what_brought_no_answer_has_its_hint() {
+        for (fault, kind, hint) in [
+            (
+                Fault::timed_out(Duration::from_secs(1), "here"),
+                Unavailable,
+                "overloaded, paused or cut off",
+            ),
+            (Fault::closed("here"), Unavailable, "restarting"),
+            (Fault::newer(2, 1, "here"), Newer, "upgrade this program"),
+            (
+                Fault::pool(PoolError::Timeout(TimeoutType::Wait), "here"),
+                Unavailable,
+                "raise `connections`",
+            ),
+        ] {
+            let error = fault.error;
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.hint().expect("a hint").contains(hint), "{error}");
+        }
     }
 }

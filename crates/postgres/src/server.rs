@@ -339,8 +339,9 @@ fn session_name(session: &HashedKey) -> Result<&str, StoreError> {
     if session_name.contains('\0') {
         return Err(StoreError::new(
             StoreErrorKind::Refused,
-            "PostgreSQL cannot store a session name with a zero byte in it; choose another",
-        ));
+            "PostgreSQL cannot store a session name with a zero byte in it",
+        )
+        .with_hint("choose another name for the session"));
     }
     Ok(session_name)
 }

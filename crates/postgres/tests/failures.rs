@@ -159,7 +159,8 @@ async fn values_that_the_table_cannot_store_are_refused() {
         let error = store.save(&key, None, record(1)).await;
         let error = error.expect_err("no such name");
         assert_eq!(error.kind(), StoreErrorKind::Refused, "{error}");
-        assert!(error.to_string().contains(message), "{error}");
+        let text = format!("{error}; {}", error.hint().unwrap_or_default());
+        assert!(text.contains(message), "{text}");
         let lease = store.acquire(&key, Duration::ZERO).await;
         assert!(matches!(lease, Err(LeaseError::Unavailable { .. })));
     }

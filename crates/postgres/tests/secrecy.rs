@@ -44,7 +44,11 @@ fn a_missing_or_invalid_setting_is_named() {
     );
     let error = builder().url(address).build().expect_err("no codec");
     assert_eq!(error, BuildError::NoCodec);
-    assert!(error.to_string().contains("RecordCodec::sealed"));
+    assert!(
+        error
+            .hint()
+            .is_some_and(|hint| hint.contains("RecordCodec::sealed"))
+    );
     let valid = builder().url(address).codec(codec());
     for (broken, error) in [
         (

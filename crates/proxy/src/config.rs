@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use token_rotator::middleware::{RefusalRules, RotatorExt as _};
-use token_rotator::{Origin, Rotator, SecretString};
+use token_rotator::{Origin, OriginError, Rotator, SecretString};
 
 use crate::limits::Limits;
 use crate::metrics::Recorder;
@@ -190,6 +190,8 @@ pub enum BuildError {
         route: String,
         /// What is wrong.
         problem: String,
+        /// What to write instead.
+        hint: Option<&'static str>,
     },
     /// The session's token may not go to the upstream.
     #[error("route `{route}`: the session's token may not go to {upstream}")]
@@ -231,7 +233,8 @@ impl BuildError {
             }
             Self::BearerPassed(_) => "leave out one of the two",
             Self::NoUnix => "listen on 127.0.0.1",
-            Self::Upstream { .. } | Self::Tls { .. } => return None,
+            Self::Upstream { hint, .. } => return *hint,
+            Self::Tls { .. } => return None,
         })
     }
 
@@ -313,13 +316,14 @@ impl Route {
         if local_bearer && self.pass_authorization {
             return Err(BuildError::BearerPassed(self.name.clone()));
         }
-        let origin: Origin = self
-            .upstream
-            .parse()
-            .map_err(|error| BuildError::Upstream {
-                route: self.name.clone(),
-                problem: format!("{error}"),
-            })?;
+        let origin: Origin =
+            self.upstream
+                .parse()
+                .map_err(|error: OriginError| BuildError::Upstream {
+                    route: self.name.clone(),
+                    problem: error.to_string(),
+                    hint: error.hint(),
+                })?;
         if !self.rotator.origins().iter().any(|known| *known == origin) {
             return Err(BuildError::ForeignUpstream {
                 route: self.name.clone(),

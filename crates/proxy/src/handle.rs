@@ -79,10 +79,26 @@ impl StartError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Config(error) => error.hint(),
-            Self::Listen { .. } => Some("end what listens there, or choose another address"),
+            Self::Listen { error, .. } => listen_hint(error.kind()),
             Self::Admit { .. } => Some("restart the proxy, which makes the socket anew"),
             Self::Worker(_) => None,
         }
+    }
+}
+
+/// What to do about a place that cannot be listened on. Returns `None` if the cause does not tell.
+fn listen_hint(kind: std::io::ErrorKind) -> Option<&'static str> {
+    use std::io::ErrorKind;
+    match kind {
+        ErrorKind::AddrInUse | ErrorKind::AlreadyExists => {
+            Some("end what listens there, or choose another address")
+        }
+        ErrorKind::PermissionDenied => {
+            Some("choose a port above 1023, or a directory that this user may write to")
+        }
+        ErrorKind::AddrNotAvailable => Some("choose an address of this machine"),
+        ErrorKind::NotFound => Some("make the directory of the socket"),
+        _ => None,
     }
 }
 
@@ -349,5 +365,32 @@ fn unlink(place: &Listen) {
     if let Listen::Unix { path, .. } = place {
         // Somebody else may have done it.
         let _ = std::fs::remove_file(path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::*;
+
+    /// Property: each reason not to listen has its own hint, and an unknown one none.
+    #[test]
+    fn each_reason_not_to_listen_has_its_hint() {
+        for (kind, hint) in [
+            (ErrorKind::AddrInUse, Some("end what listens there")),
+            (ErrorKind::PermissionDenied, Some("a port above 1023")),
+            (ErrorKind::AddrNotAvailable, Some("of this machine")),
+            (ErrorKind::NotFound, Some("make the directory")),
+            (ErrorKind::Other, None),
+        ] {
+            let error = StartError::Listen {
+                place: "127.0.0.1:80".to_owned(),
+                error: kind.into(),
+            };
+            let found = error.hint();
+            assert_eq!(found.is_some(), hint.is_some(), "{kind}: {found:?}");
+            assert!(found.unwrap_or_default().contains(hint.unwrap_or_default()));
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Uri};
 use token_rotator::middleware::RefusalRules;
-use token_rotator::{Origin, Rotator, SecretString};
+use token_rotator::{Origin, OriginError, Rotator, SecretString};
 
 use crate::config::{BuildError, Config, Listen, Route};
 use crate::limits::Limits;
@@ -140,21 +140,22 @@ impl Target {
         workers: usize,
         metrics: &Metrics,
     ) -> Result<Self, BuildError> {
-        let problem = |problem: String| BuildError::Upstream {
+        let problem = |problem: String, hint| BuildError::Upstream {
             route: route.name.clone(),
             problem,
+            hint,
         };
         let origin: Origin = route
             .upstream
             .parse()
-            .map_err(|error| problem(format!("{error}")))?;
+            .map_err(|error: OriginError| problem(error.to_string(), error.hint()))?;
         let base: Uri = origin
             .to_string()
             .parse()
-            .map_err(|error| problem(format!("{error}")))?;
+            .map_err(|error| problem(format!("{error}"), None))?;
         let authority = base.authority().map_or("", |authority| authority.as_str());
         let authority =
-            HeaderValue::from_str(authority).map_err(|error| problem(error.to_string()))?;
+            HeaderValue::from_str(authority).map_err(|error| problem(error.to_string(), None))?;
         let limits = &config.limits;
         let connector = Connector::new(route, &origin).map_err(|problem| BuildError::Tls {
             route: route.name.clone(),

@@ -1,4 +1,4 @@
-//! The request protocol: each file of `scenarios/requests`, played against the tower layer, the
+//! Tests the request protocol: runs each file of `scenarios/requests` against the tower layer, the
 //! reqwest client and the proxy over real sockets.
 
 use std::path::Path;
@@ -19,11 +19,11 @@ use token_rotator_reqwest::{HttpService, ReqwestTransport};
 use token_rotator_testkit::{Issuer, Upstream};
 use tower::{Layer as _, ServiceExt as _};
 
-/// Seconds since the start of the scenario.
+/// A clock that counts seconds since the start of the scenario.
 #[derive(Clone, Default)]
-struct Hands(Arc<AtomicU64>);
+struct ManualClock(Arc<AtomicU64>);
 
-impl Clock for Hands {
+impl Clock for ManualClock {
     fn wall(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + self.steady()
     }
@@ -33,8 +33,8 @@ impl Clock for Hands {
     }
 }
 
-/// A client that follows the protocol.
-enum Face {
+/// A client that follows the request protocol.
+enum ProtocolClient {
     Layer(token_rotator::tower::RotationLayer),
     LayerWithBodies(
         token_rotator::tower::RotationLayer<
@@ -46,13 +46,13 @@ enum Face {
     Proxy(Handle),
 }
 
-const FACES: [&str; 3] = ["layer", "client", "proxy"];
+const CLIENTS: [&str; 3] = ["layer", "client", "proxy"];
 
-struct World {
+struct ProtocolFixture {
     issuer: Issuer,
     upstream: Upstream,
-    clock: Hands,
-    face: Face,
+    clock: ManualClock,
+    client_name: ProtocolClient,
 }
 
 fn statuses(rules: &Value, name: &str) -> Option<Vec<u16>> {
@@ -123,7 +123,7 @@ fn plain_client() -> reqwest::Client {
         .expect("a client")
 }
 
-impl Face {
+impl ProtocolClient {
     fn layer(rotator: &Rotator, rules: &Value) -> Self {
         let mut layer = rotator.layer().expect("an origin");
         if let Some(only) = statuses(rules, "status_codes") {
@@ -182,7 +182,7 @@ impl Face {
         Self::Proxy(Handle::start(&config).expect("a proxy"))
     }
 
-    /// Status and body of the answer.
+    /// Sends a request and returns status and body of the answer.
     async fn send(&self, url: &str, method: &Method, path: &str, once: bool) -> (u16, Vec<u8>) {
         let layered = || {
             let request = Request::builder()
@@ -237,12 +237,12 @@ impl Face {
     }
 }
 
-impl World {
-    async fn new(face: &str, rules: &Value) -> Self {
+impl ProtocolFixture {
+    async fn new(client_name: &str, rules: &Value) -> Self {
         let issuer = Issuer::builder().start().await.expect("an issuer");
         let upstream = Upstream::start(&issuer).await.expect("an upstream");
         let grant = issuer.sign_in("alice");
-        let clock = Hands::default();
+        let clock = ManualClock::default();
         let source = refresh_token(issuer.token_url(), "demo")
             .transport(ReqwestTransport::new().expect("a transport"))
             .build()
@@ -257,21 +257,21 @@ impl World {
             .expires_in(grant.expires_in);
         let stored = rotator.sign_in(tokens).expect("usable tokens");
         stored.await.expect("kept in memory");
-        let face = match face {
-            "layer" => Face::layer(&rotator, rules),
-            "client" => Face::client(rotator, upstream.url(), rules),
-            _ => Face::proxy(rotator, upstream.url(), rules),
+        let client_name = match client_name {
+            "layer" => ProtocolClient::layer(&rotator, rules),
+            "client" => ProtocolClient::client(rotator, upstream.url(), rules),
+            _ => ProtocolClient::proxy(rotator, upstream.url(), rules),
         };
         Self {
             issuer,
             upstream,
             clock,
-            face,
+            client_name,
         }
     }
 
-    /// Plays one step; `what` names it in failures.
-    async fn play(&self, step: &Value, what: &str) {
+    /// Runs one step of the scenario; `what` names the step in failures.
+    async fn run_step(&self, step: &Value, what: &str) {
         if step["expire"] == true {
             self.issuer.expire_access_tokens();
             return;
@@ -285,10 +285,13 @@ impl World {
         let method = method.parse().expect("a method");
         let once = step["once"] == true;
         let before = self.upstream.record().len();
-        let send = || self.face.send(self.upstream.url(), &method, path, once);
+        let send = || {
+            self.client_name
+                .send(self.upstream.url(), &method, path, once)
+        };
         let mut answers = Vec::new();
         if let Some(count) = step["at_once"].as_u64() {
-            // All of them are sent before the first is answered.
+            // All requests are sent before the first answer.
             self.upstream.gate().close();
             let open = async {
                 self.upstream.gate().arrived(count as usize).await;
@@ -334,9 +337,9 @@ fn generations(sent: &Value) -> Vec<Option<u64>> {
     runs.flat_map(run).collect()
 }
 
-/// Every rule means the same in all three clients.
+/// Property: every rule means the same in the layer, the client and the proxy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_rule_means_the_same_in_all_three() {
+async fn every_rule_means_the_same_in_layer_client_and_proxy() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/requests");
     let mut played = 0;
     for entry in std::fs::read_dir(folder).expect("the scenarios") {
@@ -346,17 +349,20 @@ async fn every_rule_means_the_same_in_all_three() {
         }
         let text = std::fs::read_to_string(&path).expect("a text");
         let scenario: Value = serde_json::from_str(&text).expect("JSON");
-        for face in FACES {
-            let world = World::new(face, &scenario["rules"]).await;
+        for client_name in CLIENTS {
+            let fixture = ProtocolFixture::new(client_name, &scenario["rules"]).await;
             let steps = scenario["steps"].as_array().expect("steps").iter();
             for (number, step) in steps.enumerate() {
                 let name = &scenario["name"];
-                world
-                    .play(step, &format!("{name} with the {face}, step {number}"))
+                fixture
+                    .run_step(
+                        step,
+                        &format!("{name} with the {client_name}, step {number}"),
+                    )
                     .await;
             }
             played += 1;
         }
     }
-    assert!(played >= 3 * 22, "only {played} were played");
+    assert!(played >= 3 * 22, "only {played} scenarios ran");
 }

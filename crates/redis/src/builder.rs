@@ -30,26 +30,18 @@ enum ServerSetting {
 #[non_exhaustive]
 pub enum BuildError {
     /// The builder has no server.
-    #[error("no server is named; call `url` or `client` on the builder")]
+    #[error("no server is named")]
     NoServer,
     /// The address cannot be read.
-    #[error(
-        "the address of the Redis server cannot be read; write it as \
-         redis://user:password@host:port/database, special characters percent-encoded"
-    )]
+    #[error("the address of the Redis server cannot be read")]
     Url,
     /// The address asks for TLS, and this build has none.
     #[error(
-        "the address asks for TLS (rediss://), which this build of token-rotator-redis has not; \
-         enable its feature `rustls`"
+        "the address asks for TLS (rediss://), which this build of token-rotator-redis has not"
     )]
     NoTls,
     /// The builder has no codec for records.
-    #[error(
-        "nothing says how tokens are written into Redis; call `codec` with \
-         `RecordCodec::sealed(key)`, or with `RecordCodec::plaintext()` if every reader of the \
-         server may have them"
-    )]
+    #[error("nothing says how tokens are written into Redis")]
     NoCodec,
     /// The prefix would change which part of a key decides about its slot in a cluster.
     #[error("the key prefix {0:?} has a brace in it, which has a meaning of its own in key names")]
@@ -57,6 +49,26 @@ pub enum BuildError {
     /// A setting contradicts another one.
     #[error(transparent)]
     Setting(#[from] SettingError),
+}
+
+impl BuildError {
+    /// What to do about it. Returns `None` if the message says all that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoServer => Some("call `url` or `client` on the builder"),
+            Self::Url => Some(
+                "write the address as redis://user:password@host:port/database, special \
+                 characters percent-encoded",
+            ),
+            Self::NoTls => Some("enable the feature `rustls` of token-rotator-redis"),
+            Self::NoCodec => Some(
+                "call `codec` with `RecordCodec::sealed(key)`, or with `RecordCodec::plaintext()` \
+                 if every reader of the server may have the tokens",
+            ),
+            Self::Prefix(_) => Some("leave the braces out of `key_prefix`"),
+            Self::Setting(error) => Some(error.hint),
+        }
+    }
 }
 
 impl RedisStoreBuilder {

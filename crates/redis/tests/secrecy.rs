@@ -43,7 +43,11 @@ fn a_missing_or_invalid_setting_is_named() {
     );
     let error = builder().url(address).build().expect_err("no codec");
     assert_eq!(error, BuildError::NoCodec);
-    assert!(error.to_string().contains("RecordCodec::sealed"));
+    assert!(
+        error
+            .hint()
+            .is_some_and(|hint| hint.contains("RecordCodec::sealed"))
+    );
     let valid = builder().url(address).codec(codec());
     let error = valid.clone().key_prefix("a{b}").build();
     assert_eq!(error.err(), Some(BuildError::Prefix("a{b}".to_owned())));

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use reqwest::Response;
-use reqwest::cookie::CookieStore;
 use token_rotator::middleware::{BodyRule, RefusalRules};
 use token_rotator::{Clock, Profile, RotatorBuilder};
 
 use crate::error::BuildError;
 use crate::hooks::{FailedHook, Listener, Said};
+use crate::jar::CookieStore;
 use crate::state::Unset;
 
 /// Builds a [`Client`](crate::Client).
@@ -175,8 +175,9 @@ impl<State> ClientBuilder<State> {
     ///
     /// Build it with `redirect::Policy::none()`, `retry::never()` and `pool_max_idle_per_host(0)`; see
     /// [`ReqwestTransport::from_client`](crate::ReqwestTransport::from_client) for what happens
-    /// otherwise. If the refresh token is a cookie, give it the cookie store of the client that signs
-    /// in, with `cookie_provider` on both.
+    /// otherwise. If the refresh token is a cookie, both clients need the same cookies: give this one a
+    /// store of reqwest's, and hand it to [`cookie_provider`](Self::cookie_provider) as well, through a
+    /// [`CookieStore`] of yours that passes both calls on.
     pub fn refresh_client(mut self, client: reqwest::Client) -> Self {
         self.settings.refresh_client = Some(client);
         self
@@ -186,10 +187,13 @@ impl<State> ClientBuilder<State> {
     /// their cookies. Redirects are followed here, whatever the closure says about them.
     ///
     /// Secrets that every request carries belong into [`default_header`](Self::default_header): what
-    /// is set as a default header here goes to every origin that a redirect leads to. Likewise a
-    /// cookie store belongs into [`cookie_provider`](Self::cookie_provider): one that is set here
+    /// is set as a default header here goes to every origin that a redirect leads to. A cookie store
+    /// belongs into [`cookie_provider`](Self::cookie_provider). A store of reqwest's that is set here
     /// stores what any answer sets, and the late answer to the last user's refresh may overwrite the
-    /// cookie of the next one.
+    /// cookie of the next one. It also logs cookies at debug level.
+    ///
+    /// A refresh that fails then repeats only the status and the error code of the answer, for the
+    /// closure may have added secrets that this crate cannot recognise.
     pub fn configure(
         mut self,
         configure: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + Send + Sync + 'static,

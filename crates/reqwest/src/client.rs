@@ -12,6 +12,7 @@ use token_rotator::{Rotator, SecretString, Token, TokenError, UnusableTokens};
 use url::Url;
 
 use crate::builder::ClientBuilder;
+use crate::cookies::Cookies;
 use crate::error::Error;
 use crate::fresh::IntoFresh;
 use crate::locate::BaseUrl;
@@ -44,6 +45,8 @@ pub struct Client<Access = Full> {
 /// What all clones share.
 pub(crate) struct Core {
     pub(crate) http: reqwest::Client,
+    /// `None` if the client keeps no cookies, or was brought and keeps its own.
+    pub(crate) cookies: Option<Arc<Cookies>>,
     pub(crate) rotator: Rotator,
     pub(crate) base: Option<BaseUrl>,
     pub(crate) refresh_endpoint: Option<Url>,

@@ -6,9 +6,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::HeaderValue;
-use reqwest::cookie::CookieStore;
+use http::header::{COOKIE, SET_COOKIE};
+use http::{HeaderMap, HeaderValue};
+use reqwest::Request;
 use url::Url;
+
+use crate::jar::CookieStore;
 
 /// The cookies of one client.
 pub(crate) struct Cookies {
@@ -29,6 +32,25 @@ impl Cookies {
     /// Somebody signed in or out: what a refresh in the air brings comes too late.
     pub(crate) fn begin_epoch(&self) {
         *self.turn() += 1;
+    }
+
+    /// Adds the cookies to an ordinary request that has none of its own.
+    pub(crate) fn add_to(&self, request: &mut Request) {
+        if request.headers().contains_key(COOKIE) {
+            return;
+        }
+        if let Some(cookies) = self.store.cookies(request.url()) {
+            request.headers_mut().insert(COOKIE, cookies);
+        }
+    }
+
+    /// Stores what the answer to an ordinary request sets. `url` is where the answer came from.
+    pub(crate) fn keep(&self, answer: &HeaderMap, url: &Url) {
+        let mut set = answer.get_all(SET_COOKIE).iter().peekable();
+        if set.peek().is_some() {
+            let _turn = self.turn();
+            self.store.set_cookies(&mut set, url);
+        }
     }
 
     /// What a flight that begins now may use and change.
@@ -57,14 +79,20 @@ struct Terms {
     lent: Mutex<Vec<(Url, Option<HeaderValue>)>>,
 }
 
-tokio::task_local! {
-    static LOAN: Loan;
-}
-
 impl Loan {
-    /// Runs the flight's requests, so that their cookies are lent and taken back by this loan.
-    pub(crate) async fn scope<F: Future>(&self, requests: F) -> F::Output {
-        LOAN.scope(self.clone(), requests).await
+    /// Adds the cookies to a request of the flight that has none of its own.
+    pub(crate) fn add_to(&self, request: &mut Request) {
+        if request.headers().contains_key(COOKIE) {
+            return;
+        }
+        if let Some(cookies) = self.lend(request.url()) {
+            request.headers_mut().insert(COOKIE, cookies);
+        }
+    }
+
+    /// Stores what the answer to a request of the flight sets, as far as the flight may change it.
+    pub(crate) fn keep(&self, answer: &HeaderMap, url: &Url) {
+        self.take_back(&mut answer.get_all(SET_COOKIE).iter(), url);
     }
 
     /// Whether nobody has signed in or out since the flight began.
@@ -111,36 +139,6 @@ impl Loan {
     }
 }
 
-/// The cookies as ordinary requests see them.
-pub(crate) struct ForRequests(pub(crate) Arc<Cookies>);
-
-impl CookieStore for ForRequests {
-    fn set_cookies(&self, headers: &mut dyn Iterator<Item = &HeaderValue>, url: &Url) {
-        let _turn = self.0.turn();
-        self.0.store.set_cookies(headers, url);
-    }
-
-    fn cookies(&self, url: &Url) -> Option<HeaderValue> {
-        self.0.store.cookies(url)
-    }
-}
-
-/// The cookies as refreshes see them: those of the loan in whose scope they run. Beyond any, where
-/// nobody knows what a request belongs to, they can only be read.
-pub(crate) struct ForRefreshes(pub(crate) Arc<Cookies>);
-
-impl CookieStore for ForRefreshes {
-    fn set_cookies(&self, headers: &mut dyn Iterator<Item = &HeaderValue>, url: &Url) {
-        // An error says that there is no loan.
-        let _ = LOAN.try_with(|loan| loan.take_back(headers, url));
-    }
-
-    fn cookies(&self, url: &Url) -> Option<HeaderValue> {
-        LOAN.try_with(|loan| loan.lend(url))
-            .unwrap_or_else(|_no_loan| self.0.store.cookies(url))
-    }
-}
-
 /// The value of each cookie of a `Cookie` header (RFC 6265 section 4.2.1), or of a `Set-Cookie`.
 pub(crate) fn pairs(header: &HeaderValue) -> impl Iterator<Item = (&[u8], &[u8])> {
     let pairs = header.as_bytes().split(|&byte| byte == b';');
@@ -171,9 +169,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use reqwest::cookie::Jar;
-
     use super::*;
+    use crate::jar::Jar;
 
     struct Kept {
         jar: Arc<Jar>,

@@ -2,7 +2,7 @@
 
 use http::Response;
 use token_rotator::SourceError;
-use token_rotator_oauth2::{Exchange, SecretBytes, Secrets};
+use token_rotator_oauth2::{RequestKind, SecretBytes, Secrets};
 
 /// So many characters of a token in a row may be one, whoever it belongs to.
 const RUN_MIN: usize = 20;
@@ -12,18 +12,18 @@ const WORD_MAX: usize = 16;
 
 const REDACTED: &str = "[redacted]";
 
-/// Sorts an answer that brought no token, as [`Exchange::refusal`] does.
+/// Sorts an answer that brought no token, as [`RequestKind::refusal`] does.
 ///
 /// `sent` is what went along, as far as that can be seen. Where some of it cannot (`blind`: the
 /// client has cookies of its own), nothing that the answer says is repeated but its status and an
 /// error code in plain words.
 pub(crate) fn refusal(answer: &Response<SecretBytes>, sent: &Secrets, blind: bool) -> SourceError {
-    let sorted = Exchange::Cookie.refusal(answer, sent);
+    let sorted = RequestKind::Cookie.refusal(answer, sent);
     let message = if blind {
         let mut bare = Response::new(SecretBytes::default());
         *bare.status_mut() = answer.status();
         bare.headers_mut().clone_from(answer.headers());
-        let bare = Exchange::Cookie.refusal(&bare, sent);
+        let bare = RequestKind::Cookie.refusal(&bare, sent);
         bare.message().to_owned()
     } else {
         without_runs(sorted.message())
@@ -35,6 +35,10 @@ pub(crate) fn refusal(answer: &Response<SecretBytes>, sent: &Secrets, blind: boo
     });
     if let Some(code) = code {
         error = error.with_code(code);
+    }
+    // A fixed text: it repeats nothing of the answer.
+    if let Some(hint) = sorted.hint() {
+        error = error.with_hint(hint);
     }
     if let Some(wait) = sorted.retry_after() {
         error = error.with_retry_after(wait);

@@ -197,11 +197,12 @@ pub enum BuildError {
 }
 
 impl BuildError {
-    /// What to do about it, if the rotator's builder refused a setting. Returns `None` otherwise:
-    /// the other messages name the method to call.
+    /// What to do about it, if an origin or a setting of the rotator's builder was refused. Returns `None`
+    /// otherwise: the other messages name the method to call.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Rotator(error) => error.hint(),
+            Self::BaseUrlOrigin(error) | Self::Origin(error) => error.hint(),
             _ => None,
         }
     }

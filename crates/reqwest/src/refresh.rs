@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method};
 use token_rotator::{Origins, Refreshed, SecretString, SourceError, TokenSet, TokenSource};
-use token_rotator_oauth2::{Exchange, Secrets};
+use token_rotator_oauth2::{RequestKind, Secrets};
 use url::Url;
 
 use crate::cookies::{Cookies, Loan, pairs};
@@ -29,16 +29,22 @@ pub struct Way {
     pub(crate) baggage: Baggage,
 }
 
-/// The cookies that go with a refresh.
+/// What goes with a refresh.
 #[derive(Clone)]
-pub(crate) enum Baggage {
-    /// None.
-    Empty,
-    /// The client's, lent for a flight.
-    Ours(Arc<Cookies>),
-    /// Whatever a client or a cookie store that was brought may have: nobody can see them or keep
-    /// them apart.
-    Unseen,
+pub(crate) struct Baggage {
+    /// The client's cookies, lent for a flight.
+    pub(crate) cookies: Option<Arc<Cookies>>,
+    /// A client or a closure that the user brought may add cookies and headers that this crate does not
+    /// see.
+    pub(crate) blind: bool,
+}
+
+impl Baggage {
+    /// What a client has that was brought.
+    pub(crate) const UNSEEN: Self = Self {
+        cookies: None,
+        blind: true,
+    };
 }
 
 /// One attempt at a refresh: the answer, not yet read.
@@ -55,24 +61,16 @@ pub(crate) struct EndpointSource<T> {
 
 impl<T: Send + Sync + 'static> TokenSource for EndpointSource<T> {
     async fn refresh(&self, last: Option<Arc<TokenSet>>) -> Result<Refreshed, SourceError> {
-        let loan = match &self.way.baggage {
-            Baggage::Ours(cookies) => Some(cookies.loan()),
-            Baggage::Empty | Baggage::Unseen => None,
-        };
+        let loan = self.way.baggage.cookies.as_ref().map(Cookies::loan);
         let lifetime = Lifetime::default();
         let call = RefreshCall {
             way: Arc::clone(&self.way),
             decode: self.decode,
             last,
-            loan: loan.clone(),
+            loan,
             lifetime: lifetime.clone(),
         };
-        let attempt = (self.attempt)(call);
-        let answer = match loan {
-            Some(loan) => loan.scope(attempt).await?,
-            None => attempt.await?,
-        };
-        let answer = Arc::new(answer);
+        let answer = Arc::new((self.attempt)(call).await?);
         let fresh = self.parser.read(&answer).await?;
         let tokens = fresh.or_expires_in(lifetime.read()).into_tokens();
         Ok(Refreshed::from(tokens).with_answer(answer))
@@ -100,9 +98,9 @@ impl Lifetime {
 /// token.
 ///
 /// A cookie that an answer sets is kept only if the session is still the one that the refresh began
-/// in, and that cookie still what was sent. A request that is sent by itself, not by
-/// [`send`](Self::send), has that too as long as it is sent in the closure's own task; from another
-/// one its answer's cookies are not kept.
+/// in, and that cookie still what was sent. This holds for requests that [`send`](Self::send) or
+/// [`execute`](Self::execute) sends. A request that is sent by itself carries none of the client's
+/// cookies, and its answer's cookies are not kept.
 pub struct RefreshCall<T> {
     way: Arc<Way>,
     decode: fn(&[u8]) -> Result<T, String>,
@@ -150,7 +148,7 @@ impl<T> RefreshCall<T> {
     /// began, nothing is sent: the cookies are not this session's any more. `expiresIn` or
     /// `expires_in` in the answer, in seconds, is the token's lifetime unless the parser gives one.
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Result<T, SourceError> {
-        let request = request.build().map_err(|error| {
+        let mut request = request.build().map_err(|error| {
             SourceError::misconfigured("the refresh request cannot be built")
                 .with_cause(error.without_url())
         })?;
@@ -161,28 +159,31 @@ impl<T> RefreshCall<T> {
         for cookies in request.headers().get_all(COOKIE) {
             push_cookies(&mut sent, cookies);
         }
-        let carrying = self.way.transport.carry(request);
-        let carried = match &self.loan {
-            Some(loan) if !loan.is_current() => {
+        if let Some(loan) = &self.loan {
+            if !loan.is_current() {
                 return Err(SourceError::not_sent(
                     "the session changed before its refresh was sent",
                 ));
             }
-            Some(loan) => loan.scope(carrying).await,
-            None => carrying.await,
+            loan.add_to(&mut request);
+        }
+        let keep = |head: &HeaderMap, url: &Url| {
+            if let Some(loan) = &self.loan {
+                loan.keep(head, url);
+            }
         };
+        let carried = self.way.transport.carry(request, keep).await;
         for cookies in self.loan.iter().flat_map(Loan::lent) {
             push_cookies(&mut sent, &cookies);
         }
-        let answer = carried.map_err(|error| Exchange::Cookie.unanswered(error, &sent))?;
+        let answer = carried.map_err(|error| RequestKind::Cookie.unanswered(error, &sent))?;
         for cookie in answer.headers().get_all(SET_COOKIE) {
             if let Some((_, value)) = pairs(cookie).next() {
                 push_cookie(&mut sent, value);
             }
         }
         if !answer.status().is_success() {
-            let blind = matches!(self.way.baggage, Baggage::Unseen);
-            return Err(discreet::refusal(&answer, &sent, blind));
+            return Err(discreet::refusal(&answer, &sent, self.way.baggage.blind));
         }
         let body = answer.body().expose();
         let read = (self.decode)(body).map_err(|why| {
@@ -192,6 +193,24 @@ impl<T> RefreshCall<T> {
         })?;
         self.lifetime.note(parse::lifetime(body));
         Ok(read)
+    }
+
+    /// Sends it and returns the answer unread, for a closure that reads something else than JSON.
+    ///
+    /// [`source_error`](crate::source_error) sorts an error. If a sign-in or sign-out has happened since
+    /// the refresh began, the request goes out without cookies.
+    pub async fn execute(
+        &self,
+        mut request: reqwest::Request,
+    ) -> Result<reqwest::Response, reqwest::Error> {
+        if let Some(loan) = &self.loan {
+            loan.add_to(&mut request);
+        }
+        let answer = self.way.transport.client().execute(request).await?;
+        if let Some(loan) = &self.loan {
+            loan.keep(answer.headers(), answer.url());
+        }
+        Ok(answer)
     }
 
     /// What is done where the user says nothing else: POST without a body.

@@ -180,14 +180,22 @@ impl Journey<'_> {
         if let Some(deadline) = &self.deadline {
             *request.timeout_mut() = Some(deadline.remaining()?);
         }
-        self.core
-            .http
-            .execute(request)
-            .await
-            .map_err(|error| match &self.deadline {
-                Some(deadline) if error.is_timeout() && deadline.is_over() => deadline.error(),
-                _ => Error::request(error),
-            })
+        if let Some(cookies) = &self.core.cookies {
+            cookies.add_to(&mut request);
+        }
+        let response =
+            self.core
+                .http
+                .execute(request)
+                .await
+                .map_err(|error| match &self.deadline {
+                    Some(deadline) if error.is_timeout() && deadline.is_over() => deadline.error(),
+                    _ => Error::request(error),
+                })?;
+        if let Some(cookies) = &self.core.cookies {
+            cookies.keep(response.headers(), response.url());
+        }
+        Ok(response)
     }
 
     /// What the answer says about the token.

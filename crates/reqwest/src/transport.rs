@@ -5,12 +5,13 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use token_rotator::SourceError;
 use token_rotator_oauth2::{
-    ANSWER_BYTES_MAX, Exchange, SecretBytes, Secrets, Transport, TransportError,
+    ANSWER_BYTES_MAX, RequestKind, SecretBytes, Secrets, Transport, TransportError,
 };
+use url::Url;
 
 use crate::error::BuildError;
 
@@ -66,10 +67,12 @@ impl ReqwestTransport {
         &self.client
     }
 
-    /// Sends one request and reads its whole answer, which is bounded.
+    /// Sends one request and reads its whole answer, which is bounded. `on_head` sees the answer's
+    /// header even if the body does not come whole.
     pub(crate) async fn carry(
         &self,
         mut request: reqwest::Request,
+        on_head: impl FnOnce(&HeaderMap, &Url),
     ) -> Result<Response<SecretBytes>, TransportError> {
         let url = request.url().clone();
         let body = request.body_mut().take().unwrap_or_default();
@@ -87,6 +90,7 @@ impl ReqwestTransport {
             *followed.status_mut() = StatusCode::FOUND;
             return Ok(followed);
         }
+        on_head(answer.headers(), answer.url());
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(unsent_or_not)? {
             if body.len() + chunk.len() > ANSWER_BYTES_MAX {
@@ -108,7 +112,7 @@ impl Transport for ReqwestTransport {
     ) -> Result<Response<SecretBytes>, TransportError> {
         let request = request.map(SecretBytes::into_bytes);
         let request = reqwest::Request::try_from(request).map_err(unsent_or_not)?;
-        self.carry(request).await
+        self.carry(request, |_head, _url| ()).await
     }
 }
 
@@ -151,7 +155,7 @@ fn unsent_or_not(error: reqwest::Error) -> TransportError {
 /// sent* if there was no connection, else *uncertain*, for the refresh token may be spent. Its URL
 /// is left out.
 pub fn source_error(error: reqwest::Error) -> SourceError {
-    Exchange::Cookie.unanswered(unsent_or_not(error), &Secrets::new())
+    RequestKind::Cookie.unanswered(unsent_or_not(error), &Secrets::new())
 }
 
 impl std::fmt::Debug for ReqwestTransport {

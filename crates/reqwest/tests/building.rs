@@ -1,10 +1,10 @@
-//! What the builder refuses, and what it says.
+//! Tests which options the builder refuses, and its messages.
 
 mod common;
 
 use std::time::Duration;
 
-use common::{Session, Tested, World, echo, exposed};
+use common::{ClientFixture, SessionAnswer, TestResult, echo, exposed_text};
 use token_rotator::{Refreshed, SessionKey, TokenSource};
 use token_rotator_reqwest::{
     BringsRotator, BuildError, Client, ClientBuilder, Error, Fresh, HttpService, ParseError,
@@ -16,13 +16,13 @@ use token_rotator_reqwest::{
 const _: () = {
     const fn is_send_and_sync<T: Send + Sync>() {}
     is_send_and_sync::<ClientBuilder<Unset>>();
-    is_send_and_sync::<ClientBuilder<Reads<Session>>>();
+    is_send_and_sync::<ClientBuilder<Reads<SessionAnswer>>>();
     is_send_and_sync::<ClientBuilder<Sourced>>();
     is_send_and_sync::<ClientBuilder<BringsRotator>>();
     is_send_and_sync::<Client>();
     is_send_and_sync::<Client<SendOnly>>();
     is_send_and_sync::<SessionHandle>();
-    is_send_and_sync::<RefreshCall<Session>>();
+    is_send_and_sync::<RefreshCall<SessionAnswer>>();
     is_send_and_sync::<ReqwestTransport>();
     is_send_and_sync::<Fresh>();
     is_send_and_sync::<ParseError>();
@@ -35,12 +35,12 @@ const _: () = {
 
 const BASE: &str = "https://api.example.com";
 
-fn bare() -> ClientBuilder<Unset> {
+fn builder_without_source() -> ClientBuilder<Unset> {
     Client::builder()
 }
 
-fn reading() -> ClientBuilder<Reads<Session>> {
-    bare().on_refresh_success(|data: &Session| &data.access_token)
+fn builder_with_parser() -> ClientBuilder<Reads<SessionAnswer>> {
+    builder_without_source().on_refresh_success(|data: &SessionAnswer| &data.access_token)
 }
 
 fn rotator() -> Rotator {
@@ -51,59 +51,67 @@ fn rotator() -> Rotator {
         .expect("a rotator")
 }
 
-fn says(built: Result<Client, BuildError>, message: &str) {
-    let error = built.expect_err(message).to_string();
-    assert_eq!(error, message);
+fn assert_build_error(built: Result<Client, BuildError>, message: &str) {
+    let error = built.expect_err(message);
+    let shown = match error.hint() {
+        Some(hint) => format!("{error}; {hint}"),
+        None => error.to_string(),
+    };
+    assert_eq!(shown, message);
 }
 
 #[test]
-fn addresses_that_cannot_be_used() {
-    says(
-        reading().build(),
+fn unusable_addresses_are_refused() {
+    assert_build_error(
+        builder_with_parser().build(),
         "no base URL: call `base_url`, or give `refresh_endpoint` a whole URL and declare its origin with `origin`",
     );
-    says(
-        reading()
+    assert_build_error(
+        builder_with_parser()
             .refresh_with(|_call| async { Err(SourceError::transient("no")) })
             .build(),
         "no origin that the token may go to: call `base_url` or `origin`",
     );
-    says(
-        reading().base_url("api.example.com").build(),
+    assert_build_error(
+        builder_with_parser().base_url("api.example.com").build(),
         "`base_url` cannot be read: relative URL without a base",
     );
-    says(
-        reading().base_url("https://api.example.com?a=1").build(),
+    assert_build_error(
+        builder_with_parser()
+            .base_url("https://api.example.com?a=1")
+            .build(),
         "`base_url` has a query or fragment (`?` or `#`): give scheme, host and path only",
     );
-    says(
-        reading().base_url("http://api.example.com").build(),
-        "`base_url` cannot be used: `http://` would send the token to `api.example.com` in the clear: use `https://`, \
+    assert_build_error(
+        builder_with_parser()
+            .base_url("http://api.example.com")
+            .build(),
+        "`base_url` cannot be used: `http://` would send the token to `api.example.com` in the clear; use `https://`, \
          or for a server on this machine `http://localhost`, `http://127.0.0.1` or `http://[::1]`",
     );
-    says(
-        reading()
+    assert_build_error(
+        builder_with_parser()
             .base_url("https://me:CANARY@api.example.com")
             .build(),
-        "`base_url` cannot be used: the origin contains a user name (`...@`): remove it, an origin is scheme, host and port",
+        "`base_url` cannot be used: the origin contains a user name (`...@`); remove the user name; an origin is scheme, host and port",
     );
-    says(
-        reading()
+    assert_build_error(
+        builder_with_parser()
             .base_url(BASE)
             .origin("https://b.example.com/path")
             .build(),
-        "`origin` cannot be used: the origin goes on after host and port: give `https://b.example.com`, the token then \
-         goes to every path there",
+        "`origin` cannot be used: the origin goes on after its host and port, `https://b.example.com`; give scheme, host \
+         and port alone; the token then goes to every path there",
     );
-    says(
-        reading()
+    assert_build_error(
+        builder_with_parser()
             .base_url(BASE)
             .refresh_endpoint("https://other.example.com/refresh")
             .build(),
         "`refresh_endpoint` lies at an origin that is not declared: call `origin` with it, or give a path below `base_url`",
     );
-    says(
-        reading()
+    assert_build_error(
+        builder_with_parser()
             .base_url(BASE)
             .refresh_endpoint("https://[x/refresh")
             .build(),
@@ -112,50 +120,50 @@ fn addresses_that_cannot_be_used() {
 }
 
 #[test]
-fn settings_that_contradict_each_other() {
+fn contradicting_settings_are_refused() {
     let mine = || {
         reqwest::Client::builder()
             .no_proxy()
             .build()
             .expect("a client")
     };
-    let api = || reading().base_url(BASE);
-    says(
+    let api = || builder_with_parser().base_url(BASE);
+    assert_build_error(
         api()
             .client(mine())
             .configure(reqwest::ClientBuilder::no_proxy)
             .build(),
         "a client of your own and `configure`: drop `configure` and set it on your client, or drop `client`",
     );
-    says(
+    assert_build_error(
         api().client_without_redirects(mine()).cookies(true).build(),
         "a client of your own and `cookies`: drop `cookies` and set it on your client, or drop `client_without_redirects`",
     );
-    says(
+    assert_build_error(
         api()
             .client(mine())
-            .cookie_provider(std::sync::Arc::new(reqwest::cookie::Jar::default()))
+            .cookie_provider(std::sync::Arc::new(token_rotator_reqwest::Jar::default()))
             .build(),
         "a client of your own and `cookie_provider`: drop `cookie_provider` and set it on your client, or drop `client`",
     );
-    says(
+    assert_build_error(
         api().client(mine()).max_redirects(3).build(),
         "a client of your own and `max_redirects`: drop `max_redirects` and set it on your client, or drop `client`",
     );
-    says(
+    assert_build_error(
         api()
             .client(mine())
             .client_without_redirects(mine())
             .build(),
         "two clients: drop `client` or `client_without_redirects`",
     );
-    says(
+    assert_build_error(
         api().client(mine()).token_header("x-auth-token").build(),
         "`client` follows redirects by itself and would carry the header `x-auth-token` to any origin: give your \
          client's settings to `configure` instead, or build it with `redirect::Policy::none()` and give it to \
          `client_without_redirects`",
     );
-    says(
+    assert_build_error(
         api()
             .client(mine())
             .default_header("x-api-key", "key")
@@ -164,11 +172,11 @@ fn settings_that_contradict_each_other() {
          client's settings to `configure` instead, or build it with `redirect::Policy::none()` and give it to \
          `client_without_redirects`",
     );
-    says(
+    assert_build_error(
         api().token_header("not a name").build(),
         "`token_header` was given a header name that cannot be used",
     );
-    says(
+    assert_build_error(
         api().default_header("x-ok", "line\nbreak").build(),
         "`default_header` was given a header value that cannot be used",
     );
@@ -199,8 +207,8 @@ fn settings_that_contradict_each_other() {
 }
 
 #[test]
-fn settings_of_a_rotator_that_was_brought() {
-    let given = || bare().base_url(BASE).rotator(rotator());
+fn settings_of_a_given_rotator_are_refused() {
+    let given = || builder_without_source().base_url(BASE).rotator(rotator());
     let refused = [
         (
             "refresh_endpoint",
@@ -210,7 +218,10 @@ fn settings_of_a_rotator_that_was_brought() {
             "refresh_client",
             given().refresh_client(reqwest::Client::new()).build(),
         ),
-        ("clock", given().clock(common::Hands::default()).build()),
+        (
+            "clock",
+            given().clock(common::ManualClock::default()).build(),
+        ),
         ("origin", given().origin("https://b.example.com").build()),
         ("token_header", given().token_header("x-auth-token").build()),
         ("profile", given().profile(Profile::strict()).build()),
@@ -232,39 +243,39 @@ fn settings_of_a_rotator_that_was_brought() {
         let message = format!(
             "a rotator of your own and `{setting}`: drop `{setting}` and set it on the rotator's builder"
         );
-        says(built, &message);
+        assert_build_error(built, &message);
     }
-    says(
-        bare()
+    assert_build_error(
+        builder_without_source()
             .base_url("https://b.example.com")
             .rotator(rotator())
             .build(),
         "the rotator's token does not go to the origin of `base_url`: call `origin` with it on the rotator's builder",
     );
-    assert!(bare().rotator(rotator()).build().is_ok());
+    assert!(builder_without_source().rotator(rotator()).build().is_ok());
 }
 
-/// Property: a rotator of one's own is the session; the client only sends.
+/// Property: a given rotator is the session; the client only sends.
 #[tokio::test]
-async fn a_rotator_can_be_brought() -> Tested {
-    let world = World::new().await;
-    let first = world.issuer.sign_in("alice").access_token;
+async fn a_rotator_can_be_given() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let first = fixture.issuer.sign_in("alice").access_token;
     let source =
         move |_last| std::future::ready(Ok::<_, SourceError>(TokenSet::bearer(first.clone())));
     let rotator = Rotator::builder(source)
-        .origin(world.upstream.url())
+        .origin(fixture.upstream.url())
         .build()?;
-    let api = world.builder().rotator(rotator.clone()).build()?;
-    // This one lets no request go out without a token: the source is asked first.
+    let api = fixture.builder().rotator(rotator.clone()).build()?;
+    // This rotator sends no request without a token, so it calls the source first.
     assert_eq!(
         echo(api.get("/echo").send().await?).await["subject"],
         "alice"
     );
-    assert_eq!(world.upstream.counters().refused, 0);
-    let bob = world.issuer.sign_in("bob").access_token;
+    assert_eq!(fixture.upstream.counters().refused, 0);
+    let bob = fixture.issuer.sign_in("bob").access_token;
     rotator.sign_in(TokenSet::bearer(bob.as_str()))?.await?;
     assert_eq!(echo(api.get("/echo").send().await?).await["subject"], "bob");
-    assert_eq!(exposed(api.access_token()), Some(bob));
+    assert_eq!(exposed_text(api.access_token()), Some(bob));
     rotator.sign_out().await?;
     let error = api.get("/echo").send().await.unwrap_err();
     assert!(
@@ -274,14 +285,13 @@ async fn a_rotator_can_be_brought() -> Tested {
     Ok(())
 }
 
-/// Property: a token source of one's own may be given in place of an endpoint, and its hooks see
-/// the token set.
+/// Property: a token source may replace an endpoint, and its hooks receive the token set.
 #[tokio::test]
-async fn a_token_source_can_be_given() -> Tested {
-    let world = World::new().await;
-    let heard = common::Heard::new();
-    let told = heard.clone();
-    let token = world.issuer.sign_in("alice").access_token;
+async fn a_token_source_can_be_given() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let log = common::EventLog::new();
+    let listener = log.clone();
+    let token = fixture.issuer.sign_in("alice").access_token;
     let source = move |last: Option<std::sync::Arc<TokenSet>>| {
         let tokens = TokenSet::bearer(token.as_str()).with_scope("read");
         std::future::ready(Ok::<_, SourceError>(if last.is_none() {
@@ -290,22 +300,22 @@ async fn a_token_source_can_be_given() -> Tested {
             tokens.with_scope("again")
         }))
     };
-    let api = world
+    let api = fixture
         .builder()
         .token_source(source)
-        .on_after_refresh(move |tokens| told.say(format!("scope: {:?}", tokens.scope())))
+        .on_after_refresh(move |tokens| listener.push(format!("scope: {:?}", tokens.scope())))
         .build()?;
     assert_eq!(
         echo(api.get("/echo").send().await?).await["subject"],
         "alice"
     );
-    assert_eq!(heard.lines(), ["scope: Some(\"read\")"]);
+    assert_eq!(log.lines(), ["scope: Some(\"read\")"]);
     Ok(())
 }
 
-/// Property: every method of a token source of one's own is called, `refresh_session` included.
+/// Property: the client calls every method of a given token source, `refresh_session` included.
 #[tokio::test]
-async fn a_token_source_learns_the_session() -> Tested {
+async fn a_token_source_receives_the_session() -> TestResult {
     struct ByName(String);
     impl TokenSource for ByName {
         async fn refresh(
@@ -324,35 +334,40 @@ async fn a_token_source_learns_the_session() -> Tested {
             Ok(tokens.with_scope(session.as_str()).into())
         }
     }
-    let world = World::new().await;
-    let heard = common::Heard::new();
-    let listener = heard.clone();
-    let token = world.issuer.sign_in("alice").access_token;
-    let api = world
+    let fixture = ClientFixture::new().await;
+    let log = common::EventLog::new();
+    let listener = log.clone();
+    let token = fixture.issuer.sign_in("alice").access_token;
+    let api = fixture
         .builder()
         .token_source(ByName(token))
-        .on_after_refresh(move |tokens| listener.say(format!("scope: {:?}", tokens.scope())))
+        .on_after_refresh(move |tokens| listener.push(format!("scope: {:?}", tokens.scope())))
         .build()?;
     assert_eq!(
         echo(api.get("/echo").send().await?).await["subject"],
         "alice"
     );
-    assert_eq!(heard.lines(), ["scope: Some(\"default\")"]);
+    assert_eq!(log.lines(), ["scope: Some(\"default\")"]);
     Ok(())
 }
 
-/// Property: the split client sends and reads; the handle signs in and out; both are one session.
+/// Property: the split client sends and reads, the handle signs in and out, and both share one
+/// session.
 #[tokio::test]
-async fn a_split_client_is_one_session() -> Tested {
-    let world = World::new().await;
-    let (api, session): (Client<SendOnly>, SessionHandle) = world.reading().build_split()?;
-    let grant = world.issuer.sign_in("alice");
+async fn a_split_client_is_one_session() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let (api, session): (Client<SendOnly>, SessionHandle) =
+        fixture.builder_with_parser().build_split()?;
+    let grant = fixture.issuer.sign_in("alice");
     session.set_access_token((grant.access_token.clone(), Duration::from_secs(60)))?;
     assert_eq!(
-        exposed(api.access_token()),
+        exposed_text(api.access_token()),
         Some(grant.access_token.clone())
     );
-    assert_eq!(exposed(session.access_token()), Some(grant.access_token));
+    assert_eq!(
+        exposed_text(session.access_token()),
+        Some(grant.access_token)
+    );
     assert_eq!(
         echo(api.clone().get("/echo").send().await?).await["subject"],
         "alice"
@@ -361,7 +376,7 @@ async fn a_split_client_is_one_session() -> Tested {
     assert!(api.access_token().is_none());
     assert!(session.shutdown(Duration::from_secs(1)).await);
 
-    let whole = world.reading().build()?;
+    let whole = fixture.builder_with_parser().build()?;
     let part = whole.send_only();
     whole.set_access_token("token")?;
     assert!(part.access_token().is_some());
@@ -375,7 +390,7 @@ async fn a_split_client_is_one_session() -> Tested {
 #[test]
 fn a_probe_that_is_no_path_is_refused_with_a_hint() {
     for path in ["whoami", "//other.example/", "/\\other.example", "/../x"] {
-        let built = reading().base_url(BASE).probe(path).build();
+        let built = builder_with_parser().base_url(BASE).probe(path).build();
         let error = built.expect_err(path);
         assert!(matches!(
             error,
@@ -383,21 +398,24 @@ fn a_probe_that_is_no_path_is_refused_with_a_hint() {
         ));
         assert!(error.hint().is_some_and(|hint| hint.contains("/-/whoami")));
     }
-    let built = reading().base_url(BASE).probe("/-/whoami?full=1").build();
+    let built = builder_with_parser()
+        .base_url(BASE)
+        .probe("/-/whoami?full=1")
+        .build();
     assert!(built.is_ok());
 }
 
-/// Property: relative URLs need a base; a client without one sends to declared origins.
+/// Property: a relative URL needs a base; a client without a base sends to declared origins.
 #[tokio::test]
-async fn a_client_may_have_no_base() -> Tested {
-    let world = World::new().await;
-    let api = bare()
-        .origin(world.upstream.url())
-        .refresh_endpoint(format!("{}/api/auth/refresh", world.upstream.url()))
+async fn a_client_may_have_no_base() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let api = builder_without_source()
+        .origin(fixture.upstream.url())
+        .refresh_endpoint(format!("{}/api/auth/refresh", fixture.upstream.url()))
         .bearer_field("accessToken")
         .build()?;
-    api.set_access_token(world.issuer.sign_in("alice").access_token)?;
-    let url = format!("{}/echo", world.upstream.url());
+    api.set_access_token(fixture.issuer.sign_in("alice").access_token)?;
+    let url = format!("{}/echo", fixture.upstream.url());
     assert_eq!(echo(api.get(&url).send().await?).await["subject"], "alice");
     let request = api.get(&url).build()?;
     assert_eq!(echo(api.execute(request).await?).await["subject"], "alice");

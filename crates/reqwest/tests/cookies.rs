@@ -1,8 +1,8 @@
-//! The cookie session: login, refresh, and how the refresh endpoint fails.
+//! Tests the cookie session: login, refresh, and failures of the refresh endpoint.
 
 mod common;
 
-use common::{Heard, Tested, World, echo, login, within};
+use common::{ClientFixture, EventLog, TestResult, echo, login, within};
 use serde_json::{Value, json};
 use token_rotator::FailureKind;
 use token_rotator::middleware::RotatorExt as _;
@@ -16,12 +16,12 @@ fn status(status: u16) -> Fault {
     }
 }
 
-/// Property: the refresh cookie of the login reaches the refresh endpoint and rotates, over many
-/// expiries, without ever being used twice.
+/// Property: the refresh cookie of the login reaches the refresh endpoint and rotates over many
+/// expiries, and is never used twice.
 #[tokio::test]
-async fn a_session_lives_from_login_to_logout() -> Tested {
-    let world = World::new().await;
-    let api = world.signed_in().await;
+async fn a_session_works_from_login_to_logout() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let api = fixture.signed_in().await;
     for generation in 2..7 {
         api.refresh_now().await?;
         assert_eq!(
@@ -32,7 +32,7 @@ async fn a_session_lives_from_login_to_logout() -> Tested {
     assert_eq!(api.post("/logout").send().await?.status(), 204);
     api.clear();
     assert_eq!(api.get("/echo").send().await?.status(), 401);
-    let counters = world.issuer.counters();
+    let counters = fixture.issuer.counters();
     assert_eq!(
         (counters.refreshes, counters.token_requests, counters.reuses),
         (5, 5, 0)
@@ -40,13 +40,13 @@ async fn a_session_lives_from_login_to_logout() -> Tested {
     Ok(())
 }
 
-/// Property: without the cookie store nothing is kept.
+/// Property: without the cookie store no cookie is kept.
 #[tokio::test]
-async fn cookies_can_be_turned_off() -> Tested {
-    let world = World::new().await;
-    let api = world.reading().cookies(false).build()?;
+async fn cookies_can_be_turned_off() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let api = fixture.builder_with_parser().cookies(false).build()?;
     login(&api, "alice").await;
-    world.issuer.expire_access_tokens();
+    fixture.issuer.expire_access_tokens();
     let answer = api.get("/echo").send().await?;
     assert_eq!(answer.status(), 401);
     Ok(())
@@ -54,17 +54,17 @@ async fn cookies_can_be_turned_off() -> Tested {
 
 /// Property: the lifetime in the answer starts the next refresh before expiry.
 #[tokio::test]
-async fn the_lifetime_of_the_answer_counts() -> Tested {
-    let world = World::new().await;
-    let api = world.builder().bearer_field("accessToken").build()?;
+async fn the_lifetime_of_the_answer_counts() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let api = fixture.builder().bearer_field("accessToken").build()?;
     login(&api, "alice").await;
     api.refresh_now().await?;
     let token = api.rotator().access_token().expect("a token");
     let hour = std::time::Duration::from_secs(3600);
     assert_eq!(token.token_set().expiry(), token_rotator::Expiry::In(hour));
 
-    // Nothing in the answer, nothing from the parser: the token's own `exp` and `iat`.
-    let quiet = World::of(
+    // Neither the answer nor the parser gives a lifetime, so the token's `exp` and `iat` count.
+    let quiet = ClientFixture::of(
         Issuer::builder()
             .announce_lifetime(false)
             .clock_skew(-7_200_000),
@@ -80,10 +80,10 @@ async fn the_lifetime_of_the_answer_counts() -> Tested {
     Ok(())
 }
 
-/// Property: an answer of the refresh endpoint decides what it should, and only 400, 401 and 403
+/// Property: each answer of the refresh endpoint has its failure kind, and only 400, 401 and 403
 /// end the session.
 #[tokio::test]
-async fn every_failure_is_sorted() -> Tested {
+async fn every_failure_is_sorted() -> TestResult {
     let terminal = |status: u16| Fault::OAuthError {
         status,
         error: "whatever".to_owned(),
@@ -106,36 +106,33 @@ async fn every_failure_is_sorted() -> Tested {
         (Fault::ErrorInside200, false),
     ];
     for (fault, ends) in cases {
-        let world = World::of(Issuer::builder().refresh_policy(RefreshPolicy::MultiUse)).await;
-        let heard = Heard::new();
-        let failed = heard.clone();
-        let api = world
-            .reading()
-            .on_event(heard.listener())
-            .on_refresh_failed(move |error| failed.say(format!("signed out: {error}")))
+        let fixture =
+            ClientFixture::of(Issuer::builder().refresh_policy(RefreshPolicy::MultiUse)).await;
+        let log = EventLog::new();
+        let failed = log.clone();
+        let api = fixture
+            .builder_with_parser()
+            .on_event(log.listener())
+            .on_refresh_failed(move |error| failed.push(format!("signed out: {error}")))
             .build()?;
         login(&api, "alice").await;
-        world.issuer.expire_access_tokens();
-        world.issuer.faults().push(fault.clone().always());
+        fixture.issuer.expire_access_tokens();
+        fixture.issuer.faults().push(fault.clone().always());
         let answer = api.get("/echo").send().await?;
         assert_eq!(answer.status(), 401, "{fault:?}");
-        let why = answer.extensions().get::<TokenError>();
+        let error = answer.extensions().get::<TokenError>();
         assert!(
-            matches!(why, Some(TokenError::Refresh(RefreshError::Source(_)))),
+            matches!(error, Some(TokenError::Refresh(RefreshError::Source(_)))),
             "{fault:?}"
         );
-        assert_eq!(heard.count("signed out"), usize::from(ends), "{fault:?}");
-        // What does not end the session is an event, and no more.
-        assert_eq!(heard.count("Ended"), usize::from(ends), "{fault:?}");
-        assert_eq!(
-            heard.count("RefreshFailed"),
-            usize::from(!ends),
-            "{fault:?}"
-        );
+        assert_eq!(log.count("signed out"), usize::from(ends), "{fault:?}");
+        // A failure that does not end the session is only an event.
+        assert_eq!(log.count("Ended"), usize::from(ends), "{fault:?}");
+        assert_eq!(log.count("RefreshFailed"), usize::from(!ends), "{fault:?}");
         assert_eq!(api.rotator().has_ended(), ends, "{fault:?}");
 
-        // What has not ended the session is over when the endpoint is well again.
-        world.issuer.faults().clear();
+        // If the session has not ended, it works again when the endpoint recovers.
+        fixture.issuer.faults().clear();
         if !ends {
             within(api.refresh_now()).await?;
             assert_eq!(api.get("/echo").send().await?.status(), 200, "{fault:?}");
@@ -144,97 +141,109 @@ async fn every_failure_is_sorted() -> Tested {
     Ok(())
 }
 
-/// Property: a 500 logs nobody out; the next attempt comes after the cool-down, or at once where the
-/// endpoint is said to allow that.
+/// Property: a 500 ends no session. The next attempt follows after the cool-down, or at once if the
+/// profile allows reuse.
 #[tokio::test]
-async fn a_500_logs_nobody_out() -> Tested {
-    let world = World::new().await;
-    let heard = Heard::new();
-    let failed = heard.clone();
-    let api = world
-        .reading()
-        .on_refresh_failed(move |error| failed.say(format!("signed out: {error}")))
+async fn a_500_ends_no_session() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let log = EventLog::new();
+    let failed = log.clone();
+    let api = fixture
+        .builder_with_parser()
+        .on_refresh_failed(move |error| failed.push(format!("signed out: {error}")))
         .build()?;
     login(&api, "alice").await;
-    world.issuer.expire_access_tokens();
-    world.issuer.faults().push(status(500).once());
+    fixture.issuer.expire_access_tokens();
+    fixture.issuer.faults().push(status(500).once());
     assert_eq!(api.get("/echo").send().await?.status(), 401);
-    assert_eq!(world.asked(), 1);
+    assert_eq!(fixture.refresh_requests(), 1);
     api.refresh_now().await?;
     assert_eq!(api.get("/echo").send().await?.status(), 200);
-    assert_eq!(heard.lines().len(), 0);
+    assert_eq!(log.lines().len(), 0);
 
-    let again = world.reading().profile(Profile::multi_use()).build()?;
+    let again = fixture
+        .builder_with_parser()
+        .profile(Profile::multi_use())
+        .build()?;
     login(&again, "bob").await;
-    world.issuer.expire_access_tokens();
-    world.issuer.faults().push(status(500).once());
+    fixture.issuer.expire_access_tokens();
+    fixture.issuer.faults().push(status(500).once());
     let answer = again.get("/echo").send().await?;
     assert_eq!(echo(answer).await["generation"], 2);
-    assert_eq!(world.asked(), 4);
+    assert_eq!(fixture.refresh_requests(), 4);
     Ok(())
 }
 
-/// Property: unless it is said that the endpoint takes a used cookie again, it is asked once: a lost
-/// answer trips no reuse alarm, and the access token is served while it lasts.
+/// Property: unless the profile allows a used cookie, a lost answer causes no second request and no
+/// reuse alarm. The access token is served until it expires.
 #[tokio::test]
-async fn a_lost_answer_is_not_asked_for_again() -> Tested {
-    let world = World::new().await;
-    let heard = Heard::new();
-    let failed = heard.clone();
-    let api = world
-        .reading()
-        .on_event(heard.listener())
-        .on_refresh_failed(move |error| failed.say(format!("signed out: {error}")))
+async fn a_lost_answer_causes_no_second_request() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let log = EventLog::new();
+    let failed = log.clone();
+    let api = fixture
+        .builder_with_parser()
+        .on_event(log.listener())
+        .on_refresh_failed(move |error| failed.push(format!("signed out: {error}")))
         .build()?;
     login(&api, "alice").await;
-    world.issuer.faults().push(Fault::AnswerLost.once());
+    fixture.issuer.faults().push(Fault::AnswerLost.once());
     let error = api.refresh_now().await.unwrap_err();
     let TokenError::Refresh(error) = error else {
         panic!("{error:?}");
     };
     assert_eq!(error.kind(), FailureKind::Uncertain, "{error:?}");
-    let counters = world.issuer.counters();
+    let counters = fixture.issuer.counters();
     assert_eq!((counters.token_requests, counters.reuses), (1, 0));
-    assert_eq!(heard.count("RefreshFailed"), 1);
-    assert_eq!((heard.count("signed out"), heard.count("Ended")), (0, 0));
+    assert_eq!(log.count("RefreshFailed"), 1);
+    assert_eq!((log.count("signed out"), log.count("Ended")), (0, 0));
     assert!(!api.rotator().has_ended());
     assert_eq!(echo(api.get("/echo").send().await?).await["generation"], 1);
-    assert_eq!(world.asked(), 1);
+    assert_eq!(fixture.refresh_requests(), 1);
     Ok(())
 }
 
-/// Property: `Retry-After` is heeded, by `refresh_now` too.
+/// Property: the client obeys `Retry-After`, in `refresh_now` too.
 #[tokio::test]
-async fn the_issuer_is_left_alone_when_it_asks() -> Tested {
-    let world = World::new().await;
-    let api = world.signed_in().await;
-    world.issuer.expire_access_tokens();
+async fn retry_after_is_obeyed() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let api = fixture.signed_in().await;
+    fixture.issuer.expire_access_tokens();
     let busy = Fault::Status {
         status: 429,
         retry_after: Some("30".to_owned()),
     };
-    world.issuer.faults().push(busy.once());
+    fixture.issuer.faults().push(busy.once());
     assert_eq!(api.get("/echo").send().await?.status(), 401);
     assert!(api.refresh_now().await.is_err());
-    assert_eq!(world.asked(), 1);
+    assert_eq!(fixture.refresh_requests(), 1);
     Ok(())
 }
 
-/// Property: a request of the user's own to exactly the refresh endpoint passes by the rotation; one
-/// to another query or to a path that only begins like it does not.
+/// Property: a user's own request to exactly the refresh endpoint bypasses the rotation. A request
+/// with another query or a longer path does not.
 #[tokio::test]
-async fn the_refresh_endpoint_can_be_asked_by_hand() -> Tested {
-    let world = World::new().await;
+async fn the_refresh_endpoint_can_be_called_directly() -> TestResult {
+    let fixture = ClientFixture::new().await;
     let endpoint = "/api/auth/refresh?op=refresh";
-    let api = world.reading().refresh_endpoint(endpoint).build()?;
+    let api = fixture
+        .builder_with_parser()
+        .refresh_endpoint(endpoint)
+        .build()?;
     let answer = api.post(format!("{endpoint}#part")).send().await?;
-    assert_eq!((answer.status().as_u16(), world.asked()), (401, 1));
-    // Refused, and refused by the refresh that this starts.
+    assert_eq!(
+        (answer.status().as_u16(), fixture.refresh_requests()),
+        (401, 1)
+    );
+    // The API refuses the request, and the refresh endpoint refuses the refresh that this starts.
     let answer = api.post("/api/auth/refresh?op=other").send().await?;
-    assert_eq!((answer.status().as_u16(), world.asked()), (401, 3));
+    assert_eq!(
+        (answer.status().as_u16(), fixture.refresh_requests()),
+        (401, 3)
+    );
 
-    let rpc = world
-        .reading()
+    let rpc = fixture
+        .builder_with_parser()
         .refresh_endpoint("/open/echo?op=refresh")
         .build()?;
     login(&rpc, "alice").await;
@@ -251,21 +260,21 @@ async fn the_refresh_endpoint_can_be_asked_by_hand() -> Tested {
     Ok(())
 }
 
-/// Property: default headers go with requests and with the refresh, and the refresh has no body and
-/// no token.
+/// Property: requests and refreshes carry the default headers, and the refresh has no body and no
+/// token.
 #[tokio::test]
-async fn default_headers_go_along() -> Tested {
-    let world = World::new().await;
-    // The upstream's echo stands in for a refresh endpoint that shows what it was sent.
+async fn requests_and_refreshes_carry_default_headers() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    // The upstream's echo acts as refresh endpoint and shows the request that it received.
     let shown = std::sync::Arc::new(std::sync::Mutex::new(Value::Null));
-    let kept = shown.clone();
-    let token = world.issuer.sign_in("alice").access_token;
-    let api = world
+    let echo_copy = shown.clone();
+    let token = fixture.issuer.sign_in("alice").access_token;
+    let api = fixture
         .builder()
         .refresh_endpoint("/open/echo")
         .default_header("x-requested-with", "XMLHttpRequest")
         .on_refresh_success_with(move |data: &Value| {
-            *kept.lock().expect("unpoisoned") = data.clone();
+            *echo_copy.lock().expect("unpoisoned") = data.clone();
             token.clone()
         })
         .build()?;

@@ -1,15 +1,15 @@
-//! Default headers go where the token may go, and nowhere else.
+//! Tests that default headers go to the origins that may get the token, and to no other origin.
 
 mod common;
 
-use common::{Tested, World, echo, login, redirecting};
+use common::{ClientFixture, TestResult, echo, login, start_redirecting_server};
 use serde_json::{Value, json};
 use token_rotator_reqwest::{Client, SourceError};
 use token_rotator_testkit::Upstream;
 
-async fn client(world: &World, declared: &str) -> Result<Client, common::Failure> {
-    let api = world
-        .reading()
+async fn client(fixture: &ClientFixture, declared: &str) -> Result<Client, common::Failure> {
+    let api = fixture
+        .builder_with_parser()
         .origin(declared)
         .default_header("x-api-key", "key")
         .build()?;
@@ -21,12 +21,13 @@ fn key(echoed: &Value) -> Option<&Value> {
     echoed["headers"].get("x-api-key")
 }
 
-/// Property: declared origins get them, at first, at a redirect and at a replay.
+/// Property: declared origins get the default headers: at the first send, at a redirect and at a
+/// replay.
 #[tokio::test]
-async fn declared_origins_get_them() -> Tested {
-    let world = World::new().await;
-    let declared = Upstream::start(&world.issuer).await?;
-    let api = client(&world, declared.url()).await?;
+async fn declared_origins_get_default_headers() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let declared = Upstream::start(&fixture.issuer).await?;
+    let api = client(&fixture, declared.url()).await?;
     let there: String =
         url::form_urlencoded::byte_serialize(format!("{}/echo", declared.url()).as_bytes())
             .collect();
@@ -39,26 +40,26 @@ async fn declared_origins_get_them() -> Tested {
         let echoed = echo(api.get(&url).send().await?).await;
         assert_eq!(key(&echoed), Some(&json!(["key"])), "{url}");
     }
-    world.issuer.expire_access_tokens();
+    fixture.issuer.expire_access_tokens();
     let echoed = echo(api.get("/echo").send().await?).await;
     assert_eq!(echoed["generation"], 2);
     assert_eq!(key(&echoed), Some(&json!(["key"])));
-    // Without the token too: they are not the session's.
+    // A request without the token carries them too, because they are not part of the session.
     let echoed = echo(api.get("/open/echo").without_token().send().await?).await;
     assert_eq!(key(&echoed), Some(&json!(["key"])));
     Ok(())
 }
 
-/// Property: other origins get none, by an absolute URL or by a redirect; and whoever a request met
-/// there does not choose what they are used for afterwards. What the caller set goes along.
+/// Property: other origins get no default headers, by an absolute URL or by a redirect, and cannot
+/// choose where they are used later. The caller's own headers go along.
 #[tokio::test]
-async fn other_origins_get_none() -> Tested {
-    let world = World::new().await;
-    let foreign = Upstream::start(&world.issuer).await?;
+async fn other_origins_get_no_default_headers() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let foreign = Upstream::start(&fixture.issuer).await?;
     let there = format!("{}/open/echo", foreign.url());
-    let away = redirecting(there.clone()).await;
-    let back = redirecting(format!("{}/open/echo", world.upstream.url())).await;
-    let api = client(&world, &away).await?;
+    let away = start_redirecting_server(there.clone()).await;
+    let back = start_redirecting_server(format!("{}/open/echo", fixture.upstream.url())).await;
+    let api = client(&fixture, &away).await?;
     for request in [
         api.get(&there),
         api.get(&there).without_token(),
@@ -76,19 +77,19 @@ async fn other_origins_get_none() -> Tested {
     Ok(())
 }
 
-/// Property: a refresh of one's own takes them along to declared origins only.
+/// Property: a refresh through a closure carries the default headers to declared origins only.
 #[tokio::test]
-async fn a_refresh_elsewhere_gets_none() -> Tested {
-    let world = World::new().await;
-    let foreign = Upstream::start(&world.issuer).await?;
+async fn a_refresh_at_another_origin_gets_no_default_headers() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let foreign = Upstream::start(&fixture.issuer).await?;
     let (here, there) = (
-        format!("{}/open/echo", world.upstream.url()),
+        format!("{}/open/echo", fixture.upstream.url()),
         format!("{}/open/echo", foreign.url()),
     );
-    let api = world
+    let api = fixture
         .builder()
         .default_header("x-api-key", "key")
-        .on_refresh_success_with(|seen: &Value| seen["token"].as_str().map(str::to_owned))
+        .on_refresh_success_with(|answer: &Value| answer["token"].as_str().map(str::to_owned))
         .refresh_with(move |call| {
             let (here, there) = (here.clone(), there.clone());
             async move {

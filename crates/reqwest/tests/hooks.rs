@@ -1,10 +1,10 @@
-//! Hooks: their order, what they may do, and that none of them breaks the session: rule 13.
+//! Tests hooks: their order, what they may do, and that no hook breaks the session (rule 13).
 
 mod common;
 
 use std::sync::{Arc, OnceLock};
 
-use common::{Heard, Session, Tested, World, echo, login, within};
+use common::{ClientFixture, EventLog, SessionAnswer, TestResult, echo, login, within};
 use token_rotator_reqwest::{
     Client, Error, IntoFresh, ParseError, RefreshError, SourceError, TokenError,
 };
@@ -15,42 +15,44 @@ fn panics<T>(_: &T) {
     panic!("a hook that panics");
 }
 
-/// Property: parsed, published, after-hooks in their order, then the waiters.
+/// Property: the answer is parsed, the token is published, the after-hooks run in order, then the
+/// waiters continue.
 #[tokio::test]
-async fn the_order_is_parsed_published_hooks_waiters() -> Tested {
-    let world = World::new().await;
-    let heard = Heard::new();
-    let (parsed, first, second) = (heard.clone(), heard.clone(), heard.clone());
+async fn the_order_is_parsed_published_hooks_waiters() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let log = EventLog::new();
+    let (parsed, first, second) = (log.clone(), log.clone(), log.clone());
     let client: Arc<OnceLock<Client>> = Arc::default();
-    let (here, there) = (client.clone(), client.clone());
-    let door = Arc::new(Semaphore::new(0));
-    let held = door.clone();
-    let api = world
+    let (here, client_cell) = (client.clone(), client.clone());
+    let gate = Arc::new(Semaphore::new(0));
+    let closed_gate = gate.clone();
+    let api = fixture
         .builder()
-        .on_refresh_success_with(move |data: &Session| {
-            parsed.say("parsed");
+        .on_refresh_success_with(move |data: &SessionAnswer| {
+            parsed.push("parsed");
             data.access_token.clone()
         })
         .on_after_refresh(move |data| {
-            let published = common::exposed(here.get().and_then(Client::access_token));
+            let published = common::exposed_text(here.get().and_then(Client::access_token));
             assert_eq!(published.as_deref(), Some(data.access_token.as_str()));
-            first.say(format!(
+            first.push(format!(
                 "first, socket token: {}",
                 !data.ws_token.is_empty()
             ));
         })
-        .on_after_refresh_async(move |data: Arc<Session>| {
-            let (second, client, held) = (second.clone(), there.clone(), held.clone());
+        .on_after_refresh_async(move |data: Arc<SessionAnswer>| {
+            let (second, client, closed_gate) =
+                (second.clone(), client_cell.clone(), closed_gate.clone());
             async move {
-                drop(held.acquire().await);
-                // A call made from inside uses the new token and does not wait for itself.
+                drop(closed_gate.acquire().await);
+                // A call inside the hook uses the new token and does not wait for the hook.
                 let api = client.get().ok_or("no client")?;
                 let answer = api
                     .get("/echo")
                     .send()
                     .await
                     .map_err(|error| error.to_string())?;
-                second.say(format!(
+                second.push(format!(
                     "second, called: {}, {}",
                     answer.status(),
                     data.access_token.len() > 9
@@ -61,22 +63,22 @@ async fn the_order_is_parsed_published_hooks_waiters() -> Tested {
         .build()?;
     client.set(api.clone()).expect("set once");
     login(&api, "alice").await;
-    world.issuer.expire_access_tokens();
+    fixture.issuer.expire_access_tokens();
 
-    let (waiter, done) = (api.get("/echo").send(), heard.clone());
+    let (waiter, done) = (api.get("/echo").send(), log.clone());
     let waiting = tokio::spawn(async move {
         let answer = waiter.await;
-        done.say("answered");
+        done.push("answered");
         answer
     });
-    heard.wait_for("first").await;
-    // Published, but whoever waited is still held back by the second hook.
+    log.wait_for("first").await;
+    // The token is published, but the second hook still holds the waiters.
     assert_eq!(echo(api.get("/echo").send().await?).await["generation"], 2);
     assert!(!waiting.is_finished());
-    door.add_permits(1);
+    gate.add_permits(1);
     assert_eq!(within(waiting).await??.status(), 200);
     assert_eq!(
-        heard.lines(),
+        log.lines(),
         [
             "parsed",
             "first, socket token: true",
@@ -87,84 +89,85 @@ async fn the_order_is_parsed_published_hooks_waiters() -> Tested {
     Ok(())
 }
 
-/// Property: a hook that panics or fails is an event; the others run, and everybody is served.
+/// Property: a hook that panics or fails is an event; the other hooks run, and every waiter is
+/// served.
 #[tokio::test]
-async fn a_hook_that_fails_harms_nobody() -> Tested {
-    let world = World::new().await;
-    let heard = Heard::new();
-    let ran = heard.clone();
-    let api = world
-        .reading()
+async fn a_failing_hook_harms_no_session() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let log = EventLog::new();
+    let ran = log.clone();
+    let api = fixture
+        .builder_with_parser()
         .on_event(|_event| panic!("a listener that panics"))
-        .on_event(heard.listener())
+        .on_event(log.listener())
         .on_after_refresh(panics)
         .on_after_refresh_async(|_data| async { Err::<(), _>("a hook that fails") })
-        .on_after_refresh(move |_data| ran.say("the last one ran"))
+        .on_after_refresh(move |_data| ran.push("the last one ran"))
         .build()?;
     login(&api, "alice").await;
-    world.issuer.expire_access_tokens();
+    fixture.issuer.expire_access_tokens();
     assert_eq!(echo(api.get("/echo").send().await?).await["generation"], 2);
-    assert_eq!(heard.count("the last one ran"), 1);
+    assert_eq!(log.count("the last one ran"), 1);
     assert_eq!(
-        heard.count("HookFailed { hook: \"after_refresh\", problem: Panicked"),
+        log.count("HookFailed { hook: \"after_refresh\", problem: Panicked"),
         1
     );
 
-    let failing = world
-        .reading()
-        .on_event(heard.listener())
-        .on_after_refresh(|_data| Err::<(), _>("in its own words"))
+    let failing = fixture
+        .builder_with_parser()
+        .on_event(log.listener())
+        .on_after_refresh(|_data| Err::<(), _>("a failed hook"))
         .build()?;
     login(&failing, "alice").await;
     failing.refresh_now().await?;
     assert_eq!(
-        heard.count(
-            "HookFailed { hook: \"after_refresh\", problem: Failed { message: \"in its own words\""
+        log.count(
+            "HookFailed { hook: \"after_refresh\", problem: Failed { message: \"a failed hook\""
         ),
         1
     );
     Ok(())
 }
 
-/// Property: whoever waits for a hook that never ends waits 5 s at most.
+/// Property: a waiter waits at most 5 s for a hook that never ends.
 #[tokio::test]
-async fn a_slow_hook_holds_nobody_for_ever() -> Tested {
+async fn a_slow_hook_holds_waiters_for_at_most_5_s() -> TestResult {
     let token = "token";
-    let heard = Heard::new();
-    let begun = heard.clone();
+    let log = EventLog::new();
+    let begun = log.clone();
     tokio::time::pause();
     let api = Client::builder()
         .base_url("http://127.0.0.1:9")
         .on_refresh_success_with(move |_data: &()| token)
         .refresh_with(|_call| std::future::ready(Ok(())))
         .on_after_refresh_async(move |_data| {
-            begun.say("hook");
+            begun.push("hook");
             std::future::pending::<()>()
         })
-        .on_event(heard.listener())
+        .on_event(log.listener())
         .build()?;
     let started = tokio::time::Instant::now();
     api.refresh_now().await?;
     let waited = started.elapsed().as_millis();
     assert!((5_000..5_100).contains(&waited), "{waited} ms");
-    assert_eq!((heard.count("hook"), heard.count("HookFailed")), (1, 1));
+    assert_eq!((log.count("hook"), log.count("HookFailed")), (1, 1));
     Ok(())
 }
 
-/// Property: the end of a session is told once for each sign-in, before anybody is answered, to both
-/// kinds of hooks; one that panics is an event.
+/// Property: both kinds of hooks get the end of a session once for each sign-in, before any caller
+/// gets its answer. A hook that panics is an event.
 #[tokio::test]
-async fn the_end_is_told_once_for_each_sign_in() -> Tested {
-    let world = World::new().await;
-    let heard = Heard::new();
-    let (told, told_async) = (heard.clone(), heard.clone());
-    let api = world
-        .reading()
-        .on_event(heard.listener())
-        .on_refresh_failed(move |error| told.say(format!("sync: {:?}", error.kind())))
+async fn the_end_is_reported_once_for_each_sign_in() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let log = EventLog::new();
+    let (sync_log, async_log) = (log.clone(), log.clone());
+    let api = fixture
+        .builder_with_parser()
+        .on_event(log.listener())
+        .on_refresh_failed(move |error| sync_log.push(format!("sync: {:?}", error.kind())))
         .on_refresh_failed_async(move |error: RefreshError| {
-            let told = told_async.clone();
-            async move { told.say(format!("async: {:?}", error.kind())) }
+            let async_log = async_log.clone();
+            async move { async_log.push(format!("async: {:?}", error.kind())) }
         })
         .on_refresh_failed(panics)
         .on_refresh_failed_async(|_error| async { Err::<(), _>("a hook that fails") })
@@ -175,35 +178,34 @@ async fn the_end_is_told_once_for_each_sign_in() -> Tested {
     };
     for sign_in in 1..=2 {
         login(&api, "alice").await;
-        world.issuer.expire_access_tokens();
-        world.issuer.faults().push(invalid().once());
+        fixture.issuer.expire_access_tokens();
+        fixture.issuer.faults().push(invalid().once());
         for _ in 0..3 {
             assert_eq!(api.get("/echo").send().await?.status(), 401);
-            assert_eq!(heard.count("sync: Terminal"), sign_in);
+            assert_eq!(log.count("sync: Terminal"), sign_in);
         }
-        heard.wait_for("async: Terminal").await;
-        heard
-            .wait_for("HookFailed { hook: \"on_refresh_failed\", problem: Failed")
+        log.wait_for("async: Terminal").await;
+        log.wait_for("HookFailed { hook: \"on_refresh_failed\", problem: Failed")
             .await;
-        assert_eq!(heard.count("async: Terminal"), sign_in);
+        assert_eq!(log.count("async: Terminal"), sign_in);
         assert_eq!(
-            heard.count("HookFailed { hook: \"on_refresh_failed\", problem: Panicked"),
+            log.count("HookFailed { hook: \"on_refresh_failed\", problem: Panicked"),
             sign_in
         );
         assert!(api.rotator().has_ended());
     }
-    assert_eq!(world.asked(), 2);
+    assert_eq!(fixture.refresh_requests(), 2);
     Ok(())
 }
 
-/// Property: signing out from inside the hook, as the seed's README does it, works.
+/// Property: a hook may sign out, as in the README of the axios library.
 #[tokio::test]
-async fn the_hook_may_sign_out() -> Tested {
-    let world = World::new().await;
+async fn the_hook_may_sign_out() -> TestResult {
+    let fixture = ClientFixture::new().await;
     let client: Arc<OnceLock<Client>> = Arc::default();
     let inside = client.clone();
-    let api = world
-        .reading()
+    let api = fixture
+        .builder_with_parser()
         .on_refresh_failed(move |_error| {
             if let Some(api) = inside.get() {
                 api.clear();
@@ -223,28 +225,28 @@ async fn the_hook_may_sign_out() -> Tested {
     Ok(())
 }
 
-/// Property: a parser that finds nothing, fails or panics is a failed refresh with an error of its
-/// own, and signs nobody out.
+/// Property: a parser that finds no token, fails or panics is a failed refresh with its own error,
+/// and ends no session.
 #[tokio::test]
-async fn a_parser_that_fails_fails_the_refresh() -> Tested {
+async fn a_parser_that_fails_fails_the_refresh() -> TestResult {
     async fn fails<R: IntoFresh + 'static>(
-        parser: impl Fn(&Session) -> R + Send + Sync + 'static,
+        parser: impl Fn(&SessionAnswer) -> R + Send + Sync + 'static,
     ) -> Result<ParseError, common::Failure> {
-        let world = World::new().await;
-        let api = world.builder().on_refresh_success_with(parser).build()?;
+        let fixture = ClientFixture::new().await;
+        let api = fixture.builder().on_refresh_success_with(parser).build()?;
         login(&api, "alice").await;
-        world.issuer.expire_access_tokens();
+        fixture.issuer.expire_access_tokens();
         let answer = api.get("/echo").send().await?;
         assert_eq!(answer.status(), 401);
         assert!(!api.rotator().has_ended());
-        // The answer is here, and asking for it again would read it no better.
-        assert_eq!(world.issuer.counters().token_requests, 1);
+        // The answer has arrived, and a second request would bring the same answer.
+        assert_eq!(fixture.issuer.counters().token_requests, 1);
         let mut error: Option<&dyn std::error::Error> = answer
             .extensions()
             .get::<TokenError>()
             .map(|error| error as _);
         while let Some(at) = error {
-            // The cause is shared by all who waited.
+            // All waiters share the cause.
             if let Some(found) = at.downcast_ref::<ParseError>() {
                 return Ok(found.clone());
             }
@@ -255,38 +257,38 @@ async fn a_parser_that_fails_fails_the_refresh() -> Tested {
     assert_eq!(fails(|_data| None::<String>).await?, ParseError::NoToken);
     let failed = fails(|_data| Err::<String, _>("no token in it")).await?;
     assert_eq!(failed, ParseError::Failed("no token in it".into()));
-    let panics = |data: &Session| -> String {
+    let panics = |data: &SessionAnswer| -> String {
         panic!("a parser that panics on {} bytes", data.ws_token.len())
     };
     assert_eq!(fails(panics).await?, ParseError::Panicked);
     Ok(())
 }
 
-/// Property: an asynchronous parser is waited for.
+/// Property: the refresh waits for an asynchronous parser.
 #[tokio::test]
-async fn a_parser_may_wait() -> Tested {
-    let world = World::new().await;
-    let api = world
+async fn a_parser_may_wait() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let api = fixture
         .builder()
-        .on_refresh_success_async(|data: Arc<Session>| async move {
+        .on_refresh_success_async(|data: Arc<SessionAnswer>| async move {
             tokio::task::yield_now().await;
             data.access_token.clone()
         })
         .build()?;
     login(&api, "alice").await;
-    world.issuer.expire_access_tokens();
+    fixture.issuer.expire_access_tokens();
     assert_eq!(echo(api.get("/echo").send().await?).await["generation"], 2);
     Ok(())
 }
 
-/// Property: a refresh that asks the client it refreshes for is told so at once: rule 14.
+/// Property: a refresh that calls its own client gets an error at once (rule 14).
 #[tokio::test]
-async fn a_refresh_cannot_wait_for_itself() -> Tested {
-    let world = World::new().await;
+async fn a_refresh_cannot_wait_for_itself() -> TestResult {
+    let fixture = ClientFixture::new().await;
     let client: Arc<OnceLock<Client>> = Arc::default();
     let inside = client.clone();
-    let api = world
-        .reading()
+    let api = fixture
+        .builder_with_parser()
         .refresh_with(move |call| {
             let api = inside.get().cloned();
             async move {
@@ -296,7 +298,7 @@ async fn a_refresh_cannot_wait_for_itself() -> Tested {
                     other => format!("{other:?}"),
                 };
                 assert_eq!(error, "the token source asked its own rotator for a token");
-                // A refused request inside is handed back.
+                // A request that is refused inside the refresh is handed back.
                 let answer = api.get("/echo").send().await;
                 assert!(matches!(answer, Err(Error::Token(TokenError::Reentrant))));
                 call.send(call.post("/api/auth/refresh")?).await
@@ -305,30 +307,29 @@ async fn a_refresh_cannot_wait_for_itself() -> Tested {
         .build()?;
     client.set(api.clone()).expect("set once");
     login(&api, "alice").await;
-    world.issuer.expire_access_tokens();
+    fixture.issuer.expire_access_tokens();
     assert_eq!(
         echo(within(api.get("/echo").send()).await?).await["generation"],
         2
     );
-    assert_eq!(world.asked(), 1);
+    assert_eq!(fixture.refresh_requests(), 1);
     Ok(())
 }
 
-/// Property: with nothing to refresh from, the first refusal ends what never began: once, and a login
-/// goes through.
+/// Property: without a cookie the first refusal ends the session once, and a login gets through.
 #[tokio::test]
-async fn a_visitor_without_a_cookie_is_told_once() -> Tested {
-    let world = World::new().await;
-    let heard = Heard::new();
-    let told = heard.clone();
-    let api = world
-        .reading()
-        .on_refresh_failed(move |_error| told.say("show the login"))
+async fn a_session_without_a_cookie_ends_once() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let log = EventLog::new();
+    let hook_log = log.clone();
+    let api = fixture
+        .builder_with_parser()
+        .on_refresh_failed(move |_error| hook_log.push("show the login"))
         .build()?;
     for _ in 0..3 {
         assert_eq!(api.get("/echo").send().await?.status(), 401);
     }
-    assert_eq!((heard.lines().len(), world.asked()), (1, 1));
+    assert_eq!((log.lines().len(), fixture.refresh_requests()), (1, 1));
     login(&api, "alice").await;
     assert_eq!(echo(api.get("/echo").send().await?).await["generation"], 1);
     Ok(())

@@ -1,5 +1,5 @@
-//! Against npm's `oidc-provider`, a certified issuer whose refresh tokens are single use and whose
-//! grants are revoked at the first reuse.
+//! Tests the client with npm's `oidc-provider`, a certified issuer whose refresh tokens are single
+//! use and which revokes a grant at the first reuse.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use token_rotator_oauth2::refresh_token;
 use token_rotator_reqwest::{Client, ReqwestTransport};
 use token_rotator_testkit::CertifiedIssuer;
 
-/// However a token ends, early at the issuer or by the clock, one refresh serves two hundred
-/// requests; the issuer never sees a refresh token twice, and the grant is alive at the end.
-/// `OIDC_EXPIRIES` makes it a long run.
+/// A token ends early at the issuer or by the clock; one refresh serves 200 requests each time. The
+/// issuer never sees a refresh token twice, and the grant is alive at the end. `OIDC_EXPIRIES` sets
+/// the number of expiries for a long run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_expiry_is_one_refresh() {
     let Some(issuer) = CertifiedIssuer::start(Duration::from_secs(3)).await else {
@@ -25,11 +25,11 @@ async fn every_expiry_is_one_refresh() {
         .expect("a source");
     let rotator = Rotator::builder(source)
         .origin(issuer.upstream_url())
-        // No early refresh: every token is to end before it is replaced.
+        // Disables early refreshes, so that every token ends before its replacement.
         .refresh_before(Duration::ZERO)
         .build()
         .expect("a rotator");
-    // A token that nobody issued: the first refusal starts the first refresh.
+    // The issuer never issued this token, so the first refusal starts the first refresh.
     let tokens = TokenSet::bearer("never-issued").with_refresh_token(grant.refresh_token.as_str());
     rotator.sign_in(tokens).expect("usable tokens");
     let client = Client::builder()
@@ -45,7 +45,7 @@ async fn every_expiry_is_one_refresh() {
     let looks_good = || Exchange::ready(&rotator, Ok(())).is_some();
     issuer.expiries(&grant, looks_good, send).await;
 
-    // Signing out revokes the grant at the issuer, and waits for that when asked to.
+    // A sign-out revokes the grant at the issuer, and `shutdown` waits for the revocation.
     rotator.sign_out().await.expect("no store to fail");
     assert!(rotator.shutdown(Duration::from_secs(10)).await);
     assert!(!issuer.alive(&grant).await);

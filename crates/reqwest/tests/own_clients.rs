@@ -1,41 +1,57 @@
-//! Refreshes over a client that was brought: what it may follow, and what it may not send twice.
+//! Tests refreshes through a given client: the redirects that it may follow, and the requests that
+//! it must not send twice.
 
 mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::{Heard, Tested, World, answering, echo, login};
+use common::{ClientFixture, EventLog, TestResult, echo, login, start_server};
+use reqwest::Url;
 use reqwest::cookie::Jar;
+use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 use serde_json::Value;
 use token_rotator::FailureKind;
-use token_rotator_reqwest::{Client, Profile, TokenError};
+use token_rotator_reqwest::{Client, CookieStore, Profile, TokenError};
 use token_rotator_testkit::{Fault, Upstream};
 
-fn following() -> reqwest::ClientBuilder {
+fn client_that_follows_redirects() -> reqwest::ClientBuilder {
     reqwest::Client::builder().no_proxy().cookie_store(true)
 }
 
-/// The error of a refresh that failed.
-fn kind(refreshed: Result<token_rotator_reqwest::Token, TokenError>) -> FailureKind {
-    match refreshed {
-        Err(TokenError::Refresh(error)) => error.kind(),
-        other => panic!("{other:?}"),
+/// Cookie jar of reqwest, as the built client takes it.
+struct SharedJar(Arc<Jar>);
+
+impl CookieStore for SharedJar {
+    fn set_cookies(&self, headers: &mut dyn Iterator<Item = &HeaderValue>, url: &Url) {
+        reqwest::cookie::CookieStore::set_cookies(&*self.0, headers, url);
+    }
+
+    fn cookies(&self, url: &Url) -> Option<HeaderValue> {
+        reqwest::cookie::CookieStore::cookies(&*self.0, url)
     }
 }
 
-/// Property: whatever redirects the refresh, the secret in its body goes out once; the refresh fails
-/// as one that passes and is not repeated, even where the profile would allow it.
+/// Returns the failure kind of a failed refresh.
+fn kind(refreshed: Result<token_rotator_reqwest::Token, TokenError>) -> FailureKind {
+    match refreshed {
+        Err(TokenError::Refresh(error)) => error.kind(),
+        outcome => panic!("{outcome:?}"),
+    }
+}
+
+/// Property: whatever redirects the refresh, the secret in its body is sent once. The failure is
+/// transient and the request is not repeated, even if the profile would allow it.
 #[tokio::test]
-async fn a_refresh_that_is_redirected_spends_nothing_twice() -> Tested {
+async fn a_redirected_refresh_sends_its_secret_once() -> TestResult {
     for status in [301, 302, 303, 307, 308] {
-        let world = World::new().await;
-        let foreign = Upstream::start(&world.issuer).await?;
+        let fixture = ClientFixture::new().await;
+        let foreign = Upstream::start(&fixture.issuer).await?;
         let to = format!("{}/open/echo", foreign.url());
-        let asked = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&asked);
-        let endpoint = answering(move |request| {
+        let refresh_requests = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&refresh_requests);
+        let endpoint = start_server(move |request| {
             assert!(request.ends_with("refresh_token=secret"), "the whole body");
             assert!(request.contains("content-length: 20\r\n"), "its length");
             counted.fetch_add(1, Ordering::SeqCst);
@@ -44,9 +60,9 @@ async fn a_refresh_that_is_redirected_spends_nothing_twice() -> Tested {
             )
         })
         .await;
-        let heard = Heard::new();
-        let api = world
-            .builder_with(following().build()?)
+        let log = EventLog::new();
+        let api = fixture
+            .builder_with(client_that_follows_redirects().build()?)
             .on_refresh_success_with(|_data: &Value| "what an echo must not become")
             .refresh_with(move |call| {
                 let request = call.post(&endpoint);
@@ -56,68 +72,76 @@ async fn a_refresh_that_is_redirected_spends_nothing_twice() -> Tested {
                 }
             })
             .profile(Profile::multi_use())
-            .on_event(heard.listener())
+            .on_event(log.listener())
             .build()?;
         api.set_access_token("token")?;
         let kind = kind(api.refresh_now().await);
         assert_eq!(kind, FailureKind::Transient, "{status}");
-        assert_eq!(asked.load(Ordering::SeqCst), 1, "{status}");
-        // Where it leads gets nothing, or from a client that follows a GET without a body.
+        assert_eq!(refresh_requests.load(Ordering::SeqCst), 1, "{status}");
+        // The redirect target gets nothing, or a GET without a body from a client that follows
+        // redirects.
         let followed = usize::from(status < 304);
         assert_eq!(foreign.record().len(), followed, "{status}");
-        assert_eq!(heard.count("RefreshFailed"), 1, "{status}");
-        assert_eq!(heard.count("PresentedAgain"), 0, "{status}");
+        assert_eq!(log.count("RefreshFailed"), 1, "{status}");
+        assert_eq!(log.count("PresentedAgain"), 0, "{status}");
         assert!(api.access_token().is_some(), "{status}");
     }
     Ok(())
 }
 
-/// Property: the POST to the refresh endpoint is not sent to where a 307 leads, though its body is
-/// empty.
+/// Property: the POST to the refresh endpoint does not follow a 307, although its body is empty.
 #[tokio::test]
-async fn the_refresh_endpoint_is_not_followed() -> Tested {
-    let world = World::new().await;
-    let api = world
-        .builder_with(following().build()?)
+async fn a_redirect_of_the_refresh_endpoint_is_not_followed() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let api = fixture
+        .builder_with(client_that_follows_redirects().build()?)
         .bearer_field("accessToken")
         .build()?;
     login(&api, "alice").await;
-    let away = Fault::Redirect("/open/echo".to_owned());
-    world.issuer.faults().push(away.once());
+    let redirect = Fault::Redirect("/open/echo".to_owned());
+    fixture.issuer.faults().push(redirect.once());
     assert_eq!(kind(api.refresh_now().await), FailureKind::Transient);
-    assert_eq!((world.asked(), world.reached("/open/echo")), (1, 0));
-    // It passes.
+    assert_eq!(
+        (
+            fixture.refresh_requests(),
+            fixture.request_count("/open/echo")
+        ),
+        (1, 0)
+    );
+    // The failure is transient.
     api.refresh_now().await?;
     assert_eq!(echo(api.get("/echo").send().await?).await["generation"], 2);
     Ok(())
 }
 
-/// Property: a client for refreshes alone has its own policy; with a shared cookie store it serves a
-/// cookie session.
+/// Property: a client for refreshes alone has its own redirect policy. With a shared cookie store
+/// it serves a cookie session.
 #[tokio::test]
-async fn refreshes_may_have_a_client_of_their_own() -> Tested {
-    let world = World::new().await;
+async fn refreshes_may_use_a_separate_client() -> TestResult {
+    let fixture = ClientFixture::new().await;
     let jar = Arc::new(Jar::default());
     let refreshes = reqwest::Client::builder()
         .no_proxy()
         .cookie_provider(Arc::clone(&jar))
         .redirect(Policy::none())
         .build()?;
-    let requests = following().cookie_provider(jar).build()?;
-    let to = format!("{}/open/echo", world.upstream.url());
-    let elsewhere = common::redirecting_with(303, to).await;
-    let led = Arc::new(AtomicUsize::new(0));
-    let api = world
+    let requests = client_that_follows_redirects()
+        .cookie_provider(jar)
+        .build()?;
+    let to = format!("{}/open/echo", fixture.upstream.url());
+    let redirecting_server = common::start_redirecting_server_with(303, to).await;
+    let redirect_count = Arc::new(AtomicUsize::new(0));
+    let api = fixture
         .builder_with(requests)
         .refresh_client(refreshes)
         .bearer_field("accessToken")
         .refresh_with(move |call| {
-            // The first time it is led away.
-            let away = led.fetch_add(1, Ordering::SeqCst) == 0;
-            let elsewhere = elsewhere.clone();
+            // Only the first refresh is redirected.
+            let is_redirected = redirect_count.fetch_add(1, Ordering::SeqCst) == 0;
+            let redirecting_server = redirecting_server.clone();
             async move {
-                let url = if away {
-                    &*elsewhere
+                let url = if is_redirected {
+                    &*redirecting_server
                 } else {
                     "/api/auth/refresh"
                 };
@@ -127,26 +151,28 @@ async fn refreshes_may_have_a_client_of_their_own() -> Tested {
         .build()?;
     login(&api, "alice").await;
     assert_eq!(kind(api.refresh_now().await), FailureKind::Transient);
-    assert_eq!(world.reached("/open/echo"), 0);
+    assert_eq!(fixture.request_count("/open/echo"), 0);
     api.refresh_now().await?;
     assert_eq!(echo(api.get("/echo").send().await?).await["generation"], 2);
     Ok(())
 }
 
-/// Property: the client that is made takes a refresh client as well.
+/// Property: the client that the builder makes works with a given refresh client.
 #[tokio::test]
-async fn requests_may_have_the_client_that_is_made() -> Tested {
-    let world = World::new().await;
+async fn requests_may_use_the_client_of_the_builder() -> TestResult {
+    let fixture = ClientFixture::new().await;
     let jar = Arc::new(Jar::default());
-    let refreshes = following().cookie_provider(Arc::clone(&jar)).build()?;
-    let api: Client = world
-        .reading()
-        .cookie_provider(jar)
+    let refreshes = client_that_follows_redirects()
+        .cookie_provider(Arc::clone(&jar))
+        .build()?;
+    let api: Client = fixture
+        .builder_with_parser()
+        .cookie_provider(Arc::new(SharedJar(jar)))
         .refresh_client(refreshes)
         .build()?;
     login(&api, "alice").await;
-    world.issuer.expire_access_tokens();
+    fixture.issuer.expire_access_tokens();
     assert_eq!(echo(api.get("/echo").send().await?).await["generation"], 2);
-    assert_eq!(world.asked(), 1);
+    assert_eq!(fixture.refresh_requests(), 1);
     Ok(())
 }

@@ -1,30 +1,29 @@
-//! Where the token goes when an answer leads elsewhere: rule 11.
+//! Tests which redirects carry the token (rule 11).
 
 mod common;
 
-use common::{Heard, Tested, World, echo, login, redirecting};
+use common::{ClientFixture, EventLog, TestResult, echo, login, start_redirecting_server};
 use serde_json::{Value, json};
 use token_rotator_reqwest::{Client, Error};
 use token_rotator_testkit::{Fault, Upstream};
 
-fn leading_to(url: &str, status: u16) -> String {
+fn redirect_path(url: &str, status: u16) -> String {
     let url: String = url::form_urlencoded::byte_serialize(url.as_bytes()).collect();
     format!("/redirect/to?url={url}&status={status}")
 }
 
-/// Property: a redirect within a declared origin keeps the token, and the answer says where it came
-/// from.
+/// Property: a redirect within a declared origin keeps the token, and the answer has the final URL.
 #[tokio::test]
-async fn within_the_origin_the_token_stays() -> Tested {
-    let world = World::new().await;
-    let api = world.signed_in().await;
+async fn a_redirect_within_the_origin_keeps_the_token() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let api = fixture.signed_in().await;
     let answer = api
         .get("/redirect/same?to=/echo%3Fa%3D1&status=302")
         .send()
         .await?;
     assert_eq!(
         answer.url().as_str(),
-        format!("{}/echo?a=1", world.upstream.url())
+        format!("{}/echo?a=1", fixture.upstream.url())
     );
     let echoed = echo(answer).await;
     assert_eq!(
@@ -35,16 +34,19 @@ async fn within_the_origin_the_token_stays() -> Tested {
     Ok(())
 }
 
-/// Property: another origin gets neither the token nor what the caller set by hand for this one,
-/// whichever header carries the token, and it does not come back.
+/// Property: another origin gets neither the token nor the caller's own header for the first
+/// origin, whichever header carries the token. A redirect back does not restore them.
 #[tokio::test]
-async fn another_origin_gets_no_credentials() -> Tested {
-    let world = World::new().await;
-    let foreign = Upstream::start(&world.issuer).await?;
-    let heard = Heard::new();
-    let api = world.reading().on_event(heard.listener()).build()?;
+async fn another_origin_gets_no_credentials() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let foreign = Upstream::start(&fixture.issuer).await?;
+    let log = EventLog::new();
+    let api = fixture
+        .builder_with_parser()
+        .on_event(log.listener())
+        .build()?;
     login(&api, "alice").await;
-    let there = leading_to(&format!("{}/open/echo", foreign.url()), 307);
+    let there = redirect_path(&format!("{}/open/echo", foreign.url()), 307);
     let request = api
         .post(&there)
         .header("cookie", "theme=dark")
@@ -60,30 +62,31 @@ async fn another_origin_gets_no_credentials() -> Tested {
         (&echoed["method"], &echoed["body_length"]),
         (&json!("POST"), &json!(4))
     );
-    assert_eq!(heard.count("ForeignOrigin"), 1);
+    assert_eq!(log.count("ForeignOrigin"), 1);
 
-    // Its refusal is not about our token, and its redirects do not send our token anywhere.
-    let refused = leading_to(&format!("{}/echo", foreign.url()), 302);
+    // A refusal of the other origin does not concern the token, and a redirect of that origin does
+    // not carry the token.
+    let refused = redirect_path(&format!("{}/echo", foreign.url()), 302);
     assert_eq!(api.get(&refused).send().await?.status(), 401);
-    assert_eq!(world.asked(), 0);
+    assert_eq!(fixture.refresh_requests(), 0);
     Ok(())
 }
 
-/// Property: a token in a header of its own obeys the same rule, and so does such a header of the
-/// caller's.
+/// Property: a token in a custom header and the caller's own custom header obey the same rule as
+/// `Authorization`.
 #[tokio::test]
-async fn a_custom_header_obeys_the_same_rule() -> Tested {
-    let world = World::new().await;
-    let foreign = Upstream::start(&world.issuer).await?;
-    let away = redirecting(format!("{}/open/echo", foreign.url())).await;
-    let here = redirecting(format!("{}/open/echo", world.upstream.url())).await;
-    let builder = world.reading().token_header("x-auth-token");
+async fn a_custom_header_obeys_the_rule_of_authorization() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let foreign = Upstream::start(&fixture.issuer).await?;
+    let away = start_redirecting_server(format!("{}/open/echo", foreign.url())).await;
+    let here = start_redirecting_server(format!("{}/open/echo", fixture.upstream.url())).await;
+    let builder = fixture.builder_with_parser().token_header("x-auth-token");
     let api = builder.origin(&*away).origin(&*here).build()?;
     login(&api, "alice").await;
-    let kept = echo(api.get("/header/x-auth-token/echo").send().await?).await;
-    assert_eq!(kept["generation"], 1);
-    let kept = echo(api.get(here).send().await?).await;
-    assert_eq!(kept["headers"]["x-auth-token"], json!(["1"]));
+    let echoed = echo(api.get("/header/x-auth-token/echo").send().await?).await;
+    assert_eq!(echoed["generation"], 1);
+    let echoed = echo(api.get(here).send().await?).await;
+    assert_eq!(echoed["headers"]["x-auth-token"], json!(["1"]));
     let absolute = format!("{}/open/echo", foreign.url());
     for request in [
         api.get(absolute),
@@ -99,37 +102,44 @@ async fn a_custom_header_obeys_the_same_rule() -> Tested {
     Ok(())
 }
 
-/// Property: whoever the token does not go to cannot choose what it is used for: where they lead, it
-/// does not come back.
+/// Property: an origin without the token cannot choose where the token is used: a redirect from it
+/// does not restore the token.
 #[tokio::test]
-async fn the_token_does_not_come_back_from_elsewhere() -> Tested {
-    let world = World::new().await;
-    let api = world.signed_in().await;
-    let back = redirecting(format!("{}/open/echo", world.upstream.url())).await;
+async fn a_redirect_from_another_origin_does_not_restore_the_token() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let api = fixture.signed_in().await;
+    let back = start_redirecting_server(format!("{}/open/echo", fixture.upstream.url())).await;
     let echoed = echo(api.post(format!("{back}/x")).body("body").send().await?).await;
     assert_eq!(
         (&echoed["method"], &echoed["body_length"]),
         (&json!("POST"), &json!(4))
     );
     assert_eq!(echoed["headers"].get("authorization"), None);
-    let away = leading_to(
-        &redirecting(format!("{}/echo", world.upstream.url())).await,
+    let away = redirect_path(
+        &start_redirecting_server(format!("{}/echo", fixture.upstream.url())).await,
         302,
     );
     let answer = api.get(&away).send().await?;
-    assert_eq!((answer.status().as_u16(), world.asked()), (401, 0));
+    assert_eq!(
+        (answer.status().as_u16(), fixture.refresh_requests()),
+        (401, 0)
+    );
     Ok(())
 }
 
-/// Property: a declared origin gets the token at a redirect, another does not get it back.
+/// Property: a redirect to a declared origin carries the token; a redirect from an undeclared
+/// origin does not restore it.
 #[tokio::test]
-async fn a_declared_origin_gets_the_token() -> Tested {
-    let world = World::new().await;
-    let declared = Upstream::start(&world.issuer).await?;
-    let foreign = Upstream::start(&world.issuer).await?;
-    let api = world.reading().origin(declared.url()).build()?;
+async fn a_declared_origin_gets_the_token() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let declared = Upstream::start(&fixture.issuer).await?;
+    let foreign = Upstream::start(&fixture.issuer).await?;
+    let api = fixture
+        .builder_with_parser()
+        .origin(declared.url())
+        .build()?;
     login(&api, "alice").await;
-    let there = leading_to(&format!("{}/echo", declared.url()), 302);
+    let there = redirect_path(&format!("{}/echo", declared.url()), 302);
     assert_eq!(echo(api.get(&there).send().await?).await["generation"], 1);
     assert_eq!(
         echo(api.get(format!("{}/echo", declared.url())).send().await?).await["generation"],
@@ -143,11 +153,11 @@ async fn a_declared_origin_gets_the_token() -> Tested {
     Ok(())
 }
 
-/// Property: methods and bodies change as RFC 9110 section 15.4 and browsers have it.
+/// Property: methods and bodies change as in RFC 9110 section 15.4 and in browsers.
 #[tokio::test]
-async fn methods_and_bodies_follow_the_status() -> Tested {
-    let world = World::new().await;
-    let api = world.signed_in().await;
+async fn methods_and_bodies_follow_the_status() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let api = fixture.signed_in().await;
     for (status, sent, method, body) in [
         (301, "POST", "GET", 0),
         (302, "POST", "GET", 0),
@@ -178,7 +188,8 @@ async fn methods_and_bodies_follow_the_status() -> Tested {
     assert_eq!((head.status().as_u16(), head.url().path()), (200, "/echo"));
     let not_followed = api.get("/redirect/same?to=/echo&status=304").send().await?;
     assert_eq!(not_followed.status(), 304);
-    // A body that cannot be sent twice: the redirect is handed back, or the body is not needed.
+    // A body that cannot be sent twice: the redirect is handed back, unless the next request needs
+    // no body.
     let once = || {
         let parts = futures_util::stream::iter([Ok::<_, std::io::Error>("body")]);
         reqwest::Body::wrap_stream(parts)
@@ -198,13 +209,13 @@ async fn methods_and_bodies_follow_the_status() -> Tested {
     Ok(())
 }
 
-/// Property: a redirected request that is refused is replayed where it was refused, so that nothing
-/// that was done before is done again.
+/// Property: a redirected request that is refused is replayed at the refusing URL, so that no
+/// earlier step is repeated.
 #[tokio::test]
-async fn a_replay_does_not_repeat_what_was_done_before() -> Tested {
-    let world = World::new().await;
-    let api = world.signed_in().await;
-    let gate = world.upstream.gate();
+async fn a_replay_repeats_no_earlier_step() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let api = fixture.signed_in().await;
+    let gate = fixture.upstream.gate();
     gate.close();
     let acting = tokio::spawn(
         api.post("/redirect/same?to=/echo&status=303")
@@ -214,12 +225,12 @@ async fn a_replay_does_not_repeat_what_was_done_before() -> Tested {
     common::within(gate.arrived(1)).await;
     gate.let_through(1);
     common::within(async {
-        while world.reached("/redirect/same") == 0 || gate.waiting() == 0 {
+        while fixture.request_count("/redirect/same") == 0 || gate.waiting() == 0 {
             tokio::task::yield_now().await;
         }
     })
     .await;
-    world.issuer.expire_access_tokens();
+    fixture.issuer.expire_access_tokens();
     gate.open();
     let echoed = echo(common::within(acting).await??).await;
     assert_eq!(
@@ -227,16 +238,19 @@ async fn a_replay_does_not_repeat_what_was_done_before() -> Tested {
         (&json!("GET"), &json!(2))
     );
     assert_eq!(
-        (world.reached("/redirect/same"), world.reached("/echo")),
+        (
+            fixture.request_count("/redirect/same"),
+            fixture.request_count("/echo")
+        ),
         (1, 2)
     );
     Ok(())
 }
 
 #[tokio::test]
-async fn there_is_a_limit() -> Tested {
-    let world = World::new().await;
-    let api = world.reading().max_redirects(2).build()?;
+async fn redirects_have_a_limit() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let api = fixture.builder_with_parser().max_redirects(2).build()?;
     login(&api, "alice").await;
     let twice = "/redirect/same?status=302&to=/redirect/same";
     assert_eq!(echo(api.get(twice).send().await?).await["generation"], 1);
@@ -250,22 +264,23 @@ async fn there_is_a_limit() -> Tested {
     Ok(())
 }
 
-/// Property: with a limit of none a redirect is handed back as any answer.
+/// Property: with a limit of 0 a redirect is handed back like any answer.
 #[tokio::test]
-async fn a_redirect_can_be_handed_back() -> Tested {
-    let world = World::new().await;
-    let api = world.reading().max_redirects(0).build()?;
+async fn a_redirect_can_be_handed_back() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let api = fixture.builder_with_parser().max_redirects(0).build()?;
     login(&api, "alice").await;
     let answer = api.get("/redirect/same?to=/echo&status=302").send().await?;
     assert_eq!(answer.status(), 302);
     assert_eq!(answer.headers()["location"], "/echo");
-    assert_eq!(world.reached("/echo"), 0);
+    assert_eq!(fixture.request_count("/echo"), 0);
     Ok(())
 }
 
-/// Property: redirects are followed here, by our rules, whatever the closure says about them.
+/// Property: the client follows redirects by its own rules, whatever redirect policy the closure
+/// sets.
 #[tokio::test]
-async fn no_configuration_takes_redirects_away() -> Tested {
+async fn the_redirect_policy_of_the_closure_is_ignored() -> TestResult {
     use reqwest::redirect::Policy;
 
     let policies: [fn() -> Policy; 3] = [
@@ -274,56 +289,56 @@ async fn no_configuration_takes_redirects_away() -> Tested {
         || Policy::custom(|attempt| attempt.error("not here")),
     ];
     for policy in policies {
-        let world = World::new().await;
-        let foreign = Upstream::start(&world.issuer).await?;
-        let away = redirecting(format!("{}/open/echo", foreign.url())).await;
-        let api = world
-            .reading()
+        let fixture = ClientFixture::new().await;
+        let foreign = Upstream::start(&fixture.issuer).await?;
+        let away = start_redirecting_server(format!("{}/open/echo", foreign.url())).await;
+        let api = fixture
+            .builder_with_parser()
             .configure(move |builder| builder.no_proxy().redirect(policy()))
             .token_header("x-auth-token")
             .origin(&*away)
             .build()?;
         login(&api, "alice").await;
-        // reqwest itself would take this header along.
+        // reqwest alone would send this header to the other origin.
         let echoed = echo(api.get(&*away).send().await?).await;
         assert_eq!(echoed["headers"].get("x-auth-token"), None);
-        // The refresh follows none.
+        // A refresh follows no redirect.
         let there = format!("{}/open/echo", foreign.url());
-        world.issuer.faults().push(Fault::Redirect(there));
+        fixture.issuer.faults().push(Fault::Redirect(there));
         assert!(api.refresh_now().await.is_err());
         assert_eq!(foreign.record().len(), 1);
     }
     Ok(())
 }
 
-/// Property: a client that follows redirects by itself takes the token nowhere else, and its replay
-/// does not repeat what was done before.
+/// Property: a given client that follows redirects itself sends the token to no other origin, and
+/// its replay repeats no earlier step.
 #[tokio::test]
-async fn a_client_of_ones_own_follows_its_own_redirects() -> Tested {
-    let world = World::new().await;
-    let foreign = Upstream::start(&world.issuer).await?;
+async fn a_given_client_follows_its_own_redirects() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let foreign = Upstream::start(&fixture.issuer).await?;
     let mine = reqwest::Client::builder()
         .no_proxy()
         .cookie_store(true)
         .build()?;
-    let heard = Heard::new();
+    let log = EventLog::new();
     let api = Client::builder()
-        .base_url(world.upstream.url())
+        .base_url(fixture.upstream.url())
         .client(mine)
         .bearer_field("accessToken")
-        .on_event(heard.listener())
+        .on_event(log.listener())
         .build()?;
     login(&api, "alice").await;
     assert_eq!(
         echo(api.get("/redirect/same?to=/echo").send().await?).await["generation"],
         1
     );
-    let there = leading_to(&format!("{}/open/echo", foreign.url()), 302);
+    let there = redirect_path(&format!("{}/open/echo", foreign.url()), 302);
     let echoed: Value = echo(api.get(&there).send().await?).await;
     assert_eq!(echoed["headers"].get("authorization"), None);
-    let refused = leading_to(&format!("{}/echo", foreign.url()), 302);
+    let refused = redirect_path(&format!("{}/echo", foreign.url()), 302);
     assert_eq!(api.get(&refused).send().await?.status(), 401);
-    assert_eq!(world.asked(), 0);
+    assert_eq!(fixture.refresh_requests(), 0);
 
     let answer = api
         .post("/redirect/same?to=/always-401&status=303")
@@ -331,24 +346,24 @@ async fn a_client_of_ones_own_follows_its_own_redirects() -> Tested {
         .send()
         .await?;
     assert_eq!(answer.status(), 401);
-    assert_eq!(world.reached("/redirect/same"), 2);
-    heard.wait_for("NotReplayed { reason: Redirected }").await;
+    assert_eq!(fixture.request_count("/redirect/same"), 2);
+    log.wait_for("NotReplayed { reason: Redirected }").await;
     Ok(())
 }
 
-/// Property: with redirects turned off in it, a client of one's own may carry a custom header.
+/// Property: a given client with redirects turned off may use a custom token header.
 #[tokio::test]
-async fn redirects_of_a_client_of_ones_own_can_be_governed() -> Tested {
-    let world = World::new().await;
-    let foreign = Upstream::start(&world.issuer).await?;
-    let away = redirecting(format!("{}/open/echo", foreign.url())).await;
+async fn a_given_client_without_redirects_may_use_a_custom_header() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let foreign = Upstream::start(&fixture.issuer).await?;
+    let away = start_redirecting_server(format!("{}/open/echo", foreign.url())).await;
     let mine = reqwest::Client::builder()
         .no_proxy()
         .cookie_store(true)
         .redirect(reqwest::redirect::Policy::none())
         .build()?;
     let api = Client::builder()
-        .base_url(world.upstream.url())
+        .base_url(fixture.upstream.url())
         .origin(&*away)
         .client_without_redirects(mine)
         .bearer_field("accessToken")

@@ -1,58 +1,67 @@
-//! What counts as a refusal besides a 401.
+//! Tests additional refusals besides a 401.
 
 mod common;
 
-use common::{Tested, World, echo, login, read};
+use common::{ClientFixture, TestResult, echo, login, read};
 use serde_json::Value;
 use token_rotator_reqwest::TokenError;
 
-/// Property: the statuses given replace 401, and a challenge that comes with one is heeded.
+/// Property: the given statuses replace 401, and the client obeys a challenge of such a status.
 #[tokio::test]
-async fn other_statuses_can_refuse() -> Tested {
-    let world = World::new().await;
-    let api = world.reading().status_codes([401, 419]).build()?;
+async fn other_statuses_can_refuse() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let api = fixture
+        .builder_with_parser()
+        .status_codes([401, 419])
+        .build()?;
     login(&api, "alice").await;
-    world.issuer.expire_access_tokens();
+    fixture.issuer.expire_access_tokens();
     assert_eq!(
         echo(api.get("/custom-419").send().await?).await["generation"],
         2
     );
-    assert_eq!((world.asked(), world.reached("/custom-419")), (1, 2));
+    assert_eq!(
+        (
+            fixture.refresh_requests(),
+            fixture.request_count("/custom-419")
+        ),
+        (1, 2)
+    );
 
-    let only = world.reading().status_codes([419]).build()?;
+    let only = fixture.builder_with_parser().status_codes([419]).build()?;
     login(&only, "bob").await;
-    world.issuer.expire_access_tokens();
+    fixture.issuer.expire_access_tokens();
     assert_eq!(only.get("/echo").send().await?.status(), 401);
-    assert_eq!(world.asked(), 1);
+    assert_eq!(fixture.refresh_requests(), 1);
     Ok(())
 }
 
-/// Property: a predicate sees the answer's head, and adds to the statuses.
+/// Property: a predicate judges the answer's head, in addition to the statuses.
 #[tokio::test]
-async fn a_predicate_can_refuse() -> Tested {
-    let world = World::new().await;
-    let api = world
-        .reading()
+async fn a_predicate_can_refuse() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let api = fixture
+        .builder_with_parser()
         .refused_when(|answer| answer.status() == 419 && answer.url().path() == "/custom-419")
         .build()?;
     login(&api, "alice").await;
-    world.issuer.expire_access_tokens();
+    fixture.issuer.expire_access_tokens();
     assert_eq!(
         echo(api.get("/custom-419").send().await?).await["generation"],
         2
     );
-    world.issuer.expire_access_tokens();
+    fixture.issuer.expire_access_tokens();
     let answer = api.get("/always-401").send().await?;
     assert!(answer.extensions().get::<TokenError>().is_some());
     Ok(())
 }
 
-/// Property: a code in the body can refuse; what is read to be judged is handed on as it came.
+/// Property: a code in the body can refuse; the body that was read for it is handed on unchanged.
 #[tokio::test]
-async fn a_body_can_refuse() -> Tested {
-    let world = World::new().await;
-    let api = world
-        .reading()
+async fn a_body_can_refuse() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let api = fixture
+        .builder_with_parser()
         .refused_when_body(|status, body| {
             let body: Value = serde_json::from_slice(body).unwrap_or_default();
             status == 200 && body["code"] == "TOKEN_EXPIRED"
@@ -65,23 +74,29 @@ async fn a_body_can_refuse() -> Tested {
     assert!(answer.remote_addr().is_some());
     assert_eq!(read::<Value>(answer).await["code"], "OK");
 
-    world.issuer.expire_access_tokens();
+    fixture.issuer.expire_access_tokens();
     let answer = api.get("/custom-body-code").send().await?;
     assert_eq!(read::<Value>(answer).await["code"], "OK");
-    assert_eq!((world.asked(), world.reached("/custom-body-code")), (1, 3));
+    assert_eq!(
+        (
+            fixture.refresh_requests(),
+            fixture.request_count("/custom-body-code")
+        ),
+        (1, 3)
+    );
 
-    // Not JSON: not read.
+    // A body that is not JSON is not read.
     let download = api.get("/download/100000").send().await?;
     assert_eq!(download.bytes().await?.len(), 100_000);
     Ok(())
 }
 
-/// Property: a JSON body that is too long to be judged arrives whole.
+/// Property: a JSON body that is too long for the predicate arrives whole.
 #[tokio::test]
-async fn a_long_body_is_not_judged_and_arrives_whole() -> Tested {
-    let world = World::new().await;
-    let api = world
-        .reading()
+async fn a_long_body_is_not_judged_and_arrives_whole() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let api = fixture
+        .builder_with_parser()
         .refused_when_body(|_status, _body| true)
         .build()?;
     login(&api, "alice").await;
@@ -98,6 +113,6 @@ async fn a_long_body_is_not_judged_and_arrives_whole() -> Tested {
         echoed["headers"]["x-long-a"][0].as_str().map(str::len),
         Some(40_000)
     );
-    assert_eq!(world.asked(), 0);
+    assert_eq!(fixture.refresh_requests(), 0);
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! What is replayed, what is not, and that nothing is altered: rule 10.
+//! Tests which requests are replayed, and that a replay alters nothing (rule 10).
 
 mod common;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Hands, Heard, Tested, World, echo, login, within};
+use common::{ClientFixture, EventLog, ManualClock, TestResult, echo, login, within};
 use futures_util::stream;
 use reqwest::{Body, multipart};
 use serde_json::json;
@@ -15,11 +15,14 @@ use token_rotator_reqwest::{Client, Rotator, SourceError, TokenError, TokenSet};
 use token_rotator_testkit::Fault;
 use tokio::sync::Semaphore;
 
-async fn listening(world: &World) -> Result<(Client, Heard), common::Failure> {
-    let heard = Heard::new();
-    let api = world.reading().on_event(heard.listener()).build()?;
+async fn client_with_log(fixture: &ClientFixture) -> Result<(Client, EventLog), common::Failure> {
+    let log = EventLog::new();
+    let api = fixture
+        .builder_with_parser()
+        .on_event(log.listener())
+        .build()?;
     login(&api, "alice").await;
-    Ok((api, heard))
+    Ok((api, log))
 }
 
 fn sha256(bytes: &[u8]) -> String {
@@ -32,12 +35,12 @@ fn streamed(parts: &'static [&'static str]) -> Body {
     ))
 }
 
-/// Property: method, query, headers and body of the replay are those of the request.
+/// Property: the replay has the method, query, headers and body of the request.
 #[tokio::test]
-async fn a_replay_is_the_same_request() -> Tested {
-    let world = World::new().await;
-    let api = world.signed_in().await;
-    world.issuer.expire_access_tokens();
+async fn a_replay_is_the_same_request() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let api = fixture.signed_in().await;
+    fixture.issuer.expire_access_tokens();
     let request = api
         .request(reqwest::Method::PATCH, "/echo")
         .query(&[("a", "1"), ("b", "x y")])
@@ -56,17 +59,17 @@ async fn a_replay_is_the_same_request() -> Tested {
     Ok(())
 }
 
-/// Property: a body that cannot be sent twice is sent once; its 401 is handed back, and the refresh
-/// it started serves those who follow.
+/// Property: a body that cannot be sent twice is sent once. Its 401 is handed back, and the refresh
+/// that it starts serves later requests.
 #[tokio::test]
-async fn a_streamed_body_is_sent_once() -> Tested {
-    let world = World::new().await;
-    let (api, heard) = listening(&world).await?;
-    world.issuer.expire_access_tokens();
+async fn a_streamed_body_is_sent_once() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let (api, log) = client_with_log(&fixture).await?;
+    fixture.issuer.expire_access_tokens();
     let answer = api.post("/echo").body(streamed(&["once"])).send().await?;
     assert_eq!(answer.status(), 401);
-    heard.wait_for("NotReplayed { reason: BodyOnce }").await;
-    heard.wait_for("Refreshed").await;
+    log.wait_for("NotReplayed { reason: BodyOnce }").await;
+    log.wait_for("Refreshed").await;
     let echoed = echo(
         api.post("/echo")
             .body(streamed(&["on", "ce"]))
@@ -78,16 +81,23 @@ async fn a_streamed_body_is_sent_once() -> Tested {
         (&echoed["generation"], &echoed["body_sha256"]),
         (&json!(2), &json!(sha256(b"once")))
     );
-    assert_eq!((world.asked(), world.reached("/echo")), (1, 2));
+    assert_eq!(
+        (fixture.refresh_requests(), fixture.request_count("/echo")),
+        (1, 2)
+    );
     Ok(())
 }
 
-/// Property: near expiry such a request waits for the refresh before it is sent; others do not.
+/// Property: near expiry a request with such a body waits for the refresh before it is sent; other
+/// requests do not wait.
 #[tokio::test]
-async fn near_expiry_a_streamed_body_waits() -> Tested {
-    let world = World::new().await;
-    let (clock, door) = (Hands::default(), Arc::new(Semaphore::new(0)));
-    let (next, held) = (world.issuer.sign_in("next").access_token, Arc::clone(&door));
+async fn near_expiry_a_streamed_body_waits() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let (clock, door) = (ManualClock::default(), Arc::new(Semaphore::new(0)));
+    let (next, held) = (
+        fixture.issuer.sign_in("next").access_token,
+        Arc::clone(&door),
+    );
     let source = move |_last| {
         let (next, held) = (next.clone(), Arc::clone(&held));
         async move {
@@ -98,81 +108,84 @@ async fn near_expiry_a_streamed_body_waits() -> Tested {
             Ok::<_, SourceError>(TokenSet::bearer(next))
         }
     };
-    let heard = Heard::new();
+    let log = EventLog::new();
     let rotator = Rotator::builder(source)
-        .origin(world.upstream.url())
+        .origin(fixture.upstream.url())
         .clock(clock.clone())
-        .on_event(heard.listener())
+        .on_event(log.listener())
         .build()?;
-    let old = world.issuer.sign_in("old").access_token;
+    let old = fixture.issuer.sign_in("old").access_token;
     rotator
         .sign_in(TokenSet::bearer(old).expires_in(Duration::from_secs(400)))?
         .await?;
-    let api = world.builder().rotator(rotator).build()?;
+    let api = fixture.builder().rotator(rotator).build()?;
 
     clock.advance(Duration::from_secs(300));
     let early = api.post("/echo").body(streamed(&["x"])).send().await?;
     assert_eq!(echo(early).await["subject"], "old");
-    assert_eq!(heard.count("RefreshStarted"), 0);
+    assert_eq!(log.count("RefreshStarted"), 0);
 
-    // The last minute.
+    // The last minute of the token has begun.
     clock.advance(Duration::from_secs(60));
     let waiting = tokio::spawn(api.post("/echo").body(streamed(&["y"])).send());
-    heard.wait_for("RefreshStarted").await;
+    log.wait_for("RefreshStarted").await;
     assert_eq!(echo(api.get("/echo").send().await?).await["subject"], "old");
-    assert_eq!(world.reached("/echo"), 2);
+    assert_eq!(fixture.request_count("/echo"), 2);
     door.add_permits(1);
     assert_eq!(echo(within(waiting).await??).await["subject"], "next");
-    assert_eq!(world.reached("/echo"), 3);
+    assert_eq!(fixture.request_count("/echo"), 3);
     Ok(())
 }
 
-/// Property: the second answer is final, however old the token has become meanwhile; and the session
-/// learns of it.
+/// Property: the answer of the replay is final, however old the token is by then, and an event
+/// reports it.
 #[tokio::test]
-async fn the_second_answer_is_final() -> Tested {
-    let world = World::new().await;
-    let clock = Hands::default();
+async fn the_second_answer_is_final() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let clock = ManualClock::default();
     let moved = clock.clone();
-    let token = world.issuer.sign_in("alice").access_token;
+    let token = fixture.issuer.sign_in("alice").access_token;
     let source = move |_last| {
         let tokens = TokenSet::bearer(token.as_str());
         std::future::ready(Ok(Refreshed::from(tokens).with_answer(Arc::new(()))))
     };
-    let heard = Heard::new();
+    let log = EventLog::new();
     let rotator = Rotator::builder(source)
-        .origin(world.upstream.url())
+        .origin(fixture.upstream.url())
         .clock(clock)
-        .on_event(heard.listener())
+        .on_event(log.listener())
         .after_refresh(move |_refreshed| {
             moved.advance(Duration::from_secs(3600));
             std::future::ready(Ok(()))
         })
         .build()?;
     rotator.sign_in(TokenSet::bearer("stale"))?.await?;
-    let api = world.builder().rotator(rotator).build()?;
+    let api = fixture.builder().rotator(rotator).build()?;
     let answer = within(api.get("/always-401").send()).await?;
     assert_eq!(
-        (answer.status().as_u16(), world.reached("/always-401")),
+        (
+            answer.status().as_u16(),
+            fixture.request_count("/always-401")
+        ),
         (401, 2)
     );
     for _ in 0..2 {
-        heard.wait_for("Refreshed").await;
+        log.wait_for("Refreshed").await;
     }
     Ok(())
 }
 
-/// Property: a small form is kept and replayed, byte for byte; a large one is sent once.
+/// Property: a small form is kept and replayed byte for byte; a large form is sent once.
 #[tokio::test]
-async fn a_small_form_is_replayed_and_a_large_one_is_not() -> Tested {
-    let world = World::new().await;
-    let (api, heard) = listening(&world).await?;
+async fn a_small_form_is_replayed_and_a_large_one_is_not() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let (api, log) = client_with_log(&fixture).await?;
     let small = || {
         multipart::Form::new()
             .text("name", "value")
             .part("file", multipart::Part::bytes(vec![7; 1000]))
     };
-    world.issuer.expire_access_tokens();
+    fixture.issuer.expire_access_tokens();
     let echoed = echo(api.post("/echo").multipart(small()).send().await?).await;
     assert_eq!(echoed["generation"], 2);
     let kind = echoed["headers"]["content-type"][0]
@@ -197,47 +210,55 @@ async fn a_small_form_is_replayed_and_a_large_one_is_not() -> Tested {
         json!([whole.len().to_string()])
     );
 
-    world.issuer.expire_access_tokens();
+    fixture.issuer.expire_access_tokens();
     let large =
         multipart::Form::new().part("file", multipart::Part::bytes(vec![7; 2 * 1024 * 1024]));
     let answer = api.post("/echo").multipart(large).send().await?;
     assert_eq!(answer.status(), 401);
-    heard.wait_for("NotReplayed { reason: BodyOnce }").await;
+    log.wait_for("NotReplayed { reason: BodyOnce }").await;
     Ok(())
 }
 
-/// Property: whoever opts out is handed their 401; it starts a refresh for the others all the same.
+/// Property: a request that opts out of the replay gets its 401, and still starts a refresh for
+/// other requests.
 #[tokio::test]
-async fn no_replay_hands_the_401_back() -> Tested {
-    let world = World::new().await;
-    let (api, heard) = listening(&world).await?;
-    world.issuer.expire_access_tokens();
+async fn no_replay_hands_the_401_back() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let (api, log) = client_with_log(&fixture).await?;
+    fixture.issuer.expire_access_tokens();
     let answer = api.post("/echo").no_replay().send().await?;
     assert_eq!(answer.status(), 401);
-    heard.wait_for("NotReplayed { reason: OptedOut }").await;
-    heard.wait_for("Refreshed").await;
-    assert_eq!((world.asked(), world.reached("/echo")), (1, 1));
+    log.wait_for("NotReplayed { reason: OptedOut }").await;
+    log.wait_for("Refreshed").await;
+    assert_eq!(
+        (fixture.refresh_requests(), fixture.request_count("/echo")),
+        (1, 1)
+    );
     Ok(())
 }
 
-/// Property: without the token a request takes no part in the session.
+/// Property: a request without the token has no effect on the session.
 #[tokio::test]
-async fn without_token_is_without_everything() -> Tested {
-    let world = World::new().await;
-    let api = world.signed_in().await;
+async fn a_request_without_token_does_not_affect_the_session() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let api = fixture.signed_in().await;
     let echoed = echo(api.get("/open/echo").without_token().send().await?).await;
     assert_eq!(echoed["headers"].get("authorization"), None);
     let answer = api.get("/echo").without_token().send().await?;
-    assert_eq!((answer.status().as_u16(), world.asked()), (401, 0));
+    assert_eq!(
+        (answer.status().as_u16(), fixture.refresh_requests()),
+        (401, 0)
+    );
     Ok(())
 }
 
-/// Property: the caller's own `Authorization` wins over the token, and is nobody else's business.
+/// Property: the caller's own `Authorization` wins over the token, and its refusal has no effect on
+/// the session.
 #[tokio::test]
-async fn credentials_of_ones_own_win() -> Tested {
-    let world = World::new().await;
-    let api = world.signed_in().await;
-    let other = world.issuer.sign_in("bob").access_token;
+async fn the_callers_credentials_win() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let api = fixture.signed_in().await;
+    let other = fixture.issuer.sign_in("bob").access_token;
     let answer = api.get("/echo").bearer_auth(&other).send().await?;
     assert_eq!(echo(answer).await["subject"], "bob");
     let answer = api.get("/echo").bearer_auth("rubbish").send().await?;
@@ -248,19 +269,25 @@ async fn credentials_of_ones_own_win() -> Tested {
         .send()
         .await?;
     assert_eq!(answer.status(), 401);
-    let with_user = world.upstream.url().replace("://", "://me:password@") + "/open/echo";
+    let with_user = fixture.upstream.url().replace("://", "://me:password@") + "/open/echo";
     let echoed = echo(api.get(with_user).send().await?).await;
     assert_eq!(echoed["headers"]["authorization"], json!(["Basic unknown"]));
-    assert_eq!((world.asked(), world.reached("/echo")), (0, 3));
+    assert_eq!(
+        (fixture.refresh_requests(), fixture.request_count("/echo")),
+        (0, 3)
+    );
     Ok(())
 }
 
-/// Property: that holds where the session's token has a header of its own too: it is not added, and
-/// the refusal is nobody else's business.
+/// Property: the caller's own `Authorization` also wins if the session's token has a custom header:
+/// the token is not added, and the refusal has no effect on the session.
 #[tokio::test]
-async fn credentials_of_ones_own_win_over_a_custom_header() -> Tested {
-    let world = World::new().await;
-    let api = world.reading().token_header("x-auth-token").build()?;
+async fn the_callers_credentials_win_over_a_custom_header() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let api = fixture
+        .builder_with_parser()
+        .token_header("x-auth-token")
+        .build()?;
     login(&api, "alice").await;
     let echoed = echo(api.get("/open/echo").bearer_auth("mine").send().await?).await;
     assert_eq!(
@@ -270,12 +297,15 @@ async fn credentials_of_ones_own_win_over_a_custom_header() -> Tested {
     assert_eq!(echoed["headers"].get("x-auth-token"), None);
     let path = "/header/x-auth-token/echo";
     let answer = api.get(path).bearer_auth("mine").send().await?;
-    assert_eq!((answer.status().as_u16(), world.asked()), (401, 0));
-    assert_eq!(world.reached(path), 1);
+    assert_eq!(
+        (answer.status().as_u16(), fixture.refresh_requests()),
+        (401, 0)
+    );
+    assert_eq!(fixture.request_count(path), 1);
 
-    // What a gateway wants beside the token is a default header.
-    let gateway = world
-        .reading()
+    // A header that a gateway needs beside the token is a default header.
+    let gateway = fixture
+        .builder_with_parser()
         .token_header("x-auth-token")
         .default_header("authorization", "Basic Z2F0ZXdheQ==")
         .build()?;
@@ -286,12 +316,12 @@ async fn credentials_of_ones_own_win_over_a_custom_header() -> Tested {
     Ok(())
 }
 
-/// Property: if the refresh fails, the refused answer reaches its caller as it came.
+/// Property: if the refresh fails, the caller gets the refused answer unchanged.
 #[tokio::test]
-async fn a_refused_answer_is_handed_back_as_it_came() -> Tested {
-    let world = World::new().await;
-    let api = world.signed_in().await;
-    world.issuer.faults().push(Fault::HtmlForbidden.always());
+async fn a_refused_answer_is_handed_back_unchanged() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let api = fixture.signed_in().await;
+    fixture.issuer.faults().push(Fault::HtmlForbidden.always());
     let refused =
         "/challenge?value=Bearer%20realm%3D%22a%22%2C%20error%3D%22invalid_token%22&value=Basic";
     let plain = api.get(refused).without_token().send().await?;
@@ -301,23 +331,30 @@ async fn a_refused_answer_is_handed_back_as_it_came() -> Tested {
     let answer = api.get(refused).send().await?;
     assert_eq!(
         answer.url().as_str(),
-        format!("{}{refused}", world.upstream.url())
+        format!("{}{refused}", fixture.upstream.url())
     );
     assert!(answer.extensions().get::<TokenError>().is_some());
     let mut same = answer.headers().clone();
-    // The one header that tells the time.
+    // Only the `date` header may differ.
     same.insert("date", headers["date"].clone());
     assert_eq!((answer.status(), same), (status, headers));
     assert_eq!(answer.bytes().await?, body);
-    assert_eq!((world.asked(), world.reached("/challenge")), (1, 2));
+    assert_eq!(
+        (
+            fixture.refresh_requests(),
+            fixture.request_count("/challenge")
+        ),
+        (1, 2)
+    );
     Ok(())
 }
 
-/// Property: what a newer token would not cure is handed back, with its reason where there is one.
+/// Property: a refusal that a newer token cannot cure is handed back, with its reason if there is
+/// one.
 #[tokio::test]
-async fn refusals_that_are_not_about_the_token_are_handed_back() -> Tested {
-    let world = World::new().await;
-    let api = world.signed_in().await;
+async fn refusals_that_are_not_about_the_token_are_handed_back() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let api = fixture.signed_in().await;
     let scope = "/challenge?value=Bearer%20error%3D%22insufficient_scope%22";
     assert_eq!(api.get(scope).send().await?.status(), 401);
     let step_up = "/challenge?value=Bearer%20error%3D%22insufficient_user_authentication%22%2C%20acr_values%3D%22gold%22";
@@ -326,11 +363,14 @@ async fn refusals_that_are_not_about_the_token_are_handed_back() -> Tested {
         panic!("{:?}", answer.extensions().get::<TokenError>());
     };
     assert_eq!(wanted.acr_values.as_deref(), Some("gold"));
-    assert_eq!(world.asked(), 0);
+    assert_eq!(fixture.refresh_requests(), 0);
 
-    // Where there was no token it cannot have been about one: the first may do.
-    let bare = world.reading().build()?;
+    // The refused request carried no token, so the first token may be accepted.
+    let bare = fixture.builder_with_parser().build()?;
     let answer = bare.get(format!("{scope}&when=bad")).send().await?;
-    assert_eq!((answer.status().as_u16(), world.asked()), (401, 1));
+    assert_eq!(
+        (answer.status().as_u16(), fixture.refresh_requests()),
+        (401, 1)
+    );
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! No token, nor part of one, in anything that is shown: rule 12.
+//! Tests that no output contains a token or a part of a token (rule 12).
 
 mod common;
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
-use common::{Heard, Tested, World, answering, login};
+use common::{ClientFixture, EventLog, TestResult, login, start_server};
 use reqwest::cookie::Jar;
 use reqwest::redirect::Policy;
 use token_rotator_reqwest::{Client, Fresh, TokenError};
@@ -16,10 +16,10 @@ use tracing::{Metadata, Subscriber};
 
 const CANARY: &str = "CANARY-";
 
-/// What was logged, at any level.
+/// All log lines, at any level.
 static LOGGED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Keeps every field of every event and span.
+/// Records every field of every event and span.
 struct Logger;
 
 impl Subscriber for Logger {
@@ -28,16 +28,16 @@ impl Subscriber for Logger {
     }
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {
-        span.record(&mut Line);
+        span.record(&mut LogLine);
         Id::from_u64(1)
     }
 
     fn record(&self, _: &Id, values: &Record<'_>) {
-        values.record(&mut Line);
+        values.record(&mut LogLine);
     }
 
     fn event(&self, event: &tracing::Event<'_>) {
-        event.record(&mut Line);
+        event.record(&mut LogLine);
     }
 
     fn record_follows_from(&self, _: &Id, _: &Id) {}
@@ -47,32 +47,50 @@ impl Subscriber for Logger {
     fn exit(&self, _: &Id) {}
 }
 
-struct Line;
+/// Keeps every record of the `log` facade. reqwest and its dependencies log through the facade.
+impl log::Log for Logger {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
 
-impl Visit for Line {
+    fn log(&self, record: &log::Record<'_>) {
+        let line = format!("facade: {}: {}", record.target(), record.args());
+        LOGGED.lock().expect("unpoisoned").push(line);
+    }
+
+    fn flush(&self) {}
+}
+
+struct LogLine;
+
+impl Visit for LogLine {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         let line = format!("log: {}: {value:?}", field.name());
         LOGGED.lock().expect("unpoisoned").push(line);
     }
 }
 
-/// Property: neither `Debug` nor `Display` of anything shows a token, a cookie or a socket token,
+/// Property: neither `Debug` nor `Display` of any type shows a token, a cookie or a socket token,
 /// through success and every failure.
 #[tokio::test]
-async fn nothing_shows_a_token() -> Tested {
+async fn no_output_shows_a_token() -> TestResult {
     tracing::subscriber::set_global_default(Logger)?;
-    let world = World::of(Issuer::builder().secret_prefix(CANARY)).await;
-    let heard = Heard::new();
-    let answers = heard.clone();
-    let builder = world
-        .reading()
-        .on_event(heard.listener())
-        .on_after_refresh(move |data| answers.say(format!("{}", data.ws_token.starts_with(CANARY))))
+    log::set_logger(&Logger)?;
+    log::set_max_level(log::LevelFilter::Trace);
+    let fixture = ClientFixture::of(Issuer::builder().secret_prefix(CANARY)).await;
+    let log = EventLog::new();
+    let answers = log.clone();
+    let builder = fixture
+        .builder_with_parser()
+        .on_event(log.listener())
+        .on_after_refresh(move |data| {
+            answers.push(format!("{}", data.ws_token.starts_with(CANARY)))
+        })
         .token_header_with("x-auth-token", |token| format!("Token {token}"));
     let mut shown = vec![format!("{builder:?}")];
     let api = builder.build()?;
     login(&api, "alice").await;
-    let (split, session) = world.reading().build_split()?;
+    let (split, session) = fixture.builder_with_parser().build_split()?;
     shown.push(format!(
         "{api:?} {split:?} {session:?} {:?}",
         api.access_token()
@@ -100,43 +118,45 @@ async fn nothing_shows_a_token() -> Tested {
         },
     ];
     for fault in faults {
-        world.issuer.faults().push(fault.clone().times(2));
+        fixture.issuer.faults().push(fault.clone().times(2));
         login(&api, "alice").await;
         match api.refresh_now().await {
             Ok(token) => shown.push(format!("{token:?}")),
-            Err(error) => shown.push(every(&error)),
+            Err(error) => shown.push(full_text(&error)),
         }
-        world.issuer.faults().clear();
+        fixture.issuer.faults().clear();
     }
-    // An answer that does not fit the parser's type quotes nothing of itself.
-    let misfit = world
+    // The error about an answer of the wrong type quotes no part of the answer.
+    let mistyped = fixture
         .builder()
         .on_refresh_success_with(|data: &Vec<String>| data[0].clone())
         .build()?;
-    login(&misfit, "alice").await;
-    if let Err(error) = misfit.refresh_now().await {
-        shown.push(every(&error));
+    login(&mistyped, "alice").await;
+    if let Err(error) = mistyped.refresh_now().await {
+        shown.push(full_text(&error));
         assert!(error.to_string().contains("expected a sequence"), "{error}");
     }
-    world.upstream.shutdown().await;
+    fixture.upstream.shutdown().await;
     if let Err(error) = api.get("/echo?key=CANARY-x").send().await {
         shown.push(format!("{error} {error:?}"));
     }
-    shown.extend(heard.lines());
+    shown.extend(log.lines());
     shown.extend(LOGGED.lock().expect("unpoisoned").clone());
-    assert!(
-        shown.iter().any(|line| line.starts_with("log: ")),
-        "nothing was logged"
-    );
-    assert!(heard.count("true") > 0, "the canary sang nowhere");
+    for listener in ["log: ", "facade: "] {
+        assert!(
+            shown.iter().any(|line| line.starts_with(listener)),
+            "nothing was logged: {listener}"
+        );
+    }
+    assert!(log.count("true") > 0, "the listener received no token");
     for line in shown {
         assert!(!line.contains("CANARY"), "{line}");
     }
     Ok(())
 }
 
-/// An error with all that is behind it.
-fn every(error: &TokenError) -> String {
+/// Returns the text of an error and of its sources.
+fn full_text(error: &TokenError) -> String {
     let mut texts = vec![format!("{error:?}")];
     let mut at: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = at {
@@ -146,13 +166,13 @@ fn every(error: &TokenError) -> String {
     texts.join(" ")
 }
 
-/// Property: an endpoint that repeats the cookie it was sent does not get it into an error or event,
-/// wherever the cookies are kept; nor does what may be a token get there, whosever it is.
+/// Property: if an endpoint repeats a cookie of the request, no error or event contains it,
+/// wherever the cookies are kept. Text that may be another token is redacted too.
 #[tokio::test]
-async fn an_answer_does_not_tell_a_cookie() -> Tested {
+async fn an_error_about_an_answer_shows_no_cookie() -> TestResult {
     const SHORT: &str = "ab12cd34";
     const LONG: &str = "0123456789abcdefghij0123456789";
-    let endpoint = answering(|request| {
+    let endpoint = start_server(|request| {
         let lines = request.lines();
         let sent = lines.filter(|line| line.starts_with("cookie: "));
         let sent: String = sent.collect();
@@ -174,9 +194,12 @@ async fn an_answer_does_not_tell_a_cookie() -> Tested {
     };
     let client = |jar| reqwest::Client::builder().no_proxy().cookie_provider(jar);
     let base = || Client::builder().base_url(&*endpoint);
-    let (provided, configured) = (jar(), jar());
+    let provided = Arc::new(token_rotator_reqwest::Jar::default());
+    let url = endpoint.parse()?;
+    provided.add_cookie_str(&format!("sid={SHORT}; Path=/"), &url);
+    let configured = jar();
     let elsewhere = client(jar()).redirect(Policy::none()).build()?;
-    for (way, builder) in [
+    for (storage, builder) in [
         ("provided", base().cookie_provider(provided)),
         (
             "configured",
@@ -185,26 +208,26 @@ async fn an_answer_does_not_tell_a_cookie() -> Tested {
         ("brought", base().client(client(jar()).build()?)),
         ("for refreshes", base().refresh_client(elsewhere)),
     ] {
-        let heard = Heard::new();
+        let log = EventLog::new();
         let api = builder
             .bearer_field("accessToken")
-            .on_event(heard.listener())
+            .on_event(log.listener())
             .build()?;
         let error = api.refresh_now().await.unwrap_err();
-        let shown = every(&error) + &heard.lines().join(" ");
-        assert!(shown.contains("HTTP 401"), "{way}: {shown}");
+        let shown = full_text(&error) + &log.lines().join(" ");
+        assert!(shown.contains("HTTP 401"), "{storage}: {shown}");
         assert!(
             !shown.contains("ab12") && !shown.contains("cd34"),
-            "{way}: {shown}"
+            "{storage}: {shown}"
         );
-        assert!(!shown.contains("0123"), "{way}: {shown}");
+        assert!(!shown.contains("0123"), "{storage}: {shown}");
     }
     Ok(())
 }
 
-/// Property: a token is stored where it can be seen only on purpose.
+/// Property: a stored token is visible only on explicit request.
 #[test]
-fn a_client_can_be_shown() -> Tested {
+fn debug_of_a_client_shows_no_token() -> TestResult {
     let api = Client::builder()
         .base_url("https://api.example.com")
         .bearer_field("accessToken")

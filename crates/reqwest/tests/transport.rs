@@ -1,9 +1,10 @@
-//! reqwest under the other crates: the transport of `token-rotator-oauth2`, and the tower service.
+//! Tests reqwest below the other crates: as transport of `token-rotator-oauth2` and as tower
+//! service.
 
 mod common;
 
 use bytes::Bytes;
-use common::{Tested, World, within};
+use common::{ClientFixture, TestResult, within};
 use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use token_rotator_oauth2::{SecretBytes, Transport as _, TransportError};
@@ -26,16 +27,16 @@ fn post(url: &str, body: String) -> Request<SecretBytes> {
         .expect("a request")
 }
 
-/// Property: requests and answers pass unaltered, redirects are not followed, and an error says
-/// whether something may have been sent.
+/// Property: the transport passes requests and answers unaltered and follows no redirect. Its error
+/// states whether a part of the request may have been sent.
 #[tokio::test]
-async fn the_transport_carries_and_decides_nothing() -> Tested {
-    let world = World::new().await;
-    let grant = world.issuer.sign_in("alice");
+async fn the_transport_passes_requests_unaltered() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let grant = fixture.issuer.sign_in("alice");
     let form =
         |token: &str| format!("grant_type=refresh_token&client_id=demo&refresh_token={token}");
     let answer = transport()
-        .send(post(world.issuer.token_url(), form(&grant.refresh_token)))
+        .send(post(fixture.issuer.token_url(), form(&grant.refresh_token)))
         .await?;
     assert_eq!(answer.status(), 200);
     assert!(answer.headers().contains_key("cache-control"));
@@ -45,25 +46,25 @@ async fn the_transport_carries_and_decides_nothing() -> Tested {
         .unwrap_or_default()
         .to_owned();
 
-    world
+    fixture
         .issuer
         .faults()
         .push(Fault::Redirect("/elsewhere".to_owned()));
     let answer = transport()
-        .send(post(world.issuer.token_url(), form(&next)))
+        .send(post(fixture.issuer.token_url(), form(&next)))
         .await?;
     assert_eq!(answer.status(), 307);
-    world.issuer.faults().push(Fault::AnswerLost);
+    fixture.issuer.faults().push(Fault::AnswerLost);
     let lost = transport()
-        .send(post(world.issuer.token_url(), form(&next)))
+        .send(post(fixture.issuer.token_url(), form(&next)))
         .await;
     assert!(
         matches!(lost, Err(TransportError::MaybeSent { .. })),
         "{lost:?}"
     );
 
-    let url = world.issuer.token_url().to_owned();
-    world.issuer.shutdown().await;
+    let url = fixture.issuer.token_url().to_owned();
+    fixture.issuer.shutdown().await;
     let unsent = transport().send(post(&url, form(&next))).await;
     assert!(
         matches!(unsent, Err(TransportError::NotSent { .. })),
@@ -80,13 +81,13 @@ async fn the_transport_carries_and_decides_nothing() -> Tested {
     Ok(())
 }
 
-/// Property: an answer that is too long is given up, and one by a redirect is the redirect.
+/// Property: a too long answer is an error, and the answer to a redirect is the redirect itself.
 #[tokio::test]
-async fn the_transport_is_bounded() -> Tested {
-    let world = World::new().await;
-    let token = world.issuer.sign_in("alice").access_token;
+async fn the_transport_is_bounded() -> TestResult {
+    let fixture = ClientFixture::new().await;
+    let token = fixture.issuer.sign_in("alice").access_token;
     let get = |path: &str| {
-        Request::get(format!("{}{path}", world.upstream.url()))
+        Request::get(format!("{}{path}", fixture.upstream.url()))
             .header("authorization", format!("Bearer {token}"))
             .body(SecretBytes::default())
     };
@@ -104,8 +105,9 @@ async fn the_transport_is_bounded() -> Tested {
     })?;
     let not_followed = stubborn.send(get("/redirect/same")?).await?;
     assert_eq!(not_followed.status(), 307);
-    let brought = ReqwestTransport::from_client(reqwest::Client::builder().no_proxy().build()?);
-    let followed = brought.send(get("/redirect/same")?).await?;
+    let given_client =
+        ReqwestTransport::from_client(reqwest::Client::builder().no_proxy().build()?);
+    let followed = given_client.send(get("/redirect/same")?).await?;
     assert_eq!(
         (followed.status().as_u16(), followed.body().len()),
         (302, 0)
@@ -113,18 +115,19 @@ async fn the_transport_is_bounded() -> Tested {
     Ok(())
 }
 
-/// Property: under the layer, reqwest is a service like any other: refused, refreshed, replayed.
+/// Property: reqwest works as a service below the tower layer: a request is refused, refreshed and
+/// replayed.
 #[tokio::test]
-async fn reqwest_stands_under_the_tower_layer() -> Tested {
+async fn reqwest_works_below_the_tower_layer() -> TestResult {
     use tower_layer::Layer as _;
 
-    let world = World::new().await;
-    let grant = world.issuer.sign_in("alice");
-    let next = world.issuer.sign_in("bob").access_token;
+    let fixture = ClientFixture::new().await;
+    let grant = fixture.issuer.sign_in("alice");
+    let next = fixture.issuer.sign_in("bob").access_token;
     let source =
         move |_last| std::future::ready(Ok::<_, SourceError>(TokenSet::bearer(next.clone())));
     let rotator = Rotator::builder(source)
-        .origin(world.upstream.url())
+        .origin(fixture.upstream.url())
         .build()?;
     rotator.sign_in(TokenSet::bearer("stale"))?.await?;
     let client = reqwest::Client::builder()
@@ -132,7 +135,7 @@ async fn reqwest_stands_under_the_tower_layer() -> Tested {
         .redirect(reqwest::redirect::Policy::none())
         .build()?;
     let mut service = rotator.layer()?.layer(HttpService(client));
-    let request = Request::post(format!("{}/echo", world.upstream.url()))
+    let request = Request::post(format!("{}/echo", fixture.upstream.url()))
         .body(Full::new(Bytes::from("body")))?;
     let answer = within(service.call(request)).await?;
     assert_eq!(answer.status(), 200);
@@ -142,6 +145,6 @@ async fn reqwest_stands_under_the_tower_layer() -> Tested {
         (&echoed["subject"], &echoed["body_length"]),
         (&"bob".into(), &4.into())
     );
-    assert!(world.issuer.accepts(&grant.access_token));
+    assert!(fixture.issuer.accepts(&grant.access_token));
     Ok(())
 }

@@ -186,10 +186,10 @@ pub enum RefreshError {
     #[error("the session changed before the refresh was sent")]
     SessionChanged,
     /// The issuer has refused this session's refresh token before, here or in another process.
-    #[error("the issuer has refused this session's refresh token before; sign in again")]
+    #[error("the issuer has refused this session's refresh token before")]
     Refused,
     /// There is nothing to refresh from.
-    #[error("nobody is signed in; sign in first")]
+    #[error("the session is not signed in")]
     NotSignedIn,
     /// Somebody else held the lease past the deadline.
     #[error("no lease to refresh under: {0}")]
@@ -251,7 +251,13 @@ impl RefreshError {
             Self::Lease(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Refused | Self::NotSignedIn => Some(SIGN_IN),
-            _ => None,
+            // The cause is known; what to do depends on the issuer, or nothing has to be done.
+            Self::TimedOut { .. }
+            | Self::Unusable { .. }
+            | Self::InDoubt { .. }
+            | Self::SessionChanged
+            | Self::Panicked { .. }
+            | Self::Abandoned { .. } => None,
         }
     }
 }
@@ -275,16 +281,14 @@ pub enum TokenError {
     /// The refresh has been in the air longer than it may, and blocks the next one until it ends.
     #[error("the refresh is overdue; no other starts before it ends")]
     Overdue,
-    /// Nobody is signed in.
-    #[error("nobody is signed in; sign in first")]
+    /// The session is not signed in.
+    #[error("the session is not signed in")]
     SignedOut,
     /// Somebody signed in or out since this request began. It is not sent with another's token.
     #[error("the session changed while the request waited")]
     SessionChanged,
     /// The token was refused so soon after it was issued that another refresh would not help.
-    #[error(
-        "the token was refused though it is fresh; is it meant for this API (audience, scope)?"
-    )]
+    #[error("the token was refused though it is fresh")]
     FreshTokenRefused,
     /// The API wants the user to authenticate again, not another token of this sign-in.
     #[error(transparent)]
@@ -293,10 +297,7 @@ pub enum TokenError {
     #[error("the token source asked its own rotator for a token")]
     Reentrant,
     /// There is no tokio runtime to run the refresh on.
-    #[error(
-        "no tokio runtime to refresh on; call from within one, give the builder one with \
-         `runtime`, or let it have its own with `dedicated_thread`"
-    )]
+    #[error("no tokio runtime to refresh on")]
     NoRuntime,
     /// The rotator was shut down and its token is no longer good.
     #[error("the rotator was shut down")]
@@ -309,7 +310,19 @@ impl TokenError {
         match self {
             Self::Refresh(error) => error.hint(),
             Self::SignedOut => Some(SIGN_IN),
-            _ => None,
+            Self::FreshTokenRefused => {
+                Some("see whether the token is meant for this API: its audience and its scope")
+            }
+            Self::NoRuntime => Some(
+                "call from within a tokio runtime, give the builder one with `runtime`, or let it \
+                 have its own with `dedicated_thread`",
+            ),
+            Self::Reentrant => Some("send the refresh over a client without this rotator"),
+            Self::WaitTimedOut { .. }
+            | Self::Overdue
+            | Self::SessionChanged
+            | Self::StepUp(_)
+            | Self::ShutDown => None,
         }
     }
 }
@@ -487,7 +500,10 @@ impl BuildError {
                 "write it like /-/whoami: a single `/` first, no `//`, `..`, `\\`, `#`, blank or \
                  host",
             ),
-            Self::Origin(_) | Self::Thread(_) => None,
+            Self::Origin(error) => error.hint(),
+            Self::Thread(_) => {
+                Some("raise the limits of processes (`ulimit -u`) and of open files (`ulimit -n`)")
+            }
         }
     }
 }

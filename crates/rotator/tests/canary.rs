@@ -1,5 +1,5 @@
-//! Rule 12: no token, nor part of one, in logs, events, errors, panics or `Debug` output. A binary
-//! of its own, for it listens to everything.
+//! Tests rule 12: logs, events, errors, panics and `Debug` output contain no token and no part of a
+//! token. A separate binary, because it installs a global log subscriber.
 
 mod common;
 
@@ -13,45 +13,48 @@ use token_rotator::{ExposeSecret as _, NotReplayed, Profile, Refreshed, Rotator,
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber, span};
 
-use common::{Act, ScriptedCoordinator, ScriptedStore, World, callers, let_run, lock, outcomes};
+use common::{
+    Fixture, IssuerAction, ScriptedCoordinator, ScriptedStore, collect_outcomes, lock,
+    run_ready_tasks, spawn_callers,
+};
 
 const CANARY: &str = "CANARY-7f3a";
 
-/// Everything that was ever said, by anybody.
-static SAID: LazyLock<Mutex<String>> = LazyLock::new(Mutex::default);
+/// The text of all recorded output.
+static OUTPUT: LazyLock<Mutex<String>> = LazyLock::new(Mutex::default);
 
-fn say<T: Debug>(thing: &T) {
-    writeln!(lock(&SAID), "{thing:?}\n{thing:#?}").expect("a string");
+fn record<T: Debug>(value: &T) {
+    writeln!(lock(&OUTPUT), "{value:?}\n{value:#?}").expect("a string");
 }
 
-/// Everything that is logged, at every level, by every crate.
-struct Everything;
+/// Records every log message at every level from every crate.
+struct LogRecorder;
 
-impl Visit for Everything {
+impl Visit for LogRecorder {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        say(&format_args!("{field} = {value:?}"));
+        record(&format_args!("{field} = {value:?}"));
     }
 }
 
-impl Subscriber for Everything {
+impl Subscriber for LogRecorder {
     fn enabled(&self, _metadata: &Metadata<'_>) -> bool {
         true
     }
 
     fn new_span(&self, span: &span::Attributes<'_>) -> span::Id {
-        span.record(&mut Everything);
+        span.record(&mut LogRecorder);
         span::Id::from_u64(1)
     }
 
     fn record(&self, _span: &span::Id, values: &span::Record<'_>) {
-        values.record(&mut Everything);
+        values.record(&mut LogRecorder);
     }
 
     fn record_follows_from(&self, _span: &span::Id, _follows: &span::Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        say(&event.metadata().target());
-        event.record(&mut Everything);
+        record(&event.metadata().target());
+        event.record(&mut LogRecorder);
     }
 
     fn enter(&self, _span: &span::Id) {}
@@ -59,158 +62,160 @@ impl Subscriber for Everything {
     fn exit(&self, _span: &span::Id) {}
 }
 
-fn say_error(error: &(dyn std::error::Error + 'static)) {
+fn record_error(error: &(dyn std::error::Error + 'static)) {
     let mut next = Some(error);
     while let Some(error) = next {
-        say(&error);
-        say(&format_args!("{error}"));
+        record(&error);
+        record(&format_args!("{error}"));
         next = error.source();
     }
 }
 
-async fn ask(rotator: &Rotator) {
-    for outcome in outcomes(callers(rotator, 3)).await {
+async fn call_and_record(rotator: &Rotator) {
+    for outcome in collect_outcomes(spawn_callers(rotator, 3)).await {
         match &outcome {
             Ok(token) => {
                 assert!(token.secret().expose_secret().starts_with(CANARY));
-                say(token);
-                say(token.header());
-                say(token.secret());
-                say(token.token_set());
+                record(token);
+                record(token.header());
+                record(token.secret());
+                record(token.token_set());
             }
-            Err(error) => say_error(error),
+            Err(error) => record_error(error),
         }
-        say(&outcome);
+        record(&outcome);
     }
-    say(rotator);
-    say(&Exchange::ready(rotator, Ok(())));
-    say(&Exchange::begin(rotator, Err(NotReplayed::BodyOnce)).await);
+    record(rotator);
+    record(&Exchange::ready(rotator, Ok(())));
+    record(&Exchange::begin(rotator, Err(NotReplayed::BodyOnce)).await);
 }
 
-/// Every kind of outcome there is, with canaries for tokens, and everything said meanwhile by
-/// events, logs at TRACE, errors with their sources, panics and `Debug`: no canary in it.
+/// Runs every kind of outcome with marked tokens and records events, logs at TRACE, errors with
+/// their sources, panics and `Debug`. The record contains no marked token.
 #[tokio::test(start_paused = true)]
-async fn no_token_is_ever_said() {
-    tracing::subscriber::set_global_default(Everything).expect("nobody else listens");
+async fn no_output_contains_a_token() {
+    tracing::subscriber::set_global_default(LogRecorder).expect("no other subscriber");
     let quiet = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|panic| say(&format_args!("{panic}"))));
+    std::panic::set_hook(Box::new(|panic| record(&format_args!("{panic}"))));
 
-    let world = World::new();
-    world.issuer.prefix(CANARY);
-    world.issuer.with_answer();
+    let fixture = Fixture::new();
+    fixture.issuer.prefix(CANARY);
+    fixture.issuer.with_answer();
     let (store, leases) = (ScriptedStore::new(), ScriptedCoordinator::new());
-    let builder = world
+    let builder = fixture
         .builder()
         .store(store.clone())
         .coordinator(leases.clone())
         .profile(Profile::leeway(Duration::from_secs(5)).with_revocation_per_token())
-        .on_event(say)
+        .on_event(record)
         .after_refresh(|refreshed: Arc<Refreshed>| async move {
-            say(&refreshed);
+            record(&refreshed);
             Err("no socket".to_owned())
         });
-    say(&builder);
+    record(&builder);
     let rotator = builder.build().expect("a rotator");
     rotator
-        .sign_in(world.issuer.login())
+        .sign_in(fixture.issuer.login())
         .expect("usable tokens");
-    ask(&rotator).await;
+    call_and_record(&rotator).await;
 
     let failures = [
         None,
-        Some(Act::Fail(
+        Some(IssuerAction::Fail(
             SourceError::transient("down").with_code("temporarily_unavailable"),
         )),
-        Some(Act::Fail(
+        Some(IssuerAction::Fail(
             SourceError::not_sent("no way").with_cause(std::fmt::Error),
         )),
-        Some(Act::LoseAnswer),
-        Some(Act::Hang),
-        Some(Act::Panic),
-        Some(Act::Answer(world.issuer.login().with_token_type("DPoP"))),
-        Some(Act::Answer(token_rotator::TokenSet::bearer(format!(
-            "{CANARY}\u{7}"
-        )))),
-        Some(Act::Fail(
+        Some(IssuerAction::LoseAnswer),
+        Some(IssuerAction::Hang),
+        Some(IssuerAction::Panic),
+        Some(IssuerAction::Answer(
+            fixture.issuer.login().with_token_type("DPoP"),
+        )),
+        Some(IssuerAction::Answer(token_rotator::TokenSet::bearer(
+            format!("{CANARY}\u{7}"),
+        ))),
+        Some(IssuerAction::Fail(
             SourceError::terminal("invalid_grant").with_reuse_detected(),
         )),
     ];
     for failure in failures {
-        let login = world.issuer.login();
-        say(&login);
+        let login = fixture.issuer.login();
+        record(&login);
         rotator.sign_in(login).expect("usable tokens");
-        world.almost_expire().await;
-        ask(&rotator).await;
-        world.expire().await;
+        fixture.almost_expire().await;
+        call_and_record(&rotator).await;
+        fixture.expire().await;
         if let Some(failure) = failure {
-            world.issuer.next(failure);
+            fixture.issuer.push_action(failure);
         }
-        ask(&rotator).await;
+        call_and_record(&rotator).await;
         tokio::time::advance(Duration::from_secs(1)).await;
-        ask(&rotator).await;
+        call_and_record(&rotator).await;
     }
     let error = rotator
-        .sign_in(world.issuer.login().with_token_type("mac"))
+        .sign_in(fixture.issuer.login().with_token_type("mac"))
         .map(drop)
         .expect_err("not a bearer token");
-    say_error(&error);
+    record_error(&error);
 
-    // Store and coordinator in all their moods.
+    // Every failure of store and coordinator.
     rotator
-        .sign_in(world.issuer.login())
+        .sign_in(fixture.issuer.login())
         .expect("usable tokens");
-    let_run().await;
-    world.expire().await;
+    run_ready_tasks().await;
+    fixture.expire().await;
     store.fail_loads(1);
-    ask(&rotator).await;
+    call_and_record(&rotator).await;
     store.panic_loads(1);
     tokio::time::advance(Duration::from_secs(2)).await;
-    ask(&rotator).await;
+    call_and_record(&rotator).await;
     store.panic_saves(1);
     store.fail_saves(2);
     tokio::time::advance(Duration::from_secs(5)).await;
-    ask(&rotator).await;
+    call_and_record(&rotator).await;
     tokio::time::sleep(Duration::from_secs(30)).await;
-    world.expire().await;
-    let others = leases.busy().await;
-    ask(&rotator).await;
-    drop(others);
-    say(&store.record().await);
+    fixture.expire().await;
+    let foreign_lease = leases.acquire_as_another_process().await;
+    call_and_record(&rotator).await;
+    drop(foreign_lease);
+    record(&store.record().await);
 
-    let neighbour = world
+    let second_process = fixture
         .builder()
         .store(store.clone())
         .coordinator(leases.clone())
-        .on_event(say)
+        .on_event(record)
         .build()
         .expect("a rotator");
     tokio::time::advance(Duration::from_secs(5)).await;
-    ask(&rotator).await;
-    ask(&neighbour).await;
+    call_and_record(&rotator).await;
+    call_and_record(&second_process).await;
 
-    // Somebody else signs in, and out; then it is done here.
+    // Another process signs in and out, then this process does.
     let version = Version::new(Epoch::random(), 1_000);
-    let bobs = Record::signed_in(version, Arc::new(world.issuer.login()));
-    say(&bobs);
+    let bobs = Record::signed_in(version, Arc::new(fixture.issuer.login()));
+    record(&bobs);
     store.put(bobs).await;
-    world.expire().await;
-    ask(&rotator).await;
-    ask(&rotator).await;
-    world.issuer.hold();
+    fixture.expire().await;
+    call_and_record(&rotator).await;
+    call_and_record(&rotator).await;
+    fixture.issuer.hold();
     let forced = {
         let rotator = rotator.clone();
         tokio::spawn(async move { rotator.refresh_now().await })
     };
-    let_run().await;
+    run_ready_tasks().await;
     rotator.sign_out().await.expect("a tombstone");
-    world.issuer.fail_revocation();
-    world.issuer.let_go();
-    say(&forced.await.expect("no panic"));
-    ask(&rotator).await;
+    fixture.issuer.fail_revocation();
+    fixture.issuer.release();
+    record(&forced.await.expect("no panic"));
+    call_and_record(&rotator).await;
     assert!(rotator.shutdown(Duration::from_secs(60)).await);
 
     std::panic::set_hook(quiet);
-    let said = lock(&SAID);
+    let output = lock(&OUTPUT);
     for kind in [
         "SignedIn",
         "SignedOut",
@@ -231,13 +236,16 @@ async fn no_token_is_ever_said() {
         "Busy",
         "token_rotator",
     ] {
-        assert!(said.contains(kind), "the run should have come by {kind}");
+        assert!(
+            output.contains(kind),
+            "the test should have produced {kind}"
+        );
     }
-    if let Some(at) = said.find(CANARY) {
-        let line = said[..at].rfind('\n').map_or(0, |start| start + 1);
+    if let Some(at) = output.find(CANARY) {
+        let line = output[..at].rfind('\n').map_or(0, |start| start + 1);
         panic!(
-            "a token was said: {}",
-            &said[line..(at + 80).min(said.len())]
+            "the output contains a token: {}",
+            &output[line..(at + 80).min(output.len())]
         );
     }
 }

@@ -1,19 +1,20 @@
-//! The file store under the suite for all stores, and what is its own: permissions, keys, damage.
+//! Runs the store conformance suite on the file store, and tests its permissions, keys and damaged
+//! files.
 #![cfg(feature = "file")]
 #![cfg(unix)]
 
 mod file;
 
-use file::Place;
+use file::StoreDirectory;
 use token_rotator::{FileLock, FileStore};
 use token_rotator_testkit::conformance::StoreFixture;
 
-impl StoreFixture for Place {
+impl StoreFixture for StoreDirectory {
     type Store = FileStore;
     type Coordinator = FileLock;
 
     async fn new() -> Self {
-        Place::empty()
+        StoreDirectory::empty()
     }
 
     async fn store(&self) -> FileStore {
@@ -25,4 +26,4 @@ impl StoreFixture for Place {
     }
 }
 
-token_rotator_testkit::conformance!(Place);
+token_rotator_testkit::conformance!(StoreDirectory);

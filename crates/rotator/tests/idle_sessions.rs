@@ -1,5 +1,5 @@
-//! What a session costs that nobody uses: no task, and little memory. A binary of its own, because
-//! the test counts every allocation.
+//! Tests the cost of an idle session: no task, and little memory. A separate binary, because the
+//! test counts every allocation.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +10,13 @@ use token_rotator::{MemoryStore, Rotator, SessionKey, SourceError, TokenSet};
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
 const SESSIONS: usize = 100_000;
-/// Memory is measured on fewer sessions: the profiler takes a backtrace of every allocation.
+/// Memory is measured with fewer sessions, because the profiler takes a backtrace of every
+/// allocation.
 const MEASURED: usize = 1_000;
 const BYTES_MAX: usize = 3_600;
 
-/// A hundred thousand sessions are signed in and stored: no task is left, and each takes at most
-/// 3.6 kB, its record in the store included.
+/// 100,000 sessions are signed in and stored: no task remains, and each session takes at most 3.6
+/// kB, including its record in the store.
 #[tokio::test]
 async fn an_idle_session_has_no_task() {
     let source = |_last: Option<Arc<TokenSet>>| async {

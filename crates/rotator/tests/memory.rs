@@ -1,4 +1,4 @@
-//! The store and the coordinator of one process, under the suite for all of them.
+//! Runs the store conformance suite on the store and the coordinator of one process.
 
 use token_rotator::MemoryStore;
 use token_rotator::store::LocalCoordinator;

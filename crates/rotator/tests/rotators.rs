@@ -1,4 +1,5 @@
-//! Many sessions in one process: no cross-talk, loaded on first use, let go of when idle.
+//! Tests many sessions in one process: their separation, their loading on first use, and the
+//! removal of idle sessions.
 #![cfg(feature = "file")]
 
 mod common;
@@ -6,7 +7,7 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Heard, Issuer, LIFETIME, ScriptedStore, TestClock, World, lock, secret};
+use common::{EventLog, Fixture, Issuer, LIFETIME, ScriptedStore, TestClock, lock, secret};
 use token_rotator::keys::KeyFile;
 use token_rotator::store::SessionStore as _;
 use token_rotator::{
@@ -15,44 +16,46 @@ use token_rotator::{
 
 #[expect(
     clippy::trivially_copy_pass_by_ref,
-    reason = "as a key of any type is given"
+    reason = "the naming function takes a key of any type by reference"
 )]
-fn name(user: &u32) -> SessionKey {
+fn session_key(user: &u32) -> SessionKey {
     SessionKey::new(format!("user-{user}"))
 }
 
-fn users(world: &World) -> Rotators<u32> {
-    world.builder().build_many(name).expect("rotators")
+fn users(fixture: &Fixture) -> Rotators<u32> {
+    fixture.builder().build_many(session_key).expect("rotators")
 }
 
 /// Each session has its own token, its own flight and its own failure.
 #[tokio::test(start_paused = true)]
 async fn sessions_do_not_mix() {
-    let world = World::new();
-    let users = users(&world);
+    let fixture = Fixture::new();
+    let users = users(&fixture);
     for user in 0..100 {
-        users.sign_in(&user, world.issuer.login()).expect("usable");
+        users
+            .sign_in(&user, fixture.issuer.login())
+            .expect("usable");
     }
     assert_eq!(users.len(), 100);
     let mut before = Vec::new();
     for user in 0..100 {
         before.push(secret(&users.token(&user).await.expect("a token")));
     }
-    world.expire().await;
-    world.issuer.hold();
-    let calls: Vec<_> = (0..100)
+    fixture.expire().await;
+    fixture.issuer.hold();
+    let tasks: Vec<_> = (0..100)
         .flat_map(|user| [user, user])
         .map(|user| {
             let users = users.clone();
             tokio::spawn(async move { (user, users.token(&user).await) })
         })
         .collect();
-    // A hundred flights at once, one for each: that they do not wait for each other.
-    world.issuer.arrived(100).await;
+    // 100 flights run at once, one for each session, and do not wait for each other.
+    fixture.issuer.wait_for_calls(100).await;
     users.sign_out(&7).await.expect("no store");
-    world.issuer.let_go();
+    fixture.issuer.release();
     let mut after = std::collections::HashMap::new();
-    for call in calls {
+    for call in tasks {
         let (user, outcome) = call.await.expect("no panic");
         if user == 7 {
             assert!(matches!(outcome, Err(TokenError::SignedOut)), "{outcome:?}");
@@ -64,11 +67,11 @@ async fn sessions_do_not_mix() {
     }
     let different: std::collections::HashSet<_> = after.values().collect();
     assert_eq!((after.len(), different.len()), (99, 99));
-    assert_eq!(world.issuer.reuse_alarms(), 0);
+    assert_eq!(fixture.issuer.reuse_alarms(), 0);
 }
 
-/// A session that is not in memory is read from the store when it is first used, and nothing is
-/// asked of the issuer for that.
+/// A session that is not in memory is read from the store at its first use, without a request to
+/// the issuer.
 #[tokio::test]
 async fn sessions_are_loaded_on_first_use() {
     let root = tempfile::tempdir().expect("a temporary directory");
@@ -82,7 +85,7 @@ async fn sessions_are_loaded_on_first_use() {
         Rotator::builder(issuer.clone())
             .store(open())
             .origin("https://api.example.com")
-            .build_many(name)
+            .build_many(session_key)
             .expect("rotators")
     };
     let first = build();
@@ -94,96 +97,98 @@ async fn sessions_are_loaded_on_first_use() {
     let second = build();
     assert!(second.is_empty());
     assert_eq!(secret(&second.token(&3).await.expect("loaded")), token);
-    assert_eq!((second.len(), issuer.calls()), (1, 0));
-    // Signing out of one that was never used here is a sign-out all the same.
+    assert_eq!((second.len(), issuer.refresh_calls()), (1, 0));
+    // A sign-out of a session that this process never used takes effect.
     second.sign_out(&4).await.expect("a tombstone");
-    let record = open().load(&name(&4)).await.expect("a store");
+    let record = open().load(&session_key(&4)).await.expect("a store");
     assert!(record.expect("a record").tokens().is_none());
     assert!(second.shutdown(Duration::from_secs(5)).await);
 }
 
-/// What nobody uses is let go of, and comes back from the store; what somebody holds, waits for or
-/// has not saved stays.
+/// An unused session is removed from memory and comes back from the store. A session that is in
+/// use, waited for or unsaved stays.
 #[tokio::test(start_paused = true)]
-async fn idle_sessions_are_let_go() {
-    let world = World::new();
+async fn idle_sessions_are_removed() {
+    let fixture = Fixture::new();
     let store = ScriptedStore::new();
-    let users = world
+    let users = fixture
         .builder()
         .store(store.clone())
         .idle_after(Duration::from_secs(60))
-        // The scripted store keeps one session under one name.
+        // The scripted store keeps one session under one key.
         .build_many(|_: &u32| SessionKey::default())
         .expect("rotators");
-    let stored = users.sign_in(&1, world.issuer.login()).expect("usable");
+    let stored = users.sign_in(&1, fixture.issuer.login()).expect("usable");
     stored.await.expect("stored");
     let token = secret(&users.token(&1).await.expect("a token"));
-    assert_eq!(users.remove_idle(), 0, "it was used a moment ago");
-    let held = users.get(&1);
+    assert_eq!(users.remove_idle(), 0, "the session was just used");
+    let handle = users.get(&1);
     tokio::time::advance(Duration::from_secs(61)).await;
-    assert_eq!(users.remove_idle(), 0, "somebody has it");
-    drop(held);
+    assert_eq!(users.remove_idle(), 0, "a handle uses the session");
+    drop(handle);
     assert_eq!(users.remove_idle(), 1);
     assert!(users.is_empty());
     assert_eq!(secret(&users.token(&1).await.expect("a token")), token);
-    assert_eq!(world.issuer.calls(), 0);
+    assert_eq!(fixture.issuer.refresh_calls(), 0);
 
-    // A flight in the air is somebody.
+    // A running flight counts as a user of its session.
     tokio::time::advance(LIFETIME).await;
-    world.issuer.hold();
+    fixture.issuer.hold();
     let waiting = {
         let users = users.clone();
         tokio::spawn(async move { users.token(&1).await })
     };
-    world.issuer.arrived(1).await;
+    fixture.issuer.wait_for_calls(1).await;
     waiting.abort();
-    common::let_run().await;
-    assert_eq!(users.remove_idle(), 0, "a flight has it");
-    world.issuer.let_go();
-    common::let_run().await;
-    assert_eq!(world.issuer.calls(), 1);
+    common::run_ready_tasks().await;
+    assert_eq!(users.remove_idle(), 0, "a flight uses the session");
+    fixture.issuer.release();
+    common::run_ready_tasks().await;
+    assert_eq!(fixture.issuer.refresh_calls(), 1);
 
-    // New sessions sweep the old ones out of their part, so that nothing needs a timer.
+    // New sessions remove idle sessions of their shard, so no timer is needed.
     tokio::time::advance(Duration::from_secs(120)).await;
     for user in 2..2_000 {
         drop(users.get(&user));
     }
-    assert_eq!(users.len(), 1_998, "the first one has gone");
+    assert_eq!(users.len(), 1_998, "the first session was removed");
 }
 
-/// Without a store that outlives the process there is nowhere for a session to come back from.
+/// If the store is not durable, a session stays in memory, because no store could return it.
 #[tokio::test(start_paused = true)]
-async fn what_is_only_in_memory_stays() {
-    let world = World::new();
-    let users = users(&world);
-    users.sign_in(&1, world.issuer.login()).expect("usable");
+async fn a_session_without_durable_store_stays() {
+    let fixture = Fixture::new();
+    let users = users(&fixture);
+    users.sign_in(&1, fixture.issuer.login()).expect("usable");
     drop(users.get(&2));
     tokio::time::advance(Duration::from_secs(3_600)).await;
-    assert_eq!(users.remove_idle(), 1, "the one that was never signed in");
+    assert_eq!(users.remove_idle(), 1, "the session without a sign-in");
     let token = users.token(&1).await.expect("refreshed from memory");
     assert_eq!(secret(&token), "access-2");
 }
 
-/// Two sessions that are signed in with one refresh token would spend it under two leases: the
-/// second sign-in is refused, until the first session has given it up.
+/// Two sessions with the same refresh token would spend it under two leases. The second sign-in is
+/// refused until the first session has given up the refresh token.
 #[tokio::test(start_paused = true)]
-async fn one_refresh_token_is_one_session() {
-    let world = World::new();
-    let users = users(&world);
-    let login = world.issuer.login();
+async fn one_refresh_token_belongs_to_one_session() {
+    let fixture = Fixture::new();
+    let users = users(&fixture);
+    let login = fixture.issuer.login();
     users.sign_in(&1, login.clone()).expect("usable");
     let refused = users.sign_in(&2, login.clone());
     let error = refused.map(drop).expect_err("another session's");
     assert!(error.to_string().contains("another session"), "{error}");
-    // Again into the same one is nothing new.
+    // A repeated sign-in of the same session is allowed.
     users.sign_in(&1, login.clone()).expect("the same session");
-    users.sign_in(&1, world.issuer.login()).expect("usable");
-    users.sign_in(&2, login).expect("given up by now");
+    users.sign_in(&1, fixture.issuer.login()).expect("usable");
+    users
+        .sign_in(&2, login)
+        .expect("the first session gave up the refresh token");
 }
 
-/// Events say whose they are, and a source that has to can tell the sessions apart.
+/// Events name their session, and a source can tell the sessions apart.
 #[tokio::test(start_paused = true)]
-async fn a_source_knows_the_session() {
+async fn a_source_receives_the_session() {
     struct ByName;
     impl token_rotator::TokenSource for ByName {
         async fn refresh(
@@ -201,12 +206,12 @@ async fn a_source_knows_the_session() {
             Ok(TokenSet::bearer(format!("for-{session}")).into())
         }
     }
-    let heard = Heard::default();
+    let events = EventLog::default();
     let clock = TestClock::new();
     let sessions = Arc::new(std::sync::Mutex::new(Vec::new()));
     let users = Rotator::builder(ByName)
         .clock(clock)
-        .on_event(heard.listener())
+        .on_event(events.listener())
         .on_session_event({
             let sessions = Arc::clone(&sessions);
             move |session, event| {
@@ -215,7 +220,7 @@ async fn a_source_knows_the_session() {
                 }
             }
         })
-        .build_many(name)
+        .build_many(session_key)
         .expect("rotators");
     for user in [1, 2] {
         let token = users.token(&user).await.expect("a token");
@@ -224,16 +229,16 @@ async fn a_source_knows_the_session() {
     assert_eq!(*lock(&sessions), ["user-1", "user-2"]);
 }
 
-/// A weak handle is upgraded while idle sessions are removed: the session is either kept or gone,
-/// and never there twice.
+/// Property: while idle sessions are removed, a weak handle upgrades to the current session or
+/// fails. One key never has two sessions.
 #[test]
-fn an_upgrade_meets_a_removal() {
-    let world_source = |_last: Option<Arc<TokenSet>>| async {
+fn an_upgrade_during_a_removal_gives_one_session() {
+    let failing_source = |_last: Option<Arc<TokenSet>>| async {
         Err::<TokenSet, _>(SourceError::not_sent("no session needs a refresh"))
     };
-    let users = Rotator::builder(world_source)
+    let users = Rotator::builder(failing_source)
         .idle_after(Duration::ZERO)
-        .build_many(name)
+        .build_many(session_key)
         .expect("rotators");
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -14,7 +14,7 @@ use super::proxy::ProxySettings;
 use super::session::SessionSettings;
 use super::store::StoreSettings;
 use super::values::SessionName;
-use crate::command_error::CommandError;
+use crate::command_error::{CommandError, file_hint};
 
 /// The configuration file and the paths of the user.
 #[derive(Clone, Debug)]
@@ -124,9 +124,14 @@ impl ProgramConfig {
     ) -> Result<(), CommandError> {
         let path = self.paths.session_file(name.as_str());
         let failed = |error: io::Error| {
+            let hint = match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => file_hint(&error),
+                _ => None,
+            };
             CommandError::new(format!("{} cannot be written", path.display()))
                 .because(error)
-                .hint(format!(
+                .hint_of(hint)
+                .or_hint(format!(
                     "make its directory writable and sign in again, or write [sessions.{name}] into \
                      {}: without one of them other commands do not find this session",
                     self.paths.config_file.display()

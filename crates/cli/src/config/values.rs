@@ -120,7 +120,11 @@ impl FromStr for OriginText {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let origin: Result<Origin, _> = text.parse();
-        origin.map(Self).map_err(|error| error.to_string())
+        // The parsers of flags and of files take one text.
+        origin.map(Self).map_err(|error| match error.hint() {
+            Some(hint) => format!("{error}; {hint}"),
+            None => error.to_string(),
+        })
     }
 }
 

@@ -12,18 +12,16 @@ const NO_SECRET: &str = "no secret was given: set TOKEN_ROTATOR_CLIENT_SECRET, o
 
 pub(crate) async fn tokens(session: &NamedSession<'_>) -> Result<TokenSet, CommandError> {
     session.settings.client_id()?;
-    let hint = match session.settings.client_auth()? {
-        ClientAuthentication::None => NO_SECRET,
-        ClientAuthentication::Basic(_) | ClientAuthentication::Post(_) => CHECK_CLIENT,
-    };
+    let has_secret = !matches!(session.settings.client_auth()?, ClientAuthentication::None);
     let source = IssuerSource::new(&session.settings, session.transport.clone());
     let refreshed = source.refresh(None).await;
     refreshed
         .map(|refreshed| refreshed.tokens)
         .map_err(|error| {
-            CommandError::new("the issuer gave the client no token")
-                .because(&error)
-                .hint_of(error.hint())
-                .or_hint(hint)
+            let failed = CommandError::new("the issuer gave the client no token").because(&error);
+            match error.code() {
+                Some("invalid_client") if !has_secret => failed.hint(NO_SECRET),
+                _ => failed.hint_of(error.hint()).or_hint(CHECK_CLIENT),
+            }
         })
 }

@@ -27,8 +27,8 @@ pub(super) async fn tokens(
         let metadata = endpoints.find(&needed).await?;
         let grant = with_settings(device(&metadata, client_id), session, options)?
             .build()
-            .map_err(not_offered)?;
-        let authorization = grant.begin().await.map_err(no_code)?;
+            .map_err(|error| not_offered(&error))?;
+        let authorization = grant.begin().await.map_err(|error| no_code(&error))?;
         show(&authorization);
         let limit = match authorization.expires_in() {
             None => options.timeout.or(Some(SIGN_IN_TIMEOUT)),
@@ -80,10 +80,11 @@ async fn poll_until_decided(
     }
 }
 
-fn no_code(error: DeviceAuthorizationError) -> CommandError {
+fn no_code(error: &DeviceAuthorizationError) -> CommandError {
     CommandError::new("there is no code to enter on another device")
         .because(error)
-        .hint("check the client's id and its scope, and that it may use the device grant")
+        .hint_of(error.hint())
+        .or_hint("check the client's id and its scope, and that it may use the device grant")
 }
 
 fn not_signed_in(error: DeviceError) -> CommandError {
@@ -95,6 +96,6 @@ fn not_signed_in(error: DeviceError) -> CommandError {
         DeviceError::Expired => failed
             .why("the code expired before it was entered")
             .hint("sign in again, and enter the new code in time"),
-        error => failed.because(error).or_hint("sign in again"),
+        error => failed.because(&error).hint_of(error.hint()),
     }
 }

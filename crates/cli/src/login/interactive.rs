@@ -43,18 +43,16 @@ pub(super) fn with_settings<G>(
 }
 
 /// Error for a sign-in that cannot be built, such as one whose endpoint the issuer does not name.
-pub(super) fn not_offered(error: BuildError) -> CommandError {
+pub(super) fn not_offered(error: &BuildError) -> CommandError {
     let failed = CommandError::new("the sign-in request cannot be made");
-    match &error {
+    match error {
         BuildError::Endpoint { which } => failed
             .why(format!("its metadata names no {which}"))
             .hint(format!(
                 "choose another way with `--grant`, or give the {which}: `--{}`",
                 which.replace(' ', "-")
             )),
-        _ => failed.because(error).or_hint(
-            "correct the session's settings, or choose another way to sign in with `--grant`",
-        ),
+        _ => failed.because(error).hint_of(error.hint()),
     }
 }
 

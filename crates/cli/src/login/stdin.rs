@@ -4,7 +4,7 @@
 use std::io::{IsTerminal as _, Read as _};
 use std::sync::Arc;
 
-use token_rotator::{Expiry, TokenSet, TokenSource as _};
+use token_rotator::{Expiry, FailureKind, TokenSet, TokenSource as _};
 
 use crate::command_error::CommandError;
 use crate::output::say;
@@ -12,6 +12,8 @@ use crate::session::{IssuerSource, NamedSession};
 
 /// Longer than any refresh token.
 const BYTES_MAX: u64 = 64 * 1024;
+
+const SPENT: &str = "a refresh token that was used before is spent; get a new one";
 
 pub(super) async fn tokens(session: &NamedSession<'_>) -> Result<TokenSet, CommandError> {
     session.settings.client_id()?;
@@ -32,8 +34,12 @@ pub(super) async fn tokens(session: &NamedSession<'_>) -> Result<TokenSet, Comma
         ),
         Err(error) => Err(
             CommandError::new("the issuer did not take the refresh token")
-                .because(error)
-                .hint("a refresh token that was used before is spent; get a new one"),
+                .because(&error)
+                .hint_of(match error.kind() {
+                    FailureKind::Terminal | FailureKind::Uncertain => Some(SPENT),
+                    _ => error.hint(),
+                })
+                .or_hint("check `--issuer` and the network, then try again with the same token"),
         ),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use token_rotator::{FailureKind, SourceError};
-use token_rotator_oauth2::{BuildError, DiscoveryError, IssuerMetadata, NoMetadata};
+use token_rotator_oauth2::{BuildError, DiscoveryError, IssuerMetadata};
 use token_rotator_reqwest::ReqwestTransport;
 
 use super::failure::EXIT_TRY_LATER;
@@ -140,12 +140,9 @@ impl EndpointError {
             Self::TimedOut(_) => true,
             Self::Discovery(error) => match &**error {
                 DiscoveryError::Unreachable { .. } => true,
-                DiscoveryError::NoDocument { asked } => asked.iter().any(|(_, found)| {
-                    let NoMetadata::Status(status) = found else {
-                        return false;
-                    };
-                    status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
-                }),
+                DiscoveryError::NoDocument { asked } => {
+                    asked.iter().any(|(_, found)| found.may_pass())
+                }
                 _ => false,
             },
             Self::NotConfigured(_) | Self::Invalid(_) => false,
@@ -184,6 +181,9 @@ impl From<EndpointError> for CommandError {
                     "if you trust that issuer, write its name exactly as it does: `--issuer`, or \
                              `issuer` in the configuration"
                 }
+                DiscoveryError::NoDocument { .. } if is_temporary => {
+                    "the issuer cannot answer now; try again in a moment"
+                }
                 _ if is_temporary => "check `--issuer` and the network, or try again in a moment",
                 _ => {
                     "check `--issuer`; `--token-endpoint` and the other endpoint flags replace the \
@@ -198,8 +198,8 @@ impl From<EndpointError> for CommandError {
                     .hint("check `--issuer`, the network and proxies, or try again in a moment")
             }
             EndpointError::Invalid(error) => Self::new("an endpoint of the session cannot be used")
-                .because(error)
-                .or_hint("correct it: in the configuration, or at the next login"),
+                .because(&error)
+                .hint_of(error.hint()),
         };
         if is_temporary {
             failed.code(EXIT_TRY_LATER)
@@ -235,8 +235,8 @@ mod tests {
         insta::assert_snapshot!(CommandError::from(error).text(), @"
         exit code 1
         error: an endpoint of the session cannot be used
-          because the token endpoint cannot be used: `http://` would send the token to `issuer.example` in the clear: use `https://`, or for a server on this machine `http://localhost`, `http://127.0.0.1` or `http://[::1]`
-        hint: correct it: in the configuration, or at the next login
+          because the token endpoint cannot be used: `http://` would send the token to `issuer.example` in the clear
+        hint: use `https://`, or for a server on this machine `http://localhost`, `http://127.0.0.1` or `http://[::1]`
         ");
     }
 }

@@ -14,6 +14,8 @@ pub(crate) const EXIT_TRY_LATER: u8 = 4;
 const CHECK_STORE: &str = "check that the store is a server that runs, or a directory that you may write, \
                      with room on its disk; `--store` names another";
 
+const REPORT: &str = "run the command again; report the error if that does not help";
+
 /// Returns the error that a session has no token.
 pub(crate) fn no_token(name: &SessionName, error: &TokenError) -> CommandError {
     let failed = CommandError::new(format!("there is no token for session `{name}`"))
@@ -21,7 +23,7 @@ pub(crate) fn no_token(name: &SessionName, error: &TokenError) -> CommandError {
         .hint_of(error.hint())
         .code(exit_code(error));
     match error {
-        TokenError::SignedOut => failed.hint(sign_in(name)),
+        TokenError::SignedOut | TokenError::StepUp(_) => failed.hint(sign_in(name)),
         TokenError::Refresh(error) => refresh_failed(failed, name, error),
         TokenError::WaitTimedOut { .. } | TokenError::Overdue => {
             failed.hint("the issuer is slow; try again in a moment")
@@ -33,7 +35,7 @@ pub(crate) fn no_token(name: &SessionName, error: &TokenError) -> CommandError {
         TokenError::SessionChanged => {
             failed.hint("run the command again; it uses the session's new sign-in")
         }
-        _ => failed.hint("run the command again; report the error if that does not help"),
+        _ => failed.hint(REPORT),
     }
 }
 
@@ -47,10 +49,19 @@ fn refresh_failed(failed: CommandError, name: &SessionName, error: &RefreshError
             "`token-rotator status --session {name}` shows which process it is; continue it or end it \
              if it is stopped"
         )),
+        RefreshError::Lease(LeaseError::Lost) => {
+            failed.hint("run the command again; another process may have refreshed meanwhile")
+        }
         RefreshError::Lease(_) => failed.or_hint(CHECK_STORE),
         RefreshError::Store(error) => store_hint(failed, error),
         RefreshError::SessionChanged => {
             failed.hint("run the command again; it uses the session's new sign-in")
+        }
+        RefreshError::Unusable { .. } => failed.hint(
+            "report this to the issuer's operator; the session keeps its refresh token for the next try",
+        ),
+        RefreshError::Panicked { sent: false, .. } | RefreshError::Abandoned { sent: false, .. } => {
+            failed.hint(REPORT)
         }
         _ => match error.kind() {
             FailureKind::Terminal => failed.hint(sign_in(name)),
@@ -59,7 +70,7 @@ fn refresh_failed(failed: CommandError, name: &SessionName, error: &RefreshError
                  `token-rotator doctor --session {name}` checks them"
             )),
             FailureKind::NotSent | FailureKind::Transient => {
-                failed.hint(format!(
+                failed.or_hint(format!(
                     "the issuer cannot be reached or is busy; try again in a moment, or run \
                      `token-rotator doctor --session {name}`"
                 ))
@@ -71,7 +82,8 @@ fn refresh_failed(failed: CommandError, name: &SessionName, error: &RefreshError
     }
 }
 
-fn sign_in(name: &SessionName) -> String {
+/// The hint to sign in to this session.
+pub(crate) fn sign_in(name: &SessionName) -> String {
     format!("sign in with `token-rotator login --session {name}`")
 }
 
@@ -84,6 +96,7 @@ fn store_hint(failed: CommandError, error: &StoreError) -> CommandError {
     let failed = failed.hint_of(error.hint());
     match error.kind() {
         StoreErrorKind::Unavailable => failed.code(EXIT_TRY_LATER).or_hint(CHECK_STORE),
+        StoreErrorKind::Panicked => failed.or_hint(REPORT),
         StoreErrorKind::Newer => failed.or_hint("use the newer version of this program"),
         StoreErrorKind::Corrupt => failed.or_hint(
             "nothing was changed; restore the record from a backup, or remove it and sign in again",

@@ -20,7 +20,7 @@ use token_rotator::{BuildError, Rotator, RotatorBuilder, SessionKey};
 use token_rotator_reqwest::ReqwestTransport;
 
 pub(crate) use self::endpoints::{Endpoint, Endpoints};
-pub(crate) use self::failure::{no_token, store_failed, unusable_tokens};
+pub(crate) use self::failure::{no_token, sign_in, store_failed, unusable_tokens};
 use self::history::{Entry, History, HistoryEvent};
 pub(crate) use self::source::{ClientAuthentication, IssuerSource};
 pub(crate) use self::store::{OpenStore, StoreKind};

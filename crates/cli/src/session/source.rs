@@ -7,7 +7,7 @@ use token_rotator_oauth2::{self as oauth2, IssuerMetadata, TokenEndpoint};
 use token_rotator_reqwest::ReqwestTransport;
 
 use super::endpoints::{Endpoint, Endpoints};
-use crate::command_error::CommandError;
+use crate::command_error::{CommandError, file_hint};
 use crate::config::{ClientAuthChoice, GrantChoice, SessionSettings};
 
 /// The default environment variable of the client's secret.
@@ -107,8 +107,8 @@ fn token_endpoint(
     }
     builder.transport(transport).build().map_err(|error| {
         CommandError::new("no request to the token endpoint can be made")
-            .because(error)
-            .or_hint("correct the session's settings")
+            .because(&error)
+            .hint_of(error.hint())
     })
 }
 
@@ -152,7 +152,8 @@ impl SessionSettings {
             let text = std::fs::read_to_string(path).map_err(|error| {
                 CommandError::new("the client's secret cannot be read")
                     .why(format!("{}: {error}", path.display()))
-                    .hint("name a file with the secret that you may read: `client_secret_file`")
+                    .hint_of(file_hint(&error))
+                    .or_hint("name a file with the secret that you may read: `client_secret_file`")
             })?;
             // Editors and shells end a file with a line break.
             let secret = text.trim_end_matches(['\r', '\n']);

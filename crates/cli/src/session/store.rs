@@ -42,12 +42,16 @@ impl OpenStore {
             Some(StoreUrl::Redis(url)) => {
                 let codec = codec(key, paths).await?;
                 let built = RedisStore::builder().url(url).codec(codec).build();
-                built.map(Self::from).map_err(cannot_be_opened)
+                built
+                    .map(Self::from)
+                    .map_err(|error| cannot_be_opened(&error, error.hint()))
             }
             Some(StoreUrl::Postgres(url)) => {
                 let codec = codec(key, paths).await?;
                 let built = PostgresStore::builder().url(url).codec(codec).build();
-                built.map(Self::from).map_err(cannot_be_opened)
+                built
+                    .map(Self::from)
+                    .map_err(|error| cannot_be_opened(&error, error.hint()))
             }
         }
     }
@@ -110,7 +114,7 @@ fn file(
     builder
         .open()
         .map(OpenStore::from)
-        .map_err(|error| cannot_be_opened(&error).hint_of(error.hint()))
+        .map_err(|error| cannot_be_opened(&error, error.hint()))
 }
 
 /// Returns the vault that this choice names, or `None` if the choice names no single vault.
@@ -149,7 +153,7 @@ async fn codec(key: Option<&KeyChoice>, paths: &UserPaths) -> Result<RecordCodec
         Ok(None) => Err(CommandError::new("the store has no key")
             .why("the location that was named has none")
             .hint(MAKE_A_KEY)),
-        Err(error) => Err(cannot_be_opened(&error).hint_of(error.hint())),
+        Err(error) => Err(cannot_be_opened(&error, error.hint())),
     }
 }
 
@@ -177,9 +181,10 @@ fn no_keyutils() -> CommandError {
         .hint("choose another location for the key: keyring, file, env:NAME")
 }
 
-fn cannot_be_opened(error: impl std::error::Error) -> CommandError {
+fn cannot_be_opened(error: impl std::error::Error, hint: Option<&str>) -> CommandError {
     CommandError::new("the store cannot be opened")
         .because(error)
+        .hint_of(hint)
         .or_hint("correct it, or name another one: `--store` for sessions, `--key` for their key")
 }
 

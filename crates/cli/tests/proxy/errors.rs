@@ -146,7 +146,7 @@ async fn http_upstream() {
     assert_snapshot!(report(&user, &output), @"
     exit code 1
     error: line 2 of ~/.config/token-rotator/config.toml cannot be used
-      because `proxy.routes[0].upstream`: `http://` would send the token to `api.example.com` in the clear: use `https://`, or for a server on this machine `http://localhost`, `http://127.0.0.1` or `http://[::1]`
+      because `proxy.routes[0].upstream`: `http://` would send the token to `api.example.com` in the clear; use `https://`, or for a server on this machine `http://localhost`, `http://127.0.0.1` or `http://[::1]`
     hint: correct the line; docs/program.md has all keys
     ");
 }
@@ -311,7 +311,7 @@ async fn no_such_directory() {
     exit code 1
     error: the proxy cannot be set up
       because /nowhere/proxy.sock cannot be listened on: No such file or directory (os error 2)
-    hint: end what listens there, or choose another address
+    hint: make the directory of the socket
     ");
 }
 
@@ -363,7 +363,7 @@ async fn a_store_in_the_way() {
     exit code 1
     error: the store cannot be opened
       because cannot make /dev/null/sessions: Not a directory (os error 20)
-    hint: correct it, or name another one: `--store` for sessions, `--key` for their key
+    hint: a part of the path is a file; choose another directory
     ");
 }
 

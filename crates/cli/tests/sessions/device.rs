@@ -211,11 +211,11 @@ async fn an_unreachable_issuer_is_reported_once() {
       because Connection refused (os error 111)
     hint: no action is needed: the issuer is asked again while the code is valid
     error: the sign-in was not completed
-      because the code expired while the issuer gave no answer: the issuer was not reached; sign in again
+      because the code expired while the issuer gave no answer: the issuer was not reached
       because error sending request
       because client error (Connect)
       because tcp connect error
       because Connection refused (os error 111)
-    hint: sign in again
+    hint: check the network, then sign in again
     ");
 }

@@ -245,7 +245,7 @@ async fn a_directory_instead_of_the_history_and_a_full_disk() {
     assert_snapshot!(user.normalized(&report), @"
     ok   configuration: there is no ~/.config/token-rotator/config.toml, and none is needed
     bad  store: it cannot store sessions: cannot write into ~/.local/state/token-rotator: File too large (os error 27)
-         hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
+         hint: raise the limit of file sizes (`ulimit -f`)
     ");
 }
 

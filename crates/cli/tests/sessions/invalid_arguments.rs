@@ -156,7 +156,7 @@ async fn invalid_values() {
     For more information, try '--help'.
 
     $ token-rotator login --origin api.example.com
-    error: invalid value 'api.example.com' for '--origin <ORIGIN>': the origin has no scheme: write `https://` before the host, as in `https://api.example.com`
+    error: invalid value 'api.example.com' for '--origin <ORIGIN>': the origin has no scheme; write `https://` before the host, as in `https://api.example.com`
 
     For more information, try '--help'.
 
@@ -166,12 +166,12 @@ async fn invalid_values() {
     For more information, try '--help'.
 
     $ token-rotator proxy --upstream api.example.com
-    error: invalid value 'api.example.com' for '--upstream <ORIGIN>': the origin has no scheme: write `https://` before the host, as in `https://api.example.com`
+    error: invalid value 'api.example.com' for '--upstream <ORIGIN>': the origin has no scheme; write `https://` before the host, as in `https://api.example.com`
 
     For more information, try '--help'.
 
     $ token-rotator proxy --upstream https://api.example.com/v1
-    error: invalid value 'https://api.example.com/v1' for '--upstream <ORIGIN>': the origin goes on after host and port: give `https://api.example.com`, the token then goes to every path there
+    error: invalid value 'https://api.example.com/v1' for '--upstream <ORIGIN>': the origin goes on after its host and port, `https://api.example.com`; give scheme, host and port alone; the token then goes to every path there
 
     For more information, try '--help'.
 

@@ -173,7 +173,7 @@ async fn key_cannot_be_made() {
     exit code 1
     error: the store cannot keep a session
       because cannot open /dev/null: Not a directory (os error 20)
-    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
+    hint: a part of the path is a file; choose another directory
     ");
 }
 

@@ -49,7 +49,7 @@ async fn a_refresh_token_that_is_refused() {
     assert_snapshot!(output.report(), @"
     exit code 3
     error: there is no token for session `default`
-      because the issuer has refused this session's refresh token before; sign in again
+      because the issuer has refused this session's refresh token before
     hint: sign in with `token-rotator login --session default`
     ");
 }
@@ -61,7 +61,7 @@ async fn a_client_that_is_refused() {
     exit code 1
     error: there is no token for session `default`
       because the access token could not be refreshed: the issuer refused the request (HTTP 400, invalid_client)
-    hint: check the session's client id, secret, scope and addresses; `token-rotator doctor --session default` checks them
+    hint: check the client id, the client's secret and how the client authenticates
     ");
 }
 
@@ -76,7 +76,7 @@ async fn an_issuer_that_is_busy() {
     exit code 4
     error: there is no token for session `default`
       because the access token could not be refreshed: the issuer cannot answer now (HTTP 503)
-    hint: the issuer cannot be reached or is busy; try again in a moment, or run `token-rotator doctor --session default`
+    hint: try again in a moment
     ");
 }
 
@@ -150,7 +150,7 @@ async fn device_is_refused() {
     exit code 1
     error: there is no code to enter on another device
       because the issuer gave no device code: the issuer refused the request (HTTP 401, invalid_client): unknown client or wrong secret
-    hint: check the client's id and its scope, and that it may use the device grant
+    hint: check the client id, the client's secret and how the client authenticates
     ");
 }
 
@@ -189,7 +189,7 @@ async fn secret_cannot_be_read() {
     exit code 1
     error: the client's secret cannot be read
       because /nowhere: No such file or directory (os error 2)
-    hint: name a file with the secret that you may read: `client_secret_file`
+    hint: write the file, or name another
     ");
 }
 
@@ -211,8 +211,8 @@ async fn resource_is_none() {
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the issuer gave the client no token
-      because no request to the token endpoint can be made: a resource is no absolute URI without fragment: write it like `https://api.example.com`, or call `audience` for other names
-    hint: correct the session's settings
+      because no request to the token endpoint can be made: a resource is no absolute URI without fragment
+    hint: write it like `https://api.example.com`, or call `audience` for other names
     ");
 }
 

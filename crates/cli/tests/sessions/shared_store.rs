@@ -171,9 +171,9 @@ async fn redis_is_away() {
     assert_snapshot!(output.report(), @"
     exit code 4
     error: the store cannot keep the session
-      because Redis at 127.0.0.1:1 cannot be reached: nothing listens there; start it, or correct the address
+      because Redis at 127.0.0.1:1 cannot be reached: nothing listens there
       because Connection refused (os error 111)
-    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
+    hint: start the server, or correct the address
     ");
 }
 
@@ -185,9 +185,9 @@ async fn redis_is_away_for_a_token() {
     assert_snapshot!(output.report(), @"
     exit code 4
     error: there is no token for session `default`
-      because the session could not be read from its store: Redis at 127.0.0.1:1 cannot be reached: nothing listens there; start it, or correct the address
+      because the session could not be read from its store: Redis at 127.0.0.1:1 cannot be reached: nothing listens there
       because Connection refused (os error 111)
-    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
+    hint: start the server, or correct the address
     ");
 }
 
@@ -199,10 +199,10 @@ async fn postgres_is_away() {
     assert_snapshot!(output.report(), @"
     exit code 4
     error: the store cannot keep a session
-      because PostgreSQL at 127.0.0.1:1 cannot be reached: nothing listens there; start it, or correct the address
+      because PostgreSQL at 127.0.0.1:1 cannot be reached: nothing listens there
       because error connecting to server
       because Connection refused (os error 111)
-    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
+    hint: start the server, or correct the address
     ");
 }
 
@@ -214,8 +214,8 @@ async fn redis_address_is_wrong() {
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the store cannot be opened
-      because the address of the Redis server cannot be read; write it as redis://user:password@host:port/database, special characters percent-encoded
-    hint: correct it, or name another one: `--store` for sessions, `--key` for their key
+      because the address of the Redis server cannot be read
+    hint: write the address as redis://user:password@host:port/database, special characters percent-encoded
     ");
 }
 
@@ -227,8 +227,8 @@ async fn postgres_address_is_wrong() {
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the store cannot be opened
-      because the address given to `url` cannot be read; write it as postgres://user:password@host:port/database, special characters percent-encoded
-    hint: correct it, or name another one: `--store` for sessions, `--key` for their key
+      because the address given to `url` cannot be read
+    hint: write the address as postgres://user:password@host:port/database, special characters percent-encoded
     ");
 }
 

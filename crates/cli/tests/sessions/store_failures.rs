@@ -53,7 +53,7 @@ async fn store_is_a_file() {
     exit code 1
     error: the store cannot be opened
       because cannot make ~/.local/state/token-rotator: File exists (os error 17)
-    hint: correct it, or name another one: `--store` for sessions, `--key` for their key
+    hint: remove the file that stands there, or choose another place
     ");
 }
 
@@ -66,7 +66,7 @@ async fn store_cannot_be_made() {
     exit code 1
     error: the store cannot be opened
       because cannot make /dev/null/sessions: Not a directory (os error 20)
-    hint: correct it, or name another one: `--store` for sessions, `--key` for their key
+    hint: a part of the path is a file; choose another directory
     ");
 }
 
@@ -81,7 +81,7 @@ async fn record_cannot_be_read() {
     exit code 4
     error: there is no token for session `default`
       because the session could not be read from its store: cannot read ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: Is a directory (os error 21)
-    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
+    hint: remove the directory that stands in place of the file
     ");
 }
 
@@ -165,7 +165,7 @@ async fn lease_cannot_be_acquired() {
     exit code 4
     error: there is no token for session `default`
       because no lease to refresh under: the coordinator cannot be reached: cannot open ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.lease: Is a directory (os error 21)
-    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
+    hint: remove the directory that stands in place of the file
     ");
 }
 
@@ -180,7 +180,7 @@ async fn session_cannot_be_ended() {
     exit code 4
     error: the session could not be ended
       because cannot open ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.lock: Is a directory (os error 21)
-    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
+    hint: remove the directory that stands in place of the file
     ");
 }
 
@@ -213,7 +213,7 @@ async fn a_login_that_is_saved_late() {
     exit code 0
     warning: the session is not saved yet; saving is tried again for a while
       because cannot open ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.lock: Is a directory (os error 21)
-    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
+    hint: remove the directory that stands in place of the file
     Signed in: session `default`.
     ");
     assert!(user.issuer.accepts(&user.token()));
@@ -235,19 +235,19 @@ async fn disk_is_full() {
     exit code 4
     error: the store cannot keep a session
       because cannot write into ~/.local/state/token-rotator: File too large (os error 27)
-    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
+    hint: raise the limit of file sizes (`ulimit -f`)
     ");
     assert_snapshot!(full(&["token", "--refresh"]).report(), @"
     exit code 4
     error: there is no token for session `default`
       because no lease to refresh under: the coordinator cannot be reached: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.lease: File too large (os error 27)
-    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
+    hint: raise the limit of file sizes (`ulimit -f`)
     ");
     assert_snapshot!(full(&["logout"]).report(), @"
     exit code 4
     error: the session could not be ended
       because cannot write ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: File too large (os error 27)
-    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
+    hint: raise the limit of file sizes (`ulimit -f`)
     ");
     // The session still works.
     assert!(user.issuer.accepts(&user.token()));

@@ -44,7 +44,7 @@ async fn signed_out() {
     assert_snapshot!(output.report(), @"
     exit code 3
     error: there is no token for session `default`
-      because nobody is signed in; sign in first
+      because the session is not signed in
     hint: sign in with `token-rotator login --session default`
     ");
 }
@@ -256,7 +256,7 @@ async fn secret_is_wrong() {
     exit code 1
     error: the issuer gave the client no token
       because the issuer refused the request (HTTP 401, invalid_client): unknown client or wrong secret
-    hint: check the client's id, its secret and its scope, and that it may use client credentials
+    hint: check the client id, the client's secret and how the client authenticates
     ");
 }
 

@@ -1,4 +1,4 @@
-//! A JSON object whose fields are read one by one, each as well as it can be.
+//! Reads single fields of a JSON object, so that an unreadable field does not spoil the others.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -6,14 +6,16 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 use token_rotator::SecretString;
 
-/// The fields of a JSON object (RFC 8259), unread. Of two with the same name the last one counts.
+/// The fields of a JSON object (RFC 8259), unparsed. If two fields have the same name, the last
+/// field counts.
 ///
-/// A value that cannot be read (a number of 400 digits, half a surrogate pair) is missing and
-/// spoils no other.
+/// An unreadable value (a number of 400 digits, half a surrogate pair) counts as missing and
+/// affects no other field.
 pub(crate) struct Fields<'a>(BTreeMap<Cow<'a, str>, &'a RawValue>);
 
 impl<'a> Fields<'a> {
-    /// `None` if the bytes are no JSON object. A byte order mark before it is ignored.
+    /// Returns `None` if the bytes are not a JSON object. Ignores a byte order mark before the
+    /// object.
     pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         serde_json::from_slice(bytes).ok().map(Self)
@@ -23,32 +25,33 @@ impl<'a> Fields<'a> {
         self.0.get(name).map(|value| value.get())
     }
 
-    /// The object in this field.
+    /// Returns the object in this field.
     pub(crate) fn object(&self, name: &str) -> Option<Self> {
         Self::read(self.raw(name)?.as_bytes())
     }
 
-    /// The string in this field, unless it is empty.
+    /// Returns the string in this field, or `None` if the string is empty.
     pub(crate) fn text(&self, name: &str) -> Option<String> {
         text(self.raw(name)?)
     }
 
-    /// The same, not to be shown.
+    /// Returns the string in this field as a secret.
     pub(crate) fn secret(&self, name: &str) -> Option<SecretString> {
         self.text(name).map(SecretString::from)
     }
 
-    /// The list of strings in this field.
+    /// Returns the list of strings in this field.
     pub(crate) fn list(&self, name: &str) -> Option<Vec<String>> {
         serde_json::from_str(self.raw(name)?).ok()
     }
 
-    /// The number in this field, as a string too, as some issuers write it. Never `inf` or `NaN`.
+    /// Returns the number in this field. Accepts a number in a string, because some issuers send
+    /// strings. Never returns `inf` or `NaN`.
     pub(crate) fn number(&self, name: &str) -> Option<f64> {
         number(self.raw(name)?)
     }
 
-    /// All strings that are not empty, by name.
+    /// Returns the name and value of every string field that is not empty.
     pub(crate) fn texts(&self) -> impl Iterator<Item = (&str, String)> {
         let fields = self.0.iter();
         fields.filter_map(|(name, value)| Some((&**name, text(value.get())?)))
@@ -61,7 +64,7 @@ fn text(raw: &str) -> Option<String> {
         .filter(|text| !text.is_empty())
 }
 
-/// `parse` alone would also read `inf` and `nan`.
+/// `parse` alone would also accept `inf` and `nan`.
 pub(super) fn number(raw: &str) -> Option<f64> {
     let text = raw
         .strip_prefix('"')

@@ -1,19 +1,19 @@
-//! How long the issuer asks to be left alone.
+//! Reads `Retry-After`: how long the issuer asks clients to wait.
 
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
 
-/// `Retry-After` as seconds or as a date (RFC 9110 section 10.2.3). `None` if it is missing or
-/// cannot be read; a date that has passed is no time at all.
+/// Returns `Retry-After`, given in seconds or as a date (RFC 9110 section 10.2.3). Returns `None`
+/// if the header is missing or unreadable, and zero for a date in the past.
 ///
-/// A date is compared with the answer's own `Date` where there is one, so that the issuer's clock
-/// may differ from ours.
+/// A date is compared with the answer's own `Date`, if there is one, so that a wrong local clock
+/// has no effect.
 pub(super) fn read(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than a number holds are a long time all the same.
+        // A number that overflows still means a long wait.
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let until = httpdate::parse_http_date(text).ok()?;

@@ -1,4 +1,4 @@
-//! A token set from the fields of an answer (RFC 6749 section 5.1).
+//! Reads a token set from the fields of an answer (RFC 6749 section 5.1).
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use token_rotator::{Expiry, TokenSet};
 use super::json::Fields;
 use crate::secrets::Secrets;
 
-/// The fields with a meaning here; all other strings are kept as they are.
+/// Fields that this module interprets. All other strings become extra fields of the token set.
 const KNOWN: [&str; 6] = [
     "access_token",
     "token_type",
@@ -17,16 +17,16 @@ const KNOWN: [&str; 6] = [
     "expires_in",
 ];
 
-/// Names of fields and token types are no longer than this.
+/// Maximum length of field names and token types.
 const NAME_MAX: usize = 64;
 
-/// A hundred years. Whoever reads the expiry shortens it further; nobody has to fear an overflow.
+/// 100 years. The rotator shortens an expiry further; this bound prevents an overflow.
 const LIFETIME_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// What a token type that cannot be read is called. It is refused like any other than Bearer.
+/// Placeholder for an unreadable token type, which is refused like every type except Bearer.
 const UNREADABLE: &str = "unreadable";
 
-/// All but the refresh token; `None` if there is no access token.
+/// Reads all fields except the refresh token. Returns `None` if there is no access token.
 pub(super) fn read(fields: &Fields<'_>, sent: &Secrets) -> Option<TokenSet> {
     let mut tokens = TokenSet::bearer(fields.secret("access_token")?)
         .with_token_type(token_type(fields, sent))
@@ -34,30 +34,35 @@ pub(super) fn read(fields: &Fields<'_>, sent: &Secrets) -> Option<TokenSet> {
     if let Some(token) = fields.secret("id_token") {
         tokens = tokens.with_id_token(token);
     }
-    // The scope and the names of fields are shown by `Debug`: nothing we sent may be in them.
-    if let Some(scope) = fields.text("scope").filter(|scope| !sent.stand_in(scope)) {
+    // `Debug` shows the scope and the names of fields, so they must not contain a secret of the
+    // request.
+    if let Some(scope) = fields
+        .text("scope")
+        .filter(|scope| !sent.occur_whole_in(scope))
+    {
         tokens = tokens.with_scope(scope);
     }
     for (name, value) in fields.texts() {
-        if !KNOWN.contains(&name) && is_name(name) && !sent.stand_in(name) {
+        if !KNOWN.contains(&name) && is_name(name) && !sent.occur_whole_in(name) {
             tokens = tokens.with_extra(name, value);
         }
     }
     Some(tokens)
 }
 
-/// Bearer where it is missing, null or empty: RFC 6749 requires it, yet many issuers leave it out.
+/// Returns Bearer if the type is missing, null or empty: RFC 6749 requires it, but many issuers
+/// leave it out.
 fn token_type(fields: &Fields<'_>, sent: &Secrets) -> String {
     match fields.raw("token_type") {
         None | Some("null" | "\"\"") => "Bearer".to_owned(),
         Some(_) => fields
             .text("token_type")
-            .filter(|name| is_name(name) && !sent.stand_in(name))
+            .filter(|name| is_name(name) && !sent.occur_whole_in(name))
             .unwrap_or_else(|| UNREADABLE.to_owned()),
     }
 }
 
-/// A number of seconds that is more than none.
+/// Reads a number of seconds greater than zero.
 fn expiry(seconds: Option<f64>) -> Expiry {
     match seconds {
         Some(seconds) if seconds > 0.0 => Expiry::In(Duration::from_secs_f64(
@@ -67,7 +72,7 @@ fn expiry(seconds: Option<f64>) -> Expiry {
     }
 }
 
-/// Letters, digits and what stands between them; URNs are token types too.
+/// Accepts letters, digits and the separators of URNs, because a URN is a valid token type.
 fn is_name(text: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:/".contains(&byte);
     text.len() <= NAME_MAX && text.bytes().all(legal)

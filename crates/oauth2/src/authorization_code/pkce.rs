@@ -1,4 +1,4 @@
-//! Proof that whoever brings the code is who asked for it (RFC 7636).
+//! PKCE: proof that the client that presents a code also requested it (RFC 7636).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,11 +12,11 @@ use super::RandomnessError;
 pub(super) struct Verifier(SecretString);
 
 impl Verifier {
-    pub(super) fn draw() -> Result<Self, RandomnessError> {
-        secret().map(Self)
+    pub(super) fn generate() -> Result<Self, RandomnessError> {
+        random_secret().map(Self)
     }
 
-    /// The code challenge by S256 (section 4.2).
+    /// Returns the S256 code challenge (section 4.2).
     pub(super) fn challenge(&self) -> String {
         URL_SAFE_NO_PAD.encode(Sha256::digest(self.0.expose_secret()))
     }
@@ -26,8 +26,8 @@ impl Verifier {
     }
 }
 
-/// 256 random bits as 43 characters, as many as a verifier must have.
-pub(super) fn secret() -> Result<SecretString, RandomnessError> {
+/// Returns 256 random bits as 43 characters, the minimum length of a code verifier.
+pub(super) fn random_secret() -> Result<SecretString, RandomnessError> {
     let mut bytes = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *bytes).map_err(|cause| RandomnessError {
         cause: std::sync::Arc::new(cause),
@@ -47,9 +47,9 @@ mod tests {
     }
 
     #[test]
-    fn no_two_secrets_are_alike() {
-        let (one, other) = (secret().unwrap(), secret().unwrap());
-        assert_eq!(one.expose_secret().len(), 43);
-        assert_ne!(one.expose_secret(), other.expose_secret());
+    fn two_random_secrets_differ() {
+        let (first, second) = (random_secret().unwrap(), random_secret().unwrap());
+        assert_eq!(first.expose_secret().len(), 43);
+        assert_ne!(first.expose_secret(), second.expose_secret());
     }
 }

@@ -1,4 +1,4 @@
-//! What the redirect says (RFC 6749 section 4.1.2; RFC 9207).
+//! Reads and checks the redirect (RFC 6749 section 4.1.2; RFC 9207).
 
 use std::collections::BTreeMap;
 
@@ -7,16 +7,16 @@ use token_rotator::{ExposeSecret, SecretString};
 use crate::answer::refusal::is_code;
 use crate::secrets::Secrets;
 
-/// The parameters of a redirect, with all of their values.
-pub(super) struct Redirect(BTreeMap<String, Vec<String>>);
+/// The parameters of a redirect. Keeps every value of a repeated parameter.
+pub(super) struct RedirectParameters(BTreeMap<String, Vec<String>>);
 
-impl Redirect {
-    /// From the query, or from the address it stands in.
+impl RedirectParameters {
+    /// Reads the query, or the whole address that contains it.
     pub(super) fn read(text: &str, redirect_uri: &str) -> Self {
         let text = text.trim();
         let address = text.strip_prefix(redirect_uri);
         let address = address.or_else(|| text.starts_with('/').then_some(text));
-        // Elsewhere a `?` may be part of a value.
+        // Without an address before it, a `?` may be part of a value.
         let query = match address {
             Some(address) => address
                 .split_once(['?', '&'])
@@ -32,16 +32,16 @@ impl Redirect {
         Self(parameters)
     }
 
-    /// The code, if the redirect is the one that was waited for.
+    /// Returns the code if the redirect belongs to this sign-in.
     pub(super) fn code(
         &self,
         state: &SecretString,
         issuer: Option<&str>,
-        iss_promised: bool,
+        iss_required: bool,
         mut secrets: Secrets,
     ) -> Result<SecretString, RedirectError> {
         match self.0.get("state").map(Vec::as_slice) {
-            Some([came]) if came == state.expose_secret() => {}
+            Some([received]) if received == state.expose_secret() => {}
             _ => return Err(RedirectError::Foreign),
         }
         if let Some(code) = self.first("code") {
@@ -54,12 +54,12 @@ impl Redirect {
         }
         if let Some(issuer) = issuer {
             match self.first("iss") {
-                Some(came) if came != issuer => {
+                Some(received) if received != issuer => {
                     return Err(RedirectError::OtherIssuer {
                         issuer: issuer.to_owned(),
                     });
                 }
-                None if iss_promised => {
+                None if iss_required => {
                     return Err(RedirectError::NoIssuer {
                         issuer: issuer.to_owned(),
                     });
@@ -85,7 +85,7 @@ impl Redirect {
         let description = description
             .map(|text| secrets.scrub(text))
             .filter(|text| !text.is_empty());
-        let shown = !error.is_empty() && is_code(error) && !secrets.touch(error);
+        let shown = !error.is_empty() && is_code(error) && !secrets.occur_in(error);
         match error {
             "access_denied" => RedirectError::AccessDenied { description },
             _ => RedirectError::Refused {
@@ -96,71 +96,74 @@ impl Redirect {
     }
 }
 
-/// Why a redirect brought no code, and what to do.
+/// Why a redirect brought no code. [`hint`](Self::hint) returns the action for the cause.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RedirectError {
-    /// It does not carry the `state` of this sign-in: an old tab, or somebody who wants their own
-    /// session in place of the user's (RFC 6749 section 10.12).
-    #[error(
-        "the redirect belongs to another sign-in (`state`): ignore it, and wait for the one that belongs to this"
-    )]
+    /// The redirect does not carry the `state` of this sign-in. It comes from an old tab, or from
+    /// an attacker who wants to replace the user's session (RFC 6749 section 10.12).
+    #[error("the redirect belongs to another sign-in (`state`)")]
     Foreign,
-    /// A parameter came more than once (RFC 6749 section 3.1).
-    #[error("the redirect has the parameter `{name}` more than once: sign in again")]
+    /// The redirect repeats a parameter (RFC 6749 section 3.1).
+    #[error("the redirect has the parameter `{name}` more than once")]
     Repeated {
-        /// Its name.
+        /// Name of the parameter.
         name: String,
     },
-    /// It comes from another issuer than the one that was asked: a mix-up attack (RFC 9207), or
-    /// another issuer behind the same sign-in page.
-    #[error(
-        "the redirect does not come from `{issuer}` (`iss`): sign in again, and check the issuer URL"
-    )]
+    /// The redirect comes from a different issuer: a mix-up attack (RFC 9207), or a second issuer
+    /// behind the same sign-in page.
+    #[error("the redirect does not come from `{issuer}` (`iss`)")]
     OtherIssuer {
-        /// The issuer that was asked.
+        /// The issuer of this sign-in.
         issuer: String,
     },
-    /// It does not say which issuer it comes from, although this one always does (RFC 9207
-    /// section 2.4).
+    /// The redirect has no `iss`, although the issuer's metadata promises it (RFC 9207 section
+    /// 2.4).
     #[error(
-        "the redirect does not say that it comes from `{issuer}` (`iss`), as that issuer promises: sign in again"
+        "the redirect does not say that it comes from `{issuer}` (`iss`), as that issuer promises"
     )]
     NoIssuer {
-        /// The issuer that was asked.
+        /// The issuer of this sign-in.
         issuer: String,
     },
-    /// The user, or the issuer, said no.
-    #[error(
-        "the sign-in was denied (access_denied){}: sign in again, and allow it",
-        behind(description.as_deref())
-    )]
+    /// The user or the issuer denied the sign-in.
+    #[error("the sign-in was denied (access_denied){}", after_colon(description.as_deref()))]
     AccessDenied {
-        /// The issuer's words.
+        /// The issuer's description.
         description: Option<String>,
     },
-    /// The issuer refused the request (RFC 6749 section 4.1.2.1; OIDC Core section
-    /// 3.1.2.6).
-    #[error("the issuer refused the sign-in ({code}){}: {}", behind(description.as_deref()), advice(code))]
+    /// The issuer refused the request (RFC 6749 section 4.1.2.1; OIDC Core section 3.1.2.6).
+    #[error("the issuer refused the sign-in ({code}){}", after_colon(description.as_deref()))]
     Refused {
-        /// The error code; `unreadable` if it cannot be shown.
+        /// The error code, or `unreadable` if it must not be shown.
         code: String,
-        /// The issuer's words.
+        /// The issuer's description.
         description: Option<String>,
     },
-    /// It has neither a code nor an error.
-    #[error("the redirect brought neither a code nor an error: sign in again")]
+    /// The redirect has neither a code nor an error.
+    #[error("the redirect brought neither a code nor an error")]
     NoCode,
 }
 
 impl RedirectError {
-    /// Whether the redirect came from somebody else: the one that belongs to this sign-in may still
-    /// come.
+    /// Returns whether the redirect belongs to a different sign-in. The redirect of this sign-in
+    /// may still come.
     pub fn is_foreign(&self) -> bool {
         matches!(self, Self::Foreign)
     }
 
-    /// The issuer's error code.
+    /// Returns the action for the cause. Every cause has a hint.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Foreign => "ignore it, and wait for the redirect that belongs to this sign-in",
+            Self::OtherIssuer { .. } => "sign in again, and check the issuer URL",
+            Self::AccessDenied { .. } => "sign in again, and allow it",
+            Self::Refused { code, .. } => advice(code),
+            Self::Repeated { .. } | Self::NoIssuer { .. } | Self::NoCode => "sign in again",
+        })
+    }
+
+    /// Returns the issuer's error code.
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::AccessDenied { .. } => Some("access_denied"),
@@ -170,7 +173,7 @@ impl RedirectError {
     }
 }
 
-fn behind(description: Option<&str>) -> String {
+fn after_colon(description: Option<&str>) -> String {
     description.map_or_else(String::new, |text| format!(": {text}"))
 }
 

@@ -1,4 +1,4 @@
-//! A device code, and the questions whether somebody has entered its user code.
+//! A device code, and the polls for its tokens.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,67 +8,66 @@ use http::Response;
 use token_rotator::{FailureKind, SecretString, SourceError, TokenSet};
 
 use super::error::{DeviceAuthorizationError, DeviceError};
-use crate::answer::{Exchange, Fields, refusal};
+use crate::answer::{Fields, RequestKind, refusal};
 use crate::checks;
 use crate::secrets::Secrets;
-use crate::sign_in::{NoTokens, SignIn};
+use crate::sign_in::{SignInSettings, TokensError};
 use crate::transport::SecretBytes;
 
-/// How long to wait between questions where the issuer does not say (RFC 8628 section 3.2).
+/// Time between two polls if the issuer sends no interval (RFC 8628 section 3.2).
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// So much longer with every `slow_down` (section 3.5).
+/// Each `slow_down` lengthens the interval by this much (section 3.5).
 const SLOW_DOWN: Duration = Duration::from_secs(5);
 
-/// No question comes sooner after another, whatever the issuer allows.
+/// Minimum time between two polls, whatever interval the issuer sends.
 const INTERVAL_MIN: Duration = Duration::from_secs(1);
 
-/// An issuer that cannot be reached is asked at least this often.
+/// Maximum time between two polls while the issuer cannot be reached.
 const BACK_OFF_MAX: Duration = Duration::from_secs(300);
 
-/// No code lives longer here: a day.
+/// Maximum lifetime of a code: one day.
 const LIFETIME_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// The most letters of a code that a user is to type.
+/// Maximum length, in characters, of a code that a user types.
 const USER_CODE_MAX: usize = 64;
 
-/// A sign-in that waits for a user somewhere else (RFC 8628 section 3.2).
+/// A sign-in that waits for the user on another device (RFC 8628 section 3.2).
 ///
-/// Show [`user_code`](Self::user_code) and [`verification_uri`](Self::verification_uri), then
-/// either leave the rest to [`tokens`](Self::tokens), or ask with [`poll`](Self::poll) after each
-/// [`wait`](Self::wait).
+/// Show [`user_code`](Self::user_code) and [`verification_uri`](Self::verification_uri) first. Then
+/// call [`tokens`](Self::tokens), or call [`poll`](Self::poll) after each [`wait`](Self::wait).
 pub struct DeviceAuthorization {
-    sign_in: Arc<SignIn>,
+    sign_in: Arc<SignInSettings>,
     device_code: SecretString,
     user_code: String,
     verification_uri: String,
     verification_uri_complete: Option<String>,
     expires_in: Option<Duration>,
     interval: Duration,
-    /// How many questions in a row brought no answer.
+    /// Number of polls in a row without an answer.
     unanswered: u32,
-    /// Why the last of them did not.
+    /// Error of the last poll without an answer.
     trouble: Option<SourceError>,
-    /// Until the next question.
+    /// Time until the next poll.
     wait: Duration,
-    /// All waits so far: the time that has passed by the caller's clock, whichever that is.
+    /// Sum of all waits: the time that has passed by the clock of the caller.
     waited: Duration,
     begun: Instant,
 }
 
-/// What a question brought.
+/// Result of a poll.
 #[derive(Debug)]
 pub enum DevicePoll {
-    /// Nobody has decided yet, or the issuer was not reached: ask again after this long.
+    /// The user has not decided yet, or the issuer was not reached. Poll again after this time.
     Pending(Duration),
-    /// Somebody has signed in.
+    /// The user has signed in.
     Tokens(TokenSet),
 }
 
 impl DeviceAuthorization {
     pub(super) fn read(
         answer: &Response<SecretBytes>,
-        sign_in: Arc<SignIn>,
+        sign_in: Arc<SignInSettings>,
     ) -> Result<Self, DeviceAuthorizationError> {
         let unreadable = |what| DeviceAuthorizationError::Unreadable { what };
         let fields = Fields::read(answer.body().expose());
@@ -78,9 +77,9 @@ impl DeviceAuthorization {
             .text("user_code")
             .filter(|code| code.chars().count() <= USER_CODE_MAX && !code.contains(is_control))
             .ok_or(unreadable("without a `user_code` that can be shown"))?;
-        // It is opened in a browser: nothing but a web address may be.
+        // The program opens it in a browser, so only a web address is allowed.
         let web = |url: &String| checks::url("verification URI", url).is_ok();
-        // Google's name for it is older than the standard's.
+        // Google uses an older name than the standard.
         let verification_uri = fields
             .text("verification_uri")
             .or_else(|| fields.text("verification_url"))
@@ -109,52 +108,52 @@ impl DeviceAuthorization {
         })
     }
 
-    /// What the user enters, as it is to be shown; free of control characters.
+    /// Returns the code to show to the user. It contains no control characters.
     pub fn user_code(&self) -> &str {
         &self.user_code
     }
 
-    /// Where the user enters it: an address to show. `https`, or on this machine.
+    /// Returns the address where the user enters the code: `https` or loopback.
     pub fn verification_uri(&self) -> &str {
         &self.verification_uri
     }
 
-    /// The same with the code in it, to open in a browser or to show as a QR code. The user still
-    /// compares the code (RFC 8628 section 3.3.1).
+    /// Returns the address with the code included, to open in a browser or to show as a QR code.
+    /// The user still compares the code (RFC 8628 section 3.3.1).
     pub fn verification_uri_complete(&self) -> Option<&str> {
         self.verification_uri_complete.as_deref()
     }
 
-    /// How long the code is good, from when it was given; `None`: the issuer has not said.
+    /// Returns the lifetime of the code since its issue, or `None` if the issuer did not send it.
     pub fn expires_in(&self) -> Option<Duration> {
         self.expires_in
     }
 
-    /// How long to wait before the next question; the first one waits too.
+    /// Returns the time to wait before the next poll, also before the first poll.
     pub fn wait(&self) -> Duration {
         self.wait
     }
 
-    /// Why the last question brought no answer; `None` if it did. It will be asked again all the
-    /// same, so this is for the user to know.
+    /// Returns why the last poll brought no answer, or `None` if it did. The next poll asks again,
+    /// so this error only informs the user.
     pub fn trouble(&self) -> Option<&SourceError> {
         self.trouble.as_ref()
     }
 
-    /// Asks once whether somebody has signed in (RFC 8628 section 3.4).
+    /// Polls once for the tokens (RFC 8628 section 3.4).
     ///
-    /// Call it after [`wait`](Self::wait), and never sooner: the time that has passed is counted by
-    /// these waits, or by the system's clock where that is ahead.
+    /// Call it after [`wait`](Self::wait), never earlier. The elapsed time is the sum of these
+    /// waits, or the system's clock if that is ahead.
     ///
-    /// - `authorization_pending`: the wait stays.
-    /// - `slow_down`: it grows by five seconds, for good.
-    /// - No answer, or one like 503: it doubles with each, to five minutes at most, until there is
-    ///   one again; `Retry-After` wins where it is longer.
-    /// - After the code has expired nothing is sent, and the sign-in is over: [`DeviceError::Expired`],
-    ///   or [`DeviceError::Unanswered`] if the issuer gave no answer in the end.
+    /// - `authorization_pending`: the wait stays the same.
+    /// - `slow_down`: the wait grows by 5 s permanently.
+    /// - No answer, or an answer such as 503: each one in a row doubles the wait, up to 5 minutes.
+    ///   A longer `Retry-After` wins.
+    /// - After the code has expired, the method sends nothing and the sign-in is over. The error is
+    ///   [`DeviceError::Expired`], or [`DeviceError::Unanswered`] if the last poll had no answer.
     ///
-    /// Waits for as long as the transport does. Dropping the future changes nothing here; if the
-    /// issuer was about to answer with tokens, they are lost with it.
+    /// *Waits* as long as the transport does. *Cancellation*: dropping the future changes nothing
+    /// here, but loses tokens that the issuer was about to send.
     pub async fn poll(&mut self) -> Result<DevicePoll, DeviceError> {
         let passed = self.waited.max(self.begun.elapsed());
         if self.expires_in.is_some_and(|lifetime| passed >= lifetime) {
@@ -167,16 +166,16 @@ impl DeviceAuthorization {
         let grant_type = "urn:ietf:params:oauth:grant-type:device_code";
         post.form.param("grant_type", grant_type);
         post.secret("device_code", &self.device_code);
-        let exchange = Exchange::DeviceCode;
-        let (answer, secrets) = match self.sign_in.client.post(exchange, post).await {
+        let kind = RequestKind::DeviceCode;
+        let (answer, secrets) = match self.sign_in.client.post(kind, post).await {
             Ok(answered) => answered,
-            Err(error) => return self.unanswered(error),
+            Err(error) => return self.on_failure(error),
         };
         match refusal::code(&answer).as_deref() {
-            Some("authorization_pending") => Ok(self.answered()),
+            Some("authorization_pending") => Ok(self.on_answer()),
             Some("slow_down") => {
                 self.interval += SLOW_DOWN;
-                Ok(self.answered())
+                Ok(self.on_answer())
             }
             Some("access_denied") => Err(DeviceError::AccessDenied),
             Some("expired_token") => Err(DeviceError::Expired),
@@ -184,10 +183,10 @@ impl DeviceAuthorization {
         }
     }
 
-    /// Asks until somebody has decided, and sleeps in between.
+    /// Polls until the user has decided, and sleeps between two polls.
     ///
-    /// `sleep` waits for as long as it is told: `tokio::time::sleep`, or whatever the program has.
-    /// Dropping the future ends the sign-in; nothing is asked any more.
+    /// `sleep` waits for the given time, as `tokio::time::sleep` does. *Cancellation*: dropping the
+    /// future ends the sign-in and its polls.
     pub async fn tokens<S, F>(mut self, sleep: S) -> Result<TokenSet, DeviceError>
     where
         S: Fn(Duration) -> F,
@@ -208,22 +207,22 @@ impl DeviceAuthorization {
     ) -> Result<DevicePoll, DeviceError> {
         let tokens = self
             .sign_in
-            .tokens(Exchange::DeviceCode, answer, secrets, None);
+            .tokens(RequestKind::DeviceCode, answer, secrets, None);
         match tokens {
             Ok(tokens) => Ok(DevicePoll::Tokens(tokens)),
-            Err(NoTokens::Refused(error)) => self.unanswered(error),
-            Err(NoTokens::IdToken(error)) => Err(DeviceError::IdToken(error)),
+            Err(TokensError::Refused(error)) => self.on_failure(error),
+            Err(TokensError::IdToken(error)) => Err(DeviceError::IdToken(error)),
         }
     }
 
-    fn answered(&mut self) -> DevicePoll {
+    fn on_answer(&mut self) -> DevicePoll {
         self.unanswered = 0;
         self.trouble = None;
-        self.again(self.interval)
+        self.schedule_poll(self.interval)
     }
 
-    /// RFC 8628 section 3.5: ask less often where no answer comes.
-    fn unanswered(&mut self, error: SourceError) -> Result<DevicePoll, DeviceError> {
+    /// RFC 8628 section 3.5: poll less often while no answer comes.
+    fn on_failure(&mut self, error: SourceError) -> Result<DevicePoll, DeviceError> {
         if !matches!(error.kind(), FailureKind::NotSent | FailureKind::Transient) {
             return Err(DeviceError::Refused(error));
         }
@@ -235,17 +234,17 @@ impl DeviceAuthorization {
             .min(BACK_OFF_MAX.max(self.interval));
         let asked_for = error.retry_after().unwrap_or_default().min(LIFETIME_MAX);
         self.trouble = Some(error);
-        Ok(self.again(wait.max(asked_for)))
+        Ok(self.schedule_poll(wait.max(asked_for)))
     }
 
-    fn again(&mut self, wait: Duration) -> DevicePoll {
+    fn schedule_poll(&mut self, wait: Duration) -> DevicePoll {
         self.wait = wait;
         self.waited += wait;
         DevicePoll::Pending(wait)
     }
 }
 
-/// Shows neither code.
+/// Shows neither the device code nor the user code.
 impl fmt::Debug for DeviceAuthorization {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("DeviceAuthorization")
@@ -257,7 +256,7 @@ impl fmt::Debug for DeviceAuthorization {
     }
 }
 
-/// What would move the cursor or turn the writing round, among it the marks of direction.
+/// Returns whether the character moves the cursor or changes the writing direction.
 fn is_control(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -1,98 +1,181 @@
-//! Why an issuer's metadata could not be had.
+//! Errors of discovery.
 
 use http::StatusCode;
 
 use crate::builder::BuildError;
 use crate::transport::TransportError;
 
-/// Why there is no metadata, and what to do.
+/// Why discovery found no metadata. [`hint`](Self::hint) returns the action for the cause.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DiscoveryError {
-    /// The issuer's identifier is no address that tokens may come from.
+    /// The issuer's identifier is an address that must not receive tokens.
     #[error(transparent)]
     IssuerUrl(BuildError),
-    /// RFC 8414 section 2 forbids it.
-    #[error("the issuer URL has a query: remove everything from the `?` on")]
+    /// The issuer URL has a query, which RFC 8414 section 2 forbids.
+    #[error("the issuer URL has a query")]
     Query,
-    /// The issuer gave no answer.
-    #[error(
-        "the issuer's metadata could not be had from {url}: check the issuer URL and the network"
-    )]
+    /// The issuer did not answer.
+    #[error("the issuer's metadata could not be fetched from {url}")]
     Unreachable {
-        /// What was asked for.
+        /// The requested address.
         url: String,
         /// What went wrong.
         #[source]
         cause: TransportError,
     },
-    /// Neither address has the metadata.
-    #[error(
-        "the issuer has no metadata at {}: check the issuer URL, or configure its endpoints one by one",
-        list(asked)
-    )]
+    /// No address has the metadata.
+    #[error("the issuer has no metadata at {}", list(asked))]
     NoDocument {
-        /// What was asked for, and what was there.
+        /// The requested addresses, each with what it returned.
         asked: Vec<(String, NoMetadata)>,
     },
-    /// The document is another issuer's (RFC 8414 section 3.3). Using it would let that one pass for
-    /// the one asked for.
-    #[error(
-        "the document at {url} names the issuer `{named}`, and not `{asked}`: if that is the one you mean, configure exactly that"
-    )]
+    /// The document names a different issuer (RFC 8414 section 3.3). A client that used the
+    /// document would trust the wrong issuer.
+    #[error("the document at {url} names the issuer `{named}`, and not `{asked}`")]
     IssuerMismatch {
-        /// Where the document is.
+        /// Address of the document.
         url: String,
-        /// The issuer that was asked for.
+        /// The issuer that the caller asked for.
         asked: String,
         /// The issuer that the document names.
         named: String,
     },
-    /// The document names an endpoint that no token may be sent to.
-    #[error(
-        "the document at {url} cannot be used: {problem}; this is the issuer's to correct, or configure its endpoints one by one"
-    )]
+    /// The document names an endpoint that must not receive tokens.
+    #[error("the document at {url} cannot be used: {problem}")]
     Endpoint {
-        /// Where the document is.
+        /// Address of the document.
         url: String,
-        /// Which endpoint it is, and what is wrong with it.
+        /// The endpoint, and what is wrong with its address.
         #[source]
         problem: BuildError,
     },
-    /// The document of an issuer elsewhere names an endpoint on this machine, or one without TLS.
-    #[error(
-        "the document at {url} leads from an https issuer to a {which} without TLS: this is the issuer's to correct"
-    )]
+    /// The document of an https issuer names a loopback endpoint or an endpoint without TLS.
+    #[error("the document at {url} leads from an https issuer to a {which} without TLS")]
     Downgrade {
-        /// Where the document is.
+        /// Address of the document.
         url: String,
-        /// Which endpoint it is.
+        /// Name of the endpoint.
         which: &'static str,
     },
 }
 
-/// What was there in place of an issuer's metadata.
+impl DiscoveryError {
+    /// Returns the action for the cause. Every cause has a hint.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::IssuerUrl(error) => return error.hint(),
+            Self::Query => "remove everything from the `?` on",
+            Self::Unreachable { .. } => "check the issuer URL and the network",
+            Self::NoDocument { asked } if asked.iter().any(|(_, found)| found.may_pass()) => {
+                "try again in a moment; the issuer answered that it cannot now"
+            }
+            Self::NoDocument { .. } => {
+                "check the issuer URL, or configure the issuer's endpoints one by one"
+            }
+            Self::IssuerMismatch { .. } => {
+                "if the document's issuer is the one you mean, configure exactly that name"
+            }
+            Self::Endpoint { .. } => {
+                "let the issuer correct its document, or configure its endpoints one by one"
+            }
+            Self::Downgrade { .. } => "let the issuer correct its document",
+        })
+    }
+}
+
+/// What an address returned instead of the issuer's metadata.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoMetadata {
-    /// Another status than a success.
+    /// A status other than success.
     #[error("HTTP {}", .0.as_u16())]
     Status(StatusCode),
-    /// A redirect, which is not followed: whoever it leads to would speak for the issuer.
+    /// A redirect. Discovery does not follow it, because the target would speak for the issuer.
     #[error("a redirect{}", location.as_ref().map(|to| format!(" to {to}")).unwrap_or_default())]
     Redirect {
-        /// Where it leads.
+        /// Target of the redirect.
         location: Option<String>,
     },
     /// A web page.
     #[error("a web page")]
     WebPage,
-    /// No JSON object, or one without an `issuer`.
+    /// The body is not a JSON object with an `issuer`.
     #[error("no JSON object that names an issuer")]
     NotADocument,
 }
 
+impl NoMetadata {
+    /// Whether the issuer may answer otherwise in a moment: 408, 425, 429 and 5xx.
+    pub fn may_pass(&self) -> bool {
+        let Self::Status(status) = self else {
+            return false;
+        };
+        status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
+    }
+}
+
 fn list(asked: &[(String, NoMetadata)]) -> String {
-    let each = asked.iter().map(|(url, what)| format!("{url} ({what})"));
+    let each = asked.iter().map(|(url, found)| format!("{url} ({found})"));
     each.collect::<Vec<_>>().join(" or ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Property: each reason for no metadata has the hint for its own cause.
+    #[test]
+    fn each_cause_has_its_hint() {
+        let url = || "https://issuer.example/meta".to_owned();
+        let none = |found| DiscoveryError::NoDocument {
+            asked: vec![(url(), found)],
+        };
+        let status = |status| none(NoMetadata::Status(status));
+        for (error, hint) in [
+            (
+                DiscoveryError::IssuerUrl(BuildError::NotAUrl {
+                    which: "issuer URL",
+                }),
+                "write it like",
+            ),
+            (DiscoveryError::Query, "from the `?` on"),
+            (
+                DiscoveryError::Unreachable {
+                    url: url(),
+                    cause: TransportError::not_sent("no route"),
+                },
+                "the network",
+            ),
+            (status(StatusCode::SERVICE_UNAVAILABLE), "in a moment"),
+            (status(StatusCode::TOO_MANY_REQUESTS), "in a moment"),
+            (status(StatusCode::NOT_FOUND), "one by one"),
+            (none(NoMetadata::WebPage), "one by one"),
+            (
+                DiscoveryError::IssuerMismatch {
+                    url: url(),
+                    asked: "a".to_owned(),
+                    named: "b".to_owned(),
+                },
+                "exactly that name",
+            ),
+            (
+                DiscoveryError::Endpoint {
+                    url: url(),
+                    problem: BuildError::ClientId,
+                },
+                "let the issuer correct",
+            ),
+            (
+                DiscoveryError::Downgrade {
+                    url: url(),
+                    which: "token endpoint",
+                },
+                "let the issuer correct",
+            ),
+        ] {
+            let found = error.hint().expect("a hint");
+            assert!(found.contains(hint), "{error}: {found}");
+        }
+    }
 }

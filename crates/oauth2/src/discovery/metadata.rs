@@ -1,4 +1,4 @@
-//! What an issuer's metadata says.
+//! The metadata of an issuer.
 
 use http::Uri;
 
@@ -7,10 +7,10 @@ use crate::answer::Fields;
 use crate::builder::BuildError;
 use crate::checks;
 
-/// An issuer's metadata (RFC 8414 section 2): its endpoints and what they can do.
+/// Metadata of an issuer (RFC 8414 section 2): its endpoints and capabilities.
 ///
-/// Asked for with [`discover`](Self::discover); for an issuer that publishes none it is put together
-/// by hand:
+/// [`discover`](Self::discover) requests it. For an issuer that publishes no metadata, a caller
+/// enters the endpoints:
 ///
 /// ```
 /// use token_rotator_oauth2::IssuerMetadata;
@@ -39,7 +39,7 @@ pub struct IssuerMetadata {
 }
 
 impl IssuerMetadata {
-    /// Of an issuer that nothing is known of yet.
+    /// Returns metadata without any endpoint.
     pub fn new() -> Self {
         Self::default()
     }
@@ -47,7 +47,7 @@ impl IssuerMetadata {
     pub(super) fn read(
         fields: &Fields<'_>,
         issuer: &str,
-        place: &str,
+        address: &str,
     ) -> Result<Self, DiscoveryError> {
         let https = issuer
             .get(..6)
@@ -57,12 +57,12 @@ impl IssuerMetadata {
                 return Ok(None);
             };
             let url = checks::url(which, &text).map_err(|problem| DiscoveryError::Endpoint {
-                url: place.to_owned(),
+                url: address.to_owned(),
                 problem,
             })?;
             if https && url.scheme_str() != Some("https") {
                 return Err(DiscoveryError::Downgrade {
-                    url: place.to_owned(),
+                    url: address.to_owned(),
                     which,
                 });
             }
@@ -87,25 +87,25 @@ impl IssuerMetadata {
         })
     }
 
-    /// With this identifier. The redirect of a sign-in and the `id_token` are compared with it.
+    /// Sets the issuer's identifier. A sign-in compares the redirect and the `id_token` with it.
     pub fn with_issuer(mut self, issuer: impl Into<String>) -> Self {
         self.issuer = Some(issuer.into());
         self
     }
 
-    /// With this authorization endpoint, in place of the one that was discovered.
+    /// Sets the authorization endpoint. It replaces a discovered endpoint.
     pub fn with_authorization_endpoint(mut self, url: impl AsRef<str>) -> Result<Self, BuildError> {
         self.authorization_endpoint = Some(checks::url(AUTHORIZATION, url.as_ref())?);
         Ok(self)
     }
 
-    /// With this token endpoint, in place of the one that was discovered.
+    /// Sets the token endpoint. It replaces a discovered endpoint.
     pub fn with_token_endpoint(mut self, url: impl AsRef<str>) -> Result<Self, BuildError> {
         self.token_endpoint = Some(checks::url(TOKEN, url.as_ref())?);
         Ok(self)
     }
 
-    /// With this device authorization endpoint, in place of the one that was discovered.
+    /// Sets the device authorization endpoint. It replaces a discovered endpoint.
     pub fn with_device_authorization_endpoint(
         mut self,
         url: impl AsRef<str>,
@@ -114,81 +114,83 @@ impl IssuerMetadata {
         Ok(self)
     }
 
-    /// With this revocation endpoint, in place of the one that was discovered.
+    /// Sets the revocation endpoint. It replaces a discovered endpoint.
     pub fn with_revocation_endpoint(mut self, url: impl AsRef<str>) -> Result<Self, BuildError> {
         self.revocation_endpoint = Some(checks::url(REVOCATION, url.as_ref())?);
         Ok(self)
     }
 
-    /// The issuer's identifier; `None` if it was not discovered, and nobody has said.
+    /// Returns the issuer's identifier, or `None` if it was neither discovered nor set.
     pub fn issuer(&self) -> Option<&str> {
         self.issuer.as_deref()
     }
 
-    /// Where the user signs in (RFC 6749 section 3.1).
+    /// Returns the endpoint where the user signs in (RFC 6749 section 3.1).
     pub fn authorization_endpoint(&self) -> Option<&Uri> {
         self.authorization_endpoint.as_ref()
     }
 
-    /// Where tokens come from (RFC 6749 section 3.2).
+    /// Returns the endpoint that issues tokens (RFC 6749 section 3.2).
     pub fn token_endpoint(&self) -> Option<&Uri> {
         self.token_endpoint.as_ref()
     }
 
-    /// Where device codes come from (RFC 8628 section 3.1).
+    /// Returns the endpoint that issues device codes (RFC 8628 section 3.1).
     pub fn device_authorization_endpoint(&self) -> Option<&Uri> {
         self.device_authorization_endpoint.as_ref()
     }
 
-    /// Where tokens are revoked (RFC 7009).
+    /// Returns the endpoint that revokes tokens (RFC 7009).
     pub fn revocation_endpoint(&self) -> Option<&Uri> {
         self.revocation_endpoint.as_ref()
     }
 
-    /// Where tokens are looked up (RFC 7662).
+    /// Returns the endpoint that describes tokens (RFC 7662).
     pub fn introspection_endpoint(&self) -> Option<&Uri> {
         self.introspection_endpoint.as_ref()
     }
 
-    /// `authorization_response_iss_parameter_supported`: whether every redirect names the issuer
-    /// (RFC 9207 section 3). One that does not is refused then.
+    /// Returns `authorization_response_iss_parameter_supported`: whether every redirect names the
+    /// issuer (RFC 9207 section 3). If so, a sign-in refuses a redirect without `iss`.
     pub fn authorization_response_iss_parameter_supported(&self) -> bool {
         self.iss_parameter
     }
 
-    /// `code_challenge_methods_supported` (RFC 7636); `None`: it is not said.
+    /// Returns `code_challenge_methods_supported` (RFC 7636), or `None` if the metadata does not
+    /// list them.
     pub fn code_challenge_methods_supported(&self) -> Option<&[String]> {
         self.code_challenge_methods.as_deref()
     }
 
-    /// `token_endpoint_auth_methods_supported`; `None`: it is not said, which means
-    /// `client_secret_basic` (RFC 8414 section 2).
+    /// Returns `token_endpoint_auth_methods_supported`. `None` means `client_secret_basic` (RFC
+    /// 8414 section 2).
     pub fn token_endpoint_auth_methods_supported(&self) -> Option<&[String]> {
         self.token_endpoint_auth_methods.as_deref()
     }
 
-    /// `scopes_supported`, of which an issuer need not name all; `None`: it is not said.
+    /// Returns `scopes_supported`, or `None` if the metadata does not list them. An issuer may omit
+    /// scopes from the list.
     pub fn scopes_supported(&self) -> Option<&[String]> {
         self.scopes.as_deref()
     }
 
-    /// `grant_types_supported`; `None`: it is not said, which means `authorization_code` and
-    /// `implicit` (RFC 8414 section 2).
+    /// Returns `grant_types_supported`. `None` means `authorization_code` and `implicit` (RFC 8414
+    /// section 2).
     pub fn grant_types_supported(&self) -> Option<&[String]> {
         self.grant_types.as_deref()
     }
 
-    pub(crate) fn need_authorization_endpoint(&self) -> Result<&Uri, BuildError> {
-        need(AUTHORIZATION, self.authorization_endpoint.as_ref())
+    pub(crate) fn require_authorization_endpoint(&self) -> Result<&Uri, BuildError> {
+        require(AUTHORIZATION, self.authorization_endpoint.as_ref())
     }
 
-    pub(crate) fn need_token_endpoint(&self) -> Result<&Uri, BuildError> {
-        need(TOKEN, self.token_endpoint.as_ref())
+    pub(crate) fn require_token_endpoint(&self) -> Result<&Uri, BuildError> {
+        require(TOKEN, self.token_endpoint.as_ref())
     }
 
-    pub(crate) fn need_device_authorization_endpoint(&self) -> Result<&Uri, BuildError> {
+    pub(crate) fn require_device_authorization_endpoint(&self) -> Result<&Uri, BuildError> {
         let endpoint = self.device_authorization_endpoint.as_ref();
-        need(DEVICE_AUTHORIZATION, endpoint)
+        require(DEVICE_AUTHORIZATION, endpoint)
     }
 }
 
@@ -198,7 +200,7 @@ const DEVICE_AUTHORIZATION: &str = "device authorization endpoint";
 const REVOCATION: &str = "revocation endpoint";
 const INTROSPECTION: &str = "introspection endpoint";
 
-fn need<'a>(which: &'static str, endpoint: Option<&'a Uri>) -> Result<&'a Uri, BuildError> {
+fn require<'a>(which: &'static str, endpoint: Option<&'a Uri>) -> Result<&'a Uri, BuildError> {
     endpoint.ok_or(BuildError::Endpoint { which })
 }
 
@@ -214,11 +216,11 @@ impl std::fmt::Debug for IssuerMetadata {
             ("revocation_endpoint", &self.revocation_endpoint),
             ("introspection_endpoint", &self.introspection_endpoint),
         ];
-        let mut shown = out.debug_struct("IssuerMetadata");
-        shown.field("issuer", &self.issuer);
+        let mut debug = out.debug_struct("IssuerMetadata");
+        debug.field("issuer", &self.issuer);
         for (name, url) in endpoints {
-            shown.field(name, &url.as_ref().map(checks::shown));
+            debug.field(name, &url.as_ref().map(checks::without_query));
         }
-        shown.finish_non_exhaustive()
+        debug.finish_non_exhaustive()
     }
 }

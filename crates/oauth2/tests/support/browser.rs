@@ -1,4 +1,4 @@
-//! A sign-in with a browser, as far as its request.
+//! A sign-in with a browser up to its authorization request.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ pub(crate) fn builder() -> SignInBuilder<AuthorizationCodeGrant, TransportMissin
     authorization_code(&metadata(), "client", CALLBACK).scope("openid read")
 }
 
-pub(crate) fn begun(script: &Script) -> AuthorizationRequest {
+pub(crate) fn begin(script: &Script) -> AuthorizationRequest {
     let grant = builder().transport(script.clone()).build().unwrap();
     grant.begin().unwrap()
 }

@@ -1,4 +1,6 @@
 //! Transports for tests.
+//!
+//! `browser` begins sign-ins, `odd` makes arbitrary answers.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub(crate) mod browser;
@@ -14,7 +16,7 @@ use token_rotator_oauth2::{ANSWER_BYTES_MAX, SecretBytes, Transport, TransportEr
 
 type Answer = Result<Response<SecretBytes>, TransportError>;
 
-/// Answers from a list and remembers what it was asked.
+/// A transport that answers from a list and records its requests.
 #[derive(Clone, Default)]
 pub(crate) struct Script {
     answers: Arc<Mutex<VecDeque<Answer>>>,
@@ -35,7 +37,7 @@ impl Script {
         std::mem::take(&mut self.requests.lock().unwrap())
     }
 
-    /// The only request's parameters, in order.
+    /// Returns the parameters of the only request, in order.
     pub(crate) fn form(&self) -> Vec<(String, String)> {
         let requests = self.requests();
         assert_eq!(requests.len(), 1, "one request");
@@ -59,7 +61,7 @@ pub(crate) fn answer(status: u16, body: &str) -> Response<SecretBytes> {
     answer
 }
 
-/// Everything that an error shows to anybody, causes included.
+/// Returns all that an error may show: `Display` and `Debug` of the error and of its sources.
 pub(crate) fn shown(error: &(dyn StdError + 'static)) -> String {
     let mut all = String::new();
     let mut at = Some(error);
@@ -70,7 +72,7 @@ pub(crate) fn shown(error: &(dyn StdError + 'static)) -> String {
     all
 }
 
-/// A real client: no redirects, no retries, no pooled connections.
+/// A real client without redirects, retries and pooled connections.
 pub(crate) fn sockets() -> impl Transport {
     let client = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())

@@ -1,9 +1,10 @@
-//! Answers of any kind, with what was sent in them, whole and in parts.
+//! Arbitrary answers that contain secrets of the request, whole and in parts.
 
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// What is sent: a refresh token, a client secret, a parameter; and tokens known from before.
+/// The secrets of a request: a refresh token, a client secret, a parameter, and tokens of an
+/// earlier set.
 pub(crate) const SENT: [&str; 5] = [
     "rt1-QmFzZTY0/+==",
     "cs2 p%ss w\u{f6}rd",
@@ -12,12 +13,12 @@ pub(crate) const SENT: [&str; 5] = [
     "id5.eyJhbGciOi.J9",
 ];
 
-/// No six characters in a row of a secret, in any case.
+/// Asserts that the text has no six characters in a row of any secret, in any case.
 pub(crate) fn assert_clean(text: &str, context: &str) {
     assert_clean_of(&SENT, text, context);
 }
 
-/// The same for some of them.
+/// Asserts that the text has no six characters in a row of the given secrets, in any case.
 pub(crate) fn assert_clean_of(secrets: &[&str], text: &str, context: &str) {
     let text = text.to_lowercase();
     for secret in secrets {
@@ -29,7 +30,7 @@ pub(crate) fn assert_clean_of(secrets: &[&str], text: &str, context: &str) {
     }
 }
 
-/// Text with secrets, whole and in parts, among everything else.
+/// Text with secrets, whole and in parts, between other text.
 pub(crate) fn text() -> impl Strategy<Value = String> {
     let secret = || prop::sample::select(&SENT[..]).prop_map(str::to_owned);
     let part = (secret(), 0..12_usize, 6..16_usize)
@@ -53,7 +54,7 @@ pub(crate) fn text() -> impl Strategy<Value = String> {
         )
         .prop_map(str::to_owned),
     ];
-    prop::collection::vec(word, 0..5).prop_map(|words| words.concat())
+    prop::collection::vec(word, 0..5).prop_map(|parts| parts.concat())
 }
 
 pub(crate) fn json() -> impl Strategy<Value = Value> {

@@ -34,6 +34,8 @@ struct Refreshed {
 struct Failure {
     at: SystemTime,
     words: String,
+    /// What to do about it.
+    hint: Option<String>,
     /// How long nothing is tried again.
     pause: Option<Duration>,
 }
@@ -45,10 +47,11 @@ impl Notes {
     }
 
     pub(crate) fn note(&mut self, event: &Event, at: Millis, wall: SystemTime) {
-        let failure = |error: &dyn std::fmt::Display, pause| {
+        let failure = |error: &dyn std::fmt::Display, hint: Option<&str>, pause| {
             Some(Failure {
                 at: wall,
                 words: words(error),
+                hint: hint.map(|hint| words(&hint)),
                 pause,
             })
         };
@@ -73,14 +76,14 @@ impl Notes {
                 error, cool_down, ..
             } => {
                 self.flight = None;
-                self.failure = failure(error, Some(*cool_down));
+                self.failure = failure(error, error.hint(), Some(*cool_down));
             }
             Event::Ended { error } => {
                 self.ended = true;
                 self.flight = None;
-                self.failure = failure(error, None);
+                self.failure = failure(error, error.hint(), None);
             }
-            Event::SaveFailed { error, .. } => self.save = failure(error, None),
+            Event::SaveFailed { error, .. } => self.save = failure(error, error.hint(), None),
             Event::SaveRecovered { .. } => self.save = None,
             _ => {}
         }
@@ -152,7 +155,12 @@ impl Refreshed {
 impl Failure {
     fn json(&self) -> Value {
         let until = self.pause.map(|pause| wall_millis(self.at + pause));
-        json!({ "at": wall_millis(self.at), "words": self.words, "until": until })
+        json!({
+            "at": wall_millis(self.at),
+            "words": self.words,
+            "hint": self.hint,
+            "until": until,
+        })
     }
 }
 
@@ -267,6 +275,21 @@ mod tests {
             lifetime: None,
             took: Duration::from_millis(80),
         };
+        let hinted = Event::RefreshFailed {
+            flight: 1,
+            error: RefreshError::Source(SourceError::transient("down").with_hint(long.clone())),
+            cool_down: Duration::ZERO,
+        };
+        let json = told(&[hinted]).json(&now);
+        let hint = json["failure"]["hint"].as_str().map(str::len);
+        assert_eq!(hint, Some(WORDS));
+        let ended = Event::Ended {
+            error: RefreshError::Refused,
+        };
+        let json = told(&[ended]).json(&now);
+        assert_eq!(json["failure"]["hint"], "sign in");
+        let json = told(&[failed(1, "down")]).json(&now);
+        assert_eq!(json["failure"]["hint"], Value::Null);
         let json = told(&[failed(1, "down"), refreshed]).json(&now);
         assert_eq!(json["failure"], Value::Null);
         assert_eq!(json["refresh"], json!({ "at": 0, "took": 80 }));

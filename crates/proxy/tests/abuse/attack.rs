@@ -1,4 +1,4 @@
-//! The attacks, by number.
+//! The attacks, each identified by a number.
 
 use std::time::Duration;
 
@@ -11,37 +11,37 @@ use crate::http2;
 const PATIENCE: Duration = Duration::from_secs(20);
 const HIDDEN: &str = "GET /smuggled HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
-/// What is sent, and what must come of it.
+/// The bytes of an attack, and the expected outcome.
 pub(crate) struct Attack {
     name: &'static str,
     bytes: Vec<u8>,
-    ending: Ending,
-    expected: Expected,
+    after_send: AfterSend,
+    expected: ExpectedOutcome,
 }
 
-/// What the attacker does once all is sent.
+/// What the attacker does after it has sent all bytes.
 #[derive(Clone, Copy)]
-enum Ending {
+enum AfterSend {
     /// Reads until the proxy closes.
     Reads,
-    /// Closes its half, and reads.
-    HalfCloses,
-    /// Goes without a word.
-    Goes,
+    /// Closes its sending half and reads.
+    ClosesHalf,
+    /// Drops the connection.
+    Drops,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Expected {
-    /// One answer of 400, 408, 431, 501 or the like, or none at all.
+enum ExpectedOutcome {
+    /// At most one answer: 400, 408, 431, 501 or a similar status.
     Refused,
-    /// One answer, and the end.
+    /// One answer, then the end of the connection.
     AnsweredOnce,
-    /// Whatever: what counts is what reaches the upstream.
-    Whatever,
+    /// Any answer; only the requests that reach the upstream count.
+    Any,
 }
 
 impl Attack {
-    /// The attack of this number: the same for the same number.
+    /// Returns the attack with this number; a number always gives the same attack.
     pub(crate) fn number(number: usize) -> Self {
         let mut random = Rng::with_seed(number as u64);
         let kinds: [fn(&mut Rng) -> Self; 12] = [
@@ -54,7 +54,7 @@ impl Attack {
             oversized,
             slow,
             half_closed,
-            gone,
+            dropped_connection,
             noise,
             http2_attack,
         ];
@@ -64,14 +64,14 @@ impl Attack {
     pub(crate) async fn run(self, port: u16) {
         let answer = tokio::time::timeout(PATIENCE, self.send(port)).await;
         let Ok(answer) = answer else {
-            panic!("{}: neither answered nor cut off", self.name);
+            panic!("{}: neither answered nor closed", self.name);
         };
         let text = String::from_utf8_lossy(&answer);
         let answers = text.matches("HTTP/1.1 ").count();
         let good = match self.expected {
-            Expected::Whatever => true,
-            Expected::AnsweredOnce => answers == 1,
-            Expected::Refused => {
+            ExpectedOutcome::Any => true,
+            ExpectedOutcome::AnsweredOnce => answers == 1,
+            ExpectedOutcome::Refused => {
                 let status = text.get(9..12).unwrap_or("400");
                 answers <= 1 && (status.starts_with('4') || status == "501")
             }
@@ -86,11 +86,11 @@ impl Attack {
 
     async fn send(&self, port: u16) -> Vec<u8> {
         let mut stream = connect(port).await;
-        // Where it is cut off in the middle, that is the answer.
+        // If the proxy closes the connection early, that is its answer.
         let sent = stream.write_all(&self.bytes).await;
-        match self.ending {
-            Ending::Goes => return Vec::new(),
-            Ending::HalfCloses if sent.is_ok() => {
+        match self.after_send {
+            AfterSend::Drops => return Vec::new(),
+            AfterSend::ClosesHalf if sent.is_ok() => {
                 let _ = stream.shutdown().await;
             }
             _ => {}
@@ -106,8 +106,8 @@ async fn connect(port: u16) -> TcpStream {
     stream.expect("the proxy accepts")
 }
 
-/// All that comes back.
-pub(crate) async fn ask(port: u16, bytes: &[u8]) -> Vec<u8> {
+/// Sends the bytes and returns all that the proxy answers.
+pub(crate) async fn send_and_read(port: u16, bytes: &[u8]) -> Vec<u8> {
     let mut stream = connect(port).await;
     stream.write_all(bytes).await.expect("sent");
     let mut answer = Vec::new();
@@ -115,11 +115,11 @@ pub(crate) async fn ask(port: u16, bytes: &[u8]) -> Vec<u8> {
     answer
 }
 
-fn attack(name: &'static str, bytes: impl Into<Vec<u8>>, expected: Expected) -> Attack {
+fn attack(name: &'static str, bytes: impl Into<Vec<u8>>, expected: ExpectedOutcome) -> Attack {
     Attack {
         name,
         bytes: bytes.into(),
-        ending: Ending::Reads,
+        after_send: AfterSend::Reads,
         expected,
     }
 }
@@ -128,7 +128,8 @@ fn pick<'a>(random: &mut Rng, of: &[&'a str]) -> &'a str {
     of[random.usize(0..of.len())]
 }
 
-/// A length and a coding: read by the coding, and the last of its connection.
+/// A content length and a transfer coding: the proxy reads by the coding and then closes the
+/// connection.
 fn two_framings(random: &mut Rng) -> Attack {
     let coding = pick(
         random,
@@ -142,7 +143,7 @@ fn two_framings(random: &mut Rng) -> Attack {
     };
     let bytes =
         format!("POST /honest HTTP/1.1\r\nhost: localhost\r\n{fields}\r\n\r\n0\r\n\r\n{HIDDEN}");
-    attack("two framings", bytes, Expected::AnsweredOnce)
+    attack("two framings", bytes, ExpectedOutcome::AnsweredOnce)
 }
 
 fn lengths(random: &mut Rng) -> Attack {
@@ -162,7 +163,7 @@ fn lengths(random: &mut Rng) -> Attack {
         ],
     );
     let bytes = format!("POST /honest HTTP/1.1\r\nhost: localhost\r\n{field}\r\n\r\nhello{HIDDEN}");
-    attack("lengths", bytes, Expected::Refused)
+    attack("lengths", bytes, ExpectedOutcome::Refused)
 }
 
 fn codings(random: &mut Rng) -> Attack {
@@ -185,7 +186,7 @@ fn codings(random: &mut Rng) -> Attack {
     let bytes = format!(
         "POST /honest HTTP/{version}\r\nhost: localhost\r\n{field}\r\n\r\n0\r\n\r\n{HIDDEN}"
     );
-    attack("codings", bytes, Expected::Refused)
+    attack("codings", bytes, ExpectedOutcome::Refused)
 }
 
 fn lines(random: &mut Rng) -> Attack {
@@ -208,41 +209,41 @@ fn lines(random: &mut Rng) -> Attack {
             "GET http://other.test/smuggled HTTP/1.1\r\nhost: localhost\r\n\r\n",
         ],
     );
-    attack("lines", bytes, Expected::Refused)
+    attack("lines", bytes, ExpectedOutcome::Refused)
 }
 
-/// Line ends that are none to some and all to others may be read, but go on as proper ones.
+/// The proxy may accept ambiguous line ends, but must forward proper line ends.
 fn names(random: &mut Rng) -> Attack {
     let (bytes, expected) = match random.u8(0..6) {
         0 => (
             "GET /honest HTTP/1.1\nhost: localhost\nconnection: close\n\n".to_owned(),
-            Expected::Whatever,
+            ExpectedOutcome::Any,
         ),
         1 => (
             format!(
                 "POST /honest HTTP/1.1\r\nhost: localhost\r\ncontent-length : 5\r\n\r\nhello{HIDDEN}"
             ),
-            Expected::Refused,
+            ExpectedOutcome::Refused,
         ),
         2 => (
             "POST /honest HTTP/1.1\r\nhost: localhost\r\ncontent_length: 5\r\n\
                  connection: close\r\n\r\n"
                 .to_owned(),
-            Expected::AnsweredOnce,
+            ExpectedOutcome::AnsweredOnce,
         ),
         3 => (
             "GET /honest HTTP/1.1\r\nhost: localhost\r\n: empty\r\n\r\n".to_owned(),
-            Expected::Refused,
+            ExpectedOutcome::Refused,
         ),
         4 => (
             "GET /honest HTTP/1.1\r\nhost: localhost\r\nx(y): 1\r\n\r\n".to_owned(),
-            Expected::Refused,
+            ExpectedOutcome::Refused,
         ),
         _ => (
             "GET /honest HTTP/1.1\r\nhost: localhost\r\nconnection: close, authorization, host, \
              content-length\r\nauthorization: Bearer of-the-attacker\r\n\r\n"
                 .to_owned(),
-            Expected::AnsweredOnce,
+            ExpectedOutcome::AnsweredOnce,
         ),
     };
     attack("names", bytes, expected)
@@ -266,7 +267,7 @@ fn chunks(random: &mut Rng) -> Attack {
     let bytes = format!(
         "POST /honest HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n{body}"
     );
-    attack("chunks", bytes, Expected::Whatever)
+    attack("chunks", bytes, ExpectedOutcome::Any)
 }
 
 fn oversized(random: &mut Rng) -> Attack {
@@ -285,10 +286,10 @@ fn oversized(random: &mut Rng) -> Attack {
             "a: b\r\n".repeat(2_000)
         ),
     };
-    attack("oversized", bytes, Expected::Refused)
+    attack("oversized", bytes, ExpectedOutcome::Refused)
 }
 
-/// Begins, and never goes on: in the head, or in the body.
+/// Stops in the middle of the head or of the body.
 fn slow(random: &mut Rng) -> Attack {
     let bytes = pick(
         random,
@@ -301,7 +302,7 @@ fn slow(random: &mut Rng) -> Attack {
             "POST /honest HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhel",
         ],
     );
-    attack("slow", bytes, Expected::Refused)
+    attack("slow", bytes, ExpectedOutcome::Refused)
 }
 
 fn half_closed(random: &mut Rng) -> Attack {
@@ -314,12 +315,12 @@ fn half_closed(random: &mut Rng) -> Attack {
         ],
     );
     Attack {
-        ending: Ending::HalfCloses,
-        ..attack("half closed", bytes, Expected::Whatever)
+        after_send: AfterSend::ClosesHalf,
+        ..attack("half closed", bytes, ExpectedOutcome::Any)
     }
 }
 
-fn gone(random: &mut Rng) -> Attack {
+fn dropped_connection(random: &mut Rng) -> Attack {
     let length = random.usize(10..200_000);
     let part = random.usize(0..length);
     let head =
@@ -327,8 +328,8 @@ fn gone(random: &mut Rng) -> Attack {
     let mut bytes = head.into_bytes();
     bytes.extend(std::iter::repeat_n(b'x', part));
     Attack {
-        ending: Ending::Goes,
-        ..attack("gone", bytes, Expected::Whatever)
+        after_send: AfterSend::Drops,
+        ..attack("dropped connection", bytes, ExpectedOutcome::Any)
     }
 }
 
@@ -336,26 +337,26 @@ fn noise(random: &mut Rng) -> Attack {
     let length = random.usize(1..4_000);
     let mut bytes: Vec<u8> = (0..length).map(|_| random.u8(..)).collect();
     if random.bool() {
-        // An honest request with a few bytes changed.
+        // A valid request with a few bytes changed.
         bytes = b"POST /honest HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\n\
             x-some: header\r\naccept: */*\r\nconnection: close\r\n\r\nhello"
             .to_vec();
         for _ in 0..random.usize(1..4) {
-            let place = random.usize(0..bytes.len());
-            bytes[place] = random.u8(..);
+            let position = random.usize(0..bytes.len());
+            bytes[position] = random.u8(..);
         }
     }
-    attack("noise", bytes, Expected::Whatever)
+    attack("noise", bytes, ExpectedOutcome::Any)
 }
 
 fn http2_attack(random: &mut Rng) -> Attack {
     let (name, bytes) = http2::attack(random);
     Attack {
-        ending: if random.bool() {
-            Ending::HalfCloses
+        after_send: if random.bool() {
+            AfterSend::ClosesHalf
         } else {
-            Ending::Goes
+            AfterSend::Drops
         },
-        ..attack(name, bytes, Expected::Whatever)
+        ..attack(name, bytes, ExpectedOutcome::Any)
     }
 }

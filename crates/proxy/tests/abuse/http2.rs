@@ -1,4 +1,4 @@
-//! Frames of HTTP/2, by hand (RFC 9113 section 4.1).
+//! HTTP/2 frames, built byte by byte (RFC 9113 section 4.1).
 
 use fastrand::Rng;
 
@@ -13,7 +13,7 @@ const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// `GET http://localhost/`, from the static table but for the authority (RFC 7541 appendix A).
+/// `GET http://localhost/`, from the static table except for the authority (RFC 7541 appendix A).
 const GET: &[u8] = b"\x82\x86\x84\x41\x09localhost";
 
 fn frame(bytes: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
@@ -24,7 +24,7 @@ fn frame(bytes: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) 
     bytes.extend_from_slice(payload);
 }
 
-/// A name, and the bytes of a whole connection.
+/// Returns a name, and the bytes of a whole connection.
 pub(crate) fn attack(random: &mut Rng) -> (&'static str, Vec<u8>) {
     let mut bytes = PREFACE.to_vec();
     frame(&mut bytes, SETTINGS, 0, 0, &[]);
@@ -52,7 +52,7 @@ pub(crate) fn attack(random: &mut Rng) -> (&'static str, Vec<u8>) {
             "pings without reading"
         }
         3 => {
-            // `transfer-encoding: chunked` and a `content-length` that is not true.
+            // `transfer-encoding: chunked` and a wrong `content-length`.
             let mut block = GET.to_vec();
             block.extend_from_slice(b"\x00\x11transfer-encoding\x07chunked");
             frame(&mut bytes, HEADERS, END_STREAM | END_HEADERS, 1, &block);

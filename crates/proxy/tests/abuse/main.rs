@@ -1,12 +1,13 @@
-//! Abuse over real sockets: what cannot be read in one way only is answered or cut off, nothing of
-//! it reaches an upstream as another request, and the proxy lives on and keeps nothing.
+//! Tests abuse over real sockets. The proxy answers or closes every connection with an ambiguous
+//! request. No part of it reaches an upstream as another request. The proxy keeps running and keeps
+//! no resources.
 //!
-//! `TOKEN_ROTATOR_ABUSES` says how many; 2,000 without it.
+//! `TOKEN_ROTATOR_ABUSES` sets the number of attacks; the default is 2,000.
 #![cfg(target_os = "linux")]
 
 mod attack;
 mod http2;
-mod witness;
+mod strict_upstream;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,49 +17,49 @@ use token_rotator_proxy::{Config, Handle, Listen, Listener, Route};
 use tokio::sync::Semaphore;
 
 use attack::Attack;
-use witness::Witness;
+use strict_upstream::StrictUpstream;
 
-/// How many attack at one time.
+/// Number of concurrent attacks.
 const AT_ONCE: usize = 32;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_abuse_gets_through_or_leaves_anything_behind() {
+async fn no_abuse_reaches_the_upstream_or_leaks_resources() {
     let count = match std::env::var("TOKEN_ROTATOR_ABUSES") {
         Ok(count) => count.parse().expect("a number of abuses"),
         Err(_) => 2_000,
     };
-    let witness = Witness::start().await;
-    let proxy = proxy(&witness).await;
+    let strict_upstream = StrictUpstream::start().await;
+    let proxy = proxy(&strict_upstream).await;
     let port = port(&proxy);
-    // First a part of them, so that what is kept for good is there.
+    // The first attacks let the proxy allocate its permanent resources.
     attack(port, 0..count / 4).await;
-    let (files, memory) = settled(port).await;
+    let (files, memory) = resources_at_rest(port).await;
     attack(port, count / 4..count).await;
-    let (files_after, memory_after) = settled(port).await;
+    let (files_after, memory_after) = resources_at_rest(port).await;
     assert!(
         files_after <= files + 4,
         "{files} descriptors, then {files_after}"
     );
     let grown = memory_after.saturating_sub(memory);
     assert!(grown < 24 * 1024, "{grown} KiB more after {count} abuses");
-    let violations = witness.violations();
+    let violations = strict_upstream.violations();
     assert!(
         violations.is_empty(),
         "{} violations: {violations:#?}",
         violations.len()
     );
     assert!(
-        witness.requests() > count / 20,
+        strict_upstream.requests() > count / 20,
         "honest parts arrive: {}",
-        witness.requests()
+        strict_upstream.requests()
     );
     assert!(proxy.drain(Duration::from_secs(10)).await);
 }
 
-async fn proxy(witness: &Witness) -> Handle {
+async fn proxy(strict_upstream: &StrictUpstream) -> Handle {
     let source = |_| async { Ok::<_, SourceError>(TokenSet::bearer("next")) };
     let rotator = Rotator::builder(source)
-        .origin(witness.url())
+        .origin(strict_upstream.url())
         .build()
         .expect("a rotator");
     let stored = rotator.sign_in(TokenSet::bearer("the-token"));
@@ -68,7 +69,7 @@ async fn proxy(witness: &Witness) -> Handle {
         listen: Listen::Tcp("127.0.0.1:0".parse().expect("an address")),
         public: false,
     };
-    let route = Route::new("api", witness.url(), rotator);
+    let route = Route::new("api", strict_upstream.url(), rotator);
     let mut config = Config::new(vec![listener], vec![route]);
     config.limits.header_timeout = short;
     config.limits.body_idle = Some(short);
@@ -78,7 +79,7 @@ async fn proxy(witness: &Witness) -> Handle {
 fn port(proxy: &Handle) -> u16 {
     match proxy.listening().first() {
         Some(Listen::Tcp(address)) => address.port(),
-        other => panic!("no TCP listener: {other:?}"),
+        address => panic!("no TCP listener: {address:?}"),
     }
 }
 
@@ -93,14 +94,14 @@ async fn attack(port: u16, numbers: std::ops::Range<usize>) {
         });
     }
     while let Some(ended) = attacks.join_next().await {
-        ended.expect("an attack that went as it should");
+        ended.expect("an attack with the expected outcome");
     }
 }
 
-/// Descriptors and resident memory (KiB) of this process once an honest request is answered and
-/// nothing is left open that closes by itself.
-async fn settled(port: u16) -> (usize, usize) {
-    let answer = attack::ask(
+/// Returns the number of descriptors and the resident memory (KiB) of this process, after a valid
+/// request was answered and all idle connections were closed.
+async fn resources_at_rest(port: u16) -> (usize, usize) {
+    let answer = attack::send_and_read(
         port,
         b"GET /honest HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
     );
@@ -113,7 +114,7 @@ async fn settled(port: u16) -> (usize, usize) {
             break;
         }
         files = now;
-        // What times out does so after 300 ms, and pools are swept every second.
+        // Timeouts take 300 ms, and pools are cleaned every second.
         tokio::time::sleep(Duration::from_millis(1_200)).await;
     }
     let status = std::fs::read_to_string("/proc/self/status").expect("proc");

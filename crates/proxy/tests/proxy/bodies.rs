@@ -1,4 +1,4 @@
-//! Bodies: streamed, copied up to a cap, sent once more byte for byte.
+//! Tests bodies: streamed, copied up to a limit, and replayed byte for byte.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,20 +11,20 @@ use sha2::{Digest, Sha256};
 use token_rotator::{Clock, SystemClock};
 use tokio::sync::mpsc;
 
+use crate::fixture::{ProxyFixture, http2_client, http2_upstream};
 use crate::raw::{self, Caller};
-use crate::scene::{Scene, http2_client, http2_upstream};
 
-/// The system's clock and so many seconds.
+/// The system's clock plus a number of seconds.
 #[derive(Clone, Default)]
-struct Late(Arc<AtomicU64>);
+struct ShiftedClock(Arc<AtomicU64>);
 
-impl Late {
+impl ShiftedClock {
     fn by(&self) -> Duration {
         Duration::from_secs(self.0.load(Ordering::SeqCst))
     }
 }
 
-impl Clock for Late {
+impl Clock for ShiftedClock {
     fn wall(&self) -> SystemTime {
         SystemClock.wall() + self.by()
     }
@@ -47,7 +47,7 @@ fn hash(bytes: &[u8]) -> String {
     hash
 }
 
-/// A body in pieces, of unknown length.
+/// Returns a body in pieces, of unknown length.
 fn pieces(bytes: &[u8], size: usize) -> reqwest::Body {
     let pieces: Vec<_> = bytes
         .chunks(size)
@@ -57,24 +57,28 @@ fn pieces(bytes: &[u8], size: usize) -> reqwest::Body {
 }
 
 #[tokio::test]
-async fn a_body_within_the_cap_goes_out_again_byte_for_byte() {
+async fn a_body_within_the_limit_is_replayed_byte_for_byte() {
     for (length, streamed) in [(1, false), (65_536, false), (1, true), (60_000, true)] {
-        let scene = Scene::start().await;
-        scene.issuer.expire_access_tokens();
+        let fixture = ProxyFixture::start().await;
+        fixture.issuer.expire_access_tokens();
         let sent = bytes(length);
         let body = if streamed {
             pieces(&sent, 999)
         } else {
             sent.clone().into()
         };
-        let answer = scene.client.post(scene.url("/upload")).body(body).send();
+        let answer = fixture
+            .client
+            .post(fixture.url("/upload"))
+            .body(body)
+            .send();
         let answer = answer.await.expect("an answer");
         assert_eq!(answer.status(), 200, "{length} bytes");
         let echo: Value = answer.json().await.expect("JSON");
         assert_eq!(echo["bytes"], length);
         assert_eq!(echo["sha256"], hash(&sent));
-        assert_eq!(scene.issuer.counters().refreshes, 1);
-        let metrics = scene.proxy.metrics();
+        assert_eq!(fixture.issuer.counters().refreshes, 1);
+        let metrics = fixture.proxy.metrics();
         assert!(
             metrics.contains("token_rotator_proxy_copies_bytes 0"),
             "{metrics}"
@@ -83,96 +87,104 @@ async fn a_body_within_the_cap_goes_out_again_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn a_body_beyond_the_cap_is_sent_once_and_its_refusal_handed_back() {
+async fn a_body_beyond_the_limit_is_sent_once_and_its_refusal_handed_back() {
     for streamed in [false, true] {
-        let scene = Scene::start().await;
-        scene.issuer.expire_access_tokens();
+        let fixture = ProxyFixture::start().await;
+        fixture.issuer.expire_access_tokens();
         let sent = bytes(65_537);
         let body = if streamed {
             pieces(&sent, 4096)
         } else {
             sent.clone().into()
         };
-        let answer = scene.client.post(scene.url("/upload")).body(body).send();
+        let answer = fixture
+            .client
+            .post(fixture.url("/upload"))
+            .body(body)
+            .send();
         assert_eq!(answer.await.expect("an answer").status(), 401);
-        // The refusal was reported: the next finds a new token.
-        let answer = scene.client.post(scene.url("/upload")).body(sent).send();
+        // The refusal was reported, so the next request gets a new token.
+        let answer = fixture
+            .client
+            .post(fixture.url("/upload"))
+            .body(sent)
+            .send();
         assert_eq!(answer.await.expect("an answer").status(), 200);
-        assert_eq!(scene.issuer.counters().refreshes, 1);
+        assert_eq!(fixture.issuer.counters().refreshes, 1);
     }
 }
 
 #[tokio::test]
-async fn all_copies_together_have_a_bound() {
-    let scene = Scene::with(|config| config.limits.replay_bytes_total = 1000).await;
-    scene.issuer.expire_access_tokens();
-    let answer = scene
+async fn all_copies_together_have_a_limit() {
+    let fixture = ProxyFixture::with(|config| config.limits.replay_bytes_total = 1000).await;
+    fixture.issuer.expire_access_tokens();
+    let answer = fixture
         .client
-        .post(scene.url("/upload"))
+        .post(fixture.url("/upload"))
         .body(bytes(1001))
         .send();
     assert_eq!(answer.await.expect("an answer").status(), 401);
-    let answer = scene
+    let answer = fixture
         .client
-        .post(scene.url("/upload"))
+        .post(fixture.url("/upload"))
         .body(bytes(1001))
         .send();
     assert_eq!(answer.await.expect("an answer").status(), 200);
 }
 
 #[tokio::test]
-async fn a_refusal_before_the_end_of_the_body_loses_none_of_it() {
-    let upstream = raw::Upstream::answering(&[
+async fn a_refusal_before_the_end_of_the_body_loses_no_part_of_it() {
+    let upstream = raw::RawUpstream::with_script(&[
         "HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Bearer error=\"invalid_token\"\r\n\
          content-length: 0\r\nconnection: close\r\n\r\n",
         "HTTP/1.1 101 Switching Protocols\r\n\r\n",
     ])
     .await;
-    // The second answer would never come: what counts is what the second attempt is sent.
-    let scene = Scene::before(upstream.url(), |_| {}).await;
-    let mut caller = Caller::to(scene.port()).await;
+    // The second answer never arrives; only the replayed request counts.
+    let fixture = ProxyFixture::with_upstream(upstream.url(), |_| {}).await;
+    let mut caller = Caller::to(fixture.port()).await;
     caller
-        .say("POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n01234")
+        .send_bytes("POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n01234")
         .await;
     while upstream.heads().len() < 2 {
         tokio::task::yield_now().await;
     }
-    caller.say("56789").await;
+    caller.send_bytes("56789").await;
     let head = &upstream.heads()[1];
     assert!(head.contains("content-length: 10"), "{head}");
-    assert_eq!(scene.issuer.counters().refreshes, 1);
+    assert_eq!(fixture.issuer.counters().refreshes, 1);
 }
 
 #[tokio::test]
-async fn a_long_upload_does_not_set_out_with_a_token_about_to_expire() {
-    let clock = Late::default();
-    let scene = Scene::with_clock(clock.clone()).await;
-    // The grant is for an hour, of which half a minute is left.
+async fn a_long_upload_does_not_start_with_an_expiring_token() {
+    let clock = ShiftedClock::default();
+    let fixture = ProxyFixture::with_clock(clock.clone()).await;
+    // The token lives one hour, of which 30 s are left.
     clock.0.store(3570, Ordering::SeqCst);
-    let answer = scene
+    let answer = fixture
         .client
-        .post(scene.url("/upload"))
+        .post(fixture.url("/upload"))
         .body(bytes(100_000))
         .send();
     assert_eq!(answer.await.expect("an answer").status(), 200);
-    let record = scene.upstream.record();
+    let record = fixture.upstream.record();
     assert_eq!(record.len(), 1);
     assert_eq!(record[0].generation, Some(2));
 }
 
 #[tokio::test]
-async fn an_upload_reaches_the_upstream_while_it_is_still_being_sent() {
-    let scene = Scene::start().await;
+async fn an_upload_is_streamed_to_the_upstream() {
+    let fixture = ProxyFixture::start().await;
     let (send, mut receive) = mpsc::channel::<Result<Bytes, std::io::Error>>(1);
     let stream = futures_util::stream::poll_fn(move |context| receive.poll_recv(context));
-    let request = scene.client.post(scene.url("/upload"));
+    let request = fixture.client.post(fixture.url("/upload"));
     let request = tokio::spawn(request.body(reqwest::Body::wrap_stream(stream)).send());
-    scene.upstream.gate().close();
+    fixture.upstream.gate().close();
     send.send(Ok(Bytes::from_static(b"first")))
         .await
         .expect("read");
-    scene.upstream.gate().arrived(1).await;
-    scene.upstream.gate().open();
+    fixture.upstream.gate().arrived(1).await;
+    fixture.upstream.gate().open();
     send.send(Ok(Bytes::from(bytes(1_000_000))))
         .await
         .expect("read");
@@ -183,10 +195,10 @@ async fn an_upload_reaches_the_upstream_while_it_is_still_being_sent() {
 }
 
 #[tokio::test]
-async fn a_long_answer_passes_whole() {
-    let scene = Scene::start().await;
+async fn a_long_answer_passes_completely() {
+    let fixture = ProxyFixture::start().await;
     for length in [0, 1, 16_384, 16_385, 5_000_000] {
-        let answer = scene.get(&format!("/download/{length}")).await;
+        let answer = fixture.get(&format!("/download/{length}")).await;
         assert_eq!(
             answer.headers()["content-length"],
             length.to_string().as_str()
@@ -202,59 +214,59 @@ async fn a_long_answer_passes_whole() {
 }
 
 #[tokio::test]
-async fn a_caller_who_waits_to_be_told_to_send_is_told() {
-    let scene = Scene::start().await;
-    let mut caller = Caller::to(scene.port()).await;
+async fn a_caller_that_expects_100_continue_gets_it() {
+    let fixture = ProxyFixture::start().await;
+    let mut caller = Caller::to(fixture.port()).await;
     caller
-        .say(
+        .send_bytes(
             "POST /upload HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n\
              content-length: 5\r\n\r\n",
         )
         .await;
     assert_eq!(caller.head().await, "http/1.1 100 continue\r\n\r\n");
-    caller.say("hello").await;
+    caller.send_bytes("hello").await;
     assert!(caller.head().await.starts_with("http/1.1 200"));
-    assert!(!scene.upstream.record().is_empty());
+    assert!(!fixture.upstream.record().is_empty());
 }
 
 #[tokio::test]
 async fn a_head_request_has_a_length_and_no_body() {
-    let scene = Scene::start().await;
-    let mut caller = Caller::to(scene.port()).await;
+    let fixture = ProxyFixture::start().await;
+    let mut caller = Caller::to(fixture.port()).await;
     caller
-        .say("HEAD /download/77 HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .send_bytes("HEAD /download/77 HTTP/1.1\r\nhost: localhost\r\n\r\n")
         .await;
     let head = caller.head().await;
     assert!(head.contains("content-length: 77"), "{head}");
     caller
-        .say("GET /download/3 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .send_bytes("GET /download/3 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         .await;
     let rest = caller.rest().await;
     assert!(rest.starts_with("HTTP/1.1 200 OK\r\n"), "{rest}");
 }
 
 #[tokio::test]
-async fn a_body_of_unknown_length_arrives_whatever_the_method() {
+async fn a_body_of_unknown_length_arrives_with_any_method() {
     for http2 in [false, true] {
-        let scene = Scene::with(|config| {
+        let fixture = ProxyFixture::with(|config| {
             if http2 {
                 http2_upstream(config);
             }
         })
         .await;
         for method in [Method::GET, Method::DELETE, Method::POST] {
-            let ask = http2_client().request(method.clone(), scene.url("/echo"));
+            let ask = http2_client().request(method.clone(), fixture.url("/echo"));
             let answer = ask.body(pieces(&bytes(5000), 1000)).send().await;
             let echo: Value = answer.expect("an answer").json().await.expect("JSON");
             assert_eq!(
                 echo["body_length"], 5000,
                 "{method}, HTTP/2 behind: {http2}"
             );
-            let mut caller = Caller::to(scene.port()).await;
+            let mut caller = Caller::to(fixture.port()).await;
             let head = format!("{method} /echo HTTP/1.1\r\nhost: localhost\r\n");
-            caller.say(head).await;
+            caller.send_bytes(head).await;
             let rest = "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
-            caller.say(rest).await;
+            caller.send_bytes(rest).await;
             let answer = caller.rest().await;
             assert!(answer.contains("\"body_length\":5,"), "{method}: {answer}");
         }

@@ -1,4 +1,4 @@
-//! TLS to the upstream.
+//! Tests TLS to the upstream.
 
 use std::sync::Arc;
 
@@ -14,13 +14,15 @@ use token_rotator_proxy::Protocol;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::scene::{Scene, problem};
+use crate::fixture::{ProxyFixture, problem};
 
-/// An upstream for `localhost` that answers with the version it was asked in; its certificate.
+/// Starts an upstream for `localhost` that answers with the HTTP version of the request. Returns
+/// its URL and certificate.
 async fn upstream(alpn: &[&str]) -> (String, CertificateDer<'static>) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    let certificate = made.cert.der().clone();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+    let generated =
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let certificate = generated.cert.der().clone();
+    let key = PrivateKeyDer::try_from(generated.signing_key.serialize_der()).expect("a key");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -60,7 +62,7 @@ async fn upstream(alpn: &[&str]) -> (String, CertificateDer<'static>) {
 }
 
 #[tokio::test]
-async fn the_version_is_the_upstreams_choice_unless_the_route_says() {
+async fn the_upstream_chooses_the_version_unless_the_route_sets_it() {
     for (alpn, protocol, expected) in [
         (
             &["h2", "http/1.1"][..],
@@ -76,13 +78,13 @@ async fn the_version_is_the_upstreams_choice_unless_the_route_says() {
         ),
     ] {
         let (url, certificate) = upstream(alpn).await;
-        let scene = Scene::before(&url, |config| {
+        let fixture = ProxyFixture::with_upstream(&url, |config| {
             config.routes[0].extra_roots = vec![certificate.to_vec()];
             config.routes[0].protocol = protocol;
         })
         .await;
         for _ in 0..3 {
-            let answer = scene.get("/").await;
+            let answer = fixture.get("/").await;
             assert_eq!(answer.status(), 200, "{alpn:?}");
             assert_eq!(answer.text().await.expect("text"), expected);
         }
@@ -90,10 +92,10 @@ async fn the_version_is_the_upstreams_choice_unless_the_route_says() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_nobody_vouches_for_gets_no_token() {
+async fn an_upstream_with_an_untrusted_certificate_gets_no_token() {
     let (url, _) = upstream(&["http/1.1"]).await;
-    let scene = Scene::before(&url, |_| {}).await;
-    let answer = scene.get("/").await;
+    let fixture = ProxyFixture::with_upstream(&url, |_| {}).await;
+    let answer = fixture.get("/").await;
     assert_eq!(answer.status(), 502);
     assert_eq!(problem(answer).await, "upstream");
 }

@@ -1,9 +1,9 @@
-//! Connections on which nothing happens.
+//! Tests idle connections.
 
 use std::time::Duration;
 
+use crate::fixture::{ProxyFixture, http2_client};
 use crate::raw::{self, Caller};
-use crate::scene::{Scene, http2_client};
 
 const SHORT: Duration = Duration::from_millis(150);
 
@@ -16,10 +16,10 @@ const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// `GET http://localhost/echo`, from the static table but for path and authority (RFC 7541).
+/// `GET http://localhost/echo`, from the static table except for path and authority (RFC 7541).
 const GET: &[u8] = b"\x82\x86\x44\x05/echo\x41\x09localhost";
 
-/// A frame (RFC 9113 section 4.1).
+/// Builds a frame (RFC 9113 section 4.1).
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("a short payload");
     let mut bytes = length.to_be_bytes()[1..].to_vec();
@@ -30,16 +30,16 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 impl Caller {
-    /// Begins to speak HTTP/2.
+    /// Opens a connection and sends the HTTP/2 preface.
     async fn to_http2(port: u16) -> Self {
         let mut caller = Self::to(port).await;
-        caller.say(PREFACE).await;
-        caller.say(frame(SETTINGS, 0, 0, &[])).await;
+        caller.send_bytes(PREFACE).await;
+        caller.send_bytes(frame(SETTINGS, 0, 0, &[])).await;
         caller
     }
 
-    /// The kinds of the frames that come until the proxy closes. Whatever wants an
-    /// acknowledgement gets one, if `polite`.
+    /// Returns the kinds of the received frames until the proxy closes. If `polite`, acknowledges
+    /// every frame that needs an acknowledgement.
     async fn frames(&mut self, polite: bool) -> Vec<u8> {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let mut kinds = Vec::new();
@@ -55,7 +55,7 @@ impl Caller {
                 kinds.push(kind);
                 if polite && (kind == SETTINGS || kind == PING) && flags & ACK == 0 {
                     let payload = if kind == PING { &payload[..] } else { &[] };
-                    // The proxy may be gone by then.
+                    // The proxy may have closed the connection.
                     let _ = self.0.write_all(&frame(kind, ACK, 0, payload)).await;
                 }
             }
@@ -66,8 +66,8 @@ impl Caller {
     }
 }
 
-fn impatient() -> impl Future<Output = Scene> {
-    Scene::with(|config| {
+fn fixture_with_short_limits() -> impl Future<Output = ProxyFixture> {
+    ProxyFixture::with(|config| {
         config.limits.header_timeout = SHORT;
         config.limits.connections = 1;
     })
@@ -75,46 +75,50 @@ fn impatient() -> impl Future<Output = Scene> {
 
 #[tokio::test]
 async fn an_http2_connection_without_streams_is_asked_to_end() {
-    let scene = impatient().await;
-    let mut caller = Caller::to_http2(scene.port()).await;
+    let fixture = fixture_with_short_limits().await;
+    let mut caller = Caller::to_http2(fixture.port()).await;
     let began = std::time::Instant::now();
     let kinds = caller.frames(true).await;
     assert!(kinds.contains(&GOAWAY), "{kinds:?}");
     assert!(began.elapsed() >= SHORT / 2, "{:?}", began.elapsed());
-    // And after a request as before it.
-    let mut caller = Caller::to_http2(scene.port()).await;
+    // The connection is also asked to end after a request.
+    let mut caller = Caller::to_http2(fixture.port()).await;
     let request = frame(HEADERS, END_STREAM | END_HEADERS, 1, GET);
-    caller.say(request).await;
+    caller.send_bytes(request).await;
     let kinds = caller.frames(true).await;
     assert!(kinds.contains(&HEADERS), "an answer: {kinds:?}");
     assert!(kinds.contains(&GOAWAY), "{kinds:?}");
-    assert_eq!(scene.upstream.record().len(), 1);
+    assert_eq!(fixture.upstream.record().len(), 1);
 }
 
 #[tokio::test]
-async fn an_http2_connection_that_does_not_end_is_cut_off() {
-    let scene = impatient().await;
-    // Headers that do not end, and somebody who acknowledges nothing.
+async fn an_http2_connection_that_does_not_end_is_closed() {
+    let fixture = fixture_with_short_limits().await;
+    // Headers without an end, and a peer that acknowledges nothing.
     for beginning in [frame(HEADERS, END_STREAM, 1, GET), Vec::new()] {
-        let mut caller = Caller::to_http2(scene.port()).await;
-        caller.say(beginning).await;
+        let mut caller = Caller::to_http2(fixture.port()).await;
+        caller.send_bytes(beginning).await;
         let kinds = caller.frames(false).await;
         assert!(kinds.contains(&GOAWAY), "{kinds:?}");
     }
-    assert!(scene.upstream.record().is_empty());
-    assert_eq!(scene.get("/echo").await.status(), 200, "the place is free");
+    assert!(fixture.upstream.record().is_empty());
+    assert_eq!(
+        fixture.get("/echo").await.status(),
+        200,
+        "the connection slot is free"
+    );
 }
 
 #[tokio::test]
 async fn an_http2_connection_with_a_stream_is_not_idle() {
-    let scene = impatient().await;
-    scene.upstream.gate().close();
-    let asked = tokio::spawn(http2_client().get(scene.url("/echo")).send());
-    scene.upstream.gate().arrived(1).await;
-    // Longer than it would take to be cut off.
+    let fixture = fixture_with_short_limits().await;
+    fixture.upstream.gate().close();
+    let request = tokio::spawn(http2_client().get(fixture.url("/echo")).send());
+    fixture.upstream.gate().arrived(1).await;
+    // Waits longer than the idle limit.
     tokio::time::sleep(SHORT * 4).await;
-    scene.upstream.gate().open();
-    let answer = asked.await.expect("no panic").expect("an answer");
+    fixture.upstream.gate().open();
+    let answer = request.await.expect("no panic").expect("an answer");
     assert_eq!(answer.status(), 200);
 }
 
@@ -125,18 +129,18 @@ const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\
 
 #[tokio::test]
 async fn a_tunnel_without_a_byte_is_closed() {
-    let upstream = raw::Upstream::answering(&[SWITCHED]).await;
-    let scene = Scene::before(upstream.url(), |config| {
+    let upstream = raw::RawUpstream::with_script(&[SWITCHED]).await;
+    let fixture = ProxyFixture::with_upstream(upstream.url(), |config| {
         config.limits.tunnel_idle = Some(SHORT * 2);
     })
     .await;
-    let mut caller = Caller::to(scene.port()).await;
-    caller.say(HANDSHAKE).await;
+    let mut caller = Caller::to(fixture.port()).await;
+    caller.send_bytes(HANDSHAKE).await;
     assert!(caller.head().await.starts_with("http/1.1 101"));
-    // A byte in time, again and again, for longer than it may be idle.
+    // Sends a byte within the limit repeatedly, for longer than the limit.
     for _ in 0..6 {
         tokio::time::sleep(SHORT / 2).await;
-        caller.say("x").await;
+        caller.send_bytes("x").await;
         assert_eq!(caller.read(1).await, b"x");
     }
     let began = std::time::Instant::now();
@@ -144,19 +148,19 @@ async fn a_tunnel_without_a_byte_is_closed() {
     assert!(began.elapsed() >= SHORT, "{:?}", began.elapsed());
 }
 
-/// Both sides' connections are watched by the kernel: a peer that is gone without a word would
-/// keep its place for good.
+/// The kernel checks the connections of both sides: a peer that disappeared silently would hold its
+/// connection slot for ever.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn sockets_are_kept_alive() {
-    let scene = Scene::start().await;
-    let mut caller = Caller::to(scene.port()).await;
+    let fixture = ProxyFixture::start().await;
+    let mut caller = Caller::to(fixture.port()).await;
     let request = "GET /download/0 HTTP/1.1\r\nhost: localhost\r\n\r\n";
-    caller.say(request).await;
+    caller.send_bytes(request).await;
     assert!(caller.head().await.starts_with("http/1.1 200"));
     let ours = caller.0.local_addr().expect("an address").port();
-    let proxy = scene.port();
-    let upstream: reqwest::Url = scene.upstream.url().parse().expect("a URL");
+    let proxy = fixture.port();
+    let upstream: reqwest::Url = fixture.upstream.url().parse().expect("a URL");
     let upstream = upstream.port().expect("a port");
     for (of, is_one) in [
         (
@@ -165,8 +169,9 @@ async fn sockets_are_kept_alive() {
         ),
         ("an upstream", &|_, remote| remote == upstream),
     ] {
-        let kept = async {
-            // An acknowledgement that is still to come has the one timer that is shown.
+        let has_keep_alive = async {
+            // A pending acknowledgement hides the keep-alive timer, because the kernel shows one
+            // timer.
             while !keep_alives()
                 .iter()
                 .any(|&(local, remote)| is_one(local, remote))
@@ -174,12 +179,12 @@ async fn sockets_are_kept_alive() {
                 tokio::time::sleep(SHORT / 10).await;
             }
         };
-        let kept = tokio::time::timeout(SHORT * 20, kept).await;
-        assert!(kept.is_ok(), "no keep-alive to {of}");
+        let has_keep_alive = tokio::time::timeout(SHORT * 20, has_keep_alive).await;
+        assert!(has_keep_alive.is_ok(), "no keep-alive to {of}");
     }
 }
 
-/// The ports, local and remote, of connections that the kernel will ask after within a minute
+/// Returns the local and remote ports of connections that the kernel will check within a minute
 /// (`/proc/net/tcp`, proc(5)).
 #[cfg(target_os = "linux")]
 fn keep_alives() -> Vec<(u16, u16)> {

@@ -1,18 +1,19 @@
-//! The proxy over real sockets: callers on one side, the testkit's issuer and upstreams on the other.
+//! Tests the proxy over real sockets: test callers on one side, the testkit's issuer and upstreams
+//! on the other.
 
+mod access;
 mod bodies;
-mod doors;
 mod encrypted;
+mod fixture;
+mod forwarding;
 mod idle;
 mod lifecycle;
 mod limits;
-mod numbers;
+mod metrics;
 mod page;
-mod passing;
 mod protocols;
 mod raw;
 mod refusals;
-mod scene;
 mod secrecy;
 mod sockets;
-mod trouble;
+mod upstream_failures;

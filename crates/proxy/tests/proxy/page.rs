@@ -1,4 +1,4 @@
-//! The page: its files, what it is told of a storm, and who may look.
+//! Tests the status page: its files, its report of a storm, and its access control.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use token_rotator_testkit::Fault;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::scene::Scene;
+use crate::fixture::ProxyFixture;
 
-/// A proxy with an admin listener, its session's events told to the page.
-async fn with_page() -> Scene {
+/// Starts a proxy with an admin listener; the page gets the session's events.
+async fn with_page() -> ProxyFixture {
     with_page_and(|_| {}).await
 }
 
-async fn with_page_and(change: impl FnOnce(&mut Config)) -> Scene {
+async fn with_page_and(change: impl FnOnce(&mut Config)) -> ProxyFixture {
     let recorder = Recorder::default();
-    let told = recorder.named("work");
-    let listen = move |event: &token_rotator::Event| told.record(event);
-    Scene::listening(listen, |config| {
+    let session_recorder = recorder.named("work");
+    let listen = move |event: &token_rotator::Event| session_recorder.record(event);
+    ProxyFixture::with_listener(listen, |config| {
         config.admin = Some("127.0.0.1:0".parse().expect("an address"));
         config.recorder = recorder;
         config.routes[0].session = Some("work".to_owned());
@@ -31,37 +31,37 @@ async fn with_page_and(change: impl FnOnce(&mut Config)) -> Scene {
     .await
 }
 
-async fn ask(scene: &Scene, path: &str) -> Response {
-    let admin = scene.proxy.admin().expect("an admin listener");
-    let request = scene.client.get(format!("http://{admin}{path}"));
+async fn get_admin(fixture: &ProxyFixture, path: &str) -> Response {
+    let admin = fixture.proxy.admin().expect("an admin listener");
+    let request = fixture.client.get(format!("http://{admin}{path}"));
     request.send().await.expect("an answer")
 }
 
-/// Somebody who looks.
-struct Looking {
+/// A reader of the page's events.
+struct PageReader {
     answer: Response,
     text: String,
-    /// All that came.
-    said: String,
+    /// All received text.
+    received: String,
     state: Value,
 }
 
-impl Looking {
-    async fn at(scene: &Scene) -> Self {
-        let answer = ask(scene, "/events").await;
+impl PageReader {
+    async fn open(fixture: &ProxyFixture) -> Self {
+        let answer = get_admin(fixture, "/events").await;
         assert_eq!(answer.status(), 200);
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
-        let mut looking = Self {
+        let mut reader = Self {
             answer,
             text: String::new(),
-            said: String::new(),
+            received: String::new(),
             state: json!({ "storm": null }),
         };
-        assert_eq!(looking.next().await, "snapshot");
-        looking
+        assert_eq!(reader.next().await, "snapshot");
+        reader
     }
 
-    /// Takes the next message in; its kind.
+    /// Applies the next message and returns its kind.
     async fn next(&mut self) -> String {
         loop {
             if let Some((message, rest)) = self.text.split_once("\n\n") {
@@ -71,22 +71,22 @@ impl Looking {
                     continue;
                 };
                 let (kind, data) = message.split_once("\ndata: ").expect("data");
-                self.take(&serde_json::from_str(data).expect("JSON"));
+                self.apply(&serde_json::from_str(data).expect("JSON"));
                 return kind.to_owned();
             }
             let chunk = self.answer.chunk().await.expect("no break");
-            let chunk = chunk.expect("it goes on");
+            let chunk = chunk.expect("an open stream");
             let chunk = String::from_utf8(chunk.to_vec()).expect("text");
             self.text += &chunk;
-            self.said += &chunk;
+            self.received += &chunk;
         }
     }
 
-    fn take(&mut self, news: &Value) {
-        if news["sessions"].is_array() {
-            self.state["sessions"] = news["sessions"].clone();
+    fn apply(&mut self, update: &Value) {
+        if update["sessions"].is_array() {
+            self.state["sessions"] = update["sessions"].clone();
         }
-        let storm = &news["storm"];
+        let storm = &update["storm"];
         if storm.is_null() {
             return;
         }
@@ -105,14 +105,14 @@ impl Looking {
         self.state["storm"]["lanes"] = Value::Array(lanes);
     }
 
-    async fn until(&mut self, holds: impl Fn(&Value) -> bool) {
-        let seen = async {
+    async fn wait_until(&mut self, holds: impl Fn(&Value) -> bool) {
+        let reached = async {
             while !holds(&self.state) {
                 self.next().await;
             }
         };
-        let seen = tokio::time::timeout(Duration::from_secs(15), seen).await;
-        assert!(seen.is_ok(), "{:#}", self.state);
+        let reached = tokio::time::timeout(Duration::from_secs(15), reached).await;
+        assert!(reached.is_ok(), "{:#}", self.state);
     }
 }
 
@@ -133,8 +133,8 @@ fn kinds(lane: &Value) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_is_of_this_proxy_alone() {
-    let scene = with_page().await;
+async fn the_page_loads_nothing_from_other_origins() {
+    let fixture = with_page().await;
     for (path, kind) in [
         ("/", "text/html; charset=utf-8"),
         ("/page.css", "text/css; charset=utf-8"),
@@ -142,7 +142,7 @@ async fn the_page_is_of_this_proxy_alone() {
         ("/timeline.js", "text/javascript; charset=utf-8"),
         ("/icon.svg", "image/svg+xml"),
     ] {
-        let answer = ask(&scene, path).await;
+        let answer = get_admin(&fixture, path).await;
         assert_eq!(answer.status(), 200, "{path}");
         assert_eq!(answer.headers()["content-type"], kind);
         assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
@@ -155,17 +155,17 @@ async fn the_page_is_of_this_proxy_alone() {
         let text = answer.text().await.expect("text");
         let foreign = text.replace("http://www.w3.org/2000/svg", "");
         assert!(!foreign.contains("//www.") && !foreign.contains("https:"));
-        // The policy would keep them from working.
+        // The content security policy would block inline styles and handlers.
         assert!(!text.contains("style=") && !text.contains(" onclick"));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_storm_is_told_as_it_happens() {
+async fn a_storm_is_reported_as_it_happens() {
     const CALLERS: usize = 20;
-    let scene = with_page().await;
-    let mut looking = Looking::at(&scene).await;
-    let session = &looking.state["sessions"][0];
+    let fixture = with_page().await;
+    let mut reader = PageReader::open(&fixture).await;
+    let session = &reader.state["sessions"][0];
     assert_eq!(session["name"], "work");
     assert_eq!(session["routes"], json!(["api"]));
     assert_eq!(
@@ -174,37 +174,37 @@ async fn a_storm_is_told_as_it_happens() {
     );
     let left = session["expires"].as_u64().expect("a time");
     assert!(left > 1_000_000_000_000, "{session}");
-    assert_eq!(looking.state["storm"], Value::Null);
-    // What is answered without a wait is nobody's business.
-    scene.echo().await;
-    scene.issuer.expire_access_tokens();
-    scene.issuer.gate().close();
-    let url = scene.url("/echo");
-    let asked: Vec<_> = (0..CALLERS)
-        .map(|_| tokio::spawn(scene.client.get(&url).send()))
+    assert_eq!(reader.state["storm"], Value::Null);
+    // A request that is answered without a wait does not appear.
+    fixture.echo().await;
+    fixture.issuer.expire_access_tokens();
+    fixture.issuer.gate().close();
+    let url = fixture.url("/echo");
+    let requests: Vec<_> = (0..CALLERS)
+        .map(|_| tokio::spawn(fixture.client.get(&url).send()))
         .collect();
-    looking
-        .until(|state| state["storm"]["waited"] == CALLERS)
+    reader
+        .wait_until(|state| state["storm"]["waited"] == CALLERS)
         .await;
-    looking
-        .until(|state| state["sessions"][0]["state"] == "refreshing")
+    reader
+        .wait_until(|state| state["sessions"][0]["state"] == "refreshing")
         .await;
-    assert_eq!(looking.state["storm"]["ended"], Value::Null);
-    assert_eq!(looking.state["storm"]["answered"], 0);
-    scene.issuer.gate().open();
-    for answer in asked {
+    assert_eq!(reader.state["storm"]["ended"], Value::Null);
+    assert_eq!(reader.state["storm"]["answered"], 0);
+    fixture.issuer.gate().open();
+    for answer in requests {
         let answer = answer.await.expect("no panic").expect("an answer");
         assert_eq!(answer.status(), 200);
     }
-    looking
-        .until(|state| state["storm"]["ended"].is_f64())
+    reader
+        .wait_until(|state| state["storm"]["ended"].is_f64())
         .await;
-    looking
-        .until(|state| state["sessions"][0]["generation"] == 2)
+    reader
+        .wait_until(|state| state["sessions"][0]["generation"] == 2)
         .await;
-    assert_eq!(looking.state["sessions"][0]["state"], "signed in");
-    assert!(looking.state["sessions"][0]["refresh"]["took"].is_u64());
-    let storm = &looking.state["storm"];
+    assert_eq!(reader.state["sessions"][0]["state"], "signed in");
+    assert!(reader.state["sessions"][0]["refresh"]["took"].is_u64());
+    let storm = &reader.state["storm"];
     for what in ["requests", "waited", "answered"] {
         assert_eq!(storm[what], CALLERS, "{what}");
     }
@@ -230,140 +230,155 @@ async fn a_storm_is_told_as_it_happens() {
             (&json!("api"), &json!("GET"))
         );
     }
-    // Whoever comes later sees the same, and so does who asks for JSON.
-    let later = Looking::at(&scene).await;
-    assert_eq!(later.state, looking.state);
-    let state: Value = ask(&scene, "/state").await.json().await.expect("JSON");
-    assert_eq!(state["storm"], looking.state["storm"]);
-    assert_eq!(state["sessions"], looking.state["sessions"]);
+    // A later reader and a reader of the JSON state see the same storm.
+    let later = PageReader::open(&fixture).await;
+    assert_eq!(later.state, reader.state);
+    let state: Value = get_admin(&fixture, "/state")
+        .await
+        .json()
+        .await
+        .expect("JSON");
+    assert_eq!(state["storm"], reader.state["storm"]);
+    assert_eq!(state["sessions"], reader.state["sessions"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_that_goes_away_and_a_refresh_that_fails_are_told() {
-    let scene = with_page().await;
-    let mut looking = Looking::at(&scene).await;
-    scene.issuer.expire_access_tokens();
-    scene.issuer.gate().close();
-    let gone = tokio::spawn(scene.client.get(scene.url("/echo")).send());
-    looking.until(|state| state["storm"]["waited"] == 1).await;
+async fn a_dropped_caller_and_a_failed_refresh_are_reported() {
+    let fixture = with_page().await;
+    let mut reader = PageReader::open(&fixture).await;
+    fixture.issuer.expire_access_tokens();
+    fixture.issuer.gate().close();
+    let gone = tokio::spawn(fixture.client.get(fixture.url("/echo")).send());
+    reader
+        .wait_until(|state| state["storm"]["waited"] == 1)
+        .await;
     gone.abort();
-    looking.until(|state| state["storm"]["left"] == 1).await;
+    reader.wait_until(|state| state["storm"]["left"] == 1).await;
     assert_eq!(
-        looking.state["storm"]["ended"],
+        reader.state["storm"]["ended"],
         Value::Null,
         "the refresh goes on"
     );
-    scene.issuer.faults().push(Fault::MalformedJson.always());
-    scene.issuer.gate().open();
-    looking
-        .until(|state| state["storm"]["ended"].is_f64())
+    fixture.issuer.faults().push(Fault::MalformedJson.always());
+    fixture.issuer.gate().open();
+    reader
+        .wait_until(|state| state["storm"]["ended"].is_f64())
         .await;
-    looking
-        .until(|state| state["sessions"][0]["failure"].is_object())
+    reader
+        .wait_until(|state| state["sessions"][0]["failure"].is_object())
         .await;
-    let session = &looking.state["sessions"][0];
-    let words = session["failure"]["words"].as_str().expect("words");
-    assert!(words.contains("could not be refreshed"), "{words}");
-    scene.rotator.sign_out().await.expect("signed out");
-    looking
-        .until(|state| state["sessions"][0]["state"] == "signed out")
+    let session = &reader.state["sessions"][0];
+    let text = session["failure"]["words"].as_str().expect("words");
+    assert!(text.contains("could not be refreshed"), "{text}");
+    fixture.rotator.sign_out().await.expect("signed out");
+    reader
+        .wait_until(|state| state["sessions"][0]["state"] == "signed out")
         .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_token_path_or_query_reaches_the_page() {
-    let scene = with_page().await;
-    let mut looking = Looking::at(&scene).await;
-    scene.issuer.expire_access_tokens();
+    let fixture = with_page().await;
+    let mut reader = PageReader::open(&fixture).await;
+    fixture.issuer.expire_access_tokens();
     let path = "/status/200/in-the-path?q=in-the-query";
-    scene.get(path).await;
-    looking
-        .until(|state| state["storm"]["ended"].is_f64())
+    fixture.get(path).await;
+    reader
+        .wait_until(|state| state["storm"]["ended"].is_f64())
         .await;
-    let token = scene.rotator.access_token().expect("a token");
+    let token = fixture.rotator.access_token().expect("a token");
     let token = token.secret().expose_secret().to_owned();
-    scene.issuer.faults().push(Fault::MalformedJson.always());
-    let refreshed = scene.rotator.refresh_now().await;
+    fixture.issuer.faults().push(Fault::MalformedJson.always());
+    let refreshed = fixture.rotator.refresh_now().await;
     assert!(refreshed.is_err(), "{refreshed:?}");
-    looking
-        .until(|state| state["sessions"][0]["failure"].is_object())
+    reader
+        .wait_until(|state| state["sessions"][0]["failure"].is_object())
         .await;
-    let mut said = looking.said.clone();
+    let mut received = reader.received.clone();
     for path in ["/", "/state", "/page.js", "/metrics"] {
-        said += &ask(&scene, path).await.text().await.expect("text");
+        received += &get_admin(&fixture, path).await.text().await.expect("text");
     }
-    assert!(said.contains("\"lanes\":[{"), "the storm is there");
+    assert!(
+        received.contains("\"lanes\":[{"),
+        "the page shows the storm"
+    );
     for secret in [
         "in-the-path",
         "in-the-query",
         &token,
-        &scene.grant.access_token,
-        &scene.grant.refresh_token,
-        scene.issuer.url(),
+        &fixture.grant.access_token,
+        &fixture.grant.refresh_token,
+        fixture.issuer.url(),
     ] {
-        assert!(!said.contains(secret), "{secret} was said");
+        assert!(!received.contains(secret), "the page contains {secret}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_stands_still_holds_nobody_up() {
-    let scene = with_page().await;
-    let admin = scene.proxy.admin().expect("an admin listener");
-    let mut still = TcpStream::connect(admin).await.expect("a connection");
-    let asked = format!("GET /events HTTP/1.1\r\nhost: {admin}\r\n\r\n");
-    still.write_all(asked.as_bytes()).await.expect("sent");
+async fn a_stalled_reader_delays_no_caller() {
+    let fixture = with_page().await;
+    let admin = fixture.proxy.admin().expect("an admin listener");
+    let mut stalled_reader = TcpStream::connect(admin).await.expect("a connection");
+    let requests = format!("GET /events HTTP/1.1\r\nhost: {admin}\r\n\r\n");
+    stalled_reader
+        .write_all(requests.as_bytes())
+        .await
+        .expect("sent");
     let mut first = [0; 16];
-    still.read_exact(&mut first).await.expect("an answer");
-    let mut looking = Looking::at(&scene).await;
+    stalled_reader
+        .read_exact(&mut first)
+        .await
+        .expect("an answer");
+    let mut reader = PageReader::open(&fixture).await;
     for number in 1..=20 {
-        scene.issuer.expire_access_tokens();
-        let asked = (0..10).map(|_| scene.get("/echo"));
-        for answer in futures_util::future::join_all(asked).await {
+        fixture.issuer.expire_access_tokens();
+        let requests = (0..10).map(|_| fixture.get("/echo"));
+        for answer in futures_util::future::join_all(requests).await {
             assert!(answer.status() == 200 || answer.status() == 401, "{number}");
         }
     }
-    looking
-        .until(|state| state["storm"]["ended"].is_f64())
+    reader
+        .wait_until(|state| state["storm"]["ended"].is_f64())
         .await;
-    drop(still);
+    drop(stalled_reader);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn so_many_may_look_and_no_more() {
-    let scene = with_page().await;
-    let mut looking = Vec::new();
+async fn the_number_of_readers_is_limited() {
+    let fixture = with_page().await;
+    let mut reader = Vec::new();
     for _ in 0..8 {
-        looking.push(Looking::at(&scene).await);
+        reader.push(PageReader::open(&fixture).await);
     }
-    let answer = ask(&scene, "/events").await;
+    let answer = get_admin(&fixture, "/events").await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.text().await.expect("text").contains("hint:"));
-    // Whoever goes makes room.
-    drop(looking.pop());
-    let room = async {
-        while ask(&scene, "/events").await.status() != 200 {
+    // A closed connection frees its slot.
+    drop(reader.pop());
+    let free_slot = async {
+        while get_admin(&fixture, "/events").await.status() != 200 {
             tokio::task::yield_now().await;
         }
     };
-    let room = tokio::time::timeout(Duration::from_secs(20), room).await;
-    room.expect("there is room again");
+    let free_slot = tokio::time::timeout(Duration::from_secs(20), free_slot).await;
+    free_slot.expect("a free slot");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_else_may_look() {
-    let scene = with_page().await;
-    let admin = scene.proxy.admin().expect("an admin listener");
+async fn other_hosts_and_methods_are_refused() {
+    let fixture = with_page().await;
+    let admin = fixture.proxy.admin().expect("an admin listener");
     for path in ["/", "/events", "/state", "/page.js"] {
         let url = format!("http://{admin}{path}");
-        let request = scene.client.get(&url).header("host", "attacker.test");
+        let request = fixture.client.get(&url).header("host", "attacker.test");
         assert_eq!(
             request.send().await.expect("an answer").status(),
             421,
             "{path}"
         );
-        let answer = scene.client.post(&url).send().await.expect("an answer");
+        let answer = fixture.client.post(&url).send().await.expect("an answer");
         assert_eq!(answer.status(), 405, "{path}");
-        let answer = scene.client.head(&url).send().await.expect("an answer");
+        let answer = fixture.client.head(&url).send().await.expect("an answer");
         assert_eq!(answer.status(), 200, "{path}");
         assert!(!answer.headers().contains_key("access-control-allow-origin"));
     }

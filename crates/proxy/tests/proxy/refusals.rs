@@ -1,4 +1,4 @@
-//! Refused tokens: one refresh, and every request once more.
+//! Tests refused tokens: one refresh, and one replay of each request.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -6,34 +6,34 @@ use std::time::{Duration, Instant};
 use token_rotator_proxy::{Observed, Observer, RequestId};
 use token_rotator_testkit::Fault;
 
-use crate::scene::{Scene, problem};
+use crate::fixture::{ProxyFixture, problem};
 
 #[tokio::test]
-async fn fifty_refused_requests_make_one_refresh() {
-    let scene = Scene::with(|config| config.workers = 2).await;
-    scene.issuer.expire_access_tokens();
-    scene.issuer.gate().close();
-    let asked: Vec<_> = (0..50)
+async fn fifty_refused_requests_cause_one_refresh() {
+    let fixture = ProxyFixture::with(|config| config.workers = 2).await;
+    fixture.issuer.expire_access_tokens();
+    fixture.issuer.gate().close();
+    let requests: Vec<_> = (0..50)
         .map(|_| {
-            let request = scene.client.get(scene.url("/echo")).send();
+            let request = fixture.client.get(fixture.url("/echo")).send();
             tokio::spawn(async move { request.await.expect("an answer").status().as_u16() })
         })
         .collect();
-    scene.issuer.gate().arrived(1).await;
-    scene.issuer.gate().open();
-    for answer in asked {
+    fixture.issuer.gate().arrived(1).await;
+    fixture.issuer.gate().open();
+    for answer in requests {
         assert_eq!(answer.await.expect("no panic"), 200);
     }
-    assert_eq!(scene.issuer.counters().refreshes, 1);
-    let counters = scene.upstream.counters();
+    assert_eq!(fixture.issuer.counters().refreshes, 1);
+    let counters = fixture.upstream.counters();
     assert_eq!(counters.served, 50);
     assert_eq!(counters.by_generation.get(&2), Some(&50));
 }
 
 #[tokio::test]
-async fn what_is_refused_always_is_sent_twice_and_handed_back() {
-    let scene = Scene::start().await;
-    let answer = scene.get("/always-401").await;
+async fn a_request_that_is_always_refused_is_sent_twice_and_handed_back() {
+    let fixture = ProxyFixture::start().await;
+    let answer = fixture.get("/always-401").await;
     assert_eq!(answer.status(), 401);
     assert!(
         answer.headers()["www-authenticate"]
@@ -41,101 +41,101 @@ async fn what_is_refused_always_is_sent_twice_and_handed_back() {
             .expect("text")
             .contains("testkit")
     );
-    assert_eq!(scene.upstream.record().len(), 2);
-    assert_eq!(scene.issuer.counters().refreshes, 1);
-    // The newest token is known to be refused there: nobody refreshes again and again for it.
-    scene.get("/always-401").await;
-    scene.get("/always-401").await;
-    assert!(scene.issuer.counters().refreshes <= 3);
+    assert_eq!(fixture.upstream.record().len(), 2);
+    assert_eq!(fixture.issuer.counters().refreshes, 1);
+    // This endpoint refuses the newest token too, so the proxy does not refresh again.
+    fixture.get("/always-401").await;
+    fixture.get("/always-401").await;
+    assert!(fixture.issuer.counters().refreshes <= 3);
 }
 
 #[tokio::test]
-async fn a_late_refusal_takes_the_token_that_is_there() {
-    let scene = Scene::start().await;
-    scene.issuer.expire_access_tokens();
-    let late = scene.client.get(scene.url("/slow-401")).send();
+async fn a_late_refusal_uses_the_current_token() {
+    let fixture = ProxyFixture::start().await;
+    fixture.issuer.expire_access_tokens();
+    let late = fixture.client.get(fixture.url("/slow-401")).send();
     let late = tokio::spawn(async move { late.await.expect("an answer").status() });
-    scene.upstream.slow_arrived(1).await;
-    assert_eq!(scene.echo().await["generation"], 2);
-    scene.upstream.release_slow();
+    fixture.upstream.slow_arrived(1).await;
+    assert_eq!(fixture.echo().await["generation"], 2);
+    fixture.upstream.release_slow();
     assert_eq!(late.await.expect("no panic"), 200);
-    assert_eq!(scene.issuer.counters().refreshes, 1);
+    assert_eq!(fixture.issuer.counters().refreshes, 1);
 }
 
 #[tokio::test]
-async fn the_first_caller_may_go_and_the_others_are_served() {
-    let scene = Scene::start().await;
-    scene.issuer.expire_access_tokens();
-    scene.issuer.gate().close();
-    let first = tokio::spawn(scene.client.get(scene.url("/echo")).send());
-    scene.issuer.gate().arrived(1).await;
-    let second = tokio::spawn(scene.client.get(scene.url("/echo")).send());
+async fn the_first_caller_may_be_dropped_and_the_others_are_served() {
+    let fixture = ProxyFixture::start().await;
+    fixture.issuer.expire_access_tokens();
+    fixture.issuer.gate().close();
+    let first = tokio::spawn(fixture.client.get(fixture.url("/echo")).send());
+    fixture.issuer.gate().arrived(1).await;
+    let second = tokio::spawn(fixture.client.get(fixture.url("/echo")).send());
     first.abort();
     assert!(first.await.is_err_and(|error| error.is_cancelled()));
-    scene.issuer.gate().open();
+    fixture.issuer.gate().open();
     let answer = second.await.expect("no panic").expect("an answer");
     assert_eq!(answer.status(), 200);
-    assert_eq!(scene.issuer.counters().refreshes, 1);
+    assert_eq!(fixture.issuer.counters().refreshes, 1);
 }
 
 #[tokio::test]
-async fn a_session_that_ends_hands_the_refusal_back_and_then_says_so() {
-    let scene = Scene::start().await;
-    scene.issuer.revoke_family(&scene.grant);
-    let answer = scene.get("/echo").await;
+async fn an_ended_session_hands_the_refusal_back_and_then_reports_its_end() {
+    let fixture = ProxyFixture::start().await;
+    fixture.issuer.revoke_family(&fixture.grant);
+    let answer = fixture.get("/echo").await;
     assert_eq!(answer.status(), 401);
     assert!(
         answer.headers().contains_key("www-authenticate"),
-        "as it came"
+        "unchanged"
     );
-    let answer = scene.get("/echo").await;
+    let answer = fixture.get("/echo").await;
     assert_eq!(answer.status(), 503);
     assert_eq!(problem(answer).await, "session-ended");
-    assert_eq!(scene.upstream.record().len(), 1);
+    assert_eq!(fixture.upstream.record().len(), 1);
 }
 
 #[tokio::test]
-async fn an_issuer_that_is_down_hands_refusals_back_and_is_asked_no_more_for_a_while() {
-    let scene = Scene::start().await;
+async fn an_outage_of_the_issuer_hands_refusals_back_and_starts_a_cool_down() {
+    let fixture = ProxyFixture::start().await;
     let down = Fault::Status {
         status: 503,
         retry_after: Some("30".to_owned()),
     };
-    scene.issuer.faults().push(down.always());
-    scene.issuer.expire_access_tokens();
-    assert_eq!(scene.get("/echo").await.status(), 401);
-    // From here on the token is known to be refused, and is not sent any more.
+    fixture.issuer.faults().push(down.always());
+    fixture.issuer.expire_access_tokens();
+    assert_eq!(fixture.get("/echo").await.status(), 401);
+    // The token is now known to be refused and is not sent again.
     for _ in 0..5 {
-        let answer = scene.get("/echo").await;
+        let answer = fixture.get("/echo").await;
         assert_eq!(answer.status(), 503);
         assert_eq!(problem(answer).await, "no-token");
     }
-    assert_eq!(scene.upstream.record().len(), 1);
-    assert_eq!(scene.issuer.counters().token_requests, 1);
-    assert!(!scene.rotator.has_ended());
+    assert_eq!(fixture.upstream.record().len(), 1);
+    assert_eq!(fixture.issuer.counters().token_requests, 1);
+    assert!(!fixture.rotator.has_ended());
 }
 
 #[tokio::test]
-async fn without_any_token_the_caller_hears_when_to_come_again() {
-    let scene = Scene::start().await;
+async fn an_answer_without_a_token_has_retry_after() {
+    let fixture = ProxyFixture::start().await;
     let down = Fault::Status {
         status: 503,
         retry_after: Some("30".to_owned()),
     };
-    scene.issuer.faults().push(down.always());
-    let grant = scene.issuer.sign_in("alice");
+    fixture.issuer.faults().push(down.always());
+    let grant = fixture.issuer.sign_in("alice");
     let dead = token_rotator::TokenSet::bearer(grant.access_token.as_str())
         .with_refresh_token(grant.refresh_token.as_str())
         .expires_in(Duration::from_millis(1));
-    scene
+    fixture
         .rotator
         .sign_in(dead)
         .expect("usable")
         .await
         .expect("stored");
     let answer = loop {
-        // A token of a millisecond is good for a millisecond.
-        let answer = scene.get("/echo").await;
+        // A token with a lifetime of 1 ms is served for 1 ms.
+        let answer = fixture.get("/echo").await;
         if answer.status() != 200 {
             break answer;
         }
@@ -151,25 +151,28 @@ async fn without_any_token_the_caller_hears_when_to_come_again() {
 }
 
 #[derive(Default)]
-struct Seen(Mutex<Vec<(RequestId, Instant, String)>>);
+struct ObservationLog(Mutex<Vec<(RequestId, Instant, String)>>);
 
-impl Observer for Seen {
+impl Observer for ObservationLog {
     fn observe(&self, request: RequestId, at: Instant, observed: Observed<'_>) {
-        let mut seen = self.0.lock().expect("no panic");
-        seen.push((request, at, format!("{observed:?}")));
+        let mut observations = self.0.lock().expect("no panic");
+        observations.push((request, at, format!("{observed:?}")));
     }
 }
 
 #[tokio::test]
-async fn whoever_watches_sees_a_requests_way() {
-    let seen = Arc::new(Seen::default());
-    let observer: Arc<dyn Observer> = Arc::clone(&seen) as _;
-    let scene = Scene::with(|config| config.observer = Some(observer)).await;
-    scene.issuer.expire_access_tokens();
-    let answer = scene.get("/echo?secret=1").await;
+async fn an_observer_sees_every_step_of_a_request() {
+    let observations = Arc::new(ObservationLog::default());
+    let observer: Arc<dyn Observer> = Arc::clone(&observations) as _;
+    let fixture = ProxyFixture::with(|config| config.observer = Some(observer)).await;
+    fixture.issuer.expire_access_tokens();
+    let answer = fixture.get("/echo?secret=1").await;
     assert_eq!(answer.status(), 200);
-    let seen = seen.0.lock().expect("no panic");
-    let what: Vec<&str> = seen.iter().map(|(_, _, what)| what.as_str()).collect();
+    let observations = observations.0.lock().expect("no panic");
+    let what: Vec<&str> = observations
+        .iter()
+        .map(|(_, _, what)| what.as_str())
+        .collect();
     assert_eq!(
         what,
         [
@@ -182,6 +185,10 @@ async fn whoever_watches_sees_a_requests_way() {
             "Answered { status: 200 }",
         ]
     );
-    assert!(seen.iter().all(|(request, _, _)| *request == seen[0].0));
-    assert!(seen.windows(2).all(|pair| pair[0].1 <= pair[1].1));
+    assert!(
+        observations
+            .iter()
+            .all(|(request, _, _)| *request == observations[0].0)
+    );
+    assert!(observations.windows(2).all(|pair| pair[0].1 <= pair[1].1));
 }

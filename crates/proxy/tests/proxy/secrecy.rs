@@ -1,4 +1,4 @@
-//! Rule 12: no token in logs, metrics, problems or `Debug` output.
+//! Tests rule 12: logs, metrics, problems and `Debug` output contain no token.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use token_rotator::middleware::RotatorExt as _;
 use token_rotator_testkit::Fault;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::scene::Scene;
+use crate::fixture::ProxyFixture;
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -32,26 +32,26 @@ impl MakeWriter<'_> for Log {
 }
 
 #[tokio::test]
-async fn nothing_that_is_said_holds_a_token() {
+async fn no_output_contains_a_token() {
     let log = Log::default();
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
         .with_writer(log.clone())
         .init();
-    let scene = Scene::with(|config| {
+    let fixture = ProxyFixture::with(|config| {
         config.local_bearer = Some(SecretString::from("the-local-bearer"));
         config.limits.header_bytes = 4000;
     })
     .await;
-    let mut said = String::new();
+    let mut output = String::new();
     let mut secrets = vec![
         "the-local-bearer".to_owned(),
         "in-the-query".to_owned(),
-        scene.grant.access_token.clone(),
-        scene.grant.refresh_token.clone(),
+        fixture.grant.access_token.clone(),
+        fixture.grant.refresh_token.clone(),
     ];
     let request = |path: &str| {
-        let request = scene.client.get(scene.url(path));
+        let request = fixture.client.get(fixture.url(path));
         request
             .header("authorization", "Bearer the-local-bearer")
             .send()
@@ -63,25 +63,25 @@ async fn nothing_that_is_said_holds_a_token() {
     ] {
         let answer = request(path).await.expect("an answer");
         if answer.status() != 200 {
-            said += &answer.text().await.expect("text");
+            output += &answer.text().await.expect("text");
         }
     }
-    let token = scene.rotator.access_token().expect("a token");
+    let token = fixture.rotator.access_token().expect("a token");
     secrets.push(token_rotator::ExposeSecret::expose_secret(token.secret()).to_owned());
-    scene.issuer.faults().push(Fault::MalformedJson.always());
-    scene.issuer.expire_access_tokens();
+    fixture.issuer.faults().push(Fault::MalformedJson.always());
+    fixture.issuer.expire_access_tokens();
     for _ in 0..3 {
         let answer = request("/echo").await.expect("an answer");
-        said += &answer.text().await.expect("text");
+        output += &answer.text().await.expect("text");
     }
-    said += &scene.proxy.metrics();
+    output += &fixture.proxy.metrics();
     let logged = log.0.lock().expect("no panic").clone();
-    said += &String::from_utf8_lossy(&logged);
+    output += &String::from_utf8_lossy(&logged);
     assert!(
-        said.contains("a refusal is handed back"),
+        output.contains("a refusal is handed back"),
         "the log is there"
     );
     for secret in secrets {
-        assert!(!said.contains(&secret), "{secret} was said");
+        assert!(!output.contains(&secret), "the output contains {secret}");
     }
 }

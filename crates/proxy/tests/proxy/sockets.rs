@@ -1,4 +1,4 @@
-//! Unix sockets, on both sides.
+//! Tests Unix sockets on both sides.
 #![cfg(unix)]
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -8,7 +8,7 @@ use token_rotator_proxy::{Listen, Listener, Route};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use crate::scene::Scene;
+use crate::fixture::ProxyFixture;
 
 fn socket(path: &Path, uids: &[u32]) -> Listener {
     Listener {
@@ -21,13 +21,13 @@ fn socket(path: &Path, uids: &[u32]) -> Listener {
     }
 }
 
-/// The whole of what the proxy answers to a request over the socket.
-async fn ask(path: &Path) -> String {
+/// Returns the complete answer of the proxy to a request over the socket.
+async fn get_over_socket(path: &Path) -> String {
     let mut stream = UnixStream::connect(path).await.expect("a connection");
-    // Any name will do: whoever reaches the socket is known by its credentials.
+    // Any host name is accepted: the socket identifies a caller by its user id.
     let request = "GET /echo HTTP/1.1\r\nhost: any.test\r\nconnection: close\r\n\r\n";
     let mut answer = String::new();
-    // A peer that is refused may find the socket closed already.
+    // A refused peer may find the socket already closed.
     if stream.write_all(request.as_bytes()).await.is_ok() {
         let _ = stream.read_to_string(&mut answer).await;
     }
@@ -38,54 +38,59 @@ fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).expect("made").permissions().mode() & 0o777
 }
 
-impl Scene {
-    /// The scene's route with these sockets and nothing else.
+impl ProxyFixture {
+    /// Returns the fixture's route with these sockets and no other listener.
     fn with_sockets(&self, sockets: Vec<Listener>) -> token_rotator_proxy::Config {
         let route = Route::new("api", self.upstream.url(), self.rotator.clone());
-        let mut config = crate::scene::config(route);
+        let mut config = crate::fixture::config(route);
         config.listeners = sockets;
         config
     }
 }
 
 #[tokio::test]
-async fn callers_over_a_socket_are_known_by_their_user() {
+async fn callers_over_a_socket_are_identified_by_their_user() {
     let directory = tempfile::tempdir().expect("a directory");
     let own = directory.path().join("own");
     let foreign = directory.path().join("foreign");
-    let scene = Scene::with(|config| {
+    let fixture = ProxyFixture::with(|config| {
         config.workers = 2;
-        config.listeners = vec![crate::scene::loopback(), socket(&own, &[])];
+        config.listeners = vec![crate::fixture::loopback(), socket(&own, &[])];
         config.listeners.push(socket(&foreign, &[u32::MAX - 7]));
     })
     .await;
     assert_eq!(mode(&own), 0o600);
     assert_eq!(mode(&foreign), 0o666);
     for _ in 0..4 {
-        assert!(ask(&own).await.starts_with("HTTP/1.1 200"));
-        assert_eq!(ask(&foreign).await, "");
+        assert!(get_over_socket(&own).await.starts_with("HTTP/1.1 200"));
+        assert_eq!(get_over_socket(&foreign).await, "");
     }
-    assert_eq!(scene.upstream.record().len(), 4);
-    assert!(scene.proxy.drain(std::time::Duration::from_secs(10)).await);
+    assert_eq!(fixture.upstream.record().len(), 4);
+    assert!(
+        fixture
+            .proxy
+            .drain(std::time::Duration::from_secs(10))
+            .await
+    );
     assert!(!own.exists() && !foreign.exists());
 }
 
 #[tokio::test]
-async fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
+async fn a_stale_socket_is_replaced_and_a_used_socket_is_not() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("socket");
     drop(std::os::unix::net::UnixListener::bind(&path).expect("bound"));
-    let scene = Scene::with(|config| config.listeners.push(socket(&path, &[]))).await;
-    assert!(ask(&path).await.starts_with("HTTP/1.1 200"));
-    let rotator = scene.rotator.clone();
-    let route = Route::new("api", scene.upstream.url(), rotator);
-    let mut config = crate::scene::config(route);
+    let fixture = ProxyFixture::with(|config| config.listeners.push(socket(&path, &[]))).await;
+    assert!(get_over_socket(&path).await.starts_with("HTTP/1.1 200"));
+    let rotator = fixture.rotator.clone();
+    let route = Route::new("api", fixture.upstream.url(), rotator);
+    let mut config = crate::fixture::config(route);
     config.listeners = vec![socket(&path, &[])];
     let Err(error) = token_rotator_proxy::Handle::start(&config) else {
         panic!("started");
     };
     assert!(error.to_string().contains("socket"), "{error}");
-    assert!(ask(&path).await.starts_with("HTTP/1.1 200"));
+    assert!(get_over_socket(&path).await.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]
@@ -100,26 +105,26 @@ async fn an_upstream_may_be_behind_a_socket() {
         stream.write_all(answer).await.expect("sent");
         head
     });
-    let scene = Scene::before("http://localhost:81", |config| {
+    let fixture = ProxyFixture::with_upstream("http://localhost:81", |config| {
         config.routes[0].upstream_socket = Some(path.clone());
     })
     .await;
-    assert_eq!(scene.get("/x").await.status(), 204);
+    assert_eq!(fixture.get("/x").await.status(), 204);
     let head = served.await.expect("no panic");
     assert!(head.contains("host: localhost:81"), "{head}");
     assert!(head.contains("authorization: bearer "), "{head}");
 }
 
 #[tokio::test]
-async fn a_socket_that_a_reload_leaves_out_is_gone() {
+async fn a_socket_that_a_reload_removes_is_deleted() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("socket");
-    let scene = Scene::with(|config| config.listeners.push(socket(&path, &[]))).await;
-    assert!(ask(&path).await.starts_with("HTTP/1.1 200"));
-    let rotator = scene.rotator.clone();
-    let route = Route::new("api", scene.upstream.url(), rotator);
-    let without = crate::scene::config(route);
-    scene.proxy.reload(&without).expect("in force");
+    let fixture = ProxyFixture::with(|config| config.listeners.push(socket(&path, &[]))).await;
+    assert!(get_over_socket(&path).await.starts_with("HTTP/1.1 200"));
+    let rotator = fixture.rotator.clone();
+    let route = Route::new("api", fixture.upstream.url(), rotator);
+    let without = crate::fixture::config(route);
+    fixture.proxy.reload(&without).expect("in force");
     assert!(!path.exists());
 }
 
@@ -128,17 +133,19 @@ async fn a_reload_changes_who_may_connect() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("socket");
     let me = std::fs::metadata(directory.path()).expect("made").uid();
-    let scene = Scene::with(|config| config.listeners = vec![socket(&path, &[])]).await;
-    let mut kept = UnixStream::connect(&path).await.expect("a connection");
-    // Who has come in stays, whatever is changed.
-    let mut still_in = async || {
+    let fixture = ProxyFixture::with(|config| config.listeners = vec![socket(&path, &[])]).await;
+    let mut connection = UnixStream::connect(&path).await.expect("a connection");
+    // A connected caller stays connected after any change.
+    let mut assert_connected = async || {
         let request = b"GET /download/0 HTTP/1.1\r\nhost: localhost\r\n\r\n";
-        kept.write_all(request).await.expect("sent");
-        let head = crate::raw::read_head(&mut kept).await.expect("an answer");
+        connection.write_all(request).await.expect("sent");
+        let head = crate::raw::read_head(&mut connection)
+            .await
+            .expect("an answer");
         assert!(head.starts_with("http/1.1 200"), "{head}");
     };
-    still_in().await;
-    // Whom it lets in, by which mode, and whether that is this test.
+    assert_connected().await;
+    // The allowed users, the expected file mode, and whether this test is admitted.
     for (uids, wanted, admitted) in [
         (&[u32::MAX - 7][..], 0o666, false),
         (&[u32::MAX - 7, me], 0o666, true),
@@ -146,62 +153,72 @@ async fn a_reload_changes_who_may_connect() {
         (&[u32::MAX - 8], 0o666, false),
         (&[me], 0o666, true),
     ] {
-        let changed = scene.with_sockets(vec![socket(&path, uids)]);
-        scene.proxy.reload(&changed).expect("in force");
+        let changed = fixture.with_sockets(vec![socket(&path, uids)]);
+        fixture.proxy.reload(&changed).expect("in force");
         assert_eq!(mode(&path), wanted, "{uids:?}");
         assert_eq!(
-            scene.proxy.listening(),
+            fixture.proxy.listening(),
             [changed.listeners[0].listen.clone()]
         );
-        let answer = ask(&path).await;
+        let answer = get_over_socket(&path).await;
         assert_eq!(
             answer.starts_with("HTTP/1.1 200"),
             admitted,
             "{uids:?}: {answer}"
         );
-        still_in().await;
+        assert_connected().await;
     }
-    // One that cannot be put in force changes nobody's rights.
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let mut broken = scene.with_sockets(vec![socket(&path, &[]), crate::scene::loopback()]);
-    broken.listeners[1].listen = Listen::Tcp(taken.local_addr().expect("an address"));
-    scene.proxy.reload(&broken).expect_err("the port is taken");
+    // A configuration that cannot be applied changes no access rights.
+    let used_port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut broken = fixture.with_sockets(vec![socket(&path, &[]), crate::fixture::loopback()]);
+    broken.listeners[1].listen = Listen::Tcp(used_port.local_addr().expect("an address"));
+    fixture
+        .proxy
+        .reload(&broken)
+        .expect_err("the port is taken");
     assert_eq!(mode(&path), 0o666);
-    assert!(ask(&path).await.starts_with("HTTP/1.1 200"));
-    assert!(scene.proxy.drain(std::time::Duration::from_secs(10)).await);
+    assert!(get_over_socket(&path).await.starts_with("HTTP/1.1 200"));
+    assert!(
+        fixture
+            .proxy
+            .drain(std::time::Duration::from_secs(10))
+            .await
+    );
     assert!(!path.exists());
 }
 
 #[tokio::test]
-async fn a_reload_does_not_open_what_is_not_its_socket() {
+async fn a_reload_does_not_open_a_foreign_file() {
     let directory = tempfile::tempdir().expect("a directory");
-    let [first, second, fresh] =
-        ["first", "second", "fresh"].map(|name| directory.path().join(name));
+    let [first, second, third] =
+        ["first", "second", "third"].map(|name| directory.path().join(name));
     let sockets = vec![socket(&first, &[]), socket(&second, &[])];
-    let scene = Scene::with(|config| config.listeners = sockets).await;
+    let fixture = ProxyFixture::with(|config| config.listeners = sockets).await;
     std::fs::remove_file(&second).expect("removed");
-    std::fs::write(&second, "another's").expect("written");
+    std::fs::write(&second, "foreign").expect("written");
     std::fs::set_permissions(&second, PermissionsExt::from_mode(0o600)).expect("set");
     let others = [u32::MAX - 7];
-    let changed = [&first, &second, &fresh].map(|path| socket(path, &others));
-    let error = scene.proxy.reload(&scene.with_sockets(changed.to_vec()));
+    let changed = [&first, &second, &third].map(|path| socket(path, &others));
+    let error = fixture
+        .proxy
+        .reload(&fixture.with_sockets(changed.to_vec()));
     let error = error.expect_err("not a socket");
     assert!(
         error.to_string().contains("second") && error.hint().is_some(),
         "{error}"
     );
     assert_eq!((mode(&first), mode(&second)), (0o600, 0o600));
-    assert!(ask(&first).await.starts_with("HTTP/1.1 200"));
-    assert!(!fresh.exists(), "nobody listens there");
+    assert!(get_over_socket(&first).await.starts_with("HTTP/1.1 200"));
+    assert!(!third.exists(), "a closed listener has no socket file");
 }
 
 #[tokio::test]
 async fn a_socket_is_listed_once() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("socket");
-    let scene = Scene::with(|config| config.listeners = vec![socket(&path, &[])]).await;
-    let twice = scene.with_sockets(vec![socket(&path, &[1]), socket(&path, &[2])]);
-    let error = scene.proxy.reload(&twice).expect_err("which of them?");
+    let fixture = ProxyFixture::with(|config| config.listeners = vec![socket(&path, &[])]).await;
+    let twice = fixture.with_sockets(vec![socket(&path, &[1]), socket(&path, &[2])]);
+    let error = fixture.proxy.reload(&twice).expect_err("which of them?");
     assert!(
         error.to_string().starts_with("two listeners are at "),
         "{error}"

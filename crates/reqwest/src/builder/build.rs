@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
-use reqwest::cookie::{CookieStore, Jar};
 use reqwest::redirect::Policy;
 use token_rotator::middleware::RotatorExt as _;
 use token_rotator::{Event, Origin, Rotator, RotatorBuilder};
@@ -11,9 +10,10 @@ use url::Url;
 
 use crate::builder::{ClientBuilder, Settings};
 use crate::client::{Client, Core, Full, SendOnly};
-use crate::cookies::{Cookies, ForRefreshes, ForRequests};
+use crate::cookies::Cookies;
 use crate::error::BuildError;
 use crate::hooks::Listener;
+use crate::jar::Jar;
 use crate::locate::{BaseUrl, locate};
 use crate::redirect::Redirects;
 use crate::refresh::{Baggage, Way};
@@ -65,6 +65,7 @@ impl<State> ClientBuilder<State> {
         let endpoint = settings.endpoint(base.as_ref(), &origins, state.wants_endpoint())?;
         let Clients {
             http,
+            cookies,
             transport,
             baggage,
             redirects,
@@ -93,6 +94,7 @@ impl<State> ClientBuilder<State> {
         }
         Ok(Core {
             http,
+            cookies,
             rotator,
             base,
             refresh_endpoint: endpoint,
@@ -108,16 +110,18 @@ impl<State> ClientBuilder<State> {
 struct Clients {
     /// Sends requests.
     http: reqwest::Client,
+    /// Of the requests.
+    cookies: Option<Arc<Cookies>>,
     /// Refreshes.
     transport: ReqwestTransport,
-    /// The cookies of both.
+    /// Of the refreshes.
     baggage: Baggage,
     redirects: Redirects,
 }
 
 /// Tells the cookies of every sign-in and sign-out, before anybody else hears of it.
 fn told(builder: RotatorBuilder, baggage: Baggage) -> RotatorBuilder {
-    let Baggage::Ours(cookies) = baggage else {
+    let Some(cookies) = baggage.cookies else {
         return builder;
     };
     builder.on_event(move |event| {
@@ -200,8 +204,9 @@ impl Settings {
             refreshes.unwrap_or_else(|| ReqwestTransport::from_client(brought.client.clone()));
         Ok(Clients {
             http: brought.client,
+            cookies: None,
             transport,
-            baggage: Baggage::Unseen,
+            baggage: Baggage::UNSEEN,
             redirects,
         })
     }
@@ -213,45 +218,35 @@ impl Settings {
     ) -> Result<Clients, BuildError> {
         let store = self.cookie_provider.clone();
         let store = store.unwrap_or_else(|| Arc::new(Jar::default()));
-        let cookies = Arc::new(Cookies::new(store));
-        let (builder, _) = self.configured(ForRequests(Arc::clone(&cookies)));
-        let http = builder.redirect(Policy::none()).build();
-        let http = http.map_err(BuildError::Http)?;
-        let (builder, ours) = self.configured(ForRefreshes(Arc::clone(&cookies)));
-        let (transport, baggage) = match (refreshes, ours, self.keeps_cookies()) {
-            (Some(transport), ..) => (transport, Baggage::Unseen),
-            (None, true, true) => (ReqwestTransport::of(builder)?, Baggage::Ours(cookies)),
-            (None, true, false) => (ReqwestTransport::of(builder)?, Baggage::Empty),
-            (None, false, _) => (ReqwestTransport::of(builder)?, Baggage::Unseen),
+        let keeps_cookies = self.cookies.unwrap_or(true);
+        let cookies = keeps_cookies.then(|| Arc::new(Cookies::new(store)));
+        let builder = self.configured().redirect(Policy::none());
+        let http = builder.build().map_err(BuildError::Http)?;
+        let (transport, baggage) = if let Some(transport) = refreshes {
+            (transport, Baggage::UNSEEN)
+        } else {
+            let baggage = Baggage {
+                cookies: cookies.clone(),
+                blind: self.configure.is_some(),
+            };
+            (ReqwestTransport::of(self.configured())?, baggage)
         };
         Ok(Clients {
             http,
+            cookies,
             transport,
             baggage,
             redirects,
         })
     }
 
-    fn keeps_cookies(&self) -> bool {
-        self.cookies.unwrap_or(true)
-    }
-
-    /// A client in the making with these cookies, and whether they are still its own: the user's
-    /// closure may have put others in their place.
-    fn configured(&self, cookies: impl CookieStore + 'static) -> (reqwest::ClientBuilder, bool) {
-        let cookies = Arc::new(cookies);
-        // The builder shows nobody what it has; but it holds what it has.
-        let held = Arc::downgrade(&cookies);
-        let builder = reqwest::Client::builder().cookie_provider(cookies);
-        let builder = match &self.configure {
+    /// A client in the making, as the user's closure wants it.
+    fn configured(&self) -> reqwest::ClientBuilder {
+        let builder = reqwest::Client::builder();
+        match &self.configure {
             Some(configure) => configure(builder),
             None => builder,
-        };
-        let ours = held.strong_count() > 0;
-        if ours && !self.keeps_cookies() {
-            return (builder.cookie_store(false), ours);
         }
-        (builder, ours)
     }
 
     fn rotator(

@@ -1,4 +1,4 @@
-//! What every test needs: an issuer with an upstream, and a client that is signed in.
+//! The fixture of all tests: an issuer, an upstream, and a client that is signed in.
 
 #![allow(dead_code, reason = "no test binary uses all of it")]
 
@@ -16,22 +16,22 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
-pub(crate) type Tested = Result<(), Failure>;
+pub(crate) type TestResult = Result<(), Failure>;
 
-/// What login and refresh endpoint answer.
+/// The answer of the login and the refresh endpoint.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Session {
+pub(crate) struct SessionAnswer {
     pub(crate) access_token: String,
     pub(crate) ws_token: String,
 }
 
-pub(crate) struct World {
+pub(crate) struct ClientFixture {
     pub(crate) issuer: Issuer,
     pub(crate) upstream: Upstream,
 }
 
-impl World {
+impl ClientFixture {
     pub(crate) async fn new() -> Self {
         Self::of(Issuer::builder()).await
     }
@@ -42,28 +42,28 @@ impl World {
         Self { issuer, upstream }
     }
 
-    /// A client of this upstream, without a way to get tokens yet.
+    /// Returns a builder for a client of this upstream, without a source of tokens.
     pub(crate) fn builder(&self) -> ClientBuilder<Unset> {
         Client::builder()
             .base_url(self.upstream.url())
             .configure(reqwest::ClientBuilder::no_proxy)
     }
 
-    /// A client over this one.
+    /// Returns a builder that uses the given client.
     pub(crate) fn builder_with(&self, client: reqwest::Client) -> ClientBuilder<Unset> {
         let builder = Client::builder().base_url(self.upstream.url());
         builder.client(client)
     }
 
-    /// The same with its parser.
-    pub(crate) fn reading(&self) -> ClientBuilder<Reads<Session>> {
+    /// Returns a builder for a client of this upstream, with a parser.
+    pub(crate) fn builder_with_parser(&self) -> ClientBuilder<Reads<SessionAnswer>> {
         self.builder()
-            .on_refresh_success(|data: &Session| &data.access_token)
+            .on_refresh_success(|data: &SessionAnswer| &data.access_token)
     }
 
-    /// A client that is signed in as alice, with a refresh cookie.
+    /// Returns a client that is signed in as alice and has a refresh cookie.
     pub(crate) async fn signed_in(&self) -> Client {
-        let api = self.reading().build().expect("a client");
+        let api = self.builder_with_parser().build().expect("a client");
         login(&api, "alice").await;
         api
     }
@@ -72,23 +72,23 @@ impl World {
         self.issuer.counters().refreshes
     }
 
-    /// Refresh requests, whatever came of them.
-    pub(crate) fn asked(&self) -> u64 {
+    /// Number of refresh requests, whatever their outcome.
+    pub(crate) fn refresh_requests(&self) -> u64 {
         self.issuer.counters().token_requests
     }
 
-    /// How many requests reached this path of the upstream.
-    pub(crate) fn reached(&self, path: &str) -> usize {
+    /// Number of requests that reached this path of the upstream.
+    pub(crate) fn request_count(&self, path: &str) -> usize {
         let record = self.upstream.record();
         record.iter().filter(|request| request.path == path).count()
     }
 }
 
-/// Signs in over HTTP: cookie and token.
+/// Signs in over HTTP and installs cookie and token.
 pub(crate) async fn login(api: &Client, user: &str) {
     let credentials = json!({"user": user, "password": "any"});
     let request = api.post("/login").without_token().json(&credentials);
-    let session: Session = read(request.send().await.expect("a login")).await;
+    let session: SessionAnswer = read(request.send().await.expect("a login")).await;
     api.set_access_token(session.access_token).expect("a token");
 }
 
@@ -101,46 +101,46 @@ pub(crate) async fn echo(response: Response) -> Value {
     read(response).await
 }
 
-/// Fails a test that would hang; no test takes anywhere near as long.
+/// Fails a test that hangs; every test is much faster.
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(30), future)
         .await
         .expect("done in time")
 }
 
-pub(crate) fn exposed(token: Option<SecretString>) -> Option<String> {
+pub(crate) fn exposed_text(token: Option<SecretString>) -> Option<String> {
     use token_rotator::ExposeSecret as _;
     token.map(|token| token.expose_secret().to_owned())
 }
 
-/// Everything that was told, in order, and a way to wait for more.
+/// Records lines in order; a test can wait for the next line.
 #[derive(Clone)]
-pub(crate) struct Heard {
+pub(crate) struct EventLog {
     lines: Arc<Mutex<Vec<String>>>,
-    arriving: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<String>>>,
+    incoming: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<String>>>,
     sender: mpsc::UnboundedSender<String>,
 }
 
-impl Heard {
+impl EventLog {
     pub(crate) fn new() -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         Self {
             lines: Arc::default(),
-            arriving: Arc::new(tokio::sync::Mutex::new(receiver)),
+            incoming: Arc::new(tokio::sync::Mutex::new(receiver)),
             sender,
         }
     }
 
-    pub(crate) fn say(&self, line: impl Into<String>) {
+    pub(crate) fn push(&self, line: impl Into<String>) {
         let line = line.into();
         self.lines.lock().expect("unpoisoned").push(line.clone());
         let _ = self.sender.send(line);
     }
 
-    /// A listener for `on_event`.
+    /// Returns a listener for `on_event`.
     pub(crate) fn listener(&self) -> impl Fn(&Event) + Send + Sync + 'static {
-        let heard = self.clone();
-        move |event| heard.say(format!("{event:?}"))
+        let log = self.clone();
+        move |event| log.push(format!("{event:?}"))
     }
 
     pub(crate) fn lines(&self) -> Vec<String> {
@@ -152,11 +152,11 @@ impl Heard {
         lines.iter().filter(|line| line.starts_with(start)).count()
     }
 
-    /// Waits for the next line that begins so.
+    /// Waits for the next line with this beginning.
     pub(crate) async fn wait_for(&self, start: &str) -> String {
-        let mut arriving = self.arriving.lock().await;
+        let mut incoming = self.incoming.lock().await;
         loop {
-            let line = within(arriving.recv()).await.expect("a sender lives");
+            let line = within(incoming.recv()).await.expect("a sender lives");
             if line.starts_with(start) {
                 return line;
             }
@@ -164,17 +164,17 @@ impl Heard {
     }
 }
 
-/// A clock that stands still until it is moved.
+/// A clock that a test advances.
 #[derive(Clone, Default)]
-pub(crate) struct Hands(Arc<AtomicU64>);
+pub(crate) struct ManualClock(Arc<AtomicU64>);
 
-impl Hands {
+impl ManualClock {
     pub(crate) fn advance(&self, by: Duration) {
         self.0.fetch_add(by.as_secs(), Ordering::SeqCst);
     }
 }
 
-impl Clock for Hands {
+impl Clock for ManualClock {
     fn wall(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000) + self.steady()
     }
@@ -184,13 +184,13 @@ impl Clock for Hands {
     }
 }
 
-/// A server that redirects everything there, and wants no credentials.
-pub(crate) async fn redirecting(to: String) -> String {
-    redirecting_with(307, to).await
+/// Starts a server that redirects every request to `to` and requires no credentials.
+pub(crate) async fn start_redirecting_server(to: String) -> String {
+    start_redirecting_server_with(307, to).await
 }
 
-pub(crate) async fn redirecting_with(status: u16, to: String) -> String {
-    answering(move |_head| {
+pub(crate) async fn start_redirecting_server_with(status: u16, to: String) -> String {
+    start_server(move |_head| {
         format!(
             "HTTP/1.1 {status} There\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
         )
@@ -198,8 +198,8 @@ pub(crate) async fn redirecting_with(status: u16, to: String) -> String {
     .await
 }
 
-/// A server that answers every request with what this makes of its head.
-pub(crate) async fn answering(answer: impl Fn(&str) -> String + Send + 'static) -> String {
+/// Starts a server that answers every request with the result of `answer` for its head.
+pub(crate) async fn start_server(answer: impl Fn(&str) -> String + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
@@ -218,7 +218,7 @@ pub(crate) async fn answering(answer: impl Fn(&str) -> String + Send + 'static) 
     format!("http://{address}")
 }
 
-/// Whether this is a request with all of its body.
+/// Returns whether the request is complete, including its body.
 fn is_whole(request: &[u8]) -> bool {
     let text = String::from_utf8_lossy(request).to_ascii_lowercase();
     let Some((head, body)) = text.split_once("\r\n\r\n") else {

@@ -41,69 +41,82 @@ enum Host {
     V6(Ipv6Addr),
 }
 
-/// Why a text is no [`Origin`], and what to write instead.
+/// Why a text is no [`Origin`]. [`hint`](Self::hint) says what to write instead.
 ///
 /// The messages repeat no part of the text but a host, for tokens and passwords get mixed up with URLs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OriginError {
     /// There is nothing.
-    #[error("the origin is empty: give one such as `https://api.example.com`")]
+    #[error("the origin is empty")]
     Empty,
     /// There is a blank, a line break or a control character in it.
-    #[error("the origin contains a blank or a line break: remove it")]
+    #[error("the origin contains a blank or a line break")]
     Blank,
     /// There is no `://`.
-    #[error(
-        "the origin has no scheme: write `https://` before the host, as in `https://api.example.com`"
-    )]
+    #[error("the origin has no scheme")]
     NoScheme,
     /// The scheme is neither `https` nor `http`.
-    #[error(
-        "the scheme of the origin is not supported: a token goes to `https://` (or to `http://` on this machine)"
-    )]
+    #[error("the scheme of the origin is not supported")]
     Scheme,
     /// There is nothing between `://` and the port or path.
-    #[error("the origin has no host: write it after the scheme, as in `https://api.example.com`")]
+    #[error("the origin has no host")]
     NoHost,
     /// There is a user name or password.
-    #[error(
-        "the origin contains a user name (`...@`): remove it, an origin is scheme, host and port"
-    )]
+    #[error("the origin contains a user name (`...@`)")]
     UserInfo,
     /// The host is not ASCII.
-    #[error(
-        "the host of the origin is not ASCII: write international names in punycode, as in `https://xn--bcher-kva.example`"
-    )]
+    #[error("the host of the origin is not ASCII")]
     NonAscii,
     /// The host is neither a name nor an address.
-    #[error(
-        "the host of the origin is neither a name nor an address: names are letters, digits, `-`, `_` and single dots; \
-         IPv4 is four decimal numbers; IPv6 stands in brackets without a zone, as in `https://[2001:db8::1]`"
-    )]
+    #[error("the host of the origin is neither a name nor an address")]
     Host,
     /// The port is no number from 1 to 65535.
-    #[error(
-        "the port of the origin is not a number from 1 to 65535: correct it, or leave it out for the default (IPv6 addresses stand in brackets)"
-    )]
+    #[error("the port of the origin is not a number from 1 to 65535")]
     Port,
     /// There is a path, a query or a fragment behind the port.
-    #[error(
-        "the origin goes on after host and port: give `{origin}`, the token then goes to every path there"
-    )]
+    #[error("the origin goes on after its host and port, `{origin}`")]
     Path {
         /// The text without what is too much.
         origin: String,
     },
     /// `http` to a host that is not this machine.
-    #[error(
-        "`http://` would send the token to `{host}` in the clear: use `https://`, or for a server on this machine \
-         `http://localhost`, `http://127.0.0.1` or `http://[::1]`"
-    )]
+    #[error("`http://` would send the token to `{host}` in the clear")]
     Clear {
         /// The host.
         host: String,
     },
+}
+
+impl OriginError {
+    /// What to write instead. Every cause has a hint.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Empty => "give an origin such as `https://api.example.com`",
+            Self::Blank => "remove the blank or the line break",
+            Self::NoScheme => "write `https://` before the host, as in `https://api.example.com`",
+            Self::Scheme => "a token goes to `https://`, or to `http://` on this machine",
+            Self::NoHost => "write the host after the scheme, as in `https://api.example.com`",
+            Self::UserInfo => "remove the user name; an origin is scheme, host and port",
+            Self::NonAscii => {
+                "write international names in punycode, as in `https://xn--bcher-kva.example`"
+            }
+            Self::Host => {
+                "names are letters, digits, `-`, `_` and single dots; IPv4 is four decimal \
+                 numbers; IPv6 stands in brackets without a zone, as in `https://[2001:db8::1]`"
+            }
+            Self::Port => {
+                "correct the port, or leave it out for the default; IPv6 addresses stand in brackets"
+            }
+            Self::Path { .. } => {
+                "give scheme, host and port alone; the token then goes to every path there"
+            }
+            Self::Clear { .. } => {
+                "use `https://`, or for a server on this machine `http://localhost`, \
+                 `http://127.0.0.1` or `http://[::1]`"
+            }
+        })
+    }
 }
 
 impl Origin {

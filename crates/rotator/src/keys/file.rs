@@ -36,7 +36,7 @@ impl KeyFile {
         let name = self.path.file_name().and_then(|name| name.to_str());
         match (self.path.parent(), name) {
             (Some(parent), Some(name)) => Ok((parent.to_owned(), name.to_owned())),
-            _ => Err(refused(&self.path, "it is not the path of a file")),
+            _ => Err(refused(&self.path, "it is not the path of a file").with_hint("name a file")),
         }
     }
 }
@@ -82,10 +82,10 @@ impl KeyVault for KeyFile {
         blocking(move || {
             let directory = Directory::create_public(&parent)?;
             match directory.write_new(&name, text.as_bytes()) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(refused(
-                    &path,
-                    "somebody else has made it in this very moment; try again",
-                )),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let made = refused(&path, "another process has made it meanwhile");
+                    Err(made.with_hint("try again"))
+                }
                 written => written.map_err(|error| directory::failed("write", &path, &error)),
             }
         })

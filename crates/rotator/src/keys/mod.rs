@@ -132,6 +132,7 @@ impl KeyVault for KeyVariable {
         Err(StoreError::new(
             StoreErrorKind::Refused,
             "a key in an environment variable is set from outside, not made",
-        ))
+        )
+        .with_hint("set the variable, or choose another place for the key"))
     }
 }

@@ -1,4 +1,4 @@
-//! A coordinator whose lease is busy, lost or short, as it is told.
+//! A coordinator whose lease a test can make busy, lost or short.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,25 +17,25 @@ pub(crate) struct ScriptedCoordinator {
 
 #[derive(Default)]
 pub(crate) struct LeaseScript {
-    /// What a lease says of itself.
+    /// Remaining life that a lease reports.
     pub(crate) remaining: Option<Duration>,
-    /// What it says once it was renewed.
+    /// Remaining life that a lease reports after a renewal.
     pub(crate) after_renewal: Option<Duration>,
-    /// Renewing fails.
+    /// A renewal fails.
     pub(crate) lost: bool,
     pub(crate) panic: bool,
-    /// Giving it back never ends.
+    /// A release never completes.
     pub(crate) hang_release: bool,
-    /// Taking it never ends.
+    /// An acquisition never completes.
     pub(crate) hang_acquire: bool,
-    /// Renewing it never ends.
+    /// A renewal never completes.
     pub(crate) hang_renew: bool,
-    /// A lease holds until its process ends, as with a lock of the kernel's.
+    /// The lease lives until its process ends, as a kernel lock does.
     pub(crate) kernel: bool,
     pub(crate) acquired: usize,
     pub(crate) renewed: usize,
     pub(crate) released: usize,
-    /// How long each call was ready to wait.
+    /// The wait that each acquisition allowed.
     pub(crate) waits: Vec<Duration>,
 }
 
@@ -48,8 +48,8 @@ impl ScriptedCoordinator {
         lock(&self.script)
     }
 
-    /// Takes the lease as another process would; it is free again when the answer is dropped.
-    pub(crate) async fn busy(&self) -> Box<dyn Lease> {
+    /// Acquires the lease as another process. Dropping the returned lease releases it.
+    pub(crate) async fn acquire_as_another_process(&self) -> Box<dyn Lease> {
         let lease = self
             .local
             .acquire(&SessionKey::default(), Duration::ZERO)
@@ -82,7 +82,7 @@ impl Coordinator for ScriptedCoordinator {
         }
         let lease = self.local.acquire(key, wait).await?;
         self.script().acquired += 1;
-        Ok(Box::new(Scripted {
+        Ok(Box::new(ScriptedLease {
             _lease: lease,
             script: Arc::clone(&self.script),
             renewed: false,
@@ -94,13 +94,13 @@ impl Coordinator for ScriptedCoordinator {
     }
 }
 
-struct Scripted {
+struct ScriptedLease {
     _lease: Box<dyn Lease>,
     script: Arc<Mutex<LeaseScript>>,
     renewed: bool,
 }
 
-impl Lease for Scripted {
+impl Lease for ScriptedLease {
     fn remaining(&self) -> Option<Duration> {
         let script = lock(&self.script);
         if self.renewed {

@@ -10,20 +10,20 @@ use tokio::sync::watch;
 
 use super::{LIFETIME, lock};
 
-/// What the issuer does with a refresh in place of answering it.
-pub(crate) enum Act {
-    /// Fails, the refresh token unspent.
+/// What the issuer does instead of a normal answer.
+pub(crate) enum IssuerAction {
+    /// Fails without spending the refresh token.
     Fail(SourceError),
-    /// Rotates and loses the answer.
+    /// Rotates the refresh token and loses the answer.
     LoseAnswer,
-    /// Rotates and never answers.
+    /// Rotates the refresh token and never answers.
     SpendAndHang,
     /// Never answers.
     Hang,
     Panic,
-    /// Answers after this long.
+    /// Answers after this time.
     Delay(Duration),
-    /// Answers with this.
+    /// Answers with this token set.
     Answer(TokenSet),
 }
 
@@ -34,23 +34,23 @@ struct Inner {
     state: Mutex<State>,
     held: watch::Sender<bool>,
     arrived: watch::Sender<usize>,
-    in_air: AtomicUsize,
-    most_in_air: AtomicUsize,
+    running: AtomicUsize,
+    max_concurrent: AtomicUsize,
 }
 
 struct State {
     prefix: &'static str,
     minted: usize,
-    /// Refresh token to family; spent ones stay, so that their reuse is noticed.
+    /// Maps a refresh token to its family. Spent tokens stay, so that their reuse is detected.
     families: HashMap<String, usize>,
     active: HashMap<usize, String>,
-    /// The last spent one of a family: accepted where the parent always is.
+    /// The last spent refresh token of each family, which `parent_always` accepts.
     parents: HashMap<usize, String>,
     parent_always: bool,
     without_grant: bool,
     with_answer: bool,
     expiry: Expiry,
-    script: VecDeque<Act>,
+    script: VecDeque<IssuerAction>,
     reuse_alarms: usize,
     refreshes: usize,
     revoked: Vec<String>,
@@ -78,12 +78,12 @@ impl Issuer {
             }),
             held: watch::Sender::new(false),
             arrived: watch::Sender::new(0),
-            in_air: AtomicUsize::new(0),
-            most_in_air: AtomicUsize::new(0),
+            running: AtomicUsize::new(0),
+            max_concurrent: AtomicUsize::new(0),
         }))
     }
 
-    /// A new sign-in.
+    /// Begins a new session and returns its tokens.
     pub(crate) fn login(&self) -> TokenSet {
         let mut state = lock(&self.0.state);
         let family = state.minted;
@@ -98,17 +98,17 @@ impl Issuer {
         lock(&self.0.state).expiry = expiry;
     }
 
-    /// The parent of the active refresh token is accepted too, as Supabase does it.
+    /// Accepts the parent of the active refresh token too, as Supabase does.
     pub(crate) fn parent_always(&self) {
         lock(&self.0.state).parent_always = true;
     }
 
-    /// Whoever comes without a refresh token gets a session, as with client credentials.
+    /// Starts a session for a request without a refresh token, as with client credentials.
     pub(crate) fn without_grant(&self) {
         lock(&self.0.state).without_grant = true;
     }
 
-    /// Answers come with what the after-hook is called with.
+    /// Adds the answer that the after-refresh hook receives.
     pub(crate) fn with_answer(&self) {
         lock(&self.0.state).with_answer = true;
     }
@@ -117,33 +117,33 @@ impl Issuer {
         lock(&self.0.state).fail_revocation = true;
     }
 
-    /// What it does with the next refresh, and the one after that.
-    pub(crate) fn next(&self, act: Act) {
-        lock(&self.0.state).script.push_back(act);
+    /// Appends an action to the script: each refresh takes the next action.
+    pub(crate) fn push_action(&self, action: IssuerAction) {
+        lock(&self.0.state).script.push_back(action);
     }
 
-    /// Keeps refreshes in the air from now on.
+    /// Delays every refresh until `release`.
     pub(crate) fn hold(&self) {
         self.0.held.send_replace(true);
     }
 
-    pub(crate) fn let_go(&self) {
+    pub(crate) fn release(&self) {
         self.0.held.send_replace(false);
     }
 
-    /// Ends when so many calls have arrived in all.
-    pub(crate) async fn arrived(&self, calls: usize) {
+    /// Waits until this many refresh calls have arrived in total.
+    pub(crate) async fn wait_for_calls(&self, tasks: usize) {
         let mut arrived = self.0.arrived.subscribe();
-        let enough = arrived.wait_for(|arrived| *arrived >= calls).await;
+        let enough = arrived.wait_for(|arrived| *arrived >= tasks).await;
         enough.expect("the issuer is here");
     }
 
-    /// Calls to the refresh endpoint.
-    pub(crate) fn calls(&self) -> usize {
+    /// Number of calls to the refresh endpoint.
+    pub(crate) fn refresh_calls(&self) -> usize {
         *self.0.arrived.borrow()
     }
 
-    /// Refreshes answered with new tokens (a lost answer counts).
+    /// Number of refreshes that returned new tokens; a lost answer counts.
     pub(crate) fn refreshes(&self) -> usize {
         lock(&self.0.state).refreshes
     }
@@ -152,17 +152,17 @@ impl Issuer {
         lock(&self.0.state).reuse_alarms
     }
 
-    /// Refresh tokens of the grants that were revoked, in order.
+    /// Refresh tokens of the revoked grants, in order.
     pub(crate) fn revoked(&self) -> Vec<String> {
         lock(&self.0.state).revoked.clone()
     }
 
-    /// The most refreshes that were ever in the air together.
-    pub(crate) fn most_in_air(&self) -> usize {
-        self.0.most_in_air.load(Ordering::SeqCst)
+    /// Maximum number of refreshes that ran at the same time.
+    pub(crate) fn max_concurrent(&self) -> usize {
+        self.0.max_concurrent.load(Ordering::SeqCst)
     }
 
-    /// Spends this refresh token, as another process would.
+    /// Spends this refresh token as another process does.
     pub(crate) fn spend(&self, tokens: &TokenSet) -> TokenSet {
         let mut state = lock(&self.0.state);
         state.rotate(Some(tokens)).expect("a live refresh token")
@@ -215,10 +215,10 @@ impl State {
     }
 }
 
-/// Counts a call in the air for as long as it lives.
-struct InAir<'a>(&'a AtomicUsize);
+/// Counts a call as running until it is dropped.
+struct RunningCall<'a>(&'a AtomicUsize);
 
-impl Drop for InAir<'_> {
+impl Drop for RunningCall<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
@@ -226,9 +226,9 @@ impl Drop for InAir<'_> {
 
 impl TokenSource for Issuer {
     async fn refresh(&self, last: Option<Arc<TokenSet>>) -> Result<Refreshed, SourceError> {
-        let now = self.0.in_air.fetch_add(1, Ordering::SeqCst) + 1;
-        let _in_air = InAir(&self.0.in_air);
-        self.0.most_in_air.fetch_max(now, Ordering::SeqCst);
+        let now = self.0.running.fetch_add(1, Ordering::SeqCst) + 1;
+        let _running = RunningCall(&self.0.running);
+        self.0.max_concurrent.fetch_max(now, Ordering::SeqCst);
         self.0.arrived.send_modify(|arrived| *arrived += 1);
         let mut held = self.0.held.subscribe();
         held.wait_for(|held| !held)
@@ -236,19 +236,19 @@ impl TokenSource for Issuer {
             .expect("the issuer is here");
         let act = lock(&self.0.state).script.pop_front();
         match act {
-            Some(Act::Fail(error)) => return Err(error),
-            Some(Act::LoseAnswer) => {
+            Some(IssuerAction::Fail(error)) => return Err(error),
+            Some(IssuerAction::LoseAnswer) => {
                 lock(&self.0.state).rotate(last.as_deref())?;
                 return Err(SourceError::uncertain("the answer was lost"));
             }
-            Some(Act::SpendAndHang) => {
+            Some(IssuerAction::SpendAndHang) => {
                 lock(&self.0.state).rotate(last.as_deref())?;
                 std::future::pending::<()>().await;
             }
-            Some(Act::Hang) => std::future::pending::<()>().await,
-            Some(Act::Panic) => panic!("the source panics, as the test wants it"),
-            Some(Act::Delay(delay)) => tokio::time::sleep(delay).await,
-            Some(Act::Answer(tokens)) => return Ok(tokens.into()),
+            Some(IssuerAction::Hang) => std::future::pending::<()>().await,
+            Some(IssuerAction::Panic) => panic!("the source panics, as the test wants it"),
+            Some(IssuerAction::Delay(delay)) => tokio::time::sleep(delay).await,
+            Some(IssuerAction::Answer(tokens)) => return Ok(tokens.into()),
             None => {}
         }
         let mut state = lock(&self.0.state);

@@ -1,5 +1,5 @@
-//! What the driver is tested against: an issuer, a clock, a store and a coordinator that do as they
-//! are told, and whatever happened, written down. Nothing here sleeps.
+//! Test doubles for the driver tests: an issuer, a clock, a store and a coordinator that a test
+//! controls, and an event log. None of them sleeps on a real clock.
 #![allow(dead_code, unused_imports)] // Each test binary uses its own part.
 
 pub(crate) mod coordinator;
@@ -17,17 +17,17 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub(crate) use coordinator::ScriptedCoordinator;
-pub(crate) use issuer::{Act, Issuer};
+pub(crate) use issuer::{Issuer, IssuerAction};
 pub(crate) use store::ScriptedStore;
 
-/// The requests of the tests: what [`Exchange`] gives a request that can be sent twice, and one that
-/// can be sent once.
+/// Begins an [`Exchange`] for a request that can be sent twice, and for a request that can be sent
+/// once.
 pub(crate) trait Requests {
     fn ready(&self) -> Option<Pass>;
     fn ready_for_once(&self) -> Option<Pass>;
     fn pass(&self) -> impl Future<Output = Result<Pass, TokenError>> + Send;
     fn pass_for_once(&self) -> impl Future<Output = Result<Pass, TokenError>> + Send;
-    /// The answer refuses the token, and the request is not sent again.
+    /// Reports an answer that refuses the token; the request is not sent again.
     fn report_refused(&self, token: &Token);
 }
 
@@ -57,14 +57,14 @@ impl Requests for Rotator {
     }
 }
 
-/// How long the access tokens of the tests are good.
+/// Lifetime of the access tokens.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(300);
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Tokio's clock, paused in most tests, and a wall clock that can be set apart from it.
+/// Tokio's clock, paused in most tests, with a wall clock that a test can shift.
 #[derive(Clone)]
 pub(crate) struct TestClock {
     start: Instant,
@@ -79,7 +79,7 @@ impl TestClock {
         }
     }
 
-    /// Sets the wall clock forward (or back) without time passing.
+    /// Shifts the wall clock forward or back; the steady clock does not change.
     pub(crate) fn shift_wall(&self, millis: i64) {
         self.offset_millis.fetch_add(millis, Ordering::SeqCst);
     }
@@ -102,21 +102,21 @@ impl Clock for TestClock {
     }
 }
 
-/// Writes down every event.
+/// Records every event.
 #[derive(Clone, Default)]
-pub(crate) struct Heard(Arc<Mutex<Vec<Event>>>);
+pub(crate) struct EventLog(Arc<Mutex<Vec<Event>>>);
 
-impl Heard {
+impl EventLog {
     pub(crate) fn listener(&self) -> impl Fn(&Event) + Send + Sync + 'static {
-        let heard = self.clone();
-        move |event| lock(&heard.0).push(event.clone())
+        let events = self.clone();
+        move |event| lock(&events.0).push(event.clone())
     }
 
     pub(crate) fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
         lock(&self.0).iter().filter(|event| wanted(event)).count()
     }
 
-    /// The variants' names, in order.
+    /// Returns the names of the event variants, in order.
     pub(crate) fn names(&self) -> Vec<String> {
         let name = |event: &Event| {
             let text = format!("{event:?}");
@@ -131,30 +131,30 @@ impl Heard {
     }
 }
 
-/// One issuer, one clock, everything heard.
-pub(crate) struct World {
+/// An issuer, a clock and an event log.
+pub(crate) struct Fixture {
     pub(crate) issuer: Issuer,
     pub(crate) clock: TestClock,
-    pub(crate) heard: Heard,
+    pub(crate) events: EventLog,
 }
 
-impl World {
+impl Fixture {
     pub(crate) fn new() -> Self {
         Self {
             issuer: Issuer::new(),
             clock: TestClock::new(),
-            heard: Heard::default(),
+            events: EventLog::default(),
         }
     }
 
     pub(crate) fn builder(&self) -> RotatorBuilder {
         Rotator::builder(self.issuer.clone())
             .clock(self.clock.clone())
-            .on_event(self.heard.listener())
+            .on_event(self.events.listener())
             .origin("https://api.example.com")
     }
 
-    /// A rotator that is signed in.
+    /// Builds a rotator and signs in.
     pub(crate) async fn signed_in(&self) -> Rotator {
         self.signed_in_with(|builder| builder).await
     }
@@ -169,21 +169,21 @@ impl World {
         rotator
     }
 
-    /// Lets the access tokens expire.
+    /// Lets the access token expire.
     pub(crate) async fn expire(&self) {
         tokio::time::advance(LIFETIME + Duration::from_secs(1)).await;
     }
 
-    /// Into the window of early refreshes, the token still good.
+    /// Advances the clock into the window of early refreshes; the token is still good.
     pub(crate) async fn almost_expire(&self) {
         tokio::time::advance(LIFETIME.saturating_sub(Duration::from_secs(5))).await;
     }
 }
 
-pub(crate) type Call = JoinHandle<Result<Token, TokenError>>;
+pub(crate) type TokenTask = JoinHandle<Result<Token, TokenError>>;
 
-/// So many tasks that ask for a token.
-pub(crate) fn callers(rotator: &Rotator, count: usize) -> Vec<Call> {
+/// Spawns tasks that each ask for a token.
+pub(crate) fn spawn_callers(rotator: &Rotator, count: usize) -> Vec<TokenTask> {
     (0..count)
         .map(|_| {
             let rotator = rotator.clone();
@@ -192,28 +192,28 @@ pub(crate) fn callers(rotator: &Rotator, count: usize) -> Vec<Call> {
         .collect()
 }
 
-pub(crate) async fn outcomes(calls: Vec<Call>) -> Vec<Result<Token, TokenError>> {
-    let mut outcomes = Vec::with_capacity(calls.len());
-    for call in calls {
+pub(crate) async fn collect_outcomes(tasks: Vec<TokenTask>) -> Vec<Result<Token, TokenError>> {
+    let mut outcomes = Vec::with_capacity(tasks.len());
+    for call in tasks {
         outcomes.push(call.await.expect("a caller that does not panic"));
     }
     outcomes
 }
 
-/// The access token, as the issuer wrote it.
+/// Returns the text of the access token.
 pub(crate) fn secret(token: &Token) -> String {
     use token_rotator::ExposeSecret as _;
     token.secret().expose_secret().to_owned()
 }
 
-/// Lets every task run until it waits for something, without a moment passing.
-pub(crate) async fn let_run() {
+/// Runs every task until it waits; the clock does not advance.
+pub(crate) async fn run_ready_tasks() {
     for _ in 0..200 {
         tokio::task::yield_now().await;
     }
 }
 
-/// How long the future took on the paused clock, with what it answered.
+/// Returns how long the future took on the paused clock, and its output.
 pub(crate) async fn timed<F: Future>(future: F) -> (Duration, F::Output) {
     let begun = Instant::now();
     let answer = future.await;

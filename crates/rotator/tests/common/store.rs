@@ -1,4 +1,4 @@
-//! A session store that fails, panics, hangs and is written by others, as it is told.
+//! A session store that a test can make fail, panic, hang, or change like another process.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::lock;
 
-type Foreign = Box<dyn FnOnce(Option<Record>) -> Record + Send>;
+type ForeignWrite = Box<dyn FnOnce(Option<Record>) -> Record + Send>;
 
 #[derive(Clone)]
 pub(crate) struct ScriptedStore(Arc<Inner>);
@@ -24,7 +24,7 @@ struct Inner {
     hold_intents: watch::Sender<bool>,
     writing_intent: watch::Sender<usize>,
     loading: watch::Sender<usize>,
-    /// Grows with every write, whoever makes it.
+    /// Counts all writes, including those of another process.
     written: watch::Sender<u64>,
 }
 
@@ -34,28 +34,28 @@ struct State {
     fail_saves: usize,
     panic_loads: usize,
     panic_saves: usize,
-    /// Saves that never answer, and do nothing.
+    /// Number of saves that never answer and write nothing.
     hang_saves: usize,
-    /// Stores the next record and says that it failed.
+    /// Number of saves that store the record but report a failure.
     lose_answers: usize,
-    /// The same knobs for intents, which are no saves.
+    /// Number of intent writes that fail; saves do not count.
     fail_intents: usize,
     lose_intents: usize,
     intents: Vec<Option<Intent>>,
-    /// Written by somebody else just before the next save.
-    foreign: Option<Foreign>,
+    /// Written as another process just before the next save.
+    foreign: Option<ForeignWrite>,
     loads: usize,
     revisions: Vec<u64>,
-    tells: Tells,
-    forgets_with_the_process: bool,
+    change_reports: ChangeReports,
+    is_volatile: bool,
 }
 
-/// When the store says that there is news.
+/// When `changed` reports a change.
 #[derive(Clone, Copy, Default)]
-enum Tells {
+enum ChangeReports {
     #[default]
     Never,
-    OfWrites,
+    AfterWrites,
     Always,
 }
 
@@ -74,19 +74,19 @@ impl ScriptedStore {
         }))
     }
 
-    /// Tells flights that wait for a lease about every write.
-    pub(crate) fn tell_of_writes(&self) {
-        lock(&self.0.state).tells = Tells::OfWrites;
+    /// Reports every write to the flights that wait for a lease.
+    pub(crate) fn report_writes(&self) {
+        lock(&self.0.state).change_reports = ChangeReports::AfterWrites;
     }
 
-    /// Tells them that there is news whenever they ask.
-    pub(crate) fn cry_wolf(&self) {
-        lock(&self.0.state).tells = Tells::Always;
+    /// Reports a change at every request, even without a write.
+    pub(crate) fn always_report_changes(&self) {
+        lock(&self.0.state).change_reports = ChangeReports::Always;
     }
 
-    /// Is as durable as memory.
-    pub(crate) fn forget_with_the_process(&self) {
-        lock(&self.0.state).forgets_with_the_process = true;
+    /// Makes the store report that it is not durable.
+    pub(crate) fn make_volatile(&self) {
+        lock(&self.0.state).is_volatile = true;
     }
 
     pub(crate) fn hang_saves(&self, count: usize) {
@@ -97,21 +97,21 @@ impl ScriptedStore {
         self.0.hold_intents.send_replace(hold);
     }
 
-    /// Ends when so many writes of intents have begun in all.
-    pub(crate) async fn writing_intent(&self, count: usize) {
+    /// Waits until this many intent writes have begun in total.
+    pub(crate) async fn wait_for_intents(&self, count: usize) {
         let mut writing = self.0.writing_intent.subscribe();
         let enough = writing.wait_for(|writing| *writing >= count).await;
         enough.expect("the store is here");
     }
 
-    /// Ends when so many loads have begun in all.
-    pub(crate) async fn loading(&self, count: usize) {
+    /// Waits until this many loads have begun in total.
+    pub(crate) async fn wait_for_loads(&self, count: usize) {
         let mut loading = self.0.loading.subscribe();
         let enough = loading.wait_for(|loading| *loading >= count).await;
         enough.expect("the store is here");
     }
 
-    /// How many loads have begun in all.
+    /// Number of loads that have begun.
     pub(crate) fn loads_begun(&self) -> usize {
         *self.0.loading.borrow()
     }
@@ -144,7 +144,7 @@ impl ScriptedStore {
         lock(&self.0.state).lose_intents = count;
     }
 
-    /// The intents that were written, in order; `None`: one was withdrawn.
+    /// Returns the written intents, in order; `None` is a withdrawal.
     pub(crate) fn intents(&self) -> Vec<Option<Intent>> {
         lock(&self.0.state).intents.clone()
     }
@@ -164,8 +164,8 @@ impl ScriptedStore {
         self.0.hold_loads.send_replace(hold);
     }
 
-    /// Ends when so many saves have begun in all.
-    pub(crate) async fn saving(&self, count: usize) {
+    /// Waits until this many saves have begun in total.
+    pub(crate) async fn wait_for_saves(&self, count: usize) {
         let mut saving = self.0.saving.subscribe();
         let enough = saving.wait_for(|saving| *saving >= count).await;
         enough.expect("the store is here");
@@ -179,7 +179,7 @@ impl ScriptedStore {
         lock(&self.0.state).loads
     }
 
-    /// The revisions that were stored, in order.
+    /// Returns the stored revisions, in order.
     pub(crate) fn revisions(&self) -> Vec<u64> {
         lock(&self.0.state).revisions.clone()
     }
@@ -196,20 +196,17 @@ impl ScriptedStore {
         Some(tokens.access_token().expose_secret().to_owned())
     }
 
-    /// What somebody else writes.
+    /// Writes the record as another process.
     pub(crate) async fn put(&self, record: Record) {
         let found = self.record().await.map(|record| record.version());
         let key = SessionKey::default();
         let saved = self.memory().save(&key, found, record).await;
-        assert!(
-            matches!(saved, Ok(Saved::Stored)),
-            "a write nobody disturbs"
-        );
+        assert!(matches!(saved, Ok(Saved::Stored)), "no concurrent write");
         self.0.written.send_modify(|written| *written += 1);
     }
 
-    /// Loses everything: what was stored has never been.
-    pub(crate) fn lose(&self) {
+    /// Deletes all records, as a lost store does.
+    pub(crate) fn clear(&self) {
         *lock(&self.0.memory) = MemoryStore::new();
     }
 
@@ -218,8 +215,9 @@ impl ScriptedStore {
     }
 }
 
-/// What follows the record found: of the same sign-in, or of another where `epoch` is given.
-pub(crate) fn following(
+/// Returns the successor of the found record: the same sign-in, or a new sign-in if `epoch` is
+/// given.
+pub(crate) fn next_record(
     found: Option<&Record>,
     epoch: Option<Epoch>,
     tokens: Option<TokenSet>,
@@ -235,17 +233,17 @@ pub(crate) fn following(
     }
 }
 
-/// The same record with another intent, as somebody else writes it.
+/// Returns the record with another intent, as another process writes it.
 pub(crate) fn with_intent(found: &Record, intent: Intent) -> Record {
-    let next = following(Some(found), None, None).version();
+    let next = next_record(Some(found), None, None).version();
     found.clone().with_version(next).with_intent(intent)
 }
 
-fn down() -> StoreError {
+fn store_down() -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable, "the store is down")
 }
 
-fn counted_down(count: &mut usize) -> bool {
+fn take_one(count: &mut usize) -> bool {
     let some = *count > 0;
     *count = count.saturating_sub(1);
     some
@@ -266,12 +264,12 @@ impl ScriptedStore {
         let (fail, lose) = {
             let mut state = lock(&self.0.state);
             (
-                counted_down(&mut state.fail_intents),
-                counted_down(&mut state.lose_intents),
+                take_one(&mut state.fail_intents),
+                take_one(&mut state.lose_intents),
             )
         };
         if fail {
-            return Err(down());
+            return Err(store_down());
         }
         let intent = record.intent();
         let saved = self.memory().save(key, expected, record).await?;
@@ -280,7 +278,7 @@ impl ScriptedStore {
             self.0.written.send_modify(|written| *written += 1);
         }
         if lose {
-            return Err(down());
+            return Err(store_down());
         }
         Ok(saved)
     }
@@ -297,13 +295,13 @@ impl SessionStore for ScriptedStore {
             let mut state = lock(&self.0.state);
             state.loads += 1;
             (
-                counted_down(&mut state.fail_loads),
-                counted_down(&mut state.panic_loads),
+                take_one(&mut state.fail_loads),
+                take_one(&mut state.panic_loads),
             )
         };
         assert!(!panic, "the store panics at load, as the test wants it");
         if fail {
-            return Err(down());
+            return Err(store_down());
         }
         self.memory().load(key).await
     }
@@ -330,19 +328,19 @@ impl SessionStore for ScriptedStore {
         let (fail, panic, lose, foreign) = {
             let mut state = lock(&self.0.state);
             (
-                counted_down(&mut state.fail_saves),
-                counted_down(&mut state.panic_saves),
-                counted_down(&mut state.lose_answers),
+                take_one(&mut state.fail_saves),
+                take_one(&mut state.panic_saves),
+                take_one(&mut state.lose_answers),
                 state.foreign.take(),
             )
         };
         assert!(!panic, "the store panics at save, as the test wants it");
-        let hang = counted_down(&mut lock(&self.0.state).hang_saves);
+        let hang = take_one(&mut lock(&self.0.state).hang_saves);
         if hang {
             std::future::pending::<()>().await;
         }
         if fail {
-            return Err(down());
+            return Err(store_down());
         }
         if let Some(foreign) = foreign {
             let found = self.record().await;
@@ -355,17 +353,17 @@ impl SessionStore for ScriptedStore {
             self.0.written.send_modify(|written| *written += 1);
         }
         if lose {
-            return Err(down());
+            return Err(store_down());
         }
         Ok(saved)
     }
 
     async fn changed(&self, _key: &SessionKey, seen: Option<Version>) {
-        let tells = lock(&self.0.state).tells;
-        match tells {
-            Tells::Never => std::future::pending().await,
-            Tells::Always => {}
-            Tells::OfWrites => {
+        let change_reports = lock(&self.0.state).change_reports;
+        match change_reports {
+            ChangeReports::Never => std::future::pending().await,
+            ChangeReports::Always => {}
+            ChangeReports::AfterWrites => {
                 let mut written = self.0.written.subscribe();
                 while self.record().await.map(|record| record.version()) == seen {
                     written.changed().await.expect("the store is here");
@@ -375,6 +373,6 @@ impl SessionStore for ScriptedStore {
     }
 
     fn is_durable(&self) -> bool {
-        !lock(&self.0.state).forgets_with_the_process
+        !lock(&self.0.state).is_volatile
     }
 }

@@ -1,10 +1,10 @@
-//! Defaults, their validation, and what the extremes do.
+//! Tests the builder: defaults, validation and extreme values.
 
 use std::time::Duration;
 
 use token_rotator::{BuildError, Event, RotatorBuilder, TokenSet};
 
-use crate::common::{Act, ScriptedCoordinator, ScriptedStore, World, secret};
+use crate::common::{Fixture, IssuerAction, ScriptedCoordinator, ScriptedStore, secret};
 
 fn setting(builder: RotatorBuilder) -> Option<(&'static str, Duration)> {
     match builder.build() {
@@ -14,7 +14,7 @@ fn setting(builder: RotatorBuilder) -> Option<(&'static str, Duration)> {
     }
 }
 
-/// Every setting that contradicts another, and those that just do not.
+/// Checks every pair of contradicting settings, and settings at the limit that are valid.
 #[tokio::test(start_paused = true)]
 async fn settings_are_checked_together() {
     const SECOND: Duration = Duration::from_secs(1);
@@ -43,14 +43,15 @@ async fn settings_are_checked_together() {
         (|builder| builder.cool_down(SECOND, SECOND), None),
     ];
     for (number, (set, expected)) in table.into_iter().enumerate() {
-        let builder = World::new().builder().coordinator(leases.clone());
+        let builder = Fixture::new().builder().coordinator(leases.clone());
         assert_eq!(setting(set(builder)), expected, "number {number}");
     }
-    // Kernel locks and no coordinator have no life that a source could outlast.
+    // A kernel lock has no lease life, and neither has a missing coordinator, so a source cannot
+    // outlast it.
     leases.script().kernel = true;
     for builder in [
-        World::new().builder().coordinator(leases.clone()),
-        World::new().builder(),
+        Fixture::new().builder().coordinator(leases.clone()),
+        Fixture::new().builder(),
     ] {
         let builder = builder
             .source_timeout(SECOND * 600)
@@ -59,40 +60,40 @@ async fn settings_are_checked_together() {
     }
 }
 
-/// An origin that cannot be used is the builder's error, and not the first request's.
+/// An unusable origin is an error of `build`, not of the first request.
 #[tokio::test(start_paused = true)]
 async fn origins_are_checked() {
-    let error = World::new()
+    let error = Fixture::new()
         .builder()
         .origin("http://api.example.com")
         .build();
     assert!(matches!(error, Err(BuildError::Origin(_))));
 }
 
-/// The longest times there are mean for ever, and nothing panics: a flight, a wait, a failure, a
-/// save and a shutdown.
+/// The maximum duration means no limit for a flight, a wait, a failure, a save and a shutdown, and
+/// causes no panic.
 #[tokio::test(start_paused = true)]
-async fn for_ever_is_a_time_like_any_other() {
-    const EVER: Duration = Duration::MAX;
-    let world = World::new();
+async fn the_maximum_duration_means_no_limit() {
+    const NO_LIMIT: Duration = Duration::MAX;
+    let fixture = Fixture::new();
     let (store, leases) = (ScriptedStore::new(), ScriptedCoordinator::new());
     leases.script().kernel = true;
-    let rotator = world
+    let rotator = fixture
         .signed_in_with(|builder| {
             builder
                 .store(store.clone())
                 .coordinator(leases.clone())
-                .profile(token_rotator::Profile::leeway(EVER))
-                .refresh_before(EVER)
-                .wait_timeout(EVER)
-                .source_timeout(EVER)
-                .lease_wait(EVER)
-                .flight_deadline(EVER)
-                .cool_down(EVER, EVER)
+                .profile(token_rotator::Profile::leeway(NO_LIMIT))
+                .refresh_before(NO_LIMIT)
+                .wait_timeout(NO_LIMIT)
+                .source_timeout(NO_LIMIT)
+                .lease_wait(NO_LIMIT)
+                .flight_deadline(NO_LIMIT)
+                .cool_down(NO_LIMIT, NO_LIMIT)
         })
         .await;
-    world.expire().await;
-    let busy = leases.busy().await;
+    fixture.expire().await;
+    let busy = leases.acquire_as_another_process().await;
     let call = {
         let rotator = rotator.clone();
         tokio::spawn(async move { rotator.token().await })
@@ -101,38 +102,38 @@ async fn for_ever_is_a_time_like_any_other() {
     drop(busy);
     let token = call.await.expect("no panic").expect("a token");
     assert_eq!(secret(&token), "access-2");
-    let down = token_rotator::SourceError::transient("down").with_retry_after(EVER);
-    world.issuer.next(Act::Fail(down));
+    let down = token_rotator::SourceError::transient("down").with_retry_after(NO_LIMIT);
+    fixture.issuer.push_action(IssuerAction::Fail(down));
     assert!(rotator.refresh_now().await.is_err());
     let failed = |event: &Event| matches!(event, Event::RefreshFailed { .. });
-    assert_eq!(world.heard.count(failed), 1);
+    assert_eq!(fixture.events.count(failed), 1);
     store.fail_saves(1);
     rotator
-        .update(&token, TokenSet::bearer("x").expires_in(EVER))
+        .update(&token, TokenSet::bearer("x").expires_in(NO_LIMIT))
         .expect("usable")
         .await
         .expect_err("the store is down");
-    assert!(rotator.shutdown(EVER).await);
+    assert!(rotator.shutdown(NO_LIMIT).await);
     assert_eq!(store.access_token().await.as_deref(), Some("x"));
 }
 
-/// What a refresh does not bring is kept from before, in memory and in the store: refresh token,
-/// `id_token` and scope.
+/// If a refresh returns no refresh token, `id_token` or scope, memory and store keep the previous
+/// value.
 #[tokio::test(start_paused = true)]
-async fn what_a_refresh_does_not_bring_is_kept() {
+async fn values_missing_from_a_refresh_are_kept() {
     use token_rotator::ExposeSecret as _;
-    let world = World::new();
+    let fixture = Fixture::new();
     let store = ScriptedStore::new();
-    let rotator = world
+    let rotator = fixture
         .builder()
         .store(store.clone())
         .build()
         .expect("a rotator");
-    let login = world.issuer.login().with_scope("read write");
+    let login = fixture.issuer.login().with_scope("read write");
     let stored = rotator.sign_in(login).expect("usable");
     stored.await.expect("stored");
-    world.expire().await;
-    world.issuer.next(Act::Answer(
+    fixture.expire().await;
+    fixture.issuer.push_action(IssuerAction::Answer(
         TokenSet::bearer("bare").expires_in(crate::common::LIFETIME),
     ));
     let token = rotator.token().await.expect("a token");
@@ -143,10 +144,13 @@ async fn what_a_refresh_does_not_bring_is_kept() {
         assert_eq!(refresh_token.expose_secret(), "refresh-1");
         assert_eq!(tokens.id_token().expect("kept").expose_secret(), "id-1");
         assert_eq!(tokens.scope(), Some("read write"));
-        assert!(tokens.extra("ws_token").is_none(), "it came with the other");
+        assert!(
+            tokens.extra("ws_token").is_none(),
+            "an extra field of the previous token set"
+        );
     }
-    // And what it brings replaces what was there.
-    world.expire().await;
+    // A value that the refresh returns replaces the previous value.
+    fixture.expire().await;
     let token = rotator.token().await.expect("a token");
     let tokens = token.token_set();
     assert_eq!(
@@ -155,5 +159,5 @@ async fn what_a_refresh_does_not_bring_is_kept() {
     );
     assert_eq!(tokens.id_token().expect("one").expose_secret(), "id-2");
     assert_eq!(tokens.scope(), Some("read write"));
-    assert_eq!(world.issuer.reuse_alarms(), 0);
+    assert_eq!(fixture.issuer.reuse_alarms(), 0);
 }

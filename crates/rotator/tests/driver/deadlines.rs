@@ -1,23 +1,28 @@
-//! Three deadlines, a waiter's, a flight's and the source's, and what follows an answer that was
-//! lost (rules 5 and 8).
+//! Tests the deadlines of waiter, flight and source, and what follows a lost answer (rules 5 and
+//! 8).
 
 use std::time::Duration;
 
 use token_rotator::{Event, Profile, RefreshError, RotatorBuilder, TokenError};
 
-use crate::common::{Act, World, callers, let_run, outcomes, secret, timed};
+use crate::common::{
+    Fixture, IssuerAction, collect_outcomes, run_ready_tasks, secret, spawn_callers, timed,
+};
 
-/// A caller waits no longer than it may; the refresh goes on without it and is found by the next.
+/// A caller waits at most for its own timeout. The refresh goes on, and the next caller gets its
+/// token.
 #[tokio::test(start_paused = true)]
 async fn a_waiter_has_its_own_deadline() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let limit = Duration::from_secs(2);
-    let rotator = world
+    let rotator = fixture
         .signed_in_with(|builder| builder.wait_timeout(limit))
         .await;
-    world.expire().await;
-    world.issuer.next(Act::Delay(Duration::from_secs(5)));
-    let (took, errors) = timed(outcomes(callers(&rotator, 50))).await;
+    fixture.expire().await;
+    fixture
+        .issuer
+        .push_action(IssuerAction::Delay(Duration::from_secs(5)));
+    let (took, errors) = timed(collect_outcomes(spawn_callers(&rotator, 50))).await;
     assert_eq!(took.as_secs(), 2);
     for error in errors {
         assert!(
@@ -33,7 +38,7 @@ async fn a_waiter_has_its_own_deadline() {
     let (took, token) = timed(rotator.token()).await;
     assert_eq!(secret(&token.expect("a token")), "access-2");
     assert_eq!(took.as_secs(), 1);
-    assert_eq!(world.issuer.calls(), 1);
+    assert_eq!(fixture.issuer.refresh_calls(), 1);
 }
 
 fn slow(builder: RotatorBuilder) -> RotatorBuilder {
@@ -43,63 +48,65 @@ fn slow(builder: RotatorBuilder) -> RotatorBuilder {
         .flight_deadline(Duration::from_secs(20))
 }
 
-/// At the flight's deadline its waiters are released, its slot is not: nobody starts a second
-/// refresh, and what it brings after all is served.
+/// At the flight's deadline its waiters get an error, but the flight keeps its slot: no second
+/// refresh starts, and its late token is served.
 #[tokio::test(start_paused = true)]
 async fn an_overdue_flight_keeps_its_slot() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let store = crate::common::ScriptedStore::new();
-    let rotator = world
+    let rotator = fixture
         .signed_in_with(|builder| slow(builder).store(store.clone()))
         .await;
-    world.expire().await;
-    // Store and source each stay within their ten seconds, and all together take too long.
-    world.issuer.next(Act::Delay(Duration::from_secs(9)));
+    fixture.expire().await;
+    // Store and source each stay within their 10 s, but together they exceed the flight's deadline.
+    fixture
+        .issuer
+        .push_action(IssuerAction::Delay(Duration::from_secs(9)));
     store.hold_loads(true);
     store.hold_saves(true);
     let saves = store.saves();
-    let calls = callers(&rotator, 50);
-    let_run().await;
+    let tasks = spawn_callers(&rotator, 50);
+    run_ready_tasks().await;
     tokio::time::advance(Duration::from_secs(9)).await;
     store.hold_loads(false);
-    store.saving(saves + 1).await;
-    let (took, errors) = timed(outcomes(calls)).await;
+    store.wait_for_saves(saves + 1).await;
+    let (took, errors) = timed(collect_outcomes(tasks)).await;
     assert_eq!(took.as_secs(), 2, "20 s after the flight began");
     for error in errors {
         assert!(matches!(error, Err(TokenError::Overdue)), "{error:?}");
     }
     let (took, error) = timed(rotator.token()).await;
     assert!(matches!(error, Err(TokenError::Overdue)), "{error:?}");
-    assert!(took.is_zero(), "nobody waits for what is overdue");
+    assert!(took.is_zero(), "no caller waits for an overdue flight");
     assert!(matches!(
         rotator.refresh_now().await,
         Err(TokenError::Overdue)
     ));
-    assert_eq!(world.issuer.calls(), 1);
+    assert_eq!(fixture.issuer.refresh_calls(), 1);
     store.hold_saves(false);
-    let_run().await;
+    run_ready_tasks().await;
     assert_eq!(secret(&rotator.token().await.expect("a token")), "access-2");
-    assert_eq!(world.issuer.calls(), 1);
+    assert_eq!(fixture.issuer.refresh_calls(), 1);
     assert_eq!(
-        world
-            .heard
+        fixture
+            .events
             .count(|event| matches!(event, Event::RefreshOverdue { .. })),
         1
     );
 }
 
-/// At its timeout the source is dropped. On a strict issuer the refresh token may be spent: it is
-/// not presented again while the access token lives, and presented once nothing else is left.
+/// The source is dropped at its timeout. With a strict issuer the refresh token may be spent: it is
+/// not presented again while the access token lives, and is presented once after that.
 #[tokio::test(start_paused = true)]
-async fn a_strict_issuer_is_not_asked_again_while_the_token_lives() {
-    let world = World::new();
-    let rotator = world.signed_in().await;
+async fn a_strict_issuer_gets_no_second_request_while_the_token_lives() {
+    let fixture = Fixture::new();
+    let rotator = fixture.signed_in().await;
     tokio::time::advance(Duration::from_secs(250)).await;
-    world.issuer.next(Act::Hang);
+    fixture.issuer.push_action(IssuerAction::Hang);
     rotator.token().await.expect("the old token");
-    world.issuer.arrived(1).await;
+    fixture.issuer.wait_for_calls(1).await;
     tokio::time::advance(Duration::from_secs(16)).await;
-    let_run().await;
+    run_ready_tasks().await;
     let uncertain = |event: &Event| {
         matches!(
             event,
@@ -109,19 +116,23 @@ async fn a_strict_issuer_is_not_asked_again_while_the_token_lives() {
             }
         )
     };
-    assert_eq!(world.heard.count(uncertain), 1);
+    assert_eq!(fixture.events.count(uncertain), 1);
     for _ in 0..30 {
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(
             secret(&rotator.token().await.expect("the old token")),
             "access-1"
         );
-        let_run().await;
+        run_ready_tasks().await;
     }
-    assert_eq!(world.issuer.calls(), 1, "it was not presented again");
+    assert_eq!(
+        fixture.issuer.refresh_calls(),
+        1,
+        "the refresh token was not presented again"
+    );
     tokio::time::advance(Duration::from_secs(5)).await;
     assert_eq!(secret(&rotator.token().await.expect("a token")), "access-2");
-    assert_eq!(world.issuer.calls(), 2);
+    assert_eq!(fixture.issuer.refresh_calls(), 2);
     let last_resort = |event: &Event| {
         matches!(
             event,
@@ -132,38 +143,38 @@ async fn a_strict_issuer_is_not_asked_again_while_the_token_lives() {
         )
     };
     assert_eq!(
-        world.heard.count(last_resort),
+        fixture.events.count(last_resort),
         1,
         "{:?}",
-        world.heard.names()
+        fixture.events.names()
     );
 }
 
-/// Where the parent is always accepted, a lost answer is asked for again at once, in the same
-/// flight; everybody is served.
+/// If the parent is always accepted, the flight repeats a lost request at once and serves every
+/// waiter.
 #[tokio::test(start_paused = true)]
-async fn a_lost_answer_is_asked_for_again_where_that_is_safe() {
+async fn a_lost_request_is_repeated_if_reuse_is_safe() {
     for profile in [
         Profile::parent_always(),
         Profile::multi_use(),
         Profile::leeway(Duration::from_secs(10)),
     ] {
-        let world = World::new();
-        world.issuer.parent_always();
-        let rotator = world
+        let fixture = Fixture::new();
+        fixture.issuer.parent_always();
+        let rotator = fixture
             .signed_in_with(|builder| builder.profile(profile))
             .await;
-        world.expire().await;
-        world.issuer.next(Act::LoseAnswer);
-        let (took, tokens) = timed(outcomes(callers(&rotator, 50))).await;
+        fixture.expire().await;
+        fixture.issuer.push_action(IssuerAction::LoseAnswer);
+        let (took, tokens) = timed(collect_outcomes(spawn_callers(&rotator, 50))).await;
         assert!(took.is_zero());
         for token in tokens {
             assert_eq!(secret(&token.expect("a token")), "access-3");
         }
-        assert_eq!(world.issuer.calls(), 2);
-        assert_eq!(world.issuer.reuse_alarms(), 0);
+        assert_eq!(fixture.issuer.refresh_calls(), 2);
+        assert_eq!(fixture.issuer.reuse_alarms(), 0);
         let flights = |event: &Event| matches!(event, Event::RefreshStarted { .. });
-        assert_eq!(world.heard.count(flights), 1);
+        assert_eq!(fixture.events.count(flights), 1);
         let again = |event: &Event| {
             matches!(
                 event,
@@ -173,39 +184,39 @@ async fn a_lost_answer_is_asked_for_again_where_that_is_safe() {
                 }
             )
         };
-        assert_eq!(world.heard.count(again), 1);
+        assert_eq!(fixture.events.count(again), 1);
     }
 }
 
-/// An answer that never comes is asked for again too, as long as the window is open: with the
-/// default timeouts and Okta's or Auth0's 30 s.
+/// A flight also repeats a request without any answer while the reuse window is open. The test uses
+/// the default timeouts and the 30 s of Okta or Auth0.
 #[tokio::test(start_paused = true)]
-async fn a_silent_issuer_is_asked_again_inside_the_window() {
-    let world = World::new();
-    world.issuer.parent_always();
+async fn an_unanswered_request_is_repeated_inside_the_reuse_window() {
+    let fixture = Fixture::new();
+    fixture.issuer.parent_always();
     let profile = Profile::leeway(Duration::from_secs(30));
-    let rotator = world
+    let rotator = fixture
         .signed_in_with(|builder| builder.profile(profile))
         .await;
-    world.expire().await;
-    world.issuer.next(Act::SpendAndHang);
+    fixture.expire().await;
+    fixture.issuer.push_action(IssuerAction::SpendAndHang);
     let (took, token) = timed(rotator.token()).await;
     assert_eq!(secret(&token.expect("a token")), "access-3");
     assert_eq!(took.as_secs(), 15);
-    assert_eq!(world.issuer.calls(), 2);
+    assert_eq!(fixture.issuer.refresh_calls(), 2);
 }
 
-/// Outside the window it is not.
+/// Outside the reuse window, a flight does not repeat a lost request.
 #[tokio::test(start_paused = true)]
-async fn a_lost_answer_is_not_asked_for_outside_the_window() {
-    let world = World::new();
-    world.issuer.parent_always();
+async fn a_lost_request_is_not_repeated_outside_the_reuse_window() {
+    let fixture = Fixture::new();
+    fixture.issuer.parent_always();
     let profile = Profile::leeway(Duration::from_secs(14));
-    let rotator = world
+    let rotator = fixture
         .signed_in_with(|builder| builder.profile(profile))
         .await;
-    world.expire().await;
-    world.issuer.next(Act::SpendAndHang);
+    fixture.expire().await;
+    fixture.issuer.push_action(IssuerAction::SpendAndHang);
     let error = rotator.token().await;
     assert!(
         matches!(
@@ -214,22 +225,22 @@ async fn a_lost_answer_is_not_asked_for_outside_the_window() {
         ),
         "{error:?}"
     );
-    assert_eq!(world.issuer.calls(), 1);
+    assert_eq!(fixture.issuer.refresh_calls(), 1);
 }
 
-/// A strict issuer is never asked twice by one flight.
+/// One flight never sends two requests to a strict issuer.
 #[tokio::test(start_paused = true)]
-async fn a_strict_issuer_is_asked_once_by_a_flight() {
-    let world = World::new();
-    let rotator = world.signed_in().await;
-    world.expire().await;
-    world.issuer.next(Act::LoseAnswer);
-    for error in outcomes(callers(&rotator, 50)).await {
+async fn a_flight_sends_one_request_to_a_strict_issuer() {
+    let fixture = Fixture::new();
+    let rotator = fixture.signed_in().await;
+    fixture.expire().await;
+    fixture.issuer.push_action(IssuerAction::LoseAnswer);
+    for error in collect_outcomes(spawn_callers(&rotator, 50)).await {
         let Err(TokenError::Refresh(error)) = error else {
             panic!("an uncertain outcome, not {error:?}");
         };
         assert_eq!(error.kind(), token_rotator::FailureKind::Uncertain);
     }
-    assert_eq!(world.issuer.calls(), 1);
-    assert_eq!(world.issuer.reuse_alarms(), 0);
+    assert_eq!(fixture.issuer.refresh_calls(), 1);
+    assert_eq!(fixture.issuer.reuse_alarms(), 0);
 }

@@ -1,124 +1,129 @@
-//! Early refresh: one flight, and everybody goes on with the old token.
+//! Tests early refreshes: one flight runs while every caller is served the old token.
 
 use std::time::Duration;
 
 use token_rotator::{Event, SourceError, TokenError};
 
-use crate::common::{Act, Requests as _, World, callers, let_run, outcomes, secret, timed};
+use crate::common::{
+    Fixture, IssuerAction, Requests as _, collect_outcomes, run_ready_tasks, secret, spawn_callers,
+    timed,
+};
 
-/// In the window before expiry one flight starts, and all fifty are served the old token without
-/// waiting; once it has landed they are served the new one.
+/// One flight starts in the window before expiry. All 50 callers get the old token without waiting,
+/// and the new token after the flight.
 #[tokio::test(start_paused = true)]
-async fn everybody_is_served_beside_an_early_refresh() {
-    let world = World::new();
-    let rotator = world.signed_in().await;
-    world.almost_expire().await;
-    world.issuer.hold();
-    let (took, tokens) = timed(outcomes(callers(&rotator, 50))).await;
+async fn every_caller_is_served_during_an_early_refresh() {
+    let fixture = Fixture::new();
+    let rotator = fixture.signed_in().await;
+    fixture.almost_expire().await;
+    fixture.issuer.hold();
+    let (took, tokens) = timed(collect_outcomes(spawn_callers(&rotator, 50))).await;
     assert!(took.is_zero());
     for token in tokens {
         assert_eq!(secret(&token.expect("a token")), "access-1");
     }
-    world.issuer.arrived(1).await;
-    assert!(rotator.ready().is_some(), "no lock and no wait beside it");
-    world.issuer.let_go();
-    let_run().await;
+    fixture.issuer.wait_for_calls(1).await;
+    assert!(rotator.ready().is_some(), "ready without a lock or a wait");
+    fixture.issuer.release();
+    run_ready_tasks().await;
     assert_eq!(secret(&rotator.token().await.expect("a token")), "access-2");
-    assert_eq!(world.issuer.calls(), 1);
+    assert_eq!(fixture.issuer.refresh_calls(), 1);
 }
 
-/// Past expiry everybody waits for the early flight that is still in the air.
+/// After expiry every caller waits for the early flight that still runs.
 #[tokio::test(start_paused = true)]
-async fn past_expiry_everybody_waits_for_the_early_flight() {
-    let world = World::new();
-    let rotator = world.signed_in().await;
-    world.almost_expire().await;
-    world.issuer.hold();
+async fn after_expiry_every_caller_waits_for_the_early_flight() {
+    let fixture = Fixture::new();
+    let rotator = fixture.signed_in().await;
+    fixture.almost_expire().await;
+    fixture.issuer.hold();
     rotator.token().await.expect("the old token");
-    world.issuer.arrived(1).await;
+    fixture.issuer.wait_for_calls(1).await;
     tokio::time::advance(Duration::from_secs(6)).await;
-    let calls = callers(&rotator, 50);
-    let_run().await;
-    assert!(calls.iter().all(|call| !call.is_finished()));
-    world.issuer.let_go();
-    for token in outcomes(calls).await {
+    let tasks = spawn_callers(&rotator, 50);
+    run_ready_tasks().await;
+    assert!(tasks.iter().all(|call| !call.is_finished()));
+    fixture.issuer.release();
+    for token in collect_outcomes(tasks).await {
         assert_eq!(secret(&token.expect("a token")), "access-2");
     }
-    assert_eq!(world.issuer.calls(), 1);
+    assert_eq!(fixture.issuer.refresh_calls(), 1);
 }
 
-/// An early refresh that fails takes nobody's token away, and is not tried again at once.
+/// A failed early refresh takes no token away and is not repeated at once.
 #[tokio::test(start_paused = true)]
-async fn a_failed_early_refresh_displaces_nothing() {
-    let world = World::new();
-    let rotator = world.signed_in().await;
-    world.almost_expire().await;
-    let down = || Act::Fail(SourceError::transient("the issuer is down"));
-    world.issuer.next(down());
+async fn a_failed_early_refresh_keeps_the_old_token() {
+    let fixture = Fixture::new();
+    let rotator = fixture.signed_in().await;
+    fixture.almost_expire().await;
+    let down = || IssuerAction::Fail(SourceError::transient("the issuer is down"));
+    fixture.issuer.push_action(down());
     for _ in 0..10 {
         let token = rotator.token().await.expect("the old token");
         assert_eq!(secret(&token), "access-1");
-        let_run().await;
+        run_ready_tasks().await;
     }
-    assert_eq!(world.issuer.calls(), 1);
+    assert_eq!(fixture.issuer.refresh_calls(), 1);
     tokio::time::advance(Duration::from_secs(6)).await;
     assert_eq!(secret(&rotator.token().await.expect("a token")), "access-2");
 }
 
-/// A request whose body can be sent once waits for the refresh that is due, be it that it starts
-/// it or that it finds it in the air.
+/// A request whose body can be sent once waits for a due refresh, whether it starts the refresh or
+/// joins it.
 #[tokio::test(start_paused = true)]
 async fn a_request_that_is_sent_once_waits_near_expiry() {
-    let world = World::new();
-    let rotator = world.signed_in().await;
+    let fixture = Fixture::new();
+    let rotator = fixture.signed_in().await;
     let now = rotator.pass_for_once().await.expect("a pass");
     assert_eq!(secret(now.token().expect("a token")), "access-1");
-    assert_eq!(world.issuer.calls(), 0);
-    world.almost_expire().await;
-    world.issuer.hold();
+    assert_eq!(fixture.issuer.refresh_calls(), 0);
+    fixture.almost_expire().await;
+    fixture.issuer.hold();
     let once = |_| {
         let rotator = rotator.clone();
         tokio::spawn(async move { rotator.pass_for_once().await })
     };
-    let calls: Vec<_> = (0..5).map(once).collect();
-    world.issuer.arrived(1).await;
-    let_run().await;
-    assert!(calls.iter().all(|call| !call.is_finished()));
+    let tasks: Vec<_> = (0..5).map(once).collect();
+    fixture.issuer.wait_for_calls(1).await;
+    run_ready_tasks().await;
+    assert!(tasks.iter().all(|call| !call.is_finished()));
     assert_eq!(secret(&rotator.token().await.expect("a token")), "access-1");
-    world.issuer.let_go();
-    for call in calls {
+    fixture.issuer.release();
+    for call in tasks {
         let pass = call.await.expect("no panic").expect("a pass");
         assert_eq!(secret(pass.token().expect("a token")), "access-2");
     }
-    assert_eq!(world.issuer.calls(), 1);
+    assert_eq!(fixture.issuer.refresh_calls(), 1);
 }
 
-/// Where the refresh it waited for fails, it goes out with the token that is still good; as
-/// another's it never does.
+/// If the awaited refresh fails, the request is sent with the token that is still good, but never
+/// with a token of another session.
 #[tokio::test(start_paused = true)]
 async fn a_request_that_is_sent_once_falls_back_on_the_old_token() {
-    let world = World::new();
-    let rotator = world.signed_in().await;
-    world.almost_expire().await;
-    world.issuer.next(Act::Fail(SourceError::transient("down")));
+    let fixture = Fixture::new();
+    let rotator = fixture.signed_in().await;
+    fixture.almost_expire().await;
+    fixture
+        .issuer
+        .push_action(IssuerAction::Fail(SourceError::transient("down")));
     let pass = rotator.pass_for_once().await.expect("the old token");
     assert_eq!(secret(pass.token().expect("a token")), "access-1");
-    assert_eq!(world.issuer.calls(), 1);
+    assert_eq!(fixture.issuer.refresh_calls(), 1);
 
     tokio::time::advance(Duration::from_secs(1)).await;
-    world.issuer.hold();
+    fixture.issuer.hold();
     let call = {
         let rotator = rotator.clone();
         tokio::spawn(async move { rotator.refresh_now().await.map(|_| ()) })
     };
-    world.issuer.arrived(2).await;
+    fixture.issuer.wait_for_calls(2).await;
     let once = {
         let rotator = rotator.clone();
         tokio::spawn(async move { rotator.pass_for_once().await })
     };
-    let_run().await;
+    run_ready_tasks().await;
     rotator
-        .sign_in(world.issuer.login())
+        .sign_in(fixture.issuer.login())
         .expect("usable tokens");
     let error = once.await.expect("no panic");
     assert!(
@@ -132,26 +137,26 @@ async fn a_request_that_is_sent_once_falls_back_on_the_old_token() {
     );
 }
 
-/// The margin is never more than a quarter of the lifetime, and a fifth of it at most is added:
-/// in the first seventy per cent of its life a token is never refreshed.
+/// The margin is at most a quarter of the lifetime, plus at most a fifth of the margin. In the
+/// first 70 % of its life a token is never refreshed.
 #[tokio::test(start_paused = true)]
-async fn a_young_token_is_left_alone() {
-    let world = World::new();
-    world
+async fn a_young_token_is_not_refreshed() {
+    let fixture = Fixture::new();
+    fixture
         .issuer
         .expiry(token_rotator::Expiry::In(Duration::from_secs(1)));
-    let rotator = world.signed_in().await;
+    let rotator = fixture.signed_in().await;
     tokio::time::advance(Duration::from_millis(699)).await;
     rotator.token().await.expect("a token");
-    let_run().await;
-    assert_eq!(world.issuer.calls(), 0);
+    run_ready_tasks().await;
+    assert_eq!(fixture.issuer.refresh_calls(), 0);
     tokio::time::advance(Duration::from_millis(51)).await;
     rotator.token().await.expect("a token");
-    let_run().await;
-    assert_eq!(world.issuer.calls(), 1);
+    run_ready_tasks().await;
+    assert_eq!(fixture.issuer.refresh_calls(), 1);
     assert_eq!(
-        world
-            .heard
+        fixture
+            .events
             .count(|event| matches!(event, Event::Refreshed { .. })),
         1
     );

@@ -1,4 +1,4 @@
-//! What a user's code does wrong stays its own (rules 2, 13 and 14).
+//! Tests that errors in user code do not affect the session (rules 2, 13 and 14).
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -8,16 +8,18 @@ use token_rotator::{
     Event, HookProblem, RefreshError, Refreshed, Rotator, SourceError, TokenError, TokenSet,
 };
 
-use crate::common::{Act, Requests as _, World, callers, lock, outcomes, secret, timed};
+use crate::common::{
+    Fixture, IssuerAction, Requests as _, collect_outcomes, lock, secret, spawn_callers, timed,
+};
 
-/// A panicking source is a failed flight: all who wait get it, typed, and the next one works.
+/// A panicking source fails its flight: every waiter gets a typed error, and the next flight works.
 #[tokio::test(start_paused = true)]
 async fn a_panicking_source_fails_its_flight() {
-    let world = World::new();
-    let rotator = world.signed_in().await;
-    world.expire().await;
-    world.issuer.next(Act::Panic);
-    for error in outcomes(callers(&rotator, 50)).await {
+    let fixture = Fixture::new();
+    let rotator = fixture.signed_in().await;
+    fixture.expire().await;
+    fixture.issuer.push_action(IssuerAction::Panic);
+    for error in collect_outcomes(spawn_callers(&rotator, 50)).await {
         let Err(TokenError::Refresh(RefreshError::Panicked { sent, .. })) = error else {
             panic!("a panic, typed, not {error:?}");
         };
@@ -25,27 +27,27 @@ async fn a_panicking_source_fails_its_flight() {
     }
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(secret(&rotator.token().await.expect("a token")), "access-2");
-    assert_eq!(world.issuer.calls(), 2);
+    assert_eq!(fixture.issuer.refresh_calls(), 2);
 }
 
 /// A panicking listener harms neither the session nor the listeners after it.
 #[tokio::test(start_paused = true)]
-async fn a_panicking_listener_harms_nobody() {
-    let world = World::new();
-    let rotator = world
+async fn a_panicking_listener_harms_no_session() {
+    let fixture = Fixture::new();
+    let rotator = fixture
         .builder()
         .on_event(|_| panic!("the listener panics, as the test wants it"))
-        .on_event(world.heard.listener())
+        .on_event(fixture.events.listener())
         .build()
         .expect("a rotator");
     rotator
-        .sign_in(world.issuer.login())
+        .sign_in(fixture.issuer.login())
         .expect("usable tokens");
-    world.expire().await;
-    for token in outcomes(callers(&rotator, 50)).await {
+    fixture.expire().await;
+    for token in collect_outcomes(spawn_callers(&rotator, 50)).await {
         assert_eq!(secret(&token.expect("a token")), "access-2");
     }
-    let names = world.heard.names();
+    let names = fixture.events.names();
     let twice = [
         "SignedIn",
         "SignedIn",
@@ -57,13 +59,13 @@ async fn a_panicking_listener_harms_nobody() {
     assert_eq!(names, twice);
 }
 
-/// A listener may call the rotator from where it is told something.
+/// A listener may call the rotator.
 #[tokio::test(start_paused = true)]
 async fn a_listener_may_sign_out() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let handle = Arc::new(OnceLock::<Rotator>::new());
     let inside = Arc::clone(&handle);
-    let rotator = world
+    let rotator = fixture
         .builder()
         .on_event(move |event| {
             if matches!(event, Event::Ended { .. }) {
@@ -74,26 +76,26 @@ async fn a_listener_may_sign_out() {
         .expect("a rotator");
     assert!(handle.set(rotator.clone()).is_ok());
     rotator
-        .sign_in(world.issuer.login())
+        .sign_in(fixture.issuer.login())
         .expect("usable tokens");
-    world.expire().await;
-    world
+    fixture.expire().await;
+    fixture
         .issuer
-        .next(Act::Fail(SourceError::terminal("invalid_grant")));
+        .push_action(IssuerAction::Fail(SourceError::terminal("invalid_grant")));
     let error = rotator.token().await;
     assert!(matches!(error, Err(TokenError::SignedOut)), "{error:?}");
 }
 
-/// The token is published, then the hook runs, then the waiters go on; a call made inside the
-/// hook gets the new token and does not wait for itself.
+/// The token is published, then the hook runs, then the waiters continue. A call inside the hook
+/// gets the new token and does not wait for the hook.
 #[tokio::test(start_paused = true)]
 async fn the_hook_runs_between_token_and_waiters() {
-    let world = World::new();
-    world.issuer.with_answer();
+    let fixture = Fixture::new();
+    fixture.issuer.with_answer();
     let order = Arc::new(Mutex::new(Vec::new()));
     let handle = Arc::new(OnceLock::<Rotator>::new());
     let (seen, inside) = (Arc::clone(&order), Arc::clone(&handle));
-    let rotator = world
+    let rotator = fixture
         .signed_in_with(|builder| {
             builder.after_refresh(move |refreshed: Arc<Refreshed>| {
                 let (seen, inside) = (Arc::clone(&seen), Arc::clone(&inside));
@@ -110,8 +112,8 @@ async fn the_hook_runs_between_token_and_waiters() {
         })
         .await;
     assert!(handle.set(rotator.clone()).is_ok());
-    world.expire().await;
-    let calls = (0..50).map(|_| {
+    fixture.expire().await;
+    let tasks = (0..50).map(|_| {
         let (rotator, order) = (rotator.clone(), Arc::clone(&order));
         tokio::spawn(async move {
             let token = rotator.token().await;
@@ -119,7 +121,7 @@ async fn the_hook_runs_between_token_and_waiters() {
             token
         })
     });
-    let (took, tokens) = timed(outcomes(calls.collect())).await;
+    let (took, tokens) = timed(collect_outcomes(tasks.collect())).await;
     assert!(tokens.iter().all(Result::is_ok));
     assert_eq!(took.as_secs(), 2);
     let order = lock(&order);
@@ -127,26 +129,26 @@ async fn the_hook_runs_between_token_and_waiters() {
     assert!(order[1..].iter().all(|line| line == "served"));
     assert_eq!(order.len(), 51);
     assert_eq!(
-        world
-            .heard
+        fixture
+            .events
             .count(|event| matches!(event, Event::HookFailed { .. })),
         0
     );
 }
 
-/// A hook that panics, fails or never ends holds the waiters for five seconds at most; they get
-/// their token, and the problem is an event.
+/// A hook that panics, fails or never ends delays the waiters by at most 5 s. The waiters get their
+/// token, and the problem is an event.
 #[tokio::test(start_paused = true)]
-async fn a_broken_hook_holds_nobody_for_long() {
+async fn a_broken_hook_delays_waiters_by_at_most_5_s() {
     for (kind, seconds) in [
         ("panics", 0),
         ("panics early", 0),
         ("fails", 0),
         ("hangs", 5),
     ] {
-        let world = World::new();
-        world.issuer.with_answer();
-        let rotator = world
+        let fixture = Fixture::new();
+        fixture.issuer.with_answer();
+        let rotator = fixture
             .signed_in_with(|builder| {
                 builder.after_refresh(move |_| {
                     assert!(
@@ -163,8 +165,8 @@ async fn a_broken_hook_holds_nobody_for_long() {
                 })
             })
             .await;
-        world.expire().await;
-        let (took, tokens) = timed(outcomes(callers(&rotator, 50))).await;
+        fixture.expire().await;
+        let (took, tokens) = timed(collect_outcomes(spawn_callers(&rotator, 50))).await;
         assert_eq!(took.as_secs(), seconds, "{kind}");
         for token in tokens {
             assert_eq!(secret(&token.expect("a token")), "access-2");
@@ -185,19 +187,20 @@ async fn a_broken_hook_holds_nobody_for_long() {
             }
         };
         assert_eq!(
-            world.heard.count(problem),
+            fixture.events.count(problem),
             1,
             "{kind}: {:?}",
-            world.heard.all()
+            fixture.events.all()
         );
-        world.expire().await;
+        fixture.expire().await;
         assert_eq!(secret(&rotator.token().await.expect("a token")), "access-3");
     }
 }
 
-/// A source that asks its own rotator gets an error at once, and the flight fails typed.
+/// A source that calls its own rotator gets an error at once, and the flight fails with a typed
+/// error.
 #[tokio::test(start_paused = true)]
-async fn a_source_that_asks_its_own_rotator_is_told() {
+async fn a_source_that_calls_its_own_rotator_gets_an_error() {
     let handle = Arc::new(OnceLock::<Rotator>::new());
     let inside = Arc::clone(&handle);
     let source = move |_last: Option<Arc<TokenSet>>| {
@@ -215,7 +218,7 @@ async fn a_source_that_asks_its_own_rotator_is_told() {
             let [Some(error), ..] = errors else {
                 unreachable!()
             };
-            Err::<TokenSet, _>(SourceError::not_sent("no token to ask with").with_cause(error))
+            Err::<TokenSet, _>(SourceError::not_sent("no token for the request").with_cause(error))
         }
     };
     let rotator = Rotator::builder(source).build().expect("a rotator");
@@ -225,22 +228,21 @@ async fn a_source_that_asks_its_own_rotator_is_told() {
     let Err(TokenError::Refresh(RefreshError::Source(error))) = error else {
         panic!("the source's error, not {error:?}");
     };
-    assert_eq!(error.message(), "no token to ask with");
+    assert_eq!(error.message(), "no token for the request");
 }
 
-/// A source may ask another rotator: only its own is refused it.
+/// A source may call another rotator.
 #[tokio::test(start_paused = true)]
-async fn a_source_may_ask_another_rotator() {
-    let world = World::new();
-    let other = world.signed_in().await;
-    world.expire().await;
+async fn a_source_may_call_another_rotator() {
+    let fixture = Fixture::new();
+    let other = fixture.signed_in().await;
+    fixture.expire().await;
     let source = move |_last: Option<Arc<TokenSet>>| {
         let other = other.clone();
         async move {
-            let token = other
-                .token()
-                .await
-                .map_err(|error| SourceError::not_sent("no token to ask with").with_cause(error))?;
+            let token = other.token().await.map_err(|error| {
+                SourceError::not_sent("no token for the request").with_cause(error)
+            })?;
             Ok::<_, SourceError>(TokenSet::bearer(format!("for {}", secret(&token))))
         }
     };
@@ -251,14 +253,18 @@ async fn a_source_may_ask_another_rotator() {
     );
 }
 
-/// While the token is good too: a source that asks in an early flight is told at once, by whatever
-/// it asks, and not only once the token has expired. Everybody else is served meanwhile.
+/// A source that calls its own rotator in an early flight gets an error at once from every method,
+/// even while the token is good. Other callers are served meanwhile.
 #[tokio::test(start_paused = true)]
-async fn a_source_that_asks_while_the_token_is_good_is_told_too() {
-    let world = World::new();
+async fn a_source_that_calls_its_own_rotator_in_an_early_flight_gets_an_error() {
+    let fixture = Fixture::new();
     let handle = Arc::new(OnceLock::<Rotator>::new());
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let (inside, tell, issuer) = (Arc::clone(&handle), Arc::clone(&told), world.issuer.clone());
+    let errors = Arc::new(Mutex::new(Vec::new()));
+    let (inside, tell, issuer) = (
+        Arc::clone(&handle),
+        Arc::clone(&errors),
+        fixture.issuer.clone(),
+    );
     let source = move |last: Option<Arc<TokenSet>>| {
         let (inside, tell, issuer) = (Arc::clone(&inside), Arc::clone(&tell), issuer.clone());
         async move {
@@ -279,41 +285,41 @@ async fn a_source_that_asks_while_the_token_is_good_is_told_too() {
         }
     };
     let rotator = Rotator::builder(source)
-        .clock(world.clock.clone())
+        .clock(fixture.clock.clone())
         .build()
         .expect("a rotator");
     assert!(handle.set(rotator.clone()).is_ok());
-    rotator.sign_in(world.issuer.login()).expect("usable");
-    world.almost_expire().await;
-    world.issuer.hold();
-    let (took, tokens) = timed(outcomes(callers(&rotator, 50))).await;
+    rotator.sign_in(fixture.issuer.login()).expect("usable");
+    fixture.almost_expire().await;
+    fixture.issuer.hold();
+    let (took, tokens) = timed(collect_outcomes(spawn_callers(&rotator, 50))).await;
     assert!(took.is_zero());
     for token in tokens {
         assert_eq!(secret(&token.expect("the old token")), "access-1");
     }
-    world.issuer.arrived(1).await;
-    assert!(rotator.ready().is_some(), "to everybody else");
-    rotator.token().await.expect("to everybody else");
+    fixture.issuer.wait_for_calls(1).await;
+    assert!(rotator.ready().is_some(), "ready for other callers");
+    rotator.token().await.expect("ready for other callers");
     {
-        let told = lock(&told);
-        assert_eq!(told.len(), 5);
+        let errors = lock(&errors);
+        assert_eq!(errors.len(), 5);
         let reentrant = |error: &Option<TokenError>| matches!(error, Some(TokenError::Reentrant));
-        assert!(told.iter().all(reentrant), "{told:?}");
+        assert!(errors.iter().all(reentrant), "{errors:?}");
     }
-    world.issuer.let_go();
+    fixture.issuer.release();
     assert!(rotator.shutdown(Duration::from_secs(1)).await);
     assert_eq!(secret(&rotator.token().await.expect("a token")), "access-2");
 }
 
-/// Waiters are let go at the flight's deadline though the hook still runs, with the new token; the
-/// hook runs to its end.
+/// Waiters get the new token at the flight's deadline even if the hook still runs. The hook runs to
+/// its end.
 #[tokio::test(start_paused = true)]
-async fn a_hook_holds_waiters_no_longer_than_the_flight_may() {
-    let world = World::new();
-    world.issuer.with_answer();
+async fn a_hook_delays_waiters_at_most_to_the_flight_deadline() {
+    let fixture = Fixture::new();
+    fixture.issuer.with_answer();
     let ended = Arc::new(Mutex::new(None));
     let end = Arc::clone(&ended);
-    let rotator = world
+    let rotator = fixture
         .signed_in_with(|builder| {
             builder
                 .lease_wait(Duration::from_secs(1))
@@ -329,18 +335,20 @@ async fn a_hook_holds_waiters_no_longer_than_the_flight_may() {
                 })
         })
         .await;
-    world.expire().await;
-    world.issuer.next(Act::Delay(Duration::from_secs(9)));
+    fixture.expire().await;
+    fixture
+        .issuer
+        .push_action(IssuerAction::Delay(Duration::from_secs(9)));
     let begun = tokio::time::Instant::now();
-    let (took, tokens) = timed(outcomes(callers(&rotator, 50))).await;
+    let (took, tokens) = timed(collect_outcomes(spawn_callers(&rotator, 50))).await;
     assert_eq!(took.as_secs(), 12);
     for token in tokens {
-        assert_eq!(secret(&token.expect("it is served already")), "access-2");
+        assert_eq!(secret(&token.expect("the new token")), "access-2");
     }
     assert!(lock(&ended).is_none(), "the hook still runs");
     assert!(rotator.shutdown(Duration::from_secs(5)).await);
-    let ended = lock(&ended).expect("it ran to its end");
+    let ended = lock(&ended).expect("the hook ran to its end");
     assert_eq!((ended - begun).as_secs(), 13);
     let failed = |event: &Event| matches!(event, Event::HookFailed { .. });
-    assert_eq!(world.heard.count(failed), 0);
+    assert_eq!(fixture.events.count(failed), 0);
 }

@@ -1,27 +1,27 @@
-//! The driver against an issuer, a store and a coordinator in memory, on a clock that stands still.
+//! Tests the driver with an issuer, a store and a coordinator in memory, on a paused clock.
 
 #[path = "../common/mod.rs"]
 mod common;
 
+mod adoption;
 mod building;
 mod cooling;
 mod deadlines;
 mod drops;
 mod early;
-mod ended;
-mod endings;
+mod ended_runtimes;
+mod foreign_intents;
 mod hooks;
 mod journal;
-mod journals_of_others;
 mod leases;
-mod neighbours;
-mod news;
+mod next_session;
 mod refusals;
 mod runtimes;
 mod saving;
+mod session_ends;
 mod sessions;
+mod shared_store;
 mod sharing;
-mod succession;
 mod unsaved;
 mod unusable;
 mod updates;

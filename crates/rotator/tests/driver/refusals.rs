@@ -1,17 +1,17 @@
-//! A 401 counts only against the token its request carried (rules 3 and 4).
+//! Tests that a 401 counts only against the token of its request (rules 3 and 4).
 
 use std::time::Duration;
 
 use token_rotator::{TokenError, TokenSet, UpdateError};
 
-use crate::common::{Requests as _, World, let_run, outcomes, secret};
+use crate::common::{Fixture, Requests as _, collect_outcomes, run_ready_tasks, secret};
 
-/// A refusal of the token of now starts one refresh; those that come late, for the token before,
-/// get the newer token at once and start nothing.
+/// A refusal of the current token starts one refresh. A late refusal of the previous token gets the
+/// newer token at once and starts none.
 #[tokio::test(start_paused = true)]
 async fn a_late_refusal_gets_the_newer_token_at_once() {
-    let world = World::new();
-    let rotator = world.signed_in().await;
+    let fixture = Fixture::new();
+    let rotator = fixture.signed_in().await;
     let old = rotator.token().await.expect("a token");
     tokio::time::advance(Duration::from_secs(30)).await;
     let new = rotator.refused(&old).await.expect("a newer token");
@@ -21,41 +21,41 @@ async fn a_late_refusal_gets_the_newer_token_at_once() {
         let again = rotator.refused(&old).await.expect("the newer token");
         assert_eq!(again.generation(), new.generation());
     }
-    assert_eq!(world.issuer.calls(), 1);
+    assert_eq!(fixture.issuer.refresh_calls(), 1);
 }
 
-/// Fifty requests refused together cost one refresh.
+/// 50 requests that are refused together cause one refresh.
 #[tokio::test(start_paused = true)]
 async fn fifty_refusals_share_one_refresh() {
-    let world = World::new();
-    let rotator = world.signed_in().await;
+    let fixture = Fixture::new();
+    let rotator = fixture.signed_in().await;
     let old = rotator.token().await.expect("a token");
     tokio::time::advance(Duration::from_secs(30)).await;
-    let calls = (0..50)
+    let tasks = (0..50)
         .map(|_| {
             let (rotator, old) = (rotator.clone(), old.clone());
             tokio::spawn(async move { rotator.refused(&old).await })
         })
         .collect();
-    for token in outcomes(calls).await {
+    for token in collect_outcomes(tasks).await {
         assert_eq!(secret(&token.expect("a token")), "access-2");
     }
-    assert_eq!(world.issuer.calls(), 1);
+    assert_eq!(fixture.issuer.refresh_calls(), 1);
 }
 
-/// From the moment a token is refused nobody is served it any more, whether the refusal starts a
-/// refresh or joins an early one that is in the air already.
+/// A refused token is not served again, whether the refusal starts a refresh or joins an early
+/// refresh.
 #[tokio::test(start_paused = true)]
 async fn a_refused_token_is_not_served_again() {
-    let world = World::new();
-    let rotator = world.signed_in().await;
-    world.almost_expire().await;
-    world.issuer.hold();
+    let fixture = Fixture::new();
+    let rotator = fixture.signed_in().await;
+    fixture.almost_expire().await;
+    fixture.issuer.hold();
     let old = rotator
         .token()
         .await
         .expect("the old token, served meanwhile");
-    world.issuer.arrived(1).await;
+    fixture.issuer.wait_for_calls(1).await;
     assert!(
         rotator.ready().is_some(),
         "still served beside the early refresh"
@@ -64,22 +64,22 @@ async fn a_refused_token_is_not_served_again() {
         let (rotator, old) = (rotator.clone(), old.clone());
         tokio::spawn(async move { rotator.refused(&old).await })
     };
-    let_run().await;
-    assert!(rotator.ready().is_none(), "it was refused");
-    world.issuer.let_go();
+    run_ready_tasks().await;
+    assert!(rotator.ready().is_none(), "the token was refused");
+    fixture.issuer.release();
     let new = refused.await.expect("no panic").expect("a token");
     assert_eq!(secret(&new), "access-2");
-    assert_eq!(world.issuer.calls(), 1);
+    assert_eq!(fixture.issuer.refresh_calls(), 1);
 }
 
-/// A request of another sign-in is never answered with this one's token.
+/// A request of another sign-in never gets a token of the current sign-in.
 #[tokio::test(start_paused = true)]
-async fn a_refusal_of_another_epoch_is_told_so() {
-    let world = World::new();
-    let rotator = world.signed_in().await;
+async fn a_refusal_of_another_epoch_gets_session_changed() {
+    let fixture = Fixture::new();
+    let rotator = fixture.signed_in().await;
     let alices = rotator.token().await.expect("a token");
     rotator
-        .sign_in(world.issuer.login())
+        .sign_in(fixture.issuer.login())
         .expect("usable tokens");
     let error = rotator.refused(&alices).await;
     assert!(
@@ -89,15 +89,16 @@ async fn a_refusal_of_another_epoch_is_told_so() {
     rotator.sign_out();
     let error = rotator.refused(&alices).await;
     assert!(matches!(error, Err(TokenError::SignedOut)), "{error:?}");
-    assert_eq!(world.issuer.calls(), 0);
+    assert_eq!(fixture.issuer.refresh_calls(), 0);
 }
 
-/// A token refused as soon as it is issued is refused for something else than its age: no refresh.
+/// A token that is refused just after its issue causes no refresh, because its age is not the
+/// reason.
 #[tokio::test(start_paused = true)]
-async fn a_fresh_token_refused_starts_nothing() {
-    let world = World::new();
-    let rotator = world.signed_in().await;
-    // A sign-in may bring a token of any age; this one comes from the issuer.
+async fn a_refusal_of_a_new_token_starts_no_refresh() {
+    let fixture = Fixture::new();
+    let rotator = fixture.signed_in().await;
+    // A sign-in may bring a token of any age; this token comes from the issuer.
     let token = rotator.refresh_now().await.expect("a token");
     tokio::time::advance(Duration::from_millis(1_900)).await;
     let error = rotator.refused(&token).await;
@@ -105,47 +106,48 @@ async fn a_fresh_token_refused_starts_nothing() {
         matches!(error, Err(TokenError::FreshTokenRefused)),
         "{error:?}"
     );
-    assert_eq!(world.issuer.calls(), 1);
-    // Refused before, it has to be twice as old the next time.
+    assert_eq!(fixture.issuer.refresh_calls(), 1);
+    // After one refusal the token must be twice as old before the next refusal counts.
     tokio::time::advance(Duration::from_millis(2_200)).await;
     rotator.refused(&token).await.expect("old enough by now");
-    assert_eq!(world.issuer.calls(), 2);
+    assert_eq!(fixture.issuer.refresh_calls(), 2);
 }
 
-/// A refusal that is only reported starts the refresh for those who follow, and waits for nothing.
+/// A refusal that is only reported starts the refresh for later callers and waits for nothing.
 #[tokio::test(start_paused = true)]
 async fn a_reported_refusal_starts_the_refresh() {
-    let world = World::new();
-    let rotator = world.signed_in().await;
+    let fixture = Fixture::new();
+    let rotator = fixture.signed_in().await;
     let token = rotator.token().await.expect("a token");
     tokio::time::advance(Duration::from_secs(30)).await;
     rotator.report_refused(&token);
-    assert_eq!(world.issuer.calls(), 0, "nothing ran yet");
+    assert_eq!(fixture.issuer.refresh_calls(), 0, "no task has run yet");
     assert_eq!(secret(&rotator.token().await.expect("a token")), "access-2");
-    assert_eq!(world.issuer.calls(), 1);
+    assert_eq!(fixture.issuer.refresh_calls(), 1);
 }
 
-/// A newer token from elsewhere answers refusals of the one before, and its refresh token is the
-/// one that is used from then on.
+/// A newer token from outside answers refusals of the previous token, and later refreshes use its
+/// refresh token.
 #[tokio::test(start_paused = true)]
 async fn an_update_replaces_the_token_in_its_epoch() {
-    let world = World::new();
-    let rotator = world.signed_in().await;
+    let fixture = Fixture::new();
+    let rotator = fixture.signed_in().await;
     let old = rotator.token().await.expect("a token");
-    let newer = world.issuer.spend(old.token_set());
+    let newer = fixture.issuer.spend(old.token_set());
     rotator.update(&old, newer).expect("usable tokens");
     let token = rotator.refused(&old).await.expect("the newer token");
     assert_eq!(secret(&token), "access-2");
-    world.expire().await;
+    fixture.expire().await;
     assert_eq!(secret(&rotator.token().await.expect("a token")), "access-3");
-    assert_eq!(world.issuer.reuse_alarms(), 0);
+    assert_eq!(fixture.issuer.reuse_alarms(), 0);
 }
 
-/// An update keeps the refresh token where it brings none, and changes nothing after a sign-out.
+/// An update without a refresh token keeps the current one, and an update after a sign-out changes
+/// nothing.
 #[tokio::test(start_paused = true)]
-async fn an_update_inherits_and_does_not_revive() {
-    let world = World::new();
-    let rotator = world.signed_in().await;
+async fn an_update_keeps_the_refresh_token_and_revives_no_session() {
+    let fixture = Fixture::new();
+    let rotator = fixture.signed_in().await;
     let login = rotator.token().await.expect("a token");
     rotator
         .update(
@@ -154,7 +156,7 @@ async fn an_update_inherits_and_does_not_revive() {
         )
         .expect("usable tokens");
     assert_eq!(secret(&rotator.token().await.expect("a token")), "pushed");
-    world.expire().await;
+    fixture.expire().await;
     assert_eq!(secret(&rotator.token().await.expect("a token")), "access-2");
     rotator.sign_out();
     let late = rotator.update(&login, TokenSet::bearer("late"));

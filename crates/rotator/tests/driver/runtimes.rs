@@ -1,4 +1,4 @@
-//! Runtimes that end, runtimes of the rotator's own, and none (rule 2).
+//! Tests runtimes that end, dedicated threads, and callers without a runtime (rule 2).
 
 use std::future::Future;
 use std::pin::pin;
@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use token_rotator::{Event, FailureKind, RefreshError, Rotator, SourceError, TokenError, TokenSet};
 use tokio::runtime::Runtime;
 
-use crate::common::{Issuer, Requests as _, ScriptedStore, callers, outcomes, secret};
+use crate::common::{
+    Issuer, Requests as _, ScriptedStore, collect_outcomes, secret, spawn_callers,
+};
 
-/// Longer than anything here takes that does not hang.
+/// Longer than any operation that does not hang.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn one_thread() -> Runtime {
@@ -34,7 +36,7 @@ fn rotator(issuer: &Issuer) -> Rotator {
     builder.build().expect("a rotator")
 }
 
-/// Waits for a future without any runtime.
+/// Runs a future without a runtime.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
@@ -50,13 +52,13 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
         if let Poll::Ready(answer) = future.as_mut().poll(&mut context) {
             return answer;
         }
-        assert!(begun.elapsed() < PATIENCE, "nobody woke it");
+        assert!(begun.elapsed() < PATIENCE, "the future was not woken");
         std::thread::park_timeout(PATIENCE);
     }
 }
 
-/// A flight on runtime A, fifty waiters on runtime B, and A ends in the middle: all fifty are told
-/// so, typed, and the next call works on B.
+/// A flight runs on runtime A and 50 waiters on runtime B; A ends. Every waiter gets a typed error,
+/// and the next call works on B.
 #[test]
 fn waiters_survive_the_runtime_of_the_flight() {
     for a in [one_thread(), two_threads()] {
@@ -67,7 +69,7 @@ fn waiters_survive_the_runtime_of_the_flight() {
         a.block_on(async {
             let first = rotator.clone();
             tokio::spawn(async move { first.refresh_now().await });
-            issuer.arrived(1).await;
+            issuer.wait_for_calls(1).await;
         });
         let b = two_threads();
         let call = || {
@@ -78,14 +80,14 @@ fn waiters_survive_the_runtime_of_the_flight() {
         b.block_on(std::future::poll_fn(|context| {
             for call in &mut waiting {
                 let wait = call.as_mut().poll(context);
-                assert!(wait.is_pending(), "it waits for the flight on A");
+                assert!(wait.is_pending(), "the caller waits for the flight on A");
             }
             Poll::Ready(())
         }));
         a.shutdown_timeout(Duration::from_secs(1));
         let outcomes = b.block_on(async {
-            let calls = waiting.into_iter().map(tokio::spawn).collect();
-            tokio::time::timeout(PATIENCE, outcomes(calls)).await
+            let tasks = waiting.into_iter().map(tokio::spawn).collect();
+            tokio::time::timeout(PATIENCE, collect_outcomes(tasks)).await
         });
         for outcome in outcomes.expect("every waiter resolves") {
             let Err(TokenError::Refresh(error @ RefreshError::Abandoned { .. })) = outcome else {
@@ -93,10 +95,10 @@ fn waiters_survive_the_runtime_of_the_flight() {
             };
             assert_eq!(error.kind(), FailureKind::Uncertain);
         }
-        issuer.let_go();
+        issuer.release();
         b.block_on(async {
             let login = rotator.token().await.expect("the token is still good");
-            // In doubt, so it is not presented again while there is that token.
+            // The refresh token is in doubt, so it is not presented while the access token is good.
             let forced = rotator.refresh_now().await;
             assert!(
                 matches!(
@@ -107,7 +109,7 @@ fn waiters_survive_the_runtime_of_the_flight() {
             );
             let cooling = rotator.refused(&login).await;
             assert!(cooling.is_err(), "{cooling:?}");
-            // Nothing else is left now.
+            // No good access token is left.
             let token = rotator.refresh_now().await.expect("B serves");
             assert_eq!(secret(&token), "access-2");
         });
@@ -115,10 +117,10 @@ fn waiters_survive_the_runtime_of_the_flight() {
     }
 }
 
-/// A runtime that has ended before a flight began on it costs nothing: the flight begins on that
-/// of the caller. Tests that share a static rotator live by this.
+/// If a runtime ended before a flight began on it, the flight begins on the caller's runtime. Tests
+/// that share a static rotator depend on this.
 #[test]
-fn a_runtime_that_is_gone_is_forgotten() {
+fn an_ended_runtime_is_not_used() {
     let issuer = Issuer::new();
     let rotator = rotator(&issuer);
     rotator.sign_in(issuer.login()).expect("usable tokens");
@@ -127,13 +129,13 @@ fn a_runtime_that_is_gone_is_forgotten() {
         let token = runtime.block_on(rotator.refresh_now()).expect("a token");
         assert_eq!(secret(&token), format!("access-{round}"));
     }
-    assert_eq!(issuer.calls(), 3);
+    assert_eq!(issuer.refresh_calls(), 3);
 }
 
-/// The runtime ends after the issuer has answered and before the store has: the tokens in hand
-/// are not lost, they are served from memory and saved by the next runtime.
+/// The runtime ends after the issuer has answered and before the store has. The tokens are served
+/// from memory, and the next runtime saves them.
 #[test]
-fn tokens_in_hand_outlive_the_runtime() {
+fn received_tokens_outlive_the_runtime() {
     let issuer = Issuer::new();
     let store = ScriptedStore::new();
     let rotator = Rotator::builder(issuer.clone())
@@ -148,7 +150,7 @@ fn tokens_in_hand_outlive_the_runtime() {
         let saves = store.saves();
         let first = rotator.clone();
         tokio::spawn(async move { first.refresh_now().await });
-        store.saving(saves + 1).await;
+        store.wait_for_saves(saves + 1).await;
     });
     drop(a);
     store.hold_saves(false);
@@ -166,7 +168,7 @@ fn tokens_in_hand_outlive_the_runtime() {
     });
 }
 
-/// Without a runtime a token that is good is served; a refresh is told what it lacks.
+/// Without a runtime a good token is served, and a refresh fails with `NoRuntime`.
 #[test]
 fn without_a_runtime_there_is_no_refresh() {
     let issuer = Issuer::new();
@@ -186,14 +188,14 @@ fn without_a_runtime_there_is_no_refresh() {
         block_on(rotator.shutdown(PATIENCE)),
         "there is nothing to wait for"
     );
-    assert_eq!(issuer.calls(), 0);
+    assert_eq!(issuer.refresh_calls(), 0);
 }
 
-/// In the window of early refreshes too: a token that is good is served.
+/// Without a runtime a good token is served in the window of early refreshes too.
 #[test]
 fn without_a_runtime_a_good_token_is_served_to_its_end() {
     let issuer = Issuer::new();
-    let clock = HandClock::default();
+    let clock = ManualClock::default();
     let rotator = Rotator::builder(issuer.clone())
         .clock(clock.clone())
         .build()
@@ -212,10 +214,10 @@ fn without_a_runtime_a_good_token_is_served_to_its_end() {
     ));
 }
 
-/// A thread of the rotator's own refreshes for callers on any executor, with every deadline kept,
-/// and ends with the last clone.
+/// A dedicated thread refreshes for callers on any executor, keeps every deadline, and ends with
+/// the last clone.
 #[test]
-fn a_thread_of_its_own_serves_any_executor() {
+fn a_dedicated_thread_serves_any_executor() {
     let issuer = Issuer::new();
     let alive = Arc::new(());
     let inside = Arc::clone(&alive);
@@ -245,9 +247,13 @@ fn a_thread_of_its_own_serves_any_executor() {
         matches!(error, Err(TokenError::WaitTimedOut { .. })),
         "{error:?}"
     );
-    issuer.let_go();
+    issuer.release();
     assert!(block_on(rotator.shutdown(PATIENCE)));
-    assert_eq!(Arc::strong_count(&alive), 2, "this one and the source's");
+    assert_eq!(
+        Arc::strong_count(&alive),
+        2,
+        "the test's and the source's reference"
+    );
     let clone = rotator.clone();
     drop(rotator);
     assert_eq!(Arc::strong_count(&alive), 2);
@@ -259,9 +265,9 @@ fn a_thread_of_its_own_serves_any_executor() {
     }
 }
 
-/// Callers on B wait for a flight on A, which nobody drives: they have a deadline all the same.
+/// Callers on B wait for a flight on A, which no thread runs. They still have a deadline.
 #[test]
-fn a_runtime_that_stands_still_does_not_hold_waiters_for_ever() {
+fn waiters_of_a_stalled_runtime_have_a_deadline() {
     let issuer = Issuer::new();
     let rotator = Rotator::builder(issuer.clone())
         .wait_timeout(Duration::from_millis(50))
@@ -273,10 +279,10 @@ fn a_runtime_that_stands_still_does_not_hold_waiters_for_ever() {
         issuer.hold();
         let first = rotator.clone();
         tokio::spawn(async move { first.refresh_now().await });
-        issuer.arrived(1).await;
-        issuer.let_go();
+        issuer.wait_for_calls(1).await;
+        issuer.release();
     });
-    // A is alive, and stands still.
+    // A is alive, but no thread runs it.
     let b = one_thread();
     let error = b.block_on(async {
         let waited = tokio::time::timeout(PATIENCE, rotator.refresh_now()).await;
@@ -290,9 +296,9 @@ fn a_runtime_that_stands_still_does_not_hold_waiters_for_ever() {
     assert_eq!(secret(&token), "access-2");
 }
 
-/// The runtime given to the builder is the one that flights run on.
+/// Flights run on the runtime that the builder was given.
 #[test]
-fn the_runtime_given_is_the_one_used() {
+fn flights_run_on_the_given_runtime() {
     let given = two_threads();
     let source = |_last: Option<Arc<TokenSet>>| async {
         let id = tokio::runtime::Handle::current().id().to_string();
@@ -303,7 +309,7 @@ fn the_runtime_given_is_the_one_used() {
         .build()
         .expect("a rotator");
     let here = one_thread();
-    for token in here.block_on(async { outcomes(callers(&rotator, 10)).await }) {
+    for token in here.block_on(async { collect_outcomes(spawn_callers(&rotator, 10)).await }) {
         assert_eq!(
             secret(&token.expect("a token")),
             given.handle().id().to_string()
@@ -311,18 +317,18 @@ fn the_runtime_given_is_the_one_used() {
     }
 }
 
-/// Both clocks, moved by hand.
+/// A clock that a test advances, wall and steady.
 #[derive(Clone, Default)]
-struct HandClock(Arc<std::sync::atomic::AtomicU64>);
+struct ManualClock(Arc<std::sync::atomic::AtomicU64>);
 
-impl HandClock {
+impl ManualClock {
     fn advance(&self, seconds: u64) {
         self.0
             .fetch_add(seconds, std::sync::atomic::Ordering::SeqCst);
     }
 }
 
-impl token_rotator::Clock for HandClock {
+impl token_rotator::Clock for ManualClock {
     fn wall(&self) -> std::time::SystemTime {
         std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + self.steady()
     }
@@ -332,10 +338,10 @@ impl token_rotator::Clock for HandClock {
     }
 }
 
-/// A runtime ends while a sign-in is written: the listener hears of it, the token is served all the
-/// same, and the next call on another runtime writes the sign-in.
+/// A runtime ends while a sign-in is written. The listener gets an event, the token is served, and
+/// the next call on another runtime writes the sign-in.
 #[test]
-fn the_next_call_writes_what_a_runtime_left_unwritten() {
+fn the_next_call_writes_an_unwritten_sign_in() {
     let issuer = Issuer::new();
     let store = ScriptedStore::new();
     let unwritten = Arc::new(std::sync::atomic::AtomicUsize::new(0));
@@ -356,13 +362,13 @@ fn the_next_call_writes_what_a_runtime_left_unwritten() {
     let saves = store.saves();
     let stored = a.block_on(async {
         let stored = rotator.sign_in(issuer.login()).expect("usable tokens");
-        store.saving(saves + 1).await;
+        store.wait_for_saves(saves + 1).await;
         Some(stored)
     });
     let stored = stored.expect("a future of the write");
     drop(a);
     assert_eq!(unwritten.load(std::sync::atomic::Ordering::SeqCst), 1);
-    assert!(block_on(stored).is_err(), "the caller hears of it too");
+    assert!(block_on(stored).is_err(), "the caller gets an error too");
     let token = block_on(rotator.token()).expect("served without a runtime");
     assert_eq!(secret(&token), "access-1");
     store.hold_saves(false);
@@ -371,7 +377,7 @@ fn the_next_call_writes_what_a_runtime_left_unwritten() {
         let saves = store.saves();
         let token = rotator.token().await.expect("a token");
         assert_eq!(secret(&token), "access-1");
-        store.saving(saves + 1).await;
+        store.wait_for_saves(saves + 1).await;
         assert!(rotator.shutdown(PATIENCE).await);
         assert_eq!(store.access_token().await.as_deref(), Some("access-1"));
     });

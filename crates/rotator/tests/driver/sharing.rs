@@ -1,97 +1,102 @@
-//! One refresh serves everybody (rules 1, 2 and 5).
+//! Tests that one refresh serves every caller (rules 1, 2 and 5).
 
 use std::time::Duration;
 
 use token_rotator::{Event, FailureKind, RefreshError, SourceError, TokenError};
 
-use crate::common::{Act, Requests as _, World, callers, let_run, outcomes, secret, timed};
+use crate::common::{
+    Fixture, IssuerAction, Requests as _, collect_outcomes, run_ready_tasks, secret, spawn_callers,
+    timed,
+};
 
-/// Fifty callers of an expired single-use session cost one refresh and get its one token.
+/// 50 callers of an expired single-use session cause one refresh and get its token.
 #[tokio::test(start_paused = true)]
 async fn fifty_callers_share_one_refresh() {
-    let world = World::new();
-    let rotator = world.signed_in().await;
-    world.expire().await;
-    let tokens = outcomes(callers(&rotator, 50)).await;
+    let fixture = Fixture::new();
+    let rotator = fixture.signed_in().await;
+    fixture.expire().await;
+    let tokens = collect_outcomes(spawn_callers(&rotator, 50)).await;
     for token in tokens {
         assert_eq!(secret(&token.expect("a token")), "access-2");
     }
-    assert_eq!(world.issuer.calls(), 1);
-    assert_eq!(world.issuer.reuse_alarms(), 0);
+    assert_eq!(fixture.issuer.refresh_calls(), 1);
+    assert_eq!(fixture.issuer.reuse_alarms(), 0);
     assert_eq!(
-        world
-            .heard
+        fixture
+            .events
             .count(|event| matches!(event, Event::Refreshed { .. })),
         1
     );
 }
 
-/// The caller that started the refresh goes away while it is in the air: the refresh goes on, the
-/// fifty others are served by it, and nothing is spent twice.
+/// The caller that started the refresh is dropped while the refresh runs. The refresh goes on, the
+/// other 50 callers get its token, and no token is spent twice.
 #[tokio::test(start_paused = true)]
-async fn a_dropped_leader_leaves_its_flight() {
-    let world = World::new();
-    let rotator = world.signed_in().await;
-    world.expire().await;
-    world.issuer.hold();
-    let leader = callers(&rotator, 1).remove(0);
-    world.issuer.arrived(1).await;
-    let followers = callers(&rotator, 50);
-    let_run().await;
+async fn a_flight_outlives_the_caller_that_started_it() {
+    let fixture = Fixture::new();
+    let rotator = fixture.signed_in().await;
+    fixture.expire().await;
+    fixture.issuer.hold();
+    let leader = spawn_callers(&rotator, 1).remove(0);
+    fixture.issuer.wait_for_calls(1).await;
+    let followers = spawn_callers(&rotator, 50);
+    run_ready_tasks().await;
     leader.abort();
-    assert!(leader.await.expect_err("it was dropped").is_cancelled());
-    let_run().await;
-    world.issuer.let_go();
-    for token in outcomes(followers).await {
+    assert!(leader.await.expect_err("the aborted caller").is_cancelled());
+    run_ready_tasks().await;
+    fixture.issuer.release();
+    for token in collect_outcomes(followers).await {
         assert_eq!(secret(&token.expect("a token")), "access-2");
     }
-    assert_eq!(world.issuer.calls(), 1);
-    assert_eq!(world.issuer.reuse_alarms(), 0);
+    assert_eq!(fixture.issuer.refresh_calls(), 1);
+    assert_eq!(fixture.issuer.reuse_alarms(), 0);
 }
 
-/// All callers go away: the refresh still lands, and the next caller finds its token at once.
+/// All callers are dropped: the refresh completes, and the next caller gets its token at once.
 #[tokio::test(start_paused = true)]
-async fn a_flight_lands_with_nobody_waiting() {
-    let world = World::new();
-    let rotator = world.signed_in().await;
-    world.expire().await;
-    world.issuer.hold();
-    let calls = callers(&rotator, 10);
-    world.issuer.arrived(1).await;
-    for call in calls {
+async fn a_flight_completes_without_waiters() {
+    let fixture = Fixture::new();
+    let rotator = fixture.signed_in().await;
+    fixture.expire().await;
+    fixture.issuer.hold();
+    let tasks = spawn_callers(&rotator, 10);
+    fixture.issuer.wait_for_calls(1).await;
+    for call in tasks {
         call.abort();
     }
-    world.issuer.let_go();
-    let_run().await;
-    let ready = rotator.ready().expect("a token nobody has to wait for");
+    fixture.issuer.release();
+    run_ready_tasks().await;
+    let ready = rotator.ready().expect("a token without a wait");
     assert_eq!(secret(ready.token().expect("a token")), "access-2");
-    assert_eq!(world.issuer.calls(), 1);
+    assert_eq!(fixture.issuer.refresh_calls(), 1);
 }
 
-/// The issuer is down: one call, and all fifty get the same cause when it is over. Nobody waits
-/// for a second round.
+/// The issuer is down: one request, and all 50 callers get the same cause at its end. No caller
+/// waits for a second request.
 #[tokio::test(start_paused = true)]
 async fn fifty_callers_share_one_failure() {
-    let world = World::new();
-    let rotator = world.signed_in().await;
-    world.expire().await;
+    let fixture = Fixture::new();
+    let rotator = fixture.signed_in().await;
+    fixture.expire().await;
     let down = SourceError::transient("the issuer is down");
-    world.issuer.next(Act::Delay(Duration::from_secs(3)));
-    world.issuer.next(Act::Fail(down.clone()));
-    world.issuer.hold();
-    // The delay is answered with a token: this first round is the control.
-    world.issuer.let_go();
-    let (took, tokens) = timed(outcomes(callers(&rotator, 50))).await;
+    fixture
+        .issuer
+        .push_action(IssuerAction::Delay(Duration::from_secs(3)));
+    fixture.issuer.push_action(IssuerAction::Fail(down.clone()));
+    fixture.issuer.hold();
+    // In this control round the delayed answer is a token.
+    fixture.issuer.release();
+    let (took, tokens) = timed(collect_outcomes(spawn_callers(&rotator, 50))).await;
     assert!(tokens.iter().all(Result::is_ok));
     assert_eq!(took, Duration::from_secs(3));
 
-    world.expire().await;
-    let (took, errors) = timed(outcomes(callers(&rotator, 50))).await;
+    fixture.expire().await;
+    let (took, errors) = timed(collect_outcomes(spawn_callers(&rotator, 50))).await;
     assert!(
         took < Duration::from_millis(5),
-        "nobody waited on: {took:?}"
+        "no caller waited for a second request: {took:?}"
     );
-    assert_eq!(world.issuer.calls(), 2);
+    assert_eq!(fixture.issuer.refresh_calls(), 2);
     for error in errors {
         let error = error.expect_err("the issuer is down");
         let TokenError::Refresh(RefreshError::Source(source)) = &error else {
@@ -101,27 +106,27 @@ async fn fifty_callers_share_one_failure() {
         assert_eq!(source.message(), down.message());
     }
     assert_eq!(
-        world
-            .heard
+        fixture
+            .events
             .count(|event| matches!(event, Event::RefreshFailed { .. })),
         1
     );
 }
 
-/// A failure that comes late is shared by whoever joined meanwhile, all at the same moment.
+/// Callers that join a late failure share it and get it at the same moment.
 #[tokio::test(start_paused = true)]
-async fn whoever_joins_late_shares_the_outcome() {
-    let world = World::new();
-    let rotator = world.signed_in().await;
-    world.expire().await;
-    world.issuer.next(Act::Hang);
-    let first = callers(&rotator, 25);
-    let_run().await;
+async fn a_late_waiter_shares_the_outcome() {
+    let fixture = Fixture::new();
+    let rotator = fixture.signed_in().await;
+    fixture.expire().await;
+    fixture.issuer.push_action(IssuerAction::Hang);
+    let first = spawn_callers(&rotator, 25);
+    run_ready_tasks().await;
     tokio::time::advance(Duration::from_secs(10)).await;
-    let (took, second) = timed(outcomes(callers(&rotator, 25))).await;
+    let (took, second) = timed(collect_outcomes(spawn_callers(&rotator, 25))).await;
     // The source's timeout of 15 s began with the first caller.
     assert_eq!(took.as_secs(), 5);
-    for error in second.into_iter().chain(outcomes(first).await) {
+    for error in second.into_iter().chain(collect_outcomes(first).await) {
         assert!(
             matches!(
                 error,
@@ -130,5 +135,5 @@ async fn whoever_joins_late_shares_the_outcome() {
             "{error:?}"
         );
     }
-    assert_eq!(world.issuer.calls(), 1);
+    assert_eq!(fixture.issuer.refresh_calls(), 1);
 }

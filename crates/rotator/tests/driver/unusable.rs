@@ -1,22 +1,23 @@
-//! Answers that cannot be sent: their refresh token is the one to go on with, whatever became of
-//! the access token beside it.
+//! Tests answers whose access token cannot be sent: the next refresh uses their refresh token.
 
 use std::time::Duration;
 
 use token_rotator::{Event, ExposeSecret as _, FailureKind, RefreshError, TokenError, TokenSet};
 
-use crate::common::{Act, Requests as _, ScriptedCoordinator, ScriptedStore, World, secret};
+use crate::common::{
+    Fixture, IssuerAction, Requests as _, ScriptedCoordinator, ScriptedStore, secret,
+};
 
-/// Rotates, and answers with what nobody can send: another token type, or a control character.
-fn unusable(world: &World, last: &TokenSet, kind: &str) {
-    let next = world.issuer.spend(last);
+/// Rotates and answers with an unusable token set: another token type, or a control character.
+fn unusable(fixture: &Fixture, last: &TokenSet, kind: &str) {
+    let next = fixture.issuer.spend(last);
     let next = if kind == "type" {
         next.with_token_type("DPoP")
     } else {
         let refresh_token = next.refresh_token().expect("one").expose_secret();
         TokenSet::bearer("access\n2").with_refresh_token(refresh_token)
     };
-    world.issuer.next(Act::Answer(next));
+    fixture.issuer.push_action(IssuerAction::Answer(next));
 }
 
 fn is_unusable<T: std::fmt::Debug>(outcome: Result<T, TokenError>) {
@@ -26,16 +27,16 @@ fn is_unusable<T: std::fmt::Debug>(outcome: Result<T, TokenError>) {
     assert_eq!(error.kind(), FailureKind::Misconfigured);
 }
 
-/// The next flight refreshes from it; the refresh token it replaces is not presented again. In
-/// memory, in a store, and in the process that comes after.
+/// The next flight uses the refresh token of the unusable answer, never the replaced one: in
+/// memory, with a store, and in the next process.
 #[tokio::test(start_paused = true)]
-async fn the_next_flight_goes_on_from_it() {
+async fn the_next_flight_uses_the_refresh_token_of_an_unusable_answer() {
     for kind in ["type", "control character"] {
         for (stored, other_process) in [(false, false), (true, false), (true, true)] {
-            let world = World::new();
+            let fixture = Fixture::new();
             let store = ScriptedStore::new();
             let build = || {
-                let builder = world.builder();
+                let builder = fixture.builder();
                 let builder = if stored {
                     builder.store(store.clone())
                 } else {
@@ -44,19 +45,19 @@ async fn the_next_flight_goes_on_from_it() {
                 builder.build().expect("a rotator")
             };
             let rotator = build();
-            let login = rotator.sign_in(world.issuer.login()).expect("usable");
+            let login = rotator.sign_in(fixture.issuer.login()).expect("usable");
             login.await.expect("stored");
             let token = rotator.token().await.expect("a token");
-            world.expire().await;
-            unusable(&world, token.token_set(), kind);
+            fixture.expire().await;
+            unusable(&fixture, token.token_set(), kind);
             is_unusable(rotator.token().await);
             assert!(rotator.ready().is_none());
             tokio::time::advance(Duration::from_secs(1)).await;
             let next = if other_process { build() } else { rotator };
             let token = next.token().await.expect("a token");
             assert_eq!(secret(&token), "access-3");
-            assert_eq!(world.issuer.calls(), 2);
-            assert_eq!(world.issuer.reuse_alarms(), 0);
+            assert_eq!(fixture.issuer.refresh_calls(), 2);
+            assert_eq!(fixture.issuer.reuse_alarms(), 0);
             if stored {
                 assert_eq!(store.access_token().await.as_deref(), Some("access-3"));
             }
@@ -64,48 +65,48 @@ async fn the_next_flight_goes_on_from_it() {
     }
 }
 
-/// A process that serves a token of before goes on from it too.
+/// A process that still serves the previous token uses the new refresh token too.
 #[tokio::test(start_paused = true)]
-async fn a_neighbour_goes_on_from_it() {
-    let world = World::new();
+async fn another_process_uses_the_refresh_token_of_an_unusable_answer() {
+    let fixture = Fixture::new();
     let store = ScriptedStore::new();
     let build = || {
-        let builder = world.builder().store(store.clone());
+        let builder = fixture.builder().store(store.clone());
         builder.build().expect("a rotator")
     };
-    let (one, two) = (build(), build());
-    let login = one.sign_in(world.issuer.login()).expect("usable");
+    let (first, second) = (build(), build());
+    let login = first.sign_in(fixture.issuer.login()).expect("usable");
     login.await.expect("stored");
-    let token = two.token().await.expect("adopted");
-    unusable(&world, token.token_set(), "type");
-    is_unusable(one.refresh_now().await);
+    let token = second.token().await.expect("adopted");
+    unusable(&fixture, token.token_set(), "type");
+    is_unusable(first.refresh_now().await);
     assert_eq!(
-        secret(&two.refresh_now().await.expect("a token")),
+        secret(&second.refresh_now().await.expect("a token")),
         "access-3"
     );
-    assert_eq!(world.issuer.reuse_alarms(), 0);
+    assert_eq!(fixture.issuer.reuse_alarms(), 0);
 }
 
-/// The access token of before is served while it lasts.
+/// The previous access token is served until it expires.
 #[tokio::test(start_paused = true)]
-async fn the_token_of_before_is_served_beside_it() {
-    let world = World::new();
-    let rotator = world.signed_in().await;
+async fn the_previous_token_is_served_after_an_unusable_answer() {
+    let fixture = Fixture::new();
+    let rotator = fixture.signed_in().await;
     let token = rotator.token().await.expect("a token");
-    unusable(&world, token.token_set(), "type");
+    unusable(&fixture, token.token_set(), "type");
     is_unusable(rotator.refresh_now().await);
     assert_eq!(secret(&rotator.token().await.expect("a token")), "access-1");
 }
 
-/// A store that does not take it: the next flight goes on from memory, under the lease that is
-/// still held, and the store has it in the end. The same where that happens to a flight that works
-/// from memory already.
+/// The store does not take the unusable answer. The next flight uses it from memory under the lease
+/// that is still held, and the store gets it later. A flight that already works from memory behaves
+/// alike.
 #[tokio::test(start_paused = true)]
-async fn it_is_kept_where_the_store_does_not_take_it() {
+async fn an_unusable_answer_is_kept_in_memory_if_the_store_fails() {
     for from_memory in [false, true] {
-        let world = World::new();
+        let fixture = Fixture::new();
         let (store, leases) = (ScriptedStore::new(), ScriptedCoordinator::new());
-        let rotator = world
+        let rotator = fixture
             .signed_in_with(|builder| builder.store(store.clone()).coordinator(leases.clone()))
             .await;
         store.fail_saves(1_000);
@@ -113,14 +114,14 @@ async fn it_is_kept_where_the_store_does_not_take_it() {
             rotator.refresh_now().await.expect("from memory");
         }
         let token = rotator.token().await.expect("a token");
-        unusable(&world, token.token_set(), "type");
+        unusable(&fixture, token.token_set(), "type");
         is_unusable(rotator.refresh_now().await);
         assert!(!leases.is_free().await);
         tokio::time::sleep(Duration::from_secs(30)).await;
         assert!(!leases.is_free().await);
         let token = rotator.refresh_now().await.expect("from memory");
-        assert_eq!(world.issuer.reuse_alarms(), 0);
-        unusable(&world, token.token_set(), "type");
+        assert_eq!(fixture.issuer.reuse_alarms(), 0);
+        unusable(&fixture, token.token_set(), "type");
         is_unusable(rotator.refresh_now().await);
         store.fail_saves(0);
         tokio::time::sleep(Duration::from_secs(30)).await;
@@ -128,27 +129,27 @@ async fn it_is_kept_where_the_store_does_not_take_it() {
         let record = store.record().await.expect("a record");
         assert_eq!(record.tokens().expect("tokens").token_type(), "DPoP");
         rotator.refresh_now().await.expect("a token");
-        assert_eq!(world.issuer.reuse_alarms(), 0);
+        assert_eq!(fixture.issuer.reuse_alarms(), 0);
     }
 }
 
-/// One that comes too late is late like any other.
+/// An unusable answer that arrives after a sign-out counts as late.
 #[tokio::test(start_paused = true)]
-async fn one_that_comes_too_late_is_late() {
-    let world = World::new();
+async fn an_unusable_answer_after_a_sign_out_is_late() {
+    let fixture = Fixture::new();
     let store = ScriptedStore::new();
-    let rotator = world
+    let rotator = fixture
         .signed_in_with(|builder| builder.store(store.clone()))
         .await;
     let token = rotator.token().await.expect("a token");
-    unusable(&world, token.token_set(), "type");
+    unusable(&fixture, token.token_set(), "type");
     store.hold_saves(true);
     let saves = store.saves();
     let call = {
         let rotator = rotator.clone();
         tokio::spawn(async move { rotator.refresh_now().await })
     };
-    store.saving(saves + 1).await;
+    store.wait_for_saves(saves + 1).await;
     let stored = rotator.sign_out();
     store.hold_saves(false);
     stored.await.expect("a tombstone");
@@ -156,12 +157,12 @@ async fn one_that_comes_too_late_is_late() {
     assert!(matches!(error, Err(TokenError::SignedOut)), "{error:?}");
     assert!(rotator.shutdown(Duration::from_secs(1)).await);
     assert!(
-        world.issuer.revoked().contains(&"refresh-2".to_owned()),
+        fixture.issuer.revoked().contains(&"refresh-2".to_owned()),
         "{:?} {:?}",
-        world.issuer.revoked(),
-        world.heard.names()
+        fixture.issuer.revoked(),
+        fixture.events.names()
     );
     assert!(store.record().await.expect("a record").tokens().is_none());
     let ended = |event: &Event| matches!(event, Event::Ended { .. });
-    assert_eq!(world.heard.count(ended), 0);
+    assert_eq!(fixture.events.count(ended), 0);
 }

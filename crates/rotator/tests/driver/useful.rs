@@ -1,4 +1,4 @@
-//! A refresh must prove useful (rule 17), and a JWT states its own expiry.
+//! Tests that a refresh must prove useful (rule 17), and that a JWT states its own expiry.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,17 +10,17 @@ use token_rotator::middleware::challenge::Verdict;
 use token_rotator::middleware::{Exchange, Next, endpoint, endpoint_of};
 use token_rotator::{Event, Expiry, NotReplayed, Rotator, TokenError, TokenSet};
 
-use crate::common::{World, secret};
+use crate::common::{Fixture, secret};
 
-/// Opaque tokens that live 1, 2 and 3 s, of unknown expiry, serve 50 callers over 20 expiries: no
-/// caller ends with a refusal, and each expiry costs one refresh.
+/// 50 callers use opaque tokens of unknown expiry that live 1, 2 and 3 s, over 20 expiries. No
+/// caller ends with a refusal, and each expiry causes one refresh.
 #[tokio::test(start_paused = true)]
 async fn short_opaque_tokens_serve_every_caller() {
     for life in 1..=3 {
         let life = Duration::from_secs(life);
-        let world = World::new();
-        world.issuer.expiry(Expiry::Unknown);
-        let rotator = world.signed_in().await;
+        let fixture = Fixture::new();
+        fixture.issuer.expiry(Expiry::Unknown);
+        let rotator = fixture.signed_in().await;
         // The oldest generation that the upstream accepts.
         let oldest = Arc::new(AtomicU64::new(0));
         for expiry in 1..=20 {
@@ -33,7 +33,7 @@ async fn short_opaque_tokens_serve_every_caller() {
             for caller in serve(&rotator, &oldest) {
                 caller.await.expect("a caller that does not panic");
             }
-            assert_eq!(world.issuer.calls(), expiry, "life {life:?}");
+            assert_eq!(fixture.issuer.refresh_calls(), expiry, "life {life:?}");
         }
     }
 }
@@ -57,12 +57,12 @@ fn serve(rotator: &Rotator, oldest: &Arc<AtomicU64>) -> Vec<tokio::task::JoinHan
     (0..50).map(caller).collect()
 }
 
-/// An endpoint that refuses the replay starts no refresh for 2 s, and an event says so. Other
+/// An endpoint that refuses the replay starts no refresh for 2 s, and an event reports it. Other
 /// endpoints are not affected.
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_refuses_the_replay_is_paused() {
-    let world = World::new();
-    let rotator = world.signed_in().await;
+    let fixture = Fixture::new();
+    let rotator = fixture.signed_in().await;
     let (broken, healthy) = (
         endpoint(&["https://api"], "/broken"),
         endpoint(&[], "/healthy"),
@@ -84,8 +84,8 @@ async fn an_endpoint_that_refuses_the_replay_is_paused() {
     let reason = NotReplayed::RefusedAgain;
     let paused =
         |event: &Event| matches!(event, Event::NotReplayed { reason: why } if *why == reason);
-    assert_eq!(world.heard.count(paused), 1);
-    assert_eq!(world.issuer.calls(), 1);
+    assert_eq!(fixture.events.count(paused), 1);
+    assert_eq!(fixture.issuer.refresh_calls(), 1);
 
     let mut third = sent(&rotator);
     assert!(
@@ -122,8 +122,8 @@ async fn renewed(exchange: &mut Exchange, rotator: &Rotator, endpoint: u32) -> b
         .await
 }
 
-/// 403, 404, 408, 429 and 5xx show nothing, nor does a gRPC answer whose status is still to come: a
-/// token with such answers is refused "fresh".
+/// 403, 404, 408, 429, 5xx and a gRPC answer without a status yet are no evidence. A token with
+/// only such answers counts as new.
 #[tokio::test(start_paused = true)]
 async fn only_evidence_counts_as_acceptance() {
     let grpc = |status: Option<&'static str>| {
@@ -150,9 +150,9 @@ async fn only_evidence_counts_as_acceptance() {
         (200, grpc(Some("0")), true),
         (200, grpc(Some("14")), false),
     ] {
-        let world = World::new();
-        let rotator = world.signed_in().await;
-        // The token of a flight, which is refused "fresh" for 2 s unless it was accepted.
+        let fixture = Fixture::new();
+        let rotator = fixture.signed_in().await;
+        // A token of a flight counts as new for 2 s, unless it was accepted.
         rotator.refresh_now().await.expect("a token");
         let exchange = sent(&rotator);
         let code = StatusCode::from_u16(status).expect("a status");
@@ -162,7 +162,7 @@ async fn only_evidence_counts_as_acceptance() {
     }
 }
 
-/// The hash of an endpoint leaves out the query and keeps origin and path.
+/// The hash of an endpoint covers origin and path, not the query.
 #[test]
 fn an_endpoint_is_origin_and_path() {
     let endpoint = |uri| endpoint_of(&Uri::from_static(uri));
@@ -178,18 +178,18 @@ fn an_endpoint_is_origin_and_path() {
     }
 }
 
-/// A JWT of unknown expiry is refreshed at its own `exp`. One that had expired at its receipt is
+/// A JWT of unknown expiry is refreshed at its `exp`. A JWT that had expired at its receipt is
 /// served until it is refused.
 #[tokio::test(start_paused = true)]
 async fn a_jwt_of_unknown_expiry_states_it_itself() {
     // The payloads are {"exp":1800000100} and {"exp":1799999999}; the clock starts at 1800000000.
-    for (payload, calls) in [
+    for (payload, expected_calls) in [
         ("eyJleHAiOjE4MDAwMDAxMDB9", 1),
         ("eyJleHAiOjE3OTk5OTk5OTl9", 0),
     ] {
-        let world = World::new();
-        let rotator = world.builder().build().expect("a rotator");
-        let login = world.issuer.login();
+        let fixture = Fixture::new();
+        let rotator = fixture.builder().build().expect("a rotator");
+        let login = fixture.issuer.login();
         let refresh_token = login.refresh_token().expect("a refresh token").clone();
         let tokens = TokenSet::bearer(format!("e30.{payload}.c2ln"))
             .with_refresh_token(refresh_token)
@@ -197,9 +197,9 @@ async fn a_jwt_of_unknown_expiry_states_it_itself() {
         let stored = rotator.sign_in(tokens).expect("usable tokens");
         stored.await.expect("no store");
         rotator.token().await.expect("a token");
-        assert_eq!(world.issuer.calls(), 0);
+        assert_eq!(fixture.issuer.refresh_calls(), 0);
         tokio::time::advance(Duration::from_secs(101)).await;
         rotator.token().await.expect("a token");
-        assert_eq!(world.issuer.calls(), calls, "{payload}");
+        assert_eq!(fixture.issuer.refresh_calls(), expected_calls, "{payload}");
     }
 }

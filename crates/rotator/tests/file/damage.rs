@@ -1,12 +1,12 @@
-//! Files that were damaged: a typed error each, which names the file, and nothing written over.
+//! Tests damaged files: each gives a typed error that names the file, and no file is overwritten.
 
 use std::fs;
 
 use token_rotator::store::{SessionStore as _, StoreErrorKind};
 
-use super::{Place, login, read, session, text_about};
+use super::{StoreDirectory, login, read, session, text_about};
 
-/// Each way to damage a record, with the kind of the error it is.
+/// Each kind of damage, with the kind of its error.
 #[expect(clippy::type_complexity, reason = "a table of closures")]
 const DAMAGE: &[(&str, fn(Vec<u8>) -> Vec<u8>, StoreErrorKind)] = &[
     ("emptied", |_| Vec::new(), StoreErrorKind::Corrupt),
@@ -88,36 +88,36 @@ const DAMAGE: &[(&str, fn(Vec<u8>) -> Vec<u8>, StoreErrorKind)] = &[
 ];
 
 #[tokio::test]
-async fn damaged_files_are_left_alone() {
+async fn damaged_files_are_not_changed() {
     for (name, damage, kind) in DAMAGE {
-        let place = Place::empty();
-        place.signed_in().await;
-        let data = place.data();
+        let directory = StoreDirectory::empty();
+        directory.signed_in().await;
+        let data = directory.data();
         let damaged = damage(read(&data));
         fs::write(&data, &damaged).expect("writable");
-        let store = place.open();
+        let store = directory.open();
         let error = store.load(&session()).await.expect_err(name);
         assert_eq!(error.kind(), *kind, "{name}: {error}");
         text_about(&error, &data);
         for expected in [None, Some(login(1).version()), Some(login(9).version())] {
             let saved = store.save(&session(), expected, login(2)).await;
-            assert!(saved.is_err(), "{name}: written over");
+            assert!(saved.is_err(), "{name}: overwritten");
         }
         assert_eq!(read(&data), damaged, "{name}");
     }
 }
 
-/// What a crash leaves beside a record is never read and goes with the next save.
+/// A file that a crash left beside a record is never read, and the next save removes it.
 #[tokio::test]
-async fn half_a_write_is_no_record() {
-    let place = Place::empty();
-    place.signed_in().await;
-    let data = place.data();
-    let beside = data.with_extension("session.new");
-    fs::write(&beside, &read(&data)[..100]).expect("writable");
-    let store = place.open();
+async fn an_interrupted_write_is_not_a_record() {
+    let directory = StoreDirectory::empty();
+    directory.signed_in().await;
+    let data = directory.data();
+    let temporary_file = data.with_extension("session.new");
+    fs::write(&temporary_file, &read(&data)[..100]).expect("writable");
+    let store = directory.open();
     store.load(&session()).await.expect("the record as it was");
     super::save(&store, Some(login(1).version()), login(2)).await;
-    assert!(!beside.exists());
-    assert_eq!(place.files("").len(), 3, "{:?}", place.files(""));
+    assert!(!temporary_file.exists());
+    assert_eq!(directory.files("").len(), 3, "{:?}", directory.files(""));
 }

@@ -1,4 +1,4 @@
-//! Where the key is, and what happens where it is not.
+//! Tests where the encryption key is kept, and what follows if it is missing.
 
 use std::fs;
 use std::sync::Arc;
@@ -8,18 +8,18 @@ use token_rotator::keys::{DataKey, KeyFile, KeySource, KeyVariable, KeyVault};
 use token_rotator::store::{Record, SessionStore as _, StoreError, StoreErrorKind, Version};
 use token_rotator::{FileStore, SessionKey};
 
-use super::{Place, login, read, save, session, text_about};
+use super::{StoreDirectory, login, read, save, session, text_about};
 
-/// A vault that does as it is told.
+/// A vault that a test can make unreachable or forgetful.
 #[derive(Clone, Default)]
-struct Vault {
+struct ScriptedVault {
     key: Arc<std::sync::Mutex<Option<DataKey>>>,
     unreachable: Arc<std::sync::atomic::AtomicBool>,
     forgets: bool,
-    kept: Arc<AtomicUsize>,
+    keep_count: Arc<AtomicUsize>,
 }
 
-impl KeyVault for Vault {
+impl KeyVault for ScriptedVault {
     fn source(&self) -> KeySource {
         KeySource::Keyring
     }
@@ -32,7 +32,7 @@ impl KeyVault for Vault {
     }
 
     async fn keep(&self, key: &DataKey) -> Result<(), StoreError> {
-        self.kept.fetch_add(1, Ordering::SeqCst);
+        self.keep_count.fetch_add(1, Ordering::SeqCst);
         if !self.forgets {
             *self.key.lock().expect("no panic") = Some(key.clone());
         }
@@ -40,77 +40,85 @@ impl KeyVault for Vault {
     }
 }
 
-fn with(place: &Place, vault: &Vault) -> FileStore {
-    FileStore::builder(place.directory())
+fn open_with(directory: &StoreDirectory, vault: &ScriptedVault) -> FileStore {
+    FileStore::builder(directory.directory())
         .vault(vault.clone())
-        .vault(KeyFile::new(place.key_file()))
+        .vault(KeyFile::new(directory.key_file()))
         .open()
         .expect("a store")
 }
 
-/// A key is made at the first sign-in and not before: not by opening, looking or signing out.
+/// The first sign-in makes a key; opening, reading or signing out makes none.
 #[tokio::test]
 async fn a_key_is_made_at_the_first_sign_in() {
-    let place = Place::empty();
-    let store = place.open();
+    let directory = StoreDirectory::empty();
+    let store = directory.open();
     assert!(store.load(&session()).await.expect("a store").is_none());
     let tombstone = Record::signed_out(login(1).version());
     save(&store, None, tombstone).await;
-    assert!(!place.key_file().exists());
-    let other = place.open();
+    assert!(!directory.key_file().exists());
+    let other = directory.open();
     let found = other.load(&session()).await.expect("a tombstone");
     assert!(found.is_some_and(|record| record.tokens().is_none()));
     save(&other, Some(login(1).version()), login(2)).await;
-    assert!(place.key_file().exists());
+    assert!(directory.key_file().exists());
 }
 
-/// Before anything is spent for a session it can be seen to that it could be saved: with a key, in a
-/// directory that takes a file. Nothing else is left behind.
+/// `prepare` checks before a refresh that a save would work: there is a key, and the directory
+/// accepts a file. It leaves no other file behind.
 #[tokio::test]
-async fn a_store_is_prepared() {
-    let place = Place::empty();
-    let store = place.open();
-    store.check().await.expect("it takes a file");
-    assert!(!place.key_file().exists(), "a look makes no key");
+async fn prepare_makes_a_key_and_checks_the_directory() {
+    let directory = StoreDirectory::empty();
+    let store = directory.open();
+    store.check().await.expect("the directory accepts a file");
+    assert!(!directory.key_file().exists(), "a check makes no key");
     store.prepare().await.expect("a key");
-    let key = read(&place.key_file());
-    let left = fs::read_dir(place.directory()).expect("a directory");
-    let left: Vec<_> = left
+    let key = read(&directory.key_file());
+    let remaining = fs::read_dir(directory.directory()).expect("a directory");
+    let remaining: Vec<_> = remaining
         .map(|entry| entry.expect("an entry").file_name())
         .filter(|name| !name.to_string_lossy().ends_with(".lock"))
         .collect();
-    assert!(left.is_empty(), "{left:?}");
-    place.open().prepare().await.expect("the same key");
-    assert_eq!(read(&place.key_file()), key);
+    assert!(remaining.is_empty(), "{remaining:?}");
+    directory.open().prepare().await.expect("the same key");
+    assert_eq!(read(&directory.key_file()), key);
 
     save(&store, None, login(1)).await;
-    fs::remove_file(place.key_file()).expect("it is there");
-    let lost = place.open().prepare().await.expect_err("no key");
-    assert_eq!(lost.kind(), StoreErrorKind::Refused);
-    assert!(lost.to_string().contains("is here already"), "{lost}");
-    assert!(!place.key_file().exists(), "no other key is made");
+    fs::remove_file(directory.key_file()).expect("an existing entry");
+    let missing_key_error = directory.open().prepare().await.expect_err("no key");
+    assert_eq!(missing_key_error.kind(), StoreErrorKind::Refused);
+    assert!(
+        missing_key_error.to_string().contains("is here already"),
+        "{missing_key_error}"
+    );
+    assert!(!directory.key_file().exists(), "no new key is made");
 
-    fs::remove_dir_all(place.directory()).expect("it is there");
-    let gone = store.check().await.expect_err("no directory");
-    assert!(gone.to_string().contains("cannot write into"), "{gone}");
+    fs::remove_dir_all(directory.directory()).expect("an existing entry");
+    let missing_directory_error = store.check().await.expect_err("no directory");
+    assert!(
+        missing_directory_error
+            .to_string()
+            .contains("cannot write into"),
+        "{missing_directory_error}"
+    );
     store.prepare().await.expect_err("no directory");
 }
 
-/// Sixteen processes that sign in at once for the first time make one key, and every session can
-/// be read by all.
+/// 16 processes that sign in at once for the first time make one key, and every process can read
+/// every session.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_key_is_made_by_many() {
-    let place = Place::empty();
+async fn concurrent_sign_ins_make_one_key() {
+    let directory = StoreDirectory::empty();
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..16 {
-        let store = place.open();
+        let store = directory.open();
         tasks.spawn(async move {
             let key = SessionKey::new(format!("session-{number}"));
             store.save(&key, None, login(1)).await.expect("stored");
         });
     }
     tasks.join_all().await;
-    let store = place.open();
+    let store = directory.open();
     let headers = store.sessions().await.expect("a directory");
     assert_eq!(headers.len(), 16);
     for header in headers {
@@ -122,24 +130,24 @@ async fn one_key_is_made_by_many() {
     }
 }
 
-/// The keyring where there is one, else the file; and from then on there alone: a keyring that
-/// comes up later is not asked, one that goes away is an error and neither a new key nor another
-/// place.
+/// The store uses the keyring if it works, else the file, and keeps using that vault. A keyring
+/// that works later is not used. A keyring that fails later is an error and causes neither a new
+/// key nor a key in another vault.
 #[tokio::test]
-async fn the_first_vault_that_works_stays_the_one() {
-    let place = Place::empty();
-    let vault = Vault::default();
-    save(&with(&place, &vault), None, login(1)).await;
-    assert_eq!(vault.kept.load(Ordering::SeqCst), 1);
-    assert!(!place.key_file().exists());
+async fn the_first_working_vault_is_kept() {
+    let directory = StoreDirectory::empty();
+    let vault = ScriptedVault::default();
+    save(&open_with(&directory, &vault), None, login(1)).await;
+    assert_eq!(vault.keep_count.load(Ordering::SeqCst), 1);
+    assert!(!directory.key_file().exists());
 
     vault.unreachable.store(true, Ordering::SeqCst);
-    let before = read(&place.data());
-    let store = with(&place, &vault);
+    let before = read(&directory.data());
+    let store = open_with(&directory, &vault);
     let error = store.load(&session()).await.expect_err("no key");
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
-    assert!(text_about(&error, &place.data()).contains("it is locked"));
-    // A sign-in over it, and one into another session, would need a key too.
+    assert!(text_about(&error, &directory.data()).contains("it is locked"));
+    // A sign-in over this record and a sign-in of another session need a key too.
     let version = login(1).version();
     store
         .save(&session(), Some(version), login(2))
@@ -150,78 +158,87 @@ async fn the_first_vault_that_works_stays_the_one() {
         .save(&other, None, login(1))
         .await
         .expect_err("no key");
-    assert!(!place.key_file().exists());
-    assert_eq!(read(&place.data()), before);
+    assert!(!directory.key_file().exists());
+    assert_eq!(read(&directory.data()), before);
 
-    // The other way round.
-    let place = Place::empty();
-    save(&with(&place, &vault), None, login(1)).await;
-    assert!(place.key_file().exists());
+    // The file is the first vault that works; the keyring works later.
+    let directory = StoreDirectory::empty();
+    save(&open_with(&directory, &vault), None, login(1)).await;
+    assert!(directory.key_file().exists());
     vault.unreachable.store(false, Ordering::SeqCst);
-    with(&place, &vault)
+    open_with(&directory, &vault)
         .load(&session())
         .await
         .expect("from the file");
-    assert_eq!(vault.kept.load(Ordering::SeqCst), 1);
+    assert_eq!(vault.keep_count.load(Ordering::SeqCst), 1);
 }
 
 /// A key that cannot be read back is not used.
 #[tokio::test]
 async fn a_key_is_read_back_before_it_is_used() {
-    let place = Place::empty();
-    let vault = Vault {
+    let directory = StoreDirectory::empty();
+    let vault = ScriptedVault {
         forgets: true,
-        ..Vault::default()
+        ..ScriptedVault::default()
     };
-    let store = FileStore::builder(place.directory()).vault(vault);
+    let store = FileStore::builder(directory.directory()).vault(vault);
     let store = store.open().expect("a store");
     let error = store.save(&session(), None, login(1)).await;
     assert_eq!(error.expect_err("no key").kind(), StoreErrorKind::Refused);
     assert!(store.load(&session()).await.expect("a store").is_none());
 }
 
-/// A key that is gone, another in its place, and a file that holds none are typed errors which
-/// leave the record as it is.
+/// A missing key, a different key and a file without a key are typed errors, and the record stays
+/// unchanged.
 #[tokio::test]
 async fn a_lost_key_is_an_error() {
-    let place = Place::empty();
-    place.signed_in().await;
-    let key = read(&place.key_file());
-    let before = read(&place.data());
+    let directory = StoreDirectory::empty();
+    directory.signed_in().await;
+    let key = read(&directory.key_file());
+    let before = read(&directory.data());
     for (text, kind) in [
         (None, StoreErrorKind::Refused),
         (Some("00".repeat(32)), StoreErrorKind::Refused),
         (Some("no key".to_owned()), StoreErrorKind::Corrupt),
     ] {
         match &text {
-            Some(text) => fs::write(place.key_file(), text).expect("writable"),
-            None => fs::remove_file(place.key_file()).expect("ours"),
+            Some(text) => fs::write(directory.key_file(), text).expect("writable"),
+            None => fs::remove_file(directory.key_file()).expect("ours"),
         }
         if text.is_some() {
             use std::os::unix::fs::PermissionsExt as _;
             let mode = fs::Permissions::from_mode(0o600);
-            fs::set_permissions(place.key_file(), mode).expect("ours");
+            fs::set_permissions(directory.key_file(), mode).expect("ours");
         }
-        let store = place.open();
+        let store = directory.open();
         let error = store.load(&session()).await.expect_err("no key");
         assert_eq!(error.kind(), kind, "{error}");
-        text_about(&error, &place.data());
+        text_about(&error, &directory.data());
         let version: Version = login(1).version();
         let saved = store.save(&session(), Some(version), login(2)).await;
         assert_eq!(saved.expect_err("no key").kind(), kind);
-        assert_eq!(read(&place.data()), before);
-        assert_eq!(place.key_file().exists(), text.is_some(), "a key was made");
+        assert_eq!(read(&directory.data()), before);
+        assert_eq!(
+            directory.key_file().exists(),
+            text.is_some(),
+            "a key was made"
+        );
     }
-    fs::write(place.key_file(), key).expect("writable");
-    place.open().load(&session()).await.expect("readable again");
+    fs::write(directory.key_file(), key).expect("writable");
+    directory
+        .open()
+        .load(&session())
+        .await
+        .expect("readable again");
 }
 
-/// A key in the environment is read and never made; without it the error says which variable.
+/// A key in an environment variable is read and never made. If the variable is missing, the error
+/// names it.
 #[tokio::test]
-async fn the_environment_holds_a_key() {
-    let place = Place::empty();
+async fn a_key_in_the_environment_is_used() {
+    let directory = StoreDirectory::empty();
     let open = |name: &str| {
-        let builder = FileStore::builder(place.directory()).vault(KeyVariable::new(name));
+        let builder = FileStore::builder(directory.directory()).vault(KeyVariable::new(name));
         builder.open().expect("a store")
     };
     let error = open("TOKEN_ROTATOR_NO_SUCH_KEY")
@@ -232,7 +249,7 @@ async fn the_environment_holds_a_key() {
         error.to_string().contains("TOKEN_ROTATOR_NO_SUCH_KEY"),
         "{error}"
     );
-    // Cargo sets this one for every test, and it is no key.
+    // Cargo sets this variable for every test, and its value is not a key.
     let error = open("CARGO_MANIFEST_DIR")
         .save(&session(), None, login(1))
         .await;
@@ -244,24 +261,31 @@ async fn the_environment_holds_a_key() {
     );
 }
 
-/// Plaintext has to be asked for by name, and neither kind of store takes the other's for its own.
+/// A store writes plaintext only if `plaintext` was called. Neither kind of store accepts the
+/// records of the other.
 #[tokio::test]
-async fn plaintext_is_asked_for_by_name() {
-    let place = Place::empty();
-    let builder = || FileStore::builder(place.directory());
+async fn plaintext_must_be_requested_explicitly() {
+    let directory = StoreDirectory::empty();
+    let builder = || FileStore::builder(directory.directory());
     let error = builder().open().expect_err("not chosen");
     assert!(error.to_string().contains("`plaintext`"), "{error}");
-    let both = builder().plaintext().vault(KeyFile::new(place.key_file()));
+    let both = builder()
+        .plaintext()
+        .vault(KeyFile::new(directory.key_file()));
     both.open().expect_err("both chosen");
     let plain = builder().plaintext().open().expect("a store");
     save(&plain, None, login(1)).await;
-    assert!(String::from_utf8_lossy(&read(&place.data())).contains("access-1"));
-    let error = place.open().load(&session()).await.expect_err("plaintext");
+    assert!(String::from_utf8_lossy(&read(&directory.data())).contains("access-1"));
+    let error = directory
+        .open()
+        .load(&session())
+        .await
+        .expect_err("plaintext");
     assert_eq!(error.kind(), StoreErrorKind::Refused, "{error}");
 
-    let place = Place::empty();
-    place.signed_in().await;
-    let plain = FileStore::builder(place.directory()).plaintext();
+    let directory = StoreDirectory::empty();
+    directory.signed_in().await;
+    let plain = FileStore::builder(directory.directory()).plaintext();
     let error = plain.open().expect("a store").load(&session()).await;
     assert_eq!(error.expect_err("sealed").kind(), StoreErrorKind::Refused);
 }

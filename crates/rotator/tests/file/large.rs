@@ -1,15 +1,14 @@
-//! Tokens that are too long for a record.
+//! Tests tokens that are too long for a record.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use token_rotator::store::{Record, SessionStore as _, StoreErrorKind};
 use token_rotator::{Event, ExposeSecret as _, Rotator, SourceError, TokenSet};
 
-use super::{Place, session};
+use super::{StoreDirectory, session};
 
-/// An access token that makes its record longer than 1 MiB is served from memory. The event names
-/// the cause, the next flight presents the refresh token that came with the long token, and what
-/// that flight brings is saved.
+/// An access token whose record exceeds 1 MiB is served from memory. The event names the cause. The
+/// next flight presents the refresh token that came with the long token, and its result is saved.
 #[tokio::test]
 async fn a_token_too_long_to_be_stored_is_served_from_memory() {
     let long = "l".repeat(1024 * 1024);
@@ -25,20 +24,20 @@ async fn a_token_too_long_to_be_stored_is_served_from_memory() {
                     Ok(TokenSet::bearer(long.as_str()).with_refresh_token("refresh-2"))
                 }
                 Some("refresh-2") => Ok(TokenSet::bearer("short").with_refresh_token("refresh-3")),
-                other => Err(SourceError::terminal(format!("reuse of {other:?}"))),
+                token => Err(SourceError::terminal(format!("reuse of {token:?}"))),
             })
         }
     };
     let failures = Arc::new(Mutex::new(Vec::new()));
-    let heard = Arc::clone(&failures);
-    let place = Place::empty();
+    let failure_log = Arc::clone(&failures);
+    let directory = StoreDirectory::empty();
     let rotator = Rotator::builder(issuer)
         .session(session())
-        .store(place.open())
+        .store(directory.open())
         .on_event(move |event| {
             if let Event::SaveFailed { error, .. } = event {
-                let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-                heard.push(error.clone());
+                let mut failure_log = failure_log.lock().unwrap_or_else(PoisonError::into_inner);
+                failure_log.push(error.clone());
             }
         })
         .build()
@@ -56,14 +55,14 @@ async fn a_token_too_long_to_be_stored_is_served_from_memory() {
         assert_eq!(first.kind(), StoreErrorKind::TooLarge);
         assert!(first.hint().is_some_and(|hint| hint.contains("tokens")));
     }
-    let kept = place.open().load(&session()).await.expect("readable");
-    let kept = kept.and_then(Record::into_tokens).expect("tokens");
-    assert_eq!(kept.access_token().expose_secret(), "login");
+    let stored_tokens = directory.open().load(&session()).await.expect("readable");
+    let stored_tokens = stored_tokens.and_then(Record::into_tokens).expect("tokens");
+    assert_eq!(stored_tokens.access_token().expose_secret(), "login");
 
     rotator.refresh_now().await.expect("no reuse");
-    let kept = place.open().load(&session()).await.expect("readable");
-    let kept = kept.and_then(Record::into_tokens).expect("tokens");
-    assert_eq!(kept.access_token().expose_secret(), "short");
-    let kept = kept.refresh_token().expect("a refresh token");
-    assert_eq!(kept.expose_secret(), "refresh-3");
+    let stored_tokens = directory.open().load(&session()).await.expect("readable");
+    let stored_tokens = stored_tokens.and_then(Record::into_tokens).expect("tokens");
+    assert_eq!(stored_tokens.access_token().expose_secret(), "short");
+    let stored_tokens = stored_tokens.refresh_token().expect("a refresh token");
+    assert_eq!(stored_tokens.expose_secret(), "refresh-3");
 }

@@ -1,4 +1,7 @@
-//! A directory of its own for each test.
+//! Tests the file store; each test has its own directory.
+//!
+//! `damage` covers damaged files, `keys` encryption keys, `large` oversized records, `locks` leases
+//! and write locks, and `permissions` file modes and links.
 
 mod damage;
 mod keys;
@@ -13,14 +16,14 @@ use token_rotator::keys::KeyFile;
 use token_rotator::store::{Epoch, Record, Saved, SessionStore, StoreError, Version};
 use token_rotator::{FileStore, SessionKey, TokenSet};
 
-/// What no file may ever show.
+/// A marker in every token, which no file and no message may contain.
 const CANARY: &str = "CANARY-7f3a-file";
 
-pub(crate) struct Place {
+pub(crate) struct StoreDirectory {
     root: tempfile::TempDir,
 }
 
-impl Place {
+impl StoreDirectory {
     pub(crate) fn empty() -> Self {
         let root = tempfile::tempdir().expect("a temporary directory");
         Self { root }
@@ -34,7 +37,7 @@ impl Place {
         self.root.path().join("config").join("key")
     }
 
-    /// As another process would.
+    /// Opens the store as another process does.
     pub(crate) fn open(&self) -> FileStore {
         self.try_open().expect("a store")
     }
@@ -45,7 +48,7 @@ impl Place {
             .open()
     }
 
-    /// The one data file.
+    /// Returns the path of the only data file.
     fn data(&self) -> PathBuf {
         let mut files = self.files(".session");
         assert_eq!(files.len(), 1, "{files:?}");
@@ -62,7 +65,7 @@ impl Place {
         files
     }
 
-    /// Signs in and answers with what is stored.
+    /// Stores a sign-in and returns its record.
     async fn signed_in(&self) -> Record {
         let record = login(1);
         save(&self.open(), None, record.clone()).await;
@@ -90,7 +93,7 @@ fn read(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The text of an error, which names this file, says what to do, and shows no token.
+/// Returns the text of an error after checking that it names this file and contains no token.
 fn text_about(error: &StoreError, path: &Path) -> String {
     let hint = error.hint().map(|hint| format!("; hint: {hint}"));
     let text = format!("{error}{}", hint.unwrap_or_default());

@@ -1,4 +1,5 @@
-//! Against npm's `oidc-provider`, a certified issuer whose refresh tokens are single use.
+//! Tests the layer with npm's `oidc-provider`, a certified issuer whose refresh tokens are single
+//! use.
 
 use std::time::Duration;
 
@@ -10,11 +11,11 @@ use token_rotator::{Rotator, TokenSet};
 use token_rotator_testkit::CertifiedIssuer;
 use tower::{Layer, ServiceExt};
 
-use crate::world::{http, read, source};
+use crate::fixture::{http, read, source};
 
-/// However a token ends, early at the issuer or by the clock, one refresh serves two hundred
-/// requests; the issuer never sees a refresh token twice, and the grant is alive at the end.
-/// `OIDC_EXPIRIES` makes it a long run.
+/// A token ends early at the issuer or by the clock; one refresh serves 200 requests each time. The
+/// issuer never sees a refresh token twice, and the grant is alive at the end. `OIDC_EXPIRIES` sets
+/// the number of expiries for a long run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_expiry_is_one_refresh() {
     let Some(issuer) = CertifiedIssuer::start(Duration::from_secs(3)).await else {
@@ -23,11 +24,11 @@ async fn every_expiry_is_one_refresh() {
     let grant = issuer.sign_in().await;
     let rotator = Rotator::builder(source(issuer.token_url(), &grant.client_id))
         .origin(issuer.upstream_url())
-        // No early refresh: every token is to end before it is replaced.
+        // Disables early refreshes, so that every token ends before its replacement.
         .refresh_before(Duration::ZERO)
         .build()
         .expect("a rotator");
-    // A token that nobody issued: the first refusal starts the first refresh.
+    // The issuer never issued this token, so the first refusal starts the first refresh.
     let tokens = TokenSet::bearer("never-issued").with_refresh_token(grant.refresh_token.as_str());
     rotator.sign_in(tokens).expect("usable tokens");
     let client = rotator

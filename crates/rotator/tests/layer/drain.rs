@@ -1,4 +1,4 @@
-//! What becomes of a refused answer before its request is sent again: read within bounds, dropped.
+//! Tests how much of a refused answer is read before the request is replayed.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,20 +16,20 @@ use token_rotator::{Rotator, SourceError, TokenSet};
 use tokio::time::{Instant, timeout};
 use tower::{Layer, ServiceExt};
 
-use crate::world::World;
+use crate::fixture::LayerFixture;
 
-type Body = UnsyncBoxBody<Bytes, Infallible>;
-type Frames = Result<Frame<Bytes>, Infallible>;
+type TestBody = UnsyncBoxBody<Bytes, Infallible>;
+type FrameResult = Result<Frame<Bytes>, Infallible>;
 
-/// The most of a refused answer that is read, and for how long.
+/// Maximum number of bytes of a refused answer that are read, and the maximum time.
 const BYTES: usize = 16 * 1024;
 const TIME: Duration = Duration::from_millis(50);
 
-/// Fails a test that would hang; none takes anywhere near as long.
-const HANGING: Duration = Duration::from_secs(30);
+/// Fails a test that hangs; every test is much faster.
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Sends a request whose first answer is a 401 with this body, and returns once it was replayed.
-async fn refused_with(body: impl Stream<Item = Frames> + Send + 'static) {
+/// Sends a request whose first answer is a 401 with this body. Returns after the replay.
+async fn send_with_refusal(body: impl Stream<Item = FrameResult> + Send + 'static) {
     let source = |_| async { Ok::<_, SourceError>(TokenSet::bearer("second")) };
     let rotator = Rotator::builder(source)
         .origin("https://api.example.com")
@@ -48,19 +48,19 @@ async fn refused_with(body: impl Stream<Item = Frames> + Send + 'static) {
         } else {
             (StatusCode::OK, Empty::new().boxed_unsync())
         };
-        let mut answer = Response::<Body>::new(body);
+        let mut answer = Response::<TestBody>::new(body);
         *answer.status_mut() = status;
         std::future::ready(Ok::<_, Infallible>(answer))
     });
     let client = rotator.layer().expect("an origin").layer(upstream);
     let request = Request::get("https://api.example.com/").body(());
     let answer = client.oneshot(request.expect("a request"));
-    let answer = timeout(HANGING, answer).await.expect("a replay");
+    let answer = timeout(TEST_TIMEOUT, answer).await.expect("a replay");
     assert_eq!(answer.expect("an answer").status(), StatusCode::OK);
 }
 
-/// Frames of so many bytes, and how many of them were read.
-fn frames(length: usize) -> (impl Stream<Item = Frames> + Send, Arc<AtomicUsize>) {
+/// Returns frames of this length, and the number of frames that were read.
+fn frames(length: usize) -> (impl Stream<Item = FrameResult> + Send, Arc<AtomicUsize>) {
     let read = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&read);
     let frames = stream::repeat_with(move || {
@@ -70,15 +70,15 @@ fn frames(length: usize) -> (impl Stream<Item = Frames> + Send, Arc<AtomicUsize>
     (frames, read)
 }
 
-/// A body that never runs dry is left after 16 KiB and the frame that goes beyond them.
+/// An endless body is dropped after 16 KiB and the frame that exceeds them.
 #[tokio::test(start_paused = true)]
 async fn no_more_than_16_kib_of_a_refusal_are_read() {
     let (endless, read) = frames(1024);
-    refused_with(endless).await;
+    send_with_refusal(endless).await;
     assert_eq!(read.load(Ordering::Relaxed), BYTES / 1024 + 1);
 }
 
-/// A body of 16 KiB is read to its end, a longer one is not.
+/// A body of 16 KiB is read to its end, a longer body is not.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_within_the_bound_is_read_to_its_end() {
     for (frame, read_out) in [(BYTES / 4, true), (BYTES / 4 + 1, false)] {
@@ -90,32 +90,34 @@ async fn a_refusal_within_the_bound_is_read_to_its_end() {
                 Poll::Ready(None)
             })
         };
-        refused_with(frames(frame).0.take(4).chain(end)).await;
+        send_with_refusal(frames(frame).0.take(4).chain(end)).await;
         assert_eq!(ended.load(Ordering::Relaxed), read_out, "4 times {frame}");
     }
 }
 
-/// A body that stalls holds the replay for 50 ms and no longer.
+/// A body that stalls delays the replay by 50 ms at most.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_that_stalls_is_left_after_50_ms() {
     let began = Instant::now();
     let (some, _) = frames(10);
-    refused_with(some.take(3).chain(stream::pending())).await;
-    let held = began.elapsed();
-    assert!(held >= TIME && held < 2 * TIME, "{held:?}");
+    send_with_refusal(some.take(3).chain(stream::pending())).await;
+    let delay = began.elapsed();
+    assert!(delay >= TIME && delay < 2 * TIME, "{delay:?}");
 }
 
-/// Over sockets: a refusal that was read to its end leaves its connection to the replay, and one
-/// that is longer costs the connection but does not hold the replay.
+/// Over sockets: a refusal that was read to its end leaves its connection for the replay. A longer
+/// refusal costs the connection but does not delay the replay.
 #[tokio::test]
 async fn a_short_refusal_leaves_its_connection_to_the_replay() {
     for (length, connections) in [("16384", [1, 1]), ("1000000", [1, 2]), ("endless", [1, 2])] {
-        let world = World::new().await;
-        world.issuer.expire_access_tokens();
+        let fixture = LayerFixture::new().await;
+        fixture.issuer.expire_access_tokens();
         let path = format!("/long-401/{length}");
-        let answer = timeout(HANGING, world.send(&path)).await.expect("a replay");
+        let answer = timeout(TEST_TIMEOUT, fixture.send(&path))
+            .await
+            .expect("a replay");
         assert_eq!(answer.status(), StatusCode::OK);
-        let records = world.upstream.record();
+        let records = fixture.upstream.record();
         let used: Vec<_> = records.iter().map(|record| record.connection).collect();
         assert_eq!(used, connections, "{length}");
     }

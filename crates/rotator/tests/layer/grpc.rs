@@ -1,4 +1,4 @@
-//! tonic's channel under the layer.
+//! Tests tonic's channel with the layer.
 
 use bytes::{Buf, BufMut, Bytes};
 use http::uri::PathAndQuery;
@@ -8,18 +8,18 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tower::Layer;
 
-use crate::world::World;
+use crate::fixture::LayerFixture;
 
 /// `UNAUTHENTICATED` in a trailers-only answer is a refusal: it starts the refresh, and the next
-/// call has the new token. tonic's bodies can be sent only once, so the call itself is handed back.
+/// call has the new token. A tonic body can be sent only once, so the call itself gets the refusal.
 #[tokio::test]
 async fn unauthenticated_starts_the_refresh() {
-    let world = World::new().await;
-    let channel = Channel::from_shared(world.upstream.url().to_owned()).expect("an address");
+    let fixture = LayerFixture::new().await;
+    let channel = Channel::from_shared(fixture.upstream.url().to_owned()).expect("an address");
     let channel = channel.connect().await.expect("a connection");
-    let layer = world
+    let layer = fixture
         .rotator
-        .layer_for(world.upstream.url())
+        .layer_for(fixture.upstream.url())
         .expect("an origin");
     let service = layer.copy_body(SendOnce).layer(channel);
     let mut client = tonic::client::Grpc::new(service);
@@ -36,25 +36,25 @@ async fn unauthenticated_starts_the_refresh() {
             .map(tonic::Response::into_inner)
     };
     assert_eq!(call().await.expect("an answer"), b"hello".as_slice());
-    world.issuer.expire_access_tokens();
+    fixture.issuer.expire_access_tokens();
     assert_eq!(
         call().await.expect_err("refused").code(),
         Code::Unauthenticated
     );
     assert_eq!(call().await.expect("an answer"), b"hello".as_slice());
-    assert_eq!(world.refreshes(), 1);
+    assert_eq!(fixture.refreshes(), 1);
 }
 
-/// A request in gRPC's framing whose body can be copied is replayed like any other.
+/// A gRPC request whose body can be copied is replayed.
 #[tokio::test]
 async fn a_copied_message_is_replayed() {
-    let world = World::new().await;
-    world.issuer.expire_access_tokens();
-    let channel = Channel::from_shared(world.upstream.url().to_owned()).expect("an address");
+    let fixture = LayerFixture::new().await;
+    fixture.issuer.expire_access_tokens();
+    let channel = Channel::from_shared(fixture.upstream.url().to_owned()).expect("an address");
     let channel = channel.connect().await.expect("a connection");
-    let layer = world
+    let layer = fixture
         .rotator
-        .layer_for(world.upstream.url())
+        .layer_for(fixture.upstream.url())
         .expect("an origin");
     let stack = tower::ServiceBuilder::new()
         .layer(layer)
@@ -81,10 +81,10 @@ async fn a_copied_message_is_replayed() {
         .await
         .expect("a body");
     assert_eq!(body.trailers().expect("trailers")["grpc-status"], "0");
-    assert_eq!(world.refreshes(), 1);
+    assert_eq!(fixture.refreshes(), 1);
 }
 
-/// Messages as they are: no schema is needed to see what becomes of a call.
+/// Passes messages as raw bytes, because the test needs no schema.
 #[derive(Clone, Copy)]
 struct RawCodec;
 

@@ -1,4 +1,4 @@
-//! Which requests get the token.
+//! Tests which requests get the token.
 
 use http::{Request, Uri};
 use http_body_util::Full;
@@ -8,25 +8,26 @@ use token_rotator::{BuildError, Event, Rotator, SourceError, TokenSet};
 use token_rotator_testkit::Upstream;
 use tower::ServiceExt;
 
-use crate::world::{World, read};
+use crate::fixture::{LayerFixture, read};
 
-/// The token goes to declared origins alone; requests to others pass through bare, with an event.
+/// Only declared origins get the token; requests to other origins are sent without it, with an
+/// event.
 #[tokio::test]
 async fn a_foreign_origin_gets_no_token() {
-    let world = World::new().await;
-    let foreign = Upstream::start(&world.issuer).await.expect("an upstream");
+    let fixture = LayerFixture::new().await;
+    let foreign = Upstream::start(&fixture.issuer).await.expect("an upstream");
     let uri = format!("{}/open/echo", foreign.url());
     let request = Request::get(&uri).body(Full::default()).expect("a request");
-    let (_, echo) = read(world.client().oneshot(request).await.expect("an answer")).await;
+    let (_, echo) = read(fixture.client().oneshot(request).await.expect("an answer")).await;
     assert!(echo["headers"].get("authorization").is_none(), "{echo}");
     assert_eq!(
-        world.heard(|event| matches!(event, Event::ForeignOrigin { origin: Some(origin) } if origin == foreign.url())),
+        fixture.count_events(|event| matches!(event, Event::ForeignOrigin { origin: Some(origin) } if origin == foreign.url())),
         1
     );
     let (_, echo) = read(
-        world
+        fixture
             .client()
-            .oneshot(world.get("/open/echo"))
+            .oneshot(fixture.get("/open/echo"))
             .await
             .expect("an answer"),
     )
@@ -34,38 +35,38 @@ async fn a_foreign_origin_gets_no_token() {
     assert!(echo["headers"].get("authorization").is_some(), "{echo}");
 }
 
-/// A caller's own Authorization is left alone, and its refusal is the caller's.
+/// The caller's own Authorization header stays, and the caller gets its refusal.
 #[tokio::test]
 async fn a_callers_own_authorization_wins() {
-    let world = World::new().await;
-    let mut request = world.get("/echo");
+    let fixture = LayerFixture::new().await;
+    let mut request = fixture.get("/echo");
     let own = "Bearer of-my-own".parse().expect("a header");
     request.headers_mut().insert("authorization", own);
-    let answer = world.client().oneshot(request).await.expect("an answer");
+    let answer = fixture.client().oneshot(request).await.expect("an answer");
     assert_eq!(answer.status(), 401);
-    assert_eq!(world.refreshes(), 0);
+    assert_eq!(fixture.refreshes(), 0);
 }
 
 /// A request can opt out of the token.
 #[tokio::test]
 async fn a_request_can_go_without_token() {
-    let world = World::new().await;
-    let mut request = world.get("/open/echo");
+    let fixture = LayerFixture::new().await;
+    let mut request = fixture.get("/open/echo");
     request.extensions_mut().insert(WithoutToken);
-    let (_, echo) = read(world.client().oneshot(request).await.expect("an answer")).await;
+    let (_, echo) = read(fixture.client().oneshot(request).await.expect("an answer")).await;
     assert!(echo["headers"].get("authorization").is_none(), "{echo}");
 }
 
-/// The token can be sent in another header, bare.
+/// The token can be sent in another header, without a scheme.
 #[tokio::test]
 async fn the_token_can_go_into_another_header() {
     let name = http::HeaderName::from_static("x-auth-token");
-    let world = World::with(|builder| builder.token_header(name)).await;
+    let fixture = LayerFixture::with(|builder| builder.token_header(name)).await;
     let path = "/header/x-auth-token/echo";
     let (status, _) = read(
-        world
+        fixture
             .client()
-            .oneshot(world.get(path))
+            .oneshot(fixture.get(path))
             .await
             .expect("an answer"),
     )
@@ -73,7 +74,7 @@ async fn the_token_can_go_into_another_header() {
     assert_eq!(status, 200);
 }
 
-/// A layer with no origin at all does not build.
+/// A layer without an origin does not build.
 #[test]
 fn a_layer_without_origin_does_not_build() {
     let source = |_| async { Ok::<_, SourceError>(TokenSet::bearer("token")) };
@@ -110,10 +111,11 @@ fn a_probe_that_is_no_path_is_refused_with_a_hint() {
     assert!(layer().probe("/-/whoami").is_ok());
 }
 
-/// A request whose URI does not say where it goes is foreign, unless the layer declares it.
+/// A request whose URI has no authority goes to a foreign origin, unless the layer declares the
+/// origin.
 #[tokio::test]
-async fn a_request_without_authority_goes_where_the_layer_says() {
-    let world = World::new().await;
+async fn a_request_without_authority_uses_the_declared_origin() {
+    let fixture = LayerFixture::new().await;
     let inner = tower::service_fn(|request: Request<Full<bytes::Bytes>>| async move {
         let sent = request.headers().contains_key("authorization");
         let mut answer = http::Response::new(Full::<bytes::Bytes>::default());
@@ -124,24 +126,30 @@ async fn a_request_without_authority_goes_where_the_layer_says() {
         };
         Ok::<_, std::io::Error>(answer)
     });
-    let unsaid = || {
-        let mut request = world.get("/echo");
+    let request_without_authority = || {
+        let mut request = fixture.get("/echo");
         *request.uri_mut() = Uri::from_static("/echo");
         request
     };
-    let bare = tower::Layer::layer(&world.layer(), inner);
-    let answer = bare.oneshot(unsaid()).await.expect("an answer");
+    let bare = tower::Layer::layer(&fixture.layer(), inner);
+    let answer = bare
+        .oneshot(request_without_authority())
+        .await
+        .expect("an answer");
     assert_eq!(answer.status(), 409);
     assert_eq!(
-        world.heard(|event| matches!(event, Event::ForeignOrigin { origin: None })),
+        fixture.count_events(|event| matches!(event, Event::ForeignOrigin { origin: None })),
         1
     );
 
-    let declared = world
+    let declared = fixture
         .rotator
-        .layer_for(world.upstream.url())
+        .layer_for(fixture.upstream.url())
         .expect("an origin");
     let declared = tower::Layer::layer(&declared, inner);
-    let answer = declared.oneshot(unsaid()).await.expect("an answer");
+    let answer = declared
+        .oneshot(request_without_authority())
+        .await
+        .expect("an answer");
     assert_eq!(answer.status(), 200);
 }

@@ -1,4 +1,4 @@
-//! What else counts as a refusal: other statuses, headers, codes in the body.
+//! Tests additional refusals: other statuses, headers, and codes in the body.
 
 use bytes::Bytes;
 use http::response::Parts;
@@ -8,34 +8,34 @@ use token_rotator::TokenError;
 use token_rotator::middleware::challenge::StepUp;
 use tower::{BoxError, Layer, Service, ServiceExt};
 
-use crate::world::{World, http, read};
+use crate::fixture::{LayerFixture, http, read};
 
-/// Another status counts as a refusal. The replay showed that the newer token is accepted, so its
-/// refusal is about its age and not about a fresh token.
+/// Another status counts as a refusal. The replay shows that the newer token is accepted, so the
+/// refusal concerns the token's age.
 #[tokio::test]
 async fn other_statuses_can_count_as_refusals() {
-    let world = World::new().await;
-    world.issuer.expire_access_tokens();
+    let fixture = LayerFixture::new().await;
+    fixture.issuer.expire_access_tokens();
     let status = StatusCode::from_u16(419).expect("a status");
-    assert_eq!(world.send("/custom-419").await.status(), status);
-    assert_eq!(world.refreshes(), 0);
+    assert_eq!(fixture.send("/custom-419").await.status(), status);
+    assert_eq!(fixture.refreshes(), 0);
 
-    let widened = world.layer().status_codes([status]).layer(http());
-    let answer = widened.oneshot(world.get("/custom-419")).await;
+    let widened = fixture.layer().status_codes([status]).layer(http());
+    let answer = widened.oneshot(fixture.get("/custom-419")).await;
     assert_eq!(answer.expect("an answer").status(), StatusCode::OK);
-    assert_eq!(world.refreshes(), 1);
+    assert_eq!(fixture.refreshes(), 1);
 
-    world.issuer.expire_access_tokens();
-    let by_head = world.layer().refused_when(|parts| parts.status == 419);
-    let accepted = by_head.layer(http()).oneshot(world.get("/custom-419"));
+    fixture.issuer.expire_access_tokens();
+    let by_head = fixture.layer().refused_when(|parts| parts.status == 419);
+    let accepted = by_head.layer(http()).oneshot(fixture.get("/custom-419"));
     assert_eq!(accepted.await.expect("an answer").status(), StatusCode::OK);
-    assert_eq!(world.refreshes(), 2);
+    assert_eq!(fixture.refreshes(), 2);
 }
 
-/// What a challenge says is as good at a status that counts as a refusal as at a 401: one that no
-/// other token would meet starts nothing, and a step-up is typed.
+/// A challenge has the same meaning with any status that counts as a refusal. A challenge that a
+/// new token cannot satisfy starts no refresh, and a step-up is a typed error.
 #[tokio::test]
-async fn a_challenge_outweighs_the_status_it_comes_with() {
+async fn a_challenge_outweighs_its_status() {
     let mut mfa = StepUp::default();
     mfa.acr_values = Some("mfa".to_owned());
     let step_up = "Bearer%20error%3Dinsufficient_user_authentication,%20acr_values%3Dmfa";
@@ -48,18 +48,18 @@ async fn a_challenge_outweighs_the_status_it_comes_with() {
         ("", 1, None),
     ];
     for (challenge, refreshes, step_up) in cases {
-        let world = World::new().await;
-        let forbidden = world.layer().status_codes([StatusCode::FORBIDDEN]);
+        let fixture = LayerFixture::new().await;
+        let forbidden = fixture.layer().status_codes([StatusCode::FORBIDDEN]);
         let path = format!("/challenge?status=403{challenge}");
-        let answer = forbidden.layer(http()).oneshot(world.get(&path)).await;
+        let answer = forbidden.layer(http()).oneshot(fixture.get(&path)).await;
         let answer = answer.expect("an answer");
         assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{challenge}");
-        assert_eq!(world.refreshes(), refreshes, "{challenge}");
-        assert_eq!(world.upstream.counters().refused, 1 + refreshes);
+        assert_eq!(fixture.refreshes(), refreshes, "{challenge}");
+        assert_eq!(fixture.upstream.counters().refused, 1 + refreshes);
         let typed = match answer.extensions().get::<TokenError>() {
             Some(TokenError::StepUp(step_up)) => Some(step_up.clone()),
             None => None,
-            other => panic!("{challenge}: {other:?}"),
+            error => panic!("{challenge}: {error:?}"),
         };
         assert_eq!(typed, step_up, "{challenge}");
     }
@@ -67,9 +67,9 @@ async fn a_challenge_outweighs_the_status_it_comes_with() {
 
 /// The code in the body of an answer.
 #[derive(Clone, Debug, PartialEq)]
-struct Code(String);
+struct BodyCode(String);
 
-/// Leaves the code in the extensions and the body as it was.
+/// Copies the code into the extensions and leaves the body unchanged.
 async fn read_code<B>(answer: Response<B>) -> Result<Response<Full<Bytes>>, BoxError>
 where
     B: http_body::Body<Error: Into<BoxError>>,
@@ -78,7 +78,7 @@ where
     let body = body.collect().await.map_err(Into::into)?.to_bytes();
     let json: serde_json::Value = serde_json::from_slice(&body)?;
     if let Some(code) = json["code"].as_str() {
-        parts.extensions.insert(Code(code.to_owned()));
+        parts.extensions.insert(BodyCode(code.to_owned()));
     }
     Ok(Response::from_parts(parts, Full::new(body)))
 }
@@ -86,12 +86,12 @@ where
 fn expired(parts: &Parts) -> bool {
     parts
         .extensions
-        .get::<Code>()
+        .get::<BodyCode>()
         .is_some_and(|code| code.0 == "TOKEN_EXPIRED")
 }
 
 fn reading(
-    world: &World,
+    fixture: &LayerFixture,
 ) -> impl Service<
     Request<Full<Bytes>>,
     Response = Response<Full<Bytes>>,
@@ -99,37 +99,37 @@ fn reading(
     Future: Send,
 > + use<> {
     let reading = http::<Full<Bytes>>().and_then(read_code);
-    world.layer().refused_when(expired).layer(reading)
+    fixture.layer().refused_when(expired).layer(reading)
 }
 
-/// A 200 whose body says that the token was refused is replayed, where an inner service reads it.
+/// A 200 whose body reports a refused token is replayed if an inner service reads the code.
 #[tokio::test]
 async fn a_code_in_the_body_can_count_as_a_refusal() {
-    let world = World::new().await;
-    world.issuer.expire_access_tokens();
-    let answer = reading(&world)
-        .oneshot(world.get("/custom-body-code"))
+    let fixture = LayerFixture::new().await;
+    fixture.issuer.expire_access_tokens();
+    let answer = reading(&fixture)
+        .oneshot(fixture.get("/custom-body-code"))
         .await;
     let answer = answer.expect("an answer");
-    assert_eq!(answer.extensions().get(), Some(&Code("OK".to_owned())));
+    assert_eq!(answer.extensions().get(), Some(&BodyCode("OK".to_owned())));
     assert_eq!(read(answer).await.1["code"], "OK");
-    assert_eq!(world.refreshes(), 1);
-    assert_eq!(world.upstream.counters().refused, 1);
+    assert_eq!(fixture.refreshes(), 1);
+    assert_eq!(fixture.upstream.counters().refused, 1);
 }
 
-/// Where the refresh fails such an answer comes back as the inner service left it.
+/// If the refresh fails, the caller gets that answer as the inner service returned it.
 #[tokio::test]
 async fn a_code_in_the_body_is_handed_back_untouched() {
-    let world = World::new().await;
-    world.issuer.revoke_family(&world.grant);
-    let answer = reading(&world)
-        .oneshot(world.get("/custom-body-code"))
+    let fixture = LayerFixture::new().await;
+    fixture.issuer.revoke_family(&fixture.grant);
+    let answer = reading(&fixture)
+        .oneshot(fixture.get("/custom-body-code"))
         .await;
     let answer = answer.expect("an answer");
     assert_eq!(answer.status(), StatusCode::OK);
-    let why = answer.extensions().get::<TokenError>();
-    assert!(matches!(why, Some(TokenError::Refresh(_))), "{why:?}");
-    let code = Code("TOKEN_EXPIRED".to_owned());
+    let error = answer.extensions().get::<TokenError>();
+    assert!(matches!(error, Some(TokenError::Refresh(_))), "{error:?}");
+    let code = BodyCode("TOKEN_EXPIRED".to_owned());
     assert_eq!(answer.extensions().get(), Some(&code));
     assert_eq!(read(answer).await.1["code"], "TOKEN_EXPIRED");
 }

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::page::Page;
-use crate::command_error::CommandError;
+use crate::command_error::{CommandError, port_hint};
 
 const PATH: &str = "/callback";
 
@@ -92,6 +92,7 @@ fn cannot_listen(port: u16, error: &std::io::Error) -> CommandError {
         .hint(
             "end the program that listens there, or choose another port with `--redirect-port`; 0 takes a free port",
         )
+        .hint_of(port_hint(error))
 }
 
 impl BrowserRedirect {
@@ -166,7 +167,7 @@ mod tests {
         exit code 1
         error: the browser's redirect cannot be received
           because no port of this machine can be listened on: Too many open files (os error 24)
-        hint: end the program that listens there, or choose another port with `--redirect-port`; 0 takes a free port
+        hint: raise the limit of open files (`ulimit -n`)
         ");
     }
 }

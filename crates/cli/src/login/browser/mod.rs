@@ -80,7 +80,7 @@ async fn begin(
     let metadata = endpoints.find(&needed).await?;
     let builder = authorization_code(&metadata, client_id, redirect_uri);
     let grant = with_settings(builder, session, options)?;
-    let grant = grant.build().map_err(not_offered)?;
+    let grant = grant.build().map_err(|error| not_offered(&error))?;
     grant.begin().map_err(not_begun)
 }
 
@@ -158,14 +158,14 @@ fn refused(error: &RedirectError) -> CommandError {
         RedirectError::OtherIssuer { .. } | RedirectError::NoIssuer { .. } => failed
             .because(error)
             .hint("check `--issuer`; the code was not used, because the redirect may be an attack"),
-        _ => failed.because(error).or_hint("sign in again"),
+        _ => failed.because(error).hint_of(error.hint()),
     }
 }
 
 fn no_tokens(error: &CodeError) -> CommandError {
     CommandError::new("the issuer gave no tokens for the sign-in")
         .because(error)
-        .hint("check the client's id, its secret and its redirect address, then sign in again")
+        .hint_of(error.hint())
 }
 
 #[cfg(test)]

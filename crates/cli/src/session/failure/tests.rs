@@ -90,7 +90,7 @@ fn a_refresh_that_failed() {
     exit code 1
     error: there is no token for session `work`
       because the issuer's answer cannot be used: it is empty
-    hint: check the session's client id, secret, scope and addresses; `token-rotator doctor --session work` checks them
+    hint: report this to the issuer's operator; the session keeps its refresh token for the next try
 
     exit code 4
     error: there is no token for session `work`
@@ -104,12 +104,12 @@ fn a_refresh_that_failed() {
 
     exit code 3
     error: there is no token for session `work`
-      because the issuer has refused this session's refresh token before; sign in again
+      because the issuer has refused this session's refresh token before
     hint: sign in with `token-rotator login --session work`
 
     exit code 3
     error: there is no token for session `work`
-      because nobody is signed in; sign in first
+      because the session is not signed in
     hint: sign in with `token-rotator login --session work`
 
     exit code 4
@@ -120,7 +120,7 @@ fn a_refresh_that_failed() {
     exit code 4
     error: there is no token for session `work`
       because no lease to refresh under: the lease was lost
-    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
+    hint: run the command again; another process may have refreshed meanwhile
 
     exit code 4
     error: there is no token for session `work`
@@ -135,7 +135,7 @@ fn a_refresh_that_failed() {
     exit code 4
     error: there is no token for session `work`
       because the runtime ended while the refresh was to read the session
-    hint: the issuer cannot be reached or is busy; try again in a moment, or run `token-rotator doctor --session work`
+    hint: run the command again; report the error if that does not help
     ");
 }
 
@@ -167,7 +167,7 @@ fn no_token_without_a_refresh() {
 
     exit code 3
     error: there is no token for session `work`
-      because nobody is signed in; sign in first
+      because the session is not signed in
     hint: sign in with `token-rotator login --session work`
 
     exit code 1
@@ -177,7 +177,7 @@ fn no_token_without_a_refresh() {
 
     exit code 1
     error: there is no token for session `work`
-      because the token was refused though it is fresh; is it meant for this API (audience, scope)?
+      because the token was refused though it is fresh
     hint: ask for another scope, resource or audience at the next login; another token of this kind would be refused as well
 
     exit code 1
@@ -187,7 +187,7 @@ fn no_token_without_a_refresh() {
 
     exit code 1
     error: there is no token for session `work`
-      because no tokio runtime to refresh on; call from within one, give the builder one with `runtime`, or let it have its own with `dedicated_thread`
+      because no tokio runtime to refresh on
     hint: run the command again; report the error if that does not help
 
     exit code 1
@@ -240,7 +240,7 @@ fn a_store_that_failed() {
     exit code 1
     error: the store cannot be read
       because it is Panicked
-    hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
+    hint: run the command again; it is worth a report if that does not help
 
     exit code 1
     error: the store cannot be read

@@ -43,6 +43,9 @@ pub(crate) enum HistoryEvent {
         error: String,
         /// How long no refresh is tried again, in milliseconds.
         cool_down_ms: u64,
+        /// What to do about it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
     },
     /// A refresh token that may be spent was presented again.
     PresentedAgain {
@@ -51,18 +54,26 @@ pub(crate) enum HistoryEvent {
     /// The issuer will not refresh the session again.
     Ended {
         error: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
     },
     /// The issuer reports that the refresh token was used twice.
     ReuseDetected {
         error: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
     },
     Revoked {
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
     },
     SaveFailed {
         error: String,
         attempts: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
     },
     SaveRecovered {
         attempts: u32,
@@ -89,6 +100,7 @@ impl HistoryEvent {
     /// `purpose` returns why a flight began.
     pub(super) fn of(event: &Event, purpose: impl Fn(&u64) -> Option<Purpose>) -> Option<Self> {
         let because = |flight: &u64| purpose(flight).map_or(Reason::Needed, Reason::of);
+        let owned = |hint: Option<&str>| hint.map(str::to_owned);
         Some(match event {
             Event::SignedIn { .. } => Self::SignedIn,
             Event::SignedOut => Self::SignedOut,
@@ -112,22 +124,27 @@ impl HistoryEvent {
                 because: because(flight),
                 error: error.to_string(),
                 cool_down_ms: millis(*cool_down),
+                hint: owned(error.hint()),
             },
             Event::PresentedAgain { last_resort, .. } => Self::PresentedAgain {
                 last_resort: *last_resort,
             },
             Event::Ended { error } => Self::Ended {
                 error: error.to_string(),
+                hint: owned(error.hint()),
             },
             Event::ReuseDetected { error } => Self::ReuseDetected {
                 error: error.to_string(),
+                hint: owned(error.hint()),
             },
             Event::Revoked { error } => Self::Revoked {
                 error: error.as_ref().map(ToString::to_string),
+                hint: error.as_ref().and_then(|error| owned(error.hint())),
             },
             Event::SaveFailed { error, attempts } => Self::SaveFailed {
                 error: error.to_string(),
                 attempts: *attempts,
+                hint: owned(error.hint()),
             },
             Event::SaveRecovered { attempts } => Self::SaveRecovered {
                 attempts: *attempts,
@@ -143,7 +160,7 @@ impl HistoryEvent {
             | Self::Ended { .. }
             | Self::ReuseDetected { .. }
             | Self::SaveFailed { .. } => true,
-            Self::Revoked { error } => error.is_some(),
+            Self::Revoked { error, .. } => error.is_some(),
             _ => false,
         }
     }
@@ -182,13 +199,25 @@ impl HistoryEvent {
                 )
             }
             Self::RefreshFailed { error, .. }
-            | Self::Ended { error }
-            | Self::ReuseDetected { error }
+            | Self::Ended { error, .. }
+            | Self::ReuseDetected { error, .. }
             | Self::SaveFailed { error, .. } => error.clone(),
             Self::PresentedAgain { last_resort: true } => "as the last resort".to_owned(),
             Self::PresentedAgain { last_resort: false } => "as the issuer allows".to_owned(),
-            Self::Revoked { error } => error.clone().unwrap_or_default(),
+            Self::Revoked { error, .. } => error.clone().unwrap_or_default(),
             Self::SaveRecovered { attempts } => format!("after {attempts} failures"),
+        }
+    }
+
+    /// Returns the action for the cause, or `None` if nothing failed or the cause has no hint.
+    pub(crate) fn hint(&self) -> Option<&str> {
+        match self {
+            Self::RefreshFailed { hint, .. }
+            | Self::Ended { hint, .. }
+            | Self::ReuseDetected { hint, .. }
+            | Self::Revoked { hint, .. }
+            | Self::SaveFailed { hint, .. } => hint.as_deref(),
+            _ => None,
         }
     }
 
@@ -246,4 +275,63 @@ pub(crate) fn token_fingerprint(token: &SecretString) -> String {
 
 fn millis(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use token_rotator::store::{StoreError, StoreErrorKind};
+    use token_rotator::{RefreshError, SourceError};
+
+    use super::*;
+
+    /// Property: the history keeps the hint of the error, and reads entries that have none.
+    #[test]
+    fn a_failure_keeps_its_hint() {
+        let source = SourceError::transient("no").with_hint("try again");
+        let store = StoreError::new(StoreErrorKind::Refused, "full").with_hint("make room");
+        let none = SourceError::uncertain("lost");
+        for (event, hint) in [
+            (
+                Event::RefreshFailed {
+                    flight: 1,
+                    error: RefreshError::Source(source.clone()),
+                    cool_down: Duration::ZERO,
+                },
+                Some("try again"),
+            ),
+            (
+                Event::RefreshFailed {
+                    flight: 1,
+                    error: RefreshError::Source(none),
+                    cool_down: Duration::ZERO,
+                },
+                None,
+            ),
+            (
+                Event::Ended {
+                    error: RefreshError::Refused,
+                },
+                Some("sign in"),
+            ),
+            (
+                Event::SaveFailed {
+                    error: store,
+                    attempts: 1,
+                },
+                Some("make room"),
+            ),
+            (Event::SignedOut, None),
+        ] {
+            let entry = HistoryEvent::of(&event, |_| None).expect("an entry");
+            assert_eq!(entry.hint(), hint, "{event:?}");
+            let json = serde_json::to_string(&entry).expect("JSON");
+            let read: HistoryEvent = serde_json::from_str(&json).expect("the same");
+            assert_eq!(read, entry);
+        }
+        let old = r#"{"event":"ended","error":"no"}"#;
+        let old: HistoryEvent = serde_json::from_str(old).expect("an entry of a previous version");
+        assert_eq!(old.hint(), None);
+    }
 }

@@ -90,7 +90,8 @@ function failed(session, now) {
   const failure = session.failure || session.save;
   if (!failure) return "none";
   const again = failure.until > now ? `; tried again in ${seconds(failure.until - now)}` : "";
-  return `${failure.words}, ${ago(failure.at, now)}${again}`;
+  const hint = failure.hint ? `; hint: ${failure.hint}` : "";
+  return `${failure.words}, ${ago(failure.at, now)}${again}${hint}`;
 }
 
 function take(message) {

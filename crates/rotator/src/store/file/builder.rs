@@ -46,15 +46,22 @@ impl FileStoreBuilder {
     /// neither a vault nor plaintext was asked for, or both.
     pub fn open(self) -> Result<FileStore, StoreError> {
         let problem = match (self.vaults.is_empty(), self.plaintext) {
-            (true, false) => "has no key; call `vault`, or `plaintext` if that is meant",
-            (false, true) => "is to be sealed and plaintext; call `vault` or `plaintext`, not both",
-            _ => "",
+            (true, false) => Some((
+                "has no key",
+                "call `vault`, or `plaintext` if that is meant",
+            )),
+            (false, true) => Some((
+                "is to be sealed and plaintext",
+                "call `vault` or `plaintext`, not both",
+            )),
+            _ => None,
         };
-        if !problem.is_empty() {
+        if let Some((problem, hint)) = problem {
             return Err(StoreError::new(
                 StoreErrorKind::Refused,
                 format!("the store {} {problem}", self.directory.display()),
-            ));
+            )
+            .with_hint(hint));
         }
         Ok(FileStore(Arc::new(Inner {
             directory: Directory::create(&self.directory)?,

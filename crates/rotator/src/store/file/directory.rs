@@ -175,8 +175,9 @@ pub(crate) fn user_directory(
     path.ok_or_else(|| {
         StoreError::new(
             StoreErrorKind::Refused,
-            format!("there is no home directory to keep anything in; set {variable} or HOME"),
+            "there is no home directory to keep anything in",
         )
+        .with_hint(format!("set {variable} or HOME"))
     })
 }
 
@@ -189,7 +190,29 @@ pub(crate) fn failed(verb: &str, path: &Path, error: &io::Error) -> StoreError {
         | io::ErrorKind::NotADirectory => StoreErrorKind::Refused,
         _ => StoreErrorKind::Unavailable,
     };
-    StoreError::new(kind, format!("cannot {verb} {}: {error}", path.display()))
+    let failed = StoreError::new(kind, format!("cannot {verb} {}: {error}", path.display()));
+    match hint(error.kind()) {
+        Some(hint) => failed.with_hint(hint),
+        None => failed,
+    }
+}
+
+/// What to do about an error of the file system. Returns `None` if it does not tell.
+fn hint(kind: io::ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        io::ErrorKind::PermissionDenied => "give this user the right to read and write it",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on its disk",
+        io::ErrorKind::FileTooLarge => "raise the limit of file sizes (`ulimit -f`)",
+        io::ErrorKind::IsADirectory => "remove the directory that stands in place of the file",
+        io::ErrorKind::AlreadyExists => {
+            "remove the file that stands there, or choose another place"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "choose a directory on a file system that can be written to"
+        }
+        io::ErrorKind::NotADirectory => "a part of the path is a file; choose another directory",
+        _ => return None,
+    })
 }
 
 fn exposed(what: &str, path: &Path, how: &str, mode: &str) -> StoreError {
@@ -198,4 +221,41 @@ fn exposed(what: &str, path: &Path, how: &str, mode: &str) -> StoreError {
         format!("{what} {} {how}, and is to hold secrets", path.display()),
     )
     .with_hint(format!("chmod {mode} '{}'", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Property: each error of the file system has the hint for its own cause, and an unknown one none.
+    #[test]
+    fn each_error_has_its_hint() {
+        for (kind, expected) in [
+            (io::ErrorKind::PermissionDenied, Some("the right to read")),
+            (io::ErrorKind::StorageFull, Some("make room")),
+            (io::ErrorKind::QuotaExceeded, Some("make room")),
+            (io::ErrorKind::ReadOnlyFilesystem, Some("be written to")),
+            (io::ErrorKind::NotADirectory, Some("another directory")),
+            (io::ErrorKind::FileTooLarge, Some("ulimit -f")),
+            (io::ErrorKind::IsADirectory, Some("remove the directory")),
+            (io::ErrorKind::AlreadyExists, Some("remove the file")),
+            (io::ErrorKind::TooManyLinks, None),
+        ] {
+            let error = failed("open", Path::new("/there"), &kind.into());
+            let hint = error.hint();
+            assert_eq!(hint.is_some(), expected.is_some(), "{kind}: {hint:?}");
+            let hint = hint.unwrap_or_default();
+            assert!(
+                hint.contains(expected.unwrap_or_default()),
+                "{kind}: {hint}"
+            );
+        }
+        let error = exposed(
+            "the file",
+            Path::new("/there"),
+            "can be read by others",
+            "600",
+        );
+        assert_eq!(error.hint(), Some("chmod 600 '/there'"));
+    }
 }

@@ -103,7 +103,8 @@ impl Sealing {
             _ => Err(StoreError::new(
                 StoreErrorKind::Refused,
                 format!("{} does not give back the key it was given", vault.source()),
-            )),
+            )
+            .with_hint("choose another place for the key")),
         }
     }
 

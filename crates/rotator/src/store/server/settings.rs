@@ -22,8 +22,10 @@ pub struct SettingError {
     pub setting: &'static str,
     /// The value given.
     pub value: Duration,
-    /// What is wrong, and what to do about it.
+    /// What is wrong with it.
     pub problem: &'static str,
+    /// What to do.
+    pub hint: &'static str,
 }
 
 impl Timing {
@@ -38,17 +40,18 @@ impl Timing {
     /// Checks the two against each other.
     pub fn check(self) -> Result<(), SettingError> {
         let (limit, life) = (self.operation_timeout, self.lease_life);
-        let (setting, value, problem) = if limit.is_zero() {
-            let problem = "leaves no time for a call; raise it";
-            ("operation_timeout", limit, problem)
+        let (setting, value, problem, hint) = if limit.is_zero() {
+            let problem = "leaves no time for a call";
+            ("operation_timeout", limit, problem, "raise it")
         } else if life <= limit {
             let problem = "is not more than `operation_timeout`: a lease might have run out before \
-                           the answer is here; raise it, or lower the other";
-            ("lease_life", life, problem)
+                           the answer is here";
+            let hint = "raise `lease_life`, or lower `operation_timeout`";
+            ("lease_life", life, problem, hint)
         } else if life > LEASE_LIFE_MAX {
             let problem = "would keep every process from refreshing for more than a day after a \
-                           crash; lower it";
-            ("lease_life", life, problem)
+                           crash";
+            ("lease_life", life, problem, "lower it")
         } else {
             return Ok(());
         };
@@ -56,6 +59,7 @@ impl Timing {
             setting,
             value,
             problem,
+            hint,
         })
     }
 }

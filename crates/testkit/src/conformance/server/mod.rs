@@ -167,7 +167,8 @@ pub async fn acquire(store: &impl Coordinator) -> Result<Box<dyn Lease>, LeaseEr
     within_ten_seconds("a lease", store.acquire(&key(), Duration::from_secs(5))).await
 }
 
-/// Asserts that a save and an acquisition fail with this kind and with this text in their messages.
+/// Asserts that a save and an acquisition fail with this kind, and with this text in their messages or
+/// hints.
 pub async fn assert_fails(
     store: &(impl SessionStore + Coordinator),
     kind: StoreErrorKind,
@@ -175,15 +176,17 @@ pub async fn assert_fails(
 ) {
     let error = save(store).await.expect_err("a save that fails");
     assert_eq!(error.kind(), kind, "{error}");
-    assert!(error.to_string().contains(text), "{error}");
+    let shown = format!("{error}; {}", error.hint().unwrap_or_default());
+    assert!(shown.contains(text), "{shown}");
     assert_no_lease(store, text).await;
 }
 
-/// Asserts that an acquisition fails with `Unavailable` and with this text in its message.
+/// Asserts that an acquisition fails with this text in its message or hint.
 pub async fn assert_no_lease(store: &impl Coordinator, text: &str) {
     match acquire(store).await {
         Err(error @ LeaseError::Unavailable { .. }) => {
-            assert!(error.to_string().contains(text), "{error}");
+            let shown = format!("{error}; {}", error.hint().unwrap_or_default());
+            assert!(shown.contains(text), "{shown}");
         }
         Err(error) => panic!("not unavailable but: {error}"),
         Ok(_) => panic!("a lease without a server"),

@@ -1,43 +1,43 @@
-//! What passes, and how.
+//! Tests which requests the proxy forwards, and how it changes them.
 
 use token_rotator::SecretString;
 use token_rotator_proxy::Route;
 
+use crate::fixture::{ProxyFixture, problem, session, tokens};
 use crate::raw::{self, Caller};
-use crate::scene::{Scene, problem, session, tokens};
 
 const EMPTY: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
 #[tokio::test]
-async fn puts_the_token_on_a_request() {
-    let scene = Scene::start().await;
-    let answer = scene.get("/echo?x=1&y=%20").await;
+async fn a_forwarded_request_carries_the_token() {
+    let fixture = ProxyFixture::start().await;
+    let answer = fixture.get("/echo?x=1&y=%20").await;
     let echo: serde_json::Value = answer.json().await.expect("JSON");
     assert_eq!(echo["method"], "GET");
     assert_eq!(echo["path"], "/echo");
     assert_eq!(echo["generation"], 1);
     assert_eq!(echo["subject"], "alice");
-    let authority = scene.upstream.url().trim_start_matches("http://");
+    let authority = fixture.upstream.url().trim_start_matches("http://");
     assert_eq!(echo["headers"]["host"][0], authority);
     assert_eq!(echo["headers"]["via"][0], "1.1 token-rotator");
 }
 
 #[tokio::test]
 async fn a_connection_to_the_upstream_serves_one_request_after_the_other() {
-    let scene = Scene::start().await;
+    let fixture = ProxyFixture::start().await;
     for _ in 0..20 {
-        scene.echo().await;
+        fixture.echo().await;
     }
-    let record = scene.upstream.record();
+    let record = fixture.upstream.record();
     assert_eq!(record.len(), 20);
     assert!(record.iter().all(|request| request.connection == 1));
 }
 
 #[tokio::test]
-async fn credentials_of_the_caller_and_their_look_alikes_stay_here() {
-    let upstream = raw::Upstream::answering(&[EMPTY]).await;
-    let scene = Scene::before(upstream.url(), |_| {}).await;
-    let mut request = scene.client.get(scene.url("/"));
+async fn credentials_of_the_caller_and_similar_fields_are_not_forwarded() {
+    let upstream = raw::RawUpstream::with_script(&[EMPTY]).await;
+    let fixture = ProxyFixture::with_upstream(upstream.url(), |_| {}).await;
+    let mut request = fixture.client.get(fixture.url("/"));
     for name in [
         "authorization",
         "proxy-authorization",
@@ -58,15 +58,15 @@ async fn credentials_of_the_caller_and_their_look_alikes_stay_here() {
 
 #[tokio::test]
 async fn a_route_may_pass_the_callers_authorization() {
-    let upstream = raw::Upstream::answering(&[EMPTY]).await;
-    let scene = Scene::before(upstream.url(), |config| {
+    let upstream = raw::RawUpstream::with_script(&[EMPTY]).await;
+    let fixture = ProxyFixture::with_upstream(upstream.url(), |config| {
         config.routes[0].pass_authorization = true;
     })
     .await;
-    let own = scene.client.get(scene.url("/own"));
+    let own = fixture.client.get(fixture.url("/own"));
     let answer = own.header("authorization", "Basic mine").send().await;
     assert_eq!(answer.expect("an answer").status(), 200);
-    scene.get("/without").await;
+    fixture.get("/without").await;
     let heads = upstream.heads();
     assert!(heads[0].contains("authorization: basic mine"), "{heads:?}");
     assert_eq!(heads[0].matches("authorization").count(), 1);
@@ -74,16 +74,16 @@ async fn a_route_may_pass_the_callers_authorization() {
 }
 
 #[tokio::test]
-async fn what_is_for_one_connection_stays_on_it() {
-    let upstream = raw::Upstream::answering(&[
+async fn hop_by_hop_fields_are_not_forwarded() {
+    let upstream = raw::RawUpstream::with_script(&[
         "HTTP/1.1 200 OK\r\nconnection: keep-alive, x-hop\r\nx-hop: 1\r\nkeep-alive: timeout=5\r\n\
          proxy-authenticate: Basic\r\nx-end: 1\r\ncontent-length: 2\r\n\r\nok",
     ])
     .await;
-    let scene = Scene::before(upstream.url(), |_| {}).await;
-    let mut caller = Caller::to(scene.port()).await;
+    let fixture = ProxyFixture::with_upstream(upstream.url(), |_| {}).await;
+    let mut caller = Caller::to(fixture.port()).await;
     caller
-        .say(
+        .send_bytes(
             "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: keep-alive, x-mine, host\r\n\
              x-mine: 1\r\nkeep-alive: 5\r\nproxy-connection: close\r\nte: gzip, trailers\r\n\
              http2-settings: AAAA\r\nx-end: 1\r\n\r\n",
@@ -91,19 +91,19 @@ async fn what_is_for_one_connection_stays_on_it() {
         .await;
     let answer = caller.head().await;
     assert_eq!(caller.read(2).await, b"ok");
-    for gone in ["x-hop", "keep-alive", "proxy-authenticate"] {
-        assert!(!answer.contains(gone), "{gone} in {answer}");
+    for removed in ["x-hop", "keep-alive", "proxy-authenticate"] {
+        assert!(!answer.contains(removed), "{removed} in {answer}");
     }
     assert!(answer.contains("x-end: 1"), "{answer}");
     let head = &upstream.heads()[0];
-    for gone in [
+    for removed in [
         "x-mine",
         "keep-alive",
         "proxy-connection",
         "http2-settings",
         "gzip",
     ] {
-        assert!(!head.contains(gone), "{gone} in {head}");
+        assert!(!head.contains(removed), "{removed} in {head}");
     }
     for there in ["x-end: 1", "te: trailers", "\r\nhost: 127.0.0.1:"] {
         assert!(head.contains(there), "{there} in {head}");
@@ -111,29 +111,29 @@ async fn what_is_for_one_connection_stays_on_it() {
 }
 
 #[tokio::test]
-async fn redirects_are_the_callers_to_follow() {
-    let scene = Scene::start().await;
-    let answer = scene.get("/redirect/same?to=/echo&status=307").await;
+async fn redirects_are_handed_to_the_caller() {
+    let fixture = ProxyFixture::start().await;
+    let answer = fixture.get("/redirect/same?to=/echo&status=307").await;
     assert_eq!(answer.status(), 307);
     assert_eq!(answer.headers()["location"], "/echo");
-    assert_eq!(scene.upstream.counters().served, 1);
+    assert_eq!(fixture.upstream.counters().served, 1);
 }
 
 #[tokio::test]
 async fn the_longest_prefix_of_the_right_host_takes_the_request() {
     let (one, two, three) = (
-        raw::Upstream::answering(&["HTTP/1.1 201 One\r\ncontent-length: 0\r\n\r\n"]).await,
-        raw::Upstream::answering(&["HTTP/1.1 202 Two\r\ncontent-length: 0\r\n\r\n"]).await,
-        raw::Upstream::answering(&["HTTP/1.1 203 Three\r\ncontent-length: 0\r\n\r\n"]).await,
+        raw::RawUpstream::with_script(&["HTTP/1.1 201 One\r\ncontent-length: 0\r\n\r\n"]).await,
+        raw::RawUpstream::with_script(&["HTTP/1.1 202 Two\r\ncontent-length: 0\r\n\r\n"]).await,
+        raw::RawUpstream::with_script(&["HTTP/1.1 203 Three\r\ncontent-length: 0\r\n\r\n"]).await,
     );
-    let scene = Scene::before(one.url(), |_| {}).await;
+    let fixture = ProxyFixture::with_upstream(one.url(), |_| {}).await;
     let other = |url: &str| {
-        let rotator = session(&scene.issuer, url);
-        let stored = rotator.sign_in(tokens(&scene.issuer.sign_in("bob")));
+        let rotator = session(&fixture.issuer, url);
+        let stored = rotator.sign_in(tokens(&fixture.issuer.sign_in("bob")));
         drop(stored.expect("usable tokens"));
         rotator
     };
-    let mut config = crate::scene::config(Route::new("all", one.url(), scene.rotator.clone()));
+    let mut config = crate::fixture::config(Route::new("all", one.url(), fixture.rotator.clone()));
     let mut route = Route::new("two", two.url(), other(two.url()));
     route.prefix = "/two/".to_owned();
     route.strip_prefix = true;
@@ -142,9 +142,9 @@ async fn the_longest_prefix_of_the_right_host_takes_the_request() {
     route.host = Some("Three.Test".to_owned());
     config.routes.push(route);
     let proxy = token_rotator_proxy::Handle::start(&config).expect("a proxy");
-    let url = format!("http://127.0.0.1:{}", crate::scene::port(&proxy));
+    let url = format!("http://127.0.0.1:{}", crate::fixture::port(&proxy));
     let ask = async |path: &str, host: &str| {
-        let request = scene.client.get(format!("{url}{path}"));
+        let request = fixture.client.get(format!("{url}{path}"));
         let answer = request.header("host", host).send().await;
         answer.expect("an answer").status().as_u16()
     };
@@ -159,61 +159,62 @@ async fn the_longest_prefix_of_the_right_host_takes_the_request() {
 }
 
 #[tokio::test]
-async fn where_no_route_matches_nothing_is_sent() {
-    let scene = Scene::with(|config| config.routes[0].prefix = "/api".to_owned()).await;
-    let answer = scene.get("/echo").await;
+async fn a_request_without_a_route_is_not_sent() {
+    let fixture = ProxyFixture::with(|config| config.routes[0].prefix = "/api".to_owned()).await;
+    let answer = fixture.get("/echo").await;
     assert_eq!(answer.status(), 404);
     assert_eq!(problem(answer).await, "no-route");
-    assert!(scene.upstream.record().is_empty());
+    assert!(fixture.upstream.record().is_empty());
 }
 
 #[tokio::test]
-async fn an_absolute_target_counts_and_not_the_field() {
-    let scene = Scene::start().await;
-    let mut caller = Caller::to(scene.port()).await;
+async fn an_absolute_target_wins_over_the_host_field() {
+    let fixture = ProxyFixture::start().await;
+    let mut caller = Caller::to(fixture.port()).await;
     let request = "GET http://localhost/echo?a HTTP/1.1\r\nhost: elsewhere.test\r\n\r\n";
-    caller.say(request).await;
+    caller.send_bytes(request).await;
     assert!(caller.head().await.starts_with("http/1.1 200"));
-    let mut caller = Caller::to(scene.port()).await;
+    let mut caller = Caller::to(fixture.port()).await;
     let request = "GET http://elsewhere.test/echo HTTP/1.1\r\nhost: localhost\r\n\r\n";
-    caller.say(request).await;
+    caller.send_bytes(request).await;
     assert!(caller.head().await.starts_with("http/1.1 421"));
-    assert_eq!(scene.upstream.record().len(), 1);
+    assert_eq!(fixture.upstream.record().len(), 1);
 }
 
-/// A request line without a path between its blanks would be no request, or another one.
+/// A request line without a path would be invalid, or a different request.
 #[tokio::test]
-async fn a_question_about_the_whole_server_passes() {
+async fn an_options_request_for_the_server_is_forwarded() {
     let upstream =
-        raw::Upstream::answering(&["HTTP/1.1 204 No Content\r\nallow: GET, OPTIONS\r\n\r\n"]).await;
-    let scene = Scene::before(upstream.url(), |_| {}).await;
-    let mut caller = raw::Caller::to(scene.port()).await;
+        raw::RawUpstream::with_script(&["HTTP/1.1 204 No Content\r\nallow: GET, OPTIONS\r\n\r\n"])
+            .await;
+    let fixture = ProxyFixture::with_upstream(upstream.url(), |_| {}).await;
+    let mut caller = raw::Caller::to(fixture.port()).await;
     caller
-        .say("OPTIONS * HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .send_bytes("OPTIONS * HTTP/1.1\r\nhost: localhost\r\n\r\n")
         .await;
     let head = caller.head().await;
     assert!(head.contains("allow: get, options"), "{head}");
-    let asked = &upstream.heads()[0];
-    assert!(asked.starts_with("options * http/1.1\r\n"), "{asked}");
+    let head = &upstream.heads()[0];
+    assert!(head.starts_with("options * http/1.1\r\n"), "{head}");
     caller
-        .say("GET * HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .send_bytes("GET * HTTP/1.1\r\nhost: localhost\r\n\r\n")
         .await;
     assert!(caller.head().await.starts_with("http/1.1 400"));
     assert_eq!(upstream.heads().len(), 1);
 }
 
 #[tokio::test]
-async fn an_absolute_target_without_a_path_asks_for_the_root() {
+async fn an_absolute_target_without_a_path_means_the_root() {
     for target in [
         "http://localhost",
         "http://localhost#x",
         "http://localhost?a",
     ] {
-        let upstream = raw::Upstream::answering(&[EMPTY]).await;
-        let scene = Scene::before(upstream.url(), |_| {}).await;
-        let mut caller = Caller::to(scene.port()).await;
+        let upstream = raw::RawUpstream::with_script(&[EMPTY]).await;
+        let fixture = ProxyFixture::with_upstream(upstream.url(), |_| {}).await;
+        let mut caller = Caller::to(fixture.port()).await;
         caller
-            .say(format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n"))
+            .send_bytes(format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n"))
             .await;
         let head = caller.head().await;
         assert!(head.starts_with("http/1.1 200"), "{target}: {head}");
@@ -224,28 +225,28 @@ async fn an_absolute_target_without_a_path_asks_for_the_root() {
 }
 
 #[tokio::test]
-async fn a_kept_connection_that_the_upstream_closed_costs_nobody_an_answer() {
+async fn a_pooled_connection_that_the_upstream_closed_loses_no_answer() {
     let closing = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-    let upstream = raw::Upstream::answering(&[closing]).await;
-    let scene = Scene::before(upstream.url(), |_| {}).await;
-    assert_eq!(scene.get("/1").await.status(), 200);
-    // The upstream ends the connection that the proxy keeps.
-    let again = raw::Upstream::answering(&[
+    let upstream = raw::RawUpstream::with_script(&[closing]).await;
+    let fixture = ProxyFixture::with_upstream(upstream.url(), |_| {}).await;
+    assert_eq!(fixture.get("/1").await.status(), 200);
+    // The upstream closes the connection that the proxy has pooled.
+    let closing_upstream = raw::RawUpstream::with_script(&[
         "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
     ])
     .await;
-    let scene = Scene::before(again.url(), |_| {}).await;
+    let fixture = ProxyFixture::with_upstream(closing_upstream.url(), |_| {}).await;
     for number in 0..10 {
-        let answer = scene.client.post(scene.url("/")).body("x").send().await;
+        let answer = fixture.client.post(fixture.url("/")).body("x").send().await;
         assert_eq!(answer.expect("an answer").status(), 200, "POST {number}");
-        assert_eq!(scene.get("/").await.status(), 200, "GET {number}");
+        assert_eq!(fixture.get("/").await.status(), 200, "GET {number}");
     }
-    assert_eq!(again.heads().len(), 20);
+    assert_eq!(closing_upstream.heads().len(), 20);
 }
 
 #[tokio::test]
-async fn a_proxy_with_a_bearer_of_its_own_serves_only_who_shows_it() {
-    let scene = Scene::with(|config| {
+async fn a_proxy_with_a_local_bearer_requires_it() {
+    let fixture = ProxyFixture::with(|config| {
         config.local_bearer = Some(SecretString::from("of this machine"));
     })
     .await;
@@ -254,7 +255,7 @@ async fn a_proxy_with_a_bearer_of_its_own_serves_only_who_shows_it() {
         Some("Bearer of another"),
         Some("Basic of this machine"),
     ] {
-        let mut request = scene.client.get(scene.url("/echo"));
+        let mut request = fixture.client.get(fixture.url("/echo"));
         if let Some(shown) = shown {
             request = request.header("authorization", shown);
         }
@@ -263,9 +264,9 @@ async fn a_proxy_with_a_bearer_of_its_own_serves_only_who_shows_it() {
         assert!(answer.headers().contains_key("www-authenticate"));
         assert_eq!(problem(answer).await, "local-bearer");
     }
-    assert!(scene.upstream.record().is_empty());
+    assert!(fixture.upstream.record().is_empty());
     for shown in ["Bearer of this machine", "bearer of this machine"] {
-        let request = scene.client.get(scene.url("/echo"));
+        let request = fixture.client.get(fixture.url("/echo"));
         let answer = request.header("authorization", shown).send().await;
         assert_eq!(answer.expect("an answer").status(), 200);
     }

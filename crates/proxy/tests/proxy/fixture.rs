@@ -1,4 +1,5 @@
-//! An issuer, an upstream, a session and a proxy between them.
+//! The fixture of the proxy tests: an issuer, an upstream, a session and a proxy between caller and
+//! upstream.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use token_rotator_proxy::{Config, Handle, Listen, Listener, Protocol, Route};
 use token_rotator_reqwest::ReqwestTransport;
 use token_rotator_testkit::{Grant, Issuer, Upstream};
 
-pub(crate) struct Scene {
+pub(crate) struct ProxyFixture {
     pub(crate) issuer: Issuer,
     pub(crate) upstream: Upstream,
     pub(crate) rotator: Rotator,
@@ -19,46 +20,47 @@ pub(crate) struct Scene {
     pub(crate) client: Client,
 }
 
-impl Scene {
+impl ProxyFixture {
     pub(crate) async fn start() -> Self {
         Self::with(|_| {}).await
     }
 
-    /// One route to the upstream, served by one thread, before `change`.
+    /// Starts a proxy with one route to the upstream and one thread; `change` edits the
+    /// configuration first.
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let issuer = Issuer::builder().start().await.expect("an issuer");
         let upstream = Upstream::start(&issuer).await.expect("an upstream");
         let url = upstream.url().to_owned();
-        Self::between(issuer, upstream, &url, SystemClock, |_| {}, change).await
+        Self::build(issuer, upstream, &url, SystemClock, |_| {}, change).await
     }
 
-    /// With somebody who listens to the session.
-    pub(crate) async fn listening(
+    /// Starts a proxy with an event listener on its session.
+    pub(crate) async fn with_listener(
         listen: impl Fn(&Event) + Send + Sync + 'static,
         change: impl FnOnce(&mut Config),
     ) -> Self {
         let issuer = Issuer::builder().start().await.expect("an issuer");
         let upstream = Upstream::start(&issuer).await.expect("an upstream");
         let url = upstream.url().to_owned();
-        Self::between(issuer, upstream, &url, SystemClock, listen, change).await
+        Self::build(issuer, upstream, &url, SystemClock, listen, change).await
     }
 
-    /// With a session that goes by another clock.
+    /// Starts a proxy whose session uses the given clock.
     pub(crate) async fn with_clock(clock: impl Clock) -> Self {
         let issuer = Issuer::builder().start().await.expect("an issuer");
         let upstream = Upstream::start(&issuer).await.expect("an upstream");
         let url = upstream.url().to_owned();
-        Self::between(issuer, upstream, &url, clock, |_| {}, |_| {}).await
+        Self::build(issuer, upstream, &url, clock, |_| {}, |_| {}).await
     }
 
-    /// The same with an upstream of the test's own.
-    pub(crate) async fn before(url: &str, change: impl FnOnce(&mut Config)) -> Self {
+    /// Starts a proxy in front of the upstream at `url`.
+    pub(crate) async fn with_upstream(url: &str, change: impl FnOnce(&mut Config)) -> Self {
         let issuer = Issuer::builder().start().await.expect("an issuer");
         let upstream = Upstream::start(&issuer).await.expect("an upstream");
-        Self::between(issuer, upstream, url, SystemClock, |_| {}, change).await
+        Self::build(issuer, upstream, url, SystemClock, |_| {}, change).await
     }
 
-    async fn between(
+    async fn build(
         issuer: Issuer,
         upstream: Upstream,
         url: &str,
@@ -103,7 +105,7 @@ impl Scene {
     }
 }
 
-/// A configuration with one route, one thread, and a free port on loopback.
+/// Returns a configuration with one route, one thread and a free port on loopback.
 pub(crate) fn config(route: Route) -> Config {
     let mut config = Config::new(vec![loopback()], vec![route]);
     config.workers = 1;
@@ -118,15 +120,15 @@ pub(crate) fn loopback() -> Listener {
 }
 
 pub(crate) fn port(proxy: &Handle) -> u16 {
-    let places = proxy.listening();
-    let port = places.iter().find_map(|place| match place {
+    let addresses = proxy.listening();
+    let port = addresses.iter().find_map(|address| match address {
         Listen::Tcp(address) => Some(address.port()),
         _ => None,
     });
     port.expect("a TCP listener")
 }
 
-/// A session whose token may go to `upstream`.
+/// Returns a session whose token may be sent to `upstream`.
 pub(crate) fn session(issuer: &Issuer, upstream: &str) -> Rotator {
     session_by(SystemClock, issuer, upstream, |_| {})
 }
@@ -164,7 +166,7 @@ pub(crate) fn client() -> Client {
         .expect("a client")
 }
 
-/// A client that speaks HTTP/2 without being asked.
+/// Returns a client with prior knowledge of HTTP/2.
 pub(crate) fn http2_client() -> Client {
     Client::builder()
         .no_proxy()
@@ -174,7 +176,7 @@ pub(crate) fn http2_client() -> Client {
         .expect("a client")
 }
 
-/// The name of the problem that the proxy answered with, all its parts being in order.
+/// Checks that the answer is a complete problem document and returns the name of its type.
 pub(crate) async fn problem(answer: Response) -> String {
     let status = answer.status().as_u16();
     assert_eq!(answer.headers()["content-type"], "application/problem+json");

@@ -1,16 +1,19 @@
-//! Who is let in.
+//! Tests access control: host names, ambiguous requests and contradicting configurations.
 
 use token_rotator_proxy::{BuildError, Handle, Listen, Listener, Route, StartError};
 
+use crate::fixture::{ProxyFixture, config, problem, session};
 use crate::raw::Caller;
-use crate::scene::{Scene, config, problem, session};
 
 #[tokio::test]
-async fn a_name_of_somebody_elses_is_not_served() {
-    let scene =
-        Scene::with(|config| config.allowed_hosts = vec!["Proxy.Internal".to_owned()]).await;
-    let ask = async |host: &str| {
-        let request = scene.client.get(scene.url("/echo")).header("host", host);
+async fn a_foreign_host_name_is_not_served() {
+    let fixture =
+        ProxyFixture::with(|config| config.allowed_hosts = vec!["Proxy.Internal".to_owned()]).await;
+    let get_as = async |host: &str| {
+        let request = fixture
+            .client
+            .get(fixture.url("/echo"))
+            .header("host", host);
         request.send().await.expect("an answer")
     };
     for allowed in [
@@ -20,22 +23,22 @@ async fn a_name_of_somebody_elses_is_not_served() {
         "proxy.internal:8080",
         "LOCALHOST",
     ] {
-        assert_eq!(ask(allowed).await.status(), 200, "{allowed}");
+        assert_eq!(get_as(allowed).await.status(), 200, "{allowed}");
     }
     for foreign in [
         "attacker.test",
         "localhost.attacker.test:80",
         "127.0.0.1.attacker.test",
     ] {
-        let answer = ask(foreign).await;
+        let answer = get_as(foreign).await;
         assert_eq!(answer.status(), 421, "{foreign}");
         assert_eq!(problem(answer).await, "host");
     }
 }
 
 #[tokio::test]
-async fn a_request_that_could_be_read_in_two_ways_is_refused() {
-    let scene = Scene::start().await;
+async fn an_ambiguous_request_is_refused() {
+    let fixture = ProxyFixture::start().await;
     for (request, status) in [
         ("GET /echo HTTP/1.1\r\n\r\n", "400"),
         (
@@ -76,19 +79,19 @@ async fn a_request_that_could_be_read_in_two_ways_is_refused() {
             "501",
         ),
     ] {
-        let mut caller = Caller::to(scene.port()).await;
-        caller.say(request).await;
+        let mut caller = Caller::to(fixture.port()).await;
+        caller.send_bytes(request).await;
         let head = caller.head().await;
         assert!(
             head.starts_with(&format!("http/1.1 {status}")),
             "{request}\n{head}"
         );
     }
-    assert!(scene.upstream.record().is_empty());
-    // Dots that are no segments are nobody's business.
-    let answer = scene.get("/status/200/..hidden/.well-known/x%2ey").await;
+    assert!(fixture.upstream.record().is_empty());
+    // Dots inside a segment are valid.
+    let answer = fixture.get("/status/200/..hidden/.well-known/x%2ey").await;
     assert_eq!(answer.status(), 404);
-    assert_eq!(scene.upstream.record().len(), 1);
+    assert_eq!(fixture.upstream.record().len(), 1);
 }
 
 fn refused(change: impl FnOnce(&mut token_rotator_proxy::Config, &Route)) -> BuildError {
@@ -103,13 +106,13 @@ fn refused(change: impl FnOnce(&mut token_rotator_proxy::Config, &Route)) -> Bui
     change(&mut config, &route);
     match Handle::start(&config) {
         Err(StartError::Config(error)) => error,
-        Err(error) => panic!("refused for another reason: {error}"),
+        Err(error) => panic!("refused with an unexpected error: {error}"),
         Ok(_) => panic!("not refused"),
     }
 }
 
 #[tokio::test]
-async fn contradictions_are_refused_before_anything_is_opened() {
+async fn contradicting_settings_are_refused_before_a_listener_opens() {
     let public: std::net::SocketAddr = "0.0.0.0:0".parse().expect("an address");
     let listener = Listener {
         listen: Listen::Tcp(public),
@@ -171,27 +174,27 @@ async fn contradictions_are_refused_before_anything_is_opened() {
 }
 
 #[tokio::test]
-async fn a_public_address_is_served_when_it_is_named_so() {
-    let scene = Scene::with(|config| {
+async fn a_public_address_is_served_if_the_configuration_allows_it() {
+    let fixture = ProxyFixture::with(|config| {
         config.listeners[0] = Listener {
             listen: Listen::Tcp("0.0.0.0:0".parse().expect("an address")),
             public: true,
         };
     })
     .await;
-    scene.echo().await;
+    fixture.echo().await;
 }
 
 #[tokio::test]
-async fn a_place_that_is_taken_is_named() {
-    let scene = Scene::start().await;
-    let taken = scene.upstream.url().trim_start_matches("http://");
-    let rotator = session(&scene.issuer, scene.upstream.url());
-    let mut config = config(Route::new("api", scene.upstream.url(), rotator));
-    config.listeners[0].listen = Listen::Tcp(taken.parse().expect("an address"));
+async fn a_used_address_is_named_in_the_error() {
+    let fixture = ProxyFixture::start().await;
+    let used_address = fixture.upstream.url().trim_start_matches("http://");
+    let rotator = session(&fixture.issuer, fixture.upstream.url());
+    let mut config = config(Route::new("api", fixture.upstream.url(), rotator));
+    config.listeners[0].listen = Listen::Tcp(used_address.parse().expect("an address"));
     let Err(error) = Handle::start(&config) else {
         panic!("started");
     };
-    assert!(error.to_string().contains(taken), "{error}");
+    assert!(error.to_string().contains(used_address), "{error}");
     assert!(error.hint().is_some(), "{error}");
 }

@@ -1,5 +1,5 @@
-//! An upstream that reads strictly what it is sent, and remembers whatever another parser might
-//! have read in another way.
+//! An upstream that parses strictly, and records every byte sequence that another parser could read
+//! differently.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,28 +8,31 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 #[derive(Clone, Default)]
-struct Notes {
+struct Observations {
     violations: Arc<Mutex<Vec<String>>>,
     requests: Arc<AtomicUsize>,
 }
 
-pub(crate) struct Witness {
+pub(crate) struct StrictUpstream {
     url: String,
-    notes: Notes,
+    notes: Observations,
 }
 
-impl Witness {
+impl StrictUpstream {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let notes = Notes::default();
-        let kept = notes.clone();
+        let notes = Observations::default();
+        let shared_notes = notes.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(notes.clone().serve(stream));
             }
         });
-        Self { url, notes: kept }
+        Self {
+            url,
+            notes: shared_notes,
+        }
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -45,10 +48,10 @@ impl Witness {
     }
 }
 
-impl Notes {
+impl Observations {
     async fn serve(self, stream: TcpStream) {
         let mut stream = BufReader::new(stream);
-        // Where a body breaks off, so does the connection: nothing after it is a request.
+        // If a body is incomplete, the connection ends: no later bytes are a request.
         while let Ok(Some(close)) = self.request(&mut stream).await {
             let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
             if stream.get_mut().write_all(answer).await.is_err() || close {
@@ -97,7 +100,7 @@ impl Notes {
         }
         let target = lines[0].split(' ').nth(1).unwrap_or_default();
         if target.contains("smuggled") || !target.starts_with('/') {
-            self.note("a target that nobody asked for", &whole);
+            self.note("a target that no test requested", &whole);
         }
         if codings.len() == 1 {
             self.chunks(stream, &whole).await?;

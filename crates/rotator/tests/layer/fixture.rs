@@ -1,4 +1,4 @@
-//! An issuer, an upstream, a rotator over them, and a client with the layer around it.
+//! A fixture with an issuer, an upstream, a rotator and a client with the layer.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -18,7 +18,7 @@ use tower::{Layer, ServiceExt};
 
 pub(crate) type Http<B> = Client<HttpConnector, B>;
 
-pub(crate) struct World {
+pub(crate) struct LayerFixture {
     pub(crate) issuer: Issuer,
     pub(crate) upstream: Upstream,
     pub(crate) rotator: Rotator,
@@ -26,33 +26,34 @@ pub(crate) struct World {
     events: Arc<Mutex<Vec<Event>>>,
 }
 
-impl World {
-    /// A session that is signed in, its token good for an hour unless the issuer expires it.
+impl LayerFixture {
+    /// Starts a fixture that is signed in. The token is good for an hour unless the issuer expires
+    /// it.
     pub(crate) async fn new() -> Self {
         Self::with(|builder| builder).await
     }
 
     pub(crate) async fn with(set: impl FnOnce(RotatorBuilder) -> RotatorBuilder) -> Self {
-        let world = Self::signed_out(set).await;
-        let tokens = TokenSet::bearer(world.grant.access_token.as_str())
-            .with_refresh_token(world.grant.refresh_token.as_str())
-            .expires_in(world.grant.expires_in);
-        world.rotator.sign_in(tokens).expect("usable tokens");
-        world
+        let fixture = Self::signed_out(set).await;
+        let tokens = TokenSet::bearer(fixture.grant.access_token.as_str())
+            .with_refresh_token(fixture.grant.refresh_token.as_str())
+            .expires_in(fixture.grant.expires_in);
+        fixture.rotator.sign_in(tokens).expect("usable tokens");
+        fixture
     }
 
-    /// A session without a token; its first refresh redeems the grant's refresh token, as a cookie
-    /// would.
+    /// Starts a fixture without a token. Its first refresh redeems the grant's refresh token, as a
+    /// cookie endpoint would.
     pub(crate) async fn signed_out(set: impl FnOnce(RotatorBuilder) -> RotatorBuilder) -> Self {
         let issuer = Issuer::builder().start().await.expect("an issuer");
         let upstream = Upstream::start(&issuer).await.expect("an upstream");
         let grant = issuer.sign_in("alice");
         let events = Arc::new(Mutex::new(Vec::new()));
-        let heard = Arc::clone(&events);
+        let event_log = Arc::clone(&events);
         let source = source_from(issuer.token_url(), "demo", Some(&grant.refresh_token));
         let builder = Rotator::builder(source)
             .origin(upstream.url())
-            .on_event(move |event| heard.lock().expect("events").push(event.clone()));
+            .on_event(move |event| event_log.lock().expect("events").push(event.clone()));
         let rotator = set(builder).build().expect("a rotator");
         Self {
             issuer,
@@ -71,19 +72,19 @@ impl World {
         self.layer().layer(http())
     }
 
-    /// A request to the upstream, without body.
+    /// Returns a request to the upstream without a body.
     pub(crate) fn get(&self, path: &str) -> Request<Full<Bytes>> {
         Request::get(format!("{}{path}", self.upstream.url()))
             .body(Full::default())
             .expect("a request")
     }
 
-    pub(crate) fn heard(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+    pub(crate) fn count_events(&self, wanted: impl Fn(&Event) -> bool) -> usize {
         let events = self.events.lock().expect("events");
         events.iter().filter(|event| wanted(event)).count()
     }
 
-    /// What this request is answered with by the client with the layer around it.
+    /// Sends a request through the client with the layer and returns the answer.
     pub(crate) async fn send(
         &self,
         path: &str,
@@ -120,12 +121,13 @@ where
     (status, serde_json::from_slice(&body).unwrap_or_default())
 }
 
-/// The refresh token grant (RFC 6749 section 6), as short as it can be written.
+/// A token source for the refresh token grant (RFC 6749 section 6), as short as possible.
 pub(crate) fn source(token_url: &str, client_id: &str) -> impl TokenSource + use<> {
     source_from(token_url, client_id, None)
 }
 
-/// The same, with the refresh token to begin with where nobody has signed in.
+/// A token source for the refresh token grant that uses `first` as refresh token before the first
+/// sign-in.
 fn source_from(token_url: &str, client_id: &str, first: Option<&str>) -> impl TokenSource + use<> {
     let (token_url, client_id) = (token_url.to_owned(), client_id.to_owned());
     let first = first.map(str::to_owned);
@@ -142,8 +144,8 @@ fn source_from(token_url: &str, client_id: &str, first: Option<&str>) -> impl To
                 .header("content-type", "application/x-www-form-urlencoded")
                 .body(Full::new(Bytes::from(form)))
                 .expect("a request");
-            let unsure = |_| SourceError::uncertain("no answer");
-            let answer = http().oneshot(request).await.map_err(unsure)?;
+            let uncertain = |_| SourceError::uncertain("no answer");
+            let answer = http().oneshot(request).await.map_err(uncertain)?;
             let (status, answer) = read(answer).await;
             if !status.is_success() {
                 return Err(SourceError::terminal("refused"));
@@ -158,11 +160,11 @@ fn source_from(token_url: &str, client_id: &str, first: Option<&str>) -> impl To
     }
 }
 
-/// Both clocks, moved by hand.
+/// A clock that a test advances, wall and steady.
 #[derive(Clone)]
-pub(crate) struct HandClock(Arc<Mutex<Duration>>);
+pub(crate) struct ManualClock(Arc<Mutex<Duration>>);
 
-impl HandClock {
+impl ManualClock {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Mutex::new(Duration::ZERO)))
     }
@@ -172,7 +174,7 @@ impl HandClock {
     }
 }
 
-impl Clock for HandClock {
+impl Clock for ManualClock {
     fn wall(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + self.steady()
     }

@@ -1,0 +1,144 @@
+//! The `Set-Cookie` header (RFC 6265 section 5.2).
+
+use std::time::{Duration, SystemTime};
+
+use super::{LIFETIME_MAX, date};
+
+/// The longest name and value together; a longer cookie is ignored (RFC 6265bis section 5.6).
+const PAIR_MAX: usize = 4096;
+
+/// The longest value of an attribute; a longer attribute is ignored (RFC 6265bis section 5.6).
+const ATTRIBUTE_MAX: usize = 1024;
+
+/// What one header says.
+pub(super) struct SetCookie<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) value: &'a [u8],
+    /// In lower case and without its leading dot.
+    pub(super) domain: Option<String>,
+    /// Begins with `/`.
+    pub(super) path: Option<String>,
+    pub(super) secure: bool,
+    pub(super) lifetime: Stated,
+}
+
+/// The lifetime as the header states it. `Max-Age` wins over `Expires` (RFC 6265 section 5.3, step 3).
+#[derive(Default)]
+pub(super) struct Stated {
+    max_age: Option<Lifetime>,
+    expires: Option<SystemTime>,
+}
+
+/// How long a cookie lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lifetime {
+    /// As long as the jar.
+    Session,
+    For(Duration),
+    /// It is deleted.
+    Over,
+}
+
+impl Stated {
+    pub(super) fn of(self, now: SystemTime) -> Lifetime {
+        let expires = |at: SystemTime| match at.duration_since(now) {
+            Ok(rest) if !rest.is_zero() => Lifetime::For(rest.min(LIFETIME_MAX)),
+            _ => Lifetime::Over,
+        };
+        self.max_age
+            .or_else(|| self.expires.map(expires))
+            .unwrap_or(Lifetime::Session)
+    }
+}
+
+impl<'a> SetCookie<'a> {
+    /// Returns `None` if the header sets no cookie.
+    pub(super) fn parse(header: &'a [u8]) -> Option<Self> {
+        let mut parts = header.split(|&byte| byte == b';');
+        let pair = parts.next().unwrap_or_default();
+        let at = pair.iter().position(|&byte| byte == b'=')?;
+        let (name, value) = (trim(&pair[..at]), trim(&pair[at + 1..]));
+        if name.is_empty() || name.len() + value.len() > PAIR_MAX || has_control(pair) {
+            return None;
+        }
+        let mut cookie = Self {
+            name,
+            value,
+            domain: None,
+            path: None,
+            secure: false,
+            lifetime: Stated::default(),
+        };
+        for attribute in parts {
+            let (name, value) = match attribute.iter().position(|&byte| byte == b'=') {
+                Some(at) => (&attribute[..at], &attribute[at + 1..]),
+                None => (attribute, &[][..]),
+            };
+            let value = trim(value);
+            if value.len() > ATTRIBUTE_MAX {
+                continue;
+            }
+            // What is not text is ignored, as an attribute that is not known.
+            if let Ok(value) = std::str::from_utf8(value) {
+                cookie.apply(trim(name), value);
+            }
+        }
+        Some(cookie)
+    }
+
+    /// The last attribute of a name wins (RFC 6265 section 5.3).
+    fn apply(&mut self, name: &[u8], value: &str) {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        if is("expires") {
+            self.lifetime.expires = date::parse(value).or(self.lifetime.expires);
+        } else if is("max-age") {
+            self.lifetime.max_age = max_age(value).or(self.lifetime.max_age);
+        } else if is("domain") {
+            let domain = value.strip_prefix('.').unwrap_or(value);
+            // RFC 6265 section 5.2.3: an empty one is ignored.
+            if !domain.is_empty() {
+                self.domain = Some(domain.to_ascii_lowercase());
+            }
+        } else if is("path") {
+            self.path = value.starts_with('/').then(|| value.to_owned());
+        } else if is("secure") {
+            self.secure = true;
+        }
+    }
+
+    pub(super) fn has_prefix(&self, prefix: &[u8]) -> bool {
+        let start = self.name.get(..prefix.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    }
+}
+
+/// RFC 6265 section 5.2.2. Returns `None` if the attribute is to be ignored.
+fn max_age(value: &str) -> Option<Lifetime> {
+    let (negative, digits) = match value.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, value),
+    };
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    // More digits than a number holds are a long time.
+    let seconds = Duration::from_secs(digits.parse().unwrap_or(u64::MAX));
+    if negative || seconds.is_zero() {
+        return Some(Lifetime::Over);
+    }
+    Some(Lifetime::For(seconds.min(LIFETIME_MAX)))
+}
+
+/// Removes blanks and tabs at both ends (RFC 6265 section 5.2).
+fn trim(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
+    }
+    text
+}
+
+/// RFC 6265bis section 5.6, step 1.
+fn has_control(text: &[u8]) -> bool {
+    text.iter()
+        .any(|&byte| byte.is_ascii_control() && byte != b'\t')
+}
