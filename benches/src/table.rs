@@ -62,7 +62,7 @@ mod tests {
         table.row(["a longer name".to_owned(), "1".to_owned()]);
         table.row(["b".to_owned(), "1000000".to_owned()]);
         let expected = "\
-| way           |   repetitions |
+| way           |   calls |
 |---------------|--------:|
 | a longer name |       1 |
 | b             | 1000000 |

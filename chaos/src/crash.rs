@@ -87,6 +87,7 @@ impl Scene {
         let rotator = Rotator::builder(never_refreshes)
             .store(store.expect("a store"))
             .session(SessionKey::new(SESSION))
+            .source_timeout(Timing::of(self.timing.source))
             .build()
             .expect("a rotator");
         let expiry = if lifetime.is_zero() {

@@ -268,7 +268,12 @@ async fn plaintext_must_be_requested_explicitly() {
     let directory = StoreDirectory::empty();
     let builder = || FileStore::builder(directory.directory());
     let error = builder().open().expect_err("not chosen");
-    assert!(error.to_string().contains("`plaintext`"), "{error}");
+    assert!(
+        error
+            .hint()
+            .is_some_and(|hint| hint.contains("`plaintext`")),
+        "{error}"
+    );
     let both = builder()
         .plaintext()
         .vault(KeyFile::new(directory.key_file()));
