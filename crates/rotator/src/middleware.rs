@@ -1,16 +1,19 @@
-//! What authors of HTTP clients and middleware build the rotation from.
+//! The parts of the rotation for authors of HTTP clients and middleware.
 //!
-//! [`Exchange`] is the request protocol without IO: it gives a request its token and decides what
-//! follows from each answer. [`RefusalRules`] say which answers refuse the token, and
-//! [`PackedHead`] keeps a request's head for the replay. [`drain`] empties a refused answer.
-//! [`RotatorExt`] gives access to the rotator's header name, origins and listeners. The
-//! [`tower`](crate::tower) layer, `token-rotator-reqwest` and `token-rotator-proxy` are built from
-//! these parts.
+//! - [`Exchange`]: the request protocol without IO. It gives a request its token and decides the
+//!   next step after each answer.
+//! - [`RefusalRules`]: decide which answers refuse the token.
+//! - [`PackedHead`]: keeps a request's head for the replay.
+//! - [`drain`]: reads the rest of a refused answer.
+//! - [`RotatorExt`]: gives access to the rotator's header name, origins and listeners.
+//!
+//! The [`tower`](crate::tower) layer, `token-rotator-reqwest` and `token-rotator-proxy` use these
+//! parts.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 //! use token_rotator::middleware::challenge::Verdict;
-//! use token_rotator::middleware::{Exchange, RefusalRules, Settled, endpoint_of};
+//! use token_rotator::middleware::{Exchange, Next, RefusalRules, endpoint_of};
 //! use token_rotator::{Rotator, SourceError, TokenSet};
 //!
 //! # let source = |_| async { Ok::<_, SourceError>(TokenSet::bearer("token")) };
@@ -24,17 +27,18 @@
 //! let mut exchange = Exchange::begin(&rotator, Ok(())).await?;
 //! let answer = loop {
 //!     exchange.apply(&rotator, request.headers_mut());
-//!     let (mut answer, verdict) = rules.judge(send(&request));
+//!     let mut answer = send(&request);
+//!     let verdict = rules.judge(&mut answer);
 //!     if verdict == Verdict::None {
 //!         exchange.accepted(&rotator, answer.status(), answer.headers());
 //!     }
 //!     match exchange.settle(&rotator, verdict, answer.extensions_mut()) {
-//!         Settled::Replay => {
+//!         Next::Replay => {
 //!             if !exchange.renew(&rotator, endpoint, answer.extensions_mut()).await {
 //!                 break answer; // no newer token
 //!             }
 //!         }
-//!         Settled::Answered | Settled::Refused => break answer,
+//!         _ => break answer,
 //!     }
 //! };
 //! assert_eq!(answer.status(), 200);
@@ -57,24 +61,25 @@ use crate::http::origin::Origins;
 use crate::rotator::Rotator;
 use crate::token::Token;
 
-/// Reads the rest of an answer that is not handed on, so that its connection can be used again: at
-/// most 16 KiB, for at most 50 ms.
+/// Reads the rest of an answer that is not handed on, at most 16 KiB for at most 50 ms. The
+/// connection of a fully read answer can be used again.
 pub async fn drain<B: Body>(rotator: &Rotator, body: B) {
     rotator.drain(body).await;
 }
 
-/// The parts of a [`Rotator`] that clients and middleware use beside an [`Exchange`].
+/// The methods of a [`Rotator`] that clients and middleware call in addition to an [`Exchange`].
 ///
-/// [`Rotator`] alone implements it, so new methods are additions.
+/// The trait is sealed: only [`Rotator`] implements it, so new methods are additions.
 pub trait RotatorExt: sealed::Sealed {
     /// The header that carries the token.
     fn header_name(&self) -> &HeaderName;
 
-    /// The origins that a token may be sent to.
+    /// The origins to which a token may be sent.
     fn origins(&self) -> &Origins;
 
-    /// The access token, if it is usable now. Starts no refresh: for status pages. A request takes
-    /// its token from [`Rotator::token`] or [`Exchange`].
+    /// The access token. Returns `None` if it is not usable now. Starts no refresh.
+    ///
+    /// For status pages. A request takes its token from [`Rotator::token`] or [`Exchange`].
     fn access_token(&self) -> Option<Token>;
 
     /// Calls the listeners of the rotator with this event.

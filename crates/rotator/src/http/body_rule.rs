@@ -1,4 +1,4 @@
-//! Rules that read the body of an answer, and how their verdicts are confirmed.
+//! Rules that judge the body of an answer, and the confirmation of their verdicts.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,24 +16,26 @@ use crate::http::challenge::Verdict;
 use crate::rotator::Rotator;
 use crate::token::Pass;
 
-/// The longest body that is judged.
+/// The longest body that is judged, in bytes.
 const JUDGED_BYTES: usize = 64 * 1024;
-/// How long no second refresh confirms a verdict: the session's interval of early refreshes.
+/// The shortest time between two refreshes that confirm verdicts. It is the session's interval of
+/// early refreshes.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A rule for APIs that refuse a token in the body of an answer, whatever its status.
 ///
 /// A rule applies to answers to GET and HEAD, of its content type, with a body of at most 64 KiB.
-/// Other answers pass unjudged.
+/// All other answers pass unjudged.
 ///
 /// An empty list may be a refusal or the truth, so a match is confirmed before it counts:
 ///
-/// - With a [probe](RefusalRules::probe), by a GET to that path with the same token. If the head of
-///   its answer refuses the token, the match counts. If the probe succeeds, the answer is the
-///   caller's.
-/// - Without a probe, or where the probe fails, by a refresh: at most one in 10 s.
+/// - A [probe](RefusalRules::probe) is a GET to its path with the same token. If the head of the
+///   probe's answer refuses the token, the match counts. If the probe succeeds, the caller gets the
+///   answer.
+/// - Without a probe, or if the probe fails, a refresh confirms the match. There is at most one
+///   such refresh in 10 s.
 ///
-/// A match of the replay is the truth and is handed back.
+/// A match in the answer to the replay does not count: the caller gets that answer.
 #[derive(Clone)]
 pub struct BodyRule {
     content_type: Box<str>,
@@ -45,6 +47,8 @@ type Predicate = Arc<dyn Fn(StatusCode, &[u8]) -> bool + Send + Sync>;
 
 impl BodyRule {
     /// A rule for bodies of this content type. `application/json` includes `+json` types.
+    ///
+    /// `refused` gets the status and the body, and returns whether they refuse the token.
     pub fn new(
         content_type: impl Into<Box<str>>,
         refused: impl Fn(StatusCode, &[u8]) -> bool + Send + Sync + 'static,
@@ -61,8 +65,10 @@ impl BodyRule {
         Self::new("application/json", refused)
     }
 
-    /// The rule applies to these methods too. The answers may come after the request took effect:
-    /// name only methods that are safe to repeat here.
+    /// Applies the rule to these methods too.
+    ///
+    /// Name only methods whose requests are safe to repeat: a request may have taken effect before
+    /// its answer matches the rule.
     pub fn also_methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
         self.methods.extend(methods);
         self
@@ -74,9 +80,10 @@ impl BodyRule {
             .and_then(|kind| kind.to_str().ok());
         let kind = kind.and_then(|kind| kind.split(';').next());
         let kind = kind.unwrap_or_default().trim().to_ascii_lowercase();
-        let own = &*self.content_type;
-        let is_own = kind == own || (own == "application/json" && kind.ends_with("+json"));
-        is_own && self.methods.contains(method)
+        let expected = &*self.content_type;
+        let matches =
+            kind == expected || (expected == "application/json" && kind.ends_with("+json"));
+        matches && self.methods.contains(method)
     }
 }
 
@@ -89,43 +96,45 @@ impl std::fmt::Debug for BodyRule {
     }
 }
 
-/// All rules for bodies and how they are confirmed.
+/// All rules for bodies, and the state of their confirmation.
 #[derive(Clone, Default)]
 pub(super) struct BodyRules {
     pub(super) rules: Vec<BodyRule>,
     pub(super) probe: Option<ProbePath>,
-    confirmed: Arc<Mutex<Option<Confirmed>>>,
+    confirmation: Arc<Mutex<Option<Confirmation>>>,
 }
 
-/// The last token that a refresh was started for, to confirm a verdict.
+/// The last refresh that was started to confirm a verdict.
 #[derive(Clone, Copy)]
-struct Confirmed {
+struct Confirmation {
+    /// The generation of the token that was refreshed.
     generation: u64,
+    /// The start of the refresh, on the steady clock.
     at: Duration,
 }
 
 impl BodyRules {
-    /// Whether a refresh may confirm the verdict on this token.
+    /// Whether a refresh may confirm the verdict on the token of this generation.
     fn may_refresh(&self, rotator: &Rotator, generation: u64) -> bool {
         let now = rotator.session.clock.steady();
         let newer = rotator.session.usable();
         let mut last = self
-            .confirmed
+            .confirmation
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let known = last.is_some_and(|last| last.generation == generation);
-        // With a newer token there is no refresh, and a refresh for this token is shared.
-        if known || newer.is_some_and(|newer| newer.generation() > generation) {
+        let started = last.is_some_and(|last| last.generation == generation);
+        // If there is a newer token, no refresh follows. Requests with the same token share theirs.
+        if started || newer.is_some_and(|newer| newer.generation() > generation) {
             return true;
         }
-        let free = last.is_none_or(|last| now.saturating_sub(last.at) >= CONFIRM_INTERVAL);
-        if free {
-            *last = Some(Confirmed {
+        let is_due = last.is_none_or(|last| now.saturating_sub(last.at) >= CONFIRM_INTERVAL);
+        if is_due {
+            *last = Some(Confirmation {
                 generation,
                 at: now,
             });
         }
-        free
+        is_due
     }
 }
 
@@ -136,7 +145,8 @@ impl<H> RefusalRules<H> {
         self.by_body.is_some()
     }
 
-    /// Whether the body of an answer with these headers is judged, if it is short enough.
+    /// Whether a rule judges the body of an answer with these headers. Bodies of more than 64 KiB
+    /// pass unjudged in any case.
     pub fn reads_body_of(&self, method: &Method, headers: &HeaderMap) -> bool {
         self.rules_for(method, headers).next().is_some()
     }
@@ -146,14 +156,15 @@ impl<H> RefusalRules<H> {
         rules.filter(move |rule| rule.applies(method, headers))
     }
 
-    /// Judges the body of an answer that its head leaves open, and confirms the verdict. Returns
-    /// the answer as it was, and whether it refuses the token.
+    /// Judges the body of an answer whose head refuses nothing, and confirms the verdict. Returns
+    /// the unchanged answer, and whether it refuses the token.
     ///
-    /// `pass` is what the request carried, `replayed` whether this answers the replay. `probe` sends
-    /// a GET to a path with the same token; it answers with the verdict on the head, or with `None`
-    /// if the answer is neither a success nor a refusal.
+    /// - `pass`: the token that the request carried, if any.
+    /// - `replayed`: whether the answer is the answer to the replay.
+    /// - `probe`: sends a GET to the path with the same token and returns the verdict on the
+    ///   answer's head. It returns `None` if the answer is neither a success nor a refusal.
     ///
-    /// Waits for the body (64 KiB at most) and for the probe.
+    /// *Waits* for the body (64 KiB at most) and for the probe.
     pub async fn judge_body<B, F>(
         &self,
         rotator: &Rotator,
@@ -167,14 +178,14 @@ impl<H> RefusalRules<H> {
         F: Future<Output = Option<Verdict>>,
     {
         let mut answer = answer.map(PeekedBody::from);
-        let whole = if self.reads_body_of(method, answer.headers()) {
+        let body = if self.reads_body_of(method, answer.headers()) {
             answer.body_mut().peek(JUDGED_BYTES).await
         } else {
             None
         };
-        let matched = whole.is_some_and(|whole| {
+        let matched = body.is_some_and(|body| {
             let mut rules = self.rules_for(method, answer.headers());
-            rules.any(|rule| (rule.refused)(answer.status(), &whole))
+            rules.any(|rule| (rule.refused)(answer.status(), &body))
         });
         let refused = matched && !replayed && self.confirm(rotator, pass, probe).await;
         (answer, refused)
@@ -202,7 +213,7 @@ impl<H> RefusalRules<H> {
         bodies.may_refresh(rotator, token.generation())
     }
 
-    /// What the answer to a probe says: `None` if it is neither a success nor a refusal.
+    /// Judges the answer to a probe. Returns `None` if it is neither a success nor a refusal.
     pub fn judge_probe(
         &self,
         status: StatusCode,

@@ -1,12 +1,13 @@
-//! Is this refusal about the token? What `WWW-Authenticate` and `grpc-status` say.
+//! Decides whether a refusal is about the token, by `WWW-Authenticate` and `grpc-status`.
 //!
-//! [`judge`] sorts an HTTP answer, [`judge_refusal`] one that counts as a refusal whatever its
-//! status, [`judge_grpc`] and [`judge_grpc_trailers`] a gRPC one, and
-//! [`parse`] reads the challenges they are sorted by.
+//! - [`judge`]: judges an HTTP answer.
+//! - [`judge_refusal`]: judges an HTTP answer that counts as a refusal whatever its status.
+//! - [`judge_grpc`], [`judge_grpc_trailers`]: judge a gRPC answer.
+//! - [`parse`]: reads the challenges.
 //!
 //! # How a 401 is judged
 //!
-//! Every 401 asks for a new token unless a `Bearer` challenge says that a new one will not help:
+//! Every 401 asks for a new token unless a `Bearer` challenge says that a new token will not help:
 //!
 //! | the answer | verdict | why |
 //! |---|---|---|
@@ -14,21 +15,21 @@
 //! | no `WWW-Authenticate` | refresh | many APIs send none, against RFC 9110 section 15.5.2 |
 //! | `Bearer` without `error` | refresh | RFC 6750 section 3: the code is only a SHOULD |
 //! | `Bearer error="invalid_token"` | refresh | RFC 6750 section 3.1 |
-//! | `Bearer error="insufficient_user_authentication"` | [`StepUp`] | RFC 9470 section 3: the user has to sign in again, and better |
+//! | `Bearer error="insufficient_user_authentication"` | [`StepUp`] | RFC 9470 section 3: the user has to sign in again, or more strongly |
 //! | `Bearer error="insufficient_scope"`, `"invalid_request"` | not about the token | RFC 6750 section 3.1 |
-//! | `Bearer` with any other code | refresh | the list is open (RFC 6750 section 6.2); Entra's `insufficient_claims`, for one, is cured by a newer token |
+//! | `Bearer` with any other code | refresh | the list is open (RFC 6750 section 6.2); Entra's a newer token cures Entra's `insufficient_claims` |
 //! | other schemes only: `Basic`, `Negotiate`, `DPoP`, `JWT`, ... | refresh | frameworks name whatever scheme comes first; a proxy with a password of its own answers 407 |
 //!
-//! An API may refuse tokens with another status than 401. Whoever says so has such an answer judged
-//! by the same table: [`judge_refusal`].
+//! An API may refuse tokens with another status than 401. If the program lists such a status,
+//! [`judge_refusal`] judges the answer by the same table.
 //!
-//! A refresh that was not needed costs one request, and the session spaces those out. A refresh
-//! that was needed and not made costs the caller the session.
+//! The table prefers a refresh. An unnecessary refresh costs one request, and the session spaces
+//! refreshes out. A missing refresh costs the caller the session.
 //!
-//! Several `Bearer` challenges are alternatives (RFC 9110 section 11.6.1), so the most hopeful
-//! one decides: `invalid_token` before step-up, step-up before the rest. If a new token is not
-//! all it takes, the replay's own 401 says so. A challenge that names a reason beats one that
-//! gives none.
+//! Several `Bearer` challenges are alternatives (RFC 9110 section 11.6.1), so the challenge that a
+//! new token can meet decides: `invalid_token` before step-up, step-up before the rest. If a new
+//! token is not enough, the 401 of the replay says so. A challenge with a reason decides before a
+//! challenge without one.
 
 use std::fmt;
 
@@ -41,7 +42,7 @@ static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// The token was refused, or nothing says that it was not: a newer one may help.
+    /// The token was refused, or the answer gives no other reason: a newer token may help.
     RefreshToken,
     /// The request was refused for another reason, and a newer token would be refused too.
     NotAboutToken {
@@ -65,7 +66,7 @@ pub enum BearerError {
 }
 
 impl BearerError {
-    /// The code as it stands in the challenge.
+    /// The error code in the challenge.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InsufficientScope => "insufficient_scope",
@@ -80,18 +81,18 @@ impl fmt::Display for BearerError {
     }
 }
 
-/// What the upstream asks of the user before it accepts a token (RFC 9470 section 3).
+/// The demands of the upstream on the user's authentication (RFC 9470 section 3).
 ///
-/// These go into the next authorization request (section 4 there); a refresh cannot meet them.
-/// It is an error too, so that it can stand among the reasons why there is no token.
+/// The program puts them into the next authorization request (RFC 9470 section 4). A refresh cannot
+/// meet them. The type is an error because it is a cause of [`TokenError`](crate::TokenError).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StepUp {
-    /// The authentication contexts that would do, separated by spaces, the preferred one first.
+    /// The accepted authentication contexts, separated by spaces, in the order of preference.
     pub acr_values: Option<String>,
-    /// How many seconds ago the user may at most have authenticated; absent if it cannot be read.
+    /// The longest time since the user authenticated, in seconds. `None` if it is not readable.
     pub max_age: Option<u64>,
-    /// The scope needed as well (RFC 6750 section 3).
+    /// The scope that the request needs too (RFC 6750 section 3).
     pub scope: Option<String>,
 }
 
@@ -117,7 +118,7 @@ impl std::error::Error for StepUp {}
 
 /// Judges an HTTP answer by its status and its challenges, as the [module](self) describes.
 ///
-/// For any status but 401 this is one comparison. It allocates only for a 401.
+/// For every status but 401, the cost is one comparison. Allocates only for a 401.
 #[inline]
 pub fn judge(status: StatusCode, headers: &HeaderMap) -> Verdict {
     if status == StatusCode::UNAUTHORIZED {
@@ -127,20 +128,20 @@ pub fn judge(status: StatusCode, headers: &HeaderMap) -> Verdict {
     }
 }
 
-/// Judges an answer that counts as a refusal whatever its status: its challenges mean what they
-/// mean at a 401. Never [`Verdict::None`].
+/// Judges an answer that counts as a refusal whatever its status, by the table for a 401. Never
+/// returns [`Verdict::None`].
 ///
 /// For APIs that refuse tokens with 403 or 419. RFC 6750 section 3.1 gives `insufficient_scope` the
-/// status 403, so that a 403 is about the token only where no challenge says otherwise.
+/// status 403, so a 403 is about the token only if no challenge names another reason.
 #[cold]
 pub fn judge_refusal(headers: &HeaderMap) -> Verdict {
     judge_challenges(&parse(headers))
 }
 
-/// Whether the headers of an answer are those of a gRPC call refused as UNAUTHENTICATED.
+/// Whether the headers of an answer refuse a gRPC call as UNAUTHENTICATED.
 ///
-/// True for a trailers-only answer: `content-type: application/grpc...` together with
-/// `grpc-status: 16`. Other answers carry the status in their trailers: [`judge_grpc_trailers`].
+/// Returns true for a trailers-only answer: `content-type: application/grpc...` together with
+/// `grpc-status: 16`. For answers with trailers use [`judge_grpc_trailers`].
 #[inline]
 pub fn judge_grpc(headers: &HeaderMap) -> bool {
     judge_grpc_trailers(headers)
@@ -157,8 +158,8 @@ pub fn judge_grpc_trailers(trailers: &HeaderMap) -> bool {
         .is_some_and(|status| status.as_bytes() == b"16")
 }
 
-/// The status in the headers of a gRPC answer; empty if its trailers carry it. Returns `None` for
-/// answers that are not gRPC.
+/// Reads the status in the headers of a gRPC answer. Returns an empty slice if the trailers carry
+/// the status, and `None` if the answer is not gRPC.
 pub(crate) fn grpc_status(headers: &HeaderMap) -> Option<&[u8]> {
     let kind = headers.get(CONTENT_TYPE)?;
     is_grpc(kind.as_bytes()).then(|| {
@@ -168,7 +169,7 @@ pub(crate) fn grpc_status(headers: &HeaderMap) -> Option<&[u8]> {
     })
 }
 
-/// `application/grpc`, with or without `+proto`, `-web` or parameters.
+/// Whether the content type is `application/grpc`, with or without `+proto`, `-web` or parameters.
 fn is_grpc(kind: &[u8]) -> bool {
     const GRPC: &[u8] = b"application/grpc";
     kind.get(..GRPC.len())
@@ -185,7 +186,7 @@ fn judge_challenges(challenges: &[Challenge]) -> Verdict {
         .iter()
         .filter(|challenge| challenge.scheme == "bearer")
     {
-        // RFC 6749 compares codes exactly; a server that capitalises them means the same.
+        // RFC 6749 compares codes exactly, but some servers capitalise them.
         let code = challenge.param("error").unwrap_or_default();
         let is = |known: &str| code.eq_ignore_ascii_case(known);
         if is("invalid_token") {
@@ -207,8 +208,8 @@ fn judge_challenges(challenges: &[Challenge]) -> Verdict {
 
 /// One challenge of a `WWW-Authenticate` header field (RFC 9110 section 11.3).
 ///
-/// `Debug` leaves the values out: servers quote tokens in `error_description`, and a `token68`
-/// may be a credential.
+/// `Debug` shows no values: servers quote tokens in `error_description`, and a `token68` may be a
+/// credential.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Challenge {
     scheme: String,
@@ -222,21 +223,21 @@ impl Challenge {
         &self.scheme
     }
 
-    /// The `token68` that stands in place of parameters, as `Negotiate` uses it.
+    /// The `token68` of a challenge without parameters, such as `Negotiate`.
     pub fn token68(&self) -> Option<&str> {
         self.token68.as_deref()
     }
 
-    /// The value of a parameter, unquoted; `name` in any case.
+    /// The value of a parameter, unquoted. The case of `name` does not matter.
     ///
-    /// Of a parameter that occurs twice, against RFC 9110 section 11.2, the first.
+    /// If the parameter occurs twice, against RFC 9110 section 11.2, returns the first value.
     pub fn param(&self, name: &str) -> Option<&str> {
         self.params()
             .find(|(known, _)| known.eq_ignore_ascii_case(name))
             .map(|(_, value)| value)
     }
 
-    /// All parameters as they came, names in lower case.
+    /// All parameters in the order of the challenge, with names in lower case.
     pub fn params(&self) -> impl Iterator<Item = (&str, &str)> {
         self.params
             .iter()
@@ -272,15 +273,19 @@ impl fmt::Debug for Challenge {
 
 /// Reads all challenges of all `WWW-Authenticate` header fields, in order (RFC 9110 section 11.6.1).
 ///
-/// Never fails: what cannot be understood is passed over, and what was understood before and
-/// after it stays. Beyond the grammar it takes parameters separated by blanks or semicolons alone
-/// (AWS API Gateway sends the former), unquoted values that are no tokens (`realm=https://...`) and
-/// a quoted string that is cut off. Bytes that are not UTF-8 become U+FFFD.
+/// Never fails: the parser skips unreadable text and keeps the challenges before and after it.
+///
+/// The parser accepts more than the grammar:
+///
+/// - parameters separated only by blanks (AWS API Gateway sends those) or semicolons
+/// - unquoted values that are not tokens (`realm=https://...`)
+/// - a quoted string without its closing quote
+/// - bytes that are not UTF-8, which become U+FFFD
 pub fn parse(headers: &HeaderMap) -> Vec<Challenge> {
     let mut challenges = Vec::new();
     for field in headers.get_all(WWW_AUTHENTICATE) {
-        // Several fields are one list (RFC 9110 section 5.3), so a field may go on with the
-        // parameters of the challenge before it; but an open quote ends with its field.
+        // Several fields form one list (RFC 9110 section 5.3). A field may therefore begin with
+        // parameters of the previous field's challenge. An open quote ends with its field.
         Reader {
             rest: field.as_bytes(),
         }
@@ -295,8 +300,8 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn read_into(mut self, challenges: &mut Vec<Challenge>) {
-        // A challenge begins only where an element of the list does; anywhere else a lone word
-        // is debris, such as the inside of a description whose quotes were not escaped.
+        // A challenge begins only at the start of a list element. Elsewhere a word without a value
+        // is garbage, such as a part of a description with unescaped quotes.
         let mut at_start = true;
         while let Some(&byte) = self.rest.first() {
             if is_blank(byte) {
@@ -326,7 +331,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// `= value` after the name of a parameter, or nothing read.
+    /// Reads `= value` after the name of a parameter. Returns `None`, and reads nothing, if there is
+    /// no `=`.
     fn value(&mut self) -> Option<String> {
         let mut ahead = Reader { rest: self.rest };
         ahead.skip_blanks();
@@ -341,7 +347,8 @@ impl<'a> Reader<'a> {
         Some(value)
     }
 
-    /// A `token68` after a scheme, or nothing read: `realm=` is one, `realm=x` and `realm =` are not.
+    /// Reads a `token68` after a scheme. Returns `None`, and reads nothing, if there is none:
+    /// `realm=` is a `token68`; `realm=x` and `realm =` are not.
     fn token68(&mut self) -> Option<String> {
         let mut ahead = Reader { rest: self.rest };
         ahead.skip_blanks();
@@ -350,16 +357,17 @@ impl<'a> Reader<'a> {
             ahead.take_while(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte));
         let padding = ahead.take_while(|byte| byte == b'=');
         ahead.skip_blanks();
-        let apart = self.rest.first().is_some_and(|&byte| is_blank(byte));
-        let ends = matches!(ahead.rest.first(), None | Some(b','));
-        if !apart || !ends || letters.is_empty() {
+        let follows_blank = self.rest.first().is_some_and(|&byte| is_blank(byte));
+        let ends_element = matches!(ahead.rest.first(), None | Some(b','));
+        if !follows_blank || !ends_element || letters.is_empty() {
             return None;
         }
         self.rest = ahead.rest;
         Some(text(&start[..letters.len() + padding.len()]))
     }
 
-    /// A quoted string, without its quotes and escapes, up to its end or that of the field.
+    /// Reads a quoted string up to its closing quote or the end of the field. Returns it without
+    /// quotes and escapes.
     fn quoted(&mut self) -> String {
         let mut value = Vec::new();
         let mut bytes = self.rest[1..].iter();
@@ -394,7 +402,7 @@ fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
-/// RFC 9110 section 5.6.2.
+/// Whether the byte may occur in a token (RFC 9110 section 5.6.2).
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

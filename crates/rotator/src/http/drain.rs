@@ -1,4 +1,4 @@
-//! The rest of a refused answer.
+//! Reads the rest of a refused answer.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -7,13 +7,14 @@ use http_body::Body;
 
 use crate::rotator::Rotator;
 
-/// How much of an answer is read, and for how long.
+/// The most bytes of an answer that are read.
 const DRAIN_BYTES: usize = 16 * 1024;
+/// The longest time that an answer is read.
 const DRAIN_TIME: Duration = Duration::from_millis(50);
 
 impl Rotator {
-    /// Reads the rest of an answer that is not handed on, so that its connection can be used again:
-    /// at most 16 KiB, for at most 50 ms.
+    /// Reads the rest of an answer that is not handed on, at most 16 KiB for at most 50 ms. The
+    /// connection of a fully read answer can be used again.
     pub(crate) async fn drain<B: Body>(&self, body: B) {
         let rest = async {
             let mut body = pin!(body);
@@ -28,7 +29,7 @@ impl Rotator {
                 }
             }
         };
-        // Without a timer the body is dropped unread, which costs its connection.
+        // Without a timer the body is dropped unread, which closes its connection.
         let _ = self.session.runtime.timeout(DRAIN_TIME, rest).await;
     }
 }

@@ -1,12 +1,13 @@
-//! The request protocol: what a request carried, what its answer means and what to do next.
+//! The request protocol: the token of a request, the meaning of its answer, the next step.
 //!
-//! The tower layer, `-reqwest` and `-proxy` send and receive; every decision between is made here:
+//! The tower layer, `-reqwest` and `-proxy` send and receive. This file makes every decision
+//! between the two:
 //!
 //! 1. [`Exchange::ready`] or [`Exchange::begin`] gives the token to send. A request that cannot be
 //!    sent twice waits for a refresh that is due.
 //! 2. [`RefusalRules`](super::RefusalRules) judge the answer. If it refuses nothing, the client
-//!    calls [`Exchange::accepted`]. Otherwise [`Exchange::on_answer`] says what follows, and
-//!    [`Exchange::settle`] does what needs no IO.
+//!    calls [`Exchange::accepted`]. Otherwise [`Exchange::on_answer`] decides the next step, and
+//!    [`Exchange::settle`] does the part of it that needs no IO.
 //! 3. After [`Next::Replay`], [`Exchange::renew`] waits for the newer token. The client drains the
 //!    refused answer, sends the request again and settles the second answer, which is final.
 
@@ -27,28 +28,30 @@ use crate::token::Pass;
 pub struct Exchange {
     pass: Pass,
     repeatable: Result<(), NotReplayed>,
-    /// The [`endpoint`] that refused the request, once the request is replayed.
+    /// The [`endpoint`] that refused the request. `None` until the request is replayed.
     replayed_at: Option<u32>,
 }
 
-/// What follows from an answer.
+/// The next step after an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Next {
     /// The caller gets the answer.
     HandBack,
-    /// The caller gets the answer and what it asks of the user.
+    /// The caller gets the answer and its demands on the user (RFC 9470).
     StepUp(StepUp),
-    /// The caller gets the answer. The refusal is reported, and why the request is not replayed;
-    /// `None`: this was the replay.
+    /// The caller gets the answer. The exchange reports the refusal and the reason against a
+    /// replay. The reason is `None` if the answer is the answer to the replay.
     Report(Option<NotReplayed>),
     /// The request waits for a newer token and is sent again.
     Replay,
 }
 
 impl Exchange {
-    /// The token to send the request with, if one can be had without waiting and without starting
-    /// a refresh. A request that cannot be sent twice gets none while a refresh is due.
+    /// Gives the request a token without waiting and without starting a refresh.
+    ///
+    /// Returns `None` if no token is usable, and for a request that cannot be sent twice while a
+    /// refresh is due.
     #[inline]
     pub fn ready(rotator: &Rotator, repeatable: Result<(), NotReplayed>) -> Option<Self> {
         let token = match repeatable {
@@ -58,9 +61,11 @@ impl Exchange {
         token.map(|token| Self::new(token, repeatable))
     }
 
-    /// The token to send the request with, or leave to send it without one if the rotator is
-    /// [anonymous](crate::RotatorBuilder::anonymous). Waits like [`Rotator::token`]. A request that
-    /// cannot be sent twice waits for a refresh that is due, because it cannot be replayed.
+    /// Gives the request a token. If the rotator is
+    /// [anonymous](crate::RotatorBuilder::anonymous), the request may go without one.
+    ///
+    /// *Waits* like [`Rotator::token`]. A request that cannot be sent twice waits for a refresh
+    /// that is due, because it cannot be replayed.
     pub async fn begin(
         rotator: &Rotator,
         repeatable: Result<(), NotReplayed>,
@@ -76,7 +81,7 @@ impl Exchange {
         pass.map(|pass| Self::new(pass, repeatable))
     }
 
-    /// An exchange with a token or pass that the request carries already.
+    /// An exchange for a request that already carries this token or pass.
     #[inline]
     pub fn new(pass: impl Into<Pass>, repeatable: Result<(), NotReplayed>) -> Self {
         Self {
@@ -86,7 +91,7 @@ impl Exchange {
         }
     }
 
-    /// What the request carries.
+    /// The pass of the request: its token, if it carries one.
     pub fn pass(&self) -> &Pass {
         &self.pass
     }
@@ -96,7 +101,7 @@ impl Exchange {
         self.replayed_at.is_some()
     }
 
-    /// Replaces what was said about sending the request again.
+    /// Sets whether the request can be sent again, or the reason against it.
     pub fn set_repeatable(&mut self, repeatable: Result<(), NotReplayed>) {
         self.repeatable = repeatable;
     }
@@ -107,9 +112,10 @@ impl Exchange {
         self.pass.apply(&rotator.session.placement.name, headers);
     }
 
-    /// What follows from an answer with this verdict.
+    /// Decides the next step after an answer with this verdict.
     ///
-    /// A request without a token is refused whatever the reason given: a token is what it lacked.
+    /// If the request had no token, every refusal leads to a replay with one, whatever reason the
+    /// answer gives: the request lacked a token.
     #[inline]
     pub fn on_answer(&self, verdict: Verdict) -> Next {
         match verdict {
@@ -126,10 +132,11 @@ impl Exchange {
         }
     }
 
-    /// Does what follows from an answer with this verdict, but for a replay.
+    /// Decides the next step after an answer with this verdict, and does the part of it that needs
+    /// no IO. The client does the replay.
     ///
-    /// The refusal of a replay is reported: else a wrong audience would be refreshed for again and
-    /// again.
+    /// The refusal of a replay is reported too. Otherwise a token for the wrong audience would
+    /// cause one refresh after another.
     pub fn settle(&self, rotator: &Rotator, verdict: Verdict, extensions: &mut Extensions) -> Next {
         let next = self.on_answer(verdict);
         match &next {
@@ -142,7 +149,7 @@ impl Exchange {
         next
     }
 
-    /// Reports a refusal that is handed back, and why the request is not replayed.
+    /// Reports the refusal of an answer that the caller gets, and the reason against a replay.
     #[cold]
     pub fn report(&self, rotator: &Rotator, reason: Option<NotReplayed>) {
         let endpoint = self.replayed_at.unwrap_or(0);
@@ -153,26 +160,28 @@ impl Exchange {
         }
     }
 
-    /// An answer refuses nothing. Reports that the token was accepted if the answer shows it: the
-    /// first time for each token, and after each replay.
+    /// Handles an answer that refuses nothing. If the answer proves that the upstream accepted the
+    /// token, the exchange reports it: once for each token, and after each replay.
     #[inline]
     pub fn accepted(&self, rotator: &Rotator, status: StatusCode, headers: &HeaderMap) {
         let Some(token) = self.pass.token() else {
             return;
         };
-        let known = token.0.accepted.load(Ordering::Relaxed) && self.replayed_at.is_none();
-        if !known && shows_acceptance(status, headers) {
+        let is_reported = token.0.accepted.load(Ordering::Relaxed) && self.replayed_at.is_none();
+        if !is_reported && proves_acceptance(status, headers) {
             let attempt = self.replayed_at.map_or(Attempt::UNNAMED, Attempt::replay);
             token.0.mark_accepted();
             rotator.session.accepted(token.stamp(), attempt);
         }
     }
 
-    /// Waits for the token of the replay. Returns false if there is none: the refused answer is
-    /// then the caller's, with the reason among its extensions. `endpoint` is the [`endpoint`] that
-    /// refused the request; one that refuses replays starts no refresh for a while.
+    /// Waits for the token of the replay. Returns whether there is one.
     ///
-    /// Cancel safe: the refresh goes on.
+    /// If there is none, `extensions` gets the error, and the caller gets the refused answer.
+    /// `endpoint` is the [`endpoint`] that refused the request. An endpoint that refuses replays
+    /// starts no refresh for a while.
+    ///
+    /// *Cancellation*: dropping the future leaves the refresh running.
     pub async fn renew(
         &mut self,
         rotator: &Rotator,
@@ -197,10 +206,11 @@ impl Exchange {
     }
 }
 
-/// Whether an answer that refuses nothing shows that its token was accepted: 2xx, 304, and 101 of
-/// a WebSocket. A gRPC answer shows it with status 0 alone: its verdict comes in the trailers.
+/// Whether an answer that refuses nothing proves that the upstream accepted the token: 2xx, 304,
+/// and 101 of a WebSocket. A gRPC answer proves it with status 0 in its headers alone, because its
+/// trailers may still refuse the token.
 #[cold]
-fn shows_acceptance(status: StatusCode, headers: &HeaderMap) -> bool {
+fn proves_acceptance(status: StatusCode, headers: &HeaderMap) -> bool {
     let evidence = status.is_success()
         || matches!(
             status,
@@ -209,12 +219,13 @@ fn shows_acceptance(status: StatusCode, headers: &HeaderMap) -> bool {
     evidence && challenge::grpc_status(headers).is_none_or(|status| status == b"0")
 }
 
-/// The hash (FNV-1a) of origin and path by which a session remembers an endpoint that refuses
-/// replays. Never zero.
+/// Hashes origin and path of an endpoint (FNV-1a). Never returns zero.
+///
+/// A session remembers the endpoints that refuse replays by this hash.
 pub fn endpoint(origin: &[&str], path: &str) -> u32 {
     let mut hash: u32 = 0x811c_9dc5;
     for part in origin.iter().copied().chain([path]) {
-        // 0xff stands in no URI, so it separates the parts.
+        // The byte 0xff occurs in no URI, so it separates the parts.
         for byte in part.bytes().chain([0xff]) {
             hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
         }
@@ -222,7 +233,7 @@ pub fn endpoint(origin: &[&str], path: &str) -> u32 {
     hash.max(1)
 }
 
-/// The [`endpoint`] of a URI.
+/// Hashes the [`endpoint`] of a URI.
 pub fn endpoint_of(uri: &Uri) -> u32 {
     let scheme = uri.scheme_str().unwrap_or_default();
     let authority = uri.authority().map_or("", Authority::as_str);
@@ -238,36 +249,36 @@ mod tests {
     use crate::http::challenge::BearerError;
     use crate::token::token_set::TokenSet;
 
-    /// Property: the table of verdict, token, repeatability and replay.
+    /// Property: verdict, token, repeatability and replay decide the next step as in this table.
     #[tokio::test]
-    async fn what_follows_from_each_verdict() {
+    async fn each_verdict_has_its_next_step() {
         let source =
             |_: Option<Arc<TokenSet>>| async { Err::<TokenSet, _>(SourceError::terminal("none")) };
         let rotator = Rotator::builder(source).anonymous().build().expect("built");
-        let bare = Exchange::begin(&rotator, Ok(())).await.expect("a pass");
+        let without_token = Exchange::begin(&rotator, Ok(())).await.expect("a pass");
         let stored = rotator.sign_in(TokenSet::bearer("token"));
         stored.expect("usable").await.expect("in memory");
         let with_token = Exchange::begin(&rotator, Ok(())).await.expect("a pass");
-        let mut once = with_token.clone();
-        once.set_repeatable(Err(NotReplayed::OptedOut));
-        let mut again = with_token.clone();
-        again.replayed_at = Some(0);
+        let mut not_repeatable = with_token.clone();
+        not_repeatable.set_repeatable(Err(NotReplayed::OptedOut));
+        let mut replayed = with_token.clone();
+        replayed.replayed_at = Some(0);
         let scope = Verdict::NotAboutToken {
             error: BearerError::InsufficientScope,
         };
         let step_up = StepUp::default();
         let opted_out = Next::Report(Some(NotReplayed::OptedOut));
         for (exchange, refused, not_about_token) in [
-            (&bare, Next::Replay, Next::Replay),
+            (&without_token, Next::Replay, Next::Replay),
             (&with_token, Next::Replay, Next::HandBack),
-            (&once, opted_out, Next::HandBack),
-            (&again, Next::Report(None), Next::HandBack),
+            (&not_repeatable, opted_out, Next::HandBack),
+            (&replayed, Next::Report(None), Next::HandBack),
         ] {
             assert_eq!(exchange.on_answer(Verdict::None), Next::HandBack);
             assert_eq!(exchange.on_answer(Verdict::RefreshToken), refused);
             assert_eq!(exchange.on_answer(scope.clone()), not_about_token);
-            let asked = exchange.on_answer(Verdict::StepUp(step_up.clone()));
-            assert_eq!(asked, Next::StepUp(step_up.clone()));
+            let next = exchange.on_answer(Verdict::StepUp(step_up.clone()));
+            assert_eq!(next, Next::StepUp(step_up.clone()));
         }
     }
 }

@@ -1,11 +1,12 @@
-//! HTTP as the rotation sees it: where a token may go, what an answer says about it, what follows.
+//! The HTTP side of the rotation: allowed origins, the judgement of answers, the request protocol.
 //!
 //! - [`origin`]: the origins that a token may be sent to.
 //! - [`challenge`]: what `WWW-Authenticate` and `grpc-status` say about a token.
-//! - `refusal`, `body_rule`, `probe`: which answers refuse the token.
-//! - `peeked`: a body of which the beginning was read to be judged.
+//! - `refusal`, `body_rule`, `probe`: the rules that decide which answers refuse the token.
+//! - `peeked`: a body that was read in part to judge it.
 //! - `exchange`: the request protocol, without any IO.
-//! - `packed`, `drain`: the copy of a request's head; the rest of a refused answer.
+//! - `packed`: the copy of a request's head for a replay.
+//! - `drain`: reads the rest of a refused answer.
 
 mod body_rule;
 pub mod challenge;

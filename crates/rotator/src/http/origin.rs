@@ -1,8 +1,8 @@
-//! Where a token may go: its own origins, exact in scheme, host and port.
+//! The origins to which a token may be sent, exact in scheme, host and port.
 //!
-//! An [`Origin`] is always one that a token is safe to travel to: `https`, or `http` to the machine
-//! itself. [`Origins`] answers for every request, and for every hop of a redirect again, whether the
-//! token goes along.
+//! An [`Origin`] protects the token on its way: it is `https`, or `http` to this machine.
+//! [`Origins`] decides for every request, and again for every redirect, whether the token may be
+//! sent.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -12,19 +12,21 @@ use std::str::FromStr;
 use http::Uri;
 use http::uri::Scheme;
 
-/// A scheme, host and port that a token may be sent to (RFC 6454 section 4).
+/// A scheme, host and port to which a token may be sent (RFC 6454 section 4).
 ///
-/// It is read from text such as `https://api.example.com` or `http://127.0.0.1:8080`:
+/// Parsed from texts such as `https://api.example.com` or `http://127.0.0.1:8080`:
 ///
-/// - The scheme is `https`; or `http` where the host is the machine itself, which is `127.0.0.0/8`,
-///   `[::1]` or `localhost`. Names *under* `localhost` are not: RFC 6761 section 6.3 reserves them for
-///   loopback, but many resolvers still ask the network about them, and whoever answers there would
-///   get the token in the clear.
-/// - The host is a name, an IPv4 address of four decimal numbers or an IPv6 address in brackets. Names
-///   compare without regard to case, IPv6 addresses by value. A name with a dot at its end is
-///   another host than the one without. International names are written in punycode.
-/// - A port that is not given is the scheme's own: 443 or 80.
-/// - A `/` at the end is accepted; a path, a query or a user name is an [`OriginError`].
+/// - The scheme is `https`. It may be `http` if the host is this machine: `127.0.0.0/8`, `[::1]` or
+///   `localhost`.
+/// - Names *under* `localhost` do not count as this machine. RFC 6761 section 6.3 reserves them for
+///   loopback, but many resolvers still ask the network. A foreign host could answer and get the
+///   token in the clear.
+/// - The host is a name, an IPv4 address of four decimal numbers or an IPv6 address in brackets.
+///   International names are written in punycode.
+/// - Names are compared without regard to case, and IPv6 addresses by value. A name with a dot at
+///   its end differs from the name without the dot.
+/// - The default port is the port of the scheme: 443 or 80.
+/// - A `/` at the end is accepted. A path, a query or a user name is an [`OriginError`].
 ///
 /// `Display` gives the ASCII serialisation of RFC 6454 section 6.2, which parses back.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -36,33 +38,34 @@ pub struct Origin {
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Host {
-    /// A name in lower case, or an IPv4 address, of which there is only one spelling.
+    /// A name in lower case, or an IPv4 address, which has only one accepted spelling.
     Name(String),
     V6(Ipv6Addr),
 }
 
-/// Why a text is no [`Origin`]. [`hint`](Self::hint) says what to write instead.
+/// Why a text is not an [`Origin`]. [`hint`](Self::hint) says what to write instead.
 ///
-/// The messages repeat no part of the text but a host, for tokens and passwords get mixed up with URLs.
+/// The messages repeat only scheme, host and port of the text. The rest may be a token or a password
+/// that the user gave by mistake.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OriginError {
-    /// There is nothing.
+    /// The text is empty.
     #[error("the origin is empty")]
     Empty,
-    /// There is a blank, a line break or a control character in it.
+    /// The text contains a blank, a line break or a control character.
     #[error("the origin contains a blank or a line break")]
     Blank,
-    /// There is no `://`.
+    /// The text has no `://`.
     #[error("the origin has no scheme")]
     NoScheme,
     /// The scheme is neither `https` nor `http`.
     #[error("the scheme of the origin is not supported")]
     Scheme,
-    /// There is nothing between `://` and the port or path.
+    /// The text has no host between `://` and the port or path.
     #[error("the origin has no host")]
     NoHost,
-    /// There is a user name or password.
+    /// The text contains a user name or password.
     #[error("the origin contains a user name (`...@`)")]
     UserInfo,
     /// The host is not ASCII.
@@ -71,16 +74,16 @@ pub enum OriginError {
     /// The host is neither a name nor an address.
     #[error("the host of the origin is neither a name nor an address")]
     Host,
-    /// The port is no number from 1 to 65535.
+    /// The port is not a number from 1 to 65535.
     #[error("the port of the origin is not a number from 1 to 65535")]
     Port,
-    /// There is a path, a query or a fragment behind the port.
+    /// The text has a path, a query or a fragment.
     #[error("the origin goes on after its host and port, `{origin}`")]
     Path {
-        /// The text without what is too much.
+        /// The origin in the text, without path, query and fragment.
         origin: String,
     },
-    /// `http` to a host that is not this machine.
+    /// The scheme is `http` and the host is not this machine.
     #[error("`http://` would send the token to `{host}` in the clear")]
     Clear {
         /// The host.
@@ -89,7 +92,7 @@ pub enum OriginError {
 }
 
 impl OriginError {
-    /// What to write instead. Every cause has a hint.
+    /// The action for this cause: what to write instead. Never returns `None`.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::Empty => "give an origin such as `https://api.example.com`",
@@ -120,34 +123,35 @@ impl OriginError {
 }
 
 impl Origin {
-    /// The origin of a request's URI.
+    /// The origin of a request's URI. Returns [`None`] if no token may go there:
     ///
-    /// [`None`] if no token may go there: the URI is relative or an authority alone, its scheme is
-    /// another or `http` beyond this machine, its port is no port, or it contains a user name, for
-    /// such a request has credentials of its own.
+    /// - The URI is relative, or only an authority.
+    /// - The scheme is neither `https` nor `http`, or is `http` to a host that is not this machine.
+    /// - The port is not a number from 1 to 65535.
+    /// - The URI contains a user name, so the request has its own credentials.
     pub fn of(uri: &Uri) -> Option<Self> {
-        Place::of(uri)?.check().ok()
+        UncheckedOrigin::of(uri)?.check().ok()
     }
 
-    /// `https` or `http`.
+    /// The scheme: `https` or `http`.
     pub fn scheme(&self) -> &'static str {
         if self.https { "https" } else { "http" }
     }
 
-    /// The host in lower case; an IPv6 address in brackets.
+    /// The host in lower case. An IPv6 address is in brackets.
     pub fn host(&self) -> impl fmt::Display + '_ {
         &self.host
     }
 
-    /// The port, the scheme's own if none was given.
+    /// The port. It is the default port of the scheme if the text had none.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Whether the URI spells this origin in lower case and without a port. Most URIs do, and then
-    /// the authority need not be taken apart.
+    /// Whether the URI spells this origin in lower case and without a port. Most URIs do, and need
+    /// no parsing of their authority.
     #[inline]
-    fn is_spelt(&self, uri: &Uri) -> bool {
+    fn is_plain_spelling(&self, uri: &Uri) -> bool {
         let (Host::Name(name), Some(authority)) = (&self.host, uri.authority()) else {
             return false;
         };
@@ -163,13 +167,13 @@ impl Origin {
             })
     }
 
-    fn is(&self, place: &Place<'_>) -> bool {
-        let host = match (&self.host, &place.host) {
+    fn is(&self, target: &UncheckedOrigin<'_>) -> bool {
+        let host = match (&self.host, &target.host) {
             (Host::Name(own), HostText::Name(other)) => own.eq_ignore_ascii_case(other),
             (Host::V6(own), HostText::V6(other)) => own == other,
             _ => false,
         };
-        host && self.https == place.https && self.port == place.port
+        host && self.https == target.https && self.port == target.port
     }
 }
 
@@ -189,7 +193,7 @@ impl FromStr for Origin {
             return Err(OriginError::Scheme);
         }
         let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-        let origin = Place::read(https, authority)?.check()?;
+        let origin = UncheckedOrigin::read(https, authority)?.check()?;
         if !matches!(tail, "" | "/") {
             return Err(OriginError::Path {
                 origin: origin.to_string(),
@@ -233,43 +237,44 @@ impl fmt::Display for Host {
     }
 }
 
-/// The origins that one session's token may go to.
+/// The origins to which the token of a session may be sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins(Vec<Origin>);
 
 impl Origins {
-    /// None yet: a token goes nowhere.
+    /// An empty list: the token may go nowhere.
     pub const fn new() -> Self {
         Self(Vec::new())
     }
 
-    /// Adds an origin, once.
+    /// Adds an origin, unless the list has it.
     pub fn push(&mut self, origin: Origin) {
         if !self.0.contains(&origin) {
             self.0.push(origin);
         }
     }
 
-    /// Whether the token may go along with a request to this URI.
+    /// Whether a request to this URI may carry the token.
     ///
-    /// True only if scheme, host and port are those of one of these origins. Never true for a URI
-    /// that has no [`Origin::of`] its own. Does not allocate.
+    /// Returns true only if scheme, host and port are those of an origin in the list. Returns false
+    /// for a URI for which [`Origin::of`] returns `None`. Does not allocate.
     pub fn allows(&self, uri: &Uri) -> bool {
-        self.0.iter().any(|origin| origin.is_spelt(uri))
-            || Place::of(uri).is_some_and(|place| self.0.iter().any(|origin| origin.is(&place)))
+        self.0.iter().any(|origin| origin.is_plain_spelling(uri))
+            || UncheckedOrigin::of(uri)
+                .is_some_and(|target| self.0.iter().any(|origin| origin.is(&target)))
     }
 
-    /// Whether there are none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many there are.
+    /// The number of origins.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// All of them, in the order they were added.
+    /// The origins in the order in which they were added.
     pub fn iter(&self) -> slice::Iter<'_, Origin> {
         self.0.iter()
     }
@@ -300,8 +305,8 @@ impl FromIterator<Origin> for Origins {
     }
 }
 
-/// An origin as it is written, taken apart but not yet checked.
-struct Place<'a> {
+/// The scheme, host and port of a text, parsed but not yet checked.
+struct UncheckedOrigin<'a> {
     https: bool,
     host: HostText<'a>,
     port: u16,
@@ -312,7 +317,7 @@ enum HostText<'a> {
     V6(Ipv6Addr),
 }
 
-impl<'a> Place<'a> {
+impl<'a> UncheckedOrigin<'a> {
     fn of(uri: &'a Uri) -> Option<Self> {
         let scheme = uri.scheme()?;
         let https = *scheme == Scheme::HTTPS;
@@ -322,7 +327,8 @@ impl<'a> Place<'a> {
         Self::read(https, uri.authority()?.as_str()).ok()
     }
 
-    /// Takes `host[:port]` apart. `Uri::port` would not do: it reads a port that is no number as none.
+    /// Parses `host[:port]`. Does not use `Uri::port`, which returns `None` for a port that is not a
+    /// number.
     fn read(https: bool, authority: &'a str) -> Result<Self, OriginError> {
         if authority.contains('@') {
             return Err(OriginError::UserInfo);
@@ -343,7 +349,7 @@ impl<'a> Place<'a> {
             "" | ":" => default_port(https),
             _ => port
                 .strip_prefix(':')
-                // `parse` would take a sign.
+                // `parse` alone would accept a sign.
                 .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
                 .and_then(|digits| digits.parse().ok())
                 .filter(|&port| port != 0)
@@ -352,7 +358,7 @@ impl<'a> Place<'a> {
         Ok(Self { https, host, port })
     }
 
-    /// The origin, if the host can be one and a token is safe on the way there.
+    /// Checks that the host is valid, and that the token is protected on its way to it.
     fn check(self) -> Result<Origin, OriginError> {
         let host = match self.host {
             HostText::Name(name) => {
@@ -390,7 +396,8 @@ fn is_loopback(host: &Host) -> bool {
     }
 }
 
-/// RFC 1123 section 2.1 and the underscores that container networks use.
+/// Checks a host name by RFC 1123 section 2.1. Accepts underscores too, which container networks
+/// use.
 fn check_name(name: &str) -> Result<(), OriginError> {
     if !name.is_ascii() {
         return Err(OriginError::NonAscii);
@@ -401,18 +408,18 @@ fn check_name(name: &str) -> Result<(), OriginError> {
     if relative.len() > 253 || !relative.split('.').all(label) {
         return Err(OriginError::Host);
     }
-    // Some resolvers read `127.1`, `2130706433` and `0x7f.1` as addresses; which host that is must
+    // Some resolvers read `127.1`, `2130706433` and `0x7f.1` as addresses. The host of an origin must
     // not depend on the resolver.
     let last = relative
         .rsplit('.')
         .next()
         .unwrap_or_default()
         .to_ascii_lowercase();
-    let number = last.bytes().all(|byte| byte.is_ascii_digit())
+    let is_number = last.bytes().all(|byte| byte.is_ascii_digit())
         || last
             .strip_prefix("0x")
             .is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    if number && name.parse::<Ipv4Addr>().is_err() {
+    if is_number && name.parse::<Ipv4Addr>().is_err() {
         return Err(OriginError::Host);
     }
     Ok(())

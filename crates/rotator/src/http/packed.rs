@@ -4,51 +4,58 @@ use bytes::{Buf, Bytes};
 use http::uri::PathAndQuery;
 use http::{Extensions, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
-/// A request's head as it was before the token was put on it, in one piece of memory.
+/// A copy of a request's head without the token, in one piece of memory.
 ///
-/// Most requests are never sent again, so a copy has to be cheap: a clone of the header map
-/// allocates twice for the map, and once for each value that was never cloned before.
+/// Most requests are never sent again, so the copy is cheap. A clone of the header map would
+/// allocate twice for the map, and once for each value without an earlier clone.
 #[derive(Debug)]
 pub struct PackedHead {
     method: Method,
     uri: Uri,
     version: Version,
     extensions: Extensions,
-    headers: Packed,
+    headers: PackedHeaders,
 }
 
-/// For each header a number, its name and its value. The number holds the length of the value, that
-/// of the name in 16 bits (its bound in the `http` crate), and whether the value is sensitive.
+/// The headers as bytes. Each header is a number, its name and its value.
+///
+/// The number holds three fields, from high to low bits. The first is the length of the value. The
+/// second is the length of the name: 16 bits, its bound in the `http` crate. The third is 1 bit:
+/// whether the value is sensitive.
 #[derive(Debug)]
-enum Packed {
-    /// With spare capacity, which costs less than an exact length.
+enum PackedHeaders {
+    /// Memory of this copy alone. Spare capacity costs less than measuring the exact length.
     Own(Vec<u8>),
-    /// Shared with the request.
+    /// Memory that the header values of the request point into.
     Shared(Bytes),
 }
 
-/// The bytes of the number before name and value.
+/// The number of bytes before name and value.
 const PREFIX: usize = size_of::<u64>();
-/// The capacity for a header whose length is not known yet. Few headers are longer.
-const GUESS: usize = 64;
+/// The bytes reserved for each header. Few headers are longer.
+const HEADER_CAPACITY: usize = 64;
 
 impl PackedHead {
-    /// A copy of this request's head.
+    /// Copies the head of this request.
     pub fn new<B>(request: &Request<B>) -> Self {
         Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
             extensions: request.extensions().clone(),
-            headers: Packed::Own(pack(request, b"", request.headers().len() * GUESS)),
+            headers: PackedHeaders::Own(pack(
+                request,
+                b"",
+                request.headers().len() * HEADER_CAPACITY,
+            )),
         }
     }
 
-    /// A copy of this request's head, whose target is a path, without its extensions. The request
-    /// moves into the memory of the copy.
+    /// Copies the head of this request without its extensions, and moves the request's URI and
+    /// headers into the memory of the copy. The target of the request must be a path.
     ///
-    /// A server's buffer of 8 KiB is then free for the next request. A request that is held until
-    /// its answer arrives would keep the buffer, and each request would allocate a new one.
+    /// The move frees the server's read buffer of 8 KiB for the next request. Otherwise a request
+    /// that waits for its answer keeps the buffer, and the server allocates a new one each time.
     pub fn move_in<B>(request: &mut Request<B>) -> Self {
         let target = request.uri().path_and_query().cloned();
         let target = target.as_ref().map_or("/", PathAndQuery::as_str).as_bytes();
@@ -61,10 +68,10 @@ impl PackedHead {
             *request.uri_mut() = uri;
         }
         let mut packed = headers.clone();
-        // The map yields its headers in the same order as before.
+        // `values_mut` yields the values in the order in which `pack` wrote them.
         for value in request.headers_mut().values_mut() {
-            if let Some((_, own)) = unpack(&mut packed) {
-                *value = own;
+            if let Some((_, packed_value)) = unpack(&mut packed) {
+                *value = packed_value;
             }
         }
         Self {
@@ -72,21 +79,24 @@ impl PackedHead {
             uri: request.uri().clone(),
             version: request.version(),
             extensions: Extensions::new(),
-            headers: Packed::Shared(headers),
+            headers: PackedHeaders::Shared(headers),
         }
     }
 
-    /// The request's method.
+    /// The method of the request.
     pub fn method(&self) -> &Method {
         &self.method
     }
 
-    /// The request's URI.
+    /// The URI of the request.
     pub fn uri(&self) -> &Uri {
         &self.uri
     }
 
-    /// The request with this body. Returns `None` if a header was made unchecked and is invalid.
+    /// Builds the request again, with this body.
+    ///
+    /// Returns `None` if a header is invalid. The `http` crate has unchecked constructors for
+    /// header values.
     pub fn request<B>(&self, body: B) -> Option<Request<B>> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
@@ -94,8 +104,8 @@ impl PackedHead {
         *request.version_mut() = self.version;
         *request.extensions_mut() = self.extensions.clone();
         let mut packed = match &self.headers {
-            Packed::Own(packed) => Bytes::copy_from_slice(packed),
-            Packed::Shared(packed) => packed.clone(),
+            PackedHeaders::Own(packed) => Bytes::copy_from_slice(packed),
+            PackedHeaders::Shared(packed) => packed.clone(),
         };
         while packed.has_remaining() {
             let (name, value) = unpack(&mut packed)?;
@@ -120,7 +130,7 @@ fn pack<B>(request: &Request<B>, target: &[u8], capacity: usize) -> Vec<u8> {
     packed
 }
 
-/// The next header; its name is not checked yet.
+/// Takes the next header from the bytes. The caller checks the name.
 fn unpack(packed: &mut Bytes) -> Option<(Bytes, HeaderValue)> {
     let number = packed.get_u64_ne();
     let lengths = number >> 1;
@@ -160,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_request_comes_out_as_it_went_in() {
+    fn a_packed_head_restores_the_request() {
         let request = request("https://api.example.com/orders?page=2");
         let again = PackedHead::new(&request).request("copy").expect("valid");
         assert_eq!(fields(&again), fields(&request));
@@ -172,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_moves_in_stays_as_it_was() {
+    fn move_in_leaves_the_request_unchanged() {
         for target in ["/a%20b/c?d=e&f", "*"] {
             let mut request = request(target);
             let before = (request.uri().clone(), fields(&request));
@@ -185,9 +195,9 @@ mod tests {
     }
 
     #[test]
-    fn no_headers_take_no_memory() {
+    fn a_request_without_headers_takes_no_memory() {
         let head = PackedHead::new(&Request::new(()));
-        assert!(matches!(&head.headers, Packed::Own(packed) if packed.capacity() == 0));
+        assert!(matches!(&head.headers, PackedHeaders::Own(packed) if packed.capacity() == 0));
         let again = head.request(()).expect("valid headers");
         assert!(again.headers().is_empty());
     }

@@ -1,4 +1,4 @@
-//! A body of which the beginning was read to be judged.
+//! A body that was read in part to judge it.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -8,26 +8,30 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-/// A body of which the beginning may have been read already. It reads as the body that it was.
+/// A body of which the client may have read the first frames to judge it.
+///
+/// A reader of this body gets every frame of the original body, in order.
 pub struct PeekedBody<B: Body<Data = Bytes>> {
     read: VecDeque<Result<Frame<Bytes>, B::Error>>,
     rest: B,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> PeekedBody<B> {
-    /// Reads the body. Returns its bytes if there are no more than these.
-    pub(super) async fn peek(&mut self, most: usize) -> Option<Vec<u8>> {
+    /// Reads the body, at most `limit` bytes. Returns the bytes of the whole body.
+    ///
+    /// Returns `None` if the body is longer than `limit` or cannot be read to its end.
+    pub(super) async fn peek(&mut self, limit: usize) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
-        while bytes.len() as u64 + self.rest.size_hint().lower() <= most as u64 {
+        while bytes.len() as u64 + self.rest.size_hint().lower() <= limit as u64 {
             let next = poll_fn(|context| Pin::new(&mut self.rest).poll_frame(context)).await;
             let Some(frame) = next else {
                 return Some(bytes);
             };
             let data = frame.as_ref().map(Frame::data_ref);
-            let broken = data.is_err();
+            let failed = data.is_err();
             bytes.extend_from_slice(data.ok().flatten().map_or(&[], |data| data));
             self.read.push_back(frame);
-            if broken {
+            if failed {
                 break;
             }
         }

@@ -1,4 +1,4 @@
-//! The path that confirms a verdict by body.
+//! The path whose answer confirms a verdict by body.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use crate::error::BuildError;
 
 /// The path of a [probe](super::RefusalRules::probe): `/-/whoami`.
 ///
-/// A probe carries the token, so the path must not lead to another origin. It begins with one `/`
-/// and is visible ASCII without `\`, `#`, empty segments and dot segments. A query may follow.
+/// A probe carries the token, so the path must not lead to another origin. The path begins with one
+/// `/`. It is visible ASCII without `\`, `#`, empty segments and dot segments. A query may follow.
 ///
 /// ```
 /// use token_rotator::middleware::ProbePath;
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_lead_to_another_origin_is_refused() {
+    fn a_path_that_may_lead_to_another_origin_is_refused() {
         for path in [
             "",
             "whoami",

@@ -1,4 +1,4 @@
-//! Which answers refuse the token.
+//! The rules that decide which answers refuse the token.
 
 use std::sync::Arc;
 
@@ -9,13 +9,15 @@ use super::body_rule::{BodyRule, BodyRules};
 use super::probe::ProbePath;
 use crate::http::challenge::{self, Verdict};
 
-/// Which answers refuse the token.
+/// Decides which answers refuse the token.
 ///
-/// By default those with the status 401 that are [about the token](crate::middleware::challenge), and those
-/// with `grpc-status` 16. `H` is what a predicate of the head sees.
+/// By default an answer refuses the token if its status is 401 and it is
+/// [about the token](crate::middleware::challenge), or if its `grpc-status` is 16. `H` is the type
+/// of the head that predicates read.
 pub struct RefusalRules<H = Parts> {
-    /// In place of 401.
+    /// The statuses that replace 401.
     statuses: Option<Vec<StatusCode>>,
+    /// The statuses that refuse the token in addition.
     also: Vec<StatusCode>,
     by_head: Vec<HeadPredicate<H>>,
     pub(super) by_body: Option<Arc<BodyRules>>,
@@ -24,35 +26,38 @@ pub struct RefusalRules<H = Parts> {
 type HeadPredicate<H> = Arc<dyn Fn(&H) -> bool + Send + Sync>;
 
 impl<H> RefusalRules<H> {
-    /// These statuses refuse the token, in place of 401.
+    /// Replaces 401 by these statuses: answers with one of them refuse the token.
     ///
-    /// A challenge that comes with one means what it means at a 401: `insufficient_scope` and
-    /// `invalid_request` are handed back without a refresh, and a step-up (RFC 9470) is typed.
+    /// The challenge of such an answer is judged like the challenge of a 401. After
+    /// `insufficient_scope` and `invalid_request` the caller gets the answer without a refresh. A
+    /// step-up (RFC 9470) becomes a typed error.
     pub fn status_codes(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
         self.statuses = Some(statuses.into_iter().collect());
         self
     }
 
-    /// These statuses refuse the token too.
+    /// Adds statuses: answers with one of them refuse the token too.
     pub fn also_status_codes(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
         self.also.extend(statuses);
         self
     }
 
-    /// Answers for which the predicate is true refuse the token too. The predicate sees every
-    /// answer that its status leaves open, and should be quick.
+    /// Adds a predicate: answers for which it returns true refuse the token too.
+    ///
+    /// The predicate runs for every answer that its status does not decide, so it should be quick.
     pub fn refused_when(mut self, refused: impl Fn(&H) -> bool + Send + Sync + 'static) -> Self {
         self.by_head.push(Arc::new(refused));
         self
     }
 
-    /// Answers whose body matches the rule refuse the token too. See [`BodyRule`].
+    /// Adds a rule for bodies: answers whose body matches it refuse the token too. See
+    /// [`BodyRule`].
     pub fn refused_when_body(mut self, rule: BodyRule) -> Self {
         self.body_rules().rules.push(rule);
         self
     }
 
-    /// A path of the upstream that a GET is sent to before a verdict by body is believed. See
+    /// Sets the path of the upstream whose answer to a GET confirms a verdict by body. See
     /// [`BodyRule`].
     pub fn probe(mut self, path: ProbePath) -> Self {
         self.body_rules().probe = Some(path);
@@ -63,7 +68,7 @@ impl<H> RefusalRules<H> {
         Arc::make_mut(self.by_body.get_or_insert_default())
     }
 
-    /// What an answer with this head says about the token, bodies aside.
+    /// Judges an answer by its head, without its body.
     #[inline]
     pub fn judge_head(&self, status: StatusCode, headers: &HeaderMap, head: &H) -> Verdict {
         match self.judge_status(status, headers) {
@@ -93,12 +98,12 @@ impl<H> RefusalRules<H> {
 }
 
 impl RefusalRules {
-    /// The rules without any setting, for predicates of [`Parts`].
+    /// The default rules, for predicates of [`Parts`].
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What an answer says about the token, its body aside. The answer stays as it is.
+    /// Judges an answer by its head, without its body. Leaves the answer unchanged.
     #[inline]
     pub fn judge<B>(&self, answer: &mut Response<B>) -> Verdict {
         match self.judge_status(answer.status(), answer.headers()) {
@@ -109,7 +114,8 @@ impl RefusalRules {
         }
     }
 
-    /// A predicate sees [`Parts`], so the head moves there and back.
+    /// Applies the predicates to the head. They read [`Parts`], so headers and extensions move into
+    /// `Parts` and back.
     fn matches_head<B>(&self, answer: &mut Response<B>) -> bool {
         let (mut head, ()) = Response::new(()).into_parts();
         (head.status, head.version) = (answer.status(), answer.version());

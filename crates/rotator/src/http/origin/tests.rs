@@ -13,7 +13,7 @@ fn uri(text: &str) -> Uri {
         .unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-/// Property: every spelling of an origin has the one serialisation of RFC 6454, which parses back.
+/// Property: every spelling of an origin has the serialisation of RFC 6454, which parses back.
 #[test]
 fn spellings_have_one_serialisation() {
     let cases = [
@@ -70,9 +70,9 @@ fn spellings_have_one_serialisation() {
     );
 }
 
-/// Property: what is no origin, or none that a token may go to, is refused for its own reason.
+/// Property: each text that is not an origin for tokens is refused with the error for its fault.
 #[test]
-fn refuses_with_the_reason() {
+fn each_fault_has_its_error() {
     use OriginError::{Blank, Empty, Host, NoHost, NoScheme, NonAscii, Port, Scheme, UserInfo};
     let path = |origin: &str| OriginError::Path {
         origin: origin.into(),
@@ -157,7 +157,7 @@ fn refuses_with_the_reason() {
     }
 }
 
-/// Property: no message repeats a token or password that was given in place of an origin (rule 12).
+/// Property: no message repeats a token or password that was given instead of an origin (rule 12).
 #[test]
 fn messages_repeat_no_secret() {
     let cases = [
@@ -180,9 +180,9 @@ fn messages_repeat_no_secret() {
     }
 }
 
-/// Property: a message that names an origin to give instead names one that works.
+/// Property: the origin that an error suggests can be parsed.
 #[test]
-fn advice_works() {
+fn suggested_origins_parse() {
     for text in [
         "https://api.example.com/v1",
         "http://[::1]:80/?a",
@@ -195,10 +195,10 @@ fn advice_works() {
     }
 }
 
-/// Property: a token for one origin goes along to every URI of that origin and to no other, however
-/// alike they look.
+/// Property: a token for an origin may go to every URI of that origin, and to no URI that only
+/// looks like it.
 #[test]
-fn allows_its_own_and_no_look_alike() {
+fn allows_its_own_origin_and_no_look_alike() {
     let origins: Origins = [
         "https://api.example.com",
         "https://[2001:db8::1]",
@@ -275,9 +275,9 @@ fn allows_its_own_and_no_look_alike() {
     assert!(!Origins::new().allows(&uri("https://api.example.com")));
 }
 
-/// Property: a URI that no token may go to has no origin.
+/// Property: a URI to which no token may go has no origin.
 #[test]
-fn of_is_none_where_no_token_may_go() {
+fn of_is_none_for_a_uri_without_protection() {
     for text in [
         "http://api.example.com/",
         "http://app.localhost/",
@@ -299,7 +299,7 @@ fn of_is_none_where_no_token_may_go() {
     );
 }
 
-/// Property: an origin is in the list once, in the order of arrival.
+/// Property: the list holds each origin once, in the order in which they were added.
 #[test]
 fn origins_are_a_set_in_order() {
     let mut origins = Origins::new();
@@ -317,7 +317,7 @@ fn origins_are_a_set_in_order() {
     assert!(!origins.is_empty());
 }
 
-/// Hosts that are easily mistaken for one another. The first column says which are the same.
+/// Hosts that look alike. Hosts with the same number in the first column are the same host.
 const HOSTS: &[(u8, &str)] = &[
     (0, "a.example"),
     (0, "A.eXample"),
@@ -337,8 +337,8 @@ const HOSTS: &[(u8, &str)] = &[
     (12, "[::ffff:127.0.0.1]"),
 ];
 
-/// What an origin means, and a way to write it.
-fn written() -> impl Strategy<Value = ((bool, u8, u16), String)> {
+/// The scheme, host and port of an origin, and a text of it.
+fn origin_with_text() -> impl Strategy<Value = ((bool, u8, u16), String)> {
     (
         any::<bool>(),
         select(HOSTS),
@@ -365,10 +365,10 @@ fn written() -> impl Strategy<Value = ((bool, u8, u16), String)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-    /// Property: an origin allows a URI if and only if both mean the same scheme, host and port;
-    /// and none means `http` beyond loopback.
+    /// Property: an origin allows a URI if and only if scheme, host and port are the same. No origin
+    /// has the scheme `http` and a host beyond loopback.
     #[test]
-    fn allows_exactly_itself((own, text) in written(), (other, target) in written(), path in "(/[a-z@:.?#]{0,12})?") {
+    fn allows_exactly_itself((own, text) in origin_with_text(), (other, target) in origin_with_text(), path in "(/[a-z@:.?#]{0,12})?") {
         let target = uri(&format!("{target}{path}"));
         let safe = |(https, host, _): (bool, u8, u16)| https || matches!(host, 7..=10);
         match text.parse::<Origin>() {
@@ -383,10 +383,10 @@ proptest! {
         prop_assert_eq!(Origin::of(&target).is_some(), safe(other));
     }
 
-    /// Property: however a URL is tampered with, the token goes along only where `Uri` itself, which
-    /// is what HTTP clients connect by, names the same scheme, host and port.
+    /// Property: the token may go to a tampered URL only if `Uri` reads the scheme, host and port of
+    /// the origin from it. HTTP clients connect to the host that `Uri` reads.
     #[test]
-    fn tampering_gains_nothing(at in any::<Index>(), insert in "[a-z0-9@:./?#%\\[\\]+-]{0,6}", cut in 0_usize..4) {
+    fn a_tampered_url_gets_no_token(at in any::<Index>(), insert in "[a-z0-9@:./?#%\\[\\]+-]{0,6}", cut in 0_usize..4) {
         let origins: Origins = [origin("https://api.example.com")].into_iter().collect();
         let mut text = "https://api.example.com:443/path".to_owned();
         let at = at.index(text.len());
@@ -401,8 +401,8 @@ proptest! {
         }
     }
 
-    /// Property: no text makes the parser panic, and what it accepts survives a round trip through
-    /// its serialisation and through `Uri`.
+    /// Property: no text makes the parser panic. Every origin that it accepts is the same after a
+    /// round trip through its serialisation and through `Uri`.
     #[test]
     fn accepts_only_what_round_trips(text in prop_oneof!["\\PC{0,40}", "https?://[a-z0-9.:@\\[\\]/-]{0,20}", "https://[0-9a-fx.]{1,12}"]) {
         let Ok(origin) = text.parse::<Origin>() else { return Ok(()) };

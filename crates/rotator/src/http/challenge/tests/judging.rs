@@ -1,4 +1,4 @@
-//! What is made of answers.
+//! The verdicts on answers.
 
 use super::*;
 
@@ -6,10 +6,10 @@ const REQUEST: Verdict = Verdict::NotAboutToken {
     error: BearerError::InvalidRequest,
 };
 
-/// Property: a 401 as real servers send it is a reason to refresh unless its Bearer challenge
-/// names a reason that a new token does not cure.
+/// Property: a 401 of a real server asks for a refresh unless its Bearer challenge names a reason
+/// that a new token does not cure.
 #[test]
-fn judges_what_real_servers_send() {
+fn judges_the_answers_of_real_servers() {
     use Verdict::RefreshToken;
     let cases: &[(&str, &[&str], Verdict)] = &[
         ("GitHub API, `Bad credentials`", &[], RefreshToken),
@@ -131,27 +131,27 @@ fn judges_what_real_servers_send() {
             RefreshToken,
         ),
         (
-            "an error of another scheme is no Bearer error",
+            "the error of another scheme is not a Bearer error",
             &[r#"DPoP error="insufficient_scope""#],
             RefreshToken,
         ),
         (
-            "two in one field",
+            "two challenges in one field",
             &[r#"Basic realm="a, b", Bearer error="invalid_token""#],
             RefreshToken,
         ),
         (
-            "two in one field, scope",
+            "two challenges in one field, scope",
             &[r#"Basic realm="a, b", Bearer error="insufficient_scope""#],
             SCOPE,
         ),
         (
-            "a reason beats silence",
+            "a challenge with a reason decides before challenges without",
             &["Bearer", r#"Bearer error="insufficient_scope""#, "Bearer"],
             SCOPE,
         ),
         (
-            "invalid_token beats all",
+            "invalid_token decides before all other errors",
             &[
                 r#"Bearer error="insufficient_scope", Bearer error="insufficient_user_authentication""#,
                 r#"Bearer error="invalid_token""#,
@@ -170,7 +170,11 @@ fn judges_what_real_servers_send() {
             RefreshToken,
         ),
         ("an empty code", &[r#"Bearer error="""#], RefreshToken),
-        ("unquoted", &["Bearer error=insufficient_scope"], SCOPE),
+        (
+            "an unquoted code",
+            &["Bearer error=insufficient_scope"],
+            SCOPE,
+        ),
         (
             "any case, blanks around the sign",
             &["bEARER Error\t= \"Insufficient_Scope\""],
@@ -183,7 +187,7 @@ fn judges_what_real_servers_send() {
             SCOPE,
         ),
         (
-            "a parameter in a field of its own",
+            "a parameter in the next field",
             &["Bearer realm=\"x\"", "error=\"insufficient_scope\""],
             SCOPE,
         ),
@@ -192,9 +196,13 @@ fn judges_what_real_servers_send() {
             &[r#"Bearer error_description="error=\"insufficient_scope\", Bearer""#],
             RefreshToken,
         ),
-        ("cut off", &[r#"Bearer error="insufficient_scope"#], SCOPE),
         (
-            "no scheme at all",
+            "an unclosed quote",
+            &[r#"Bearer error="insufficient_scope"#],
+            SCOPE,
+        ),
+        (
+            "a parameter without a scheme",
             &[r#"error="insufficient_scope""#],
             RefreshToken,
         ),
@@ -206,7 +214,7 @@ fn judges_what_real_servers_send() {
 
 /// Property: a step-up challenge yields every requirement that can be read, and no refresh.
 #[test]
-fn step_up_carries_what_is_asked() {
+fn step_up_carries_its_requirements() {
     let step_up = |acr: Option<&str>, max_age, scope: Option<&str>| {
         Verdict::StepUp(StepUp {
             acr_values: acr.map(Into::into),
@@ -245,9 +253,9 @@ fn step_up_carries_what_is_asked() {
     }
 }
 
-/// Property: the message of a step-up says what to do, and all that is asked and nothing else.
+/// Property: the message of a step-up names the action and every requirement, and nothing else.
 #[test]
-fn step_up_says_what_is_asked() {
+fn message_of_a_step_up_names_its_requirements() {
     let text = "the API wants the user to sign in again, no other token of this sign-in will do";
     assert_eq!(StepUp::default().to_string(), text);
     let all = StepUp {
@@ -261,7 +269,7 @@ fn step_up_says_what_is_asked() {
     );
 }
 
-/// Property: no status but 401 is ever a refusal of the token, whatever the challenges say.
+/// Property: an answer with another status than 401 refuses nothing, whatever its challenges say.
 #[test]
 fn only_a_401_is_judged() {
     for status in 100..1000 {
@@ -280,7 +288,7 @@ fn only_a_401_is_judged() {
     }
 }
 
-/// Property: what counts as a refusal by whoever says so is judged as a 401 is, and always is one.
+/// Property: `judge_refusal` gives every answer the verdict of a 401, and never `None`.
 #[test]
 fn a_refusal_of_any_status_is_judged_as_a_401() {
     for fields in [
@@ -298,7 +306,7 @@ fn a_refusal_of_any_status_is_judged_as_a_401() {
     }
 }
 
-/// Property: a gRPC refusal is status 16 and nothing else; in headers only of a gRPC answer.
+/// Property: only status 16 is a gRPC refusal, and in headers only if the answer is gRPC.
 #[test]
 fn judges_grpc() {
     let cases = [

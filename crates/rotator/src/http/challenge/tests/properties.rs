@@ -1,4 +1,4 @@
-//! What holds of any header fields.
+//! Properties that hold for any header fields.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -6,10 +6,10 @@ use proptest::sample::select;
 use super::*;
 
 const TOKEN: &str = "[a-z0-9!#$%&'*+.^_`|~-]{1,8}";
-// Everything a header value may hold; DEL and controls may not.
+// Every byte that a header value may contain: no DEL and no control but the tab.
 const VALUE: &str = "[ -~\t\u{a0}-\u{17f}]{0,12}";
 
-/// A challenge, and it as a server might print it.
+/// A challenge, and a text in which a server might print it.
 fn printed() -> impl Strategy<Value = (Challenge, String)> {
     let blank = || select(vec!["", "", " ", "\t", "  "]);
     let separator = select(vec![",", ", ", " , ", ",,\t,"]);
@@ -58,8 +58,9 @@ fn printed() -> impl Strategy<Value = (Challenge, String)> {
     })
 }
 
-/// Challenges, and the fields they might be spread over: each in a new one, or behind a comma.
-fn spread() -> impl Strategy<Value = (Vec<Challenge>, Vec<String>)> {
+/// Challenges, and header fields in which a server might send them: several in a field, separated
+/// by commas, or each in its own field.
+fn challenges_in_fields() -> impl Strategy<Value = (Vec<Challenge>, Vec<String>)> {
     let gap = select(vec![None, Some(","), Some(", "), Some(" ,, ")]);
     prop::collection::vec((printed(), gap), 0..5).prop_map(|list| {
         let mut challenges = Vec::new();
@@ -82,7 +83,7 @@ fn appended(fields: &[String]) -> HeaderMap {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// Property: no header field makes the parser panic, and whatever it reads is well formed.
+    /// Property: no header field makes the parser panic, and every challenge it reads is well formed.
     #[test]
     fn survives_any_bytes(fields in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..4)) {
         let mut headers = HeaderMap::new();
@@ -94,7 +95,8 @@ proptest! {
         judge(StatusCode::UNAUTHORIZED, &headers);
     }
 
-    /// The same over the bytes that mean something to the parser, where the branches are.
+    /// Property: no header field made of the bytes of the parser's syntax makes it panic. Random
+    /// bytes alone would reach few of its branches.
     #[test]
     fn survives_any_syntax(fields in prop::collection::vec("[Ba\"\\\\=, \t;/]{0,24}", 0..4)) {
         let headers = appended(&fields);
@@ -102,16 +104,16 @@ proptest! {
         judge(StatusCode::UNAUTHORIZED, &headers);
     }
 
-    /// Property: whatever list of challenges a server prints within the grammar is read back.
+    /// Property: the parser reads back every list of challenges that follows the grammar.
     #[test]
-    fn reads_back_what_was_printed((challenges, fields) in spread()) {
+    fn reads_back_printed_challenges((challenges, fields) in challenges_in_fields()) {
         let parsed = parse(&appended(&fields));
         prop_assert!(parsed == challenges, "{:?} was read as {:?}", fields, parsed);
     }
 
-    /// Property: a field of garbage takes nothing from the fields before it.
+    /// Property: a field of garbage leaves the challenges of earlier fields unchanged.
     #[test]
-    fn garbage_takes_nothing_away((challenges, mut fields) in spread(), garbage in "[ -~\t]{0,40}") {
+    fn garbage_leaves_earlier_challenges_unchanged((challenges, mut fields) in challenges_in_fields(), garbage in "[ -~\t]{0,40}") {
         fields.push(garbage);
         let parsed = parse(&appended(&fields));
         prop_assert!(parsed.len() >= challenges.len());
@@ -124,10 +126,10 @@ proptest! {
         }
     }
 
-    /// Property: without a Bearer challenge every 401 asks for a refresh, and one `invalid_token`
-    /// anywhere does, whatever stands around it.
+    /// Property: a 401 without a Bearer challenge asks for a refresh. So does a 401 with one
+    /// `invalid_token` among any other challenges.
     #[test]
-    fn hopes_where_it_may((challenges, mut fields) in spread(), at in any::<prop::sample::Index>()) {
+    fn asks_for_a_refresh_unless_a_bearer_challenge_objects((challenges, mut fields) in challenges_in_fields(), at in any::<prop::sample::Index>()) {
         prop_assume!(challenges.iter().all(|challenge| challenge.scheme != "bearer"));
         prop_assert_eq!(judge(StatusCode::UNAUTHORIZED, &appended(&fields)), Verdict::RefreshToken);
         let at = at.index(fields.len() + 1);

@@ -1,8 +1,8 @@
-//! How lists of challenges are read.
+//! The parser for lists of challenges.
 
 use super::*;
 
-/// Property: the lists that RFC 9110 and real servers print are read as their authors meant them.
+/// Property: the parser reads the lists of RFC 9110 and of real servers as their authors meant them.
 #[test]
 fn reads_lists_of_challenges() {
     let cases: &[(&[&str], &[Challenge])] = &[
@@ -47,7 +47,7 @@ fn reads_lists_of_challenges() {
             ],
         ),
         (
-            // A blank before the sign makes a parameter, so does anything after it.
+            // A blank before `=`, or any text after it, makes a parameter of the word.
             &["Bearer realm = , x=,y=1"],
             &[challenge(
                 "bearer",
@@ -67,7 +67,7 @@ fn reads_lists_of_challenges() {
             )],
         ),
         (
-            // Quotes that were not escaped.
+            // Unescaped quotes.
             &[r#"Bearer error_description="bad "access" token", error="invalid_token""#],
             &[challenge(
                 "bearer",
@@ -76,7 +76,7 @@ fn reads_lists_of_challenges() {
             )],
         ),
         (
-            // Debris, quoted or not, and what stands in it.
+            // Garbage, quoted or not, that contains words and parameters.
             &[r#"Basic/abc, Bearer "a, Basic, error=x" b, error=y"#],
             &[
                 challenge("basic", None, &[]),
@@ -106,7 +106,7 @@ fn reads_lists_of_challenges() {
         (&["=", "\"", "a=b", ";;"], &[]),
     ];
     for (fields, expected) in cases {
-        // `Debug` hides the values, and a failure of this test should show them.
+        // `Debug` of a challenge hides the values, but a failure of this test should show them.
         let parsed = parse(&headers(fields));
         let shown: Vec<_> = parsed
             .iter()
@@ -116,9 +116,9 @@ fn reads_lists_of_challenges() {
     }
 }
 
-/// Property: bytes that are not UTF-8 are replaced, and spoil nothing around them.
+/// Property: the parser replaces bytes that are not UTF-8 and reads the text around them.
 #[test]
-fn reads_bytes_that_are_no_text() {
+fn replaces_bytes_that_are_not_utf_8() {
     let mut headers = HeaderMap::new();
     let field = HeaderValue::from_bytes(b"Bearer realm=\"J\xf6rg\", error=\"insufficient_scope\"")
         .expect("obs-text");
@@ -127,9 +127,9 @@ fn reads_bytes_that_are_no_text() {
     assert_eq!(judge(StatusCode::UNAUTHORIZED, &headers), SCOPE);
 }
 
-/// Property: no value of a challenge is in its `Debug`, for servers quote tokens there (rule 12).
+/// Property: `Debug` of a challenge shows no value, because servers quote tokens there (rule 12).
 #[test]
-fn debug_shows_no_value() {
+fn debug_of_a_challenge_shows_no_value() {
     let headers = headers(&[r#"Bearer error_description="canary is expired", Negotiate canary=="#]);
     let shown = format!("{:?}", parse(&headers));
     assert!(!shown.contains("canary"), "{shown}");
