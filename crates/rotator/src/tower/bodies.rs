@@ -1,4 +1,4 @@
-//! The service that judges bodies, between the rotation and the inner service.
+//! The service that judges the bodies of answers, between the rotation and the inner service.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,16 +10,16 @@ use http::{Request, Response, Uri};
 use http_body::Body;
 use tower_service::Service;
 
-use super::layer::Settings;
+use super::layer::RotationSettings;
 use crate::http::challenge::Verdict;
 use crate::http::{Exchange, PeekedBody, ProbePath};
 
-/// An HTTP service that looks for refusals in the bodies of answers. See
+/// An HTTP service that finds refusals in the bodies of answers. See
 /// [`RotationLayer::refused_when_body`](super::RotationLayer::refused_when_body).
 #[derive(Clone)]
 pub struct JudgeBodies<S> {
     inner: S,
-    settings: Arc<Settings>,
+    settings: Arc<RotationSettings>,
 }
 
 impl<S: std::fmt::Debug> std::fmt::Debug for JudgeBodies<S> {
@@ -29,12 +29,12 @@ impl<S: std::fmt::Debug> std::fmt::Debug for JudgeBodies<S> {
     }
 }
 
-/// In the extensions of an answer: its body refuses the token.
+/// An extension of an answer whose body refuses the token.
 #[derive(Clone, Copy)]
 pub(crate) struct RefusedByBody;
 
 impl<S> JudgeBodies<S> {
-    pub(crate) fn new(inner: S, settings: Arc<Settings>) -> Self {
+    pub(crate) fn new(inner: S, settings: Arc<RotationSettings>) -> Self {
         Self { inner, settings }
     }
 }
@@ -57,23 +57,24 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        // The service that is ready is the one to use; its clone may not be.
+        // The current service is ready. Its clone may not be, so the clone serves the next request.
         let clone = self.inner.clone();
         let mut service = std::mem::replace(&mut self.inner, clone);
         let exchange = request.extensions_mut().remove::<Exchange>();
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let sending = service.call(request);
+        let future = service.call(request);
         let settings = Arc::clone(&self.settings);
         Box::pin(async move {
-            let mut answer = sending.await?;
+            let mut answer = future.await?;
             let verdict = settings.rules.judge(&mut answer);
             let Some(exchange) = exchange.filter(|_| verdict == Verdict::None) else {
                 return Ok(answer.map(PeekedBody::from));
             };
-            let carried = (exchange.pass(), exchange.is_replayed());
+            let pass_and_replayed = (exchange.pass(), exchange.is_replayed());
             let probe = |path| settings.probe(service, &exchange, uri, path);
             let rules = &settings.rules;
-            let judged = rules.judge_body(&settings.rotator, carried, &method, answer, probe);
+            let judged =
+                rules.judge_body(&settings.rotator, pass_and_replayed, &method, answer, probe);
             let (mut answer, refused) = judged.await;
             if refused {
                 answer.extensions_mut().insert(RefusedByBody);
@@ -83,8 +84,9 @@ where
     }
 }
 
-impl Settings {
-    /// Sends a GET to this path, where the request went. `None` if nothing can be said.
+impl RotationSettings {
+    /// Sends a GET to this path of the origin in `uri`, and judges the answer. Returns `None` if the
+    /// answer is missing, or is neither a success nor a refusal.
     async fn probe<S, B, R>(
         &self,
         mut service: S,

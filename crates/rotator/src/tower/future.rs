@@ -1,4 +1,4 @@
-//! The future of one request: as small as the inner one's while the token is accepted.
+//! The future of one request. It allocates nothing while the upstream accepts the token.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,22 +11,23 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::layer::Settings;
+use super::layer::RotationSettings;
 use super::service::ServiceError;
 use crate::event::NotReplayed;
 use crate::http::{Exchange, Next, PackedHead, endpoint_of};
 
-/// What is kept of a request that was sent, to judge its answer and to send it again.
-pub(crate) struct Sent<S, B> {
+/// A request that was sent: the parts that judge its answer and send it again.
+pub(crate) struct SentRequest<S, B> {
     pub(crate) service: S,
-    pub(crate) settings: Arc<Settings>,
+    pub(crate) settings: Arc<RotationSettings>,
     pub(crate) exchange: Exchange,
     pub(crate) copy: Option<(PackedHead, B)>,
 }
 
 pin_project! {
-    /// The future of [`Rotation`](super::Rotation). Cancel safe: dropping it drops the request,
-    /// and leaves a refresh that it started running.
+    /// The future of [`Rotation`](super::Rotation).
+    ///
+    /// *Cancellation*: dropping the future drops the request. A refresh that it started goes on.
     pub struct ResponseFuture<S, B>
     where
         S: Service<Request<B>>,
@@ -39,12 +40,12 @@ pin_project! {
 pin_project! {
     #[project = StateProjected]
     enum State<S, B, F, R, E> {
-        /// Passed through.
+        /// The request passes through without a token.
         Plain { #[pin] future: F },
-        /// Sent with a pass.
-        Sent { #[pin] future: F, sent: Option<Sent<S, B>> },
-        /// Waiting, before it is sent or after a refusal. Only this state allocates.
-        Slow { future: BoxFuture<'static, Result<R, ServiceError<E>>> },
+        /// The request was sent with a pass.
+        Sent { #[pin] future: F, sent: Option<SentRequest<S, B>> },
+        /// The request waits for a token, or is replayed. Only this state allocates.
+        Boxed { future: BoxFuture<'static, Result<R, ServiceError<E>>> },
     }
 }
 
@@ -62,17 +63,17 @@ where
         }
     }
 
-    pub(crate) fn sent(future: S::Future, sent: Sent<S, B>) -> Self {
+    pub(crate) fn sent(future: S::Future, sent: SentRequest<S, B>) -> Self {
         let sent = Some(sent);
         Self {
             state: State::Sent { future, sent },
         }
     }
 
-    /// Waits for a token first.
+    /// Waits for a token, then sends the request.
     pub(crate) fn waiting(
         mut service: S,
-        settings: Arc<Settings>,
+        settings: Arc<RotationSettings>,
         mut request: Request<B>,
         repeatable: Result<(), NotReplayed>,
         copy: Option<(PackedHead, B)>,
@@ -83,7 +84,7 @@ where
             settings.apply(&exchange, &mut request);
             let future = service.call(request);
             let mut answer = future.await.map_err(ServiceError::Inner)?;
-            let sent = Sent {
+            let sent = SentRequest {
                 service,
                 settings,
                 exchange,
@@ -95,7 +96,7 @@ where
             }
         });
         Self {
-            state: State::Slow { future },
+            state: State::Boxed { future },
         }
     }
 }
@@ -117,10 +118,10 @@ where
                 StateProjected::Plain { future } => {
                     return future.poll(context).map_err(ServiceError::Inner);
                 }
-                StateProjected::Slow { future } => return future.as_mut().poll(context),
+                StateProjected::Boxed { future } => return future.as_mut().poll(context),
                 StateProjected::Sent { future, sent } => {
                     let mut answer = ready!(future.poll(context)).map_err(ServiceError::Inner)?;
-                    // Settled in place: what was kept moves only for a replay.
+                    // The answer is settled in place, so `sent` moves only for a replay.
                     let replays = sent.as_ref().is_some_and(|sent| {
                         sent.settings.settle(&sent.exchange, &mut answer) == Next::Replay
                     });
@@ -130,19 +131,19 @@ where
                     (answer, sent.take())
                 }
             };
-            let Some(refused) = sent else {
+            let Some(sent) = sent else {
                 return Poll::Ready(Ok(answer));
             };
-            this.state.set(State::Slow {
-                future: Box::pin(refused.replay(answer)),
+            this.state.set(State::Boxed {
+                future: Box::pin(sent.replay(answer)),
             });
         }
     }
 }
 
-impl<S, B> Sent<S, B> {
-    /// Waits for the newer token with the refused answer in hand, and hands the answer back if
-    /// there is no such token.
+impl<S, B> SentRequest<S, B> {
+    /// Waits for the newer token and sends the request again. Returns the refused answer if there
+    /// is no newer token.
     async fn replay<R>(
         mut self,
         mut answer: Response<R>,
@@ -152,8 +153,8 @@ impl<S, B> Sent<S, B> {
         R: Body,
     {
         let rotator = &self.settings.rotator;
-        let again = self.copy.and_then(|(head, body)| head.request(body));
-        let Some(mut request) = again else {
+        let request = self.copy.and_then(|(head, body)| head.request(body));
+        let Some(mut request) = request else {
             self.exchange.report(rotator, None);
             return Ok(answer);
         };

@@ -17,38 +17,38 @@ use crate::http::{BodyRule, Exchange, Next, RefusalRules};
 use crate::middleware::RotatorExt as _;
 use crate::rotator::Rotator;
 
-/// Puts tokens on requests and replays what is refused. See the [module](super).
+/// Puts tokens on requests and replays refused requests. See the [module](super).
 ///
-/// `A` says what of an answer is judged: [`Heads`] or [`Bodies`].
+/// `A` names the judged part of an answer: [`Heads`] or [`Bodies`].
 #[derive(Clone)]
 pub struct RotationLayer<C = CloneBody, A = Heads> {
-    settings: Settings,
+    settings: RotationSettings,
     copy: C,
     judged: PhantomData<A>,
 }
 
-/// The layer judges status and headers. Bodies pass as they are.
+/// The layer judges status and headers. Bodies pass unchanged.
 #[derive(Clone, Copy, Debug)]
 pub enum Heads {}
 
-/// The layer judges bodies too. They arrive as [`PeekedBody`](crate::middleware::PeekedBody).
+/// The layer judges bodies too. Callers get them as [`PeekedBody`](crate::middleware::PeekedBody).
 #[derive(Clone, Copy, Debug)]
 pub enum Bodies {}
 
-/// What every service made by the layer shares.
+/// The settings that all services of a layer share.
 #[derive(Clone)]
-pub(crate) struct Settings {
+pub(crate) struct RotationSettings {
     pub(crate) rotator: Rotator,
     origins: Origins,
-    /// Where requests go whose URI does not say.
-    unsaid: Option<Origin>,
+    /// The origin of requests whose URI has no authority.
+    default_origin: Option<Origin>,
     pub(crate) rules: RefusalRules,
 }
 
 impl Rotator {
     /// A layer that puts this rotator's tokens on requests to its declared origins.
     ///
-    /// Fails with [`BuildError::NoOrigin`] if there are none.
+    /// Fails with [`BuildError::NoOrigin`] if the rotator has no declared origin.
     pub fn layer(&self) -> Result<RotationLayer, BuildError> {
         if self.origins().is_empty() {
             return Err(BuildError::NoOrigin);
@@ -56,8 +56,10 @@ impl Rotator {
         Ok(RotationLayer::new(self, self.origins().clone(), None))
     }
 
-    /// A layer for a service that goes to this origin alone and whose requests need not say so, as
-    /// with tonic's channel.
+    /// A layer for a service that sends every request to this origin, such as tonic's channel. The
+    /// URIs of the requests need no authority.
+    ///
+    /// Fails with [`BuildError::Origin`] if this is not an origin for tokens.
     pub fn layer_for(&self, origin: impl AsRef<str>) -> Result<RotationLayer, BuildError> {
         let origin: Origin = origin.as_ref().parse()?;
         let origins = std::iter::once(origin.clone()).collect();
@@ -66,12 +68,12 @@ impl Rotator {
 }
 
 impl RotationLayer {
-    fn new(rotator: &Rotator, origins: Origins, unsaid: Option<Origin>) -> Self {
+    fn new(rotator: &Rotator, origins: Origins, default_origin: Option<Origin>) -> Self {
         Self {
-            settings: Settings {
+            settings: RotationSettings {
                 rotator: rotator.clone(),
                 origins,
-                unsaid,
+                default_origin,
                 rules: RefusalRules::new(),
             },
             copy: CloneBody,
@@ -81,25 +83,28 @@ impl RotationLayer {
 }
 
 impl<C, A> RotationLayer<C, A> {
-    /// These statuses refuse the token, in place of 401. See [`RefusalRules::status_codes`].
+    /// Replaces 401 by these statuses. See [`RefusalRules::status_codes`].
     pub fn status_codes(self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
         self.with_rules(|rules| rules.status_codes(statuses))
     }
 
-    /// These statuses refuse the token too (403, 419).
+    /// Adds statuses: answers with one of them (403, 419) refuse the token too.
     ///
-    /// A challenge that comes with one means what it means at a 401: `insufficient_scope` and
-    /// `invalid_request` are handed back without a refresh, and a step-up (RFC 9470) is typed.
+    /// The challenge of such an answer is judged like the challenge of a 401. After
+    /// `insufficient_scope` and `invalid_request` the caller gets the answer without a refresh. A
+    /// step-up (RFC 9470) becomes a typed error.
     pub fn also_status_codes(self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
         self.with_rules(|rules| rules.also_status_codes(statuses))
     }
 
-    /// Answers for which this is true count as refusals too. It is asked of every answer that
-    /// status and challenges leave open, to a request that the layer put a token on, and should be
-    /// quick. Its word is final: a challenge that comes with a status not listed decides nothing.
+    /// Adds a predicate: answers for which it returns true refuse the token too.
     ///
-    /// It sees all of the answer but the body: status, headers, extensions. Where the body says that
-    /// the token was refused, an inner service reads it and leaves what it found in the extensions:
+    /// The predicate runs for every answer that its status does not decide, if the layer put a
+    /// token on the request. It should be quick. If it returns true, the challenges of the answer
+    /// do not matter, because the answer has no listed status.
+    ///
+    /// The predicate gets status, headers and extensions, and not the body. If the body tells that
+    /// the token was refused, an inner service can read the body and write an extension:
     ///
     /// ```
     /// use bytes::Bytes;
@@ -112,7 +117,7 @@ impl<C, A> RotationLayer<C, A> {
     /// #[derive(Clone)]
     /// struct Code(String);
     ///
-    /// /// Reads bodies that are short, as this API's are, and puts them back.
+    /// /// Reads the body, which is short in this API, and puts it back.
     /// async fn read_code<B>(answer: Response<B>) -> Result<Response<Full<Bytes>>, BoxError>
     /// where
     ///     B: http_body::Body<Error: Into<BoxError>>,
@@ -145,10 +150,10 @@ impl<C, A> RotationLayer<C, A> {
         self.with_rules(|rules| rules.refused_when(refused))
     }
 
-    /// Answers whose body matches the rule refuse the token too, after the match is confirmed. See
-    /// [`BodyRule`].
+    /// Adds a rule for bodies: answers whose body matches it refuse the token too, after the match
+    /// is confirmed. See [`BodyRule`].
     ///
-    /// Bodies of answers then arrive as [`PeekedBody`](crate::middleware::PeekedBody).
+    /// Callers then get bodies as [`PeekedBody`](crate::middleware::PeekedBody).
     pub fn refused_when_body(self, rule: BodyRule) -> RotationLayer<C, Bodies> {
         let Self { settings, copy, .. } = self.with_rules(|rules| rules.refused_when_body(rule));
         RotationLayer {
@@ -158,7 +163,7 @@ impl<C, A> RotationLayer<C, A> {
         }
     }
 
-    /// Decides which bodies can be sent twice. Default: all, by cloning them ([`CloneBody`]).
+    /// Sets the rule for bodies that can be sent twice. Default: [`CloneBody`] clones every body.
     pub fn copy_body<D>(self, copy: D) -> RotationLayer<D, A> {
         RotationLayer {
             settings: self.settings,
@@ -174,7 +179,7 @@ impl<C, A> RotationLayer<C, A> {
 }
 
 impl<C> RotationLayer<C, Bodies> {
-    /// The path that confirms a match of a body rule: `/-/whoami`. See [`BodyRule`].
+    /// Sets the path that confirms a match of a body rule: `/-/whoami`. See [`BodyRule`].
     ///
     /// Fails with [`BuildError::Probe`] if this is not a [path](crate::middleware::ProbePath) of the
     /// upstream.
@@ -211,22 +216,22 @@ impl<C, A> std::fmt::Debug for RotationLayer<C, A> {
     }
 }
 
-impl Settings {
-    /// Whether the token may go to where this URI points.
+impl RotationSettings {
+    /// Whether the token may go to this URI.
     pub(crate) fn allows(&self, uri: &Uri) -> bool {
         if uri.authority().is_none() {
-            return self.unsaid.is_some();
+            return self.default_origin.is_some();
         }
         self.origins.allows(uri)
     }
 
-    /// Whether the request has a header where the token would go.
+    /// Whether the request already carries the token header.
     pub(crate) fn has_own_token<B>(&self, request: &Request<B>) -> bool {
         request.headers().contains_key(self.rotator.header_name())
     }
 
-    /// Puts the token on the request. Returns false if the request [has its own](Self::has_own_token),
-    /// and then leaves it as it is: one lookup of the header does for both.
+    /// Puts the token on the request. If the request [has its own](Self::has_own_token), returns
+    /// false and leaves it unchanged. One lookup of the header does both.
     pub(crate) fn apply<B>(&self, exchange: &Exchange, request: &mut Request<B>) -> bool {
         if let Some(token) = exchange.pass().token() {
             match request.headers_mut().entry(self.rotator.header_name()) {
@@ -242,7 +247,7 @@ impl Settings {
         true
     }
 
-    /// Judges an answer and does what needs no IO.
+    /// Judges an answer and decides the next step. Does the part of it that needs no IO.
     #[inline]
     pub(crate) fn settle<R>(&self, exchange: &Exchange, answer: &mut Response<R>) -> Next {
         let mut verdict = self.rules.judge(answer);

@@ -1,8 +1,14 @@
-//! The layer: tokens on every request, one replay after a refusal, around any HTTP service.
+//! The tower layer: puts tokens on requests, and replays a refused request once.
 //!
-//! It works over any `Service<http::Request<B>>` that can be cloned: hyper-util's client, tonic's
-//! channel, a stack of other layers. A request whose token is good passes through without a lock
-//! or a wait; one that is refused waits for the one refresh and goes out once more.
+//! The layer goes around any `Service<http::Request<B>>` that can be cloned: hyper-util's client,
+//! tonic's channel, a stack of other layers. A request with a usable token passes through without
+//! a lock or a wait. A refused request waits for the refresh and is sent once more.
+//!
+//! - `layer`: the layer and its settings.
+//! - `service`: the service around the inner service.
+//! - `future`: the future of one request, and the replay.
+//! - `replay`: which bodies can be sent twice.
+//! - `bodies`: the service that judges the bodies of answers.
 //!
 //! ```
 //! use http::{Request, Response};
@@ -19,22 +25,23 @@
 //! # let _ = client; Ok(()) }
 //! ```
 //!
-//! - **Which requests get the token**: those to a declared origin (exact scheme, host and port)
-//!   that do not carry the header already and did not opt out with [`WithoutToken`]. tonic's
-//!   channel sees URIs without authority; [`Rotator::layer_for`](crate::Rotator::layer_for)
-//!   declares where those go. All others pass through as they are.
-//! - **What counts as a refusal**: see [`challenge`](crate::middleware::challenge), `grpc-status` 16
-//!   included. [`RotationLayer::status_codes`], [`RotationLayer::also_status_codes`],
-//!   [`RotationLayer::refused_when`] and [`RotationLayer::refused_when_body`] change it. A challenge
-//!   that says that no other token would help is never overruled by a status.
-//! - **What can be replayed**: a request whose body can be copied, which is what [`CopyBody`] says.
-//!   Any other waits for a refresh that is due before it is sent, is sent once, and its refusal is
-//!   handed back while a refresh starts for those who follow.
-//! - **What the caller gets when there is no token**: before sending, [`ServiceError::Token`];
-//!   after a refusal, that very answer, untouched, with the [`TokenError`](crate::TokenError)
-//!   among its extensions.
-//! - **Redirects** are the inner service's. One that follows them by itself must not carry a
-//!   custom token header to other hosts; the clients named above follow none.
+//! - **Which requests get the token**: requests to a declared origin, exact in scheme, host and
+//!   port. Requests that carry a token header, opt out with [`WithoutToken`] or go elsewhere pass
+//!   through unchanged. tonic's channel gets URIs without authority;
+//!   [`Rotator::layer_for`](crate::Rotator::layer_for) declares the origin of such requests.
+//! - **Which answers refuse the token**: see [`challenge`](crate::middleware::challenge),
+//!   `grpc-status` 16 included. [`RotationLayer::status_codes`],
+//!   [`RotationLayer::also_status_codes`], [`RotationLayer::refused_when`] and
+//!   [`RotationLayer::refused_when_body`] change the rules. If a challenge says that no other token
+//!   would help, no listed status overrules it.
+//! - **Which requests are replayed**: requests whose body can be copied; [`CopyBody`] decides. Any
+//!   other request waits for a refresh that is due, and is sent once. If it is refused, the caller
+//!   gets the refusal, and a refresh starts for later requests.
+//! - **What the caller gets if there is no token**: [`ServiceError::Token`] before the request is
+//!   sent. After a refusal, the unchanged refused answer, with the
+//!   [`TokenError`](crate::TokenError) among its extensions.
+//! - **Redirects** are up to the inner service. A service that follows redirects must not send a
+//!   custom token header to other hosts. The clients named above follow no redirects.
 
 mod bodies;
 mod future;

@@ -1,14 +1,15 @@
-//! Which bodies can be sent twice.
+//! The traits and types that decide which bodies can be sent twice.
 
-/// Says whether a body can be sent twice, by making the copy that the replay would send.
+/// Copies the body of a request for its replay, if the body can be sent twice.
 ///
-/// A closure `Fn(&B) -> Option<B>` is one.
+/// Closures `Fn(&B) -> Option<B>` implement this trait.
 pub trait CopyBody<B> {
-    /// The copy; `None`: this body can be sent only once. Called before the body is sent.
+    /// Copies the body, before the request is sent. Returns `None` if the body can be sent only
+    /// once.
     fn copy(&self, body: &B) -> Option<B>;
 }
 
-/// Every body is cloned: for bodies in memory, whose clones are cheap. The default.
+/// Clones every body. The default, for bodies in memory, whose clones are cheap.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CloneBody;
 
@@ -18,7 +19,7 @@ impl<B: Clone> CopyBody<B> for CloneBody {
     }
 }
 
-/// No body is sent twice: for streams. Requests near expiry wait for the refresh first.
+/// Sends every body once, for streams. If a refresh is due, the request waits for it first.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SendOnce;
 

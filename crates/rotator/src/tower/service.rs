@@ -1,4 +1,4 @@
-//! The service around an inner one.
+//! The service around the inner service.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,8 +9,8 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::future::{ResponseFuture, Sent};
-use super::layer::Settings;
+use super::future::{ResponseFuture, SentRequest};
+use super::layer::RotationSettings;
 use super::replay::CopyBody;
 use crate::error::TokenError;
 use crate::event::{Event, NotReplayed};
@@ -18,20 +18,21 @@ use crate::http::origin::Origin;
 use crate::http::{Exchange, PackedHead};
 use crate::middleware::RotatorExt as _;
 
-/// An HTTP service whose requests carry the token and are replayed once when they are refused.
+/// An HTTP service that puts the token on requests and replays a refused request once.
 #[derive(Clone)]
 pub struct Rotation<S, C> {
     inner: S,
-    settings: Arc<Settings>,
+    settings: Arc<RotationSettings>,
     copy: C,
 }
 
-/// Put among a request's extensions, it sends the request as it is: no token, no replay.
+/// An extension of a request that opts out of the rotation: no token, no replay.
 #[derive(Clone, Copy, Debug)]
 pub struct WithoutToken;
 
-/// Put among a request's extensions, it hands a refusal back instead of replaying the request. The
-/// request waits for a refresh that is due before it is sent.
+/// An extension of a request that opts out of the replay: the caller gets the refusal.
+///
+/// Such a request waits for a refresh that is due before it is sent.
 #[derive(Clone, Copy, Debug)]
 pub struct NoReplay;
 
@@ -39,7 +40,7 @@ pub struct NoReplay;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ServiceError<E> {
-    /// There is no token to send the request with. It was not sent.
+    /// There is no token for the request. The request was not sent.
     Token(TokenError),
     /// The inner service failed.
     Inner(E),
@@ -56,7 +57,7 @@ impl<E: fmt::Display> fmt::Display for ServiceError<E> {
 
 impl<E: StdError + 'static> StdError for ServiceError<E> {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        // Both show their inner error as their own, so what follows is that error's cause.
+        // `Display` shows the inner error itself, so the source is the cause of the inner error.
         match self {
             Self::Token(error) => error.source(),
             Self::Inner(error) => error.source(),
@@ -65,7 +66,7 @@ impl<E: StdError + 'static> StdError for ServiceError<E> {
 }
 
 impl<S, C> Rotation<S, C> {
-    pub(crate) fn new(inner: S, settings: Arc<Settings>, copy: C) -> Self {
+    pub(crate) fn new(inner: S, settings: Arc<RotationSettings>, copy: C) -> Self {
         Self {
             inner,
             settings,
@@ -106,7 +107,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        // The service that is ready is the one to use; its clone may not be.
+        // The current service is ready. Its clone may not be, so the clone serves the next request.
         let clone = self.inner.clone();
         let mut service = std::mem::replace(&mut self.inner, clone);
         if !self.wants_token(&request) {
@@ -131,7 +132,7 @@ where
             return ResponseFuture::plain(service.call(request));
         }
         let future = service.call(request);
-        let sent = Sent {
+        let sent = SentRequest {
             service,
             settings,
             exchange,
@@ -142,7 +143,7 @@ where
 }
 
 impl<S, C> Rotation<S, C> {
-    /// Whether the request gets a token, unless it has its own.
+    /// Whether the layer puts a token on the request, if the request carries none of its own.
     fn wants_token<B>(&self, request: &Request<B>) -> bool {
         if request.extensions().get::<WithoutToken>().is_some() {
             return false;
