@@ -1,43 +1,44 @@
-//! When a token that happens to be a JWT says that it expires.
+//! The expiry that a token states if it is a JWT.
 
 use std::time::Duration;
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use serde_json::{Map, Value};
 
-/// The longest payload read, in bytes once decoded.
+/// The longest payload that is read, in decoded bytes.
 const LONGEST_PAYLOAD: usize = 16 * 1024;
 
-/// The end of the year 9999 in Unix milliseconds. What lies beyond is a mistake, such as an `exp` that
-/// is in milliseconds itself.
+/// The end of the year 9999 in Unix milliseconds. Later dates are mistakes, such as an `exp` in
+/// milliseconds.
 const END_OF_TIME: u64 = 253_402_300_800_000;
 
-/// What a JWT says about its own lifetime, unverified.
+/// The lifetime that a JWT states, unverified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Hint {
     /// `exp` in milliseconds since the Unix epoch (RFC 7519 section 4.1.4).
     pub expires_at_unix_ms: u64,
-    /// `iat` likewise (section 4.1.6); absent where it is missing, absurd or not before `exp`.
+    /// `iat` in milliseconds since the Unix epoch (RFC 7519 section 4.1.6). `None` if it is missing,
+    /// not a date or not before `exp`.
     pub issued_at_unix_ms: Option<u64>,
 }
 
-/// Reads the expiry of a JWT in JWS compact serialisation; [`None`] for any other token.
+/// Reads the expiry of a JWT in JWS compact serialisation. Returns [`None`] for any other token.
 ///
-/// **A hint and nothing more.** No signature, issuer or audience is checked, so what this returns
-/// may decide *when to refresh* but never whether to trust the token: that is the upstream's to say.
-/// Where the issuer's own answer has an expiry, prefer that one.
+/// **The expiry is only a hint.** The function checks no signature, issuer or audience. Use the
+/// hint to decide *when to refresh*, never whether to trust the token: the upstream decides that.
+/// If the issuer's answer has an expiry, prefer that expiry.
 ///
 /// `exp` is a `NumericDate` (RFC 7519 section 2), whole or fractional; fractions of a millisecond
-/// are cut off. An `exp` that is not a number, not after 1970 or beyond the year 9999 yields
-/// [`None`], and so does a payload of more than 16 KiB. An encrypted token (JWE) cannot be read.
+/// are cut off. Returns [`None`] if `exp` is not a number, is not after 1970 or is after the year
+/// 9999. Returns [`None`] for a payload of more than 16 KiB and for an encrypted token (JWE).
 pub fn expiry_hint(token: &str) -> Option<Hint> {
     let mut parts = token.split('.');
     let (_header, payload, _signature) = (parts.next()?, parts.next()?, parts.next()?);
     if parts.next().is_some() {
         return None;
     }
-    // RFC 7515 section 2 has no padding; encoders that add it are common.
+    // RFC 7515 section 2 omits padding, but many encoders add it.
     let payload = payload.trim_end_matches('=');
     if payload.len() > (LONGEST_PAYLOAD * 4).div_ceil(3) {
         return None;
@@ -55,7 +56,8 @@ pub fn expiry_hint(token: &str) -> Option<Hint> {
     })
 }
 
-/// A `NumericDate` in whole milliseconds, if it is a date after 1970 and before the year 10000.
+/// Converts a `NumericDate` to whole milliseconds. Returns `None` unless it is after 1970 and before
+/// the year 10000.
 fn numeric_date(claim: &Value) -> Option<u64> {
     let since_epoch = match claim.as_u64() {
         Some(seconds) => Duration::from_secs(seconds),
@@ -83,7 +85,7 @@ mod tests {
         )
     }
 
-    /// As the whole answer, for that is what it is compared with.
+    /// The expected result of [`expiry_hint`]. An `Option`, because tests compare it with one.
     #[allow(clippy::unnecessary_wraps)]
     fn hint(expires_at_unix_ms: u64, issued_at_unix_ms: impl Into<Option<u64>>) -> Option<Hint> {
         Some(Hint {
@@ -92,9 +94,9 @@ mod tests {
         })
     }
 
-    /// Property: `exp` and `iat` are read if they are dates between 1970 and 9999, else passed over.
+    /// Property: dates between 1970 and 9999 in `exp` and `iat` are read, and all others are ignored.
     #[test]
-    fn reads_dates_and_refuses_the_absurd() {
+    fn reads_dates_from_1970_to_9999_only() {
         let cases = [
             (r#"{"exp":1300819380}"#, hint(1_300_819_380_000, None)),
             (
@@ -129,7 +131,7 @@ mod tests {
             (r#"{"exp":10,"iat":"9"}"#, hint(10_000, None)),
             (r#"{"exp":10,"iat":10}"#, hint(10_000, None)),
             (r#"{"exp":10,"iat":11}"#, hint(10_000, None)),
-            // RFC 7519 section 4: of a claim that occurs twice, the last.
+            // RFC 7519 section 4: if a claim occurs twice, the last value counts.
             (r#"{"exp":10,"exp":20}"#, hint(20_000, None)),
             (r"{}", None),
             (r"[]", None),
@@ -142,7 +144,7 @@ mod tests {
         }
     }
 
-    /// Property: only the three parts of a JWS are read; what they are signed with does not matter.
+    /// Property: only a JWS with its three parts is read. Its signature does not matter.
     #[test]
     fn reads_only_jws() {
         // RFC 7519 section 3.1, line breaks in the payload included, and section 6.1.
@@ -173,7 +175,7 @@ mod tests {
         }
     }
 
-    /// Property: padding, which RFC 7515 leaves out, changes nothing.
+    /// Property: padding, which RFC 7515 omits, does not change the hint.
     #[test]
     fn padding_is_accepted() {
         for claims in [r#"{"exp":10}"#, r#"{"exp":10 }"#, r#"{"exp":10  }"#] {
@@ -182,7 +184,7 @@ mod tests {
         }
     }
 
-    /// Property: a payload of 16 KiB is read, one byte more is not.
+    /// Property: a payload of 16 KiB is read, and a payload that is one byte longer is not.
     #[test]
     fn payload_is_bounded() {
         let claims = |length: usize| format!("{:<length$}", r#"{"exp":10}"#);
@@ -197,7 +199,7 @@ mod tests {
     }
 
     proptest! {
-        /// Property: no text makes it panic.
+        /// Property: no text makes `expiry_hint` panic.
         #[test]
         fn survives_any_text(text in "\\PC{0,80}", dotted in "[a-zA-Z0-9_=-]{0,20}(\\.[a-zA-Z0-9_=-]{0,20}){0,4}", claims in ".{0,40}") {
             expiry_hint(&text);
@@ -205,7 +207,7 @@ mod tests {
             expiry_hint(&jwt(&claims));
         }
 
-        /// Property: every whole second up to 9999 is read to the millisecond, every other number refused.
+        /// Property: every whole second up to the year 9999 is read exactly, and no other integer.
         #[test]
         fn whole_seconds_are_exact(exp in any::<i64>(), sane in 1_u64..253_402_300_800) {
             let expected = u64::try_from(exp).ok().filter(|exp| (1..253_402_300_800).contains(exp));

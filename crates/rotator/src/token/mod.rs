@@ -1,4 +1,10 @@
-//! What a request is sent with.
+//! Token sets, credentials and passes: from the issuer's answer to the header of a request.
+//!
+//! - `token_set`: the token set, as the issuer answered it.
+//! - `source`: the token source, which exchanges the last token set for the next.
+//! - [`jwt`]: the expiry that a JWT states.
+//! - `secret`: secret texts and sensitive header values.
+//! - `mod.rs`: a token set ready for requests.
 
 pub mod jwt;
 pub(crate) mod secret;
@@ -15,7 +21,7 @@ use token_rotator_core::Stamp;
 use crate::token::secret::{ExposeSecret, SecretString, header_value};
 use crate::token::token_set::TokenSet;
 
-/// The header that carries the token, and how it is written.
+/// The header that carries the token, and the format of its value.
 #[derive(Clone)]
 pub(crate) struct Placement {
     pub(crate) name: HeaderName,
@@ -32,7 +38,7 @@ impl Placement {
     }
 }
 
-/// A token set, ready to be sent.
+/// A token set with its header value.
 pub(crate) struct Credential {
     pub(crate) tokens: Arc<TokenSet>,
     pub(crate) header: HeaderValue,
@@ -55,7 +61,7 @@ impl Credential {
         Ok(Arc::new(Self { tokens, header }))
     }
 
-    /// Of tokens that cannot be sent: a place for their refresh token.
+    /// A credential that keeps the refresh token of a token set whose access token cannot be sent.
     pub(crate) fn unusable(tokens: Arc<TokenSet>) -> Arc<Self> {
         Arc::new(Self {
             tokens,
@@ -64,22 +70,23 @@ impl Credential {
     }
 }
 
-/// What is published for everybody: a credential, and until when it may be served unasked.
+/// A published credential, with the time until which callers get it without a check.
 pub(crate) struct Issued {
     pub(crate) credential: Arc<Credential>,
-    /// The credential's, one step nearer.
+    /// Copy of `credential.header`; saves a pointer chase on the hot path.
     pub(crate) header: HeaderValue,
     pub(crate) stamp: Stamp,
-    /// By the wall clock. Moments, not milliseconds: the hot path compares and does not divide.
+    /// The end of its use without a check, by the wall clock. A `SystemTime` and not milliseconds,
+    /// so that the hot path compares and does not divide.
     pub(crate) until: SystemTime,
     /// When its early refresh is due, by the wall clock.
     pub(crate) early_at: SystemTime,
-    /// A request that carried it was accepted, and the session has that event.
+    /// Whether a request with this token was accepted and the session has that event.
     pub(crate) accepted: AtomicBool,
 }
 
 impl Issued {
-    /// Notes that a request with this token was accepted. Returns whether that is new.
+    /// Marks this token as accepted. Returns false if it was marked before.
     #[inline]
     pub(crate) fn mark_accepted(&self) -> bool {
         if self.accepted.load(Ordering::Relaxed) {
@@ -97,28 +104,28 @@ impl Issued {
 pub struct Token(pub(crate) Arc<Issued>);
 
 impl Token {
-    /// The value of the header that carries it: ready-made, marked sensitive, cheap to clone.
+    /// The value of the token header. It is marked sensitive and cheap to clone.
     pub fn header(&self) -> &HeaderValue {
         &self.0.header
     }
 
-    /// The access token itself.
+    /// The access token.
     pub fn secret(&self) -> &SecretString {
         self.0.credential.tokens.access_token()
     }
 
-    /// The whole token set it came in.
+    /// The token set that contains this token.
     pub fn token_set(&self) -> &Arc<TokenSet> {
         &self.0.credential.tokens
     }
 
-    /// Its number: grows by one with every token installed in this process.
+    /// The number of the token. It grows by one with every token installed in this process.
     pub fn generation(&self) -> u64 {
         self.0.stamp.generation
     }
 
-    /// The scope of this token and its sign-in: what [`Rotator::refused`](crate::Rotator::refused)
-    /// wants to know of a refused request.
+    /// The epoch and generation of the token. [`Rotator::refused`](crate::Rotator::refused) needs
+    /// the stamp of the refused request.
     pub fn stamp(&self) -> Stamp {
         self.0.stamp
     }
@@ -138,8 +145,9 @@ impl From<&Token> for Stamp {
     }
 }
 
-/// What a request goes out with: a token, or leave to go without one. Either way it says what the
-/// request must remember.
+/// The permission to send a request: a token, or the permission to send it without one.
+///
+/// A pass has the stamp that the request remembers for a refusal.
 #[derive(Clone, Debug)]
 pub struct Pass {
     token: Option<Token>,
@@ -151,7 +159,7 @@ impl Pass {
         Self { token: None, stamp }
     }
 
-    /// The token; `None`: the request goes out bare.
+    /// The token. `None` if the request is sent without one.
     pub fn token(&self) -> Option<&Token> {
         self.token.as_ref()
     }
@@ -160,12 +168,12 @@ impl Pass {
         self.token
     }
 
-    /// What the request must remember.
+    /// The stamp that the request remembers for a refusal.
     pub fn stamp(&self) -> Stamp {
         self.stamp
     }
 
-    /// Writes the token into the headers under this name, in place of what may stand there.
+    /// Writes the token into the header of this name, and replaces a value that is there.
     pub fn apply(&self, name: &HeaderName, headers: &mut HeaderMap) {
         if let Some(token) = &self.token {
             headers.insert(name.clone(), token.header().clone());

@@ -12,24 +12,30 @@ use crate::token::token_set::TokenSet;
 
 /// Exchanges the last token set for the next one.
 ///
-/// A rotator calls it under the lease, one call at a time, in a task of its own, and gives it as
-/// long as [`source_timeout`](crate::RotatorBuilder::source_timeout) says; past that the future is
-/// dropped and the outcome counts as uncertain. It must not repeat a request whose bytes may have
-/// been sent: the rotator decides that from the issuer's [`Profile`](crate::Profile).
+/// A rotator calls the source under the lease, one call at a time, in a separate task. After
+/// [`source_timeout`](crate::RotatorBuilder::source_timeout) the rotator drops the future, and the
+/// outcome counts as uncertain.
 ///
-/// A closure from `Option<Arc<TokenSet>>` to a future of `Result<TokenSet, SourceError>` is one.
+/// A source must not repeat a request whose bytes may have been sent. The rotator decides about
+/// that by the issuer's [`Profile`](crate::Profile).
+///
+/// Closures from `Option<Arc<TokenSet>>` to a future of `Result<TokenSet, SourceError>` implement
+/// this trait.
 pub trait TokenSource: Send + Sync + 'static {
-    /// One attempt at a refresh. `last` is `None` where there is no token set yet.
+    /// Makes one attempt at a refresh. `last` is `None` if there is no token set yet.
     ///
-    /// Calling the same rotator from in here fails at once with
-    /// [`TokenError::Reentrant`](crate::TokenError::Reentrant) instead of waiting for itself.
+    /// If the source calls its own rotator, the call fails at once with
+    /// [`TokenError::Reentrant`](crate::TokenError::Reentrant). Otherwise it would wait for itself.
     fn refresh(
         &self,
         last: Option<Arc<TokenSet>>,
     ) -> impl Future<Output = Result<Refreshed, SourceError>> + Send;
 
-    /// The same for one of [many sessions](crate::RotatorBuilder::build_many), for a source that
-    /// has to tell them apart: by another scope or resource, say. The default does not.
+    /// Makes one attempt at a refresh for one of
+    /// [many sessions](crate::RotatorBuilder::build_many).
+    ///
+    /// For sources that treat sessions differently, for example by scope or resource. Default:
+    /// calls [`refresh`](Self::refresh).
     fn refresh_session(
         &self,
         _session: &SessionKey,
@@ -38,8 +44,10 @@ pub trait TokenSource: Send + Sync + 'static {
         self.refresh(last)
     }
 
-    /// Tells the issuer that this grant is no longer used (RFC 7009): after a sign-out, and for
-    /// tokens that arrive after it. Best effort; the default does nothing.
+    /// Revokes this grant at the issuer (RFC 7009). Default: does nothing.
+    ///
+    /// A rotator calls it after a sign-out, and for tokens that arrive after the sign-out. The
+    /// rotator does not repeat a failed call.
     fn revoke(
         &self,
         _tokens: Arc<TokenSet>,
@@ -59,18 +67,19 @@ where
     }
 }
 
-/// What a refresh brought.
+/// The result of a successful refresh.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Refreshed {
     /// The next token set.
     pub tokens: TokenSet,
-    /// The answer as the source read it, for the [after-hook](crate::RotatorBuilder::after_refresh).
+    /// The answer in the source's own type, for the
+    /// [after-hook](crate::RotatorBuilder::after_refresh). `None` if the source gives none.
     pub answer: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Refreshed {
-    /// These tokens, without an answer.
+    /// A result with these tokens and without an answer.
     pub fn new(tokens: TokenSet) -> Self {
         Self {
             tokens,
@@ -78,7 +87,7 @@ impl Refreshed {
         }
     }
 
-    /// With the answer as the source read it.
+    /// Sets the answer in the source's own type.
     pub fn with_answer(mut self, answer: Arc<dyn Any + Send + Sync>) -> Self {
         self.answer = Some(answer);
         self
@@ -100,8 +109,9 @@ impl std::fmt::Debug for Refreshed {
     }
 }
 
-/// A [`TokenSource`] of any type, for programs that choose the source at run time. Cheap to clone;
-/// all clones are the same source.
+/// A [`TokenSource`] of any type, for programs that choose the source at run time.
+///
+/// Cheap to clone. All clones are the same source.
 ///
 /// ```
 /// use token_rotator::{BoxedSource, SourceError, TokenSet};

@@ -1,18 +1,19 @@
-//! What the issuer answers.
+//! The token set: the issuer's answer.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use crate::token::secret::{ExposeSecret, SecretString};
 
-/// The most unknown fields kept from an answer, and the most bytes each of them may have.
+/// The most unknown fields that are kept from an answer.
 const EXTRA_FIELDS_MAX: usize = 32;
+/// The most bytes of an unknown field.
 const EXTRA_BYTES_MAX: usize = 8 * 1024;
 
-/// What the issuer answered: access token, refresh token, expiry and what came with them
-/// (RFC 6749 section 5.1).
+/// The issuer's answer (RFC 6749 section 5.1): access token, type, refresh token, expiry, scope,
+/// `id_token` and other fields.
 ///
-/// Everything in it is secret: `Debug` shows which fields are present and when the token expires.
+/// The whole answer is secret: `Debug` shows which fields are present and when the token expires.
 #[derive(Clone)]
 pub struct TokenSet {
     access_token: SecretString,
@@ -29,16 +30,17 @@ pub struct TokenSet {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Expiry {
-    /// The issuer did not say, or not in a way that can be understood: it serves until refused.
+    /// The issuer gave no readable expiry. The token serves until the upstream refuses it.
     Unknown,
-    /// So long after it was received. Zero counts as unknown; more than ten years is cut to that.
+    /// The token expires this long after its receipt. Zero counts as unknown; longer times than ten
+    /// years are cut to ten years.
     In(Duration),
-    /// At this moment of the wall clock.
+    /// The token expires at this moment of the wall clock.
     At(SystemTime),
 }
 
 impl TokenSet {
-    /// A Bearer token (RFC 6750) without refresh token and of unknown expiry.
+    /// A token set with this Bearer token (RFC 6750), without refresh token and with unknown expiry.
     pub fn bearer(access_token: impl Into<SecretString>) -> Self {
         Self {
             access_token: access_token.into(),
@@ -52,43 +54,43 @@ impl TokenSet {
         }
     }
 
-    /// With another token type than Bearer. No rotator accepts one until it can be used correctly.
+    /// Sets the token type. Rotators accept no other type than Bearer.
     pub fn with_token_type(mut self, token_type: impl Into<String>) -> Self {
         self.token_type = token_type.into();
         self
     }
 
-    /// With this refresh token.
+    /// Sets the refresh token.
     pub fn with_refresh_token(mut self, refresh_token: impl Into<SecretString>) -> Self {
         self.refresh_token = Some(refresh_token.into());
         self
     }
 
-    /// Good for this long from when it is received.
+    /// Sets the lifetime of the access token, counted from its receipt.
     pub fn expires_in(self, lifetime: Duration) -> Self {
         self.with_expiry(Expiry::In(lifetime))
     }
 
-    /// With this expiry.
+    /// Sets the expiry.
     pub fn with_expiry(mut self, expiry: Expiry) -> Self {
         self.expiry = expiry;
         self
     }
 
-    /// With the scope that was granted, as the issuer wrote it.
+    /// Sets the granted scope, as the issuer wrote it.
     pub fn with_scope(mut self, scope: impl Into<String>) -> Self {
         self.scope = Some(scope.into());
         self
     }
 
-    /// With this `id_token`.
+    /// Sets the `id_token`.
     pub fn with_id_token(mut self, id_token: impl Into<SecretString>) -> Self {
         self.id_token = Some(id_token.into());
         self
     }
 
-    /// With a field of the answer that has no name here. Beyond 32 fields, or 8 KiB for one, it
-    /// is left out.
+    /// Adds another field of the answer. Ignores a field that is longer than 8 KiB, and fields
+    /// beyond the first 32.
     pub fn with_extra(mut self, name: impl Into<String>, value: impl Into<SecretString>) -> Self {
         let value = value.into();
         if self.extra.len() < EXTRA_FIELDS_MAX && value.expose_secret().len() <= EXTRA_BYTES_MAX {
@@ -112,12 +114,12 @@ impl TokenSet {
         self.refresh_token.as_ref()
     }
 
-    /// When the access token expires, as the issuer said it.
+    /// When the access token expires, as the issuer stated it.
     pub fn expiry(&self) -> Expiry {
         self.expiry
     }
 
-    /// When it was received; `None` until a rotator has taken it in.
+    /// When the token set was received. `None` until a rotator receives it.
     pub fn obtained_at(&self) -> Option<SystemTime> {
         self.obtained_at
     }
@@ -132,12 +134,12 @@ impl TokenSet {
         self.id_token.as_ref()
     }
 
-    /// A field of the answer that has no name here.
+    /// Another field of the answer, by its name.
     pub fn extra(&self, name: &str) -> Option<&SecretString> {
         self.extra.get(name)
     }
 
-    /// All fields of the answer that have no name here.
+    /// All other fields of the answer.
     #[cfg(feature = "codec")]
     pub(crate) fn extras(&self) -> impl Iterator<Item = (&str, &SecretString)> {
         self.extra.iter().map(|(name, value)| (&**name, value))
@@ -148,7 +150,8 @@ impl TokenSet {
         self.token_type.eq_ignore_ascii_case("Bearer")
     }
 
-    /// What a refresh did not bring is kept from before: refresh token, `id_token`, scope.
+    /// Takes refresh token, `id_token` and scope from the previous token set where this one has
+    /// none.
     pub(crate) fn inherit(mut self, previous: Option<&Self>) -> Self {
         let Some(previous) = previous else {
             return self;
@@ -165,13 +168,14 @@ impl TokenSet {
         self
     }
 
-    /// Fixes the moment of receipt, unless it is known.
+    /// Sets the moment of receipt, unless it is set.
     pub(crate) fn received(mut self, now: SystemTime) -> Self {
         self.obtained_at.get_or_insert(now);
         self
     }
 
-    /// The moment of the wall clock at which it expires; `None`: unknown, or it was never received.
+    /// When the access token expires, by the wall clock. Returns `None` if the expiry is unknown, or
+    /// if it is relative to a receipt that is not set.
     pub fn expires_at(&self) -> Option<SystemTime> {
         match self.expiry {
             Expiry::Unknown => None,
@@ -180,13 +184,12 @@ impl TokenSet {
         }
     }
 
-    /// How long it was good when it was received; `None`: unknown.
+    /// The lifetime of the access token at its receipt. Returns `None` if it is unknown.
     pub fn lifetime(&self) -> Option<Duration> {
         match self.expiry {
             Expiry::Unknown => None,
             Expiry::In(lifetime) => Some(lifetime),
-            // A token that was expired when it came has the shortest lifetime there is, not an
-            // unknown one.
+            // A token that was expired at its receipt has the shortest lifetime, not an unknown one.
             Expiry::At(at) => Some(
                 at.duration_since(self.obtained_at?)
                     .unwrap_or_default()
@@ -224,8 +227,8 @@ mod tests {
         tokens.extra(name).map(ExposeSecret::expose_secret)
     }
 
-    /// An issuer that answers without end fills no memory: 32 fields are kept, as they came, and
-    /// what comes after them is left out.
+    /// Property: the first 32 unknown fields are kept, and later fields are left out. An issuer
+    /// cannot fill the memory.
     #[test]
     fn no_more_than_32_fields_are_kept() {
         assert_eq!(EXTRA_FIELDS_MAX, 32);
@@ -238,7 +241,8 @@ mod tests {
         assert_eq!(extra(&tokens, "one-more"), None);
     }
 
-    /// A field of 8 KiB is kept whole and a longer one not at all; it takes nobody's place.
+    /// Property: a field of 8 KiB is kept whole. A longer field is left out and does not count
+    /// among the 32.
     #[test]
     fn a_field_longer_than_8_kib_is_left_out() {
         assert_eq!(EXTRA_BYTES_MAX, 8192);
@@ -254,15 +258,15 @@ mod tests {
         assert_eq!(tokens.extra.len(), 2);
     }
 
-    /// Bytes count, not letters: a secret is measured as it is stored.
+    /// Property: the limit counts bytes, not characters.
     #[test]
-    fn a_fields_length_is_that_of_its_bytes() {
+    fn a_field_is_measured_in_bytes() {
         let wide = "\u{e9}".repeat(4097);
         let tokens = TokenSet::bearer("a").with_extra("wide", wide.as_str());
         assert_eq!(extra(&tokens, "wide"), None);
     }
 
-    /// `Debug` names the fields and shows none of their values.
+    /// Property: `Debug` shows the names of the fields and none of their values.
     #[test]
     fn extra_fields_are_named_and_not_shown() {
         let tokens = TokenSet::bearer("CANARY-a").with_extra("ws_token", "CANARY-b");
