@@ -1,4 +1,4 @@
-//! What can go wrong: one enum for each operation, all of them cloneable, none with a secret in it.
+//! The errors: one type for each operation. All errors can be cloned, and none contains a secret.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -6,28 +6,28 @@ use std::time::Duration;
 
 use crate::http::challenge::StepUp;
 
-/// A cause, kept so that it can be shared by all who waited.
+/// The cause of an error, shared by all waiters of a flight.
 pub type Cause = Arc<dyn StdError + Send + Sync>;
 
-/// How a refresh failed, which decides what follows.
+/// The kind of a failed refresh. It decides the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureKind {
-    /// It failed before the first byte was sent: the refresh token is unspent.
+    /// The refresh failed before the first byte was sent: the refresh token is unspent.
     NotSent,
-    /// The issuer cannot answer now. Tried again after a cool-down.
+    /// The issuer cannot answer now. A flight tries again after a cool-down.
     Transient,
-    /// There was no complete answer: the refresh token may be spent.
+    /// The issuer gave no complete answer: the refresh token may be spent.
     Uncertain,
-    /// The issuer will not refresh this grant again: somebody has to sign in.
+    /// The issuer will not refresh this grant again: the user has to sign in.
     Terminal,
-    /// The operator's mistake (client, scope, address). Tried again after a cool-down.
+    /// A setting is wrong (client, scope, address). A flight tries again after a cool-down.
     Misconfigured,
 }
 
 /// Why a token source failed.
 ///
-/// Built with the constructor named after its [`FailureKind`]; the text must not contain secrets.
+/// Each [`FailureKind`] has a constructor of its name. The message must not contain secrets.
 #[derive(Clone, Debug)]
 pub struct SourceError {
     kind: FailureKind,
@@ -46,14 +46,15 @@ impl std::fmt::Display for SourceError {
 }
 
 impl StdError for SourceError {
-    /// The cause itself, not what it is shared in: a source of one's own finds its own error again.
+    /// Returns the cause itself and not the `Arc` around it, so that a program can downcast it to
+    /// the error type of its own source.
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.cause.as_deref().map(|cause| cause as _)
     }
 }
 
 impl SourceError {
-    /// A failure of this kind; `message` says what happened, in words without secrets.
+    /// A failure of this kind. `message` says what happened, without secrets.
     pub fn new(kind: FailureKind, message: impl Into<Arc<str>>) -> Self {
         Self {
             kind,
@@ -66,63 +67,63 @@ impl SourceError {
         }
     }
 
-    /// Nothing was sent.
+    /// A failure before the first byte was sent.
     pub fn not_sent(message: impl Into<Arc<str>>) -> Self {
         Self::new(FailureKind::NotSent, message)
     }
 
-    /// The issuer cannot answer now.
+    /// A failure of an issuer that cannot answer now.
     pub fn transient(message: impl Into<Arc<str>>) -> Self {
         Self::new(FailureKind::Transient, message)
     }
 
-    /// The refresh token may be spent.
+    /// A failure after which the refresh token may be spent.
     pub fn uncertain(message: impl Into<Arc<str>>) -> Self {
         Self::new(FailureKind::Uncertain, message)
     }
 
-    /// The issuer will not refresh this grant again.
+    /// A failure after which the issuer will not refresh this grant again.
     pub fn terminal(message: impl Into<Arc<str>>) -> Self {
         Self::new(FailureKind::Terminal, message)
     }
 
-    /// The operator's mistake.
+    /// A failure because of a wrong setting.
     pub fn misconfigured(message: impl Into<Arc<str>>) -> Self {
         Self::new(FailureKind::Misconfigured, message)
     }
 
-    /// With what to do about it, without secrets.
+    /// Sets the hint: the action for this cause, without secrets.
     pub fn with_hint(mut self, hint: impl Into<Arc<str>>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// With the issuer's error code (RFC 6749 section 5.2).
+    /// Sets the issuer's error code (RFC 6749 section 5.2).
     pub fn with_code(mut self, code: impl Into<Arc<str>>) -> Self {
         self.code = Some(code.into());
         self
     }
 
-    /// With the time the issuer asked to be left alone (RFC 9110 section 10.2.3).
+    /// Sets the wait that the issuer asked for with `Retry-After` (RFC 9110 section 10.2.3).
     pub fn with_retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
     }
 
-    /// With the error behind it. It must not contain secrets.
+    /// Sets the cause. It must not contain secrets.
     pub fn with_cause(mut self, cause: impl StdError + Send + Sync + 'static) -> Self {
         self.cause = Some(Arc::new(cause));
         self
     }
 
-    /// The issuer says that this refresh token was used before by somebody else: a security
-    /// event, never retried.
+    /// Marks the failure as a detected reuse: the issuer says that another party used this refresh
+    /// token before. That is a security event, and the refresh is never tried again.
     pub fn with_reuse_detected(mut self) -> Self {
         self.reuse_detected = true;
         self
     }
 
-    /// What follows from it.
+    /// The kind of the failure.
     pub fn kind(&self) -> FailureKind {
         self.kind
     }
@@ -132,83 +133,85 @@ impl SourceError {
         &self.message
     }
 
-    /// What to do about it. Returns `None` if the source did not say.
+    /// The action for this cause. Returns `None` if the source gave no hint.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }
 
-    /// The issuer's error code (RFC 6749 section 5.2).
+    /// The issuer's error code (RFC 6749 section 5.2). Returns `None` if the issuer gave none.
     pub fn code(&self) -> Option<&str> {
         self.code.as_deref()
     }
 
-    /// How long the issuer asked to be left alone.
+    /// The wait that the issuer asked for. Returns `None` if it asked for none.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// Whether the issuer said that the refresh token was used before by somebody else.
+    /// Whether the issuer said that another party used the refresh token before.
     pub fn is_reuse_detected(&self) -> bool {
         self.reuse_detected
     }
 }
 
-/// Why a flight failed: what all who waited for it are told.
+/// Why a flight failed. All waiters of the flight get this error.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RefreshError {
     /// The token source failed.
     #[error("the access token could not be refreshed: {0}")]
     Source(#[source] SourceError),
-    /// The token source took longer than it may; the refresh token may be spent.
+    /// The token source did not answer before its deadline. The refresh token may be spent.
     #[error("the issuer did not answer within {after:?}, and the refresh token may be spent")]
     TimedOut {
-        /// How long the source was given.
+        /// The time that the source had.
         after: Duration,
     },
-    /// What the source brought cannot be sent. Its refresh token is kept for the next attempt.
+    /// The source returned a token set that cannot be used. Its refresh token is kept for the next
+    /// attempt.
     #[error("the issuer's answer cannot be used: {reason}")]
     Unusable {
-        /// What is wrong with it.
+        /// What is wrong with the token set.
         reason: &'static str,
     },
-    /// An earlier refresh got no answer, here or in another process, and the issuer might take a
-    /// second use of its refresh token for a theft.
+    /// An earlier refresh got no answer, in this or in another process. The issuer might take a
+    /// second use of the refresh token for a theft.
     #[error(
-        "an earlier refresh got no answer, and its refresh token may be spent; it is kept for when \
-         nothing else is left"
+        "an earlier refresh got no answer, and its refresh token may be spent; the refresh token \
+         is used again only as the last resort"
     )]
     InDoubt {
-        /// How long whoever sent it may still save the answer; `None`: the access token is good.
+        /// How long the process of the earlier refresh may still save its answer. `None` if the
+        /// access token is usable.
         wait: Option<Duration>,
     },
-    /// Somebody signed in or out before anything was sent.
+    /// A sign-in or sign-out happened before the refresh was sent.
     #[error("the session changed before the refresh was sent")]
     SessionChanged,
-    /// The issuer has refused this session's refresh token before, here or in another process.
+    /// The issuer refused this session's refresh token earlier, in this or in another process.
     #[error("the issuer has refused this session's refresh token before")]
     Refused,
-    /// There is nothing to refresh from.
+    /// The session is not signed in, so there is no token set to refresh.
     #[error("the session is not signed in")]
     NotSignedIn,
-    /// Somebody else held the lease past the deadline.
-    #[error("no lease to refresh under: {0}")]
+    /// The flight got no lease, or lost it before the refresh was sent.
+    #[error("the refresh got no lease: {0}")]
     Lease(#[source] LeaseError),
-    /// The session store failed; nothing was sent.
+    /// The session store failed, and the refresh was not sent.
     #[error("the session could not be read from its store: {0}")]
     Store(#[source] StoreError),
     /// A part of the refresh panicked.
     #[error("the refresh panicked while it was to {step}")]
     Panicked {
-        /// What it was about to do.
+        /// The step that panicked.
         step: &'static str,
         /// Whether the refresh token may be spent.
         sent: bool,
     },
-    /// The runtime that the refresh ran on has ended.
+    /// The runtime of the refresh ended.
     #[error("the runtime ended while the refresh was to {step}")]
     Abandoned {
-        /// What it was about to do.
+        /// The step at which the refresh ended.
         step: &'static str,
         /// Whether the refresh token may be spent.
         sent: bool,
@@ -216,13 +219,13 @@ pub enum RefreshError {
 }
 
 impl RefreshError {
-    /// What follows from it.
+    /// The kind of the failure.
     pub fn kind(&self) -> FailureKind {
         match self {
             Self::Source(error) => error.kind(),
             Self::TimedOut { .. } | Self::InDoubt { .. } => FailureKind::Uncertain,
             Self::NotSignedIn | Self::Refused => FailureKind::Terminal,
-            // Its refresh token is kept, so nothing is lost and asking again is no reuse.
+            // The received refresh token is kept, so the next refresh uses it and not the spent one.
             Self::Unusable { .. } => FailureKind::Misconfigured,
             Self::Lease(_) | Self::Store(_) | Self::SessionChanged => FailureKind::NotSent,
             Self::Panicked { sent, .. } | Self::Abandoned { sent, .. } => {
@@ -235,7 +238,8 @@ impl RefreshError {
         }
     }
 
-    /// How long the issuer asked to be left alone.
+    /// The wait before the next refresh. Returns `None` if the issuer asked for none and no other
+    /// process may still save an answer.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Source(error) => error.retry_after(),
@@ -244,14 +248,14 @@ impl RefreshError {
         }
     }
 
-    /// What to do about it. Returns `None` if the cause does not tell.
+    /// The action for this cause. Returns `None` if there is no hint for it.
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Source(error) => error.hint(),
             Self::Lease(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Refused | Self::NotSignedIn => Some(SIGN_IN),
-            // The cause is known; what to do depends on the issuer, or nothing has to be done.
+            // The action depends on the issuer, or no action is necessary.
             Self::TimedOut { .. }
             | Self::Unusable { .. }
             | Self::InDoubt { .. }
@@ -262,50 +266,53 @@ impl RefreshError {
     }
 }
 
-/// The hint of every error that a sign-in ends.
+/// The hint of every error that a sign-in resolves.
 const SIGN_IN: &str = "sign in";
 
 /// Why there is no token for a request.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
-    /// The refresh it waited for failed, or one failed a moment ago and the issuer is left alone.
+    /// The refresh failed. Either the request waited for it, or it failed so recently that its
+    /// cool-down still runs.
     #[error(transparent)]
     Refresh(#[from] RefreshError),
-    /// The wait for the refresh took longer than this caller allows. The refresh goes on.
+    /// The refresh did not end before this caller's deadline. The refresh goes on.
     #[error("no token within {after:?}; the refresh goes on without this caller")]
     WaitTimedOut {
         /// How long the caller waited.
         after: Duration,
     },
-    /// The refresh has been in the air longer than it may, and blocks the next one until it ends.
-    #[error("the refresh is overdue; no other starts before it ends")]
+    /// The refresh runs longer than its deadline. The next refresh starts only after it ends.
+    #[error("the refresh is overdue; the next refresh starts only after it ends")]
     Overdue,
     /// The session is not signed in.
     #[error("the session is not signed in")]
     SignedOut,
-    /// Somebody signed in or out since this request began. It is not sent with another's token.
+    /// A sign-in or sign-out happened since the request began. The request is not sent with the
+    /// token of another epoch.
     #[error("the session changed while the request waited")]
     SessionChanged,
-    /// The token was refused so soon after it was issued that another refresh would not help.
-    #[error("the token was refused though it is fresh")]
+    /// The token was refused so soon after its refresh that another refresh would not help.
+    #[error("the token was refused although it is new")]
     FreshTokenRefused,
-    /// The API wants the user to authenticate again, not another token of this sign-in.
+    /// The upstream wants the user to authenticate again. Another token of this sign-in would be
+    /// refused too.
     #[error(transparent)]
     StepUp(#[from] StepUp),
-    /// The token source asked the rotator that is waiting for it.
+    /// The token source called the rotator that waits for it.
     #[error("the token source asked its own rotator for a token")]
     Reentrant,
-    /// There is no tokio runtime to run the refresh on.
+    /// There is no tokio runtime for the refresh.
     #[error("no tokio runtime to refresh on")]
     NoRuntime,
-    /// The rotator was shut down and its token is no longer good.
+    /// The rotator was shut down, and its token has expired.
     #[error("the rotator was shut down")]
     ShutDown,
 }
 
 impl TokenError {
-    /// What to do about it. Returns `None` if the cause does not tell.
+    /// The action for this cause. Returns `None` if there is no hint for it.
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Refresh(error) => error.hint(),
@@ -338,17 +345,17 @@ pub struct StoreError {
     cause: Option<Cause>,
 }
 
-/// What kind of failure of a store it is.
+/// The kind of a store's failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
-    /// It cannot be reached, or not now.
+    /// The store cannot be reached now.
     Unavailable,
-    /// What it holds cannot be read; it was left untouched.
+    /// The record cannot be read. It was left untouched.
     Corrupt,
-    /// What it holds was written by a newer version of this program; it was left untouched.
+    /// A newer version of this program wrote the record. It was left untouched.
     Newer,
-    /// It refuses: permissions, a missing key, a full disk.
+    /// The store refused the call: permissions, a missing key, a full disk.
     Refused,
     /// The store panicked.
     Panicked,
@@ -357,7 +364,7 @@ pub enum StoreErrorKind {
 }
 
 impl StoreError {
-    /// A failure of this kind; `message` says what happened, without secrets.
+    /// A failure of this kind. `message` says what happened, without secrets.
     pub fn new(kind: StoreErrorKind, message: impl Into<Arc<str>>) -> Self {
         Self {
             kind,
@@ -367,31 +374,31 @@ impl StoreError {
         }
     }
 
-    /// With what to do about it, without secrets.
+    /// Sets the hint: the action for this cause, without secrets.
     pub fn with_hint(mut self, hint: impl Into<Arc<str>>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// With the error behind it. It must not contain secrets.
+    /// Sets the cause. It must not contain secrets.
     pub fn with_cause(mut self, cause: impl StdError + Send + Sync + 'static) -> Self {
         self.cause = Some(Arc::new(cause));
         self
     }
 
-    /// Prefixes the message with where the failure happened; kind and hint stay, and the error
-    /// itself becomes the cause.
+    /// Prefixes the message with the location of the failure. Keeps kind and hint; the error itself
+    /// becomes the cause.
     #[cfg(feature = "file")]
-    pub(crate) fn within(self, place: impl std::fmt::Display) -> Self {
+    pub(crate) fn within(self, location: impl std::fmt::Display) -> Self {
         Self {
             kind: self.kind,
-            message: format!("{place}: {self}").into(),
+            message: format!("{location}: {self}").into(),
             hint: self.hint.clone(),
             cause: Some(Arc::new(self)),
         }
     }
 
-    /// What kind of failure it is.
+    /// The kind of the failure.
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
     }
@@ -401,7 +408,7 @@ impl StoreError {
         &self.message
     }
 
-    /// What to do about it. Returns `None` if the cause does not tell.
+    /// The action for this cause. Returns `None` if there is no hint for it.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }
@@ -411,13 +418,13 @@ impl StoreError {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LeaseError {
-    /// Somebody else held it all the time.
-    #[error("somebody else has been refreshing for {waited:?}")]
+    /// Another process or task held the lease all the time.
+    #[error("another process has held the refresh lease for {waited:?}")]
     Busy {
         /// How long the flight waited.
         waited: Duration,
     },
-    /// It was held, and is not any more.
+    /// The lease ran out, or another process took it.
     #[error("the lease was lost")]
     Lost,
     /// The coordinator cannot be reached.
@@ -425,15 +432,15 @@ pub enum LeaseError {
     Unavailable {
         /// What happened, without secrets.
         message: Arc<str>,
-        /// The error behind it.
+        /// The cause.
         #[source]
         cause: Option<Cause>,
     },
 }
 
 impl LeaseError {
-    /// What to do about it: the hint of the store's failure, if one is the cause. Returns `None`
-    /// otherwise.
+    /// The action for this cause: the hint of the store's failure. Returns `None` if the cause is no
+    /// failure of a store.
     pub fn hint(&self) -> Option<&str> {
         let Self::Unavailable {
             cause: Some(cause), ..
@@ -447,8 +454,8 @@ impl LeaseError {
 }
 
 impl From<StoreError> for LeaseError {
-    /// A server that cannot be asked for a record cannot be asked for a lease either. The cause
-    /// keeps the store's hint.
+    /// The error of a coordinator that is a store. The store's error becomes the cause, with its
+    /// hint.
     fn from(error: StoreError) -> Self {
         Self::Unavailable {
             message: Arc::clone(&error.message),
@@ -464,7 +471,7 @@ pub enum BuildError {
     /// An origin cannot be used.
     #[error(transparent)]
     Origin(#[from] crate::http::origin::OriginError),
-    /// There is no origin that a token may go to.
+    /// No origin is declared.
     #[error("no origin is declared")]
     NoOrigin,
     /// A setting contradicts another one.
@@ -472,14 +479,14 @@ pub enum BuildError {
     Setting {
         /// The builder's method.
         setting: &'static str,
-        /// What it was given.
+        /// The value of the setting.
         value: Duration,
-        /// What is wrong with that.
+        /// What is wrong with the value.
         problem: &'static str,
-        /// What to do.
+        /// The action for this problem.
         hint: &'static str,
     },
-    /// The probe of a body rule is no path of the upstream.
+    /// The probe of a body rule is not a path of the upstream.
     #[error("the probe of a body rule is not a path of the upstream")]
     Probe,
     /// The dedicated thread could not be started.
@@ -488,8 +495,8 @@ pub enum BuildError {
 }
 
 impl BuildError {
-    /// What to do about it, for the author of the program. Returns `None` if the message says all
-    /// that is known.
+    /// The action for this cause, for the author of the program. Returns `None` if there is no hint
+    /// for it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NoOrigin => {

@@ -95,7 +95,7 @@ async fn key_is_lost() {
     exit code 1
     error: there is no token for session `default`
       because the session could not be read from its store: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: it was sealed with key KEY from a key file, where no key is now
-    hint: bring the key back, or sign in again once what it sealed was removed from the store
+    hint: bring the key back, or remove the sessions that it sealed from the store and sign in again
     ");
 }
 
@@ -113,7 +113,7 @@ async fn key_is_lost_at_the_next_login() {
     exit code 1
     error: the store cannot keep a session
       because session default is here already: it was sealed with key KEY from a key file, where no key is now
-    hint: bring the key back, or sign in again once what it sealed was removed from the store
+    hint: bring the key back, or remove the sessions that it sealed from the store and sign in again
     ");
 }
 
@@ -143,7 +143,7 @@ async fn key_is_none() {
     exit code 1
     error: there is no token for session `default`
       because the session could not be read from its store: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: the key file ~/.config/token-rotator/key holds no key
-    hint: bring the key back; without it nothing that it sealed can be read, and somebody has to sign in again
+    hint: bring the key back; without it the sealed sessions cannot be read, and their users have to sign in again
     ");
 }
 
@@ -156,8 +156,8 @@ async fn key_is_elsewhere() {
     assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no token for session `default`
-      because the session could not be read from its store: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: it was sealed with a key from a key file, and this store was opened without that
-    hint: open it with the key that it was written with
+      because the session could not be read from its store: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: it was sealed with a key from a key file, and this store was opened without that source
+    hint: open the store with the key source with which the session was saved
     ");
 }
 
@@ -207,7 +207,7 @@ async fn key_of_a_shared_store_is_none() {
     exit code 1
     error: the store cannot be opened
       because the environment variable SHORT holds no key: a key is 32 bytes, written as 64 hexadecimal digits or in base64
-    hint: `openssl rand -hex 32` makes one, unless there are sessions that another has sealed
+    hint: generate a key with `openssl rand -hex 32`, unless the store has sessions that another key sealed
     ");
 }
 

@@ -350,7 +350,7 @@ async fn record_is_damaged() {
     assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no token for session `default`
-      because the session could not be read from its store: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: the record of session default cannot be read: it was damaged, or is another session's
+      because the session could not be read from its store: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: the record of session default cannot be read: it was damaged, or belongs to another session
     hint: move the file away, then sign in again
     ");
 }

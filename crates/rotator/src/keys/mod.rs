@@ -1,4 +1,7 @@
-//! Keys that seal records, and where a key is kept: apart from what it seals.
+//! The keys that seal records, and the vaults that keep a key apart from the records.
+//!
+//! - `mod.rs`: the trait of vaults, the boxed vault, and the vault in an environment variable.
+//! - `file.rs`: the vault in a key file.
 
 #[cfg(feature = "file")]
 mod file;
@@ -16,22 +19,27 @@ use crate::error::{StoreError, StoreErrorKind};
 
 /// Keeps the one key that seals the sessions of a [`FileStore`](crate::FileStore).
 ///
-/// Asked for the key once by each process, and to keep a new one once, at the first sign-in.
+/// Each process loads the key once. The first sign-in keeps a new key, once for each store.
 pub trait KeyVault: Send + Sync + 'static {
-    /// What is written beside what the key seals, so that it is looked for here.
+    /// The source of this vault's key. Each record that the key seals names it, so that the store
+    /// loads the key from this vault.
     fn source(&self) -> KeySource;
 
-    /// The key; `None`: there is none yet. An error means that it cannot be reached now: no other
-    /// key is made then, and no other place is asked.
+    /// Loads the key. Returns `None` if the vault has none yet.
+    ///
+    /// *Errors*: the vault cannot be reached now. If records are sealed with its key, the store then
+    /// generates no other key and uses no other vault.
     fn load(&self) -> impl Future<Output = Result<Option<DataKey>, StoreError>> + Send;
 
-    /// Keeps this key. Only called after [`KeyVault::load`] has found none, by one process at a
-    /// time for each store; a vault that is shared by several stores fails if it has one by now.
+    /// Keeps this key. Fails if the vault has a key, because several stores may share a vault.
+    ///
+    /// A store calls it only after [`KeyVault::load`] returned `None`, and in one process at a time.
     fn keep(&self, key: &DataKey) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// A [`KeyVault`] of any type, for programs that choose the vault at run time. Cheap to clone; all
-/// clones are the same vault.
+/// A [`KeyVault`] of any type, for programs that choose the vault at run time.
+///
+/// Cheap to clone. All clones are the same vault.
 #[derive(Clone)]
 pub struct BoxedVault(Arc<dyn DynVault>);
 
@@ -84,17 +92,17 @@ impl<V: KeyVault> DynVault for V {
     }
 }
 
-/// The key in an environment variable: 64 hexadecimal digits, or 32 bytes in base64. For containers
-/// whose platform brings secrets this way.
+/// Reads the key from an environment variable: 64 hexadecimal digits, or 32 bytes in base64.
 ///
-/// Other processes of the same user can read it. It is never made, only read.
+/// For containers whose platform passes secrets in environment variables. Other processes of the
+/// same user can read the variable. This vault cannot keep a new key.
 #[derive(Clone, Debug)]
 pub struct KeyVariable {
     name: String,
 }
 
 impl KeyVariable {
-    /// In this variable.
+    /// A vault that reads this variable.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into() }
     }
@@ -122,8 +130,8 @@ impl KeyVault for KeyVariable {
                 format!("the environment variable {name} holds no key: {error}"),
             )
             .with_hint(
-                "`openssl rand -hex 32` makes one, unless there are sessions that another has \
-                 sealed",
+                "generate a key with `openssl rand -hex 32`, unless the store has sessions that \
+                 another key sealed",
             )),
         }
     }
@@ -131,7 +139,7 @@ impl KeyVault for KeyVariable {
     async fn keep(&self, _key: &DataKey) -> Result<(), StoreError> {
         Err(StoreError::new(
             StoreErrorKind::Refused,
-            "a key in an environment variable is set from outside, not made",
+            "the program cannot set the environment variable of a key",
         )
         .with_hint("set the variable, or choose another place for the key"))
     }

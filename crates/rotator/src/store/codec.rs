@@ -1,8 +1,12 @@
-//! How records are written down: one format for every durable store.
+//! The encoding of records: one format for every durable store.
 //!
-//! A record is one line of text, which is not secret and says what it is, and a body, which is
-//! sealed with a [`DataKey`] unless plaintext was asked for by name. The line is authenticated
-//! together with the body and the session's name, so that no record can pass for another's.
+//! A record is a header line and a body. The header line is text and not secret. The body is sealed
+//! with a [`DataKey`], or plaintext if the program asks for that. The header line, which contains the
+//! session's name, is authenticated with the body, so a record cannot replace another one.
+//!
+//! - `codec.rs`: [`RecordCodec`], which encodes and decodes whole records.
+//! - `header.rs`: the header line. `body.rs`: the body as JSON.
+//! - `key.rs`: the keys that seal bodies.
 
 mod body;
 mod header;
@@ -22,10 +26,10 @@ use self::header::Cipher;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::store::{Record, SessionKey, Version};
 
-/// The longest record that is read. A longer one is not written.
+/// The longest record that is read, in bytes. Longer records are not written.
 const BYTES_MAX: usize = 1024 * 1024;
 
-/// Writes records down and reads them again.
+/// Encodes and decodes records.
 ///
 /// Cheap to clone. `Debug` shows the key's id and not the key.
 #[derive(Clone, Debug)]
@@ -34,35 +38,37 @@ pub struct RecordCodec(Seal);
 #[derive(Clone, Debug)]
 enum Seal {
     Key(DataKey),
-    /// The key is not known: nothing but tombstones can be read.
+    /// The key is not known, so only tombstones can be read.
     #[cfg(feature = "file")]
     Unknown,
     Plaintext,
 }
 
 impl RecordCodec {
-    /// Seals tokens with this key (XChaCha20-Poly1305, a new nonce for each record). Whoever can
-    /// read the store and not the key learns when a session was refreshed, and its name.
+    /// Seals tokens with this key (XChaCha20-Poly1305, a new nonce for each record).
+    ///
+    /// A reader of the store without the key learns the names of sessions and the times of
+    /// refreshes.
     pub fn sealed(key: DataKey) -> Self {
         Self(Seal::Key(key))
     }
 
-    /// Writes tokens as they are: whoever can read the store has them.
+    /// Writes tokens unsealed: every reader of the store has them.
     pub fn plaintext() -> Self {
         Self(Seal::Plaintext)
     }
 
-    /// Reads what holds no tokens, and refuses the rest.
+    /// Reads tombstones and refuses records with tokens.
     #[cfg(feature = "file")]
     pub(crate) fn tombstones_only() -> Self {
         Self(Seal::Unknown)
     }
 
-    /// The record, as it is to be stored.
+    /// Encodes a record.
     ///
-    /// Fails with [`StoreErrorKind::TooLarge`] if the record would be longer than
-    /// [`decode`](Self::decode) reads (1 MiB, and 8 KiB for the session's name and what stands
-    /// beside it), and with [`StoreErrorKind::Refused`] where the system has no randomness to give.
+    /// *Errors*: [`StoreErrorKind::TooLarge`] if the record is longer than
+    /// [`decode`](Self::decode) reads: 1 MiB, of which 8 KiB for the header line with the session's
+    /// name. [`StoreErrorKind::Refused`] if the system gives no random bytes.
     pub fn encode(&self, session: &SessionKey, record: &Record) -> Result<Vec<u8>, StoreError> {
         let body = body::write(record)?;
         let cipher = match &self.0 {
@@ -71,20 +77,22 @@ impl RecordCodec {
                 getrandom::fill(&mut nonce).map_err(|error| {
                     StoreError::new(
                         StoreErrorKind::Refused,
-                        format!("the system has no randomness to give: {error}"),
+                        format!("the system gives no random bytes for a nonce: {error}"),
                     )
                 })?;
                 Cipher::sealed(key, nonce)
             }
-            // A tombstone holds no secret, and must be writable where there is no key yet.
+            // A tombstone holds no secret, and must be writable without a key.
             _ => Cipher::plain(&digest(session, record.version, &body)),
         };
         let line = header::write(session, record.version, &cipher);
         if line.len() > header::LINE_MAX {
-            return Err(
-                too_large("its session's name", line.len(), header::LINE_MAX)
-                    .with_hint("give the session a shorter name"),
-            );
+            return Err(too_large(
+                "the header line with the session's name",
+                line.len(),
+                header::LINE_MAX,
+            )
+            .with_hint("give the session a shorter name"));
         }
         let body = match (&self.0, cipher.nonce()) {
             (Seal::Key(key), Some(nonce)) => {
@@ -100,19 +108,19 @@ impl RecordCodec {
         let mut bytes = line.into_bytes();
         bytes.extend_from_slice(&body);
         if bytes.len() > BYTES_MAX {
-            let what = format!("the record of session {session}");
-            return Err(too_large(&what, bytes.len(), BYTES_MAX).with_hint(
+            let record = format!("the record of session {session}");
+            return Err(too_large(&record, bytes.len(), BYTES_MAX).with_hint(
                 "have the issuer put less into its tokens (claims, groups); until then a program                  that ends loses the session",
             ));
         }
         Ok(bytes)
     }
 
-    /// The record that these bytes hold.
+    /// Decodes a record.
     ///
-    /// Fails with [`StoreErrorKind::Corrupt`] where they were damaged, [`StoreErrorKind::Newer`]
-    /// where a newer program wrote them, and [`StoreErrorKind::Refused`] where they were sealed
-    /// with another key.
+    /// *Errors*: [`StoreErrorKind::Corrupt`] if the bytes were damaged. [`StoreErrorKind::Newer`] if
+    /// a newer program wrote them. [`StoreErrorKind::Refused`] if they are sealed with another key,
+    /// or hold unsealed tokens although this codec has a key.
     pub fn decode(&self, session: &SessionKey, bytes: &[u8]) -> Result<Record, StoreError> {
         let header = RecordHeader::read(session, bytes)?;
         let line = &bytes[..header.length];
@@ -124,9 +132,9 @@ impl RecordCodec {
                     aad: line,
                 };
                 let opened = aead(key).decrypt(&XNonce::from(*nonce), payload);
-                opened
-                    .map(Zeroizing::new)
-                    .map_err(|_| corrupt(session, "it was damaged, or is another session's"))?
+                opened.map(Zeroizing::new).map_err(|_| {
+                    corrupt(session, "it was damaged, or belongs to another session")
+                })?
             }
             (Cipher::Sealed { key_id, .. }, _) => {
                 return Err(StoreError::new(
@@ -161,7 +169,7 @@ fn aead(key: &DataKey) -> XChaCha20Poly1305 {
     XChaCha20Poly1305::new(key.bytes().into())
 }
 
-/// Tells whether a plaintext record was damaged, its version included.
+/// Hashes a plaintext record and its version. The hash in the header line detects damage.
 fn digest(session: &SessionKey, version: Version, body: &[u8]) -> [u8; 32] {
     let mut hash = Hash::new();
     hash.update(session.as_str());
@@ -172,17 +180,17 @@ fn digest(session: &SessionKey, version: Version, body: &[u8]) -> [u8; 32] {
     hash.finalize()
 }
 
-fn too_large(what: &str, length: usize, limit: usize) -> StoreError {
+fn too_large(subject: &str, length: usize, limit: usize) -> StoreError {
     StoreError::new(
         StoreErrorKind::TooLarge,
-        format!("{what} takes {length} bytes, and more than {limit} cannot be read back"),
+        format!("{subject} takes {length} bytes, and more than {limit} cannot be read back"),
     )
 }
 
-fn corrupt(session: &SessionKey, what: &str) -> StoreError {
+fn corrupt(session: &SessionKey, problem: &str) -> StoreError {
     StoreError::new(
         StoreErrorKind::Corrupt,
-        format!("the record of session {session} cannot be read: {what}"),
+        format!("the record of session {session} cannot be read: {problem}"),
     )
 }
 

@@ -1,4 +1,4 @@
-//! The coordinator: grants the lease under which alone a flight may spend a refresh token.
+//! The coordinator: grants the lease. A flight spends a refresh token only under the lease.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -13,64 +13,69 @@ use crate::store::SessionKey;
 
 /// Grants the lease of a session to one flight at a time.
 pub trait Coordinator: Send + Sync + 'static {
-    /// Takes the lease, waiting for it at most this long; zero: only if it is free.
+    /// Takes the lease.
     ///
-    /// Fails with [`LeaseError::Busy`] when somebody else kept it. Cancel safe: dropping the
-    /// future takes nothing.
+    /// *Waits* at most `wait`. If `wait` is zero, takes the lease only if it is free.
+    ///
+    /// *Errors*: [`LeaseError::Busy`] if another process or task held the lease all the time.
+    ///
+    /// *Cancellation*: dropping the future takes no lease.
     fn acquire(
         &self,
         key: &SessionKey,
         wait: Duration,
     ) -> impl Future<Output = Result<Box<dyn Lease>, LeaseError>> + Send;
 
-    /// How long a lease holds unless it is renewed; `None`: until it is released or its holder's
-    /// process has ended. Default: the latter.
+    /// How long a lease holds unless it is renewed. Default: `None`, which means until it is
+    /// released or its holder's process ends.
     fn lease_life(&self) -> Option<Duration> {
         None
     }
 
-    /// Ends when nothing goes on in the background that may have taken a lease for somebody who
-    /// gave up waiting, or is giving one back: a program that ends before that may leave a lease
-    /// behind that holds until it runs out. [`Rotator::shutdown`](crate::Rotator::shutdown) waits
-    /// for it. Default: at once.
+    /// Waits until no background task takes or releases a lease. Default: returns at once.
+    ///
+    /// Such a task exists if a caller dropped [`acquire`](Self::acquire) or a lease. If the program
+    /// ends before the task, a lease may hold until it runs out.
+    /// [`Rotator::shutdown`](crate::Rotator::shutdown) waits for this call.
     fn settled(&self) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }
 }
 
-/// The right to spend the refresh token. Dropping it gives it back as soon as that can be done.
+/// The right to spend the refresh token. Dropping the lease releases it as soon as possible.
 pub trait Lease: Send + Sync + 'static {
-    /// How long it still holds, by a clock that counts suspend; `None`: until it is released.
+    /// How long the lease still holds, by a clock that counts suspend. `None` if it holds until it
+    /// is released.
     fn remaining(&self) -> Option<Duration> {
         None
     }
 
-    /// Grows with every lease of a session, whoever takes it; `None`: the coordinator does not
-    /// count.
+    /// The number of the lease, which grows with every lease of a session. `None` if the
+    /// coordinator does not count leases.
     fn fence(&self) -> Option<u64> {
         None
     }
 
-    /// Prolongs it. An error says that it may be held by somebody else by now.
+    /// Prolongs the lease. After an error, another process may hold the lease.
     fn renew(&mut self) -> BoxFuture<'_, Result<(), LeaseError>> {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// Gives it back.
+    /// Releases the lease.
     fn release(self: Box<Self>) -> BoxFuture<'static, ()> {
         drop(self);
         Box::pin(std::future::ready(()))
     }
 }
 
-/// A lease that somebody holds at a server, for whoever wants to show it. Who that is the server
-/// does not know: holders are named by chance.
+/// A lease that is held at a server, for status pages. It names no holder, because holders have
+/// random names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HeldLease {
     /// The number of the lease.
     pub fence: u64,
-    /// When it runs out, by the server's clock, unless it is renewed or given back before.
+    /// The time until it runs out, by the server's clock, unless it is renewed or released.
     pub left: Duration,
 }
 
@@ -81,7 +86,7 @@ impl HeldLease {
     }
 }
 
-/// A coordinator whose type the rotator has forgotten.
+/// A coordinator whose type is erased.
 pub(crate) trait DynCoordinator: Send + Sync + 'static {
     fn acquire<'a>(
         &'a self,
@@ -110,9 +115,10 @@ impl<C: Coordinator> DynCoordinator for C {
     }
 }
 
-/// A [`Coordinator`] of any type. Cheap to clone; all clones are the same coordinator.
+/// A [`Coordinator`] of any type.
 ///
-/// A [store](crate::store::SessionStore::coordinator) brings its coordinator along as one.
+/// Cheap to clone. All clones are the same coordinator. A
+/// [store](crate::store::SessionStore::coordinator) returns its coordinator in this type.
 #[derive(Clone)]
 pub struct BoxedCoordinator(Arc<dyn DynCoordinator>);
 
@@ -147,16 +153,17 @@ impl std::fmt::Debug for BoxedCoordinator {
     }
 }
 
-/// One flight at a time for everybody in this process who shares this coordinator (clones do).
+/// Grants leases within one process, to the rotators that share this coordinator. Clones are the
+/// same coordinator.
 ///
-/// The lease is first come, first served, and holds until it is released.
+/// Waiting tasks get the lease in the order of their calls. A lease holds until it is released.
 #[derive(Clone, Debug, Default)]
 pub struct LocalCoordinator {
     sessions: Arc<Mutex<HashMap<SessionKey, Weak<Semaphore>>>>,
 }
 
 impl LocalCoordinator {
-    /// A coordinator that nobody shares yet.
+    /// A coordinator without leases.
     pub fn new() -> Self {
         Self::default()
     }

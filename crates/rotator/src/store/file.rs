@@ -1,4 +1,10 @@
-//! Sessions in files: for everything on one host that outlives its process.
+//! The store in files, for sessions that outlive their process on one host.
+//!
+//! - `file.rs`: the store, and how it waits for kernel locks.
+//! - `builder`: opens a store. `names`: the names of its files.
+//! - `directory`, `unix`, `windows`: a private directory and its system calls.
+//! - `sealing`: the keys that open and seal records.
+//! - `lease`: leases by kernel locks.
 
 mod builder;
 pub(crate) mod directory;
@@ -19,7 +25,7 @@ pub use self::builder::FileStoreBuilder;
 pub use self::lease::{FileLock, LeaseHolder};
 
 use self::directory::Directory;
-use self::names::Names;
+use self::names::SessionFiles;
 use self::sealing::Sealing;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::keys::KeyFile;
@@ -28,28 +34,29 @@ use crate::store::codec::{RecordCodec, RecordHeader};
 use crate::store::coordinator::BoxedCoordinator;
 use crate::store::{Record, Saved, SessionKey, SessionStore, Version};
 
-/// How long a write may wait for another process's. A write takes milliseconds: whoever holds it up
-/// for longer is stopped.
+/// How long a write may wait for another process's write. A write takes milliseconds, so a process
+/// that holds the lock for longer is stopped.
 const WRITE_WAIT: Duration = Duration::from_secs(10);
-/// The first pause between two looks at something that another process holds, and the longest.
-const POLL: Duration = Duration::from_millis(1);
+/// The first pause between two checks of a lock or a file. Each check doubles it.
+const POLL_MIN: Duration = Duration::from_millis(1);
+/// The longest pause between two checks.
 const POLL_MAX: Duration = Duration::from_millis(20);
-/// What a session with large tokens takes on the disk.
-const ROOM: usize = 64 * 1024;
+/// The size of a record with large tokens, in bytes.
+const CHECK_BYTES: usize = 64 * 1024;
 
-/// Keeps sessions in one directory: a file for each, sealed, that only its owner may read, and
-/// beside it the lock files of its writers and of its lease.
+/// Keeps sessions in one directory. Each session has a sealed file that only its owner may read, a
+/// lock file for writers and a lock file for its lease.
 ///
-/// Every process that opens the same directory shares the sessions in it, and the leases: it brings
-/// a [`FileLock`] along. Leases are kernel locks, which end with their holder's process and with
-/// nothing else, so that no refresh token is spent by two.
+/// Processes that open the same directory share its sessions and their leases: a [`FileLock`] is
+/// the store's coordinator. Leases are kernel locks, which end when they are released or when their
+/// holder's process ends. So two processes never spend the same refresh token.
 ///
-/// What is saved is on the disk when the save answers: written beside the old file, synced, renamed
-/// over it, and the directory synced. A record that cannot be read is left as it is, and the error
-/// names its file.
+/// After a save, the record is on the disk. The store writes and syncs a new file, renames it over
+/// the old file and syncs the directory. If a record cannot be read, the store leaves it untouched,
+/// and the error names its file.
 ///
-/// The directory has to be on a local file system: over a network kernel locks and renames do not
-/// hold what they promise.
+/// The directory must be on a local file system. Kernel locks and renames are not reliable on
+/// network file systems.
 ///
 /// ```no_run
 /// # async fn example(source: impl token_rotator::TokenSource) -> Result<(), Box<dyn std::error::Error>> {
@@ -68,62 +75,71 @@ struct Inner {
 }
 
 impl FileStore {
-    /// In this directory, which is made (0700) if it is missing; sealed with a key in the user's
-    /// [key file](KeyFile::of_user), made at the first sign-in.
+    /// Opens a store in this directory, sealed with the key in the user's
+    /// [key file](KeyFile::of_user).
     ///
-    /// Refused if others could read the directory.
+    /// Creates the directory (0700) if it is missing. The first sign-in generates the key.
+    ///
+    /// *Errors*: [`StoreErrorKind::Refused`] if other users can read the directory.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::builder(directory).vault(KeyFile::of_user()?).open()
     }
 
-    /// In the user's own directory: `token-rotator` in `XDG_STATE_HOME`, or `~/.local/state`
-    /// (`%LOCALAPPDATA%` on Windows). Otherwise as [`FileStore::open`].
+    /// Opens a store in the user's own directory, like [`FileStore::open`].
+    ///
+    /// The directory is `token-rotator` in `XDG_STATE_HOME` or in `~/.local/state`
+    /// (`%LOCALAPPDATA%` on Windows).
     pub fn of_user() -> Result<Self, StoreError> {
         Self::open(builder::directory_of_user()?)
     }
 
-    /// In this directory, sealed in a way to be chosen.
+    /// A builder for a store in this directory, for other vaults or plaintext.
     pub fn builder(directory: impl AsRef<Path>) -> FileStoreBuilder {
         FileStoreBuilder::new(directory.as_ref().to_owned())
     }
 
-    /// The directory, its links resolved.
+    /// The directory of the store, with its links resolved.
     pub fn directory(&self) -> &Path {
         self.0.directory.path()
     }
 
-    /// Leases on the sessions in this directory. Rotators that are given this store have them.
+    /// The coordinator for the sessions in this directory. Rotators with this store use it by
+    /// default.
     pub fn locks(&self) -> FileLock {
         FileLock::new(self.clone())
     }
 
-    /// Sees to it that a session can be saved here, before anything is spent for one: the directory takes
-    /// a file, as in [`FileStore::check`], and there is the key that would seal the session, made if it is
-    /// the first.
+    /// Makes sure that a session can be saved here, before a sign-in spends a grant.
     ///
-    /// Waits for the vaults, and for another process that does the same. Dropped, it leaves nothing but
-    /// perhaps the key.
+    /// Checks the directory as [`FileStore::check`] does. Loads the key that would seal the session,
+    /// and generates it if the store has none.
+    ///
+    /// *Waits* for the vaults, and for another process that generates the key.
+    ///
+    /// *Cancellation*: a dropped call leaves at most a generated key.
     pub async fn prepare(&self) -> Result<(), StoreError> {
         self.check().await?;
         self.codec_for_tokens().await?;
         Ok(())
     }
 
-    /// Whether the directory takes a file of a session's size: one is written and removed. Fails where its
-    /// owner is another, its disk is full, or its file system is read-only.
+    /// Checks that the directory can hold a session: writes a file of that size and removes it.
+    ///
+    /// *Errors*: [`StoreErrorKind::Refused`] if the process may not write into the directory, its
+    /// disk is full or its file system is read-only.
     pub async fn check(&self) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.0);
-        blocking(move || inner.directory.try_to_write(ROOM)).await
+        blocking(move || inner.directory.try_to_write(CHECK_BYTES)).await
     }
 
-    /// The sessions in the directory, tombstones included, in the order of their names. Files that
-    /// cannot be read are passed over.
+    /// The headers of the sessions in the directory, tombstones included, in the order of their
+    /// names. Skips files that cannot be read.
     pub async fn sessions(&self) -> Result<Vec<RecordHeader>, StoreError> {
         let inner = Arc::clone(&self.0);
         blocking(move || inner.headers()).await
     }
 
-    /// What can be said of a session's record without its key; `None`: there is none.
+    /// The header of a session's record, which needs no key. Returns `None` if there is no record.
     pub async fn header(&self, session: &SessionKey) -> Result<Option<RecordHeader>, StoreError> {
         let (inner, session) = (Arc::clone(&self.0), session.clone());
         blocking(move || {
@@ -141,22 +157,26 @@ impl FileStore {
         blocking(move || inner.read(&session)).await
     }
 
-    /// The record in these bytes, opened with the key that sealed it.
-    async fn open_record(&self, session: &SessionKey, bytes: &[u8]) -> Result<Record, StoreError> {
+    /// Decodes the record in these bytes with the key that sealed it.
+    async fn decode_record(
+        &self,
+        session: &SessionKey,
+        bytes: &[u8],
+    ) -> Result<Record, StoreError> {
         let inner = &self.0;
         let record = async {
             let header = RecordHeader::read(session, bytes)?;
-            let codec = inner.sealing.to_read(&header).await?;
+            let codec = inner.sealing.codec_to_read(&header).await?;
             codec.decode(session, bytes)
         };
         record.await.map_err(|error| inner.in_file(session, error))
     }
 
-    /// The right to write, among all processes.
+    /// Takes a lock file that all processes use. The lock holds while the returned file is open.
     async fn write_lock(&self, name: &str) -> Result<File, StoreError> {
         let file = self.0.directory.lock_file(name)?;
-        let waited = wait_for_lock(&file, WRITE_WAIT).await;
-        match waited {
+        let locked = wait_for_lock(&file, WRITE_WAIT).await;
+        match locked {
             Ok(true) => Ok(file),
             Ok(false) => Err(StoreError::new(
                 StoreErrorKind::Unavailable,
@@ -174,7 +194,8 @@ impl FileStore {
         }
     }
 
-    /// How to write this record; a key is made here if it is the first that needs one.
+    /// The codec for writing this record. Generates the store's key if the record needs a key and
+    /// the store has none.
     async fn codec_to_write(&self, record: &Record) -> Result<RecordCodec, StoreError> {
         match record.tokens {
             Some(_) => self.codec_for_tokens().await,
@@ -185,19 +206,19 @@ impl FileStore {
 
     async fn codec_for_tokens(&self) -> Result<RecordCodec, StoreError> {
         let sealing = &self.0.sealing;
-        if let Some(codec) = sealing.known() {
+        if let Some(codec) = sealing.cached_codec() {
             return Ok(codec);
         }
-        let _turn = self.write_lock(names::KEY_LOCK).await?;
+        let _lock = self.write_lock(names::KEY_LOCK).await?;
         let inner = Arc::clone(&self.0);
-        let others = blocking(move || inner.headers()).await?;
-        sealing.to_write(&others).await
+        let headers = blocking(move || inner.headers()).await?;
+        sealing.codec_to_write(&headers).await
     }
 }
 
 impl Inner {
     fn read(&self, session: &SessionKey) -> Result<Option<Vec<u8>>, StoreError> {
-        self.directory.read(&Names::of(session).data)
+        self.directory.read(&SessionFiles::of(session).data)
     }
 
     fn headers(&self) -> Result<Vec<RecordHeader>, StoreError> {
@@ -214,9 +235,9 @@ impl Inner {
         Ok(headers)
     }
 
-    /// The same error, with the file that it is about.
+    /// Adds the session's file to the message of an error, and a hint if the file is corrupt.
     fn in_file(&self, session: &SessionKey, error: StoreError) -> StoreError {
-        let path = self.directory.path_of(&Names::of(session).data);
+        let path = self.directory.path_of(&SessionFiles::of(session).data);
         let error = error.within(path.display());
         if error.kind() == StoreErrorKind::Corrupt && error.hint().is_none() {
             return error.with_hint("move the file away, then sign in again");
@@ -228,7 +249,7 @@ impl Inner {
 impl SessionStore for FileStore {
     async fn load(&self, key: &SessionKey) -> Result<Option<Record>, StoreError> {
         match self.read(key).await? {
-            Some(bytes) => self.open_record(key, &bytes).await.map(Some),
+            Some(bytes) => self.decode_record(key, &bytes).await.map(Some),
             None => Ok(None),
         }
     }
@@ -239,37 +260,37 @@ impl SessionStore for FileStore {
         expected: Option<Version>,
         record: Record,
     ) -> Result<Saved, StoreError> {
-        let names = Names::of(key);
-        let turn = self.write_lock(&names.lock).await?;
-        // Read whole: what cannot be read is not written over.
+        let names = SessionFiles::of(key);
+        let lock = self.write_lock(&names.lock).await?;
+        // Decodes the whole record, not only its header: an unreadable record is not overwritten.
         let bytes = self.read(key).await?;
-        let found = match &bytes {
-            Some(bytes) => Some(self.open_record(key, bytes).await?),
+        let stored = match &bytes {
+            Some(bytes) => Some(self.decode_record(key, bytes).await?),
             None => None,
         };
-        if found.as_ref().map(|found| found.version) != expected {
-            return Ok(Saved::Conflict(found));
+        if stored.as_ref().map(|stored| stored.version) != expected {
+            return Ok(Saved::Conflict(stored));
         }
-        // Whatever key opened it is known by now.
+        // If a key opened the stored record, `sealing` has it and seals the new record with it.
         let codec = self.codec_to_write(&record).await?;
         let bytes = codec.encode(key, &record)?;
         let inner = Arc::clone(&self.0);
         blocking(move || {
-            // Whoever asked may go: what has begun is written whole, under the lock.
-            let _turn = turn;
+            // The lock moves here, so that the write ends under it even if the caller drops the save.
+            let _lock = lock;
             inner.directory.replace(&names.data, &bytes)
         })
         .await?;
         Ok(Saved::Stored)
     }
 
-    /// Ends when the file holds another version: it is looked at every few milliseconds.
+    /// Checks the version in the file every few milliseconds.
     async fn changed(&self, key: &SessionKey, seen: Option<Version>) {
-        let mut pause = POLL;
+        let mut pause = POLL_MIN;
         loop {
             match self.header(key).await {
                 Ok(header) if header.as_ref().map(|header| header.version) == seen => {}
-                // An error is told to whoever reads.
+                // The caller reads the record next, and gets the error from that call.
                 _ => return,
             }
             runtime::sleep(pause).await;
@@ -282,10 +303,12 @@ impl SessionStore for FileStore {
     }
 }
 
-/// Waits for the kernel lock on this file, at most so long. A blocking lock could not be given up.
+/// Waits for the kernel lock on this file, at most `limit`. Returns whether it has the lock.
+///
+/// Polls, because a blocking call of the kernel could not be cancelled.
 async fn wait_for_lock(file: &File, limit: Duration) -> std::io::Result<bool> {
     let begun = tokio::time::Instant::now();
-    let mut pause = POLL;
+    let mut pause = POLL_MIN;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(true),
@@ -296,7 +319,7 @@ async fn wait_for_lock(file: &File, limit: Duration) -> std::io::Result<bool> {
         if left.is_zero() {
             return Ok(false);
         }
-        // Not all who wait look in the same moment.
+        // The jitter keeps waiting processes from checking at the same moment.
         let jitter = pause.mul_f64(fastrand::f64() / 2.0);
         runtime::sleep((pause + jitter).min(left)).await;
         pause = (pause * 2).min(POLL_MAX);

@@ -1,5 +1,6 @@
-//! The journal's one entry: that a refresh token is about to be presented, written down before it
-//! is, so that whoever comes after a crash knows.
+//! The intent: the journal entry of a refresh, saved before its refresh token is presented.
+//!
+//! After a crash, the next process reads in it that the refresh token may be spent.
 
 use std::time::SystemTime;
 
@@ -8,55 +9,56 @@ use hmac_sha256::Hash;
 use crate::token::secret::ExposeSecret;
 use crate::token::token_set::TokenSet;
 
-/// That a refresh token is about to be presented to the issuer, as a record says it.
+/// The intent of a process to present a refresh token to the issuer.
 ///
-/// It stands in the record from right before the request until the answer is saved. Whoever reads
-/// it under the lease knows that the refresh token may be spent, and goes by the issuer's
-/// [`Profile`](crate::Profile).
+/// The record holds the intent from just before the request until the answer is saved. If a flight
+/// finds an intent in the record, the refresh token may be spent, and the issuer's
+/// [`Profile`](crate::Profile) decides what the flight does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Intent {
-    /// Its name.
+    /// The name of the intent.
     pub id: IntentId,
-    /// Which refresh token.
+    /// The hash of the refresh token.
     pub token: TokenHash,
-    /// How many times it was presented, or was about to be.
+    /// The number of attempts to present the refresh token.
     pub attempts: u32,
-    /// When it was first about to be presented, by the wall clock of whoever did.
+    /// The start of the first attempt, by the wall clock of its process.
     pub started: SystemTime,
-    /// What is known of its outcome.
+    /// The outcome of the last attempt, as far as it is known.
     pub outcome: IntentOutcome,
 }
 
-/// What is known of the outcome of an [`Intent`].
+/// The outcome of an [`Intent`], as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum IntentOutcome {
-    /// Nothing yet: its owner may still save what the issuer answers.
+    /// The outcome is not known yet: the process that wrote the intent may still save the issuer's
+    /// answer.
     Open,
-    /// Its owner got no answer it could use, and none will come: the refresh token may be spent.
+    /// The process got no usable answer and expects none: the refresh token may be spent.
     Uncertain,
-    /// The issuer has refused the refresh token: it is not presented again unless somebody forces
-    /// a refresh.
+    /// The issuer refused the refresh token. It is not presented again unless a caller forces a
+    /// refresh.
     Refused,
 }
 
-/// The name of an [`Intent`], drawn by chance.
+/// The random name of an [`Intent`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct IntentId(u128);
 
 impl IntentId {
-    /// A new one.
+    /// A new name.
     pub fn random() -> Self {
         Self(crate::runtime::random::bits())
     }
 
-    /// The one with this number, as a store has kept it.
+    /// The name with this number, which a store has kept.
     pub fn from_bits(bits: u128) -> Self {
         Self(bits)
     }
 
-    /// Its number, for a store to keep.
+    /// The number of the name, for a store to keep.
     pub fn bits(self) -> u128 {
         self.0
     }
@@ -68,30 +70,30 @@ impl std::fmt::Debug for IntentId {
     }
 }
 
-/// The SHA-256 of a refresh token: tells tokens apart and gives none away.
+/// The SHA-256 of a refresh token. It identifies the token without revealing it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenHash([u8; 32]);
 
 impl TokenHash {
-    /// Of the refresh token in this set, if it has one.
+    /// Hashes the refresh token of this token set. Returns `None` if the set has none.
     pub fn of(tokens: &TokenSet) -> Option<Self> {
         let token = tokens.refresh_token()?;
         Some(Self(Hash::hash(token.expose_secret().as_bytes())))
     }
 
-    /// The one with these bytes, as a store has kept it.
+    /// The hash with these bytes, which a store has kept.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// Its bytes, for a store to keep.
+    /// The bytes of the hash, for a store to keep.
     pub fn bytes(self) -> [u8; 32] {
         self.0
     }
 }
 
 impl std::fmt::Debug for TokenHash {
-    /// The first four bytes: enough to compare two by eye.
+    /// Shows the first four bytes, which are enough to compare hashes in a log.
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let [a, b, c, d, ..] = self.0;
         write!(out, "TokenHash({a:02x}{b:02x}{c:02x}{d:02x}..)")
@@ -99,7 +101,7 @@ impl std::fmt::Debug for TokenHash {
 }
 
 impl Intent {
-    /// For a refresh token that is about to be presented for the first time.
+    /// An intent for the first attempt to present a refresh token.
     pub fn new(token: TokenHash, started: SystemTime) -> Self {
         Self {
             id: IntentId::random(),
@@ -110,7 +112,7 @@ impl Intent {
         }
     }
 
-    /// For the same refresh token, about to be presented once more.
+    /// The intent for the next attempt to present the same refresh token.
     pub(crate) fn again(self) -> Self {
         Self {
             attempts: self.attempts.saturating_add(1),
@@ -124,7 +126,7 @@ impl Intent {
         Self { id, ..self }
     }
 
-    /// The intent with this number of presentations.
+    /// The intent with this number of attempts.
     pub fn with_attempts(self, attempts: u32) -> Self {
         Self { attempts, ..self }
     }

@@ -1,4 +1,4 @@
-//! A store that lasts as long as the process.
+//! The store in memory, which lasts as long as the process.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,10 +7,11 @@ use crate::error::StoreError;
 use crate::runtime::sync::{Mutex, lock};
 use crate::store::{Record, Saved, SessionKey, SessionStore, Version};
 
-/// Keeps sessions in memory, for all rotators that share it (clones do).
+/// Keeps sessions in memory, for rotators that share the store. Clones are the same store.
 ///
-/// One rotator alone needs none: it keeps its session anyway. Whoever shares a memory store among
-/// rotators of one session shares a [`LocalCoordinator`](crate::store::LocalCoordinator) too.
+/// A single rotator needs no memory store, because it keeps its session itself. Rotators that share
+/// a session in a memory store must share a
+/// [`LocalCoordinator`](crate::store::LocalCoordinator) too.
 #[derive(Clone, Default)]
 pub struct MemoryStore {
     records: Arc<Mutex<HashMap<SessionKey, Record>>>,

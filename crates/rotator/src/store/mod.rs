@@ -1,8 +1,11 @@
 //! Session stores, records, leases and sealed records: for authors of stores and tools.
 //!
-//! - [`SessionStore`] keeps a [`Record`] for each session; [`Coordinator`] grants the [`Lease`].
-//! - [`RecordCodec`] writes and reads records; [`RecordHeader`] reads what is not sealed.
-//! - [`server`] makes a store of any server that can compare and swap.
+//! - `mod.rs`: [`SessionStore`] and the [`Record`] that it keeps for each session.
+//! - `session_key`, `intent`: the name of a session; the journal entry of a refresh.
+//! - `coordinator`: the [`Coordinator`], which grants the [`Lease`].
+//! - `codec`: [`RecordCodec`] encodes records; [`RecordHeader`] reads the part that is not sealed.
+//! - `memory`, `file`: the stores in memory and in files.
+//! - [`server`]: the common parts of stores on servers that can compare and swap.
 
 #[cfg(feature = "codec")]
 pub(crate) mod codec;
@@ -32,22 +35,22 @@ pub(crate) use self::session_key::SessionKey;
 
 use crate::token::token_set::TokenSet;
 
-/// One sign-in or sign-out, named by chance so that no two processes ever name two alike.
+/// The random number of a sign-in or sign-out. Random, so that two processes never choose the same.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Epoch(u128);
 
 impl Epoch {
-    /// A new one.
+    /// A new epoch.
     pub fn random() -> Self {
         Self(crate::runtime::random::bits())
     }
 
-    /// The epoch with this number, as a store has kept it.
+    /// The epoch with this number, which a store has kept.
     pub fn from_bits(bits: u128) -> Self {
         Self(bits)
     }
 
-    /// Its number, for a store to keep.
+    /// The number of the epoch, for a store to keep.
     pub fn bits(self) -> u128 {
         self.0
     }
@@ -59,13 +62,13 @@ impl std::fmt::Debug for Epoch {
     }
 }
 
-/// Which version of a record somebody has seen: what compare-and-swap compares.
+/// The version of a stored record, which compare-and-swap compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Version {
-    /// The sign-in or sign-out.
+    /// The epoch of the last sign-in or sign-out.
     pub epoch: Epoch,
-    /// Grows with every save, intents included, and never restarts, not even after a sign-out.
+    /// Grows with every save, intents included. Never restarts, not even after a sign-out.
     pub revision: u64,
 }
 
@@ -76,7 +79,7 @@ impl Version {
     }
 }
 
-/// What a store keeps for a session.
+/// The stored state of a session: its version, token set and intent.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -93,7 +96,7 @@ impl Version {
 #[derive(Clone, Debug)]
 pub struct Record {
     pub(crate) version: Version,
-    /// `None`: the session was signed out.
+    /// `None` if the session was signed out.
     pub(crate) tokens: Option<Arc<TokenSet>>,
     pub(crate) intent: Option<Intent>,
 }
@@ -149,35 +152,39 @@ impl Record {
         self.tokens
     }
 
-    /// States that the refresh token of this token set is about to be presented, or may be spent.
+    /// The intent to present the refresh token of this token set. Returns `None` if no refresh token
+    /// is about to be presented or may be spent.
     pub fn intent(&self) -> Option<Intent> {
         self.intent
     }
 }
 
-/// What became of a compare-and-swap.
+/// The outcome of a compare-and-swap.
 #[derive(Clone, Debug)]
 pub enum Saved {
     /// The record is stored, as durably as this store can.
     Stored,
-    /// Somebody else has written; this is what the store holds now. Nothing was changed.
+    /// Another process or task saved another version, which is given here. Nothing was changed.
     Conflict(Option<Record>),
 }
 
-/// Keeps token sets.
+/// Keeps the records of sessions.
 ///
-/// A record that is missing is a lost store, not a sign-out: signing out leaves a tombstone.
-/// Every call may be dropped half-way: what it was to write is then written or not, and whoever
-/// asks next finds out which.
+/// A missing record means a lost store and not a sign-out, because a sign-out leaves a tombstone.
+///
+/// *Cancellation*: every call may be dropped at any time. A dropped [`save`](Self::save) has stored
+/// its record or not; the next [`load`](Self::load) tells.
 pub trait SessionStore: Send + Sync + 'static {
-    /// What the store holds for this session.
+    /// Reads the record of this session. Returns `None` if there is none.
     fn load(
         &self,
         key: &SessionKey,
     ) -> impl Future<Output = Result<Option<Record>, StoreError>> + Send;
 
-    /// Stores the record if what is stored has exactly the version `expected` (`None`: nothing
-    /// is stored). Answers only when the record is as durable as this store can make it.
+    /// Stores the record if the stored record has exactly the version `expected`. If `expected` is
+    /// `None`, stores the record only if there is none.
+    ///
+    /// Returns [`Saved::Stored`] only when the record is as durable as this store can make it.
     fn save(
         &self,
         key: &SessionKey,
@@ -185,9 +192,10 @@ pub trait SessionStore: Send + Sync + 'static {
         record: Record,
     ) -> impl Future<Output = Result<Saved, StoreError>> + Send;
 
-    /// Ends when the record may be another than the one of this version: at once, after a
-    /// notification, or never. It may end too soon. A flight listens to it while it waits for the
-    /// lease. Default: never.
+    /// Waits until the version of the record may differ from `seen`. Default: waits forever.
+    ///
+    /// A flight waits for it while it waits for the lease. The call may return although the record
+    /// is unchanged.
     fn changed(
         &self,
         _key: &SessionKey,
@@ -196,21 +204,23 @@ pub trait SessionStore: Send + Sync + 'static {
         std::future::pending()
     }
 
-    /// Whether what is stored outlives the process. If so, intents are journalled in it before a
-    /// refresh token is presented. Default: yes.
+    /// Whether records outlive the process. Default: true.
+    ///
+    /// A flight saves its intent in a durable store before it presents the refresh token.
     fn is_durable(&self) -> bool {
         true
     }
 
-    /// The coordinator that goes with this store, for rotators that are given no other. Default:
-    /// none.
+    /// The coordinator of this store, for rotators without a coordinator of their own. Default:
+    /// `None`.
     fn coordinator(&self) -> Option<BoxedCoordinator> {
         None
     }
 }
 
-/// A [`SessionStore`] of any type, for programs that choose the store at run time. Cheap to clone;
-/// all clones are the same store.
+/// A [`SessionStore`] of any type, for programs that choose the store at run time.
+///
+/// Cheap to clone. All clones are the same store.
 ///
 /// ```
 /// use token_rotator::MemoryStore;

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-/// The name of a session in a store: for whom, at which issuer, for what.
+/// The name of a session in a store. It stands for issuer, client, subject, audience and scope.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey(Arc<str>);
 
 impl SessionKey {
-    /// A session by its name. It is not secret: it may show in errors and events.
+    /// The session key with this name. Errors and events show the name, so it must not be secret.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
         Self(name.into())
     }

@@ -94,7 +94,7 @@ fn a_refresh_that_failed() {
 
     exit code 4
     error: there is no token for session `work`
-      because an earlier refresh got no answer, and its refresh token may be spent; it is kept for when nothing else is left
+      because an earlier refresh got no answer, and its refresh token may be spent; the refresh token is used again only as the last resort
     hint: `token-rotator status --session work` shows its state; it is tried again when the access token has expired, or now with `token-rotator token --session work --refresh`
 
     exit code 4
@@ -114,17 +114,17 @@ fn a_refresh_that_failed() {
 
     exit code 4
     error: there is no token for session `work`
-      because no lease to refresh under: somebody else has been refreshing for 15s
+      because the refresh got no lease: another process has held the refresh lease for 15s
     hint: `token-rotator status --session work` shows which process it is; continue it or end it if it is stopped
 
     exit code 4
     error: there is no token for session `work`
-      because no lease to refresh under: the lease was lost
+      because the refresh got no lease: the lease was lost
     hint: run the command again; another process may have refreshed meanwhile
 
     exit code 4
     error: there is no token for session `work`
-      because no lease to refresh under: the coordinator cannot be reached: cannot open a file
+      because the refresh got no lease: the coordinator cannot be reached: cannot open a file
     hint: check that the store is a server that runs, or a directory that you may write, with room on its disk; `--store` names another
 
     exit code 4
@@ -162,7 +162,7 @@ fn no_token_without_a_refresh() {
 
     exit code 4
     error: there is no token for session `work`
-      because the refresh is overdue; no other starts before it ends
+      because the refresh is overdue; the next refresh starts only after it ends
     hint: the issuer is slow; try again in a moment
 
     exit code 3
@@ -177,7 +177,7 @@ fn no_token_without_a_refresh() {
 
     exit code 1
     error: there is no token for session `work`
-      because the token was refused though it is fresh
+      because the token was refused although it is new
     hint: ask for another scope, resource or audience at the next login; another token of this kind would be refused as well
 
     exit code 1

@@ -1,4 +1,4 @@
-//! The body: tokens and intent as JSON. What a newer program adds to it is ignored.
+//! The body of a record: tokens and intent as JSON. Fields of newer programs are ignored.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,19 +16,19 @@ use crate::store::{Record, SessionKey, Version};
 use crate::token::secret::ExposeSecret as _;
 use crate::token::token_set::{Expiry, TokenSet};
 
-/// So that a record is written in one piece and leaves no half of it behind in memory.
+/// The initial capacity of the buffer. A buffer that grows would leave copies of secrets in memory.
 const CAPACITY: usize = 32 * 1024;
 
 #[derive(Serialize, Deserialize)]
-struct Body<'a> {
+struct RecordBody<'a> {
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    tokens: Option<Tokens<'a>>,
+    tokens: Option<StoredTokens<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     intent: Option<StoredIntent>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Tokens<'a> {
+struct StoredTokens<'a> {
     access_token: Text<'a>,
     token_type: Text<'a>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
@@ -47,7 +47,7 @@ struct Tokens<'a> {
     extra: BTreeMap<Text<'a>, Text<'a>>,
 }
 
-/// Borrowed where JSON has no escapes in it.
+/// A JSON string, borrowed if it has no escapes.
 type Text<'a> = std::borrow::Cow<'a, str>;
 
 #[derive(Serialize, Deserialize)]
@@ -68,7 +68,7 @@ enum StoredOutcome {
 }
 
 pub(super) fn write(record: &Record) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-    let body = Body {
+    let body = RecordBody {
         tokens: record.tokens.as_deref().map(stored_tokens),
         intent: record.intent.as_ref().map(stored_intent),
     };
@@ -76,7 +76,7 @@ pub(super) fn write(record: &Record) -> Result<Zeroizing<Vec<u8>>, StoreError> {
     serde_json::to_writer(&mut *bytes, &body).map_err(|error| {
         StoreError::new(
             StoreErrorKind::Refused,
-            format!("the record cannot be written down: {error}"),
+            format!("the record cannot be written as JSON: {error}"),
         )
     })?;
     Ok(bytes)
@@ -87,7 +87,7 @@ pub(super) fn read(
     version: Version,
     bytes: &[u8],
 ) -> Result<Record, StoreError> {
-    let body: Body<'_> =
+    let body: RecordBody<'_> =
         serde_json::from_slice(bytes).map_err(|_| corrupt(session, "its body is not a record"))?;
     let intent = match body.intent {
         Some(stored) => {
@@ -103,13 +103,13 @@ pub(super) fn read(
     })
 }
 
-fn stored_tokens(tokens: &TokenSet) -> Tokens<'_> {
+fn stored_tokens(tokens: &TokenSet) -> StoredTokens<'_> {
     let (expires_in_ms, expires_at_ms) = match tokens.expiry() {
         Expiry::Unknown => (None, None),
         Expiry::In(lifetime) => (Some(millis(lifetime)), None),
         Expiry::At(at) => (None, Some(unix_millis(at))),
     };
-    Tokens {
+    StoredTokens {
         access_token: tokens.access_token().expose_secret().into(),
         token_type: tokens.token_type().into(),
         refresh_token: tokens
@@ -127,7 +127,7 @@ fn stored_tokens(tokens: &TokenSet) -> Tokens<'_> {
     }
 }
 
-fn tokens(stored: Tokens<'_>) -> TokenSet {
+fn tokens(stored: StoredTokens<'_>) -> TokenSet {
     let expiry = match (stored.expires_in_ms, stored.expires_at_ms) {
         (Some(lifetime), _) => Expiry::In(Duration::from_millis(lifetime)),
         (None, Some(at)) => Expiry::At(at_unix_millis(at)),

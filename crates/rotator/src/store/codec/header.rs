@@ -1,4 +1,4 @@
-//! The line before the body: what this is, which version of which session, and how it is sealed.
+//! The header line of a record: its format, session, version and cipher.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,33 +7,34 @@ use super::{BYTES_MAX, corrupt};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::store::{Epoch, SessionKey, Version};
 
-/// What every record begins with, before the number of its format.
+/// The text at the start of every record, before the number of its format.
 const MAGIC: &str = "token-rotator-session";
-/// The format that is written, and the newest that is read.
+/// The format that is written, and the newest format that is read.
 ///
-/// When it changes: the reader of each older one stays, and a record is written in the new one
-/// with its next save.
+/// A new format keeps the readers of all older formats. Each record changes to the new format with
+/// its next save.
 const FORMAT: u32 = 1;
-/// The longest line that is read, its end included.
+/// The longest header line that is read, in bytes, with its line break.
 pub(super) const LINE_MAX: usize = 8 * 1024;
 
-/// What can be said of a stored record without its key.
+/// The part of a stored record that can be read without its key.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RecordHeader {
     /// The session.
     pub session: SessionKey,
-    /// Which version of the record it is.
+    /// The version of the record.
     pub version: Version,
     pub(crate) cipher: Cipher,
-    /// Of the line, its end included.
+    /// The length of the header line in bytes, with its line break.
     pub(crate) length: usize,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Cipher {
-    /// As it is; the hash tells whether it was damaged.
+    /// The body is plaintext. The hash detects damage.
     Plain { sha256: [u8; 32] },
+    /// The body is sealed with this key and nonce.
     Sealed {
         source: KeySource,
         key_id: KeyId,
@@ -63,7 +64,7 @@ impl Cipher {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Line {
+struct HeaderLine {
     session: String,
     epoch: String,
     revision: u64,
@@ -82,7 +83,7 @@ const PLAIN: &str = "none";
 const SEALED: &str = "xchacha20poly1305";
 
 pub(crate) fn write(session: &SessionKey, version: Version, cipher: &Cipher) -> String {
-    let mut line = Line {
+    let mut line = HeaderLine {
         session: session.as_str().to_owned(),
         epoch: format!("{:032x}", version.epoch.bits()),
         revision: version.revision,
@@ -100,7 +101,7 @@ pub(crate) fn write(session: &SessionKey, version: Version, cipher: &Cipher) -> 
             nonce,
         } => {
             SEALED.clone_into(&mut line.cipher);
-            line.key_source = Some(source.word().to_owned());
+            line.key_source = Some(source.name().to_owned());
             line.key_id = Some(key_id.to_string());
             line.nonce = Some(hex(nonce));
         }
@@ -110,19 +111,22 @@ pub(crate) fn write(session: &SessionKey, version: Version, cipher: &Cipher) -> 
 }
 
 impl RecordHeader {
-    /// Reads the line of this session's record.
+    /// Reads the header line of this session's record.
+    ///
+    /// *Errors*: [`StoreErrorKind::Corrupt`] if the line was damaged or belongs to another session.
+    /// [`StoreErrorKind::Newer`] if a newer program wrote the record.
     pub fn read(session: &SessionKey, bytes: &[u8]) -> Result<Self, StoreError> {
-        let header = Self::read_any(bytes).map_err(|what| match what {
-            Unreadable::Damaged(what) => corrupt(session, what),
+        let header = Self::read_any(bytes).map_err(|error| match error {
+            Unreadable::Damaged(problem) => corrupt(session, problem),
             Unreadable::Newer(format) => newer(session, format),
         })?;
         if header.session != *session {
-            return Err(corrupt(session, "it is another session's"));
+            return Err(corrupt(session, "it belongs to another session"));
         }
         Ok(header)
     }
 
-    /// Reads the line of whatever session's record it is.
+    /// Reads the header line of any session's record.
     pub(crate) fn read_any(bytes: &[u8]) -> Result<Self, Unreadable> {
         if bytes.is_empty() {
             return Err(Unreadable::Damaged("it is empty"));
@@ -133,28 +137,29 @@ impl RecordHeader {
         let end = bytes.iter().take(LINE_MAX).position(|byte| *byte == b'\n');
         let end = end.ok_or(Unreadable::Damaged("its first line does not end"))?;
         let line = std::str::from_utf8(&bytes[..end]);
-        let line = line.map_err(|_| Unreadable::Damaged("its first line is no text"))?;
+        let line = line.map_err(|_| Unreadable::Damaged("its first line is not text"))?;
         let rest = line
             .strip_prefix(MAGIC)
             .and_then(|rest| rest.strip_prefix(' '));
-        let rest = rest.ok_or(Unreadable::Damaged("it is none of ours"))?;
+        let rest = rest.ok_or(Unreadable::Damaged("it is not a token-rotator record"))?;
         let (format, json) = rest
             .split_once(' ')
             .ok_or(Unreadable::Damaged("its first line is cut short"))?;
         match format.parse::<u32>() {
             Ok(FORMAT) => {}
             Ok(newer) if newer > FORMAT => return Err(Unreadable::Newer(newer)),
-            _ => return Err(Unreadable::Damaged("its format has no such number")),
+            _ => return Err(Unreadable::Damaged("its format number is unknown")),
         }
-        let line: Line = serde_json::from_str(json)
+        let line: HeaderLine = serde_json::from_str(json)
             .map_err(|_| Unreadable::Damaged("its first line was damaged"))?;
         let version = Version {
             epoch: u128::from_str_radix(&line.epoch, 16)
                 .map(Epoch::from_bits)
-                .map_err(|_| Unreadable::Damaged("its epoch is no number"))?,
+                .map_err(|_| Unreadable::Damaged("its epoch is not a number"))?,
             revision: line.revision,
         };
-        let cipher = cipher(&line).ok_or(Unreadable::Damaged("it does not say how to open it"))?;
+        let cipher =
+            cipher(&line).ok_or(Unreadable::Damaged("its cipher is unknown or incomplete"))?;
         Ok(Self {
             session: SessionKey::new(line.session),
             version,
@@ -163,7 +168,7 @@ impl RecordHeader {
         })
     }
 
-    /// Where the key is that sealed it, and which key; `None`: it is plaintext.
+    /// The source and id of the key that sealed the record. Returns `None` if it is plaintext.
     pub fn sealed_with(&self) -> Option<(KeySource, KeyId)> {
         match self.cipher {
             Cipher::Plain { .. } => None,
@@ -172,7 +177,7 @@ impl RecordHeader {
     }
 }
 
-/// Why a line cannot be read.
+/// Why a header line cannot be read.
 pub(crate) enum Unreadable {
     Damaged(&'static str),
     Newer(u32),
@@ -188,14 +193,14 @@ fn newer(session: &SessionKey, format: u32) -> StoreError {
     )
 }
 
-fn cipher(line: &Line) -> Option<Cipher> {
+fn cipher(line: &HeaderLine) -> Option<Cipher> {
     match line.cipher.as_str() {
         PLAIN => Some(Cipher::Plain {
             sha256: unhex(line.sha256.as_deref()?)?.try_into().ok()?,
         }),
         SEALED => Some(Cipher::Sealed {
-            source: KeySource::of(line.key_source.as_deref()?)?,
-            key_id: KeyId::of(line.key_id.as_deref()?)?,
+            source: KeySource::from_name(line.key_source.as_deref()?)?,
+            key_id: KeyId::from_hex(line.key_id.as_deref()?)?,
             nonce: unhex(line.nonce.as_deref()?)?.try_into().ok()?,
         }),
         _ => None,

@@ -1,4 +1,4 @@
-//! The key that seals records.
+//! The keys that seal records.
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
@@ -7,9 +7,9 @@ use zeroize::Zeroizing;
 
 use crate::error::{StoreError, StoreErrorKind};
 
-/// The 32 bytes that seal what a store holds, and where they come from.
+/// The 32 bytes of a key that seals records, and the source of the key.
 ///
-/// `Debug` shows where it comes from and its id.
+/// `Debug` shows the source and the id, and not the bytes.
 #[derive(Clone)]
 pub struct DataKey {
     bytes: Zeroizing<[u8; 32]>,
@@ -17,32 +17,32 @@ pub struct DataKey {
     id: KeyId,
 }
 
-/// Where a [`DataKey`] comes from. Written beside what it seals, so that it is looked for there
-/// and nowhere else.
+/// The source of a [`DataKey`]. Each sealed record names it, so that its reader loads the key from
+/// this source alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeySource {
     /// The operating system's keyring.
     Keyring,
-    /// A file of its own.
+    /// A key file.
     File,
     /// An environment variable.
     Environment,
-    /// The program gave it.
+    /// The program itself.
     Program,
 }
 
-/// Tells keys apart without giving one away: the beginning of a hash of the key.
+/// The id of a key: the first bytes of its hash. It identifies the key without revealing it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyId([u8; 8]);
 
-/// A text that is no key.
+/// The error for a text that is not a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a key is 32 bytes, written as 64 hexadecimal digits or in base64")]
 pub struct KeyTextError;
 
 impl DataKey {
-    /// These bytes, which come from there.
+    /// The key with these bytes, from this source.
     pub fn new(source: KeySource, bytes: [u8; 32]) -> Self {
         let mut hash = Hash::new();
         hash.update(b"token-rotator key id\0");
@@ -57,19 +57,21 @@ impl DataKey {
         }
     }
 
-    /// A new one, from the system's randomness.
+    /// Generates a key from the system's random bytes.
+    ///
+    /// *Errors*: [`StoreErrorKind::Refused`] if the system gives none.
     pub fn generate(source: KeySource) -> Result<Self, StoreError> {
         let mut bytes = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *bytes).map_err(|error| {
             StoreError::new(
                 StoreErrorKind::Refused,
-                format!("the system has no randomness for a key: {error}"),
+                format!("the system gives no random bytes for a key: {error}"),
             )
         })?;
         Ok(Self::new(source, *bytes))
     }
 
-    /// The key with this text: 64 hexadecimal digits, or base64.
+    /// Reads a key from a text: 64 hexadecimal digits, or 32 bytes in base64.
     pub fn from_text(source: KeySource, text: &str) -> Result<Self, KeyTextError> {
         let text = text.trim();
         let bytes = Zeroizing::new(if text.len() == 64 {
@@ -83,22 +85,22 @@ impl DataKey {
         Ok(Self::new(source, bytes))
     }
 
-    /// The key as text, for whoever keeps it: 64 hexadecimal digits.
+    /// The key as 64 hexadecimal digits, for a vault to keep.
     pub fn to_text(&self) -> Zeroizing<String> {
         Zeroizing::new(hex(&*self.bytes))
     }
 
-    /// The key itself.
+    /// The 32 bytes of the key.
     pub fn bytes(&self) -> &[u8; 32] {
         &self.bytes
     }
 
-    /// Where it comes from.
+    /// The source of the key.
     pub fn source(&self) -> KeySource {
         self.source
     }
 
-    /// Its id.
+    /// The id of the key.
     pub fn id(&self) -> KeyId {
         self.id
     }
@@ -114,7 +116,7 @@ impl std::fmt::Debug for DataKey {
 }
 
 impl KeySource {
-    pub(crate) fn word(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Keyring => "keyring",
             Self::File => "file",
@@ -123,10 +125,10 @@ impl KeySource {
         }
     }
 
-    pub(crate) fn of(word: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         [Self::Keyring, Self::File, Self::Environment, Self::Program]
             .into_iter()
-            .find(|source| source.word() == word)
+            .find(|source| source.name() == name)
     }
 }
 
@@ -142,7 +144,7 @@ impl std::fmt::Display for KeySource {
 }
 
 impl KeyId {
-    pub(crate) fn of(text: &str) -> Option<Self> {
+    pub(crate) fn from_hex(text: &str) -> Option<Self> {
         let bytes = unhex(text)?;
         Some(Self(bytes.try_into().ok()?))
     }

@@ -48,31 +48,31 @@ fn record() -> Record {
     }
 }
 
-fn assert_same(one: &Record, other: &Record) {
-    assert_eq!(one.version, other.version);
-    assert_eq!(one.intent, other.intent);
-    match (&one.tokens, &other.tokens) {
-        (Some(one), Some(other)) => {
-            assert!(same_tokens(one, other));
-            assert_eq!(one.expiry(), other.expiry());
-            assert_eq!(one.obtained_at(), other.obtained_at());
-            assert_eq!(one.scope(), other.scope());
-            assert_eq!(one.token_type(), other.token_type());
+fn assert_same(actual: &Record, expected: &Record) {
+    assert_eq!(actual.version, expected.version);
+    assert_eq!(actual.intent, expected.intent);
+    match (&actual.tokens, &expected.tokens) {
+        (Some(actual), Some(expected)) => {
+            assert!(same_tokens(actual, expected));
+            assert_eq!(actual.expiry(), expected.expiry());
+            assert_eq!(actual.obtained_at(), expected.obtained_at());
+            assert_eq!(actual.scope(), expected.scope());
+            assert_eq!(actual.token_type(), expected.token_type());
             let texts = |tokens: &TokenSet| {
                 let extra = tokens.extra("tenant");
                 [tokens.id_token(), extra]
                     .map(|text| text.map(|text| text.expose_secret().to_owned()))
             };
-            assert_eq!(texts(one), texts(other));
+            assert_eq!(texts(actual), texts(expected));
         }
         (None, None) => {}
-        _ => panic!("tokens in one and none in the other"),
+        _ => panic!("only one of the two records has tokens"),
     }
 }
 
-/// What was written down is read again, sealed or not, with every field there is.
+/// Property: a record, sealed or plaintext, is decoded with every field that was encoded.
 #[test]
-fn what_was_written_is_read() {
+fn an_encoded_record_is_decoded() {
     let bare = Record {
         tokens: Some(Arc::new(TokenSet::bearer("a").with_expiry(Expiry::Unknown))),
         intent: None,
@@ -101,31 +101,31 @@ fn what_was_written_is_read() {
     }
 }
 
-/// What is written can be read: a record that would be too long to be read is refused, at the byte.
+/// Property: the longest readable record is encoded. A record that is one byte longer is refused.
 #[test]
-fn a_record_that_could_not_be_read_is_not_written() {
+fn a_record_longer_than_decode_reads_is_refused() {
     let long = |length| Record {
         tokens: Some(Arc::new(TokenSet::bearer("a".repeat(length)))),
         ..record()
     };
     for codec in [RecordCodec::sealed(key(1)), RecordCodec::plaintext()] {
-        let beside = codec.encode(&session(), &long(1)).expect("short").len() - 1;
-        let longest = long(BYTES_MAX - beside);
+        let overhead = codec.encode(&session(), &long(1)).expect("short").len() - 1;
+        let longest = long(BYTES_MAX - overhead);
         let bytes = codec.encode(&session(), &longest).expect("not too long");
         assert_eq!(bytes.len(), BYTES_MAX);
         let read = codec.decode(&session(), &bytes).expect("a record");
         assert_same(&read, &longest);
 
-        let error = codec.encode(&session(), &long(BYTES_MAX - beside + 1));
+        let error = codec.encode(&session(), &long(BYTES_MAX - overhead + 1));
         let error = error.expect_err("too long");
         assert_eq!(error.kind(), StoreErrorKind::TooLarge);
         assert!(error.hint().is_some_and(|hint| hint.contains("token")));
     }
 }
 
-/// The line before the body has a limit of its own, which a session's name can exceed.
+/// Property: a session name that makes the header line longer than its limit is refused.
 #[test]
-fn a_name_that_could_not_be_read_is_not_written() {
+fn a_name_longer_than_the_header_line_holds_is_refused() {
     let named = |length| SessionKey::new("n".repeat(length));
     let codec = RecordCodec::plaintext();
     let line = |name: &SessionKey| {
@@ -136,17 +136,17 @@ fn a_name_that_could_not_be_read_is_not_written() {
             .expect("a line")
             + 1
     };
-    let beside = line(&named(1)) - 1;
-    let longest = named(header::LINE_MAX - beside);
+    let overhead = line(&named(1)) - 1;
+    let longest = named(header::LINE_MAX - overhead);
     let bytes = codec.encode(&longest, &record()).expect("not too long");
     codec.decode(&longest, &bytes).expect("a record");
-    let error = codec.encode(&named(header::LINE_MAX - beside + 1), &record());
+    let error = codec.encode(&named(header::LINE_MAX - overhead + 1), &record());
     let error = error.expect_err("too long");
     assert_eq!(error.kind(), StoreErrorKind::TooLarge);
     assert!(error.hint().is_some_and(|hint| hint.contains("name")));
 }
 
-/// A sealed record shows its session, its version and the key's id, and no byte of a token.
+/// Property: a sealed record shows its session, its version and the key's id, and no byte of a token.
 #[test]
 fn a_sealed_record_shows_no_token() {
     let codec = RecordCodec::sealed(key(1));
@@ -162,9 +162,10 @@ fn a_sealed_record_shows_no_token() {
     assert!(!key.contains("0707") && key.contains(&super::tests::key(7).id().to_string()));
 }
 
-/// Another key, another session, a plaintext where a key was asked for: each is a typed refusal.
+/// Property: a record of another key or session, and plaintext tokens in a sealed store, are refused
+/// with a typed error.
 #[test]
-fn what_is_not_ours_is_refused() {
+fn a_record_of_another_key_or_session_is_refused() {
     let sealed = RecordCodec::sealed(key(1));
     let bytes = sealed.encode(&session(), &record()).expect("randomness");
     let kind = |codec: &RecordCodec, session: &SessionKey, bytes: &[u8]| {
@@ -181,23 +182,23 @@ fn what_is_not_ours_is_refused() {
     assert_eq!(kind(&sealed, &session(), &plain), refused);
     let other = SessionKey::new("other");
     assert_eq!(kind(&sealed, &other, &bytes), StoreErrorKind::Corrupt);
-    // Renamed in the line as well: then the seal does not fit.
-    let text = bytes
+    // The session's name in the line is authenticated, so a changed name breaks the seal.
+    let line_end = bytes
         .iter()
         .position(|byte| *byte == b'\n')
         .expect("a line");
-    let line = String::from_utf8_lossy(&bytes[..text]).replace("work", "play");
+    let line = String::from_utf8_lossy(&bytes[..line_end]).replace("work", "play");
     let mut forged = line.into_bytes();
-    forged.extend_from_slice(&bytes[text..]);
+    forged.extend_from_slice(&bytes[line_end..]);
     let play = SessionKey::new("play");
     assert_eq!(kind(&sealed, &play, &forged), StoreErrorKind::Corrupt);
     let newer = b"token-rotator-session 2 {}\n";
     assert_eq!(kind(&sealed, &session(), newer), StoreErrorKind::Newer);
 }
 
-/// A key can be written as hexadecimal digits or base64; nothing else is one.
+/// Property: a key is read from hexadecimal digits or base64, and from no other text.
 #[test]
-fn keys_have_texts() {
+fn keys_are_read_from_hex_and_base64_only() {
     let key = key(0xfb);
     let read = |text: &str| DataKey::from_text(KeySource::Program, text);
     assert_eq!(read(&key.to_text()).expect("a key").bytes(), key.bytes());
@@ -211,9 +212,10 @@ fn keys_have_texts() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
 
-    /// A record that was cut short or changed anywhere is never read as another, and never panics.
+    /// Property: a record that was cut short or changed in a byte is not decoded as another record.
+    /// The decoder does not panic.
     #[test]
-    fn damage_is_noticed(sealed: bool, cut: prop::sample::Index, at: prop::sample::Index, with: u8) {
+    fn damage_is_detected(sealed: bool, cut: prop::sample::Index, at: prop::sample::Index, with: u8) {
         let codec = if sealed { RecordCodec::sealed(key(1)) } else { RecordCodec::plaintext() };
         let bytes = codec.encode(&session(), &record()).expect("randomness");
         let short = &bytes[..cut.index(bytes.len())];
@@ -223,22 +225,22 @@ proptest! {
         changed[at] = with;
         if let Ok(read) = codec.decode(&session(), &changed) {
             assert_same(&read, &record());
-            // All that may change is how its line is spelt.
+            // A change that keeps the record can only be in the spelling of its header line.
             let line = changed.iter().position(|byte| *byte == b'\n').expect("a line");
             prop_assert!(changed == bytes || (!sealed && at <= line));
         }
     }
 
-    /// Nothing that anybody could store makes it panic.
+    /// Property: random bytes are an error. The decoder does not panic.
     #[test]
-    fn noise_is_an_error(noise in prop::collection::vec(any::<u8>(), 0..300), like_ours: bool) {
-        let mut bytes = if like_ours { b"token-rotator-session 1 ".to_vec() } else { Vec::new() };
+    fn noise_is_an_error(noise in prop::collection::vec(any::<u8>(), 0..300), with_magic: bool) {
+        let mut bytes = if with_magic { b"token-rotator-session 1 ".to_vec() } else { Vec::new() };
         bytes.extend(noise);
         prop_assert!(RecordCodec::sealed(key(1)).decode(&session(), &bytes).is_err());
     }
 }
 
-/// Each way in which a record may have been damaged, by the name of its file in the corpus.
+/// Damaged records, each with the name of its file in the corpus.
 fn damaged(good: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let line = good.iter().position(|byte| *byte == b'\n').expect("a line");
     let changed = |at: usize, to: u8| {
@@ -280,10 +282,10 @@ fn damaged(good: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// The corpus of damaged records that fuzzing starts from: a typed error each. `BLESS=1` writes it
-/// anew.
+/// Property: each damaged record of the fuzzing corpus is a typed error. `BLESS=1` writes the corpus
+/// again.
 #[test]
-fn the_corpus_is_damaged() {
+fn each_damaged_record_of_the_corpus_is_an_error() {
     let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/record");
     let codec = RecordCodec::sealed(key(7));
     if std::env::var_os("BLESS").is_some_and(|bless| bless == "1") {
@@ -306,7 +308,7 @@ fn the_corpus_is_damaged() {
             .into_owned();
         let bytes = std::fs::read(&path).expect("readable");
         if name.len() == 40 {
-            // Found by fuzzing on this machine.
+            // The fuzzer added this file: it names files by their hash.
             continue;
         }
         match name.as_str() {

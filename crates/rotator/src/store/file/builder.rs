@@ -1,4 +1,4 @@
-//! Opening a file store.
+//! The builder that opens a file store.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::{FileStore, Inner};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::keys::{DynVault, KeyVault};
 
-/// Opens a [`FileStore`] that is sealed in a way to be chosen.
+/// Opens a [`FileStore`] with the program's choice of vaults, or as plaintext.
 #[must_use = "a builder does nothing until `open` is called"]
 pub struct FileStoreBuilder {
     directory: PathBuf,
@@ -26,24 +26,27 @@ impl FileStoreBuilder {
         }
     }
 
-    /// Keeps the key here. Call it again for the next best place: the first key is made in the
-    /// first vault that can be reached then, and from then on it is looked for there alone.
+    /// Keeps the key in this vault. Call the method again to add vaults for when the first cannot be
+    /// reached.
+    ///
+    /// The first vault that can be reached gets the store's key. From then on, the store loads the
+    /// key from that vault alone.
     pub fn vault(mut self, vault: impl KeyVault) -> Self {
         self.vaults.push(Box::new(vault));
         self
     }
 
-    /// Seals nothing: whoever can read the files has the tokens. For file systems that are
-    /// encrypted as they are, and for debugging.
+    /// Seals nothing: every reader of the files has the tokens. For encrypted file systems and for
+    /// debugging.
     pub fn plaintext(mut self) -> Self {
         self.plaintext = true;
         self
     }
 
-    /// Opens the directory, making it (0700) if it is missing.
+    /// Opens the store. Creates the directory (0700) if it is missing.
     ///
-    /// Fails with [`StoreErrorKind::Refused`] if others could read it, if it cannot be made, and if
-    /// neither a vault nor plaintext was asked for, or both.
+    /// *Errors*: [`StoreErrorKind::Refused`] if other users can read the directory or it cannot be
+    /// created. The same kind if the builder has neither a vault nor plaintext, or both.
     pub fn open(self) -> Result<FileStore, StoreError> {
         let problem = match (self.vaults.is_empty(), self.plaintext) {
             (true, false) => Some((
@@ -51,7 +54,7 @@ impl FileStoreBuilder {
                 "call `vault`, or `plaintext` if that is meant",
             )),
             (false, true) => Some((
-                "is to be sealed and plaintext",
+                "has a vault and is plaintext",
                 "call `vault` or `plaintext`, not both",
             )),
             _ => None,

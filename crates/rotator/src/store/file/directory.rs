@@ -1,7 +1,7 @@
-//! A directory that belongs to one user, and files in it that nobody else may read.
+//! A private directory: its files can be read by its owner alone.
 //!
-//! The path is resolved once, when the directory is opened; from then on everything happens
-//! relative to the open directory, and no link in it is followed.
+//! The path is resolved once, when the directory is opened. All later calls work relative to the
+//! open directory and follow no links in it.
 
 use std::env;
 use std::fs::File;
@@ -15,39 +15,39 @@ use super::unix as system;
 #[cfg(not(unix))]
 use super::windows as system;
 
-/// More than any file here has.
+/// The most bytes that are read from a file. No valid file is that long.
 const BYTES_MAX: u64 = 2 * 1024 * 1024;
 
 /// An open directory.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    handle: system::Handle,
+    handle: system::DirectoryHandle,
     path: PathBuf,
 }
 
 impl Directory {
-    /// Opens it, making it (0700) and those above it where they are missing.
+    /// Opens a private directory. Creates it and its missing parents (0700).
     pub(crate) fn create(path: &Path) -> Result<Self, StoreError> {
         system::create_directory(path).map_err(|error| failed("make", path, &error))?;
         Self::open(path)
     }
 
-    /// Opens it. Refused if others could read or change what is in it.
+    /// Opens a private directory. Fails if other users can read it or write to it.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let directory = Self::open_any(path)?;
-        directory.refuse(system::exposed(&directory.handle), "700")?;
+        directory.refuse(system::access_by_others(&directory.handle), "700")?;
         Ok(directory)
     }
 
-    /// The same for a directory whose names are no secret, such as one for configuration: refused
-    /// only if others could change what is in it.
+    /// Opens a directory whose file names are not secret, such as a configuration directory. Fails
+    /// only if other users can write to it.
     pub(crate) fn open_public(path: &Path) -> Result<Self, StoreError> {
         let directory = Self::open_any(path)?;
-        directory.refuse(system::changeable(&directory.handle), "go-w")?;
+        directory.refuse(system::write_access_by_others(&directory.handle), "go-w")?;
         Ok(directory)
     }
 
-    /// Opens it like [`Directory::open_public`], making it (0700) where it is missing.
+    /// Opens a directory like [`Directory::open_public`]. Creates it and its missing parents (0700).
     pub(crate) fn create_public(path: &Path) -> Result<Self, StoreError> {
         system::create_directory(path).map_err(|error| failed("make", path, &error))?;
         Self::open_public(path)
@@ -62,15 +62,16 @@ impl Directory {
         Ok(Self { handle, path })
     }
 
-    fn refuse(&self, found: io::Result<Option<String>>, mode: &str) -> Result<(), StoreError> {
-        let found = found.map_err(|error| failed("look at", &self.path, &error))?;
-        match found {
-            Some(what) => Err(exposed("the directory", &self.path, &what, mode)),
+    /// Fails if other users have access to the directory. `mode` is the mode that the hint suggests.
+    fn refuse(&self, access: io::Result<Option<String>>, mode: &str) -> Result<(), StoreError> {
+        let access = access.map_err(|error| failed("look at", &self.path, &error))?;
+        match access {
+            Some(access) => Err(exposed("the directory", &self.path, &access, mode)),
             None => Ok(()),
         }
     }
 
-    /// Where this file is, for messages.
+    /// The path of this file, for messages.
     pub(crate) fn path_of(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
@@ -79,7 +80,7 @@ impl Directory {
         &self.path
     }
 
-    /// The whole file; `None`: there is none. Refused if others could read it.
+    /// Reads the whole file. Returns `None` if there is none. Fails if other users can read it.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.path_of(name);
         let file = match system::open_to_read(&self.handle, name) {
@@ -87,10 +88,10 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed("open", &path, &error)),
         };
-        if let Some(what) =
-            system::exposed(&file).map_err(|error| failed("look at", &path, &error))?
+        if let Some(access) =
+            system::access_by_others(&file).map_err(|error| failed("look at", &path, &error))?
         {
-            return Err(exposed("the file", &path, &what, "600"));
+            return Err(exposed("the file", &path, &access, "600"));
         }
         let mut bytes = Vec::with_capacity(8 * 1024);
         let read = file.take(BYTES_MAX).read_to_end(&mut bytes);
@@ -98,52 +99,53 @@ impl Directory {
         Ok(Some(bytes))
     }
 
-    /// Writes beside the file, then puts it in its place: whoever reads finds the old one or the new
-    /// one, whole, after a crash too. To be called by one at a time.
+    /// Replaces the file: writes a new file and renames it over the old one. A reader gets the whole
+    /// old file or the whole new file, even after a crash. The caller must hold a lock, so that only
+    /// one process at a time replaces the file.
     pub(crate) fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        let beside = format!("{name}.new");
+        let temporary = format!("{name}.new");
         let path = self.path_of(name);
         let written = self
-            .write_beside(&beside, bytes)
-            .and_then(|()| system::rename(&self.handle, &beside, name))
+            .write_temporary(&temporary, bytes)
+            .and_then(|()| system::rename(&self.handle, &temporary, name))
             .and_then(|()| system::sync_directory(&self.handle));
         written.map_err(|error| failed("write", &path, &error))
     }
 
-    /// Writes a file that must not be there yet, whole or not at all.
+    /// Creates a file with these bytes, or nothing. Fails if the file exists.
     pub(crate) fn write_new(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        // Of several writers at once each has a file of its own beside it.
-        let beside = format!("{name}.{:016x}.new", crate::runtime::random::bits() as u64);
+        // Each of several concurrent writers has its own temporary file.
+        let temporary = format!("{name}.{:016x}.new", crate::runtime::random::bits() as u64);
         let written = self
-            .write_beside(&beside, bytes)
-            .and_then(|()| system::link(&self.handle, &beside, name));
-        let _ = system::remove(&self.handle, &beside);
+            .write_temporary(&temporary, bytes)
+            .and_then(|()| system::link(&self.handle, &temporary, name));
+        let _ = system::remove(&self.handle, &temporary);
         written.and_then(|()| system::sync_directory(&self.handle))
     }
 
-    /// Writes as much into a file of its own, and removes it.
+    /// Checks that so many bytes can be written: writes a temporary file and removes it.
     pub(crate) fn try_to_write(&self, bytes: usize) -> Result<(), StoreError> {
         let name = format!("room.{:016x}.new", crate::runtime::random::bits() as u64);
-        let written = self.write_beside(&name, &vec![0; bytes]);
+        let written = self.write_temporary(&name, &vec![0; bytes]);
         let _ = system::remove(&self.handle, &name);
         written.map_err(|error| failed("write into", &self.path, &error))
     }
 
-    fn write_beside(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        // What a writer that was killed has left is written over.
+    fn write_temporary(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        // This overwrites a file that a killed writer has left.
         let mut file = system::open_to_write(&self.handle, name)?;
         file.write_all(bytes)?;
         file.sync_all()
     }
 
-    /// A file to take a kernel lock on, made if it is missing. It is never removed: a lock on a
-    /// removed file protects nothing.
+    /// Opens a file for a kernel lock. Creates it if it is missing. Lock files are never removed,
+    /// because a lock on a removed file protects nothing.
     pub(crate) fn lock_file(&self, name: &str) -> Result<File, StoreError> {
         system::open_to_lock(&self.handle, name)
             .map_err(|error| failed("open", &self.path_of(name), &error))
     }
 
-    /// The names in it.
+    /// The names of the files in the directory.
     pub(crate) fn names(&self) -> Result<Vec<String>, StoreError> {
         let entries =
             std::fs::read_dir(&self.path).map_err(|error| failed("list", &self.path, &error))?;
@@ -156,7 +158,7 @@ impl Directory {
     }
 }
 
-/// The user's directory of a kind: from this variable where it holds an absolute path, else beneath
+/// The user's directory of one kind: the absolute path in this variable, or else a directory under
 /// the home directory.
 pub(crate) fn user_directory(
     variable: &str,
@@ -197,7 +199,7 @@ pub(crate) fn failed(verb: &str, path: &Path, error: &io::Error) -> StoreError {
     }
 }
 
-/// What to do about an error of the file system. Returns `None` if it does not tell.
+/// The hint for an error of the file system. Returns `None` if its kind has none.
 fn hint(kind: io::ErrorKind) -> Option<&'static str> {
     Some(match kind {
         io::ErrorKind::PermissionDenied => "give this user the right to read and write it",
@@ -215,10 +217,11 @@ fn hint(kind: io::ErrorKind) -> Option<&'static str> {
     })
 }
 
-fn exposed(what: &str, path: &Path, how: &str, mode: &str) -> StoreError {
+/// The error for a file or directory that other users can access.
+fn exposed(kind: &str, path: &Path, access: &str, mode: &str) -> StoreError {
     StoreError::new(
         StoreErrorKind::Refused,
-        format!("{what} {} {how}, and is to hold secrets", path.display()),
+        format!("{kind} {} {access}, and is to hold secrets", path.display()),
     )
     .with_hint(format!("chmod {mode} '{}'", path.display()))
 }
@@ -227,7 +230,8 @@ fn exposed(what: &str, path: &Path, how: &str, mode: &str) -> StoreError {
 mod tests {
     use super::*;
 
-    /// Property: each error of the file system has the hint for its own cause, and an unknown one none.
+    /// Property: each known error of the file system has the hint for its cause. An unknown error
+    /// has none.
     #[test]
     fn each_error_has_its_hint() {
         for (kind, expected) in [

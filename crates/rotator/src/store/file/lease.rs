@@ -1,4 +1,4 @@
-//! Leases by kernel locks: they end with their holder's process, and with nothing else.
+//! Leases by kernel locks. A lease ends when it is released or when its holder's process ends.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
@@ -7,28 +7,28 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 
-use super::names::Names;
+use super::names::SessionFiles;
 use super::{FileStore, wait_for_lock};
 use crate::error::LeaseError;
 use crate::runtime::clock::{at_unix_millis, unix_millis};
 use crate::store::SessionKey;
 use crate::store::coordinator::{Coordinator, Lease};
 
-/// Grants leases on the sessions of a [`FileStore`] by kernel locks on a file for each.
+/// Grants leases on the sessions of a [`FileStore`] by kernel locks. Each session has a lock file.
 ///
-/// A lease holds until it is released or its holder's process has ended, however it ends: killed
-/// processes give way at once, stopped ones do not, and whoever waits behind one fails with
-/// [`LeaseError::Busy`] when the wait is over.
+/// A lease holds until it is released or its holder's process ends. The kernel releases the lease
+/// of a killed process at once. A stopped process keeps its lease: a caller that waits for it fails
+/// with [`LeaseError::Busy`] at the end of its wait.
 #[derive(Clone, Debug)]
 pub struct FileLock(FileStore);
 
-/// Who holds a lease.
+/// The process that holds a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LeaseHolder {
-    /// Its process.
+    /// The process id.
     pub process: u32,
-    /// Since when.
+    /// When the process took the lease.
     pub since: SystemTime,
     /// The number of the lease.
     pub fence: u64,
@@ -39,7 +39,8 @@ impl FileLock {
         Self(store)
     }
 
-    /// Who holds the session's lease now, for whoever wants to show it; `None`: nobody.
+    /// The process that holds the session's lease now, for status pages. Returns `None` if the lease
+    /// is free.
     pub fn holder(&self, session: &SessionKey) -> Result<Option<LeaseHolder>, LeaseError> {
         let mut file = self.file(session)?;
         match file.try_lock() {
@@ -51,7 +52,7 @@ impl FileLock {
 
     fn file(&self, session: &SessionKey) -> Result<File, LeaseError> {
         let directory = &self.0.0.directory;
-        let file = directory.lock_file(&Names::of(session).lease);
+        let file = directory.lock_file(&SessionFiles::of(session).lease);
         file.map_err(|error| LeaseError::Unavailable {
             message: Arc::from(error.to_string()),
             cause: Some(Arc::new(error)),
@@ -59,7 +60,7 @@ impl FileLock {
     }
 
     fn unavailable(&self, session: &SessionKey, error: std::io::Error) -> LeaseError {
-        let path = self.0.0.directory.path_of(&Names::of(session).lease);
+        let path = self.0.0.directory.path_of(&SessionFiles::of(session).lease);
         LeaseError::Unavailable {
             message: Arc::from(format!("{}: {error}", path.display())),
             cause: Some(Arc::new(error)),
@@ -79,7 +80,7 @@ impl Coordinator for FileLock {
             Ok(false) => return Err(LeaseError::Busy { waited: wait }),
             Err(error) => return Err(self.unavailable(key, error)),
         }
-        // What cannot be read is of no use to anybody but those who look on.
+        // An unreadable fence starts again at zero: it is only shown on status pages.
         let last = read(&mut file).map_or(0, |holder| holder.fence);
         let holder = LeaseHolder {
             process: std::process::id(),
@@ -87,20 +88,20 @@ impl Coordinator for FileLock {
             fence: last.saturating_add(1),
         };
         write(&mut file, holder).map_err(|error| self.unavailable(key, error))?;
-        Ok(Box::new(HeldLock {
+        Ok(Box::new(FileLease {
             _file: file,
             fence: holder.fence,
         }))
     }
 }
 
-/// The lock lives as long as its open file.
-struct HeldLock {
+/// A lease. The kernel lock holds while the file is open.
+struct FileLease {
     _file: File,
     fence: u64,
 }
 
-impl Lease for HeldLock {
+impl Lease for FileLease {
     fn fence(&self) -> Option<u64> {
         Some(self.fence)
     }
@@ -111,7 +112,8 @@ impl Lease for HeldLock {
     }
 }
 
-/// A line of fixed length, so that it is never half of an old one.
+/// Writes the holder into the lock file. The line has a fixed length, so that it replaces the old
+/// line completely.
 fn write(file: &mut File, holder: LeaseHolder) -> std::io::Result<()> {
     let line = format!(
         "{:020} {:010} {:020}\n",
@@ -127,10 +129,10 @@ fn read(file: &mut File) -> Option<LeaseHolder> {
     let mut text = String::new();
     file.seek(SeekFrom::Start(0)).ok()?;
     file.take(64).read_to_string(&mut text).ok()?;
-    let mut words = text.split_whitespace();
+    let mut fields = text.split_whitespace();
     Some(LeaseHolder {
-        fence: words.next()?.parse().ok()?,
-        process: words.next()?.parse().ok()?,
-        since: at_unix_millis(words.next()?.parse().ok()?),
+        fence: fields.next()?.parse().ok()?,
+        process: fields.next()?.parse().ok()?,
+        since: at_unix_millis(fields.next()?.parse().ok()?),
     })
 }

@@ -1,28 +1,29 @@
-//! What the files of a session are called.
+//! The names of the files of a session.
 
 use hmac_sha256::Hash;
 
 use crate::store::SessionKey;
 use crate::store::codec::hex;
 
-/// The lock under which a key is made, for the whole store.
+/// The lock file of the whole store, which is locked while a key is generated.
 pub(super) const KEY_LOCK: &str = "key.lock";
 
 const DATA: &str = ".session";
 
-/// The files of one session.
-pub(super) struct Names {
-    /// The record.
+/// The names of the files of one session.
+pub(super) struct SessionFiles {
+    /// The file of the record.
     pub(super) data: String,
-    /// Held while the record is written, for milliseconds: a sign-out must not wait for a flight.
+    /// The lock file of writers. It is locked for milliseconds, while the record is written. It is
+    /// not the lease file, because a sign-out must not wait for a flight.
     pub(super) lock: String,
-    /// Held by the one who may spend the refresh token.
+    /// The lock file of the lease. It is locked by the process that may spend the refresh token.
     pub(super) lease: String,
 }
 
-impl Names {
-    /// Readable as far as that goes, and apart by a hash: file systems may not tell case, and names
-    /// may be long.
+impl SessionFiles {
+    /// Names the files of a session by the readable part of its key and a hash of the key. The hash
+    /// tells sessions apart, because file systems may ignore case and keys may be long.
     pub(super) fn of(session: &SessionKey) -> Self {
         let readable: String = session
             .as_str()

@@ -1,4 +1,4 @@
-//! The system calls of a private directory, where there are file modes and open directories.
+//! The system calls of a private directory on Unix. They work relative to an open directory.
 
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -8,74 +8,74 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
-pub(crate) type Handle = File;
+pub(crate) type DirectoryHandle = File;
 
 const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
 
-/// Makes the directory for its owner alone. Those above it are made the same way.
+/// Creates the directory and its missing parents with mode 0700.
 pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-pub(crate) fn open_directory(path: &Path) -> io::Result<Handle> {
+pub(crate) fn open_directory(path: &Path) -> io::Result<DirectoryHandle> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }
 
-/// Who else could get at it, if anybody: in words.
-pub(crate) fn exposed(file: impl AsFd) -> io::Result<Option<String>> {
-    open_to_others(file, Mode::RWXG | Mode::RWXO, "reached")
+/// Describes the access of other users to the file. Returns `None` if they have none.
+pub(crate) fn access_by_others(file: impl AsFd) -> io::Result<Option<String>> {
+    describe_access(file, Mode::RWXG | Mode::RWXO, "reached")
 }
 
-/// Who else could change it, if anybody: in words.
-pub(crate) fn changeable(file: impl AsFd) -> io::Result<Option<String>> {
-    open_to_others(file, Mode::WGRP | Mode::WOTH, "changed")
+/// Describes the write access of other users to the file. Returns `None` if they have none.
+pub(crate) fn write_access_by_others(file: impl AsFd) -> io::Result<Option<String>> {
+    describe_access(file, Mode::WGRP | Mode::WOTH, "changed")
 }
 
-fn open_to_others(file: impl AsFd, bits: Mode, how: &str) -> io::Result<Option<String>> {
+fn describe_access(file: impl AsFd, bits: Mode, verb: &str) -> io::Result<Option<String>> {
     let stat = rustix::fs::fstat(file)?;
     let mode = Mode::from_raw_mode(stat.st_mode);
-    let us = rustix::process::geteuid();
-    if stat.st_uid != us.as_raw() {
-        let what = format!("belongs to another user ({})", stat.st_uid);
-        return Ok(Some(what));
+    let own_user = rustix::process::geteuid();
+    if stat.st_uid != own_user.as_raw() {
+        let access = format!("belongs to another user ({})", stat.st_uid);
+        return Ok(Some(access));
     }
     Ok(mode
         .intersects(bits)
-        .then(|| format!("can be {how} by others (mode {:03o})", mode.bits() & 0o777)))
+        .then(|| format!("can be {verb} by others (mode {:03o})", mode.bits() & 0o777)))
 }
 
-fn open(handle: &Handle, name: &str, flags: OFlags) -> io::Result<File> {
+fn open(handle: &DirectoryHandle, name: &str, flags: OFlags) -> io::Result<File> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file: OwnedFd = rustix::fs::openat(handle, name, flags, OWNER_ONLY)?;
     Ok(File::from(file))
 }
 
-pub(crate) fn open_to_read(handle: &Handle, name: &str) -> io::Result<File> {
+pub(crate) fn open_to_read(handle: &DirectoryHandle, name: &str) -> io::Result<File> {
     open(handle, name, OFlags::RDONLY)
 }
 
-pub(crate) fn open_to_write(handle: &Handle, name: &str) -> io::Result<File> {
+pub(crate) fn open_to_write(handle: &DirectoryHandle, name: &str) -> io::Result<File> {
     let file = open(
         handle,
         name,
         OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC,
     )?;
-    // One that was there already may have had another mode.
+    // An existing file may have another mode.
     rustix::fs::fchmod(&file, OWNER_ONLY)?;
     Ok(file)
 }
 
-pub(crate) fn open_to_lock(handle: &Handle, name: &str) -> io::Result<File> {
+pub(crate) fn open_to_lock(handle: &DirectoryHandle, name: &str) -> io::Result<File> {
     open(handle, name, OFlags::RDWR | OFlags::CREATE)
 }
 
-pub(crate) fn rename(handle: &Handle, from: &str, to: &str) -> io::Result<()> {
+pub(crate) fn rename(handle: &DirectoryHandle, from: &str, to: &str) -> io::Result<()> {
     Ok(rustix::fs::renameat(handle, from, handle, to)?)
 }
 
-/// Gives the file a second name, which must be free.
-pub(crate) fn link(handle: &Handle, from: &str, to: &str) -> io::Result<()> {
+/// Links the file to a second name. Fails if a file of that name exists.
+pub(crate) fn link(handle: &DirectoryHandle, from: &str, to: &str) -> io::Result<()> {
     Ok(rustix::fs::linkat(
         handle,
         from,
@@ -85,10 +85,10 @@ pub(crate) fn link(handle: &Handle, from: &str, to: &str) -> io::Result<()> {
     )?)
 }
 
-pub(crate) fn remove(handle: &Handle, name: &str) -> io::Result<()> {
+pub(crate) fn remove(handle: &DirectoryHandle, name: &str) -> io::Result<()> {
     Ok(rustix::fs::unlinkat(handle, name, AtFlags::empty())?)
 }
 
-pub(crate) fn sync_directory(handle: &Handle) -> io::Result<()> {
+pub(crate) fn sync_directory(handle: &DirectoryHandle) -> io::Result<()> {
     handle.sync_all()
 }

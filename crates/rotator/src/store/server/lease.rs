@@ -1,4 +1,4 @@
-//! Leases on a server: they run out by the server's clock unless they are renewed.
+//! Leases on a server. They run out by the server's clock unless they are renewed.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -33,12 +33,13 @@ impl<S: Server> Coordinator for ServerStore<S> {
                 return Err(LeaseError::Busy { waited: wait });
             }
             let Some(subscription) = &mut subscription else {
-                // Tries again at once: the lease may have been released before the subscription.
+                // The next attempt follows at once, because the lease may have been released before
+                // the subscription.
                 let topic = lease.session.lease_topic();
                 subscription = Some(self.0.listener.subscribe(&topic));
                 continue;
             };
-            // No notification is sent when a lease runs out.
+            // The server sends no notification when a lease runs out.
             let runs_out = left.map_or(rest, |left| left + Duration::from_millis(1));
             subscription.changed(rest.min(runs_out)).await;
         }
@@ -54,9 +55,9 @@ impl<S: Server> Coordinator for ServerStore<S> {
 }
 
 impl<S: Server> ServerStore<S> {
-    /// The session's lease, if one is held now. Takes nothing.
+    /// Reads the session's lease. Returns `None` if it is free. Takes no lease.
     ///
-    /// Fails as [`acquire`](Coordinator::acquire) does if the server cannot be asked.
+    /// *Errors*: [`LeaseError::Unavailable`] if the server cannot be reached.
     pub async fn holder(&self, key: &SessionKey) -> Result<Option<HeldLease>, LeaseError> {
         let session = HashedKey::new(key);
         Ok(self.0.server.held_lease(&session).await?)
@@ -67,14 +68,15 @@ impl<S: Server> ServerStore<S> {
 struct ServerLease<S: Server> {
     store: ServerStore<S>,
     session: Arc<HashedKey>,
-    /// The name of this holder, drawn at random for each lease.
+    /// The random name of this holder, new for each lease.
     owner: String,
     fence: u64,
-    /// When it runs out, on the steady clock.
+    /// When the lease runs out, on the steady clock.
     until: Duration,
     /// Whether the server may regard this lease as held.
     held: bool,
-    /// Present during an attempt, even if the caller stopped waiting for it.
+    /// Counts a running attempt in the store's background tasks, also after its caller stopped
+    /// waiting.
     attempt: Option<TaskTrackerToken>,
 }
 
@@ -82,7 +84,7 @@ impl<S: Server> ServerLease<S> {
     fn new(store: &ServerStore<S>, key: &SessionKey) -> Result<Self, LeaseError> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(|error| LeaseError::Unavailable {
-            message: format!("the system has no randomness to name a lease with: {error}").into(),
+            message: format!("the system gives no random bytes to name a lease: {error}").into(),
             cause: None,
         })?;
         Ok(Self {
@@ -96,11 +98,11 @@ impl<S: Server> ServerLease<S> {
         })
     }
 
-    /// Tries to take the lease, in a task of its own.
+    /// Tries to take the lease, in a separate task.
     ///
-    /// The task goes on if the caller stops waiting: it releases the lease after the server's
-    /// answer. A release sent earlier, on another connection, could arrive before the attempt. The
-    /// lease would then be held, without a holder, for all of its life.
+    /// If the caller stops waiting, the task goes on and releases the lease after the server's
+    /// answer. An earlier release on another connection could reach the server before the attempt.
+    /// The lease would then be held for its whole life without a holder.
     async fn attempt(mut self) -> Result<(Self, Result<LeaseAttempt, StoreError>), LeaseError> {
         self.attempt = Some(self.store.0.background.token());
         let task = tokio::spawn(async move {
@@ -116,7 +118,7 @@ impl<S: Server> ServerLease<S> {
     }
 
     async fn take(&mut self) -> Result<LeaseAttempt, StoreError> {
-        // The server may take it even if its answer does not arrive.
+        // The server may grant the lease even if its answer does not arrive.
         self.held = true;
         let sent = SystemClock.steady();
         let life = self.store.0.lease_life;
@@ -131,11 +133,11 @@ impl<S: Server> ServerLease<S> {
         Ok(attempt)
     }
 
-    fn give_back(&self) -> impl Future<Output = ()> + Send + use<S> {
+    fn release_at_server(&self) -> impl Future<Output = ()> + Send + use<S> {
         let (store, session) = (self.store.clone(), Arc::clone(&self.session));
         let owner = self.owner.clone();
         async move {
-            // If this fails, the lease runs out.
+            // If the release fails, the lease runs out.
             let _ = store.0.server.release_lease(&session, &owner).await;
         }
     }
@@ -167,7 +169,7 @@ impl<S: Server> Lease for ServerLease<S> {
 
     fn release(mut self: Box<Self>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            self.give_back().await;
+            self.release_at_server().await;
             self.held = false;
         })
     }
@@ -175,11 +177,11 @@ impl<S: Server> Lease for ServerLease<S> {
 
 impl<S: Server> Drop for ServerLease<S> {
     fn drop(&mut self) {
-        // Without a runtime, the lease runs out.
+        // Without a runtime there is no release, and the lease runs out.
         if self.held
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            let release = self.give_back();
+            let release = self.release_at_server();
             self.store.0.background.spawn_on(release, &runtime);
         }
     }

@@ -1,4 +1,4 @@
-//! The one connection on which a server sends notifications.
+//! The connection on which a server sends notifications.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,14 +13,15 @@ const RECONNECT_MIN: Duration = Duration::from_millis(100);
 /// The longest pause before a reconnect.
 const RECONNECT_MAX: Duration = Duration::from_secs(5);
 
-/// Connects with the first subscription, and reconnects until it is dropped.
-pub(super) struct Listener<S> {
+/// Keeps one connection for notifications. It connects with the first subscription, and reconnects
+/// until it is dropped.
+pub(super) struct ChangeListener<S> {
     server: Arc<S>,
     changes: Arc<ChangeNotifier>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl<S: Server> Listener<S> {
+impl<S: Server> ChangeListener<S> {
     pub(super) fn new(server: Arc<S>) -> Self {
         Self {
             server,
@@ -29,13 +30,14 @@ impl<S: Server> Listener<S> {
         }
     }
 
-    /// Subscribes to this topic. The caller reads the server's state afterwards: notifications from
-    /// before the connection are lost, and one for every topic follows when the connection stands.
+    /// Subscribes to this topic. The caller must read the server's state afterwards, because
+    /// notifications from before the connection are lost. When the connection is open, every
+    /// subscription is notified once.
     pub(super) fn subscribe(&self, topic: &str) -> Subscription {
         let subscription = self.changes.subscribe(topic);
         if self.server.sends_notifications() {
             let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
-            // A finished task: its runtime has ended.
+            // A task is finished only if its runtime has ended.
             if task.as_ref().is_none_or(JoinHandle::is_finished) {
                 let (server, changes) = (Arc::clone(&self.server), Arc::clone(&self.changes));
                 *task = Some(tokio::spawn(run(server, changes)));
@@ -45,7 +47,7 @@ impl<S: Server> Listener<S> {
     }
 }
 
-impl<S> Drop for Listener<S> {
+impl<S> Drop for ChangeListener<S> {
     fn drop(&mut self) {
         let task = self.task.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(task) = task {

@@ -1,13 +1,13 @@
-//! What session stores on a database server share. For authors of such stores.
+//! The common parts of session stores on servers, for authors of such stores.
 //!
 //! A crate for one server implements [`Server`]: connections, statements, error texts. A
 //! [`ServerStore`] around it is session store and coordinator.
 //!
-//! - `mod.rs`: what a server does, and the store around it
-//! - `lease.rs`: leases with fence, renewal and release, and the wait for one
-//! - `listener.rs`: the one connection for notifications, and its reconnects
-//! - `notify.rs`: hands notifications to the tasks of this process that wait for them
-//! - `settings.rs`: the settings that every such store has
+//! - `mod.rs`: the operations of a server, and the store around it.
+//! - `lease.rs`: takes, renews and releases leases, and waits for a lease.
+//! - `listener.rs`: the connection for notifications, and its reconnects.
+//! - `notify.rs`: passes notifications to the waiting tasks of this process.
+//! - `settings.rs`: the settings of every such store.
 
 mod lease;
 mod listener;
@@ -25,15 +25,15 @@ use tokio_util::task::TaskTracker;
 pub use self::notify::{ChangeNotifier, Subscription};
 pub use self::settings::{SettingError, Timing};
 
-use self::listener::Listener;
+use self::listener::ChangeListener;
 use crate::store::{
     BoxedCoordinator, HeldLease, Record, RecordCodec, Saved, SessionKey, SessionStore, StoreError,
     StoreErrorKind, Version,
 };
 
-/// One server, or the way to it: what it is asked, and what its answers mean.
+/// A server that can keep records and leases: its operations for a [`ServerStore`].
 ///
-/// Each call ends within the store's operation timeout. A call may be dropped at any time.
+/// Each call must end within the store's operation timeout. Callers may drop a call at any time.
 pub trait Server: Send + Sync + 'static {
     /// The server's name in error messages, such as `Redis`.
     const NAME: &'static str;
@@ -83,7 +83,7 @@ pub trait Server: Send + Sync + 'static {
         owner: &str,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Reads who holds the lease. Returns `None` if it is free.
+    /// Reads the lease. Returns `None` if it is free.
     fn held_lease(
         &self,
         session: &HashedKey,
@@ -94,7 +94,7 @@ pub trait Server: Send + Sync + 'static {
         true
     }
 
-    /// Connects for notifications. They arrive from the end of this call on.
+    /// Connects for notifications. The connection receives those sent after this call returns.
     fn listen(&self) -> impl Future<Output = Result<Self::Listening, StoreError>> + Send;
 
     /// Waits for the next notification. Returns its topic, or `None` if the topic is not readable.
@@ -105,7 +105,7 @@ pub trait Server: Send + Sync + 'static {
         listening: &mut Self::Listening,
     ) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;
 
-    /// The error for a record that cannot be read. `problem` completes "cannot be read: ".
+    /// The error for a record that cannot be read. `problem` completes the text "cannot be read: ".
     fn corrupt(session: &HashedKey, problem: &str) -> StoreError {
         StoreError::new(
             StoreErrorKind::Corrupt,
@@ -121,7 +121,7 @@ pub trait Server: Send + Sync + 'static {
 /// How often a silent listening connection is checked.
 pub const LISTENING_CHECK: Duration = Duration::from_secs(20);
 
-/// A session key with the hash that stands for it in names and notifications.
+/// A session key and its hash, which names its record, its lease and its notifications.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HashedKey {
     key: SessionKey,
@@ -152,12 +152,12 @@ impl HashedKey {
         &self.hash
     }
 
-    /// The notification that the record was saved.
+    /// The topic of the notification that the record was saved.
     pub fn record_topic(&self) -> String {
         format!("{}:record", self.hash)
     }
 
-    /// The notification that the lease was released.
+    /// The topic of the notification that the lease was released.
     pub fn lease_topic(&self) -> String {
         format!("{}:lease", self.hash)
     }
@@ -169,7 +169,7 @@ impl HashedKey {
 pub struct StoredRecord {
     /// The version that the server compares.
     pub version: Version,
-    /// The encoded record, which contains the version once more.
+    /// The encoded record, which contains the version too.
     pub body: Vec<u8>,
 }
 
@@ -180,11 +180,11 @@ impl StoredRecord {
     }
 }
 
-/// What to compare, and what to store.
+/// The arguments of a compare-and-swap.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct Swap<'a> {
-    /// The version that must be stored. `None`: no record may be stored.
+    /// The version that the stored record must have. `None` if there must be no record.
     pub expected: Option<Version>,
     /// The new version.
     pub version: Version,
@@ -211,17 +211,17 @@ pub enum LeaseAttempt {
     },
     /// Another owner holds the lease.
     Busy {
-        /// When that lease runs out. `None`: the server did not say.
+        /// The time until that lease runs out. `None` if the server did not tell.
         left: Option<Duration>,
     },
 }
 
-/// Session store and coordinator on a server. Clones share its connections.
+/// The session store and coordinator on a server. Clones share its connections.
 pub struct ServerStore<S: Server>(Arc<Shared<S>>);
 
 struct Shared<S: Server> {
     server: Arc<S>,
-    listener: Listener<S>,
+    listener: ChangeListener<S>,
     codec: RecordCodec,
     lease_life: Duration,
     /// Attempts to take a lease, and releases of dropped leases.
@@ -236,7 +236,7 @@ impl<S: Server> ServerStore<S> {
         background.close();
         let server = Arc::new(server);
         Self(Arc::new(Shared {
-            listener: Listener::new(Arc::clone(&server)),
+            listener: ChangeListener::new(Arc::clone(&server)),
             server,
             codec,
             lease_life,
@@ -264,8 +264,8 @@ impl<S: Server> ServerStore<S> {
         };
         let record = self.0.codec.decode(&session.key, &body)?;
         if record.version != version {
-            // The version in a sealed body is authentic. The version beside the body was changed.
-            let problem = "its version is not that of its body";
+            // The version in a sealed body is authentic, so the version beside the body was changed.
+            let problem = "its version differs from the version in its body";
             return Err(S::corrupt(session, problem));
         }
         Ok(Some(record))
@@ -294,8 +294,8 @@ impl<S: Server> SessionStore for ServerStore<S> {
         };
         match self.0.server.save(&session, swap).await? {
             Swapped::Stored => Ok(Saved::Stored),
-            // A first attempt stored this record and its answer was lost. No two sealed bodies are
-            // equal.
+            // An earlier attempt stored this record, and its answer was lost. The bodies prove it,
+            // because no two sealed bodies are equal.
             Swapped::Conflict(Some(stored)) if stored.version == version && stored.body == body => {
                 Ok(Saved::Stored)
             }
@@ -305,7 +305,7 @@ impl<S: Server> SessionStore for ServerStore<S> {
 
     async fn changed(&self, key: &SessionKey, seen: Option<Version>) {
         let session = HashedKey::new(key);
-        // The subscription comes before the read, so no save between the two is missed.
+        // The subscription precedes the read, so that it misses no save between the two.
         let mut subscription = self.0.listener.subscribe(&session.record_topic());
         loop {
             if let Ok(stored) = self.0.server.version(&session).await
@@ -313,7 +313,7 @@ impl<S: Server> SessionStore for ServerStore<S> {
             {
                 return;
             }
-            // The caller reads the record after a notification, so this task need not.
+            // After a notification the caller reads the record, so this call need not.
             if subscription.changed(Duration::MAX).await {
                 return;
             }
@@ -336,7 +336,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn topics_differ_by_session_and_by_what_changed() {
+    fn topics_differ_by_session_and_by_change() {
         let one = HashedKey::new(&SessionKey::new("work"));
         let other = HashedKey::new(&SessionKey::new("Work"));
         assert_eq!(one.hash().len(), 64);

@@ -1,5 +1,5 @@
-//! Hands a server's notifications to the tasks of this process that wait for them, and paces their
-//! polling, because a notification may be lost.
+//! Passes a server's notifications to the waiting tasks of this process. The tasks also poll,
+//! because a notification may be lost.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,8 @@ pub struct ChangeNotifier {
     topics: Mutex<HashMap<String, watch::Sender<()>>>,
 }
 
-/// Receives the notifications of one topic, including those sent while no task waits on it.
+/// Receives the notifications of one topic. It keeps a notification that arrives while no task
+/// waits.
 #[derive(Debug)]
 pub struct Subscription {
     notified: watch::Receiver<()>,
@@ -62,13 +63,13 @@ impl Subscription {
     /// Waits for a notification since the last call, or until the next poll is due, but at most
     /// `at_most`. Returns whether there was a notification.
     ///
-    /// The first poll is due after 250 ms; later polls, at most a second apart. Notifications do not
-    /// lengthen the pause.
+    /// The first poll is due after 250 ms. Each poll doubles the pause, up to 1 s. Notifications do
+    /// not lengthen it.
     pub async fn changed(&mut self, at_most: Duration) -> bool {
         let pause = self.pause.min(at_most);
         let notified = async {
             if self.notified.changed().await.is_err() {
-                // The store was dropped. From now on this subscription only polls.
+                // The store was dropped, so no notification follows. The subscription only polls.
                 std::future::pending::<()>().await;
             }
         };
@@ -84,7 +85,8 @@ impl Subscription {
 mod tests {
     use super::*;
 
-    /// A notification from before the wait ends it, once, and only for its topic.
+    /// Property: a notification that arrives before the wait ends the wait, once and only for its
+    /// topic.
     #[tokio::test(start_paused = true)]
     async fn a_notification_before_the_wait_ends_it() {
         const LONG: Duration = Duration::from_secs(60);
@@ -98,8 +100,8 @@ mod tests {
         assert!(one.changed(LONG).await && other.changed(LONG).await);
     }
 
-    /// Without notifications the first poll is due after a quarter of a second, later polls less
-    /// often, and none later than the caller allows.
+    /// Property: without notifications the first poll is due after 250 ms. The pause doubles up to
+    /// 1 s and never exceeds the caller's limit.
     #[tokio::test(start_paused = true)]
     async fn polls_become_less_frequent() {
         let changes = ChangeNotifier::default();
@@ -121,7 +123,7 @@ mod tests {
         }
     }
 
-    /// Notifications that did not help leave the next poll as early as without them.
+    /// Property: notifications do not delay the next poll.
     #[tokio::test(start_paused = true)]
     async fn notifications_do_not_delay_the_next_poll() {
         const LONG: Duration = Duration::from_secs(60);
