@@ -1,15 +1,15 @@
-//! One refresh serves everybody.
+//! One refresh serves every caller.
 //!
-//! Short-lived access tokens expire under many callers at once. The first caller of a [`Rotator`]
-//! starts one refresh in a task of its own, and all other callers wait for it. A caller that is
-//! cancelled disturbs neither the refresh nor the other callers.
+//! A short-lived access token expires while many callers use it. The first caller of a [`Rotator`]
+//! starts one refresh in a separate task, and all other callers wait for it. A cancelled caller
+//! disturbs neither the refresh nor the other callers.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 //! use std::{sync::Arc, time::Duration};
 //! use token_rotator::{Rotator, SourceError, TokenSet};
 //!
-//! // A token source: any way to get the next token set from the last one.
+//! // A token source exchanges the last token set for the next one.
 //! let source = |last: Option<Arc<TokenSet>>| async move {
 //!     let next = if last.is_none() { "first" } else { "second" };
 //!     Ok::<_, SourceError>(TokenSet::bearer(next).expires_in(Duration::from_secs(300)))
@@ -20,21 +20,21 @@
 //!     .refresh_before(Duration::from_secs(60))
 //!     .build()?;
 //!
-//! let token = rotator.token().await?; // refreshes if it must, waits if another caller refreshes
+//! let token = rotator.token().await?; // refreshes if necessary, or waits for another caller's refresh
 //! assert_eq!(token.header(), "Bearer first");
 //! # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap();
 //! ```
 //!
-//! After a 401, [`Rotator::refused`] returns the token to send the request with once more. The
-//! [`tower`] layer does both around any HTTP service. The crates `token-rotator-oauth2` and
-//! `token-rotator-reqwest` bring a source for OAuth 2 token endpoints and a whole client.
+//! After a 401, [`Rotator::refused`] returns the token for the replay of the request. The [`tower`]
+//! layer calls both methods around any HTTP service. The crate `token-rotator-oauth2` has a source
+//! for OAuth 2 token endpoints, and `token-rotator-reqwest` an HTTP client.
 //!
-//! The root holds what a program needs that uses the engine. The modules are for authors of the
-//! parts around it:
+//! The root has the items for programs that use the engine. The modules are for authors of stores
+//! and middleware:
 //!
 //! - [`middleware`]: the request protocol, for HTTP clients and middleware of other stacks.
 //! - [`store`]: records, leases and sealed records, for session stores.
-//! - [`keys`]: keys of sealed records, and the places that keep a key.
+//! - [`keys`]: keys of sealed records, and the vaults that keep a key.
 //!
 //! # Cargo features
 //!
@@ -42,7 +42,7 @@
 //! - `tower` (default): the [`tower`] layer.
 //! - `codec`: sealed records, [`keys`] and [`store::server`], for stores on servers.
 //!
-//! Without features the engine keeps sessions in memory and in stores that the program brings.
+//! Without features, the engine keeps sessions in memory and in the program's own stores.
 
 mod error;
 mod event;
@@ -79,7 +79,7 @@ pub use token::source::{BoxedSource, Refreshed, TokenSource};
 pub use token::token_set::{Expiry, TokenSet};
 pub use token_rotator_core::Purpose;
 
-/// The README of this crate: its example must compile.
+/// Compiles the example in the README of this crate.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadMe;
