@@ -1,4 +1,10 @@
-//! Where flights run: spawning, sleeping, and what stands in for both in model checks.
+//! Tasks, timers, clocks and locks, and their replacements in model checks.
+//!
+//! - `clock.rs`: the wall clock and the steady clock.
+//! - `random.rs`: random bits for epochs and intents.
+//! - `sync.rs`: the mutex and the published value, for real builds and for the model checkers.
+//!
+//! This file holds the choice of the tokio runtime, and tasks and timers on it.
 
 pub(crate) mod clock;
 pub(crate) mod random;
@@ -17,26 +23,26 @@ use futures_util::future::{BoxFuture, Either, select};
 use crate::error::{BuildError, TokenError};
 use crate::runtime::sync::{Mutex, lock};
 
-/// Where flights and pending saves run.
+/// The tokio runtime that flights and pending writes run on.
 pub(crate) struct Runtime {
     chosen: Arc<Mutex<Chosen>>,
 }
 
 #[cfg_attr(model_shuttle, allow(dead_code))] // A model has a runtime of its own.
 enum Chosen {
-    /// That of the first call, once there is one.
+    /// The runtime of the first call. `None` before that call.
     First(Option<tokio::runtime::Handle>),
-    /// Given to the builder.
+    /// The runtime that the builder was given.
     Given(tokio::runtime::Handle),
-    /// A thread of the rotator's own.
+    /// A thread that the rotator owns.
     Own(OwnThread),
 }
 
-/// A thread with a runtime on it, which ends when this is dropped.
+/// A thread with its own runtime. Dropping this value ends the thread.
 #[cfg_attr(model_shuttle, allow(dead_code))]
 struct OwnThread {
     handle: tokio::runtime::Handle,
-    /// Dropping it ends the thread's main future.
+    /// Dropping the sender ends the thread's main future.
     _stop: tokio::sync::oneshot::Sender<()>,
 }
 
@@ -60,7 +66,7 @@ impl Runtime {
         std::thread::Builder::new()
             .name("token-rotator".to_owned())
             .spawn(move || {
-                // An error says that the sender is gone, which is the order to stop.
+                // The receive error reports that the sender was dropped, which stops the thread.
                 let _ = runtime.block_on(stopped);
             })
             .map_err(failed)?;
@@ -76,26 +82,29 @@ impl Runtime {
         }
     }
 
-    /// The runtime of the first call has ended: the next call chooses again.
+    /// Forgets the runtime of the first call, which has ended. The next call chooses a runtime
+    /// again.
     pub(crate) fn forget_first(&self) {
         lock(&self.chosen).forget_first();
     }
 
-    /// Whether there is a runtime to spawn on. Settles on that of this call if none is chosen.
+    /// Chooses the runtime of this call if none is chosen.
+    ///
+    /// *Errors*: there is no runtime.
     #[cfg(not(model_shuttle))]
     pub(crate) fn ready(&self) -> Result<(), TokenError> {
         lock(&self.chosen).handle().map(|_| ())
     }
 
-    /// Runs the future in a task of its own. Where the runtime has ended before it began, it runs
-    /// on that of this call; where that has ended too, the future is dropped.
+    /// Runs the future in its own task. If the runtime ends before the task has begun, the task
+    /// moves to the runtime of this call. If that runtime has ended too, the future is dropped.
     #[cfg(not(model_shuttle))]
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
         spawn(&self.chosen, Box::pin(future), true);
     }
 
-    /// Whether whoever waits here is sure to see the time pass that flights go by: not if their
-    /// runtime is another, which may stand still.
+    /// Returns whether the caller's runtime is the runtime of the flights. Another runtime may
+    /// stop, and its timers with it.
     #[cfg(not(model_shuttle))]
     pub(crate) fn keeps_time(&self) -> bool {
         let chosen = match &*lock(&self.chosen) {
@@ -121,8 +130,10 @@ impl Runtime {
         shuttle::future::spawn(future);
     }
 
-    /// Runs the future for so long; `None` if it did not end. Needs no runtime of the caller's; an
-    /// error says that there is none at all to keep the time.
+    /// Runs the future for at most `limit`. Returns `None` if the future did not end in time. The
+    /// caller needs no runtime.
+    ///
+    /// *Errors*: no runtime is left whose timers could measure the limit.
     pub(crate) async fn timeout<F: Future>(
         &self,
         limit: Duration,
@@ -139,7 +150,7 @@ impl Runtime {
             let Some(handle) = timer else {
                 return Ok(tokio::time::timeout(limit, future).await.ok());
             };
-            // Its timers panic where it has ended; a task is dropped.
+            // A timer of a runtime that has ended panics. A task of that runtime is only dropped.
             let alarm = Alarm(handle.spawn(async move { tokio::time::sleep(limit).await }));
             match select(pin!(future), alarm).await {
                 Either::Left((output, _)) => Ok(Some(output)),
@@ -151,7 +162,7 @@ impl Runtime {
 }
 
 impl Chosen {
-    /// The runtime to use, settling on that of this call if none is chosen yet.
+    /// Returns the chosen runtime. Chooses the runtime of this call if none is chosen.
     #[cfg(not(model_shuttle))]
     fn handle(&mut self) -> Result<tokio::runtime::Handle, TokenError> {
         match self {
@@ -165,8 +176,8 @@ impl Chosen {
         }
     }
 
-    /// The runtime whose timers to use, `None` being that of this call: it is to be preferred to
-    /// that of the first, which may have ended or stand still.
+    /// Returns the runtime whose timers to use. Returns `None` for the runtime of this call, which
+    /// is preferred to the runtime of the first call: that runtime may have ended or stopped.
     #[cfg(not(model_shuttle))]
     fn timer(&mut self) -> Result<Option<tokio::runtime::Handle>, TokenError> {
         match (&*self, tokio::runtime::Handle::try_current()) {
@@ -181,7 +192,7 @@ impl Chosen {
         }
     }
 
-    /// The runtime has taken no task, so it has ended: from here on it is as if none was chosen.
+    /// Forgets the chosen runtime, which has ended: it dropped a task that had not begun.
     #[cfg(not(model_shuttle))]
     fn forget_ended(&mut self) {
         if let Self::First(_) | Self::Given(_) = self {
@@ -190,7 +201,7 @@ impl Chosen {
     }
 }
 
-/// A sleep on another runtime: true once it is over, false if that runtime has ended.
+/// A sleep on another runtime. Returns true after the sleep, and false if that runtime has ended.
 #[cfg(not(model_shuttle))]
 struct Alarm(tokio::task::JoinHandle<()>);
 
@@ -217,8 +228,8 @@ impl Drop for Alarm {
 
 #[cfg(not(model_shuttle))]
 fn spawn(chosen: &Arc<Mutex<Chosen>>, future: BoxFuture<'static, ()>, again: bool) {
-    // The lock must be free when the task is dropped, which happens right here where the runtime
-    // has ended.
+    // The lock must be free when the task is dropped. A runtime that has ended drops the task in
+    // `spawn`.
     let handle = lock(chosen).handle();
     let task = Task {
         chosen: Arc::clone(chosen),
@@ -231,7 +242,7 @@ fn spawn(chosen: &Arc<Mutex<Chosen>>, future: BoxFuture<'static, ()>, again: boo
     }
 }
 
-/// A future that is given to another runtime if the first drops it before it has begun.
+/// A future that moves to another runtime if the first runtime drops it before it has begun.
 #[cfg(not(model_shuttle))]
 struct Task {
     chosen: Arc<Mutex<Chosen>>,
@@ -267,11 +278,12 @@ impl Drop for Task {
     }
 }
 
-/// Runs the future for so long; `None` if it did not end. For what runs in a flight's task.
+/// Runs the future for at most `limit`, in a flight's task. Returns `None` if the future did not
+/// end in time.
 pub(crate) async fn timeout<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
     #[cfg(not(model_shuttle))]
     return tokio::time::timeout(limit, future).await.ok();
-    // A model has no time: nothing times out in it but by its own hand.
+    // A model checker has no time, so no future times out there.
     #[cfg(model_shuttle)]
     {
         let _ = limit;
@@ -290,7 +302,7 @@ pub(crate) async fn sleep(duration: Duration) {
     }
 }
 
-/// Runs what may block, a file system above all, on a thread where it holds up nobody.
+/// Runs work that blocks, such as file access, on a thread for blocking work.
 #[cfg(feature = "file")]
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, crate::error::StoreError> + Send + 'static,

@@ -1,5 +1,5 @@
-//! Decisions about a stored record, without IO: what a flight does with the record it read, and
-//! what a lost compare-and-swap means.
+//! Decisions about a stored record, without IO. [`read`] decides what a flight does with the record
+//! that it read. [`compare`] decides what a lost compare-and-swap means.
 
 use std::sync::Arc;
 
@@ -11,25 +11,27 @@ use crate::store::{Epoch, Record, Version};
 use crate::token::secret::{ExposeSecret as _, SecretString};
 use crate::token::token_set::TokenSet;
 
-/// How many prints [`OlderPrints`] keeps.
+/// The most hashes that [`ReplacedTokens`] keeps.
 const PRINTS_MAX: usize = 256;
 
-/// What this process knows about the stored record of its session.
+/// What this process has read or written of the session's record.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct KnownRecord {
-    /// Epoch of the session in the store. `None` until a record was read or a sign-in began one.
+    /// Epoch of the session in the store. `None` until a record was read or a sign-in began an
+    /// epoch.
     pub(crate) epoch: Option<Epoch>,
-    /// Version of the record that was read or saved last: what compare-and-swap expects.
+    /// Version of the record that was read or saved last. Compare-and-swap expects this version.
     pub(crate) version: Option<Version>,
-    /// The greatest revision seen so far. It survives sign-ins and a lost store, so that no
+    /// The greatest revision read or written. It survives sign-ins and a lost store, so that no
     /// revision is used twice.
     pub(crate) floor: u64,
-    /// The store has no record of this epoch yet: the first write replaces any other epoch.
+    /// The store has no record of this epoch yet. The first write replaces the record of any other
+    /// epoch.
     pub(crate) unwritten: bool,
 }
 
 impl KnownRecord {
-    /// A sign-in or sign-out that begins here and is not stored yet.
+    /// A sign-in or sign-out in this process that the store does not hold yet.
     pub(crate) fn new_epoch() -> Self {
         Self {
             epoch: Some(Epoch::random()),
@@ -48,7 +50,7 @@ impl KnownRecord {
         }
     }
 
-    /// The version of the next write over the record `found`.
+    /// Returns the version of the next write over the record `found`.
     pub(crate) fn next(&self, found: Option<Version>) -> Version {
         let found = found.map_or(0, |version| version.revision);
         Version {
@@ -57,7 +59,7 @@ impl KnownRecord {
         }
     }
 
-    /// Takes `newer` over and keeps the greatest revision.
+    /// Replaces this state by `newer`, but keeps the greatest revision.
     pub(crate) fn replace(&mut self, newer: Self) {
         *self = Self {
             floor: self.floor.max(newer.floor),
@@ -66,20 +68,20 @@ impl KnownRecord {
     }
 }
 
-/// What a refresh starts from.
+/// The tokens and the record that a refresh starts from.
 #[derive(Clone)]
 pub(crate) struct Start {
-    /// The token set to exchange. `None` if the session never had one.
+    /// The token set to exchange. `None` if the session never had a token set.
     pub(crate) last: Option<Arc<TokenSet>>,
     pub(crate) known: KnownRecord,
     /// The intent in the record.
     pub(crate) intent: Option<Intent>,
-    /// Prints of token sets that the refresh replaces.
+    /// Hashes of the token sets that the refresh replaces.
     pub(crate) older: OlderPrints,
 }
 
 impl Start {
-    /// Starts from memory: the store holds nothing better.
+    /// Starts from memory, because the store holds nothing newer.
     pub(crate) fn from_memory(last: Option<Arc<TokenSet>>, known: KnownRecord) -> Self {
         Self {
             last,
@@ -89,7 +91,7 @@ impl Start {
         }
     }
 
-    /// The token set was written into the record, with this intent.
+    /// Records that the token set was written to the store with this intent.
     pub(crate) fn wrote(&mut self, version: Version, intent: Option<Intent>) {
         self.known = KnownRecord::at(version);
         self.intent = intent;
@@ -101,15 +103,15 @@ impl Start {
 
 /// What a flight does with the record that it read.
 pub(crate) enum Decision {
-    /// Another process has refreshed: serve its token.
+    /// Serve this token, which another process has refreshed.
     Adopt(Arrival, KnownRecord),
     RefreshFrom(Box<Start>),
-    /// Another process has signed in or out: this is its record.
+    /// Another process has signed in or out. This is its record.
     OtherEpoch(Record),
 }
 
-/// Decides from the record `found` in the store, what was `known` of it before, and the token set
-/// `held` in memory. `usable` prepares a token set that can be served instead of the held one.
+/// Decides from the record `found` in the store, the state `known` of the record, and the token set
+/// `held` in memory. `usable` prepares a token set if it can be served instead of `held`.
 pub(crate) fn read(
     found: Option<Record>,
     known: KnownRecord,
@@ -117,7 +119,7 @@ pub(crate) fn read(
     usable: impl FnOnce(&Arc<TokenSet>) -> Option<Arrival>,
 ) -> Decision {
     let Some(record) = found else {
-        // A missing record is a lost store and not a sign-out.
+        // A missing record is a lost store, not a sign-out.
         let known = KnownRecord {
             version: None,
             ..known
@@ -132,7 +134,7 @@ pub(crate) fn read(
     if foreign || (record.tokens.is_none() && known.epoch.is_none()) {
         return Decision::OtherEpoch(record);
     }
-    // Memory is at least as new as a revision that was seen before.
+    // Memory is at least as new as a revision that was read or written before.
     let seen_before = record.version.revision <= known.floor && held.is_some();
     if !seen_before
         && let Some(tokens) = &record.tokens
@@ -152,16 +154,16 @@ pub(crate) fn read(
     }))
 }
 
-/// A token set or tombstone that is to be written.
+/// A token set or tombstone to write.
 #[derive(Clone)]
 pub(crate) struct Write {
-    /// The sign-in or sign-out it belongs to, as the state machine counts them.
+    /// The epoch of the write, as the state machine counts epochs.
     pub(crate) epoch: u64,
     /// `None` writes a tombstone.
     pub(crate) tokens: Option<Arc<TokenSet>>,
     pub(crate) known: KnownRecord,
     pub(crate) version: Version,
-    /// Prints of token sets that this write replaces.
+    /// Hashes of the token sets that this write replaces.
     pub(crate) older: OlderPrints,
 }
 
@@ -189,7 +191,7 @@ impl Write {
         }
     }
 
-    /// The store holds the record `found`, which this write replaces.
+    /// Makes this write replace the record `found` in the store.
     pub(crate) fn rebase(&mut self, found: Option<Record>) {
         self.known.version = found.as_ref().map(|record| record.version);
         let next = self
@@ -202,8 +204,8 @@ impl Write {
         }
     }
 
-    /// Prints of what this write replaces, and of its own token set: its write may have reached
-    /// the store although the answer was lost.
+    /// Returns the hashes of the replaced token sets and of this write's own token set. This write
+    /// may have reached the store although the store's answer was lost.
     pub(crate) fn and_older(&self) -> OlderPrints {
         let mut older = self.older.clone();
         if let Some(tokens) = &self.tokens {
@@ -212,7 +214,7 @@ impl Write {
         older
     }
 
-    /// This write replaces `before`, which has not reached the store for certain.
+    /// Makes this write replace `before`, which may or may not have reached the store.
     pub(crate) fn replaces(&mut self, before: &Self) {
         self.older.extend(&before.and_older());
         self.known = before.known;
@@ -225,18 +227,18 @@ impl Write {
 
 /// What a lost compare-and-swap means for the write that lost.
 pub(crate) enum Comparison {
-    /// The store holds what was to be written: an earlier answer was lost.
+    /// The store holds this write: the answer to an earlier attempt was lost.
     Stored(Version),
-    /// The record in the store is older: write over it.
+    /// The record in the store is older, so the write replaces it.
     Overwrite,
-    /// Another process has signed in or out: this is its record.
+    /// Another process has signed in or out. This is its record.
     OtherEpoch(Record),
     /// Another process has saved newer tokens.
     Newer(Arrival, KnownRecord),
 }
 
-/// Compares `ours` with the record that the store holds instead. `usable` prepares a token set for
-/// requests; a token set that cannot be sent displaces nothing.
+/// Compares the lost write `ours` with the record `theirs` that the store holds. `usable` prepares
+/// a token set for requests. A stored token set that cannot be sent is overwritten.
 pub(crate) fn compare(
     theirs: Option<&Record>,
     ours: &Write,
@@ -250,13 +252,13 @@ pub(crate) fn compare(
         if ours.known.unwritten {
             return Comparison::Overwrite;
         }
-        // Without a known epoch, the epoch of the first record is ours too.
+        // If the write has no known epoch, it belongs to the epoch of the first record.
         if ours.known.epoch.is_some() || record.tokens.is_none() {
             return Comparison::OtherEpoch(record.clone());
         }
     }
     let Some(tokens) = &record.tokens else {
-        // A tombstone of this epoch is ours.
+        // A tombstone of this epoch comes from this process.
         return match ours.tokens {
             None => Comparison::Stored(record.version),
             Some(_) => Comparison::Overwrite,
@@ -280,7 +282,7 @@ pub(crate) fn compare(
     }
 }
 
-/// Whether both token sets carry the same access token and the same refresh token.
+/// Returns whether both token sets carry the same access token and the same refresh token.
 pub(crate) fn same_tokens(one: &TokenSet, other: &TokenSet) -> bool {
     let same_refresh = match (one.refresh_token(), other.refresh_token()) {
         (Some(one), Some(other)) => same_secret(one, other),
@@ -294,8 +296,8 @@ fn same_secret(one: &SecretString, other: &SecretString) -> bool {
     one.expose_secret() == other.expose_secret()
 }
 
-/// SHA-256 prints of token sets that a later one replaces. A store that holds one of them may be
-/// overwritten. Prints, because replaced tokens are not kept in memory.
+/// SHA-256 hashes of token sets that a later token set replaces. A record that holds one of them
+/// may be overwritten. Hashes, because replaced tokens are not kept in memory.
 #[derive(Clone, Default)]
 pub(crate) struct OlderPrints(Vec<Print>);
 
@@ -324,7 +326,7 @@ impl OlderPrints {
         if self.0.contains(&print) {
             return;
         }
-        // The first print stays: it is that of the token set the store is known to have held.
+        // The first hash stays: the store is known to have held its token set.
         if self.0.len() == PRINTS_MAX {
             self.0.remove(1);
         }
@@ -332,12 +334,13 @@ impl OlderPrints {
     }
 }
 
-/// Hash of access token and refresh token.
+/// Returns a hash of the access token and the refresh token.
 fn print(tokens: &TokenSet) -> Print {
     let mut hash = Hash::new();
     for token in [Some(tokens.access_token()), tokens.refresh_token()] {
         let token = token.map(|token| token.expose_secret().as_bytes());
-        // The length separates the two tokens. No token has the length that stands for none.
+        // The length separates the two tokens. `u64::MAX` stands for a missing token; no token is
+        // that long.
         let length = token.map_or(u64::MAX, |token| token.len() as u64);
         hash.update(length.to_be_bytes());
         hash.update(token.unwrap_or_default());

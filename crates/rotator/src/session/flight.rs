@@ -1,5 +1,6 @@
 //! One refresh, top to bottom: lease, read, decide, journal, send, save, publish, after-hook,
-//! release. It runs in a task of its own, which no caller can cancel, and reports exactly once.
+//! release. A flight runs in its own task, which no caller can cancel, and reports its outcome
+//! exactly once.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -26,13 +27,13 @@ use crate::store::{Record, Saved, Version};
 use crate::token::source::Refreshed;
 use crate::token::token_set::TokenSet;
 
-/// How often the record may change under a flight before it gives up.
+/// Number of times that the record may change under a flight before the flight fails.
 const READS_MAX: u32 = 16;
 
 /// The least time between two reads of a record while another process holds the lease.
 const READ_PAUSE: Duration = Duration::from_millis(50);
 
-/// Starts the flight.
+/// Starts the flight in its own task.
 pub(super) fn launch(session: &Arc<Session>, ticket: Ticket) {
     let task = FlightTask {
         ticket,
@@ -49,19 +50,19 @@ pub(super) fn launch(session: &Arc<Session>, ticket: Ticket) {
     session.runtime.spawn(task.run());
 }
 
-/// A flight. Dropping it before it has reported, as a runtime that ends does, reports it.
+/// A flight's task. If a runtime that ends drops the task, the drop reports the flight as failed.
 struct FlightTask {
     session: Arc<Session>,
     ticket: Ticket,
     begun: Duration,
     lease: Option<Box<dyn Lease>>,
-    /// The write that the writer could not finish, taken over for the time of this flight.
+    /// The write that the writer could not finish. The flight holds it until the flight ends.
     taken: Option<PendingWrite>,
-    /// What the issuer has answered, while it is being saved.
+    /// The issuer's answer, while the flight saves it.
     received: Option<Received>,
-    /// What the flight is about to do, for errors.
+    /// The current step, for error messages.
     step: &'static str,
-    /// The refresh token was sent, and no answer says that it is unspent.
+    /// The refresh token was sent, and no answer proves that it is unspent.
     sent: bool,
     reported: bool,
     _task: TaskTrackerToken,
@@ -70,21 +71,21 @@ struct FlightTask {
 /// Tokens that the issuer has answered with.
 struct Received {
     tokens: Arc<TokenSet>,
-    /// `None` if they cannot be sent: they are what the next refresh starts from.
+    /// `None` if the tokens cannot be sent. The next refresh still starts from them.
     arrival: Option<Arrival>,
     known: KnownRecord,
     older: OlderPrints,
 }
 
-/// How a flight ends. As the error of a step it ends the flight early.
+/// Flight outcomes. A step that returns an outcome as its error ends the flight early.
 enum Outcome {
-    /// A token from the issuer, with the answer for the after-hook.
+    /// The issuer answered with a token. The answer is for the after-hook.
     Refreshed(Arrival, KnownRecord, Option<Arc<Refreshed>>),
-    /// A token that another process had refreshed.
+    /// Another process had refreshed the token.
     Adopted(Arrival, KnownRecord),
-    /// Nothing, and no caller waits.
+    /// The flight ended without a result, and no caller waits.
     Yielded,
-    /// The session is in another epoch; these tokens came too late.
+    /// The session is in another epoch. These tokens arrived too late.
     Superseded(Option<Arc<TokenSet>>),
     Failed(RefreshError),
 }
@@ -108,13 +109,13 @@ impl FlightTask {
         });
         let mut deadline = pin!(runtime::sleep(session.limits.flight_deadline));
         let mut overdue = false;
-        // A panic ends the work and not the flight: it is an outcome like any other.
+        // A panic ends the work but not the flight: the flight reports the panic as its outcome.
         let outcome = {
             let work = Box::pin(AssertUnwindSafe(self.work()).catch_unwind());
             match select(work, deadline.as_mut()).await {
                 Either::Left((outcome, _)) => outcome,
                 Either::Right(((), work)) => {
-                    // The waiters are released; the flight keeps its slot until it ends.
+                    // The waiters are released, but the flight keeps its slot until it ends.
                     overdue = true;
                     if session.state.overdue(ticket.flight, session.clock.now()) {
                         session.tell(&Event::RefreshOverdue {
@@ -134,9 +135,9 @@ impl FlightTask {
                 None
             }
         };
-        // Before the hook: other processes do not wait for it.
+        // The lease is released before the hook, so that other processes do not wait for the hook.
         self.release();
-        // The waiters are released even if the hook is cut off with the runtime.
+        // The guard releases the waiters even if the runtime ends during the hook.
         let _waiters = ReleaseWaiters(&ticket);
         if let Some(refreshed) = after {
             let hook = Box::pin(session.run_after_refresh(refreshed));
@@ -155,7 +156,7 @@ impl FlightTask {
         if self.ticket.flight.purpose == Purpose::Look {
             return self.look().await;
         }
-        // Memory is newer than the store while something of this epoch is unwritten.
+        // While a write of this epoch is pending, memory is newer than the store.
         self.step = "save the new tokens";
         if session.write_now(epoch).await.is_err() {
             self.taken = session.state.writes(|writes| writes.take(epoch));
@@ -168,7 +169,7 @@ impl FlightTask {
         }
         let mut seen = None;
         if session.store.is_some() && session.coordinator.is_some() {
-            // What another process has refreshed already needs no lease.
+            // A token that another process has refreshed is adopted without the lease.
             seen = self.read().await?.known.version;
         }
         self.take_lease(seen).await?;
@@ -183,8 +184,8 @@ impl FlightTask {
         .await
     }
 
-    /// The store takes no write and what it holds is spent: starts from memory and journals
-    /// nothing.
+    /// Refreshes from memory and journals no intent. The store accepts no write, and the refresh
+    /// token that it holds is spent.
     async fn refresh_from_memory(&mut self) -> Result<Outcome, Outcome> {
         let epoch = self.ticket.flight.began.epoch;
         let memory = self.session.state.start(epoch);
@@ -201,8 +202,8 @@ impl FlightTask {
 
     // Lease.
 
-    /// Takes the lease, unless the flight has it. While another process holds it, whatever that
-    /// process saves is read as soon as the store reports a change.
+    /// Takes the lease unless the flight holds it. While another process holds the lease, this
+    /// reads the record whenever the store reports a change.
     async fn take_lease(&mut self, mut seen: Option<Version>) -> Result<(), Outcome> {
         let session = Arc::clone(&self.session);
         if session.coordinator.is_none() || self.lease.is_some() {
@@ -232,11 +233,11 @@ impl FlightTask {
             }
             match self.read().await {
                 Ok(start) => seen = start.known.version,
-                // The record is read again under the lease, where a failure counts.
+                // A failed read counts only under the lease, where the record is read again.
                 Err(Outcome::Failed(_)) => break lease.await,
                 Err(outcome) => return Err(outcome),
             }
-            // A store that reports changes all the time keeps neither this thread nor itself busy.
+            // The pause bounds the reads if the store reports changes without end.
             let pause = pin!(runtime::sleep(READ_PAUSE));
             if let Either::Left((answer, _)) = select(lease.as_mut(), pause).await {
                 break answer;
@@ -252,7 +253,7 @@ impl FlightTask {
                 Ok(())
             }
             Err(busy @ LeaseError::Busy { .. }) => {
-                // The holder may have refreshed.
+                // The holder may have refreshed the token meanwhile.
                 self.read().await?;
                 Err(RefreshError::Lease(busy).into())
             }
@@ -262,7 +263,7 @@ impl FlightTask {
 
     // Read and decide.
 
-    /// Reads the record. Returns what a refresh starts from, or ends the flight.
+    /// Reads the record. Returns where a refresh starts, or the outcome that ends the flight.
     async fn read(&mut self) -> Result<Start, Outcome> {
         let session = Arc::clone(&self.session);
         let epoch = self.ticket.flight.began.epoch;
@@ -289,11 +290,12 @@ impl FlightTask {
         }
     }
 
-    /// The session has ended: looks for what another process has saved, and refreshes nothing.
+    /// Looks for newer tokens of another process, because the session has ended. Refreshes nothing.
     async fn look(&mut self) -> Result<Outcome, Outcome> {
         let held = self.session.state.tokens();
         let start = self.read().await?;
-        // Expired meanwhile, but its refresh token is newer than the one that was refused.
+        // The saved token may have expired too, but its refresh token is newer than the refused
+        // one.
         let newer = start
             .last
             .filter(|newer| held.is_none_or(|held| !same_tokens(&held, newer)));
@@ -304,7 +306,7 @@ impl FlightTask {
         }
     }
 
-    /// Asks the issuer and saves its answer. Starts over if the record changes in between.
+    /// Refreshes at the issuer and saves the answer. Starts over if the record changes meanwhile.
     async fn refresh(&mut self, mut start: Start, journals: bool) -> Result<Outcome, Outcome> {
         let mut refused_before = false;
         for _ in 0..READS_MAX {
@@ -318,7 +320,8 @@ impl FlightTask {
                 }
                 Err(error) => return Err(error.into()),
             };
-            // The record was written; or the session ends, unless the store holds newer tokens.
+            // The record was written by another process, or the issuer refuses the refresh token. A
+            // refusal ends the session unless the store holds newer tokens.
             let newer = self.read().await?;
             if let Some(error) = refused {
                 let same = match (&newer.last, &start.last) {
@@ -341,9 +344,9 @@ impl FlightTask {
 
     // Journal and send.
 
-    /// Presents the refresh token; once more if the answer was lost and the profile allows that.
-    /// With `journals`, intents are written to the store first. Returns `None` if another process
-    /// has written the record.
+    /// Presents the refresh token. Presents it once more if the answer was lost and the profile
+    /// allows it. If `is_journaled`, writes intents to the store first. Returns `None` if another
+    /// process has written the record.
     async fn present(
         &mut self,
         start: &mut Start,
@@ -352,7 +355,7 @@ impl FlightTask {
         let profile = self.session.profile;
         let hash = start.last.as_deref().and_then(TokenHash::of);
         let Some(hash) = hash.filter(|_| profile.counts_uses()) else {
-            // Nothing can be spent.
+            // No use of this refresh token can spend it, so no intent is needed.
             self.check_before_send().await?;
             return match self.send(start).await {
                 Err(error)
@@ -397,8 +400,8 @@ impl FlightTask {
             Err(error) if error.kind() == FailureKind::Uncertain => error,
             answer => return self.conclude(start, before, answer, journals).await,
         };
-        // The second request may make the flight overdue, which releases the waiters; a window that
-        // has closed does not open again.
+        // The second request may make the flight overdue, which releases the waiters. The window is
+        // checked again, because it may have closed.
         let Plan::Again(intent) = self.plan(hash, start) else {
             return self.conclude(start, before, Err(unsure), journals).await;
         };
@@ -428,8 +431,8 @@ impl FlightTask {
         session.state.recovery(|recovery| recovery.plan(&situation))
     }
 
-    /// Writes down that the refresh token is about to be presented. Returns false if another
-    /// process has written the record.
+    /// Writes the intent to present the refresh token. Returns false if another process has written
+    /// the record.
     async fn journal(
         &mut self,
         start: &mut Start,
@@ -439,7 +442,7 @@ impl FlightTask {
         let session = Arc::clone(&self.session);
         let epoch = self.ticket.flight.began.epoch;
         self.step = "write down what it is about to do";
-        // First in memory: if the store's answer is lost, the intent is recognised in the record.
+        // Memory first: if the store's answer is lost, memory recognises the intent in the record.
         session
             .state
             .recovery(|recovery| recovery.writing(epoch, intent));
@@ -453,7 +456,8 @@ impl FlightTask {
         Ok(written)
     }
 
-    /// Writes the record with another intent. Returns false if another process has written it.
+    /// Writes the record with another intent. Returns false if another process has written the
+    /// record.
     async fn put_intent(
         &self,
         start: &mut Start,
@@ -480,8 +484,8 @@ impl FlightTask {
         Ok(stored)
     }
 
-    /// The last check before the request: the session is in the same epoch, and the lease outlasts
-    /// the source timeout on a clock that counts suspend.
+    /// Checks, as the last step before the request, that the session is in the same epoch. Checks
+    /// too that the lease outlasts the source timeout, on a clock that counts suspend.
     async fn check_before_send(&mut self) -> Result<(), RefreshError> {
         self.extend_lease().await?;
         if self.session.stamp().epoch != self.ticket.flight.began.epoch {
@@ -492,7 +496,7 @@ impl FlightTask {
         Ok(())
     }
 
-    /// One request to the issuer. The lease is renewed meanwhile.
+    /// Sends one request to the issuer, and renews the lease meanwhile.
     async fn send(&mut self, start: &Start) -> Result<Refreshed, RefreshError> {
         let session = Arc::clone(&self.session);
         let limit = session.limits.source_timeout;
@@ -504,10 +508,11 @@ impl FlightTask {
             (Some(lease), Some(life)) => {
                 let renewal = async {
                     loop {
-                        // A third of its life, so that two renewals may fail.
+                        // A third of the lease's life, so that two renewals may fail.
                         runtime::sleep(life / 3).await;
                         if session.renew(lease).await.is_err() {
-                            // The request is on its way; its answer meets compare-and-swap.
+                            // The request is sent already. If the lease is lost, compare-and-swap
+                            // protects the record.
                             std::future::pending::<()>().await;
                         }
                     }
@@ -525,8 +530,8 @@ impl FlightTask {
         }
     }
 
-    /// Writes down what the answer says about the intent. If that fails, whichever process reads
-    /// the intent is more careful than it needs to be.
+    /// Writes to the intent what the answer proves. If that write fails, a process that reads the
+    /// intent is only more careful than necessary.
     async fn conclude(
         &mut self,
         start: &mut Start,
@@ -537,9 +542,9 @@ impl FlightTask {
         let session = Arc::clone(&self.session);
         let epoch = self.ticket.flight.began.epoch;
         match answer.as_ref().map_err(RefreshError::kind) {
-            // The save of the answer ends the intent in the record.
+            // The save of the answer removes the intent from the record.
             Ok(_) => session.state.recovery(|recovery| recovery.clear(epoch)),
-            // A refusal is written once the record was read again.
+            // A refusal is written after the record was read again.
             Err(FailureKind::Terminal) => {
                 self.sent = false;
                 session.state.recovery(|recovery| recovery.clear(epoch));
@@ -561,7 +566,7 @@ impl FlightTask {
         answer.map(Some)
     }
 
-    /// The refresh token was not spent: the intent before this one stands again.
+    /// Restores the intent `before`, because this attempt did not spend the refresh token.
     async fn withdraw(&self, start: &mut Start, before: Option<Intent>, journals: bool) {
         let epoch = self.ticket.flight.began.epoch;
         self.session
@@ -570,7 +575,7 @@ impl FlightTask {
         let _ = self.put_intent(start, before, journals).await;
     }
 
-    /// The issuer refuses this refresh token: no other process needs to present it.
+    /// Records that the issuer refused this refresh token, so that no other process presents it.
     async fn journal_refused(&self, start: &mut Start) {
         if let Some(intent) = start.intent {
             let refused = intent.with_outcome(IntentOutcome::Refused);
@@ -604,8 +609,8 @@ impl FlightTask {
 
     // Save.
 
-    /// Saves what the issuer answered. If the store fails, the tokens are served from memory and
-    /// handed to the writer with the lease.
+    /// Saves the issuer's answer. If the store fails, the tokens are served from memory, and the
+    /// writer gets the tokens with the lease.
     async fn save(&mut self, refreshed: Refreshed, start: Start) -> Result<Outcome, Outcome> {
         let session = Arc::clone(&self.session);
         let flight = self.ticket.flight;
@@ -619,7 +624,7 @@ impl FlightTask {
             known: start.known,
             older: start.older.clone(),
         });
-        // If the lease is lost all the same, compare-and-swap protects the record.
+        // Without the lease, compare-and-swap protects the record.
         let _ = self.extend_lease().await;
         if session.stamp().epoch != flight.began.epoch {
             return Err(Outcome::Superseded(Some(tokens)));
@@ -660,7 +665,8 @@ impl FlightTask {
         Ok(Outcome::Refreshed(arrival, known, after))
     }
 
-    /// The write of these tokens, over what the flight took from the writer.
+    /// Returns the write of these tokens, which replaces the write that the flight took from the
+    /// writer.
     fn write_of(&self, tokens: Arc<TokenSet>, known: KnownRecord, older: OlderPrints) -> Write {
         let epoch = self.ticket.flight.began.epoch;
         let mut write = Write::new(epoch, Some(tokens), known, older);
@@ -682,7 +688,7 @@ impl FlightTask {
 
     // Publish and report.
 
-    /// Reports the outcome to the state. Returns what the after-hook is called with.
+    /// Reports the outcome to the state. Returns the argument of the after-hook if the hook runs.
     fn publish(&mut self, outcome: Outcome) -> Option<Arc<Refreshed>> {
         self.reported = true;
         match outcome {
@@ -707,7 +713,7 @@ impl FlightTask {
         None
     }
 
-    /// Installs the issuer's token. Returns whether it is served from here on.
+    /// Installs the issuer's token. Returns whether the token is served from now on.
     fn install(&self, arrival: &Arrival, known: KnownRecord) -> bool {
         let session = &self.session;
         let flight = self.ticket.flight;
@@ -726,10 +732,10 @@ impl FlightTask {
         true
     }
 
-    /// Tokens that came for an epoch that is over.
+    /// Handles tokens that arrived after their epoch had ended.
     fn revoke_late(&self, tokens: Arc<TokenSet>) {
         let session = &self.session;
-        // After a sign-in, the revocation of the old grant could end the new one too.
+        // After a sign-in, revoking the old grant could end the new grant too.
         let revoked = self.ticket.signal.signed_out() || session.profile.revokes_per_token();
         session.tell(&Event::LateTokens { revoked });
         if revoked {
@@ -739,7 +745,7 @@ impl FlightTask {
 
     fn fail(&self, error: RefreshError) {
         let session = &self.session;
-        // Where the refresh token may be used again at any time, nothing is in doubt.
+        // If the profile always allows another use of the refresh token, no outcome is in doubt.
         let in_doubt = !session.profile.allows_again(Duration::MAX);
         let failure = Failure {
             ending: match error.kind() {
@@ -774,8 +780,8 @@ impl FlightTask {
         }
     }
 
-    /// A panic or the end of the runtime is a failure, unless the issuer had answered: no other
-    /// process can get those tokens, so they are served from memory and handed to the writer.
+    /// Reports a panic or the end of the runtime as a failure. If the issuer had answered, no other
+    /// process can get those tokens: they are served from memory and left to the writer.
     fn cut_off(&mut self, error: RefreshError) {
         self.reported = true;
         let Some(received) = self.received.take() else {
@@ -806,7 +812,8 @@ impl FlightTask {
 
     // Release.
 
-    /// Gives the lease back, or leaves it with the write that the flight took and did not replace.
+    /// Releases the lease. If the flight took a write and did not replace it, the writer gets the
+    /// write back with the lease.
     fn release(&mut self) {
         let lease = self.lease.take();
         match self.taken.take() {
@@ -841,7 +848,7 @@ impl Drop for ReleaseWaiters<'_> {
 }
 
 impl Session {
-    /// Runs the hook. The new token is served already, so a call made inside the hook uses it; the
+    /// Runs the hook. The new token is served already, so a call inside the hook gets it. The
     /// waiters are released after the hook.
     async fn run_after_refresh(&self, refreshed: Arc<Refreshed>) {
         let Some(hook) = &self.after_refresh else {
@@ -860,12 +867,12 @@ impl Session {
         });
     }
 
-    /// How long a lease holds unless it is renewed.
+    /// Returns how long a lease lasts without renewal.
     pub(super) fn lease_life(&self) -> Option<Duration> {
         self.coordinator.as_ref()?.lease_life()
     }
 
-    /// How long a process that has lost the lease, or never had one, may be at work on a refresh.
+    /// Returns how long a process without the lease may still be refreshing.
     fn linger(&self) -> Duration {
         match &self.coordinator {
             Some(coordinator) => coordinator.lease_life().unwrap_or_default(),
@@ -873,7 +880,9 @@ impl Session {
         }
     }
 
-    /// Takes the lease. A coordinator that does not answer is unavailable.
+    /// Takes the lease.
+    ///
+    /// *Errors*: a coordinator that does not answer counts as unavailable.
     async fn acquire(&self, wait: Duration) -> Result<Box<dyn Lease>, LeaseError> {
         let Some(coordinator) = &self.coordinator else {
             return Err(unavailable("there is none".to_owned()));
@@ -885,7 +894,9 @@ impl Session {
             .unwrap_or_else(|| Err(unavailable(format!("it did not answer within {limit:?}"))))
     }
 
-    /// Renews the lease. If the coordinator does not answer, the lease is lost.
+    /// Renews the lease.
+    ///
+    /// *Errors*: if the coordinator does not answer, the lease counts as lost.
     pub(super) async fn renew(&self, lease: &mut Box<dyn Lease>) -> Result<(), LeaseError> {
         let limit = self.limits.source_timeout;
         let renewed = runtime::timeout(limit, lease.renew()).await;

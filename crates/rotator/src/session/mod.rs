@@ -5,9 +5,10 @@
 //! - `decide.rs`: decisions about a stored record, without IO.
 //! - `recovery.rs`: whether a refresh token may be presented again after an uncertain outcome.
 //! - `writer.rs`: the task that writes sign-ins, sign-outs, updates and unsaved tokens.
-//! - `signal.rs`: wakes the waiters of a flight.
+//! - `signal.rs`: the signal that wakes the waiters of a flight.
 //!
-//! This file holds the entry of calls, and what they do around the state machine.
+//! This file holds the session's entry points, sign-in and sign-out, and helpers for the other
+//! files.
 
 pub(crate) mod decide;
 mod flight;
@@ -49,18 +50,18 @@ use crate::token::source::{DynSource, Refreshed};
 use crate::token::token_set::TokenSet;
 use crate::token::{Credential, Pass, Placement, Token, jwt};
 
-/// One session.
+/// One session: its name, its state and the settings that it shares.
 pub(crate) struct Session {
-    /// Tells sessions apart, so that the source of one may call another.
+    /// Identifies the session, because the source of one session may call another session.
     id: u64,
     pub(crate) key: SessionKey,
     state: State,
-    /// How many calls to the source are in progress.
+    /// Number of source calls in progress.
     asking: AtomicUsize,
     engine: Arc<Engine>,
 }
 
-/// What all sessions of one configuration share.
+/// Settings and services that all sessions of one configuration share.
 pub(crate) struct Engine {
     pub(crate) clock: ClockOf,
     pub(crate) runtime: Runtime,
@@ -74,17 +75,17 @@ pub(crate) struct Engine {
     pub(crate) origins: Origins,
     pub(crate) listeners: Listeners,
     pub(crate) after_refresh: Option<AfterRefresh>,
-    /// What runs in the background. Closed by a shutdown: nothing new starts.
+    /// Background tasks. A shutdown closes the tracker, so that no call starts a new task.
     pub(crate) tasks: TaskTracker,
-    /// Which session was signed in with which refresh token.
+    /// Sessions by the refresh token that they were signed in with.
     pub(crate) claims: Mutex<HashMap<TokenHash, u64>>,
 }
 
-/// The hook that runs after a refresh.
+/// Hook that runs after a refresh.
 pub(crate) type AfterRefresh =
     Box<dyn Fn(Arc<Refreshed>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
-/// How long things may take.
+/// Time limits of a session.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) lease_wait: Duration,
@@ -95,7 +96,7 @@ pub(crate) struct Limits {
 }
 
 tokio::task_local! {
-    /// The session whose source runs in this task.
+    /// The session whose source call runs in this task.
     static ASKING: u64;
 }
 
@@ -120,10 +121,10 @@ impl Session {
         })
     }
 
-    // The entry of calls.
+    // Entry points of callers.
 
-    /// The token, if it can be served at once. `None` inside the session's own source: it would
-    /// get a token only as long as it needs none.
+    /// Returns the token if it can be served without a refresh. Returns `None` inside the session's
+    /// own source, which could rely on a token only while no refresh is due.
     #[inline]
     pub(crate) fn ready(&self) -> Option<Token> {
         if self.reentered() {
@@ -132,7 +133,8 @@ impl Session {
         self.state.ready(self.clock.wall())
     }
 
-    /// [`Session::ready`] for a request that cannot be repeated: `None` while a refresh is due.
+    /// Returns the token for a request that cannot be repeated. Returns `None` while a refresh is
+    /// due.
     pub(crate) fn ready_for_once(&self) -> Option<Token> {
         if self.reentered() {
             return None;
@@ -163,7 +165,7 @@ impl Session {
             Err(error) => error,
             pass => return pass,
         };
-        // The refresh that was due has failed; the token it was to replace may still be usable.
+        // The due refresh has failed, but the token that it was to replace may still be usable.
         match (self.usable(), began) {
             (Some(token), Some(began)) if token.stamp().epoch == began.epoch => Ok(token.into()),
             _ => Err(error),
@@ -189,7 +191,8 @@ impl Session {
         pass.into_token().ok_or(TokenError::SignedOut)
     }
 
-    /// A refusal of a request that is not sent again: starts a refresh and waits for nothing.
+    /// Reports the refusal of a request that is not sent again. Starts a refresh if one is due, and
+    /// does not wait for it.
     pub(crate) fn report_refused(self: &Arc<Self>, stamp: Stamp, attempt: Attempt) {
         if let Ok(_admitted) = self.admit()
             && let Next::Launch(ticket) | Next::GoAndLaunch(_, ticket) =
@@ -199,8 +202,8 @@ impl Session {
         }
     }
 
-    /// A request was accepted. Takes the lock, so it is for the first acceptance of a token and for
-    /// replays.
+    /// Reports that a request was accepted. Takes the lock, so callers use it only for a token's
+    /// first acceptance and for replays.
     #[cold]
     pub(crate) fn accepted(&self, stamp: Stamp, attempt: Attempt) {
         self.state.accepted(stamp, attempt);
@@ -213,12 +216,13 @@ impl Session {
         pass.into_token().ok_or(TokenError::SignedOut)
     }
 
-    /// The current token, if it is usable. Starts nothing.
+    /// Returns the current token if it is usable. Starts no refresh.
     pub(crate) fn usable(&self) -> Option<Token> {
         self.state.usable(self.clock.now())
     }
 
-    /// The usable token where no refresh may start. Not for the session's own source.
+    /// Returns the usable token if no refresh may start. The session's own source gets the error
+    /// instead.
     fn without_refresh(&self, error: TokenError) -> Result<Token, TokenError> {
         match self.usable() {
             Some(token) if !matches!(error, TokenError::Reentrant) => Ok(token),
@@ -226,8 +230,8 @@ impl Session {
         }
     }
 
-    /// What every call checks before it may start or await anything. A shutdown waits while the
-    /// returned token exists, so it sees whatever the call starts.
+    /// Checks what every call checks before it starts a task or waits. A shutdown waits while the
+    /// returned tracker token exists, so the shutdown waits for every task that the call starts.
     fn admit(self: &Arc<Self>) -> Result<TaskTrackerToken, TokenError> {
         if self.reentered() {
             return Err(TokenError::Reentrant);
@@ -252,7 +256,7 @@ impl Session {
         }
     }
 
-    /// Starts the flight if there is one to start. Returns the flight to wait for, or the result.
+    /// Starts the flight if the action asks for one. Returns the flight to wait for, or the result.
     fn start(
         self: &Arc<Self>,
         next: Next,
@@ -274,7 +278,8 @@ impl Session {
 
     /// Waits until the flight ends or is overdue, at most for the wait timeout.
     ///
-    /// Thousands wait here, so the future is small: it holds the flight and the place in its signal.
+    /// Thousands of callers may wait at once, so the future is small: it holds the flight and an
+    /// index into the signal.
     fn await_landing(
         &self,
         ticket: Ticket,
@@ -284,7 +289,8 @@ impl Session {
         async move {
             let limit = self.limits.wait_timeout;
             if limit >= self.limits.flight_deadline && self.runtime.keeps_time() {
-                // The flight's deadline comes first; one timer serves all its waiters.
+                // The flight's deadline comes first, so the flight's one timer serves all its
+                // waiters.
                 (&mut wait).await;
             } else {
                 let waited = Box::pin(self.runtime.timeout(limit, &mut wait)).await?;
@@ -314,7 +320,10 @@ impl Session {
 
     // Sign-in, update, sign-out.
 
-    /// The error says what is wrong with the tokens.
+    /// Signs in with these tokens.
+    ///
+    /// *Errors*: the tokens cannot be sent, or another session uses their refresh token. The error
+    /// is the reason.
     pub(crate) fn sign_in(self: &Arc<Self>, tokens: TokenSet) -> Result<Stored, &'static str> {
         let tokens = Arc::new(tokens.received(self.clock.wall()));
         let arrival = self.arrival(Arc::clone(&tokens))?;
@@ -331,8 +340,10 @@ impl Session {
         Ok(self.stored(stamp.epoch))
     }
 
-    /// Returns `None` if the session is in another epoch than that of `after`. The error says what
-    /// is wrong with the tokens.
+    /// Installs newer tokens of the same sign-in. Returns `None` if the session is in another epoch
+    /// than `after`.
+    ///
+    /// *Errors*: the tokens cannot be sent. The error is the reason.
     pub(crate) fn update(
         self: &Arc<Self>,
         after: Stamp,
@@ -369,11 +380,12 @@ impl Session {
         self.stored(stamp.epoch)
     }
 
-    /// Another process has signed in or out, as a flight or write of this epoch found.
+    /// Enters the epoch of `record`: another process has signed in or out. A flight or write of
+    /// `epoch` found the record.
     fn follow(self: &Arc<Self>, epoch: u64, record: &Record) {
         let arrival = record.tokens.as_ref().map(|tokens| {
             let arrival = self.arrival(Arc::clone(tokens));
-            // Tokens that cannot be sent are a sign-in all the same.
+            // Tokens that cannot be sent still count as a sign-in.
             arrival.unwrap_or_else(|_unusable| Arrival::unusable(Arc::clone(tokens)))
         });
         let known = KnownRecord::at(record.version);
@@ -391,7 +403,7 @@ impl Session {
         });
     }
 
-    /// An epoch is over: its pending write is dropped. Returns its tokens.
+    /// Drops the pending write of an ended epoch. Returns the epoch's tokens.
     fn leave(self: &Arc<Self>, past: Past) -> Option<Arc<TokenSet>> {
         if let Some(write) = past.write {
             self.give_back(write.cancel());
@@ -411,14 +423,14 @@ impl Session {
         self.state.stamp()
     }
 
-    /// Whether the session would be lost with this process's memory.
+    /// Returns whether the session is lost when this process ends.
     pub(crate) fn is_only_in_memory(&self) -> bool {
         let durable = self.store.as_ref().is_some_and(|store| store.is_durable());
         !self.all_written() || (!durable && self.state.tokens().is_some())
     }
 
-    /// Starts nothing new and waits until all tasks have ended. Returns whether the store has
-    /// everything.
+    /// Refuses new work and waits until all tasks have ended. Returns whether the store holds
+    /// everything that was to be written.
     pub(crate) async fn shutdown(self: &Arc<Self>, timeout: Duration) -> bool {
         self.tasks.close();
         let done = async {
@@ -434,7 +446,7 @@ impl Session {
             }
         };
         let mut done = Box::pin(done);
-        // Without anything to wait for, no timer and so no runtime is needed.
+        // If all tasks have ended already, no timer is needed, and so no runtime.
         if let Some(written) = done.as_mut().now_or_never() {
             return written;
         }
@@ -442,16 +454,16 @@ impl Session {
         matches!(answer, Ok(Some(true)))
     }
 
-    // What calls, flights and the writer have in common.
+    // Helpers for callers, flights and the writer.
 
     pub(crate) fn tell(&self, event: &Event) {
         self.listeners.tell(&self.key, event);
     }
 
-    /// Whether this call comes from inside this session's own source.
+    /// Returns whether this call comes from inside this session's own source.
     #[inline]
     fn reentered(&self) -> bool {
-        // The hot path reads a zero and goes on.
+        // The hot path reads zero and skips the task-local lookup.
         self.asking.load(Ordering::Relaxed) != 0
             && ASKING.try_with(|id| *id == self.id).unwrap_or(false)
     }
@@ -465,7 +477,9 @@ impl Session {
         });
     }
 
-    /// Prepares a token set for requests; the error says what is wrong with it.
+    /// Prepares a token set for requests.
+    ///
+    /// *Errors*: the token set cannot be sent. The error is the reason.
     fn arrival(&self, tokens: Arc<TokenSet>) -> Result<Arrival, &'static str> {
         let obtained_at = tokens.obtained_at().unwrap_or_else(|| self.clock.wall());
         let lifetime = match tokens.lifetime() {
@@ -481,13 +495,13 @@ impl Session {
         })
     }
 
-    /// One call to the source, marked so that a call back into this session fails at once.
+    /// Runs one source call, marked so that a call from it into this session fails at once.
     async fn ask<T>(&self, call: impl Future<Output = T>) -> T {
         let _asking = Asking::begin(&self.asking);
         ASKING.scope(self.id, call).await
     }
 
-    /// Gives a lease back in the background.
+    /// Releases a lease in the background.
     fn give_back(&self, lease: Option<Box<dyn Lease>>) {
         if let Some(lease) = lease {
             let limit = self.limits.source_timeout;
@@ -497,7 +511,8 @@ impl Session {
         }
     }
 
-    /// Revokes what a sign-out has overwritten in the store, unless it was in memory too.
+    /// Revokes tokens that a sign-out has overwritten in the store, unless they were revoked
+    /// before.
     fn revoke_unless_done(self: &Arc<Self>, tokens: Arc<TokenSet>) {
         let hash = TokenHash::of(&tokens);
         if hash.is_some() && self.state.revoked() != hash {
@@ -524,8 +539,10 @@ impl Session {
         });
     }
 
-    /// Claims the grant of these tokens for this session. The error says that another session has
-    /// it: two sessions would spend one refresh token, each under a lease of its own.
+    /// Claims the refresh token of these tokens for this session.
+    ///
+    /// *Errors*: another session has claimed the refresh token. Both sessions would spend it, each
+    /// under its own lease.
     fn claim(&self, tokens: &TokenSet) -> Result<(), &'static str> {
         let hash = TokenHash::of(tokens);
         let mut claims = lock(&self.claims);
@@ -557,13 +574,13 @@ impl Drop for Session {
     }
 }
 
-/// A call to the user's code that gave no answer.
+/// Reasons why a call to the user's code returned no answer.
 enum CutOff {
     Panicked,
     TimedOut,
 }
 
-/// Runs a call to the user's code: its panic is caught, and it has this long to answer.
+/// Runs a call to the user's code. Catches its panic and drops it after `limit`.
 async fn guarded<T>(limit: Duration, call: impl Future<Output = T>) -> Result<T, CutOff> {
     match runtime::timeout(limit, AssertUnwindSafe(call).catch_unwind()).await {
         Some(Ok(answer)) => Ok(answer),
@@ -572,19 +589,21 @@ async fn guarded<T>(limit: Duration, call: impl Future<Output = T>) -> Result<T,
     }
 }
 
-/// The life that a JWT of unknown expiry states, counted from its receipt. Returns `None` for other
-/// tokens, and if the JWT had expired at the receipt: then the local clock is wrong.
+/// Returns the lifetime that a JWT of unknown expiry states, in milliseconds from its receipt.
+/// Returns `None` for other tokens, and if the JWT had expired at its receipt: then the local clock
+/// is wrong.
 fn hinted_lifetime(tokens: &TokenSet, received: u64) -> Option<u64> {
     let hint = jwt::expiry_hint(tokens.access_token().expose_secret())?;
     let left = hint.expires_at_unix_ms.checked_sub(received)?;
-    // An issuer whose clock is ahead states an expiry too far away; the lifetime limits it.
+    // An issuer whose clock is ahead states an expiry that is too late, so the JWT's whole lifetime
+    // caps it.
     let whole = hint
         .issued_at_unix_ms
         .map(|at| hint.expires_at_unix_ms.saturating_sub(at));
     Some(left.min(whole.unwrap_or(left))).filter(|left| *left > 0)
 }
 
-/// Counts a call to the source while it lasts.
+/// Counts a source call until the guard is dropped.
 struct Asking<'a>(&'a AtomicUsize);
 
 impl<'a> Asking<'a> {

@@ -1,14 +1,14 @@
-//! Recovery after an uncertain outcome: what is known of refresh tokens that were presented without
-//! a clear answer, and whether they may be presented again. A strict issuer takes a second use of
-//! a refresh token for theft and ends the session.
+//! Recovery after an uncertain outcome: which refresh tokens were presented without a clear answer,
+//! and whether a flight may present them again. A strict issuer takes a second use of a refresh
+//! token for theft and revokes the grant.
 
 use std::time::{Duration, SystemTime};
 
 use crate::profile::Profile;
 use crate::store::intent::{Intent, IntentId, IntentOutcome, TokenHash};
 
-/// What this process knows beyond the record, for one sign-in. A flight of an earlier sign-in, which
-/// may still be in the air, neither changes nor reads it.
+/// What this process has observed beyond the record, for one epoch. A flight of an earlier epoch
+/// neither changes nor reads it.
 #[derive(Default)]
 pub(crate) struct Recovery {
     epoch: u64,
@@ -16,61 +16,63 @@ pub(crate) struct Recovery {
     seen: Option<Seen>,
 }
 
-/// The intent that this rotator wrote last and knows no end of.
+/// The last intent of this process, while its outcome is open or uncertain.
 #[derive(Clone, Copy)]
 struct Own {
     intent: Intent,
-    /// Nobody presented the refresh token before us.
+    /// No other process presented the refresh token before this process.
     first: bool,
-    /// When we first sent it, by the steady clock; `None`: not yet, or it came back unspent.
+    /// When this process first sent the refresh token, by the steady clock. `None` if it has not
+    /// sent the token, or if the token came back unspent.
     sent: Option<Duration>,
-    /// The last of its attempts that is certain to be ours: the record took it.
+    /// The last attempt that this process has certainly made: the record holds it.
     ours: u32,
 }
 
 impl Own {
-    /// Whether the refresh token was never sent under this intent, which is ours.
+    /// Returns whether the refresh token was never sent under this intent.
     fn unsent(&self, intent: &Intent) -> bool {
         self.first && self.sent.is_none() && intent.attempts <= 1
     }
 
-    /// Whether its last attempt was ours.
+    /// Returns whether this process made the intent's last attempt.
     fn made(&self, intent: &Intent) -> bool {
         (self.first && intent.attempts <= 1) || intent.attempts == self.ours
     }
 }
 
-/// An intent in the record, watched by our steady clock.
+/// An intent in the record, timed by the steady clock of this process.
 #[derive(Clone, Copy)]
 struct Seen {
     id: IntentId,
     attempts: u32,
-    /// When it was first seen.
+    /// When this process first read the intent.
     since: Duration,
-    /// When its last attempt was first seen.
+    /// When this process first read the intent's last attempt.
     attempt_since: Duration,
 }
 
-/// What a refresh token may be used for now.
+/// What a flight may do with its refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Plan {
-    /// Present it, under this intent: nothing speaks against it.
+    /// Present the refresh token under this intent. No earlier attempt is in doubt.
     Present(Intent),
-    /// Present it once more, as the profile allows.
+    /// Present the refresh token once more. The profile allows it.
     Again(Intent),
-    /// Present it once more, though the profile does not allow it: nothing else is left.
+    /// Present the refresh token once more, although the profile does not allow it. No other way to
+    /// a token is left.
     LastResort(Intent),
-    /// Leave it alone: the access token is still good, and may be the last one.
+    /// Do not present the refresh token. The access token is still usable, and may be the last one.
     Hold,
-    /// Leave it to the owner of the intent for so long.
+    /// Wait this long for the process that wrote the intent.
     Wait(Duration),
-    /// The issuer has refused it before.
+    /// The issuer has refused the refresh token.
     Refused,
 }
 
-/// What a plan is made from.
+/// The facts that a plan is made from.
 pub(crate) struct Situation {
-    /// The sign-in of the flight.
+    /// The epoch of the flight.
     pub(crate) epoch: u64,
     pub(crate) token: TokenHash,
     /// The intent in the record.
@@ -80,9 +82,9 @@ pub(crate) struct Situation {
     pub(crate) steady: Duration,
     /// Whether the access token can still be served.
     pub(crate) usable: bool,
-    /// Somebody asked for this refresh by name.
+    /// A caller forced this refresh.
     pub(crate) forced: bool,
-    /// How long a holder that has lost its lease may still be at work.
+    /// How long a process that has lost its lease may still be refreshing.
     pub(crate) linger: Duration,
 }
 
@@ -94,7 +96,7 @@ impl Recovery {
         }
     }
 
-    /// The intent under which the refresh token may have been spent before.
+    /// Returns the intent under which the refresh token may have been spent before.
     pub(crate) fn in_doubt(
         &mut self,
         epoch: u64,
@@ -109,8 +111,8 @@ impl Recovery {
         (!unsent).then_some(intent)
     }
 
-    /// This intent is about to be written down. Until it is known to be, its last attempt may be
-    /// anybody's.
+    /// Notes the intent before it is written to the record. Until the write is confirmed, another
+    /// process may have made the intent's last attempt.
     pub(crate) fn writing(&mut self, epoch: u64, intent: Intent) {
         let Some(known) = self.known(epoch) else {
             return;
@@ -126,33 +128,33 @@ impl Recovery {
         });
     }
 
-    /// The record has it.
+    /// Notes that the record holds the intent.
     pub(crate) fn written(&mut self, epoch: u64, intent: &Intent) {
         self.change(epoch, intent.id, |own| own.ours = intent.attempts);
     }
 
-    /// The refresh token is about to be sent.
+    /// Notes that the refresh token is about to be sent.
     pub(crate) fn sending(&mut self, epoch: u64, intent: &Intent, steady: Duration) {
         self.change(epoch, intent.id, |own| {
             own.sent.get_or_insert(steady);
         });
     }
 
-    /// There was no clear answer.
+    /// Notes that the issuer gave no clear answer.
     pub(crate) fn uncertain(&mut self, epoch: u64, intent: Intent) {
         self.change(epoch, intent.id, |own| own.intent = intent);
     }
 
-    /// Nothing is in doubt any more.
+    /// Forgets the intent, because no outcome is in doubt any more.
     pub(crate) fn clear(&mut self, epoch: u64) {
         if let Some(known) = self.known(epoch) {
             known.own = None;
         }
     }
 
-    /// The refresh token was not spent this time, which says nothing of the time before: things
-    /// stand as they did. What was never sent before is known to be unsent, should the record go
-    /// on saying that it is about to be.
+    /// Restores the intent `before`, because this attempt did not spend the refresh token. If this
+    /// process made the first attempt, the refresh token counts as unsent, even if the record still
+    /// says that it is about to be sent.
     pub(crate) fn withdraw(&mut self, epoch: u64, before: Option<Intent>) {
         let Some(known) = self.known(epoch) else {
             return;
@@ -174,7 +176,7 @@ impl Recovery {
         }
     }
 
-    /// What is known of this sign-in. Returns `None` if a later sign-in is known.
+    /// Returns the recovery state of this epoch. Returns `None` if a later epoch has begun.
     fn known(&mut self, epoch: u64) -> Option<&mut Self> {
         if epoch > self.epoch {
             *self = Self {
@@ -188,7 +190,7 @@ impl Recovery {
     fn decide(&mut self, situation: &Situation) -> Plan {
         let about = |intent: &Intent| intent.token == situation.token;
         let own = self.own.filter(|own| about(&own.intent));
-        // Where there is no record to write intents in, our own memory is the journal.
+        // If no record can hold intents, the memory of this process is the journal.
         let found = situation.found.filter(about).or(own.map(|own| own.intent));
         let Some(intent) = found else {
             return Plan::Present(Intent::new(situation.token, situation.wall));
@@ -202,7 +204,8 @@ impl Recovery {
             };
         }
         if own.is_some_and(|own| own.unsent(&intent)) {
-            // Written down, but never sent: its time begins now.
+            // The intent was written, but the refresh token was never sent. The intent's time
+            // begins now.
             return Plan::Present(Intent {
                 started: situation.wall,
                 ..intent
@@ -210,9 +213,9 @@ impl Recovery {
         }
         let seen = self.watch(&intent, situation.steady);
         let watched = situation.steady.saturating_sub(seen.since);
-        // By our steady clock where the first use was ours, and as far as we have watched it where
-        // not; by the wall clock in any case. One that stands before the beginning tells nothing:
-        // then no window is open.
+        // The longer of two times counts. The steady clock runs from the first use if this process
+        // made it, else from the first read of the intent. The wall clock runs from the intent's
+        // start. A wall clock before that start proves nothing, so no window is open.
         let by_wall = situation.wall.duration_since(intent.started).ok();
         let since = match own {
             Some(Own {
@@ -233,7 +236,7 @@ impl Recovery {
         }
         let theirs = !own.is_some_and(|own| own.made(&intent));
         if theirs && intent.outcome == IntentOutcome::Open {
-            // The record says when the first attempt began, and not when a later one did.
+            // The record says when the first attempt began, but not when a later attempt began.
             let by_record = since.filter(|_| intent.attempts <= 1);
             let watched = situation.steady.saturating_sub(seen.attempt_since);
             let waited = by_record.map_or(watched, |since| since.max(watched));
@@ -244,7 +247,7 @@ impl Recovery {
         Plan::LastResort(intent.again())
     }
 
-    /// Since when we have seen it.
+    /// Returns since when this process has read the intent.
     fn watch(&mut self, intent: &Intent, steady: Duration) -> Seen {
         let before = self.seen.filter(|seen| seen.id == intent.id);
         let seen = match before {

@@ -1,5 +1,5 @@
-//! A signal that is given once and wakes all its waiters. Not a `CancellationToken`: loom checks every
-//! order of its waits and wake-ups, which needs the mutex of `runtime/sync.rs`.
+//! A signal that is set once and wakes all its waiters. Not a `CancellationToken`: loom checks
+//! every order of waits and wake-ups, which needs the mutex of `runtime/sync.rs`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,21 +9,21 @@ use std::task::{Context, Poll, Waker};
 
 use crate::runtime::sync::{Mutex, lock};
 
-/// Given once, never taken back. Whoever waits after it was given does not wait.
+/// A signal that is set once and never cleared. A wait after that ends at once.
 ///
-/// There is one for each flight, so that a waiter can neither miss its flight's end nor be woken
-/// by that of another.
+/// Each flight has its own signal, so that no waiter misses the end of its flight or is woken by
+/// the end of another flight.
 pub(crate) struct Signal {
     waiting: Mutex<Waiting>,
-    /// The session of the flight was signed out of while it was in the air.
+    /// The session was signed out of during the flight.
     signed_out: AtomicBool,
 }
 
 struct Waiting {
     given: bool,
-    /// By place; a place is empty while its waiter is not registered.
+    /// Wakers by index. An entry is empty while its waiter is not registered.
     wakers: Vec<Option<Waker>>,
-    /// Places given back by waiters that went away.
+    /// Indices of waiters that were dropped.
     free: Vec<usize>,
 }
 
@@ -39,30 +39,30 @@ impl Signal {
         })
     }
 
-    /// Somebody signs out of the session of the flight.
+    /// Records that the session was signed out of during the flight.
     pub(crate) fn sign_out(&self) {
         self.signed_out.store(true, Ordering::Release);
     }
 
-    /// Whether somebody signed out of the session of the flight.
+    /// Returns whether the session was signed out of during the flight.
     pub(crate) fn signed_out(&self) -> bool {
         self.signed_out.load(Ordering::Acquire)
     }
 
-    /// Wakes everybody, now and for ever after.
+    /// Wakes all waiters. Every later wait ends at once.
     pub(crate) fn give(&self) {
         let wakers = {
             let mut waiting = lock(&self.waiting);
             waiting.given = true;
             std::mem::take(&mut waiting.wakers)
         };
-        // Outside the lock: a waker may run the waiter right here.
+        // The wakers run outside the lock, because a waker may poll its waiter in this call.
         for waker in wakers.into_iter().flatten() {
             waker.wake();
         }
     }
 
-    /// How many places there are, taken or free.
+    /// Number of entries, used or free.
     #[cfg(all(test, model_loom))]
     pub(crate) fn places(&self) -> usize {
         lock(&self.waiting).wakers.len()
@@ -77,7 +77,7 @@ impl Signal {
     }
 }
 
-/// Ends when the signal is given. Cancel safe: dropping it gives its place back.
+/// Waits until the signal is set. *Cancellation*: dropping it frees its index.
 pub(crate) struct Wait {
     signal: Arc<Signal>,
     place: Option<usize>,

@@ -1,5 +1,5 @@
-//! The writer: the one task through which sign-ins, sign-outs, updates, and tokens that a flight
-//! could not save reach the store. It runs only while something is to be written.
+//! The writer: the one task that writes sign-ins, sign-outs, updates and unsaved tokens to the
+//! store. The task runs only while a write is pending.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -21,30 +21,30 @@ use crate::store::coordinator::Lease;
 use crate::store::{Record, Saved, Version};
 use crate::token::token_set::TokenSet;
 
-/// How often compare-and-swap may lose in a row before the attempt counts as failed.
+/// The most lost compare-and-swaps in a row before the attempt counts as failed.
 const CONFLICTS_MAX: u32 = 16;
-/// The first wait after a failed attempt; it doubles.
+/// The first wait after a failed attempt. The wait doubles with each further failure.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// The longest wait after a failed attempt.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) type Report = oneshot::Sender<Result<(), StoreError>>;
 
-/// What is to be written for the session, kept under the session's lock.
+/// The pending write of the session, kept under the session's lock.
 pub(crate) struct PendingWrite {
     pub(crate) write: Write,
     /// Keeps other processes from spending the refresh token that the store still holds.
     pub(crate) lease: Option<Box<dyn Lease>>,
     pub(crate) attempts: u32,
-    /// Counts replacements, so that an attempt of an older write ends no newer one.
+    /// Number of replacements, so that an attempt at an older write does not end a newer write.
     number: u64,
-    /// Callers that wait for the outcome of the next attempt, with the number they wait for.
+    /// Callers that wait for the next attempt, each with the number of the write it waits for.
     reports: Vec<(u64, Report)>,
-    /// Ends the attempt in progress: a sign-in, a sign-out or a flight has taken the write away.
+    /// Ends the current attempt: a sign-in, a sign-out or a flight has taken the write.
     taken: CancellationToken,
     /// Ends the wait before the next attempt.
     wake: Arc<Notify>,
-    /// The next attempt need not wait.
+    /// The next attempt starts without a wait.
     due: bool,
 }
 
@@ -62,7 +62,7 @@ impl PendingWrite {
         }
     }
 
-    /// What a flight could not save: the first attempt has failed.
+    /// A write that a flight could not save: its first attempt has failed.
     pub(crate) fn failed_once(write: Write) -> Self {
         Self {
             attempts: 1,
@@ -71,7 +71,7 @@ impl PendingWrite {
         }
     }
 
-    /// This write replaces `before`, of the same epoch, and takes its lease and its callers over.
+    /// Replaces `before`, a write of the same epoch, and takes over its lease and its callers.
     pub(crate) fn replace(mut self, before: Self) -> Self {
         self.write.replaces(&before.write);
         self.lease = self.lease.or(before.lease);
@@ -96,8 +96,8 @@ impl PendingWrite {
         outcome
     }
 
-    /// The epoch of this write is over: its attempt ends, and for its callers nothing is left to
-    /// store. Returns its lease.
+    /// Ends the attempt at this write, because its epoch has ended. Its callers get `Ok`: no write
+    /// is left for them. Returns the lease.
     pub(crate) fn cancel(self) -> Option<Box<dyn Lease>> {
         self.taken.cancel();
         answer(self.reports, &Ok(()));
@@ -105,7 +105,7 @@ impl PendingWrite {
     }
 }
 
-/// The pending write and whether a task works on it. Part of the session's state.
+/// The pending write, and whether a task works on it.
 #[derive(Default)]
 pub(crate) struct Writes {
     pending: Option<PendingWrite>,
@@ -118,12 +118,12 @@ impl Writes {
         self.pending.is_none()
     }
 
-    /// A runtime that ended has left something unwritten.
+    /// Whether a write is pending after the writer's runtime has ended.
     pub(crate) fn stranded(&self) -> bool {
         self.stranded
     }
 
-    /// Returns whether a task is to be started.
+    /// Marks the writer as running. Returns whether the caller must start its task.
     fn start(&mut self) -> bool {
         let starts = self.pending.is_some() && !self.running;
         self.running |= starts;
@@ -131,8 +131,8 @@ impl Writes {
         starts
     }
 
-    /// The task has ended with its runtime. Returns the attempts so far, and the callers to answer,
-    /// if something is left to write.
+    /// Marks the writer as interrupted by the end of its runtime. Returns the failed attempts and
+    /// the callers to answer, if a write is pending.
     pub(crate) fn strand(&mut self) -> Option<(u32, Vec<(u64, Report)>)> {
         self.running = false;
         let pending = self.pending.as_mut()?;
@@ -151,7 +151,8 @@ impl Writes {
         self.keep(write);
     }
 
-    /// Keeps a write that a flight took and could not replace. A write that came meanwhile is newer.
+    /// Keeps a write that a flight took and could not replace. A write that was queued meanwhile is
+    /// newer.
     pub(crate) fn put_back(&mut self, write: PendingWrite) {
         let write = match self.pending.take() {
             Some(newer) => newer.replace(write),
@@ -167,7 +168,7 @@ impl Writes {
         self.pending = Some(write);
     }
 
-    /// Takes out what belongs to another epoch than this one.
+    /// Takes out the pending write if it belongs to another epoch.
     pub(crate) fn take_other(&mut self, epoch: u64) -> Option<PendingWrite> {
         let other = self
             .pending
@@ -186,8 +187,8 @@ impl Writes {
         Some(taken)
     }
 
-    /// Asks for an attempt without a wait. The receiver gets its outcome: a writer that runs already
-    /// may have begun, or failed, before the caller comes here.
+    /// Requests an attempt without a wait. The receiver gets its outcome. The receiver exists
+    /// before the attempt starts, because a running writer may finish the attempt first.
     fn request(&mut self, epoch: u64) -> Option<oneshot::Receiver<Result<(), StoreError>>> {
         let pending = self.of(epoch)?;
         pending.due = true;
@@ -202,9 +203,10 @@ impl Writes {
     }
 }
 
-/// What became of a write.
+/// Outcomes of a write.
 pub(crate) enum Written {
-    /// The store holds it in this version. `replaced` is what a first write of an epoch overwrote.
+    /// The store holds the write in this version. `replaced` is the token set that the first write
+    /// of an epoch overwrote.
     Stored {
         version: Version,
         replaced: Option<Arc<TokenSet>>,
@@ -215,7 +217,7 @@ pub(crate) enum Written {
     Newer(Arrival, KnownRecord),
 }
 
-/// One turn of the writer.
+/// The next action of the writer.
 enum Turn {
     Done,
     Wait(Duration, Arc<Notify>, CancellationToken),
@@ -223,16 +225,16 @@ enum Turn {
 }
 
 impl Session {
-    /// Starts the writer. The future ends with the outcome of the next attempt at what is pending
-    /// in this epoch.
+    /// Starts the writer for the pending write of this epoch. The future returns the outcome of the
+    /// next attempt.
     pub(crate) fn stored(self: &Arc<Self>, epoch: u64) -> Stored {
         let outcome = self.state.writes(|writes| writes.request(epoch));
         self.start_writer();
         Stored(outcome)
     }
 
-    /// Keeps what a flight could not save, or took and did not replace (`back`), and goes on trying
-    /// to write it.
+    /// Keeps a write that a flight could not save, or took and did not replace (`back`). The writer
+    /// retries it.
     pub(crate) fn keep_write(self: &Arc<Self>, write: PendingWrite, back: bool) {
         match self.state.put_write(write, back) {
             Ok(()) => self.start_writer(),
@@ -240,7 +242,7 @@ impl Session {
         }
     }
 
-    /// Starts the writer, if something is to be written and no task is at work on it.
+    /// Starts the writer if a write is pending and no task works on it.
     fn start_writer(self: &Arc<Self>) {
         if self.state.writes(Writes::start) {
             let writer = Writer {
@@ -251,31 +253,31 @@ impl Session {
         }
     }
 
-    /// Resumes what a runtime that ended has left unwritten.
+    /// Resumes the writer if its runtime ended with a write pending.
     pub(crate) fn resume_writer(self: &Arc<Self>) {
         if self.state.writes(|writes| writes.stranded) {
             self.start_writer();
         }
     }
 
-    /// Whether the store has everything that it is to have.
+    /// Returns whether no write is pending.
     pub(crate) fn all_written(&self) -> bool {
         self.state.writes(|writes| writes.is_empty())
     }
 
-    /// Asks the writer for one attempt at what is unwritten of this epoch and waits for its
-    /// outcome. `Ok` if nothing was to be written.
+    /// Asks the writer for one attempt at the pending write of this epoch and waits for the
+    /// outcome. Returns `Ok` if no write was pending.
     pub(crate) async fn write_now(self: &Arc<Self>, epoch: u64) -> Result<(), StoreError> {
         self.stored(epoch).await
     }
 
-    /// Tries to write by compare-and-swap over everything that is known to be older.
+    /// Writes by compare-and-swap over every record that is known to be older.
     pub(crate) async fn try_write(
         self: &Arc<Self>,
         write: &mut Write,
     ) -> Result<Written, StoreError> {
         let mut replaced = None;
-        // The first write of an epoch replaces whatever the store holds.
+        // The first write of an epoch replaces any record in the store.
         let mut saved = if write.known.unwritten {
             Saved::Conflict(self.load().await?)
         } else {
@@ -335,7 +337,7 @@ impl Session {
         }
     }
 
-    /// One call to the store. A panic or a missing answer is a failure like any other.
+    /// Calls the store. A panic or a missing answer counts as a store failure.
     async fn store_call<T>(
         &self,
         call: impl Future<Output = Result<T, StoreError>>,
@@ -358,7 +360,7 @@ impl Session {
 
 fn answer(reports: Vec<(u64, Report)>, outcome: &Result<(), StoreError>) {
     for (_, report) in reports {
-        // The caller may have dropped its future.
+        // A caller that dropped its future gets no report.
         let _ = report.send(outcome.clone());
     }
 }
@@ -370,7 +372,7 @@ pub(crate) fn conflicts() -> StoreError {
     )
 }
 
-/// The writer's task. If its runtime ends, the write stays pending for the next call.
+/// The writer's task. If its runtime ends, the write stays pending until the next call.
 struct Writer {
     session: Arc<Session>,
     done: bool,
@@ -378,7 +380,7 @@ struct Writer {
 
 impl Writer {
     async fn run(mut self) {
-        // The lease is renewed after each attempt and must not run out in between.
+        // The lease is renewed after each attempt, so a wait must be shorter than the lease's life.
         let life = self.session.lease_life();
         let longest = life.map_or(RETRY_AFTER_MAX, |life| RETRY_AFTER_MAX.min(life / 3));
         loop {
@@ -424,7 +426,8 @@ impl Writer {
         })
     }
 
-    /// Notes the outcome of an attempt, unless the write was taken away meanwhile.
+    /// Records the outcome of an attempt, unless a sign-in, a sign-out or a flight took the write
+    /// meanwhile.
     async fn settle(
         &self,
         mut write: Write,
@@ -455,7 +458,8 @@ impl Writer {
                 .extract_if(.., |(of, _)| *of <= number)
                 .collect();
             if pending.number != number {
-                // A newer write came meanwhile. It goes on from what this attempt found.
+                // A newer write was queued meanwhile. It continues from the record that this
+                // attempt found.
                 pending.write.replaces(&write);
                 return Some((attempts, pending.lease.take(), reports, true));
             }
@@ -487,8 +491,8 @@ impl Writer {
         answer(reports, &outcome);
     }
 
-    /// Renews the lease after an attempt that leaves something to write. If it is lost,
-    /// compare-and-swap protects the record from here on.
+    /// Renews the lease after an attempt that leaves a write pending. If the lease is lost,
+    /// compare-and-swap protects the record.
     async fn keep_lease(
         &self,
         epoch: u64,
@@ -502,7 +506,7 @@ impl Writer {
             let renewal = pin!(self.session.renew(&mut lease));
             match select(renewal, pin!(taken.cancelled())).await {
                 Either::Left((renewed, _)) => renewed.is_ok(),
-                // The lease is given back below if the write's epoch is over.
+                // The lease is released below if the write's epoch has ended.
                 Either::Right(_) => true,
             }
         };
@@ -542,12 +546,12 @@ fn runtime_ended() -> StoreError {
     )
 }
 
-/// Ends when the store has taken a sign-in, a sign-out or an update.
+/// The write of a sign-in, a sign-out or an update to the store, as a future.
 ///
 /// # Errors
 ///
-/// The store has not taken it yet. It takes effect in this process all the same, and writing it is
-/// tried again in the background.
+/// The store has not accepted the write yet. The change has taken effect in this process all the
+/// same, and the write is retried in the background.
 ///
 /// # Cancellation
 ///

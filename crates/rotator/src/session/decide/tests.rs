@@ -40,7 +40,7 @@ fn name(tokens: &TokenSet) -> String {
     tokens.access_token().expose_secret().to_owned()
 }
 
-/// What a decision comes to, for comparison.
+/// A decision in a comparable form: its name, the access token and the version.
 fn said(decision: Decision) -> (&'static str, Option<String>, Option<Version>) {
     match decision {
         Decision::Adopt(arrival, known) => (
@@ -88,7 +88,7 @@ fn a_newer_usable_record_is_adopted() {
         read_said(Some(record(1, 6, Some("b"))), KnownRecord::default(), None),
         ("adopt", Some("b".to_owned()), Some(version(1, 6)))
     );
-    // Nothing is in memory, so a revision that was seen before is as good as a new one.
+    // Memory holds no tokens, so a revision that was read before is adopted too.
     assert_eq!(
         read_said(Some(record(1, 5, Some("b"))), known, None),
         ("adopt", Some("b".to_owned()), Some(version(1, 5)))
@@ -99,10 +99,10 @@ fn a_newer_usable_record_is_adopted() {
 fn a_refresh_starts_from_the_newer_of_record_and_memory() {
     let known = KnownRecord::at(version(1, 5));
     let cases = [
-        // Seen before: memory is as new.
+        // The revision was read before, so memory is as new.
         (5, "b", "a", "a"),
         (4, "b", "a", "a"),
-        // The same access token: nothing to adopt.
+        // The access token is the same, so no token is adopted.
         (6, "a", "a", "a"),
     ];
     for (revision, stored, held, starts) in cases {
@@ -153,7 +153,7 @@ fn another_epoch_is_followed() {
         let expected = ("other epoch", None, Some(version(2, 6)));
         assert_eq!(read_said(Some(found), known, Some("a")), expected);
     }
-    // A tombstone is a sign-out even for a process that knew nothing.
+    // A tombstone is a sign-out even for a process without a known epoch.
     assert_eq!(
         read_said(Some(record(2, 6, None)), KnownRecord::default(), None),
         ("other epoch", None, Some(version(2, 6)))
@@ -326,7 +326,7 @@ fn prints_are_bounded_and_keep_the_first() {
     assert!(older.contains(&tokens("first")));
     assert!(!older.contains(&tokens("0")));
     assert!(older.contains(&tokens("1")));
-    // The boundary between the two tokens is part of the print.
+    // The boundary between the two tokens is part of the hash.
     let one = TokenSet::bearer("ab").with_refresh_token("c");
     let other = TokenSet::bearer("a").with_refresh_token("bc");
     assert!(!OlderPrints::of(Some(&one)).contains(&other));

@@ -1,5 +1,4 @@
-//! Every combination of what the record says, what we know ourselves, what the profile allows and
-//! what the clocks show, against the plan that follows.
+//! The plan for every combination of record, own observations, profile and clocks.
 
 mod own;
 
@@ -23,8 +22,8 @@ fn steady(second: u64) -> Duration {
     Duration::from_secs(5_000 + second)
 }
 
-/// What a flight finds `second` seconds after the story began, with a strict issuer, an access
-/// token that is gone and no intent in the record.
+/// The situation `second` seconds after the start of the test: a strict issuer, an expired access
+/// token and no intent in the record.
 fn at(second: u64) -> Situation {
     Situation {
         epoch: EPOCH,
@@ -39,7 +38,7 @@ fn at(second: u64) -> Situation {
     }
 }
 
-/// Somebody's intent for the refresh token of the story, begun when it began.
+/// An intent of another process for the test's refresh token, begun at second 0.
 fn theirs() -> Intent {
     Intent {
         id: IntentId::from_bits(42),
@@ -58,7 +57,7 @@ fn plan(situation: &Situation) -> Plan {
     Recovery::default().plan(situation)
 }
 
-/// The refresh token may be presented, and under an intent that says so.
+/// The plan to present the refresh token again, under the intent of the next attempt.
 fn again(intent: Intent) -> Plan {
     Plan::Again(Intent {
         attempts: intent.attempts + 1,
@@ -78,8 +77,8 @@ fn wait(seconds: u64) -> Plan {
     Plan::Wait(Duration::from_secs(seconds))
 }
 
-/// Without an intent, or with one for another refresh token, nothing speaks against it, whatever
-/// the profile and the access token.
+/// Without an intent for this refresh token the flight presents it, with any profile and access
+/// token.
 #[test]
 fn what_nobody_presented_is_presented() {
     let other = Intent::new(token(2), wall(0));
@@ -105,7 +104,7 @@ fn what_nobody_presented_is_presented() {
     }
 }
 
-/// Another's intent: what the profile, the access token, the clock and the outcome make of it.
+/// The intent of another process: the plan for each profile, access token, clock and outcome.
 #[test]
 fn the_intent_of_another_is_judged_by_the_profile() {
     let open = theirs();
@@ -115,7 +114,7 @@ fn the_intent_of_another_is_judged_by_the_profile() {
     let zero = Profile::leeway(Duration::ZERO);
     #[rustfmt::skip]
     let table = [
-        // profile, outcome, access token good, seconds since, plan
+        // profile, outcome, access token usable, seconds since, plan
         (strict, open,      true,  0,    Plan::Hold),
         (strict, open,      true,  100,  Plan::Hold),
         (strict, open,      false, 0,    wait(40)),
@@ -123,7 +122,7 @@ fn the_intent_of_another_is_judged_by_the_profile() {
         (strict, open,      false, 40,   last_resort(open)),
         (strict, uncertain, true,  0,    Plan::Hold),
         (strict, uncertain, false, 0,    last_resort(open)),
-        // A tenth of the window is left for the way.
+        // A tenth of the window is left for the request to reach the issuer.
         (leeway, open,      true,  0,    again(open)),
         (leeway, open,      false, 26,   again(open)),
         (leeway, uncertain, true,  26,   again(open)),
@@ -148,7 +147,7 @@ fn the_intent_of_another_is_judged_by_the_profile() {
     }
 }
 
-/// With kernel locks nobody else can be at work: no wait.
+/// With kernel locks no other process can be refreshing, so the plan has no wait.
 #[test]
 fn where_nobody_lingers_nobody_waits() {
     let situation = Situation {
@@ -158,7 +157,7 @@ fn where_nobody_lingers_nobody_waits() {
     assert_eq!(plan(&situation), last_resort(theirs()));
 }
 
-/// What the issuer has refused is not presented again, unless somebody asks for it by name.
+/// A refused refresh token is presented again only if a caller forces the refresh.
 #[test]
 fn a_refused_token_is_presented_by_force_alone() {
     for profile in [Profile::strict(), Profile::parent_always()] {
@@ -179,7 +178,7 @@ fn a_refused_token_is_presented_by_force_alone() {
     }
 }
 
-/// Force overrides the end of a session, and not a doubt.
+/// Force overrides the end of a session, but no doubt.
 #[test]
 fn force_does_not_override_a_doubt() {
     let forced = |situation| Situation {
@@ -194,8 +193,8 @@ fn force_does_not_override_a_doubt() {
     assert_eq!(plan(&forced(find(theirs(), 1))), wait(39));
 }
 
-/// A wall clock that was set back tells nothing: no window is open, and the wait goes by how long
-/// we have watched.
+/// A wall clock that was set back opens no window. The wait then counts from the first read of the
+/// intent.
 #[test]
 fn a_wall_clock_that_was_set_back_opens_no_window() {
     let mut recovery = Recovery::default();
@@ -209,7 +208,8 @@ fn a_wall_clock_that_was_set_back_opens_no_window() {
     assert_eq!(recovery.plan(&back(140)), last_resort(theirs()));
 }
 
-/// Nor does one that was set back by a little keep a window open that we have watched close.
+/// A wall clock that was set back a little keeps no window open that has closed by the steady
+/// clock.
 #[test]
 fn a_window_that_was_watched_closes_by_the_steady_clock() {
     let mut recovery = Recovery::default();
@@ -235,11 +235,11 @@ fn a_wall_clock_that_was_set_forward_closes_the_window() {
     assert_eq!(plan(&situation), Plan::Hold);
 }
 
-/// The access token is watched over too: time passed with it counts as waited.
+/// The wait counts from the first read of the intent, also while the access token is usable.
 #[test]
 fn the_wait_begins_when_the_intent_is_first_seen() {
     let mut recovery = Recovery::default();
-    // No help from the wall clock.
+    // The wall clock stands before the intent's start, so only the steady clock counts.
     let seen = |second, usable| Situation {
         usable,
         wall: wall(0) - Duration::from_secs(1),
@@ -249,8 +249,8 @@ fn the_wait_begins_when_the_intent_is_first_seen() {
     assert_eq!(recovery.plan(&seen(30, false)), wait(10));
 }
 
-/// When its attempts are raised, somebody else is at work, and the wait begins anew: the record
-/// says when the first attempt was made, and not when the last was.
+/// Another process that raises the attempts is refreshing now, so the wait begins anew. The record
+/// holds the time of the first attempt only.
 #[test]
 fn a_raised_intent_is_waited_for_anew() {
     let mut recovery = Recovery::default();
@@ -261,7 +261,7 @@ fn a_raised_intent_is_waited_for_anew() {
     assert_eq!(recovery.plan(&find(raised, 75)), last_resort(raised));
 }
 
-/// The intent that the recovery watches, raised by somebody.
+/// The watched intent, raised by another process.
 fn theirs_raised_from(recovery: &mut Recovery) -> Intent {
     let seen = recovery.known(EPOCH).and_then(|known| known.seen);
     let id = seen.expect("it watches one").id;

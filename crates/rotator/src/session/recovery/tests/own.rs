@@ -1,8 +1,8 @@
-//! Intents of our own: never sent, sent, raised by another, withdrawn and cleared.
+//! Intents of this process: never sent, sent, raised by another process, withdrawn and cleared.
 
 use super::*;
 
-/// An intent of ours, written at the beginning.
+/// An intent of this process, written at second 0.
 fn written() -> (Recovery, Intent) {
     let mut recovery = Recovery::default();
     let Plan::Present(intent) = recovery.plan(&at(0)) else {
@@ -13,15 +13,15 @@ fn written() -> (Recovery, Intent) {
     (recovery, intent)
 }
 
-/// The same, and sent at once.
+/// An intent of this process, written and sent at second 0.
 fn sent() -> (Recovery, Intent) {
     let (mut recovery, intent) = written();
     recovery.sending(EPOCH, &intent, steady(0));
     (recovery, intent)
 }
 
-/// Our own that was never sent is presented, whether the record took it or not, and its time
-/// begins when it is.
+/// An own intent that was never sent is presented, whether the record holds it or not. Its time
+/// begins at the presentation.
 #[test]
 fn our_own_that_was_never_sent_is_presented() {
     let (mut recovery, intent) = written();
@@ -37,7 +37,7 @@ fn our_own_that_was_never_sent_is_presented() {
         };
         assert_eq!(recovery.plan(&situation), Plan::Present(expected));
     }
-    // Its answer was lost: nobody told us that it was written, and it was.
+    // The store's answer to the write was lost, but the record holds the intent.
     let mut recovery = Recovery::default();
     recovery.writing(EPOCH, intent);
     assert!(matches!(
@@ -46,7 +46,7 @@ fn our_own_that_was_never_sent_is_presented() {
     ));
 }
 
-/// Our own that was sent is in doubt at once; nobody waits for us. By both clocks.
+/// An own intent that was sent is in doubt at once, by both clocks. No other process is waited for.
 #[test]
 fn our_own_that_was_sent_is_in_doubt() {
     let (mut recovery, intent) = sent();
@@ -82,7 +82,8 @@ fn our_own_that_was_sent_is_in_doubt() {
     }
 }
 
-/// Our own that another has raised since is not ours any more: neither unsent nor without a wait.
+/// An own intent that another process has raised counts as foreign: it may be sent, and it is
+/// waited for.
 #[test]
 fn our_own_that_another_has_raised_is_theirs() {
     for (mut recovery, intent) in [written(), sent()] {
@@ -99,36 +100,39 @@ fn our_own_that_another_has_raised_is_theirs() {
     }
 }
 
-/// Another's that we have raised is ours only if the record took that for certain.
+/// A foreign intent that this process has raised counts as own only if the record certainly holds
+/// the raised intent.
 #[test]
 fn one_that_we_raised_is_ours_once_the_record_has_it() {
     let mut recovery = Recovery::default();
     let raised = theirs().again();
     recovery.plan(&find(theirs(), 0));
     recovery.writing(EPOCH, raised);
-    // Nobody knows whose attempt it is, if it is in the record at all.
+    // Either process may have made the attempt in the record.
     assert_eq!(recovery.plan(&find(raised, 50)), wait(40));
     recovery.written(EPOCH, &raised);
     assert_eq!(recovery.plan(&find(raised, 51)), last_resort(raised));
 }
 
-/// The record was written by another while we were about to raise its intent: theirs is theirs.
+/// Another process wrote the record while this process was about to raise the intent, so the intent
+/// stays foreign.
 #[test]
 fn one_that_we_lost_is_not_ours() {
     let mut recovery = Recovery::default();
     let raised = theirs().again();
     recovery.writing(EPOCH, raised);
     assert_eq!(recovery.plan(&find(raised, 50)), wait(40));
-    // And what was ours before is so still.
+    // An intent that was own before stays own.
     let (mut recovery, intent) = sent();
     recovery.writing(EPOCH, intent.again());
     assert_eq!(recovery.plan(&find(intent, 1)), last_resort(intent));
 }
 
-/// Withdrawn: nothing was spent by us, and what was in doubt before is in doubt again.
+/// A withdrawn intent was not spent by this process. An intent that was in doubt before is in doubt
+/// again.
 #[test]
 fn a_withdrawn_intent_leaves_things_as_they_stood() {
-    // Ours alone: whether or not the record says so, it was never spent.
+    // Only this process wrote the intent, so it was never spent, whatever the record says.
     let (mut recovery, intent) = sent();
     recovery.withdraw(EPOCH, None);
     assert!(matches!(recovery.plan(&at(5)), Plan::Present(_)));
@@ -139,7 +143,7 @@ fn a_withdrawn_intent_leaves_things_as_they_stood() {
     assert_eq!(recovery.in_doubt(EPOCH, token(1), Some(intent)), None);
     assert_eq!(recovery.in_doubt(EPOCH, token(1), None), None);
 
-    // Ours, with a lost answer before.
+    // An own intent with a lost answer before.
     let (mut recovery, intent) = sent();
     let uncertain = intent.with_outcome(IntentOutcome::Uncertain);
     recovery.uncertain(EPOCH, uncertain);
@@ -150,7 +154,7 @@ fn a_withdrawn_intent_leaves_things_as_they_stood() {
     assert_eq!(recovery.in_doubt(EPOCH, token(1), None), Some(uncertain));
     assert_eq!(recovery.plan(&at(5)), last_resort(intent));
 
-    // Another's, raised by us: theirs again, and waited for.
+    // A foreign intent that this process had raised is foreign again, and is waited for.
     let mut recovery = Recovery::default();
     recovery.plan(&find(theirs_of(token(1)), 0));
     let theirs = theirs_of(token(1));
@@ -168,7 +172,7 @@ fn theirs_of(token: TokenHash) -> Intent {
     }
 }
 
-/// Cleared: nothing is in doubt.
+/// After a clear, no intent is in doubt.
 #[test]
 fn a_cleared_recovery_knows_nothing() {
     let (mut recovery, _) = sent();
@@ -177,8 +181,8 @@ fn a_cleared_recovery_knows_nothing() {
     assert_eq!(recovery.in_doubt(EPOCH, token(1), None), None);
 }
 
-/// A flight of the sign-in before, still in the air, changes nothing of what is known of this one,
-/// and learns nothing from it; a later sign-in begins with an empty recovery.
+/// A flight of an earlier epoch neither changes nor reads the recovery state of this epoch. A later
+/// epoch begins with an empty recovery state.
 #[test]
 fn sign_ins_do_not_meet_in_the_recovery() {
     let (mut recovery, intent) = sent();
