@@ -1,4 +1,4 @@
-//! Loom: every order in which two or three threads can meet at a signal and at the state.
+//! Loom checks: every order in which two or three threads reach a signal and the state.
 
 use std::future::Future as _;
 use std::pin::pin;
@@ -19,7 +19,7 @@ use crate::store::{Epoch, Version};
 use crate::token::token_set::TokenSet;
 use crate::token::{Credential, Placement, Token};
 
-/// Whoever waits is woken, whatever comes first: the wait or the signal.
+/// A waiter is woken, whether its wait or the signal comes first.
 #[test]
 fn no_wake_up_is_lost() {
     loom::model(|| {
@@ -37,8 +37,8 @@ fn no_wake_up_is_lost() {
     });
 }
 
-/// A waiter that goes away while the signal is given disturbs neither it nor the other, and its
-/// place is free for the next.
+/// A waiter that is dropped while the signal is set affects neither the signal nor the other
+/// waiter. Its index is used by the next waiter.
 #[test]
 fn a_waiter_that_leaves_gives_its_place_back() {
     loom::model(|| {
@@ -57,7 +57,7 @@ fn a_waiter_that_leaves_gives_its_place_back() {
             })
         };
         leaves.join().expect("no panic");
-        // One place for the waiter that stays, and one that was used twice.
+        // One index for the waiter that stays, and one index that was used twice.
         assert!(signal.places() <= 2);
         signal.give();
         stays.join().expect("no panic");
@@ -65,7 +65,7 @@ fn a_waiter_that_leaves_gives_its_place_back() {
     });
 }
 
-/// A waiter leaves in the very moment in which the signal is given.
+/// A waiter is dropped at the moment at which the signal is set.
 #[test]
 fn leaving_and_giving_may_meet() {
     loom::model(|| {
@@ -112,7 +112,7 @@ fn base(revision: u64) -> KnownRecord {
     })
 }
 
-/// Signed in, the token expired.
+/// A signed-in state with an expired token.
 fn state() -> Arc<State> {
     let state = State::new(Policy::required(), false);
     let start = Now { wall: 0, steady: 0 };
@@ -124,7 +124,7 @@ fn failure() -> RefreshError {
     RefreshError::Source(SourceError::transient("down"))
 }
 
-/// What the flight does in the end.
+/// How a flight ends.
 #[derive(Clone, Copy)]
 enum Lands {
     WithAToken,
@@ -150,8 +150,8 @@ fn land(state: &State, ticket: &Ticket, lands: Lands) {
     ticket.signal.give();
 }
 
-/// A caller to its end: launches and lands the flight if it is told to, waits if it is told to.
-/// The epoch that it waited in, if it did, and what it got.
+/// One caller from start to end: launches and lands the flight, or waits for it, as the state
+/// decides. Returns the stamp of the flight that it waited for, if any, and its last action.
 fn call(state: &State, launches: &AtomicUsize, lands: Lands) -> (Option<Stamp>, Next) {
     let (ticket, launched) = match state.acquire(EXPIRED) {
         Next::Launch(ticket) => (ticket, true),
@@ -181,7 +181,7 @@ fn token((began, next): &(Option<Stamp>, Next)) -> Option<&Token> {
     Some(token)
 }
 
-/// So many callers of an expired token: one launch, and all of them get what it brought.
+/// `count` callers of an expired token: one launch, and all callers get its token.
 fn callers_share_one_flight(count: usize) {
     let state = state();
     let launches = Arc::new(AtomicUsize::new(0));
@@ -201,13 +201,13 @@ fn callers_share_one_flight(count: usize) {
     assert_eq!(ready(&state).expect("published").generation(), 2);
 }
 
-/// Two, in every order.
+/// Two callers, in every order.
 #[test]
 fn two_callers_share_one_flight() {
     loom::model(|| callers_share_one_flight(2));
 }
 
-/// Three, in every order with at most two switches that nobody asked for.
+/// Three callers, in every order with at most two preemptions.
 #[test]
 fn three_callers_share_one_flight() {
     let mut model = loom::model::Builder::new();
@@ -215,7 +215,7 @@ fn three_callers_share_one_flight() {
     model.check(|| callers_share_one_flight(3));
 }
 
-/// They share its failure too; the cool-down keeps whoever comes late from a second flight.
+/// Callers share one failure. The cool-down keeps a late caller from a second flight.
 #[test]
 fn callers_share_one_failure() {
     loom::model(|| {
@@ -239,8 +239,8 @@ fn callers_share_one_failure() {
     });
 }
 
-/// A sign-in as another meets a flight and its waiter: whoever waited gets no token but one of
-/// its own session, and the new session's token is the one that stays.
+/// A sign-in as another user during a flight: the flight's waiter gets no token of another session,
+/// and the new session's token stays.
 #[test]
 fn a_sign_in_meets_a_flight() {
     loom::model(|| {
@@ -265,7 +265,7 @@ fn a_sign_in_meets_a_flight() {
     });
 }
 
-/// A sign-in frees who waits for a flight that never lands.
+/// A sign-in releases the waiters of a flight that never ends.
 #[test]
 fn a_sign_in_releases_the_waiters() {
     loom::model(|| {
@@ -284,8 +284,8 @@ fn a_sign_in_releases_the_waiters() {
     });
 }
 
-/// A sign-out meets a flight that lands: from the moment it has returned nothing is served, and
-/// nothing that lands later is installed.
+/// A sign-out during the end of a flight: after the sign-out no token is served, and no later token
+/// is installed.
 #[test]
 fn a_sign_out_meets_a_landing() {
     loom::model(|| {
@@ -314,8 +314,8 @@ fn a_sign_out_meets_a_landing() {
     });
 }
 
-/// Two flights of the past find the same sign-in in the store, and one of our own comes between:
-/// each session is entered once, and our own is never undone.
+/// An old flight finds another process's sign-in in the store while this process signs in. Each
+/// session is entered once, and the own sign-in is never undone.
 #[test]
 fn our_own_sign_in_is_not_undone_by_a_late_look() {
     loom::model(|| {
@@ -341,7 +341,7 @@ fn our_own_sign_in_is_not_undone_by_a_late_look() {
     });
 }
 
-/// Whoever reads beside a flight that lands sees generations that only grow.
+/// A reader during a flight sees generations that only grow.
 #[test]
 fn readers_never_go_back() {
     loom::model(|| {
@@ -364,7 +364,7 @@ fn readers_never_go_back() {
     });
 }
 
-/// Two sign-ins meet: what is left to be written is the tokens of the one that is served.
+/// Two concurrent sign-ins: the pending write holds the tokens that are served.
 #[test]
 fn two_sign_ins_leave_one_write() {
     loom::model(|| {
@@ -385,8 +385,8 @@ fn two_sign_ins_leave_one_write() {
     });
 }
 
-/// A sign-out meets a flight that hands what it could not save to the writer: what is left to be
-/// written is the tombstone.
+/// A sign-out while a flight leaves its unsaved tokens to the writer: the pending write is the
+/// tombstone.
 #[test]
 fn a_sign_out_drops_what_a_flight_could_not_save() {
     loom::model(|| {

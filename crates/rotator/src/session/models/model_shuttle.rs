@@ -1,4 +1,4 @@
-//! Shuttle: the whole rotator under twenty tasks that come and go in orders drawn at random.
+//! Shuttle checks: the whole rotator under twenty tasks, which start and stop in random orders.
 
 mod meetings;
 mod writes;
@@ -25,14 +25,15 @@ use crate::{
 const TASKS: usize = 20;
 const SCHEDULES: usize = 1_500;
 
-/// Single-use refresh tokens: a second use is a panic, and so are two refreshes at a time.
+/// An issuer with single-use refresh tokens. It panics at a second use and at two concurrent
+/// refreshes.
 #[derive(Clone, Default)]
 struct Issuer(Arc<State>);
 
 #[derive(Default)]
 struct State {
     in_air: AtomicUsize,
-    /// Refreshes may be in the air together, of sessions that have nothing to do with each other.
+    /// Allows concurrent refreshes, for tests with several sessions.
     together: bool,
     minted: AtomicUsize,
     refreshes: AtomicUsize,
@@ -83,7 +84,7 @@ impl TokenSource for Issuer {
     }
 }
 
-/// Both clocks, moved by hand.
+/// Both clocks, set by the test.
 #[derive(Clone, Default)]
 struct HandClock(Arc<AtomicU64>);
 
@@ -103,7 +104,7 @@ impl Clock for HandClock {
     }
 }
 
-/// A call that its caller gives up after so many turns, or never.
+/// A call that its caller drops after `patience` turns. Returns `None` if the caller dropped it.
 async fn call(
     rotator: Rotator,
     patience: Option<usize>,
@@ -129,8 +130,8 @@ fn patience() -> Option<usize> {
         .then(|| thread_rng().gen_range(0..12))
 }
 
-/// Twenty callers of an expired token, any of them leaving at any time, the first included: one
-/// refresh, and whoever stays is served by it.
+/// Twenty callers of an expired token, any of which may be dropped at any time: one refresh serves
+/// all callers that stay.
 #[test]
 fn any_caller_may_leave() {
     shuttle::check_random(
@@ -149,7 +150,7 @@ fn any_caller_may_leave() {
                         assert_eq!(outcome.expect("a token").generation(), 2);
                     }
                 }
-                // Whoever left has left a flight that lands.
+                // The callers that were dropped have left a flight, which ends.
                 rotator.token().await.expect("a token");
                 assert!(rotator.shutdown(Duration::ZERO).await);
             });
@@ -159,8 +160,8 @@ fn any_caller_may_leave() {
     );
 }
 
-/// Two rotators that share store and coordinator, ten callers each, three expiries: one refresh
-/// in the air at a time, three in all, nobody's refresh token used twice.
+/// Two rotators with one store and one coordinator, ten callers each, three expiries: three
+/// refreshes, one at a time. No refresh token is used twice.
 #[test]
 fn two_rotators_share_every_refresh() {
     shuttle::check_random(
@@ -200,7 +201,7 @@ fn two_rotators_share_every_refresh() {
     );
 }
 
-/// Fails to save at random.
+/// A store that fails to save at random.
 #[derive(Clone, Default)]
 struct Unreliable(MemoryStore);
 
@@ -226,8 +227,8 @@ impl SessionStore for Unreliable {
     }
 }
 
-/// A store that fails to save every other time, and callers that refresh again and again: memory
-/// knows better than the store at every moment, so nobody's refresh token is used twice.
+/// Callers refresh again and again over a store that fails half of its saves. Memory is always
+/// newer than the store, so no refresh token is used twice.
 #[test]
 fn memory_knows_better_than_a_store_that_fails() {
     shuttle::check_random(
@@ -253,7 +254,7 @@ fn memory_knows_better_than_a_store_that_fails() {
                             for _ in 0..2 {
                                 match rotator.refresh_now().await {
                                     Ok(_) => {}
-                                    // The intent could not be written down.
+                                    // The store did not accept the intent.
                                     Err(TokenError::Refresh(error))
                                         if error.kind() == FailureKind::NotSent => {}
                                     Err(error) => panic!("an outcome nobody expects: {error:?}"),
@@ -271,10 +272,9 @@ fn memory_knows_better_than_a_store_that_fails() {
     );
 }
 
-/// Callers, sign-ins and sign-outs in any order: every call resolves, and in the end what was
-/// done last holds. Nobody is served a token of another session than the one they waited in,
-/// which loom shows; here no call hangs and no refresh token is used twice, by flights of the
-/// sessions before neither: the last session refreshes again and again.
+/// Callers, sign-ins and sign-outs in any order: every call ends, and the last sign-in stays. No
+/// refresh token is used twice, not even by flights of earlier sessions, because the last session
+/// can refresh twice. The loom checks show that no caller gets a token of another session.
 #[test]
 fn sign_ins_and_sign_outs_meet_flights() {
     shuttle::check_random(
@@ -320,7 +320,8 @@ fn sign_ins_and_sign_outs_meet_flights() {
                         Some(Err(error)) => panic!("an outcome nobody expects: {error:?}"),
                     }
                 }
-                // Flights of before may still be in the air, and must leave this one's alone.
+                // Flights of earlier sessions may still run. They must not touch the tokens of this
+                // session.
                 let last = rotator.sign_in(issuer.mint()).expect("usable tokens");
                 let again = spawn({
                     let rotator = rotator.clone();

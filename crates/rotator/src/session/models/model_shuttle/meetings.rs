@@ -1,12 +1,12 @@
-//! Sign-ins and shutdowns that meet flights, on a store that takes its time.
+//! Sign-ins and shutdowns during flights, on a slow store.
 
 use token_rotator_core::Attempt;
 
 use super::*;
 
-/// A sign-in meets a flight at any point, in the store, the lease or the air: nothing of the new
-/// session is spent but by its own flights, so that it can refresh twice; and what the old one's
-/// flight brought is nowhere in the end.
+/// A sign-in at any point of a flight: during a store call, the wait for the lease or the refresh.
+/// Only flights of the new session spend its refresh token, so it can refresh twice. The old
+/// flight's token is in neither memory nor store at the end.
 #[test]
 fn a_sign_in_meets_a_flight() {
     shuttle::check_random(
@@ -60,7 +60,8 @@ fn a_sign_in_meets_a_flight() {
     );
 }
 
-/// Takes its time, so that anything may happen in between, and keeps a journal.
+/// A slow store: other tasks may run before and after each call. It is durable, so flights write
+/// intents.
 #[derive(Clone, Default)]
 pub(super) struct Slow(MemoryStore);
 
@@ -85,8 +86,8 @@ impl SessionStore for Slow {
     }
 }
 
-/// A shutdown races callers: once it has ended, nothing that any of them started is still at work,
-/// and what they brought is in the store.
+/// A shutdown during calls: after it has ended, no task of any caller runs, and the store holds
+/// their tokens.
 #[test]
 fn a_shutdown_waits_for_what_was_let_in() {
     shuttle::check_random(
