@@ -1,4 +1,4 @@
-//! The states of a session and what moves it between them.
+//! A session and its events, one method each.
 
 mod endpoints;
 mod moves;
@@ -11,44 +11,45 @@ use crate::{
     Validity,
 };
 
-/// One session: its token, the flight that may be in the air, and what follows from each event.
+/// One session: its token, its flight, and the step that follows from each event.
 ///
 /// Every event is a method that returns at once. The driver keeps the token and the error of the
-/// last failed flight; the session keeps their numbers.
+/// last failed flight. The session keeps the token's generation and the flight's number.
 #[derive(Clone, Debug)]
 pub struct Session {
-    /// What it decides by. A change counts from the next event on.
+    /// Limits and windows of this session. A change takes effect at the next event.
     pub policy: Policy,
-    /// Epoch and generation of now. Both only grow.
+    /// Current epoch and generation. Both only grow.
     at: Stamp,
     token: Token,
-    /// What is known of that token. It stays behind after a sign-out, when it decides nothing.
+    /// State of the current token. After a sign-out it keeps its values, but they decide nothing.
     held: Held,
     slot: Slot,
-    /// No flight but a forced one or a look until the next sign-in.
+    /// The issuer refuses to refresh. Until the next token, only a forced flight or a look starts.
     ended: bool,
-    /// The flight that failed last since the last token of this epoch; zero if none did.
+    /// Number of the last failed flight since the last token of this epoch. Zero if no flight
+    /// failed.
     error: u64,
-    /// The cool-down after that failure. Not a state of the slot: a look must not end it.
+    /// The cool-down after that failure. Separate from the slot, because a look must not end it.
     cooling: Cooling,
-    /// Failures in a row that a cool-down followed.
+    /// Failures in a row, each followed by a cool-down.
     failures: u32,
-    /// Tokens in a row that were refused from the start.
+    /// Tokens in a row that were refused too early to be refused for their age.
     refusals: u32,
     /// The endpoints that refused a replay.
     refusers: Refusers,
     /// Useless refreshes in a row, of different endpoints.
     useless: u32,
-    /// The last generation whose refresh was found useful or useless.
+    /// The last generation whose refresh was judged useful or useless.
     judged: u64,
-    /// No early flight before this time of the steady clock.
+    /// No early flight starts before this time of the steady clock.
     early_from: u64,
-    /// No look into the store before this time of the steady clock.
+    /// No look into the store starts before this time of the steady clock.
     look_from: u64,
 }
 
 impl Session {
-    /// A session without a token.
+    /// Returns a session without a token.
     #[inline]
     pub const fn new(policy: Policy) -> Self {
         Self {
@@ -70,7 +71,7 @@ impl Session {
         }
     }
 
-    /// A request is about to be sent.
+    /// A caller is about to send a request.
     #[inline]
     pub fn acquire(&mut self, now: Now) -> Step {
         let anonymous = self.policy.access == Access::Anonymous;
@@ -90,19 +91,19 @@ impl Session {
                 Step::UseAndRefresh
             }
             Token::Held => match self.need(self.held.want(), now) {
-                // A sign-in has to get through, so an ended session sends requests bare where it
-                // may.
+                // A sign-in must reach the upstream, so an anonymous session that has ended sends
+                // requests without a token.
                 Step::Fail | Step::Overdue if self.ended && anonymous => Step::Bare,
                 step => step,
             },
         }
     }
 
-    /// A request of the current session was refused for its token, or for the want of one.
+    /// A request of the current session was refused because of its token, or because it had none.
     ///
-    /// [`Step::HandBack`], [`Step::Changed`], [`Step::Overdue`], [`Step::Fail`] and
-    /// [`Step::RefusedAgain`] all mean that the caller gets the refusal as it came; so does
-    /// [`Step::Bare`] after the wait.
+    /// The caller passes on the refusal unchanged after [`Step::HandBack`], [`Step::Changed`],
+    /// [`Step::Overdue`], [`Step::Fail`] and [`Step::RefusedAgain`], and after [`Step::Bare`] at
+    /// the end of a wait.
     #[inline]
     pub fn refused(&mut self, stamp: Stamp, attempt: Attempt, now: Now) -> Step {
         if stamp.epoch != self.at.epoch {
@@ -117,7 +118,7 @@ impl Session {
             Token::Held => {}
         }
         if stamp.generation < self.at.generation {
-            // A late refusal is about a token that has been replaced since.
+            // A late refusal concerns a token that was replaced meanwhile.
             if self.held.usable(now) {
                 return Step::Use;
             }
@@ -152,7 +153,7 @@ impl Session {
 
     /// A request with this stamp was accepted.
     ///
-    /// A driver reports the first acceptance of each token, and that of every replay.
+    /// A driver reports the first acceptance of each token, and the acceptance of every replay.
     #[inline]
     pub fn accepted(&mut self, stamp: Stamp, attempt: Attempt) {
         if stamp != self.at || self.token != Token::Held {
@@ -166,18 +167,22 @@ impl Session {
         self.refusers.forget(attempt.endpoint);
     }
 
-    /// The caller has waited for this flight: the token installed since it began, or its error.
-    /// Starts nothing and asks for no other wait; [`Step::Wait`] means that the caller woke too early.
+    /// A caller has waited for this flight. Returns the step for the token installed since the
+    /// flight began, or for its error.
+    ///
+    /// Starts no flight and asks for no second wait. [`Step::Wait`] means that the caller woke too
+    /// early.
     #[inline]
     pub fn settle(&mut self, flight: Flight, now: Now) -> Step {
         if flight.began.epoch != self.at.epoch {
             return Step::Changed;
         }
         let in_slot = self.in_slot(flight.id);
-        // Within an epoch, the generation grows with a token alone, which is held from then on.
+        // Within an epoch the generation grows only with a token, and the session keeps a token
+        // from then on.
         if self.at.generation > flight.began.generation {
-            // A token that came from elsewhere while the flight was in the air may have been
-            // refused or have expired before the caller joined: then the flight decides.
+            // A token that an update installed during the flight may have been refused or have
+            // expired before the caller joined. Then the flight decides.
             let undecided = in_slot || self.has_failed();
             if self.held.usable(now) || !undecided {
                 return Step::Use;
@@ -186,7 +191,7 @@ impl Session {
         if in_slot && self.join(now) {
             Step::Wait
         } else if flight.purpose == Purpose::Look && self.policy.access == Access::Anonymous {
-            // A look is no refresh, so a caller that waited for one sends bare as before.
+            // A look is no refresh, so its waiters send without a token, as before the look.
             Step::Bare
         } else if in_slot {
             Step::Overdue
@@ -197,8 +202,8 @@ impl Session {
         }
     }
 
-    /// A caller asks for a refresh, whatever the state of the token. Overrides a cool-down unless
-    /// the issuer asked for it, and the end of a session. Never [`Step::Use`].
+    /// A caller asks for a refresh, whatever the state of the token. Overrides the end of a
+    /// session, and a cool-down unless the issuer asked for it. Never returns [`Step::Use`].
     #[inline]
     pub fn force(&mut self, now: Now) -> Step {
         if self.join(now) {
@@ -213,32 +218,32 @@ impl Session {
         }
     }
 
-    /// The flight brought a token.
+    /// The flight received a token from the issuer.
     ///
-    /// A flight that was given up and succeeds after all counts too, as long as no other token
-    /// was installed since it began.
+    /// The token of an overdue or replaced flight counts too, if no other token was installed since
+    /// that flight began.
     #[inline]
     pub fn refreshed(&mut self, flight: Flight, validity: Validity, now: Now) -> Landing {
         self.land(flight, validity, Brought::Flight, now)
     }
 
-    /// The flight found a newer token that another process's flight brought, some time ago.
-    /// Otherwise like [`Session::refreshed`].
+    /// The flight found a newer token in the store, which another process had refreshed some time
+    /// ago. The token counts under the conditions of [`Session::refreshed`].
     #[inline]
     pub fn adopted(&mut self, flight: Flight, validity: Validity, now: Now) -> Landing {
         self.land(flight, validity, Brought::Others, now)
     }
 
-    /// The flight failed. If [`Session::error`] names this flight afterwards, the driver keeps the
-    /// error for [`Step::Fail`].
+    /// The flight failed. If [`Session::error`] returns this flight's number afterwards, the driver
+    /// keeps the error for [`Step::Fail`].
     #[inline]
     pub fn failed(&mut self, flight: Flight, failure: Failure, now: Now) -> Landing {
         if !self.in_slot(flight.id) {
             return Landing::Stale;
         }
         self.slot.stage = Stage::Idle;
-        // A newer token came from elsewhere: the failure concerns its waiters alone. Its
-        // `invalid_grant` is about a refresh token that has been replaced.
+        // A newer token was installed during the flight, so the failure concerns only the flight's
+        // waiters. Its `invalid_grant` refers to a replaced refresh token.
         let stale = flight.began.generation != self.at.generation;
         if flight.purpose == Purpose::Look && !stale {
             self.look_from = now.steady.saturating_add(self.policy.look_interval);
@@ -267,9 +272,9 @@ impl Session {
         Landing::Cooling
     }
 
-    /// An early flight found another process's flight at work, and would end rather than wait.
+    /// An early flight found the lease taken by another process, and asks to end without a result.
     ///
-    /// True if it may end without a result. False if callers wait for it by now: it goes on.
+    /// Returns true if the flight may end. Returns false if callers wait for it: then it continues.
     #[inline]
     pub fn yielded(&mut self, flight: Flight, now: Now) -> bool {
         if !self.in_slot(flight.id) {
@@ -283,8 +288,8 @@ impl Session {
         yields
     }
 
-    /// A timer: is the flight past its deadline? True if it has just become so, and its waiters
-    /// are to be released.
+    /// Returns true if the flight has just passed its deadline. The driver then releases the
+    /// flight's waiters. The driver calls this method at the deadline.
     #[inline]
     pub fn overdue(&mut self, now: Now) -> bool {
         let overdue = self.slot.stage == Stage::Flying && now.steady >= self.slot.deadline;
@@ -294,8 +299,8 @@ impl Session {
         overdue
     }
 
-    /// A newer token of the same sign-in came from elsewhere. It revives an ended session, but
-    /// after a sign-out it comes too late and changes nothing.
+    /// A caller brought a newer token of the same sign-in. The token revives an ended session.
+    /// After a sign-out the token changes nothing.
     #[inline]
     pub fn update(&mut self, validity: Validity, now: Now) -> Stamp {
         if self.token == Token::SignedOut {
@@ -304,17 +309,18 @@ impl Session {
         self.install(validity, Brought::Caller, now)
     }
 
-    /// A sign-in: a new epoch begins with this token, and what is in the air belongs to the past.
+    /// A sign-in begins a new epoch with this token. A running flight belongs to the previous
+    /// epoch.
     #[inline]
     pub fn sign_in(&mut self, validity: Validity, now: Now) -> Stamp {
         self.begin_epoch();
         self.install(validity, Brought::Caller, now)
     }
 
-    /// A sign-out: a new epoch begins without a token.
+    /// A sign-out begins a new epoch without a token.
     ///
-    /// Returns false if that changed nothing: the session never had a token, no flight is in the
-    /// air, requests may go out bare, and no other process writes the session.
+    /// Returns false and changes nothing if the session never had a token, no flight runs, requests
+    /// may be sent without a token, and no other process writes the session.
     #[inline]
     pub fn sign_out(&mut self) -> bool {
         let untouched = self.token == Token::Never && !self.busy();
@@ -326,10 +332,11 @@ impl Session {
         true
     }
 
-    /// Returns until when, by the wall clock, the current token may be served without an event.
+    /// Returns until when, by the wall clock, the driver may serve the current token without an
+    /// event. That moment itself is excluded.
     ///
-    /// Until that moment, which is not included, [`Session::acquire`] would answer [`Step::Use`]
-    /// and change nothing. Returns `None` if no token is usable.
+    /// Before that moment [`Session::acquire`] would return [`Step::Use`] and change nothing.
+    /// Returns `None` if no token is usable.
     #[inline]
     pub fn current(&self, now: Now) -> Option<u64> {
         if !self.has_token() || !self.held.usable(now) {
@@ -348,19 +355,20 @@ impl Session {
         Some(from.min(self.held.expires_at))
     }
 
-    /// Whether this epoch has a token, usable or not.
+    /// Returns whether this epoch has a token, usable or not.
     #[inline]
     pub fn has_token(&self) -> bool {
         self.token == Token::Held
     }
 
-    /// Epoch and generation of now.
+    /// Returns the current epoch and generation.
     #[inline]
     pub fn stamp(&self) -> Stamp {
         self.at
     }
 
-    /// The number of the flight whose error [`Step::Fail`] means; zero if there is none.
+    /// Returns the number of the flight whose error [`Step::Fail`] refers to. Returns zero if there
+    /// is none.
     #[inline]
     pub fn error(&self) -> u64 {
         self.error
@@ -371,25 +379,25 @@ impl Session {
         self.error > 0
     }
 
-    /// Until when, by the steady clock, no flight starts after the last failure.
+    /// Returns when the cool-down after the last failure ends, by the steady clock.
     #[inline]
     pub fn cool_until(&self) -> u64 {
         self.cooling.until
     }
 
-    /// Whether the last of sign-in and sign-out was a sign-out, and no token came since.
+    /// Returns whether the last of sign-in and sign-out was a sign-out.
     #[inline]
     pub fn signed_out(&self) -> bool {
         self.token == Token::SignedOut
     }
 
-    /// Whether the issuer has refused to refresh this session any more.
+    /// Returns whether the issuer has refused to refresh this session.
     #[inline]
     pub fn ended(&self) -> bool {
         self.ended
     }
 
-    /// The flight that holds the slot, overdue or not.
+    /// Returns the flight that holds the slot, overdue or not.
     #[inline]
     pub fn flight(&self) -> Option<Flight> {
         self.busy().then_some(self.slot.flight)

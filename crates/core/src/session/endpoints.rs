@@ -5,11 +5,11 @@ use crate::policy::doubled;
 /// One endpoint that refused a replay.
 #[derive(Clone, Copy, Debug)]
 struct Refuser {
-    /// The driver's hash; zero for an empty entry.
+    /// The driver's hash of origin and path. Zero if the entry is empty.
     endpoint: u32,
-    /// No refusal by this endpoint starts a refresh before this time of the steady clock.
+    /// Refusals of this endpoint start no refresh before this time of the steady clock.
     until: u64,
-    /// The last pause.
+    /// Length of the last pause, in milliseconds.
     pause: u64,
 }
 
@@ -26,14 +26,15 @@ impl Refusers {
         }; 8],
     );
 
-    /// Whether this endpoint's refusals start no refresh at this time.
+    /// Returns whether refusals of this endpoint start no refresh at this time.
     pub(super) fn pauses(&self, endpoint: u32, steady: u64) -> bool {
         let mut refusers = self.0.iter();
         refusers.any(|refuser| refuser.endpoint == endpoint && steady < refuser.until)
     }
 
-    /// Remembers that this endpoint refused a replay, and doubles its pause if that is over.
-    /// Returns whether the endpoint is new to the table. A new one displaces the oldest.
+    /// Records that this endpoint refused a replay, and doubles its pause if the last pause is
+    /// over. Returns whether the endpoint is new to the table. A new endpoint displaces the oldest
+    /// entry.
     pub(super) fn remember(&mut self, endpoint: u32, steady: u64, first: u64, most: u64) -> bool {
         let mut refusers = self.0.iter_mut();
         if let Some(known) = refusers.find(|refuser| refuser.endpoint == endpoint) {
@@ -52,7 +53,7 @@ impl Refusers {
         true
     }
 
-    /// Forgets this endpoint, which accepted a token. Its entry stays empty.
+    /// Empties the entry of this endpoint, which has accepted a token.
     pub(super) fn forget(&mut self, endpoint: u32) {
         for refuser in &mut self.0 {
             if refuser.endpoint == endpoint {
@@ -61,7 +62,7 @@ impl Refusers {
         }
     }
 
-    /// Forgets every endpoint.
+    /// Empties every entry.
     pub(super) fn clear(&mut self) {
         *self = Self::NONE;
     }

@@ -1,14 +1,15 @@
-//! What several events share: need a token, judge a refusal, begin a flight, install.
+//! Transitions that several events share: require a token, judge a refusal, begin a flight,
+//! install.
 
 use super::Session;
 use super::state::{Brought, Cooling, Held, Stage, Token};
 use crate::{Attempt, Flight, Landing, NEVER, Now, Policy, Purpose, Stamp, Step, Validity};
 
-/// So many useless refreshes in a row put the session-wide spacing in force.
+/// This many useless refreshes in a row put the session-wide spacing in force.
 const USELESS_MAX: u32 = 3;
 
 impl Session {
-    /// A token is needed: start a flight for it, or join the one in the air.
+    /// Joins the running flight, or starts a flight, because a caller needs a token.
     pub(super) fn need(&mut self, purpose: Purpose, now: Now) -> Step {
         if self.join(now) {
             Step::Wait
@@ -25,13 +26,14 @@ impl Session {
         }
     }
 
-    /// Whether a refusal of the current token is too early to be about its age, so that it starts
-    /// no refresh.
+    /// Returns whether the current token was refused too early to be refused for its age. Such a
+    /// refusal starts no refresh.
     #[inline]
     pub(super) fn fresh(&self, attempt: Attempt, now: Now) -> bool {
-        // An accepted token needs no spacing until three refreshes in a row were useless. Nor does a
-        // token that another endpoint has refused in a replay: this endpoint's replay is judged too. A
-        // refusal of an unnamed endpoint that no replay follows can never prove a refresh useless.
+        // An accepted token is never refused too early until three refreshes in a row were useless.
+        // A token that another endpoint has refused in a replay counts as accepted, because the
+        // replay at this endpoint is judged too. A refusal of an unnamed endpoint without a replay
+        // cannot prove a refresh useless.
         let named = attempt.endpoint != 0;
         let judged = named && self.judged == self.at.generation;
         let counted = judged || self.held.accepted && (named || !attempt.replay);
@@ -39,26 +41,27 @@ impl Session {
             return false;
         }
         let held = &self.held;
-        // A token is fresh if the issuer sent it a moment ago. A token from another process is
-        // older than its time here: one refusal of such a token counts, a row of them does not.
+        // Only a token that the issuer has just sent can be too young. A token from another process
+        // is older than its time in this process, so its first refusal counts, but not several in a
+        // row.
         let young =
             held.brought == Brought::Flight || held.brought == Brought::Others && self.refusals > 0;
         young && self.age(now) < self.policy.fresh_age(held.lifetime, self.refusals)
     }
 
-    /// Time since the current token was installed.
+    /// Returns the time since the current token was installed.
     #[inline]
     pub(super) fn age(&self, now: Now) -> u64 {
         now.steady.saturating_sub(self.held.since)
     }
 
-    /// Whether the session-wide spacing is in force for endpoints and tokens of every kind.
+    /// Returns whether the session-wide spacing is in force, for all endpoints and tokens.
     #[inline]
     pub(super) fn spaced(&self) -> bool {
         self.useless >= USELESS_MAX
     }
 
-    /// An endpoint refused a replay with the current token.
+    /// Records that an endpoint refused a replay with the current token.
     #[inline]
     pub(super) fn replay_refused(&mut self, endpoint: u32, now: Now) {
         let Policy {
@@ -67,7 +70,7 @@ impl Session {
         let new = self
             .refusers
             .remember(endpoint, now.steady, fresh, fresh_max);
-        // The first replay judges a refresh, however many follow it.
+        // Only the first replay after a refresh judges the refresh.
         let first = self.judged != self.at.generation;
         self.judged = self.at.generation;
         if first && new {
@@ -76,13 +79,13 @@ impl Session {
         self.held.suspect |= self.spaced();
     }
 
-    /// Waits for the flight in the air, or takes this step if there is none.
+    /// Waits for the running flight. Returns `step` if no flight can be joined.
     #[inline]
     pub(super) fn join_or(&mut self, step: Step, now: Now) -> Step {
         if self.join(now) { Step::Wait } else { step }
     }
 
-    /// Whether an ended session may look into its store again.
+    /// Returns whether an ended session may look into its store again.
     #[inline]
     pub(super) fn look_due(&self, now: Now) -> bool {
         self.ended && self.shared() && !self.busy() && now.steady >= self.look_from
@@ -94,7 +97,7 @@ impl Session {
         free && now.wall >= self.held.refresh_at && now.steady >= self.early_from
     }
 
-    /// Whether other processes may write the session.
+    /// Returns whether other processes may write the session.
     #[inline]
     pub(super) fn shared(&self) -> bool {
         self.policy.look_interval != NEVER
@@ -115,8 +118,8 @@ impl Session {
         }
     }
 
-    /// Joins the flight in the air, and returns whether there is one to wait for. Only
-    /// [`Session::overdue`] reports that the deadline has passed, so it is reported once.
+    /// Joins the running flight. Returns false if there is no flight to wait for. Only
+    /// [`Session::overdue`] records that the deadline has passed, so the deadline is reported once.
     #[inline]
     pub(super) fn join(&mut self, now: Now) -> bool {
         let joined = self.slot.stage == Stage::Flying && now.steady < self.slot.deadline;
@@ -172,18 +175,19 @@ impl Session {
     #[inline]
     pub(super) fn install(&mut self, validity: Validity, brought: Brought, now: Now) -> Stamp {
         self.at.generation += 1;
-        // A token that lived to be replaced for its age alone ends the row of refused ones.
+        // A token that was replaced without an early refusal ends the row of refused tokens.
         if !self.held.refused && !self.held.suspect {
             self.refusals = 0;
         }
-        // What is in the air keeps its slot; a cool-down belonged to the token that is replaced.
+        // A running flight keeps its slot. The cool-down ends, because it belonged to the replaced
+        // token.
         self.token = Token::Held;
         self.held = Held::new(validity, brought, now.steady);
         self.recover();
         self.at
     }
 
-    /// Failures are past.
+    /// Clears failure, end and cool-down, because a new token or epoch begins.
     #[inline]
     fn recover(&mut self) {
         self.ended = false;

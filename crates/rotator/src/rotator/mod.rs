@@ -65,8 +65,8 @@ impl Rotator {
         Box::pin(self.session.wait_after_refusal(request.into(), attempt)).await
     }
 
-    /// Reports that a request with this token was accepted. A later refusal then counts as the
-    /// token's age.
+    /// Reports that a request with this token was accepted. A later refusal then means that the
+    /// token has aged.
     ///
     /// Programs that use neither a layer nor a client of this project call this after each accepted
     /// request. After the first call for a token, a call costs one relaxed load.
@@ -97,7 +97,8 @@ impl Rotator {
     ///
     /// # Errors
     ///
-    /// The tokens cannot be sent, or another session of this process uses their refresh token.
+    /// The tokens cannot be sent, or another session of the same [`Rotators`](crate::Rotators) uses
+    /// their refresh token.
     pub fn sign_in(&self, tokens: TokenSet) -> Result<Stored, UnusableTokens> {
         self.session.sign_in(tokens).map_err(UnusableTokens)
     }
