@@ -100,7 +100,7 @@ impl Policy {
     }
 
     /// Returns the age below which the refusal of a token is no sign of its age.
-    pub(crate) fn fresh_age(&self, lifetime: u64, doublings: u32) -> u64 {
+    pub(crate) fn early_refusal_age(&self, lifetime: u64, doublings: u32) -> u64 {
         let first = self.fresh.min(lifetime / 4);
         doubled(first, doublings, self.fresh_max)
     }
@@ -108,9 +108,9 @@ impl Policy {
     /// Returns the cool-down after this many failures in a row.
     #[inline]
     pub(crate) fn cool_down(&self, failures: u32, retry_after: Option<u64>, jitter: u32) -> u64 {
-        if let Some(asked) = retry_after {
+        if let Some(retry_after) = retry_after {
             // A `Retry-After` below the first cool-down is raised to it.
-            return asked.max(self.cool_down).min(self.retry_after_max);
+            return retry_after.max(self.cool_down).min(self.retry_after_max);
         }
         let nominal = doubled(self.cool_down, failures, self.cool_down_max);
         per_mille(nominal, jitter)

@@ -1,11 +1,11 @@
 //! A session and its events, one method each.
 
 mod endpoints;
-mod moves;
 mod state;
+mod transitions;
 
-use self::endpoints::Refusers;
-use self::state::{Brought, Cooling, Held, Slot, Stage, Token};
+use self::endpoints::RefusingEndpoints;
+use self::state::{CoolDown, FlightSlot, HeldToken, ReceivedFrom, Stage, TokenPresence};
 use crate::{
     Access, Attempt, Ending, Failure, Flight, Landing, NEVER, Now, Policy, Purpose, Stamp, Step,
     Validity,
@@ -20,24 +20,24 @@ pub struct Session {
     /// Limits and windows of this session. A change takes effect at the next event.
     pub policy: Policy,
     /// Current epoch and generation. Both only grow.
-    at: Stamp,
-    token: Token,
+    stamp: Stamp,
+    token: TokenPresence,
     /// State of the current token. After a sign-out it keeps its values, but they decide nothing.
-    held: Held,
-    slot: Slot,
+    held: HeldToken,
+    slot: FlightSlot,
     /// The issuer refuses to refresh. Until the next token, only a forced flight or a look starts.
     ended: bool,
     /// Number of the last failed flight since the last token of this epoch. Zero if no flight
     /// failed.
     error: u64,
     /// The cool-down after that failure. Separate from the slot, because a look must not end it.
-    cooling: Cooling,
+    cool_down: CoolDown,
     /// Failures in a row, each followed by a cool-down.
     failures: u32,
     /// Tokens in a row that were refused too early to be refused for their age.
     refusals: u32,
     /// The endpoints that refused a replay.
-    refusers: Refusers,
+    refusing_endpoints: RefusingEndpoints,
     /// Useless refreshes in a row, of different endpoints.
     useless: u32,
     /// The last generation whose refresh was judged useful or useless.
@@ -54,16 +54,16 @@ impl Session {
     pub const fn new(policy: Policy) -> Self {
         Self {
             policy,
-            at: Stamp::START,
-            token: Token::Never,
-            held: Held::NONE,
-            slot: Slot::EMPTY,
+            stamp: Stamp::START,
+            token: TokenPresence::Never,
+            held: HeldToken::NONE,
+            slot: FlightSlot::EMPTY,
             ended: false,
             error: 0,
-            cooling: Cooling::NONE,
+            cool_down: CoolDown::NONE,
             failures: 0,
             refusals: 0,
-            refusers: Refusers::NONE,
+            refusing_endpoints: RefusingEndpoints::NONE,
             useless: 0,
             judged: 0,
             early_from: 0,
@@ -76,10 +76,10 @@ impl Session {
     pub fn acquire(&mut self, now: Now) -> Step {
         let anonymous = self.policy.access == Access::Anonymous;
         match self.token {
-            Token::SignedOut => Step::Bare,
-            Token::Never if anonymous => Step::Bare,
-            Token::Never => self.need(Purpose::First, now),
-            Token::Held if self.held.usable(now) => {
+            TokenPresence::SignedOut => Step::Bare,
+            TokenPresence::Never if anonymous => Step::Bare,
+            TokenPresence::Never => self.require_token(Purpose::First, now),
+            TokenPresence::Held if self.held.usable(now) => {
                 let purpose = if self.early_due(now) {
                     Purpose::Early
                 } else if self.look_due(now) {
@@ -90,7 +90,7 @@ impl Session {
                 self.begin(purpose, now);
                 Step::UseAndRefresh
             }
-            Token::Held => match self.need(self.held.want(), now) {
+            TokenPresence::Held => match self.require_token(self.held.refresh_purpose(), now) {
                 // A sign-in must reach the upstream, so an anonymous session that has ended sends
                 // requests without a token.
                 Step::Fail | Step::Overdue if self.ended && anonymous => Step::Bare,
@@ -106,23 +106,23 @@ impl Session {
     /// the end of a wait.
     #[inline]
     pub fn refused(&mut self, stamp: Stamp, attempt: Attempt, now: Now) -> Step {
-        if stamp.epoch != self.at.epoch {
+        if stamp.epoch != self.stamp.epoch {
             return Step::Changed;
         }
-        if stamp.generation > self.at.generation {
+        if stamp.generation > self.stamp.generation {
             return Step::HandBack;
         }
         match self.token {
-            Token::SignedOut => return Step::HandBack,
-            Token::Never => return self.need(Purpose::First, now),
-            Token::Held => {}
+            TokenPresence::SignedOut => return Step::HandBack,
+            TokenPresence::Never => return self.require_token(Purpose::First, now),
+            TokenPresence::Held => {}
         }
-        if stamp.generation < self.at.generation {
+        if stamp.generation < self.stamp.generation {
             // A late refusal concerns a token that was replaced meanwhile.
             if self.held.usable(now) {
                 return Step::Use;
             }
-            return self.need(self.held.want(), now);
+            return self.require_token(self.held.refresh_purpose(), now);
         }
         let named = attempt.endpoint != 0;
         if named && now.wall < self.held.expires_at {
@@ -130,25 +130,26 @@ impl Session {
                 self.replay_refused(attempt.endpoint, now);
                 return Step::RefusedAgain;
             }
-            if self.refusers.pauses(attempt.endpoint, now.steady) {
+            if self.refusing_endpoints.pauses(attempt.endpoint, now.steady) {
                 return self.join_or(Step::RefusedAgain, now);
             }
         }
         if !self.held.refused {
-            if self.held.usable(now) && self.fresh(attempt, now) {
+            if self.held.usable(now) && self.is_refused_too_early(attempt, now) {
                 self.held.suspect = true;
                 return self.join_or(Step::HandBack, now);
             }
-            let others = self.held.brought == Brought::Others;
-            let young = others && self.age(now) < self.policy.fresh_age(self.held.lifetime, 0);
+            let from_other_process = self.held.received_from == ReceivedFrom::OtherProcess;
+            let is_young = from_other_process
+                && self.age(now) < self.policy.early_refusal_age(self.held.lifetime, 0);
             self.held.refused = true;
-            self.refusals = if self.held.suspect || young {
+            self.refusals = if self.held.suspect || is_young {
                 (self.refusals + 1).min(32)
             } else {
                 0
             };
         }
-        self.need(Purpose::Refused, now)
+        self.require_token(Purpose::Refused, now)
     }
 
     /// A request with this stamp was accepted.
@@ -156,7 +157,7 @@ impl Session {
     /// A driver reports the first acceptance of each token, and the acceptance of every replay.
     #[inline]
     pub fn accepted(&mut self, stamp: Stamp, attempt: Attempt) {
-        if stamp != self.at || self.token != Token::Held {
+        if stamp != self.stamp || self.token != TokenPresence::Held {
             return;
         }
         self.held.accepted = true;
@@ -164,7 +165,7 @@ impl Session {
             self.judged = stamp.generation;
             self.useless = 0;
         }
-        self.refusers.forget(attempt.endpoint);
+        self.refusing_endpoints.forget(attempt.endpoint);
     }
 
     /// A caller has waited for this flight. Returns the step for the token installed since the
@@ -174,13 +175,13 @@ impl Session {
     /// early.
     #[inline]
     pub fn settle(&mut self, flight: Flight, now: Now) -> Step {
-        if flight.began.epoch != self.at.epoch {
+        if flight.began.epoch != self.stamp.epoch {
             return Step::Changed;
         }
         let in_slot = self.in_slot(flight.id);
         // Within an epoch the generation grows only with a token, and the session keeps a token
         // from then on.
-        if self.at.generation > flight.began.generation {
+        if self.stamp.generation > flight.began.generation {
             // A token that an update installed during the flight may have been refused or have
             // expired before the caller joined. Then the flight decides.
             let undecided = in_slot || self.has_failed();
@@ -208,9 +209,9 @@ impl Session {
     pub fn force(&mut self, now: Now) -> Step {
         if self.join(now) {
             Step::Wait
-        } else if self.busy() {
+        } else if self.has_flight() {
             Step::Overdue
-        } else if self.cooling.asked && self.cooling(now) {
+        } else if self.cool_down.by_issuer && self.is_cooling_down(now) {
             Step::Fail
         } else {
             self.begin(Purpose::Forced, now);
@@ -224,14 +225,14 @@ impl Session {
     /// that flight began.
     #[inline]
     pub fn refreshed(&mut self, flight: Flight, validity: Validity, now: Now) -> Landing {
-        self.land(flight, validity, Brought::Flight, now)
+        self.land(flight, validity, ReceivedFrom::Issuer, now)
     }
 
     /// The flight found a newer token in the store, which another process had refreshed some time
     /// ago. The token counts under the conditions of [`Session::refreshed`].
     #[inline]
     pub fn adopted(&mut self, flight: Flight, validity: Validity, now: Now) -> Landing {
-        self.land(flight, validity, Brought::Others, now)
+        self.land(flight, validity, ReceivedFrom::OtherProcess, now)
     }
 
     /// The flight failed. If [`Session::error`] returns this flight's number afterwards, the driver
@@ -244,7 +245,7 @@ impl Session {
         self.slot.stage = Stage::Idle;
         // A newer token was installed during the flight, so the failure concerns only the flight's
         // waiters. Its `invalid_grant` refers to a replaced refresh token.
-        let stale = flight.began.generation != self.at.generation;
+        let stale = flight.began.generation != self.stamp.generation;
         if flight.purpose == Purpose::Look && !stale {
             self.look_from = now.steady.saturating_add(self.policy.look_interval);
             return Landing::Ended;
@@ -265,9 +266,9 @@ impl Session {
             .policy
             .cool_down(self.failures, failure.retry_after, failure.jitter);
         self.failures = (self.failures + 1).min(32);
-        self.cooling = Cooling {
+        self.cool_down = CoolDown {
             until: now.steady.saturating_add(wait),
-            asked: failure.retry_after.is_some(),
+            by_issuer: failure.retry_after.is_some(),
         };
         Landing::Cooling
     }
@@ -299,14 +300,14 @@ impl Session {
         overdue
     }
 
-    /// A caller brought a newer token of the same sign-in. The token revives an ended session.
+    /// A caller has a newer token of the same sign-in. The token revives an ended session.
     /// After a sign-out the token changes nothing.
     #[inline]
     pub fn update(&mut self, validity: Validity, now: Now) -> Stamp {
-        if self.token == Token::SignedOut {
-            return self.at;
+        if self.token == TokenPresence::SignedOut {
+            return self.stamp;
         }
-        self.install(validity, Brought::Caller, now)
+        self.install(validity, ReceivedFrom::Caller, now)
     }
 
     /// A sign-in begins a new epoch with this token. A running flight belongs to the previous
@@ -314,7 +315,7 @@ impl Session {
     #[inline]
     pub fn sign_in(&mut self, validity: Validity, now: Now) -> Stamp {
         self.begin_epoch();
-        self.install(validity, Brought::Caller, now)
+        self.install(validity, ReceivedFrom::Caller, now)
     }
 
     /// A sign-out begins a new epoch without a token.
@@ -323,12 +324,12 @@ impl Session {
     /// may be sent without a token, and no other process writes the session.
     #[inline]
     pub fn sign_out(&mut self) -> bool {
-        let untouched = self.token == Token::Never && !self.busy();
-        if untouched && !self.shared() && self.policy.access == Access::Anonymous {
+        let untouched = self.token == TokenPresence::Never && !self.has_flight();
+        if untouched && !self.is_shared() && self.policy.access == Access::Anonymous {
             return false;
         }
         self.begin_epoch();
-        self.token = Token::SignedOut;
+        self.token = TokenPresence::SignedOut;
         true
     }
 
@@ -342,12 +343,12 @@ impl Session {
         if !self.has_token() || !self.held.usable(now) {
             return None;
         }
-        let from = if self.busy() {
+        let from = if self.has_flight() {
             NEVER
         } else if !self.ended {
-            let free_from = self.cooling.until.max(self.early_from);
+            let free_from = self.cool_down.until.max(self.early_from);
             self.held.refresh_at.max(now.wall_at(free_from))
-        } else if self.shared() {
+        } else if self.is_shared() {
             now.wall_at(self.look_from)
         } else {
             NEVER
@@ -358,13 +359,13 @@ impl Session {
     /// Returns whether this epoch has a token, usable or not.
     #[inline]
     pub fn has_token(&self) -> bool {
-        self.token == Token::Held
+        self.token == TokenPresence::Held
     }
 
     /// Returns the current epoch and generation.
     #[inline]
     pub fn stamp(&self) -> Stamp {
-        self.at
+        self.stamp
     }
 
     /// Returns the number of the flight whose error [`Step::Fail`] refers to. Returns zero if there
@@ -382,13 +383,13 @@ impl Session {
     /// Returns when the cool-down after the last failure ends, by the steady clock.
     #[inline]
     pub fn cool_until(&self) -> u64 {
-        self.cooling.until
+        self.cool_down.until
     }
 
     /// Returns whether the last of sign-in and sign-out was a sign-out.
     #[inline]
     pub fn signed_out(&self) -> bool {
-        self.token == Token::SignedOut
+        self.token == TokenPresence::SignedOut
     }
 
     /// Returns whether the issuer has refused to refresh this session.
@@ -400,6 +401,6 @@ impl Session {
     /// Returns the flight that holds the slot, overdue or not.
     #[inline]
     pub fn flight(&self) -> Option<Flight> {
-        self.busy().then_some(self.slot.flight)
+        self.has_flight().then_some(self.slot.flight)
     }
 }

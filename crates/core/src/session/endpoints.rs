@@ -4,7 +4,7 @@ use crate::policy::doubled;
 
 /// One endpoint that refused a replay.
 #[derive(Clone, Copy, Debug)]
-struct Refuser {
+struct RefusingEndpoint {
     /// The driver's hash of origin and path. Zero if the entry is empty.
     endpoint: u32,
     /// Refusals of this endpoint start no refresh before this time of the steady clock.
@@ -15,11 +15,11 @@ struct Refuser {
 
 /// The last eight endpoints that refused a replay, the newest first.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Refusers([Refuser; 8]);
+pub(super) struct RefusingEndpoints([RefusingEndpoint; 8]);
 
-impl Refusers {
+impl RefusingEndpoints {
     pub(super) const NONE: Self = Self(
-        [Refuser {
+        [RefusingEndpoint {
             endpoint: 0,
             until: 0,
             pause: 0,
@@ -28,16 +28,16 @@ impl Refusers {
 
     /// Returns whether refusals of this endpoint start no refresh at this time.
     pub(super) fn pauses(&self, endpoint: u32, steady: u64) -> bool {
-        let mut refusers = self.0.iter();
-        refusers.any(|refuser| refuser.endpoint == endpoint && steady < refuser.until)
+        let mut refusing_endpoints = self.0.iter();
+        refusing_endpoints.any(|entry| entry.endpoint == endpoint && steady < entry.until)
     }
 
     /// Records that this endpoint refused a replay, and doubles its pause if the last pause is
     /// over. Returns whether the endpoint is new to the table. A new endpoint displaces the oldest
     /// entry.
     pub(super) fn remember(&mut self, endpoint: u32, steady: u64, first: u64, most: u64) -> bool {
-        let mut refusers = self.0.iter_mut();
-        if let Some(known) = refusers.find(|refuser| refuser.endpoint == endpoint) {
+        let mut refusing_endpoints = self.0.iter_mut();
+        if let Some(known) = refusing_endpoints.find(|entry| entry.endpoint == endpoint) {
             if steady >= known.until {
                 known.pause = doubled(known.pause, 1, most);
                 known.until = steady.saturating_add(known.pause);
@@ -45,7 +45,7 @@ impl Refusers {
             return false;
         }
         self.0.rotate_right(1);
-        self.0[0] = Refuser {
+        self.0[0] = RefusingEndpoint {
             endpoint,
             until: steady.saturating_add(first),
             pause: first,
@@ -55,9 +55,9 @@ impl Refusers {
 
     /// Empties the entry of this endpoint, which has accepted a token.
     pub(super) fn forget(&mut self, endpoint: u32) {
-        for refuser in &mut self.0 {
-            if refuser.endpoint == endpoint {
-                refuser.endpoint = 0;
+        for entry in &mut self.0 {
+            if entry.endpoint == endpoint {
+                entry.endpoint = 0;
             }
         }
     }

@@ -4,7 +4,7 @@ use crate::{Flight, NEVER, Now, Purpose, Stamp, Validity};
 
 /// Whether the session has a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Token {
+pub(super) enum TokenPresence {
     /// The epoch has no token yet, and no sign-out began it.
     Never,
     SignedOut,
@@ -14,13 +14,13 @@ pub(super) enum Token {
 /// State of the current token. [`NEVER`] stands for an unknown or missing time, so that one
 /// comparison decides.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Held {
+pub(super) struct HeldToken {
     pub(super) expires_at: u64,
     pub(super) refresh_at: u64,
     pub(super) lifetime: u64,
     /// When the token was installed, by the steady clock.
     pub(super) since: u64,
-    pub(super) brought: Brought,
+    pub(super) received_from: ReceivedFrom,
     /// The token was refused, and not too early. It is not sent again.
     pub(super) refused: bool,
     /// The token was refused too early to be refused for its age.
@@ -29,26 +29,26 @@ pub(super) struct Held {
     pub(super) accepted: bool,
 }
 
-impl Held {
+impl HeldToken {
     pub(super) const NONE: Self = Self {
         expires_at: 0,
         refresh_at: 0,
         lifetime: 0,
         since: 0,
-        brought: Brought::Flight,
+        received_from: ReceivedFrom::Issuer,
         refused: false,
         suspect: false,
         accepted: false,
     };
 
     #[inline]
-    pub(super) fn new(validity: Validity, brought: Brought, since: u64) -> Self {
+    pub(super) fn new(validity: Validity, received_from: ReceivedFrom, since: u64) -> Self {
         Self {
             expires_at: validity.expires_at.unwrap_or(NEVER),
             refresh_at: validity.refresh_at.unwrap_or(NEVER),
             lifetime: validity.lifetime.unwrap_or(NEVER),
             since,
-            brought,
+            received_from,
             refused: false,
             suspect: false,
             accepted: false,
@@ -62,7 +62,7 @@ impl Held {
 
     /// Returns why a flight starts for this token, which is not usable.
     #[inline]
-    pub(super) fn want(&self) -> Purpose {
+    pub(super) fn refresh_purpose(&self) -> Purpose {
         if self.refused {
             Purpose::Refused
         } else {
@@ -73,18 +73,18 @@ impl Held {
 
 /// Where a token came from. The origin decides what the token's age means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Brought {
+pub(super) enum ReceivedFrom {
     /// The issuer, just now.
-    Flight,
+    Issuer,
     /// A flight of another process, some time ago.
-    Others,
+    OtherProcess,
     /// A sign-in or an update. The token's age is unknown.
     Caller,
 }
 
 /// The slot that holds at most one flight.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Slot {
+pub(super) struct FlightSlot {
     pub(super) stage: Stage,
     /// The last flight that began. Its number is the count of all flights.
     pub(super) flight: Flight,
@@ -93,7 +93,7 @@ pub(super) struct Slot {
     pub(super) awaited: bool,
 }
 
-impl Slot {
+impl FlightSlot {
     pub(super) const EMPTY: Self = Self {
         stage: Stage::Idle,
         flight: Flight {
@@ -118,15 +118,15 @@ pub(super) enum Stage {
 
 /// The time after a failure in which no flight starts.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cooling {
+pub(super) struct CoolDown {
     pub(super) until: u64,
     /// The issuer asked for this cool-down, so no caller overrides it.
-    pub(super) asked: bool,
+    pub(super) by_issuer: bool,
 }
 
-impl Cooling {
+impl CoolDown {
     pub(super) const NONE: Self = Self {
         until: 0,
-        asked: false,
+        by_issuer: false,
     };
 }

@@ -2,7 +2,7 @@
 //! install.
 
 use super::Session;
-use super::state::{Brought, Cooling, Held, Stage, Token};
+use super::state::{CoolDown, HeldToken, ReceivedFrom, Stage, TokenPresence};
 use crate::{Attempt, Flight, Landing, NEVER, Now, Policy, Purpose, Stamp, Step, Validity};
 
 /// This many useless refreshes in a row put the session-wide spacing in force.
@@ -10,15 +10,15 @@ const USELESS_MAX: u32 = 3;
 
 impl Session {
     /// Joins the running flight, or starts a flight, because a caller needs a token.
-    pub(super) fn need(&mut self, purpose: Purpose, now: Now) -> Step {
+    pub(super) fn require_token(&mut self, purpose: Purpose, now: Now) -> Step {
         if self.join(now) {
             Step::Wait
-        } else if self.busy() {
+        } else if self.has_flight() {
             Step::Overdue
         } else if self.look_due(now) {
             self.begin(Purpose::Look, now);
             Step::Refresh
-        } else if self.ended || self.cooling(now) {
+        } else if self.ended || self.is_cooling_down(now) {
             Step::Fail
         } else {
             self.begin(purpose, now);
@@ -29,24 +29,24 @@ impl Session {
     /// Returns whether the current token was refused too early to be refused for its age. Such a
     /// refusal starts no refresh.
     #[inline]
-    pub(super) fn fresh(&self, attempt: Attempt, now: Now) -> bool {
+    pub(super) fn is_refused_too_early(&self, attempt: Attempt, now: Now) -> bool {
         // An accepted token is never refused too early until three refreshes in a row were useless.
         // A token that another endpoint has refused in a replay counts as accepted, because the
         // replay at this endpoint is judged too. A refusal of an unnamed endpoint without a replay
         // cannot prove a refresh useless.
         let named = attempt.endpoint != 0;
-        let judged = named && self.judged == self.at.generation;
+        let judged = named && self.judged == self.stamp.generation;
         let counted = judged || self.held.accepted && (named || !attempt.replay);
-        if counted && !self.spaced() {
+        if counted && !self.is_spacing_in_force() {
             return false;
         }
         let held = &self.held;
         // Only a token that the issuer has just sent can be too young. A token from another process
         // is older than its time in this process, so its first refusal counts, but not several in a
         // row.
-        let young =
-            held.brought == Brought::Flight || held.brought == Brought::Others && self.refusals > 0;
-        young && self.age(now) < self.policy.fresh_age(held.lifetime, self.refusals)
+        let is_young = held.received_from == ReceivedFrom::Issuer
+            || held.received_from == ReceivedFrom::OtherProcess && self.refusals > 0;
+        is_young && self.age(now) < self.policy.early_refusal_age(held.lifetime, self.refusals)
     }
 
     /// Returns the time since the current token was installed.
@@ -57,7 +57,7 @@ impl Session {
 
     /// Returns whether the session-wide spacing is in force, for all endpoints and tokens.
     #[inline]
-    pub(super) fn spaced(&self) -> bool {
+    pub(super) fn is_spacing_in_force(&self) -> bool {
         self.useless >= USELESS_MAX
     }
 
@@ -68,15 +68,15 @@ impl Session {
             fresh, fresh_max, ..
         } = self.policy;
         let new = self
-            .refusers
+            .refusing_endpoints
             .remember(endpoint, now.steady, fresh, fresh_max);
         // Only the first replay after a refresh judges the refresh.
-        let first = self.judged != self.at.generation;
-        self.judged = self.at.generation;
+        let first = self.judged != self.stamp.generation;
+        self.judged = self.stamp.generation;
         if first && new {
             self.useless = (self.useless + 1).min(USELESS_MAX);
         }
-        self.held.suspect |= self.spaced();
+        self.held.suspect |= self.is_spacing_in_force();
     }
 
     /// Waits for the running flight. Returns `step` if no flight can be joined.
@@ -88,18 +88,18 @@ impl Session {
     /// Returns whether an ended session may look into its store again.
     #[inline]
     pub(super) fn look_due(&self, now: Now) -> bool {
-        self.ended && self.shared() && !self.busy() && now.steady >= self.look_from
+        self.ended && self.is_shared() && !self.has_flight() && now.steady >= self.look_from
     }
 
     #[inline]
     pub(super) fn early_due(&self, now: Now) -> bool {
-        let free = !self.busy() && !self.cooling(now) && !self.ended;
+        let free = !self.has_flight() && !self.is_cooling_down(now) && !self.ended;
         free && now.wall >= self.held.refresh_at && now.steady >= self.early_from
     }
 
     /// Returns whether other processes may write the session.
     #[inline]
-    pub(super) fn shared(&self) -> bool {
+    pub(super) fn is_shared(&self) -> bool {
         self.policy.look_interval != NEVER
     }
 
@@ -107,7 +107,7 @@ impl Session {
         let slot = &mut self.slot;
         slot.flight = Flight {
             id: slot.flight.id + 1,
-            began: self.at,
+            began: self.stamp,
             purpose,
         };
         slot.stage = Stage::Flying;
@@ -128,18 +128,18 @@ impl Session {
     }
 
     #[inline]
-    pub(super) fn busy(&self) -> bool {
+    pub(super) fn has_flight(&self) -> bool {
         self.slot.stage != Stage::Idle
     }
 
     #[inline]
     pub(super) fn in_slot(&self, flight: u64) -> bool {
-        self.busy() && self.slot.flight.id == flight
+        self.has_flight() && self.slot.flight.id == flight
     }
 
     #[inline]
-    pub(super) fn cooling(&self, now: Now) -> bool {
-        now.steady < self.cooling.until
+    pub(super) fn is_cooling_down(&self, now: Now) -> bool {
+        now.steady < self.cool_down.until
     }
 
     #[inline]
@@ -147,44 +147,49 @@ impl Session {
         &mut self,
         flight: Flight,
         validity: Validity,
-        brought: Brought,
+        received_from: ReceivedFrom,
         now: Now,
     ) -> Landing {
         let in_slot = self.in_slot(flight.id);
-        let late = !in_slot && flight.began.generation == self.at.generation;
-        if flight.began.epoch != self.at.epoch || !(in_slot || late) {
+        let late = !in_slot && flight.began.generation == self.stamp.generation;
+        if flight.began.epoch != self.stamp.epoch || !(in_slot || late) {
             return Landing::Stale;
         }
         if in_slot {
             self.slot.stage = Stage::Idle;
         }
-        self.install(validity, brought, now);
+        self.install(validity, received_from, now);
         Landing::Installed
     }
 
     pub(super) fn begin_epoch(&mut self) {
-        self.at.epoch += 1;
+        self.stamp.epoch += 1;
         self.slot.stage = Stage::Idle;
         self.refusals = 0;
-        self.refusers.clear();
+        self.refusing_endpoints.clear();
         self.useless = 0;
         self.early_from = 0;
         self.recover();
     }
 
     #[inline]
-    pub(super) fn install(&mut self, validity: Validity, brought: Brought, now: Now) -> Stamp {
-        self.at.generation += 1;
+    pub(super) fn install(
+        &mut self,
+        validity: Validity,
+        received_from: ReceivedFrom,
+        now: Now,
+    ) -> Stamp {
+        self.stamp.generation += 1;
         // A token that was replaced without an early refusal ends the row of refused tokens.
         if !self.held.refused && !self.held.suspect {
             self.refusals = 0;
         }
         // A running flight keeps its slot. The cool-down ends, because it belonged to the replaced
         // token.
-        self.token = Token::Held;
-        self.held = Held::new(validity, brought, now.steady);
+        self.token = TokenPresence::Held;
+        self.held = HeldToken::new(validity, received_from, now.steady);
         self.recover();
-        self.at
+        self.stamp
     }
 
     /// Clears failure, end and cool-down, because a new token or epoch begins.
@@ -192,7 +197,7 @@ impl Session {
     fn recover(&mut self) {
         self.ended = false;
         self.error = 0;
-        self.cooling = Cooling::NONE;
+        self.cool_down = CoolDown::NONE;
         self.failures = 0;
     }
 }
