@@ -154,15 +154,15 @@ pub enum NotReplayed {
     RefusedAgain,
 }
 
-type Handler = Box<dyn Fn(&SessionKey, &Event) + Send + Sync>;
+type EventListener = Box<dyn Fn(&SessionKey, &Event) + Send + Sync>;
 
 /// The event listeners of a rotator.
 #[derive(Default)]
-pub(crate) struct Listeners(pub(crate) Vec<Handler>);
+pub(crate) struct EventListeners(pub(crate) Vec<EventListener>);
 
-impl Listeners {
+impl EventListeners {
     /// Calls every listener. A listener that panics affects no other listener and no session.
-    pub(crate) fn tell(&self, key: &SessionKey, event: &Event) {
+    pub(crate) fn notify(&self, key: &SessionKey, event: &Event) {
         tracing::debug!(target: "token_rotator", session = %key, ?event);
         for listener in &self.0 {
             // State that a listener left half changed is used by that listener only.

@@ -10,14 +10,14 @@ use token_rotator_core::{Access, Policy};
 use tokio_util::task::TaskTracker;
 
 use crate::error::BuildError;
-use crate::event::{Event, Listeners};
+use crate::event::{Event, EventListeners};
 use crate::http::origin::{Origin, Origins};
 use crate::profile::Profile;
 use crate::rotator::Rotator;
 use crate::rotator::rotators::Rotators;
 use crate::runtime::Runtime;
-use crate::runtime::clock::{Clock, ClockOf, millis};
-use crate::session::{AfterRefresh, Engine, Limits, Session};
+use crate::runtime::clock::{Clock, RotatorClock, millis};
+use crate::session::{AfterRefresh, Engine, Session, TimeLimits};
 use crate::store::coordinator::{Coordinator, DynCoordinator};
 use crate::store::{DynStore, SessionKey, SessionStore};
 use crate::token::Placement;
@@ -31,14 +31,14 @@ pub struct RotatorBuilder {
     store: Option<Box<dyn DynStore>>,
     coordinator: Option<Box<dyn DynCoordinator>>,
     session: SessionKey,
-    clock: ClockOf,
+    clock: RotatorClock,
     runtime: RuntimeChoice,
     policy: Policy,
     profile: Profile,
-    limits: Limits,
+    limits: TimeLimits,
     placement: Placement,
     origins: Vec<Result<Origin, BuildError>>,
-    listeners: Listeners,
+    listeners: EventListeners,
     after_refresh: Option<AfterRefresh>,
     idle_after: Duration,
 }
@@ -56,11 +56,11 @@ impl RotatorBuilder {
             store: None,
             coordinator: None,
             session: SessionKey::default(),
-            clock: ClockOf::System,
+            clock: RotatorClock::System,
             runtime: RuntimeChoice::FirstCall,
             policy: Policy::required(),
             profile: Profile::strict(),
-            limits: Limits {
+            limits: TimeLimits {
                 lease_wait: Duration::from_secs(10),
                 source_timeout: Duration::from_secs(15),
                 flight_deadline: Duration::from_secs(30),
@@ -69,7 +69,7 @@ impl RotatorBuilder {
             },
             placement: Placement::bearer(),
             origins: Vec::new(),
-            listeners: Listeners::default(),
+            listeners: EventListeners::default(),
             after_refresh: None,
             idle_after: Duration::from_secs(900),
         }
@@ -235,7 +235,7 @@ impl RotatorBuilder {
 
     /// Uses this clock. Default: the system's clock.
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = ClockOf::Custom(Box::new(clock));
+        self.clock = RotatorClock::Custom(Box::new(clock));
         self
     }
 

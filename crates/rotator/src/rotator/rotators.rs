@@ -18,7 +18,7 @@ use crate::token::token_set::TokenSet;
 /// Enough shards that callers of different sessions rarely share a lock. A power of two.
 const SHARDS: usize = 64;
 
-type Name<K> = Box<dyn Fn(&K) -> SessionKey + Send + Sync>;
+type NameFn<K> = Box<dyn Fn(&K) -> SessionKey + Send + Sync>;
 
 /// One rotator for each key, created on first use. Its session is read from the store.
 ///
@@ -49,26 +49,26 @@ pub struct Rotators<K>(Arc<Inner<K>>);
 
 struct Inner<K> {
     engine: Arc<Engine>,
-    name: Name<K>,
+    name: NameFn<K>,
     idle_after: u64,
     hasher: RandomState,
     shards: Vec<Shard<K>>,
 }
 
 struct Shard<K> {
-    sessions: RwLock<HashMap<K, Place>>,
+    sessions: RwLock<HashMap<K, SessionEntry>>,
     /// When the shard was last swept, in milliseconds of the steady clock.
     swept: AtomicU64,
 }
 
-struct Place {
+struct SessionEntry {
     session: Arc<Session>,
     /// When the session was last used, in milliseconds of the steady clock.
     used: AtomicU64,
 }
 
 impl<K: Clone + Eq + Hash + Send + Sync + 'static> Rotators<K> {
-    pub(crate) fn new(engine: Arc<Engine>, idle_after: Duration, name: Name<K>) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, idle_after: Duration, name: NameFn<K>) -> Self {
         let now = millis(engine.clock.steady());
         let shard = || Shard {
             sessions: RwLock::default(),
@@ -89,17 +89,17 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Rotators<K> {
         let inner = &*self.0;
         let now = millis(inner.engine.clock.steady());
         let shard = inner.shard(key);
-        if let Some(place) = shard.read().get(key) {
-            return place.visit(now);
+        if let Some(entry) = shard.read().get(key) {
+            return entry.touch(now);
         }
         let mut sessions = shard.write();
         inner.sweep(shard, &mut sessions, now);
         match sessions.entry(key.clone()) {
-            Entry::Occupied(place) => place.get().visit(now),
-            Entry::Vacant(place) => {
+            Entry::Occupied(entry) => entry.get().touch(now),
+            Entry::Vacant(entry) => {
                 let session = Session::new(Arc::clone(&inner.engine), (inner.name)(key));
                 let used = AtomicU64::new(now);
-                place.insert(Place { session, used }).visit(now)
+                entry.insert(SessionEntry { session, used }).touch(now)
             }
         }
     }
@@ -140,7 +140,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Rotators<K> {
         let removed = inner.shards.iter().map(|shard| {
             let mut sessions = shard.write();
             let before = sessions.len();
-            inner.let_go(&mut sessions, now);
+            inner.remove_idle_from(&mut sessions, now);
             before - sessions.len()
         });
         removed.sum()
@@ -155,7 +155,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Rotators<K> {
             .iter()
             .flat_map(|shard| {
                 let sessions = shard.read();
-                let all: Vec<_> = sessions.values().map(Place::session).collect();
+                let all: Vec<_> = sessions.values().map(SessionEntry::session).collect();
                 all
             })
             .collect();
@@ -179,30 +179,30 @@ impl<K: Eq + Hash> Inner<K> {
     }
 
     /// Removes the shard's idle sessions, at most once in a quarter of the idle time.
-    fn sweep(&self, shard: &Shard<K>, sessions: &mut HashMap<K, Place>, now: u64) {
+    fn sweep(&self, shard: &Shard<K>, sessions: &mut HashMap<K, SessionEntry>, now: u64) {
         let swept = shard.swept.load(Ordering::Relaxed);
         if now.saturating_sub(swept) >= self.idle_after / 4 {
             shard.swept.store(now, Ordering::Relaxed);
-            self.let_go(sessions, now);
+            self.remove_idle_from(sessions, now);
         }
     }
 
-    fn let_go(&self, sessions: &mut HashMap<K, Place>, now: u64) {
-        let idle = |place: &Place| {
-            let idle = now.saturating_sub(place.used.load(Ordering::Relaxed)) >= self.idle_after;
+    fn remove_idle_from(&self, sessions: &mut HashMap<K, SessionEntry>, now: u64) {
+        let idle = |entry: &SessionEntry| {
+            let idle = now.saturating_sub(entry.used.load(Ordering::Relaxed)) >= self.idle_after;
             // No caller, flight or write holds the session.
-            idle && Arc::strong_count(&place.session) == 1 && !place.session.is_only_in_memory()
+            idle && Arc::strong_count(&entry.session) == 1 && !entry.session.is_only_in_memory()
         };
-        let mut kept = Vec::new();
-        for (key, place) in sessions.extract_if(|_, place| idle(place)) {
-            let Place { session, used } = place;
+        let mut still_used = Vec::new();
+        for (key, entry) in sessions.extract_if(|_, entry| idle(entry)) {
+            let SessionEntry { session, used } = entry;
             // A weak handle may have been upgraded since the count was read. After `try_unwrap` has
             // taken the last strong handle, no upgrade succeeds.
             if let Err(session) = Arc::try_unwrap(session) {
-                kept.push((key, Place { session, used }));
+                still_used.push((key, SessionEntry { session, used }));
             }
         }
-        sessions.extend(kept);
+        sessions.extend(still_used);
         if sessions.capacity() > sessions.len() * 4 {
             sessions.shrink_to_fit();
         }
@@ -210,19 +210,19 @@ impl<K: Eq + Hash> Inner<K> {
 }
 
 impl<K> Shard<K> {
-    fn read(&self) -> RwLockReadGuard<'_, HashMap<K, Place>> {
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<K, SessionEntry>> {
         self.sessions.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, HashMap<K, Place>> {
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<K, SessionEntry>> {
         self.sessions
             .write()
             .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Place {
-    fn visit(&self, now: u64) -> Rotator {
+impl SessionEntry {
+    fn touch(&self, now: u64) -> Rotator {
         // Written at most once a second, because each write disturbs other readers.
         if now.saturating_sub(self.used.load(Ordering::Relaxed)) >= 1_000 {
             self.used.store(now, Ordering::Relaxed);

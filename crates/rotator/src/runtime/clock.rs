@@ -47,12 +47,12 @@ impl Clock for SystemClock {
 }
 
 /// The clock of a rotator. The system's clock needs no virtual call on the hot path.
-pub(crate) enum ClockOf {
+pub(crate) enum RotatorClock {
     System,
     Custom(Box<dyn Clock>),
 }
 
-impl ClockOf {
+impl RotatorClock {
     /// The only clock that the hot path reads.
     #[inline]
     pub(crate) fn wall(&self) -> SystemTime {
@@ -89,8 +89,8 @@ pub(crate) fn unix_millis(time: SystemTime) -> u64 {
 /// Returns the time that many milliseconds after the Unix epoch, at most ten thousand years.
 /// `SystemTime` can represent that limit on every system.
 pub(crate) fn at_unix_millis(millis: u64) -> SystemTime {
-    const FAR: Duration = Duration::from_secs(10_000 * 365 * 24 * 3_600);
-    UNIX_EPOCH + Duration::from_millis(millis).min(FAR)
+    const LATEST: Duration = Duration::from_secs(10_000 * 365 * 24 * 3_600);
+    UNIX_EPOCH + Duration::from_millis(millis).min(LATEST)
 }
 
 pub(crate) fn millis(duration: Duration) -> u64 {

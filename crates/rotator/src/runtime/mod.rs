@@ -25,17 +25,17 @@ use crate::runtime::sync::{Mutex, lock};
 
 /// The tokio runtime that flights and pending writes run on.
 pub(crate) struct Runtime {
-    chosen: Arc<Mutex<Chosen>>,
+    chosen: Arc<Mutex<ChosenRuntime>>,
 }
 
 #[cfg_attr(model_shuttle, allow(dead_code))] // A model has a runtime of its own.
-enum Chosen {
+enum ChosenRuntime {
     /// The runtime of the first call. `None` before that call.
-    First(Option<tokio::runtime::Handle>),
+    FirstCall(Option<tokio::runtime::Handle>),
     /// The runtime that the builder was given.
     Given(tokio::runtime::Handle),
     /// A thread that the rotator owns.
-    Own(OwnThread),
+    OwnThread(OwnThread),
 }
 
 /// A thread with its own runtime. Dropping this value ends the thread.
@@ -48,11 +48,11 @@ struct OwnThread {
 
 impl Runtime {
     pub(crate) fn of_first_call() -> Self {
-        Self::new(Chosen::First(None))
+        Self::new(ChosenRuntime::FirstCall(None))
     }
 
     pub(crate) fn given(handle: tokio::runtime::Handle) -> Self {
-        Self::new(Chosen::Given(handle))
+        Self::new(ChosenRuntime::Given(handle))
     }
 
     pub(crate) fn own_thread() -> Result<Self, BuildError> {
@@ -70,13 +70,13 @@ impl Runtime {
                 let _ = runtime.block_on(stopped);
             })
             .map_err(failed)?;
-        Ok(Self::new(Chosen::Own(OwnThread {
+        Ok(Self::new(ChosenRuntime::OwnThread(OwnThread {
             handle,
             _stop: stop,
         })))
     }
 
-    fn new(chosen: Chosen) -> Self {
+    fn new(chosen: ChosenRuntime) -> Self {
         Self {
             chosen: Arc::new(Mutex::new(chosen)),
         }
@@ -84,15 +84,15 @@ impl Runtime {
 
     /// Forgets the runtime of the first call, which has ended. The next call chooses a runtime
     /// again.
-    pub(crate) fn forget_first(&self) {
-        lock(&self.chosen).forget_first();
+    pub(crate) fn forget_first_runtime(&self) {
+        lock(&self.chosen).forget_first_runtime();
     }
 
     /// Chooses the runtime of this call if none is chosen.
     ///
     /// *Errors*: there is no runtime.
     #[cfg(not(model_shuttle))]
-    pub(crate) fn ready(&self) -> Result<(), TokenError> {
+    pub(crate) fn choose(&self) -> Result<(), TokenError> {
         lock(&self.chosen).handle().map(|_| ())
     }
 
@@ -106,22 +106,22 @@ impl Runtime {
     /// Returns whether the caller's runtime is the runtime of the flights. Another runtime may
     /// stop, and its timers with it.
     #[cfg(not(model_shuttle))]
-    pub(crate) fn keeps_time(&self) -> bool {
+    pub(crate) fn is_callers_runtime(&self) -> bool {
         let chosen = match &*lock(&self.chosen) {
-            Chosen::Own(_) => return true,
-            Chosen::Given(handle) | Chosen::First(Some(handle)) => handle.id(),
-            Chosen::First(None) => return false,
+            ChosenRuntime::OwnThread(_) => return true,
+            ChosenRuntime::Given(handle) | ChosenRuntime::FirstCall(Some(handle)) => handle.id(),
+            ChosenRuntime::FirstCall(None) => return false,
         };
         tokio::runtime::Handle::try_current().is_ok_and(|here| here.id() == chosen)
     }
 
     #[cfg(model_shuttle)]
-    pub(crate) fn keeps_time(&self) -> bool {
+    pub(crate) fn is_callers_runtime(&self) -> bool {
         true
     }
 
     #[cfg(model_shuttle)]
-    pub(crate) fn ready(&self) -> Result<(), TokenError> {
+    pub(crate) fn choose(&self) -> Result<(), TokenError> {
         Ok(())
     }
 
@@ -151,8 +151,8 @@ impl Runtime {
                 return Ok(tokio::time::timeout(limit, future).await.ok());
             };
             // A timer of a runtime that has ended panics. A task of that runtime is only dropped.
-            let alarm = Alarm(handle.spawn(async move { tokio::time::sleep(limit).await }));
-            match select(pin!(future), alarm).await {
+            let sleep = RemoteSleep(handle.spawn(async move { tokio::time::sleep(limit).await }));
+            match select(pin!(future), sleep).await {
                 Either::Left((output, _)) => Ok(Some(output)),
                 Either::Right((true, _)) => Ok(None),
                 Either::Right((false, _)) => Err(TokenError::NoRuntime),
@@ -161,14 +161,14 @@ impl Runtime {
     }
 }
 
-impl Chosen {
+impl ChosenRuntime {
     /// Returns the chosen runtime. Chooses the runtime of this call if none is chosen.
     #[cfg(not(model_shuttle))]
     fn handle(&mut self) -> Result<tokio::runtime::Handle, TokenError> {
         match self {
-            Self::Own(thread) => Ok(thread.handle.clone()),
-            Self::Given(handle) | Self::First(Some(handle)) => Ok(handle.clone()),
-            Self::First(first) => {
+            Self::OwnThread(thread) => Ok(thread.handle.clone()),
+            Self::Given(handle) | Self::FirstCall(Some(handle)) => Ok(handle.clone()),
+            Self::FirstCall(first) => {
                 let handle =
                     tokio::runtime::Handle::try_current().map_err(|_| TokenError::NoRuntime)?;
                 Ok(first.insert(handle).clone())
@@ -181,13 +181,13 @@ impl Chosen {
     #[cfg(not(model_shuttle))]
     fn timer(&mut self) -> Result<Option<tokio::runtime::Handle>, TokenError> {
         match (&*self, tokio::runtime::Handle::try_current()) {
-            (Self::First(_), Ok(_here)) => Ok(None),
+            (Self::FirstCall(_), Ok(_here)) => Ok(None),
             _ => self.handle().map(Some),
         }
     }
 
-    fn forget_first(&mut self) {
-        if let Self::First(first) = self {
+    fn forget_first_runtime(&mut self) {
+        if let Self::FirstCall(first) = self {
             *first = None;
         }
     }
@@ -195,18 +195,18 @@ impl Chosen {
     /// Forgets the chosen runtime, which has ended: it dropped a task that had not begun.
     #[cfg(not(model_shuttle))]
     fn forget_ended(&mut self) {
-        if let Self::First(_) | Self::Given(_) = self {
-            *self = Self::First(None);
+        if let Self::FirstCall(_) | Self::Given(_) = self {
+            *self = Self::FirstCall(None);
         }
     }
 }
 
 /// A sleep on another runtime. Returns true after the sleep, and false if that runtime has ended.
 #[cfg(not(model_shuttle))]
-struct Alarm(tokio::task::JoinHandle<()>);
+struct RemoteSleep(tokio::task::JoinHandle<()>);
 
 #[cfg(not(model_shuttle))]
-impl Future for Alarm {
+impl Future for RemoteSleep {
     type Output = bool;
 
     fn poll(
@@ -220,21 +220,21 @@ impl Future for Alarm {
 }
 
 #[cfg(not(model_shuttle))]
-impl Drop for Alarm {
+impl Drop for RemoteSleep {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
 #[cfg(not(model_shuttle))]
-fn spawn(chosen: &Arc<Mutex<Chosen>>, future: BoxFuture<'static, ()>, again: bool) {
+fn spawn(chosen: &Arc<Mutex<ChosenRuntime>>, future: BoxFuture<'static, ()>, may_move: bool) {
     // The lock must be free when the task is dropped. A runtime that has ended drops the task in
     // `spawn`.
     let handle = lock(chosen).handle();
-    let task = Task {
+    let task = MovableTask {
         chosen: Arc::clone(chosen),
         future: Some(future),
-        again,
+        may_move,
     };
     match handle {
         Ok(handle) => drop(handle.spawn(task)),
@@ -244,21 +244,21 @@ fn spawn(chosen: &Arc<Mutex<Chosen>>, future: BoxFuture<'static, ()>, again: boo
 
 /// A future that moves to another runtime if the first runtime drops it before it has begun.
 #[cfg(not(model_shuttle))]
-struct Task {
-    chosen: Arc<Mutex<Chosen>>,
+struct MovableTask {
+    chosen: Arc<Mutex<ChosenRuntime>>,
     future: Option<BoxFuture<'static, ()>>,
-    again: bool,
+    may_move: bool,
 }
 
 #[cfg(not(model_shuttle))]
-impl Future for Task {
+impl Future for MovableTask {
     type Output = ();
 
     fn poll(
         mut self: std::pin::Pin<&mut Self>,
         context: &mut std::task::Context<'_>,
     ) -> std::task::Poll<()> {
-        self.again = false;
+        self.may_move = false;
         match &mut self.future {
             Some(future) => future.as_mut().poll(context),
             None => std::task::Poll::Ready(()),
@@ -267,9 +267,9 @@ impl Future for Task {
 }
 
 #[cfg(not(model_shuttle))]
-impl Drop for Task {
+impl Drop for MovableTask {
     fn drop(&mut self) {
-        if self.again
+        if self.may_move
             && let Some(future) = self.future.take()
         {
             lock(&self.chosen).forget_ended();

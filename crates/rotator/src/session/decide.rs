@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use hmac_sha256::Hash;
 
-use super::state::Arrival;
+use super::state::PreparedToken;
 use crate::store::intent::Intent;
 use crate::store::{Epoch, Record, Version};
 use crate::token::secret::{ExposeSecret as _, SecretString};
 use crate::token::token_set::TokenSet;
 
 /// The most hashes that [`ReplacedTokens`] keeps.
-const PRINTS_MAX: usize = 256;
+const REPLACED_MAX: usize = 256;
 
 /// What this process has read or written of the session's record.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,7 +24,7 @@ pub(crate) struct KnownRecord {
     pub(crate) version: Option<Version>,
     /// The greatest revision read or written. It survives sign-ins and a lost store, so that no
     /// revision is used twice.
-    pub(crate) floor: u64,
+    pub(crate) greatest_revision: u64,
     /// The store has no record of this epoch yet. The first write replaces the record of any other
     /// epoch.
     pub(crate) unwritten: bool,
@@ -45,24 +45,24 @@ impl KnownRecord {
         Self {
             epoch: Some(version.epoch),
             version: Some(version),
-            floor: version.revision,
+            greatest_revision: version.revision,
             unwritten: false,
         }
     }
 
     /// Returns the version of the next write over the record `found`.
-    pub(crate) fn next(&self, found: Option<Version>) -> Version {
+    pub(crate) fn next_version(&self, found: Option<Version>) -> Version {
         let found = found.map_or(0, |version| version.revision);
         Version {
             epoch: self.epoch.unwrap_or_else(Epoch::random),
-            revision: found.max(self.floor).saturating_add(1),
+            revision: found.max(self.greatest_revision).saturating_add(1),
         }
     }
 
     /// Replaces this state by `newer`, but keeps the greatest revision.
     pub(crate) fn replace(&mut self, newer: Self) {
         *self = Self {
-            floor: self.floor.max(newer.floor),
+            greatest_revision: self.greatest_revision.max(newer.greatest_revision),
             ..newer
         };
     }
@@ -70,33 +70,33 @@ impl KnownRecord {
 
 /// The tokens and the record that a refresh starts from.
 #[derive(Clone)]
-pub(crate) struct Start {
+pub(crate) struct RefreshStart {
     /// The token set to exchange. `None` if the session never had a token set.
     pub(crate) last: Option<Arc<TokenSet>>,
     pub(crate) known: KnownRecord,
     /// The intent in the record.
     pub(crate) intent: Option<Intent>,
     /// Hashes of the token sets that the refresh replaces.
-    pub(crate) older: OlderPrints,
+    pub(crate) replaced: ReplacedTokens,
 }
 
-impl Start {
+impl RefreshStart {
     /// Starts from memory, because the store holds nothing newer.
     pub(crate) fn from_memory(last: Option<Arc<TokenSet>>, known: KnownRecord) -> Self {
         Self {
             last,
             known,
             intent: None,
-            older: OlderPrints::default(),
+            replaced: ReplacedTokens::default(),
         }
     }
 
     /// Records that the token set was written to the store with this intent.
-    pub(crate) fn wrote(&mut self, version: Version, intent: Option<Intent>) {
+    pub(crate) fn record_written(&mut self, version: Version, intent: Option<Intent>) {
         self.known = KnownRecord::at(version);
         self.intent = intent;
         if let Some(last) = &self.last {
-            self.older.push(last);
+            self.replaced.push(last);
         }
     }
 }
@@ -104,8 +104,8 @@ impl Start {
 /// What a flight does with the record that it read.
 pub(crate) enum Decision {
     /// Serve this token, which another process has refreshed.
-    Adopt(Arrival, KnownRecord),
-    RefreshFrom(Box<Start>),
+    Adopt(PreparedToken, KnownRecord),
+    RefreshFrom(Box<RefreshStart>),
     /// Another process has signed in or out. This is its record.
     OtherEpoch(Record),
 }
@@ -116,7 +116,7 @@ pub(crate) fn read(
     found: Option<Record>,
     known: KnownRecord,
     held: Option<Arc<TokenSet>>,
-    usable: impl FnOnce(&Arc<TokenSet>) -> Option<Arrival>,
+    usable: impl FnOnce(&Arc<TokenSet>) -> Option<PreparedToken>,
 ) -> Decision {
     let Some(record) = found else {
         // A missing record is a lost store, not a sign-out.
@@ -124,33 +124,33 @@ pub(crate) fn read(
             version: None,
             ..known
         };
-        return Decision::RefreshFrom(Box::new(Start::from_memory(held, known)));
+        return Decision::RefreshFrom(Box::new(RefreshStart::from_memory(held, known)));
     };
     let read = KnownRecord {
-        floor: known.floor.max(record.version.revision),
+        greatest_revision: known.greatest_revision.max(record.version.revision),
         ..KnownRecord::at(record.version)
     };
-    let foreign = known.epoch.is_some_and(|epoch| Some(epoch) != read.epoch);
-    if foreign || (record.tokens.is_none() && known.epoch.is_none()) {
+    let is_other_epoch = known.epoch.is_some_and(|epoch| Some(epoch) != read.epoch);
+    if is_other_epoch || (record.tokens.is_none() && known.epoch.is_none()) {
         return Decision::OtherEpoch(record);
     }
     // Memory is at least as new as a revision that was read or written before.
-    let seen_before = record.version.revision <= known.floor && held.is_some();
+    let seen_before = record.version.revision <= known.greatest_revision && held.is_some();
     if !seen_before
         && let Some(tokens) = &record.tokens
         && held
             .as_ref()
             .is_none_or(|held| !same_secret(held.access_token(), tokens.access_token()))
-        && let Some(arrival) = usable(tokens)
+        && let Some(prepared) = usable(tokens)
     {
-        return Decision::Adopt(arrival, read);
+        return Decision::Adopt(prepared, read);
     }
-    let older = OlderPrints::of(record.tokens.as_deref());
-    Decision::RefreshFrom(Box::new(Start {
+    let replaced = ReplacedTokens::of(record.tokens.as_deref());
+    Decision::RefreshFrom(Box::new(RefreshStart {
         last: if seen_before { held } else { record.tokens },
         known: read,
         intent: record.intent,
-        older,
+        replaced,
     }))
 }
 
@@ -164,7 +164,7 @@ pub(crate) struct Write {
     pub(crate) known: KnownRecord,
     pub(crate) version: Version,
     /// Hashes of the token sets that this write replaces.
-    pub(crate) older: OlderPrints,
+    pub(crate) replaced: ReplacedTokens,
 }
 
 impl Write {
@@ -172,14 +172,14 @@ impl Write {
         epoch: u64,
         tokens: Option<Arc<TokenSet>>,
         known: KnownRecord,
-        older: OlderPrints,
+        replaced: ReplacedTokens,
     ) -> Self {
         Self {
             epoch,
             tokens,
             known,
-            version: known.next(known.version),
-            older,
+            version: known.next_version(known.version),
+            replaced,
         }
     }
 
@@ -200,23 +200,23 @@ impl Write {
             .map_or(0, |found| found.revision.saturating_add(1));
         self.version.revision = self.version.revision.max(next);
         if let Some(tokens) = found.and_then(|record| record.tokens) {
-            self.older.push(&tokens);
+            self.replaced.push(&tokens);
         }
     }
 
     /// Returns the hashes of the replaced token sets and of this write's own token set. This write
     /// may have reached the store although the store's answer was lost.
-    pub(crate) fn and_older(&self) -> OlderPrints {
-        let mut older = self.older.clone();
+    pub(crate) fn replaced_and_own(&self) -> ReplacedTokens {
+        let mut replaced = self.replaced.clone();
         if let Some(tokens) = &self.tokens {
-            older.push(tokens);
+            replaced.push(tokens);
         }
-        older
+        replaced
     }
 
     /// Makes this write replace `before`, which may or may not have reached the store.
-    pub(crate) fn replaces(&mut self, before: &Self) {
-        self.older.extend(&before.and_older());
+    pub(crate) fn replace(&mut self, before: &Self) {
+        self.replaced.extend(&before.replaced_and_own());
         self.known = before.known;
         self.version = Version {
             epoch: before.version.epoch,
@@ -234,7 +234,7 @@ pub(crate) enum Comparison {
     /// Another process has signed in or out. This is its record.
     OtherEpoch(Record),
     /// Another process has saved newer tokens.
-    Newer(Arrival, KnownRecord),
+    Newer(PreparedToken, KnownRecord),
 }
 
 /// Compares the lost write `ours` with the record `theirs` that the store holds. `usable` prepares
@@ -242,7 +242,7 @@ pub(crate) enum Comparison {
 pub(crate) fn compare(
     theirs: Option<&Record>,
     ours: &Write,
-    usable: impl FnOnce(&Arc<TokenSet>) -> Option<Arrival>,
+    usable: impl FnOnce(&Arc<TokenSet>) -> Option<PreparedToken>,
 ) -> Comparison {
     let Some(record) = theirs else {
         return Comparison::Overwrite;
@@ -272,12 +272,12 @@ pub(crate) fn compare(
         {
             return Comparison::Stored(record.version);
         }
-        if ours.older.contains(tokens) || record.version.revision < ours.version.revision {
+        if ours.replaced.contains(tokens) || record.version.revision < ours.version.revision {
             return Comparison::Overwrite;
         }
     }
     match usable(tokens) {
-        Some(arrival) => Comparison::Newer(arrival, KnownRecord::at(record.version)),
+        Some(prepared) => Comparison::Newer(prepared, KnownRecord::at(record.version)),
         None => Comparison::Overwrite,
     }
 }
@@ -299,43 +299,43 @@ fn same_secret(one: &SecretString, other: &SecretString) -> bool {
 /// SHA-256 hashes of token sets that a later token set replaces. A record that holds one of them
 /// may be overwritten. Hashes, because replaced tokens are not kept in memory.
 #[derive(Clone, Default)]
-pub(crate) struct OlderPrints(Vec<Print>);
+pub(crate) struct ReplacedTokens(Vec<TokenSetHash>);
 
-type Print = [u8; 32];
+type TokenSetHash = [u8; 32];
 
-impl OlderPrints {
+impl ReplacedTokens {
     pub(crate) fn of(tokens: Option<&TokenSet>) -> Self {
-        Self(tokens.map(print).into_iter().collect())
+        Self(tokens.map(hash_of).into_iter().collect())
     }
 
     pub(crate) fn push(&mut self, tokens: &TokenSet) {
-        self.add(print(tokens));
+        self.add(hash_of(tokens));
     }
 
-    pub(crate) fn extend(&mut self, others: &Self) {
-        for print in &others.0 {
-            self.add(*print);
+    pub(crate) fn extend(&mut self, other: &Self) {
+        for hash in &other.0 {
+            self.add(*hash);
         }
     }
 
     pub(crate) fn contains(&self, tokens: &TokenSet) -> bool {
-        !self.0.is_empty() && self.0.contains(&print(tokens))
+        !self.0.is_empty() && self.0.contains(&hash_of(tokens))
     }
 
-    fn add(&mut self, print: Print) {
-        if self.0.contains(&print) {
+    fn add(&mut self, hash: TokenSetHash) {
+        if self.0.contains(&hash) {
             return;
         }
         // The first hash stays: the store is known to have held its token set.
-        if self.0.len() == PRINTS_MAX {
+        if self.0.len() == REPLACED_MAX {
             self.0.remove(1);
         }
-        self.0.push(print);
+        self.0.push(hash);
     }
 }
 
 /// Returns a hash of the access token and the refresh token.
-fn print(tokens: &TokenSet) -> Print {
+fn hash_of(tokens: &TokenSet) -> TokenSetHash {
     let mut hash = Hash::new();
     for token in [Some(tokens.access_token()), tokens.refresh_token()] {
         let token = token.map(|token| token.expose_secret().as_bytes());

@@ -12,11 +12,13 @@ use futures_util::future::{Either, select};
 use token_rotator_core::{Ending, Failure, Purpose};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::decide::{self, Decision, KnownRecord, OlderPrints, Start, Write, same_tokens};
-use super::recovery::{Plan, Situation};
-use super::state::{Arrival, Failed, Ticket};
-use super::writer::{PendingWrite, Written, conflicts};
-use super::{CutOff, Session, guarded};
+use super::decide::{
+    self, Decision, KnownRecord, RefreshStart, ReplacedTokens, Write, same_tokens,
+};
+use super::recovery::{RecoveryPlan, Situation};
+use super::state::{FailureEffect, PreparedToken, Ticket};
+use super::writer::{PendingWrite, WriteOutcome, conflicts};
+use super::{CallFailure, Session, guarded};
 use crate::error::{FailureKind, LeaseError, RefreshError, StoreError, StoreErrorKind};
 use crate::event::{Event, HookProblem};
 use crate::runtime;
@@ -37,9 +39,9 @@ const READ_PAUSE: Duration = Duration::from_millis(50);
 pub(super) fn launch(session: &Arc<Session>, ticket: Ticket) {
     let task = FlightTask {
         ticket,
-        begun: session.clock.steady(),
+        started_at: session.clock.steady(),
         lease: None,
-        taken: None,
+        taken_write: None,
         received: None,
         step: "take the lease",
         sent: false,
@@ -54,10 +56,10 @@ pub(super) fn launch(session: &Arc<Session>, ticket: Ticket) {
 struct FlightTask {
     session: Arc<Session>,
     ticket: Ticket,
-    begun: Duration,
+    started_at: Duration,
     lease: Option<Box<dyn Lease>>,
     /// The write that the writer could not finish. The flight holds it until the flight ends.
-    taken: Option<PendingWrite>,
+    taken_write: Option<PendingWrite>,
     /// The issuer's answer, while the flight saves it.
     received: Option<Received>,
     /// The current step, for error messages.
@@ -72,17 +74,17 @@ struct FlightTask {
 struct Received {
     tokens: Arc<TokenSet>,
     /// `None` if the tokens cannot be sent. The next refresh still starts from them.
-    arrival: Option<Arrival>,
+    prepared: Option<PreparedToken>,
     known: KnownRecord,
-    older: OlderPrints,
+    replaced: ReplacedTokens,
 }
 
 /// Flight outcomes. A step that returns an outcome as its error ends the flight early.
-enum Outcome {
+enum FlightOutcome {
     /// The issuer answered with a token. The answer is for the after-hook.
-    Refreshed(Arrival, KnownRecord, Option<Arc<Refreshed>>),
+    Refreshed(PreparedToken, KnownRecord, Option<Arc<Refreshed>>),
     /// Another process had refreshed the token.
-    Adopted(Arrival, KnownRecord),
+    Adopted(PreparedToken, KnownRecord),
     /// The flight ended without a result, and no caller waits.
     Yielded,
     /// The session is in another epoch. These tokens arrived too late.
@@ -90,7 +92,7 @@ enum Outcome {
     Failed(RefreshError),
 }
 
-impl From<RefreshError> for Outcome {
+impl From<RefreshError> for FlightOutcome {
     fn from(error: RefreshError) -> Self {
         match error {
             RefreshError::SessionChanged => Self::Superseded(None),
@@ -103,7 +105,7 @@ impl FlightTask {
     async fn run(mut self) {
         let session = Arc::clone(&self.session);
         let ticket = self.ticket.clone();
-        session.tell(&Event::RefreshStarted {
+        session.emit(&Event::RefreshStarted {
             flight: ticket.flight.id,
             purpose: ticket.flight.purpose,
         });
@@ -118,11 +120,11 @@ impl FlightTask {
                     // The waiters are released, but the flight keeps its slot until it ends.
                     overdue = true;
                     if session.state.overdue(ticket.flight, session.clock.now()) {
-                        session.tell(&Event::RefreshOverdue {
+                        session.emit(&Event::RefreshOverdue {
                             flight: ticket.flight.id,
                         });
                     }
-                    ticket.signal.give();
+                    ticket.signal.set();
                     work.await
                 }
             }
@@ -131,7 +133,7 @@ impl FlightTask {
             Ok(Ok(outcome) | Err(outcome)) => self.publish(outcome),
             Err(_panic) => {
                 let (step, sent) = (self.step, self.sent);
-                self.cut_off(RefreshError::Panicked { step, sent });
+                self.report_abort(RefreshError::Panicked { step, sent });
                 None
             }
         };
@@ -144,13 +146,13 @@ impl FlightTask {
             if overdue {
                 hook.await;
             } else if let Either::Right(((), hook)) = select(hook, deadline).await {
-                ticket.signal.give();
+                ticket.signal.set();
                 hook.await;
             }
         }
     }
 
-    async fn work(&mut self) -> Result<Outcome, Outcome> {
+    async fn work(&mut self) -> Result<FlightOutcome, FlightOutcome> {
         let session = Arc::clone(&self.session);
         let epoch = self.ticket.flight.began.epoch;
         if self.ticket.flight.purpose == Purpose::Look {
@@ -159,20 +161,20 @@ impl FlightTask {
         // While a write of this epoch is pending, memory is newer than the store.
         self.step = "save the new tokens";
         if session.write_now(epoch).await.is_err() {
-            self.taken = session.state.writes(|writes| writes.take(epoch));
+            self.taken_write = session.state.writes(|writes| writes.take(epoch));
         }
-        if let Some(taken) = &mut self.taken {
+        if let Some(taken) = &mut self.taken_write {
             self.lease = taken.lease.take();
-            let seen = taken.write.known.version;
-            self.take_lease(seen).await?;
+            let known_version = taken.write.known.version;
+            self.take_lease(known_version).await?;
             return self.refresh_from_memory().await;
         }
-        let mut seen = None;
+        let mut known_version = None;
         if session.store.is_some() && session.coordinator.is_some() {
             // A token that another process has refreshed is adopted without the lease.
-            seen = self.read().await?.known.version;
+            known_version = self.read().await?.known.version;
         }
-        self.take_lease(seen).await?;
+        self.take_lease(known_version).await?;
         let start = self.read().await?;
         self.refresh(
             start,
@@ -186,15 +188,15 @@ impl FlightTask {
 
     /// Refreshes from memory and journals no intent. The store accepts no write, and the refresh
     /// token that it holds is spent.
-    async fn refresh_from_memory(&mut self) -> Result<Outcome, Outcome> {
+    async fn refresh_from_memory(&mut self) -> Result<FlightOutcome, FlightOutcome> {
         let epoch = self.ticket.flight.began.epoch;
         let memory = self.session.state.start(epoch);
-        let (Some(memory), Some(taken)) = (memory, &self.taken) else {
-            return Err(Outcome::Superseded(None));
+        let (Some(memory), Some(taken)) = (memory, &self.taken_write) else {
+            return Err(FlightOutcome::Superseded(None));
         };
-        let start = Start {
+        let start = RefreshStart {
             known: taken.write.known,
-            older: taken.write.and_older(),
+            replaced: taken.write.replaced_and_own(),
             ..memory
         };
         self.refresh(start, false).await
@@ -204,7 +206,10 @@ impl FlightTask {
 
     /// Takes the lease unless the flight holds it. While another process holds the lease, this
     /// reads the record whenever the store reports a change.
-    async fn take_lease(&mut self, mut seen: Option<Version>) -> Result<(), Outcome> {
+    async fn take_lease(
+        &mut self,
+        mut known_version: Option<Version>,
+    ) -> Result<(), FlightOutcome> {
         let session = Arc::clone(&self.session);
         if session.coordinator.is_none() || self.lease.is_some() {
             return Ok(());
@@ -215,26 +220,26 @@ impl FlightTask {
             match session.acquire(Duration::ZERO).await {
                 Err(LeaseError::Busy { .. }) => {
                     if session.state.yielded(flight, session.clock.now()) {
-                        return Err(Outcome::Yielded);
+                        return Err(FlightOutcome::Yielded);
                     }
                 }
-                answer => return self.leased(answer).await,
+                answer => return self.accept_lease(answer).await,
             }
         }
         let mut lease = pin!(session.acquire(session.limits.lease_wait));
         let Some(store) = &session.store else {
             let answer = lease.await;
-            return self.leased(answer).await;
+            return self.accept_lease(answer).await;
         };
         let answer = loop {
-            let changed = store.changed(&session.key, seen);
+            let changed = store.changed(&session.key, known_version);
             if let Either::Left((answer, _)) = select(lease.as_mut(), changed).await {
                 break answer;
             }
             match self.read().await {
-                Ok(start) => seen = start.known.version,
+                Ok(start) => known_version = start.known.version,
                 // A failed read counts only under the lease, where the record is read again.
-                Err(Outcome::Failed(_)) => break lease.await,
+                Err(FlightOutcome::Failed(_)) => break lease.await,
                 Err(outcome) => return Err(outcome),
             }
             // The pause bounds the reads if the store reports changes without end.
@@ -243,10 +248,13 @@ impl FlightTask {
                 break answer;
             }
         };
-        self.leased(answer).await
+        self.accept_lease(answer).await
     }
 
-    async fn leased(&mut self, answer: Result<Box<dyn Lease>, LeaseError>) -> Result<(), Outcome> {
+    async fn accept_lease(
+        &mut self,
+        answer: Result<Box<dyn Lease>, LeaseError>,
+    ) -> Result<(), FlightOutcome> {
         match answer {
             Ok(lease) => {
                 self.lease = Some(lease);
@@ -264,25 +272,25 @@ impl FlightTask {
     // Read and decide.
 
     /// Reads the record. Returns where a refresh starts, or the outcome that ends the flight.
-    async fn read(&mut self) -> Result<Start, Outcome> {
+    async fn read(&mut self) -> Result<RefreshStart, FlightOutcome> {
         let session = Arc::clone(&self.session);
         let epoch = self.ticket.flight.began.epoch;
         self.step = "read the session";
-        let superseded = || Outcome::Superseded(None);
+        let superseded = || FlightOutcome::Superseded(None);
         if session.store.is_none() {
             return session.state.start(epoch).ok_or_else(superseded);
         }
         let record = session.load().await.map_err(RefreshError::Store)?;
         let memory = session.state.start(epoch).ok_or_else(superseded)?;
         let usable = |tokens: &Arc<TokenSet>| {
-            let arrival = session.arrival(Arc::clone(tokens)).ok()?;
+            let prepared = session.prepare(Arc::clone(tokens)).ok()?;
             let wall = session.clock.wall_millis();
-            let expired = arrival.validity.expires_at.is_some_and(|at| wall >= at);
-            (!expired).then_some(arrival)
+            let expired = prepared.validity.expires_at.is_some_and(|at| wall >= at);
+            (!expired).then_some(prepared)
         };
         match decide::read(record, memory.known, memory.last, usable) {
             Decision::RefreshFrom(start) => Ok(*start),
-            Decision::Adopt(arrival, known) => Err(Outcome::Adopted(arrival, known)),
+            Decision::Adopt(prepared, known) => Err(FlightOutcome::Adopted(prepared, known)),
             Decision::OtherEpoch(record) => {
                 session.follow(epoch, &record);
                 Err(superseded())
@@ -291,7 +299,7 @@ impl FlightTask {
     }
 
     /// Looks for newer tokens of another process, because the session has ended. Refreshes nothing.
-    async fn look(&mut self) -> Result<Outcome, Outcome> {
+    async fn look(&mut self) -> Result<FlightOutcome, FlightOutcome> {
         let held = self.session.state.tokens();
         let start = self.read().await?;
         // The saved token may have expired too, but its refresh token is newer than the refused
@@ -300,17 +308,21 @@ impl FlightTask {
             .last
             .filter(|newer| held.is_none_or(|held| !same_tokens(&held, newer)));
         let newer = newer.ok_or(RefreshError::NotSignedIn)?;
-        match self.session.arrival(newer) {
-            Ok(arrival) => Ok(Outcome::Adopted(arrival, start.known)),
+        match self.session.prepare(newer) {
+            Ok(prepared) => Ok(FlightOutcome::Adopted(prepared, start.known)),
             Err(reason) => Err(RefreshError::Unusable { reason }.into()),
         }
     }
 
     /// Refreshes at the issuer and saves the answer. Starts over if the record changes meanwhile.
-    async fn refresh(&mut self, mut start: Start, journals: bool) -> Result<Outcome, Outcome> {
+    async fn refresh(
+        &mut self,
+        mut start: RefreshStart,
+        is_journaled: bool,
+    ) -> Result<FlightOutcome, FlightOutcome> {
         let mut refused_before = false;
         for _ in 0..READS_MAX {
-            let refused = match self.present(&mut start, journals).await {
+            let refused = match self.present(&mut start, is_journaled).await {
                 Ok(Some(refreshed)) => return self.save(refreshed, start).await,
                 Ok(None) => None,
                 Err(error)
@@ -330,7 +342,7 @@ impl FlightTask {
                     _ => false,
                 };
                 if same || refused_before {
-                    if journals && !matches!(error, RefreshError::Refused) {
+                    if is_journaled && !matches!(error, RefreshError::Refused) {
                         self.journal_refused(&mut start).await;
                     }
                     return Err(error.into());
@@ -349,8 +361,8 @@ impl FlightTask {
     /// process has written the record.
     async fn present(
         &mut self,
-        start: &mut Start,
-        journals: bool,
+        start: &mut RefreshStart,
+        is_journaled: bool,
     ) -> Result<Option<Refreshed>, RefreshError> {
         let profile = self.session.profile;
         let hash = start.last.as_deref().and_then(TokenHash::of);
@@ -375,18 +387,18 @@ impl FlightTask {
             .state
             .recovery(|recovery| recovery.in_doubt(epoch, hash, start.intent));
         let (intent, again) = match self.plan(hash, start) {
-            Plan::Present(intent) => (intent, None),
-            Plan::Again(intent) => (intent, Some(false)),
-            Plan::LastResort(intent) => (intent, Some(true)),
-            Plan::Hold => return Err(RefreshError::InDoubt { wait: None }),
-            Plan::Wait(wait) => return Err(RefreshError::InDoubt { wait: Some(wait) }),
-            Plan::Refused => return Err(RefreshError::Refused),
+            RecoveryPlan::Present(intent) => (intent, None),
+            RecoveryPlan::PresentAgain(intent) => (intent, Some(false)),
+            RecoveryPlan::LastResort(intent) => (intent, Some(true)),
+            RecoveryPlan::DoNotPresent => return Err(RefreshError::InDoubt { wait: None }),
+            RecoveryPlan::Wait(wait) => return Err(RefreshError::InDoubt { wait: Some(wait) }),
+            RecoveryPlan::Refused => return Err(RefreshError::Refused),
         };
-        if !self.journal(start, intent, journals).await? {
+        if !self.journal(start, intent, is_journaled).await? {
             return Ok(None);
         }
         if let Err(error) = self.check_before_send().await {
-            self.withdraw(start, before, journals).await;
+            self.withdraw(start, before, is_journaled).await;
             return Err(error);
         }
         if let Some(last_resort) = again {
@@ -396,26 +408,30 @@ impl FlightTask {
         session
             .state
             .recovery(|recovery| recovery.sending(epoch, &intent, now));
-        let unsure = match self.send(start).await {
+        let uncertain = match self.send(start).await {
             Err(error) if error.kind() == FailureKind::Uncertain => error,
-            answer => return self.conclude(start, before, answer, journals).await,
+            answer => return self.conclude(start, before, answer, is_journaled).await,
         };
         // The second request may make the flight overdue, which releases the waiters. The window is
         // checked again, because it may have closed.
-        let Plan::Again(intent) = self.plan(hash, start) else {
-            return self.conclude(start, before, Err(unsure), journals).await;
+        let RecoveryPlan::PresentAgain(intent) = self.plan(hash, start) else {
+            return self
+                .conclude(start, before, Err(uncertain), is_journaled)
+                .await;
         };
-        let written = self.journal(start, intent, journals).await;
+        let written = self.journal(start, intent, is_journaled).await;
         if !matches!(written, Ok(true)) || self.check_before_send().await.is_err() {
-            return self.conclude(start, before, Err(unsure), journals).await;
+            return self
+                .conclude(start, before, Err(uncertain), is_journaled)
+                .await;
         }
         self.report_presented_again(false);
         let answer = self.send(start).await;
         let before = Some(intent.with_outcome(IntentOutcome::Uncertain));
-        self.conclude(start, before, answer, journals).await
+        self.conclude(start, before, answer, is_journaled).await
     }
 
-    fn plan(&self, token: TokenHash, start: &Start) -> Plan {
+    fn plan(&self, token: TokenHash, start: &RefreshStart) -> RecoveryPlan {
         let session = &self.session;
         let situation = Situation {
             epoch: self.ticket.flight.began.epoch,
@@ -435,9 +451,9 @@ impl FlightTask {
     /// the record.
     async fn journal(
         &mut self,
-        start: &mut Start,
+        start: &mut RefreshStart,
         intent: Intent,
-        journals: bool,
+        is_journaled: bool,
     ) -> Result<bool, RefreshError> {
         let session = Arc::clone(&self.session);
         let epoch = self.ticket.flight.began.epoch;
@@ -446,7 +462,7 @@ impl FlightTask {
         session
             .state
             .recovery(|recovery| recovery.writing(epoch, intent));
-        let written = self.put_intent(start, Some(intent), journals).await;
+        let written = self.put_intent(start, Some(intent), is_journaled).await;
         let written = written.map_err(RefreshError::Store)?;
         if written {
             session
@@ -460,15 +476,15 @@ impl FlightTask {
     /// record.
     async fn put_intent(
         &self,
-        start: &mut Start,
+        start: &mut RefreshStart,
         intent: Option<Intent>,
-        journals: bool,
+        is_journaled: bool,
     ) -> Result<bool, StoreError> {
-        if !journals {
+        if !is_journaled {
             start.intent = intent;
             return Ok(true);
         }
-        let version = start.known.next(start.known.version);
+        let version = start.known.next_version(start.known.version);
         let record = Record {
             version,
             tokens: start.last.clone(),
@@ -478,8 +494,8 @@ impl FlightTask {
         let stored = matches!(saved, Saved::Stored);
         if stored {
             let epoch = self.ticket.flight.began.epoch;
-            self.session.state.saw(epoch, version);
-            start.wrote(version, intent);
+            self.session.state.note_version(epoch, version);
+            start.record_written(version, intent);
         }
         Ok(stored)
     }
@@ -497,13 +513,13 @@ impl FlightTask {
     }
 
     /// Sends one request to the issuer, and renews the lease meanwhile.
-    async fn send(&mut self, start: &Start) -> Result<Refreshed, RefreshError> {
+    async fn send(&mut self, start: &RefreshStart) -> Result<Refreshed, RefreshError> {
         let session = Arc::clone(&self.session);
         let limit = session.limits.source_timeout;
         let call = session
             .source
             .refresh_session(&session.key, start.last.clone());
-        let call = Box::pin(runtime::timeout(limit, session.ask(call)));
+        let call = Box::pin(runtime::timeout(limit, session.call_source(call)));
         let answer = match (&mut self.lease, session.lease_life()) {
             (Some(lease), Some(life)) => {
                 let renewal = async {
@@ -534,10 +550,10 @@ impl FlightTask {
     /// intent is only more careful than necessary.
     async fn conclude(
         &mut self,
-        start: &mut Start,
+        start: &mut RefreshStart,
         before: Option<Intent>,
         answer: Result<Refreshed, RefreshError>,
-        journals: bool,
+        is_journaled: bool,
     ) -> Result<Option<Refreshed>, RefreshError> {
         let session = Arc::clone(&self.session);
         let epoch = self.ticket.flight.began.epoch;
@@ -555,28 +571,28 @@ impl FlightTask {
                     session
                         .state
                         .recovery(|recovery| recovery.uncertain(epoch, intent));
-                    let _ = self.put_intent(start, Some(intent), journals).await;
+                    let _ = self.put_intent(start, Some(intent), is_journaled).await;
                 }
             }
             Err(_) => {
                 self.sent = false;
-                self.withdraw(start, before, journals).await;
+                self.withdraw(start, before, is_journaled).await;
             }
         }
         answer.map(Some)
     }
 
     /// Restores the intent `before`, because this attempt did not spend the refresh token.
-    async fn withdraw(&self, start: &mut Start, before: Option<Intent>, journals: bool) {
+    async fn withdraw(&self, start: &mut RefreshStart, before: Option<Intent>, is_journaled: bool) {
         let epoch = self.ticket.flight.began.epoch;
         self.session
             .state
             .recovery(|recovery| recovery.withdraw(epoch, before));
-        let _ = self.put_intent(start, before, journals).await;
+        let _ = self.put_intent(start, before, is_journaled).await;
     }
 
     /// Records that the issuer refused this refresh token, so that no other process presents it.
-    async fn journal_refused(&self, start: &mut Start) {
+    async fn journal_refused(&self, start: &mut RefreshStart) {
         if let Some(intent) = start.intent {
             let refused = intent.with_outcome(IntentOutcome::Refused);
             let _ = self.put_intent(start, Some(refused), true).await;
@@ -584,7 +600,7 @@ impl FlightTask {
     }
 
     fn report_presented_again(&self, last_resort: bool) {
-        self.session.tell(&Event::PresentedAgain {
+        self.session.emit(&Event::PresentedAgain {
             flight: self.ticket.flight.id,
             last_resort,
         });
@@ -596,11 +612,11 @@ impl FlightTask {
             return Ok(());
         };
         let limit = self.session.limits.source_timeout;
-        let short = |lease: &dyn Lease| lease.remaining().is_some_and(|left| left <= limit);
-        if short(&**lease) {
+        let is_too_short = |lease: &dyn Lease| lease.remaining().is_some_and(|left| left <= limit);
+        if is_too_short(&**lease) {
             let renewed = self.session.renew(lease).await;
             renewed.map_err(RefreshError::Lease)?;
-            if short(&**lease) {
+            if is_too_short(&**lease) {
                 return Err(RefreshError::Lease(LeaseError::Lost));
             }
         }
@@ -611,36 +627,42 @@ impl FlightTask {
 
     /// Saves the issuer's answer. If the store fails, the tokens are served from memory, and the
     /// writer gets the tokens with the lease.
-    async fn save(&mut self, refreshed: Refreshed, start: Start) -> Result<Outcome, Outcome> {
+    async fn save(
+        &mut self,
+        refreshed: Refreshed,
+        start: RefreshStart,
+    ) -> Result<FlightOutcome, FlightOutcome> {
         let session = Arc::clone(&self.session);
         let flight = self.ticket.flight;
         let tokens = refreshed.tokens.inherit(start.last.as_deref());
         let tokens = Arc::new(tokens.received(session.clock.wall()));
-        let arrival = session.arrival(Arc::clone(&tokens));
+        let prepared = session.prepare(Arc::clone(&tokens));
         self.step = "save the new tokens";
         self.received = Some(Received {
             tokens: Arc::clone(&tokens),
-            arrival: arrival.clone().ok(),
+            prepared: prepared.clone().ok(),
             known: start.known,
-            older: start.older.clone(),
+            replaced: start.replaced.clone(),
         });
         // Without the lease, compare-and-swap protects the record.
         let _ = self.extend_lease().await;
         if session.stamp().epoch != flight.began.epoch {
-            return Err(Outcome::Superseded(Some(tokens)));
+            return Err(FlightOutcome::Superseded(Some(tokens)));
         }
         let mut known = start.known;
         if session.store.is_some() {
-            let mut write = self.write_of(Arc::clone(&tokens), start.known, start.older);
+            let mut write = self.write_of(Arc::clone(&tokens), start.known, start.replaced);
             match session.try_write(&mut write).await {
-                Ok(Written::Stored { version, .. }) => {
+                Ok(WriteOutcome::Stored { version, .. }) => {
                     known = KnownRecord::at(version);
-                    self.taken = None;
+                    self.taken_write = None;
                 }
-                Ok(Written::Superseded) => return Err(Outcome::Superseded(Some(tokens))),
-                Ok(Written::Newer(arrival, known)) => {
-                    self.taken = None;
-                    return Err(Outcome::Adopted(arrival, known));
+                Ok(WriteOutcome::Superseded) => {
+                    return Err(FlightOutcome::Superseded(Some(tokens)));
+                }
+                Ok(WriteOutcome::Newer(prepared, known)) => {
+                    self.taken_write = None;
+                    return Err(FlightOutcome::Adopted(prepared, known));
                 }
                 Err(error) => {
                     known = write.known;
@@ -648,8 +670,8 @@ impl FlightTask {
                 }
             }
         }
-        let arrival = match arrival {
-            Ok(arrival) => arrival,
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
             Err(reason) => {
                 // The tokens cannot be sent, but the next refresh starts from them.
                 session.state.continue_with(flight, tokens);
@@ -662,72 +684,77 @@ impl FlightTask {
                 answer: Some(answer),
             })
         });
-        Ok(Outcome::Refreshed(arrival, known, after))
+        Ok(FlightOutcome::Refreshed(prepared, known, after))
     }
 
     /// Returns the write of these tokens, which replaces the write that the flight took from the
     /// writer.
-    fn write_of(&self, tokens: Arc<TokenSet>, known: KnownRecord, older: OlderPrints) -> Write {
+    fn write_of(
+        &self,
+        tokens: Arc<TokenSet>,
+        known: KnownRecord,
+        replaced: ReplacedTokens,
+    ) -> Write {
         let epoch = self.ticket.flight.began.epoch;
-        let mut write = Write::new(epoch, Some(tokens), known, older);
-        if let Some(taken) = &self.taken {
-            write.replaces(&taken.write);
+        let mut write = Write::new(epoch, Some(tokens), known, replaced);
+        if let Some(taken) = &self.taken_write {
+            write.replace(&taken.write);
         }
         write
     }
 
     fn hand_to_writer(&mut self, write: Write, error: StoreError) {
         let mut pending = PendingWrite::failed_once(write);
-        if let Some(taken) = self.taken.take() {
+        if let Some(taken) = self.taken_write.take() {
             pending = pending.replace(taken);
         }
         pending.lease = self.lease.take();
-        self.session.tell(&Event::SaveFailed { error, attempts: 1 });
+        self.session.emit(&Event::SaveFailed { error, attempts: 1 });
         self.session.keep_write(pending, false);
     }
 
     // Publish and report.
 
     /// Reports the outcome to the state. Returns the argument of the after-hook if the hook runs.
-    fn publish(&mut self, outcome: Outcome) -> Option<Arc<Refreshed>> {
+    fn publish(&mut self, outcome: FlightOutcome) -> Option<Arc<Refreshed>> {
         self.reported = true;
         match outcome {
-            Outcome::Refreshed(arrival, known, answer) => {
-                return self.install(&arrival, known).then_some(answer)?;
+            FlightOutcome::Refreshed(prepared, known, answer) => {
+                return self.install(&prepared, known).then_some(answer)?;
             }
-            Outcome::Adopted(arrival, known) => {
+            FlightOutcome::Adopted(prepared, known) => {
                 let session = &self.session;
                 let flight = self.ticket.flight;
                 let now = session.clock.now();
-                if let Some(stamp) = session.state.land(flight, &arrival, known, true, now) {
-                    session.tell(&Event::Adopted {
+                if let Some(stamp) = session.state.land(flight, &prepared, known, true, now) {
+                    session.emit(&Event::Adopted {
                         flight: flight.id,
                         generation: stamp.generation,
                     });
                 }
             }
-            Outcome::Superseded(Some(tokens)) => self.revoke_late(tokens),
-            Outcome::Superseded(None) | Outcome::Yielded => {}
-            Outcome::Failed(error) => self.fail(error),
+            FlightOutcome::Superseded(Some(tokens)) => self.revoke_late(tokens),
+            FlightOutcome::Superseded(None) | FlightOutcome::Yielded => {}
+            FlightOutcome::Failed(error) => self.fail(error),
         }
         None
     }
 
     /// Installs the issuer's token. Returns whether the token is served from now on.
-    fn install(&self, arrival: &Arrival, known: KnownRecord) -> bool {
+    fn install(&self, prepared: &PreparedToken, known: KnownRecord) -> bool {
         let session = &self.session;
         let flight = self.ticket.flight;
-        let tokens = &arrival.credential.tokens;
+        let tokens = &prepared.credential.tokens;
         let now = session.clock.now();
-        let Some(stamp) = session.state.land(flight, arrival, known, false, now) else {
+        let Some(stamp) = session.state.land(flight, prepared, known, false, now) else {
             self.revoke_late(Arc::clone(tokens));
             return false;
         };
-        session.tell(&Event::Refreshed {
+        session.emit(&Event::Refreshed {
             flight: flight.id,
             generation: stamp.generation,
             lifetime: tokens.lifetime(),
-            took: session.clock.steady().saturating_sub(self.begun),
+            took: session.clock.steady().saturating_sub(self.started_at),
         });
         true
     }
@@ -737,7 +764,7 @@ impl FlightTask {
         let session = &self.session;
         // After a sign-in, revoking the old grant could end the new grant too.
         let revoked = self.ticket.signal.signed_out() || session.profile.revokes_per_token();
-        session.tell(&Event::LateTokens { revoked });
+        session.emit(&Event::LateTokens { revoked });
         if revoked {
             session.revoke(tokens);
         }
@@ -765,39 +792,39 @@ impl FlightTask {
         if let RefreshError::Source(source) = &error
             && source.is_reuse_detected()
         {
-            session.tell(&Event::ReuseDetected {
+            session.emit(&Event::ReuseDetected {
                 error: source.clone(),
             });
         }
         match failed {
-            Failed::Cooling(wait) => session.tell(&Event::RefreshFailed {
+            FailureEffect::Cooling(wait) => session.emit(&Event::RefreshFailed {
                 flight: flight.id,
                 error,
                 cool_down: Duration::from_millis(wait),
             }),
-            Failed::Ended { first: true } => session.tell(&Event::Ended { error }),
-            Failed::Ended { first: false } | Failed::Stale => {}
+            FailureEffect::Ended { first: true } => session.emit(&Event::Ended { error }),
+            FailureEffect::Ended { first: false } | FailureEffect::Stale => {}
         }
     }
 
     /// Reports a panic or the end of the runtime as a failure. If the issuer had answered, no other
     /// process can get those tokens: they are served from memory and left to the writer.
-    fn cut_off(&mut self, error: RefreshError) {
+    fn report_abort(&mut self, error: RefreshError) {
         self.reported = true;
         let Some(received) = self.received.take() else {
             return self.fail(error);
         };
         let Received {
             tokens,
-            arrival,
+            prepared,
             known,
-            older,
+            replaced,
         } = received;
         let flight = self.ticket.flight;
         let message = error.to_string();
-        let write = self.write_of(Arc::clone(&tokens), known, older);
-        match &arrival {
-            Some(arrival) if self.install(arrival, known) => {}
+        let write = self.write_of(Arc::clone(&tokens), known, replaced);
+        match &prepared {
+            Some(prepared) if self.install(prepared, known) => {}
             Some(_) => return,
             None => {
                 self.session.state.continue_with(flight, tokens);
@@ -816,12 +843,12 @@ impl FlightTask {
     /// write back with the lease.
     fn release(&mut self) {
         let lease = self.lease.take();
-        match self.taken.take() {
+        match self.taken_write.take() {
             Some(mut taken) => {
                 taken.lease = lease;
                 self.session.keep_write(taken, true);
             }
-            None => self.session.give_back(lease),
+            None => self.session.release_lease(lease),
         }
     }
 }
@@ -829,11 +856,11 @@ impl FlightTask {
 impl Drop for FlightTask {
     fn drop(&mut self) {
         if !self.reported {
-            self.session.runtime.forget_first();
+            self.session.runtime.forget_first_runtime();
             let (step, sent) = (self.step, self.sent);
-            self.cut_off(RefreshError::Abandoned { step, sent });
+            self.report_abort(RefreshError::Abandoned { step, sent });
             self.release();
-            self.ticket.signal.give();
+            self.ticket.signal.set();
         }
     }
 }
@@ -843,7 +870,7 @@ struct ReleaseWaiters<'a>(&'a Ticket);
 
 impl Drop for ReleaseWaiters<'_> {
     fn drop(&mut self) {
-        self.0.signal.give();
+        self.0.signal.set();
     }
 }
 
@@ -858,10 +885,10 @@ impl Session {
         let problem = match guarded(limit, async { hook(refreshed).await }).await {
             Ok(Ok(())) => return,
             Ok(Err(message)) => HookProblem::Failed { message },
-            Err(CutOff::Panicked) => HookProblem::Panicked,
-            Err(CutOff::TimedOut) => HookProblem::TimedOut { after: limit },
+            Err(CallFailure::Panicked) => HookProblem::Panicked,
+            Err(CallFailure::TimedOut) => HookProblem::TimedOut { after: limit },
         };
-        self.tell(&Event::HookFailed {
+        self.emit(&Event::HookFailed {
             hook: "after_refresh",
             problem,
         });

@@ -33,13 +33,13 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use self::decide::KnownRecord;
-use self::state::{Arrival, Next, Past, State, Ticket};
+use self::state::{CallerAction, EndedEpoch, PreparedToken, State, Ticket};
 pub use self::writer::Stored;
 use crate::error::{RefreshError, SourceError, TokenError};
-use crate::event::{Event, Listeners, NotReplayed};
+use crate::event::{Event, EventListeners, NotReplayed};
 use crate::http::origin::Origins;
 use crate::profile::Profile;
-use crate::runtime::clock::{ClockOf, millis, unix_millis};
+use crate::runtime::clock::{RotatorClock, millis, unix_millis};
 use crate::runtime::sync::{Mutex, lock};
 use crate::runtime::{self, Runtime};
 use crate::store::coordinator::{DynCoordinator, Lease};
@@ -57,23 +57,23 @@ pub(crate) struct Session {
     pub(crate) key: SessionKey,
     state: State,
     /// Number of source calls in progress.
-    asking: AtomicUsize,
+    source_calls: AtomicUsize,
     engine: Arc<Engine>,
 }
 
 /// Settings and services that all sessions of one configuration share.
 pub(crate) struct Engine {
-    pub(crate) clock: ClockOf,
+    pub(crate) clock: RotatorClock,
     pub(crate) runtime: Runtime,
     pub(crate) source: Box<dyn DynSource>,
     pub(crate) store: Option<Box<dyn DynStore>>,
     pub(crate) coordinator: Option<Box<dyn DynCoordinator>>,
     pub(crate) policy: Policy,
     pub(crate) profile: Profile,
-    pub(crate) limits: Limits,
+    pub(crate) limits: TimeLimits,
     pub(crate) placement: Placement,
     pub(crate) origins: Origins,
-    pub(crate) listeners: Listeners,
+    pub(crate) listeners: EventListeners,
     pub(crate) after_refresh: Option<AfterRefresh>,
     /// Background tasks. A shutdown closes the tracker, so that no call starts a new task.
     pub(crate) tasks: TaskTracker,
@@ -87,7 +87,7 @@ pub(crate) type AfterRefresh =
 
 /// Time limits of a session.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct TimeLimits {
     pub(crate) lease_wait: Duration,
     pub(crate) source_timeout: Duration,
     pub(crate) flight_deadline: Duration,
@@ -97,7 +97,7 @@ pub(crate) struct Limits {
 
 tokio::task_local! {
     /// The session whose source call runs in this task.
-    static ASKING: u64;
+    static CALLING_SESSION: u64;
 }
 
 impl std::ops::Deref for Session {
@@ -116,7 +116,7 @@ impl Session {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             key,
             state: State::new(engine.policy, engine.store.is_some()),
-            asking: AtomicUsize::new(0),
+            source_calls: AtomicUsize::new(0),
             engine,
         })
     }
@@ -147,8 +147,8 @@ impl Session {
             Ok(admitted) => admitted,
             Err(error) => return self.without_refresh(error).map(Pass::from),
         };
-        let next = self.state.acquire(self.clock.now());
-        self.carry_out(next, admitted).await
+        let action = self.state.acquire(self.clock.now());
+        self.carry_out(action, admitted).await
     }
 
     pub(crate) async fn wait_for_pass_for_once(self: &Arc<Self>) -> Result<Pass, TokenError> {
@@ -156,12 +156,12 @@ impl Session {
             Ok(admitted) => admitted,
             Err(error) => return self.without_refresh(error).map(Pass::from),
         };
-        let next = self.state.acquire_for_once(self.clock.now());
-        let began = match &next {
-            Next::Launch(ticket) | Next::Wait(ticket) => Some(ticket.flight.began),
+        let action = self.state.acquire_for_once(self.clock.now());
+        let began = match &action {
+            CallerAction::Launch(ticket) | CallerAction::Wait(ticket) => Some(ticket.flight.began),
             _ => None,
         };
-        let error = match self.carry_out(next, admitted).await {
+        let error = match self.carry_out(action, admitted).await {
             Err(error) => error,
             pass => return pass,
         };
@@ -186,8 +186,8 @@ impl Session {
                 return if newer { Ok(token) } else { Err(error) };
             }
         };
-        let next = self.state.refused(stamp, attempt, self.clock.now());
-        let pass = self.carry_out(next, admitted).await?;
+        let action = self.state.refused(stamp, attempt, self.clock.now());
+        let pass = self.carry_out(action, admitted).await?;
         pass.into_token().ok_or(TokenError::SignedOut)
     }
 
@@ -195,7 +195,7 @@ impl Session {
     /// does not wait for it.
     pub(crate) fn report_refused(self: &Arc<Self>, stamp: Stamp, attempt: Attempt) {
         if let Ok(_admitted) = self.admit()
-            && let Next::Launch(ticket) | Next::GoAndLaunch(_, ticket) =
+            && let CallerAction::Launch(ticket) | CallerAction::SendAndLaunch(_, ticket) =
                 self.state.refused(stamp, attempt, self.clock.now())
         {
             flight::launch(self, ticket);
@@ -211,8 +211,8 @@ impl Session {
 
     pub(crate) async fn force(self: &Arc<Self>) -> Result<Token, TokenError> {
         let admitted = self.admit()?;
-        let next = self.state.force(self.clock.now());
-        let pass = self.carry_out(next, admitted).await?;
+        let action = self.state.force(self.clock.now());
+        let pass = self.carry_out(action, admitted).await?;
         pass.into_token().ok_or(TokenError::SignedOut)
     }
 
@@ -240,18 +240,18 @@ impl Session {
         if self.tasks.is_closed() {
             return Err(TokenError::ShutDown);
         }
-        self.runtime.ready()?;
+        self.runtime.choose()?;
         self.resume_writer();
         Ok(admitted)
     }
 
     async fn carry_out(
         self: &Arc<Self>,
-        next: Next,
+        action: CallerAction,
         admitted: TaskTrackerToken,
     ) -> Result<Pass, TokenError> {
-        match self.start(next, admitted) {
-            Ok(ticket) => self.await_landing(ticket).await,
+        match self.start(action, admitted) {
+            Ok(ticket) => self.await_flight(ticket).await,
             Err(done) => done,
         }
     }
@@ -259,20 +259,20 @@ impl Session {
     /// Starts the flight if the action asks for one. Returns the flight to wait for, or the result.
     fn start(
         self: &Arc<Self>,
-        next: Next,
+        action: CallerAction,
         _admitted: TaskTrackerToken,
     ) -> Result<Ticket, Result<Pass, TokenError>> {
-        match next {
-            Next::GoAndLaunch(token, ticket) => {
+        match action {
+            CallerAction::SendAndLaunch(token, ticket) => {
                 flight::launch(self, ticket);
                 Err(Ok(token.into()))
             }
-            Next::Launch(ticket) => {
+            CallerAction::Launch(ticket) => {
                 flight::launch(self, ticket.clone());
                 Ok(ticket)
             }
-            Next::Wait(ticket) => Ok(ticket),
-            next => Err(self.conclude(next)),
+            CallerAction::Wait(ticket) => Ok(ticket),
+            action => Err(self.conclude(action)),
         }
     }
 
@@ -280,7 +280,7 @@ impl Session {
     ///
     /// Thousands of callers may wait at once, so the future is small: it holds the flight and an
     /// index into the signal.
-    fn await_landing(
+    fn await_flight(
         &self,
         ticket: Ticket,
     ) -> impl Future<Output = Result<Pass, TokenError>> + use<'_> {
@@ -288,7 +288,7 @@ impl Session {
         let mut wait = ticket.signal.wait();
         async move {
             let limit = self.limits.wait_timeout;
-            if limit >= self.limits.flight_deadline && self.runtime.keeps_time() {
+            if limit >= self.limits.flight_deadline && self.runtime.is_callers_runtime() {
                 // The flight's deadline comes first, so the flight's one timer serves all its
                 // waiters.
                 (&mut wait).await;
@@ -300,21 +300,29 @@ impl Session {
         }
     }
 
-    fn conclude(&self, next: Next) -> Result<Pass, TokenError> {
-        match next {
-            Next::Go(token) | Next::GoAndLaunch(token, _) => Ok(token.into()),
-            Next::Bare(stamp) if self.policy.access == Access::Anonymous => Ok(Pass::bare(stamp)),
-            Next::Bare(_) | Next::Fail(RefreshError::NotSignedIn) => Err(TokenError::SignedOut),
-            Next::Fail(error) => Err(error.into()),
-            Next::HandBack | Next::Changed if self.is_signed_out() => Err(TokenError::SignedOut),
-            Next::HandBack => Err(TokenError::FreshTokenRefused),
-            Next::RefusedAgain => {
+    fn conclude(&self, action: CallerAction) -> Result<Pass, TokenError> {
+        match action {
+            CallerAction::Send(token) | CallerAction::SendAndLaunch(token, _) => Ok(token.into()),
+            CallerAction::SendBare(stamp) if self.policy.access == Access::Anonymous => {
+                Ok(Pass::bare(stamp))
+            }
+            CallerAction::SendBare(_) | CallerAction::Fail(RefreshError::NotSignedIn) => {
+                Err(TokenError::SignedOut)
+            }
+            CallerAction::Fail(error) => Err(error.into()),
+            CallerAction::HandBack | CallerAction::Changed if self.is_signed_out() => {
+                Err(TokenError::SignedOut)
+            }
+            CallerAction::HandBack => Err(TokenError::FreshTokenRefused),
+            CallerAction::RefusedAgain => {
                 let reason = NotReplayed::RefusedAgain;
-                self.tell(&Event::NotReplayed { reason });
+                self.emit(&Event::NotReplayed { reason });
                 Err(TokenError::FreshTokenRefused)
             }
-            Next::Changed => Err(TokenError::SessionChanged),
-            Next::Overdue | Next::Wait(_) | Next::Launch(_) => Err(TokenError::Overdue),
+            CallerAction::Changed => Err(TokenError::SessionChanged),
+            CallerAction::Overdue | CallerAction::Wait(_) | CallerAction::Launch(_) => {
+                Err(TokenError::Overdue)
+            }
         }
     }
 
@@ -326,18 +334,18 @@ impl Session {
     /// is the reason.
     pub(crate) fn sign_in(self: &Arc<Self>, tokens: TokenSet) -> Result<Stored, &'static str> {
         let tokens = Arc::new(tokens.received(self.clock.wall()));
-        let arrival = self.arrival(Arc::clone(&tokens))?;
+        let prepared = self.prepare(Arc::clone(&tokens))?;
         self.claim(&tokens)?;
         let known = KnownRecord::new_epoch();
-        let (stamp, past) = self.state.sign_in(&arrival, known, self.clock.now());
-        let before = self.leave(past);
-        self.tell(&Event::SignedIn {
+        let (stamp, ended_epoch) = self.state.sign_in(&prepared, known, self.clock.now());
+        let before = self.end_epoch(ended_epoch);
+        self.emit(&Event::SignedIn {
             generation: stamp.generation,
         });
         if let Some(before) = before.filter(|_| self.profile.revokes_per_token()) {
             self.revoke(before);
         }
-        Ok(self.stored(stamp.epoch))
+        Ok(self.start_write(stamp.epoch))
     }
 
     /// Installs newer tokens of the same sign-in. Returns `None` if the session is in another epoch
@@ -356,9 +364,9 @@ impl Session {
                 return Ok(None);
             }
             let newer = Arc::new(tokens.clone().inherit(last.as_deref()));
-            let arrival = self.arrival(newer)?;
-            if let Some(stamp) = self.state.update(stamp, &arrival, self.clock.now()) {
-                return Ok(Some(self.stored(stamp.epoch)));
+            let prepared = self.prepare(newer)?;
+            if let Some(stamp) = self.state.update(stamp, &prepared, self.clock.now()) {
+                return Ok(Some(self.start_write(stamp.epoch)));
             }
             if self.is_signed_out() {
                 return Ok(None);
@@ -368,34 +376,34 @@ impl Session {
 
     pub(crate) fn sign_out(self: &Arc<Self>) -> Stored {
         let known = KnownRecord::new_epoch();
-        let Some((stamp, past)) = self.state.sign_out(known, self.clock.now()) else {
+        let Some((stamp, ended_epoch)) = self.state.sign_out(known, self.clock.now()) else {
             return Stored::done();
         };
-        let before = self.leave(past);
-        self.disclaim();
-        self.tell(&Event::SignedOut);
+        let before = self.end_epoch(ended_epoch);
+        self.release_claim();
+        self.emit(&Event::SignedOut);
         if let Some(before) = before {
             self.revoke(before);
         }
-        self.stored(stamp.epoch)
+        self.start_write(stamp.epoch)
     }
 
     /// Enters the epoch of `record`: another process has signed in or out. A flight or write of
     /// `epoch` found the record.
     fn follow(self: &Arc<Self>, epoch: u64, record: &Record) {
-        let arrival = record.tokens.as_ref().map(|tokens| {
-            let arrival = self.arrival(Arc::clone(tokens));
+        let prepared = record.tokens.as_ref().map(|tokens| {
+            let prepared = self.prepare(Arc::clone(tokens));
             // Tokens that cannot be sent still count as a sign-in.
-            arrival.unwrap_or_else(|_unusable| Arrival::unusable(Arc::clone(tokens)))
+            prepared.unwrap_or_else(|_unusable| PreparedToken::unusable(Arc::clone(tokens)))
         });
         let known = KnownRecord::at(record.version);
         let now = self.clock.now();
-        let followed = self.state.follow(epoch, arrival.as_ref(), known, now);
-        let Some((stamp, past)) = followed else {
+        let followed = self.state.follow(epoch, prepared.as_ref(), known, now);
+        let Some((stamp, ended_epoch)) = followed else {
             return;
         };
-        self.leave(past);
-        self.tell(&match arrival {
+        self.end_epoch(ended_epoch);
+        self.emit(&match prepared {
             Some(_) => Event::SignedIn {
                 generation: stamp.generation,
             },
@@ -404,11 +412,11 @@ impl Session {
     }
 
     /// Drops the pending write of an ended epoch. Returns the epoch's tokens.
-    fn leave(self: &Arc<Self>, past: Past) -> Option<Arc<TokenSet>> {
-        if let Some(write) = past.write {
-            self.give_back(write.cancel());
+    fn end_epoch(self: &Arc<Self>, ended_epoch: EndedEpoch) -> Option<Arc<TokenSet>> {
+        if let Some(write) = ended_epoch.write {
+            self.release_lease(write.cancel());
         }
-        past.tokens
+        ended_epoch.tokens
     }
 
     pub(crate) fn is_signed_out(&self) -> bool {
@@ -456,16 +464,18 @@ impl Session {
 
     // Helpers for callers, flights and the writer.
 
-    pub(crate) fn tell(&self, event: &Event) {
-        self.listeners.tell(&self.key, event);
+    pub(crate) fn emit(&self, event: &Event) {
+        self.listeners.notify(&self.key, event);
     }
 
     /// Returns whether this call comes from inside this session's own source.
     #[inline]
     fn reentered(&self) -> bool {
         // The hot path reads zero and skips the task-local lookup.
-        self.asking.load(Ordering::Relaxed) != 0
-            && ASKING.try_with(|id| *id == self.id).unwrap_or(false)
+        self.source_calls.load(Ordering::Relaxed) != 0
+            && CALLING_SESSION
+                .try_with(|id| *id == self.id)
+                .unwrap_or(false)
     }
 
     /// Runs the future in a task that a shutdown waits for.
@@ -480,14 +490,14 @@ impl Session {
     /// Prepares a token set for requests.
     ///
     /// *Errors*: the token set cannot be sent. The error is the reason.
-    fn arrival(&self, tokens: Arc<TokenSet>) -> Result<Arrival, &'static str> {
+    fn prepare(&self, tokens: Arc<TokenSet>) -> Result<PreparedToken, &'static str> {
         let obtained_at = tokens.obtained_at().unwrap_or_else(|| self.clock.wall());
         let lifetime = match tokens.lifetime() {
             Some(lifetime) => Some(millis(lifetime)),
             None => hinted_lifetime(&tokens, unix_millis(obtained_at)),
         };
         let jitter = fastrand::u32(0..=200);
-        Ok(Arrival {
+        Ok(PreparedToken {
             validity: self
                 .policy
                 .validity(unix_millis(obtained_at), lifetime, jitter),
@@ -496,13 +506,13 @@ impl Session {
     }
 
     /// Runs one source call, marked so that a call from it into this session fails at once.
-    async fn ask<T>(&self, call: impl Future<Output = T>) -> T {
-        let _asking = Asking::begin(&self.asking);
-        ASKING.scope(self.id, call).await
+    async fn call_source<T>(&self, call: impl Future<Output = T>) -> T {
+        let _guard = SourceCallGuard::begin(&self.source_calls);
+        CALLING_SESSION.scope(self.id, call).await
     }
 
     /// Releases a lease in the background.
-    fn give_back(&self, lease: Option<Box<dyn Lease>>) {
+    fn release_lease(&self, lease: Option<Box<dyn Lease>>) {
         if let Some(lease) = lease {
             let limit = self.limits.source_timeout;
             self.spawn(async move {
@@ -513,7 +523,7 @@ impl Session {
 
     /// Revokes tokens that a sign-out has overwritten in the store, unless they were revoked
     /// before.
-    fn revoke_unless_done(self: &Arc<Self>, tokens: Arc<TokenSet>) {
+    fn revoke_overwritten(self: &Arc<Self>, tokens: Arc<TokenSet>) {
         let hash = TokenHash::of(&tokens);
         if hash.is_some() && self.state.revoked() != hash {
             self.revoke(tokens);
@@ -525,17 +535,17 @@ impl Session {
         self.state.set_revoked(TokenHash::of(&tokens));
         let session = Arc::clone(self);
         self.spawn(async move {
-            let call = session.ask(async { session.source.revoke(tokens).await });
+            let call = session.call_source(async { session.source.revoke(tokens).await });
             let error = match guarded(session.limits.source_timeout, call).await {
                 Ok(answer) => answer.err(),
-                Err(CutOff::Panicked) => Some(SourceError::transient(
+                Err(CallFailure::Panicked) => Some(SourceError::transient(
                     "the token source panicked while it revoked",
                 )),
-                Err(CutOff::TimedOut) => Some(SourceError::transient(
+                Err(CallFailure::TimedOut) => Some(SourceError::transient(
                     "the issuer did not answer the revocation in time",
                 )),
             };
-            session.tell(&Event::Revoked { error });
+            session.emit(&Event::Revoked { error });
         });
     }
 
@@ -561,7 +571,7 @@ impl Session {
         Ok(())
     }
 
-    fn disclaim(&self) {
+    fn release_claim(&self) {
         if let Some(hash) = self.state.claim(None) {
             lock(&self.claims).remove(&hash);
         }
@@ -570,22 +580,22 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.disclaim();
+        self.release_claim();
     }
 }
 
 /// Reasons why a call to the user's code returned no answer.
-enum CutOff {
+enum CallFailure {
     Panicked,
     TimedOut,
 }
 
 /// Runs a call to the user's code. Catches its panic and drops it after `limit`.
-async fn guarded<T>(limit: Duration, call: impl Future<Output = T>) -> Result<T, CutOff> {
+async fn guarded<T>(limit: Duration, call: impl Future<Output = T>) -> Result<T, CallFailure> {
     match runtime::timeout(limit, AssertUnwindSafe(call).catch_unwind()).await {
         Some(Ok(answer)) => Ok(answer),
-        Some(Err(_panic)) => Err(CutOff::Panicked),
-        None => Err(CutOff::TimedOut),
+        Some(Err(_panic)) => Err(CallFailure::Panicked),
+        None => Err(CallFailure::TimedOut),
     }
 }
 
@@ -604,16 +614,16 @@ fn hinted_lifetime(tokens: &TokenSet, received: u64) -> Option<u64> {
 }
 
 /// Counts a source call until the guard is dropped.
-struct Asking<'a>(&'a AtomicUsize);
+struct SourceCallGuard<'a>(&'a AtomicUsize);
 
-impl<'a> Asking<'a> {
+impl<'a> SourceCallGuard<'a> {
     fn begin(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }
 }
 
-impl Drop for Asking<'_> {
+impl Drop for SourceCallGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

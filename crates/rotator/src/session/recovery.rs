@@ -12,38 +12,38 @@ use crate::store::intent::{Intent, IntentId, IntentOutcome, TokenHash};
 #[derive(Default)]
 pub(crate) struct Recovery {
     epoch: u64,
-    own: Option<Own>,
-    seen: Option<Seen>,
+    own: Option<OwnIntent>,
+    watched: Option<WatchedIntent>,
 }
 
 /// The last intent of this process, while its outcome is open or uncertain.
 #[derive(Clone, Copy)]
-struct Own {
+struct OwnIntent {
     intent: Intent,
     /// No other process presented the refresh token before this process.
-    first: bool,
+    is_first: bool,
     /// When this process first sent the refresh token, by the steady clock. `None` if it has not
     /// sent the token, or if the token came back unspent.
-    sent: Option<Duration>,
+    sent_at: Option<Duration>,
     /// The last attempt that this process has certainly made: the record holds it.
-    ours: u32,
+    own_attempts: u32,
 }
 
-impl Own {
+impl OwnIntent {
     /// Returns whether the refresh token was never sent under this intent.
-    fn unsent(&self, intent: &Intent) -> bool {
-        self.first && self.sent.is_none() && intent.attempts <= 1
+    fn is_unsent(&self, intent: &Intent) -> bool {
+        self.is_first && self.sent_at.is_none() && intent.attempts <= 1
     }
 
     /// Returns whether this process made the intent's last attempt.
-    fn made(&self, intent: &Intent) -> bool {
-        (self.first && intent.attempts <= 1) || intent.attempts == self.ours
+    fn made_last_attempt(&self, intent: &Intent) -> bool {
+        (self.is_first && intent.attempts <= 1) || intent.attempts == self.own_attempts
     }
 }
 
 /// An intent in the record, timed by the steady clock of this process.
 #[derive(Clone, Copy)]
-struct Seen {
+struct WatchedIntent {
     id: IntentId,
     attempts: u32,
     /// When this process first read the intent.
@@ -54,16 +54,16 @@ struct Seen {
 
 /// What a flight may do with its refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Plan {
+pub(crate) enum RecoveryPlan {
     /// Present the refresh token under this intent. No earlier attempt is in doubt.
     Present(Intent),
     /// Present the refresh token once more. The profile allows it.
-    Again(Intent),
+    PresentAgain(Intent),
     /// Present the refresh token once more, although the profile does not allow it. No other way to
     /// a token is left.
     LastResort(Intent),
     /// Do not present the refresh token. The access token is still usable, and may be the last one.
-    Hold,
+    DoNotPresent,
     /// Wait this long for the process that wrote the intent.
     Wait(Duration),
     /// The issuer has refused the refresh token.
@@ -89,7 +89,7 @@ pub(crate) struct Situation {
 }
 
 impl Recovery {
-    pub(crate) fn plan(&mut self, situation: &Situation) -> Plan {
+    pub(crate) fn plan(&mut self, situation: &Situation) -> RecoveryPlan {
         match self.known(situation.epoch) {
             Some(known) => known.decide(situation),
             None => Self::default().decide(situation),
@@ -107,7 +107,7 @@ impl Recovery {
         let own = own.filter(|own| own.intent.token == token);
         let found = found.filter(|found| found.token == token);
         let intent = found.or(own.map(|own| own.intent))?;
-        let unsent = own.is_some_and(|own| own.intent.id == intent.id && own.unsent(&intent));
+        let unsent = own.is_some_and(|own| own.intent.id == intent.id && own.is_unsent(&intent));
         (!unsent).then_some(intent)
     }
 
@@ -118,25 +118,25 @@ impl Recovery {
             return;
         };
         known.own = Some(match known.own.filter(|own| own.intent.id == intent.id) {
-            Some(own) => Own { intent, ..own },
-            None => Own {
+            Some(own) => OwnIntent { intent, ..own },
+            None => OwnIntent {
                 intent,
-                first: intent.attempts <= 1,
-                sent: None,
-                ours: 0,
+                is_first: intent.attempts <= 1,
+                sent_at: None,
+                own_attempts: 0,
             },
         });
     }
 
     /// Notes that the record holds the intent.
     pub(crate) fn written(&mut self, epoch: u64, intent: &Intent) {
-        self.change(epoch, intent.id, |own| own.ours = intent.attempts);
+        self.change(epoch, intent.id, |own| own.own_attempts = intent.attempts);
     }
 
     /// Notes that the refresh token is about to be sent.
     pub(crate) fn sending(&mut self, epoch: u64, intent: &Intent, steady: Duration) {
         self.change(epoch, intent.id, |own| {
-            own.sent.get_or_insert(steady);
+            own.sent_at.get_or_insert(steady);
         });
     }
 
@@ -160,15 +160,18 @@ impl Recovery {
             return;
         };
         known.own = known.own.and_then(|own| match before {
-            Some(before) => (before.id == own.intent.id).then_some(Own {
+            Some(before) => (before.id == own.intent.id).then_some(OwnIntent {
                 intent: before,
                 ..own
             }),
-            None => own.first.then_some(Own { sent: None, ..own }),
+            None => own.is_first.then_some(OwnIntent {
+                sent_at: None,
+                ..own
+            }),
         });
     }
 
-    fn change(&mut self, epoch: u64, id: IntentId, change: impl FnOnce(&mut Own)) {
+    fn change(&mut self, epoch: u64, id: IntentId, change: impl FnOnce(&mut OwnIntent)) {
         if let Some(known) = self.known(epoch)
             && let Some(own) = known.own.as_mut().filter(|own| own.intent.id == id)
         {
@@ -187,80 +190,83 @@ impl Recovery {
         (epoch == self.epoch).then_some(self)
     }
 
-    fn decide(&mut self, situation: &Situation) -> Plan {
-        let about = |intent: &Intent| intent.token == situation.token;
-        let own = self.own.filter(|own| about(&own.intent));
+    fn decide(&mut self, situation: &Situation) -> RecoveryPlan {
+        let is_for_token = |intent: &Intent| intent.token == situation.token;
+        let own = self.own.filter(|own| is_for_token(&own.intent));
         // If no record can hold intents, the memory of this process is the journal.
-        let found = situation.found.filter(about).or(own.map(|own| own.intent));
+        let found = situation
+            .found
+            .filter(is_for_token)
+            .or(own.map(|own| own.intent));
         let Some(intent) = found else {
-            return Plan::Present(Intent::new(situation.token, situation.wall));
+            return RecoveryPlan::Present(Intent::new(situation.token, situation.wall));
         };
         let own = own.filter(|own| own.intent.id == intent.id);
         if intent.outcome == IntentOutcome::Refused {
             return if situation.forced {
-                Plan::Again(intent.again())
+                RecoveryPlan::PresentAgain(intent.again())
             } else {
-                Plan::Refused
+                RecoveryPlan::Refused
             };
         }
-        if own.is_some_and(|own| own.unsent(&intent)) {
+        if own.is_some_and(|own| own.is_unsent(&intent)) {
             // The intent was written, but the refresh token was never sent. The intent's time
             // begins now.
-            return Plan::Present(Intent {
+            return RecoveryPlan::Present(Intent {
                 started: situation.wall,
                 ..intent
             });
         }
-        let seen = self.watch(&intent, situation.steady);
-        let watched = situation.steady.saturating_sub(seen.since);
+        let watched = self.watch(&intent, situation.steady);
+        let watched_for = situation.steady.saturating_sub(watched.since);
         // The longer of two times counts. The steady clock runs from the first use if this process
         // made it, else from the first read of the intent. The wall clock runs from the intent's
         // start. A wall clock before that start proves nothing, so no window is open.
         let by_wall = situation.wall.duration_since(intent.started).ok();
         let since = match own {
-            Some(Own {
-                first: true,
-                sent: Some(sent),
+            Some(OwnIntent {
+                is_first: true,
+                sent_at: Some(sent),
                 ..
             }) => {
                 let by_steady = situation.steady.saturating_sub(sent);
                 Some(by_wall.map_or(by_steady, |by_wall| by_wall.max(by_steady)))
             }
-            _ => by_wall.map(|by_wall| by_wall.max(watched)),
+            _ => by_wall.map(|by_wall| by_wall.max(watched_for)),
         };
         if since.is_some_and(|since| situation.profile.allows_again(since)) {
-            return Plan::Again(intent.again());
+            return RecoveryPlan::PresentAgain(intent.again());
         }
         if situation.usable {
-            return Plan::Hold;
+            return RecoveryPlan::DoNotPresent;
         }
-        let theirs = !own.is_some_and(|own| own.made(&intent));
-        if theirs && intent.outcome == IntentOutcome::Open {
+        let is_foreign = !own.is_some_and(|own| own.made_last_attempt(&intent));
+        if is_foreign && intent.outcome == IntentOutcome::Open {
             // The record says when the first attempt began, but not when a later attempt began.
             let by_record = since.filter(|_| intent.attempts <= 1);
-            let watched = situation.steady.saturating_sub(seen.attempt_since);
-            let waited = by_record.map_or(watched, |since| since.max(watched));
+            let watched_for = situation.steady.saturating_sub(watched.attempt_since);
+            let waited = by_record.map_or(watched_for, |since| since.max(watched_for));
             if waited < situation.linger {
-                return Plan::Wait(situation.linger.saturating_sub(waited));
+                return RecoveryPlan::Wait(situation.linger.saturating_sub(waited));
             }
         }
-        Plan::LastResort(intent.again())
+        RecoveryPlan::LastResort(intent.again())
     }
 
     /// Returns since when this process has read the intent.
-    fn watch(&mut self, intent: &Intent, steady: Duration) -> Seen {
-        let before = self.seen.filter(|seen| seen.id == intent.id);
-        let seen = match before {
-            Some(seen) if seen.attempts == intent.attempts => seen,
-            before => Seen {
+    fn watch(&mut self, intent: &Intent, steady: Duration) -> WatchedIntent {
+        let before = self.watched.filter(|watched| watched.id == intent.id);
+        let watched = match before {
+            Some(watched) if watched.attempts == intent.attempts => watched,
+            before => WatchedIntent {
                 id: intent.id,
                 attempts: intent.attempts,
-                since: before.map_or(steady, |seen| seen.since),
+                since: before.map_or(steady, |watched| watched.since),
                 attempt_since: steady,
             },
         };
-        self.seen = Some(seen);
-        seen
+        self.watched = Some(watched);
+        watched
     }
 }
 

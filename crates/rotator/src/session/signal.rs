@@ -14,33 +14,33 @@ use crate::runtime::sync::{Mutex, lock};
 /// Each flight has its own signal, so that no waiter misses the end of its flight or is woken by
 /// the end of another flight.
 pub(crate) struct Signal {
-    waiting: Mutex<Waiting>,
+    state: Mutex<SignalState>,
     /// The session was signed out of during the flight.
     signed_out: AtomicBool,
 }
 
-struct Waiting {
-    given: bool,
+struct SignalState {
+    is_set: bool,
     /// Wakers by index. An entry is empty while its waiter is not registered.
     wakers: Vec<Option<Waker>>,
     /// Indices of waiters that were dropped.
-    free: Vec<usize>,
+    free_indices: Vec<usize>,
 }
 
 impl Signal {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            waiting: Mutex::new(Waiting {
-                given: false,
+            state: Mutex::new(SignalState {
+                is_set: false,
                 wakers: Vec::new(),
-                free: Vec::new(),
+                free_indices: Vec::new(),
             }),
             signed_out: AtomicBool::new(false),
         })
     }
 
     /// Records that the session was signed out of during the flight.
-    pub(crate) fn sign_out(&self) {
+    pub(crate) fn mark_signed_out(&self) {
         self.signed_out.store(true, Ordering::Release);
     }
 
@@ -50,11 +50,11 @@ impl Signal {
     }
 
     /// Wakes all waiters. Every later wait ends at once.
-    pub(crate) fn give(&self) {
+    pub(crate) fn set(&self) {
         let wakers = {
-            let mut waiting = lock(&self.waiting);
-            waiting.given = true;
-            std::mem::take(&mut waiting.wakers)
+            let mut state = lock(&self.state);
+            state.is_set = true;
+            std::mem::take(&mut state.wakers)
         };
         // The wakers run outside the lock, because a waker may poll its waiter in this call.
         for waker in wakers.into_iter().flatten() {
@@ -64,43 +64,43 @@ impl Signal {
 
     /// Number of entries, used or free.
     #[cfg(all(test, model_loom))]
-    pub(crate) fn places(&self) -> usize {
-        lock(&self.waiting).wakers.len()
+    pub(crate) fn index_count(&self) -> usize {
+        lock(&self.state).wakers.len()
     }
 
-    pub(crate) fn wait(self: Arc<Self>) -> Wait {
-        Wait {
+    pub(crate) fn wait(self: Arc<Self>) -> SignalWait {
+        SignalWait {
             signal: self,
-            place: None,
-            given: false,
+            index: None,
+            is_set: false,
         }
     }
 }
 
 /// Waits until the signal is set. *Cancellation*: dropping it frees its index.
-pub(crate) struct Wait {
+pub(crate) struct SignalWait {
     signal: Arc<Signal>,
-    place: Option<usize>,
-    given: bool,
+    index: Option<usize>,
+    is_set: bool,
 }
 
-impl Future for Wait {
+impl Future for SignalWait {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        let mut waiting = lock(&this.signal.waiting);
-        if waiting.given {
-            this.given = true;
+        let mut state = lock(&this.signal.state);
+        if state.is_set {
+            this.is_set = true;
             return Poll::Ready(());
         }
-        let place = *this.place.get_or_insert_with(|| {
-            waiting.free.pop().unwrap_or_else(|| {
-                waiting.wakers.push(None);
-                waiting.wakers.len() - 1
+        let index = *this.index.get_or_insert_with(|| {
+            state.free_indices.pop().unwrap_or_else(|| {
+                state.wakers.push(None);
+                state.wakers.len() - 1
             })
         });
-        let registered = &mut waiting.wakers[place];
+        let registered = &mut state.wakers[index];
         if !registered
             .as_ref()
             .is_some_and(|waker| waker.will_wake(context.waker()))
@@ -111,16 +111,16 @@ impl Future for Wait {
     }
 }
 
-impl Drop for Wait {
+impl Drop for SignalWait {
     fn drop(&mut self) {
-        if self.given {
+        if self.is_set {
             return;
         }
-        if let Some(place) = self.place {
-            let mut waiting = lock(&self.signal.waiting);
-            if !waiting.given {
-                waiting.wakers[place] = None;
-                waiting.free.push(place);
+        if let Some(index) = self.index {
+            let mut state = lock(&self.signal.state);
+            if !state.is_set {
+                state.wakers[index] = None;
+                state.free_indices.push(index);
             }
         }
     }

@@ -9,7 +9,7 @@ use token_rotator_core::{
     Attempt, Failure, Flight, Landing, Now, Policy, Session as Machine, Stamp, Step, Validity,
 };
 
-use super::decide::{KnownRecord, OlderPrints, Start, Write};
+use super::decide::{KnownRecord, RefreshStart, ReplacedTokens, Write};
 use super::recovery::Recovery;
 use super::signal::Signal;
 use super::writer::{PendingWrite, Report, Writes};
@@ -26,7 +26,7 @@ pub(crate) struct State {
     published: Published<Issued>,
     locked: Mutex<Locked>,
     /// Whether the session has a store.
-    stored: bool,
+    has_store: bool,
 }
 
 struct Locked {
@@ -62,17 +62,17 @@ pub(crate) struct Ticket {
 }
 
 /// What a caller does next.
-pub(crate) enum Next {
+pub(crate) enum CallerAction {
     /// Send the request with this token.
-    Go(Token),
+    Send(Token),
     /// Start the flight, then send the request with this token.
-    GoAndLaunch(Token, Ticket),
+    SendAndLaunch(Token, Ticket),
     /// Start the flight, then wait for it.
     Launch(Ticket),
     /// Wait for the flight.
     Wait(Ticket),
     /// Send the request without a token. After a refusal: return the refusal to the caller.
-    Bare(Stamp),
+    SendBare(Stamp),
     /// Return the refusal to the caller.
     HandBack,
     /// Return the refusal to the caller, because this endpoint refused a replay a short time ago.
@@ -87,12 +87,12 @@ pub(crate) enum Next {
 
 /// A token set prepared for requests: its credential and its validity.
 #[derive(Clone)]
-pub(crate) struct Arrival {
+pub(crate) struct PreparedToken {
     pub(crate) credential: Arc<Credential>,
     pub(crate) validity: Validity,
 }
 
-impl Arrival {
+impl PreparedToken {
     /// Tokens that cannot be sent count as expired, so that no caller gets them.
     pub(crate) fn unusable(tokens: Arc<TokenSet>) -> Self {
         Self {
@@ -103,7 +103,7 @@ impl Arrival {
 }
 
 /// Effects of a failed flight.
-pub(crate) enum Failed {
+pub(crate) enum FailureEffect {
     /// A cool-down: no flight starts for this many milliseconds.
     Cooling(u64),
     /// The session has ended. `first` if the end was not yet reported in this epoch.
@@ -114,15 +114,15 @@ pub(crate) enum Failed {
 
 /// Tokens and pending write of an ended epoch. The caller handles them outside the lock.
 #[derive(Default)]
-pub(crate) struct Past {
+pub(crate) struct EndedEpoch {
     pub(crate) tokens: Option<Arc<TokenSet>>,
     pub(crate) write: Option<PendingWrite>,
 }
 
 impl State {
-    pub(crate) fn new(policy: Policy, stored: bool) -> Self {
+    pub(crate) fn new(policy: Policy, has_store: bool) -> Self {
         Self {
-            stored,
+            has_store,
             published: Published::empty(),
             locked: Mutex::new(Locked {
                 machine: Machine::new(policy),
@@ -161,15 +161,15 @@ impl State {
     }
 
     /// Decides what a caller does before it sends a request.
-    pub(crate) fn acquire(&self, now: Now) -> Next {
+    pub(crate) fn acquire(&self, now: Now) -> CallerAction {
         let mut locked = lock(&self.locked);
         let step = locked.machine.acquire(now);
-        self.next(&mut locked, step, now)
+        self.action_for(&mut locked, step, now)
     }
 
     /// Decides what a caller does before it sends a request that cannot be repeated. Such a caller
     /// waits for a refresh that is due.
-    pub(crate) fn acquire_for_once(&self, now: Now) -> Next {
+    pub(crate) fn acquire_for_once(&self, now: Now) -> CallerAction {
         let mut locked = lock(&self.locked);
         let due = now.wall >= locked.early_at;
         let machine = &mut locked.machine;
@@ -185,16 +185,16 @@ impl State {
             },
             (step, _) => step,
         };
-        self.next(&mut locked, step, now)
+        self.action_for(&mut locked, step, now)
     }
 
     /// Decides what a caller does after a refusal.
-    pub(crate) fn refused(&self, stamp: Stamp, attempt: Attempt, now: Now) -> Next {
+    pub(crate) fn refused(&self, stamp: Stamp, attempt: Attempt, now: Now) -> CallerAction {
         let mut locked = lock(&self.locked);
         let step = locked.machine.refused(stamp, attempt, now);
         // The machine may have marked the token as refused, which ends its publication.
         self.publish(&locked, now);
-        self.next(&mut locked, step, now)
+        self.action_for(&mut locked, step, now)
     }
 
     /// Records that a request was accepted.
@@ -203,25 +203,25 @@ impl State {
     }
 
     /// Decides what a caller does that asks for a refresh.
-    pub(crate) fn force(&self, now: Now) -> Next {
+    pub(crate) fn force(&self, now: Now) -> CallerAction {
         let mut locked = lock(&self.locked);
         let step = locked.machine.force(now);
-        self.next(&mut locked, step, now)
+        self.action_for(&mut locked, step, now)
     }
 
     /// Decides what a caller does after it has waited for this flight.
-    pub(crate) fn settle(&self, flight: Flight, now: Now) -> Next {
+    pub(crate) fn settle(&self, flight: Flight, now: Now) -> CallerAction {
         let mut locked = lock(&self.locked);
         let step = locked.machine.settle(flight, now);
         if step == Step::Use {
             // The flight has published the token, so the waiters need not publish it again.
             let (stamp, wall) = (locked.machine.stamp(), at_unix_millis(now.wall));
-            let landed = |issued: &Issued| issued.stamp == stamp && wall < issued.until;
-            if let Some(issued) = self.published.get_if(landed) {
-                return Next::Go(Token(issued));
+            let is_current = |issued: &Issued| issued.stamp == stamp && wall < issued.until;
+            if let Some(issued) = self.published.get_if(is_current) {
+                return CallerAction::Send(Token(issued));
             }
         }
-        self.next(&mut locked, step, now)
+        self.action_for(&mut locked, step, now)
     }
 
     /// Returns the current token if it is usable.
@@ -258,22 +258,22 @@ impl State {
     pub(crate) fn land(
         &self,
         flight: Flight,
-        arrival: &Arrival,
+        prepared: &PreparedToken,
         known: KnownRecord,
         adopted: bool,
         now: Now,
     ) -> Option<Stamp> {
         let mut locked = lock(&self.locked);
-        let landing = if adopted {
-            locked.machine.adopted(flight, arrival.validity, now)
+        let effect = if adopted {
+            locked.machine.adopted(flight, prepared.validity, now)
         } else {
-            locked.machine.refreshed(flight, arrival.validity, now)
+            locked.machine.refreshed(flight, prepared.validity, now)
         };
-        if landing != Landing::Installed {
+        if effect != Landing::Installed {
             return None;
         }
         let stamp = locked.machine.stamp();
-        locked.install(arrival);
+        locked.install(prepared);
         locked.known.replace(known);
         self.publish(&locked, now);
         Some(stamp)
@@ -286,25 +286,25 @@ impl State {
         failure: Failure,
         error: RefreshError,
         now: Now,
-    ) -> Failed {
+    ) -> FailureEffect {
         let mut locked = lock(&self.locked);
-        let landing = locked.machine.failed(flight, failure, now);
+        let effect = locked.machine.failed(flight, failure, now);
         // A look that found no newer token keeps the error that ended the session.
         if locked.machine.error() == flight.id {
             locked.error = Some(error);
         }
         self.publish(&locked, now);
-        match landing {
+        match effect {
             Landing::Cooling => {
                 let until = locked.machine.cool_until();
-                Failed::Cooling(until.saturating_sub(now.steady))
+                FailureEffect::Cooling(until.saturating_sub(now.steady))
             }
             Landing::Ended => {
                 let epoch = locked.machine.stamp().epoch;
                 let first = locked.end_reported.replace(epoch) != Some(epoch);
-                Failed::Ended { first }
+                FailureEffect::Ended { first }
             }
-            Landing::Installed | Landing::Stale => Failed::Stale,
+            Landing::Installed | Landing::Stale => FailureEffect::Stale,
         }
     }
 
@@ -320,8 +320,8 @@ impl State {
     /// Returns whether the flight has just passed its deadline.
     pub(crate) fn overdue(&self, flight: Flight, now: Now) -> bool {
         let mut locked = lock(&self.locked);
-        let in_slot = locked.machine.flight() == Some(flight);
-        let overdue = in_slot && locked.machine.overdue(now);
+        let is_in_slot = locked.machine.flight() == Some(flight);
+        let overdue = is_in_slot && locked.machine.overdue(now);
         self.publish(&locked, now);
         overdue
     }
@@ -336,15 +336,15 @@ impl State {
 
     /// Returns where a flight of this epoch starts. Returns `None` if the session is in another
     /// epoch.
-    pub(crate) fn start(&self, epoch: u64) -> Option<Start> {
+    pub(crate) fn start(&self, epoch: u64) -> Option<RefreshStart> {
         let locked = lock(&self.locked);
         locked
             .is_in(epoch)
-            .then(|| Start::from_memory(locked.tokens(), locked.known))
+            .then(|| RefreshStart::from_memory(locked.tokens(), locked.known))
     }
 
     /// Records that a flight or write of this epoch has read or saved the record in this version.
-    pub(crate) fn saw(&self, epoch: u64, version: Version) {
+    pub(crate) fn note_version(&self, epoch: u64, version: Version) {
         let mut locked = lock(&self.locked);
         if locked.is_in(epoch) {
             locked.known.replace(KnownRecord::at(version));
@@ -359,28 +359,33 @@ impl State {
     // Sign-in, sign-out, update.
 
     /// Begins an epoch with these tokens. Releases the waiters of the previous epoch.
-    pub(crate) fn sign_in(&self, arrival: &Arrival, known: KnownRecord, now: Now) -> (Stamp, Past) {
+    pub(crate) fn sign_in(
+        &self,
+        prepared: &PreparedToken,
+        known: KnownRecord,
+        now: Now,
+    ) -> (Stamp, EndedEpoch) {
         let mut locked = lock(&self.locked);
-        let stamp = locked.machine.sign_in(arrival.validity, now);
-        let past = locked.begin_epoch(known);
-        locked.install(arrival);
-        self.write_tokens(&mut locked, OlderPrints::default());
+        let stamp = locked.machine.sign_in(prepared.validity, now);
+        let ended_epoch = locked.begin_epoch(known);
+        locked.install(prepared);
+        self.write_tokens(&mut locked, ReplacedTokens::default());
         self.release(locked, now);
-        (stamp, past)
+        (stamp, ended_epoch)
     }
 
     /// Begins an epoch without tokens. Returns `None` if there was no session to sign out of.
-    pub(crate) fn sign_out(&self, known: KnownRecord, now: Now) -> Option<(Stamp, Past)> {
+    pub(crate) fn sign_out(&self, known: KnownRecord, now: Now) -> Option<(Stamp, EndedEpoch)> {
         let mut locked = lock(&self.locked);
         if !locked.machine.sign_out() {
             return None;
         }
-        let past = locked.begin_epoch(known);
-        self.write_tokens(&mut locked, OlderPrints::default());
-        locked.signal.sign_out();
+        let ended_epoch = locked.begin_epoch(known);
+        self.write_tokens(&mut locked, ReplacedTokens::default());
+        locked.signal.mark_signed_out();
         let stamp = locked.machine.stamp();
         self.release(locked, now);
-        Some((stamp, past))
+        Some((stamp, ended_epoch))
     }
 
     /// Enters an epoch that a flight or write of `epoch` found in the store. Without a token set,
@@ -389,30 +394,30 @@ impl State {
     pub(crate) fn follow(
         &self,
         epoch: u64,
-        arrival: Option<&Arrival>,
+        prepared: Option<&PreparedToken>,
         known: KnownRecord,
         now: Now,
-    ) -> Option<(Stamp, Past)> {
+    ) -> Option<(Stamp, EndedEpoch)> {
         let mut locked = lock(&self.locked);
         if !locked.is_in(epoch) || locked.known.epoch == known.epoch {
             return None;
         }
-        let past = if let Some(arrival) = arrival {
-            locked.machine.sign_in(arrival.validity, now);
-            let past = locked.begin_epoch(known);
-            locked.install(arrival);
-            past
+        let ended_epoch = if let Some(prepared) = prepared {
+            locked.machine.sign_in(prepared.validity, now);
+            let ended_epoch = locked.begin_epoch(known);
+            locked.install(prepared);
+            ended_epoch
         } else {
             if !locked.machine.sign_out() {
                 return None;
             }
-            let past = locked.begin_epoch(known);
-            locked.signal.sign_out();
-            past
+            let ended_epoch = locked.begin_epoch(known);
+            locked.signal.mark_signed_out();
+            ended_epoch
         };
         let stamp = locked.machine.stamp();
         self.release(locked, now);
-        Some((stamp, past))
+        Some((stamp, ended_epoch))
     }
 
     /// Returns the current stamp, and the token set that a refresh starts from.
@@ -423,15 +428,15 @@ impl State {
 
     /// Installs a newer token of the sign-in of `stamp`, made from the token that was current at
     /// `stamp`. Returns `None` if the stamp has changed since.
-    pub(crate) fn update(&self, stamp: Stamp, arrival: &Arrival, now: Now) -> Option<Stamp> {
+    pub(crate) fn update(&self, stamp: Stamp, prepared: &PreparedToken, now: Now) -> Option<Stamp> {
         let mut locked = lock(&self.locked);
         if locked.machine.stamp() != stamp || locked.machine.signed_out() {
             return None;
         }
-        let older = OlderPrints::of(locked.tokens().as_deref());
-        let stamp = locked.machine.update(arrival.validity, now);
-        locked.install(arrival);
-        self.write_tokens(&mut locked, older);
+        let replaced = ReplacedTokens::of(locked.tokens().as_deref());
+        let stamp = locked.machine.update(prepared.validity, now);
+        locked.install(prepared);
+        self.write_tokens(&mut locked, replaced);
         self.publish(&locked, now);
         Some(stamp)
     }
@@ -448,13 +453,13 @@ impl State {
     pub(crate) fn put_write(
         &self,
         write: PendingWrite,
-        back: bool,
+        is_older: bool,
     ) -> Result<(), Box<PendingWrite>> {
         let mut locked = lock(&self.locked);
         if !locked.is_in(write.write.epoch) {
             return Err(Box::new(write));
         }
-        if back {
+        if is_older {
             locked.writes.put_back(write);
         } else {
             locked.writes.put(write);
@@ -465,11 +470,11 @@ impl State {
     /// Marks the writes as interrupted, because the writer's runtime has ended. Returns the failed
     /// attempts and the callers to answer if a write is pending. Then no token is published, so
     /// that the next call resumes the writer.
-    pub(crate) fn strand_writes(&self) -> Option<(u32, Vec<(u64, Report)>)> {
+    pub(crate) fn interrupt_writes(&self) -> Option<(u32, Vec<(u64, Report)>)> {
         let mut locked = lock(&self.locked);
-        let stranded = locked.writes.strand()?;
+        let interrupted = locked.writes.interrupt()?;
         self.published.replace(None);
-        Some(stranded)
+        Some(interrupted)
     }
 
     // The grant.
@@ -491,15 +496,15 @@ impl State {
     // Helpers.
 
     /// Queues a write of the current tokens, or of the tombstone.
-    fn write_tokens(&self, locked: &mut Locked, older: OlderPrints) {
-        if self.stored {
+    fn write_tokens(&self, locked: &mut Locked, replaced: ReplacedTokens) {
+        if self.has_store {
             let epoch = locked.machine.stamp().epoch;
-            let write = Write::new(epoch, locked.tokens(), locked.known, older);
+            let write = Write::new(epoch, locked.tokens(), locked.known, replaced);
             locked.writes.put(PendingWrite::new(write));
         }
     }
 
-    fn next(&self, locked: &mut Locked, step: Step, now: Now) -> Next {
+    fn action_for(&self, locked: &mut Locked, step: Step, now: Now) -> CallerAction {
         let starts = matches!(step, Step::Refresh | Step::UseAndRefresh);
         if starts {
             locked.signal = Signal::new();
@@ -509,21 +514,23 @@ impl State {
             signal: Arc::clone(&locked.signal),
         });
         match (step, ticket, &locked.credential, &locked.error) {
-            (Step::Bare, ..) => Next::Bare(locked.machine.stamp()),
-            (Step::Changed, ..) => Next::Changed,
-            (Step::Overdue, ..) => Next::Overdue,
-            (Step::RefusedAgain, ..) => Next::RefusedAgain,
-            (Step::Fail, _, _, Some(error)) => Next::Fail(error.clone()),
-            (Step::Wait, Some(ticket), ..) => Next::Wait(ticket),
+            (Step::Bare, ..) => CallerAction::SendBare(locked.machine.stamp()),
+            (Step::Changed, ..) => CallerAction::Changed,
+            (Step::Overdue, ..) => CallerAction::Overdue,
+            (Step::RefusedAgain, ..) => CallerAction::RefusedAgain,
+            (Step::Fail, _, _, Some(error)) => CallerAction::Fail(error.clone()),
+            (Step::Wait, Some(ticket), ..) => CallerAction::Wait(ticket),
             (Step::Refresh, Some(ticket), ..) => {
                 self.publish(locked, now);
-                Next::Launch(ticket)
+                CallerAction::Launch(ticket)
             }
-            (Step::Use, _, Some(credential), _) => Next::Go(self.token(locked, credential, now)),
+            (Step::Use, _, Some(credential), _) => {
+                CallerAction::Send(self.token(locked, credential, now))
+            }
             (Step::UseAndRefresh, Some(ticket), Some(credential), _) => {
-                Next::GoAndLaunch(self.token(locked, credential, now), ticket)
+                CallerAction::SendAndLaunch(self.token(locked, credential, now), ticket)
             }
-            _ => Next::HandBack,
+            _ => CallerAction::HandBack,
         }
     }
 
@@ -545,7 +552,7 @@ impl State {
     }
 
     fn publish(&self, locked: &Locked, now: Now) {
-        let new = locked.issue(now).filter(|_| !locked.writes.stranded());
+        let new = locked.issue(now).filter(|_| !locked.writes.interrupted());
         let Some(new) = new else {
             if !self.published.is_empty() {
                 self.published.replace(None);
@@ -553,8 +560,8 @@ impl State {
             return;
         };
         // An equal token is not stored again, because each store disturbs every reader.
-        let stands = |old: &Issued| new.stamp == old.stamp && new.until == old.until;
-        if self.published.get_if(stands).is_none() {
+        let is_published = |old: &Issued| new.stamp == old.stamp && new.until == old.until;
+        if self.published.get_if(is_published).is_none() {
             self.published.replace(Some(Arc::new(new)));
         }
     }
@@ -564,7 +571,7 @@ impl State {
         self.publish(&locked, now);
         let signal = std::mem::replace(&mut locked.signal, Signal::new());
         drop(locked);
-        signal.give();
+        signal.set();
     }
 }
 
@@ -575,8 +582,8 @@ impl Locked {
 
     /// Clears the state of the previous epoch and returns it. The machine has begun another epoch
     /// already.
-    fn begin_epoch(&mut self, known: KnownRecord) -> Past {
-        let past = Past {
+    fn begin_epoch(&mut self, known: KnownRecord) -> EndedEpoch {
+        let ended_epoch = EndedEpoch {
             tokens: self.tokens(),
             write: self.writes.take_other(self.machine.stamp().epoch),
         };
@@ -584,13 +591,13 @@ impl Locked {
         self.successor = None;
         self.error = None;
         self.known.replace(known);
-        past
+        ended_epoch
     }
 
     /// Keeps the token that the machine has installed.
-    fn install(&mut self, arrival: &Arrival) {
-        self.credential = Some(Arc::clone(&arrival.credential));
-        self.early_at = arrival.validity.refresh_at.unwrap_or(u64::MAX);
+    fn install(&mut self, prepared: &PreparedToken) {
+        self.credential = Some(Arc::clone(&prepared.credential));
+        self.early_at = prepared.validity.refresh_at.unwrap_or(u64::MAX);
         self.successor = None;
         self.error = None;
     }

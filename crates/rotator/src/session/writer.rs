@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Session;
 use super::decide::{self, Comparison, KnownRecord, Write};
-use super::state::Arrival;
+use super::state::PreparedToken;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::event::Event;
 use crate::runtime;
@@ -41,7 +41,7 @@ pub(crate) struct PendingWrite {
     /// Callers that wait for the next attempt, each with the number of the write it waits for.
     reports: Vec<(u64, Report)>,
     /// Ends the current attempt: a sign-in, a sign-out or a flight has taken the write.
-    taken: CancellationToken,
+    attempt_cancel: CancellationToken,
     /// Ends the wait before the next attempt.
     wake: Arc<Notify>,
     /// The next attempt starts without a wait.
@@ -56,7 +56,7 @@ impl PendingWrite {
             attempts: 0,
             number: 0,
             reports: Vec::new(),
-            taken: CancellationToken::new(),
+            attempt_cancel: CancellationToken::new(),
             wake: Arc::default(),
             due: true,
         }
@@ -73,7 +73,7 @@ impl PendingWrite {
 
     /// Replaces `before`, a write of the same epoch, and takes over its lease and its callers.
     pub(crate) fn replace(mut self, before: Self) -> Self {
-        self.write.replaces(&before.write);
+        self.write.replace(&before.write);
         self.lease = self.lease.or(before.lease);
         self.attempts = self.attempts.max(before.attempts);
         self.number = self.number.max(before.number) + 1;
@@ -99,8 +99,8 @@ impl PendingWrite {
     /// Ends the attempt at this write, because its epoch has ended. Its callers get `Ok`: no write
     /// is left for them. Returns the lease.
     pub(crate) fn cancel(self) -> Option<Box<dyn Lease>> {
-        self.taken.cancel();
-        answer(self.reports, &Ok(()));
+        self.attempt_cancel.cancel();
+        send_reports(self.reports, &Ok(()));
         self.lease
     }
 }
@@ -110,7 +110,7 @@ impl PendingWrite {
 pub(crate) struct Writes {
     pending: Option<PendingWrite>,
     running: bool,
-    stranded: bool,
+    interrupted: bool,
 }
 
 impl Writes {
@@ -119,32 +119,32 @@ impl Writes {
     }
 
     /// Whether a write is pending after the writer's runtime has ended.
-    pub(crate) fn stranded(&self) -> bool {
-        self.stranded
+    pub(crate) fn interrupted(&self) -> bool {
+        self.interrupted
     }
 
     /// Marks the writer as running. Returns whether the caller must start its task.
     fn start(&mut self) -> bool {
         let starts = self.pending.is_some() && !self.running;
         self.running |= starts;
-        self.stranded &= !starts;
+        self.interrupted &= !starts;
         starts
     }
 
     /// Marks the writer as interrupted by the end of its runtime. Returns the failed attempts and
     /// the callers to answer, if a write is pending.
-    pub(crate) fn strand(&mut self) -> Option<(u32, Vec<(u64, Report)>)> {
+    pub(crate) fn interrupt(&mut self) -> Option<(u32, Vec<(u64, Report)>)> {
         self.running = false;
         let pending = self.pending.as_mut()?;
         pending.due = true;
-        self.stranded = true;
+        self.interrupted = true;
         Some((pending.attempts, std::mem::take(&mut pending.reports)))
     }
 
     /// Keeps a newer write of this epoch.
     pub(crate) fn put(&mut self, mut write: PendingWrite) {
         if let Some(before) = self.pending.take() {
-            write.taken = before.taken.clone();
+            write.attempt_cancel = before.attempt_cancel.clone();
             write.wake = Arc::clone(&before.wake);
             write = write.replace(before);
         }
@@ -173,7 +173,7 @@ impl Writes {
         let other = self
             .pending
             .take_if(|pending| pending.write.epoch != epoch)?;
-        self.stranded = false;
+        self.interrupted = false;
         Some(other)
     }
 
@@ -182,21 +182,21 @@ impl Writes {
         let mut taken = self
             .pending
             .take_if(|pending| pending.write.epoch == epoch)?;
-        taken.taken.cancel();
-        taken.taken = CancellationToken::new();
+        taken.attempt_cancel.cancel();
+        taken.attempt_cancel = CancellationToken::new();
         Some(taken)
     }
 
     /// Requests an attempt without a wait. The receiver gets its outcome. The receiver exists
     /// before the attempt starts, because a running writer may finish the attempt first.
     fn request(&mut self, epoch: u64) -> Option<oneshot::Receiver<Result<(), StoreError>>> {
-        let pending = self.of(epoch)?;
+        let pending = self.pending_in(epoch)?;
         pending.due = true;
         pending.wake.notify_one();
         Some(pending.report())
     }
 
-    fn of(&mut self, epoch: u64) -> Option<&mut PendingWrite> {
+    fn pending_in(&mut self, epoch: u64) -> Option<&mut PendingWrite> {
         self.pending
             .as_mut()
             .filter(|pending| pending.write.epoch == epoch)
@@ -204,7 +204,7 @@ impl Writes {
 }
 
 /// Outcomes of a write.
-pub(crate) enum Written {
+pub(crate) enum WriteOutcome {
     /// The store holds the write in this version. `replaced` is the token set that the first write
     /// of an epoch overwrote.
     Stored {
@@ -214,11 +214,11 @@ pub(crate) enum Written {
     /// The session has moved to another epoch.
     Superseded,
     /// Another process has saved newer tokens.
-    Newer(Arrival, KnownRecord),
+    Newer(PreparedToken, KnownRecord),
 }
 
 /// The next action of the writer.
-enum Turn {
+enum WriterAction {
     Done,
     Wait(Duration, Arc<Notify>, CancellationToken),
     Attempt(Write, u64, CancellationToken),
@@ -227,7 +227,7 @@ enum Turn {
 impl Session {
     /// Starts the writer for the pending write of this epoch. The future returns the outcome of the
     /// next attempt.
-    pub(crate) fn stored(self: &Arc<Self>, epoch: u64) -> Stored {
+    pub(crate) fn start_write(self: &Arc<Self>, epoch: u64) -> Stored {
         let outcome = self.state.writes(|writes| writes.request(epoch));
         self.start_writer();
         Stored(outcome)
@@ -235,10 +235,10 @@ impl Session {
 
     /// Keeps a write that a flight could not save, or took and did not replace (`back`). The writer
     /// retries it.
-    pub(crate) fn keep_write(self: &Arc<Self>, write: PendingWrite, back: bool) {
-        match self.state.put_write(write, back) {
+    pub(crate) fn keep_write(self: &Arc<Self>, write: PendingWrite, is_older: bool) {
+        match self.state.put_write(write, is_older) {
             Ok(()) => self.start_writer(),
-            Err(over) => self.give_back(over.cancel()),
+            Err(ended) => self.release_lease(ended.cancel()),
         }
     }
 
@@ -255,7 +255,7 @@ impl Session {
 
     /// Resumes the writer if its runtime ended with a write pending.
     pub(crate) fn resume_writer(self: &Arc<Self>) {
-        if self.state.writes(|writes| writes.stranded) {
+        if self.state.writes(|writes| writes.interrupted) {
             self.start_writer();
         }
     }
@@ -268,14 +268,14 @@ impl Session {
     /// Asks the writer for one attempt at the pending write of this epoch and waits for the
     /// outcome. Returns `Ok` if no write was pending.
     pub(crate) async fn write_now(self: &Arc<Self>, epoch: u64) -> Result<(), StoreError> {
-        self.stored(epoch).await
+        self.start_write(epoch).await
     }
 
     /// Writes by compare-and-swap over every record that is known to be older.
     pub(crate) async fn try_write(
         self: &Arc<Self>,
         write: &mut Write,
-    ) -> Result<Written, StoreError> {
+    ) -> Result<WriteOutcome, StoreError> {
         let mut replaced = None;
         // The first write of an epoch replaces any record in the store.
         let mut saved = if write.known.unwritten {
@@ -287,27 +287,29 @@ impl Session {
             let theirs = match saved {
                 Saved::Stored => {
                     let version = write.version;
-                    return Ok(Written::Stored { version, replaced });
+                    return Ok(WriteOutcome::Stored { version, replaced });
                 }
                 Saved::Conflict(theirs) => theirs,
             };
-            let usable = |tokens: &Arc<TokenSet>| self.arrival(Arc::clone(tokens)).ok();
+            let usable = |tokens: &Arc<TokenSet>| self.prepare(Arc::clone(tokens)).ok();
             match decide::compare(theirs.as_ref(), write, usable) {
                 Comparison::Overwrite => {
                     replaced = theirs.as_ref().and_then(|record| record.tokens.clone());
                     write.rebase(theirs);
                 }
                 Comparison::Stored(version) => {
-                    return Ok(Written::Stored {
+                    return Ok(WriteOutcome::Stored {
                         version,
                         replaced: None,
                     });
                 }
                 Comparison::OtherEpoch(record) => {
                     self.follow(write.epoch, &record);
-                    return Ok(Written::Superseded);
+                    return Ok(WriteOutcome::Superseded);
                 }
-                Comparison::Newer(arrival, known) => return Ok(Written::Newer(arrival, known)),
+                Comparison::Newer(prepared, known) => {
+                    return Ok(WriteOutcome::Newer(prepared, known));
+                }
             }
             saved = self.put(write.known.version, write.record()).await?;
         }
@@ -345,11 +347,11 @@ impl Session {
         let limit = self.limits.source_timeout;
         let (kind, message) = match super::guarded(limit, call).await {
             Ok(answer) => return answer,
-            Err(super::CutOff::Panicked) => (
+            Err(super::CallFailure::Panicked) => (
                 StoreErrorKind::Panicked,
                 "the session store panicked".to_owned(),
             ),
-            Err(super::CutOff::TimedOut) => (
+            Err(super::CallFailure::TimedOut) => (
                 StoreErrorKind::Unavailable,
                 format!("the session store did not answer within {limit:?}"),
             ),
@@ -358,7 +360,7 @@ impl Session {
     }
 }
 
-fn answer(reports: Vec<(u64, Report)>, outcome: &Result<(), StoreError>) {
+fn send_reports(reports: Vec<(u64, Report)>, outcome: &Result<(), StoreError>) {
     for (_, report) in reports {
         // A caller that dropped its future gets no report.
         let _ = report.send(outcome.clone());
@@ -384,12 +386,12 @@ impl Writer {
         let life = self.session.lease_life();
         let longest = life.map_or(RETRY_AFTER_MAX, |life| RETRY_AFTER_MAX.min(life / 3));
         loop {
-            match self.turn(longest) {
-                Turn::Done => break,
-                Turn::Wait(wait, wake, taken) => {
-                    let (woken, taken) = (pin!(wake.notified()), pin!(taken.cancelled()));
+            match self.next_action(longest) {
+                WriterAction::Done => break,
+                WriterAction::Wait(wait, wake, cancel) => {
+                    let (woken, cancel) = (pin!(wake.notified()), pin!(cancel.cancelled()));
                     let sleep = pin!(runtime::sleep(wait));
-                    if let Either::Left(_) = select(sleep, select(woken, taken)).await {
+                    if let Either::Left(_) = select(sleep, select(woken, cancel)).await {
                         self.session.state.writes(|writes| {
                             if let Some(pending) = &mut writes.pending {
                                 pending.due = true;
@@ -397,32 +399,32 @@ impl Writer {
                         });
                     }
                 }
-                Turn::Attempt(mut write, number, taken) => {
+                WriterAction::Attempt(mut write, number, cancel) => {
                     let attempt = Box::pin(self.session.try_write(&mut write));
-                    let outcome = match select(attempt, pin!(taken.cancelled())).await {
+                    let outcome = match select(attempt, pin!(cancel.cancelled())).await {
                         Either::Left((outcome, _)) => outcome,
                         Either::Right(_) => continue,
                     };
-                    self.settle(write, number, outcome, &taken).await;
+                    self.settle(write, number, outcome, &cancel).await;
                 }
             }
         }
         self.done = true;
     }
 
-    fn turn(&self, longest: Duration) -> Turn {
+    fn next_action(&self, longest: Duration) -> WriterAction {
         self.session.state.writes(|writes| {
             let Some(pending) = &mut writes.pending else {
                 writes.running = false;
-                return Turn::Done;
+                return WriterAction::Done;
             };
-            let taken = pending.taken.clone();
+            let cancel = pending.attempt_cancel.clone();
             let wait = pending.retry_after(longest);
             if !wait.is_zero() {
-                return Turn::Wait(wait, Arc::clone(&pending.wake), taken);
+                return WriterAction::Wait(wait, Arc::clone(&pending.wake), cancel);
             }
             pending.due = false;
-            Turn::Attempt(pending.write.clone(), pending.number, taken)
+            WriterAction::Attempt(pending.write.clone(), pending.number, cancel)
         })
     }
 
@@ -432,26 +434,28 @@ impl Writer {
         &self,
         mut write: Write,
         number: u64,
-        outcome: Result<Written, StoreError>,
-        taken: &CancellationToken,
+        outcome: Result<WriteOutcome, StoreError>,
+        cancel: &CancellationToken,
     ) {
         let session = &self.session;
         let outcome = outcome.map(|written| match written {
-            Written::Stored { version, replaced } => {
-                session.state.saw(write.epoch, version);
+            WriteOutcome::Stored { version, replaced } => {
+                session.state.note_version(write.epoch, version);
                 write.known.replace(KnownRecord::at(version));
                 replaced
             }
-            Written::Superseded | Written::Newer(..) => None,
+            WriteOutcome::Superseded | WriteOutcome::Newer(..) => None,
         });
         if let Ok(Some(replaced)) = &outcome
             && write.tokens.is_none()
         {
-            session.revoke_unless_done(Arc::clone(replaced));
+            session.revoke_overwritten(Arc::clone(replaced));
         }
         let outcome = outcome.map(|_| ());
-        let noted = session.state.writes(|writes| {
-            let pending = writes.of(write.epoch).filter(|_| !taken.is_cancelled())?;
+        let recorded = session.state.writes(|writes| {
+            let pending = writes
+                .pending_in(write.epoch)
+                .filter(|_| !cancel.is_cancelled())?;
             let attempts = pending.attempts;
             let reports: Vec<_> = pending
                 .reports
@@ -460,7 +464,7 @@ impl Writer {
             if pending.number != number {
                 // A newer write was queued meanwhile. It continues from the record that this
                 // attempt found.
-                pending.write.replaces(&write);
+                pending.write.replace(&write);
                 return Some((attempts, pending.lease.take(), reports, true));
             }
             if outcome.is_ok() {
@@ -472,23 +476,23 @@ impl Writer {
             pending.write = write.clone();
             Some((attempts, pending.lease.take(), reports, true))
         });
-        let Some((attempts, lease, reports, left)) = noted else {
+        let Some((attempts, lease, reports, is_pending)) = recorded else {
             return;
         };
         match &outcome {
-            Ok(()) if attempts > 0 => session.tell(&Event::SaveRecovered { attempts }),
+            Ok(()) if attempts > 0 => session.emit(&Event::SaveRecovered { attempts }),
             Ok(()) => {}
-            Err(error) => session.tell(&Event::SaveFailed {
+            Err(error) => session.emit(&Event::SaveFailed {
                 error: error.clone(),
                 attempts: attempts + 1,
             }),
         }
-        if left {
-            self.keep_lease(write.epoch, lease, taken).await;
+        if is_pending {
+            self.keep_lease(write.epoch, lease, cancel).await;
         } else {
-            session.give_back(lease);
+            session.release_lease(lease);
         }
-        answer(reports, &outcome);
+        send_reports(reports, &outcome);
     }
 
     /// Renews the lease after an attempt that leaves a write pending. If the lease is lost,
@@ -497,14 +501,14 @@ impl Writer {
         &self,
         epoch: u64,
         lease: Option<Box<dyn Lease>>,
-        taken: &CancellationToken,
+        cancel: &CancellationToken,
     ) {
         let Some(mut lease) = lease else {
             return;
         };
         let renewed = {
             let renewal = pin!(self.session.renew(&mut lease));
-            match select(renewal, pin!(taken.cancelled())).await {
+            match select(renewal, pin!(cancel.cancelled())).await {
                 Either::Left((renewed, _)) => renewed.is_ok(),
                 // The lease is released below if the write's epoch has ended.
                 Either::Right(_) => true,
@@ -512,13 +516,13 @@ impl Writer {
         };
         let mut lease = renewed.then_some(lease);
         self.session.state.writes(|writes| {
-            if let Some(pending) = writes.of(epoch)
+            if let Some(pending) = writes.pending_in(epoch)
                 && pending.lease.is_none()
             {
                 pending.lease = lease.take();
             }
         });
-        self.session.give_back(lease);
+        self.session.release_lease(lease);
     }
 }
 
@@ -527,11 +531,11 @@ impl Drop for Writer {
         if self.done {
             return;
         }
-        self.session.runtime.forget_first();
-        if let Some((attempts, reports)) = self.session.state.strand_writes() {
+        self.session.runtime.forget_first_runtime();
+        if let Some((attempts, reports)) = self.session.state.interrupt_writes() {
             let error = runtime_ended();
-            answer(reports, &Err(error.clone()));
-            self.session.tell(&Event::SaveFailed {
+            send_reports(reports, &Err(error.clone()));
+            self.session.emit(&Event::SaveFailed {
                 error,
                 attempts: attempts + 1,
             });

@@ -11,9 +11,9 @@ use loom::thread;
 use token_rotator_core::{Ending, Failure, Now, Policy, Stamp, Validity};
 
 use crate::error::{RefreshError, SourceError};
-use crate::session::decide::{KnownRecord, OlderPrints, Write};
+use crate::session::decide::{KnownRecord, ReplacedTokens, Write};
 use crate::session::signal::Signal;
-use crate::session::state::{Arrival, Next, State, Ticket};
+use crate::session::state::{CallerAction, PreparedToken, State, Ticket};
 use crate::session::writer::PendingWrite;
 use crate::store::{Epoch, Version};
 use crate::token::token_set::TokenSet;
@@ -30,7 +30,7 @@ fn no_wake_up_is_lost() {
                 thread::spawn(move || block_on(signal.wait()))
             })
             .collect();
-        signal.give();
+        signal.set();
         for waiter in waiters {
             waiter.join().expect("no panic");
         }
@@ -40,7 +40,7 @@ fn no_wake_up_is_lost() {
 /// A waiter that is dropped while the signal is set affects neither the signal nor the other
 /// waiter. Its index is used by the next waiter.
 #[test]
-fn a_waiter_that_leaves_gives_its_place_back() {
+fn a_dropped_waiter_frees_its_index() {
     loom::model(|| {
         let signal = Signal::new();
         let stays = {
@@ -58,16 +58,16 @@ fn a_waiter_that_leaves_gives_its_place_back() {
         };
         leaves.join().expect("no panic");
         // One index for the waiter that stays, and one index that was used twice.
-        assert!(signal.places() <= 2);
-        signal.give();
+        assert!(signal.index_count() <= 2);
+        signal.set();
         stays.join().expect("no panic");
-        assert_eq!(signal.places(), 0);
+        assert_eq!(signal.index_count(), 0);
     });
 }
 
 /// A waiter is dropped at the moment at which the signal is set.
 #[test]
-fn leaving_and_giving_may_meet() {
+fn a_waiter_may_drop_while_the_signal_is_set() {
     loom::model(|| {
         let signal = Signal::new();
         let leaves = {
@@ -81,10 +81,10 @@ fn leaving_and_giving_may_meet() {
             let signal = Arc::clone(&signal);
             thread::spawn(move || block_on(signal.wait()))
         };
-        signal.give();
+        signal.set();
         leaves.join().expect("no panic");
         stays.join().expect("no panic");
-        assert_eq!(signal.places(), 0);
+        assert_eq!(signal.index_count(), 0);
     });
 }
 
@@ -97,9 +97,9 @@ fn ready(state: &State) -> Option<Token> {
     state.ready(crate::runtime::clock::at_unix_millis(EXPIRED.wall))
 }
 
-fn arrival(name: &str, expires_at: u64) -> Arrival {
+fn prepared(name: &str, expires_at: u64) -> PreparedToken {
     let tokens = Arc::new(TokenSet::bearer(name));
-    Arrival {
+    PreparedToken {
         credential: Credential::new(tokens, &Placement::bearer()).expect("a token"),
         validity: Validity::until(expires_at),
     }
@@ -116,7 +116,7 @@ fn base(revision: u64) -> KnownRecord {
 fn state() -> Arc<State> {
     let state = State::new(Policy::required(), false);
     let start = Now { wall: 0, steady: 0 };
-    state.sign_in(&arrival("old", 1_000), base(1), start);
+    state.sign_in(&prepared("old", 1_000), base(1), start);
     Arc::new(state)
 }
 
@@ -126,53 +126,53 @@ fn failure() -> RefreshError {
 
 /// How a flight ends.
 #[derive(Clone, Copy)]
-enum Lands {
+enum FlightEnd {
     WithAToken,
     WithAnError,
 }
 
-fn land(state: &State, ticket: &Ticket, lands: Lands) {
-    match lands {
-        Lands::WithAToken => {
+fn land(state: &State, ticket: &Ticket, end: FlightEnd) {
+    match end {
+        FlightEnd::WithAToken => {
             state.land(
                 ticket.flight,
-                &arrival("new", 9_000),
+                &prepared("new", 9_000),
                 base(2),
                 false,
                 EXPIRED,
             );
         }
-        Lands::WithAnError => {
+        FlightEnd::WithAnError => {
             let ending = Failure::new(Ending::Transient);
             state.failed(ticket.flight, ending, failure(), EXPIRED);
         }
     }
-    ticket.signal.give();
+    ticket.signal.set();
 }
 
 /// One caller from start to end: launches and lands the flight, or waits for it, as the state
 /// decides. Returns the stamp of the flight that it waited for, if any, and its last action.
-fn call(state: &State, launches: &AtomicUsize, lands: Lands) -> (Option<Stamp>, Next) {
+fn call(state: &State, launches: &AtomicUsize, end: FlightEnd) -> (Option<Stamp>, CallerAction) {
     let (ticket, launched) = match state.acquire(EXPIRED) {
-        Next::Launch(ticket) => (ticket, true),
-        Next::Wait(ticket) => (ticket, false),
-        next => return (None, next),
+        CallerAction::Launch(ticket) => (ticket, true),
+        CallerAction::Wait(ticket) => (ticket, false),
+        action => return (None, action),
     };
     if launched {
         launches.fetch_add(1, Ordering::SeqCst);
-        land(state, &ticket, lands);
+        land(state, &ticket, end);
     }
     block_on(Arc::clone(&ticket.signal).wait());
-    let next = state.settle(ticket.flight, EXPIRED);
+    let action = state.settle(ticket.flight, EXPIRED);
     assert!(
-        !matches!(next, Next::Wait(_) | Next::Launch(_)),
-        "nobody waits twice"
+        !matches!(action, CallerAction::Wait(_) | CallerAction::Launch(_)),
+        "no caller waits twice"
     );
-    (Some(ticket.flight.began), next)
+    (Some(ticket.flight.began), action)
 }
 
-fn token((began, next): &(Option<Stamp>, Next)) -> Option<&Token> {
-    let Next::Go(token) = next else {
+fn token((began, action): &(Option<Stamp>, CallerAction)) -> Option<&Token> {
+    let CallerAction::Send(token) = action else {
         return None;
     };
     if let Some(began) = began {
@@ -187,7 +187,7 @@ fn callers_share_one_flight(count: usize) {
     let launches = Arc::new(AtomicUsize::new(0));
     let caller = || {
         let (state, launches) = (Arc::clone(&state), Arc::clone(&launches));
-        move || call(&state, &launches, Lands::WithAToken)
+        move || call(&state, &launches, FlightEnd::WithAToken)
     };
     let others: Vec<_> = (1..count).map(|_| thread::spawn(caller())).collect();
     let mut outcomes = vec![caller()()];
@@ -223,16 +223,16 @@ fn callers_share_one_failure() {
         let launches = Arc::new(AtomicUsize::new(0));
         let other = {
             let (state, launches) = (Arc::clone(&state), Arc::clone(&launches));
-            thread::spawn(move || call(&state, &launches, Lands::WithAnError))
+            thread::spawn(move || call(&state, &launches, FlightEnd::WithAnError))
         };
         let outcomes = [
-            call(&state, &launches, Lands::WithAnError),
+            call(&state, &launches, FlightEnd::WithAnError),
             other.join().expect("no panic"),
         ];
         assert!(
             outcomes
                 .iter()
-                .all(|(_, next)| matches!(next, Next::Fail(_)))
+                .all(|(_, action)| matches!(action, CallerAction::Fail(_)))
         );
         assert_eq!(launches.load(Ordering::SeqCst), 1);
         assert!(ready(&state).is_none());
@@ -242,24 +242,24 @@ fn callers_share_one_failure() {
 /// A sign-in as another user during a flight: the flight's waiter gets no token of another session,
 /// and the new session's token stays.
 #[test]
-fn a_sign_in_meets_a_flight() {
+fn a_sign_in_during_a_flight() {
     loom::model(|| {
         let state = state();
         let launches = Arc::new(AtomicUsize::new(0));
         let waiter = {
             let (state, launches) = (Arc::clone(&state), Arc::clone(&launches));
-            thread::spawn(move || call(&state, &launches, Lands::WithAToken))
+            thread::spawn(move || call(&state, &launches, FlightEnd::WithAToken))
         };
         let signs_in = {
             let state = Arc::clone(&state);
             thread::spawn(move || {
                 let bob = KnownRecord::new_epoch();
-                state.sign_in(&arrival("bob", 9_000), bob, EXPIRED).0
+                state.sign_in(&prepared("bob", 9_000), bob, EXPIRED).0
             })
         };
         let outcome = waiter.join().expect("no panic");
         let bob = signs_in.join().expect("no panic");
-        assert!(token(&outcome).is_some() || matches!(outcome.1, Next::Changed));
+        assert!(token(&outcome).is_some() || matches!(outcome.1, CallerAction::Changed));
         let stays = ready(&state).expect("bob's token");
         assert_eq!(stays.stamp(), bob);
     });
@@ -270,44 +270,47 @@ fn a_sign_in_meets_a_flight() {
 fn a_sign_in_releases_the_waiters() {
     loom::model(|| {
         let state = state();
-        let Next::Launch(_never_lands) = state.acquire(EXPIRED) else {
+        let CallerAction::Launch(_never_lands) = state.acquire(EXPIRED) else {
             panic!("the first launches");
         };
         let waiter = {
             let state = Arc::clone(&state);
             let launches = AtomicUsize::new(1);
-            thread::spawn(move || call(&state, &launches, Lands::WithAToken))
+            thread::spawn(move || call(&state, &launches, FlightEnd::WithAToken))
         };
-        state.sign_in(&arrival("bob", 9_000), KnownRecord::new_epoch(), EXPIRED);
+        state.sign_in(&prepared("bob", 9_000), KnownRecord::new_epoch(), EXPIRED);
         let outcome = waiter.join().expect("no panic");
-        assert!(token(&outcome).is_some() || matches!(outcome.1, Next::Changed));
+        assert!(token(&outcome).is_some() || matches!(outcome.1, CallerAction::Changed));
     });
 }
 
 /// A sign-out during the end of a flight: after the sign-out no token is served, and no later token
 /// is installed.
 #[test]
-fn a_sign_out_meets_a_landing() {
+fn a_sign_out_at_the_end_of_a_flight() {
     loom::model(|| {
         let state = state();
-        let Next::Launch(ticket) = state.acquire(EXPIRED) else {
+        let CallerAction::Launch(ticket) = state.acquire(EXPIRED) else {
             panic!("the first launches");
         };
         let waiter = {
             let state = Arc::clone(&state);
             let launches = AtomicUsize::new(1);
-            thread::spawn(move || call(&state, &launches, Lands::WithAToken))
+            thread::spawn(move || call(&state, &launches, FlightEnd::WithAToken))
         };
         let flight = {
             let state = Arc::clone(&state);
-            thread::spawn(move || land(&state, &ticket, Lands::WithAToken))
+            thread::spawn(move || land(&state, &ticket, FlightEnd::WithAToken))
         };
         assert!(state.sign_out(KnownRecord::new_epoch(), EXPIRED).is_some());
         assert!(ready(&state).is_none(), "served after the sign-out");
-        let (_, next) = waiter.join().expect("no panic");
+        let (_, action) = waiter.join().expect("no panic");
         assert!(
-            matches!(next, Next::Go(_) | Next::Changed | Next::Bare(_)),
-            "it was served before the sign-out, or told of it"
+            matches!(
+                action,
+                CallerAction::Send(_) | CallerAction::Changed | CallerAction::SendBare(_)
+            ),
+            "the caller got a token before the sign-out, or the sign-out"
         );
         flight.join().expect("no panic");
         assert!(ready(&state).is_none(), "installed after the sign-out");
@@ -317,10 +320,10 @@ fn a_sign_out_meets_a_landing() {
 /// An old flight finds another process's sign-in in the store while this process signs in. Each
 /// session is entered once, and the own sign-in is never undone.
 #[test]
-fn our_own_sign_in_is_not_undone_by_a_late_look() {
+fn a_late_read_does_not_undo_a_sign_in() {
     loom::model(|| {
         let state = state();
-        let Next::Launch(ticket) = state.acquire(EXPIRED) else {
+        let CallerAction::Launch(ticket) = state.acquire(EXPIRED) else {
             panic!("the first launches");
         };
         let follows = {
@@ -331,10 +334,10 @@ fn our_own_sign_in_is_not_undone_by_a_late_look() {
                     revision: 2,
                 });
                 let epoch = ticket.flight.began.epoch;
-                state.follow(epoch, Some(&arrival("theirs", 9_000)), theirs, EXPIRED);
+                state.follow(epoch, Some(&prepared("theirs", 9_000)), theirs, EXPIRED);
             })
         };
-        let (ours, _) = state.sign_in(&arrival("ours", 9_000), KnownRecord::new_epoch(), EXPIRED);
+        let (ours, _) = state.sign_in(&prepared("ours", 9_000), KnownRecord::new_epoch(), EXPIRED);
         follows.join().expect("no panic");
         let token = ready(&state).expect("our token");
         assert_eq!(token.stamp(), ours);
@@ -346,7 +349,7 @@ fn our_own_sign_in_is_not_undone_by_a_late_look() {
 fn readers_never_go_back() {
     loom::model(|| {
         let state = State::new(Policy::required(), false);
-        state.sign_in(&arrival("old", 9_000), base(1), EXPIRED);
+        state.sign_in(&prepared("old", 9_000), base(1), EXPIRED);
         let state = Arc::new(state);
         let reader = {
             let state = Arc::clone(&state);
@@ -356,10 +359,10 @@ fn readers_never_go_back() {
                 assert!(first <= second);
             })
         };
-        let Next::Launch(ticket) = state.force(EXPIRED) else {
+        let CallerAction::Launch(ticket) = state.force(EXPIRED) else {
             panic!("a forced flight");
         };
-        land(&state, &ticket, Lands::WithAToken);
+        land(&state, &ticket, FlightEnd::WithAToken);
         reader.join().expect("no panic");
     });
 }
@@ -372,10 +375,10 @@ fn two_sign_ins_leave_one_write() {
         let other = {
             let state = Arc::clone(&state);
             thread::spawn(move || {
-                state.sign_in(&arrival("one", 9_000), KnownRecord::new_epoch(), EXPIRED);
+                state.sign_in(&prepared("one", 9_000), KnownRecord::new_epoch(), EXPIRED);
             })
         };
-        state.sign_in(&arrival("two", 9_000), KnownRecord::new_epoch(), EXPIRED);
+        state.sign_in(&prepared("two", 9_000), KnownRecord::new_epoch(), EXPIRED);
         other.join().expect("no panic");
         let served = ready(&state).expect("a token");
         let write = state.writes(|writes| writes.take(served.stamp().epoch));
@@ -388,15 +391,15 @@ fn two_sign_ins_leave_one_write() {
 /// A sign-out while a flight leaves its unsaved tokens to the writer: the pending write is the
 /// tombstone.
 #[test]
-fn a_sign_out_drops_what_a_flight_could_not_save() {
+fn a_sign_out_drops_the_unsaved_tokens_of_a_flight() {
     loom::model(|| {
         let state = Arc::new(State::new(Policy::required(), true));
-        let (stamp, _) = state.sign_in(&arrival("old", 1_000), base(1), EXPIRED);
+        let (stamp, _) = state.sign_in(&prepared("old", 1_000), base(1), EXPIRED);
         let flight = {
             let state = Arc::clone(&state);
             thread::spawn(move || {
                 let tokens = Some(Arc::new(TokenSet::bearer("new")));
-                let write = Write::new(stamp.epoch, tokens, base(1), OlderPrints::default());
+                let write = Write::new(stamp.epoch, tokens, base(1), ReplacedTokens::default());
                 drop(state.put_write(PendingWrite::failed_once(write), false));
             })
         };

@@ -1,6 +1,6 @@
 //! Shuttle checks: the whole rotator under twenty tasks, which start and stop in random orders.
 
-mod meetings;
+mod concurrent;
 mod writes;
 
 use std::collections::HashSet;
@@ -28,10 +28,10 @@ const SCHEDULES: usize = 1_500;
 /// An issuer with single-use refresh tokens. It panics at a second use and at two concurrent
 /// refreshes.
 #[derive(Clone, Default)]
-struct Issuer(Arc<State>);
+struct SingleUseIssuer(Arc<IssuerState>);
 
 #[derive(Default)]
-struct State {
+struct IssuerState {
     in_air: AtomicUsize,
     /// Allows concurrent refreshes, for tests with several sessions.
     together: bool,
@@ -41,7 +41,7 @@ struct State {
     revoked: AtomicUsize,
 }
 
-impl Issuer {
+impl SingleUseIssuer {
     fn mint(&self) -> TokenSet {
         let number = self.0.minted.fetch_add(1, Ordering::SeqCst);
         TokenSet::bearer(format!("access-{number}"))
@@ -50,24 +50,24 @@ impl Issuer {
     }
 }
 
-struct InAir<'a>(&'a AtomicUsize);
+struct RunningRefresh<'a>(&'a AtomicUsize);
 
-impl Drop for InAir<'_> {
+impl Drop for RunningRefresh<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
-impl TokenSource for Issuer {
+impl TokenSource for SingleUseIssuer {
     async fn refresh(&self, last: Option<Arc<TokenSet>>) -> Result<Refreshed, SourceError> {
         let before = self.0.in_air.fetch_add(1, Ordering::SeqCst);
         assert!(
             before == 0 || self.0.together,
             "two refreshes are in the air"
         );
-        let _in_air = InAir(&self.0.in_air);
+        let _in_air = RunningRefresh(&self.0.in_air);
         yield_now().await;
-        let last = last.expect("somebody is signed in");
+        let last = last.expect("a signed-in session");
         let token = last.refresh_token().expect("a refresh token");
         let unspent = lock_std(&self.0.spent).insert(token.expose_secret().to_owned());
         assert!(unspent, "a refresh token was used twice");
@@ -86,15 +86,15 @@ impl TokenSource for Issuer {
 
 /// Both clocks, set by the test.
 #[derive(Clone, Default)]
-struct HandClock(Arc<AtomicU64>);
+struct ManualClock(Arc<AtomicU64>);
 
-impl HandClock {
+impl ManualClock {
     fn expire(&self) {
         self.0.fetch_add(301, Ordering::SeqCst);
     }
 }
 
-impl Clock for HandClock {
+impl Clock for ManualClock {
     fn wall(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + self.steady()
     }
@@ -136,16 +136,16 @@ fn patience() -> Option<usize> {
 fn any_caller_may_leave() {
     shuttle::check_random(
         || {
-            let (issuer, clock) = (Issuer::default(), HandClock::default());
+            let (issuer, clock) = (SingleUseIssuer::default(), ManualClock::default());
             let builder = Rotator::builder(issuer.clone()).clock(clock.clone());
             let rotator = builder.build().expect("a rotator");
             rotator.sign_in(issuer.mint()).expect("usable tokens");
             clock.expire();
-            let calls: Vec<_> = (0..TASKS)
+            let tasks: Vec<_> = (0..TASKS)
                 .map(|_| spawn(call(rotator.clone(), patience())))
                 .collect();
             block_on(async {
-                for call in calls {
+                for call in tasks {
                     if let Some(outcome) = call.await.expect("no panic") {
                         assert_eq!(outcome.expect("a token").generation(), 2);
                     }
@@ -166,7 +166,7 @@ fn any_caller_may_leave() {
 fn two_rotators_share_every_refresh() {
     shuttle::check_random(
         || {
-            let (issuer, clock) = (Issuer::default(), HandClock::default());
+            let (issuer, clock) = (SingleUseIssuer::default(), ManualClock::default());
             let (store, leases) = (MemoryStore::new(), LocalCoordinator::new());
             let build = || {
                 Rotator::builder(issuer.clone())
@@ -182,10 +182,10 @@ fn two_rotators_share_every_refresh() {
                 login.await.expect("stored");
                 for round in 1..=3 {
                     clock.expire();
-                    let calls: Vec<_> = (0..TASKS)
+                    let tasks: Vec<_> = (0..TASKS)
                         .map(|task| spawn(call(rotators[task % 2].clone(), patience())))
                         .collect();
-                    for call in calls {
+                    for call in tasks {
                         if let Some(outcome) = call.await.expect("no panic") {
                             outcome.expect("a token");
                         }
@@ -203,9 +203,9 @@ fn two_rotators_share_every_refresh() {
 
 /// A store that fails to save at random.
 #[derive(Clone, Default)]
-struct Unreliable(MemoryStore);
+struct UnreliableStore(MemoryStore);
 
-impl SessionStore for Unreliable {
+impl SessionStore for UnreliableStore {
     async fn load(&self, key: &SessionKey) -> Result<Option<Record>, StoreError> {
         yield_now().await;
         self.0.load(key).await
@@ -230,13 +230,13 @@ impl SessionStore for Unreliable {
 /// Callers refresh again and again over a store that fails half of its saves. Memory is always
 /// newer than the store, so no refresh token is used twice.
 #[test]
-fn memory_knows_better_than_a_store_that_fails() {
+fn memory_is_newer_than_a_failing_store() {
     shuttle::check_random(
         || {
-            let (issuer, clock) = (Issuer::default(), HandClock::default());
+            let (issuer, clock) = (SingleUseIssuer::default(), ManualClock::default());
             let rotator = Rotator::builder(issuer.clone())
                 .clock(clock.clone())
-                .store(Unreliable::default())
+                .store(UnreliableStore::default())
                 .coordinator(LocalCoordinator::new())
                 .build()
                 .expect("a rotator");
@@ -247,7 +247,7 @@ fn memory_knows_better_than_a_store_that_fails() {
                     .await
                     .is_err()
                 {}
-                let calls: Vec<_> = (0..TASKS)
+                let tasks: Vec<_> = (0..TASKS)
                     .map(|_| {
                         let rotator = rotator.clone();
                         spawn(async move {
@@ -257,13 +257,13 @@ fn memory_knows_better_than_a_store_that_fails() {
                                     // The store did not accept the intent.
                                     Err(TokenError::Refresh(error))
                                         if error.kind() == FailureKind::NotSent => {}
-                                    Err(error) => panic!("an outcome nobody expects: {error:?}"),
+                                    Err(error) => panic!("an unexpected outcome: {error:?}"),
                                 }
                             }
                         })
                     })
                     .collect();
-                for call in calls {
+                for call in tasks {
                     call.await.expect("no panic");
                 }
             });
@@ -276,14 +276,14 @@ fn memory_knows_better_than_a_store_that_fails() {
 /// refresh token is used twice, not even by flights of earlier sessions, because the last session
 /// can refresh twice. The loom checks show that no caller gets a token of another session.
 #[test]
-fn sign_ins_and_sign_outs_meet_flights() {
+fn sign_ins_and_sign_outs_during_flights() {
     shuttle::check_random(
         || {
-            let issuer = Issuer(Arc::new(State {
+            let issuer = SingleUseIssuer(Arc::new(IssuerState {
                 together: true,
-                ..State::default()
+                ..IssuerState::default()
             }));
-            let clock = HandClock::default();
+            let clock = ManualClock::default();
             let store = MemoryStore::new();
             let rotator = Rotator::builder(issuer.clone())
                 .clock(clock.clone())
@@ -293,7 +293,7 @@ fn sign_ins_and_sign_outs_meet_flights() {
                 .expect("a rotator");
             rotator.sign_in(issuer.mint()).expect("usable tokens");
             clock.expire();
-            let calls: Vec<_> = (0..TASKS)
+            let tasks: Vec<_> = (0..TASKS)
                 .map(|task| match task % 10 {
                     4 => {
                         let (rotator, issuer) = (rotator.clone(), issuer.clone());
@@ -313,11 +313,11 @@ fn sign_ins_and_sign_outs_meet_flights() {
                 })
                 .collect();
             block_on(async {
-                for call in calls {
+                for call in tasks {
                     match call.await.expect("no panic") {
                         None | Some(Ok(_)) => {}
                         Some(Err(TokenError::SignedOut | TokenError::SessionChanged)) => {}
-                        Some(Err(error)) => panic!("an outcome nobody expects: {error:?}"),
+                        Some(Err(error)) => panic!("an unexpected outcome: {error:?}"),
                     }
                 }
                 // Flights of earlier sessions may still run. They must not touch the tokens of this

@@ -1,6 +1,6 @@
 //! Writer checks: a sign-out during a save, two sign-ins, and an early drop of the last handle.
 
-use super::meetings::Slow;
+use super::concurrent::SlowStore;
 use super::*;
 
 /// Returns the access token in the store. Returns `None` if the store holds a tombstone.
@@ -13,11 +13,11 @@ async fn stored(store: &impl SessionStore) -> Option<String> {
 /// A sign-out at any point of a flight, its save included: the store holds a tombstone after the
 /// sign-out is stored, and still after the flight has ended.
 #[test]
-fn a_sign_out_meets_a_save_in_flight() {
+fn a_sign_out_during_a_save() {
     shuttle::check_random(
         || {
-            let (issuer, clock) = (Issuer::default(), HandClock::default());
-            let store = Slow::default();
+            let (issuer, clock) = (SingleUseIssuer::default(), ManualClock::default());
+            let store = SlowStore::default();
             let rotator = Rotator::builder(issuer.clone())
                 .clock(clock.clone())
                 .store(store.clone())
@@ -51,9 +51,9 @@ fn a_sign_out_meets_a_save_in_flight() {
 
 /// A store whose first save never returns, before or after the record has changed.
 #[derive(Clone, Default)]
-struct Hangs(MemoryStore, Arc<AtomicUsize>);
+struct HangingStore(MemoryStore, Arc<AtomicUsize>);
 
-impl SessionStore for Hangs {
+impl SessionStore for HangingStore {
     async fn load(&self, key: &SessionKey) -> Result<Option<Record>, StoreError> {
         yield_now().await;
         self.0.load(key).await
@@ -83,8 +83,8 @@ impl SessionStore for Hangs {
 fn a_sign_out_does_not_wait_for_a_write_that_hangs() {
     shuttle::check_random(
         || {
-            let issuer = Issuer::default();
-            let store = Hangs::default();
+            let issuer = SingleUseIssuer::default();
+            let store = HangingStore::default();
             let rotator = Rotator::builder(issuer.clone())
                 .store(store.clone())
                 .build()
@@ -109,11 +109,11 @@ fn a_sign_out_does_not_wait_for_a_write_that_hangs() {
 
 /// Two concurrent sign-ins: both futures end, and the store holds the tokens that are served.
 #[test]
-fn two_sign_ins_meet() {
+fn two_concurrent_sign_ins() {
     shuttle::check_random(
         || {
-            let issuer = Issuer::default();
-            let store = Slow::default();
+            let issuer = SingleUseIssuer::default();
+            let store = SlowStore::default();
             let rotator = Rotator::builder(issuer.clone())
                 .store(store.clone())
                 .build()
@@ -150,8 +150,8 @@ fn two_sign_ins_meet() {
 fn the_last_handle_leaves_the_write_running() {
     shuttle::check_random(
         || {
-            let issuer = Issuer::default();
-            let store = Slow::default();
+            let issuer = SingleUseIssuer::default();
+            let store = SlowStore::default();
             let rotator = Rotator::builder(issuer.clone())
                 .store(store.clone())
                 .build()
