@@ -320,8 +320,8 @@ impl Session {
 
     /// A sign-out begins a new epoch without a token.
     ///
-    /// Returns false and changes nothing if the session never had a token, no flight runs, requests
-    /// may be sent without a token, and no other process writes the session.
+    /// Returns false and changes nothing for an anonymous session that never had a token, has no
+    /// flight, and that no other process writes.
     #[inline]
     pub fn sign_out(&mut self) -> bool {
         let untouched = self.token == TokenPresence::Never && !self.has_flight();

@@ -177,8 +177,8 @@ fn settings_that_contradict_each_other() {
     assert_eq!(
         (error.to_string().as_str(), error.hint()),
         (
-            "wait_timeout of 0ns leaves no time at all",
-            Some("give it some")
+            "wait_timeout of 0ns leaves no time",
+            Some("set it above zero")
         )
     );
     assert!(

@@ -319,8 +319,8 @@ impl RotatorBuilder {
                 return Err(BuildError::Setting {
                     setting,
                     value,
-                    problem: "leaves no time at all",
-                    hint: "give it some",
+                    problem: "leaves no time",
+                    hint: "set it above zero",
                 });
             }
         }
@@ -329,7 +329,7 @@ impl RotatorBuilder {
                 setting: "flight_deadline",
                 value: limits.flight_deadline,
                 problem: "is less than `lease_wait` and `source_timeout` together",
-                hint: "raise it, or lower one of them",
+                hint: "raise it, or lower `lease_wait` or `source_timeout`",
             });
         }
         let coordinator = self.coordinator.as_ref();
@@ -338,8 +338,8 @@ impl RotatorBuilder {
             return Err(BuildError::Setting {
                 setting: "source_timeout",
                 value: limits.source_timeout,
-                problem: "is not less than the coordinator's lease lasts",
-                hint: "lower it, or have the lease last longer",
+                problem: "is not shorter than the coordinator's lease",
+                hint: "lower it, or lengthen the coordinator's lease",
             });
         }
         let (first, longest) = (self.policy.cool_down, self.policy.cool_down_max);
@@ -347,8 +347,8 @@ impl RotatorBuilder {
             return Err(BuildError::Setting {
                 setting: "cool_down",
                 value: Duration::from_millis(first),
-                problem: "is zero, or more than the longest cool-down",
-                hint: "let the first lie between the two",
+                problem: "is zero, or longer than the longest cool-down",
+                hint: "set the first cool-down above zero, and at most to the longest",
             });
         }
         Ok(())

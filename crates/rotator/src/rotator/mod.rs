@@ -212,6 +212,6 @@ pub enum UpdateError {
     #[error(transparent)]
     Unusable(#[from] UnusableTokens),
     /// The user has signed in or out since. The tokens belong to the previous session.
-    #[error("the session changed since these tokens were asked for")]
+    #[error("the user signed in or out after these tokens were requested")]
     SessionChanged,
 }

@@ -237,42 +237,42 @@ pub(crate) enum Comparison {
     Newer(PreparedToken, KnownRecord),
 }
 
-/// Compares the lost write `ours` with the record `theirs` that the store holds. `usable` prepares
+/// Compares the lost `write` with the record `found` that the store holds. `usable` prepares
 /// a token set for requests. A stored token set that cannot be sent is overwritten.
 pub(crate) fn compare(
-    theirs: Option<&Record>,
-    ours: &Write,
+    found: Option<&Record>,
+    write: &Write,
     usable: impl FnOnce(&Arc<TokenSet>) -> Option<PreparedToken>,
 ) -> Comparison {
-    let Some(record) = theirs else {
+    let Some(record) = found else {
         return Comparison::Overwrite;
     };
-    let same_epoch = record.version.epoch == ours.version.epoch;
+    let same_epoch = record.version.epoch == write.version.epoch;
     if !same_epoch {
-        if ours.known.unwritten {
+        if write.known.unwritten {
             return Comparison::Overwrite;
         }
         // If the write has no known epoch, it belongs to the epoch of the first record.
-        if ours.known.epoch.is_some() || record.tokens.is_none() {
+        if write.known.epoch.is_some() || record.tokens.is_none() {
             return Comparison::OtherEpoch(record.clone());
         }
     }
     let Some(tokens) = &record.tokens else {
         // A tombstone of this epoch comes from this process.
-        return match ours.tokens {
+        return match write.tokens {
             None => Comparison::Stored(record.version),
             Some(_) => Comparison::Overwrite,
         };
     };
     if same_epoch {
-        if ours
+        if write
             .tokens
             .as_ref()
-            .is_some_and(|ours| same_tokens(ours, tokens))
+            .is_some_and(|own| same_tokens(own, tokens))
         {
             return Comparison::Stored(record.version);
         }
-        if ours.replaced.contains(tokens) || record.version.revision < ours.version.revision {
+        if write.replaced.contains(tokens) || record.version.revision < write.version.revision {
             return Comparison::Overwrite;
         }
     }

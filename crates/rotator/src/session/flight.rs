@@ -457,7 +457,7 @@ impl FlightTask {
     ) -> Result<bool, RefreshError> {
         let session = Arc::clone(&self.session);
         let epoch = self.ticket.flight.began.epoch;
-        self.step = "write down what it is about to do";
+        self.step = "write its intent to the session store";
         // Memory first: if the store's answer is lost, memory recognises the intent in the record.
         session
             .state
@@ -912,7 +912,7 @@ impl Session {
     /// *Errors*: a coordinator that does not answer counts as unavailable.
     async fn acquire(&self, wait: Duration) -> Result<Box<dyn Lease>, LeaseError> {
         let Some(coordinator) = &self.coordinator else {
-            return Err(unavailable("there is none".to_owned()));
+            return Err(unavailable("no coordinator is configured".to_owned()));
         };
         let limit = wait.saturating_add(self.limits.source_timeout);
         let lease = coordinator.acquire(&self.key, wait);

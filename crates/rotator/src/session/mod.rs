@@ -539,7 +539,7 @@ impl Session {
             let error = match guarded(session.limits.source_timeout, call).await {
                 Ok(answer) => answer.err(),
                 Err(CallFailure::Panicked) => Some(SourceError::transient(
-                    "the token source panicked while it revoked",
+                    "the token source panicked during the revocation",
                 )),
                 Err(CallFailure::TimedOut) => Some(SourceError::transient(
                     "the issuer did not answer the revocation in time",
@@ -560,8 +560,8 @@ impl Session {
             && *claims.entry(hash).or_insert(self.id) != self.id
         {
             return Err(
-                "their refresh token is that of another session here; each session needs a \
-                 sign-in of its own",
+                "another session of this process uses their refresh token; sign in separately for \
+                 each session",
             );
         }
         let before = self.state.claim(hash);

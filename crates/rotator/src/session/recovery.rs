@@ -153,8 +153,8 @@ impl Recovery {
     }
 
     /// Restores the intent `before`, because this attempt did not spend the refresh token. If this
-    /// process made the first attempt, the refresh token counts as unsent, even if the record still
-    /// says that it is about to be sent.
+    /// process made the first attempt, the refresh token counts as unsent, whatever the record
+    /// says.
     pub(crate) fn withdraw(&mut self, epoch: u64, before: Option<Intent>) {
         let Some(known) = self.known(epoch) else {
             return;

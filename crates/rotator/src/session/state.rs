@@ -448,7 +448,7 @@ impl State {
         call(&mut lock(&self.locked).writes)
     }
 
-    /// Keeps a write that is newer or (`back`) older than the pending write. Returns the write if
+    /// Keeps a write that is newer or (`is_older`) older than the pending write. Returns the write if
     /// its epoch has ended.
     pub(crate) fn put_write(
         &self,
@@ -477,7 +477,7 @@ impl State {
         Some(interrupted)
     }
 
-    // The grant.
+    // Claim and revocation of the refresh token.
 
     /// Replaces the claimed refresh token. Returns the previous claim.
     pub(crate) fn claim(&self, token: Option<TokenHash>) -> Option<TokenHash> {
@@ -560,8 +560,8 @@ impl State {
             return;
         };
         // An equal token is not stored again, because each store disturbs every reader.
-        let is_published = |old: &Issued| new.stamp == old.stamp && new.until == old.until;
-        if self.published.get_if(is_published).is_none() {
+        let is_equal = |old: &Issued| new.stamp == old.stamp && new.until == old.until;
+        if self.published.get_if(is_equal).is_none() {
             self.published.replace(Some(Arc::new(new)));
         }
     }

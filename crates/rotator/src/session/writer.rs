@@ -233,7 +233,7 @@ impl Session {
         Stored(outcome)
     }
 
-    /// Keeps a write that a flight could not save, or took and did not replace (`back`). The writer
+    /// Keeps a write that a flight could not save, or took and did not replace (`is_older`). The writer
     /// retries it.
     pub(crate) fn keep_write(self: &Arc<Self>, write: PendingWrite, is_older: bool) {
         match self.state.put_write(write, is_older) {
@@ -284,18 +284,18 @@ impl Session {
             self.put(write.known.version, write.record()).await?
         };
         for _ in 0..CONFLICTS_MAX {
-            let theirs = match saved {
+            let found = match saved {
                 Saved::Stored => {
                     let version = write.version;
                     return Ok(WriteOutcome::Stored { version, replaced });
                 }
-                Saved::Conflict(theirs) => theirs,
+                Saved::Conflict(found) => found,
             };
             let usable = |tokens: &Arc<TokenSet>| self.prepare(Arc::clone(tokens)).ok();
-            match decide::compare(theirs.as_ref(), write, usable) {
+            match decide::compare(found.as_ref(), write, usable) {
                 Comparison::Overwrite => {
-                    replaced = theirs.as_ref().and_then(|record| record.tokens.clone());
-                    write.rebase(theirs);
+                    replaced = found.as_ref().and_then(|record| record.tokens.clone());
+                    write.rebase(found);
                 }
                 Comparison::Stored(version) => {
                     return Ok(WriteOutcome::Stored {
@@ -370,7 +370,7 @@ fn send_reports(reports: Vec<(u64, Report)>, outcome: &Result<(), StoreError>) {
 pub(crate) fn conflicts() -> StoreError {
     StoreError::new(
         StoreErrorKind::Unavailable,
-        "other processes keep writing the session; nothing was changed",
+        "other processes changed the session's record again and again; nothing was written",
     )
 }
 

@@ -104,27 +104,27 @@ impl Clock for ManualClock {
     }
 }
 
-/// A call that its caller drops after `patience` turns. Returns `None` if the caller dropped it.
+/// A call that its caller drops after `drop_after` turns. Returns `None` if the caller dropped it.
 async fn call(
     rotator: Rotator,
-    patience: Option<usize>,
+    drop_after: Option<usize>,
 ) -> Option<Result<crate::Token, TokenError>> {
     let call = pin!(rotator.token());
-    let Some(turns) = patience else {
+    let Some(turns) = drop_after else {
         return Some(call.await);
     };
-    let gives_up = pin!(async {
+    let dropped = pin!(async {
         for _ in 0..turns {
             yield_now().await;
         }
     });
-    match select(call, gives_up).await {
+    match select(call, dropped).await {
         Either::Left((outcome, _)) => Some(outcome),
         Either::Right(_) => None,
     }
 }
 
-fn patience() -> Option<usize> {
+fn random_drop_time() -> Option<usize> {
     thread_rng()
         .gen_bool(0.5)
         .then(|| thread_rng().gen_range(0..12))
@@ -142,11 +142,11 @@ fn any_caller_may_leave() {
             rotator.sign_in(issuer.mint()).expect("usable tokens");
             clock.expire();
             let tasks: Vec<_> = (0..TASKS)
-                .map(|_| spawn(call(rotator.clone(), patience())))
+                .map(|_| spawn(call(rotator.clone(), random_drop_time())))
                 .collect();
             block_on(async {
-                for call in tasks {
-                    if let Some(outcome) = call.await.expect("no panic") {
+                for task in tasks {
+                    if let Some(outcome) = task.await.expect("no panic") {
                         assert_eq!(outcome.expect("a token").generation(), 2);
                     }
                 }
@@ -183,10 +183,10 @@ fn two_rotators_share_every_refresh() {
                 for round in 1..=3 {
                     clock.expire();
                     let tasks: Vec<_> = (0..TASKS)
-                        .map(|task| spawn(call(rotators[task % 2].clone(), patience())))
+                        .map(|task| spawn(call(rotators[task % 2].clone(), random_drop_time())))
                         .collect();
-                    for call in tasks {
-                        if let Some(outcome) = call.await.expect("no panic") {
+                    for task in tasks {
+                        if let Some(outcome) = task.await.expect("no panic") {
                             outcome.expect("a token");
                         }
                     }
@@ -263,8 +263,8 @@ fn memory_is_newer_than_a_failing_store() {
                         })
                     })
                     .collect();
-                for call in tasks {
-                    call.await.expect("no panic");
+                for task in tasks {
+                    task.await.expect("no panic");
                 }
             });
         },
@@ -309,12 +309,12 @@ fn sign_ins_and_sign_outs_during_flights() {
                             None
                         })
                     }
-                    _ => spawn(call(rotator.clone(), patience())),
+                    _ => spawn(call(rotator.clone(), random_drop_time())),
                 })
                 .collect();
             block_on(async {
-                for call in tasks {
-                    match call.await.expect("no panic") {
+                for task in tasks {
+                    match task.await.expect("no panic") {
                         None | Some(Ok(_)) => {}
                         Some(Err(TokenError::SignedOut | TokenError::SessionChanged)) => {}
                         Some(Err(error)) => panic!("an unexpected outcome: {error:?}"),

@@ -94,7 +94,7 @@ fn an_unused_refresh_token_is_presented() {
                 ..situation_at(3)
             };
             let RecoveryPlan::Present(intent) = plan(&situation) else {
-                panic!("the refresh token is presented");
+                panic!("the plan does not present the refresh token");
             };
             assert_eq!(intent.attempts, 1);
             assert_eq!(intent.token, token(1));
@@ -249,7 +249,7 @@ fn the_wait_begins_when_the_intent_is_first_read() {
     assert_eq!(recovery.plan(&watched(30, false)), wait(10));
 }
 
-/// Another process that raises the attempts is refreshing now, so the wait begins anew. The record
+/// Another process that raises the attempts is refreshing now, so the wait starts again. The record
 /// holds the time of the first attempt only.
 #[test]
 fn a_raised_intent_restarts_the_wait() {

@@ -129,8 +129,8 @@ fn a_shutdown_waits_for_admitted_calls() {
                     }
                 });
                 let refreshes = shutdown.await.expect("no panic");
-                for call in tasks {
-                    call.await.expect("no panic");
+                for task in tasks {
+                    task.await.expect("no panic");
                 }
                 assert_eq!(issuer.0.refreshes.load(Ordering::SeqCst), refreshes);
             });

@@ -6,7 +6,7 @@ use super::*;
 fn written() -> (Recovery, Intent) {
     let mut recovery = Recovery::default();
     let RecoveryPlan::Present(intent) = recovery.plan(&situation_at(0)) else {
-        panic!("the refresh token is presented");
+        panic!("the plan does not present the refresh token");
     };
     recovery.writing(EPOCH, intent);
     recovery.written(EPOCH, &intent);
