@@ -1,48 +1,50 @@
 //! Windows, cool-downs and limits.
 
-/// Later than any time.
+/// A time after every other time.
 pub const NEVER: u64 = u64::MAX;
 
-/// Whether requests may go out while there is no token.
+/// Whether requests may be sent while the session has no token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
-    /// They go out bare, and the first refusal starts the first refresh (cookie sessions after a
-    /// page load).
+    /// Requests are sent without a token. The first refusal starts the first refresh. For cookie
+    /// sessions after a page load.
     Anonymous,
-    /// They wait for the first refresh, or fail.
+    /// Requests wait for the first refresh, or fail.
     Required,
 }
 
-/// The numbers a session decides by, in milliseconds.
+/// The times and limits of a session, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Policy {
-    /// Whether requests may go out while there is no token.
+    /// Whether requests may be sent while the session has no token.
     pub access: Access,
-    /// How long before expiry an early refresh may start; a quarter of the lifetime if that is less.
+    /// How long before expiry an early refresh may start. At most a quarter of the token's
+    /// lifetime.
     pub margin: u64,
     /// The least time between the starts of two early flights.
     pub early_interval: u64,
     /// How long a flight may hold its waiters.
     pub flight_deadline: u64,
-    /// The cool-down after the first failure; it doubles with each that follows.
+    /// The cool-down after the first failure. It doubles with each failure in a row.
     pub cool_down: u64,
     /// The longest cool-down.
     pub cool_down_max: u64,
-    /// The longest wait an issuer can ask for.
+    /// The longest `Retry-After` that is honoured.
     pub retry_after_max: u64,
-    /// The age below which a refused token starts no refresh; a quarter of the lifetime if that is less.
+    /// The age below which a refused token starts no refresh. At most a quarter of the token's
+    /// lifetime.
     pub fresh: u64,
-    /// The longest such age, after doubling for tokens refused one after the other.
+    /// The upper limit of that age, which doubles with each token that is refused too early.
     pub fresh_max: u64,
-    /// The longest lifetime believed.
+    /// The longest lifetime of a token. Longer lifetimes are cut to it.
     pub lifetime_max: u64,
-    /// How often an ended session looks into its store; [`NEVER`] if no other process
-    /// writes the session.
+    /// How often an ended session looks into its store. [`NEVER`] if no other process writes the
+    /// session.
     pub look_interval: u64,
 }
 
 impl Policy {
-    /// The defaults, for an engine: no request without a token.
+    /// Returns the defaults for the engine, which sends no request without a token.
     #[inline]
     pub fn required() -> Self {
         Self {
@@ -61,7 +63,7 @@ impl Policy {
         }
     }
 
-    /// The defaults, for a client whose first requests may go out bare.
+    /// Returns the defaults for a client that sends its first requests without a token.
     #[inline]
     pub fn anonymous() -> Self {
         Self {
@@ -70,11 +72,14 @@ impl Policy {
         }
     }
 
-    /// How long a token is good that was received at `received` (wall clock) with this lifetime.
+    /// Returns the validity of a token that was received at `received` (wall clock) with this
+    /// lifetime.
     ///
-    /// A lifetime of zero, or none, is an unknown one: the token serves until it is refused. One
-    /// of more than [`Policy::lifetime_max`] is cut to it. `jitter` is drawn by the driver, once
-    /// per token: how many thousandths of the margin (0 to 200) the early refresh comes sooner.
+    /// A lifetime of zero or `None` is unknown: the token is served until it is refused. A lifetime
+    /// above [`Policy::lifetime_max`] is cut to it.
+    ///
+    /// `jitter` moves the early refresh forward, in thousandths of the margin (0 to 200). The
+    /// driver draws it at random, once for each token.
     #[inline]
     pub fn validity(&self, received: u64, lifetime: Option<u64>, jitter: u32) -> Validity {
         let Some(lifetime) = lifetime.filter(|lifetime| *lifetime > 0) else {
@@ -94,25 +99,25 @@ impl Policy {
         }
     }
 
-    /// How young a token must be for its refusal to count as a sign of something else than age.
-    pub(crate) fn fresh_age(&self, lifetime: u64, doublings: u32) -> u64 {
+    /// Returns the age below which the refusal of a token is no sign of its age.
+    pub(crate) fn early_refusal_age(&self, lifetime: u64, doublings: u32) -> u64 {
         let first = self.fresh.min(lifetime / 4);
         doubled(first, doublings, self.fresh_max)
     }
 
-    /// How long to leave the issuer alone after so many failures in a row.
+    /// Returns the cool-down after this many failures in a row.
     #[inline]
     pub(crate) fn cool_down(&self, failures: u32, retry_after: Option<u64>, jitter: u32) -> u64 {
-        if let Some(asked) = retry_after {
-            // An issuer that asks for no wait at all gets the shortest there is.
-            return asked.max(self.cool_down).min(self.retry_after_max);
+        if let Some(retry_after) = retry_after {
+            // A `Retry-After` below the first cool-down is raised to it.
+            return retry_after.max(self.cool_down).min(self.retry_after_max);
         }
         let nominal = doubled(self.cool_down, failures, self.cool_down_max);
         per_mille(nominal, jitter)
     }
 }
 
-/// `first`, doubled so many times, and `most` at the most.
+/// Doubles `first` this many times, up to `most`.
 #[inline]
 pub(crate) fn doubled(first: u64, times: u32, most: u64) -> u64 {
     let mut value = first.min(most);
@@ -122,26 +127,26 @@ pub(crate) fn doubled(first: u64, times: u32, most: u64) -> u64 {
     value
 }
 
-/// So many thousandths of a time, rounded down, or [`NEVER`] if that does not fit.
+/// Returns this many thousandths of a time, rounded down, or [`NEVER`] if the result does not fit.
 #[inline]
 fn per_mille(time: u64, thousandths: u32) -> u64 {
     let share = u128::from(time) * u128::from(thousandths) / 1_000;
     u64::try_from(share).unwrap_or(NEVER)
 }
 
-/// How long a token is good, in milliseconds of the wall clock.
+/// Expiry and refresh times of a token, in milliseconds of the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Validity {
-    /// The first moment at which it is expired; `None`: unknown, it serves until it is refused.
+    /// When the token expires. `None` if that is unknown: the token is served until it is refused.
     pub expires_at: Option<u64>,
-    /// From when an early refresh may start; `None`: never.
+    /// When an early refresh may start. `None` if no early refresh starts.
     pub refresh_at: Option<u64>,
-    /// How long it was good when it was received.
+    /// The token's lifetime at its receipt. `None` if it is unknown.
     pub lifetime: Option<u64>,
 }
 
 impl Validity {
-    /// Good until it is refused.
+    /// Returns the validity of a token without a known expiry.
     #[inline]
     pub fn unknown() -> Self {
         Self {
@@ -151,7 +156,8 @@ impl Validity {
         }
     }
 
-    /// Good until this moment, without early refresh and with no known lifetime.
+    /// Returns the validity of a token that expires at this time, without early refresh and without
+    /// a known lifetime.
     #[inline]
     pub fn until(expires_at: u64) -> Self {
         Self {

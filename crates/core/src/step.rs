@@ -1,29 +1,30 @@
 //! The types that a session and its driver exchange.
 
-/// The two clocks, read together, in milliseconds.
+/// The times of both clocks, read together, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Now {
-    /// The wall clock, since the Unix epoch. It decides expiry and nothing else.
+    /// Wall clock: milliseconds since the Unix epoch. It decides expiry only.
     pub wall: u64,
-    /// A clock that never goes back and counts suspend where the system can.
+    /// Steady clock: it never goes back, and counts suspend if the system can.
     pub steady: u64,
 }
 
 impl Now {
-    /// Returns the time of the wall clock at a time of the steady clock, if no user sets the clock.
+    /// Returns the wall-clock time at a steady-clock time, if no user sets the wall clock
+    /// meanwhile.
     #[inline]
     pub(crate) fn wall_at(self, steady: u64) -> u64 {
         self.wall.saturating_add(steady.saturating_sub(self.steady))
     }
 }
 
-/// The epoch and generation that a request was sent in. Decides whether a refusal is about the
-/// current token.
+/// The epoch and generation that a request was sent in. The stamp decides whether a refusal
+/// concerns the current token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stamp {
-    /// Counts the sign-ins and sign-outs of this session.
+    /// Number of sign-ins and sign-outs of this session.
     pub epoch: u64,
-    /// Counts the tokens installed when the request was sent.
+    /// Number of tokens installed when the request was sent.
     pub generation: u64,
 }
 
@@ -34,20 +35,21 @@ impl Stamp {
     };
 }
 
-/// Where a request was sent, and whether it was its last attempt.
+/// Where a request was sent, and whether this was its last attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// The driver's hash of origin and path; zero if the driver has none.
+    /// The driver's hash of origin and path. Zero if the driver has none.
     pub endpoint: u32,
-    /// The request was sent again after a refusal, or is not sent again after this one.
+    /// This attempt is the last: the request was sent again after a refusal, or is never sent
+    /// again.
     pub replay: bool,
 }
 
 impl Attempt {
-    /// A first attempt at an endpoint that the driver does not name.
+    /// A first attempt at an endpoint without a hash.
     pub const UNNAMED: Self = Self::first(0);
 
-    /// A first attempt at this endpoint.
+    /// Returns a first attempt at this endpoint.
     #[inline]
     pub const fn first(endpoint: u32) -> Self {
         Self {
@@ -56,7 +58,7 @@ impl Attempt {
         }
     }
 
-    /// A replay at this endpoint, or with zero a request that is not sent again.
+    /// Returns a replay at this endpoint. With zero: a request that is never sent again.
     #[inline]
     pub const fn replay(endpoint: u32) -> Self {
         Self {
@@ -69,11 +71,11 @@ impl Attempt {
 /// One refresh, from the step that starts it to the event that reports its outcome.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Flight {
-    /// Its number. Later flights have greater numbers.
+    /// Number of the flight. Later flights have greater numbers.
     pub id: u64,
-    /// Epoch and generation it began in. Its outcome counts in that epoch alone.
+    /// Epoch and generation at its start. Its outcome counts only in that epoch.
     pub began: Stamp,
-    /// Why it was started.
+    /// Why the flight was started.
     pub purpose: Purpose,
 }
 
@@ -81,9 +83,9 @@ pub struct Flight {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Purpose {
-    /// There is no token yet.
+    /// The session has no token yet.
     First,
-    /// The token will expire soon; it is served meanwhile.
+    /// The token expires soon, and is served meanwhile.
     Early,
     /// The token has expired.
     Expired,
@@ -91,20 +93,21 @@ pub enum Purpose {
     Refused,
     /// A caller asked for a refresh.
     Forced,
-    /// The session has ended: look into the store for a newer one, and refresh nothing.
+    /// The session has ended. The flight looks into the store for a newer token and does not
+    /// refresh.
     Look,
 }
 
-/// What the driver does next for the caller that brought the event.
+/// What the driver does next for the caller of the event.
 ///
 /// The driver keeps the token and the error. [`Session::stamp`](crate::Session::stamp),
-/// [`Session::flight`](crate::Session::flight) and [`Session::error`](crate::Session::error) say
-/// which token, flight and error a step is about.
+/// [`Session::flight`](crate::Session::flight) and [`Session::error`](crate::Session::error)
+/// identify the token, flight and error of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// Send without a token.
     Bare,
-    /// Send (or replay) with the current token.
+    /// Send or replay with the current token.
     Use,
     /// Send with the current token, and start the flight for later callers.
     UseAndRefresh,
@@ -112,31 +115,32 @@ pub enum Step {
     Refresh,
     /// Wait for the flight, which another caller started.
     Wait,
-    /// Hand the refusal to the caller: it says nothing new.
+    /// Return the refusal to the caller. No newer token is available.
     HandBack,
-    /// The session is not the one that the caller began in.
+    /// The session is in another epoch than the caller's request.
     Changed,
-    /// The flight took longer than its deadline. Its slot stays taken until it reports.
+    /// The flight has passed its deadline. It blocks other flights until it reports.
     Overdue,
     /// Fail with the error of the flight that [`Session::error`](crate::Session::error) names.
     Fail,
-    /// Hand the refusal to the caller: this endpoint refused a replay a short time ago.
+    /// Return the refusal to the caller, because this endpoint refused a replay a short time ago.
     RefusedAgain,
 }
 
-/// Why a flight failed, as far as the session needs it.
+/// A failure of a flight, in the terms of the state machine.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Failure {
-    /// What follows from it.
+    /// What follows from the failure.
     pub ending: Ending,
-    /// How long the issuer asked for no request, in milliseconds.
+    /// The issuer's `Retry-After` in milliseconds. `None` if the issuer named no time.
     pub retry_after: Option<u64>,
-    /// Drawn by the driver: the cool-down in thousandths of its nominal length (800 to 1200).
+    /// The cool-down in thousandths of its nominal length (800 to 1200). The driver draws it at
+    /// random.
     pub jitter: u32,
 }
 
 impl Failure {
-    /// A failure of this kind, without `Retry-After` and without jitter.
+    /// Returns a failure of this kind, without `Retry-After` and without jitter.
     #[inline]
     pub fn new(ending: Ending) -> Self {
         Self {
@@ -150,26 +154,26 @@ impl Failure {
 /// What follows from a failed flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ending {
-    /// Try again after a cool-down.
+    /// A cool-down, then another flight.
     Transient,
-    /// The refresh token may be spent: no early refresh of this token, and a cool-down.
+    /// A cool-down, and no early refresh of this token, because the refresh token may be spent.
     Uncertain,
-    /// The operator's mistake: try again after a cool-down.
+    /// A cool-down, then another flight. The operator must correct a setting.
     Misconfigured,
-    /// The issuer will not refresh this grant again: the session has ended.
+    /// The end of the session: the issuer refuses to refresh this grant.
     Terminal,
 }
 
-/// What became of a flight's report.
+/// What a flight's report led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Landing {
     /// The token is installed. [`Session::stamp`](crate::Session::stamp) is its stamp.
     Installed,
-    /// The failure counts. No flight starts before
+    /// The failure started a cool-down. No flight starts before
     /// [`Session::cool_until`](crate::Session::cool_until).
     Cooling,
     /// The session has ended.
     Ended,
-    /// The flight belongs to the past: it decides nothing, and its token must not be used.
+    /// The flight belongs to an earlier epoch or generation. Its token must not be used.
     Stale,
 }

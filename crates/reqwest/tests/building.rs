@@ -185,8 +185,8 @@ fn contradicting_settings_are_refused() {
     assert_eq!(
         (error.to_string().as_str(), error.hint()),
         (
-            "wait_timeout of 0ns leaves no time at all",
-            Some("give it some")
+            "wait_timeout of 0ns leaves no time",
+            Some("set it above zero")
         )
     );
     assert!(

@@ -1,4 +1,4 @@
-//! What happens in a session, for logs, metrics and screens.
+//! Events of a session, for logs, metrics and user interfaces.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -8,112 +8,115 @@ use token_rotator_core::Purpose;
 use crate::error::{RefreshError, SourceError, StoreError};
 use crate::store::SessionKey;
 
-/// Something that happened. No event holds a token or a part of one.
+/// An event of a session. No event holds a token or a part of a token.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// Somebody signed in.
+    /// A user signed in.
     SignedIn {
-        /// The number of the token that was installed.
+        /// Generation of the installed token.
         generation: u64,
     },
-    /// Somebody signed out.
+    /// A user signed out.
     SignedOut,
     /// A flight began.
     RefreshStarted {
-        /// Its number.
+        /// Number of the flight.
         flight: u64,
-        /// Why it began.
+        /// Why the flight began.
         purpose: Purpose,
     },
-    /// A flight brought a token.
+    /// A flight installed a new token.
     Refreshed {
-        /// Its number.
+        /// Number of the flight.
         flight: u64,
-        /// The number of the token that was installed.
+        /// Generation of the installed token.
         generation: u64,
-        /// How long the token is good; `None`: unknown.
+        /// Lifetime of the token. `None` if it is unknown.
         lifetime: Option<Duration>,
         /// How long the flight took.
         took: Duration,
     },
-    /// A flight found in the store what another process had refreshed, and refreshed nothing.
+    /// A flight installed a token from the store that another process had refreshed. The flight did
+    /// not refresh.
     Adopted {
-        /// The flight's number.
+        /// Number of the flight.
         flight: u64,
-        /// The number of the token that was installed.
+        /// Generation of the installed token.
         generation: u64,
     },
-    /// A flight failed. The session goes on; the next attempt comes after the cool-down.
+    /// A flight failed. The session continues, and the next flight may start after the cool-down.
     RefreshFailed {
-        /// Its number.
+        /// Number of the flight.
         flight: u64,
-        /// What the callers who waited are told.
+        /// The error that the waiting callers get.
         error: RefreshError,
         /// How long no other flight starts.
         cool_down: Duration,
     },
-    /// A flight is past its deadline: its callers were released, and no other starts until it ends.
+    /// A flight passed its deadline. Its callers were released, and no other flight starts until it
+    /// ends.
     RefreshOverdue {
-        /// Its number.
+        /// Number of the flight.
         flight: u64,
     },
-    /// The refresh token may have been spent and is presented again.
+    /// A refresh token that may have been spent is presented again.
     PresentedAgain {
-        /// The flight's number.
+        /// Number of the flight.
         flight: u64,
-        /// True where the issuer may take that for a theft: nothing else was left.
+        /// True if the issuer may take this for theft. The flight had no other way to a token.
         last_resort: bool,
     },
-    /// The session has ended: the issuer will not refresh it again. Once for each sign-in.
+    /// The session has ended: the issuer refuses to refresh it. Reported once for each sign-in.
     Ended {
-        /// Why.
+        /// The issuer's refusal.
         error: RefreshError,
     },
-    /// The issuer says that the refresh token was used by somebody else: a security event.
+    /// The issuer reports that the refresh token was used before. This is a security event: another
+    /// party may hold the token.
     ReuseDetected {
-        /// What it said.
+        /// The issuer's answer.
         error: SourceError,
     },
-    /// A token arrived for a session that is over; it was not installed.
+    /// A token arrived after its session had ended. The token was not installed.
     LateTokens {
-        /// Whether it is being revoked: after a sign-out, and where the issuer revokes single
-        /// tokens. After a sign-in, revoking it might end the new session as well.
+        /// Whether the token is being revoked: after a sign-out, and if the issuer revokes single
+        /// tokens. Otherwise, after a sign-in, the revocation might end the new session too.
         revoked: bool,
     },
-    /// Tokens were revoked at the issuer, or that failed.
+    /// The issuer revoked tokens, or the revocation failed.
     Revoked {
-        /// What went wrong.
+        /// Error of the revocation. `None` if it succeeded.
         error: Option<SourceError>,
     },
-    /// The store could not take the new tokens. They are served from memory, and saving is tried
-    /// again.
+    /// The store did not save the new tokens. The tokens are served from memory, and the save is
+    /// retried.
     SaveFailed {
-        /// What went wrong.
+        /// Error of the store.
         error: StoreError,
-        /// How many times in a row.
+        /// Number of failed attempts in a row.
         attempts: u32,
     },
-    /// The store has taken the tokens after all.
+    /// The store saved the tokens after failed attempts.
     SaveRecovered {
-        /// How many times it had failed.
+        /// Number of failed attempts before.
         attempts: u32,
     },
-    /// A hook panicked or took too long. The session is not affected.
+    /// A hook panicked, failed or took too long. The session is not affected.
     HookFailed {
-        /// Which one.
+        /// Name of the hook.
         hook: &'static str,
-        /// What happened.
+        /// What the hook did wrong.
         problem: HookProblem,
     },
-    /// A request went out without a token, because its origin is none of those declared.
+    /// A request was sent without a token, because its origin is not one of the configured origins.
     ForeignOrigin {
-        /// Where it went: scheme, host and port; `None` where the request does not say.
+        /// Origin of the request: scheme, host and port. `None` if the request names no origin.
         origin: Option<String>,
     },
-    /// A request was refused, and replaying it was not possible.
+    /// A request was refused and could not be replayed.
     NotReplayed {
-        /// Why.
+        /// Why the request was not replayed.
         reason: NotReplayed,
     },
 }
@@ -122,16 +125,16 @@ pub enum Event {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum HookProblem {
-    /// It panicked.
+    /// The hook panicked.
     Panicked,
-    /// It took longer than this; it was dropped.
+    /// The hook exceeded its time limit and was dropped.
     TimedOut {
-        /// How long it was given.
+        /// The time limit.
         after: Duration,
     },
-    /// It returned an error.
+    /// The hook returned an error.
     Failed {
-        /// In its own words.
+        /// The hook's own error message.
         message: String,
     },
 }
@@ -140,29 +143,29 @@ pub enum HookProblem {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotReplayed {
-    /// Its body can be sent only once.
+    /// The request's body can be sent only once.
     BodyOnce,
     /// The request opted out.
     OptedOut,
-    /// The HTTP client redirected the request by itself before it was refused, and its method may
-    /// have had its effect already where it was first received.
+    /// The HTTP client followed a redirect before the refusal. The request may already have had its
+    /// effect at the first server, so a replay could repeat it.
     Redirected,
-    /// Its endpoint refused a replay a short time ago, so no refresh started.
+    /// The endpoint refused a replay a short time ago, so no refresh started.
     RefusedAgain,
 }
 
-type Handler = Box<dyn Fn(&SessionKey, &Event) + Send + Sync>;
+type EventListener = Box<dyn Fn(&SessionKey, &Event) + Send + Sync>;
 
-/// Whoever listens.
+/// The event listeners of a rotator.
 #[derive(Default)]
-pub(crate) struct Listeners(pub(crate) Vec<Handler>);
+pub(crate) struct EventListeners(pub(crate) Vec<EventListener>);
 
-impl Listeners {
-    /// Tells everybody. A listener that panics harms nobody else.
-    pub(crate) fn tell(&self, key: &SessionKey, event: &Event) {
+impl EventListeners {
+    /// Calls every listener. A listener that panics affects no other listener and no session.
+    pub(crate) fn notify(&self, key: &SessionKey, event: &Event) {
         tracing::debug!(target: "token_rotator", session = %key, ?event);
         for listener in &self.0 {
-            // What a listener leaves behind broken is its own.
+            // State that a listener left half changed is used by that listener only.
             if catch_unwind(AssertUnwindSafe(|| listener(key, event))).is_err() {
                 tracing::error!(target: "token_rotator", session = %key, "an event listener panicked");
             }

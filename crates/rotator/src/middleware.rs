@@ -102,7 +102,7 @@ impl RotatorExt for Rotator {
     }
 
     fn emit(&self, event: &Event) {
-        self.session.tell(event);
+        self.session.emit(event);
     }
 }
 

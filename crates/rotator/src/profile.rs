@@ -1,35 +1,35 @@
-//! Issuer profiles: what a refresh token that may be spent is still good for.
+//! Issuer profiles: what an issuer does with a refresh token that was used before.
 
 use std::time::Duration;
 
-/// What an issuer does when a refresh token is presented that was used before.
+/// What an issuer does when a client presents a used refresh token.
 ///
-/// After an uncertain outcome (the answer to a refresh was lost) this decides whether the refresh
-/// token may be presented again. It is chosen by whoever configures the rotator; nothing in the
-/// protocol announces it.
+/// After an uncertain outcome (the answer to a refresh was lost), the profile decides whether the
+/// refresh token may be presented again. The user configures the profile, because no protocol
+/// announces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Profile {
     reuse: Reuse,
     revokes_per_token: bool,
 }
 
-/// When a refresh token may be presented once more.
+/// When a refresh token may be presented again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reuse {
-    /// Never: a second use revokes the whole grant.
+    /// Never. A second use revokes the whole grant.
     Never,
-    /// Within this time of its first use.
+    /// Within this time after its first use.
     Within(Duration),
-    /// For as long as its successor has not been used.
+    /// Until its successor is used.
     Predecessor,
-    /// As often as one likes.
+    /// At any time.
     Always,
 }
 
 impl Profile {
-    /// The strictest issuer there is, and the default: refresh tokens are single use, and a
-    /// second use revokes the grant.
+    /// The strictest profile, and the default. Refresh tokens are single use, and a second use
+    /// revokes the grant.
     pub const fn strict() -> Self {
         Self::new(Reuse::Never)
     }
@@ -39,40 +39,41 @@ impl Profile {
         Self::new(Reuse::Always)
     }
 
-    /// The parent of the active refresh token is always accepted and answered with its
+    /// The issuer always accepts the parent of the active refresh token and answers with its
     /// successor (Supabase).
     pub const fn parent_always() -> Self {
         Self::new(Reuse::Predecessor)
     }
 
-    /// The previous refresh token is accepted for this long after its use (Auth0's leeway, Okta's
-    /// and Ory Hydra's grace period).
+    /// The issuer accepts the previous refresh token for this long after its use (leeway of Auth0,
+    /// grace period of Okta and Ory Hydra).
     pub const fn leeway(window: Duration) -> Self {
         Self::new(Reuse::Within(window))
     }
 
-    /// Auth0, whose `leeway` may be zero: the previous refresh token within it mints a new one,
-    /// after it the whole family is revoked.
+    /// Auth0 with this `leeway`, which may be zero. Within the leeway, the previous refresh token
+    /// yields a new token. After the leeway, its use revokes the whole token family.
     pub const fn auth0(leeway: Duration) -> Self {
         Self::leeway(leeway)
     }
 
-    /// Okta with its default grace period of 30 s; use [`Profile::leeway`] for another.
+    /// Okta with its default grace period of 30 s. Use [`Profile::leeway`] for another grace
+    /// period.
     pub const fn okta() -> Self {
         Self::leeway(Duration::from_secs(30))
     }
 
-    /// Keycloak with `Max Reuse` at its default of 0. Reuse there is counted, not timed.
+    /// Keycloak with `Max Reuse` at its default of 0. Keycloak counts uses and sets no time limit.
     pub const fn keycloak() -> Self {
         Self::strict()
     }
 
-    /// Ory Hydra with this `rotation_grace_period`, which it cuts to five minutes.
+    /// Ory Hydra with this `rotation_grace_period`. Hydra limits it to five minutes.
     pub fn hydra(grace: Duration) -> Self {
         Self::leeway(grace.min(Duration::from_secs(300)))
     }
 
-    /// Supabase: the parent of the active refresh token is always answered with its successor.
+    /// Supabase. It always answers the parent of the active refresh token with its successor.
     pub const fn supabase() -> Self {
         Self::parent_always()
     }
@@ -89,33 +90,34 @@ impl Profile {
         }
     }
 
-    /// The issuer revokes single tokens and not the grant they belong to, so that a sign-in over
-    /// an old session may revoke the old tokens.
+    /// The issuer revokes single tokens, not their grant. A sign-in that replaces a session then
+    /// revokes the old tokens.
     pub const fn with_revocation_per_token(mut self) -> Self {
         self.revokes_per_token = true;
         self
     }
 
-    /// When a refresh token may be presented once more.
+    /// Returns when a refresh token may be presented again.
     pub const fn reuse(self) -> Reuse {
         self.reuse
     }
 
-    /// Whether a sign-in over an old session may revoke the old tokens.
+    /// Returns whether a sign-in that replaces a session revokes the old tokens.
     pub const fn revokes_per_token(self) -> bool {
         self.revokes_per_token
     }
 
-    /// Whether it matters at all that a refresh token was presented before.
+    /// Returns whether an earlier use of a refresh token restricts its next use.
     pub(crate) fn counts_uses(self) -> bool {
         self.reuse != Reuse::Always
     }
 
-    /// Whether the refresh token may be presented again this long after it was first sent.
+    /// Returns whether the refresh token may be presented again this long after it was first sent.
     pub(crate) fn allows_again(self, after: Duration) -> bool {
         match self.reuse {
             Reuse::Never => false,
-            // A tenth is left for the way to the issuer, who has the last word on the window.
+            // A tenth of the window is left for the request to reach the issuer, which measures the
+            // window.
             Reuse::Within(window) => after < window.saturating_sub(window / 10),
             Reuse::Predecessor | Reuse::Always => true,
         }

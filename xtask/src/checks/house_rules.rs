@@ -38,7 +38,6 @@ const STILL_VAGUE: &[&str] = &[
     "crates/cli",
     "crates/proxy",
     "crates/reqwest",
-    "crates/rotator",
 ];
 
 /// The kinds of files in which the words of [`VAGUE`] are searched.

@@ -4,39 +4,40 @@ use crate::policy::doubled;
 
 /// One endpoint that refused a replay.
 #[derive(Clone, Copy, Debug)]
-struct Refuser {
-    /// The driver's hash; zero for an empty entry.
+struct RefusingEndpoint {
+    /// The driver's hash of origin and path. Zero if the entry is empty.
     endpoint: u32,
-    /// No refusal by this endpoint starts a refresh before this time of the steady clock.
+    /// Refusals of this endpoint start no refresh before this time of the steady clock.
     until: u64,
-    /// The last pause.
+    /// Length of the last pause, in milliseconds.
     pause: u64,
 }
 
 /// The last eight endpoints that refused a replay, the newest first.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Refusers([Refuser; 8]);
+pub(super) struct RefusingEndpoints([RefusingEndpoint; 8]);
 
-impl Refusers {
+impl RefusingEndpoints {
     pub(super) const NONE: Self = Self(
-        [Refuser {
+        [RefusingEndpoint {
             endpoint: 0,
             until: 0,
             pause: 0,
         }; 8],
     );
 
-    /// Whether this endpoint's refusals start no refresh at this time.
+    /// Returns whether refusals of this endpoint start no refresh at this time.
     pub(super) fn pauses(&self, endpoint: u32, steady: u64) -> bool {
-        let mut refusers = self.0.iter();
-        refusers.any(|refuser| refuser.endpoint == endpoint && steady < refuser.until)
+        let mut refusing_endpoints = self.0.iter();
+        refusing_endpoints.any(|entry| entry.endpoint == endpoint && steady < entry.until)
     }
 
-    /// Remembers that this endpoint refused a replay, and doubles its pause if that is over.
-    /// Returns whether the endpoint is new to the table. A new one displaces the oldest.
+    /// Records that this endpoint refused a replay, and doubles its pause if the last pause is
+    /// over. Returns whether the endpoint is new to the table. A new endpoint displaces the oldest
+    /// entry.
     pub(super) fn remember(&mut self, endpoint: u32, steady: u64, first: u64, most: u64) -> bool {
-        let mut refusers = self.0.iter_mut();
-        if let Some(known) = refusers.find(|refuser| refuser.endpoint == endpoint) {
+        let mut refusing_endpoints = self.0.iter_mut();
+        if let Some(known) = refusing_endpoints.find(|entry| entry.endpoint == endpoint) {
             if steady >= known.until {
                 known.pause = doubled(known.pause, 1, most);
                 known.until = steady.saturating_add(known.pause);
@@ -44,7 +45,7 @@ impl Refusers {
             return false;
         }
         self.0.rotate_right(1);
-        self.0[0] = Refuser {
+        self.0[0] = RefusingEndpoint {
             endpoint,
             until: steady.saturating_add(first),
             pause: first,
@@ -52,16 +53,16 @@ impl Refusers {
         true
     }
 
-    /// Forgets this endpoint, which accepted a token. Its entry stays empty.
+    /// Empties the entry of this endpoint, which has accepted a token.
     pub(super) fn forget(&mut self, endpoint: u32) {
-        for refuser in &mut self.0 {
-            if refuser.endpoint == endpoint {
-                refuser.endpoint = 0;
+        for entry in &mut self.0 {
+            if entry.endpoint == endpoint {
+                entry.endpoint = 0;
             }
         }
     }
 
-    /// Forgets every endpoint.
+    /// Empties every entry.
     pub(super) fn clear(&mut self) {
         *self = Self::NONE;
     }

@@ -1,54 +1,54 @@
-//! The states of a session.
+//! The states of a session: its token, its flight slot and its cool-down.
 
 use crate::{Flight, NEVER, Now, Purpose, Stamp, Validity};
 
 /// Whether the session has a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Token {
-    /// None yet.
+pub(super) enum TokenPresence {
+    /// The epoch has no token yet, and no sign-out began it.
     Never,
     SignedOut,
     Held,
 }
 
-/// What is known of the token, where one is held. [`NEVER`] stands for what is unknown or
-/// never comes, so that one comparison decides.
+/// State of the current token. [`NEVER`] stands for an unknown or missing time, so that one
+/// comparison decides.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Held {
+pub(super) struct HeldToken {
     pub(super) expires_at: u64,
     pub(super) refresh_at: u64,
     pub(super) lifetime: u64,
-    /// When it was installed, by the steady clock.
+    /// When the token was installed, by the steady clock.
     pub(super) since: u64,
-    pub(super) brought: Brought,
-    /// It was refused, and not too soon: it is not sent again.
+    pub(super) received_from: ReceivedFrom,
+    /// The token was refused, and not too early. It is not sent again.
     pub(super) refused: bool,
-    /// It was refused too soon for the refusal to be about its age.
+    /// The token was refused too early to be refused for its age.
     pub(super) suspect: bool,
-    /// A request that carried it was accepted.
+    /// A request with this token was accepted.
     pub(super) accepted: bool,
 }
 
-impl Held {
+impl HeldToken {
     pub(super) const NONE: Self = Self {
         expires_at: 0,
         refresh_at: 0,
         lifetime: 0,
         since: 0,
-        brought: Brought::Flight,
+        received_from: ReceivedFrom::Issuer,
         refused: false,
         suspect: false,
         accepted: false,
     };
 
     #[inline]
-    pub(super) fn new(validity: Validity, brought: Brought, since: u64) -> Self {
+    pub(super) fn new(validity: Validity, received_from: ReceivedFrom, since: u64) -> Self {
         Self {
             expires_at: validity.expires_at.unwrap_or(NEVER),
             refresh_at: validity.refresh_at.unwrap_or(NEVER),
             lifetime: validity.lifetime.unwrap_or(NEVER),
             since,
-            brought,
+            received_from,
             refused: false,
             suspect: false,
             accepted: false,
@@ -60,9 +60,9 @@ impl Held {
         !self.refused && now.wall < self.expires_at
     }
 
-    /// Why a flight starts for this token, which is not usable.
+    /// Returns why a flight starts for this token, which is not usable.
     #[inline]
-    pub(super) fn want(&self) -> Purpose {
+    pub(super) fn refresh_purpose(&self) -> Purpose {
         if self.refused {
             Purpose::Refused
         } else {
@@ -71,29 +71,29 @@ impl Held {
     }
 }
 
-/// Where a token came from, which says how much its age means.
+/// Where a token came from. The origin decides what the token's age means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Brought {
-    /// From the issuer, just now.
-    Flight,
-    /// From another process's flight, some time ago.
-    Others,
-    /// From a sign-in or an update: its age is unknown.
+pub(super) enum ReceivedFrom {
+    /// The issuer, just now.
+    Issuer,
+    /// A flight of another process, some time ago.
+    OtherProcess,
+    /// A sign-in or an update. The token's age is unknown.
     Caller,
 }
 
-/// The slot of the one flight.
+/// The slot that holds at most one flight.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Slot {
+pub(super) struct FlightSlot {
     pub(super) stage: Stage,
-    /// The last that was begun; its number counts them.
+    /// The last flight that began. Its number is the count of all flights.
     pub(super) flight: Flight,
     pub(super) deadline: u64,
-    /// A caller waits for it.
+    /// A caller waits for the flight.
     pub(super) awaited: bool,
 }
 
-impl Slot {
+impl FlightSlot {
     pub(super) const EMPTY: Self = Self {
         stage: Stage::Idle,
         flight: Flight {
@@ -106,27 +106,27 @@ impl Slot {
     };
 }
 
-/// Where the last flight stands.
+/// Stage of the last flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Over: the slot is free.
+    /// The flight has ended, and the slot is free.
     Idle,
     Flying,
-    /// Its waiters are released, its slot is not: only its own report frees that.
+    /// The flight has passed its deadline and released its waiters. Its report frees the slot.
     Overdue,
 }
 
 /// The time after a failure in which no flight starts.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cooling {
+pub(super) struct CoolDown {
     pub(super) until: u64,
-    /// The issuer asked for it, so no caller overrides it.
-    pub(super) asked: bool,
+    /// The issuer asked for this cool-down, so no caller overrides it.
+    pub(super) by_issuer: bool,
 }
 
-impl Cooling {
+impl CoolDown {
     pub(super) const NONE: Self = Self {
         until: 0,
-        asked: false,
+        by_issuer: false,
     };
 }

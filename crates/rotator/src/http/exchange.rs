@@ -156,7 +156,7 @@ impl Exchange {
         let session = &rotator.session;
         session.report_refused(self.pass.stamp(), Attempt::replay(endpoint));
         if let Some(reason) = reason {
-            session.tell(&Event::NotReplayed { reason });
+            session.emit(&Event::NotReplayed { reason });
         }
     }
 

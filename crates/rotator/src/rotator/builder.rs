@@ -1,4 +1,4 @@
-//! Defaults and their validation.
+//! The builder: defaults and their validation.
 
 use std::future::Future;
 use std::hash::Hash;
@@ -10,34 +10,35 @@ use token_rotator_core::{Access, Policy};
 use tokio_util::task::TaskTracker;
 
 use crate::error::BuildError;
-use crate::event::{Event, Listeners};
+use crate::event::{Event, EventListeners};
 use crate::http::origin::{Origin, Origins};
 use crate::profile::Profile;
 use crate::rotator::Rotator;
 use crate::rotator::rotators::Rotators;
 use crate::runtime::Runtime;
-use crate::runtime::clock::{Clock, ClockOf, millis};
-use crate::session::{AfterRefresh, Engine, Limits, Session};
+use crate::runtime::clock::{Clock, RotatorClock, millis};
+use crate::session::{AfterRefresh, Engine, Session, TimeLimits};
 use crate::store::coordinator::{Coordinator, DynCoordinator};
 use crate::store::{DynStore, SessionKey, SessionStore};
 use crate::token::Placement;
 use crate::token::source::{DynSource, Refreshed, TokenSource};
 
-/// Builds a [`Rotator`]. Every setting has a default; [`build`](Self::build) checks them together.
+/// Builds a [`Rotator`]. Every setting has a default; [`build`](Self::build) checks all settings
+/// together.
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct RotatorBuilder {
     source: Box<dyn DynSource>,
     store: Option<Box<dyn DynStore>>,
     coordinator: Option<Box<dyn DynCoordinator>>,
     session: SessionKey,
-    clock: ClockOf,
+    clock: RotatorClock,
     runtime: RuntimeChoice,
     policy: Policy,
     profile: Profile,
-    limits: Limits,
+    limits: TimeLimits,
     placement: Placement,
     origins: Vec<Result<Origin, BuildError>>,
-    listeners: Listeners,
+    listeners: EventListeners,
     after_refresh: Option<AfterRefresh>,
     idle_after: Duration,
 }
@@ -55,11 +56,11 @@ impl RotatorBuilder {
             store: None,
             coordinator: None,
             session: SessionKey::default(),
-            clock: ClockOf::System,
+            clock: RotatorClock::System,
             runtime: RuntimeChoice::FirstCall,
             policy: Policy::required(),
             profile: Profile::strict(),
-            limits: Limits {
+            limits: TimeLimits {
                 lease_wait: Duration::from_secs(10),
                 source_timeout: Duration::from_secs(15),
                 flight_deadline: Duration::from_secs(30),
@@ -68,14 +69,14 @@ impl RotatorBuilder {
             },
             placement: Placement::bearer(),
             origins: Vec::new(),
-            listeners: Listeners::default(),
+            listeners: EventListeners::default(),
             after_refresh: None,
             idle_after: Duration::from_secs(900),
         }
     }
 
-    /// Keeps the session in this store, and takes leases from the coordinator it brings along, if
-    /// it does. Default: in the rotator's own memory.
+    /// Keeps the session in this store. Takes leases from the store's own coordinator, if it has
+    /// one and [`coordinator`](Self::coordinator) is not called. Default: the rotator's memory.
     pub fn store(mut self, store: impl SessionStore) -> Self {
         if let Some(coordinator) = store.coordinator() {
             self.coordinator
@@ -85,47 +86,47 @@ impl RotatorBuilder {
         self
     }
 
-    /// Takes leases from this coordinator, whatever the store brings along. Default: none; there is
-    /// one flight at a time in this rotator anyway.
+    /// Takes leases from this coordinator, and not from that of the store. Default: none. One
+    /// rotator never runs two flights at a time, with or without a coordinator.
     pub fn coordinator(mut self, coordinator: impl Coordinator) -> Self {
         self.coordinator = Some(Box::new(coordinator));
         self
     }
 
-    /// The session's name in store and coordinator. Default: `default`.
+    /// Names the session in the store and the coordinator. Default: `default`.
     pub fn session(mut self, key: SessionKey) -> Self {
         self.session = key;
         self
     }
 
-    /// Lets requests go out without a token where there is none yet; the first refusal starts the
-    /// first refresh. For cookie sessions. Default: no request without a token.
+    /// Allows requests without a token while the session has none. The first refusal starts the
+    /// first refresh. For cookie sessions. Default: every request waits for a token.
     pub fn anonymous(mut self) -> Self {
         self.policy.access = Access::Anonymous;
         self
     }
 
-    /// What the issuer does with a refresh token that was used before. Default:
+    /// Says what the issuer does with a refresh token that was used before. Default:
     /// [`Profile::strict`].
     pub fn profile(mut self, profile: Profile) -> Self {
         self.profile = profile;
         self
     }
 
-    /// An origin that tokens may go to: scheme, host and port, `https` unless it is loopback.
-    /// Call it for each.
+    /// Adds an origin that tokens may be sent to: scheme, host and port. The scheme must be
+    /// `https`, except for loopback. Call this method once for each origin.
     pub fn origin(mut self, origin: impl AsRef<str>) -> Self {
         let origin = origin.as_ref().parse::<Origin>();
         self.origins.push(origin.map_err(BuildError::Origin));
         self
     }
 
-    /// Sends the bare token in this header, in place of `Authorization: Bearer`.
+    /// Sends the token alone in this header, instead of `Authorization: Bearer`.
     pub fn token_header(self, name: HeaderName) -> Self {
         self.token_header_with(name, str::to_owned)
     }
 
-    /// Sends the token in this header, written by this function.
+    /// Sends the token in this header. `format` makes the header's value from the token.
     pub fn token_header_with(
         mut self,
         name: HeaderName,
@@ -138,50 +139,51 @@ impl RotatorBuilder {
         self
     }
 
-    /// How long before expiry a refresh may start while the token is still served. Default: 60 s;
-    /// never more than a quarter of the token's lifetime, and up to a fifth of it sooner, drawn
-    /// once per token.
+    /// Sets how long before expiry a refresh may start while the token is still served. Default: 60
+    /// s. The margin is at most a quarter of the token's lifetime. Each token's refresh starts up
+    /// to a fifth of the margin earlier, at random.
     pub fn refresh_before(mut self, margin: Duration) -> Self {
         self.policy.margin = millis(margin);
         self
     }
 
-    /// How long a caller waits for a refresh. Default: 30 s.
+    /// Sets how long a caller waits for a refresh. Default: 30 s.
     pub fn wait_timeout(mut self, limit: Duration) -> Self {
         self.limits.wait_timeout = limit;
         self
     }
 
-    /// How long the token source may take. Default: 15 s. After that its future is dropped, and
-    /// the refresh token may be spent.
+    /// Sets how long the token source may take. Default: 15 s. After that time its future is
+    /// dropped, and the refresh token may be spent.
     pub fn source_timeout(mut self, limit: Duration) -> Self {
         self.limits.source_timeout = limit;
         self
     }
 
-    /// How long a flight waits for the lease. Default: 10 s.
+    /// Sets how long a flight waits for the lease. Default: 10 s.
     pub fn lease_wait(mut self, limit: Duration) -> Self {
         self.limits.lease_wait = limit;
         self
     }
 
-    /// How long a flight may hold its waiters. Default: 30 s. It keeps its slot until it ends.
+    /// Sets how long a flight may hold its waiters. Default: 30 s. A flight past this deadline
+    /// still blocks other flights until it ends.
     pub fn flight_deadline(mut self, limit: Duration) -> Self {
         self.limits.flight_deadline = limit;
         self.policy.flight_deadline = millis(limit);
         self
     }
 
-    /// The cool-down after the first failure, and the longest; it doubles in between. Default:
-    /// 0.5 s and 60 s.
+    /// Sets the cool-down after the first failure, and the longest cool-down. The cool-down doubles
+    /// with each failure in a row. Default: 0.5 s and 60 s.
     pub fn cool_down(mut self, first: Duration, longest: Duration) -> Self {
         self.policy.cool_down = millis(first);
         self.policy.cool_down_max = millis(longest);
         self
     }
 
-    /// Calls this with everything that happens, in the task where it happens. A listener that
-    /// panics harms nobody. Call it for each listener.
+    /// Calls this listener with every event, in the task of the event. A listener that panics
+    /// affects no session and no other listener. Call this method once for each listener.
     pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.listeners
             .0
@@ -189,7 +191,8 @@ impl RotatorBuilder {
         self
     }
 
-    /// The same, told whose it is: for [many rotators](Self::build_many).
+    /// Calls this listener with every event and the key of its session, for [many
+    /// rotators](Self::build_many).
     pub fn on_session_event(
         mut self,
         listener: impl Fn(&SessionKey, &Event) + Send + Sync + 'static,
@@ -198,9 +201,9 @@ impl RotatorBuilder {
         self
     }
 
-    /// Runs this after a refresh: the new token is served already, and whoever waited for it is
-    /// held back until the hook has ended, at most 5 s. Its error or panic is an event and no
-    /// more. It runs only where the source's answer came with it ([`Refreshed::answer`]).
+    /// Runs this hook after a refresh. The new token is served already, but callers that wait for
+    /// the refresh wait for the hook too, at most 5 s. An error or panic of the hook is only an
+    /// event. The hook runs only if the source returned its answer ([`Refreshed::answer`]).
     pub fn after_refresh<F, Fut>(mut self, hook: F) -> Self
     where
         F: Fn(Arc<Refreshed>) -> Fut + Send + Sync + 'static,
@@ -210,33 +213,37 @@ impl RotatorBuilder {
         self
     }
 
-    /// For [many rotators](Self::build_many): how long one that nobody uses is kept in memory.
-    /// Default: 15 minutes. Let it be longer than any request takes.
+    /// Sets how long an unused session of [many rotators](Self::build_many) stays in memory.
+    /// Default: 15 minutes. Choose a time longer than any request takes.
     pub fn idle_after(mut self, idle: Duration) -> Self {
         self.idle_after = idle;
         self
     }
 
-    /// Runs flights on this runtime. Default: that of the first call that needs one.
+    /// Runs flights on this runtime. Default: the runtime of the first call that needs one.
     pub fn runtime(mut self, handle: tokio::runtime::Handle) -> Self {
         self.runtime = RuntimeChoice::Given(handle);
         self
     }
 
-    /// Runs flights on a thread of the rotator's own, so that they depend on no runtime of the
-    /// caller's. It ends with the last clone of the rotator.
+    /// Runs flights on a thread that the rotator owns, so that they need no runtime of the caller.
+    /// The thread ends with the last clone of the rotator.
     pub fn dedicated_thread(mut self) -> Self {
         self.runtime = RuntimeChoice::OwnThread;
         self
     }
 
-    /// Goes by this clock. Default: the system's.
+    /// Uses this clock. Default: the system's clock.
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = ClockOf::Custom(Box::new(clock));
+        self.clock = RotatorClock::Custom(Box::new(clock));
         self
     }
 
-    /// Builds the rotator, or says which setting is wrong and what to do about it.
+    /// Builds the rotator.
+    ///
+    /// # Errors
+    ///
+    /// A setting is invalid. The error names the setting and the remedy.
     pub fn build(self) -> Result<Rotator, BuildError> {
         self.validate()?;
         let key = self.session.clone();
@@ -246,10 +253,15 @@ impl RotatorBuilder {
         })
     }
 
-    /// Builds many rotators at once, one for each key: see [`Rotators`]. `name` gives a key's
-    /// session its name in store and coordinator, which should say all that tells tokens apart:
-    /// issuer, client, subject, audience and scope. What [`session`](Self::session) says is not
-    /// used.
+    /// Builds one rotator for each key: see [`Rotators`].
+    ///
+    /// `name` returns the key's session name in the store and the coordinator. The name should
+    /// contain everything that distinguishes tokens: issuer, client, subject, audience and scope.
+    /// The setting [`session`](Self::session) is not used.
+    ///
+    /// # Errors
+    ///
+    /// A setting is invalid. The error names the setting and the remedy.
     pub fn build_many<K>(
         self,
         name: impl Fn(&K) -> SessionKey + Send + Sync + 'static,
@@ -273,7 +285,7 @@ impl RotatorBuilder {
             RuntimeChoice::OwnThread => Runtime::own_thread()?,
         };
         let mut policy = self.policy;
-        // An ended session can only be revived by somebody who shares its store.
+        // Only another process with the same store can revive an ended session.
         if self.store.is_some() {
             policy.look_interval = 1_000;
         }
@@ -307,8 +319,8 @@ impl RotatorBuilder {
                 return Err(BuildError::Setting {
                     setting,
                     value,
-                    problem: "leaves no time at all",
-                    hint: "give it some",
+                    problem: "leaves no time",
+                    hint: "set it above zero",
                 });
             }
         }
@@ -317,7 +329,7 @@ impl RotatorBuilder {
                 setting: "flight_deadline",
                 value: limits.flight_deadline,
                 problem: "is less than `lease_wait` and `source_timeout` together",
-                hint: "raise it, or lower one of them",
+                hint: "raise it, or lower `lease_wait` or `source_timeout`",
             });
         }
         let coordinator = self.coordinator.as_ref();
@@ -326,8 +338,8 @@ impl RotatorBuilder {
             return Err(BuildError::Setting {
                 setting: "source_timeout",
                 value: limits.source_timeout,
-                problem: "is not less than the coordinator's lease lasts",
-                hint: "lower it, or have the lease last longer",
+                problem: "is not shorter than the coordinator's lease",
+                hint: "lower it, or lengthen the coordinator's lease",
             });
         }
         let (first, longest) = (self.policy.cool_down, self.policy.cool_down_max);
@@ -335,8 +347,8 @@ impl RotatorBuilder {
             return Err(BuildError::Setting {
                 setting: "cool_down",
                 value: Duration::from_millis(first),
-                problem: "is zero, or more than the longest cool-down",
-                hint: "let the first lie between the two",
+                problem: "is zero, or longer than the longest cool-down",
+                hint: "set the first cool-down above zero, and at most to the longest",
             });
         }
         Ok(())

@@ -1,4 +1,9 @@
-//! The handle: token, refused, sign in, sign out.
+//! The public handles.
+//!
+//! - `builder.rs`: builds a rotator and checks its settings.
+//! - `rotators.rs`: many sessions in one process.
+//!
+//! This file holds [`Rotator`], the handle of one session.
 
 pub(crate) mod builder;
 pub(crate) mod rotators;
@@ -16,27 +21,28 @@ use crate::token::Token;
 use crate::token::source::TokenSource;
 use crate::token::token_set::TokenSet;
 
-/// One session's tokens: served to everybody, refreshed once for all.
+/// The tokens of one session, shared by all callers and refreshed once for all of them.
 ///
-/// Cheap to clone; all clones are the same session. Dropping every clone leaves a flight in the
-/// air running to its end; call [`Rotator::shutdown`] before a program ends, to wait for it.
+/// Clones are cheap, and all clones share the session. A running flight continues after the last
+/// clone is dropped. Call [`Rotator::shutdown`] before the program ends, to wait for the flight.
 #[derive(Clone)]
 pub struct Rotator {
     pub(crate) session: Arc<Session>,
 }
 
 impl Rotator {
-    /// A rotator that refreshes from this source.
+    /// Returns a builder of a rotator that refreshes from this source.
     pub fn builder(source: impl TokenSource) -> RotatorBuilder {
         RotatorBuilder::new(source)
     }
 
-    /// A token that is good now.
+    /// Returns a token that is usable now.
     ///
-    /// While the token is good this neither waits, locks nor allocates. Once it has expired or was
-    /// refused, the first caller starts a refresh and everybody waits for it, each for at most
-    /// [`wait_timeout`](RotatorBuilder::wait_timeout). Cancel safe: the refresh belongs to nobody
-    /// and goes on.
+    /// *Waits*: not while the token is usable; then this method takes no lock and allocates
+    /// nothing. After expiry or a refusal, the first caller starts a refresh. All callers wait for
+    /// it, each for at most [`wait_timeout`](RotatorBuilder::wait_timeout).
+    ///
+    /// *Cancellation*: the refresh runs in its own task and continues after any caller is dropped.
     pub async fn token(&self) -> Result<Token, TokenError> {
         if let Some(token) = self.session.ready() {
             return Ok(token);
@@ -45,24 +51,25 @@ impl Rotator {
         pass.into_token().ok_or(TokenError::SignedOut)
     }
 
-    /// A request with this token or pass was refused (401). Returns the token to send it again
-    /// with.
+    /// Returns the token to replay a request with, after a request with this token or pass was
+    /// refused (401).
     ///
-    /// Returns the newer token at once if the token has been replaced meanwhile. Otherwise waits
-    /// for the one refresh, like [`Rotator::token`].
+    /// *Waits*: not if a newer token has replaced the refused token already. Otherwise waits for
+    /// the one refresh, like [`Rotator::token`].
     ///
     /// # Errors
     ///
-    /// No newer token is to be had: the caller hands on the refusal as it came.
+    /// No newer token is available. The caller passes on the refusal unchanged.
     pub async fn refused(&self, request: impl Into<Stamp>) -> Result<Token, TokenError> {
         let attempt = Attempt::UNNAMED;
         Box::pin(self.session.wait_after_refusal(request.into(), attempt)).await
     }
 
-    /// A request with this token was accepted, so that a later refusal is about the token's age.
+    /// Reports that a request with this token was accepted. A later refusal then means that the
+    /// token has aged.
     ///
-    /// Programs that use no layer and no client of this project call this after each accepted
-    /// request. After the first call for a token it costs one relaxed load.
+    /// Programs that use neither a layer nor a client of this project call this after each accepted
+    /// request. After the first call for a token, a call costs one relaxed load.
     #[inline]
     pub fn accepted(&self, token: &Token) {
         if token.0.mark_accepted() {
@@ -70,29 +77,43 @@ impl Rotator {
         }
     }
 
-    /// Refreshes now, whatever the token looks like, or joins the refresh in the air.
+    /// Refreshes now, whatever the state of the token, or joins the running refresh.
     ///
-    /// Overrides a cool-down and the end of a session; waits out neither, but fails at once while
-    /// the issuer has asked to be left alone (`Retry-After`).
+    /// Overrides a cool-down and the end of a session.
+    ///
+    /// # Errors
+    ///
+    /// Fails at once while the issuer has asked for no requests (`Retry-After`).
     pub async fn refresh_now(&self) -> Result<Token, TokenError> {
         Box::pin(self.session.force()).await
     }
 
-    /// A new sign-in with these tokens: what they replace is gone, a refresh in the air included,
-    /// whose late result is neither installed nor saved.
+    /// Begins a new session with these tokens. The result of a running refresh of the previous
+    /// session is neither installed nor saved.
     ///
-    /// Takes effect before it returns. The answer is a future that ends when the store has the
-    /// tokens; dropping it leaves the write running. Where there is no store it is ready.
+    /// The sign-in takes effect before this method returns. The returned future ends when the store
+    /// holds the tokens, and at once if there is no store. Dropping the future leaves the write
+    /// running.
+    ///
+    /// # Errors
+    ///
+    /// The tokens cannot be sent, or another session of the same [`Rotators`](crate::Rotators) uses
+    /// their refresh token.
     pub fn sign_in(&self, tokens: TokenSet) -> Result<Stored, UnusableTokens> {
         self.session.sign_in(tokens).map_err(UnusableTokens)
     }
 
-    /// A newer token of the same sign-in, which came from elsewhere: `after` is the token (or the
-    /// stamp of the token) that it follows. What it does not bring is kept from the one before.
+    /// Installs a newer token of the same sign-in, which the caller obtained. `after` is the token
+    /// (or the token's stamp) that it follows. Fields that the new token set lacks are copied from
+    /// the previous one.
     ///
-    /// Waiters of a refresh in the air still wait for it, and get the newer of the two. Where
-    /// somebody has signed in or out since, nothing is changed and the answer says so. The future
-    /// is as for [`Rotator::sign_in`].
+    /// Waiters of a running refresh still wait for it, and get the newer of the two tokens. The
+    /// returned future ends as that of [`Rotator::sign_in`].
+    ///
+    /// # Errors
+    ///
+    /// The tokens cannot be sent, or the user has signed in or out since `after`. Then this method
+    /// changes nothing.
     pub fn update(&self, after: impl Into<Stamp>, tokens: TokenSet) -> Result<Stored, UpdateError> {
         let stored = self.session.update(after.into(), tokens);
         stored
@@ -100,46 +121,49 @@ impl Rotator {
             .ok_or(UpdateError::SessionChanged)
     }
 
-    /// Signs out: at once nothing is served any more, whoever waits is told, the tokens are
-    /// revoked in the background if the source can, and a refresh in the air comes too late.
+    /// Signs out. From now on no token is served, and waiting callers get
+    /// [`TokenError::SignedOut`]. The tokens are revoked in the background if the source can
+    /// revoke. The result of a running refresh is not installed.
     ///
-    /// The answer is as for [`Rotator::sign_in`].
+    /// The returned future ends as that of [`Rotator::sign_in`].
     pub fn sign_out(&self) -> Stored {
         self.session.sign_out()
     }
 
-    /// Whether the issuer has refused to refresh this session any more.
+    /// Returns whether the issuer has refused to refresh this session.
     pub fn has_ended(&self) -> bool {
         self.session.has_ended()
     }
 
-    /// Whether the two are clones of one another.
+    /// Returns whether both handles are clones of the same rotator.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.session, &other.session)
     }
 
-    /// Whether somebody signed out and nobody in since.
+    /// Returns whether the user has signed out and not signed in since.
     pub fn is_signed_out(&self) -> bool {
         self.session.is_signed_out()
     }
 
-    /// The session's name.
+    /// Returns the session's name.
     pub fn session(&self) -> &SessionKey {
         &self.session.key
     }
 
-    /// A handle that does not keep the session in memory, for listeners and hooks that want to look at
-    /// the rotator that tells them.
+    /// Returns a handle that does not keep the session in memory, for listeners and hooks that use
+    /// the rotator.
     pub fn downgrade(&self) -> WeakRotator {
         WeakRotator(Arc::downgrade(&self.session))
     }
 
-    /// Lets nothing new start and waits for the refresh in the air, for saves, for revocations and
-    /// for leases that are being given back.
+    /// Refuses new refreshes and waits for the running refresh, for writes to the store, for
+    /// revocations and for the release of leases.
     ///
-    /// True if all of it ended within the time given and the store has what it is to have; false
-    /// too where that cannot be, for want of a runtime to save on. A token that is still good goes on being
-    /// served; what would need a refresh fails with [`TokenError::ShutDown`].
+    /// *Waits*: at most for `timeout`.
+    ///
+    /// Returns true if all of them ended in time and the store holds every write. Returns false
+    /// also if a write is pending and there is no runtime to write on. A usable token is still
+    /// served afterwards. A call that needs a refresh fails with [`TokenError::ShutDown`].
     pub async fn shutdown(&self, timeout: Duration) -> bool {
         self.session.shutdown(timeout).await
     }
@@ -156,12 +180,12 @@ impl std::fmt::Debug for Rotator {
     }
 }
 
-/// A [`Rotator`] that may be gone: see [`Rotator::downgrade`].
+/// A [`Rotator`] whose session may have left memory: see [`Rotator::downgrade`].
 #[derive(Clone)]
 pub struct WeakRotator(Weak<Session>);
 
 impl WeakRotator {
-    /// The rotator, if anybody still has it.
+    /// Returns the rotator. Returns `None` if every [`Rotator`] of the session was dropped.
     pub fn upgrade(&self) -> Option<Rotator> {
         self.0.upgrade().map(|session| Rotator { session })
     }
@@ -175,19 +199,19 @@ impl std::fmt::Debug for WeakRotator {
     }
 }
 
-/// These tokens cannot be sent.
+/// Tokens that cannot be used. The message says why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("these tokens cannot be used: {0}")]
 pub struct UnusableTokens(&'static str);
 
-/// Why newer tokens were not taken.
+/// Why [`Rotator::update`] rejected the tokens.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpdateError {
-    /// They cannot be sent.
+    /// The tokens cannot be sent.
     #[error(transparent)]
     Unusable(#[from] UnusableTokens),
-    /// Somebody has signed in or out since; these tokens belong to the session before.
-    #[error("the session changed since these tokens were asked for")]
+    /// The user has signed in or out since. The tokens belong to the previous session.
+    #[error("the user signed in or out after these tokens were requested")]
     SessionChanged,
 }

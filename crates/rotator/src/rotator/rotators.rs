@@ -1,4 +1,4 @@
-//! Many sessions in one process: tenants, users, audiences, each with its own flight.
+//! Many sessions in one process, for example one for each tenant, user or audience.
 
 use std::collections::HashMap;
 use std::collections::hash_map::{Entry, RandomState};
@@ -15,19 +15,21 @@ use crate::store::SessionKey;
 use crate::token::Token;
 use crate::token::token_set::TokenSet;
 
-/// A power of two: enough that callers of different sessions rarely meet.
+/// Enough shards that callers of different sessions rarely share a lock. A power of two.
 const SHARDS: usize = 64;
 
-type Name<K> = Box<dyn Fn(&K) -> SessionKey + Send + Sync>;
+type NameFn<K> = Box<dyn Fn(&K) -> SessionKey + Send + Sync>;
 
-/// A rotator for each key, made when it is first asked for and read from the store on first use.
+/// One rotator for each key, created on first use. Its session is read from the store.
 ///
-/// Sessions have nothing to do with each other: each has its own flight, cool-down and epoch. They
-/// share source, store, coordinator, listeners and runtime, and no timer belongs to one of them.
-/// One that nobody has used for [a while](crate::RotatorBuilder::idle_after) is let go of, and
-/// comes back from the store; without a durable store it stays, for it is nowhere else.
+/// Sessions are independent: each has its own flight, cool-down and epoch. They share source,
+/// store, coordinator, listeners and runtime. No session has a timer of its own.
 ///
-/// Cheap to clone; all clones are the same sessions.
+/// A session that was unused for [`idle_after`](crate::RotatorBuilder::idle_after) leaves memory,
+/// and is read from the store on its next use. Without a durable store it stays, because only
+/// memory holds it.
+///
+/// Clones are cheap, and all clones share the sessions.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -47,26 +49,26 @@ pub struct Rotators<K>(Arc<Inner<K>>);
 
 struct Inner<K> {
     engine: Arc<Engine>,
-    name: Name<K>,
+    name: NameFn<K>,
     idle_after: u64,
     hasher: RandomState,
     shards: Vec<Shard<K>>,
 }
 
 struct Shard<K> {
-    sessions: RwLock<HashMap<K, Place>>,
-    /// When it was last looked through, in milliseconds of the steady clock.
+    sessions: RwLock<HashMap<K, SessionEntry>>,
+    /// When the shard was last swept, in milliseconds of the steady clock.
     swept: AtomicU64,
 }
 
-struct Place {
+struct SessionEntry {
     session: Arc<Session>,
-    /// When it was last asked for, in milliseconds of the steady clock.
+    /// When the session was last used, in milliseconds of the steady clock.
     used: AtomicU64,
 }
 
 impl<K: Clone + Eq + Hash + Send + Sync + 'static> Rotators<K> {
-    pub(crate) fn new(engine: Arc<Engine>, idle_after: Duration, name: Name<K>) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, idle_after: Duration, name: NameFn<K>) -> Self {
         let now = millis(engine.clock.steady());
         let shard = || Shard {
             sessions: RwLock::default(),
@@ -81,71 +83,71 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Rotators<K> {
         }))
     }
 
-    /// The rotator of this key. Neither waits nor reads the store; where it is in memory already
-    /// this allocates nothing.
+    /// Returns the rotator of this key. Neither waits nor reads the store. Allocates only if the
+    /// session is not in memory.
     pub fn get(&self, key: &K) -> Rotator {
         let inner = &*self.0;
         let now = millis(inner.engine.clock.steady());
         let shard = inner.shard(key);
-        if let Some(place) = shard.read().get(key) {
-            return place.visit(now);
+        if let Some(entry) = shard.read().get(key) {
+            return entry.touch(now);
         }
         let mut sessions = shard.write();
         inner.sweep(shard, &mut sessions, now);
         match sessions.entry(key.clone()) {
-            Entry::Occupied(place) => place.get().visit(now),
-            Entry::Vacant(place) => {
+            Entry::Occupied(entry) => entry.get().touch(now),
+            Entry::Vacant(entry) => {
                 let session = Session::new(Arc::clone(&inner.engine), (inner.name)(key));
                 let used = AtomicU64::new(now);
-                place.insert(Place { session, used }).visit(now)
+                entry.insert(SessionEntry { session, used }).touch(now)
             }
         }
     }
 
-    /// A token of this key's session that is good now: as [`Rotator::token`]. While it is good this
-    /// neither waits nor allocates.
+    /// Returns a token of this key's session that is usable now, like [`Rotator::token`]. While the
+    /// token is usable, this method neither waits nor allocates.
     pub async fn token(&self, key: &K) -> Result<Token, TokenError> {
-        // In a statement of its own: no lock is held across the wait.
+        // A separate statement, so that no lock is held across the wait.
         let rotator = self.get(key);
         rotator.token().await
     }
 
-    /// A new sign-in into this key's session: as [`Rotator::sign_in`].
+    /// Begins a new session for this key, like [`Rotator::sign_in`].
     pub fn sign_in(&self, key: &K, tokens: TokenSet) -> Result<Stored, UnusableTokens> {
         self.get(key).sign_in(tokens)
     }
 
-    /// Signs out of this key's session, in memory or not: as [`Rotator::sign_out`].
+    /// Signs out of this key's session, in memory or not, like [`Rotator::sign_out`].
     pub fn sign_out(&self, key: &K) -> Stored {
         self.get(key).sign_out()
     }
 
-    /// How many sessions are in memory.
+    /// Returns the number of sessions in memory.
     pub fn len(&self) -> usize {
         self.0.shards.iter().map(|shard| shard.read().len()).sum()
     }
 
-    /// Whether no session is in memory.
+    /// Returns whether no session is in memory.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Lets go of what is idle now, everywhere; how many that were. It happens by itself as new
-    /// sessions come, a part at a time.
+    /// Removes all idle sessions from memory and returns their number. New sessions also trigger
+    /// this removal, one shard at a time.
     pub fn remove_idle(&self) -> usize {
         let inner = &*self.0;
         let now = millis(inner.engine.clock.steady());
         let removed = inner.shards.iter().map(|shard| {
             let mut sessions = shard.write();
             let before = sessions.len();
-            inner.let_go(&mut sessions, now);
+            inner.remove_idle_from(&mut sessions, now);
             before - sessions.len()
         });
         removed.sum()
     }
 
-    /// Lets nothing new start, in any session, and waits for what is in the air: as
-    /// [`Rotator::shutdown`], which does the same for all when it is called on one of them.
+    /// Refuses new refreshes in all sessions and waits for running work, like
+    /// [`Rotator::shutdown`]. A shutdown of one of these rotators shuts down all of them too.
     pub async fn shutdown(&self, timeout: Duration) -> bool {
         let sessions: Vec<Arc<Session>> = self
             .0
@@ -153,7 +155,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Rotators<K> {
             .iter()
             .flat_map(|shard| {
                 let sessions = shard.read();
-                let all: Vec<_> = sessions.values().map(Place::session).collect();
+                let all: Vec<_> = sessions.values().map(SessionEntry::session).collect();
                 all
             })
             .collect();
@@ -170,36 +172,37 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Rotators<K> {
 
 impl<K: Eq + Hash> Inner<K> {
     fn shard(&self, key: &K) -> &Shard<K> {
-        // The upper bits: a map inside uses the lower ones of a hash of its own.
+        // The upper bits of the hash, because the map inside a shard uses the lower bits of its own
+        // hash.
         let hash = self.hasher.hash_one(key);
         &self.shards[(hash >> 32) as usize % SHARDS]
     }
 
-    /// Looks through the shard, if that was not done for a while.
-    fn sweep(&self, shard: &Shard<K>, sessions: &mut HashMap<K, Place>, now: u64) {
+    /// Removes the shard's idle sessions, at most once in a quarter of the idle time.
+    fn sweep(&self, shard: &Shard<K>, sessions: &mut HashMap<K, SessionEntry>, now: u64) {
         let swept = shard.swept.load(Ordering::Relaxed);
         if now.saturating_sub(swept) >= self.idle_after / 4 {
             shard.swept.store(now, Ordering::Relaxed);
-            self.let_go(sessions, now);
+            self.remove_idle_from(sessions, now);
         }
     }
 
-    fn let_go(&self, sessions: &mut HashMap<K, Place>, now: u64) {
-        let idle = |place: &Place| {
-            let idle = now.saturating_sub(place.used.load(Ordering::Relaxed)) >= self.idle_after;
-            // No caller, flight or write holds it.
-            idle && Arc::strong_count(&place.session) == 1 && !place.session.is_only_in_memory()
+    fn remove_idle_from(&self, sessions: &mut HashMap<K, SessionEntry>, now: u64) {
+        let idle = |entry: &SessionEntry| {
+            let idle = now.saturating_sub(entry.used.load(Ordering::Relaxed)) >= self.idle_after;
+            // No caller, flight or write holds the session.
+            idle && Arc::strong_count(&entry.session) == 1 && !entry.session.is_only_in_memory()
         };
-        let mut kept = Vec::new();
-        for (key, place) in sessions.extract_if(|_, place| idle(place)) {
-            let Place { session, used } = place;
-            // A weak handle may have been upgraded since the count was read. Where the last strong
-            // handle was taken here, no upgrade succeeds any more.
+        let mut still_used = Vec::new();
+        for (key, entry) in sessions.extract_if(|_, entry| idle(entry)) {
+            let SessionEntry { session, used } = entry;
+            // A weak handle may have been upgraded since the count was read. After `try_unwrap` has
+            // taken the last strong handle, no upgrade succeeds.
             if let Err(session) = Arc::try_unwrap(session) {
-                kept.push((key, Place { session, used }));
+                still_used.push((key, SessionEntry { session, used }));
             }
         }
-        sessions.extend(kept);
+        sessions.extend(still_used);
         if sessions.capacity() > sessions.len() * 4 {
             sessions.shrink_to_fit();
         }
@@ -207,20 +210,20 @@ impl<K: Eq + Hash> Inner<K> {
 }
 
 impl<K> Shard<K> {
-    fn read(&self) -> RwLockReadGuard<'_, HashMap<K, Place>> {
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<K, SessionEntry>> {
         self.sessions.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, HashMap<K, Place>> {
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<K, SessionEntry>> {
         self.sessions
             .write()
             .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Place {
-    fn visit(&self, now: u64) -> Rotator {
-        // Not written again within a second: writing disturbs other readers.
+impl SessionEntry {
+    fn touch(&self, now: u64) -> Rotator {
+        // Written at most once a second, because each write disturbs other readers.
         if now.saturating_sub(self.used.load(Ordering::Relaxed)) >= 1_000 {
             self.used.store(now, Ordering::Relaxed);
         }

@@ -1,23 +1,24 @@
-//! The two clocks.
+//! The wall clock and the steady clock.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use token_rotator_core::Now;
 
-/// Tells the time to a rotator.
+/// The two clocks of a rotator.
 ///
-/// The wall clock decides expiry and nothing else; everything that waits goes by the steady one.
-/// Tests bring their own to move time by hand.
+/// The wall clock decides expiry only. Every wait uses the steady clock. Tests pass their own clock
+/// to set the time.
 pub trait Clock: Send + Sync + 'static {
-    /// The wall clock.
+    /// Returns the time of the wall clock.
     fn wall(&self) -> SystemTime;
 
-    /// Time since some fixed moment; never goes back, and counts suspend if it can.
+    /// Returns the time since a fixed moment. This clock never goes back, and counts suspend if the
+    /// system can.
     fn steady(&self) -> Duration;
 }
 
-/// The system's clocks: wall clock and, on Linux, `CLOCK_BOOTTIME`, which counts suspend.
-/// Elsewhere the steady clock is the one behind `std::time::Instant`.
+/// The system's clocks. On Linux the steady clock is `CLOCK_BOOTTIME`, which counts suspend. On
+/// other systems it is the clock of `std::time::Instant`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -29,7 +30,7 @@ impl Clock for SystemClock {
     #[cfg(target_os = "linux")]
     fn steady(&self) -> Duration {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        // Neither field of a boot time is ever negative, and nanoseconds fit in 32 bits.
+        // No field of a boot time is negative, and its nanoseconds fit in 32 bits.
         Duration::new(
             time.tv_sec.unsigned_abs(),
             u32::try_from(time.tv_nsec).unwrap_or(0),
@@ -45,14 +46,14 @@ impl Clock for SystemClock {
     }
 }
 
-/// The clock a rotator goes by, without a virtual call on the hot path.
-pub(crate) enum ClockOf {
+/// The clock of a rotator. The system's clock needs no virtual call on the hot path.
+pub(crate) enum RotatorClock {
     System,
     Custom(Box<dyn Clock>),
 }
 
-impl ClockOf {
-    /// The one reading of the hot path.
+impl RotatorClock {
+    /// The only clock that the hot path reads.
     #[inline]
     pub(crate) fn wall(&self) -> SystemTime {
         match self {
@@ -80,16 +81,16 @@ impl ClockOf {
     }
 }
 
-/// Milliseconds since the Unix epoch; zero before it.
+/// Returns the milliseconds since the Unix epoch, or zero for an earlier time.
 pub(crate) fn unix_millis(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, millis)
 }
 
-/// The moment so many milliseconds after the Unix epoch; at most ten thousand years on, which is as
-/// good as never and can be said on every system.
+/// Returns the time that many milliseconds after the Unix epoch, at most ten thousand years.
+/// `SystemTime` can represent that limit on every system.
 pub(crate) fn at_unix_millis(millis: u64) -> SystemTime {
-    const FAR: Duration = Duration::from_secs(10_000 * 365 * 24 * 3_600);
-    UNIX_EPOCH + Duration::from_millis(millis).min(FAR)
+    const LATEST: Duration = Duration::from_secs(10_000 * 365 * 24 * 3_600);
+    UNIX_EPOCH + Duration::from_millis(millis).min(LATEST)
 }
 
 pub(crate) fn millis(duration: Duration) -> u64 {

@@ -1,4 +1,10 @@
-//! Where flights run: spawning, sleeping, and what stands in for both in model checks.
+//! Tasks, timers, clocks and locks, and their replacements in model checks.
+//!
+//! - `clock.rs`: the wall clock and the steady clock.
+//! - `random.rs`: random bits for epochs and intents.
+//! - `sync.rs`: the mutex and the published value, for real builds and for the model checkers.
+//!
+//! This file holds the choice of the tokio runtime, and tasks and timers on it.
 
 pub(crate) mod clock;
 pub(crate) mod random;
@@ -17,36 +23,36 @@ use futures_util::future::{BoxFuture, Either, select};
 use crate::error::{BuildError, TokenError};
 use crate::runtime::sync::{Mutex, lock};
 
-/// Where flights and pending saves run.
+/// The tokio runtime that flights and pending writes run on.
 pub(crate) struct Runtime {
-    chosen: Arc<Mutex<Chosen>>,
+    chosen: Arc<Mutex<ChosenRuntime>>,
 }
 
 #[cfg_attr(model_shuttle, allow(dead_code))] // A model has a runtime of its own.
-enum Chosen {
-    /// That of the first call, once there is one.
-    First(Option<tokio::runtime::Handle>),
-    /// Given to the builder.
+enum ChosenRuntime {
+    /// The runtime of the first call. `None` before that call.
+    FirstCall(Option<tokio::runtime::Handle>),
+    /// The runtime that the builder was given.
     Given(tokio::runtime::Handle),
-    /// A thread of the rotator's own.
-    Own(OwnThread),
+    /// A thread that the rotator owns.
+    OwnThread(OwnThread),
 }
 
-/// A thread with a runtime on it, which ends when this is dropped.
+/// A thread with its own runtime. Dropping this value ends the thread.
 #[cfg_attr(model_shuttle, allow(dead_code))]
 struct OwnThread {
     handle: tokio::runtime::Handle,
-    /// Dropping it ends the thread's main future.
+    /// Dropping the sender ends the thread's main future.
     _stop: tokio::sync::oneshot::Sender<()>,
 }
 
 impl Runtime {
     pub(crate) fn of_first_call() -> Self {
-        Self::new(Chosen::First(None))
+        Self::new(ChosenRuntime::FirstCall(None))
     }
 
     pub(crate) fn given(handle: tokio::runtime::Handle) -> Self {
-        Self::new(Chosen::Given(handle))
+        Self::new(ChosenRuntime::Given(handle))
     }
 
     pub(crate) fn own_thread() -> Result<Self, BuildError> {
@@ -60,59 +66,62 @@ impl Runtime {
         std::thread::Builder::new()
             .name("token-rotator".to_owned())
             .spawn(move || {
-                // An error says that the sender is gone, which is the order to stop.
+                // The receive error reports that the sender was dropped, which stops the thread.
                 let _ = runtime.block_on(stopped);
             })
             .map_err(failed)?;
-        Ok(Self::new(Chosen::Own(OwnThread {
+        Ok(Self::new(ChosenRuntime::OwnThread(OwnThread {
             handle,
             _stop: stop,
         })))
     }
 
-    fn new(chosen: Chosen) -> Self {
+    fn new(chosen: ChosenRuntime) -> Self {
         Self {
             chosen: Arc::new(Mutex::new(chosen)),
         }
     }
 
-    /// The runtime of the first call has ended: the next call chooses again.
-    pub(crate) fn forget_first(&self) {
-        lock(&self.chosen).forget_first();
+    /// Forgets the runtime of the first call, which has ended. The next call chooses a runtime
+    /// again.
+    pub(crate) fn forget_first_runtime(&self) {
+        lock(&self.chosen).forget_first_runtime();
     }
 
-    /// Whether there is a runtime to spawn on. Settles on that of this call if none is chosen.
+    /// Chooses the runtime of this call if none is chosen.
+    ///
+    /// *Errors*: there is no runtime.
     #[cfg(not(model_shuttle))]
-    pub(crate) fn ready(&self) -> Result<(), TokenError> {
+    pub(crate) fn choose(&self) -> Result<(), TokenError> {
         lock(&self.chosen).handle().map(|_| ())
     }
 
-    /// Runs the future in a task of its own. Where the runtime has ended before it began, it runs
-    /// on that of this call; where that has ended too, the future is dropped.
+    /// Runs the future in its own task. If the runtime ends before the task has begun, the task
+    /// moves to the runtime of this call. If that runtime has ended too, the future is dropped.
     #[cfg(not(model_shuttle))]
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
         spawn(&self.chosen, Box::pin(future), true);
     }
 
-    /// Whether whoever waits here is sure to see the time pass that flights go by: not if their
-    /// runtime is another, which may stand still.
+    /// Returns whether the caller's runtime is the runtime of the flights. Another runtime may
+    /// stop, and its timers with it.
     #[cfg(not(model_shuttle))]
-    pub(crate) fn keeps_time(&self) -> bool {
+    pub(crate) fn is_callers_runtime(&self) -> bool {
         let chosen = match &*lock(&self.chosen) {
-            Chosen::Own(_) => return true,
-            Chosen::Given(handle) | Chosen::First(Some(handle)) => handle.id(),
-            Chosen::First(None) => return false,
+            ChosenRuntime::OwnThread(_) => return true,
+            ChosenRuntime::Given(handle) | ChosenRuntime::FirstCall(Some(handle)) => handle.id(),
+            ChosenRuntime::FirstCall(None) => return false,
         };
         tokio::runtime::Handle::try_current().is_ok_and(|here| here.id() == chosen)
     }
 
     #[cfg(model_shuttle)]
-    pub(crate) fn keeps_time(&self) -> bool {
+    pub(crate) fn is_callers_runtime(&self) -> bool {
         true
     }
 
     #[cfg(model_shuttle)]
-    pub(crate) fn ready(&self) -> Result<(), TokenError> {
+    pub(crate) fn choose(&self) -> Result<(), TokenError> {
         Ok(())
     }
 
@@ -121,8 +130,10 @@ impl Runtime {
         shuttle::future::spawn(future);
     }
 
-    /// Runs the future for so long; `None` if it did not end. Needs no runtime of the caller's; an
-    /// error says that there is none at all to keep the time.
+    /// Runs the future for at most `limit`. Returns `None` if the future did not end in time. The
+    /// caller needs no runtime.
+    ///
+    /// *Errors*: no runtime is left whose timers could measure the limit.
     pub(crate) async fn timeout<F: Future>(
         &self,
         limit: Duration,
@@ -139,9 +150,9 @@ impl Runtime {
             let Some(handle) = timer else {
                 return Ok(tokio::time::timeout(limit, future).await.ok());
             };
-            // Its timers panic where it has ended; a task is dropped.
-            let alarm = Alarm(handle.spawn(async move { tokio::time::sleep(limit).await }));
-            match select(pin!(future), alarm).await {
+            // A timer of a runtime that has ended panics. A task of that runtime is only dropped.
+            let sleep = RemoteSleep(handle.spawn(async move { tokio::time::sleep(limit).await }));
+            match select(pin!(future), sleep).await {
                 Either::Left((output, _)) => Ok(Some(output)),
                 Either::Right((true, _)) => Ok(None),
                 Either::Right((false, _)) => Err(TokenError::NoRuntime),
@@ -150,14 +161,14 @@ impl Runtime {
     }
 }
 
-impl Chosen {
-    /// The runtime to use, settling on that of this call if none is chosen yet.
+impl ChosenRuntime {
+    /// Returns the chosen runtime. Chooses the runtime of this call if none is chosen.
     #[cfg(not(model_shuttle))]
     fn handle(&mut self) -> Result<tokio::runtime::Handle, TokenError> {
         match self {
-            Self::Own(thread) => Ok(thread.handle.clone()),
-            Self::Given(handle) | Self::First(Some(handle)) => Ok(handle.clone()),
-            Self::First(first) => {
+            Self::OwnThread(thread) => Ok(thread.handle.clone()),
+            Self::Given(handle) | Self::FirstCall(Some(handle)) => Ok(handle.clone()),
+            Self::FirstCall(first) => {
                 let handle =
                     tokio::runtime::Handle::try_current().map_err(|_| TokenError::NoRuntime)?;
                 Ok(first.insert(handle).clone())
@@ -165,37 +176,37 @@ impl Chosen {
         }
     }
 
-    /// The runtime whose timers to use, `None` being that of this call: it is to be preferred to
-    /// that of the first, which may have ended or stand still.
+    /// Returns the runtime whose timers to use. Returns `None` for the runtime of this call, which
+    /// is preferred to the runtime of the first call: that runtime may have ended or stopped.
     #[cfg(not(model_shuttle))]
     fn timer(&mut self) -> Result<Option<tokio::runtime::Handle>, TokenError> {
         match (&*self, tokio::runtime::Handle::try_current()) {
-            (Self::First(_), Ok(_here)) => Ok(None),
+            (Self::FirstCall(_), Ok(_here)) => Ok(None),
             _ => self.handle().map(Some),
         }
     }
 
-    fn forget_first(&mut self) {
-        if let Self::First(first) = self {
+    fn forget_first_runtime(&mut self) {
+        if let Self::FirstCall(first) = self {
             *first = None;
         }
     }
 
-    /// The runtime has taken no task, so it has ended: from here on it is as if none was chosen.
+    /// Forgets the chosen runtime, which has ended: it dropped a task that had not begun.
     #[cfg(not(model_shuttle))]
     fn forget_ended(&mut self) {
-        if let Self::First(_) | Self::Given(_) = self {
-            *self = Self::First(None);
+        if let Self::FirstCall(_) | Self::Given(_) = self {
+            *self = Self::FirstCall(None);
         }
     }
 }
 
-/// A sleep on another runtime: true once it is over, false if that runtime has ended.
+/// A sleep on another runtime. Returns true after the sleep, and false if that runtime has ended.
 #[cfg(not(model_shuttle))]
-struct Alarm(tokio::task::JoinHandle<()>);
+struct RemoteSleep(tokio::task::JoinHandle<()>);
 
 #[cfg(not(model_shuttle))]
-impl Future for Alarm {
+impl Future for RemoteSleep {
     type Output = bool;
 
     fn poll(
@@ -209,21 +220,21 @@ impl Future for Alarm {
 }
 
 #[cfg(not(model_shuttle))]
-impl Drop for Alarm {
+impl Drop for RemoteSleep {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
 #[cfg(not(model_shuttle))]
-fn spawn(chosen: &Arc<Mutex<Chosen>>, future: BoxFuture<'static, ()>, again: bool) {
-    // The lock must be free when the task is dropped, which happens right here where the runtime
-    // has ended.
+fn spawn(chosen: &Arc<Mutex<ChosenRuntime>>, future: BoxFuture<'static, ()>, may_move: bool) {
+    // The lock must be free when the task is dropped. A runtime that has ended drops the task in
+    // `spawn`.
     let handle = lock(chosen).handle();
-    let task = Task {
+    let task = MovableTask {
         chosen: Arc::clone(chosen),
         future: Some(future),
-        again,
+        may_move,
     };
     match handle {
         Ok(handle) => drop(handle.spawn(task)),
@@ -231,23 +242,23 @@ fn spawn(chosen: &Arc<Mutex<Chosen>>, future: BoxFuture<'static, ()>, again: boo
     }
 }
 
-/// A future that is given to another runtime if the first drops it before it has begun.
+/// A future that moves to another runtime if the first runtime drops it before it has begun.
 #[cfg(not(model_shuttle))]
-struct Task {
-    chosen: Arc<Mutex<Chosen>>,
+struct MovableTask {
+    chosen: Arc<Mutex<ChosenRuntime>>,
     future: Option<BoxFuture<'static, ()>>,
-    again: bool,
+    may_move: bool,
 }
 
 #[cfg(not(model_shuttle))]
-impl Future for Task {
+impl Future for MovableTask {
     type Output = ();
 
     fn poll(
         mut self: std::pin::Pin<&mut Self>,
         context: &mut std::task::Context<'_>,
     ) -> std::task::Poll<()> {
-        self.again = false;
+        self.may_move = false;
         match &mut self.future {
             Some(future) => future.as_mut().poll(context),
             None => std::task::Poll::Ready(()),
@@ -256,9 +267,9 @@ impl Future for Task {
 }
 
 #[cfg(not(model_shuttle))]
-impl Drop for Task {
+impl Drop for MovableTask {
     fn drop(&mut self) {
-        if self.again
+        if self.may_move
             && let Some(future) = self.future.take()
         {
             lock(&self.chosen).forget_ended();
@@ -267,11 +278,12 @@ impl Drop for Task {
     }
 }
 
-/// Runs the future for so long; `None` if it did not end. For what runs in a flight's task.
+/// Runs the future for at most `limit`, in a flight's task. Returns `None` if the future did not
+/// end in time.
 pub(crate) async fn timeout<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
     #[cfg(not(model_shuttle))]
     return tokio::time::timeout(limit, future).await.ok();
-    // A model has no time: nothing times out in it but by its own hand.
+    // A model checker has no time, so no future times out there.
     #[cfg(model_shuttle)]
     {
         let _ = limit;
@@ -290,7 +302,7 @@ pub(crate) async fn sleep(duration: Duration) {
     }
 }
 
-/// Runs what may block, a file system above all, on a thread where it holds up nobody.
+/// Runs work that blocks, such as file access, on a thread for blocking work.
 #[cfg(feature = "file")]
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, crate::error::StoreError> + Send + 'static,

@@ -1,5 +1,5 @@
-//! The primitives that callers and flights meet at: the standard library's, or those of a model
-//! checker (`--cfg model_loom`, `--cfg model_shuttle`).
+//! Locks and published values that callers and flights share. A model checker replaces the standard
+//! library's primitives (`--cfg model_loom`, `--cfg model_shuttle`).
 
 #[cfg(model_loom)]
 pub(crate) use loom::sync::{Mutex, MutexGuard};
@@ -10,14 +10,16 @@ pub(crate) use std::sync::{Mutex, MutexGuard};
 
 use std::sync::Arc;
 
-/// Locks, whatever a panic has left behind: what these locks guard is never half changed.
+/// Locks a mutex and ignores its poisoning. No code panics while a value of these mutexes is half
+/// changed.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// The same for what no model checker looks at.
+/// Locks a mutex of the standard library, which no model checker controls, and ignores its
+/// poisoning.
 #[cfg(any(feature = "file", all(test, model_shuttle)))]
 pub(crate) fn lock_std<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
@@ -25,7 +27,7 @@ pub(crate) fn lock_std<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// A value that many read and few replace.
+/// A value with many readers and few writers.
 #[cfg(not(model_loom))]
 pub(crate) struct Published<T>(arc_swap::ArcSwapOption<T>);
 
@@ -43,7 +45,7 @@ impl<T> Published<T> {
         self.0.load().is_none()
     }
 
-    /// The value, if `wanted` says so; nothing is cloned otherwise.
+    /// Returns the value if `wanted` returns true. Clones the `Arc` only then.
     #[inline]
     pub(crate) fn get_if(&self, wanted: impl FnOnce(&T) -> bool) -> Option<Arc<T>> {
         let guard = self.0.load();
@@ -54,8 +56,8 @@ impl<T> Published<T> {
     }
 }
 
-/// The same for loom, which does not know arc-swap: the property checked is the order in which
-/// readers see what was published, and a lock gives no weaker one.
+/// The published value in loom checks. loom does not support arc-swap. The check covers the order
+/// in which readers see published values, and a lock gives the same order.
 #[cfg(model_loom)]
 pub(crate) struct Published<T>(Mutex<Option<Arc<T>>>);
 

@@ -1,35 +1,37 @@
-//! Decisions about a stored record, without IO: what a flight does with the record it read, and
-//! what a lost compare-and-swap means.
+//! Decisions about a stored record, without IO. [`read`] decides what a flight does with the record
+//! that it read. [`compare`] decides what a lost compare-and-swap means.
 
 use std::sync::Arc;
 
 use hmac_sha256::Hash;
 
-use super::state::Arrival;
+use super::state::PreparedToken;
 use crate::store::intent::Intent;
 use crate::store::{Epoch, Record, Version};
 use crate::token::secret::{ExposeSecret as _, SecretString};
 use crate::token::token_set::TokenSet;
 
-/// How many prints [`OlderPrints`] keeps.
-const PRINTS_MAX: usize = 256;
+/// The most hashes that [`ReplacedTokens`] keeps.
+const REPLACED_MAX: usize = 256;
 
-/// What this process knows about the stored record of its session.
+/// What this process has read or written of the session's record.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct KnownRecord {
-    /// Epoch of the session in the store. `None` until a record was read or a sign-in began one.
+    /// Epoch of the session in the store. `None` until a record was read or a sign-in began an
+    /// epoch.
     pub(crate) epoch: Option<Epoch>,
-    /// Version of the record that was read or saved last: what compare-and-swap expects.
+    /// Version of the record that was read or saved last. Compare-and-swap expects this version.
     pub(crate) version: Option<Version>,
-    /// The greatest revision seen so far. It survives sign-ins and a lost store, so that no
+    /// The greatest revision read or written. It survives sign-ins and a lost store, so that no
     /// revision is used twice.
-    pub(crate) floor: u64,
-    /// The store has no record of this epoch yet: the first write replaces any other epoch.
+    pub(crate) greatest_revision: u64,
+    /// The store has no record of this epoch yet. The first write replaces the record of any other
+    /// epoch.
     pub(crate) unwritten: bool,
 }
 
 impl KnownRecord {
-    /// A sign-in or sign-out that begins here and is not stored yet.
+    /// A sign-in or sign-out in this process that the store does not hold yet.
     pub(crate) fn new_epoch() -> Self {
         Self {
             epoch: Some(Epoch::random()),
@@ -43,126 +45,126 @@ impl KnownRecord {
         Self {
             epoch: Some(version.epoch),
             version: Some(version),
-            floor: version.revision,
+            greatest_revision: version.revision,
             unwritten: false,
         }
     }
 
-    /// The version of the next write over the record `found`.
-    pub(crate) fn next(&self, found: Option<Version>) -> Version {
+    /// Returns the version of the next write over the record `found`.
+    pub(crate) fn next_version(&self, found: Option<Version>) -> Version {
         let found = found.map_or(0, |version| version.revision);
         Version {
             epoch: self.epoch.unwrap_or_else(Epoch::random),
-            revision: found.max(self.floor).saturating_add(1),
+            revision: found.max(self.greatest_revision).saturating_add(1),
         }
     }
 
-    /// Takes `newer` over and keeps the greatest revision.
+    /// Replaces this state by `newer`, but keeps the greatest revision.
     pub(crate) fn replace(&mut self, newer: Self) {
         *self = Self {
-            floor: self.floor.max(newer.floor),
+            greatest_revision: self.greatest_revision.max(newer.greatest_revision),
             ..newer
         };
     }
 }
 
-/// What a refresh starts from.
+/// The tokens and the record that a refresh starts from.
 #[derive(Clone)]
-pub(crate) struct Start {
-    /// The token set to exchange. `None` if the session never had one.
+pub(crate) struct RefreshStart {
+    /// The token set to exchange. `None` if the session never had a token set.
     pub(crate) last: Option<Arc<TokenSet>>,
     pub(crate) known: KnownRecord,
     /// The intent in the record.
     pub(crate) intent: Option<Intent>,
-    /// Prints of token sets that the refresh replaces.
-    pub(crate) older: OlderPrints,
+    /// Hashes of the token sets that the refresh replaces.
+    pub(crate) replaced: ReplacedTokens,
 }
 
-impl Start {
-    /// Starts from memory: the store holds nothing better.
+impl RefreshStart {
+    /// Starts from memory, because the store holds nothing newer.
     pub(crate) fn from_memory(last: Option<Arc<TokenSet>>, known: KnownRecord) -> Self {
         Self {
             last,
             known,
             intent: None,
-            older: OlderPrints::default(),
+            replaced: ReplacedTokens::default(),
         }
     }
 
-    /// The token set was written into the record, with this intent.
-    pub(crate) fn wrote(&mut self, version: Version, intent: Option<Intent>) {
+    /// Records that the token set was written to the store with this intent.
+    pub(crate) fn record_written(&mut self, version: Version, intent: Option<Intent>) {
         self.known = KnownRecord::at(version);
         self.intent = intent;
         if let Some(last) = &self.last {
-            self.older.push(last);
+            self.replaced.push(last);
         }
     }
 }
 
 /// What a flight does with the record that it read.
 pub(crate) enum Decision {
-    /// Another process has refreshed: serve its token.
-    Adopt(Arrival, KnownRecord),
-    RefreshFrom(Box<Start>),
-    /// Another process has signed in or out: this is its record.
+    /// Serve this token, which another process has refreshed.
+    Adopt(PreparedToken, KnownRecord),
+    RefreshFrom(Box<RefreshStart>),
+    /// Another process has signed in or out. This is its record.
     OtherEpoch(Record),
 }
 
-/// Decides from the record `found` in the store, what was `known` of it before, and the token set
-/// `held` in memory. `usable` prepares a token set that can be served instead of the held one.
+/// Decides from the record `found` in the store, the state `known` of the record, and the token set
+/// `held` in memory. `usable` prepares a token set if it can be served instead of `held`.
 pub(crate) fn read(
     found: Option<Record>,
     known: KnownRecord,
     held: Option<Arc<TokenSet>>,
-    usable: impl FnOnce(&Arc<TokenSet>) -> Option<Arrival>,
+    usable: impl FnOnce(&Arc<TokenSet>) -> Option<PreparedToken>,
 ) -> Decision {
     let Some(record) = found else {
-        // A missing record is a lost store and not a sign-out.
+        // A missing record is a lost store, not a sign-out.
         let known = KnownRecord {
             version: None,
             ..known
         };
-        return Decision::RefreshFrom(Box::new(Start::from_memory(held, known)));
+        return Decision::RefreshFrom(Box::new(RefreshStart::from_memory(held, known)));
     };
     let read = KnownRecord {
-        floor: known.floor.max(record.version.revision),
+        greatest_revision: known.greatest_revision.max(record.version.revision),
         ..KnownRecord::at(record.version)
     };
-    let foreign = known.epoch.is_some_and(|epoch| Some(epoch) != read.epoch);
-    if foreign || (record.tokens.is_none() && known.epoch.is_none()) {
+    let is_other_epoch = known.epoch.is_some_and(|epoch| Some(epoch) != read.epoch);
+    if is_other_epoch || (record.tokens.is_none() && known.epoch.is_none()) {
         return Decision::OtherEpoch(record);
     }
-    // Memory is at least as new as a revision that was seen before.
-    let seen_before = record.version.revision <= known.floor && held.is_some();
+    // Memory is at least as new as a revision that was read or written before.
+    let seen_before = record.version.revision <= known.greatest_revision && held.is_some();
     if !seen_before
         && let Some(tokens) = &record.tokens
         && held
             .as_ref()
             .is_none_or(|held| !same_secret(held.access_token(), tokens.access_token()))
-        && let Some(arrival) = usable(tokens)
+        && let Some(prepared) = usable(tokens)
     {
-        return Decision::Adopt(arrival, read);
+        return Decision::Adopt(prepared, read);
     }
-    let older = OlderPrints::of(record.tokens.as_deref());
-    Decision::RefreshFrom(Box::new(Start {
+    let replaced = ReplacedTokens::of(record.tokens.as_deref());
+    Decision::RefreshFrom(Box::new(RefreshStart {
         last: if seen_before { held } else { record.tokens },
         known: read,
         intent: record.intent,
-        older,
+        replaced,
     }))
 }
 
-/// A token set or tombstone that is to be written.
+/// A token set or tombstone to write.
 #[derive(Clone)]
 pub(crate) struct Write {
-    /// The sign-in or sign-out it belongs to, as the state machine counts them.
+    /// The epoch of the write, as the state machine counts epochs.
     pub(crate) epoch: u64,
     /// `None` writes a tombstone.
     pub(crate) tokens: Option<Arc<TokenSet>>,
     pub(crate) known: KnownRecord,
     pub(crate) version: Version,
-    /// Prints of token sets that this write replaces.
-    pub(crate) older: OlderPrints,
+    /// Hashes of the token sets that this write replaces.
+    pub(crate) replaced: ReplacedTokens,
 }
 
 impl Write {
@@ -170,14 +172,14 @@ impl Write {
         epoch: u64,
         tokens: Option<Arc<TokenSet>>,
         known: KnownRecord,
-        older: OlderPrints,
+        replaced: ReplacedTokens,
     ) -> Self {
         Self {
             epoch,
             tokens,
             known,
-            version: known.next(known.version),
-            older,
+            version: known.next_version(known.version),
+            replaced,
         }
     }
 
@@ -189,7 +191,7 @@ impl Write {
         }
     }
 
-    /// The store holds the record `found`, which this write replaces.
+    /// Makes this write replace the record `found` in the store.
     pub(crate) fn rebase(&mut self, found: Option<Record>) {
         self.known.version = found.as_ref().map(|record| record.version);
         let next = self
@@ -198,23 +200,23 @@ impl Write {
             .map_or(0, |found| found.revision.saturating_add(1));
         self.version.revision = self.version.revision.max(next);
         if let Some(tokens) = found.and_then(|record| record.tokens) {
-            self.older.push(&tokens);
+            self.replaced.push(&tokens);
         }
     }
 
-    /// Prints of what this write replaces, and of its own token set: its write may have reached
-    /// the store although the answer was lost.
-    pub(crate) fn and_older(&self) -> OlderPrints {
-        let mut older = self.older.clone();
+    /// Returns the hashes of the replaced token sets and of this write's own token set. This write
+    /// may have reached the store although the store's answer was lost.
+    pub(crate) fn replaced_and_own(&self) -> ReplacedTokens {
+        let mut replaced = self.replaced.clone();
         if let Some(tokens) = &self.tokens {
-            older.push(tokens);
+            replaced.push(tokens);
         }
-        older
+        replaced
     }
 
-    /// This write replaces `before`, which has not reached the store for certain.
-    pub(crate) fn replaces(&mut self, before: &Self) {
-        self.older.extend(&before.and_older());
+    /// Makes this write replace `before`, which may or may not have reached the store.
+    pub(crate) fn replace(&mut self, before: &Self) {
+        self.replaced.extend(&before.replaced_and_own());
         self.known = before.known;
         self.version = Version {
             epoch: before.version.epoch,
@@ -225,62 +227,62 @@ impl Write {
 
 /// What a lost compare-and-swap means for the write that lost.
 pub(crate) enum Comparison {
-    /// The store holds what was to be written: an earlier answer was lost.
+    /// The store holds this write: the answer to an earlier attempt was lost.
     Stored(Version),
-    /// The record in the store is older: write over it.
+    /// The record in the store is older, so the write replaces it.
     Overwrite,
-    /// Another process has signed in or out: this is its record.
+    /// Another process has signed in or out. This is its record.
     OtherEpoch(Record),
     /// Another process has saved newer tokens.
-    Newer(Arrival, KnownRecord),
+    Newer(PreparedToken, KnownRecord),
 }
 
-/// Compares `ours` with the record that the store holds instead. `usable` prepares a token set for
-/// requests; a token set that cannot be sent displaces nothing.
+/// Compares the lost `write` with the record `found` that the store holds. `usable` prepares
+/// a token set for requests. A stored token set that cannot be sent is overwritten.
 pub(crate) fn compare(
-    theirs: Option<&Record>,
-    ours: &Write,
-    usable: impl FnOnce(&Arc<TokenSet>) -> Option<Arrival>,
+    found: Option<&Record>,
+    write: &Write,
+    usable: impl FnOnce(&Arc<TokenSet>) -> Option<PreparedToken>,
 ) -> Comparison {
-    let Some(record) = theirs else {
+    let Some(record) = found else {
         return Comparison::Overwrite;
     };
-    let same_epoch = record.version.epoch == ours.version.epoch;
+    let same_epoch = record.version.epoch == write.version.epoch;
     if !same_epoch {
-        if ours.known.unwritten {
+        if write.known.unwritten {
             return Comparison::Overwrite;
         }
-        // Without a known epoch, the epoch of the first record is ours too.
-        if ours.known.epoch.is_some() || record.tokens.is_none() {
+        // If the write has no known epoch, it belongs to the epoch of the first record.
+        if write.known.epoch.is_some() || record.tokens.is_none() {
             return Comparison::OtherEpoch(record.clone());
         }
     }
     let Some(tokens) = &record.tokens else {
-        // A tombstone of this epoch is ours.
-        return match ours.tokens {
+        // A tombstone of this epoch comes from this process.
+        return match write.tokens {
             None => Comparison::Stored(record.version),
             Some(_) => Comparison::Overwrite,
         };
     };
     if same_epoch {
-        if ours
+        if write
             .tokens
             .as_ref()
-            .is_some_and(|ours| same_tokens(ours, tokens))
+            .is_some_and(|own| same_tokens(own, tokens))
         {
             return Comparison::Stored(record.version);
         }
-        if ours.older.contains(tokens) || record.version.revision < ours.version.revision {
+        if write.replaced.contains(tokens) || record.version.revision < write.version.revision {
             return Comparison::Overwrite;
         }
     }
     match usable(tokens) {
-        Some(arrival) => Comparison::Newer(arrival, KnownRecord::at(record.version)),
+        Some(prepared) => Comparison::Newer(prepared, KnownRecord::at(record.version)),
         None => Comparison::Overwrite,
     }
 }
 
-/// Whether both token sets carry the same access token and the same refresh token.
+/// Returns whether both token sets carry the same access token and the same refresh token.
 pub(crate) fn same_tokens(one: &TokenSet, other: &TokenSet) -> bool {
     let same_refresh = match (one.refresh_token(), other.refresh_token()) {
         (Some(one), Some(other)) => same_secret(one, other),
@@ -294,50 +296,51 @@ fn same_secret(one: &SecretString, other: &SecretString) -> bool {
     one.expose_secret() == other.expose_secret()
 }
 
-/// SHA-256 prints of token sets that a later one replaces. A store that holds one of them may be
-/// overwritten. Prints, because replaced tokens are not kept in memory.
+/// SHA-256 hashes of token sets that a later token set replaces. A record that holds one of them
+/// may be overwritten. Hashes, because replaced tokens are not kept in memory.
 #[derive(Clone, Default)]
-pub(crate) struct OlderPrints(Vec<Print>);
+pub(crate) struct ReplacedTokens(Vec<TokenSetHash>);
 
-type Print = [u8; 32];
+type TokenSetHash = [u8; 32];
 
-impl OlderPrints {
+impl ReplacedTokens {
     pub(crate) fn of(tokens: Option<&TokenSet>) -> Self {
-        Self(tokens.map(print).into_iter().collect())
+        Self(tokens.map(hash_of).into_iter().collect())
     }
 
     pub(crate) fn push(&mut self, tokens: &TokenSet) {
-        self.add(print(tokens));
+        self.add(hash_of(tokens));
     }
 
-    pub(crate) fn extend(&mut self, others: &Self) {
-        for print in &others.0 {
-            self.add(*print);
+    pub(crate) fn extend(&mut self, other: &Self) {
+        for hash in &other.0 {
+            self.add(*hash);
         }
     }
 
     pub(crate) fn contains(&self, tokens: &TokenSet) -> bool {
-        !self.0.is_empty() && self.0.contains(&print(tokens))
+        !self.0.is_empty() && self.0.contains(&hash_of(tokens))
     }
 
-    fn add(&mut self, print: Print) {
-        if self.0.contains(&print) {
+    fn add(&mut self, hash: TokenSetHash) {
+        if self.0.contains(&hash) {
             return;
         }
-        // The first print stays: it is that of the token set the store is known to have held.
-        if self.0.len() == PRINTS_MAX {
+        // The first hash stays: the store is known to have held its token set.
+        if self.0.len() == REPLACED_MAX {
             self.0.remove(1);
         }
-        self.0.push(print);
+        self.0.push(hash);
     }
 }
 
-/// Hash of access token and refresh token.
-fn print(tokens: &TokenSet) -> Print {
+/// Returns a hash of the access token and the refresh token.
+fn hash_of(tokens: &TokenSet) -> TokenSetHash {
     let mut hash = Hash::new();
     for token in [Some(tokens.access_token()), tokens.refresh_token()] {
         let token = token.map(|token| token.expose_secret().as_bytes());
-        // The length separates the two tokens. No token has the length that stands for none.
+        // The length separates the two tokens. `u64::MAX` stands for a missing token; no token is
+        // that long.
         let length = token.map_or(u64::MAX, |token| token.len() as u64);
         hash.update(length.to_be_bytes());
         hash.update(token.unwrap_or_default());

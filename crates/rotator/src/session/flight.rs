@@ -1,5 +1,6 @@
 //! One refresh, top to bottom: lease, read, decide, journal, send, save, publish, after-hook,
-//! release. It runs in a task of its own, which no caller can cancel, and reports exactly once.
+//! release. A flight runs in its own task, which no caller can cancel, and reports its outcome
+//! exactly once.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -11,11 +12,13 @@ use futures_util::future::{Either, select};
 use token_rotator_core::{Ending, Failure, Purpose};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::decide::{self, Decision, KnownRecord, OlderPrints, Start, Write, same_tokens};
-use super::recovery::{Plan, Situation};
-use super::state::{Arrival, Failed, Ticket};
-use super::writer::{PendingWrite, Written, conflicts};
-use super::{CutOff, Session, guarded};
+use super::decide::{
+    self, Decision, KnownRecord, RefreshStart, ReplacedTokens, Write, same_tokens,
+};
+use super::recovery::{RecoveryPlan, Situation};
+use super::state::{FailureEffect, PreparedToken, Ticket};
+use super::writer::{PendingWrite, WriteOutcome, conflicts};
+use super::{CallFailure, Session, guarded};
 use crate::error::{FailureKind, LeaseError, RefreshError, StoreError, StoreErrorKind};
 use crate::event::{Event, HookProblem};
 use crate::runtime;
@@ -26,19 +29,19 @@ use crate::store::{Record, Saved, Version};
 use crate::token::source::Refreshed;
 use crate::token::token_set::TokenSet;
 
-/// How often the record may change under a flight before it gives up.
+/// Number of times that the record may change under a flight before the flight fails.
 const READS_MAX: u32 = 16;
 
 /// The least time between two reads of a record while another process holds the lease.
 const READ_PAUSE: Duration = Duration::from_millis(50);
 
-/// Starts the flight.
+/// Starts the flight in its own task.
 pub(super) fn launch(session: &Arc<Session>, ticket: Ticket) {
     let task = FlightTask {
         ticket,
-        begun: session.clock.steady(),
+        started_at: session.clock.steady(),
         lease: None,
-        taken: None,
+        taken_write: None,
         received: None,
         step: "take the lease",
         sent: false,
@@ -49,19 +52,19 @@ pub(super) fn launch(session: &Arc<Session>, ticket: Ticket) {
     session.runtime.spawn(task.run());
 }
 
-/// A flight. Dropping it before it has reported, as a runtime that ends does, reports it.
+/// A flight's task. If a runtime that ends drops the task, the drop reports the flight as failed.
 struct FlightTask {
     session: Arc<Session>,
     ticket: Ticket,
-    begun: Duration,
+    started_at: Duration,
     lease: Option<Box<dyn Lease>>,
-    /// The write that the writer could not finish, taken over for the time of this flight.
-    taken: Option<PendingWrite>,
-    /// What the issuer has answered, while it is being saved.
+    /// The write that the writer could not finish. The flight holds it until the flight ends.
+    taken_write: Option<PendingWrite>,
+    /// The issuer's answer, while the flight saves it.
     received: Option<Received>,
-    /// What the flight is about to do, for errors.
+    /// The current step, for error messages.
     step: &'static str,
-    /// The refresh token was sent, and no answer says that it is unspent.
+    /// The refresh token was sent, and no answer proves that it is unspent.
     sent: bool,
     reported: bool,
     _task: TaskTrackerToken,
@@ -70,26 +73,26 @@ struct FlightTask {
 /// Tokens that the issuer has answered with.
 struct Received {
     tokens: Arc<TokenSet>,
-    /// `None` if they cannot be sent: they are what the next refresh starts from.
-    arrival: Option<Arrival>,
+    /// `None` if the tokens cannot be sent. The next refresh still starts from them.
+    prepared: Option<PreparedToken>,
     known: KnownRecord,
-    older: OlderPrints,
+    replaced: ReplacedTokens,
 }
 
-/// How a flight ends. As the error of a step it ends the flight early.
-enum Outcome {
-    /// A token from the issuer, with the answer for the after-hook.
-    Refreshed(Arrival, KnownRecord, Option<Arc<Refreshed>>),
-    /// A token that another process had refreshed.
-    Adopted(Arrival, KnownRecord),
-    /// Nothing, and no caller waits.
+/// Flight outcomes. A step that returns an outcome as its error ends the flight early.
+enum FlightOutcome {
+    /// The issuer answered with a token. The answer is for the after-hook.
+    Refreshed(PreparedToken, KnownRecord, Option<Arc<Refreshed>>),
+    /// Another process had refreshed the token.
+    Adopted(PreparedToken, KnownRecord),
+    /// The flight ended without a result, and no caller waits.
     Yielded,
-    /// The session is in another epoch; these tokens came too late.
+    /// The session is in another epoch. These tokens arrived too late.
     Superseded(Option<Arc<TokenSet>>),
     Failed(RefreshError),
 }
 
-impl From<RefreshError> for Outcome {
+impl From<RefreshError> for FlightOutcome {
     fn from(error: RefreshError) -> Self {
         match error {
             RefreshError::SessionChanged => Self::Superseded(None),
@@ -102,26 +105,26 @@ impl FlightTask {
     async fn run(mut self) {
         let session = Arc::clone(&self.session);
         let ticket = self.ticket.clone();
-        session.tell(&Event::RefreshStarted {
+        session.emit(&Event::RefreshStarted {
             flight: ticket.flight.id,
             purpose: ticket.flight.purpose,
         });
         let mut deadline = pin!(runtime::sleep(session.limits.flight_deadline));
         let mut overdue = false;
-        // A panic ends the work and not the flight: it is an outcome like any other.
+        // A panic ends the work but not the flight: the flight reports the panic as its outcome.
         let outcome = {
             let work = Box::pin(AssertUnwindSafe(self.work()).catch_unwind());
             match select(work, deadline.as_mut()).await {
                 Either::Left((outcome, _)) => outcome,
                 Either::Right(((), work)) => {
-                    // The waiters are released; the flight keeps its slot until it ends.
+                    // The waiters are released, but the flight keeps its slot until it ends.
                     overdue = true;
                     if session.state.overdue(ticket.flight, session.clock.now()) {
-                        session.tell(&Event::RefreshOverdue {
+                        session.emit(&Event::RefreshOverdue {
                             flight: ticket.flight.id,
                         });
                     }
-                    ticket.signal.give();
+                    ticket.signal.set();
                     work.await
                 }
             }
@@ -130,48 +133,48 @@ impl FlightTask {
             Ok(Ok(outcome) | Err(outcome)) => self.publish(outcome),
             Err(_panic) => {
                 let (step, sent) = (self.step, self.sent);
-                self.cut_off(RefreshError::Panicked { step, sent });
+                self.report_abort(RefreshError::Panicked { step, sent });
                 None
             }
         };
-        // Before the hook: other processes do not wait for it.
+        // The lease is released before the hook, so that other processes do not wait for the hook.
         self.release();
-        // The waiters are released even if the hook is cut off with the runtime.
+        // The guard releases the waiters even if the runtime ends during the hook.
         let _waiters = ReleaseWaiters(&ticket);
         if let Some(refreshed) = after {
             let hook = Box::pin(session.run_after_refresh(refreshed));
             if overdue {
                 hook.await;
             } else if let Either::Right(((), hook)) = select(hook, deadline).await {
-                ticket.signal.give();
+                ticket.signal.set();
                 hook.await;
             }
         }
     }
 
-    async fn work(&mut self) -> Result<Outcome, Outcome> {
+    async fn work(&mut self) -> Result<FlightOutcome, FlightOutcome> {
         let session = Arc::clone(&self.session);
         let epoch = self.ticket.flight.began.epoch;
         if self.ticket.flight.purpose == Purpose::Look {
             return self.look().await;
         }
-        // Memory is newer than the store while something of this epoch is unwritten.
+        // While a write of this epoch is pending, memory is newer than the store.
         self.step = "save the new tokens";
         if session.write_now(epoch).await.is_err() {
-            self.taken = session.state.writes(|writes| writes.take(epoch));
+            self.taken_write = session.state.writes(|writes| writes.take(epoch));
         }
-        if let Some(taken) = &mut self.taken {
+        if let Some(taken) = &mut self.taken_write {
             self.lease = taken.lease.take();
-            let seen = taken.write.known.version;
-            self.take_lease(seen).await?;
+            let known_version = taken.write.known.version;
+            self.take_lease(known_version).await?;
             return self.refresh_from_memory().await;
         }
-        let mut seen = None;
+        let mut known_version = None;
         if session.store.is_some() && session.coordinator.is_some() {
-            // What another process has refreshed already needs no lease.
-            seen = self.read().await?.known.version;
+            // A token that another process has refreshed is adopted without the lease.
+            known_version = self.read().await?.known.version;
         }
-        self.take_lease(seen).await?;
+        self.take_lease(known_version).await?;
         let start = self.read().await?;
         self.refresh(
             start,
@@ -183,17 +186,17 @@ impl FlightTask {
         .await
     }
 
-    /// The store takes no write and what it holds is spent: starts from memory and journals
-    /// nothing.
-    async fn refresh_from_memory(&mut self) -> Result<Outcome, Outcome> {
+    /// Refreshes from memory and journals no intent. The store accepts no write, and the refresh
+    /// token that it holds is spent.
+    async fn refresh_from_memory(&mut self) -> Result<FlightOutcome, FlightOutcome> {
         let epoch = self.ticket.flight.began.epoch;
         let memory = self.session.state.start(epoch);
-        let (Some(memory), Some(taken)) = (memory, &self.taken) else {
-            return Err(Outcome::Superseded(None));
+        let (Some(memory), Some(taken)) = (memory, &self.taken_write) else {
+            return Err(FlightOutcome::Superseded(None));
         };
-        let start = Start {
+        let start = RefreshStart {
             known: taken.write.known,
-            older: taken.write.and_older(),
+            replaced: taken.write.replaced_and_own(),
             ..memory
         };
         self.refresh(start, false).await
@@ -201,9 +204,12 @@ impl FlightTask {
 
     // Lease.
 
-    /// Takes the lease, unless the flight has it. While another process holds it, whatever that
-    /// process saves is read as soon as the store reports a change.
-    async fn take_lease(&mut self, mut seen: Option<Version>) -> Result<(), Outcome> {
+    /// Takes the lease unless the flight holds it. While another process holds the lease, this
+    /// reads the record whenever the store reports a change.
+    async fn take_lease(
+        &mut self,
+        mut known_version: Option<Version>,
+    ) -> Result<(), FlightOutcome> {
         let session = Arc::clone(&self.session);
         if session.coordinator.is_none() || self.lease.is_some() {
             return Ok(());
@@ -214,45 +220,48 @@ impl FlightTask {
             match session.acquire(Duration::ZERO).await {
                 Err(LeaseError::Busy { .. }) => {
                     if session.state.yielded(flight, session.clock.now()) {
-                        return Err(Outcome::Yielded);
+                        return Err(FlightOutcome::Yielded);
                     }
                 }
-                answer => return self.leased(answer).await,
+                answer => return self.accept_lease(answer).await,
             }
         }
         let mut lease = pin!(session.acquire(session.limits.lease_wait));
         let Some(store) = &session.store else {
             let answer = lease.await;
-            return self.leased(answer).await;
+            return self.accept_lease(answer).await;
         };
         let answer = loop {
-            let changed = store.changed(&session.key, seen);
+            let changed = store.changed(&session.key, known_version);
             if let Either::Left((answer, _)) = select(lease.as_mut(), changed).await {
                 break answer;
             }
             match self.read().await {
-                Ok(start) => seen = start.known.version,
-                // The record is read again under the lease, where a failure counts.
-                Err(Outcome::Failed(_)) => break lease.await,
+                Ok(start) => known_version = start.known.version,
+                // A failed read counts only under the lease, where the record is read again.
+                Err(FlightOutcome::Failed(_)) => break lease.await,
                 Err(outcome) => return Err(outcome),
             }
-            // A store that reports changes all the time keeps neither this thread nor itself busy.
+            // The pause bounds the reads if the store reports changes without end.
             let pause = pin!(runtime::sleep(READ_PAUSE));
             if let Either::Left((answer, _)) = select(lease.as_mut(), pause).await {
                 break answer;
             }
         };
-        self.leased(answer).await
+        self.accept_lease(answer).await
     }
 
-    async fn leased(&mut self, answer: Result<Box<dyn Lease>, LeaseError>) -> Result<(), Outcome> {
+    async fn accept_lease(
+        &mut self,
+        answer: Result<Box<dyn Lease>, LeaseError>,
+    ) -> Result<(), FlightOutcome> {
         match answer {
             Ok(lease) => {
                 self.lease = Some(lease);
                 Ok(())
             }
             Err(busy @ LeaseError::Busy { .. }) => {
-                // The holder may have refreshed.
+                // The holder may have refreshed the token meanwhile.
                 self.read().await?;
                 Err(RefreshError::Lease(busy).into())
             }
@@ -262,26 +271,26 @@ impl FlightTask {
 
     // Read and decide.
 
-    /// Reads the record. Returns what a refresh starts from, or ends the flight.
-    async fn read(&mut self) -> Result<Start, Outcome> {
+    /// Reads the record. Returns where a refresh starts, or the outcome that ends the flight.
+    async fn read(&mut self) -> Result<RefreshStart, FlightOutcome> {
         let session = Arc::clone(&self.session);
         let epoch = self.ticket.flight.began.epoch;
         self.step = "read the session";
-        let superseded = || Outcome::Superseded(None);
+        let superseded = || FlightOutcome::Superseded(None);
         if session.store.is_none() {
             return session.state.start(epoch).ok_or_else(superseded);
         }
         let record = session.load().await.map_err(RefreshError::Store)?;
         let memory = session.state.start(epoch).ok_or_else(superseded)?;
         let usable = |tokens: &Arc<TokenSet>| {
-            let arrival = session.arrival(Arc::clone(tokens)).ok()?;
+            let prepared = session.prepare(Arc::clone(tokens)).ok()?;
             let wall = session.clock.wall_millis();
-            let expired = arrival.validity.expires_at.is_some_and(|at| wall >= at);
-            (!expired).then_some(arrival)
+            let expired = prepared.validity.expires_at.is_some_and(|at| wall >= at);
+            (!expired).then_some(prepared)
         };
         match decide::read(record, memory.known, memory.last, usable) {
             Decision::RefreshFrom(start) => Ok(*start),
-            Decision::Adopt(arrival, known) => Err(Outcome::Adopted(arrival, known)),
+            Decision::Adopt(prepared, known) => Err(FlightOutcome::Adopted(prepared, known)),
             Decision::OtherEpoch(record) => {
                 session.follow(epoch, &record);
                 Err(superseded())
@@ -289,26 +298,31 @@ impl FlightTask {
         }
     }
 
-    /// The session has ended: looks for what another process has saved, and refreshes nothing.
-    async fn look(&mut self) -> Result<Outcome, Outcome> {
+    /// Looks for newer tokens of another process, because the session has ended. Refreshes nothing.
+    async fn look(&mut self) -> Result<FlightOutcome, FlightOutcome> {
         let held = self.session.state.tokens();
         let start = self.read().await?;
-        // Expired meanwhile, but its refresh token is newer than the one that was refused.
+        // The saved token may have expired too, but its refresh token is newer than the refused
+        // one.
         let newer = start
             .last
             .filter(|newer| held.is_none_or(|held| !same_tokens(&held, newer)));
         let newer = newer.ok_or(RefreshError::NotSignedIn)?;
-        match self.session.arrival(newer) {
-            Ok(arrival) => Ok(Outcome::Adopted(arrival, start.known)),
+        match self.session.prepare(newer) {
+            Ok(prepared) => Ok(FlightOutcome::Adopted(prepared, start.known)),
             Err(reason) => Err(RefreshError::Unusable { reason }.into()),
         }
     }
 
-    /// Asks the issuer and saves its answer. Starts over if the record changes in between.
-    async fn refresh(&mut self, mut start: Start, journals: bool) -> Result<Outcome, Outcome> {
+    /// Refreshes at the issuer and saves the answer. Starts over if the record changes meanwhile.
+    async fn refresh(
+        &mut self,
+        mut start: RefreshStart,
+        is_journaled: bool,
+    ) -> Result<FlightOutcome, FlightOutcome> {
         let mut refused_before = false;
         for _ in 0..READS_MAX {
-            let refused = match self.present(&mut start, journals).await {
+            let refused = match self.present(&mut start, is_journaled).await {
                 Ok(Some(refreshed)) => return self.save(refreshed, start).await,
                 Ok(None) => None,
                 Err(error)
@@ -318,7 +332,8 @@ impl FlightTask {
                 }
                 Err(error) => return Err(error.into()),
             };
-            // The record was written; or the session ends, unless the store holds newer tokens.
+            // The record was written by another process, or the issuer refuses the refresh token. A
+            // refusal ends the session unless the store holds newer tokens.
             let newer = self.read().await?;
             if let Some(error) = refused {
                 let same = match (&newer.last, &start.last) {
@@ -327,7 +342,7 @@ impl FlightTask {
                     _ => false,
                 };
                 if same || refused_before {
-                    if journals && !matches!(error, RefreshError::Refused) {
+                    if is_journaled && !matches!(error, RefreshError::Refused) {
                         self.journal_refused(&mut start).await;
                     }
                     return Err(error.into());
@@ -341,18 +356,18 @@ impl FlightTask {
 
     // Journal and send.
 
-    /// Presents the refresh token; once more if the answer was lost and the profile allows that.
-    /// With `journals`, intents are written to the store first. Returns `None` if another process
-    /// has written the record.
+    /// Presents the refresh token. Presents it once more if the answer was lost and the profile
+    /// allows it. If `is_journaled`, writes intents to the store first. Returns `None` if another
+    /// process has written the record.
     async fn present(
         &mut self,
-        start: &mut Start,
-        journals: bool,
+        start: &mut RefreshStart,
+        is_journaled: bool,
     ) -> Result<Option<Refreshed>, RefreshError> {
         let profile = self.session.profile;
         let hash = start.last.as_deref().and_then(TokenHash::of);
         let Some(hash) = hash.filter(|_| profile.counts_uses()) else {
-            // Nothing can be spent.
+            // No use of this refresh token can spend it, so no intent is needed.
             self.check_before_send().await?;
             return match self.send(start).await {
                 Err(error)
@@ -372,18 +387,18 @@ impl FlightTask {
             .state
             .recovery(|recovery| recovery.in_doubt(epoch, hash, start.intent));
         let (intent, again) = match self.plan(hash, start) {
-            Plan::Present(intent) => (intent, None),
-            Plan::Again(intent) => (intent, Some(false)),
-            Plan::LastResort(intent) => (intent, Some(true)),
-            Plan::Hold => return Err(RefreshError::InDoubt { wait: None }),
-            Plan::Wait(wait) => return Err(RefreshError::InDoubt { wait: Some(wait) }),
-            Plan::Refused => return Err(RefreshError::Refused),
+            RecoveryPlan::Present(intent) => (intent, None),
+            RecoveryPlan::PresentAgain(intent) => (intent, Some(false)),
+            RecoveryPlan::LastResort(intent) => (intent, Some(true)),
+            RecoveryPlan::DoNotPresent => return Err(RefreshError::InDoubt { wait: None }),
+            RecoveryPlan::Wait(wait) => return Err(RefreshError::InDoubt { wait: Some(wait) }),
+            RecoveryPlan::Refused => return Err(RefreshError::Refused),
         };
-        if !self.journal(start, intent, journals).await? {
+        if !self.journal(start, intent, is_journaled).await? {
             return Ok(None);
         }
         if let Err(error) = self.check_before_send().await {
-            self.withdraw(start, before, journals).await;
+            self.withdraw(start, before, is_journaled).await;
             return Err(error);
         }
         if let Some(last_resort) = again {
@@ -393,26 +408,30 @@ impl FlightTask {
         session
             .state
             .recovery(|recovery| recovery.sending(epoch, &intent, now));
-        let unsure = match self.send(start).await {
+        let uncertain = match self.send(start).await {
             Err(error) if error.kind() == FailureKind::Uncertain => error,
-            answer => return self.conclude(start, before, answer, journals).await,
+            answer => return self.conclude(start, before, answer, is_journaled).await,
         };
-        // The second request may make the flight overdue, which releases the waiters; a window that
-        // has closed does not open again.
-        let Plan::Again(intent) = self.plan(hash, start) else {
-            return self.conclude(start, before, Err(unsure), journals).await;
+        // The second request may make the flight overdue, which releases the waiters. The window is
+        // checked again, because it may have closed.
+        let RecoveryPlan::PresentAgain(intent) = self.plan(hash, start) else {
+            return self
+                .conclude(start, before, Err(uncertain), is_journaled)
+                .await;
         };
-        let written = self.journal(start, intent, journals).await;
+        let written = self.journal(start, intent, is_journaled).await;
         if !matches!(written, Ok(true)) || self.check_before_send().await.is_err() {
-            return self.conclude(start, before, Err(unsure), journals).await;
+            return self
+                .conclude(start, before, Err(uncertain), is_journaled)
+                .await;
         }
         self.report_presented_again(false);
         let answer = self.send(start).await;
         let before = Some(intent.with_outcome(IntentOutcome::Uncertain));
-        self.conclude(start, before, answer, journals).await
+        self.conclude(start, before, answer, is_journaled).await
     }
 
-    fn plan(&self, token: TokenHash, start: &Start) -> Plan {
+    fn plan(&self, token: TokenHash, start: &RefreshStart) -> RecoveryPlan {
         let session = &self.session;
         let situation = Situation {
             epoch: self.ticket.flight.began.epoch,
@@ -428,22 +447,22 @@ impl FlightTask {
         session.state.recovery(|recovery| recovery.plan(&situation))
     }
 
-    /// Writes down that the refresh token is about to be presented. Returns false if another
-    /// process has written the record.
+    /// Writes the intent to present the refresh token. Returns false if another process has written
+    /// the record.
     async fn journal(
         &mut self,
-        start: &mut Start,
+        start: &mut RefreshStart,
         intent: Intent,
-        journals: bool,
+        is_journaled: bool,
     ) -> Result<bool, RefreshError> {
         let session = Arc::clone(&self.session);
         let epoch = self.ticket.flight.began.epoch;
-        self.step = "write down what it is about to do";
-        // First in memory: if the store's answer is lost, the intent is recognised in the record.
+        self.step = "write its intent to the session store";
+        // Memory first: if the store's answer is lost, memory recognises the intent in the record.
         session
             .state
             .recovery(|recovery| recovery.writing(epoch, intent));
-        let written = self.put_intent(start, Some(intent), journals).await;
+        let written = self.put_intent(start, Some(intent), is_journaled).await;
         let written = written.map_err(RefreshError::Store)?;
         if written {
             session
@@ -453,18 +472,19 @@ impl FlightTask {
         Ok(written)
     }
 
-    /// Writes the record with another intent. Returns false if another process has written it.
+    /// Writes the record with another intent. Returns false if another process has written the
+    /// record.
     async fn put_intent(
         &self,
-        start: &mut Start,
+        start: &mut RefreshStart,
         intent: Option<Intent>,
-        journals: bool,
+        is_journaled: bool,
     ) -> Result<bool, StoreError> {
-        if !journals {
+        if !is_journaled {
             start.intent = intent;
             return Ok(true);
         }
-        let version = start.known.next(start.known.version);
+        let version = start.known.next_version(start.known.version);
         let record = Record {
             version,
             tokens: start.last.clone(),
@@ -474,14 +494,14 @@ impl FlightTask {
         let stored = matches!(saved, Saved::Stored);
         if stored {
             let epoch = self.ticket.flight.began.epoch;
-            self.session.state.saw(epoch, version);
-            start.wrote(version, intent);
+            self.session.state.note_version(epoch, version);
+            start.record_written(version, intent);
         }
         Ok(stored)
     }
 
-    /// The last check before the request: the session is in the same epoch, and the lease outlasts
-    /// the source timeout on a clock that counts suspend.
+    /// Checks, as the last step before the request, that the session is in the same epoch. Checks
+    /// too that the lease outlasts the source timeout, on a clock that counts suspend.
     async fn check_before_send(&mut self) -> Result<(), RefreshError> {
         self.extend_lease().await?;
         if self.session.stamp().epoch != self.ticket.flight.began.epoch {
@@ -492,22 +512,23 @@ impl FlightTask {
         Ok(())
     }
 
-    /// One request to the issuer. The lease is renewed meanwhile.
-    async fn send(&mut self, start: &Start) -> Result<Refreshed, RefreshError> {
+    /// Sends one request to the issuer, and renews the lease meanwhile.
+    async fn send(&mut self, start: &RefreshStart) -> Result<Refreshed, RefreshError> {
         let session = Arc::clone(&self.session);
         let limit = session.limits.source_timeout;
         let call = session
             .source
             .refresh_session(&session.key, start.last.clone());
-        let call = Box::pin(runtime::timeout(limit, session.ask(call)));
+        let call = Box::pin(runtime::timeout(limit, session.call_source(call)));
         let answer = match (&mut self.lease, session.lease_life()) {
             (Some(lease), Some(life)) => {
                 let renewal = async {
                     loop {
-                        // A third of its life, so that two renewals may fail.
+                        // A third of the lease's life, so that two renewals may fail.
                         runtime::sleep(life / 3).await;
                         if session.renew(lease).await.is_err() {
-                            // The request is on its way; its answer meets compare-and-swap.
+                            // The request is sent already. If the lease is lost, compare-and-swap
+                            // protects the record.
                             std::future::pending::<()>().await;
                         }
                     }
@@ -525,21 +546,21 @@ impl FlightTask {
         }
     }
 
-    /// Writes down what the answer says about the intent. If that fails, whichever process reads
-    /// the intent is more careful than it needs to be.
+    /// Writes to the intent what the answer proves. If that write fails, a process that reads the
+    /// intent is only more careful than necessary.
     async fn conclude(
         &mut self,
-        start: &mut Start,
+        start: &mut RefreshStart,
         before: Option<Intent>,
         answer: Result<Refreshed, RefreshError>,
-        journals: bool,
+        is_journaled: bool,
     ) -> Result<Option<Refreshed>, RefreshError> {
         let session = Arc::clone(&self.session);
         let epoch = self.ticket.flight.began.epoch;
         match answer.as_ref().map_err(RefreshError::kind) {
-            // The save of the answer ends the intent in the record.
+            // The save of the answer removes the intent from the record.
             Ok(_) => session.state.recovery(|recovery| recovery.clear(epoch)),
-            // A refusal is written once the record was read again.
+            // A refusal is written after the record was read again.
             Err(FailureKind::Terminal) => {
                 self.sent = false;
                 session.state.recovery(|recovery| recovery.clear(epoch));
@@ -550,28 +571,28 @@ impl FlightTask {
                     session
                         .state
                         .recovery(|recovery| recovery.uncertain(epoch, intent));
-                    let _ = self.put_intent(start, Some(intent), journals).await;
+                    let _ = self.put_intent(start, Some(intent), is_journaled).await;
                 }
             }
             Err(_) => {
                 self.sent = false;
-                self.withdraw(start, before, journals).await;
+                self.withdraw(start, before, is_journaled).await;
             }
         }
         answer.map(Some)
     }
 
-    /// The refresh token was not spent: the intent before this one stands again.
-    async fn withdraw(&self, start: &mut Start, before: Option<Intent>, journals: bool) {
+    /// Restores the intent `before`, because this attempt did not spend the refresh token.
+    async fn withdraw(&self, start: &mut RefreshStart, before: Option<Intent>, is_journaled: bool) {
         let epoch = self.ticket.flight.began.epoch;
         self.session
             .state
             .recovery(|recovery| recovery.withdraw(epoch, before));
-        let _ = self.put_intent(start, before, journals).await;
+        let _ = self.put_intent(start, before, is_journaled).await;
     }
 
-    /// The issuer refuses this refresh token: no other process needs to present it.
-    async fn journal_refused(&self, start: &mut Start) {
+    /// Records that the issuer refused this refresh token, so that no other process presents it.
+    async fn journal_refused(&self, start: &mut RefreshStart) {
         if let Some(intent) = start.intent {
             let refused = intent.with_outcome(IntentOutcome::Refused);
             let _ = self.put_intent(start, Some(refused), true).await;
@@ -579,7 +600,7 @@ impl FlightTask {
     }
 
     fn report_presented_again(&self, last_resort: bool) {
-        self.session.tell(&Event::PresentedAgain {
+        self.session.emit(&Event::PresentedAgain {
             flight: self.ticket.flight.id,
             last_resort,
         });
@@ -591,11 +612,11 @@ impl FlightTask {
             return Ok(());
         };
         let limit = self.session.limits.source_timeout;
-        let short = |lease: &dyn Lease| lease.remaining().is_some_and(|left| left <= limit);
-        if short(&**lease) {
+        let is_too_short = |lease: &dyn Lease| lease.remaining().is_some_and(|left| left <= limit);
+        if is_too_short(&**lease) {
             let renewed = self.session.renew(lease).await;
             renewed.map_err(RefreshError::Lease)?;
-            if short(&**lease) {
+            if is_too_short(&**lease) {
                 return Err(RefreshError::Lease(LeaseError::Lost));
             }
         }
@@ -604,38 +625,44 @@ impl FlightTask {
 
     // Save.
 
-    /// Saves what the issuer answered. If the store fails, the tokens are served from memory and
-    /// handed to the writer with the lease.
-    async fn save(&mut self, refreshed: Refreshed, start: Start) -> Result<Outcome, Outcome> {
+    /// Saves the issuer's answer. If the store fails, the tokens are served from memory, and the
+    /// writer gets the tokens with the lease.
+    async fn save(
+        &mut self,
+        refreshed: Refreshed,
+        start: RefreshStart,
+    ) -> Result<FlightOutcome, FlightOutcome> {
         let session = Arc::clone(&self.session);
         let flight = self.ticket.flight;
         let tokens = refreshed.tokens.inherit(start.last.as_deref());
         let tokens = Arc::new(tokens.received(session.clock.wall()));
-        let arrival = session.arrival(Arc::clone(&tokens));
+        let prepared = session.prepare(Arc::clone(&tokens));
         self.step = "save the new tokens";
         self.received = Some(Received {
             tokens: Arc::clone(&tokens),
-            arrival: arrival.clone().ok(),
+            prepared: prepared.clone().ok(),
             known: start.known,
-            older: start.older.clone(),
+            replaced: start.replaced.clone(),
         });
-        // If the lease is lost all the same, compare-and-swap protects the record.
+        // Without the lease, compare-and-swap protects the record.
         let _ = self.extend_lease().await;
         if session.stamp().epoch != flight.began.epoch {
-            return Err(Outcome::Superseded(Some(tokens)));
+            return Err(FlightOutcome::Superseded(Some(tokens)));
         }
         let mut known = start.known;
         if session.store.is_some() {
-            let mut write = self.write_of(Arc::clone(&tokens), start.known, start.older);
+            let mut write = self.write_of(Arc::clone(&tokens), start.known, start.replaced);
             match session.try_write(&mut write).await {
-                Ok(Written::Stored { version, .. }) => {
+                Ok(WriteOutcome::Stored { version, .. }) => {
                     known = KnownRecord::at(version);
-                    self.taken = None;
+                    self.taken_write = None;
                 }
-                Ok(Written::Superseded) => return Err(Outcome::Superseded(Some(tokens))),
-                Ok(Written::Newer(arrival, known)) => {
-                    self.taken = None;
-                    return Err(Outcome::Adopted(arrival, known));
+                Ok(WriteOutcome::Superseded) => {
+                    return Err(FlightOutcome::Superseded(Some(tokens)));
+                }
+                Ok(WriteOutcome::Newer(prepared, known)) => {
+                    self.taken_write = None;
+                    return Err(FlightOutcome::Adopted(prepared, known));
                 }
                 Err(error) => {
                     known = write.known;
@@ -643,8 +670,8 @@ impl FlightTask {
                 }
             }
         }
-        let arrival = match arrival {
-            Ok(arrival) => arrival,
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
             Err(reason) => {
                 // The tokens cannot be sent, but the next refresh starts from them.
                 session.state.continue_with(flight, tokens);
@@ -657,81 +684,87 @@ impl FlightTask {
                 answer: Some(answer),
             })
         });
-        Ok(Outcome::Refreshed(arrival, known, after))
+        Ok(FlightOutcome::Refreshed(prepared, known, after))
     }
 
-    /// The write of these tokens, over what the flight took from the writer.
-    fn write_of(&self, tokens: Arc<TokenSet>, known: KnownRecord, older: OlderPrints) -> Write {
+    /// Returns the write of these tokens, which replaces the write that the flight took from the
+    /// writer.
+    fn write_of(
+        &self,
+        tokens: Arc<TokenSet>,
+        known: KnownRecord,
+        replaced: ReplacedTokens,
+    ) -> Write {
         let epoch = self.ticket.flight.began.epoch;
-        let mut write = Write::new(epoch, Some(tokens), known, older);
-        if let Some(taken) = &self.taken {
-            write.replaces(&taken.write);
+        let mut write = Write::new(epoch, Some(tokens), known, replaced);
+        if let Some(taken) = &self.taken_write {
+            write.replace(&taken.write);
         }
         write
     }
 
     fn hand_to_writer(&mut self, write: Write, error: StoreError) {
         let mut pending = PendingWrite::failed_once(write);
-        if let Some(taken) = self.taken.take() {
+        if let Some(taken) = self.taken_write.take() {
             pending = pending.replace(taken);
         }
         pending.lease = self.lease.take();
-        self.session.tell(&Event::SaveFailed { error, attempts: 1 });
+        self.session.emit(&Event::SaveFailed { error, attempts: 1 });
         self.session.keep_write(pending, false);
     }
 
     // Publish and report.
 
-    /// Reports the outcome to the state. Returns what the after-hook is called with.
-    fn publish(&mut self, outcome: Outcome) -> Option<Arc<Refreshed>> {
+    /// Reports the outcome to the state. Returns the argument of the after-hook if the hook runs.
+    fn publish(&mut self, outcome: FlightOutcome) -> Option<Arc<Refreshed>> {
         self.reported = true;
         match outcome {
-            Outcome::Refreshed(arrival, known, answer) => {
-                return self.install(&arrival, known).then_some(answer)?;
+            FlightOutcome::Refreshed(prepared, known, answer) => {
+                return self.install(&prepared, known).then_some(answer)?;
             }
-            Outcome::Adopted(arrival, known) => {
+            FlightOutcome::Adopted(prepared, known) => {
                 let session = &self.session;
                 let flight = self.ticket.flight;
                 let now = session.clock.now();
-                if let Some(stamp) = session.state.land(flight, &arrival, known, true, now) {
-                    session.tell(&Event::Adopted {
+                if let Some(stamp) = session.state.land(flight, &prepared, known, true, now) {
+                    session.emit(&Event::Adopted {
                         flight: flight.id,
                         generation: stamp.generation,
                     });
                 }
             }
-            Outcome::Superseded(Some(tokens)) => self.revoke_late(tokens),
-            Outcome::Superseded(None) | Outcome::Yielded => {}
-            Outcome::Failed(error) => self.fail(error),
+            FlightOutcome::Superseded(Some(tokens)) => self.revoke_late(tokens),
+            FlightOutcome::Superseded(None) | FlightOutcome::Yielded => {}
+            FlightOutcome::Failed(error) => self.fail(error),
         }
         None
     }
 
-    /// Installs the issuer's token. Returns whether it is served from here on.
-    fn install(&self, arrival: &Arrival, known: KnownRecord) -> bool {
+    /// Installs the issuer's token. Returns whether the token is served from now on.
+    fn install(&self, prepared: &PreparedToken, known: KnownRecord) -> bool {
         let session = &self.session;
         let flight = self.ticket.flight;
-        let tokens = &arrival.credential.tokens;
+        let tokens = &prepared.credential.tokens;
         let now = session.clock.now();
-        let Some(stamp) = session.state.land(flight, arrival, known, false, now) else {
+        let Some(stamp) = session.state.land(flight, prepared, known, false, now) else {
             self.revoke_late(Arc::clone(tokens));
             return false;
         };
-        session.tell(&Event::Refreshed {
+        session.emit(&Event::Refreshed {
             flight: flight.id,
             generation: stamp.generation,
             lifetime: tokens.lifetime(),
-            took: session.clock.steady().saturating_sub(self.begun),
+            took: session.clock.steady().saturating_sub(self.started_at),
         });
         true
     }
 
-    /// Tokens that came for an epoch that is over.
+    /// Handles tokens that arrived after their epoch had ended.
     fn revoke_late(&self, tokens: Arc<TokenSet>) {
         let session = &self.session;
-        // After a sign-in, the revocation of the old grant could end the new one too.
+        // After a sign-in, revoking the old grant could end the new grant too.
         let revoked = self.ticket.signal.signed_out() || session.profile.revokes_per_token();
-        session.tell(&Event::LateTokens { revoked });
+        session.emit(&Event::LateTokens { revoked });
         if revoked {
             session.revoke(tokens);
         }
@@ -739,7 +772,7 @@ impl FlightTask {
 
     fn fail(&self, error: RefreshError) {
         let session = &self.session;
-        // Where the refresh token may be used again at any time, nothing is in doubt.
+        // If the profile always allows another use of the refresh token, no outcome is in doubt.
         let in_doubt = !session.profile.allows_again(Duration::MAX);
         let failure = Failure {
             ending: match error.kind() {
@@ -759,39 +792,39 @@ impl FlightTask {
         if let RefreshError::Source(source) = &error
             && source.is_reuse_detected()
         {
-            session.tell(&Event::ReuseDetected {
+            session.emit(&Event::ReuseDetected {
                 error: source.clone(),
             });
         }
         match failed {
-            Failed::Cooling(wait) => session.tell(&Event::RefreshFailed {
+            FailureEffect::Cooling(wait) => session.emit(&Event::RefreshFailed {
                 flight: flight.id,
                 error,
                 cool_down: Duration::from_millis(wait),
             }),
-            Failed::Ended { first: true } => session.tell(&Event::Ended { error }),
-            Failed::Ended { first: false } | Failed::Stale => {}
+            FailureEffect::Ended { first: true } => session.emit(&Event::Ended { error }),
+            FailureEffect::Ended { first: false } | FailureEffect::Stale => {}
         }
     }
 
-    /// A panic or the end of the runtime is a failure, unless the issuer had answered: no other
-    /// process can get those tokens, so they are served from memory and handed to the writer.
-    fn cut_off(&mut self, error: RefreshError) {
+    /// Reports a panic or the end of the runtime as a failure. If the issuer had answered, no other
+    /// process can get those tokens: they are served from memory and left to the writer.
+    fn report_abort(&mut self, error: RefreshError) {
         self.reported = true;
         let Some(received) = self.received.take() else {
             return self.fail(error);
         };
         let Received {
             tokens,
-            arrival,
+            prepared,
             known,
-            older,
+            replaced,
         } = received;
         let flight = self.ticket.flight;
         let message = error.to_string();
-        let write = self.write_of(Arc::clone(&tokens), known, older);
-        match &arrival {
-            Some(arrival) if self.install(arrival, known) => {}
+        let write = self.write_of(Arc::clone(&tokens), known, replaced);
+        match &prepared {
+            Some(prepared) if self.install(prepared, known) => {}
             Some(_) => return,
             None => {
                 self.session.state.continue_with(flight, tokens);
@@ -806,15 +839,16 @@ impl FlightTask {
 
     // Release.
 
-    /// Gives the lease back, or leaves it with the write that the flight took and did not replace.
+    /// Releases the lease. If the flight took a write and did not replace it, the writer gets the
+    /// write back with the lease.
     fn release(&mut self) {
         let lease = self.lease.take();
-        match self.taken.take() {
+        match self.taken_write.take() {
             Some(mut taken) => {
                 taken.lease = lease;
                 self.session.keep_write(taken, true);
             }
-            None => self.session.give_back(lease),
+            None => self.session.release_lease(lease),
         }
     }
 }
@@ -822,11 +856,11 @@ impl FlightTask {
 impl Drop for FlightTask {
     fn drop(&mut self) {
         if !self.reported {
-            self.session.runtime.forget_first();
+            self.session.runtime.forget_first_runtime();
             let (step, sent) = (self.step, self.sent);
-            self.cut_off(RefreshError::Abandoned { step, sent });
+            self.report_abort(RefreshError::Abandoned { step, sent });
             self.release();
-            self.ticket.signal.give();
+            self.ticket.signal.set();
         }
     }
 }
@@ -836,12 +870,12 @@ struct ReleaseWaiters<'a>(&'a Ticket);
 
 impl Drop for ReleaseWaiters<'_> {
     fn drop(&mut self) {
-        self.0.signal.give();
+        self.0.signal.set();
     }
 }
 
 impl Session {
-    /// Runs the hook. The new token is served already, so a call made inside the hook uses it; the
+    /// Runs the hook. The new token is served already, so a call inside the hook gets it. The
     /// waiters are released after the hook.
     async fn run_after_refresh(&self, refreshed: Arc<Refreshed>) {
         let Some(hook) = &self.after_refresh else {
@@ -851,21 +885,21 @@ impl Session {
         let problem = match guarded(limit, async { hook(refreshed).await }).await {
             Ok(Ok(())) => return,
             Ok(Err(message)) => HookProblem::Failed { message },
-            Err(CutOff::Panicked) => HookProblem::Panicked,
-            Err(CutOff::TimedOut) => HookProblem::TimedOut { after: limit },
+            Err(CallFailure::Panicked) => HookProblem::Panicked,
+            Err(CallFailure::TimedOut) => HookProblem::TimedOut { after: limit },
         };
-        self.tell(&Event::HookFailed {
+        self.emit(&Event::HookFailed {
             hook: "after_refresh",
             problem,
         });
     }
 
-    /// How long a lease holds unless it is renewed.
+    /// Returns how long a lease lasts without renewal.
     pub(super) fn lease_life(&self) -> Option<Duration> {
         self.coordinator.as_ref()?.lease_life()
     }
 
-    /// How long a process that has lost the lease, or never had one, may be at work on a refresh.
+    /// Returns how long a process without the lease may still be refreshing.
     fn linger(&self) -> Duration {
         match &self.coordinator {
             Some(coordinator) => coordinator.lease_life().unwrap_or_default(),
@@ -873,10 +907,12 @@ impl Session {
         }
     }
 
-    /// Takes the lease. A coordinator that does not answer is unavailable.
+    /// Takes the lease.
+    ///
+    /// *Errors*: a coordinator that does not answer counts as unavailable.
     async fn acquire(&self, wait: Duration) -> Result<Box<dyn Lease>, LeaseError> {
         let Some(coordinator) = &self.coordinator else {
-            return Err(unavailable("there is none".to_owned()));
+            return Err(unavailable("no coordinator is configured".to_owned()));
         };
         let limit = wait.saturating_add(self.limits.source_timeout);
         let lease = coordinator.acquire(&self.key, wait);
@@ -885,7 +921,9 @@ impl Session {
             .unwrap_or_else(|| Err(unavailable(format!("it did not answer within {limit:?}"))))
     }
 
-    /// Renews the lease. If the coordinator does not answer, the lease is lost.
+    /// Renews the lease.
+    ///
+    /// *Errors*: if the coordinator does not answer, the lease counts as lost.
     pub(super) async fn renew(&self, lease: &mut Box<dyn Lease>) -> Result<(), LeaseError> {
         let limit = self.limits.source_timeout;
         let renewed = runtime::timeout(limit, lease.renew()).await;

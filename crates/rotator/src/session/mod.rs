@@ -5,9 +5,10 @@
 //! - `decide.rs`: decisions about a stored record, without IO.
 //! - `recovery.rs`: whether a refresh token may be presented again after an uncertain outcome.
 //! - `writer.rs`: the task that writes sign-ins, sign-outs, updates and unsaved tokens.
-//! - `signal.rs`: wakes the waiters of a flight.
+//! - `signal.rs`: the signal that wakes the waiters of a flight.
 //!
-//! This file holds the entry of calls, and what they do around the state machine.
+//! This file holds the session's entry points, sign-in and sign-out, and helpers for the other
+//! files.
 
 pub(crate) mod decide;
 mod flight;
@@ -32,13 +33,13 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use self::decide::KnownRecord;
-use self::state::{Arrival, Next, Past, State, Ticket};
+use self::state::{CallerAction, EndedEpoch, PreparedToken, State, Ticket};
 pub use self::writer::Stored;
 use crate::error::{RefreshError, SourceError, TokenError};
-use crate::event::{Event, Listeners, NotReplayed};
+use crate::event::{Event, EventListeners, NotReplayed};
 use crate::http::origin::Origins;
 use crate::profile::Profile;
-use crate::runtime::clock::{ClockOf, millis, unix_millis};
+use crate::runtime::clock::{RotatorClock, millis, unix_millis};
 use crate::runtime::sync::{Mutex, lock};
 use crate::runtime::{self, Runtime};
 use crate::store::coordinator::{DynCoordinator, Lease};
@@ -49,44 +50,44 @@ use crate::token::source::{DynSource, Refreshed};
 use crate::token::token_set::TokenSet;
 use crate::token::{Credential, Pass, Placement, Token, jwt};
 
-/// One session.
+/// One session: its name, its state and the settings that it shares.
 pub(crate) struct Session {
-    /// Tells sessions apart, so that the source of one may call another.
+    /// Identifies the session, because the source of one session may call another session.
     id: u64,
     pub(crate) key: SessionKey,
     state: State,
-    /// How many calls to the source are in progress.
-    asking: AtomicUsize,
+    /// Number of source calls in progress.
+    source_calls: AtomicUsize,
     engine: Arc<Engine>,
 }
 
-/// What all sessions of one configuration share.
+/// Settings and services that all sessions of one configuration share.
 pub(crate) struct Engine {
-    pub(crate) clock: ClockOf,
+    pub(crate) clock: RotatorClock,
     pub(crate) runtime: Runtime,
     pub(crate) source: Box<dyn DynSource>,
     pub(crate) store: Option<Box<dyn DynStore>>,
     pub(crate) coordinator: Option<Box<dyn DynCoordinator>>,
     pub(crate) policy: Policy,
     pub(crate) profile: Profile,
-    pub(crate) limits: Limits,
+    pub(crate) limits: TimeLimits,
     pub(crate) placement: Placement,
     pub(crate) origins: Origins,
-    pub(crate) listeners: Listeners,
+    pub(crate) listeners: EventListeners,
     pub(crate) after_refresh: Option<AfterRefresh>,
-    /// What runs in the background. Closed by a shutdown: nothing new starts.
+    /// Background tasks. A shutdown closes the tracker, so that no call starts a new task.
     pub(crate) tasks: TaskTracker,
-    /// Which session was signed in with which refresh token.
+    /// Sessions by the refresh token that they were signed in with.
     pub(crate) claims: Mutex<HashMap<TokenHash, u64>>,
 }
 
-/// The hook that runs after a refresh.
+/// Hook that runs after a refresh.
 pub(crate) type AfterRefresh =
     Box<dyn Fn(Arc<Refreshed>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
-/// How long things may take.
+/// Time limits of a session.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct TimeLimits {
     pub(crate) lease_wait: Duration,
     pub(crate) source_timeout: Duration,
     pub(crate) flight_deadline: Duration,
@@ -95,8 +96,8 @@ pub(crate) struct Limits {
 }
 
 tokio::task_local! {
-    /// The session whose source runs in this task.
-    static ASKING: u64;
+    /// The session whose source call runs in this task.
+    static CALLING_SESSION: u64;
 }
 
 impl std::ops::Deref for Session {
@@ -115,15 +116,15 @@ impl Session {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             key,
             state: State::new(engine.policy, engine.store.is_some()),
-            asking: AtomicUsize::new(0),
+            source_calls: AtomicUsize::new(0),
             engine,
         })
     }
 
-    // The entry of calls.
+    // Entry points of callers.
 
-    /// The token, if it can be served at once. `None` inside the session's own source: it would
-    /// get a token only as long as it needs none.
+    /// Returns the token if it can be served without a refresh. Returns `None` inside the session's
+    /// own source, which could rely on a token only while no refresh is due.
     #[inline]
     pub(crate) fn ready(&self) -> Option<Token> {
         if self.reentered() {
@@ -132,7 +133,8 @@ impl Session {
         self.state.ready(self.clock.wall())
     }
 
-    /// [`Session::ready`] for a request that cannot be repeated: `None` while a refresh is due.
+    /// Returns the token for a request that cannot be repeated. Returns `None` while a refresh is
+    /// due.
     pub(crate) fn ready_for_once(&self) -> Option<Token> {
         if self.reentered() {
             return None;
@@ -145,8 +147,8 @@ impl Session {
             Ok(admitted) => admitted,
             Err(error) => return self.without_refresh(error).map(Pass::from),
         };
-        let next = self.state.acquire(self.clock.now());
-        self.carry_out(next, admitted).await
+        let action = self.state.acquire(self.clock.now());
+        self.carry_out(action, admitted).await
     }
 
     pub(crate) async fn wait_for_pass_for_once(self: &Arc<Self>) -> Result<Pass, TokenError> {
@@ -154,16 +156,16 @@ impl Session {
             Ok(admitted) => admitted,
             Err(error) => return self.without_refresh(error).map(Pass::from),
         };
-        let next = self.state.acquire_for_once(self.clock.now());
-        let began = match &next {
-            Next::Launch(ticket) | Next::Wait(ticket) => Some(ticket.flight.began),
+        let action = self.state.acquire_for_once(self.clock.now());
+        let began = match &action {
+            CallerAction::Launch(ticket) | CallerAction::Wait(ticket) => Some(ticket.flight.began),
             _ => None,
         };
-        let error = match self.carry_out(next, admitted).await {
+        let error = match self.carry_out(action, admitted).await {
             Err(error) => error,
             pass => return pass,
         };
-        // The refresh that was due has failed; the token it was to replace may still be usable.
+        // The due refresh has failed, but the token that it was to replace may still be usable.
         match (self.usable(), began) {
             (Some(token), Some(began)) if token.stamp().epoch == began.epoch => Ok(token.into()),
             _ => Err(error),
@@ -184,23 +186,24 @@ impl Session {
                 return if newer { Ok(token) } else { Err(error) };
             }
         };
-        let next = self.state.refused(stamp, attempt, self.clock.now());
-        let pass = self.carry_out(next, admitted).await?;
+        let action = self.state.refused(stamp, attempt, self.clock.now());
+        let pass = self.carry_out(action, admitted).await?;
         pass.into_token().ok_or(TokenError::SignedOut)
     }
 
-    /// A refusal of a request that is not sent again: starts a refresh and waits for nothing.
+    /// Reports the refusal of a request that is not sent again. Starts a refresh if one is due, and
+    /// does not wait for it.
     pub(crate) fn report_refused(self: &Arc<Self>, stamp: Stamp, attempt: Attempt) {
         if let Ok(_admitted) = self.admit()
-            && let Next::Launch(ticket) | Next::GoAndLaunch(_, ticket) =
+            && let CallerAction::Launch(ticket) | CallerAction::SendAndLaunch(_, ticket) =
                 self.state.refused(stamp, attempt, self.clock.now())
         {
             flight::launch(self, ticket);
         }
     }
 
-    /// A request was accepted. Takes the lock, so it is for the first acceptance of a token and for
-    /// replays.
+    /// Reports that a request was accepted. Takes the lock, so callers use it only for a token's
+    /// first acceptance and for replays.
     #[cold]
     pub(crate) fn accepted(&self, stamp: Stamp, attempt: Attempt) {
         self.state.accepted(stamp, attempt);
@@ -208,17 +211,18 @@ impl Session {
 
     pub(crate) async fn force(self: &Arc<Self>) -> Result<Token, TokenError> {
         let admitted = self.admit()?;
-        let next = self.state.force(self.clock.now());
-        let pass = self.carry_out(next, admitted).await?;
+        let action = self.state.force(self.clock.now());
+        let pass = self.carry_out(action, admitted).await?;
         pass.into_token().ok_or(TokenError::SignedOut)
     }
 
-    /// The current token, if it is usable. Starts nothing.
+    /// Returns the current token if it is usable. Starts no refresh.
     pub(crate) fn usable(&self) -> Option<Token> {
         self.state.usable(self.clock.now())
     }
 
-    /// The usable token where no refresh may start. Not for the session's own source.
+    /// Returns the usable token if no refresh may start. The session's own source gets the error
+    /// instead.
     fn without_refresh(&self, error: TokenError) -> Result<Token, TokenError> {
         match self.usable() {
             Some(token) if !matches!(error, TokenError::Reentrant) => Ok(token),
@@ -226,8 +230,8 @@ impl Session {
         }
     }
 
-    /// What every call checks before it may start or await anything. A shutdown waits while the
-    /// returned token exists, so it sees whatever the call starts.
+    /// Checks what every call checks before it starts a task or waits. A shutdown waits while the
+    /// returned tracker token exists, so the shutdown waits for every task that the call starts.
     fn admit(self: &Arc<Self>) -> Result<TaskTrackerToken, TokenError> {
         if self.reentered() {
             return Err(TokenError::Reentrant);
@@ -236,46 +240,47 @@ impl Session {
         if self.tasks.is_closed() {
             return Err(TokenError::ShutDown);
         }
-        self.runtime.ready()?;
+        self.runtime.choose()?;
         self.resume_writer();
         Ok(admitted)
     }
 
     async fn carry_out(
         self: &Arc<Self>,
-        next: Next,
+        action: CallerAction,
         admitted: TaskTrackerToken,
     ) -> Result<Pass, TokenError> {
-        match self.start(next, admitted) {
-            Ok(ticket) => self.await_landing(ticket).await,
+        match self.start(action, admitted) {
+            Ok(ticket) => self.await_flight(ticket).await,
             Err(done) => done,
         }
     }
 
-    /// Starts the flight if there is one to start. Returns the flight to wait for, or the result.
+    /// Starts the flight if the action asks for one. Returns the flight to wait for, or the result.
     fn start(
         self: &Arc<Self>,
-        next: Next,
+        action: CallerAction,
         _admitted: TaskTrackerToken,
     ) -> Result<Ticket, Result<Pass, TokenError>> {
-        match next {
-            Next::GoAndLaunch(token, ticket) => {
+        match action {
+            CallerAction::SendAndLaunch(token, ticket) => {
                 flight::launch(self, ticket);
                 Err(Ok(token.into()))
             }
-            Next::Launch(ticket) => {
+            CallerAction::Launch(ticket) => {
                 flight::launch(self, ticket.clone());
                 Ok(ticket)
             }
-            Next::Wait(ticket) => Ok(ticket),
-            next => Err(self.conclude(next)),
+            CallerAction::Wait(ticket) => Ok(ticket),
+            action => Err(self.conclude(action)),
         }
     }
 
     /// Waits until the flight ends or is overdue, at most for the wait timeout.
     ///
-    /// Thousands wait here, so the future is small: it holds the flight and the place in its signal.
-    fn await_landing(
+    /// Thousands of callers may wait at once, so the future is small: it holds the flight and an
+    /// index into the signal.
+    fn await_flight(
         &self,
         ticket: Ticket,
     ) -> impl Future<Output = Result<Pass, TokenError>> + use<'_> {
@@ -283,8 +288,9 @@ impl Session {
         let mut wait = ticket.signal.wait();
         async move {
             let limit = self.limits.wait_timeout;
-            if limit >= self.limits.flight_deadline && self.runtime.keeps_time() {
-                // The flight's deadline comes first; one timer serves all its waiters.
+            if limit >= self.limits.flight_deadline && self.runtime.is_callers_runtime() {
+                // The flight's deadline comes first, so the flight's one timer serves all its
+                // waiters.
                 (&mut wait).await;
             } else {
                 let waited = Box::pin(self.runtime.timeout(limit, &mut wait)).await?;
@@ -294,45 +300,58 @@ impl Session {
         }
     }
 
-    fn conclude(&self, next: Next) -> Result<Pass, TokenError> {
-        match next {
-            Next::Go(token) | Next::GoAndLaunch(token, _) => Ok(token.into()),
-            Next::Bare(stamp) if self.policy.access == Access::Anonymous => Ok(Pass::bare(stamp)),
-            Next::Bare(_) | Next::Fail(RefreshError::NotSignedIn) => Err(TokenError::SignedOut),
-            Next::Fail(error) => Err(error.into()),
-            Next::HandBack | Next::Changed if self.is_signed_out() => Err(TokenError::SignedOut),
-            Next::HandBack => Err(TokenError::FreshTokenRefused),
-            Next::RefusedAgain => {
+    fn conclude(&self, action: CallerAction) -> Result<Pass, TokenError> {
+        match action {
+            CallerAction::Send(token) | CallerAction::SendAndLaunch(token, _) => Ok(token.into()),
+            CallerAction::SendBare(stamp) if self.policy.access == Access::Anonymous => {
+                Ok(Pass::bare(stamp))
+            }
+            CallerAction::SendBare(_) | CallerAction::Fail(RefreshError::NotSignedIn) => {
+                Err(TokenError::SignedOut)
+            }
+            CallerAction::Fail(error) => Err(error.into()),
+            CallerAction::HandBack | CallerAction::Changed if self.is_signed_out() => {
+                Err(TokenError::SignedOut)
+            }
+            CallerAction::HandBack => Err(TokenError::FreshTokenRefused),
+            CallerAction::RefusedAgain => {
                 let reason = NotReplayed::RefusedAgain;
-                self.tell(&Event::NotReplayed { reason });
+                self.emit(&Event::NotReplayed { reason });
                 Err(TokenError::FreshTokenRefused)
             }
-            Next::Changed => Err(TokenError::SessionChanged),
-            Next::Overdue | Next::Wait(_) | Next::Launch(_) => Err(TokenError::Overdue),
+            CallerAction::Changed => Err(TokenError::SessionChanged),
+            CallerAction::Overdue | CallerAction::Wait(_) | CallerAction::Launch(_) => {
+                Err(TokenError::Overdue)
+            }
         }
     }
 
     // Sign-in, update, sign-out.
 
-    /// The error says what is wrong with the tokens.
+    /// Signs in with these tokens.
+    ///
+    /// *Errors*: the tokens cannot be sent, or another session uses their refresh token. The error
+    /// is the reason.
     pub(crate) fn sign_in(self: &Arc<Self>, tokens: TokenSet) -> Result<Stored, &'static str> {
         let tokens = Arc::new(tokens.received(self.clock.wall()));
-        let arrival = self.arrival(Arc::clone(&tokens))?;
+        let prepared = self.prepare(Arc::clone(&tokens))?;
         self.claim(&tokens)?;
         let known = KnownRecord::new_epoch();
-        let (stamp, past) = self.state.sign_in(&arrival, known, self.clock.now());
-        let before = self.leave(past);
-        self.tell(&Event::SignedIn {
+        let (stamp, ended_epoch) = self.state.sign_in(&prepared, known, self.clock.now());
+        let before = self.end_epoch(ended_epoch);
+        self.emit(&Event::SignedIn {
             generation: stamp.generation,
         });
         if let Some(before) = before.filter(|_| self.profile.revokes_per_token()) {
             self.revoke(before);
         }
-        Ok(self.stored(stamp.epoch))
+        Ok(self.start_write(stamp.epoch))
     }
 
-    /// Returns `None` if the session is in another epoch than that of `after`. The error says what
-    /// is wrong with the tokens.
+    /// Installs newer tokens of the same sign-in. Returns `None` if the session is in another epoch
+    /// than `after`.
+    ///
+    /// *Errors*: the tokens cannot be sent. The error is the reason.
     pub(crate) fn update(
         self: &Arc<Self>,
         after: Stamp,
@@ -345,9 +364,9 @@ impl Session {
                 return Ok(None);
             }
             let newer = Arc::new(tokens.clone().inherit(last.as_deref()));
-            let arrival = self.arrival(newer)?;
-            if let Some(stamp) = self.state.update(stamp, &arrival, self.clock.now()) {
-                return Ok(Some(self.stored(stamp.epoch)));
+            let prepared = self.prepare(newer)?;
+            if let Some(stamp) = self.state.update(stamp, &prepared, self.clock.now()) {
+                return Ok(Some(self.start_write(stamp.epoch)));
             }
             if self.is_signed_out() {
                 return Ok(None);
@@ -357,33 +376,34 @@ impl Session {
 
     pub(crate) fn sign_out(self: &Arc<Self>) -> Stored {
         let known = KnownRecord::new_epoch();
-        let Some((stamp, past)) = self.state.sign_out(known, self.clock.now()) else {
+        let Some((stamp, ended_epoch)) = self.state.sign_out(known, self.clock.now()) else {
             return Stored::done();
         };
-        let before = self.leave(past);
-        self.disclaim();
-        self.tell(&Event::SignedOut);
+        let before = self.end_epoch(ended_epoch);
+        self.release_claim();
+        self.emit(&Event::SignedOut);
         if let Some(before) = before {
             self.revoke(before);
         }
-        self.stored(stamp.epoch)
+        self.start_write(stamp.epoch)
     }
 
-    /// Another process has signed in or out, as a flight or write of this epoch found.
+    /// Enters the epoch of `record`: another process has signed in or out. A flight or write of
+    /// `epoch` found the record.
     fn follow(self: &Arc<Self>, epoch: u64, record: &Record) {
-        let arrival = record.tokens.as_ref().map(|tokens| {
-            let arrival = self.arrival(Arc::clone(tokens));
-            // Tokens that cannot be sent are a sign-in all the same.
-            arrival.unwrap_or_else(|_unusable| Arrival::unusable(Arc::clone(tokens)))
+        let prepared = record.tokens.as_ref().map(|tokens| {
+            let prepared = self.prepare(Arc::clone(tokens));
+            // Tokens that cannot be sent still count as a sign-in.
+            prepared.unwrap_or_else(|_unusable| PreparedToken::unusable(Arc::clone(tokens)))
         });
         let known = KnownRecord::at(record.version);
         let now = self.clock.now();
-        let followed = self.state.follow(epoch, arrival.as_ref(), known, now);
-        let Some((stamp, past)) = followed else {
+        let followed = self.state.follow(epoch, prepared.as_ref(), known, now);
+        let Some((stamp, ended_epoch)) = followed else {
             return;
         };
-        self.leave(past);
-        self.tell(&match arrival {
+        self.end_epoch(ended_epoch);
+        self.emit(&match prepared {
             Some(_) => Event::SignedIn {
                 generation: stamp.generation,
             },
@@ -391,12 +411,12 @@ impl Session {
         });
     }
 
-    /// An epoch is over: its pending write is dropped. Returns its tokens.
-    fn leave(self: &Arc<Self>, past: Past) -> Option<Arc<TokenSet>> {
-        if let Some(write) = past.write {
-            self.give_back(write.cancel());
+    /// Drops the pending write of an ended epoch. Returns the epoch's tokens.
+    fn end_epoch(self: &Arc<Self>, ended_epoch: EndedEpoch) -> Option<Arc<TokenSet>> {
+        if let Some(write) = ended_epoch.write {
+            self.release_lease(write.cancel());
         }
-        past.tokens
+        ended_epoch.tokens
     }
 
     pub(crate) fn is_signed_out(&self) -> bool {
@@ -411,14 +431,14 @@ impl Session {
         self.state.stamp()
     }
 
-    /// Whether the session would be lost with this process's memory.
+    /// Returns whether the session is lost when this process ends.
     pub(crate) fn is_only_in_memory(&self) -> bool {
         let durable = self.store.as_ref().is_some_and(|store| store.is_durable());
         !self.all_written() || (!durable && self.state.tokens().is_some())
     }
 
-    /// Starts nothing new and waits until all tasks have ended. Returns whether the store has
-    /// everything.
+    /// Refuses new work and waits until all tasks have ended. Returns whether the store holds
+    /// everything that was to be written.
     pub(crate) async fn shutdown(self: &Arc<Self>, timeout: Duration) -> bool {
         self.tasks.close();
         let done = async {
@@ -434,7 +454,7 @@ impl Session {
             }
         };
         let mut done = Box::pin(done);
-        // Without anything to wait for, no timer and so no runtime is needed.
+        // If all tasks have ended already, no timer is needed, and so no runtime.
         if let Some(written) = done.as_mut().now_or_never() {
             return written;
         }
@@ -442,18 +462,20 @@ impl Session {
         matches!(answer, Ok(Some(true)))
     }
 
-    // What calls, flights and the writer have in common.
+    // Helpers for callers, flights and the writer.
 
-    pub(crate) fn tell(&self, event: &Event) {
-        self.listeners.tell(&self.key, event);
+    pub(crate) fn emit(&self, event: &Event) {
+        self.listeners.notify(&self.key, event);
     }
 
-    /// Whether this call comes from inside this session's own source.
+    /// Returns whether this call comes from inside this session's own source.
     #[inline]
     fn reentered(&self) -> bool {
-        // The hot path reads a zero and goes on.
-        self.asking.load(Ordering::Relaxed) != 0
-            && ASKING.try_with(|id| *id == self.id).unwrap_or(false)
+        // The hot path reads zero and skips the task-local lookup.
+        self.source_calls.load(Ordering::Relaxed) != 0
+            && CALLING_SESSION
+                .try_with(|id| *id == self.id)
+                .unwrap_or(false)
     }
 
     /// Runs the future in a task that a shutdown waits for.
@@ -465,15 +487,17 @@ impl Session {
         });
     }
 
-    /// Prepares a token set for requests; the error says what is wrong with it.
-    fn arrival(&self, tokens: Arc<TokenSet>) -> Result<Arrival, &'static str> {
+    /// Prepares a token set for requests.
+    ///
+    /// *Errors*: the token set cannot be sent. The error is the reason.
+    fn prepare(&self, tokens: Arc<TokenSet>) -> Result<PreparedToken, &'static str> {
         let obtained_at = tokens.obtained_at().unwrap_or_else(|| self.clock.wall());
         let lifetime = match tokens.lifetime() {
             Some(lifetime) => Some(millis(lifetime)),
             None => hinted_lifetime(&tokens, unix_millis(obtained_at)),
         };
         let jitter = fastrand::u32(0..=200);
-        Ok(Arrival {
+        Ok(PreparedToken {
             validity: self
                 .policy
                 .validity(unix_millis(obtained_at), lifetime, jitter),
@@ -481,14 +505,14 @@ impl Session {
         })
     }
 
-    /// One call to the source, marked so that a call back into this session fails at once.
-    async fn ask<T>(&self, call: impl Future<Output = T>) -> T {
-        let _asking = Asking::begin(&self.asking);
-        ASKING.scope(self.id, call).await
+    /// Runs one source call, marked so that a call from it into this session fails at once.
+    async fn call_source<T>(&self, call: impl Future<Output = T>) -> T {
+        let _guard = SourceCallGuard::begin(&self.source_calls);
+        CALLING_SESSION.scope(self.id, call).await
     }
 
-    /// Gives a lease back in the background.
-    fn give_back(&self, lease: Option<Box<dyn Lease>>) {
+    /// Releases a lease in the background.
+    fn release_lease(&self, lease: Option<Box<dyn Lease>>) {
         if let Some(lease) = lease {
             let limit = self.limits.source_timeout;
             self.spawn(async move {
@@ -497,8 +521,9 @@ impl Session {
         }
     }
 
-    /// Revokes what a sign-out has overwritten in the store, unless it was in memory too.
-    fn revoke_unless_done(self: &Arc<Self>, tokens: Arc<TokenSet>) {
+    /// Revokes tokens that a sign-out has overwritten in the store, unless they were revoked
+    /// before.
+    fn revoke_overwritten(self: &Arc<Self>, tokens: Arc<TokenSet>) {
         let hash = TokenHash::of(&tokens);
         if hash.is_some() && self.state.revoked() != hash {
             self.revoke(tokens);
@@ -510,22 +535,24 @@ impl Session {
         self.state.set_revoked(TokenHash::of(&tokens));
         let session = Arc::clone(self);
         self.spawn(async move {
-            let call = session.ask(async { session.source.revoke(tokens).await });
+            let call = session.call_source(async { session.source.revoke(tokens).await });
             let error = match guarded(session.limits.source_timeout, call).await {
                 Ok(answer) => answer.err(),
-                Err(CutOff::Panicked) => Some(SourceError::transient(
-                    "the token source panicked while it revoked",
+                Err(CallFailure::Panicked) => Some(SourceError::transient(
+                    "the token source panicked during the revocation",
                 )),
-                Err(CutOff::TimedOut) => Some(SourceError::transient(
+                Err(CallFailure::TimedOut) => Some(SourceError::transient(
                     "the issuer did not answer the revocation in time",
                 )),
             };
-            session.tell(&Event::Revoked { error });
+            session.emit(&Event::Revoked { error });
         });
     }
 
-    /// Claims the grant of these tokens for this session. The error says that another session has
-    /// it: two sessions would spend one refresh token, each under a lease of its own.
+    /// Claims the refresh token of these tokens for this session.
+    ///
+    /// *Errors*: another session has claimed the refresh token. Both sessions would spend it, each
+    /// under its own lease.
     fn claim(&self, tokens: &TokenSet) -> Result<(), &'static str> {
         let hash = TokenHash::of(tokens);
         let mut claims = lock(&self.claims);
@@ -533,8 +560,8 @@ impl Session {
             && *claims.entry(hash).or_insert(self.id) != self.id
         {
             return Err(
-                "their refresh token is that of another session here; each session needs a \
-                 sign-in of its own",
+                "another session of this process uses their refresh token; sign in separately for \
+                 each session",
             );
         }
         let before = self.state.claim(hash);
@@ -544,7 +571,7 @@ impl Session {
         Ok(())
     }
 
-    fn disclaim(&self) {
+    fn release_claim(&self) {
         if let Some(hash) = self.state.claim(None) {
             lock(&self.claims).remove(&hash);
         }
@@ -553,48 +580,50 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.disclaim();
+        self.release_claim();
     }
 }
 
-/// A call to the user's code that gave no answer.
-enum CutOff {
+/// Reasons why a call to the user's code returned no answer.
+enum CallFailure {
     Panicked,
     TimedOut,
 }
 
-/// Runs a call to the user's code: its panic is caught, and it has this long to answer.
-async fn guarded<T>(limit: Duration, call: impl Future<Output = T>) -> Result<T, CutOff> {
+/// Runs a call to the user's code. Catches its panic and drops it after `limit`.
+async fn guarded<T>(limit: Duration, call: impl Future<Output = T>) -> Result<T, CallFailure> {
     match runtime::timeout(limit, AssertUnwindSafe(call).catch_unwind()).await {
         Some(Ok(answer)) => Ok(answer),
-        Some(Err(_panic)) => Err(CutOff::Panicked),
-        None => Err(CutOff::TimedOut),
+        Some(Err(_panic)) => Err(CallFailure::Panicked),
+        None => Err(CallFailure::TimedOut),
     }
 }
 
-/// The life that a JWT of unknown expiry states, counted from its receipt. Returns `None` for other
-/// tokens, and if the JWT had expired at the receipt: then the local clock is wrong.
+/// Returns the lifetime that a JWT of unknown expiry states, in milliseconds from its receipt.
+/// Returns `None` for other tokens, and if the JWT had expired at its receipt: then the local clock
+/// is wrong.
 fn hinted_lifetime(tokens: &TokenSet, received: u64) -> Option<u64> {
     let hint = jwt::expiry_hint(tokens.access_token().expose_secret())?;
     let left = hint.expires_at_unix_ms.checked_sub(received)?;
-    // An issuer whose clock is ahead states an expiry too far away; the lifetime limits it.
+    // An issuer whose clock is ahead states an expiry that is too late, so the JWT's whole lifetime
+    // caps it.
     let whole = hint
         .issued_at_unix_ms
         .map(|at| hint.expires_at_unix_ms.saturating_sub(at));
     Some(left.min(whole.unwrap_or(left))).filter(|left| *left > 0)
 }
 
-/// Counts a call to the source while it lasts.
-struct Asking<'a>(&'a AtomicUsize);
+/// Counts a source call until the guard is dropped.
+struct SourceCallGuard<'a>(&'a AtomicUsize);
 
-impl<'a> Asking<'a> {
+impl<'a> SourceCallGuard<'a> {
     fn begin(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }
 }
 
-impl Drop for Asking<'_> {
+impl Drop for SourceCallGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -1,5 +1,5 @@
-//! A signal that is given once and wakes all its waiters. Not a `CancellationToken`: loom checks every
-//! order of its waits and wake-ups, which needs the mutex of `runtime/sync.rs`.
+//! A signal that is set once and wakes all its waiters. Not a `CancellationToken`: loom checks
+//! every order of waits and wake-ups, which needs the mutex of `runtime/sync.rs`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,98 +9,98 @@ use std::task::{Context, Poll, Waker};
 
 use crate::runtime::sync::{Mutex, lock};
 
-/// Given once, never taken back. Whoever waits after it was given does not wait.
+/// A signal that is set once and never cleared. A wait after that ends at once.
 ///
-/// There is one for each flight, so that a waiter can neither miss its flight's end nor be woken
-/// by that of another.
+/// Each flight has its own signal, so that no waiter misses the end of its flight or is woken by
+/// the end of another flight.
 pub(crate) struct Signal {
-    waiting: Mutex<Waiting>,
-    /// The session of the flight was signed out of while it was in the air.
+    state: Mutex<SignalState>,
+    /// The session was signed out of during the flight.
     signed_out: AtomicBool,
 }
 
-struct Waiting {
-    given: bool,
-    /// By place; a place is empty while its waiter is not registered.
+struct SignalState {
+    is_set: bool,
+    /// Wakers by index. An entry is empty while its waiter is not registered.
     wakers: Vec<Option<Waker>>,
-    /// Places given back by waiters that went away.
-    free: Vec<usize>,
+    /// Indices of waiters that were dropped.
+    free_indices: Vec<usize>,
 }
 
 impl Signal {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            waiting: Mutex::new(Waiting {
-                given: false,
+            state: Mutex::new(SignalState {
+                is_set: false,
                 wakers: Vec::new(),
-                free: Vec::new(),
+                free_indices: Vec::new(),
             }),
             signed_out: AtomicBool::new(false),
         })
     }
 
-    /// Somebody signs out of the session of the flight.
-    pub(crate) fn sign_out(&self) {
+    /// Records that the session was signed out of during the flight.
+    pub(crate) fn mark_signed_out(&self) {
         self.signed_out.store(true, Ordering::Release);
     }
 
-    /// Whether somebody signed out of the session of the flight.
+    /// Returns whether the session was signed out of during the flight.
     pub(crate) fn signed_out(&self) -> bool {
         self.signed_out.load(Ordering::Acquire)
     }
 
-    /// Wakes everybody, now and for ever after.
-    pub(crate) fn give(&self) {
+    /// Wakes all waiters. Every later wait ends at once.
+    pub(crate) fn set(&self) {
         let wakers = {
-            let mut waiting = lock(&self.waiting);
-            waiting.given = true;
-            std::mem::take(&mut waiting.wakers)
+            let mut state = lock(&self.state);
+            state.is_set = true;
+            std::mem::take(&mut state.wakers)
         };
-        // Outside the lock: a waker may run the waiter right here.
+        // The wakers run outside the lock, because a waker may poll its waiter in this call.
         for waker in wakers.into_iter().flatten() {
             waker.wake();
         }
     }
 
-    /// How many places there are, taken or free.
+    /// Number of entries, used or free.
     #[cfg(all(test, model_loom))]
-    pub(crate) fn places(&self) -> usize {
-        lock(&self.waiting).wakers.len()
+    pub(crate) fn index_count(&self) -> usize {
+        lock(&self.state).wakers.len()
     }
 
-    pub(crate) fn wait(self: Arc<Self>) -> Wait {
-        Wait {
+    pub(crate) fn wait(self: Arc<Self>) -> SignalWait {
+        SignalWait {
             signal: self,
-            place: None,
-            given: false,
+            index: None,
+            is_set: false,
         }
     }
 }
 
-/// Ends when the signal is given. Cancel safe: dropping it gives its place back.
-pub(crate) struct Wait {
+/// Waits until the signal is set. *Cancellation*: dropping it frees its index.
+pub(crate) struct SignalWait {
     signal: Arc<Signal>,
-    place: Option<usize>,
-    given: bool,
+    index: Option<usize>,
+    is_set: bool,
 }
 
-impl Future for Wait {
+impl Future for SignalWait {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        let mut waiting = lock(&this.signal.waiting);
-        if waiting.given {
-            this.given = true;
+        let mut state = lock(&this.signal.state);
+        if state.is_set {
+            this.is_set = true;
             return Poll::Ready(());
         }
-        let place = *this.place.get_or_insert_with(|| {
-            waiting.free.pop().unwrap_or_else(|| {
-                waiting.wakers.push(None);
-                waiting.wakers.len() - 1
+        let index = *this.index.get_or_insert_with(|| {
+            state.free_indices.pop().unwrap_or_else(|| {
+                state.wakers.push(None);
+                state.wakers.len() - 1
             })
         });
-        let registered = &mut waiting.wakers[place];
+        let registered = &mut state.wakers[index];
         if !registered
             .as_ref()
             .is_some_and(|waker| waker.will_wake(context.waker()))
@@ -111,16 +111,16 @@ impl Future for Wait {
     }
 }
 
-impl Drop for Wait {
+impl Drop for SignalWait {
     fn drop(&mut self) {
-        if self.given {
+        if self.is_set {
             return;
         }
-        if let Some(place) = self.place {
-            let mut waiting = lock(&self.signal.waiting);
-            if !waiting.given {
-                waiting.wakers[place] = None;
-                waiting.free.push(place);
+        if let Some(index) = self.index {
+            let mut state = lock(&self.signal.state);
+            if !state.is_set {
+                state.wakers[index] = None;
+                state.free_indices.push(index);
             }
         }
     }

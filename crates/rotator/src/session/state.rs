@@ -1,5 +1,5 @@
-//! All state of a session under one lock, and the token that is published beside it. No call here
-//! waits. The only file that touches the state machine of `token-rotator-core`.
+//! All state of a session under one lock, and the published token beside it. No function here
+//! waits. Only this file calls the state machine of `token-rotator-core`.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,7 +9,7 @@ use token_rotator_core::{
     Attempt, Failure, Flight, Landing, Now, Policy, Session as Machine, Stamp, Step, Validity,
 };
 
-use super::decide::{KnownRecord, OlderPrints, Start, Write};
+use super::decide::{KnownRecord, RefreshStart, ReplacedTokens, Write};
 use super::recovery::Recovery;
 use super::signal::Signal;
 use super::writer::{PendingWrite, Report, Writes};
@@ -21,40 +21,40 @@ use crate::store::intent::TokenHash;
 use crate::token::token_set::TokenSet;
 use crate::token::{Credential, Issued, Token};
 
-/// The published token and the state behind it.
+/// The published token, and the locked state that it comes from.
 pub(crate) struct State {
     published: Published<Issued>,
     locked: Mutex<Locked>,
-    /// Whether there is a store to write to.
-    stored: bool,
+    /// Whether the session has a store.
+    has_store: bool,
 }
 
 struct Locked {
     machine: Machine,
     /// The token set of this epoch, ready to be sent.
     credential: Option<Arc<Credential>>,
-    /// What the last flight failed with, since the last token of this epoch.
+    /// Error of the last failed flight since the last token of this epoch.
     error: Option<RefreshError>,
-    /// Signal of the flight in the air, or of the last one.
+    /// Signal of the current flight, or of the last flight.
     signal: Arc<Signal>,
     early_at: u64,
     known: KnownRecord,
     /// The epoch whose end was reported.
     end_reported: Option<u64>,
-    /// What the next refresh starts from if it is not the served token set: tokens that cannot be
-    /// sent, whose refresh token replaces the served one's.
+    /// Tokens that cannot be sent, but whose refresh token replaces that of the served token set.
+    /// The next refresh starts from them.
     successor: Option<Arc<TokenSet>>,
-    /// What is to be written to the store.
+    /// The pending write to the store.
     writes: Writes,
-    /// What is known about refresh tokens that were presented.
+    /// Refresh tokens that were presented without a clear answer.
     recovery: Recovery,
-    /// The refresh token that this session was signed in with.
+    /// Hash of the refresh token that this session claims.
     claim: Option<TokenHash>,
-    /// The refresh token that was revoked last.
+    /// Hash of the refresh token that was revoked last.
     revoked: Option<TokenHash>,
 }
 
-/// A flight, with the signal of its end.
+/// A flight, and the signal that reports its end.
 #[derive(Clone)]
 pub(crate) struct Ticket {
     pub(crate) flight: Flight,
@@ -62,37 +62,37 @@ pub(crate) struct Ticket {
 }
 
 /// What a caller does next.
-pub(crate) enum Next {
-    /// Send with this token.
-    Go(Token),
-    /// Send with this token, after starting the flight.
-    GoAndLaunch(Token, Ticket),
+pub(crate) enum CallerAction {
+    /// Send the request with this token.
+    Send(Token),
+    /// Start the flight, then send the request with this token.
+    SendAndLaunch(Token, Ticket),
     /// Start the flight, then wait for it.
     Launch(Ticket),
     /// Wait for the flight.
     Wait(Ticket),
-    /// Send without a token; after a refusal: hand it back.
-    Bare(Stamp),
-    /// Hand the refusal back.
+    /// Send the request without a token. After a refusal: return the refusal to the caller.
+    SendBare(Stamp),
+    /// Return the refusal to the caller.
     HandBack,
-    /// Hand the refusal back: this endpoint refused a replay a short time ago.
+    /// Return the refusal to the caller, because this endpoint refused a replay a short time ago.
     RefusedAgain,
     /// The session is in another epoch.
     Changed,
     /// The flight is overdue.
     Overdue,
-    /// Fail.
+    /// Fail with this error.
     Fail(RefreshError),
 }
 
-/// A credential with its validity.
+/// A token set prepared for requests: its credential and its validity.
 #[derive(Clone)]
-pub(crate) struct Arrival {
+pub(crate) struct PreparedToken {
     pub(crate) credential: Arc<Credential>,
     pub(crate) validity: Validity,
 }
 
-impl Arrival {
+impl PreparedToken {
     /// Tokens that cannot be sent count as expired, so that no caller gets them.
     pub(crate) fn unusable(tokens: Arc<TokenSet>) -> Self {
         Self {
@@ -102,27 +102,27 @@ impl Arrival {
     }
 }
 
-/// What a reported failure leads to.
-pub(crate) enum Failed {
-    /// No flight starts for so many milliseconds.
+/// Effects of a failed flight.
+pub(crate) enum FailureEffect {
+    /// A cool-down: no flight starts for this many milliseconds.
     Cooling(u64),
-    /// The session has ended; `first` if that was not reported in this epoch before.
+    /// The session has ended. `first` if the end was not yet reported in this epoch.
     Ended { first: bool },
-    /// The failure belongs to the past.
+    /// The failure belongs to an earlier epoch or generation.
     Stale,
 }
 
-/// What a session left behind when its epoch ended. Handled by the caller, outside the lock.
+/// Tokens and pending write of an ended epoch. The caller handles them outside the lock.
 #[derive(Default)]
-pub(crate) struct Past {
+pub(crate) struct EndedEpoch {
     pub(crate) tokens: Option<Arc<TokenSet>>,
     pub(crate) write: Option<PendingWrite>,
 }
 
 impl State {
-    pub(crate) fn new(policy: Policy, stored: bool) -> Self {
+    pub(crate) fn new(policy: Policy, has_store: bool) -> Self {
         Self {
-            stored,
+            has_store,
             published: Published::empty(),
             locked: Mutex::new(Locked {
                 machine: Machine::new(policy),
@@ -143,8 +143,8 @@ impl State {
 
     // Callers.
 
-    /// The hot path: the token, if it may be served at this time of the wall clock without asking
-    /// the state machine.
+    /// Returns the token if the state machine would serve it without an event at this wall-clock
+    /// time. This is the hot path.
     #[inline]
     pub(crate) fn ready(&self, wall: SystemTime) -> Option<Token> {
         self.published
@@ -152,28 +152,30 @@ impl State {
             .map(Token)
     }
 
-    /// [`State::ready`] for a request that cannot be repeated: `None` while a refresh is due.
+    /// Returns the token for a request that cannot be repeated. Returns `None` while a refresh is
+    /// due.
     pub(crate) fn ready_for_once(&self, wall: SystemTime) -> Option<Token> {
         self.published
             .get_if(|issued| wall < issued.until.min(issued.early_at))
             .map(Token)
     }
 
-    /// A request is about to be sent.
-    pub(crate) fn acquire(&self, now: Now) -> Next {
+    /// Decides what a caller does before it sends a request.
+    pub(crate) fn acquire(&self, now: Now) -> CallerAction {
         let mut locked = lock(&self.locked);
         let step = locked.machine.acquire(now);
-        self.next(&mut locked, step, now)
+        self.action_for(&mut locked, step, now)
     }
 
-    /// A request that cannot be repeated is about to be sent: it waits for a refresh that is due.
-    pub(crate) fn acquire_for_once(&self, now: Now) -> Next {
+    /// Decides what a caller does before it sends a request that cannot be repeated. Such a caller
+    /// waits for a refresh that is due.
+    pub(crate) fn acquire_for_once(&self, now: Now) -> CallerAction {
         let mut locked = lock(&self.locked);
         let due = now.wall >= locked.early_at;
         let machine = &mut locked.machine;
         let step = match (machine.acquire(now), machine.flight()) {
             (Step::UseAndRefresh, Some(flight)) => {
-                // The caller waits, so the flight may not end without a result.
+                // The caller waits, so the flight must not end without a result.
                 let _waits = machine.settle(flight, now);
                 Step::Refresh
             }
@@ -183,53 +185,53 @@ impl State {
             },
             (step, _) => step,
         };
-        self.next(&mut locked, step, now)
+        self.action_for(&mut locked, step, now)
     }
 
-    /// A request was refused.
-    pub(crate) fn refused(&self, stamp: Stamp, attempt: Attempt, now: Now) -> Next {
+    /// Decides what a caller does after a refusal.
+    pub(crate) fn refused(&self, stamp: Stamp, attempt: Attempt, now: Now) -> CallerAction {
         let mut locked = lock(&self.locked);
         let step = locked.machine.refused(stamp, attempt, now);
-        // The machine may have marked the token as refused: it is not served any more.
+        // The machine may have marked the token as refused, which ends its publication.
         self.publish(&locked, now);
-        self.next(&mut locked, step, now)
+        self.action_for(&mut locked, step, now)
     }
 
-    /// A request was accepted.
+    /// Records that a request was accepted.
     pub(crate) fn accepted(&self, stamp: Stamp, attempt: Attempt) {
         lock(&self.locked).machine.accepted(stamp, attempt);
     }
 
-    /// A caller asks for a refresh.
-    pub(crate) fn force(&self, now: Now) -> Next {
+    /// Decides what a caller does that asks for a refresh.
+    pub(crate) fn force(&self, now: Now) -> CallerAction {
         let mut locked = lock(&self.locked);
         let step = locked.machine.force(now);
-        self.next(&mut locked, step, now)
+        self.action_for(&mut locked, step, now)
     }
 
-    /// The caller has waited for this flight.
-    pub(crate) fn settle(&self, flight: Flight, now: Now) -> Next {
+    /// Decides what a caller does after it has waited for this flight.
+    pub(crate) fn settle(&self, flight: Flight, now: Now) -> CallerAction {
         let mut locked = lock(&self.locked);
         let step = locked.machine.settle(flight, now);
         if step == Step::Use {
-            // The landing has published the token, so the waiters need not each publish it again.
+            // The flight has published the token, so the waiters need not publish it again.
             let (stamp, wall) = (locked.machine.stamp(), at_unix_millis(now.wall));
-            let landed = |issued: &Issued| issued.stamp == stamp && wall < issued.until;
-            if let Some(issued) = self.published.get_if(landed) {
-                return Next::Go(Token(issued));
+            let is_current = |issued: &Issued| issued.stamp == stamp && wall < issued.until;
+            if let Some(issued) = self.published.get_if(is_current) {
+                return CallerAction::Send(Token(issued));
             }
         }
-        self.next(&mut locked, step, now)
+        self.action_for(&mut locked, step, now)
     }
 
-    /// The current token, if it is usable.
+    /// Returns the current token if it is usable.
     pub(crate) fn usable(&self, now: Now) -> Option<Token> {
         lock(&self.locked)
             .issue(now)
             .map(|issued| Token(Arc::new(issued)))
     }
 
-    /// The token set that a refresh starts from, usable or not.
+    /// Returns the token set that a refresh starts from, usable or not.
     pub(crate) fn tokens(&self) -> Option<Arc<TokenSet>> {
         lock(&self.locked).tokens()
     }
@@ -238,75 +240,76 @@ impl State {
         lock(&self.locked).machine.stamp()
     }
 
-    /// Whether the session was signed out and not signed in since.
+    /// Returns whether the last of sign-in and sign-out was a sign-out.
     pub(crate) fn signed_out(&self) -> bool {
         lock(&self.locked).machine.signed_out()
     }
 
-    /// Whether the issuer refuses to refresh this session.
+    /// Returns whether the issuer has refused to refresh this session.
     pub(crate) fn ended(&self) -> bool {
         lock(&self.locked).machine.ended()
     }
 
     // Flights.
 
-    /// The flight brought a token (`adopted`: one that another process had refreshed). The token
-    /// is served from here on; the flight's waiters are not released yet. Returns `None` if the
-    /// flight belongs to the past.
+    /// Installs the token of a flight. `adopted`: another process had refreshed the token. The
+    /// token is served from now on, but the flight's waiters are not released yet. Returns `None`
+    /// if the flight belongs to an earlier epoch or generation.
     pub(crate) fn land(
         &self,
         flight: Flight,
-        arrival: &Arrival,
+        prepared: &PreparedToken,
         known: KnownRecord,
         adopted: bool,
         now: Now,
     ) -> Option<Stamp> {
         let mut locked = lock(&self.locked);
-        let landing = if adopted {
-            locked.machine.adopted(flight, arrival.validity, now)
+        let effect = if adopted {
+            locked.machine.adopted(flight, prepared.validity, now)
         } else {
-            locked.machine.refreshed(flight, arrival.validity, now)
+            locked.machine.refreshed(flight, prepared.validity, now)
         };
-        if landing != Landing::Installed {
+        if effect != Landing::Installed {
             return None;
         }
         let stamp = locked.machine.stamp();
-        locked.install(arrival);
+        locked.install(prepared);
         locked.known.replace(known);
         self.publish(&locked, now);
         Some(stamp)
     }
 
-    /// The flight failed. Its waiters are not released yet.
+    /// Records that the flight failed. The flight's waiters are not released yet.
     pub(crate) fn failed(
         &self,
         flight: Flight,
         failure: Failure,
         error: RefreshError,
         now: Now,
-    ) -> Failed {
+    ) -> FailureEffect {
         let mut locked = lock(&self.locked);
-        let landing = locked.machine.failed(flight, failure, now);
-        // A look that found nothing new leaves the error that ended the session.
+        let effect = locked.machine.failed(flight, failure, now);
+        // A look that found no newer token keeps the error that ended the session.
         if locked.machine.error() == flight.id {
             locked.error = Some(error);
         }
         self.publish(&locked, now);
-        match landing {
+        match effect {
             Landing::Cooling => {
                 let until = locked.machine.cool_until();
-                Failed::Cooling(until.saturating_sub(now.steady))
+                FailureEffect::Cooling(until.saturating_sub(now.steady))
             }
             Landing::Ended => {
                 let epoch = locked.machine.stamp().epoch;
                 let first = locked.end_reported.replace(epoch) != Some(epoch);
-                Failed::Ended { first }
+                FailureEffect::Ended { first }
             }
-            Landing::Installed | Landing::Stale => Failed::Stale,
+            Landing::Installed | Landing::Stale => FailureEffect::Stale,
         }
     }
 
-    /// An early flight found the lease taken. Returns whether it may end without a result.
+    /// Reports that an early flight found the lease taken. Returns whether the flight may end
+    /// without a result.
     pub(crate) fn yielded(&self, flight: Flight, now: Now) -> bool {
         let mut locked = lock(&self.locked);
         let yielded = locked.machine.yielded(flight, now);
@@ -317,13 +320,13 @@ impl State {
     /// Returns whether the flight has just passed its deadline.
     pub(crate) fn overdue(&self, flight: Flight, now: Now) -> bool {
         let mut locked = lock(&self.locked);
-        let in_slot = locked.machine.flight() == Some(flight);
-        let overdue = in_slot && locked.machine.overdue(now);
+        let is_in_slot = locked.machine.flight() == Some(flight);
+        let overdue = is_in_slot && locked.machine.overdue(now);
         self.publish(&locked, now);
         overdue
     }
 
-    /// The flight brought tokens that cannot be sent; the next flight starts from them.
+    /// Keeps tokens that cannot be sent. The next flight starts from them.
     pub(crate) fn continue_with(&self, flight: Flight, tokens: Arc<TokenSet>) {
         let mut locked = lock(&self.locked);
         if locked.machine.stamp() == flight.began {
@@ -331,125 +334,132 @@ impl State {
         }
     }
 
-    /// What a flight of this epoch starts from. Returns `None` if the session is in another epoch.
-    pub(crate) fn start(&self, epoch: u64) -> Option<Start> {
+    /// Returns where a flight of this epoch starts. Returns `None` if the session is in another
+    /// epoch.
+    pub(crate) fn start(&self, epoch: u64) -> Option<RefreshStart> {
         let locked = lock(&self.locked);
         locked
             .is_in(epoch)
-            .then(|| Start::from_memory(locked.tokens(), locked.known))
+            .then(|| RefreshStart::from_memory(locked.tokens(), locked.known))
     }
 
-    /// The record was read or saved in this version, in this epoch.
-    pub(crate) fn saw(&self, epoch: u64, version: Version) {
+    /// Records that a flight or write of this epoch has read or saved the record in this version.
+    pub(crate) fn note_version(&self, epoch: u64, version: Version) {
         let mut locked = lock(&self.locked);
         if locked.is_in(epoch) {
             locked.known.replace(KnownRecord::at(version));
         }
     }
 
-    /// The recovery state, for a decision that needs no other lock.
+    /// Calls `call` with the recovery state, under the lock.
     pub(crate) fn recovery<T>(&self, call: impl FnOnce(&mut Recovery) -> T) -> T {
         call(&mut lock(&self.locked).recovery)
     }
 
     // Sign-in, sign-out, update.
 
-    /// A sign-in. Waiters of the epoch before are released.
-    pub(crate) fn sign_in(&self, arrival: &Arrival, known: KnownRecord, now: Now) -> (Stamp, Past) {
+    /// Begins an epoch with these tokens. Releases the waiters of the previous epoch.
+    pub(crate) fn sign_in(
+        &self,
+        prepared: &PreparedToken,
+        known: KnownRecord,
+        now: Now,
+    ) -> (Stamp, EndedEpoch) {
         let mut locked = lock(&self.locked);
-        let stamp = locked.machine.sign_in(arrival.validity, now);
-        let past = locked.begin_epoch(known);
-        locked.install(arrival);
-        self.write_tokens(&mut locked, OlderPrints::default());
+        let stamp = locked.machine.sign_in(prepared.validity, now);
+        let ended_epoch = locked.begin_epoch(known);
+        locked.install(prepared);
+        self.write_tokens(&mut locked, ReplacedTokens::default());
         self.release(locked, now);
-        (stamp, past)
+        (stamp, ended_epoch)
     }
 
-    /// A sign-out. Returns `None` if there was nothing to sign out of.
-    pub(crate) fn sign_out(&self, known: KnownRecord, now: Now) -> Option<(Stamp, Past)> {
+    /// Begins an epoch without tokens. Returns `None` if there was no session to sign out of.
+    pub(crate) fn sign_out(&self, known: KnownRecord, now: Now) -> Option<(Stamp, EndedEpoch)> {
         let mut locked = lock(&self.locked);
         if !locked.machine.sign_out() {
             return None;
         }
-        let past = locked.begin_epoch(known);
-        self.write_tokens(&mut locked, OlderPrints::default());
-        locked.signal.sign_out();
+        let ended_epoch = locked.begin_epoch(known);
+        self.write_tokens(&mut locked, ReplacedTokens::default());
+        locked.signal.mark_signed_out();
         let stamp = locked.machine.stamp();
         self.release(locked, now);
-        Some((stamp, past))
+        Some((stamp, ended_epoch))
     }
 
-    /// A flight or write of this epoch found another epoch in the store: a sign-in, or a sign-out
-    /// if there is no arrival. Returns `None` if the session has moved on or is in that epoch.
+    /// Enters an epoch that a flight or write of `epoch` found in the store. Without a token set,
+    /// that epoch is a sign-out. Returns `None` if the session has left `epoch`, or is in the found
+    /// epoch already.
     pub(crate) fn follow(
         &self,
         epoch: u64,
-        arrival: Option<&Arrival>,
+        prepared: Option<&PreparedToken>,
         known: KnownRecord,
         now: Now,
-    ) -> Option<(Stamp, Past)> {
+    ) -> Option<(Stamp, EndedEpoch)> {
         let mut locked = lock(&self.locked);
         if !locked.is_in(epoch) || locked.known.epoch == known.epoch {
             return None;
         }
-        let past = if let Some(arrival) = arrival {
-            locked.machine.sign_in(arrival.validity, now);
-            let past = locked.begin_epoch(known);
-            locked.install(arrival);
-            past
+        let ended_epoch = if let Some(prepared) = prepared {
+            locked.machine.sign_in(prepared.validity, now);
+            let ended_epoch = locked.begin_epoch(known);
+            locked.install(prepared);
+            ended_epoch
         } else {
             if !locked.machine.sign_out() {
                 return None;
             }
-            let past = locked.begin_epoch(known);
-            locked.signal.sign_out();
-            past
+            let ended_epoch = locked.begin_epoch(known);
+            locked.signal.mark_signed_out();
+            ended_epoch
         };
         let stamp = locked.machine.stamp();
         self.release(locked, now);
-        Some((stamp, past))
+        Some((stamp, ended_epoch))
     }
 
-    /// The stamp of now, and the token set that a refresh starts from.
+    /// Returns the current stamp, and the token set that a refresh starts from.
     pub(crate) fn current(&self) -> (Stamp, Option<Arc<TokenSet>>) {
         let locked = lock(&self.locked);
         (locked.machine.stamp(), locked.tokens())
     }
 
-    /// Installs a newer token of the sign-in of `stamp`, made from the one that was current then.
-    /// Returns `None` if the session has moved on since.
-    pub(crate) fn update(&self, stamp: Stamp, arrival: &Arrival, now: Now) -> Option<Stamp> {
+    /// Installs a newer token of the sign-in of `stamp`, made from the token that was current at
+    /// `stamp`. Returns `None` if the stamp has changed since.
+    pub(crate) fn update(&self, stamp: Stamp, prepared: &PreparedToken, now: Now) -> Option<Stamp> {
         let mut locked = lock(&self.locked);
         if locked.machine.stamp() != stamp || locked.machine.signed_out() {
             return None;
         }
-        let older = OlderPrints::of(locked.tokens().as_deref());
-        let stamp = locked.machine.update(arrival.validity, now);
-        locked.install(arrival);
-        self.write_tokens(&mut locked, older);
+        let replaced = ReplacedTokens::of(locked.tokens().as_deref());
+        let stamp = locked.machine.update(prepared.validity, now);
+        locked.install(prepared);
+        self.write_tokens(&mut locked, replaced);
         self.publish(&locked, now);
         Some(stamp)
     }
 
     // Writes.
 
-    /// Looks at or changes the pending write.
+    /// Calls `call` with the pending write, under the lock.
     pub(crate) fn writes<T>(&self, call: impl FnOnce(&mut Writes) -> T) -> T {
         call(&mut lock(&self.locked).writes)
     }
 
-    /// Keeps the write, which is newer or (`back`) older than what is pending. Returns it if its
-    /// epoch is over.
+    /// Keeps a write that is newer or (`is_older`) older than the pending write. Returns the write if
+    /// its epoch has ended.
     pub(crate) fn put_write(
         &self,
         write: PendingWrite,
-        back: bool,
+        is_older: bool,
     ) -> Result<(), Box<PendingWrite>> {
         let mut locked = lock(&self.locked);
         if !locked.is_in(write.write.epoch) {
             return Err(Box::new(write));
         }
-        if back {
+        if is_older {
             locked.writes.put_back(write);
         } else {
             locked.writes.put(write);
@@ -457,24 +467,24 @@ impl State {
         Ok(())
     }
 
-    /// The writer's runtime has ended. Returns the attempts so far, and the callers to answer, if
-    /// something is left to write: then no token is published, so that the next call resumes the
-    /// writer.
-    pub(crate) fn strand_writes(&self) -> Option<(u32, Vec<(u64, Report)>)> {
+    /// Marks the writes as interrupted, because the writer's runtime has ended. Returns the failed
+    /// attempts and the callers to answer if a write is pending. Then no token is published, so
+    /// that the next call resumes the writer.
+    pub(crate) fn interrupt_writes(&self) -> Option<(u32, Vec<(u64, Report)>)> {
         let mut locked = lock(&self.locked);
-        let stranded = locked.writes.strand()?;
+        let interrupted = locked.writes.interrupt()?;
         self.published.replace(None);
-        Some(stranded)
+        Some(interrupted)
     }
 
-    // The grant.
+    // Claim and revocation of the refresh token.
 
-    /// Replaces the refresh token that this session claims. Returns the one before.
+    /// Replaces the claimed refresh token. Returns the previous claim.
     pub(crate) fn claim(&self, token: Option<TokenHash>) -> Option<TokenHash> {
         std::mem::replace(&mut lock(&self.locked).claim, token)
     }
 
-    /// The refresh token that was revoked last.
+    /// Returns the hash of the refresh token that was revoked last.
     pub(crate) fn revoked(&self) -> Option<TokenHash> {
         lock(&self.locked).revoked
     }
@@ -485,16 +495,16 @@ impl State {
 
     // Helpers.
 
-    /// The current tokens, or the tombstone, are to be written.
-    fn write_tokens(&self, locked: &mut Locked, older: OlderPrints) {
-        if self.stored {
+    /// Queues a write of the current tokens, or of the tombstone.
+    fn write_tokens(&self, locked: &mut Locked, replaced: ReplacedTokens) {
+        if self.has_store {
             let epoch = locked.machine.stamp().epoch;
-            let write = Write::new(epoch, locked.tokens(), locked.known, older);
+            let write = Write::new(epoch, locked.tokens(), locked.known, replaced);
             locked.writes.put(PendingWrite::new(write));
         }
     }
 
-    fn next(&self, locked: &mut Locked, step: Step, now: Now) -> Next {
+    fn action_for(&self, locked: &mut Locked, step: Step, now: Now) -> CallerAction {
         let starts = matches!(step, Step::Refresh | Step::UseAndRefresh);
         if starts {
             locked.signal = Signal::new();
@@ -504,25 +514,27 @@ impl State {
             signal: Arc::clone(&locked.signal),
         });
         match (step, ticket, &locked.credential, &locked.error) {
-            (Step::Bare, ..) => Next::Bare(locked.machine.stamp()),
-            (Step::Changed, ..) => Next::Changed,
-            (Step::Overdue, ..) => Next::Overdue,
-            (Step::RefusedAgain, ..) => Next::RefusedAgain,
-            (Step::Fail, _, _, Some(error)) => Next::Fail(error.clone()),
-            (Step::Wait, Some(ticket), ..) => Next::Wait(ticket),
+            (Step::Bare, ..) => CallerAction::SendBare(locked.machine.stamp()),
+            (Step::Changed, ..) => CallerAction::Changed,
+            (Step::Overdue, ..) => CallerAction::Overdue,
+            (Step::RefusedAgain, ..) => CallerAction::RefusedAgain,
+            (Step::Fail, _, _, Some(error)) => CallerAction::Fail(error.clone()),
+            (Step::Wait, Some(ticket), ..) => CallerAction::Wait(ticket),
             (Step::Refresh, Some(ticket), ..) => {
                 self.publish(locked, now);
-                Next::Launch(ticket)
+                CallerAction::Launch(ticket)
             }
-            (Step::Use, _, Some(credential), _) => Next::Go(self.token(locked, credential, now)),
+            (Step::Use, _, Some(credential), _) => {
+                CallerAction::Send(self.token(locked, credential, now))
+            }
             (Step::UseAndRefresh, Some(ticket), Some(credential), _) => {
-                Next::GoAndLaunch(self.token(locked, credential, now), ticket)
+                CallerAction::SendAndLaunch(self.token(locked, credential, now), ticket)
             }
-            _ => Next::HandBack,
+            _ => CallerAction::HandBack,
         }
     }
 
-    /// The published token if it is the current one, so that all waiters share it.
+    /// Returns the published token if it is current, so that all waiters share one allocation.
     fn token(&self, locked: &Locked, credential: &Arc<Credential>, now: Now) -> Token {
         self.publish(locked, now);
         let stamp = locked.machine.stamp();
@@ -540,26 +552,26 @@ impl State {
     }
 
     fn publish(&self, locked: &Locked, now: Now) {
-        let new = locked.issue(now).filter(|_| !locked.writes.stranded());
+        let new = locked.issue(now).filter(|_| !locked.writes.interrupted());
         let Some(new) = new else {
             if !self.published.is_empty() {
                 self.published.replace(None);
             }
             return;
         };
-        // An equal token is not written again: a write disturbs every reader.
-        let stands = |old: &Issued| new.stamp == old.stamp && new.until == old.until;
-        if self.published.get_if(stands).is_none() {
+        // An equal token is not stored again, because each store disturbs every reader.
+        let is_equal = |old: &Issued| new.stamp == old.stamp && new.until == old.until;
+        if self.published.get_if(is_equal).is_none() {
             self.published.replace(Some(Arc::new(new)));
         }
     }
 
-    /// Publishes, then releases the waiters of the epoch before.
+    /// Publishes, then releases the waiters of the previous epoch.
     fn release(&self, mut locked: MutexGuard<'_, Locked>, now: Now) {
         self.publish(&locked, now);
         let signal = std::mem::replace(&mut locked.signal, Signal::new());
         drop(locked);
-        signal.give();
+        signal.set();
     }
 }
 
@@ -568,9 +580,10 @@ impl Locked {
         self.machine.stamp().epoch == epoch
     }
 
-    /// The machine has begun another epoch: what belonged to the one before is taken out.
-    fn begin_epoch(&mut self, known: KnownRecord) -> Past {
-        let past = Past {
+    /// Clears the state of the previous epoch and returns it. The machine has begun another epoch
+    /// already.
+    fn begin_epoch(&mut self, known: KnownRecord) -> EndedEpoch {
+        let ended_epoch = EndedEpoch {
             tokens: self.tokens(),
             write: self.writes.take_other(self.machine.stamp().epoch),
         };
@@ -578,13 +591,13 @@ impl Locked {
         self.successor = None;
         self.error = None;
         self.known.replace(known);
-        past
+        ended_epoch
     }
 
-    /// The machine has installed this token.
-    fn install(&mut self, arrival: &Arrival) {
-        self.credential = Some(Arc::clone(&arrival.credential));
-        self.early_at = arrival.validity.refresh_at.unwrap_or(u64::MAX);
+    /// Keeps the token that the machine has installed.
+    fn install(&mut self, prepared: &PreparedToken) {
+        self.credential = Some(Arc::clone(&prepared.credential));
+        self.early_at = prepared.validity.refresh_at.unwrap_or(u64::MAX);
         self.successor = None;
         self.error = None;
     }

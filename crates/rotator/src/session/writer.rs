@@ -1,5 +1,5 @@
-//! The writer: the one task through which sign-ins, sign-outs, updates, and tokens that a flight
-//! could not save reach the store. It runs only while something is to be written.
+//! The writer: the one task that writes sign-ins, sign-outs, updates and unsaved tokens to the
+//! store. The task runs only while a write is pending.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Session;
 use super::decide::{self, Comparison, KnownRecord, Write};
-use super::state::Arrival;
+use super::state::PreparedToken;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::event::Event;
 use crate::runtime;
@@ -21,30 +21,30 @@ use crate::store::coordinator::Lease;
 use crate::store::{Record, Saved, Version};
 use crate::token::token_set::TokenSet;
 
-/// How often compare-and-swap may lose in a row before the attempt counts as failed.
+/// The most lost compare-and-swaps in a row before the attempt counts as failed.
 const CONFLICTS_MAX: u32 = 16;
-/// The first wait after a failed attempt; it doubles.
+/// The first wait after a failed attempt. The wait doubles with each further failure.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// The longest wait after a failed attempt.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) type Report = oneshot::Sender<Result<(), StoreError>>;
 
-/// What is to be written for the session, kept under the session's lock.
+/// The pending write of the session, kept under the session's lock.
 pub(crate) struct PendingWrite {
     pub(crate) write: Write,
     /// Keeps other processes from spending the refresh token that the store still holds.
     pub(crate) lease: Option<Box<dyn Lease>>,
     pub(crate) attempts: u32,
-    /// Counts replacements, so that an attempt of an older write ends no newer one.
+    /// Number of replacements, so that an attempt at an older write does not end a newer write.
     number: u64,
-    /// Callers that wait for the outcome of the next attempt, with the number they wait for.
+    /// Callers that wait for the next attempt, each with the number of the write it waits for.
     reports: Vec<(u64, Report)>,
-    /// Ends the attempt in progress: a sign-in, a sign-out or a flight has taken the write away.
-    taken: CancellationToken,
+    /// Ends the current attempt: a sign-in, a sign-out or a flight has taken the write.
+    attempt_cancel: CancellationToken,
     /// Ends the wait before the next attempt.
     wake: Arc<Notify>,
-    /// The next attempt need not wait.
+    /// The next attempt starts without a wait.
     due: bool,
 }
 
@@ -56,13 +56,13 @@ impl PendingWrite {
             attempts: 0,
             number: 0,
             reports: Vec::new(),
-            taken: CancellationToken::new(),
+            attempt_cancel: CancellationToken::new(),
             wake: Arc::default(),
             due: true,
         }
     }
 
-    /// What a flight could not save: the first attempt has failed.
+    /// A write that a flight could not save: its first attempt has failed.
     pub(crate) fn failed_once(write: Write) -> Self {
         Self {
             attempts: 1,
@@ -71,9 +71,9 @@ impl PendingWrite {
         }
     }
 
-    /// This write replaces `before`, of the same epoch, and takes its lease and its callers over.
+    /// Replaces `before`, a write of the same epoch, and takes over its lease and its callers.
     pub(crate) fn replace(mut self, before: Self) -> Self {
-        self.write.replaces(&before.write);
+        self.write.replace(&before.write);
         self.lease = self.lease.or(before.lease);
         self.attempts = self.attempts.max(before.attempts);
         self.number = self.number.max(before.number) + 1;
@@ -96,21 +96,21 @@ impl PendingWrite {
         outcome
     }
 
-    /// The epoch of this write is over: its attempt ends, and for its callers nothing is left to
-    /// store. Returns its lease.
+    /// Ends the attempt at this write, because its epoch has ended. Its callers get `Ok`: no write
+    /// is left for them. Returns the lease.
     pub(crate) fn cancel(self) -> Option<Box<dyn Lease>> {
-        self.taken.cancel();
-        answer(self.reports, &Ok(()));
+        self.attempt_cancel.cancel();
+        send_reports(self.reports, &Ok(()));
         self.lease
     }
 }
 
-/// The pending write and whether a task works on it. Part of the session's state.
+/// The pending write, and whether a task works on it.
 #[derive(Default)]
 pub(crate) struct Writes {
     pending: Option<PendingWrite>,
     running: bool,
-    stranded: bool,
+    interrupted: bool,
 }
 
 impl Writes {
@@ -118,40 +118,41 @@ impl Writes {
         self.pending.is_none()
     }
 
-    /// A runtime that ended has left something unwritten.
-    pub(crate) fn stranded(&self) -> bool {
-        self.stranded
+    /// Whether a write is pending after the writer's runtime has ended.
+    pub(crate) fn interrupted(&self) -> bool {
+        self.interrupted
     }
 
-    /// Returns whether a task is to be started.
+    /// Marks the writer as running. Returns whether the caller must start its task.
     fn start(&mut self) -> bool {
         let starts = self.pending.is_some() && !self.running;
         self.running |= starts;
-        self.stranded &= !starts;
+        self.interrupted &= !starts;
         starts
     }
 
-    /// The task has ended with its runtime. Returns the attempts so far, and the callers to answer,
-    /// if something is left to write.
-    pub(crate) fn strand(&mut self) -> Option<(u32, Vec<(u64, Report)>)> {
+    /// Marks the writer as interrupted by the end of its runtime. Returns the failed attempts and
+    /// the callers to answer, if a write is pending.
+    pub(crate) fn interrupt(&mut self) -> Option<(u32, Vec<(u64, Report)>)> {
         self.running = false;
         let pending = self.pending.as_mut()?;
         pending.due = true;
-        self.stranded = true;
+        self.interrupted = true;
         Some((pending.attempts, std::mem::take(&mut pending.reports)))
     }
 
     /// Keeps a newer write of this epoch.
     pub(crate) fn put(&mut self, mut write: PendingWrite) {
         if let Some(before) = self.pending.take() {
-            write.taken = before.taken.clone();
+            write.attempt_cancel = before.attempt_cancel.clone();
             write.wake = Arc::clone(&before.wake);
             write = write.replace(before);
         }
         self.keep(write);
     }
 
-    /// Keeps a write that a flight took and could not replace. A write that came meanwhile is newer.
+    /// Keeps a write that a flight took and could not replace. A write that was queued meanwhile is
+    /// newer.
     pub(crate) fn put_back(&mut self, write: PendingWrite) {
         let write = match self.pending.take() {
             Some(newer) => newer.replace(write),
@@ -167,12 +168,12 @@ impl Writes {
         self.pending = Some(write);
     }
 
-    /// Takes out what belongs to another epoch than this one.
+    /// Takes out the pending write if it belongs to another epoch.
     pub(crate) fn take_other(&mut self, epoch: u64) -> Option<PendingWrite> {
         let other = self
             .pending
             .take_if(|pending| pending.write.epoch != epoch)?;
-        self.stranded = false;
+        self.interrupted = false;
         Some(other)
     }
 
@@ -181,30 +182,31 @@ impl Writes {
         let mut taken = self
             .pending
             .take_if(|pending| pending.write.epoch == epoch)?;
-        taken.taken.cancel();
-        taken.taken = CancellationToken::new();
+        taken.attempt_cancel.cancel();
+        taken.attempt_cancel = CancellationToken::new();
         Some(taken)
     }
 
-    /// Asks for an attempt without a wait. The receiver gets its outcome: a writer that runs already
-    /// may have begun, or failed, before the caller comes here.
+    /// Requests an attempt without a wait. The receiver gets its outcome. The receiver exists
+    /// before the attempt starts, because a running writer may finish the attempt first.
     fn request(&mut self, epoch: u64) -> Option<oneshot::Receiver<Result<(), StoreError>>> {
-        let pending = self.of(epoch)?;
+        let pending = self.pending_in(epoch)?;
         pending.due = true;
         pending.wake.notify_one();
         Some(pending.report())
     }
 
-    fn of(&mut self, epoch: u64) -> Option<&mut PendingWrite> {
+    fn pending_in(&mut self, epoch: u64) -> Option<&mut PendingWrite> {
         self.pending
             .as_mut()
             .filter(|pending| pending.write.epoch == epoch)
     }
 }
 
-/// What became of a write.
-pub(crate) enum Written {
-    /// The store holds it in this version. `replaced` is what a first write of an epoch overwrote.
+/// Outcomes of a write.
+pub(crate) enum WriteOutcome {
+    /// The store holds the write in this version. `replaced` is the token set that the first write
+    /// of an epoch overwrote.
     Stored {
         version: Version,
         replaced: Option<Arc<TokenSet>>,
@@ -212,35 +214,35 @@ pub(crate) enum Written {
     /// The session has moved to another epoch.
     Superseded,
     /// Another process has saved newer tokens.
-    Newer(Arrival, KnownRecord),
+    Newer(PreparedToken, KnownRecord),
 }
 
-/// One turn of the writer.
-enum Turn {
+/// The next action of the writer.
+enum WriterAction {
     Done,
     Wait(Duration, Arc<Notify>, CancellationToken),
     Attempt(Write, u64, CancellationToken),
 }
 
 impl Session {
-    /// Starts the writer. The future ends with the outcome of the next attempt at what is pending
-    /// in this epoch.
-    pub(crate) fn stored(self: &Arc<Self>, epoch: u64) -> Stored {
+    /// Starts the writer for the pending write of this epoch. The future returns the outcome of the
+    /// next attempt.
+    pub(crate) fn start_write(self: &Arc<Self>, epoch: u64) -> Stored {
         let outcome = self.state.writes(|writes| writes.request(epoch));
         self.start_writer();
         Stored(outcome)
     }
 
-    /// Keeps what a flight could not save, or took and did not replace (`back`), and goes on trying
-    /// to write it.
-    pub(crate) fn keep_write(self: &Arc<Self>, write: PendingWrite, back: bool) {
-        match self.state.put_write(write, back) {
+    /// Keeps a write that a flight could not save, or took and did not replace (`is_older`). The writer
+    /// retries it.
+    pub(crate) fn keep_write(self: &Arc<Self>, write: PendingWrite, is_older: bool) {
+        match self.state.put_write(write, is_older) {
             Ok(()) => self.start_writer(),
-            Err(over) => self.give_back(over.cancel()),
+            Err(ended) => self.release_lease(ended.cancel()),
         }
     }
 
-    /// Starts the writer, if something is to be written and no task is at work on it.
+    /// Starts the writer if a write is pending and no task works on it.
     fn start_writer(self: &Arc<Self>) {
         if self.state.writes(Writes::start) {
             let writer = Writer {
@@ -251,61 +253,63 @@ impl Session {
         }
     }
 
-    /// Resumes what a runtime that ended has left unwritten.
+    /// Resumes the writer if its runtime ended with a write pending.
     pub(crate) fn resume_writer(self: &Arc<Self>) {
-        if self.state.writes(|writes| writes.stranded) {
+        if self.state.writes(|writes| writes.interrupted) {
             self.start_writer();
         }
     }
 
-    /// Whether the store has everything that it is to have.
+    /// Returns whether no write is pending.
     pub(crate) fn all_written(&self) -> bool {
         self.state.writes(|writes| writes.is_empty())
     }
 
-    /// Asks the writer for one attempt at what is unwritten of this epoch and waits for its
-    /// outcome. `Ok` if nothing was to be written.
+    /// Asks the writer for one attempt at the pending write of this epoch and waits for the
+    /// outcome. Returns `Ok` if no write was pending.
     pub(crate) async fn write_now(self: &Arc<Self>, epoch: u64) -> Result<(), StoreError> {
-        self.stored(epoch).await
+        self.start_write(epoch).await
     }
 
-    /// Tries to write by compare-and-swap over everything that is known to be older.
+    /// Writes by compare-and-swap over every record that is known to be older.
     pub(crate) async fn try_write(
         self: &Arc<Self>,
         write: &mut Write,
-    ) -> Result<Written, StoreError> {
+    ) -> Result<WriteOutcome, StoreError> {
         let mut replaced = None;
-        // The first write of an epoch replaces whatever the store holds.
+        // The first write of an epoch replaces any record in the store.
         let mut saved = if write.known.unwritten {
             Saved::Conflict(self.load().await?)
         } else {
             self.put(write.known.version, write.record()).await?
         };
         for _ in 0..CONFLICTS_MAX {
-            let theirs = match saved {
+            let found = match saved {
                 Saved::Stored => {
                     let version = write.version;
-                    return Ok(Written::Stored { version, replaced });
+                    return Ok(WriteOutcome::Stored { version, replaced });
                 }
-                Saved::Conflict(theirs) => theirs,
+                Saved::Conflict(found) => found,
             };
-            let usable = |tokens: &Arc<TokenSet>| self.arrival(Arc::clone(tokens)).ok();
-            match decide::compare(theirs.as_ref(), write, usable) {
+            let usable = |tokens: &Arc<TokenSet>| self.prepare(Arc::clone(tokens)).ok();
+            match decide::compare(found.as_ref(), write, usable) {
                 Comparison::Overwrite => {
-                    replaced = theirs.as_ref().and_then(|record| record.tokens.clone());
-                    write.rebase(theirs);
+                    replaced = found.as_ref().and_then(|record| record.tokens.clone());
+                    write.rebase(found);
                 }
                 Comparison::Stored(version) => {
-                    return Ok(Written::Stored {
+                    return Ok(WriteOutcome::Stored {
                         version,
                         replaced: None,
                     });
                 }
                 Comparison::OtherEpoch(record) => {
                     self.follow(write.epoch, &record);
-                    return Ok(Written::Superseded);
+                    return Ok(WriteOutcome::Superseded);
                 }
-                Comparison::Newer(arrival, known) => return Ok(Written::Newer(arrival, known)),
+                Comparison::Newer(prepared, known) => {
+                    return Ok(WriteOutcome::Newer(prepared, known));
+                }
             }
             saved = self.put(write.known.version, write.record()).await?;
         }
@@ -335,7 +339,7 @@ impl Session {
         }
     }
 
-    /// One call to the store. A panic or a missing answer is a failure like any other.
+    /// Calls the store. A panic or a missing answer counts as a store failure.
     async fn store_call<T>(
         &self,
         call: impl Future<Output = Result<T, StoreError>>,
@@ -343,11 +347,11 @@ impl Session {
         let limit = self.limits.source_timeout;
         let (kind, message) = match super::guarded(limit, call).await {
             Ok(answer) => return answer,
-            Err(super::CutOff::Panicked) => (
+            Err(super::CallFailure::Panicked) => (
                 StoreErrorKind::Panicked,
                 "the session store panicked".to_owned(),
             ),
-            Err(super::CutOff::TimedOut) => (
+            Err(super::CallFailure::TimedOut) => (
                 StoreErrorKind::Unavailable,
                 format!("the session store did not answer within {limit:?}"),
             ),
@@ -356,9 +360,9 @@ impl Session {
     }
 }
 
-fn answer(reports: Vec<(u64, Report)>, outcome: &Result<(), StoreError>) {
+fn send_reports(reports: Vec<(u64, Report)>, outcome: &Result<(), StoreError>) {
     for (_, report) in reports {
-        // The caller may have dropped its future.
+        // A caller that dropped its future gets no report.
         let _ = report.send(outcome.clone());
     }
 }
@@ -366,11 +370,11 @@ fn answer(reports: Vec<(u64, Report)>, outcome: &Result<(), StoreError>) {
 pub(crate) fn conflicts() -> StoreError {
     StoreError::new(
         StoreErrorKind::Unavailable,
-        "other processes keep writing the session; nothing was changed",
+        "other processes changed the session's record again and again; nothing was written",
     )
 }
 
-/// The writer's task. If its runtime ends, the write stays pending for the next call.
+/// The writer's task. If its runtime ends, the write stays pending until the next call.
 struct Writer {
     session: Arc<Session>,
     done: bool,
@@ -378,16 +382,16 @@ struct Writer {
 
 impl Writer {
     async fn run(mut self) {
-        // The lease is renewed after each attempt and must not run out in between.
+        // The lease is renewed after each attempt, so a wait must be shorter than the lease's life.
         let life = self.session.lease_life();
         let longest = life.map_or(RETRY_AFTER_MAX, |life| RETRY_AFTER_MAX.min(life / 3));
         loop {
-            match self.turn(longest) {
-                Turn::Done => break,
-                Turn::Wait(wait, wake, taken) => {
-                    let (woken, taken) = (pin!(wake.notified()), pin!(taken.cancelled()));
+            match self.next_action(longest) {
+                WriterAction::Done => break,
+                WriterAction::Wait(wait, wake, cancel) => {
+                    let (woken, cancel) = (pin!(wake.notified()), pin!(cancel.cancelled()));
                     let sleep = pin!(runtime::sleep(wait));
-                    if let Either::Left(_) = select(sleep, select(woken, taken)).await {
+                    if let Either::Left(_) = select(sleep, select(woken, cancel)).await {
                         self.session.state.writes(|writes| {
                             if let Some(pending) = &mut writes.pending {
                                 pending.due = true;
@@ -395,68 +399,72 @@ impl Writer {
                         });
                     }
                 }
-                Turn::Attempt(mut write, number, taken) => {
+                WriterAction::Attempt(mut write, number, cancel) => {
                     let attempt = Box::pin(self.session.try_write(&mut write));
-                    let outcome = match select(attempt, pin!(taken.cancelled())).await {
+                    let outcome = match select(attempt, pin!(cancel.cancelled())).await {
                         Either::Left((outcome, _)) => outcome,
                         Either::Right(_) => continue,
                     };
-                    self.settle(write, number, outcome, &taken).await;
+                    self.settle(write, number, outcome, &cancel).await;
                 }
             }
         }
         self.done = true;
     }
 
-    fn turn(&self, longest: Duration) -> Turn {
+    fn next_action(&self, longest: Duration) -> WriterAction {
         self.session.state.writes(|writes| {
             let Some(pending) = &mut writes.pending else {
                 writes.running = false;
-                return Turn::Done;
+                return WriterAction::Done;
             };
-            let taken = pending.taken.clone();
+            let cancel = pending.attempt_cancel.clone();
             let wait = pending.retry_after(longest);
             if !wait.is_zero() {
-                return Turn::Wait(wait, Arc::clone(&pending.wake), taken);
+                return WriterAction::Wait(wait, Arc::clone(&pending.wake), cancel);
             }
             pending.due = false;
-            Turn::Attempt(pending.write.clone(), pending.number, taken)
+            WriterAction::Attempt(pending.write.clone(), pending.number, cancel)
         })
     }
 
-    /// Notes the outcome of an attempt, unless the write was taken away meanwhile.
+    /// Records the outcome of an attempt, unless a sign-in, a sign-out or a flight took the write
+    /// meanwhile.
     async fn settle(
         &self,
         mut write: Write,
         number: u64,
-        outcome: Result<Written, StoreError>,
-        taken: &CancellationToken,
+        outcome: Result<WriteOutcome, StoreError>,
+        cancel: &CancellationToken,
     ) {
         let session = &self.session;
         let outcome = outcome.map(|written| match written {
-            Written::Stored { version, replaced } => {
-                session.state.saw(write.epoch, version);
+            WriteOutcome::Stored { version, replaced } => {
+                session.state.note_version(write.epoch, version);
                 write.known.replace(KnownRecord::at(version));
                 replaced
             }
-            Written::Superseded | Written::Newer(..) => None,
+            WriteOutcome::Superseded | WriteOutcome::Newer(..) => None,
         });
         if let Ok(Some(replaced)) = &outcome
             && write.tokens.is_none()
         {
-            session.revoke_unless_done(Arc::clone(replaced));
+            session.revoke_overwritten(Arc::clone(replaced));
         }
         let outcome = outcome.map(|_| ());
-        let noted = session.state.writes(|writes| {
-            let pending = writes.of(write.epoch).filter(|_| !taken.is_cancelled())?;
+        let recorded = session.state.writes(|writes| {
+            let pending = writes
+                .pending_in(write.epoch)
+                .filter(|_| !cancel.is_cancelled())?;
             let attempts = pending.attempts;
             let reports: Vec<_> = pending
                 .reports
                 .extract_if(.., |(of, _)| *of <= number)
                 .collect();
             if pending.number != number {
-                // A newer write came meanwhile. It goes on from what this attempt found.
-                pending.write.replaces(&write);
+                // A newer write was queued meanwhile. It continues from the record that this
+                // attempt found.
+                pending.write.replace(&write);
                 return Some((attempts, pending.lease.take(), reports, true));
             }
             if outcome.is_ok() {
@@ -468,53 +476,53 @@ impl Writer {
             pending.write = write.clone();
             Some((attempts, pending.lease.take(), reports, true))
         });
-        let Some((attempts, lease, reports, left)) = noted else {
+        let Some((attempts, lease, reports, is_pending)) = recorded else {
             return;
         };
         match &outcome {
-            Ok(()) if attempts > 0 => session.tell(&Event::SaveRecovered { attempts }),
+            Ok(()) if attempts > 0 => session.emit(&Event::SaveRecovered { attempts }),
             Ok(()) => {}
-            Err(error) => session.tell(&Event::SaveFailed {
+            Err(error) => session.emit(&Event::SaveFailed {
                 error: error.clone(),
                 attempts: attempts + 1,
             }),
         }
-        if left {
-            self.keep_lease(write.epoch, lease, taken).await;
+        if is_pending {
+            self.keep_lease(write.epoch, lease, cancel).await;
         } else {
-            session.give_back(lease);
+            session.release_lease(lease);
         }
-        answer(reports, &outcome);
+        send_reports(reports, &outcome);
     }
 
-    /// Renews the lease after an attempt that leaves something to write. If it is lost,
-    /// compare-and-swap protects the record from here on.
+    /// Renews the lease after an attempt that leaves a write pending. If the lease is lost,
+    /// compare-and-swap protects the record.
     async fn keep_lease(
         &self,
         epoch: u64,
         lease: Option<Box<dyn Lease>>,
-        taken: &CancellationToken,
+        cancel: &CancellationToken,
     ) {
         let Some(mut lease) = lease else {
             return;
         };
         let renewed = {
             let renewal = pin!(self.session.renew(&mut lease));
-            match select(renewal, pin!(taken.cancelled())).await {
+            match select(renewal, pin!(cancel.cancelled())).await {
                 Either::Left((renewed, _)) => renewed.is_ok(),
-                // The lease is given back below if the write's epoch is over.
+                // The lease is released below if the write's epoch has ended.
                 Either::Right(_) => true,
             }
         };
         let mut lease = renewed.then_some(lease);
         self.session.state.writes(|writes| {
-            if let Some(pending) = writes.of(epoch)
+            if let Some(pending) = writes.pending_in(epoch)
                 && pending.lease.is_none()
             {
                 pending.lease = lease.take();
             }
         });
-        self.session.give_back(lease);
+        self.session.release_lease(lease);
     }
 }
 
@@ -523,11 +531,11 @@ impl Drop for Writer {
         if self.done {
             return;
         }
-        self.session.runtime.forget_first();
-        if let Some((attempts, reports)) = self.session.state.strand_writes() {
+        self.session.runtime.forget_first_runtime();
+        if let Some((attempts, reports)) = self.session.state.interrupt_writes() {
             let error = runtime_ended();
-            answer(reports, &Err(error.clone()));
-            self.session.tell(&Event::SaveFailed {
+            send_reports(reports, &Err(error.clone()));
+            self.session.emit(&Event::SaveFailed {
                 error,
                 attempts: attempts + 1,
             });
@@ -542,12 +550,12 @@ fn runtime_ended() -> StoreError {
     )
 }
 
-/// Ends when the store has taken a sign-in, a sign-out or an update.
+/// The write of a sign-in, a sign-out or an update to the store, as a future.
 ///
 /// # Errors
 ///
-/// The store has not taken it yet. It takes effect in this process all the same, and writing it is
-/// tried again in the background.
+/// The store has not accepted the write yet. The change has taken effect in this process all the
+/// same, and the write is retried in the background.
 ///
 /// # Cancellation
 ///

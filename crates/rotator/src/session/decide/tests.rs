@@ -25,14 +25,14 @@ fn record(epoch: u128, revision: u64, name: Option<&str>) -> Record {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "as decisions call it")]
-fn usable(tokens: &Arc<TokenSet>) -> Option<Arrival> {
-    Some(Arrival {
+fn usable(tokens: &Arc<TokenSet>) -> Option<PreparedToken> {
+    Some(PreparedToken {
         credential: Credential::new(Arc::clone(tokens), &Placement::bearer()).expect("usable"),
         validity: Validity::until(9_000),
     })
 }
 
-fn unusable(_tokens: &Arc<TokenSet>) -> Option<Arrival> {
+fn unusable(_tokens: &Arc<TokenSet>) -> Option<PreparedToken> {
     None
 }
 
@@ -40,12 +40,12 @@ fn name(tokens: &TokenSet) -> String {
     tokens.access_token().expose_secret().to_owned()
 }
 
-/// What a decision comes to, for comparison.
-fn said(decision: Decision) -> (&'static str, Option<String>, Option<Version>) {
+/// A decision in a comparable form: its name, the access token and the version.
+fn summary(decision: Decision) -> (&'static str, Option<String>, Option<Version>) {
     match decision {
-        Decision::Adopt(arrival, known) => (
+        Decision::Adopt(prepared, known) => (
             "adopt",
-            Some(name(&arrival.credential.tokens)),
+            Some(name(&prepared.credential.tokens)),
             known.version,
         ),
         Decision::RefreshFrom(start) => (
@@ -57,12 +57,12 @@ fn said(decision: Decision) -> (&'static str, Option<String>, Option<Version>) {
     }
 }
 
-fn read_said(
+fn read_summary(
     found: Option<Record>,
     known: KnownRecord,
     held: Option<&str>,
 ) -> (&'static str, Option<String>, Option<Version>) {
-    said(read(found, known, held.map(tokens), usable))
+    summary(read(found, known, held.map(tokens), usable))
 }
 
 #[test]
@@ -73,24 +73,28 @@ fn a_lost_record_leaves_memory() {
     };
     assert_eq!(start.last.as_deref().map(name).as_deref(), Some("a"));
     assert_eq!(start.known.version, None);
-    assert_eq!(start.known.next(None), version(1, 6), "no revision twice");
-    assert!(!start.older.contains(&tokens("a")));
+    assert_eq!(
+        start.known.next_version(None),
+        version(1, 6),
+        "no revision twice"
+    );
+    assert!(!start.replaced.contains(&tokens("a")));
 }
 
 #[test]
 fn a_newer_usable_record_is_adopted() {
     let known = KnownRecord::at(version(1, 5));
     assert_eq!(
-        read_said(Some(record(1, 6, Some("b"))), known, Some("a")),
+        read_summary(Some(record(1, 6, Some("b"))), known, Some("a")),
         ("adopt", Some("b".to_owned()), Some(version(1, 6)))
     );
     assert_eq!(
-        read_said(Some(record(1, 6, Some("b"))), KnownRecord::default(), None),
+        read_summary(Some(record(1, 6, Some("b"))), KnownRecord::default(), None),
         ("adopt", Some("b".to_owned()), Some(version(1, 6)))
     );
-    // Nothing is in memory, so a revision that was seen before is as good as a new one.
+    // Memory holds no tokens, so a revision that was read before is adopted too.
     assert_eq!(
-        read_said(Some(record(1, 5, Some("b"))), known, None),
+        read_summary(Some(record(1, 5, Some("b"))), known, None),
         ("adopt", Some("b".to_owned()), Some(version(1, 5)))
     );
 }
@@ -99,15 +103,15 @@ fn a_newer_usable_record_is_adopted() {
 fn a_refresh_starts_from_the_newer_of_record_and_memory() {
     let known = KnownRecord::at(version(1, 5));
     let cases = [
-        // Seen before: memory is as new.
+        // The revision was read before, so memory is as new.
         (5, "b", "a", "a"),
         (4, "b", "a", "a"),
-        // The same access token: nothing to adopt.
+        // The access token is the same, so no token is adopted.
         (6, "a", "a", "a"),
     ];
     for (revision, stored, held, starts) in cases {
         assert_eq!(
-            read_said(Some(record(1, revision, Some(stored))), known, Some(held)),
+            read_summary(Some(record(1, revision, Some(stored))), known, Some(held)),
             (
                 "refresh",
                 Some(starts.to_owned()),
@@ -125,14 +129,14 @@ fn a_refresh_starts_from_the_newer_of_record_and_memory() {
         panic!("a refresh");
     };
     assert_eq!(start.last.as_deref().map(name).as_deref(), Some("b"));
-    assert!(start.older.contains(&tokens("b")));
-    assert_eq!(start.known.floor, 6);
+    assert!(start.replaced.contains(&tokens("b")));
+    assert_eq!(start.known.greatest_revision, 6);
 }
 
 #[test]
 fn the_greatest_revision_is_remembered() {
     let known = KnownRecord {
-        floor: 9,
+        greatest_revision: 9,
         ..KnownRecord::at(version(1, 5))
     };
     let Decision::RefreshFrom(start) = read(
@@ -143,7 +147,10 @@ fn the_greatest_revision_is_remembered() {
     ) else {
         panic!("a refresh");
     };
-    assert_eq!(start.known.next(start.known.version), version(1, 10));
+    assert_eq!(
+        start.known.next_version(start.known.version),
+        version(1, 10)
+    );
 }
 
 #[test]
@@ -151,11 +158,11 @@ fn another_epoch_is_followed() {
     let known = KnownRecord::at(version(1, 5));
     for found in [record(2, 6, Some("b")), record(2, 6, None)] {
         let expected = ("other epoch", None, Some(version(2, 6)));
-        assert_eq!(read_said(Some(found), known, Some("a")), expected);
+        assert_eq!(read_summary(Some(found), known, Some("a")), expected);
     }
-    // A tombstone is a sign-out even for a process that knew nothing.
+    // A tombstone is a sign-out even for a process without a known epoch.
     assert_eq!(
-        read_said(Some(record(2, 6, None)), KnownRecord::default(), None),
+        read_summary(Some(record(2, 6, None)), KnownRecord::default(), None),
         ("other epoch", None, Some(version(2, 6)))
     );
 }
@@ -165,7 +172,7 @@ fn write(known: KnownRecord, name: Option<&str>) -> Write {
         1,
         name.map(tokens),
         known,
-        OlderPrints::of(Some(&tokens("old"))),
+        ReplacedTokens::of(Some(&tokens("old"))),
     )
 }
 
@@ -246,7 +253,7 @@ fn a_rebased_write_follows_the_record_and_remembers_it() {
     ours.rebase(Some(record(1, 9, Some("before"))));
     assert_eq!(ours.version, version(1, 10));
     assert_eq!(ours.known.version, Some(version(1, 9)));
-    assert!(ours.older.contains(&tokens("before")));
+    assert!(ours.replaced.contains(&tokens("before")));
     ours.rebase(None);
     assert_eq!(ours.version, version(1, 10), "a revision never goes back");
     assert_eq!(ours.known.version, None);
@@ -255,18 +262,18 @@ fn a_rebased_write_follows_the_record_and_remembers_it() {
 }
 
 #[test]
-fn a_write_that_replaces_another_goes_on_from_it() {
+fn a_write_that_replaces_another_continues_from_it() {
     let mut before = write(KnownRecord::default(), Some("before"));
     before.rebase(Some(record(2, 20, Some("first"))));
     let mut ours = write(KnownRecord::default(), Some("ours"));
     assert_ne!(ours.version.epoch, before.version.epoch);
-    ours.replaces(&before);
+    ours.replace(&before);
     assert_eq!(ours.version, before.version);
     assert_eq!(ours.known.version, Some(version(2, 20)));
-    for older in ["old", "first", "before"] {
-        assert!(ours.older.contains(&tokens(older)), "{older}");
+    for replaced in ["old", "first", "before"] {
+        assert!(ours.replaced.contains(&tokens(replaced)), "{replaced}");
     }
-    assert!(!ours.older.contains(&tokens("ours")));
+    assert!(!ours.replaced.contains(&tokens("ours")));
     let stored = record(2, 21, Some("before"));
     let lost = Record {
         version: before.version,
@@ -281,23 +288,26 @@ fn a_write_that_replaces_another_goes_on_from_it() {
 }
 
 #[test]
-fn an_intent_keeps_what_it_wrote_as_older() {
-    let mut start = Start::from_memory(Some(tokens("a")), KnownRecord::at(version(1, 1)));
-    start.wrote(version(1, 2), None);
-    assert!(start.older.contains(&tokens("a")));
+fn an_intent_write_marks_its_tokens_as_replaced() {
+    let mut start = RefreshStart::from_memory(Some(tokens("a")), KnownRecord::at(version(1, 1)));
+    start.record_written(version(1, 2), None);
+    assert!(start.replaced.contains(&tokens("a")));
     assert_eq!(start.known.version, Some(version(1, 2)));
-    assert_eq!(start.known.floor, 2);
+    assert_eq!(start.known.greatest_revision, 2);
 }
 
 #[test]
 fn a_known_record_keeps_the_greatest_revision() {
     let mut known = KnownRecord::at(version(1, 9));
     known.replace(KnownRecord::at(version(1, 4)));
-    assert_eq!((known.version, known.floor), (Some(version(1, 4)), 9));
+    assert_eq!(
+        (known.version, known.greatest_revision),
+        (Some(version(1, 4)), 9)
+    );
     known.replace(KnownRecord::at(version(1, 12)));
-    assert_eq!(known.floor, 12);
-    assert_eq!(known.next(None), version(1, 13));
-    assert_eq!(known.next(Some(version(2, 30))), version(1, 31));
+    assert_eq!(known.greatest_revision, 12);
+    assert_eq!(known.next_version(None), version(1, 13));
+    assert_eq!(known.next_version(Some(version(2, 30))), version(1, 31));
 }
 
 #[test]
@@ -316,18 +326,18 @@ fn tokens_are_the_same_if_both_are() {
 }
 
 #[test]
-fn prints_are_bounded_and_keep_the_first() {
-    let mut older = OlderPrints::of(Some(&tokens("first")));
-    for number in 0..PRINTS_MAX {
-        older.push(&tokens(&number.to_string()));
-        older.push(&tokens(&number.to_string()));
+fn hashes_are_bounded_and_keep_the_first() {
+    let mut replaced = ReplacedTokens::of(Some(&tokens("first")));
+    for number in 0..REPLACED_MAX {
+        replaced.push(&tokens(&number.to_string()));
+        replaced.push(&tokens(&number.to_string()));
     }
-    assert_eq!(older.0.len(), PRINTS_MAX);
-    assert!(older.contains(&tokens("first")));
-    assert!(!older.contains(&tokens("0")));
-    assert!(older.contains(&tokens("1")));
-    // The boundary between the two tokens is part of the print.
+    assert_eq!(replaced.0.len(), REPLACED_MAX);
+    assert!(replaced.contains(&tokens("first")));
+    assert!(!replaced.contains(&tokens("0")));
+    assert!(replaced.contains(&tokens("1")));
+    // The boundary between the two tokens is part of the hash.
     let one = TokenSet::bearer("ab").with_refresh_token("c");
     let other = TokenSet::bearer("a").with_refresh_token("bc");
-    assert!(!OlderPrints::of(Some(&one)).contains(&other));
+    assert!(!ReplacedTokens::of(Some(&one)).contains(&other));
 }

@@ -1,5 +1,5 @@
-//! Models: what threads and tasks do to each other, in every order that there is (loom) or in
-//! thousands drawn at random (shuttle). Run by `cargo xtask test`, each in a build of its own.
+//! Models of threads and tasks, in every order (loom) or in thousands of random orders (shuttle).
+//! `cargo xtask test` runs each checker in its own build.
 
 #[cfg(model_loom)]
 mod model_loom;

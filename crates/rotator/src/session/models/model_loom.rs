@@ -1,4 +1,4 @@
-//! Loom: every order in which two or three threads can meet at a signal and at the state.
+//! Loom checks: every order in which two or three threads reach a signal and the state.
 
 use std::future::Future as _;
 use std::pin::pin;
@@ -11,15 +11,15 @@ use loom::thread;
 use token_rotator_core::{Ending, Failure, Now, Policy, Stamp, Validity};
 
 use crate::error::{RefreshError, SourceError};
-use crate::session::decide::{KnownRecord, OlderPrints, Write};
+use crate::session::decide::{KnownRecord, ReplacedTokens, Write};
 use crate::session::signal::Signal;
-use crate::session::state::{Arrival, Next, State, Ticket};
+use crate::session::state::{CallerAction, PreparedToken, State, Ticket};
 use crate::session::writer::PendingWrite;
 use crate::store::{Epoch, Version};
 use crate::token::token_set::TokenSet;
 use crate::token::{Credential, Placement, Token};
 
-/// Whoever waits is woken, whatever comes first: the wait or the signal.
+/// A waiter is woken, whether its wait or the signal comes first.
 #[test]
 fn no_wake_up_is_lost() {
     loom::model(|| {
@@ -30,17 +30,17 @@ fn no_wake_up_is_lost() {
                 thread::spawn(move || block_on(signal.wait()))
             })
             .collect();
-        signal.give();
+        signal.set();
         for waiter in waiters {
             waiter.join().expect("no panic");
         }
     });
 }
 
-/// A waiter that goes away while the signal is given disturbs neither it nor the other, and its
-/// place is free for the next.
+/// A waiter that is dropped while the signal is set affects neither the signal nor the other
+/// waiter. Its index is used by the next waiter.
 #[test]
-fn a_waiter_that_leaves_gives_its_place_back() {
+fn a_dropped_waiter_frees_its_index() {
     loom::model(|| {
         let signal = Signal::new();
         let stays = {
@@ -57,17 +57,17 @@ fn a_waiter_that_leaves_gives_its_place_back() {
             })
         };
         leaves.join().expect("no panic");
-        // One place for the waiter that stays, and one that was used twice.
-        assert!(signal.places() <= 2);
-        signal.give();
+        // One index for the waiter that stays, and one index that was used twice.
+        assert!(signal.index_count() <= 2);
+        signal.set();
         stays.join().expect("no panic");
-        assert_eq!(signal.places(), 0);
+        assert_eq!(signal.index_count(), 0);
     });
 }
 
-/// A waiter leaves in the very moment in which the signal is given.
+/// A waiter is dropped at the moment at which the signal is set.
 #[test]
-fn leaving_and_giving_may_meet() {
+fn a_waiter_may_drop_while_the_signal_is_set() {
     loom::model(|| {
         let signal = Signal::new();
         let leaves = {
@@ -81,10 +81,10 @@ fn leaving_and_giving_may_meet() {
             let signal = Arc::clone(&signal);
             thread::spawn(move || block_on(signal.wait()))
         };
-        signal.give();
+        signal.set();
         leaves.join().expect("no panic");
         stays.join().expect("no panic");
-        assert_eq!(signal.places(), 0);
+        assert_eq!(signal.index_count(), 0);
     });
 }
 
@@ -97,9 +97,9 @@ fn ready(state: &State) -> Option<Token> {
     state.ready(crate::runtime::clock::at_unix_millis(EXPIRED.wall))
 }
 
-fn arrival(name: &str, expires_at: u64) -> Arrival {
+fn prepared(name: &str, expires_at: u64) -> PreparedToken {
     let tokens = Arc::new(TokenSet::bearer(name));
-    Arrival {
+    PreparedToken {
         credential: Credential::new(tokens, &Placement::bearer()).expect("a token"),
         validity: Validity::until(expires_at),
     }
@@ -112,11 +112,11 @@ fn base(revision: u64) -> KnownRecord {
     })
 }
 
-/// Signed in, the token expired.
+/// A signed-in state with an expired token.
 fn state() -> Arc<State> {
     let state = State::new(Policy::required(), false);
     let start = Now { wall: 0, steady: 0 };
-    state.sign_in(&arrival("old", 1_000), base(1), start);
+    state.sign_in(&prepared("old", 1_000), base(1), start);
     Arc::new(state)
 }
 
@@ -124,55 +124,55 @@ fn failure() -> RefreshError {
     RefreshError::Source(SourceError::transient("down"))
 }
 
-/// What the flight does in the end.
+/// How a flight ends.
 #[derive(Clone, Copy)]
-enum Lands {
+enum FlightEnd {
     WithAToken,
     WithAnError,
 }
 
-fn land(state: &State, ticket: &Ticket, lands: Lands) {
-    match lands {
-        Lands::WithAToken => {
+fn land(state: &State, ticket: &Ticket, end: FlightEnd) {
+    match end {
+        FlightEnd::WithAToken => {
             state.land(
                 ticket.flight,
-                &arrival("new", 9_000),
+                &prepared("new", 9_000),
                 base(2),
                 false,
                 EXPIRED,
             );
         }
-        Lands::WithAnError => {
+        FlightEnd::WithAnError => {
             let ending = Failure::new(Ending::Transient);
             state.failed(ticket.flight, ending, failure(), EXPIRED);
         }
     }
-    ticket.signal.give();
+    ticket.signal.set();
 }
 
-/// A caller to its end: launches and lands the flight if it is told to, waits if it is told to.
-/// The epoch that it waited in, if it did, and what it got.
-fn call(state: &State, launches: &AtomicUsize, lands: Lands) -> (Option<Stamp>, Next) {
+/// One caller from start to end: launches and lands the flight, or waits for it, as the state
+/// decides. Returns the stamp of the flight that it waited for, if any, and its last action.
+fn call(state: &State, launches: &AtomicUsize, end: FlightEnd) -> (Option<Stamp>, CallerAction) {
     let (ticket, launched) = match state.acquire(EXPIRED) {
-        Next::Launch(ticket) => (ticket, true),
-        Next::Wait(ticket) => (ticket, false),
-        next => return (None, next),
+        CallerAction::Launch(ticket) => (ticket, true),
+        CallerAction::Wait(ticket) => (ticket, false),
+        action => return (None, action),
     };
     if launched {
         launches.fetch_add(1, Ordering::SeqCst);
-        land(state, &ticket, lands);
+        land(state, &ticket, end);
     }
     block_on(Arc::clone(&ticket.signal).wait());
-    let next = state.settle(ticket.flight, EXPIRED);
+    let action = state.settle(ticket.flight, EXPIRED);
     assert!(
-        !matches!(next, Next::Wait(_) | Next::Launch(_)),
-        "nobody waits twice"
+        !matches!(action, CallerAction::Wait(_) | CallerAction::Launch(_)),
+        "no caller waits twice"
     );
-    (Some(ticket.flight.began), next)
+    (Some(ticket.flight.began), action)
 }
 
-fn token((began, next): &(Option<Stamp>, Next)) -> Option<&Token> {
-    let Next::Go(token) = next else {
+fn token((began, action): &(Option<Stamp>, CallerAction)) -> Option<&Token> {
+    let CallerAction::Send(token) = action else {
         return None;
     };
     if let Some(began) = began {
@@ -181,13 +181,13 @@ fn token((began, next): &(Option<Stamp>, Next)) -> Option<&Token> {
     Some(token)
 }
 
-/// So many callers of an expired token: one launch, and all of them get what it brought.
+/// `count` callers of an expired token: one launch, and all callers get its token.
 fn callers_share_one_flight(count: usize) {
     let state = state();
     let launches = Arc::new(AtomicUsize::new(0));
     let caller = || {
         let (state, launches) = (Arc::clone(&state), Arc::clone(&launches));
-        move || call(&state, &launches, Lands::WithAToken)
+        move || call(&state, &launches, FlightEnd::WithAToken)
     };
     let others: Vec<_> = (1..count).map(|_| thread::spawn(caller())).collect();
     let mut outcomes = vec![caller()()];
@@ -201,13 +201,13 @@ fn callers_share_one_flight(count: usize) {
     assert_eq!(ready(&state).expect("published").generation(), 2);
 }
 
-/// Two, in every order.
+/// Two callers, in every order.
 #[test]
 fn two_callers_share_one_flight() {
     loom::model(|| callers_share_one_flight(2));
 }
 
-/// Three, in every order with at most two switches that nobody asked for.
+/// Three callers, in every order with at most two preemptions.
 #[test]
 fn three_callers_share_one_flight() {
     let mut model = loom::model::Builder::new();
@@ -215,7 +215,7 @@ fn three_callers_share_one_flight() {
     model.check(|| callers_share_one_flight(3));
 }
 
-/// They share its failure too; the cool-down keeps whoever comes late from a second flight.
+/// Callers share one failure. The cool-down keeps a late caller from a second flight.
 #[test]
 fn callers_share_one_failure() {
     loom::model(|| {
@@ -223,104 +223,107 @@ fn callers_share_one_failure() {
         let launches = Arc::new(AtomicUsize::new(0));
         let other = {
             let (state, launches) = (Arc::clone(&state), Arc::clone(&launches));
-            thread::spawn(move || call(&state, &launches, Lands::WithAnError))
+            thread::spawn(move || call(&state, &launches, FlightEnd::WithAnError))
         };
         let outcomes = [
-            call(&state, &launches, Lands::WithAnError),
+            call(&state, &launches, FlightEnd::WithAnError),
             other.join().expect("no panic"),
         ];
         assert!(
             outcomes
                 .iter()
-                .all(|(_, next)| matches!(next, Next::Fail(_)))
+                .all(|(_, action)| matches!(action, CallerAction::Fail(_)))
         );
         assert_eq!(launches.load(Ordering::SeqCst), 1);
         assert!(ready(&state).is_none());
     });
 }
 
-/// A sign-in as another meets a flight and its waiter: whoever waited gets no token but one of
-/// its own session, and the new session's token is the one that stays.
+/// A sign-in as another user during a flight: the flight's waiter gets no token of another session,
+/// and the new session's token stays.
 #[test]
-fn a_sign_in_meets_a_flight() {
+fn a_sign_in_during_a_flight() {
     loom::model(|| {
         let state = state();
         let launches = Arc::new(AtomicUsize::new(0));
         let waiter = {
             let (state, launches) = (Arc::clone(&state), Arc::clone(&launches));
-            thread::spawn(move || call(&state, &launches, Lands::WithAToken))
+            thread::spawn(move || call(&state, &launches, FlightEnd::WithAToken))
         };
         let signs_in = {
             let state = Arc::clone(&state);
             thread::spawn(move || {
                 let bob = KnownRecord::new_epoch();
-                state.sign_in(&arrival("bob", 9_000), bob, EXPIRED).0
+                state.sign_in(&prepared("bob", 9_000), bob, EXPIRED).0
             })
         };
         let outcome = waiter.join().expect("no panic");
         let bob = signs_in.join().expect("no panic");
-        assert!(token(&outcome).is_some() || matches!(outcome.1, Next::Changed));
+        assert!(token(&outcome).is_some() || matches!(outcome.1, CallerAction::Changed));
         let stays = ready(&state).expect("bob's token");
         assert_eq!(stays.stamp(), bob);
     });
 }
 
-/// A sign-in frees who waits for a flight that never lands.
+/// A sign-in releases the waiters of a flight that never ends.
 #[test]
 fn a_sign_in_releases_the_waiters() {
     loom::model(|| {
         let state = state();
-        let Next::Launch(_never_lands) = state.acquire(EXPIRED) else {
+        let CallerAction::Launch(_never_lands) = state.acquire(EXPIRED) else {
             panic!("the first launches");
         };
         let waiter = {
             let state = Arc::clone(&state);
             let launches = AtomicUsize::new(1);
-            thread::spawn(move || call(&state, &launches, Lands::WithAToken))
+            thread::spawn(move || call(&state, &launches, FlightEnd::WithAToken))
         };
-        state.sign_in(&arrival("bob", 9_000), KnownRecord::new_epoch(), EXPIRED);
+        state.sign_in(&prepared("bob", 9_000), KnownRecord::new_epoch(), EXPIRED);
         let outcome = waiter.join().expect("no panic");
-        assert!(token(&outcome).is_some() || matches!(outcome.1, Next::Changed));
+        assert!(token(&outcome).is_some() || matches!(outcome.1, CallerAction::Changed));
     });
 }
 
-/// A sign-out meets a flight that lands: from the moment it has returned nothing is served, and
-/// nothing that lands later is installed.
+/// A sign-out during the end of a flight: after the sign-out no token is served, and no later token
+/// is installed.
 #[test]
-fn a_sign_out_meets_a_landing() {
+fn a_sign_out_at_the_end_of_a_flight() {
     loom::model(|| {
         let state = state();
-        let Next::Launch(ticket) = state.acquire(EXPIRED) else {
+        let CallerAction::Launch(ticket) = state.acquire(EXPIRED) else {
             panic!("the first launches");
         };
         let waiter = {
             let state = Arc::clone(&state);
             let launches = AtomicUsize::new(1);
-            thread::spawn(move || call(&state, &launches, Lands::WithAToken))
+            thread::spawn(move || call(&state, &launches, FlightEnd::WithAToken))
         };
         let flight = {
             let state = Arc::clone(&state);
-            thread::spawn(move || land(&state, &ticket, Lands::WithAToken))
+            thread::spawn(move || land(&state, &ticket, FlightEnd::WithAToken))
         };
         assert!(state.sign_out(KnownRecord::new_epoch(), EXPIRED).is_some());
         assert!(ready(&state).is_none(), "served after the sign-out");
-        let (_, next) = waiter.join().expect("no panic");
+        let (_, action) = waiter.join().expect("no panic");
         assert!(
-            matches!(next, Next::Go(_) | Next::Changed | Next::Bare(_)),
-            "it was served before the sign-out, or told of it"
+            matches!(
+                action,
+                CallerAction::Send(_) | CallerAction::Changed | CallerAction::SendBare(_)
+            ),
+            "the caller got a token before the sign-out, or the sign-out"
         );
         flight.join().expect("no panic");
         assert!(ready(&state).is_none(), "installed after the sign-out");
     });
 }
 
-/// Two flights of the past find the same sign-in in the store, and one of our own comes between:
-/// each session is entered once, and our own is never undone.
+/// An old flight finds another process's sign-in in the store while this process signs in. Each
+/// session is entered once, and the own sign-in is never undone.
 #[test]
-fn our_own_sign_in_is_not_undone_by_a_late_look() {
+fn a_late_read_does_not_undo_a_sign_in() {
     loom::model(|| {
         let state = state();
-        let Next::Launch(ticket) = state.acquire(EXPIRED) else {
+        let CallerAction::Launch(ticket) = state.acquire(EXPIRED) else {
             panic!("the first launches");
         };
         let follows = {
@@ -331,22 +334,22 @@ fn our_own_sign_in_is_not_undone_by_a_late_look() {
                     revision: 2,
                 });
                 let epoch = ticket.flight.began.epoch;
-                state.follow(epoch, Some(&arrival("theirs", 9_000)), theirs, EXPIRED);
+                state.follow(epoch, Some(&prepared("theirs", 9_000)), theirs, EXPIRED);
             })
         };
-        let (ours, _) = state.sign_in(&arrival("ours", 9_000), KnownRecord::new_epoch(), EXPIRED);
+        let (ours, _) = state.sign_in(&prepared("ours", 9_000), KnownRecord::new_epoch(), EXPIRED);
         follows.join().expect("no panic");
         let token = ready(&state).expect("our token");
         assert_eq!(token.stamp(), ours);
     });
 }
 
-/// Whoever reads beside a flight that lands sees generations that only grow.
+/// A reader during a flight sees generations that only grow.
 #[test]
 fn readers_never_go_back() {
     loom::model(|| {
         let state = State::new(Policy::required(), false);
-        state.sign_in(&arrival("old", 9_000), base(1), EXPIRED);
+        state.sign_in(&prepared("old", 9_000), base(1), EXPIRED);
         let state = Arc::new(state);
         let reader = {
             let state = Arc::clone(&state);
@@ -356,15 +359,15 @@ fn readers_never_go_back() {
                 assert!(first <= second);
             })
         };
-        let Next::Launch(ticket) = state.force(EXPIRED) else {
+        let CallerAction::Launch(ticket) = state.force(EXPIRED) else {
             panic!("a forced flight");
         };
-        land(&state, &ticket, Lands::WithAToken);
+        land(&state, &ticket, FlightEnd::WithAToken);
         reader.join().expect("no panic");
     });
 }
 
-/// Two sign-ins meet: what is left to be written is the tokens of the one that is served.
+/// Two concurrent sign-ins: the pending write holds the tokens that are served.
 #[test]
 fn two_sign_ins_leave_one_write() {
     loom::model(|| {
@@ -372,10 +375,10 @@ fn two_sign_ins_leave_one_write() {
         let other = {
             let state = Arc::clone(&state);
             thread::spawn(move || {
-                state.sign_in(&arrival("one", 9_000), KnownRecord::new_epoch(), EXPIRED);
+                state.sign_in(&prepared("one", 9_000), KnownRecord::new_epoch(), EXPIRED);
             })
         };
-        state.sign_in(&arrival("two", 9_000), KnownRecord::new_epoch(), EXPIRED);
+        state.sign_in(&prepared("two", 9_000), KnownRecord::new_epoch(), EXPIRED);
         other.join().expect("no panic");
         let served = ready(&state).expect("a token");
         let write = state.writes(|writes| writes.take(served.stamp().epoch));
@@ -385,18 +388,18 @@ fn two_sign_ins_leave_one_write() {
     });
 }
 
-/// A sign-out meets a flight that hands what it could not save to the writer: what is left to be
-/// written is the tombstone.
+/// A sign-out while a flight leaves its unsaved tokens to the writer: the pending write is the
+/// tombstone.
 #[test]
-fn a_sign_out_drops_what_a_flight_could_not_save() {
+fn a_sign_out_drops_the_unsaved_tokens_of_a_flight() {
     loom::model(|| {
         let state = Arc::new(State::new(Policy::required(), true));
-        let (stamp, _) = state.sign_in(&arrival("old", 1_000), base(1), EXPIRED);
+        let (stamp, _) = state.sign_in(&prepared("old", 1_000), base(1), EXPIRED);
         let flight = {
             let state = Arc::clone(&state);
             thread::spawn(move || {
                 let tokens = Some(Arc::new(TokenSet::bearer("new")));
-                let write = Write::new(stamp.epoch, tokens, base(1), OlderPrints::default());
+                let write = Write::new(stamp.epoch, tokens, base(1), ReplacedTokens::default());
                 drop(state.put_write(PendingWrite::failed_once(write), false));
             })
         };

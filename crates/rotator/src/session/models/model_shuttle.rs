@@ -1,6 +1,6 @@
-//! Shuttle: the whole rotator under twenty tasks that come and go in orders drawn at random.
+//! Shuttle checks: the whole rotator under twenty tasks, which start and stop in random orders.
 
-mod meetings;
+mod concurrent;
 mod writes;
 
 use std::collections::HashSet;
@@ -25,14 +25,15 @@ use crate::{
 const TASKS: usize = 20;
 const SCHEDULES: usize = 1_500;
 
-/// Single-use refresh tokens: a second use is a panic, and so are two refreshes at a time.
+/// An issuer with single-use refresh tokens. It panics at a second use and at two concurrent
+/// refreshes.
 #[derive(Clone, Default)]
-struct Issuer(Arc<State>);
+struct SingleUseIssuer(Arc<IssuerState>);
 
 #[derive(Default)]
-struct State {
+struct IssuerState {
     in_air: AtomicUsize,
-    /// Refreshes may be in the air together, of sessions that have nothing to do with each other.
+    /// Allows concurrent refreshes, for tests with several sessions.
     together: bool,
     minted: AtomicUsize,
     refreshes: AtomicUsize,
@@ -40,7 +41,7 @@ struct State {
     revoked: AtomicUsize,
 }
 
-impl Issuer {
+impl SingleUseIssuer {
     fn mint(&self) -> TokenSet {
         let number = self.0.minted.fetch_add(1, Ordering::SeqCst);
         TokenSet::bearer(format!("access-{number}"))
@@ -49,24 +50,24 @@ impl Issuer {
     }
 }
 
-struct InAir<'a>(&'a AtomicUsize);
+struct RunningRefresh<'a>(&'a AtomicUsize);
 
-impl Drop for InAir<'_> {
+impl Drop for RunningRefresh<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
-impl TokenSource for Issuer {
+impl TokenSource for SingleUseIssuer {
     async fn refresh(&self, last: Option<Arc<TokenSet>>) -> Result<Refreshed, SourceError> {
         let before = self.0.in_air.fetch_add(1, Ordering::SeqCst);
         assert!(
             before == 0 || self.0.together,
             "two refreshes are in the air"
         );
-        let _in_air = InAir(&self.0.in_air);
+        let _in_air = RunningRefresh(&self.0.in_air);
         yield_now().await;
-        let last = last.expect("somebody is signed in");
+        let last = last.expect("a signed-in session");
         let token = last.refresh_token().expect("a refresh token");
         let unspent = lock_std(&self.0.spent).insert(token.expose_secret().to_owned());
         assert!(unspent, "a refresh token was used twice");
@@ -83,17 +84,17 @@ impl TokenSource for Issuer {
     }
 }
 
-/// Both clocks, moved by hand.
+/// Both clocks, set by the test.
 #[derive(Clone, Default)]
-struct HandClock(Arc<AtomicU64>);
+struct ManualClock(Arc<AtomicU64>);
 
-impl HandClock {
+impl ManualClock {
     fn expire(&self) {
         self.0.fetch_add(301, Ordering::SeqCst);
     }
 }
 
-impl Clock for HandClock {
+impl Clock for ManualClock {
     fn wall(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + self.steady()
     }
@@ -103,53 +104,53 @@ impl Clock for HandClock {
     }
 }
 
-/// A call that its caller gives up after so many turns, or never.
+/// A call that its caller drops after `drop_after` turns. Returns `None` if the caller dropped it.
 async fn call(
     rotator: Rotator,
-    patience: Option<usize>,
+    drop_after: Option<usize>,
 ) -> Option<Result<crate::Token, TokenError>> {
     let call = pin!(rotator.token());
-    let Some(turns) = patience else {
+    let Some(turns) = drop_after else {
         return Some(call.await);
     };
-    let gives_up = pin!(async {
+    let dropped = pin!(async {
         for _ in 0..turns {
             yield_now().await;
         }
     });
-    match select(call, gives_up).await {
+    match select(call, dropped).await {
         Either::Left((outcome, _)) => Some(outcome),
         Either::Right(_) => None,
     }
 }
 
-fn patience() -> Option<usize> {
+fn random_drop_time() -> Option<usize> {
     thread_rng()
         .gen_bool(0.5)
         .then(|| thread_rng().gen_range(0..12))
 }
 
-/// Twenty callers of an expired token, any of them leaving at any time, the first included: one
-/// refresh, and whoever stays is served by it.
+/// Twenty callers of an expired token, any of which may be dropped at any time: one refresh serves
+/// all callers that stay.
 #[test]
 fn any_caller_may_leave() {
     shuttle::check_random(
         || {
-            let (issuer, clock) = (Issuer::default(), HandClock::default());
+            let (issuer, clock) = (SingleUseIssuer::default(), ManualClock::default());
             let builder = Rotator::builder(issuer.clone()).clock(clock.clone());
             let rotator = builder.build().expect("a rotator");
             rotator.sign_in(issuer.mint()).expect("usable tokens");
             clock.expire();
-            let calls: Vec<_> = (0..TASKS)
-                .map(|_| spawn(call(rotator.clone(), patience())))
+            let tasks: Vec<_> = (0..TASKS)
+                .map(|_| spawn(call(rotator.clone(), random_drop_time())))
                 .collect();
             block_on(async {
-                for call in calls {
-                    if let Some(outcome) = call.await.expect("no panic") {
+                for task in tasks {
+                    if let Some(outcome) = task.await.expect("no panic") {
                         assert_eq!(outcome.expect("a token").generation(), 2);
                     }
                 }
-                // Whoever left has left a flight that lands.
+                // The callers that were dropped have left a flight, which ends.
                 rotator.token().await.expect("a token");
                 assert!(rotator.shutdown(Duration::ZERO).await);
             });
@@ -159,13 +160,13 @@ fn any_caller_may_leave() {
     );
 }
 
-/// Two rotators that share store and coordinator, ten callers each, three expiries: one refresh
-/// in the air at a time, three in all, nobody's refresh token used twice.
+/// Two rotators with one store and one coordinator, ten callers each, three expiries: three
+/// refreshes, one at a time. No refresh token is used twice.
 #[test]
 fn two_rotators_share_every_refresh() {
     shuttle::check_random(
         || {
-            let (issuer, clock) = (Issuer::default(), HandClock::default());
+            let (issuer, clock) = (SingleUseIssuer::default(), ManualClock::default());
             let (store, leases) = (MemoryStore::new(), LocalCoordinator::new());
             let build = || {
                 Rotator::builder(issuer.clone())
@@ -181,11 +182,11 @@ fn two_rotators_share_every_refresh() {
                 login.await.expect("stored");
                 for round in 1..=3 {
                     clock.expire();
-                    let calls: Vec<_> = (0..TASKS)
-                        .map(|task| spawn(call(rotators[task % 2].clone(), patience())))
+                    let tasks: Vec<_> = (0..TASKS)
+                        .map(|task| spawn(call(rotators[task % 2].clone(), random_drop_time())))
                         .collect();
-                    for call in calls {
-                        if let Some(outcome) = call.await.expect("no panic") {
+                    for task in tasks {
+                        if let Some(outcome) = task.await.expect("no panic") {
                             outcome.expect("a token");
                         }
                     }
@@ -200,11 +201,11 @@ fn two_rotators_share_every_refresh() {
     );
 }
 
-/// Fails to save at random.
+/// A store that fails to save at random.
 #[derive(Clone, Default)]
-struct Unreliable(MemoryStore);
+struct UnreliableStore(MemoryStore);
 
-impl SessionStore for Unreliable {
+impl SessionStore for UnreliableStore {
     async fn load(&self, key: &SessionKey) -> Result<Option<Record>, StoreError> {
         yield_now().await;
         self.0.load(key).await
@@ -226,16 +227,16 @@ impl SessionStore for Unreliable {
     }
 }
 
-/// A store that fails to save every other time, and callers that refresh again and again: memory
-/// knows better than the store at every moment, so nobody's refresh token is used twice.
+/// Callers refresh again and again over a store that fails half of its saves. Memory is always
+/// newer than the store, so no refresh token is used twice.
 #[test]
-fn memory_knows_better_than_a_store_that_fails() {
+fn memory_is_newer_than_a_failing_store() {
     shuttle::check_random(
         || {
-            let (issuer, clock) = (Issuer::default(), HandClock::default());
+            let (issuer, clock) = (SingleUseIssuer::default(), ManualClock::default());
             let rotator = Rotator::builder(issuer.clone())
                 .clock(clock.clone())
-                .store(Unreliable::default())
+                .store(UnreliableStore::default())
                 .coordinator(LocalCoordinator::new())
                 .build()
                 .expect("a rotator");
@@ -246,24 +247,24 @@ fn memory_knows_better_than_a_store_that_fails() {
                     .await
                     .is_err()
                 {}
-                let calls: Vec<_> = (0..TASKS)
+                let tasks: Vec<_> = (0..TASKS)
                     .map(|_| {
                         let rotator = rotator.clone();
                         spawn(async move {
                             for _ in 0..2 {
                                 match rotator.refresh_now().await {
                                     Ok(_) => {}
-                                    // The intent could not be written down.
+                                    // The store did not accept the intent.
                                     Err(TokenError::Refresh(error))
                                         if error.kind() == FailureKind::NotSent => {}
-                                    Err(error) => panic!("an outcome nobody expects: {error:?}"),
+                                    Err(error) => panic!("an unexpected outcome: {error:?}"),
                                 }
                             }
                         })
                     })
                     .collect();
-                for call in calls {
-                    call.await.expect("no panic");
+                for task in tasks {
+                    task.await.expect("no panic");
                 }
             });
         },
@@ -271,19 +272,18 @@ fn memory_knows_better_than_a_store_that_fails() {
     );
 }
 
-/// Callers, sign-ins and sign-outs in any order: every call resolves, and in the end what was
-/// done last holds. Nobody is served a token of another session than the one they waited in,
-/// which loom shows; here no call hangs and no refresh token is used twice, by flights of the
-/// sessions before neither: the last session refreshes again and again.
+/// Callers, sign-ins and sign-outs in any order: every call ends, and the last sign-in stays. No
+/// refresh token is used twice, not even by flights of earlier sessions, because the last session
+/// can refresh twice. The loom checks show that no caller gets a token of another session.
 #[test]
-fn sign_ins_and_sign_outs_meet_flights() {
+fn sign_ins_and_sign_outs_during_flights() {
     shuttle::check_random(
         || {
-            let issuer = Issuer(Arc::new(State {
+            let issuer = SingleUseIssuer(Arc::new(IssuerState {
                 together: true,
-                ..State::default()
+                ..IssuerState::default()
             }));
-            let clock = HandClock::default();
+            let clock = ManualClock::default();
             let store = MemoryStore::new();
             let rotator = Rotator::builder(issuer.clone())
                 .clock(clock.clone())
@@ -293,7 +293,7 @@ fn sign_ins_and_sign_outs_meet_flights() {
                 .expect("a rotator");
             rotator.sign_in(issuer.mint()).expect("usable tokens");
             clock.expire();
-            let calls: Vec<_> = (0..TASKS)
+            let tasks: Vec<_> = (0..TASKS)
                 .map(|task| match task % 10 {
                     4 => {
                         let (rotator, issuer) = (rotator.clone(), issuer.clone());
@@ -309,18 +309,19 @@ fn sign_ins_and_sign_outs_meet_flights() {
                             None
                         })
                     }
-                    _ => spawn(call(rotator.clone(), patience())),
+                    _ => spawn(call(rotator.clone(), random_drop_time())),
                 })
                 .collect();
             block_on(async {
-                for call in calls {
-                    match call.await.expect("no panic") {
+                for task in tasks {
+                    match task.await.expect("no panic") {
                         None | Some(Ok(_)) => {}
                         Some(Err(TokenError::SignedOut | TokenError::SessionChanged)) => {}
-                        Some(Err(error)) => panic!("an outcome nobody expects: {error:?}"),
+                        Some(Err(error)) => panic!("an unexpected outcome: {error:?}"),
                     }
                 }
-                // Flights of before may still be in the air, and must leave this one's alone.
+                // Flights of earlier sessions may still run. They must not touch the tokens of this
+                // session.
                 let last = rotator.sign_in(issuer.mint()).expect("usable tokens");
                 let again = spawn({
                     let rotator = rotator.clone();

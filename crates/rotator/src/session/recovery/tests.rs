@@ -1,5 +1,4 @@
-//! Every combination of what the record says, what we know ourselves, what the profile allows and
-//! what the clocks show, against the plan that follows.
+//! The plan for every combination of record, own observations, profile and clocks.
 
 mod own;
 
@@ -23,9 +22,9 @@ fn steady(second: u64) -> Duration {
     Duration::from_secs(5_000 + second)
 }
 
-/// What a flight finds `second` seconds after the story began, with a strict issuer, an access
-/// token that is gone and no intent in the record.
-fn at(second: u64) -> Situation {
+/// The situation `second` seconds after the start of the test: a strict issuer, an expired access
+/// token and no intent in the record.
+fn situation_at(second: u64) -> Situation {
     Situation {
         epoch: EPOCH,
         token: token(1),
@@ -39,49 +38,49 @@ fn at(second: u64) -> Situation {
     }
 }
 
-/// Somebody's intent for the refresh token of the story, begun when it began.
-fn theirs() -> Intent {
+/// An intent of another process for the test's refresh token, begun at second 0.
+fn foreign_intent() -> Intent {
     Intent {
         id: IntentId::from_bits(42),
         ..Intent::new(token(1), wall(0))
     }
 }
 
-fn find(intent: Intent, second: u64) -> Situation {
+fn situation_with(intent: Intent, second: u64) -> Situation {
     Situation {
         found: Some(intent),
-        ..at(second)
+        ..situation_at(second)
     }
 }
 
-fn plan(situation: &Situation) -> Plan {
+fn plan(situation: &Situation) -> RecoveryPlan {
     Recovery::default().plan(situation)
 }
 
-/// The refresh token may be presented, and under an intent that says so.
-fn again(intent: Intent) -> Plan {
-    Plan::Again(Intent {
+/// The plan to present the refresh token again, under the intent of the next attempt.
+fn present_again(intent: Intent) -> RecoveryPlan {
+    RecoveryPlan::PresentAgain(Intent {
         attempts: intent.attempts + 1,
         outcome: IntentOutcome::Open,
         ..intent
     })
 }
 
-fn last_resort(intent: Intent) -> Plan {
-    match again(intent) {
-        Plan::Again(intent) => Plan::LastResort(intent),
+fn last_resort(intent: Intent) -> RecoveryPlan {
+    match present_again(intent) {
+        RecoveryPlan::PresentAgain(intent) => RecoveryPlan::LastResort(intent),
         plan => plan,
     }
 }
 
-fn wait(seconds: u64) -> Plan {
-    Plan::Wait(Duration::from_secs(seconds))
+fn wait(seconds: u64) -> RecoveryPlan {
+    RecoveryPlan::Wait(Duration::from_secs(seconds))
 }
 
-/// Without an intent, or with one for another refresh token, nothing speaks against it, whatever
-/// the profile and the access token.
+/// Without an intent for this refresh token the flight presents it, with any profile and access
+/// token.
 #[test]
-fn what_nobody_presented_is_presented() {
+fn an_unused_refresh_token_is_presented() {
     let other = Intent::new(token(2), wall(0));
     for found in [
         None,
@@ -92,10 +91,10 @@ fn what_nobody_presented_is_presented() {
             let situation = Situation {
                 found,
                 usable,
-                ..at(3)
+                ..situation_at(3)
             };
-            let Plan::Present(intent) = plan(&situation) else {
-                panic!("nothing speaks against it");
+            let RecoveryPlan::Present(intent) = plan(&situation) else {
+                panic!("the plan does not present the refresh token");
             };
             assert_eq!(intent.attempts, 1);
             assert_eq!(intent.token, token(1));
@@ -105,81 +104,81 @@ fn what_nobody_presented_is_presented() {
     }
 }
 
-/// Another's intent: what the profile, the access token, the clock and the outcome make of it.
+/// The intent of another process: the plan for each profile, access token, clock and outcome.
 #[test]
-fn the_intent_of_another_is_judged_by_the_profile() {
-    let open = theirs();
+fn a_foreign_intent_is_judged_by_the_profile() {
+    let open = foreign_intent();
     let uncertain = open.with_outcome(IntentOutcome::Uncertain);
     let (strict, leeway) = (Profile::strict(), Profile::leeway(WINDOW));
     let (parent, many) = (Profile::parent_always(), Profile::multi_use());
     let zero = Profile::leeway(Duration::ZERO);
     #[rustfmt::skip]
     let table = [
-        // profile, outcome, access token good, seconds since, plan
-        (strict, open,      true,  0,    Plan::Hold),
-        (strict, open,      true,  100,  Plan::Hold),
+        // profile, outcome, access token usable, seconds since, plan
+        (strict, open,      true,  0,    RecoveryPlan::DoNotPresent),
+        (strict, open,      true,  100,  RecoveryPlan::DoNotPresent),
         (strict, open,      false, 0,    wait(40)),
         (strict, open,      false, 39,   wait(1)),
         (strict, open,      false, 40,   last_resort(open)),
-        (strict, uncertain, true,  0,    Plan::Hold),
+        (strict, uncertain, true,  0,    RecoveryPlan::DoNotPresent),
         (strict, uncertain, false, 0,    last_resort(open)),
-        // A tenth of the window is left for the way.
-        (leeway, open,      true,  0,    again(open)),
-        (leeway, open,      false, 26,   again(open)),
-        (leeway, uncertain, true,  26,   again(open)),
-        (leeway, open,      true,  27,   Plan::Hold),
+        // A tenth of the window is left for the request to reach the issuer.
+        (leeway, open,      true,  0,    present_again(open)),
+        (leeway, open,      false, 26,   present_again(open)),
+        (leeway, uncertain, true,  26,   present_again(open)),
+        (leeway, open,      true,  27,   RecoveryPlan::DoNotPresent),
         (leeway, open,      false, 27,   wait(13)),
         (leeway, uncertain, false, 27,   last_resort(open)),
         (leeway, open,      false, 40,   last_resort(open)),
-        (zero,   open,      true,  0,    Plan::Hold),
+        (zero,   open,      true,  0,    RecoveryPlan::DoNotPresent),
         (zero,   open,      false, 0,    wait(40)),
-        (parent, open,      true,  0,    again(open)),
-        (parent, uncertain, false, 9999, again(open)),
-        (many,   open,      true,  9999, again(open)),
+        (parent, open,      true,  0,    present_again(open)),
+        (parent, uncertain, false, 9999, present_again(open)),
+        (many,   open,      true,  9999, present_again(open)),
     ];
     for (profile, intent, usable, second, expected) in table {
         let situation = Situation {
             profile,
             usable,
-            ..find(intent, second)
+            ..situation_with(intent, second)
         };
         let plan = plan(&situation);
         assert_eq!(plan, expected, "{profile:?} {intent:?} {usable} {second}");
     }
 }
 
-/// With kernel locks nobody else can be at work: no wait.
+/// With kernel locks no other process can be refreshing, so the plan has no wait.
 #[test]
-fn where_nobody_lingers_nobody_waits() {
+fn with_kernel_locks_no_plan_waits() {
     let situation = Situation {
         linger: Duration::ZERO,
-        ..find(theirs(), 0)
+        ..situation_with(foreign_intent(), 0)
     };
-    assert_eq!(plan(&situation), last_resort(theirs()));
+    assert_eq!(plan(&situation), last_resort(foreign_intent()));
 }
 
-/// What the issuer has refused is not presented again, unless somebody asks for it by name.
+/// A refused refresh token is presented again only if a caller forces the refresh.
 #[test]
-fn a_refused_token_is_presented_by_force_alone() {
+fn a_refused_token_is_presented_only_by_force() {
     for profile in [Profile::strict(), Profile::parent_always()] {
         for usable in [true, false] {
-            let refused = theirs().with_outcome(IntentOutcome::Refused);
+            let refused = foreign_intent().with_outcome(IntentOutcome::Refused);
             let situation = Situation {
                 profile,
                 usable,
-                ..find(refused, 500)
+                ..situation_with(refused, 500)
             };
-            assert_eq!(plan(&situation), Plan::Refused);
+            assert_eq!(plan(&situation), RecoveryPlan::Refused);
             let forced = Situation {
                 forced: true,
                 ..situation
             };
-            assert_eq!(plan(&forced), again(refused));
+            assert_eq!(plan(&forced), present_again(refused));
         }
     }
 }
 
-/// Force overrides the end of a session, and not a doubt.
+/// Force overrides the end of a session, but no doubt.
 #[test]
 fn force_does_not_override_a_doubt() {
     let forced = |situation| Situation {
@@ -188,38 +187,39 @@ fn force_does_not_override_a_doubt() {
     };
     let held = Situation {
         usable: true,
-        ..find(theirs(), 50)
+        ..situation_with(foreign_intent(), 50)
     };
-    assert_eq!(plan(&forced(held)), Plan::Hold);
-    assert_eq!(plan(&forced(find(theirs(), 1))), wait(39));
+    assert_eq!(plan(&forced(held)), RecoveryPlan::DoNotPresent);
+    assert_eq!(plan(&forced(situation_with(foreign_intent(), 1))), wait(39));
 }
 
-/// A wall clock that was set back tells nothing: no window is open, and the wait goes by how long
-/// we have watched.
+/// A wall clock that was set back opens no window. The wait then counts from the first read of the
+/// intent.
 #[test]
 fn a_wall_clock_that_was_set_back_opens_no_window() {
     let mut recovery = Recovery::default();
     let back = |second| Situation {
         profile: Profile::leeway(WINDOW),
         wall: wall(0) - Duration::from_secs(3_600),
-        ..find(theirs(), second)
+        ..situation_with(foreign_intent(), second)
     };
     assert_eq!(recovery.plan(&back(100)), wait(40));
     assert_eq!(recovery.plan(&back(139)), wait(1));
-    assert_eq!(recovery.plan(&back(140)), last_resort(theirs()));
+    assert_eq!(recovery.plan(&back(140)), last_resort(foreign_intent()));
 }
 
-/// Nor does one that was set back by a little keep a window open that we have watched close.
+/// A wall clock that was set back a little keeps no window open that has closed by the steady
+/// clock.
 #[test]
 fn a_window_that_was_watched_closes_by_the_steady_clock() {
     let mut recovery = Recovery::default();
     let behind = |second| Situation {
         profile: Profile::leeway(WINDOW),
         wall: wall(2),
-        ..find(theirs(), second)
+        ..situation_with(foreign_intent(), second)
     };
-    assert_eq!(recovery.plan(&behind(2)), again(theirs()));
-    assert_eq!(recovery.plan(&behind(28)), again(theirs()));
+    assert_eq!(recovery.plan(&behind(2)), present_again(foreign_intent()));
+    assert_eq!(recovery.plan(&behind(28)), present_again(foreign_intent()));
     assert_eq!(recovery.plan(&behind(29)), wait(13));
 }
 
@@ -230,43 +230,49 @@ fn a_wall_clock_that_was_set_forward_closes_the_window() {
         profile: Profile::leeway(WINDOW),
         wall: wall(3_600),
         usable: true,
-        ..find(theirs(), 1)
+        ..situation_with(foreign_intent(), 1)
     };
-    assert_eq!(plan(&situation), Plan::Hold);
+    assert_eq!(plan(&situation), RecoveryPlan::DoNotPresent);
 }
 
-/// The access token is watched over too: time passed with it counts as waited.
+/// The wait counts from the first read of the intent, also while the access token is usable.
 #[test]
-fn the_wait_begins_when_the_intent_is_first_seen() {
+fn the_wait_begins_when_the_intent_is_first_read() {
     let mut recovery = Recovery::default();
-    // No help from the wall clock.
-    let seen = |second, usable| Situation {
+    // The wall clock stands before the intent's start, so only the steady clock counts.
+    let watched = |second, usable| Situation {
         usable,
         wall: wall(0) - Duration::from_secs(1),
-        ..find(theirs(), second)
+        ..situation_with(foreign_intent(), second)
     };
-    assert_eq!(recovery.plan(&seen(0, true)), Plan::Hold);
-    assert_eq!(recovery.plan(&seen(30, false)), wait(10));
+    assert_eq!(recovery.plan(&watched(0, true)), RecoveryPlan::DoNotPresent);
+    assert_eq!(recovery.plan(&watched(30, false)), wait(10));
 }
 
-/// When its attempts are raised, somebody else is at work, and the wait begins anew: the record
-/// says when the first attempt was made, and not when the last was.
+/// Another process that raises the attempts is refreshing now, so the wait starts again. The record
+/// holds the time of the first attempt only.
 #[test]
-fn a_raised_intent_is_waited_for_anew() {
+fn a_raised_intent_restarts_the_wait() {
     let mut recovery = Recovery::default();
-    assert_eq!(recovery.plan(&find(theirs(), 30)), wait(10));
-    let raised = theirs_raised_from(&mut recovery);
-    assert_eq!(recovery.plan(&find(raised, 35)), wait(40));
-    assert_eq!(recovery.plan(&find(raised, 74)), wait(1));
-    assert_eq!(recovery.plan(&find(raised, 75)), last_resort(raised));
+    assert_eq!(
+        recovery.plan(&situation_with(foreign_intent(), 30)),
+        wait(10)
+    );
+    let raised = raised_foreign_intent(&mut recovery);
+    assert_eq!(recovery.plan(&situation_with(raised, 35)), wait(40));
+    assert_eq!(recovery.plan(&situation_with(raised, 74)), wait(1));
+    assert_eq!(
+        recovery.plan(&situation_with(raised, 75)),
+        last_resort(raised)
+    );
 }
 
-/// The intent that the recovery watches, raised by somebody.
-fn theirs_raised_from(recovery: &mut Recovery) -> Intent {
-    let seen = recovery.known(EPOCH).and_then(|known| known.seen);
-    let id = seen.expect("it watches one").id;
+/// The watched intent, raised by another process.
+fn raised_foreign_intent(recovery: &mut Recovery) -> Intent {
+    let watched = recovery.known(EPOCH).and_then(|known| known.watched);
+    let id = watched.expect("a watched intent").id;
     Intent {
         id,
-        ..theirs().again()
+        ..foreign_intent().again()
     }
 }

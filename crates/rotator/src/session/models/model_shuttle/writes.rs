@@ -1,23 +1,23 @@
-//! The writer: a sign-out meets a save, two sign-ins meet, and the last handle is dropped early.
+//! Writer checks: a sign-out during a save, two sign-ins, and an early drop of the last handle.
 
-use super::meetings::Slow;
+use super::concurrent::SlowStore;
 use super::*;
 
-/// The access token in the store. `None` if the store holds a tombstone.
+/// Returns the access token in the store. Returns `None` if the store holds a tombstone.
 async fn stored(store: &impl SessionStore) -> Option<String> {
     let record = store.load(&SessionKey::default()).await.expect("memory");
     let tokens = record.expect("a record").tokens?;
     Some(tokens.access_token().expose_secret().to_owned())
 }
 
-/// A sign-out meets a flight at any point, its save included: the store holds a tombstone once the
-/// sign-out is stored, and still does after the flight has ended.
+/// A sign-out at any point of a flight, its save included: the store holds a tombstone after the
+/// sign-out is stored, and still after the flight has ended.
 #[test]
-fn a_sign_out_meets_a_save_in_flight() {
+fn a_sign_out_during_a_save() {
     shuttle::check_random(
         || {
-            let (issuer, clock) = (Issuer::default(), HandClock::default());
-            let store = Slow::default();
+            let (issuer, clock) = (SingleUseIssuer::default(), ManualClock::default());
+            let store = SlowStore::default();
             let rotator = Rotator::builder(issuer.clone())
                 .clock(clock.clone())
                 .store(store.clone())
@@ -49,11 +49,11 @@ fn a_sign_out_meets_a_save_in_flight() {
     );
 }
 
-/// The first save hangs for ever, before or after the record has changed.
+/// A store whose first save never returns, before or after the record has changed.
 #[derive(Clone, Default)]
-struct Hangs(MemoryStore, Arc<AtomicUsize>);
+struct HangingStore(MemoryStore, Arc<AtomicUsize>);
 
-impl SessionStore for Hangs {
+impl SessionStore for HangingStore {
     async fn load(&self, key: &SessionKey) -> Result<Option<Record>, StoreError> {
         yield_now().await;
         self.0.load(key).await
@@ -78,13 +78,13 @@ impl SessionStore for Hangs {
     }
 }
 
-/// The write of a sign-in hangs: a sign-out overtakes it.
+/// The write of a sign-in never returns: a sign-out overtakes it.
 #[test]
 fn a_sign_out_does_not_wait_for_a_write_that_hangs() {
     shuttle::check_random(
         || {
-            let issuer = Issuer::default();
-            let store = Hangs::default();
+            let issuer = SingleUseIssuer::default();
+            let store = HangingStore::default();
             let rotator = Rotator::builder(issuer.clone())
                 .store(store.clone())
                 .build()
@@ -107,13 +107,13 @@ fn a_sign_out_does_not_wait_for_a_write_that_hangs() {
     );
 }
 
-/// Two sign-ins meet: both are answered, and the store holds the tokens that are served.
+/// Two concurrent sign-ins: both futures end, and the store holds the tokens that are served.
 #[test]
-fn two_sign_ins_meet() {
+fn two_concurrent_sign_ins() {
     shuttle::check_random(
         || {
-            let issuer = Issuer::default();
-            let store = Slow::default();
+            let issuer = SingleUseIssuer::default();
+            let store = SlowStore::default();
             let rotator = Rotator::builder(issuer.clone())
                 .store(store.clone())
                 .build()
@@ -144,14 +144,14 @@ fn two_sign_ins_meet() {
     );
 }
 
-/// The last handle is dropped, and the future of the sign-in with it, before or while the store is
-/// written: the write goes on to its end.
+/// The last handle and the future of the sign-in are dropped before or during the write: the write
+/// still completes.
 #[test]
 fn the_last_handle_leaves_the_write_running() {
     shuttle::check_random(
         || {
-            let issuer = Issuer::default();
-            let store = Slow::default();
+            let issuer = SingleUseIssuer::default();
+            let store = SlowStore::default();
             let rotator = Rotator::builder(issuer.clone())
                 .store(store.clone())
                 .build()

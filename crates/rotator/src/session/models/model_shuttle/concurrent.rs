@@ -1,21 +1,21 @@
-//! Sign-ins and shutdowns that meet flights, on a store that takes its time.
+//! Sign-ins and shutdowns during flights, on a slow store.
 
 use token_rotator_core::Attempt;
 
 use super::*;
 
-/// A sign-in meets a flight at any point, in the store, the lease or the air: nothing of the new
-/// session is spent but by its own flights, so that it can refresh twice; and what the old one's
-/// flight brought is nowhere in the end.
+/// A sign-in at any point of a flight: during a store call, the wait for the lease or the refresh.
+/// Only flights of the new session spend its refresh token, so it can refresh twice. The old
+/// flight's token is in neither memory nor store at the end.
 #[test]
-fn a_sign_in_meets_a_flight() {
+fn a_sign_in_during_a_flight() {
     shuttle::check_random(
         || {
-            let issuer = Issuer(Arc::new(State {
+            let issuer = SingleUseIssuer(Arc::new(IssuerState {
                 together: true,
-                ..State::default()
+                ..IssuerState::default()
             }));
-            let store = Slow::default();
+            let store = SlowStore::default();
             let build = || {
                 Rotator::builder(issuer.clone())
                     .store(store.clone())
@@ -44,7 +44,7 @@ fn a_sign_in_meets_a_flight() {
                 bobs.await.expect("stored");
                 match flight.await.expect("no panic") {
                     Ok(_) | Err(TokenError::SessionChanged) => {}
-                    Err(error) => panic!("an outcome nobody expects: {error:?}"),
+                    Err(error) => panic!("an unexpected outcome: {error:?}"),
                 }
                 assert!(rotator.shutdown(Duration::ZERO).await);
                 let token = rotator.token().await.expect("bob's");
@@ -60,11 +60,12 @@ fn a_sign_in_meets_a_flight() {
     );
 }
 
-/// Takes its time, so that anything may happen in between, and keeps a journal.
+/// A slow store: other tasks may run before and after each call. It is durable, so flights write
+/// intents.
 #[derive(Clone, Default)]
-pub(super) struct Slow(MemoryStore);
+pub(super) struct SlowStore(MemoryStore);
 
-impl SessionStore for Slow {
+impl SessionStore for SlowStore {
     async fn load(&self, key: &SessionKey) -> Result<Option<Record>, StoreError> {
         yield_now().await;
         let found = self.0.load(key).await;
@@ -85,14 +86,14 @@ impl SessionStore for Slow {
     }
 }
 
-/// A shutdown races callers: once it has ended, nothing that any of them started is still at work,
-/// and what they brought is in the store.
+/// A shutdown during calls: after it has ended, no task of any caller runs, and the store holds
+/// their tokens.
 #[test]
-fn a_shutdown_waits_for_what_was_let_in() {
+fn a_shutdown_waits_for_admitted_calls() {
     shuttle::check_random(
         || {
-            let issuer = Issuer::default();
-            let store = Slow::default();
+            let issuer = SingleUseIssuer::default();
+            let store = SlowStore::default();
             let rotator = Rotator::builder(issuer.clone())
                 .store(store.clone())
                 .build()
@@ -101,7 +102,7 @@ fn a_shutdown_waits_for_what_was_let_in() {
                 let login = rotator.sign_in(issuer.mint()).expect("usable tokens");
                 login.await.expect("stored");
                 let token = rotator.token().await.expect("a token");
-                let calls: Vec<_> = (0..4)
+                let tasks: Vec<_> = (0..4)
                     .map(|task| {
                         let (rotator, stamp) = (rotator.clone(), token.stamp());
                         spawn(async move {
@@ -128,8 +129,8 @@ fn a_shutdown_waits_for_what_was_let_in() {
                     }
                 });
                 let refreshes = shutdown.await.expect("no panic");
-                for call in calls {
-                    call.await.expect("no panic");
+                for task in tasks {
+                    task.await.expect("no panic");
                 }
                 assert_eq!(issuer.0.refreshes.load(Ordering::SeqCst), refreshes);
             });
