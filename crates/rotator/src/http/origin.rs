@@ -238,7 +238,7 @@ impl fmt::Display for Host {
 pub struct Origins(Vec<Origin>);
 
 impl Origins {
-    /// None yet: a token goes nowhere.
+    /// Returns an empty list, which allows no request to carry the token.
     pub const fn new() -> Self {
         Self(Vec::new())
     }

@@ -76,7 +76,7 @@ impl Runtime {
         }
     }
 
-    /// The runtime of the first call has ended: the next call chooses again.
+    /// Forgets the runtime of the first call after that runtime has ended. The next call chooses a runtime.
     pub(crate) fn forget_first(&self) {
         lock(&self.chosen).forget_first();
     }

@@ -1,4 +1,4 @@
-//! What holds of any header fields.
+//! Properties of the challenge parser for arbitrary header fields.
 
 use proptest::prelude::*;
 use proptest::sample::select;
