@@ -238,7 +238,7 @@ impl fmt::Display for Host {
 pub struct Origins(Vec<Origin>);
 
 impl Origins {
-    /// Returns an empty list, which allows no request to carry the token.
+    /// None yet: a token goes nowhere.
     pub const fn new() -> Self {
         Self(Vec::new())
     }

@@ -76,7 +76,7 @@ impl Runtime {
         }
     }
 
-    /// Forgets the runtime of the first call after that runtime has ended. The next call chooses a runtime.
+    /// The runtime of the first call has ended: the next call chooses again.
     pub(crate) fn forget_first(&self) {
         lock(&self.chosen).forget_first();
     }

@@ -806,7 +806,7 @@ impl FlightTask {
 
     // Release.
 
-    /// Releases the lease. If the flight took a pending write and did not replace it, that write keeps the lease.
+    /// Gives the lease back, or leaves it with the write that the flight took and did not replace.
     fn release(&mut self) {
         let lease = self.lease.take();
         match self.taken.take() {

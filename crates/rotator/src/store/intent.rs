@@ -51,7 +51,7 @@ impl IntentId {
         Self(crate::runtime::random::bits())
     }
 
-    /// Restores the id that a store saved as [`bits`](Self::bits).
+    /// The one with this number, as a store has kept it.
     pub fn from_bits(bits: u128) -> Self {
         Self(bits)
     }

@@ -215,7 +215,7 @@ fn three_callers_share_one_flight() {
     model.check(|| callers_share_one_flight(3));
 }
 
-/// Two callers share the failure of one flight. During the cool-down, a later caller starts no second flight.
+/// They share its failure too; the cool-down keeps whoever comes late from a second flight.
 #[test]
 fn callers_share_one_failure() {
     loom::model(|| {

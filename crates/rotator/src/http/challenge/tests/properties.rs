@@ -1,4 +1,4 @@
-//! Properties of the challenge parser for arbitrary header fields.
+//! What holds of any header fields.
 
 use proptest::prelude::*;
 use proptest::sample::select;

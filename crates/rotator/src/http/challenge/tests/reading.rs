@@ -76,7 +76,7 @@ fn reads_lists_of_challenges() {
             )],
         ),
         (
-            // Text outside the grammar is skipped. Quoted text is skipped whole, with its `error=x`.
+            // Debris, quoted or not, and what stands in it.
             &[r#"Basic/abc, Bearer "a, Basic, error=x" b, error=y"#],
             &[
                 challenge("basic", None, &[]),
