@@ -47,7 +47,9 @@ impl Wrk {
         let requests = text.lines().find(|line| line.contains(" requests in "));
         let requests = requests.and_then(|line| line.split_whitespace().next());
         Ok(Self {
-            requests: requests.ok_or("wrk printed no number of requests")?.parse()?,
+            requests: requests
+                .ok_or("wrk printed no number of requests")?
+                .parse()?,
             rate: after("Requests/sec:")?.parse()?,
             p50: time(after("50%")?)?,
             p99: time(after("99%")?)?,
