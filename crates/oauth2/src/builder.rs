@@ -265,7 +265,7 @@ impl BuildError {
             Self::ParamName => "give `param` a name",
             Self::ReservedParam { instead, .. } => instead,
             Self::Resource => {
-                "write the resource like `https://api.example.com`, or call `audience` for other names"
+                "write the resource like `https://api.example.com`, or set `audience` for other names"
             }
             Self::Endpoint { .. } => {
                 "the issuer may not offer this way to sign in; if it does, add the endpoint to the \

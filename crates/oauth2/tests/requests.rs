@@ -274,7 +274,7 @@ fn a_build_error_names_the_remedy() {
         (
             refresh_token(URL, "c").resource("api.example.com"),
             "a resource is not an absolute URI without a fragment; write the resource like \
-             `https://api.example.com`, or call `audience` for other names",
+             `https://api.example.com`, or set `audience` for other names",
         ),
     ];
     for (builder, expected) in cases {
