@@ -68,7 +68,7 @@ fn fill(count: u32) -> Rotators<u32> {
     sessions
 }
 
-/// A text of this length, different for each user.
+/// Returns a text of `length` bytes that differs for each user.
 fn text(user: u32, length: usize) -> String {
     let mut text = format!("{user:010}-");
     text.extend(std::iter::repeat_n('t', length - text.len()));

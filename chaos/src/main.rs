@@ -1,4 +1,4 @@
-//! The program: runs storms, and runs as a worker of a storm.
+//! The chaos program. It runs storms; with the argument `worker` it is one process of a storm.
 
 use std::process::ExitCode;
 

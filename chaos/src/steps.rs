@@ -83,7 +83,7 @@ impl CrashPlan {
 
     fn reach(&self, step: Step, moment: Moment) {
         if self.die_at == Some(DieAt { step, moment }) {
-            // SIGKILL: the process runs no code of its own any more.
+            // SIGKILL ends the process before it can run a destructor or a signal handler.
             let _ = kill_process(getpid(), Signal::KILL);
         }
     }

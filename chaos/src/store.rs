@@ -1,4 +1,4 @@
-//! Stores by address: a worker gets the address and opens the store.
+//! Opens a store by its address. The storm passes the address to its worker processes.
 
 use std::path::PathBuf;
 use std::time::Duration;

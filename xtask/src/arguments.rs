@@ -36,7 +36,7 @@ pub(crate) enum Task {
     },
     /// Count lines of code.
     Count {
-        /// Files and folders.
+        /// The files and folders to count.
         paths: Vec<String>,
     },
     /// Print a sample of the comments.

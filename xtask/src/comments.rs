@@ -143,7 +143,7 @@ impl Language {
     }
 }
 
-/// The comments of a source text, each with its first line, counted from one.
+/// Returns the comments of a source text, each with the number of its first line, counted from one.
 fn comments(text: &str, language: Language) -> Vec<(usize, String)> {
     let mut found: Vec<(usize, String)> = Vec::new();
     // The last line comment: its last line, its kind, and whether code stands before it.

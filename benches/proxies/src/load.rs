@@ -22,7 +22,9 @@ pub(crate) struct Wrk {
 }
 
 impl Wrk {
-    /// Runs wrk over this number of connections. Errors: an answer that is not 2xx.
+    /// Runs wrk for `length` over this number of connections.
+    ///
+    /// *Errors:* wrk fails, or an answer is not 2xx.
     pub(crate) fn run(
         url: &str,
         connections: u32,
@@ -40,12 +42,14 @@ impl Wrk {
         let after = |name: &str| {
             let line = text.lines().find(|line| line.trim().starts_with(name));
             let value = line.and_then(|line| line.split_whitespace().nth(1));
-            value.ok_or(format!("wrk told no {name}: {text}"))
+            value.ok_or(format!("wrk printed no {name}: {text}"))
         };
         let requests = text.lines().find(|line| line.contains(" requests in "));
         let requests = requests.and_then(|line| line.split_whitespace().next());
         Ok(Self {
-            requests: requests.ok_or("wrk told no number of requests")?.parse()?,
+            requests: requests
+                .ok_or("wrk printed no number of requests")?
+                .parse()?,
             rate: after("Requests/sec:")?.parse()?,
             p50: time(after("50%")?)?,
             p99: time(after("99%")?)?,

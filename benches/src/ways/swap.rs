@@ -12,7 +12,7 @@ use crate::issuer::{Cached, Failed, Issuer};
 
 /// Loads an arc-swap, clones the header and reads the clock once, without comparing the time.
 ///
-/// Fetches its first token only. This way is the baseline of the hot path.
+/// Fetches one token and never refreshes it. This way is the baseline of the hot path.
 pub struct Swap {
     cached: ArcSwapOption<Cached>,
     issuer: Arc<Issuer>,

@@ -1,59 +1,63 @@
-//! What a keyring answered instead of a key, in words without secrets.
+//! Errors of the keyring as store errors, without the secrets that an entry holds.
 
 use keyring_core::Error;
 use token_rotator::store::{StoreError, StoreErrorKind};
 
-/// What can be done about it, which depends on the system.
+/// The hints that depend on the operating system.
 #[derive(Clone, Copy)]
 pub(crate) struct Hints {
-    /// Where it gives no access.
+    /// For a keyring that denies access.
     pub(crate) locked: &'static str,
-    /// Where it cannot be reached.
-    pub(crate) gone: &'static str,
+    /// For a keyring that cannot be reached or used.
+    pub(crate) unreachable: &'static str,
 }
 
-/// A failure of the entry with this name.
+/// Converts an error about the entry `name`.
 ///
-/// The error itself goes no further: some of its variants carry what the entry holds, and `Debug`
-/// would show it.
-pub(crate) fn failed(name: &str, hints: Hints, error: &Error) -> StoreError {
+/// The keyring's error does not become the cause. Some of its variants hold the entry's secret, which `Debug`
+/// would show.
+pub(crate) fn store_error(name: &str, hints: Hints, error: &Error) -> StoreError {
     match error {
         Error::NoStorageAccess(cause) => {
-            unavailable(&format!("gives no access: {cause}")).with_hint(hints.locked)
+            unavailable(&format!("denies access: {cause}")).with_hint(hints.locked)
         }
         Error::PlatformFailure(cause) => {
-            unavailable(&format!("cannot be reached: {cause}")).with_hint(hints.gone)
+            unavailable(&format!("cannot be reached: {cause}")).with_hint(hints.unreachable)
         }
         Error::NotSupportedByStore(what) => {
-            unavailable(&format!("cannot be used: {what}")).with_hint(hints.gone)
+            unavailable(&format!("cannot be used: {what}")).with_hint(hints.unreachable)
         }
-        Error::NoDefaultStore => unavailable("cannot be used: there is none").with_hint(hints.gone),
+        Error::NoDefaultStore => {
+            unavailable("cannot be used: this system has none").with_hint(hints.unreachable)
+        }
         Error::BadEncoding(_) | Error::BadDataFormat(..) | Error::BadStoreFormat(_) => {
             StoreError::new(
                 StoreErrorKind::Corrupt,
                 format!("the keyring's entry `{name}` cannot be read; it was left as it is"),
             )
-            .with_hint("bring the entry back as it was, or use another with `name`")
+            .with_hint("restore the entry, or choose another entry with `name`")
         }
         Error::Ambiguous(entries) => refused(
             name,
             &format!(
-                "it is there {} times, perhaps with several keys",
+                "the keyring has {} entries of this name, perhaps with different keys",
                 entries.len()
             ),
         )
-        .with_hint("keep the one that opens the sessions, and remove the others"),
+        .with_hint("keep the entry whose key opens the sessions, and remove the other entries"),
         Error::TooLong(what, limit) => refused(name, &format!("its {what} is longer than {limit}"))
-            .with_hint("choose another with `name`"),
-        Error::Invalid(what, why) => {
-            refused(name, &format!("its {what} {why}")).with_hint("choose another with `name`")
+            .with_hint("choose another entry with `name`"),
+        Error::Invalid(what, why) => refused(name, &format!("its {what} {why}"))
+            .with_hint("choose another entry with `name`"),
+        // A search for an entry handles `NoEntry` itself. Elsewhere the entry existed a moment ago.
+        Error::NoEntry => {
+            refused(name, "another process has just removed it").with_hint("try again")
         }
-        // An entry that is missing is no failure where one is looked for; elsewhere it has just gone.
-        Error::NoEntry => refused(name, "it has just been removed").with_hint("try again"),
-        _ => unavailable("failed in a way that this program does not know"),
+        _ => unavailable("failed for an unknown reason"),
     }
 }
 
+/// A refused operation on the entry `name`. `what` completes the message.
 pub(crate) fn refused(name: &str, what: &str) -> StoreError {
     StoreError::new(
         StoreErrorKind::Refused,
@@ -61,6 +65,7 @@ pub(crate) fn refused(name: &str, what: &str) -> StoreError {
     )
 }
 
+/// A keyring that cannot be used. `what` completes the message.
 pub(crate) fn unavailable(what: &str) -> StoreError {
     StoreError::new(
         StoreErrorKind::Unavailable,
@@ -72,12 +77,12 @@ pub(crate) fn unavailable(what: &str) -> StoreError {
 mod tests {
     use super::*;
 
-    /// Property: each answer of a keyring has the hint for its own cause.
+    /// Property: each keyring error has the hint for its cause.
     #[test]
-    fn each_answer_has_its_hint() {
+    fn each_keyring_error_has_its_hint() {
         let hints = Hints {
             locked: "unlock it",
-            gone: "start it",
+            unreachable: "start it",
         };
         let system = || Box::new(std::io::Error::other("no"));
         for (error, hint) in [
@@ -85,18 +90,21 @@ mod tests {
             (Error::PlatformFailure(system()), "start it"),
             (Error::NotSupportedByStore("no".to_owned()), "start it"),
             (Error::NoDefaultStore, "start it"),
-            (Error::BadEncoding(Vec::new()), "bring the entry back"),
-            (Error::TooLong("name".to_owned(), 1), "another with `name`"),
+            (Error::BadEncoding(Vec::new()), "restore the entry"),
+            (
+                Error::TooLong("name".to_owned(), 1),
+                "another entry with `name`",
+            ),
             (
                 Error::Invalid("name".to_owned(), "is empty".to_owned()),
-                "another with `name`",
+                "another entry with `name`",
             ),
-            (Error::Ambiguous(Vec::new()), "remove the others"),
+            (Error::Ambiguous(Vec::new()), "remove the other entries"),
             (Error::NoEntry, "try again"),
         ] {
-            let failed = failed("key", hints, &error);
-            let found = failed.hint().expect("a hint");
-            assert!(found.contains(hint), "{failed}: {found}");
+            let error = store_error("key", hints, &error);
+            let found = error.hint().expect("a hint");
+            assert!(found.contains(hint), "{error}: {found}");
         }
     }
 }

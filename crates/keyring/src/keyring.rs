@@ -141,7 +141,7 @@ impl Keyring {
     }
 
     fn failed(&self, error: &keyring_core::Error) -> StoreError {
-        failure::failed(&self.name, self.system.hints(), error)
+        failure::store_error(&self.name, self.system.hints(), error)
     }
 
     /// Stores the key if there is none. The lock makes the check and the write one step.

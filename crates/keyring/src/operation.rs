@@ -75,7 +75,7 @@ fn wait_for_result<T: Send + 'static>(
         return Err(unavailable(&format!(
             "has not answered an earlier request for longer than {limit:?}"
         ))
-        .with_hint("answer its prompt"));
+        .with_hint("answer the prompt of the keyring"));
     };
     cancel_flag.check()?;
     let (sender, receiver) = mpsc::channel();
@@ -88,7 +88,7 @@ fn wait_for_result<T: Send + 'static>(
     receiver.recv_timeout(remaining()).unwrap_or_else(|_| {
         cancel_flag.set();
         Err(unavailable(&format!("has not answered within {limit:?}"))
-            .with_hint("it may be showing a prompt; unlock it, or give it longer with `timeout`"))
+            .with_hint("answer the prompt that the keyring may show, or raise `timeout`"))
     })
 }
 
@@ -97,7 +97,7 @@ fn spawn_thread(task: impl FnOnce() + Send + 'static) -> Result<(), StoreError> 
     match thread.spawn(task) {
         Ok(_) => Ok(()),
         Err(error) => Err(unavailable(&format!(
-            "cannot be asked: a thread for the request cannot be started: {error}"
+            "cannot be used: no thread for the request can be started: {error}"
         ))),
     }
 }

@@ -9,8 +9,8 @@ use crate::failure::Hints;
 
 /// Hints for keyrings that the user unlocks, at the login or later.
 const LOGIN_HINTS: Hints = Hints {
-    locked: "unlock it, and answer its prompt",
-    gone: "is a keyring running in this session?",
+    locked: "unlock the keyring, and answer its prompt",
+    unreachable: "start a keyring in this login session",
 };
 
 /// How to open a keyring.
@@ -95,8 +95,8 @@ impl Backend {
             }),
             modifiers: &[],
             hints: Hints {
-                locked: "may this program change the keyrings of its session and its user?",
-                gone: "may this program use the kernel's keys? containers commonly may not",
+                locked: "allow this program to change the kernel keyrings of its login session and its user",
+                unreachable: "allow this program to use the kernel's keys; containers commonly deny it",
             },
         }
     }

@@ -193,8 +193,7 @@ impl<T> std::fmt::Debug for Builder<T> {
     }
 }
 
-/// Why the options cannot be used. The text contains no secret. [`hint`](Self::hint) returns the
-/// action for the cause.
+/// Why the options cannot be used. The message contains no secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -208,7 +207,7 @@ pub enum BuildError {
         problem: OriginError,
     },
     /// The part after the host cannot be read.
-    #[error("the {which} is no URL")]
+    #[error("the {which} is not a URL")]
     NotAUrl {
         /// Name of the address, such as `token URL`.
         which: &'static str,
@@ -234,7 +233,7 @@ pub enum BuildError {
         instead: &'static str,
     },
     /// A resource is not an absolute URI (RFC 8707 section 2).
-    #[error("a resource is no absolute URI without fragment")]
+    #[error("a resource is not an absolute URI without a fragment")]
     Resource,
     /// The sign-in needs an endpoint that the issuer's metadata does not name.
     #[error("the issuer's metadata names no {which}")]
@@ -242,9 +241,9 @@ pub enum BuildError {
         /// Name of the endpoint.
         which: &'static str,
     },
-    /// The issuer's metadata lists PKCE methods, but not S256.
+    /// The issuer's metadata lists PKCE methods, but not `S256`.
     #[error(
-        "the issuer does not offer PKCE with `S256` (RFC 7636), without which a stolen code would be worth a session"
+        "the issuer does not offer PKCE with `S256` (RFC 7636), so a stolen code could be exchanged for tokens"
     )]
     CodeChallenge,
     /// The redirect URI must not receive a code.
@@ -253,29 +252,29 @@ pub enum BuildError {
 }
 
 impl BuildError {
-    /// What to do about it. Every cause has a hint.
+    /// Returns the action for this cause.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::Url { problem, .. } => return problem.hint(),
             Self::NotAUrl { .. } => {
-                "write it like `https://issuer.example/token`, with everything but ASCII \
-                 percent-encoded"
+                "write the URL like `https://issuer.example/token`, with all characters outside \
+                 ASCII percent-encoded"
             }
-            Self::Fragment { .. } => "remove everything from the `#` on",
+            Self::Fragment { .. } => "remove the `#` and the text after it",
             Self::ClientId => "give the client id that the issuer registered",
             Self::ParamName => "give `param` a name",
             Self::ReservedParam { instead, .. } => instead,
             Self::Resource => {
-                "write it like `https://api.example.com`, or call `audience` for other names"
+                "write the resource like `https://api.example.com`, or set `audience` for other names"
             }
             Self::Endpoint { .. } => {
                 "the issuer may not offer this way to sign in; if it does, add the endpoint to the \
                  metadata"
             }
-            Self::CodeChallenge => "let the issuer switch PKCE with `S256` on",
+            Self::CodeChallenge => "enable PKCE with `S256` at the issuer",
             Self::RedirectUri => {
-                "register `http://127.0.0.1/callback` or the like (RFC 8252 section 7.3), an \
-                 `https://` address, or a scheme of your own with a dot in it, without a fragment"
+                "register an address without a fragment: `http://127.0.0.1/callback` (RFC 8252 \
+                 section 7.3), an `https://` address, or a private scheme with a dot"
             }
         })
     }

@@ -182,7 +182,7 @@ impl SignInSettings {
         scopes.any(|scope| scope == "openid")
     }
 
-    /// Begins a request to the token endpoint.
+    /// Returns an empty form request to the token endpoint.
     pub(crate) fn post(&self) -> FormRequest {
         FormRequest::to(&self.token_url)
     }

@@ -256,7 +256,7 @@ fn a_build_error_names_the_remedy() {
         ),
         (
             refresh_token(URL, "c").revocation_url("https://issuer.example/revoke#now"),
-            "the revocation URL has a fragment; remove everything from the `#` on",
+            "the revocation URL has a fragment; remove the `#` and the text after it",
         ),
         (
             refresh_token(URL, ""),
@@ -273,8 +273,8 @@ fn a_build_error_names_the_remedy() {
         ),
         (
             refresh_token(URL, "c").resource("api.example.com"),
-            "a resource is no absolute URI without fragment; write it like \
-             `https://api.example.com`, or call `audience` for other names",
+            "a resource is not an absolute URI without a fragment; write the resource like \
+             `https://api.example.com`, or set `audience` for other names",
         ),
     ];
     for (builder, expected) in cases {

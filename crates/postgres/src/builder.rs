@@ -41,27 +41,27 @@ enum ListenSetting {
     Never,
 }
 
-/// Why a store cannot be built. No password is in it.
+/// Why a store cannot be built. The message contains no password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
     /// The builder has no server.
-    #[error("no server is named")]
+    #[error("no PostgreSQL server is configured")]
     NoServer,
     /// The address cannot be read.
     #[error("the address given to `{0}` cannot be read")]
     Url(&'static str),
-    /// The address asks for TLS, and the builder has no connector for it.
-    #[error("the address asks for TLS (sslmode=require), and there is no connector for it")]
+    /// The address asks for TLS, and the builder has no TLS connector.
+    #[error("the address asks for TLS (sslmode=require), and no TLS connector is configured")]
     NoTls,
     /// The builder has no codec for records.
-    #[error("nothing says how tokens are written into the database")]
+    #[error("no codec for records is configured")]
     NoCodec,
-    /// The table's name cannot be used.
+    /// The table's name has a character that is not allowed, or is too long.
     #[error("the table name {0:?} cannot be used")]
     Table(String),
-    /// There would be no connection.
-    #[error("`connections` of 0 leaves none to work with")]
+    /// The store may open no connection.
+    #[error("`connections` is 0")]
     NoConnections,
     /// A setting contradicts another one.
     #[error(transparent)]
@@ -69,24 +69,24 @@ pub enum BuildError {
 }
 
 impl BuildError {
-    /// What to do about it. Returns `None` if the message says all that is known.
+    /// Returns the action for this cause.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::NoServer => "call `url` or `config` on the builder",
             Self::Url(_) => {
-                "write the address as postgres://user:password@host:port/database, special \
+                "write the address as postgres://user:password@host:port/database, with special \
                  characters percent-encoded"
             }
-            Self::NoTls => "give `tls` on the builder a connector",
+            Self::NoTls => "give the builder a connector with `tls`",
             Self::NoCodec => {
                 "call `codec` with `RecordCodec::sealed(key)`, or with `RecordCodec::plaintext()` \
-                 if every reader of the table may have the tokens"
+                 if every user who can read the table may have the tokens"
             }
             Self::Table(_) => {
-                "take letters, digits and underscores, at most 48, with or without a schema before \
+                "use letters, digits and underscores, at most 48, with or without a schema before \
                  a full stop"
             }
-            Self::NoConnections => "allow at least one",
+            Self::NoConnections => "allow at least one connection",
             Self::Setting(error) => error.hint,
         })
     }

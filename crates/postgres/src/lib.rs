@@ -76,8 +76,8 @@
 //! `tokio-postgres-rustls`.
 
 mod builder;
+mod call_error;
 mod connector;
-mod fault;
 mod parameter;
 mod pool;
 mod schema;

@@ -9,8 +9,8 @@ use tokio_postgres::config::Host;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, Row};
 
+use crate::call_error::CallError;
 use crate::connector::PostgresConnector;
-use crate::fault::Fault;
 use crate::schema::{LATEST_VERSION, SessionTable};
 
 /// A statement's parameters with their types. With given types the server prepares no statement that another connection
@@ -55,7 +55,7 @@ impl ConnectionPool {
         &self,
         statement: &str,
         parameters: &Parameters<'_>,
-    ) -> Result<Option<Row>, Fault> {
+    ) -> Result<Option<Row>, CallError> {
         self.row_over(None, statement, parameters).await
     }
 
@@ -65,7 +65,7 @@ impl ConnectionPool {
         first: Option<Arc<Client>>,
         statement: &str,
         parameters: &Parameters<'_>,
-    ) -> Result<Option<Row>, Fault> {
+    ) -> Result<Option<Row>, CallError> {
         let attempts = async {
             if let Some(client) = first
                 && let Ok(row) = client.query_typed_opt(statement, parameters).await
@@ -74,7 +74,7 @@ impl ConnectionPool {
             }
             match self.pooled_row(statement, parameters).await {
                 // The server may have closed an idle connection long ago. Only the next call detects that.
-                Err(fault) if fault.connection => self.pooled_row(statement, parameters).await,
+                Err(error) if error.connection => self.pooled_row(statement, parameters).await,
                 result => result,
             }
         };
@@ -85,14 +85,14 @@ impl ConnectionPool {
         &self,
         statement: &str,
         parameters: &Parameters<'_>,
-    ) -> Result<Option<Row>, Fault> {
+    ) -> Result<Option<Row>, CallError> {
         let mut connection = self.connection().await?;
         let result = connection
             .connection()
             .query_typed_opt(statement, parameters)
             .await;
-        let result = result.map_err(|error| Fault::new(error, &self.address));
-        if result.as_ref().is_err_and(|fault| fault.connection) {
+        let result = result.map_err(|error| CallError::new(error, &self.address));
+        if result.as_ref().is_err_and(|error| error.connection) {
             return result;
         }
         connection.give_back();
@@ -100,14 +100,18 @@ impl ConnectionPool {
     }
 
     /// Runs the missing migration steps of the table in one transaction.
-    pub(crate) async fn migrate(&self, table: &SessionTable) -> Result<(), Fault> {
-        let fault = |error| Fault::new(error, &self.address);
+    pub(crate) async fn migrate(&self, table: &SessionTable) -> Result<(), CallError> {
+        let call_error = |error| CallError::new(error, &self.address);
         let migration = async {
             let mut connection = self.connection().await?;
-            let transaction = connection.connection().transaction().await.map_err(fault)?;
+            let transaction = connection
+                .connection()
+                .transaction()
+                .await
+                .map_err(call_error)?;
             // The lock ends with the transaction, so it works behind `PgBouncer`.
             let lock = format!("SELECT pg_advisory_xact_lock({})", table.lock());
-            transaction.batch_execute(&lock).await.map_err(fault)?;
+            transaction.batch_execute(&lock).await.map_err(call_error)?;
             let migrations: &str = &table.migrations;
             let exists = transaction
                 .query_typed_one(
@@ -115,22 +119,25 @@ impl ConnectionPool {
                     &[(&migrations, Type::TEXT)],
                 )
                 .await
-                .map_err(fault)?;
-            if !exists.try_get::<_, bool>(0).map_err(fault)? {
+                .map_err(call_error)?;
+            if !exists.try_get::<_, bool>(0).map_err(call_error)? {
                 let create = table.create_migrations();
-                transaction.batch_execute(&create).await.map_err(fault)?;
+                transaction
+                    .batch_execute(&create)
+                    .await
+                    .map_err(call_error)?;
             }
             let newest = format!("SELECT coalesce(max(version), 0) FROM {migrations}");
             let newest = transaction.query_typed_one(&newest, &[]).await;
-            let newest: i32 = newest.and_then(|row| row.try_get(0)).map_err(fault)?;
+            let newest: i32 = newest.and_then(|row| row.try_get(0)).map_err(call_error)?;
             let applied = usize::try_from(newest).unwrap_or_default();
             if applied > LATEST_VERSION {
-                return Err(Fault::newer(applied, LATEST_VERSION, &self.address));
+                return Err(CallError::newer(applied, LATEST_VERSION, &self.address));
             }
             for (_version, step) in table.steps(applied) {
-                transaction.batch_execute(&step).await.map_err(fault)?;
+                transaction.batch_execute(&step).await.map_err(call_error)?;
             }
-            transaction.commit().await.map_err(fault)?;
+            transaction.commit().await.map_err(call_error)?;
             connection.give_back();
             Ok(())
         };
@@ -138,19 +145,19 @@ impl ConnectionPool {
             .await
     }
 
-    async fn connection(&self) -> Result<PooledConnection, Fault> {
+    async fn connection(&self) -> Result<PooledConnection, CallError> {
         let connection = self.pool.get().await;
-        let connection = connection.map_err(|error| Fault::pool(error, &self.address))?;
+        let connection = connection.map_err(|error| CallError::pool(error, &self.address))?;
         Ok(PooledConnection(Some(connection)))
     }
 
     async fn with_time_limit<T>(
         &self,
         limit: Duration,
-        migration: impl Future<Output = Result<T, Fault>>,
-    ) -> Result<T, Fault> {
+        migration: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
         let result = tokio::time::timeout(limit, migration).await;
-        result.unwrap_or_else(|_| Err(Fault::timed_out(limit, &self.address)))
+        result.unwrap_or_else(|_| Err(CallError::timed_out(limit, &self.address)))
     }
 }
 

@@ -15,8 +15,8 @@ use token_rotator::store::{Epoch, HeldLease, StoreError, StoreErrorKind, Version
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{AsyncMessage, Client, Config, Error, Row};
 
+use crate::call_error::CallError;
 use crate::connector::{Messages, PostgresConnector};
-use crate::fault::Fault;
 use crate::parameter::BodyParameter;
 use crate::pool::{ConnectionPool, address};
 use crate::schema::SessionTable;
@@ -246,7 +246,7 @@ impl Server for Postgres {
             let listen = address.with_time_limit(client.batch_execute(&self.statements.listen));
             match select(pin!(listen), poll_messages).await {
                 Either::Left((result, _)) => result?,
-                Either::Right(_) => return Err(Fault::closed(&address.address).into()),
+                Either::Right(_) => return Err(CallError::closed(&address.address).into()),
             }
         }
         Ok((Arc::new(client), messages))
@@ -263,19 +263,19 @@ impl Server for Postgres {
                     return Ok(Some(message.payload().to_owned()));
                 }
             }
-            Err(Fault::closed(&address.address))
+            Err(CallError::closed(&address.address))
         };
         let connection_loss = async {
             loop {
                 tokio::time::sleep(LISTENING_CHECK).await;
-                if let Err(fault) = address.with_time_limit(client.check_connection()).await {
-                    return fault;
+                if let Err(error) = address.with_time_limit(client.check_connection()).await {
+                    return error;
                 }
             }
         };
         let outcome = match select(pin!(notification), pin!(connection_loss)).await {
             Either::Left((outcome, _)) => outcome,
-            Either::Right((fault, _)) => Err(fault),
+            Either::Right((error, _)) => Err(error),
         };
         // A connection to another address may use another role and read another table.
         *self.notified_client() =
@@ -299,10 +299,10 @@ impl ListenAddress {
     async fn with_time_limit<T>(
         &self,
         future: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Fault> {
+    ) -> Result<T, CallError> {
         match tokio::time::timeout(self.limit, future).await {
-            Ok(result) => result.map_err(|error| Fault::new(error, &self.address)),
-            Err(_) => Err(Fault::timed_out(self.limit, &self.address)),
+            Ok(result) => result.map_err(|error| CallError::new(error, &self.address)),
+            Err(_) => Err(CallError::timed_out(self.limit, &self.address)),
         }
     }
 }

@@ -124,7 +124,7 @@ impl Outgoing {
         self.watch.tell(Observed::Sent { generation });
     }
 
-    /// Follows the request protocol after an answer that is judged, or whose body is.
+    /// Applies the request protocol to an answer that the headers or the body predicate must judge.
     async fn judged(
         &mut self,
         answer: Response<AnswerBody>,

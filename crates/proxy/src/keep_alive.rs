@@ -1,4 +1,4 @@
-//! Noticing that a peer has gone without a word.
+//! TCP keep-alive, which detects a peer that vanished without closing its connection.
 
 use std::io;
 use std::time::Duration;

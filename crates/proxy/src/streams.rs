@@ -50,7 +50,7 @@ impl Streams {
     }
 }
 
-/// A stream, which is open until this is dropped.
+/// One open stream in the count of [`Streams`]. Dropping this value ends the stream in the count.
 pub(crate) struct OpenStream(Streams);
 
 impl OpenStream {

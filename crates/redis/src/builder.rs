@@ -25,26 +25,27 @@ enum ServerSetting {
     Client(Box<Client>),
 }
 
-/// Why a store cannot be built. No password is in it.
+/// Why a store cannot be built. The message contains no password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
     /// The builder has no server.
-    #[error("no server is named")]
+    #[error("no Redis server is configured")]
     NoServer,
     /// The address cannot be read.
     #[error("the address of the Redis server cannot be read")]
     Url,
-    /// The address asks for TLS, and this build has none.
+    /// The address asks for TLS, and this build does not include TLS.
     #[error(
-        "the address asks for TLS (rediss://), which this build of token-rotator-redis has not"
+        "the address asks for TLS (rediss://), which this build of token-rotator-redis does not \
+         include"
     )]
     NoTls,
     /// The builder has no codec for records.
-    #[error("nothing says how tokens are written into Redis")]
+    #[error("no codec for records is configured")]
     NoCodec,
-    /// The prefix would change which part of a key decides about its slot in a cluster.
-    #[error("the key prefix {0:?} has a brace in it, which has a meaning of its own in key names")]
+    /// The prefix contains a brace. A cluster chooses a key's slot by the text in braces.
+    #[error("the key prefix {0:?} contains a brace, by which a cluster chooses the slot of a key")]
     Prefix(String),
     /// A setting contradicts another one.
     #[error(transparent)]
@@ -52,18 +53,18 @@ pub enum BuildError {
 }
 
 impl BuildError {
-    /// What to do about it. Returns `None` if the message says all that is known.
+    /// Returns the action for this cause.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NoServer => Some("call `url` or `client` on the builder"),
             Self::Url => Some(
-                "write the address as redis://user:password@host:port/database, special \
+                "write the address as redis://user:password@host:port/database, with special \
                  characters percent-encoded",
             ),
             Self::NoTls => Some("enable the feature `rustls` of token-rotator-redis"),
             Self::NoCodec => Some(
                 "call `codec` with `RecordCodec::sealed(key)`, or with `RecordCodec::plaintext()` \
-                 if every reader of the server may have the tokens",
+                 if every user who can read the server may have the tokens",
             ),
             Self::Prefix(_) => Some("leave the braces out of `key_prefix`"),
             Self::Setting(error) => Some(error.hint),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, FromRedisValue, RedisResult, ScriptInvocation};
 
-use crate::fault::Fault;
+use crate::call_error::CallError;
 
 pub(crate) struct SharedConnection {
     client: Client,
@@ -43,7 +43,7 @@ impl SharedConnection {
     pub(crate) async fn run<T: FromRedisValue>(
         &self,
         script: &ScriptInvocation<'_>,
-    ) -> Result<T, Fault> {
+    ) -> Result<T, CallError> {
         self.call(|mut connection| async move { script.invoke_async(&mut connection).await })
             .await
     }
@@ -52,7 +52,7 @@ impl SharedConnection {
     pub(crate) async fn call<T, F: Future<Output = RedisResult<T>>>(
         &self,
         call: impl Fn(ConnectionManager) -> F,
-    ) -> Result<T, Fault> {
+    ) -> Result<T, CallError> {
         let mut used_number = 0;
         let attempts = async {
             let (manager, number) = self.connection()?;
@@ -68,20 +68,23 @@ impl SharedConnection {
                 response => response,
             }
         };
-        let fault = match tokio::time::timeout(self.limit, attempts).await {
+        let error = match tokio::time::timeout(self.limit, attempts).await {
             Ok(Ok(response)) => return Ok(response),
-            Ok(Err(error)) => Fault::new(error, &self.address),
-            Err(_) => Fault::timed_out(self.limit, &self.address),
+            Ok(Err(error)) => CallError::new(error, &self.address),
+            Err(_) => CallError::timed_out(self.limit, &self.address),
         };
-        if fault.connection {
+        if error.connection {
             // After a failover the same host name may belong to another server.
             self.drop_connection(used_number);
         }
-        Err(fault)
+        Err(error)
     }
 
     /// Opens a separate connection that receives the messages of `channel`.
-    pub(crate) async fn subscription(&self, channel: &str) -> Result<redis::aio::PubSub, Fault> {
+    pub(crate) async fn subscription(
+        &self,
+        channel: &str,
+    ) -> Result<redis::aio::PubSub, CallError> {
         let subscribe = async {
             let mut subscription = self.client.get_async_pubsub().await?;
             subscription.subscribe(channel).await?;
@@ -94,16 +97,16 @@ impl SharedConnection {
     pub(crate) async fn with_time_limit<T>(
         &self,
         future: impl Future<Output = RedisResult<T>>,
-    ) -> Result<T, Fault> {
+    ) -> Result<T, CallError> {
         match tokio::time::timeout(self.limit, future).await {
-            Ok(response) => response.map_err(|error| Fault::new(error, &self.address)),
-            Err(_) => Err(Fault::timed_out(self.limit, &self.address)),
+            Ok(response) => response.map_err(|error| CallError::new(error, &self.address)),
+            Err(_) => Err(CallError::timed_out(self.limit, &self.address)),
         }
     }
 
     /// Returns the error for a closed notification connection.
-    pub(crate) fn closed_error(&self) -> Fault {
-        Fault::closed(&self.address)
+    pub(crate) fn closed_error(&self) -> CallError {
+        CallError::closed(&self.address)
     }
 
     fn connection(&self) -> RedisResult<(ConnectionManager, u64)> {

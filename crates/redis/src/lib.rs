@@ -74,8 +74,8 @@
 //! with its own certificates can be passed to [`RedisStoreBuilder::client`].
 
 mod builder;
+mod call_error;
 mod connection;
-mod fault;
 mod scripts;
 mod server;
 mod store;

@@ -10,8 +10,8 @@ use token_rotator::store::server::{
 };
 use token_rotator::store::{Epoch, HeldLease, StoreError, Version};
 
+use crate::call_error::CallError;
 use crate::connection::SharedConnection;
-use crate::fault::Fault;
 use crate::scripts::{ACQUIRE, INSPECT, RELEASE, RENEW, SAVE};
 
 /// A Redis server, and the prefix of the store's keys.
@@ -44,7 +44,7 @@ impl Redis {
         Ok(())
     }
 
-    async fn query<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, Fault> {
+    async fn query<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, CallError> {
         let run = |mut connection| async move { command.query_async(&mut connection).await };
         self.connection.call(run).await
     }

@@ -157,7 +157,7 @@ impl<Access> Client<Access> {
         RequestBuilder::new(Arc::clone(&self.core), method, url.as_ref())
     }
 
-    /// Sends a request that was built elsewhere, as [`RequestBuilder::send`] does.
+    /// Sends a finished `reqwest::Request` under the rules of [`RequestBuilder::send`], with default options.
     pub async fn execute(&self, request: reqwest::Request) -> Result<Response, Error> {
         send::send(&self.core, request, Options::default()).await
     }

@@ -1,14 +1,13 @@
-//! Cookies in memory: the trait that a cookie store implements, and the jar that a client has unless
-//! the caller brings a store.
+//! The cookie store of a client: the trait [`CookieStore`] and its in-memory default, the [`Jar`].
 //!
 //! The jar follows RFC 6265, with the limits of its section 6.1 and the name prefixes of RFC 6265bis
 //! section 4.1.3. Two rules are stricter, because a refresh cookie is a token:
 //!
 //! - A cookie without `Domain` goes only to the scheme, host and port that set it. RFC 6265 section 8.5
 //!   lets every port of the host read it.
-//! - A cookie that came over `https` never goes over `http`, with or without `Secure`.
+//! - A cookie received over `https` is never sent over `http`, with or without `Secure`.
 //!
-//! The jar writes nothing to any log.
+//! The jar logs nothing. `jar/set_cookie.rs` parses a `Set-Cookie` header, `jar/date.rs` the date in it.
 
 mod date;
 mod set_cookie;
@@ -21,32 +20,32 @@ use http::HeaderValue;
 use token_rotator_oauth2::SecretBytes;
 use url::{Host, Url};
 
-use set_cookie::{Lifetime, SetCookie};
+use set_cookie::{CookieLifetime, SetCookie};
 
-/// Cookies that one host may keep: the least that RFC 6265 section 6.1 asks for.
+/// The most cookies of one host: the minimum that RFC 6265 section 6.1 asks for.
 const PER_HOST_MAX: usize = 50;
 
-/// Cookies in one jar. RFC 6265 section 6.1 asks browsers for 3000; a client has few hosts.
+/// The most cookies of one jar. RFC 6265 section 6.1 asks browsers for 3000, but a client has few hosts.
 const TOTAL_MAX: usize = 300;
 
 /// Stores the cookies of a client.
 ///
-/// Implement it to share cookies between clients or to keep them longer than the process lives.
-/// Neither method may log a cookie's value.
+/// Implement this trait to share cookies between clients, or to keep cookies after the process ends.
+/// An implementation must not log the value of a cookie.
 pub trait CookieStore: Send + Sync {
-    /// Stores the cookies of these `Set-Cookie` headers, which an answer from `url` had.
+    /// Stores the cookies of these `Set-Cookie` headers of an answer from `url`.
     fn set_cookies(&self, headers: &mut dyn Iterator<Item = &HeaderValue>, url: &Url);
 
-    /// Returns the `Cookie` header for a request to `url`, or `None` if no cookie goes there.
+    /// Returns the `Cookie` header for a request to `url`, or `None` if no cookie matches the URL.
     fn cookies(&self, url: &Url) -> Option<HeaderValue>;
 }
 
-/// Keeps cookies in memory. Every client has its own unless it is given a
+/// Keeps cookies in memory. Every client has a jar, unless the builder sets a
 /// [`cookie_provider`](crate::ClientBuilder::cookie_provider).
 ///
 /// A cookie without `Domain` goes only to the origin that set it. A cookie with `Domain` also goes to the
-/// hosts below that domain; the domain must contain a dot, for the jar has no list of public suffixes.
-/// The jar keeps at most 300 cookies, and 50 of one host.
+/// hosts below that domain. The domain must contain a dot, because the jar has no list of public suffixes.
+/// The jar keeps at most 300 cookies, and at most 50 of one host.
 ///
 /// ```
 /// use token_rotator_reqwest::{CookieStore as _, Jar};
@@ -61,53 +60,52 @@ pub trait CookieStore: Send + Sync {
 /// # example().unwrap();
 /// ```
 #[derive(Default)]
-pub struct Jar(Mutex<Vec<Stored>>);
+pub struct Jar(Mutex<Vec<StoredCookie>>);
 
 /// A cookie of the jar (RFC 6265 section 5.3).
-struct Stored {
+struct StoredCookie {
     name: Vec<u8>,
     value: SecretBytes,
-    scope: Scope,
+    scope: CookieScope,
     path: String,
     secure: bool,
-    /// `None`: the cookie lasts as long as the jar.
+    /// `None` if the cookie lasts as long as the jar.
     expires: Option<Instant>,
 }
 
-/// The servers that get a cookie.
+/// The servers that receive a cookie.
 #[derive(PartialEq, Eq)]
-enum Scope {
-    /// The origin that set it.
+enum CookieScope {
+    /// The origin that set the cookie.
     Origin {
         https: bool,
         host: String,
         port: Option<u16>,
     },
-    /// This domain and all hosts below it; over `https` alone if it came over `https`.
+    /// This domain and all hosts below it, only over `https` if the cookie was received over `https`.
     Domain { https: bool, domain: String },
 }
 
 impl Jar {
-    /// Stores a cookie as if an answer from `url` had set it. `cookie` is written as in a `Set-Cookie`
-    /// header.
+    /// Stores a cookie as if an answer from `url` had set it. `cookie` has the form of a `Set-Cookie` header.
     pub fn add_cookie_str(&self, cookie: &str, url: &Url) {
         self.set(cookie.as_bytes(), url);
     }
 
     fn set(&self, header: &[u8], url: &Url) {
-        let Some((cookie, lifetime)) = Stored::of(header, url) else {
+        let Some((cookie, lifetime)) = StoredCookie::from_header(header, url) else {
             return;
         };
         let now = Instant::now();
         let mut cookies = self.lock();
         cookies.retain(|cookie| !cookie.is_expired(now));
-        // RFC 6265 section 5.3, step 11: a cookie that is replaced keeps its place in the order.
-        let same = cookies
+        // RFC 6265 section 5.3, step 11: a replaced cookie keeps its position in the order.
+        let replaced = cookies
             .iter()
             .position(|known| known.is_replaced_by(&cookie));
-        match (same, lifetime) {
-            (Some(at), Lifetime::Over) => drop(cookies.remove(at)),
-            (None, Lifetime::Over) => {}
+        match (replaced, lifetime) {
+            (Some(at), CookieLifetime::Expired) => drop(cookies.remove(at)),
+            (None, CookieLifetime::Expired) => {}
             (Some(at), _) => cookies[at] = cookie,
             (None, _) => {
                 evict(&mut cookies, &cookie);
@@ -116,8 +114,8 @@ impl Jar {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Stored>> {
-        // A list of cookies is never half changed.
+    fn lock(&self) -> MutexGuard<'_, Vec<StoredCookie>> {
+        // The list is complete even after a panic, because each change is one call.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -132,14 +130,14 @@ impl CookieStore for Jar {
     fn cookies(&self, url: &Url) -> Option<HeaderValue> {
         let now = Instant::now();
         let cookies = self.lock();
-        let fitting = cookies
+        let matching = cookies
             .iter()
-            .filter(|cookie| !cookie.is_expired(now) && cookie.goes_to(url));
-        let mut fitting: Vec<_> = fitting.collect();
+            .filter(|cookie| !cookie.is_expired(now) && cookie.matches(url));
+        let mut matching: Vec<_> = matching.collect();
         // RFC 6265 section 5.4, step 2: longer paths first, then the older cookie. The sort is stable.
-        fitting.sort_by_key(|cookie| std::cmp::Reverse(cookie.path.len()));
+        matching.sort_by_key(|cookie| std::cmp::Reverse(cookie.path.len()));
         let mut text = Vec::new();
-        for cookie in fitting {
+        for cookie in matching {
             if !text.is_empty() {
                 text.extend_from_slice(b"; ");
             }
@@ -156,10 +154,10 @@ impl CookieStore for Jar {
     }
 }
 
-/// Makes room for a new cookie: the oldest of the same server goes, then the oldest of all (RFC 6265
-/// section 5.3).
-fn evict(cookies: &mut Vec<Stored>, new: &Stored) {
-    let same_host = |cookie: &Stored| cookie.scope.name() == new.scope.name();
+/// Makes room for a new cookie. Removes the oldest cookie of the same host, then the oldest of the jar
+/// (RFC 6265 section 5.3).
+fn evict(cookies: &mut Vec<StoredCookie>, new: &StoredCookie) {
+    let same_host = |cookie: &StoredCookie| cookie.scope.name() == new.scope.name();
     if cookies.iter().filter(|cookie| same_host(cookie)).count() >= PER_HOST_MAX
         && let Some(oldest) = cookies.iter().position(same_host)
     {
@@ -170,9 +168,9 @@ fn evict(cookies: &mut Vec<Stored>, new: &Stored) {
     }
 }
 
-impl Stored {
-    /// The cookie that this header sets (RFC 6265 section 5.3). Returns `None` if it is to be ignored.
-    fn of(header: &[u8], url: &Url) -> Option<(Self, Lifetime)> {
+impl StoredCookie {
+    /// Reads the cookie that this header sets (RFC 6265 section 5.3). Returns `None` if the RFC ignores it.
+    fn from_header(header: &[u8], url: &Url) -> Option<(Self, CookieLifetime)> {
         let set = SetCookie::parse(header)?;
         let https = match url.scheme() {
             "https" => true,
@@ -180,11 +178,12 @@ impl Stored {
             _ => return None,
         };
         let secure_origin = https || is_loopback(url);
-        // RFC 6265bis section 5.5, step 9: a server that anyone can pose as sets no `Secure` cookie.
+        // RFC 6265bis section 5.5, step 9: a server without TLS sets no `Secure` cookie, because an attacker
+        // on the network can answer for it.
         if set.secure && !secure_origin {
             return None;
         }
-        // RFC 6265bis section 4.1.3.
+        // The rules of the name prefixes, RFC 6265bis section 4.1.3.
         let host_prefix = set.has_prefix(b"__Host-");
         if (host_prefix || set.has_prefix(b"__Secure-")) && !set.secure {
             return None;
@@ -199,22 +198,23 @@ impl Stored {
                 if !(is_name && domain.contains('.') && is_below(&host, &domain)) {
                     return None;
                 }
-                Scope::Domain { https, domain }
+                CookieScope::Domain { https, domain }
             }
-            // A top-level name or an address: its cookies are its own.
+            // A domain that equals the host covers the hosts below it, unless the host is an address or a
+            // name without a dot.
             Some(domain) if domain.contains('.') && matches!(url.host(), Some(Host::Domain(_))) => {
-                Scope::Domain { https, domain }
+                CookieScope::Domain { https, domain }
             }
-            _ => Scope::Origin {
+            _ => CookieScope::Origin {
                 https,
                 host,
                 port: url.port_or_known_default(),
             },
         };
-        let lifetime = set.lifetime.of(SystemTime::now());
+        let lifetime = set.lifetime.resolve(SystemTime::now());
         let expires = match lifetime {
-            Lifetime::For(rest) => Instant::now().checked_add(rest),
-            Lifetime::Over | Lifetime::Session => None,
+            CookieLifetime::For(rest) => Instant::now().checked_add(rest),
+            CookieLifetime::Expired | CookieLifetime::Session => None,
         };
         let cookie = Self {
             name: set.name.to_vec(),
@@ -235,19 +235,19 @@ impl Stored {
         self.name == new.name && self.path == new.path && self.scope.is_replaced_by(&new.scope)
     }
 
-    /// RFC 6265 section 5.4, step 1.
-    fn goes_to(&self, url: &Url) -> bool {
+    /// Returns whether a request to `url` carries the cookie (RFC 6265 section 5.4, step 1).
+    fn matches(&self, url: &Url) -> bool {
         let Some(host) = url.host_str() else {
             return false;
         };
         let is_https = url.scheme() == "https";
         let in_scope = match &self.scope {
-            Scope::Origin {
+            CookieScope::Origin {
                 https,
-                host: own,
+                host: setting_host,
                 port,
-            } => *https == is_https && own == host && *port == url.port_or_known_default(),
-            Scope::Domain { https, domain } => {
+            } => *https == is_https && setting_host == host && *port == url.port_or_known_default(),
+            CookieScope::Domain { https, domain } => {
                 (is_https || !https) && (domain == host || is_below(host, domain))
             }
         };
@@ -257,9 +257,9 @@ impl Stored {
     }
 }
 
-impl Scope {
-    /// RFC 6265 section 5.3, step 11: a cookie with `Domain` and one without replace each other if the
-    /// domain is the host. What came over `https` is not replaced over `http`.
+impl CookieScope {
+    /// RFC 6265 section 5.3, step 11: a cookie with `Domain` and a cookie without `Domain` replace each
+    /// other if the domain is the host. An answer over `http` replaces no cookie received over `https`.
     fn is_replaced_by(&self, new: &Self) -> bool {
         match (self, new) {
             (
@@ -288,19 +288,19 @@ impl Scope {
     }
 }
 
-/// RFC 6265 section 5.1.3, without the equality. `host` is a name, not an address.
+/// Returns whether `host` is a name below `domain` (RFC 6265 section 5.1.3). `host` must not be an address.
 fn is_below(host: &str, domain: &str) -> bool {
     host.strip_suffix(domain)
         .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
 }
 
-/// RFC 6265 section 5.1.4.
+/// Returns whether a request path matches the path of a cookie (RFC 6265 section 5.1.4).
 fn path_matches(path: &str, cookie: &str) -> bool {
     path.strip_prefix(cookie)
         .is_some_and(|rest| rest.is_empty() || cookie.ends_with('/') || rest.starts_with('/'))
 }
 
-/// The path of a cookie that names none (RFC 6265 section 5.1.4).
+/// The path of a cookie whose header has no `Path` (RFC 6265 section 5.1.4).
 fn default_path(url: &Url) -> &str {
     match url.path().rfind('/') {
         Some(0) | None => "/",
@@ -308,7 +308,7 @@ fn default_path(url: &Url) -> &str {
     }
 }
 
-/// This machine: what it sends over `http` does not leave it.
+/// Returns whether the host is this machine. A request to it over `http` does not leave the machine.
 fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
@@ -318,7 +318,7 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// The longest that a cookie lasts: 400 days (RFC 6265bis section 5.5).
+/// The longest life of a cookie: 400 days (RFC 6265bis section 5.5).
 const LIFETIME_MAX: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 impl fmt::Debug for Jar {

@@ -10,7 +10,7 @@ use token_rotator::{Origins, Refreshed, SecretString, SourceError, TokenSet, Tok
 use token_rotator_oauth2::{RequestKind, Secrets};
 use url::Url;
 
-use crate::cookies::{Cookies, Loan, pairs};
+use crate::cookies::{Cookies, FlightCookies, pairs};
 use crate::discreet;
 use crate::error::UrlError;
 use crate::locate::{BaseUrl, is_among, locate};
@@ -61,7 +61,7 @@ pub(crate) struct EndpointSource<T> {
 
 impl<T: Send + Sync + 'static> TokenSource for EndpointSource<T> {
     async fn refresh(&self, last: Option<Arc<TokenSet>>) -> Result<Refreshed, SourceError> {
-        let loan = self.way.baggage.cookies.as_ref().map(Cookies::loan);
+        let loan = self.way.baggage.cookies.as_ref().map(Cookies::for_flight);
         let lifetime = Lifetime::default();
         let call = RefreshCall {
             way: Arc::clone(&self.way),
@@ -105,7 +105,7 @@ pub struct RefreshCall<T> {
     way: Arc<Way>,
     decode: fn(&[u8]) -> Result<T, String>,
     last: Option<Arc<TokenSet>>,
-    loan: Option<Loan>,
+    loan: Option<FlightCookies>,
     lifetime: Lifetime,
 }
 
@@ -173,7 +173,7 @@ impl<T> RefreshCall<T> {
             }
         };
         let carried = self.way.transport.carry(request, keep).await;
-        for cookies in self.loan.iter().flat_map(Loan::lent) {
+        for cookies in self.loan.iter().flat_map(FlightCookies::sent_headers) {
             push_cookies(&mut sent, &cookies);
         }
         let answer = carried.map_err(|error| RequestKind::Cookie.unanswered(error, &sent))?;

@@ -158,7 +158,7 @@ impl RequestBuilder {
     }
 }
 
-/// Shows neither headers nor the query.
+/// Omits the headers and the query, which may hold secrets.
 impl fmt::Debug for RequestBuilder {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("RequestBuilder")

@@ -41,7 +41,7 @@ export interface SessionOptions<TRefreshData = unknown> {
   refreshBefore?: number;
   /** One refresh for all tabs of this origin that use the same name. Needs Web Locks and BroadcastChannel; without them, nothing is shared. */
   shareAcrossTabs?: string;
-  /** Milliseconds to wait for another tab's refresh, before this tab's fails as transient. It never refreshes beside it. Default: 10 000. */
+  /** Milliseconds to wait for another tab's refresh. After that, the refresh of this tab fails as transient and sends nothing. Default: 10 000. */
   lockTimeout?: number;
 }
 

@@ -115,7 +115,7 @@ test("an expired token is never sent: all requests wait for the refresh", async 
 async function threeHours(api: AxiosInstance, landed: () => Promise<unknown>) {
   for (let half = 0; half < 360; half++) {
     await api.get("/x");
-    // An early refresh goes on beside its request: it lands before the clock moves on.
+    // An early refresh runs in parallel to its request. The test awaits it before it moves the clock.
     await landed();
     pass(MINUTE / 2);
   }

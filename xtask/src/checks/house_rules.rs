@@ -164,7 +164,8 @@ fn has_word(line: &str, word: &str) -> bool {
     })
 }
 
-/// A problem for each vague word outside the exempt directories, and for each exempt directory without one.
+/// Returns a problem for each vague word outside the exempt directories, and for each exempt directory without a
+/// vague word.
 fn judge_vague(found: &[(PathBuf, usize, String)], exempt: &[&str]) -> Vec<String> {
     let outside = found
         .iter()

@@ -162,7 +162,7 @@ async fn no_pkce_at_this_issuer() {
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the sign-in request cannot be made
-      because the issuer does not offer PKCE with `S256` (RFC 7636), without which a stolen code would be worth a session
-    hint: let the issuer switch PKCE with `S256` on
+      because the issuer does not offer PKCE with `S256` (RFC 7636), so a stolen code could be exchanged for tokens
+    hint: enable PKCE with `S256` at the issuer
     ");
 }

@@ -211,8 +211,8 @@ async fn resource_is_none() {
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the issuer gave the client no token
-      because no request to the token endpoint can be made: a resource is no absolute URI without fragment
-    hint: write it like `https://api.example.com`, or call `audience` for other names
+      because no request to the token endpoint can be made: a resource is not an absolute URI without a fragment
+    hint: write the resource like `https://api.example.com`, or set `audience` for other names
     ");
 }
 

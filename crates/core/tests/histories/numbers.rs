@@ -72,7 +72,7 @@ proptest! {
     }
 }
 
-// Property: a validity without a lifetime ends where it is said to, and starts nothing early.
+// Property: a validity with an expiry and without a lifetime keeps that expiry and has no early refresh.
 #[test]
 fn validity_without_a_lifetime() {
     let until = Validity::until(number(7));

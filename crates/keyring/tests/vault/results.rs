@@ -96,12 +96,12 @@ async fn each_failure_has_its_kind() {
         (
             || Error::NoStorageAccess(platform("it is locked")),
             StoreErrorKind::Unavailable,
-            "it is locked; hint: unlock it",
+            "it is locked; hint: unlock the keyring",
         ),
         (
             || Error::PlatformFailure(platform("no bus")),
             StoreErrorKind::Unavailable,
-            "no bus; hint: is a keyring running",
+            "no bus; hint: start a keyring",
         ),
         (
             || Error::NotSupportedByStore("not here".to_owned()),

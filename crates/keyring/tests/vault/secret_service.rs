@@ -87,10 +87,7 @@ fn a_keyring_that_has_ended_is_an_error() {
         let store = directory.open(&keyring());
         let error = read(&store).await.expect_err("no key");
         assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
-        assert!(
-            text(&error).contains("hint: is a keyring running"),
-            "{error}"
-        );
+        assert!(text(&error).contains("hint: start a keyring"), "{error}");
         let over = store
             .save(&session(), Some(login(1).version()), login(2))
             .await;
@@ -128,7 +125,7 @@ fn a_locked_keyring_is_an_error() {
         let error = read(&store).await.expect_err("locked");
         assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
         assert!(
-            text(&error).contains("it is locked; hint: unlock it"),
+            text(&error).contains("it is locked; hint: unlock the keyring"),
             "{error}"
         );
         assert_eq!(directory.data(), before);
@@ -238,9 +235,6 @@ fn without_a_bus_there_is_no_keyring() {
         drop(login_session);
         let error = keyring().load().await.expect_err("no bus");
         assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
-        assert!(
-            text(&error).contains("hint: is a keyring running"),
-            "{error}"
-        );
+        assert!(text(&error).contains("hint: start a keyring"), "{error}");
     });
 }

@@ -25,10 +25,7 @@ async fn an_unanswered_prompt_is_an_error() {
     let error = keyring.load().await.expect_err("no response");
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
     assert!(text(&error).contains("50ms"), "{error}");
-    assert!(
-        text(&error).contains("hint: it may be showing a prompt"),
-        "{error}"
-    );
+    assert!(text(&error).contains("hint: answer the prompt"), "{error}");
     fake.set_behaviour(Behaviour::Responds);
 }
 

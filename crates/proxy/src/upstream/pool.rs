@@ -32,7 +32,7 @@ pub(crate) enum Channel {
     Http2(SendRequest<Upload>),
 }
 
-/// A connection in use. Dropped, it is closed.
+/// A connection in use. Dropping the lease closes the connection.
 pub(crate) struct Lease {
     pub(crate) connection: Box<Http1>,
     pub(crate) pool: Arc<Pool>,

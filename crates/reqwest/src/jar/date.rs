@@ -1,4 +1,4 @@
-//! The date of a cookie (RFC 6265 section 5.1.1), which comes in more forms than a date of HTTP.
+//! The date of a cookie (RFC 6265 section 5.1.1), which has more forms than an HTTP date.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,12 +6,12 @@ const MONTHS: [&str; 12] = [
     "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
 ];
 
-/// Returns `None` if the text is no date.
+/// Parses a date. Returns `None` if the text is not a date.
 pub(super) fn parse(text: &str) -> Option<SystemTime> {
     let (mut time, mut day, mut month, mut year) = (None, None, None, None);
     for token in text.split(is_delimiter).filter(|token| !token.is_empty()) {
         if time.is_none()
-            && let Some(found) = clock(token)
+            && let Some(found) = time_of_day(token)
         {
             time = Some(found);
         } else if day.is_none()
@@ -19,7 +19,7 @@ pub(super) fn parse(text: &str) -> Option<SystemTime> {
         {
             day = Some(found);
         } else if month.is_none()
-            && let Some(found) = month_of(token)
+            && let Some(found) = month_number(token)
         {
             month = Some(found);
         } else if year.is_none()
@@ -34,7 +34,7 @@ pub(super) fn parse(text: &str) -> Option<SystemTime> {
         year @ 0..=69 => year + 2000,
         year => year,
     };
-    if !(1..=days_of(month, year)).contains(&day)
+    if !(1..=days_in_month(month, year)).contains(&day)
         || year < 1601
         || hour > 23
         || minute > 59
@@ -56,26 +56,26 @@ fn is_delimiter(c: char) -> bool {
     matches!(c, '\t' | ' '..='/' | ';'..='@' | '['..='`' | '{'..='~')
 }
 
-/// A number of so many digits, which no further digit follows.
-fn number(token: &str, least: usize, most: usize) -> Option<u32> {
+/// Parses the digits at the start of `token`. Returns `None` unless their count is in the range.
+fn number(token: &str, min_digits: usize, max_digits: usize) -> Option<u32> {
     let end = token.find(|c: char| !c.is_ascii_digit());
     let digits = &token[..end.unwrap_or(token.len())];
-    if !(least..=most).contains(&digits.len()) {
+    if !(min_digits..=max_digits).contains(&digits.len()) {
         return None;
     }
     digits.parse().ok()
 }
 
-/// `hours:minutes:seconds`.
-fn clock(token: &str) -> Option<(u32, u32, u32)> {
+/// Parses `hours:minutes:seconds`.
+fn time_of_day(token: &str) -> Option<(u32, u32, u32)> {
     let mut parts = token.splitn(3, ':');
-    let mut exact = || {
+    let mut all_digits = || {
         let part = parts.next()?;
         part.bytes()
             .all(|byte| byte.is_ascii_digit())
             .then_some(part)
     };
-    let (hour, minute) = (exact()?, exact()?);
+    let (hour, minute) = (all_digits()?, all_digits()?);
     let second = parts.next()?;
     Some((
         number(hour, 1, 2)?,
@@ -84,8 +84,8 @@ fn clock(token: &str) -> Option<(u32, u32, u32)> {
     ))
 }
 
-/// From 1 on.
-fn month_of(token: &str) -> Option<u32> {
+/// Returns the number of the month, 1 for January.
+fn month_number(token: &str) -> Option<u32> {
     let start = token.get(..3)?;
     let at = MONTHS
         .iter()
@@ -93,7 +93,7 @@ fn month_of(token: &str) -> Option<u32> {
     u32::try_from(at + 1).ok()
 }
 
-fn days_of(month: u32, year: u32) -> u32 {
+fn days_in_month(month: u32, year: u32) -> u32 {
     let leap = year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
     match month {
         2 if leap => 29,
@@ -103,11 +103,11 @@ fn days_of(month: u32, year: u32) -> u32 {
     }
 }
 
-/// Days of the Gregorian calendar, negative before 1970.
+/// Days between 1970-01-01 and this date of the Gregorian calendar, negative before 1970.
 fn days_since_1970(year: u32, month: u32, day: u32) -> i64 {
-    // Years that begin in March have their leap day at the end.
+    // The year begins in March here, so that the leap day is its last day.
     let year = i64::from(year) - i64::from(month <= 2);
     let month = i64::from((month + 9) % 12);
-    let in_year = (153 * month + 2) / 5 + i64::from(day) - 1;
-    year * 365 + year / 4 - year / 100 + year / 400 + in_year - 719_468
+    let day_of_year = (153 * month + 2) / 5 + i64::from(day) - 1;
+    year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - 719_468
 }

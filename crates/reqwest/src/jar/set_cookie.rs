@@ -10,49 +10,50 @@ const PAIR_MAX: usize = 4096;
 /// The longest value of an attribute; a longer attribute is ignored (RFC 6265bis section 5.6).
 const ATTRIBUTE_MAX: usize = 1024;
 
-/// What one header says.
+/// The parsed header.
 pub(super) struct SetCookie<'a> {
     pub(super) name: &'a [u8],
     pub(super) value: &'a [u8],
-    /// In lower case and without its leading dot.
+    /// In lower case, without a leading dot.
     pub(super) domain: Option<String>,
-    /// Begins with `/`.
+    /// Begins with `/`. `None` if the header has no such path.
     pub(super) path: Option<String>,
     pub(super) secure: bool,
-    pub(super) lifetime: Stated,
+    pub(super) lifetime: LifetimeAttributes,
 }
 
-/// The lifetime as the header states it. `Max-Age` wins over `Expires` (RFC 6265 section 5.3, step 3).
+/// The attributes `Max-Age` and `Expires`. `Max-Age` wins (RFC 6265 section 5.3, step 3).
 #[derive(Default)]
-pub(super) struct Stated {
-    max_age: Option<Lifetime>,
+pub(super) struct LifetimeAttributes {
+    max_age: Option<CookieLifetime>,
     expires: Option<SystemTime>,
 }
 
 /// How long a cookie lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lifetime {
-    /// As long as the jar.
+pub(super) enum CookieLifetime {
+    /// The cookie lasts as long as the jar.
     Session,
+    /// The cookie lasts for this time.
     For(Duration),
-    /// It is deleted.
-    Over,
+    /// The cookie has expired: the header deletes it.
+    Expired,
 }
 
-impl Stated {
-    pub(super) fn of(self, now: SystemTime) -> Lifetime {
+impl LifetimeAttributes {
+    pub(super) fn resolve(self, now: SystemTime) -> CookieLifetime {
         let expires = |at: SystemTime| match at.duration_since(now) {
-            Ok(rest) if !rest.is_zero() => Lifetime::For(rest.min(LIFETIME_MAX)),
-            _ => Lifetime::Over,
+            Ok(left) if !left.is_zero() => CookieLifetime::For(left.min(LIFETIME_MAX)),
+            _ => CookieLifetime::Expired,
         };
         self.max_age
             .or_else(|| self.expires.map(expires))
-            .unwrap_or(Lifetime::Session)
+            .unwrap_or(CookieLifetime::Session)
     }
 }
 
 impl<'a> SetCookie<'a> {
-    /// Returns `None` if the header sets no cookie.
+    /// Parses a header. Returns `None` if the header sets no cookie.
     pub(super) fn parse(header: &'a [u8]) -> Option<Self> {
         let mut parts = header.split(|&byte| byte == b';');
         let pair = parts.next().unwrap_or_default();
@@ -67,7 +68,7 @@ impl<'a> SetCookie<'a> {
             domain: None,
             path: None,
             secure: false,
-            lifetime: Stated::default(),
+            lifetime: LifetimeAttributes::default(),
         };
         for attribute in parts {
             let (name, value) = match attribute.iter().position(|&byte| byte == b'=') {
@@ -78,7 +79,7 @@ impl<'a> SetCookie<'a> {
             if value.len() > ATTRIBUTE_MAX {
                 continue;
             }
-            // What is not text is ignored, as an attribute that is not known.
+            // An attribute that is not UTF-8 is ignored, like an unknown attribute.
             if let Ok(value) = std::str::from_utf8(value) {
                 cookie.apply(trim(name), value);
             }
@@ -86,7 +87,7 @@ impl<'a> SetCookie<'a> {
         Some(cookie)
     }
 
-    /// The last attribute of a name wins (RFC 6265 section 5.3).
+    /// Applies one attribute. The last attribute of a name wins (RFC 6265 section 5.3).
     fn apply(&mut self, name: &[u8], value: &str) {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         if is("expires") {
@@ -95,7 +96,7 @@ impl<'a> SetCookie<'a> {
             self.lifetime.max_age = max_age(value).or(self.lifetime.max_age);
         } else if is("domain") {
             let domain = value.strip_prefix('.').unwrap_or(value);
-            // RFC 6265 section 5.2.3: an empty one is ignored.
+            // RFC 6265 section 5.2.3: an empty domain is ignored.
             if !domain.is_empty() {
                 self.domain = Some(domain.to_ascii_lowercase());
             }
@@ -106,14 +107,15 @@ impl<'a> SetCookie<'a> {
         }
     }
 
+    /// Compares without case, as browsers do.
     pub(super) fn has_prefix(&self, prefix: &[u8]) -> bool {
         let start = self.name.get(..prefix.len());
         start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
     }
 }
 
-/// RFC 6265 section 5.2.2. Returns `None` if the attribute is to be ignored.
-fn max_age(value: &str) -> Option<Lifetime> {
+/// Parses the value of `Max-Age` (RFC 6265 section 5.2.2). Returns `None` if the RFC ignores the attribute.
+fn max_age(value: &str) -> Option<CookieLifetime> {
     let (negative, digits) = match value.strip_prefix('-') {
         Some(digits) => (true, digits),
         None => (false, value),
@@ -121,15 +123,15 @@ fn max_age(value: &str) -> Option<Lifetime> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    // More digits than a number holds are a long time.
+    // A number over `u64::MAX` becomes the longest time.
     let seconds = Duration::from_secs(digits.parse().unwrap_or(u64::MAX));
     if negative || seconds.is_zero() {
-        return Some(Lifetime::Over);
+        return Some(CookieLifetime::Expired);
     }
-    Some(Lifetime::For(seconds.min(LIFETIME_MAX)))
+    Some(CookieLifetime::For(seconds.min(LIFETIME_MAX)))
 }
 
-/// Removes blanks and tabs at both ends (RFC 6265 section 5.2).
+/// Removes spaces and tabs at both ends (RFC 6265 section 5.2).
 fn trim(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
         text = rest;
@@ -137,7 +139,7 @@ fn trim(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// RFC 6265bis section 5.6, step 1.
+/// Returns whether the text has a control character other than a tab (RFC 6265bis section 5.6, step 1).
 fn has_control(text: &[u8]) -> bool {
     text.iter()
         .any(|&byte| byte.is_ascii_control() && byte != b'\t')

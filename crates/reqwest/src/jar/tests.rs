@@ -4,7 +4,7 @@ fn url(text: &str) -> Url {
     text.parse().expect("a URL")
 }
 
-/// What goes to `to` after `from` has set these.
+/// Returns the `Cookie` header of a request to `to`, after an answer of `from` has set these cookies.
 fn sent(set: &[&str], from: &str, to: &str) -> String {
     let jar = Jar::default();
     for cookie in set {
@@ -155,9 +155,9 @@ fn a_cookie_goes_to_its_path() {
     }
 }
 
-/// Property: `Secure` and the name prefixes hold (RFC 6265bis section 4.1.3).
+/// Property: `Secure` and the name prefixes apply (RFC 6265bis section 4.1.3).
 #[test]
-fn secure_cookies_come_and_go_securely() {
+fn a_secure_cookie_needs_a_secure_origin() {
     for (set, origin, kept) in [
         ("a=1; Secure", "https://h.test/", true),
         ("a=1; Secure", "http://h.test/", false),
@@ -186,10 +186,10 @@ fn secure_cookies_come_and_go_securely() {
     assert_eq!(sent(&domain, "https://h.test/", "http://x.h.test/"), "");
 }
 
-/// Property: `Max-Age` wins over `Expires`; what is over deletes, and what cannot be read is ignored
-/// (RFC 6265 sections 5.2.1, 5.2.2 and 5.3).
+/// Property: `Max-Age` wins over `Expires`. A lifetime in the past deletes the cookie. An unreadable
+/// lifetime is ignored (RFC 6265 sections 5.2.1, 5.2.2 and 5.3).
 #[test]
-fn a_cookie_ends() {
+fn a_cookie_expires() {
     for (set, kept) in [
         ("a=2; Max-Age=60", true),
         ("a=2; Max-Age=99999999999999999999999", true),
@@ -215,15 +215,15 @@ fn a_cookie_ends() {
         assert_eq!(sent, if kept { "a=2" } else { "" }, "{set}");
     }
     let (cookie, lifetime) =
-        Stored::of(b"a=1; Max-Age=5", &url("https://h.test/")).expect("a cookie");
-    assert_eq!(lifetime, Lifetime::For(Duration::from_secs(5)));
+        StoredCookie::from_header(b"a=1; Max-Age=5", &url("https://h.test/")).expect("a cookie");
+    assert_eq!(lifetime, CookieLifetime::For(Duration::from_secs(5)));
     assert!(!cookie.is_expired(Instant::now()));
     assert!(cookie.is_expired(Instant::now() + Duration::from_secs(5)));
 }
 
-/// Property: dates are read in every form of RFC 6265 section 5.1.1.
+/// Property: a date is parsed in every form of RFC 6265 section 5.1.1.
 #[test]
-fn dates_are_read() {
+fn a_date_is_parsed_in_every_form() {
     let seconds = |text| {
         let at: SystemTime = date::parse(text)?;
         Some(match at.duration_since(SystemTime::UNIX_EPOCH) {
@@ -260,7 +260,7 @@ fn dates_are_read() {
     }
 }
 
-/// Property: a cookie is replaced in its place; longer paths come first, then older cookies (RFC 6265
+/// Property: a replaced cookie keeps its position. Longer paths come first, then older cookies (RFC 6265
 /// sections 5.3 and 5.4).
 #[test]
 fn cookies_have_an_order() {
@@ -285,8 +285,8 @@ fn cookies_have_an_order() {
     );
 }
 
-/// Property: what is no cookie is ignored, and nothing grows without bound (RFC 6265 sections 5.2 and
-/// 6.1).
+/// Property: a header that sets no cookie is ignored. A jar, a cookie and an attribute have a maximum size
+/// (RFC 6265 sections 5.2 and 6.1).
 #[test]
 fn a_jar_is_bounded() {
     let host = "https://h.test/";
@@ -319,9 +319,9 @@ fn a_jar_is_bounded() {
     );
 }
 
-/// Property: neither the jar nor a header of it shows a value (rule 12).
+/// Property: `Debug` of the jar and of its header shows no value (rule 12).
 #[test]
-fn a_value_is_not_shown() {
+fn debug_shows_no_cookie_value() {
     let jar = Jar::default();
     jar.add_cookie_str("a=CANARY", &url("https://h.test/"));
     let header = jar.cookies(&url("https://h.test/"));

@@ -232,8 +232,8 @@ async fn a_lost_key_is_an_error() {
         .expect("readable again");
 }
 
-/// A key in an environment variable is read and never made. If the variable is missing, the error
-/// names it.
+/// The store reads a key from an environment variable and never makes one. If the variable is missing, the
+/// error names the variable.
 #[tokio::test]
 async fn a_key_in_the_environment_is_used() {
     let directory = StoreDirectory::empty();

@@ -1,4 +1,4 @@
-//! Errors of the server: what each means, and what to do about it.
+//! Failed calls to the server: the kind, the message and the hint of each cause.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use StoreErrorKind::{Corrupt, Refused, Unavailable};
 
 /// A call to the server that failed.
 #[derive(Debug)]
-pub(crate) struct Fault {
+pub(crate) struct CallError {
     error: StoreError,
-    /// Whether the connection is of no use any more.
+    /// Whether the failure ended the connection. The next call must then open another connection.
     pub(crate) connection: bool,
 }
 
-/// What the server answers: the code, what it means, what happened, and the hint.
-const ANSWERS: &[(&str, StoreErrorKind, &str, &str)] = &[
+/// Errors that the server answers: code, kind, message after the server's name, hint.
+const SERVER_ERRORS: &[(&str, StoreErrorKind, &str, &str)] = &[
     (
         "READONLY",
         Unavailable,
@@ -28,42 +28,42 @@ const ANSWERS: &[(&str, StoreErrorKind, &str, &str)] = &[
         "OOM",
         Refused,
         "has reached its maxmemory and takes no writes",
-        "raise maxmemory, or free some of it",
+        "raise maxmemory, or delete keys",
     ),
     (
         "LOADING",
         Unavailable,
         "has just started and is still loading its data",
-        "try again once it has loaded its data",
+        "try again when the server has loaded its data",
     ),
     (
         "MASTERDOWN",
         Unavailable,
-        "is a replica that has lost its primary and answers nothing stale",
-        "bring the primary back, or have the address point to it",
+        "is a replica that has lost its primary and serves no stale data",
+        "restart the primary, or have the address point to a working primary",
     ),
     (
         "NOSCRIPT",
         Unavailable,
-        "lost the scripts it had just received",
-        "find the client that runs SCRIPT FLUSH",
+        "lost the scripts that this store had just loaded",
+        "find the client that runs `SCRIPT FLUSH`, and stop it",
     ),
     (
         "NOAUTH",
         Refused,
-        "wants a password",
-        "put it into the address, as redis://user:password@host",
+        "requires a password",
+        "put the password into the address, as redis://user:password@host",
     ),
     (
         "WRONGPASS",
         Refused,
         "refuses the user name or the password",
-        "correct them in the address",
+        "correct the user name and the password in the address",
     ),
     (
         "NOPERM",
         Refused,
-        "does not allow this user what the store does",
+        "does not allow this user a command, key or channel that the store uses",
         "give the user the commands, keys and channels that token-rotator-redis names in its \
          documentation",
     ),
@@ -71,77 +71,82 @@ const ANSWERS: &[(&str, StoreErrorKind, &str, &str)] = &[
         "MISCONF",
         Refused,
         "cannot write its data to disk and therefore takes no writes",
-        "see the server's log for why it cannot write; its disk may be full",
+        "read the cause in the server's log; its disk may be full",
     ),
     (
         "NOREPLICAS",
         Unavailable,
         "has too few replicas to take writes (min-replicas-to-write)",
-        "bring the replicas back",
+        "restart the missing replicas",
     ),
     (
         "BUSY",
         Unavailable,
         "is busy with a script of another client",
-        "end the script with SCRIPT KILL",
+        "end the script with `SCRIPT KILL`",
     ),
     (
         "WRONGTYPE",
         Corrupt,
-        "holds something else under the name of this session's keys, which was left untouched",
-        "choose another key prefix",
+        "has a value of another type under this session's key, which was left untouched",
+        "choose another key prefix with `key_prefix`",
     ),
     (
         "MOVED",
         Refused,
-        "is one node of a cluster and not this session's",
-        "this store speaks to one server: give it one, or a proxy before the cluster",
+        "is a cluster node that does not hold this session's keys",
+        "give the address of a server without cluster mode, or of a proxy in front of the cluster",
     ),
     (
         "CLUSTERDOWN",
         Unavailable,
         "is part of a cluster that is down",
-        "bring the cluster back; CLUSTER INFO says what it misses",
+        "repair the cluster; `CLUSTER INFO` shows its state",
     ),
 ];
 
-/// What a failure means.
-struct Meaning {
+/// The store error for one cause.
+struct Explanation {
     kind: StoreErrorKind,
-    /// What happened, to follow the server's name.
-    what: String,
+    /// The part of the message after the server's name.
+    message: String,
     hint: Option<&'static str>,
 }
 
-impl Meaning {
-    fn new(kind: StoreErrorKind, what: &str, hint: &'static str) -> Self {
+impl Explanation {
+    fn new(kind: StoreErrorKind, message: &str, hint: &'static str) -> Self {
         Self {
             kind,
-            what: what.to_owned(),
+            message: message.to_owned(),
             hint: Some(hint),
         }
     }
 }
 
-impl Fault {
+impl CallError {
     pub(crate) fn new(error: RedisError, address: &str) -> Self {
-        let Meaning { kind, what, hint } = meaning(&error).unwrap_or_else(|| unknown(&error));
+        let Explanation {
+            kind,
+            message,
+            hint,
+        } = explain(&error).unwrap_or_else(|| explain_unknown(&error));
         let connection = error.is_io_error()
             || error.is_unrecoverable_error()
             || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
-            || what.contains("read-only replica");
-        let mut fault = StoreError::new(kind, format!("Redis at {address} {what}"));
+            || message.contains("read-only replica");
+        let mut store_error = StoreError::new(kind, format!("Redis at {address} {message}"));
         if let Some(hint) = hint {
-            fault = fault.with_hint(hint);
+            store_error = store_error.with_hint(hint);
         }
-        // Only an error of the operating system is kept: the server's may quote what it received.
-        let fault = if error.is_io_error() {
-            fault.with_cause(error)
+        // Only an error of the operating system becomes the cause. An error of the server may quote a
+        // token or a password that the server received.
+        let store_error = if error.is_io_error() {
+            store_error.with_cause(error)
         } else {
-            fault
+            store_error
         };
         Self {
-            error: fault,
+            error: store_error,
             connection,
         }
     }
@@ -149,17 +154,16 @@ impl Fault {
     pub(crate) fn timed_out(limit: Duration, address: &str) -> Self {
         Self::unavailable(
             format!(
-                "Redis at {address} did not answer within {limit:?}, and whether it did what it was \
-                 asked is not known"
+                "Redis at {address} did not answer within {limit:?}; it may have executed the command"
             ),
-            "see whether the server is overloaded, paused or cut off",
+            "check whether the server is overloaded, paused or unreachable",
         )
     }
 
     pub(crate) fn closed(address: &str) -> Self {
         Self::unavailable(
             format!("Redis at {address} closed the connection"),
-            "see whether the server is restarting",
+            "check whether the server is restarting",
         )
     }
 
@@ -171,32 +175,33 @@ impl Fault {
     }
 }
 
-/// What the server's code, or the operating system, says.
-fn meaning(error: &RedisError) -> Option<Meaning> {
+/// Explains an error of the server or the operating system. Returns `None` for an unknown error code.
+fn explain(error: &RedisError) -> Option<Explanation> {
     if error.kind() == ErrorKind::AuthenticationFailed {
-        // The detail says whether a password is wrong or missing; the hint covers both.
-        return Some(Meaning::new(
+        // The client library does not tell a wrong password from a missing one. The hint covers both.
+        return Some(Explanation::new(
             Refused,
-            "refuses the user name or the password, or wants one",
-            "correct them in the address, as redis://user:password@host",
+            "refuses the user name or the password, or requires a password",
+            "correct the user name and the password in the address, as \
+             redis://user:password@host",
         ));
     }
     if error.kind() == ErrorKind::Parse {
-        return Some(Meaning::new(
+        return Some(Explanation::new(
             Refused,
             "speaks another protocol than Redis",
             "correct the address; `rediss://` is for a server with TLS, `redis://` for one without",
         ));
     }
     if error.is_connection_refusal() {
-        return Some(Meaning::new(
+        return Some(Explanation::new(
             Unavailable,
             "cannot be reached: nothing listens there",
             "start the server, or correct the address",
         ));
     }
     if error.is_io_error() {
-        return Some(Meaning::new(
+        return Some(Explanation::new(
             Unavailable,
             "cannot be reached, or closed the connection",
             "check the host name and the network; the server may be restarting",
@@ -210,42 +215,48 @@ fn meaning(error: &RedisError) -> Option<Meaning> {
     } else {
         code
     };
-    // Servers before Redis 7 wrap what goes wrong inside a script in an ERR of their own.
-    let found = ANSWERS.iter().find(|(known, ..)| *known == code);
-    let wrapped = || ANSWERS.iter().find(|(known, ..)| quotes(detail, known));
-    let &(_, kind, what, hint) = found.or_else(wrapped)?;
-    Some(Meaning::new(kind, what, hint))
+    // Servers before Redis 7 wrap the error of a command inside a script in an `ERR` error.
+    let direct = SERVER_ERRORS.iter().find(|(known, ..)| *known == code);
+    let wrapped = || {
+        SERVER_ERRORS
+            .iter()
+            .find(|(known, ..)| quotes(detail, known))
+    };
+    let &(_, kind, message, hint) = direct.or_else(wrapped)?;
+    Some(Explanation::new(kind, message, hint))
 }
 
+/// Returns whether `code` is a whole word of `detail`.
 fn quotes(detail: &str, code: &str) -> bool {
-    let mut words = detail.split(|letter: char| !letter.is_ascii_alphanumeric());
-    words.any(|word| word == code)
+    detail
+        .split(|letter: char| !letter.is_ascii_alphanumeric())
+        .any(|part| part == code)
 }
 
-/// A failure that this store does not know gets no hint.
-fn unknown(error: &RedisError) -> Meaning {
-    let refused = |what| Meaning {
+/// Explains an error with an unknown code. The cause is unknown, so there is no hint.
+fn explain_unknown(error: &RedisError) -> Explanation {
+    let refused = |message| Explanation {
         kind: Refused,
-        what,
+        message,
         hint: None,
     };
     let Some(code) = error.code() else {
-        return refused(format!("cannot be talked to: {}", error.category()));
+        return refused(format!("cannot be used: {}", error.category()));
     };
-    let mut words = format!("answered with an error, {code}");
-    // An unknown command is quoted together with what it was given.
+    let mut message = format!("answered with an error, {code}");
+    // The detail of an unknown command quotes its arguments, which may hold a password.
     if let Some(detail) = error.detail()
         && !detail.contains("args")
         && detail.len() < 200
     {
-        let _ = write!(words, ": {detail}");
+        let _ = write!(message, ": {detail}");
     }
-    refused(words)
+    refused(message)
 }
 
-impl From<Fault> for StoreError {
-    fn from(fault: Fault) -> Self {
-        fault.error
+impl From<CallError> for StoreError {
+    fn from(error: CallError) -> Self {
+        error.error
     }
 }
 
@@ -255,16 +266,16 @@ mod tests {
 
     use super::*;
 
-    fn fault(line: &str) -> Fault {
+    fn call_error(line: &str) -> CallError {
         let answer = parse_redis_value(format!("-{line}\r\n").as_bytes());
         let error = answer.expect("an answer").extract_error();
-        Fault::new(error.expect_err("an error"), "here")
+        CallError::new(error.expect_err("an error"), "here")
     }
 
-    /// Property: each answer has its own meaning and its own hint; no advice is in the message.
+    /// Property: each server error has its own message and hint. No message contains advice.
     #[test]
-    fn each_answer_has_its_hint() {
-        for (line, kind, what, hint) in [
+    fn each_server_error_has_its_hint() {
+        for (line, kind, expected, hint) in [
             (
                 "LOADING Redis is loading",
                 Unavailable,
@@ -275,7 +286,7 @@ mod tests {
                 "MASTERDOWN Link with MASTER is down",
                 Unavailable,
                 "lost its primary",
-                Some("bring the primary back"),
+                Some("restart the primary"),
             ),
             (
                 "READONLY You can't write",
@@ -298,20 +309,20 @@ mod tests {
             (
                 "NOAUTH Authentication required.",
                 Refused,
-                "wants a password",
-                Some("put it into the address"),
+                "requires a password",
+                Some("put the password into the address"),
             ),
             (
                 "ERR Protocol error: unauthenticated multibulk length",
                 Refused,
-                "wants a password",
-                Some("put it into the address"),
+                "requires a password",
+                Some("put the password into the address"),
             ),
             (
                 "WRONGPASS invalid",
                 Refused,
                 "refuses the user name",
-                Some("correct them in the address"),
+                Some("correct the user name and the password"),
             ),
             (
                 "NOPERM this user has no",
@@ -329,7 +340,7 @@ mod tests {
                 "NOREPLICAS Not enough good replicas",
                 Unavailable,
                 "too few replicas",
-                Some("bring the replicas back"),
+                Some("restart the missing replicas"),
             ),
             (
                 "BUSY Redis is busy running a script",
@@ -346,8 +357,8 @@ mod tests {
             (
                 "MOVED 1234 10.0.0.1:6379",
                 Refused,
-                "one node of a cluster",
-                Some("a proxy before the cluster"),
+                "a cluster node",
+                Some("a proxy in front of the cluster"),
             ),
             (
                 "CLUSTERDOWN Hash slot not served",
@@ -356,7 +367,7 @@ mod tests {
                 Some("CLUSTER INFO"),
             ),
             (
-                // As Redis 6 says it.
+                // The form of Redis 6.
                 "ERR Error running script (call to f_1): @user_script:9: @user_script: 9: -READONLY \
                  You can't write against a read only replica.",
                 Unavailable,
@@ -366,9 +377,9 @@ mod tests {
             ("ERR something else", Refused, "something else", None),
             ("STRANGE things", Refused, "STRANGE", None),
         ] {
-            let error = fault(line).error;
+            let error = call_error(line).error;
             assert_eq!(error.kind(), kind, "{line}: {error}");
-            assert!(error.to_string().contains(what), "{line}: {error}");
+            assert!(error.to_string().contains(expected), "{line}: {error}");
             assert!(error.to_string().starts_with("Redis at here "), "{error}");
             let found = error.hint();
             assert_eq!(found.is_some(), hint.is_some(), "{line}: {found:?}");
@@ -377,25 +388,25 @@ mod tests {
                 "{line}: {found:?}"
             );
             let cause = std::error::Error::source(&error);
-            assert!(cause.is_none(), "it may quote what it was sent");
+            assert!(cause.is_none(), "a server error may quote its arguments");
         }
     }
 
-    /// Property: what never reached the server has another hint than what the server refused.
+    /// Property: each failure without an answer has the hint for its cause.
     #[test]
-    fn what_brought_no_answer_has_its_hint() {
+    fn each_connection_failure_has_its_hint() {
         let system = |kind: std::io::ErrorKind| {
             let error = std::io::Error::from(kind);
-            Fault::new(RedisError::from(error), "here").error
+            CallError::new(RedisError::from(error), "here").error
         };
         let refused = system(std::io::ErrorKind::ConnectionRefused);
         let reset = system(std::io::ErrorKind::ConnectionReset);
-        let late = Fault::timed_out(Duration::from_secs(1), "here").error;
-        let closed = Fault::closed("here").error;
+        let late = CallError::timed_out(Duration::from_secs(1), "here").error;
+        let closed = CallError::closed("here").error;
         for (error, hint) in [
             (refused, "start the server, or correct the address"),
             (reset, "check the host name and the network"),
-            (late, "overloaded, paused or cut off"),
+            (late, "overloaded, paused or unreachable"),
             (closed, "restarting"),
         ] {
             assert_eq!(error.kind(), Unavailable, "{error}");
@@ -405,19 +416,19 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_quotes_is_not_passed_on() {
-        let fault = fault(
+    fn a_quoted_password_is_not_shown() {
+        let error = call_error(
             "ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'me' 'pa55word'",
         );
-        let said = format!("{} {fault:?}", fault.error);
-        assert!(!said.contains("pa55"), "{said}");
+        let shown = format!("{} {error:?}", error.error);
+        assert!(!shown.contains("pa55"), "{shown}");
     }
 
     #[test]
-    fn a_demoted_server_is_connected_to_anew() {
-        assert!(fault("READONLY You can't write").connection);
-        assert!(fault("ERR in a script: -READONLY You can't").connection);
-        assert!(!fault("OOM command not allowed").connection);
-        assert!(Fault::timed_out(Duration::from_secs(1), "here").connection);
+    fn an_error_of_a_demoted_server_ends_the_connection() {
+        assert!(call_error("READONLY You can't write").connection);
+        assert!(call_error("ERR in a script: -READONLY You can't").connection);
+        assert!(!call_error("OOM command not allowed").connection);
+        assert!(CallError::timed_out(Duration::from_secs(1), "here").connection);
     }
 }

@@ -1,4 +1,4 @@
-//! Errors of the server: what each means, and what to do about it.
+//! Failed calls to the server: the kind, the message and the hint of each cause.
 
 use std::time::Duration;
 
@@ -10,31 +10,31 @@ use StoreErrorKind::{Newer, Refused, Unavailable};
 
 /// A call to the server that failed.
 #[derive(Debug)]
-pub(crate) struct Fault {
+pub(crate) struct CallError {
     error: StoreError,
-    /// Whether the connection was lost, so that the call may be made once more on another.
+    /// Whether the connection was lost. The caller may then repeat the call once on another connection.
     pub(crate) connection: bool,
 }
 
-/// What the server answers: the SQLSTATE or its class, what it means, what happened, and the hint.
-/// Subclasses stand before their class.
-const ANSWERS: &[(&str, StoreErrorKind, &str, Option<&str>)] = &[
+/// Errors that the server answers: SQLSTATE or its class, kind, message, hint. The first match counts, so
+/// each code precedes its class.
+const SERVER_ERRORS: &[(&str, StoreErrorKind, &str, Option<&str>)] = &[
     (
         "42P01",
         Refused,
         "has no such table",
-        Some("call `migrate` on the store, or run what `migration_sql` answers"),
+        Some("call `migrate` on the store, or run the SQL that `migration_sql` returns"),
     ),
     (
         "42703",
         Refused,
-        "has a table of that name that is another",
-        Some("choose another table"),
+        "has a table of that name that is not a session table",
+        Some("choose another table with `table`"),
     ),
     (
         "42501",
         Refused,
-        "does not allow this user what the store does",
+        "does not allow this user a statement that the store uses",
         Some(
             "grant SELECT, INSERT and UPDATE on the table, and CREATE on its schema for `migrate`",
         ),
@@ -43,22 +43,22 @@ const ANSWERS: &[(&str, StoreErrorKind, &str, Option<&str>)] = &[
         "28P01",
         Refused,
         "refuses the user name or the password",
-        Some("correct them in the address"),
+        Some("correct the user name and the password in the address"),
     ),
     (
         "28",
         Refused,
-        "refuses the user name or the password, or wants TLS",
+        "refuses the user name or the password, or requires TLS",
         Some(
-            "correct the user name in the address; pg_hba.conf on the server says who may connect \
-             from where, and how",
+            "correct the user name in the address; pg_hba.conf on the server lists the users, hosts \
+             and methods that it allows",
         ),
     ),
     (
         "3D000",
         Refused,
         "has no such database",
-        Some("correct the database in the address, or create it"),
+        Some("correct the database in the address, or create the database"),
     ),
     (
         "3F000",
@@ -78,52 +78,52 @@ const ANSWERS: &[(&str, StoreErrorKind, &str, Option<&str>)] = &[
     (
         "53300",
         Unavailable,
-        "has no connection left",
-        Some("raise max_connections, lower `connections`, or put PgBouncer before the server"),
+        "has reached its limit of connections",
+        Some("raise max_connections, lower `connections`, or put PgBouncer in front of the server"),
     ),
     (
         "53100",
         Refused,
         "has no room left on its disk",
-        Some("make room on its disk"),
+        Some("free space on the server's disk"),
     ),
     (
         "53",
         Unavailable,
         "has run out of resources",
-        Some("see the server's log for what it lacks"),
+        Some("read in the server's log which resource is missing"),
     ),
     (
         "57P03",
         Unavailable,
         "is starting or recovering",
-        Some("try again once it accepts connections"),
+        Some("try again when the server accepts connections"),
     ),
     (
         "57014",
         Unavailable,
         "cancelled the statement",
-        Some("see statement_timeout, and whether another session locks the table"),
+        Some("check statement_timeout, and whether another database session locks the table"),
     ),
     (
         "57",
         Unavailable,
         "is being shut down or restarted",
-        Some("try again once it accepts connections"),
+        Some("try again when the server accepts connections"),
     ),
     (
         "08",
         Unavailable,
         "lost the connection",
-        Some("see whether the server is restarting, or cut off"),
+        Some("check whether the server is restarting or unreachable"),
     ),
     (
         "55P03",
         Unavailable,
-        "would have had to wait for a lock longer than lock_timeout allows",
-        Some("see whether another session locks the table"),
+        "did not get a lock within lock_timeout",
+        Some("check whether another database session locks the table"),
     ),
-    // The statement is tried again by the caller's next attempt; nothing has to be done.
+    // No hint: the caller's next attempt repeats the statement.
     (
         "40",
         Unavailable,
@@ -133,28 +133,28 @@ const ANSWERS: &[(&str, StoreErrorKind, &str, Option<&str>)] = &[
     (
         "54",
         Refused,
-        "cannot index a session name that long",
-        Some("choose a shorter one"),
+        "cannot index a session name of this length",
+        Some("choose a shorter session name"),
     ),
 ];
 
-impl Fault {
+impl CallError {
     pub(crate) fn new(error: Error, address: &str) -> Self {
         let Some(answer) = error.as_db_error() else {
-            return Self::without_answer(error, address);
+            return Self::unanswered(error, address);
         };
         let code = answer.code().code();
-        let (kind, words, hint) = match meaning(code) {
-            Some((kind, words, hint)) => (kind, words.to_owned(), hint),
-            // Its detail is left out: it may quote a whole row.
+        let (kind, what, hint) = match explain(code) {
+            Some((kind, what, hint)) => (kind, what.to_owned(), hint),
+            // Only the server's message is shown. Its detail may quote a whole row.
             None => (Refused, format!("answered: {}", answer.message()), None),
         };
         let fatal = matches!(
             answer.parsed_severity(),
             Some(Severity::Fatal | Severity::Panic)
         );
-        // The server's error is not kept as the cause: it may quote a whole row.
-        let message = format!("PostgreSQL at {address} {words} (SQLSTATE {code})");
+        // The server's error does not become the cause, because it may quote a whole row.
+        let message = format!("PostgreSQL at {address} {what} (SQLSTATE {code})");
         let error = StoreError::new(kind, message);
         Self {
             error: match hint {
@@ -165,19 +165,19 @@ impl Fault {
         }
     }
 
-    /// The server said nothing.
-    fn without_answer(error: Error, address: &str) -> Self {
-        let mut deeper = std::error::Error::source(&error);
+    /// Explains a failure without an answer of the server.
+    fn unanswered(error: Error, address: &str) -> Self {
+        let mut source = std::error::Error::source(&error);
         let mut refused = false;
         let mut system = false;
-        while let Some(cause) = deeper {
+        while let Some(cause) = source {
             if let Some(cause) = cause.downcast_ref::<std::io::Error>() {
                 system = true;
                 refused = cause.kind() == std::io::ErrorKind::ConnectionRefused;
             }
-            deeper = cause.source();
+            source = cause.source();
         }
-        let (words, hint) = if refused {
+        let (what, hint) = if refused {
             (
                 "cannot be reached: nothing listens there".to_owned(),
                 "start the server, or correct the address",
@@ -188,14 +188,14 @@ impl Fault {
                 "check the host name and the network; the server may be restarting",
             )
         } else {
-            // Says which part failed, and quotes nothing.
+            // The library's text names the part that failed and quotes no data.
             (
-                format!("cannot be talked to: {error}"),
-                "correct the address, or see `tls`",
+                format!("cannot be used: {error}"),
+                "correct the address, or give the builder a connector with `tls`",
             )
         };
         let connection = (system || error.is_closed()) && !refused;
-        let message = format!("PostgreSQL at {address} {words}");
+        let message = format!("PostgreSQL at {address} {what}");
         Self {
             error: StoreError::new(Unavailable, message)
                 .with_hint(hint)
@@ -211,37 +211,36 @@ impl Fault {
                 let message = format!("no connection to PostgreSQL at {address}: {error}");
                 let timed_out = matches!(error, PoolError::Timeout(_));
                 let hint = timed_out.then_some("raise `connections` on the builder");
-                Self::lasting(Unavailable, message, hint)
+                Self::without_retry(Unavailable, message, hint)
             }
         }
     }
 
     pub(crate) fn timed_out(limit: Duration, address: &str) -> Self {
         let message = format!(
-            "PostgreSQL at {address} did not answer within {limit:?}, and whether it did what it \
-             was asked is not known"
+            "PostgreSQL at {address} did not answer within {limit:?}; it may have executed the statement"
         );
-        let hint = "see whether the server is overloaded, paused or cut off, and whether another \
-                    session locks the table";
-        Self::lasting(Unavailable, message, Some(hint))
+        let hint = "check whether the server is overloaded, paused or unreachable, and whether \
+                    another database session locks the table";
+        Self::without_retry(Unavailable, message, Some(hint))
     }
 
     pub(crate) fn closed(address: &str) -> Self {
-        let message = format!("PostgreSQL at {address} closed the listening connection");
-        let hint = "see whether the server is restarting";
-        Self::lasting(Unavailable, message, Some(hint))
+        let message = format!("PostgreSQL at {address} closed the connection for notifications");
+        let hint = "check whether the server is restarting";
+        Self::without_retry(Unavailable, message, Some(hint))
     }
 
     pub(crate) fn newer(found: usize, known: usize, address: &str) -> Self {
         let message = format!(
-            "the table at {address} was migrated by a newer version of this program (to {found}, \
-             this one knows {known})"
+            "a newer version of this program migrated the table at {address} to schema version \
+             {found}; this version supports {known}"
         );
-        Self::lasting(Newer, message, Some("upgrade this program"))
+        Self::without_retry(Newer, message, Some("upgrade this program"))
     }
 
-    /// Another connection would fare no better.
-    fn lasting(kind: StoreErrorKind, message: String, hint: Option<&'static str>) -> Self {
+    /// A failure that another connection would not avoid.
+    fn without_retry(kind: StoreErrorKind, message: String, hint: Option<&'static str>) -> Self {
         let error = StoreError::new(kind, message);
         Self {
             error: match hint {
@@ -253,15 +252,17 @@ impl Fault {
     }
 }
 
-/// What an SQLSTATE means: the kind, what happened, and the hint.
-fn meaning(code: &str) -> Option<(StoreErrorKind, &'static str, Option<&'static str>)> {
-    let known = ANSWERS.iter().find(|(known, ..)| code.starts_with(known));
-    known.map(|&(_, kind, words, hint)| (kind, words, hint))
+/// Returns the kind, message and hint of an SQLSTATE, or `None` if the code is not listed.
+fn explain(code: &str) -> Option<(StoreErrorKind, &'static str, Option<&'static str>)> {
+    let listed = SERVER_ERRORS
+        .iter()
+        .find(|(prefix, ..)| code.starts_with(prefix));
+    listed.map(|&(_, kind, what, hint)| (kind, what, hint))
 }
 
-impl From<Fault> for StoreError {
-    fn from(fault: Fault) -> Self {
-        fault.error
+impl From<CallError> for StoreError {
+    fn from(error: CallError) -> Self {
+        error.error
     }
 }
 
@@ -271,14 +272,19 @@ mod tests {
 
     use super::*;
 
-    /// Property: each SQLSTATE has its own meaning and its own hint; no advice is in the message.
+    /// Property: each SQLSTATE has its own message and hint. No message contains advice.
     #[test]
-    fn each_answer_has_its_hint() {
-        for (code, kind, what, hint) in [
+    fn each_server_error_has_its_hint() {
+        for (code, expected_kind, expected, hint) in [
             ("42P01", Refused, "no such table", Some("call `migrate`")),
-            ("42703", Refused, "is another", Some("another table")),
+            (
+                "42703",
+                Refused,
+                "not a session table",
+                Some("another table"),
+            ),
             ("42501", Refused, "does not allow", Some("grant SELECT")),
-            ("28P01", Refused, "password", Some("correct them")),
+            ("28P01", Refused, "password", Some("correct the user name")),
             ("28000", Refused, "user name", Some("pg_hba.conf")),
             ("3D000", Refused, "no such database", Some("create it")),
             (
@@ -291,10 +297,10 @@ mod tests {
             (
                 "53300",
                 Unavailable,
-                "no connection",
+                "limit of connections",
                 Some("max_connections"),
             ),
-            ("53100", Refused, "no room", Some("make room")),
+            ("53100", Refused, "no room", Some("free space")),
             ("53200", Unavailable, "resources", Some("server's log")),
             ("57P03", Unavailable, "starting", Some("try again")),
             ("57014", Unavailable, "cancelled", Some("statement_timeout")),
@@ -307,12 +313,17 @@ mod tests {
                 Some("locks the table"),
             ),
             ("40001", Unavailable, "rolled", None),
-            ("54000", Refused, "name that long", Some("a shorter one")),
+            (
+                "54000",
+                Refused,
+                "of this length",
+                Some("a shorter session name"),
+            ),
         ] {
-            let (found, words, advice) = meaning(code).expect("a code that is known");
-            assert_eq!(found, kind, "{code}");
-            assert!(words.contains(what), "{code}: {words}");
-            assert!(!words.contains(';'), "{code}: {words}");
+            let (kind, what, advice) = explain(code).expect("a listed code");
+            assert_eq!(kind, expected_kind, "{code}");
+            assert!(what.contains(expected), "{code}: {what}");
+            assert!(!what.contains(';'), "{code}: {what}");
             assert_eq!(advice.is_some(), hint.is_some(), "{code}: {advice:?}");
             let advice = advice.unwrap_or_default();
             assert!(
@@ -320,27 +331,31 @@ mod tests {
                 "{code}: {advice}"
             );
         }
-        assert!(meaning("22000").is_none());
+        assert!(explain("22000").is_none());
     }
 
-    /// Property: what brought no answer has another hint than what the server refused.
+    /// Property: each failure without an SQLSTATE has the hint for its cause.
     #[test]
-    fn what_brought_no_answer_has_its_hint() {
-        for (fault, kind, hint) in [
+    fn each_other_failure_has_its_hint() {
+        for (call_error, kind, hint) in [
             (
-                Fault::timed_out(Duration::from_secs(1), "here"),
+                CallError::timed_out(Duration::from_secs(1), "here"),
                 Unavailable,
-                "overloaded, paused or cut off",
+                "overloaded, paused or unreachable",
             ),
-            (Fault::closed("here"), Unavailable, "restarting"),
-            (Fault::newer(2, 1, "here"), Newer, "upgrade this program"),
+            (CallError::closed("here"), Unavailable, "restarting"),
             (
-                Fault::pool(PoolError::Timeout(TimeoutType::Wait), "here"),
+                CallError::newer(2, 1, "here"),
+                Newer,
+                "upgrade this program",
+            ),
+            (
+                CallError::pool(PoolError::Timeout(TimeoutType::Wait), "here"),
                 Unavailable,
                 "raise `connections`",
             ),
         ] {
-            let error = fault.error;
+            let error = call_error.error;
             assert_eq!(error.kind(), kind, "{error}");
             assert!(error.hint().expect("a hint").contains(hint), "{error}");
         }
