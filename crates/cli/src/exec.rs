@@ -33,7 +33,7 @@ pub(crate) async fn run(
         CommandError::new(format!("{} cannot be run", program.display()))
             .hint(match error.kind() {
                 std::io::ErrorKind::PermissionDenied => "allow this user to execute it",
-                _ => "check its name, and that it may be executed",
+                _ => "check the name of the command and that you may execute it",
             })
             .because(error)
             .code(127),

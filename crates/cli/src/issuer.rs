@@ -118,7 +118,6 @@ fn start_failed(what: &str, flag: &str, error: &StartError) -> CommandError {
         ))
         .hint_of(match error {
             StartError::Listen { source, .. } => port_hint(source),
-            StartError::SecretPrefix | StartError::Realm => Some("correct it, or leave it out"),
             _ => None,
         })
 }

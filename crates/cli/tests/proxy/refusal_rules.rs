@@ -30,7 +30,7 @@ async fn a_number_that_is_no_status() {
 async fn a_probe_at_another_host() {
     assert_snapshot!(output_with("probe = \"https://evil.example.com/\"").await, @r"
     error: line 3 of ~/.config/token-rotator/config.toml cannot be used
-      because `proxy.routes[0].probe`: a probe is a path of the upstream; write it like /-/whoami
+      because `proxy.routes[0].probe`: the probe of a body rule is not a path of the upstream; write it like /-/whoami: a single `/` first, no `//`, `..`, `\`, `#`, blank or host
     hint: correct the line; docs/program.md has all keys
     ");
 }

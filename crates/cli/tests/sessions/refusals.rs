@@ -382,6 +382,23 @@ async fn command_is_not_there() {
     ");
 }
 
+/// A file that this user may not execute.
+#[tokio::test(flavor = "multi_thread")]
+async fn command_is_not_executable() {
+    let user = User::new().await;
+    user.sign_in("default");
+    let script = user.home().join("script");
+    std::fs::write(&script, "#!/bin/sh\n").expect("a file");
+    let output = user.run(&["exec", "--", script.to_str().expect("UTF-8")]);
+    assert_eq!(output.code, 127, "{output:?}");
+    assert_snapshot!(output.report().replace(&user.home().display().to_string(), "~"), @"
+    exit code 127
+    error: ~/script cannot be run
+      because Permission denied (os error 13)
+    hint: allow this user to execute it
+    ");
+}
+
 /// `demo` and `issuer` with too many callers or a port that is in use.
 #[tokio::test(flavor = "multi_thread")]
 async fn demos_that_cannot_start() {

@@ -240,7 +240,7 @@ async fn disk_is_full() {
     assert_snapshot!(full(&["token", "--refresh"]).report(), @"
     exit code 4
     error: there is no token for session `default`
-      because the refresh got no lease: the coordinator cannot be reached: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.lease: File too large (os error 27)
+      because the refresh got no lease: the coordinator cannot be reached: cannot write ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.lease: File too large (os error 27)
     hint: raise the limit of file sizes (`ulimit -f`)
     ");
     assert_snapshot!(full(&["logout"]).report(), @"

@@ -240,7 +240,7 @@ fn a_store_that_failed() {
     exit code 1
     error: the store cannot be read
       because it is Panicked
-    hint: run the command again; it is worth a report if that does not help
+    hint: run the command again; report the error if that does not help
 
     exit code 1
     error: the store cannot be read

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::BoxFuture;
 
 use super::names::SessionFiles;
-use super::{FileStore, wait_for_lock};
+use super::{FileStore, directory, wait_for_lock};
 use crate::error::LeaseError;
 use crate::runtime::clock::{at_unix_millis, unix_millis};
 use crate::store::SessionKey;
@@ -46,25 +46,19 @@ impl FileLock {
         match file.try_lock() {
             Ok(()) => Ok(None),
             Err(TryLockError::WouldBlock) => Ok(read(&mut file)),
-            Err(TryLockError::Error(error)) => Err(self.unavailable(session, error)),
+            Err(TryLockError::Error(error)) => Err(self.unavailable("lock", session, &error)),
         }
     }
 
     fn file(&self, session: &SessionKey) -> Result<File, LeaseError> {
         let directory = &self.0.0.directory;
         let file = directory.lock_file(&SessionFiles::of(session).lease);
-        file.map_err(|error| LeaseError::Unavailable {
-            message: Arc::from(error.to_string()),
-            cause: Some(Arc::new(error)),
-        })
+        file.map_err(LeaseError::from)
     }
 
-    fn unavailable(&self, session: &SessionKey, error: std::io::Error) -> LeaseError {
+    fn unavailable(&self, verb: &str, session: &SessionKey, error: &std::io::Error) -> LeaseError {
         let path = self.0.0.directory.path_of(&SessionFiles::of(session).lease);
-        LeaseError::Unavailable {
-            message: Arc::from(format!("{}: {error}", path.display())),
-            cause: Some(Arc::new(error)),
-        }
+        directory::failed(verb, &path, error).into()
     }
 }
 
@@ -78,7 +72,7 @@ impl Coordinator for FileLock {
         match wait_for_lock(&file, wait).await {
             Ok(true) => {}
             Ok(false) => return Err(LeaseError::Busy { waited: wait }),
-            Err(error) => return Err(self.unavailable(key, error)),
+            Err(error) => return Err(self.unavailable("lock", key, &error)),
         }
         // An unreadable fence starts again at zero: it is only shown on status pages.
         let last = read(&mut file).map_or(0, |holder| holder.fence);
@@ -87,7 +81,7 @@ impl Coordinator for FileLock {
             since: SystemTime::now(),
             fence: last.saturating_add(1),
         };
-        write(&mut file, holder).map_err(|error| self.unavailable(key, error))?;
+        write(&mut file, holder).map_err(|error| self.unavailable("write", key, &error))?;
         Ok(Box::new(FileLease {
             _file: file,
             fence: holder.fence,
