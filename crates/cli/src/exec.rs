@@ -32,8 +32,8 @@ pub(crate) async fn run(
     Err(
         CommandError::new(format!("{} cannot be run", program.display()))
             .hint(match error.kind() {
-                std::io::ErrorKind::PermissionDenied => "allow this user to execute it",
-                _ => "check its name, and that it may be executed",
+                std::io::ErrorKind::PermissionDenied => "allow this user to execute the command",
+                _ => "check the name of the command and that you may execute it",
             })
             .because(error)
             .code(127),
