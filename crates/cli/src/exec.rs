@@ -32,7 +32,7 @@ pub(crate) async fn run(
     Err(
         CommandError::new(format!("{} cannot be run", program.display()))
             .hint(match error.kind() {
-                std::io::ErrorKind::PermissionDenied => "allow this user to execute it",
+                std::io::ErrorKind::PermissionDenied => "allow this user to execute the command",
                 _ => "check the name of the command and that you may execute it",
             })
             .because(error)

@@ -286,7 +286,12 @@ mod tests {
             ("42501", Refused, "does not allow", Some("grant SELECT")),
             ("28P01", Refused, "password", Some("correct the user name")),
             ("28000", Refused, "user name", Some("pg_hba.conf")),
-            ("3D000", Refused, "no such database", Some("create it")),
+            (
+                "3D000",
+                Refused,
+                "no such database",
+                Some("create the database"),
+            ),
             (
                 "3F000",
                 Refused,

@@ -395,7 +395,7 @@ async fn command_is_not_executable() {
     exit code 127
     error: ~/script cannot be run
       because Permission denied (os error 13)
-    hint: allow this user to execute it
+    hint: allow this user to execute the command
     ");
 }
 

@@ -215,7 +215,7 @@ async fn redis_address_is_wrong() {
     exit code 1
     error: the store cannot be opened
       because the address of the Redis server cannot be read
-    hint: write the address as redis://user:password@host:port/database, special characters percent-encoded
+    hint: write the address as redis://user:password@host:port/database, with special characters percent-encoded
     ");
 }
 
@@ -228,7 +228,7 @@ async fn postgres_address_is_wrong() {
     exit code 1
     error: the store cannot be opened
       because the address given to `url` cannot be read
-    hint: write the address as postgres://user:password@host:port/database, special characters percent-encoded
+    hint: write the address as postgres://user:password@host:port/database, with special characters percent-encoded
     ");
 }
 

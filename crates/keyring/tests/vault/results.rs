@@ -111,7 +111,7 @@ async fn each_failure_has_its_kind() {
         (
             || Error::NoDefaultStore,
             StoreErrorKind::Unavailable,
-            "there is none",
+            "this system has none",
         ),
         (
             || Error::BadEncoding(CANARY.into()),
@@ -126,7 +126,7 @@ async fn each_failure_has_its_kind() {
         (
             || Error::Ambiguous(Vec::new()),
             StoreErrorKind::Refused,
-            "hint: keep the one",
+            "hint: keep the entry",
         ),
         (
             || Error::TooLong("user".to_owned(), 8),

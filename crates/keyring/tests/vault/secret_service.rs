@@ -178,7 +178,7 @@ fn an_entry_without_a_key_is_left_unchanged() {
         login_session.put(&[b'a'; 64]);
         let error = keyring().load().await.expect_err("two entries");
         assert_eq!(error.kind(), StoreErrorKind::Refused, "{error}");
-        assert!(text(&error).contains("2 times"), "{error}");
+        assert!(text(&error).contains("2 entries"), "{error}");
         let mut values: Vec<_> = login_session
             .values()
             .into_iter()

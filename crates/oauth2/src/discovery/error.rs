@@ -137,7 +137,7 @@ mod tests {
                 DiscoveryError::IssuerUrl(BuildError::NotAUrl {
                     which: "issuer URL",
                 }),
-                "write it like",
+                "write the URL like",
             ),
             (DiscoveryError::Query, "from the `?` on"),
             (
