@@ -306,7 +306,7 @@ fn the_error_text_names_cause_status_and_code() {
 fn each_refusal_has_its_hint() {
     let json_error = |code: &str| format!(r#"{{"error":"{code}"}}"#);
     let cases = [
-        (400, said("invalid_grant"), Some("sign in again")),
+        (400, json_error("invalid_grant"), Some("sign in again")),
         (401, json_error("invalid_client"), Some("client's secret")),
         (
             400,
