@@ -55,7 +55,7 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] BuildError),
     /// An address or socket cannot be opened.
-    #[error("cannot listen on {address}: {error}")]
+    #[error("{address} cannot be listened on: {error}")]
     Listen {
         /// The address or path.
         address: String,
