@@ -1,8 +1,8 @@
-//! The cookies that requests and refreshes share, and which of them a refresh may change.
+//! The cookies that requests and refreshes share, and the rule for cookies of late answers.
 //!
-//! A refresh that answers late must not undo what happened meanwhile: the answer to the last user's
-//! refresh neither overwrites nor deletes the cookie of the next one. So a flight is *lent* its
-//! cookies, and what its answer sets is compared and swapped, cookie by cookie.
+//! A late answer to the last user's refresh must neither overwrite nor delete the next user's cookie.
+//! So a flight records the cookies that it sent. A cookie of its answer is stored only if the current
+//! cookie is still the one that was sent.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,8 +16,8 @@ use crate::jar::CookieStore;
 /// The cookies of one client.
 pub(crate) struct Cookies {
     store: Arc<dyn CookieStore>,
-    /// How many sign-ins and sign-outs there were. Held while cookies change, so that nothing comes
-    /// between comparing and swapping.
+    /// Number of sign-ins and sign-outs. The lock is held while cookies change, so that comparing and
+    /// storing are one step.
     epoch: Mutex<u64>,
 }
 
@@ -29,12 +29,12 @@ impl Cookies {
         }
     }
 
-    /// Somebody signed in or out: what a refresh in the air brings comes too late.
+    /// Begins an epoch at a sign-in or sign-out. Cookies of a running refresh are dropped.
     pub(crate) fn begin_epoch(&self) {
-        *self.turn() += 1;
+        *self.lock_epoch() += 1;
     }
 
-    /// Adds the cookies to an ordinary request that has none of its own.
+    /// Adds the cookies to a request that is no refresh and has no `Cookie` header.
     pub(crate) fn add_to(&self, request: &mut Request) {
         if request.headers().contains_key(COOKIE) {
             return;
@@ -44,102 +44,104 @@ impl Cookies {
         }
     }
 
-    /// Stores what the answer to an ordinary request sets. `url` is where the answer came from.
-    pub(crate) fn keep(&self, answer: &HeaderMap, url: &Url) {
+    /// Stores the cookies of an answer to a request that is no refresh. `url` is the answer's URL.
+    pub(crate) fn store(&self, answer: &HeaderMap, url: &Url) {
         let mut set = answer.get_all(SET_COOKIE).iter().peekable();
         if set.peek().is_some() {
-            let _turn = self.turn();
+            let _guard = self.lock_epoch();
             self.store.set_cookies(&mut set, url);
         }
     }
 
-    /// What a flight that begins now may use and change.
-    pub(crate) fn loan(self: &Arc<Self>) -> Loan {
-        Loan(Arc::new(Terms {
-            epoch: *self.turn(),
+    /// Returns the cookies for a flight that begins now.
+    pub(crate) fn for_flight(self: &Arc<Self>) -> FlightCookies {
+        FlightCookies(Arc::new(Inner {
+            epoch: *self.lock_epoch(),
             cookies: Arc::clone(self),
-            lent: Mutex::default(),
+            sent: Mutex::default(),
         }))
     }
 
-    fn turn(&self) -> MutexGuard<'_, u64> {
+    fn lock_epoch(&self) -> MutexGuard<'_, u64> {
         lock(&self.epoch)
     }
 }
 
-/// What one flight has been lent. Clones are the same loan.
+/// The cookies of one flight. Clones share the state.
 #[derive(Clone)]
-pub(crate) struct Loan(Arc<Terms>);
+pub(crate) struct FlightCookies(Arc<Inner>);
 
-struct Terms {
+struct Inner {
     cookies: Arc<Cookies>,
-    /// In which the flight began.
+    /// Epoch in which the flight began.
     epoch: u64,
-    /// What last went to which URL.
-    lent: Mutex<Vec<(Url, Option<HeaderValue>)>>,
+    /// The last `Cookie` header that was sent to each URL.
+    sent: Mutex<Vec<(Url, Option<HeaderValue>)>>,
 }
 
-impl Loan {
-    /// Adds the cookies to a request of the flight that has none of its own.
+impl FlightCookies {
+    /// Adds the cookies to a request of the flight that has no `Cookie` header.
     pub(crate) fn add_to(&self, request: &mut Request) {
         if request.headers().contains_key(COOKIE) {
             return;
         }
-        if let Some(cookies) = self.lend(request.url()) {
+        if let Some(cookies) = self.record_sent(request.url()) {
             request.headers_mut().insert(COOKIE, cookies);
         }
     }
 
-    /// Stores what the answer to a request of the flight sets, as far as the flight may change it.
-    pub(crate) fn keep(&self, answer: &HeaderMap, url: &Url) {
-        self.take_back(&mut answer.get_all(SET_COOKIE).iter(), url);
+    /// Stores the cookies of an answer to a request of the flight, as far as the flight may change them.
+    pub(crate) fn store(&self, answer: &HeaderMap, url: &Url) {
+        self.store_unchanged(&mut answer.get_all(SET_COOKIE).iter(), url);
     }
 
-    /// Whether nobody has signed in or out since the flight began.
+    /// Whether no sign-in or sign-out has happened since the flight began.
     pub(crate) fn is_current(&self) -> bool {
-        *self.0.cookies.turn() == self.0.epoch
+        *self.0.cookies.lock_epoch() == self.0.epoch
     }
 
-    /// The `Cookie` headers that went out so far.
-    pub(crate) fn lent(&self) -> Vec<HeaderValue> {
-        let lent = lock(&self.0.lent);
-        lent.iter().filter_map(|(_, lent)| lent.clone()).collect()
+    /// Returns the `Cookie` headers that the flight has sent.
+    pub(crate) fn sent(&self) -> Vec<HeaderValue> {
+        let sent = lock(&self.0.sent);
+        sent.iter().filter_map(|(_, sent)| sent.clone()).collect()
     }
 
-    /// Nothing once the flight is another user's: it must not spend what is not its own.
-    fn lend(&self, url: &Url) -> Option<HeaderValue> {
-        let epoch = self.0.cookies.turn();
+    /// Returns the cookies for `url` and records them as sent. Returns `None` after a sign-in or
+    /// sign-out, so that the flight does not spend the next session's cookie.
+    fn record_sent(&self, url: &Url) -> Option<HeaderValue> {
+        let epoch = self.0.cookies.lock_epoch();
         if *epoch != self.0.epoch {
             return None;
         }
         let cookies = self.0.cookies.store.cookies(url);
-        let mut lent = lock(&self.0.lent);
-        lent.retain(|(to, _)| to != url);
-        lent.push((url.clone(), cookies.clone()));
+        let mut sent = lock(&self.0.sent);
+        sent.retain(|(to, _)| to != url);
+        sent.push((url.clone(), cookies.clone()));
         cookies
     }
 
-    /// Stores those cookies that still are what was lent, if the flight's epoch is not over.
-    fn take_back(&self, headers: &mut dyn Iterator<Item = &HeaderValue>, url: &Url) {
-        let epoch = self.0.cookies.turn();
+    /// Stores the cookies that have not changed since they were sent, unless the flight's epoch is over.
+    fn store_unchanged(&self, headers: &mut dyn Iterator<Item = &HeaderValue>, url: &Url) {
+        let epoch = self.0.cookies.lock_epoch();
         if *epoch != self.0.epoch {
             return;
         }
-        let lent = lock(&self.0.lent);
-        let Some((_, lent)) = lent.iter().find(|(to, _)| to == url) else {
+        let sent = lock(&self.0.sent);
+        let Some((_, sent)) = sent.iter().find(|(to, _)| to == url) else {
             return;
         };
-        // Compared before any is set: one answer may set the same name for several paths.
+        // Read before any cookie is set, because one answer may set a name for several paths.
         let now = self.0.cookies.store.cookies(url);
         let mut unchanged = headers.filter(|header| {
             let name = name(header);
-            values(lent.as_ref(), name) == values(now.as_ref(), name)
+            values(sent.as_ref(), name) == values(now.as_ref(), name)
         });
         self.0.cookies.store.set_cookies(&mut unchanged, url);
     }
 }
 
-/// The value of each cookie of a `Cookie` header (RFC 6265 section 4.2.1), or of a `Set-Cookie`.
+/// Returns name and value of each cookie of a `Cookie` header (RFC 6265 section 4.2.1), or of a
+/// `Set-Cookie` header.
 pub(crate) fn pairs(header: &HeaderValue) -> impl Iterator<Item = (&[u8], &[u8])> {
     let pairs = header.as_bytes().split(|&byte| byte == b';');
     pairs.map(|pair| {
@@ -150,19 +152,19 @@ pub(crate) fn pairs(header: &HeaderValue) -> impl Iterator<Item = (&[u8], &[u8])
     })
 }
 
-/// The name that a `Set-Cookie` header sets.
+/// Returns the name of the cookie that a `Set-Cookie` header sets.
 fn name(header: &HeaderValue) -> &[u8] {
     pairs(header).next().map_or(&[], |(name, _)| name)
 }
 
-/// All values of this name, for there may be one for each path.
+/// Returns all values of the cookie with this name; each path may have one.
 fn values<'a>(header: Option<&'a HeaderValue>, name: &[u8]) -> Vec<&'a [u8]> {
     let pairs = header.into_iter().flat_map(pairs);
     let named = pairs.filter(|(other, _)| *other == name);
     named.map(|(_, value)| value).collect()
 }
 
-/// What these locks guard is never half changed.
+/// Locks the mutex. A panic cannot leave its value half changed, so poisoning is ignored.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -172,13 +174,13 @@ mod tests {
     use super::*;
     use crate::jar::Jar;
 
-    struct Kept {
+    struct CookieFixture {
         jar: Arc<Jar>,
         cookies: Arc<Cookies>,
         url: Url,
     }
 
-    impl Kept {
+    impl CookieFixture {
         fn new(first: &str) -> Self {
             let jar = Arc::new(Jar::default());
             let url: Url = "https://h/api/auth/refresh".parse().expect("a URL");
@@ -187,12 +189,12 @@ mod tests {
             Self { jar, cookies, url }
         }
 
-        fn answered(&self, loan: &Loan, headers: &[&'static str]) -> String {
+        fn cookies_after_answer(&self, flight: &FlightCookies, headers: &[&'static str]) -> String {
             let headers: Vec<_> = headers
                 .iter()
                 .map(|text| HeaderValue::from_static(text))
                 .collect();
-            loan.take_back(&mut headers.iter(), &self.url);
+            flight.store_unchanged(&mut headers.iter(), &self.url);
             let cookies = self.jar.cookies(&self.url);
             let text = cookies
                 .as_ref()
@@ -203,46 +205,65 @@ mod tests {
         }
     }
 
-    /// Property: what an answer sets is stored, cookie by cookie, unless that cookie has changed
-    /// since it was sent.
+    /// Property: a cookie of an answer is stored unless the current cookie has changed since it was sent.
     #[test]
-    fn only_what_was_lent_is_swapped() {
-        let kept = Kept::new("r=1; Path=/");
-        let loan = kept.cookies.loan();
-        assert_eq!(loan.lend(&kept.url).expect("a cookie"), "r=1");
-        // Meanwhile an ordinary answer rotates another one.
-        kept.jar.add_cookie_str("theme=dark; Path=/", &kept.url);
+    fn only_an_unchanged_cookie_is_replaced() {
+        let fixture = CookieFixture::new("r=1; Path=/");
+        let flight = fixture.cookies.for_flight();
+        assert_eq!(flight.record_sent(&fixture.url).expect("a cookie"), "r=1");
+        // At the same time the answer to a request changes another cookie.
+        fixture
+            .jar
+            .add_cookie_str("theme=dark; Path=/", &fixture.url);
         let headers = ["r=2; Path=/", "theme=old; Path=/", "new=1; Path=/"];
-        assert_eq!(kept.answered(&loan, &headers), "new=1; r=2; theme=dark");
-        // The same loan again: what it has set itself it was not lent.
+        assert_eq!(
+            fixture.cookies_after_answer(&flight, &headers),
+            "new=1; r=2; theme=dark"
+        );
+        // The flight has set `new` itself and never sent it, so a second answer does not delete `r`.
         let deleted = ["r=; Path=/; Max-Age=0"];
-        assert_eq!(kept.answered(&loan, &deleted), "new=1; r=2; theme=dark");
-        assert_eq!(loan.lend(&kept.url).map(|sent| sent.len()), Some(22));
-        assert_eq!(kept.answered(&loan, &deleted), "new=1; theme=dark");
+        assert_eq!(
+            fixture.cookies_after_answer(&flight, &deleted),
+            "new=1; r=2; theme=dark"
+        );
+        assert_eq!(
+            flight.record_sent(&fixture.url).map(|sent| sent.len()),
+            Some(22)
+        );
+        assert_eq!(
+            fixture.cookies_after_answer(&flight, &deleted),
+            "new=1; theme=dark"
+        );
     }
 
     /// Property: one answer may set a name for several paths.
     #[test]
-    fn one_name_may_be_set_twice() {
-        let kept = Kept::new("r=1; Path=/api");
-        let loan = kept.cookies.loan();
-        loan.lend(&kept.url);
+    fn one_answer_may_set_a_name_twice() {
+        let fixture = CookieFixture::new("r=1; Path=/api");
+        let flight = fixture.cookies.for_flight();
+        flight.record_sent(&fixture.url);
         let moved = ["r=; Path=/api; Max-Age=0", "r=2; Path=/"];
-        assert_eq!(kept.answered(&loan, &moved), "r=2");
+        assert_eq!(fixture.cookies_after_answer(&flight, &moved), "r=2");
     }
 
-    /// Property: past a sign-in or sign-out nothing is lent and nothing stored, and a URL that
-    /// nothing was lent to stores nothing either.
+    /// Property: after a sign-in or sign-out a flight sends and stores no cookies. An answer from a URL
+    /// to which no cookies were sent stores none either.
     #[test]
-    fn an_epoch_that_is_over_changes_nothing() {
-        let kept = Kept::new("r=1; Path=/");
-        let loan = kept.cookies.loan();
-        assert_eq!(kept.answered(&loan, &["r=2; Path=/"]), "r=1");
-        loan.lend(&kept.url);
-        assert!(loan.is_current());
-        kept.cookies.begin_epoch();
-        assert!(!loan.is_current());
-        assert_eq!(kept.answered(&loan, &["r=2; Path=/"]), "r=1");
-        assert_eq!(loan.lend(&kept.url), None);
+    fn a_flight_of_an_old_epoch_changes_no_cookies() {
+        let fixture = CookieFixture::new("r=1; Path=/");
+        let flight = fixture.cookies.for_flight();
+        assert_eq!(
+            fixture.cookies_after_answer(&flight, &["r=2; Path=/"]),
+            "r=1"
+        );
+        flight.record_sent(&fixture.url);
+        assert!(flight.is_current());
+        fixture.cookies.begin_epoch();
+        assert!(!flight.is_current());
+        assert_eq!(
+            fixture.cookies_after_answer(&flight, &["r=2; Path=/"]),
+            "r=1"
+        );
+        assert_eq!(flight.record_sent(&fixture.url), None);
     }
 }

@@ -1,12 +1,13 @@
-//! Cookies in memory: the trait that a cookie store implements, and the jar that a client has unless
-//! the caller brings a store.
+//! The trait of cookie stores, and the jar in memory that a client has by default.
+//!
+//! `set_cookie` parses the header, and `date` parses its dates.
 //!
 //! The jar follows RFC 6265, with the limits of its section 6.1 and the name prefixes of RFC 6265bis
 //! section 4.1.3. Two rules are stricter, because a refresh cookie is a token:
 //!
 //! - A cookie without `Domain` goes only to the scheme, host and port that set it. RFC 6265 section 8.5
 //!   lets every port of the host read it.
-//! - A cookie that came over `https` never goes over `http`, with or without `Secure`.
+//! - A cookie that was set over `https` is never sent over `http`, with or without `Secure`.
 //!
 //! The jar writes nothing to any log.
 
@@ -41,11 +42,11 @@ pub trait CookieStore: Send + Sync {
     fn cookies(&self, url: &Url) -> Option<HeaderValue>;
 }
 
-/// Keeps cookies in memory. Every client has its own unless it is given a
+/// Keeps cookies in memory. Every client has its own jar, unless the builder got a
 /// [`cookie_provider`](crate::ClientBuilder::cookie_provider).
 ///
 /// A cookie without `Domain` goes only to the origin that set it. A cookie with `Domain` also goes to the
-/// hosts below that domain; the domain must contain a dot, for the jar has no list of public suffixes.
+/// hosts below that domain. The domain must contain a dot, because the jar has no list of public suffixes.
 /// The jar keeps at most 300 cookies, and 50 of one host.
 ///
 /// ```
@@ -70,20 +71,20 @@ struct Stored {
     scope: Scope,
     path: String,
     secure: bool,
-    /// `None`: the cookie lasts as long as the jar.
+    /// Time of expiry, or `None` if the cookie lasts as long as the jar.
     expires: Option<Instant>,
 }
 
 /// The servers that get a cookie.
 #[derive(PartialEq, Eq)]
 enum Scope {
-    /// The origin that set it.
+    /// The origin that set the cookie.
     Origin {
         https: bool,
         host: String,
         port: Option<u16>,
     },
-    /// This domain and all hosts below it; over `https` alone if it came over `https`.
+    /// This domain and all hosts below it; only over `https` if the cookie was set over `https`.
     Domain { https: bool, domain: String },
 }
 
@@ -101,7 +102,7 @@ impl Jar {
         let now = Instant::now();
         let mut cookies = self.lock();
         cookies.retain(|cookie| !cookie.is_expired(now));
-        // RFC 6265 section 5.3, step 11: a cookie that is replaced keeps its place in the order.
+        // RFC 6265 section 5.3, step 11: a replaced cookie keeps its position in the order.
         let same = cookies
             .iter()
             .position(|known| known.is_replaced_by(&cookie));
@@ -117,7 +118,7 @@ impl Jar {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Stored>> {
-        // A list of cookies is never half changed.
+        // A panic cannot leave the list half changed, so poisoning is ignored.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -156,8 +157,8 @@ impl CookieStore for Jar {
     }
 }
 
-/// Makes room for a new cookie: the oldest of the same server goes, then the oldest of all (RFC 6265
-/// section 5.3).
+/// Makes room for a new cookie: removes the oldest cookie of the same server, then the oldest of all
+/// (RFC 6265 section 5.3).
 fn evict(cookies: &mut Vec<Stored>, new: &Stored) {
     let same_host = |cookie: &Stored| cookie.scope.name() == new.scope.name();
     if cookies.iter().filter(|cookie| same_host(cookie)).count() >= PER_HOST_MAX
@@ -171,7 +172,8 @@ fn evict(cookies: &mut Vec<Stored>, new: &Stored) {
 }
 
 impl Stored {
-    /// The cookie that this header sets (RFC 6265 section 5.3). Returns `None` if it is to be ignored.
+    /// Returns the cookie that this header sets (RFC 6265 section 5.3), or `None` if the header must be
+    /// ignored.
     fn of(header: &[u8], url: &Url) -> Option<(Self, Lifetime)> {
         let set = SetCookie::parse(header)?;
         let https = match url.scheme() {
@@ -180,7 +182,7 @@ impl Stored {
             _ => return None,
         };
         let secure_origin = https || is_loopback(url);
-        // RFC 6265bis section 5.5, step 9: a server that anyone can pose as sets no `Secure` cookie.
+        // RFC 6265bis section 5.5, step 9: only a secure origin may set a `Secure` cookie.
         if set.secure && !secure_origin {
             return None;
         }
@@ -201,7 +203,7 @@ impl Stored {
                 }
                 Scope::Domain { https, domain }
             }
-            // A top-level name or an address: its cookies are its own.
+            // A host name with a dot may share its cookies with the hosts below it.
             Some(domain) if domain.contains('.') && matches!(url.host(), Some(Host::Domain(_))) => {
                 Scope::Domain { https, domain }
             }
@@ -244,9 +246,9 @@ impl Stored {
         let in_scope = match &self.scope {
             Scope::Origin {
                 https,
-                host: own,
+                host: cookie_host,
                 port,
-            } => *https == is_https && own == host && *port == url.port_or_known_default(),
+            } => *https == is_https && cookie_host == host && *port == url.port_or_known_default(),
             Scope::Domain { https, domain } => {
                 (is_https || !https) && (domain == host || is_below(host, domain))
             }
@@ -259,7 +261,7 @@ impl Stored {
 
 impl Scope {
     /// RFC 6265 section 5.3, step 11: a cookie with `Domain` and one without replace each other if the
-    /// domain is the host. What came over `https` is not replaced over `http`.
+    /// domain is the host. A cookie that was set over `https` is not replaced over `http`.
     fn is_replaced_by(&self, new: &Self) -> bool {
         match (self, new) {
             (
@@ -308,7 +310,7 @@ fn default_path(url: &Url) -> &str {
     }
 }
 
-/// This machine: what it sends over `http` does not leave it.
+/// Whether the host is this machine. Data sent to it over `http` does not leave the machine.
 fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
@@ -318,7 +320,7 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// The longest that a cookie lasts: 400 days (RFC 6265bis section 5.5).
+/// The longest lifetime of a cookie: 400 days (RFC 6265bis section 5.5).
 const LIFETIME_MAX: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 impl fmt::Debug for Jar {

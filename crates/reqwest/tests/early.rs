@@ -37,7 +37,7 @@ async fn the_configured_margin_counts() -> TestResult {
     for (margin, early) in [(None, false), (Some(seconds(600)), true)] {
         let fixture = ClientFixture::new().await;
         let (clock, log) = (ManualClock::default(), EventLog::new());
-        let mut builder: ClientBuilder<Reads<SessionAnswer>> = fixture
+        let mut builder: ClientBuilder<WithParser<SessionAnswer>> = fixture
             .builder_with_parser()
             .clock(clock.clone())
             .on_event(log.listener());

@@ -1,4 +1,4 @@
-//! The date of a cookie (RFC 6265 section 5.1.1), which comes in more forms than a date of HTTP.
+//! The date of a cookie (RFC 6265 section 5.1.1), which has more formats than an HTTP date.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,7 +6,7 @@ const MONTHS: [&str; 12] = [
     "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
 ];
 
-/// Returns `None` if the text is no date.
+/// Parses a date. Returns `None` if the text is no date.
 pub(super) fn parse(text: &str) -> Option<SystemTime> {
     let (mut time, mut day, mut month, mut year) = (None, None, None, None);
     for token in text.split(is_delimiter).filter(|token| !token.is_empty()) {
@@ -56,7 +56,7 @@ fn is_delimiter(c: char) -> bool {
     matches!(c, '\t' | ' '..='/' | ';'..='@' | '['..='`' | '{'..='~')
 }
 
-/// A number of so many digits, which no further digit follows.
+/// Parses a number of `least` to `most` digits at the start of the text.
 fn number(token: &str, least: usize, most: usize) -> Option<u32> {
     let end = token.find(|c: char| !c.is_ascii_digit());
     let digits = &token[..end.unwrap_or(token.len())];
@@ -66,7 +66,7 @@ fn number(token: &str, least: usize, most: usize) -> Option<u32> {
     digits.parse().ok()
 }
 
-/// `hours:minutes:seconds`.
+/// Parses `hours:minutes:seconds`.
 fn clock(token: &str) -> Option<(u32, u32, u32)> {
     let mut parts = token.splitn(3, ':');
     let mut exact = || {
@@ -84,7 +84,7 @@ fn clock(token: &str) -> Option<(u32, u32, u32)> {
     ))
 }
 
-/// From 1 on.
+/// Returns the number of the month, from 1 to 12.
 fn month_of(token: &str) -> Option<u32> {
     let start = token.get(..3)?;
     let at = MONTHS
@@ -103,9 +103,9 @@ fn days_of(month: u32, year: u32) -> u32 {
     }
 }
 
-/// Days of the Gregorian calendar, negative before 1970.
+/// Returns the days since 1970-01-01 in the Gregorian calendar, negative before 1970.
 fn days_since_1970(year: u32, month: u32, day: u32) -> i64 {
-    // Years that begin in March have their leap day at the end.
+    // The year is counted from March, so that the leap day is its last day.
     let year = i64::from(year) - i64::from(month <= 2);
     let month = i64::from((month + 9) % 12);
     let in_year = (153 * month + 2) / 5 + i64::from(day) - 1;

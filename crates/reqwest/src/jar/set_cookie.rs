@@ -10,36 +10,36 @@ const PAIR_MAX: usize = 4096;
 /// The longest value of an attribute; a longer attribute is ignored (RFC 6265bis section 5.6).
 const ATTRIBUTE_MAX: usize = 1024;
 
-/// What one header says.
+/// The contents of one header.
 pub(super) struct SetCookie<'a> {
     pub(super) name: &'a [u8],
     pub(super) value: &'a [u8],
-    /// In lower case and without its leading dot.
+    /// The domain in lower case and without its leading dot.
     pub(super) domain: Option<String>,
-    /// Begins with `/`.
+    /// The path, which begins with `/`.
     pub(super) path: Option<String>,
     pub(super) secure: bool,
-    pub(super) lifetime: Stated,
+    pub(super) lifetime: StatedLifetime,
 }
 
 /// The lifetime as the header states it. `Max-Age` wins over `Expires` (RFC 6265 section 5.3, step 3).
 #[derive(Default)]
-pub(super) struct Stated {
+pub(super) struct StatedLifetime {
     max_age: Option<Lifetime>,
     expires: Option<SystemTime>,
 }
 
-/// How long a cookie lasts.
+/// The lifetime of a cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lifetime {
-    /// As long as the jar.
+    /// The cookie lasts as long as the jar.
     Session,
     For(Duration),
-    /// It is deleted.
+    /// The cookie is deleted.
     Over,
 }
 
-impl Stated {
+impl StatedLifetime {
     pub(super) fn of(self, now: SystemTime) -> Lifetime {
         let expires = |at: SystemTime| match at.duration_since(now) {
             Ok(rest) if !rest.is_zero() => Lifetime::For(rest.min(LIFETIME_MAX)),
@@ -67,7 +67,7 @@ impl<'a> SetCookie<'a> {
             domain: None,
             path: None,
             secure: false,
-            lifetime: Stated::default(),
+            lifetime: StatedLifetime::default(),
         };
         for attribute in parts {
             let (name, value) = match attribute.iter().position(|&byte| byte == b'=') {
@@ -78,7 +78,7 @@ impl<'a> SetCookie<'a> {
             if value.len() > ATTRIBUTE_MAX {
                 continue;
             }
-            // What is not text is ignored, as an attribute that is not known.
+            // An attribute that is not text is ignored like an unknown attribute.
             if let Ok(value) = std::str::from_utf8(value) {
                 cookie.apply(trim(name), value);
             }
@@ -95,7 +95,7 @@ impl<'a> SetCookie<'a> {
             self.lifetime.max_age = max_age(value).or(self.lifetime.max_age);
         } else if is("domain") {
             let domain = value.strip_prefix('.').unwrap_or(value);
-            // RFC 6265 section 5.2.3: an empty one is ignored.
+            // RFC 6265 section 5.2.3: an empty domain is ignored.
             if !domain.is_empty() {
                 self.domain = Some(domain.to_ascii_lowercase());
             }
@@ -121,7 +121,7 @@ fn max_age(value: &str) -> Option<Lifetime> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    // More digits than a number holds are a long time.
+    // A number that overflows is a very long time.
     let seconds = Duration::from_secs(digits.parse().unwrap_or(u64::MAX));
     if negative || seconds.is_zero() {
         return Some(Lifetime::Over);

@@ -4,7 +4,7 @@ fn url(text: &str) -> Url {
     text.parse().expect("a URL")
 }
 
-/// What goes to `to` after `from` has set these.
+/// Returns the `Cookie` header for `to` after `from` has set these cookies.
 fn sent(set: &[&str], from: &str, to: &str) -> String {
     let jar = Jar::default();
     for cookie in set {
@@ -157,7 +157,7 @@ fn a_cookie_goes_to_its_path() {
 
 /// Property: `Secure` and the name prefixes hold (RFC 6265bis section 4.1.3).
 #[test]
-fn secure_cookies_come_and_go_securely() {
+fn secure_cookies_need_secure_origins() {
     for (set, origin, kept) in [
         ("a=1; Secure", "https://h.test/", true),
         ("a=1; Secure", "http://h.test/", false),
