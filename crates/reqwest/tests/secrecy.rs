@@ -75,7 +75,7 @@ impl Visit for LogLine {
 #[tokio::test]
 async fn no_output_shows_a_token() -> TestResult {
     tracing::subscriber::set_global_default(Logger)?;
-    log::set_logger(&Logger)?;
+    log::set_logger(&Logger).expect("the only logger of the process");
     log::set_max_level(log::LevelFilter::Trace);
     let fixture = ClientFixture::of(Issuer::builder().secret_prefix(CANARY)).await;
     let log = EventLog::new();
