@@ -10,7 +10,7 @@ use common::{
 use serde_json::json;
 use token_rotator::Expiry;
 use token_rotator::middleware::RotatorExt as _;
-use token_rotator_reqwest::{Client, ClientBuilder, Reads};
+use token_rotator_reqwest::{Client, ClientBuilder, WithParser};
 use token_rotator_testkit::{Fault, Issuer, TokenFormat};
 
 const EARLY: &str = "RefreshStarted { flight: 1, purpose: Early";

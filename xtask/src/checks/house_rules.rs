@@ -40,8 +40,6 @@ const STILL_VAGUE: &[&str] = &[
     "crates/issuer",
     "crates/keyring",
     "crates/oauth2",
-    "crates/proxy",
-    "crates/reqwest",
     "crates/rotator",
     "crates/testkit",
     "npm",

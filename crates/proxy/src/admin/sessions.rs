@@ -23,7 +23,7 @@ pub(crate) struct SessionActivity {
     save: Option<LastFailure>,
 }
 
-/// The last refresh that brought a token.
+/// The last refresh with a new token.
 struct LastRefresh {
     at: SystemTime,
     /// Duration of the refresh, or `None` if another process refreshed.
