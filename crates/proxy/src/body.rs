@@ -24,8 +24,8 @@ pub(crate) enum AnswerBody {
 /// A body that has not arrived completely.
 pub(crate) struct Streamed {
     incoming: Incoming,
-    /// The pooled HTTP/1.1 connection of the body, which the body drives. `None` if a task drives the
-    /// connection.
+    /// The pooled HTTP/1.1 connection of the body, which the body drives. `None` if a task drives
+    /// the connection.
     pooled: Option<PooledConnection>,
     /// How long the body may make no progress.
     idle_timeout: Option<Duration>,
@@ -49,8 +49,8 @@ impl AnswerBody {
         Self::Full(Some(bytes))
     }
 
-    /// Creates the body of an answer whose head has just arrived. A short body is usually complete, and
-    /// its connection returns to the pool at once.
+    /// Creates the body of an answer whose head has just arrived. A short body is usually complete,
+    /// and its connection returns to the pool at once.
     ///
     /// *Errors*: the connection failed before a short body was complete.
     pub(crate) fn http1(

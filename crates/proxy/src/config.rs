@@ -28,8 +28,8 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// The bearer that callers must send as `Authorization: Bearer`.
     pub local_bearer: Option<SecretString>,
-    /// Address of the admin listener, loopback only. It serves `/metrics`, `/healthz`, `/readyz`, and
-    /// at `/` a page with the sessions and the last storm.
+    /// Address of the admin listener, loopback only. It serves `/metrics`, `/healthz`, `/readyz`,
+    /// and at `/` a page with the sessions and the last storm.
     pub admin: Option<SocketAddr>,
     /// Counts refreshes for the metrics and records them for the page. A reload does not change the
     /// recorder.
@@ -124,8 +124,8 @@ pub struct Route {
     pub extra_roots: Vec<Vec<u8>>,
     /// The session. The upstream must be one of the session's origins.
     pub rotator: Rotator,
-    /// The session's name on the page, as given to [`Recorder::named`]. If `None`, the page shows the
-    /// name of the first route with the session.
+    /// The session's name on the page, as given to [`Recorder::named`]. If `None`, the page shows
+    /// the name of the first route with the session.
     pub session: Option<String>,
     /// Whether a caller's own `Authorization` is forwarded. A request with its own `Authorization`
     /// gets no token and no replay.
@@ -202,7 +202,8 @@ pub enum BuildError {
         /// The upstream.
         upstream: String,
     },
-    /// The route forwards `Authorization`, and callers must send the local bearer in the same header.
+    /// The route forwards `Authorization`, and callers must send the local bearer in the same
+    /// header.
     #[error("route `{0}` forwards `Authorization`, in which callers send the local bearer")]
     BearerPassed(String),
     /// The system has no unix sockets.
@@ -243,8 +244,8 @@ impl BuildError {
         })
     }
 
-    /// Returns the name of the route with the error, or `None` if no route has it. If two routes have
-    /// the error, the name is the second route's.
+    /// Returns the name of the route with the error, or `None` if no route has it. If two routes
+    /// have the error, the name is the second route's.
     pub fn route(&self) -> Option<&str> {
         match self {
             Self::Ambiguous(_, route)
@@ -260,7 +261,8 @@ impl BuildError {
 }
 
 impl Config {
-    /// Creates a configuration with these listeners and routes and the defaults for all other fields.
+    /// Creates a configuration with these listeners and routes and the defaults for all other
+    /// fields.
     pub fn new(listeners: Vec<Listener>, routes: Vec<Route>) -> Self {
         Self {
             listeners,
@@ -276,8 +278,8 @@ impl Config {
         }
         for (index, listener) in self.listeners.iter().enumerate() {
             match &listener.listen {
-                // TCP addresses are left to the system: port 0 means any free port, so two listeners
-                // with port 0 do not collide.
+                // TCP addresses are left to the system: port 0 means any free port, so two
+                // listeners with port 0 do not collide.
                 socket @ Listen::Unix { .. }
                     if self.listeners[..index]
                         .iter()

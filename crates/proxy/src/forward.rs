@@ -29,8 +29,9 @@ impl Worker {
         let began = Instant::now();
         let summary = HeaderSummary::of(request.headers());
         let grpc = headers::is_grpc(request.headers(), summary);
-        // hyper does not report whether such a request also had a `Content-Length`, by which another
-        // proxy might have framed it. So the connection closes afterwards (RFC 9112 section 6.3).
+        // hyper does not report whether such a request also had a `Content-Length`, by which
+        // another proxy might have framed it. So the connection closes afterwards (RFC 9112 section
+        // 6.3).
         let is_last = summary.transfer_encoding;
         let mut prepared = self.prepare(request, summary, unix, grpc, began);
         async move {
@@ -188,8 +189,8 @@ impl OutgoingRequest {
         next
     }
 
-    /// Waits for a newer token while it keeps the refused answer. Returns whether the request may be
-    /// replayed.
+    /// Waits for a newer token while it keeps the refused answer. Returns whether the request may
+    /// be replayed.
     async fn wait_for_newer_token(
         &self,
         exchange: &mut Exchange,

@@ -25,8 +25,8 @@ impl ActiveConfig {
         RouteTable::new(config, 1, &metrics).map(Self)
     }
 
-    /// Checks a request from TCP or a unix socket. Returns the name and status of its problem if the
-    /// proxy refuses the request.
+    /// Checks a request from TCP or a unix socket. Returns the name and status of its problem if
+    /// the proxy refuses the request.
     pub fn admit(
         &self,
         request: &Request<()>,

@@ -184,8 +184,8 @@ impl Handle {
         self.shared.metrics.text(&self.shared).unwrap_or_default()
     }
 
-    /// Stops accepting, and lets requests, refreshes and saves finish. Returns whether all finished in
-    /// time.
+    /// Stops accepting, and lets requests, refreshes and saves finish. Returns whether all finished
+    /// in time.
     ///
     /// *Waits* at most `deadline` for the requests in flight. Then it waits for refreshes and saves
     /// for the rest of `deadline`, at least one second. Remaining connections are closed, upgraded

@@ -32,9 +32,9 @@
 //! | `connections` | 503 | - | more connections than allowed |
 //! | `upstream-timeout` | 504 | 4 | the upstream did not connect or answer in time |
 //!
-//! A head that is not HTTP gets 400 without a body. A head of more than twice the allowed bytes gets
-//! 431 without a body. Both close the connection. A request with `Transfer-Encoding` closes the
-//! connection too, because it may also have had a `Content-Length` (RFC 9112 section 6.3).
+//! A head that is not HTTP gets 400 without a body. A head of more than twice the allowed bytes
+//! gets 431 without a body. Both close the connection. A request with `Transfer-Encoding` closes
+//! the connection too, because it may also have had a `Content-Length` (RFC 9112 section 6.3).
 //!
 //! # Files
 //!

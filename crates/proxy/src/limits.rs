@@ -10,9 +10,9 @@ pub struct Limits {
     pub connections: usize,
     /// Size of a request's headers in bytes, names and values.
     pub header_bytes: usize,
-    /// Time for a caller to send the headers of a request, and to keep an idle connection. An HTTP/2
-    /// connection is idle while no stream is open. After this time the proxy sends GOAWAY (RFC 9113
-    /// section 6.8), and after the same time again it closes the connection.
+    /// Time for a caller to send the headers of a request, and to keep an idle connection. An
+    /// HTTP/2 connection is idle while no stream is open. After this time the proxy sends GOAWAY
+    /// (RFC 9113 section 6.8), and after the same time again it closes the connection.
     pub header_timeout: Duration,
     /// Size of a request's body in bytes.
     pub body_bytes: Option<u64>,
@@ -22,8 +22,9 @@ pub struct Limits {
     pub connect_timeout: Duration,
     /// Time for an upstream to begin its answer. gRPC calls are exempt.
     pub answer_timeout: Option<Duration>,
-    /// Time for which a begun answer may make no progress: the upstream sends nothing, or the caller
-    /// reads nothing. Pauses of the upstream are exempt in gRPC and `text/event-stream` answers.
+    /// Time for which a begun answer may make no progress: the upstream sends nothing, or the
+    /// caller reads nothing. Pauses of the upstream are exempt in gRPC and `text/event-stream`
+    /// answers.
     pub answer_idle: Option<Duration>,
     /// Time from a request to the begin of its answer, the wait for a token included.
     pub total_timeout: Option<Duration>,

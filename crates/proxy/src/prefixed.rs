@@ -9,7 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::timer::DeadlineTimer;
 
-/// A stream whose first bytes were already read. Writes fail if the peer reads nothing for too long.
+/// A stream whose first bytes were already read. Writes fail if the peer reads nothing for too
+/// long.
 pub(crate) struct Prefixed<S> {
     prefix: Vec<u8>,
     read: usize,

@@ -1,5 +1,5 @@
-//! Prepares a request before the first wait: checks it, strips it, and makes it ready to be sent once
-//! or twice.
+//! Prepares a request before the first wait: checks it, strips it, and makes it ready to be sent
+//! once or twice.
 
 use std::sync::Arc;
 

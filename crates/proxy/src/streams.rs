@@ -1,7 +1,8 @@
 //! Counts the open streams of an HTTP/2 connection, and closes an idle connection.
 //!
 //! hyper reads HTTP/2 heads without a time limit, and its pings test only whether the peer is
-//! reachable. A peer that answers pings, or never finishes its headers, would stay connected forever.
+//! reachable. A peer that answers pings, or never finishes its headers, would stay connected
+//! forever.
 
 use std::future::Future;
 use std::pin::Pin;

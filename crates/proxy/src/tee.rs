@@ -41,8 +41,8 @@ pub(crate) struct BodyLimits {
     pub(crate) kept: usize,
     pub(crate) largest: Option<u64>,
     pub(crate) idle: Option<Duration>,
-    /// Name of the token's header, to strip from trailers. `None` if the route forwards the caller's
-    /// credentials.
+    /// Name of the token's header, to strip from trailers. `None` if the route forwards the
+    /// caller's credentials.
     pub(crate) token: Option<HeaderName>,
 }
 
@@ -132,8 +132,8 @@ impl Tee {
         })))
     }
 
-    /// Returns the body of the second attempt, or `None` if the copy is incomplete. The first attempt
-    /// gets no more data afterwards.
+    /// Returns the body of the second attempt, or `None` if the copy is incomplete. The first
+    /// attempt gets no more data afterwards.
     pub(crate) fn second_upload(self: &Arc<Self>) -> Option<Upload> {
         let mut state = self.state();
         if state.copy.is_none() || state.error.is_some() {

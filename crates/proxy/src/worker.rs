@@ -136,8 +136,8 @@ impl Worker {
         }
     }
 
-    /// Accepts connections until `closed` resolves. Connections that the kernel has accepted by then
-    /// are served.
+    /// Accepts connections until `closed` resolves. Connections that the kernel has accepted by
+    /// then are served.
     async fn accept(self: Arc<Self>, opened: ListenerShare, mut closed: oneshot::Receiver<()>) {
         let listener = match opened.listen() {
             Ok(listener) => listener,
@@ -164,8 +164,8 @@ impl Worker {
     }
 }
 
-/// Waits after a failed accept, if the cause may last: file descriptors that have run out become free
-/// with time.
+/// Waits after a failed accept, if the cause may last: file descriptors that have run out become
+/// free with time.
 async fn pause_after(error: &io::Error) {
     let momentary = [
         io::ErrorKind::ConnectionAborted,

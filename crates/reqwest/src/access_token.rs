@@ -9,8 +9,8 @@ use token_rotator::{Expiry, ExposeSecret as _, SecretString, TokenSet, jwt};
 /// A new access token and its expiry.
 ///
 /// If the expiry is unknown and the token is a JWT, its `exp` is the expiry. If the JWT also has an
-/// `iat`, the time between both counts from now, so that a wrong local clock has no effect. An `exp`
-/// in the past without `iat` is ignored, because the local clock may be wrong.
+/// `iat`, the time between both counts from now, so that a wrong local clock has no effect. An
+/// `exp` in the past without `iat` is ignored, because the local clock may be wrong.
 #[derive(Clone)]
 pub struct AccessToken {
     pub(crate) token: SecretString,
@@ -81,9 +81,9 @@ fn jwt_expiry(token: &str) -> Expiry {
     }
 }
 
-/// A value that a parser may return and [`set_access_token`](crate::Client::set_access_token) takes: a
-/// token (`&str`, `String`, [`SecretString`]), a pair of token and lifetime ([`Duration`]), an
-/// [`AccessToken`], or an [`Option`] or [`Result`] of these.
+/// A value that a parser may return and [`set_access_token`](crate::Client::set_access_token)
+/// takes: a token (`&str`, `String`, [`SecretString`]), a pair of token and lifetime
+/// ([`Duration`]), an [`AccessToken`], or an [`Option`] or [`Result`] of these.
 ///
 /// `None` and `Err` make the refresh fail. The session stays signed in.
 #[diagnostic::on_unimplemented(
@@ -184,7 +184,8 @@ impl<T: IntoAccessToken, E: fmt::Display> IntoAccessToken for Result<T, E> {
 mod tests {
     use super::*;
 
-    /// Property: an `exp` without `iat` counts if it is in the future, and is ignored if it has passed.
+    /// Property: an `exp` without `iat` counts if it is in the future, and is ignored if it has
+    /// passed.
     #[test]
     fn an_exp_in_the_past_is_ignored() {
         // {"exp":1300819380}, of 2011, and {"exp":4102444800}, of 2100.

@@ -112,27 +112,28 @@ impl ClientBuilder<Unset> {
 }
 
 impl<State> ClientBuilder<State> {
-    /// Sets the URL to which relative URLs are appended. The token goes to its origin, which must be
-    /// `https` or this machine.
+    /// Sets the URL to which relative URLs are appended. The token goes to its origin, which must
+    /// be `https` or this machine.
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
         self.settings.base_url = Some(url.into());
         self
     }
 
-    /// Adds an origin that gets the token: scheme, host and port. Call the method once for each origin.
+    /// Adds an origin that gets the token: scheme, host and port. Call the method once for each
+    /// origin.
     pub fn origin(mut self, origin: impl Into<String>) -> Self {
         self.settings.origins.push(origin.into());
         self
     }
 
-    /// Sets the refresh endpoint: a path below the base URL, or a whole URL whose origin is declared.
-    /// Default: `/api/auth/refresh`.
+    /// Sets the refresh endpoint: a path below the base URL, or a whole URL whose origin is
+    /// declared. Default: `/api/auth/refresh`.
     ///
-    /// A refresh is a POST without a body and without a token. It carries cookies and default headers,
-    /// and follows no redirect. A cookie of the answer is stored only if no sign-in or sign-out has
-    /// happened since, and if the cookie is still the one that was sent. So a late answer does not
-    /// replace the cookie of the next session. The client sends your own request to exactly this URL,
-    /// query included, without a token and without a replay.
+    /// A refresh is a POST without a body and without a token. It carries cookies and default
+    /// headers, and follows no redirect. A cookie of the answer is stored only if no sign-in or
+    /// sign-out has happened since, and if the cookie is still the one that was sent. So a late
+    /// answer does not replace the cookie of the next session. The client sends your own request to
+    /// exactly this URL, query included, without a token and without a replay.
     pub fn refresh_endpoint(mut self, url: impl Into<String>) -> Self {
         self.settings.refresh_endpoint = Some(url.into());
         self
@@ -140,14 +141,14 @@ impl<State> ClientBuilder<State> {
 
     /// Sends requests over this client, with its own cookies, proxies, timeouts and headers.
     ///
-    /// The client follows redirects itself, and drops `Authorization` if a redirect leads to another
-    /// origin. It would forward a custom [`token_header`](Self::token_header) or a
-    /// [`default_header`](Self::default_header), so `build` fails for these. A timeout of the client
-    /// applies to each HTTP request, not to the whole [`send`](crate::RequestBuilder::send); use
-    /// [`timeout`](Self::timeout) for that.
+    /// The client follows redirects itself, and drops `Authorization` if a redirect leads to
+    /// another origin. It would forward a custom [`token_header`](Self::token_header) or a
+    /// [`default_header`](Self::default_header), so `build` fails for these. A timeout of the
+    /// client applies to each HTTP request, not to the whole [`send`](crate::RequestBuilder::send);
+    /// use [`timeout`](Self::timeout) for that.
     ///
-    /// Refreshes use the same client, unless [`refresh_client`](Self::refresh_client) sets another. A
-    /// refresh over your client has three limits:
+    /// Refreshes use the same client, unless [`refresh_client`](Self::refresh_client) sets another.
+    /// A refresh over your client has three limits:
     ///
     /// - *Redirects.* A 307 or 308 of the refresh is not followed. The client follows a 301, 302 or 303
     ///   with a GET without the body, with its cookies for the new URL and with your headers. The
@@ -168,8 +169,8 @@ impl<State> ClientBuilder<State> {
     }
 
     /// Sends requests over this client, which must have `redirect::Policy::none()`. This crate then
-    /// follows redirects, and decides at each redirect whether the token may go along. The limits of
-    /// [`client`](Self::client) on cookies and connections apply.
+    /// follows redirects, and decides at each redirect whether the token may go along. The limits
+    /// of [`client`](Self::client) on cookies and connections apply.
     pub fn client_without_redirects(mut self, client: reqwest::Client) -> Self {
         self.settings.own_clients.push(OwnClient {
             client,
@@ -182,24 +183,26 @@ impl<State> ClientBuilder<State> {
     ///
     /// Build the client with `redirect::Policy::none()`, `retry::never()` and
     /// `pool_max_idle_per_host(0)`;
-    /// [`ReqwestTransport::from_client`](crate::ReqwestTransport::from_client) describes the effects of
-    /// other settings. If the refresh token is a cookie, both clients need the same cookies. Give the
-    /// refresh client a cookie store of reqwest's, and set [`cookie_provider`](Self::cookie_provider) to
-    /// your own [`CookieStore`] that passes both calls to that store.
+    /// [`ReqwestTransport::from_client`](crate::ReqwestTransport::from_client) describes the
+    /// effects of other settings. If the refresh token is a cookie, both clients need the same
+    /// cookies. Give the refresh client a cookie store of reqwest's, and set
+    /// [`cookie_provider`](Self::cookie_provider) to your own [`CookieStore`] that passes both
+    /// calls to that store.
     pub fn refresh_client(mut self, client: reqwest::Client) -> Self {
         self.settings.refresh_client = Some(client);
         self
     }
 
-    /// Configures the reqwest clients that this builder creates: proxies, certificates, timeouts. The
-    /// closure runs for the client that sends requests and for the client that refreshes; both share
-    /// their cookies. This crate follows redirects, whatever redirect policy the closure sets.
+    /// Configures the reqwest clients that this builder creates: proxies, certificates, timeouts.
+    /// The closure runs for the client that sends requests and for the client that refreshes; both
+    /// share their cookies. This crate follows redirects, whatever redirect policy the closure
+    /// sets.
     ///
-    /// Set secrets of every request with [`default_header`](Self::default_header): a default header of
-    /// the reqwest client goes to every origin that a redirect leads to. Set a cookie store with
-    /// [`cookie_provider`](Self::cookie_provider). A store of reqwest's that the closure sets accepts the
-    /// cookies of every answer: a late answer to the last user's refresh may overwrite the next user's
-    /// cookie. Such a store also logs cookies at debug level.
+    /// Set secrets of every request with [`default_header`](Self::default_header): a default header
+    /// of the reqwest client goes to every origin that a redirect leads to. Set a cookie store with
+    /// [`cookie_provider`](Self::cookie_provider). A store of reqwest's that the closure sets
+    /// accepts the cookies of every answer: a late answer to the last user's refresh may overwrite
+    /// the next user's cookie. Such a store also logs cookies at debug level.
     ///
     /// The error of a failed refresh then repeats only the status and the error code of the answer,
     /// because the closure may have added secrets that this crate cannot recognise.
@@ -230,8 +233,8 @@ impl<State> ClientBuilder<State> {
     }
 
     /// Sets the number of redirects that one request follows. Default: 10. One more redirect is
-    /// [`Error::TooManyRedirects`](crate::Error::TooManyRedirects). The caller gets a redirect as the
-    /// answer if the number is 0, or if the redirect needs a body that cannot be sent twice.
+    /// [`Error::TooManyRedirects`](crate::Error::TooManyRedirects). The caller gets a redirect as
+    /// the answer if the number is 0, or if the redirect needs a body that cannot be sent twice.
     pub fn max_redirects(mut self, limit: usize) -> Self {
         self.settings.max_redirects = Some(limit);
         self
@@ -256,8 +259,8 @@ impl<State> ClientBuilder<State> {
         self
     }
 
-    /// Sets the total time of a request, unless the request has its own timeout. Default: no limit. See
-    /// [`RequestBuilder::timeout`](crate::RequestBuilder::timeout).
+    /// Sets the total time of a request, unless the request has its own timeout. Default: no limit.
+    /// See [`RequestBuilder::timeout`](crate::RequestBuilder::timeout).
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.settings.timeout = Some(limit);
         self
@@ -299,20 +302,20 @@ impl<State> ClientBuilder<State> {
         self
     }
 
-    /// Sets how the refresh endpoint treats a used refresh token. The profile decides whether a refresh
-    /// whose answer was lost is repeated at once.
+    /// Sets how the refresh endpoint treats a used refresh token. The profile decides whether a
+    /// refresh whose answer was lost is repeated at once.
     ///
-    /// Default: [`Profile::strict`], because most refresh tokens are single use, in cookies too. After a
-    /// lost answer the client uses the access token until it expires, and repeats the refresh only
-    /// then. If the endpoint accepts a used cookie again, [`Profile::multi_use`] or [`Profile::leeway`]
-    /// repeats the refresh at once.
+    /// Default: [`Profile::strict`], because most refresh tokens are single use, in cookies too.
+    /// After a lost answer the client uses the access token until it expires, and repeats the
+    /// refresh only then. If the endpoint accepts a used cookie again, [`Profile::multi_use`] or
+    /// [`Profile::leeway`] repeats the refresh at once.
     pub fn profile(mut self, profile: Profile) -> Self {
         self.settings.profile = Some(profile);
         self
     }
 
-    /// Sets the time before expiry from which a refresh may start while requests still use the token.
-    /// Default: 60 s; never more than a quarter of the token's lifetime.
+    /// Sets the time before expiry from which a refresh may start while requests still use the
+    /// token. Default: 60 s; never more than a quarter of the token's lifetime.
     pub fn refresh_before(mut self, margin: Duration) -> Self {
         self.settings.refresh_before = Some(margin);
         self
@@ -330,15 +333,16 @@ impl<State> ClientBuilder<State> {
         self
     }
 
-    /// Replaces 401 as the statuses that refuse the token. The challenge of such an answer is read, for
-    /// every status.
+    /// Replaces 401 as the statuses that refuse the token. The challenge of such an answer is read,
+    /// for every status.
     ///
     /// Numbers below 100 or above 999 match no status.
     pub fn status_codes(self, statuses: impl IntoIterator<Item = u16>) -> Self {
         self.with_refusals(|rules| rules.status_codes(valid_statuses(statuses)))
     }
 
-    /// Adds statuses that refuse the token, such as 403 or 419. The challenge of such an answer is read.
+    /// Adds statuses that refuse the token, such as 403 or 419. The challenge of such an answer is
+    /// read.
     pub fn also_status_codes(self, statuses: impl IntoIterator<Item = u16>) -> Self {
         self.with_refusals(|rules| rules.also_status_codes(valid_statuses(statuses)))
     }
@@ -349,11 +353,11 @@ impl<State> ClientBuilder<State> {
         self.with_refusals(|rules| rules.refused_when(refused))
     }
 
-    /// Adds a predicate on JSON bodies: an answer refuses the token if the predicate returns `true`. It
-    /// is for APIs that answer 200 with an error code in the body.
+    /// Adds a predicate on JSON bodies: an answer refuses the token if the predicate returns
+    /// `true`. It is for APIs that answer 200 with an error code in the body.
     ///
-    /// The predicate applies to answers to GET and HEAD with a JSON body of at most 64 KiB. Other bodies
-    /// are not read. A match is confirmed before it counts: see [`BodyRule`].
+    /// The predicate applies to answers to GET and HEAD with a JSON body of at most 64 KiB. Other
+    /// bodies are not read. A match is confirmed before it counts: see [`BodyRule`].
     pub fn refused_when_body(
         self,
         refused: impl Fn(StatusCode, &[u8]) -> bool + Send + Sync + 'static,
@@ -361,16 +365,17 @@ impl<State> ClientBuilder<State> {
         self.body_rule(BodyRule::json(refused))
     }
 
-    /// Adds a body rule: an answer refuses the token if its body matches. A rule can name a content type
-    /// other than JSON, and methods other than GET and HEAD.
+    /// Adds a body rule: an answer refuses the token if its body matches. A rule can name a content
+    /// type other than JSON, and methods other than GET and HEAD.
     pub fn body_rule(self, rule: BodyRule) -> Self {
         self.with_refusals(|rules| rules.refused_when_body(rule))
     }
 
     /// Sets the path that confirms a match of a body rule, such as `/-/whoami`. See [`BodyRule`].
     ///
-    /// Without a path, at most one refresh in 10 s confirms a match. The path begins with a single `/`;
-    /// `build` fails for a text that is not a [`ProbePath`](token_rotator::middleware::ProbePath).
+    /// Without a path, at most one refresh in 10 s confirms a match. The path begins with a single
+    /// `/`; `build` fails for a text that is not a
+    /// [`ProbePath`](token_rotator::middleware::ProbePath).
     pub fn probe(mut self, path: impl AsRef<str>) -> Self {
         match path.as_ref().parse() {
             Ok(path) => self.with_refusals(|rules| rules.probe(path)),

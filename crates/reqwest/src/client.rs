@@ -34,8 +34,9 @@ pub enum SendOnly {}
 /// token once for all callers, and replays refused requests.
 ///
 /// Cloning is cheap; all clones share the session. `Client` means `Client<Full>`, which
-/// [`ClientBuilder::build`] returns. [`ClientBuilder::build_split`] returns a `Client<SendOnly>` and a
-/// [`SessionHandle`]. Only the handle can sign in, sign out and [refresh](Client::refresh_now).
+/// [`ClientBuilder::build`] returns. [`ClientBuilder::build_split`] returns a `Client<SendOnly>`
+/// and a [`SessionHandle`]. Only the handle can sign in, sign out and
+/// [refresh](Client::refresh_now).
 pub struct Client<Access = Full> {
     pub(crate) core: Arc<Core>,
     access: PhantomData<fn() -> Access>,
@@ -61,27 +62,29 @@ impl Client {
         ClientBuilder::new()
     }
 
-    /// Signs in with this token and begins a new session. The result of a refresh of the previous session
-    /// is dropped.
+    /// Signs in with this token and begins a new session. The result of a refresh of the previous
+    /// session is dropped.
     ///
-    /// `token` is a token, a pair of token and lifetime, or an [`AccessToken`](crate::AccessToken). The
-    /// sign-in is complete when the method returns.
+    /// `token` is a token, a pair of token and lifetime, or an [`AccessToken`](crate::AccessToken).
+    /// The sign-in is complete when the method returns.
     ///
     /// *Errors*: the token contains characters that a header cannot contain.
     pub fn set_access_token(&self, token: impl IntoAccessToken) -> Result<(), UnusableTokens> {
         self.session().set_access_token(token)
     }
 
-    /// Signs out at once. Until the next sign-in requests carry no token, and callers get their 401s.
+    /// Signs out at once. Until the next sign-in requests carry no token, and callers get their
+    /// 401s.
     ///
-    /// A session that never had a token does not change. The result of a running refresh is dropped, its
-    /// cookies included. Stored cookies stay; the API's logout deletes them.
+    /// A session that never had a token does not change. The result of a running refresh is
+    /// dropped, its cookies included. Stored cookies stay; the API's logout deletes them.
     pub fn clear(&self) {
         self.session().clear();
     }
 
     /// Refreshes now, even if the token is good, or joins the running refresh. A success revives a
-    /// session that had ended or was signed out. Therefore `Client<SendOnly>` does not have the method.
+    /// session that had ended or was signed out. Therefore `Client<SendOnly>` does not have the
+    /// method.
     ///
     /// *Waits* for the refresh. *Cancellation* leaves the refresh running.
     pub async fn refresh_now(&self) -> Result<Token, TokenError> {
@@ -93,8 +96,8 @@ impl Client {
         &self.core.rotator
     }
 
-    /// Prevents new refreshes and waits for the running refresh. Returns whether the refresh ended in
-    /// time. Call the method before the program ends.
+    /// Prevents new refreshes and waits for the running refresh. Returns whether the refresh ended
+    /// in time. Call the method before the program ends.
     ///
     /// *Waits* for `timeout` at most.
     pub async fn shutdown(&self, timeout: Duration) -> bool {
@@ -120,7 +123,8 @@ impl<Access> Client<Access> {
         }
     }
 
-    /// Builds a GET request. The URL is relative to [`base_url`](ClientBuilder::base_url), or absolute.
+    /// Builds a GET request. The URL is relative to [`base_url`](ClientBuilder::base_url), or
+    /// absolute.
     pub fn get(&self, url: impl AsRef<str>) -> RequestBuilder {
         self.request(Method::GET, url)
     }
@@ -152,9 +156,9 @@ impl<Access> Client<Access> {
 
     /// Builds a request with any method.
     ///
-    /// A relative URL is appended to the base URL, as in axios: base `https://h/v1` and `/users` give
-    /// `https://h/v1/users`. A request to an absolute URL carries the token only if the URL's origin is
-    /// declared.
+    /// A relative URL is appended to the base URL, as in axios: base `https://h/v1` and `/users`
+    /// give `https://h/v1/users`. A request to an absolute URL carries the token only if the URL's
+    /// origin is declared.
     pub fn request(&self, method: Method, url: impl AsRef<str>) -> RequestBuilder {
         RequestBuilder::new(Arc::clone(&self.core), method, url.as_ref())
     }

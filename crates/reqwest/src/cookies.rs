@@ -1,8 +1,8 @@
 //! The cookies that requests and refreshes share, and the rule for cookies of late answers.
 //!
-//! A late answer to the last user's refresh must neither overwrite nor delete the next user's cookie.
-//! So a flight records the cookies that it sent. A cookie of its answer is stored only if the current
-//! cookie is still the one that was sent.
+//! A late answer to the last user's refresh must neither overwrite nor delete the next user's
+//! cookie. So a flight records the cookies that it sent. A cookie of its answer is stored only if
+//! the current cookie is still the one that was sent.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,8 +16,8 @@ use crate::jar::CookieStore;
 /// The cookies of one client.
 pub(crate) struct Cookies {
     store: Arc<dyn CookieStore>,
-    /// Number of sign-ins and sign-outs. The lock is held while cookies change, so that comparing and
-    /// storing are one step.
+    /// Number of sign-ins and sign-outs. The lock is held while cookies change, so that comparing
+    /// and storing are one step.
     epoch: Mutex<u64>,
 }
 
@@ -90,7 +90,8 @@ impl FlightCookies {
         }
     }
 
-    /// Stores the cookies of an answer to a request of the flight, as far as the flight may change them.
+    /// Stores the cookies of an answer to a request of the flight, as far as the flight may change
+    /// them.
     pub(crate) fn store(&self, answer: &HeaderMap, url: &Url) {
         self.store_unchanged(&mut answer.get_all(SET_COOKIE).iter(), url);
     }
@@ -120,7 +121,8 @@ impl FlightCookies {
         cookies
     }
 
-    /// Stores the cookies that have not changed since they were sent, unless the flight's epoch is over.
+    /// Stores the cookies that have not changed since they were sent, unless the flight's epoch is
+    /// over.
     fn store_unchanged(&self, headers: &mut dyn Iterator<Item = &HeaderValue>, url: &Url) {
         let epoch = self.0.cookies.lock_epoch();
         if *epoch != self.0.epoch {
@@ -205,7 +207,8 @@ mod tests {
         }
     }
 
-    /// Property: a cookie of an answer is stored unless the current cookie has changed since it was sent.
+    /// Property: a cookie of an answer is stored unless the current cookie has changed since it was
+    /// sent.
     #[test]
     fn only_an_unchanged_cookie_is_replaced() {
         let fixture = CookieFixture::new("r=1; Path=/");
@@ -220,7 +223,8 @@ mod tests {
             fixture.cookies_after_answer(&flight, &headers),
             "new=1; r=2; theme=dark"
         );
-        // The flight has set `new` itself and never sent it, so a second answer does not delete `r`.
+        // The flight has set `new` itself and never sent it, so a second answer does not delete
+        // `r`.
         let deleted = ["r=; Path=/; Max-Age=0"];
         assert_eq!(
             fixture.cookies_after_answer(&flight, &deleted),
@@ -246,8 +250,8 @@ mod tests {
         assert_eq!(fixture.cookies_after_answer(&flight, &moved), "r=2");
     }
 
-    /// Property: after a sign-in or sign-out a flight sends and stores no cookies. An answer from a URL
-    /// to which no cookies were sent stores none either.
+    /// Property: after a sign-in or sign-out a flight sends and stores no cookies. An answer from a
+    /// URL to which no cookies were sent stores none either.
     #[test]
     fn a_flight_of_an_old_epoch_changes_no_cookies() {
         let fixture = CookieFixture::new("r=1; Path=/");

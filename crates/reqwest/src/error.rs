@@ -7,9 +7,9 @@ use token_rotator::{OriginError, TokenError};
 
 /// Why a request has no answer.
 ///
-/// An answer with an error status is an answer: if the refresh fails, a refused request gets its own
-/// 401. No message contains a token. Messages show only scheme, host and path of a URL, because a query
-/// may contain secrets.
+/// An answer with an error status is an answer: if the refresh fails, a refused request gets its
+/// own 401. No message contains a token. Messages show only scheme, host and path of a URL, because
+/// a query may contain secrets.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -198,8 +198,8 @@ pub enum BuildError {
 }
 
 impl BuildError {
-    /// Returns the action for an origin or a setting of the rotator that was refused. Returns `None` for
-    /// other errors, whose messages name the method to call.
+    /// Returns the action for an origin or a setting of the rotator that was refused. Returns
+    /// `None` for other errors, whose messages name the method to call.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Rotator(error) => error.hint(),

@@ -70,9 +70,9 @@ impl<T: Send + Sync + 'static> AfterHooks<T> {
         self.0.is_empty()
     }
 
-    /// Runs all hooks in their order in a separate task. A panic or error of a hook does not stop the
-    /// others. The rotator reports the first panic or the errors. If the rotator no longer waits,
-    /// `reporter` reports them.
+    /// Runs all hooks in their order in a separate task. A panic or error of a hook does not stop
+    /// the others. The rotator reports the first panic or the errors. If the rotator no longer
+    /// waits, `reporter` reports them.
     ///
     /// *Cancellation* leaves the hooks running.
     pub(crate) async fn run(

@@ -2,8 +2,8 @@
 //!
 //! `set_cookie` parses the header, and `date` parses its dates.
 //!
-//! The jar follows RFC 6265, with the limits of its section 6.1 and the name prefixes of RFC 6265bis
-//! section 4.1.3. Two rules are stricter, because a refresh cookie is a token:
+//! The jar follows RFC 6265, with the limits of its section 6.1 and the name prefixes of RFC
+//! 6265bis section 4.1.3. Two rules are stricter, because a refresh cookie is a token:
 //!
 //! - A cookie without `Domain` goes only to the scheme, host and port that set it. RFC 6265 section 8.5
 //!   lets every port of the host read it.
@@ -45,9 +45,9 @@ pub trait CookieStore: Send + Sync {
 /// Keeps cookies in memory. Every client has its own jar, unless the builder got a
 /// [`cookie_provider`](crate::ClientBuilder::cookie_provider).
 ///
-/// A cookie without `Domain` goes only to the origin that set it. A cookie with `Domain` also goes to the
-/// hosts below that domain. The domain must contain a dot, because the jar has no list of public suffixes.
-/// The jar keeps at most 300 cookies, and 50 of one host.
+/// A cookie without `Domain` goes only to the origin that set it. A cookie with `Domain` also goes
+/// to the hosts below that domain. The domain must contain a dot, because the jar has no list of
+/// public suffixes. The jar keeps at most 300 cookies, and 50 of one host.
 ///
 /// ```
 /// use token_rotator_reqwest::{CookieStore as _, Jar};
@@ -89,8 +89,8 @@ enum Scope {
 }
 
 impl Jar {
-    /// Stores a cookie as if an answer from `url` had set it. `cookie` is written as in a `Set-Cookie`
-    /// header.
+    /// Stores a cookie as if an answer from `url` had set it. `cookie` is written as in a
+    /// `Set-Cookie` header.
     pub fn add_cookie_str(&self, cookie: &str, url: &Url) {
         self.set(cookie.as_bytes(), url);
     }
@@ -137,7 +137,8 @@ impl CookieStore for Jar {
             .iter()
             .filter(|cookie| !cookie.is_expired(now) && cookie.goes_to(url));
         let mut fitting: Vec<_> = fitting.collect();
-        // RFC 6265 section 5.4, step 2: longer paths first, then the older cookie. The sort is stable.
+        // RFC 6265 section 5.4, step 2: longer paths first, then the older cookie. The sort is
+        // stable.
         fitting.sort_by_key(|cookie| std::cmp::Reverse(cookie.path.len()));
         let mut text = Vec::new();
         for cookie in fitting {
@@ -157,8 +158,8 @@ impl CookieStore for Jar {
     }
 }
 
-/// Makes room for a new cookie: removes the oldest cookie of the same server, then the oldest of all
-/// (RFC 6265 section 5.3).
+/// Makes room for a new cookie: removes the oldest cookie of the same server, then the oldest of
+/// all (RFC 6265 section 5.3).
 fn evict(cookies: &mut Vec<Stored>, new: &Stored) {
     let same_host = |cookie: &Stored| cookie.scope.name() == new.scope.name();
     if cookies.iter().filter(|cookie| same_host(cookie)).count() >= PER_HOST_MAX
@@ -172,8 +173,8 @@ fn evict(cookies: &mut Vec<Stored>, new: &Stored) {
 }
 
 impl Stored {
-    /// Returns the cookie that this header sets (RFC 6265 section 5.3), or `None` if the header must be
-    /// ignored.
+    /// Returns the cookie that this header sets (RFC 6265 section 5.3), or `None` if the header
+    /// must be ignored.
     fn of(header: &[u8], url: &Url) -> Option<(Self, Lifetime)> {
         let set = SetCookie::parse(header)?;
         let https = match url.scheme() {
@@ -260,8 +261,8 @@ impl Stored {
 }
 
 impl Scope {
-    /// RFC 6265 section 5.3, step 11: a cookie with `Domain` and one without replace each other if the
-    /// domain is the host. A cookie that was set over `https` is not replaced over `http`.
+    /// RFC 6265 section 5.3, step 11: a cookie with `Domain` and one without replace each other if
+    /// the domain is the host. A cookie that was set over `https` is not replaced over `http`.
     fn is_replaced_by(&self, new: &Self) -> bool {
         match (self, new) {
             (

@@ -1,8 +1,8 @@
 //! An HTTP client that refreshes an expired access token once and replays every refused request.
 //!
 //! [`Client`] is reqwest with a session: it sends the access token to the declared origins. When an
-//! API refuses the token (401), one refresh serves all refused requests. The client sends each refused
-//! request once more, and the caller gets only the second answer.
+//! API refuses the token (401), one refresh serves all refused requests. The client sends each
+//! refused request once more, and the caller gets only the second answer.
 //!
 //! ```no_run
 //! use serde::Deserialize;
@@ -37,8 +37,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The compiler checks the builder: `build` exists only after a call that says how to read the token.
-//! The compiler's message names these calls.
+//! The compiler checks the builder: `build` exists only after a call that says how to read the
+//! token. The compiler's message names these calls.
 //!
 //! ```compile_fail,E0277
 //! // error: the builder has no way to read the access token from the refresh answer
@@ -50,25 +50,25 @@
 //! # Which requests carry the token
 //!
 //! Requests to the origin of [`base_url`](ClientBuilder::base_url) and to the origins added with
-//! [`origin`](ClientBuilder::origin) carry the token. Scheme, host and port must match exactly, and the
-//! origin must be `https` or this machine. The client decides again at every redirect. Requests to
-//! other origins, with their own `Authorization`, or with
+//! [`origin`](ClientBuilder::origin) carry the token. Scheme, host and port must match exactly, and
+//! the origin must be `https` or this machine. The client decides again at every redirect. Requests
+//! to other origins, with their own `Authorization`, or with
 //! [`without_token`](RequestBuilder::without_token) carry no token. [Default
 //! headers](ClientBuilder::default_header) go only to the origins that get the token.
 //!
 //! # Which answers start a refresh
 //!
-//! A 401 about the token ([`token_rotator::middleware::challenge`] defines which), and an answer with
-//! `grpc-status` 16. The request must have carried the token, or have been sent before the first token.
-//! [`status_codes`](ClientBuilder::status_codes) replaces 401;
+//! A 401 about the token ([`token_rotator::middleware::challenge`] defines which), and an answer
+//! with `grpc-status` 16. The request must have carried the token, or have been sent before the
+//! first token. [`status_codes`](ClientBuilder::status_codes) replaces 401;
 //! [`also_status_codes`](ClientBuilder::also_status_codes),
 //! [`refused_when`](ClientBuilder::refused_when) and
-//! [`refused_when_body`](ClientBuilder::refused_when_body) add to it. The caller gets all other answers
-//! unchanged.
+//! [`refused_when_body`](ClientBuilder::refused_when_body) add to it. The caller gets all other
+//! answers unchanged.
 //!
 //! If the refresh fails, the caller gets the original 401, with the cause as [`TokenError`] in its
-//! [extensions](Response::extensions). A request that waited for a refresh *before* it was sent fails
-//! with [`Error::Token`].
+//! [extensions](Response::extensions). A request that waited for a refresh *before* it was sent
+//! fails with [`Error::Token`].
 //!
 //! # Other parts
 //!

@@ -46,8 +46,8 @@ fn origin_text(url: &Url) -> String {
 
 /// Returns the URL of a request by the rules of axios.
 ///
-/// An absolute URL stays unchanged. `//host/path` gets the base's scheme. Any other text is appended to
-/// the base with one slash.
+/// An absolute URL stays unchanged. `//host/path` gets the base's scheme. Any other text is
+/// appended to the base with one slash.
 pub(crate) fn locate(base: Option<&BaseUrl>, target: &str) -> Result<Url, UrlError> {
     if is_absolute(target) {
         return Ok(target.parse()?);

@@ -122,7 +122,8 @@ mod tests {
 
     use super::*;
 
-    /// Property: the token is found at its path, and the lifetime in the same object, in both spellings.
+    /// Property: the token is found at its path, and the lifetime in the same object, in both
+    /// spellings.
     #[test]
     fn a_field_is_read_with_its_lifetime() {
         let cases = [

@@ -14,8 +14,9 @@ const REDACTED: &str = "[redacted]";
 
 /// Classifies an answer without a token, as [`RequestKind::refusal`] does.
 ///
-/// `sent` holds the secrets of the request that this crate has seen. If the request may contain other
-/// secrets (`has_unseen`), the error repeats only the status and an error code in plain words.
+/// `sent` holds the secrets of the request that this crate has seen. If the request may contain
+/// other secrets (`has_unseen`), the error repeats only the status and an error code in plain
+/// words.
 pub(crate) fn refusal(
     answer: &Response<SecretBytes>,
     sent: &Secrets,
@@ -129,8 +130,8 @@ mod tests {
         }
     }
 
-    /// Property: if a request may contain unseen secrets, the error does not repeat the answer's text.
-    /// The classification stays the same.
+    /// Property: if a request may contain unseen secrets, the error does not repeat the answer's
+    /// text. The classification stays the same.
     #[test]
     fn an_answer_to_unseen_secrets_is_not_repeated() {
         let body = r#"{"error":"a1b2c3","message":"the cookie a1b2c3 was already used"}"#;

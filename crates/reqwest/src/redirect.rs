@@ -1,4 +1,5 @@
-//! Redirects: the next request after a redirect (RFC 9110 section 15.4; Fetch, "HTTP-redirect fetch").
+//! Redirects: the next request after a redirect (RFC 9110 section 15.4; Fetch, "HTTP-redirect
+//! fetch").
 
 use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_LOCATION,
@@ -65,7 +66,8 @@ impl Hop {
         from.scheme() == "https" && self.url.scheme() == "http"
     }
 
-    /// Changes the request to the next request. Credentials of the caller do not go to another origin.
+    /// Changes the request to the next request. Credentials of the caller do not go to another
+    /// origin.
     pub(crate) fn redirect(self, request: &mut Request, token_header: &HeaderName) {
         *request.url_mut() = self.url;
         *request.method_mut() = self.method;

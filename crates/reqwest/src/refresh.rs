@@ -34,7 +34,8 @@ pub struct EndpointSettings {
 pub(crate) struct RefreshSecrets {
     /// The client's cookies.
     pub(crate) cookies: Option<Arc<Cookies>>,
-    /// Whether the user's client or closure may add cookies and headers that this crate does not see.
+    /// Whether the user's client or closure may add cookies and headers that this crate does not
+    /// see.
     pub(crate) has_unseen: bool,
 }
 
@@ -93,13 +94,13 @@ impl AnswerLifetime {
 
 /// One refresh, for the closure of [`refresh_with`](crate::ClientBuilder::refresh_with).
 ///
-/// Requests of the refresh share the client's cookies. They use a new connection, without redirects and
-/// retries, or your own client if the builder got one. They carry no token.
+/// Requests of the refresh share the client's cookies. They use a new connection, without redirects
+/// and retries, or your own client if the builder got one. They carry no token.
 ///
-/// A cookie of an answer is stored only if no sign-in or sign-out has happened since the refresh began,
-/// and if the cookie is still the one that was sent. The rule applies to [`send`](Self::send) and
-/// [`execute`](Self::execute). A request that you send in another way carries none of the client's
-/// cookies, and cookies of its answer are dropped.
+/// A cookie of an answer is stored only if no sign-in or sign-out has happened since the refresh
+/// began, and if the cookie is still the one that was sent. The rule applies to
+/// [`send`](Self::send) and [`execute`](Self::execute). A request that you send in another way
+/// carries none of the client's cookies, and cookies of its answer are dropped.
 pub struct RefreshCall<T> {
     settings: Arc<EndpointSettings>,
     decode: fn(&[u8]) -> Result<T, String>,
@@ -147,10 +148,10 @@ impl<T> RefreshCall<T> {
     /// Sends a request and reads the answer's JSON. `expiresIn` or `expires_in` of the answer, in
     /// seconds, is the token's lifetime unless the parser returns one.
     ///
-    /// *Errors* are classified as answers of the refresh endpoint: 400, 401 and 403 end the session, 404
-    /// and 405 are misconfigured, and other failures are transient or uncertain. A redirect is not
-    /// followed and is transient. After a sign-in or sign-out the request is not sent, because the cookies
-    /// belong to another session.
+    /// *Errors* are classified as answers of the refresh endpoint: 400, 401 and 403 end the
+    /// session, 404 and 405 are misconfigured, and other failures are transient or uncertain. A
+    /// redirect is not followed and is transient. After a sign-in or sign-out the request is not
+    /// sent, because the cookies belong to another session.
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Result<T, SourceError> {
         let mut request = request.build().map_err(|error| {
             SourceError::misconfigured("the refresh request cannot be built")

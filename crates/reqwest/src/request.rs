@@ -32,22 +32,22 @@ impl RequestBuilder {
         }
     }
 
-    /// Sends the request without the token. The caller gets every answer unchanged, a 401 too. It is
-    /// for logins and other requests without a session.
+    /// Sends the request without the token. The caller gets every answer unchanged, a 401 too. It
+    /// is for logins and other requests without a session.
     pub fn without_token(mut self) -> Self {
         self.options.without_token = true;
         self
     }
 
-    /// Sends the request once. If it is refused, the caller gets its 401, and a refresh starts for later
-    /// requests. Near expiry the request waits for the refresh before it is sent.
+    /// Sends the request once. If it is refused, the caller gets its 401, and a refresh starts for
+    /// later requests. Near expiry the request waits for the refresh before it is sent.
     pub fn no_replay(mut self) -> Self {
         self.options.no_replay = true;
         self
     }
 
-    /// Adds a header. Your own `Authorization` or token header replaces the token, and the request is
-    /// not replayed. If a gateway needs an `Authorization` in addition to the
+    /// Adds a header. Your own `Authorization` or token header replaces the token, and the request
+    /// is not replayed. If a gateway needs an `Authorization` in addition to the
     /// [`token_header`](crate::ClientBuilder::token_header), set it as
     /// [`default_header`](crate::ClientBuilder::default_header).
     pub fn header<K, V>(self, key: K, value: V) -> Self
@@ -79,7 +79,8 @@ impl RequestBuilder {
         self.map(|request| request.bearer_auth(token))
     }
 
-    /// Sets the body. A body from a stream can be sent only once, as with [`no_replay`](Self::no_replay).
+    /// Sets the body. A body from a stream can be sent only once, as with
+    /// [`no_replay`](Self::no_replay).
     pub fn body(self, body: impl Into<Body>) -> Self {
         self.map(|request| request.body(body))
     }
@@ -96,8 +97,8 @@ impl RequestBuilder {
 
     /// Sets a `multipart/form-data` body.
     ///
-    /// A form with a known length of at most 1 MiB is read into memory when it is sent, so that it can be
-    /// replayed. A larger form, or a form of unknown length, is sent once.
+    /// A form with a known length of at most 1 MiB is read into memory when it is sent, so that it
+    /// can be replayed. A larger form, or a form of unknown length, is sent once.
     pub fn multipart(mut self, form: multipart::Form) -> Self {
         self.options.multipart = true;
         self.map(|request| request.multipart(form))
@@ -108,8 +109,9 @@ impl RequestBuilder {
         self.map(|request| request.query(query))
     }
 
-    /// Sets the total time of this request. It includes the wait for a token, redirects, the replay and
-    /// reading the answer's body. Overrides [`ClientBuilder::timeout`](crate::ClientBuilder::timeout).
+    /// Sets the total time of this request. It includes the wait for a token, redirects, the replay
+    /// and reading the answer's body. Overrides
+    /// [`ClientBuilder::timeout`](crate::ClientBuilder::timeout).
     pub fn timeout(self, timeout: Duration) -> Self {
         self.map(|request| request.timeout(timeout))
     }
@@ -121,8 +123,8 @@ impl RequestBuilder {
 
     /// Sends the request and returns its answer, whatever its status.
     ///
-    /// *Waits* for a refresh before the request is sent if the token has expired. A refused request waits
-    /// for a refresh and is sent once more; the second answer is final.
+    /// *Waits* for a refresh before the request is sent if the token has expired. A refused request
+    /// waits for a refresh and is sent once more; the second answer is final.
     ///
     /// *Errors*: the request was not sent, or got no answer; see [`Error`].
     ///
@@ -132,8 +134,8 @@ impl RequestBuilder {
         send::send(&self.core, request, self.options).await
     }
 
-    /// Returns the reqwest request, for [`Client::execute`](crate::Client::execute) or for inspection. The
-    /// request does not contain [`without_token`](Self::without_token) and
+    /// Returns the reqwest request, for [`Client::execute`](crate::Client::execute) or for
+    /// inspection. The request does not contain [`without_token`](Self::without_token) and
     /// [`no_replay`](Self::no_replay).
     pub fn build(self) -> Result<reqwest::Request, Error> {
         self.request?.build().map_err(Error::builder)

@@ -229,8 +229,8 @@ impl RequestRun<'_> {
         }
     }
 
-    /// Waits for a newer token. Returns whether to replay the request; otherwise the caller gets the
-    /// answer.
+    /// Waits for a newer token. Returns whether to replay the request; otherwise the caller gets
+    /// the answer.
     async fn may_replay(
         &mut self,
         verdict: Verdict,
@@ -305,8 +305,8 @@ impl RequestRun<'_> {
 }
 
 impl Core {
-    /// Whether the URL is the refresh endpoint. Such a request carries no token, so that a refresh never
-    /// waits for itself.
+    /// Whether the URL is the refresh endpoint. Such a request carries no token, so that a refresh
+    /// never waits for itself.
     fn is_refresh_endpoint(&self, url: &Url) -> bool {
         self.refresh_endpoint
             .as_ref()

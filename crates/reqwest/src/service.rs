@@ -9,7 +9,8 @@ use tower_service::Service;
 
 /// A `reqwest::Client` as a `Service<http::Request<B>>`, for the tower layer of `token-rotator`.
 ///
-/// The client needs `redirect::Policy::none()`: the layer cannot see redirects that the client follows.
+/// The client needs `redirect::Policy::none()`: the layer cannot see redirects that the client
+/// follows.
 #[derive(Clone, Debug)]
 pub struct HttpService(pub reqwest::Client);
 

@@ -8,7 +8,8 @@ use token_rotator::{Rotator, SecretString, Token, TokenError, UnusableTokens};
 use crate::access_token::{AccessToken, IntoAccessToken, ParseError};
 
 /// Signs in and out of a client's session. Returned by
-/// [`ClientBuilder::build_split`](crate::ClientBuilder::build_split), whose client cannot sign in or out.
+/// [`ClientBuilder::build_split`](crate::ClientBuilder::build_split), whose client cannot sign in
+/// or out.
 ///
 /// ```
 /// # use serde_json::Value;

@@ -202,7 +202,8 @@ impl sealed::CanBuild for WithRotator {
     }
 }
 
-/// Adds an empty answer to tokens without one, because after-hooks run only for tokens with an answer.
+/// Adds an empty answer to tokens without one, because after-hooks run only for tokens with an
+/// answer.
 struct WithAnswer<S>(S);
 
 impl<S: TokenSource> TokenSource for WithAnswer<S> {

@@ -18,8 +18,8 @@ use crate::error::BuildError;
 /// Sends requests to an issuer over reqwest; implements [`Transport`] of `token-rotator-oauth2`.
 ///
 /// The transport's client opens a connection for each request, follows no redirects and repeats no
-/// request, because a refresh token must not be spent twice. TLS needs a TLS feature of this crate or of
-/// reqwest.
+/// request, because a refresh token must not be spent twice. TLS needs a TLS feature of this crate
+/// or of reqwest.
 #[derive(Clone)]
 pub struct ReqwestTransport {
     client: reqwest::Client,
@@ -31,15 +31,16 @@ impl ReqwestTransport {
         Self::configured(|builder| builder)
     }
 
-    /// Creates a transport with a new client. The closure configures proxies, certificates and headers.
-    /// Its settings for redirects, retries and idle connections are overridden.
+    /// Creates a transport with a new client. The closure configures proxies, certificates and
+    /// headers. Its settings for redirects, retries and idle connections are overridden.
     pub fn configured(
         configure: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
     ) -> Result<Self, BuildError> {
         Self::of(configure(reqwest::Client::builder()))
     }
 
-    /// Creates a transport with this builder's client, without redirects, retries and idle connections.
+    /// Creates a transport with this builder's client, without redirects, retries and idle
+    /// connections.
     pub(crate) fn of(builder: reqwest::ClientBuilder) -> Result<Self, BuildError> {
         let builder = builder
             .redirect(reqwest::redirect::Policy::none())
@@ -52,14 +53,15 @@ impl ReqwestTransport {
     /// Creates a transport with this client. Build the client with `redirect::Policy::none()`,
     /// `retry::never()` and `pool_max_idle_per_host(0)`.
     ///
-    /// Without `pool_max_idle_per_host(0)` the client keeps idle connections. A refresh over a connection
-    /// that the issuer has closed looks like a refresh whose answer was lost.
+    /// Without `pool_max_idle_per_host(0)` the client keeps idle connections. A refresh over a
+    /// connection that the issuer has closed looks like a refresh whose answer was lost.
     ///
-    /// Without `redirect::Policy::none()` the client follows redirects. The transport never sends a body
-    /// twice, so 307 and 308 are returned unchanged. After 301, 302 and 303 the client sends a GET without
-    /// a body to the new URL. The GET has the client's cookies for that URL, and all headers that reqwest
-    /// does not treat as credentials. The transport does not use its answer, and returns a 302 instead. A
-    /// chain of redirects that ends at the first URL cannot be detected.
+    /// Without `redirect::Policy::none()` the client follows redirects. The transport never sends a
+    /// body twice, so 307 and 308 are returned unchanged. After 301, 302 and 303 the client sends a
+    /// GET without a body to the new URL. The GET has the client's cookies for that URL, and all
+    /// headers that reqwest does not treat as credentials. The transport does not use its answer,
+    /// and returns a 302 instead. A chain of redirects that ends at the first URL cannot be
+    /// detected.
     pub fn from_client(client: reqwest::Client) -> Self {
         Self { client }
     }
@@ -121,8 +123,8 @@ impl Transport for ReqwestTransport {
     }
 }
 
-/// A body that reqwest cannot copy, so that a redirect cannot send it again. An empty body reports an
-/// unknown length, because reqwest can always repeat a body of length zero.
+/// A body that reqwest cannot copy, so that a redirect cannot send it again. An empty body reports
+/// an unknown length, because reqwest can always repeat a body of length zero.
 struct OneTimeBody(reqwest::Body);
 
 impl Body for OneTimeBody {
@@ -156,9 +158,9 @@ fn transport_error(error: reqwest::Error) -> TransportError {
     }
 }
 
-/// Classifies an error of reqwest for your own [`TokenSource`](token_rotator::TokenSource). The error is
-/// *not sent* if there was no connection, else *uncertain*, because the refresh token may be spent. The
-/// URL is removed.
+/// Classifies an error of reqwest for your own [`TokenSource`](token_rotator::TokenSource). The
+/// error is *not sent* if there was no connection, else *uncertain*, because the refresh token may
+/// be spent. The URL is removed.
 pub fn source_error(error: reqwest::Error) -> SourceError {
     RequestKind::Cookie.unanswered(transport_error(error), &Secrets::new())
 }

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 /// Number of requests that are drawn; further requests are only counted.
 const LANES: usize = 200;
 
-/// Number of steps that are kept of one request. A request takes at most eight; each further wait of
-/// an upgrade adds two.
+/// Number of steps that are kept of one request. A request takes at most eight; each further wait
+/// of an upgrade adds two.
 const STEPS: usize = 16;
 
 /// Number of refreshes that are kept of one storm.
@@ -177,8 +177,8 @@ impl Storm {
         }
     }
 
-    /// Records the end of a refresh, or of all refreshes if `flight` is `None`. `generation` belongs to
-    /// the token that the refresh brought.
+    /// Records the end of a refresh, or of all refreshes if `flight` is `None`. `generation`
+    /// belongs to the token that the refresh brought.
     pub(crate) fn refresh_ended(
         &mut self,
         flight: Option<u64>,
@@ -270,7 +270,8 @@ mod tests {
         storm.refresh_ended(Some(7), "refreshed", Some(2), 9.0, 5);
         let json = storm.json(0);
         assert_eq!((&json["began"], &json["ended"]), (&json!(1.0), &json!(9.0)));
-        // A late refusal of the old token belongs to this storm; a refusal of the new token does not.
+        // A late refusal of the old token belongs to this storm; a refusal of the new token does
+        // not.
         assert!(storm.has_replaced(Some(1)) && !storm.has_replaced(Some(2)));
         let late = storm.join("api", "GET");
         assert!(storm.is_open());

@@ -243,8 +243,8 @@ impl Drop for ViewerGuard {
     }
 }
 
-/// A request that arrived while the page had viewers. The request joins a storm when it is refused or
-/// waits.
+/// A request that arrived while the page had viewers. The request joins a storm when it is refused
+/// or waits.
 pub(crate) struct TimelineRequest {
     timeline: Arc<Timeline>,
     session: Arc<str>,

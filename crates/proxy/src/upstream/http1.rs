@@ -100,8 +100,8 @@ impl Http1 {
         }
     }
 
-    /// Whether the connection can send another request. The task that drove the connection before is
-    /// not woken for it afterwards.
+    /// Whether the connection can send another request. The task that drove the connection before
+    /// is not woken for it afterwards.
     pub(crate) fn is_free(&mut self) -> bool {
         self.drive(&mut Context::from_waker(Waker::noop()));
         !self.closed && self.sender.is_ready()

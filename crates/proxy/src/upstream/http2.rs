@@ -16,7 +16,8 @@ use crate::tee::Upload;
 /// The shared connection of one worker to one upstream, if it is open.
 pub(crate) struct Http2 {
     connection: Mutex<Option<SharedConnection>>,
-    /// [`YES`] if the upstream speaks HTTP/2, [`NO`] if not, [`UNKNOWN`] before the first connection.
+    /// [`YES`] if the upstream speaks HTTP/2, [`NO`] if not, [`UNKNOWN`] before the first
+    /// connection.
     support: AtomicU8,
     /// Locked while a request opens the connection.
     opening: tokio::sync::Mutex<()>,
@@ -76,8 +77,8 @@ impl Http2 {
         Some(open.sender.clone())
     }
 
-    /// Drops the connection if no request has used it since `since`. The connection ends with its last
-    /// stream.
+    /// Drops the connection if no request has used it since `since`. The connection ends with its
+    /// last stream.
     pub(crate) fn sweep(&self, since: u64) {
         let mut connection = self.connection();
         if connection

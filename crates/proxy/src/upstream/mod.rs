@@ -3,8 +3,8 @@
 //! - `connect`: TCP, TLS and the choice of protocol. `stream`: the byte stream.
 //! - `http1`, `http2`: one connection of each protocol. `pool`: the idle connections of a worker.
 //!
-//! An HTTP/1.1 connection has no task of its own: the request that uses the connection drives it, so
-//! that an answer wakes one task and not two.
+//! An HTTP/1.1 connection has no task of its own: the request that uses the connection drives it,
+//! so that an answer wakes one task and not two.
 
 mod connect;
 mod http1;

@@ -51,8 +51,8 @@ impl Pool {
         }
     }
 
-    /// Takes the idle HTTP/1.1 connection that was used last, or the shared HTTP/2 connection. Returns
-    /// `None` if neither is open.
+    /// Takes the idle HTTP/1.1 connection that was used last, or the shared HTTP/2 connection.
+    /// Returns `None` if neither is open.
     pub(crate) fn take_idle(&self) -> Option<Channel> {
         loop {
             let Some(mut connection) = self.idle().pop() else {

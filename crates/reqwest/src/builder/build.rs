@@ -36,7 +36,8 @@ impl<State> ClientBuilder<State> {
         self.core().map(|core| Client::of(Arc::new(core)))
     }
 
-    /// Builds a client that can only send and read the token, and the handle that can sign in and out.
+    /// Builds a client that can only send and read the token, and the handle that can sign in and
+    /// out.
     ///
     /// *Errors*: as for [`build`](Self::build).
     pub fn build_split(self) -> Result<(Client<SendOnly>, SessionHandle), BuildError>
@@ -294,7 +295,8 @@ impl ClientSettings {
         builder.build().map_err(BuildError::Rotator)
     }
 
-    /// Checks a rotator that the caller built. ClientSettings that belong to the rotator's builder are errors.
+    /// Checks a rotator that the caller built. ClientSettings that belong to the rotator's builder
+    /// are errors.
     fn check_own_rotator(
         &self,
         rotator: Rotator,

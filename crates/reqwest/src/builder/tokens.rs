@@ -13,8 +13,8 @@ use crate::refresh::RefreshCall;
 use crate::state::{Unset, WithParser, WithRotator, WithSource};
 
 impl ClientBuilder<Unset> {
-    /// Reads the access token from the refresh answer. The client deserializes the answer's JSON into
-    /// the closure's argument type.
+    /// Reads the access token from the refresh answer. The client deserializes the answer's JSON
+    /// into the closure's argument type.
     ///
     /// ```
     /// # use token_rotator_reqwest::Client;
@@ -27,8 +27,9 @@ impl ClientBuilder<Unset> {
     ///     .on_refresh_success(|data: &RefreshResponse| &data.access_token);
     /// ```
     ///
-    /// The client reads the token's lifetime in seconds from `expiresIn` or `expires_in` of the answer. If
-    /// the answer has neither and the token is a JWT, the client reads the lifetime from the token.
+    /// The client reads the token's lifetime in seconds from `expiresIn` or `expires_in` of the
+    /// answer. If the answer has neither and the token is a JWT, the client reads the lifetime from
+    /// the token.
     ///
     /// A parser is not a hook: if it panics or finds no token, the refresh fails. The session stays
     /// signed in.
@@ -46,9 +47,9 @@ impl ClientBuilder<Unset> {
         }))
     }
 
-    /// Reads the access token from the refresh answer with a closure that returns a value: a token with
-    /// its lifetime, an [`Option`], a [`Result`], or any other [`IntoAccessToken`]. A lifetime from the
-    /// closure overrides the answer's fields.
+    /// Reads the access token from the refresh answer with a closure that returns a value: a token
+    /// with its lifetime, an [`Option`], a [`Result`], or any other [`IntoAccessToken`]. A lifetime
+    /// from the closure overrides the answer's fields.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -87,8 +88,9 @@ impl ClientBuilder<Unset> {
         self.reads(Parser::new_async(parser))
     }
 
-    /// Reads the access token from this field of the refresh answer. The lifetime in seconds comes from
-    /// `expiresIn` or `expires_in` of the same object. Dots separate nested fields: `data.accessToken`.
+    /// Reads the access token from this field of the refresh answer. The lifetime in seconds comes
+    /// from `expiresIn` or `expires_in` of the same object. Dots separate nested fields:
+    /// `data.accessToken`.
     ///
     /// Hooks get the answer as a [`serde_json::Value`].
     pub fn bearer_field(self, name: impl Into<String>) -> ClientBuilder<WithParser<Value>> {
@@ -104,8 +106,8 @@ impl ClientBuilder<Unset> {
         self.with_state(|Unset(())| WithSource::new(source))
     }
 
-    /// Uses this rotator with its source, store, coordinator, origins, header and listeners. `build`
-    /// fails if a setting of the rotator is also set here.
+    /// Uses this rotator with its source, store, coordinator, origins, header and listeners.
+    /// `build` fails if a setting of the rotator is also set here.
     pub fn rotator(self, rotator: Rotator) -> ClientBuilder<WithRotator> {
         self.with_state(|Unset(())| WithRotator(rotator))
     }
@@ -119,8 +121,8 @@ impl ClientBuilder<Unset> {
 }
 
 impl<T: Send + Sync + 'static> ClientBuilder<WithParser<T>> {
-    /// Refreshes with this closure instead of the POST to the refresh endpoint, for another transport or
-    /// body. The parser reads the closure's result.
+    /// Refreshes with this closure instead of the POST to the refresh endpoint, for another
+    /// transport or body. The parser reads the closure's result.
     ///
     /// ```
     /// # use serde::{Deserialize, Serialize};
@@ -136,8 +138,8 @@ impl<T: Send + Sync + 'static> ClientBuilder<WithParser<T>> {
     ///     });
     /// ```
     ///
-    /// The closure must not repeat a request that may have been sent. It must not use the client whose
-    /// session it refreshes: such a request fails at once.
+    /// The closure must not repeat a request that may have been sent. It must not use the client
+    /// whose session it refreshes: such a request fails at once.
     pub fn refresh_with<F, Fut>(mut self, refresh: F) -> Self
     where
         F: Fn(RefreshCall<T>) -> Fut + Send + Sync + 'static,

@@ -22,7 +22,8 @@ pub(super) struct SetCookie<'a> {
     pub(super) lifetime: StatedLifetime,
 }
 
-/// The lifetime as the header states it. `Max-Age` wins over `Expires` (RFC 6265 section 5.3, step 3).
+/// The lifetime as the header states it. `Max-Age` wins over `Expires` (RFC 6265 section 5.3, step
+/// 3).
 #[derive(Default)]
 pub(super) struct StatedLifetime {
     max_age: Option<Lifetime>,

@@ -16,8 +16,8 @@ fn sent(set: &[&str], from: &str, to: &str) -> String {
     })
 }
 
-/// Property: a cookie goes to its own origin, to the hosts of its domain, and to no other server (RFC
-/// 6265 sections 5.1.3, 5.3 and 5.4; rule 11).
+/// Property: a cookie goes to its own origin, to the hosts of its domain, and to no other server
+/// (RFC 6265 sections 5.1.3, 5.3 and 5.4; rule 11).
 #[test]
 fn a_cookie_goes_to_its_own_servers() {
     for (set, from, to, goes) in [
@@ -186,8 +186,8 @@ fn secure_cookies_need_secure_origins() {
     assert_eq!(sent(&domain, "https://h.test/", "http://x.h.test/"), "");
 }
 
-/// Property: `Max-Age` wins over `Expires`; what is over deletes, and what cannot be read is ignored
-/// (RFC 6265 sections 5.2.1, 5.2.2 and 5.3).
+/// Property: `Max-Age` wins over `Expires`; what is over deletes, and what cannot be read is
+/// ignored (RFC 6265 sections 5.2.1, 5.2.2 and 5.3).
 #[test]
 fn a_cookie_ends() {
     for (set, kept) in [
@@ -260,8 +260,8 @@ fn dates_are_read() {
     }
 }
 
-/// Property: a cookie is replaced in its place; longer paths come first, then older cookies (RFC 6265
-/// sections 5.3 and 5.4).
+/// Property: a cookie is replaced in its place; longer paths come first, then older cookies (RFC
+/// 6265 sections 5.3 and 5.4).
 #[test]
 fn cookies_have_an_order() {
     let set = [
@@ -285,8 +285,8 @@ fn cookies_have_an_order() {
     );
 }
 
-/// Property: what is no cookie is ignored, and nothing grows without bound (RFC 6265 sections 5.2 and
-/// 6.1).
+/// Property: what is no cookie is ignored, and nothing grows without bound (RFC 6265 sections 5.2
+/// and 6.1).
 #[test]
 fn a_jar_is_bounded() {
     let host = "https://h.test/";
