@@ -1,4 +1,4 @@
-//! Which requests are forwarded at all, and by which route.
+//! Checks whether a request may be forwarded, and finds its route.
 
 use std::sync::Arc;
 
@@ -7,28 +7,28 @@ use http::{Method, Request, Version};
 use subtle::ConstantTimeEq;
 use token_rotator::ExposeSecret;
 
-use crate::headers::{self, Seen};
+use crate::headers::{self, HeaderSummary};
 use crate::problem::Problem;
-use crate::routes::{Table, Target};
+use crate::routes::{RouteTable, RouteTarget};
 
-impl Table {
-    /// The route, if the request may take one.
+impl RouteTable {
+    /// Returns the route of a request that may be forwarded, or the problem to answer with.
     pub(crate) fn admit<B>(
         &self,
         request: &Request<B>,
-        seen: Seen,
+        summary: HeaderSummary,
         unix: bool,
-    ) -> Result<&Arc<Target>, Problem> {
+    ) -> Result<&Arc<RouteTarget>, Problem> {
         let headers = request.headers();
-        if seen.bytes > self.limits.header_bytes {
+        if summary.bytes > self.limits.header_bytes {
             return Err(Problem::HEADERS);
         }
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             return Err(Problem::METHOD);
         }
-        // A coding that is taken off here would be missing there.
+        // hyper decodes only `chunked`; the upstream would miss any other coding.
         let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-        if seen.transfer_encoding && !headers.get_all(TRANSFER_ENCODING).iter().all(is_chunked) {
+        if summary.transfer_encoding && !headers.get_all(TRANSFER_ENCODING).iter().all(is_chunked) {
             return Err(Problem::CODING);
         }
         let host = host(request)?;
@@ -51,7 +51,7 @@ impl Table {
             }
         }
         let target = self.find(host, path).ok_or(Problem::NO_ROUTE)?;
-        let length = seen
+        let length = summary
             .content_length
             .then(|| headers.get(CONTENT_LENGTH))
             .flatten()
@@ -63,7 +63,7 @@ impl Table {
     }
 }
 
-/// The host that a request is for, without port (RFC 9112 section 3.2, RFC 9113 section 8.3.1).
+/// Returns the request's host without port (RFC 9112 section 3.2, RFC 9113 section 8.3.1).
 pub(crate) fn host<B>(request: &Request<B>) -> Result<&str, Problem> {
     let mut fields = request.headers().get_all(HOST).iter();
     let field = match (fields.next(), fields.next()) {
@@ -72,7 +72,9 @@ pub(crate) fn host<B>(request: &Request<B>) -> Result<&str, Problem> {
                 .map_err(|_| Problem::bad_request("`Host` is not readable"))?,
         ),
         (None, _) => None,
-        (Some(_), Some(_)) => return Err(Problem::bad_request("`Host` is there twice")),
+        (Some(_), Some(_)) => {
+            return Err(Problem::bad_request("The request has two `Host` headers"));
+        }
     };
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
     let named = match (authority, field) {
@@ -81,7 +83,7 @@ pub(crate) fn host<B>(request: &Request<B>) -> Result<&str, Problem> {
         {
             return Err(Problem::bad_request("`Host` and `:authority` differ"));
         }
-        // An absolute target counts, not the field (RFC 9112 section 3.2.2).
+        // An absolute target overrides `Host` (RFC 9112 section 3.2.2).
         (Some(authority), _) => authority,
         (None, Some(field)) => field,
         (None, None) => return Err(Problem::bad_request("`Host` is missing")),
@@ -93,16 +95,16 @@ pub(crate) fn host<B>(request: &Request<B>) -> Result<&str, Problem> {
         Some(colon) => (&named[..colon], &named[colon + 1..]),
         None => (named, ""),
     };
-    let one_name = !name.contains(':') || (name.starts_with('[') && name.ends_with(']'));
-    let a_port = port.bytes().all(|byte| byte.is_ascii_digit());
-    if name.is_empty() || !one_name || !a_port || name.contains(['@', ',', ' ', '/', '\\']) {
+    let is_one_name = !name.contains(':') || (name.starts_with('[') && name.ends_with(']'));
+    let is_port = port.bytes().all(|byte| byte.is_ascii_digit());
+    if name.is_empty() || !is_one_name || !is_port || name.contains(['@', ',', ' ', '/', '\\']) {
         return Err(Problem::bad_request("`Host` is not a host and a port"));
     }
     Ok(name)
 }
 
-/// Whether an upstream might read the path as another one: with `.` or `..` as a segment, plain,
-/// encoded, between encoded slashes or before a parameter (`..;x`).
+/// Whether the path has `.` or `..` as a segment, so that an upstream might resolve it to another
+/// path. Segments count plain, encoded, between encoded slashes and before a parameter (`..;x`).
 fn has_dot_segment(path: &str) -> bool {
     if !path.contains("/.") && !path.contains('%') && !path.contains('\\') {
         return false;

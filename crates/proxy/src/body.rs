@@ -1,4 +1,4 @@
-//! The body of an answer.
+//! The body of an upstream's answer, on its way to the caller.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -9,29 +9,30 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use token_rotator::middleware::PeekedBody;
 
-use crate::timer::Alarm;
-use crate::upstream::Lease;
+use crate::timer::DeadlineTimer;
+use crate::upstream::PooledConnection;
 
-/// The body of an answer, on its way from the upstream.
+/// The body of an answer.
 pub(crate) enum AnswerBody {
     Empty,
     Full(Option<Bytes>),
     Streamed(Streamed),
-    /// A body of which the beginning was read to be judged.
+    /// A body whose beginning was read by a refusal rule.
     Peeked(Box<PeekedBody<AnswerBody>>),
 }
 
-/// A body of which not all is there yet.
+/// A body that has not arrived completely.
 pub(crate) struct Streamed {
     incoming: Incoming,
-    /// Its connection, where that is driven from here: a kept one of HTTP/1.1.
-    lease: Option<Lease>,
-    /// How long it may stand still.
-    patience: Option<Duration>,
-    alarm: Alarm,
+    /// The pooled HTTP/1.1 connection of the body, which the body drives. `None` if a task drives
+    /// the connection.
+    pooled: Option<PooledConnection>,
+    /// How long the body may make no progress.
+    idle_timeout: Option<Duration>,
+    timer: DeadlineTimer,
 }
 
-/// Why a body breaks off.
+/// Why a body ends early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AnswerError {
     #[error(transparent)]
@@ -40,7 +41,7 @@ pub(crate) enum AnswerError {
     Idle,
 }
 
-/// A short body comes with its head.
+/// Bodies up to this size are expected to arrive with the head.
 const SHORT: u64 = 16 * 1024;
 
 impl AnswerBody {
@@ -48,11 +49,16 @@ impl AnswerBody {
         Self::Full(Some(bytes))
     }
 
-    /// The body of an answer whose head has just come. Of a short one all is there already, and
-    /// its connection is free again; or it has broken off, and the answer with it.
-    pub(crate) fn http1(mut incoming: Incoming, mut lease: Lease) -> Result<Self, hyper::Error> {
+    /// Creates the body of an answer whose head has just arrived. A short body is usually complete,
+    /// and its connection returns to the pool at once.
+    ///
+    /// *Errors*: the connection failed before a short body was complete.
+    pub(crate) fn http1(
+        mut incoming: Incoming,
+        mut pooled: PooledConnection,
+    ) -> Result<Self, hyper::Error> {
         if incoming.is_end_stream() {
-            lease.give_back();
+            pooled.give_back();
             return Ok(Self::Empty);
         }
         let length = incoming.size_hint().exact();
@@ -62,16 +68,17 @@ impl AnswerBody {
                 && let Ok(data) = frame?.into_data()
             {
                 if incoming.is_end_stream() {
-                    lease.give_back();
+                    pooled.give_back();
                     return Ok(Self::full(data));
                 }
-                lease.first = Some(data);
+                pooled.first = Some(data);
             }
         }
-        Ok(Self::streamed(incoming, Some(lease)))
+        Ok(Self::streamed(incoming, Some(pooled)))
     }
 
-    /// Over an HTTP/2 connection, or one that was opened for this request alone.
+    /// Creates a body whose connection a task drives: an HTTP/2 connection, or a connection opened
+    /// for one request.
     pub(crate) fn driven(incoming: Incoming) -> Self {
         Self::streamed(incoming, None)
     }
@@ -80,24 +87,24 @@ impl AnswerBody {
         Self::Peeked(Box::new(body))
     }
 
-    fn streamed(incoming: Incoming, lease: Option<Lease>) -> Self {
+    fn streamed(incoming: Incoming, pooled: Option<PooledConnection>) -> Self {
         Self::Streamed(Streamed {
             incoming,
-            lease,
-            patience: None,
-            alarm: Alarm::default(),
+            pooled,
+            idle_timeout: None,
+            timer: DeadlineTimer::default(),
         })
     }
 }
 
 impl Streamed {
-    /// It may stand still for so long, and not for ever.
-    pub(crate) fn limit(&mut self, patience: Option<Duration>) {
-        self.patience = patience;
+    /// Limits how long the body may make no progress. `None` sets no limit.
+    pub(crate) fn limit_idle(&mut self, idle_timeout: Option<Duration>) {
+        self.idle_timeout = idle_timeout;
     }
 
     fn first(&self) -> Option<&Bytes> {
-        self.lease.as_ref()?.first.as_ref()
+        self.pooled.as_ref()?.first.as_ref()
     }
 
     fn is_end_stream(&self) -> bool {
@@ -116,30 +123,30 @@ impl Streamed {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
-        if let Some(first) = self.lease.as_mut().and_then(|lease| lease.first.take()) {
+        if let Some(first) = self.pooled.as_mut().and_then(|pooled| pooled.first.take()) {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
         let mut polled = Pin::new(&mut self.incoming).poll_frame(context);
         if polled.is_pending()
-            && let Some(lease) = &mut self.lease
+            && let Some(pooled) = &mut self.pooled
         {
-            lease.drive(context);
+            pooled.drive(context);
             polled = Pin::new(&mut self.incoming).poll_frame(context);
         }
         let Poll::Ready(frame) = polled else {
-            self.alarm.start(self.patience);
-            let late = self.alarm.poll(context).is_ready();
-            return if late {
+            self.timer.start(self.idle_timeout);
+            let is_late = self.timer.poll(context).is_ready();
+            return if is_late {
                 Poll::Ready(Some(Err(AnswerError::Idle)))
             } else {
                 Poll::Pending
             };
         };
-        self.alarm.set_at(None);
+        self.timer.set_at(None);
         if (frame.is_none() || self.incoming.is_end_stream())
-            && let Some(lease) = self.lease.take()
+            && let Some(pooled) = self.pooled.take()
         {
-            lease.give_back();
+            pooled.give_back();
         }
         Poll::Ready(frame.map(|frame| frame.map_err(AnswerError::from)))
     }
@@ -194,31 +201,31 @@ mod tests {
     use crate::tee::Upload;
     use crate::upstream::{Http1, Pool, Stream};
 
-    /// The body of an answer after which the upstream says nothing more.
+    /// Returns the body of an answer after which the upstream closes its side.
     async fn body(answer: &str) -> Result<AnswerBody, hyper::Error> {
         let (near, mut far) = UnixStream::pair().expect("a pair of sockets");
         far.write_all(answer.as_bytes()).await.expect("written");
         far.shutdown().await.expect("shut down");
         let opened = Http1::open(Stream::Unix(near)).await;
         let mut connection = opened.expect("a connection");
-        let mut place = Some(Request::new(Upload::Empty));
-        let answer = connection.send(&mut place, None).await;
+        let mut request = Some(Request::new(Upload::Empty));
+        let answer = connection.send(&mut request, None).await;
         let Ok(answer) = answer else {
             panic!("no answer");
         };
-        let lease = Lease {
+        let pooled = PooledConnection {
             connection,
             pool: Arc::new(Pool::new(Some(false), 1, Duration::from_secs(1))),
             first: None,
         };
-        AnswerBody::http1(answer.into_body(), lease)
+        AnswerBody::http1(answer.into_body(), pooled)
     }
 
     #[tokio::test]
-    async fn a_short_body_is_there_or_the_answer_is_none() {
+    async fn a_short_body_arrives_whole_or_is_an_error() {
         let whole = body("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc").await;
         assert!(matches!(whole, Ok(AnswerBody::Full(Some(bytes))) if bytes == "abc"));
         let cut = body("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n").await;
-        assert!(cut.is_err(), "it must not pass for a body that has ended");
+        assert!(cut.is_err(), "a cut body is an error, not a complete body");
     }
 }

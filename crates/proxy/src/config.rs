@@ -1,4 +1,4 @@
-//! What a proxy is built from.
+//! The configuration of a proxy, and its checks.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -12,41 +12,42 @@ use crate::limits::Limits;
 use crate::metrics::Recorder;
 use crate::observe::Observer;
 
-/// A whole configuration. [`Handle::start`](crate::Handle::start) and
-/// [`Handle::reload`](crate::Handle::reload) check it before anything is changed.
+/// Configuration of a proxy. [`Handle::start`](crate::Handle::start) and
+/// [`Handle::reload`](crate::Handle::reload) check the configuration before they change anything.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where callers connect. At least one.
+    /// Addresses and sockets for callers. At least one.
     pub listeners: Vec<Listener>,
-    /// Where requests go.
+    /// Routes to upstreams.
     pub routes: Vec<Route>,
-    /// How much and how long.
+    /// Limits of sizes, counts and times.
     pub limits: Limits,
-    /// Names, without port, that `Host` may have on TCP beside those of this machine
-    /// (`localhost`, `127.0.0.1`, `[::1]`), the listeners' own addresses and the routes' hosts.
+    /// Further names, without port, that `Host` may have on TCP. Always allowed are `localhost`,
+    /// `127.0.0.1`, `[::1]`, the listeners' addresses and the routes' hosts.
     pub allowed_hosts: Vec<String>,
-    /// What callers must show as `Authorization: Bearer`.
+    /// The bearer that callers must send as `Authorization: Bearer`.
     pub local_bearer: Option<SecretString>,
-    /// Where `/metrics`, `/healthz` and `/readyz` are served, and at `/` a page that shows the
-    /// sessions and the last storm; loopback only.
+    /// Address of the admin listener, loopback only. It serves `/metrics`, `/healthz`, `/readyz`,
+    /// and at `/` a page with the sessions and the last storm.
     pub admin: Option<SocketAddr>,
-    /// What counts refreshes among the metrics and notes them for the page. Not changed by a
-    /// reload.
+    /// Counts refreshes for the metrics and records them for the page. A reload does not change the
+    /// recorder.
     pub recorder: Recorder,
-    /// How many threads serve; 0: one for each processor. Not changed by a reload.
+    /// Number of worker threads; 0 means one for each processor. A reload does not change the
+    /// number.
     pub workers: usize,
-    /// Who is told of every request. Not changed by a reload.
+    /// Receives the events of every request. A reload does not change the observer.
     pub observer: Option<Arc<dyn Observer>>,
 }
 
-/// One place where callers connect.
+/// One address or socket for callers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// The place.
+    /// The address or socket.
     pub listen: Listen,
-    /// Whether the place may be reached from other machines. Without this an address that is not
-    /// loopback is refused, for whoever reaches the proxy has the session's rights.
+    /// Whether other machines may reach the address. If `false`, an address that is not loopback is
+    /// an error, because every caller of the proxy has the session's rights.
     pub public: bool,
 }
 
@@ -54,33 +55,33 @@ pub struct Listener {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Listen {
-    /// TCP; port 0 takes a free one.
+    /// A TCP address; port 0 takes a free port.
     Tcp(SocketAddr),
-    /// A unix socket, for peers with one of these ids; with both lists empty, for the proxy's own
-    /// user. Its file is made with mode 0600, or 0666 where others are allowed. A reload may change
-    /// the lists, and the mode with them; who is connected by then stays.
+    /// A unix socket for peers with one of these ids. If both lists are empty, only the proxy's own
+    /// user may connect. The socket's file gets mode 0600, or 0666 if other users may connect. A
+    /// reload may change the lists and the mode; connected peers stay connected.
     Unix {
-        /// The file.
+        /// Path of the socket's file.
         path: PathBuf,
-        /// User ids.
+        /// PeerIds of the allowed users.
         uids: Vec<u32>,
-        /// Group ids.
+        /// PeerIds of the allowed groups.
         gids: Vec<u32>,
     },
 }
 
 impl Listen {
-    /// Whether it is the same place, whoever may connect.
+    /// Whether both have the same address or path. The allowed ids do not matter.
     pub(crate) fn is_at(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Unix { path, .. }, Self::Unix { path: other, .. }) => path == other,
-            (place, other) => place == other,
+            (listen, other) => listen == other,
         }
     }
 }
 
 impl fmt::Display for Listen {
-    /// The address or the path.
+    /// Writes the address or the path.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(formatter),
@@ -89,54 +90,56 @@ impl fmt::Display for Listen {
     }
 }
 
-/// How an upstream is spoken to.
+/// Protocol towards an upstream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Protocol {
-    /// Over TLS what it chooses (ALPN), in the clear HTTP/1.1.
+    /// Over TLS the protocol that the upstream chooses (ALPN); without TLS HTTP/1.1.
     #[default]
     Auto,
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2, in the clear with prior knowledge.
+    /// HTTP/2; without TLS with prior knowledge.
     Http2,
 }
 
-/// Where some requests go, and with which session's token.
+/// Matches requests, and gives their upstream and the session whose token they carry.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Route {
-    /// Its name in metrics and events.
+    /// Name of the route in metrics and events.
     pub name: String,
-    /// The `Host` it is for, without port; `None`: any.
+    /// The `Host` that the route matches, without port; `None` matches every host.
     pub host: Option<String>,
-    /// The path it is for: `/api` matches `/api` and `/api/x`, not `/apix`. The longest wins.
+    /// The path prefix that the route matches: `/api` matches `/api` and `/api/x`, not `/apix`. The
+    /// longest prefix wins.
     pub prefix: String,
     /// The upstream's origin: `https://api.example.com`.
     pub upstream: String,
-    /// A unix socket to reach the upstream by.
+    /// Path of a unix socket that leads to the upstream.
     pub upstream_socket: Option<PathBuf>,
-    /// How it is spoken to.
+    /// Protocol towards the upstream.
     pub protocol: Protocol,
-    /// Certificates, DER, trusted beside those of the platform.
+    /// DER certificates that are trusted in addition to the platform's.
     pub extra_roots: Vec<Vec<u8>>,
-    /// The session. The upstream must be among its origins.
+    /// The session. The upstream must be one of the session's origins.
     pub rotator: Rotator,
-    /// The session's name on the page, by which [`Recorder::named`] told its events; `None`: that of
-    /// the first route with the session.
+    /// The session's name on the page, as given to [`Recorder::named`]. If `None`, the page shows
+    /// the name of the first route with the session.
     pub session: Option<String>,
-    /// Whether a caller's own `Authorization` passes. Such a request gets no token and no replay.
+    /// Whether a caller's own `Authorization` is forwarded. A request with its own `Authorization`
+    /// gets no token and no replay.
     pub pass_authorization: bool,
-    /// Whether the prefix is taken off the path.
+    /// Whether the proxy removes the prefix from the path.
     pub strip_prefix: bool,
-    /// Bytes kept of a body for its replay; `None`: [`Limits::replay_bytes`].
+    /// Bytes of a body that are kept for its replay. If `None`, [`Limits::replay_bytes`] applies.
     pub replay_bytes: Option<usize>,
-    /// Which answers refuse the token. Default: those with the status 401.
+    /// Rules that decide which answers refuse the token. Default: answers with the status 401.
     pub refusals: RefusalRules,
 }
 
 impl Route {
-    /// A route for every path of every host.
+    /// Creates a route for every path of every host.
     pub fn new(name: impl Into<String>, upstream: impl Into<String>, rotator: Rotator) -> Self {
         Self {
             name: name.into(),
@@ -160,40 +163,38 @@ impl Route {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// Nobody could connect.
+    /// The configuration has no listener, so no caller could connect.
     #[error("there is no listener")]
     NoListener,
-    /// One socket is listed twice, and who may connect to it is not plain.
+    /// Two listeners have the same socket. Their allowed ids may differ.
     #[error("two listeners are at {0}")]
     Twice(Listen),
-    /// An address can be reached from other machines.
-    #[error(
-        "{0} can be reached from other machines, and whoever reaches it has the session's rights"
-    )]
+    /// Other machines can reach the address of a listener that is not public.
+    #[error("other machines can reach {0}, and every caller has the session's rights")]
     Public(SocketAddr),
-    /// The administration's address can be reached from other machines.
+    /// Other machines can reach the admin listener's address.
     #[error("the admin listener's address {0} is not loopback")]
     PublicAdmin(SocketAddr),
-    /// Two routes are for the same requests.
+    /// Two routes match the same requests.
     #[error("the routes `{0}` and `{1}` match the same requests")]
     Ambiguous(String, String),
-    /// Two routes have one name.
+    /// Two routes have the same name.
     #[error("two routes are named `{0}`")]
     Name(String),
-    /// A prefix is none.
+    /// The path prefix of a route is invalid.
     #[error("route `{0}`: the path prefix must begin with `/` and have no `?` or dot segments")]
     Prefix(String),
-    /// An upstream is none.
+    /// The upstream of a route is not an origin.
     #[error("route `{route}`: {problem}")]
     Upstream {
         /// The route's name.
         route: String,
-        /// What is wrong.
+        /// Why the value cannot be used.
         problem: String,
-        /// What to write instead.
+        /// The action for the cause.
         hint: Option<&'static str>,
     },
-    /// The session's token may not go to the upstream.
+    /// The upstream is not one of the session's origins.
     #[error("route `{route}`: the session's token may not go to {upstream}")]
     ForeignUpstream {
         /// The route's name.
@@ -201,10 +202,11 @@ pub enum BuildError {
         /// The upstream.
         upstream: String,
     },
-    /// The caller's header cannot be both the proxy's and the upstream's.
-    #[error("route `{0}` passes `Authorization` on, which is where callers show the local bearer")]
+    /// The route forwards `Authorization`, and callers must send the local bearer in the same
+    /// header.
+    #[error("route `{0}` forwards `Authorization`, in which callers send the local bearer")]
     BearerPassed(String),
-    /// Unix sockets are not to be had here.
+    /// The system has no unix sockets.
     #[error("there are no unix sockets on this system")]
     NoUnix,
     /// TLS cannot be set up.
@@ -212,33 +214,38 @@ pub enum BuildError {
     Tls {
         /// The route's name.
         route: String,
-        /// What is wrong.
+        /// Why the value cannot be used.
         problem: String,
     },
 }
 
 impl BuildError {
-    /// What to do about it. Returns `None` if the message says all that is known.
+    /// Returns the action for the cause, or `None` if the cause has no known action.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::NoListener => "add a loopback address such as 127.0.0.1:8080",
-            Self::Twice(_) => "leave out one of them",
-            Self::Public(_) => "listen on 127.0.0.1 or on a unix socket, or say that it is public",
-            Self::PublicAdmin(_) => "give it 127.0.0.1",
-            Self::Ambiguous(..) => "give one of them another host or path prefix",
-            Self::Name(_) => "names tell routes apart in metrics; rename one",
-            Self::Prefix(_) => "write it like /api",
-            Self::ForeignUpstream { .. } => {
-                "add it to the origins of the session, or use another session"
+            Self::Twice(_) => "leave out one of the listeners",
+            Self::Public(_) => {
+                "listen on 127.0.0.1 or on a unix socket, or set `public` for the listener"
             }
-            Self::BearerPassed(_) => "leave out one of the two",
+            Self::PublicAdmin(_) => "give the admin listener an address at 127.0.0.1",
+            Self::Ambiguous(..) => "give one of the routes another host or path prefix",
+            Self::Name(_) => "rename one of the routes; metrics distinguish routes by name",
+            Self::Prefix(_) => "write the prefix like /api",
+            Self::ForeignUpstream { .. } => {
+                "add the upstream to the origins of the session, or use another session"
+            }
+            Self::BearerPassed(_) => {
+                "leave out the local bearer, or do not forward `Authorization`"
+            }
             Self::NoUnix => "listen on 127.0.0.1",
             Self::Upstream { hint, .. } => return *hint,
             Self::Tls { .. } => return None,
         })
     }
 
-    /// The route that it is about, if it is about one; of two, the second.
+    /// Returns the name of the route with the error, or `None` if no route has it. If two routes
+    /// have the error, the name is the second route's.
     pub fn route(&self) -> Option<&str> {
         match self {
             Self::Ambiguous(_, route)
@@ -254,7 +261,8 @@ impl BuildError {
 }
 
 impl Config {
-    /// These listeners and routes, with the defaults for all else.
+    /// Creates a configuration with these listeners and routes and the defaults for all other
+    /// fields.
     pub fn new(listeners: Vec<Listener>, routes: Vec<Route>) -> Self {
         Self {
             listeners,
@@ -263,20 +271,21 @@ impl Config {
         }
     }
 
-    /// What can be checked without opening anything.
+    /// Checks the configuration without opening a socket or file.
     pub(crate) fn check(&self) -> Result<(), BuildError> {
         if self.listeners.is_empty() {
             return Err(BuildError::NoListener);
         }
         for (index, listener) in self.listeners.iter().enumerate() {
             match &listener.listen {
-                // Of TCP the system says so, where port 0 is not a place but any.
-                place @ Listen::Unix { .. }
+                // TCP addresses are left to the system: port 0 means any free port, so two
+                // listeners with port 0 do not collide.
+                socket @ Listen::Unix { .. }
                     if self.listeners[..index]
                         .iter()
-                        .any(|other| other.listen.is_at(place)) =>
+                        .any(|other| other.listen.is_at(socket)) =>
                 {
-                    return Err(BuildError::Twice(place.clone()));
+                    return Err(BuildError::Twice(socket.clone()));
                 }
                 Listen::Tcp(address) if !listener.public && !is_loopback(address.ip()) => {
                     return Err(BuildError::Public(*address));
@@ -333,7 +342,7 @@ impl Route {
         Ok(())
     }
 
-    /// The prefix without the slash at its end: empty for every path.
+    /// Returns the prefix without its trailing slash; it is empty if the route matches every path.
     pub(crate) fn bare_prefix(&self) -> &str {
         self.prefix.trim_end_matches('/')
     }

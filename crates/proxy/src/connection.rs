@@ -1,4 +1,4 @@
-//! One caller's connection, HTTP/1.1 or HTTP/2.
+//! Serves one caller's connection, HTTP/1.1 or HTTP/2.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -16,52 +16,55 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::limits::Limits;
 use crate::prefixed::Prefixed;
 use crate::problem::Problem;
-use crate::streams::{Idle, NotIdle, Streams};
+use crate::streams::{CloseWhenIdle, IdleDetector, StreamCounter};
 use crate::timer::HeadTimer;
 use crate::worker::Worker;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How much is read after nonsense, and for how long.
+/// How many bytes are read after an unparsable request, and for how long.
 const LINGER_BYTES: u64 = 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(1);
 
-/// Serves a connection to its end.
+/// Serves a connection until it ends.
 pub(crate) async fn serve<S>(worker: Arc<Worker>, mut stream: S, unix: bool)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Some(slot) = Slot::take(&worker) else {
+    let Some(permit) = ConnectionPermit::acquire(&worker) else {
         let _ = stream.write_all(&Problem::CONNECTIONS.raw()).await;
         let _ = stream.shutdown().await;
         return;
     };
     let limits = worker.shared.table.load().limits.clone();
-    let mut seen = Vec::with_capacity(PREFACE.len());
-    let preface = tokio::time::timeout(limits.header_timeout, preface(&mut stream, &mut seen));
-    // Where the proxy drains, who has not begun to speak is not waited for.
-    let spoken = tokio::select! {
+    let mut preface_bytes = Vec::with_capacity(PREFACE.len());
+    let preface = tokio::time::timeout(
+        limits.header_timeout,
+        read_preface(&mut stream, &mut preface_bytes),
+    );
+    // A draining proxy closes a connection on which the caller has sent nothing.
+    let is_http2 = tokio::select! {
         biased;
-        spoken = preface => spoken,
+        read = preface => read,
         () = worker.draining() => return,
     };
-    let http2 = match spoken {
+    let http2 = match is_http2 {
         Ok(Ok(http2)) => http2,
         Ok(Err(_)) => return,
         Err(_) => {
-            if !seen.is_empty() {
+            if !preface_bytes.is_empty() {
                 refuse(&mut stream).await;
             }
             return;
         }
     };
-    let stream = Prefixed::new(seen, stream, limits.answer_idle);
+    let stream = Prefixed::new(preface_bytes, stream, limits.answer_idle);
     if http2 {
         serve_http2(&worker, stream, unix, &limits).await;
     } else {
         serve_http1(&worker, stream, unix, &limits).await;
     }
-    drop(slot);
+    drop(permit);
 }
 
 async fn serve_http1<S>(worker: &Arc<Worker>, stream: Prefixed<S>, unix: bool, limits: &Limits)
@@ -97,11 +100,11 @@ where
     }
 }
 
-/// Reads on for a moment what comes after the answer to nonsense: closing with bytes unread would
-/// reset the connection, and the answer be lost.
+/// Reads and drops what the caller sends after an unparsable request. Closing with unread bytes
+/// would reset the connection, and the caller might lose the answer.
 async fn linger(stream: &mut (impl AsyncRead + Unpin)) {
-    let (mut rest, mut nowhere) = (stream.take(LINGER_BYTES), tokio::io::sink());
-    let read = tokio::io::copy(&mut rest, &mut nowhere);
+    let (mut rest, mut sink) = (stream.take(LINGER_BYTES), tokio::io::sink());
+    let read = tokio::io::copy(&mut rest, &mut sink);
     let _ = tokio::time::timeout(LINGER_TIME, read).await;
 }
 
@@ -109,12 +112,12 @@ async fn serve_http2<S>(worker: &Arc<Worker>, stream: Prefixed<S>, unix: bool, l
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let serving = Arc::clone(worker);
-    let streams = Streams::default();
-    let idle = Idle::new(&streams, limits.header_timeout);
+    let service_worker = Arc::clone(worker);
+    let streams = StreamCounter::default();
+    let idle = IdleDetector::new(&streams, limits.header_timeout);
     let service = service_fn(move |request| {
         let open = streams.open();
-        let answer = serving.serve(request, unix);
+        let answer = service_worker.serve(request, unix);
         async move { Ok::<_, std::convert::Infallible>(open.until_dropped(answer.await)) }
     });
     let connection = pin!(
@@ -128,43 +131,44 @@ where
             .max_local_error_reset_streams(Some(64))
             .serve_connection(TokioIo::new(stream), service)
     );
-    let mut connection = NotIdle::new(connection, http2::Connection::graceful_shutdown, idle);
-    match until_drained(worker, &mut connection, NotIdle::end).await {
+    let mut connection = CloseWhenIdle::new(connection, http2::Connection::graceful_shutdown, idle);
+    match until_drained(worker, &mut connection, CloseWhenIdle::end).await {
         Some(Ok(())) => {}
         Some(Err(error)) => tracing::debug!(%error, "a connection of a caller ended"),
         None => tracing::debug!("an idle connection of a caller was closed"),
     }
 }
 
-/// Drives a connection to its end; where the proxy drains, to the end of what is in flight.
+/// Drives a connection until it ends. If the proxy drains, `close` lets only the requests in flight
+/// finish.
 async fn until_drained<C: Future + Unpin>(
     worker: &Worker,
     connection: &mut C,
     close: impl Fn(&mut C),
 ) -> C::Output {
     let mut draining = pin!(worker.draining());
-    // Asked once, it wakes this task; from then on one look at a flag does.
-    let (mut asked, mut told) = (false, false);
+    // The first poll of `draining` registers the waker; later polls of this task read only a flag.
+    let (mut is_registered, mut is_closing) = (false, false);
     poll_fn(|context| {
-        // First, so that what has come in already is seen as a request, and answered.
+        // Polled first, so that a request that has already arrived is read and answered.
         if let Poll::Ready(ended) = Pin::new(&mut *connection).poll(context) {
             return Poll::Ready(ended);
         }
-        if told || (asked && !worker.is_draining()) {
+        if is_closing || (is_registered && !worker.is_draining()) {
             return Poll::Pending;
         }
-        asked = true;
+        is_registered = true;
         if draining.as_mut().poll(context).is_pending() {
             return Poll::Pending;
         }
-        told = true;
+        is_closing = true;
         close(connection);
         Pin::new(&mut *connection).poll(context)
     })
     .await
 }
 
-/// Says that the headers took too long.
+/// Answers that the headers did not arrive in time, and closes the stream.
 async fn refuse(stream: &mut (impl AsyncWrite + Unpin)) {
     let raw = Problem::HEADER_TIMEOUT.raw();
     let _ = tokio::time::timeout(Duration::from_secs(1), async {
@@ -174,48 +178,51 @@ async fn refuse(stream: &mut (impl AsyncWrite + Unpin)) {
     .await;
 }
 
-/// Reads until it is plain which protocol is spoken.
-async fn preface(stream: &mut (impl AsyncRead + Unpin), seen: &mut Vec<u8>) -> io::Result<bool> {
+/// Reads until the protocol is known. Returns whether it is HTTP/2.
+async fn read_preface(
+    stream: &mut (impl AsyncRead + Unpin),
+    bytes: &mut Vec<u8>,
+) -> io::Result<bool> {
     loop {
-        if seen.len() >= PREFACE.len() {
+        if bytes.len() >= PREFACE.len() {
             return Ok(true);
         }
         let mut chunk = [0; 24];
-        let most = PREFACE.len() - seen.len();
+        let most = PREFACE.len() - bytes.len();
         let read = stream.read(&mut chunk[..most]).await?;
         if read == 0 {
-            return if seen.is_empty() {
+            return if bytes.is_empty() {
                 Err(io::ErrorKind::UnexpectedEof.into())
             } else {
                 Ok(false)
             };
         }
-        seen.extend_from_slice(&chunk[..read]);
-        if !PREFACE.starts_with(seen) {
+        bytes.extend_from_slice(&chunk[..read]);
+        if !PREFACE.starts_with(bytes) {
             return Ok(false);
         }
     }
 }
 
-/// A connection's place among those allowed.
-pub(crate) struct Slot(Arc<Worker>);
+/// Counts a connection towards [`Limits::connections`] until the permit is dropped.
+pub(crate) struct ConnectionPermit(Arc<Worker>);
 
-impl Slot {
-    fn take(worker: &Arc<Worker>) -> Option<Self> {
+impl ConnectionPermit {
+    fn acquire(worker: &Arc<Worker>) -> Option<Self> {
         let before = worker.shared.connections.fetch_add(1, Ordering::SeqCst);
-        let slot = Self(Arc::clone(worker));
-        // Dropped, it gives its place back.
-        (before < worker.shared.table.load().limits.connections).then_some(slot)
+        let permit = Self(Arc::clone(worker));
+        // The permit of a refused connection is dropped here, which takes it out of the count.
+        (before < worker.shared.table.load().limits.connections).then_some(permit)
     }
 
-    /// For a connection that has a place and goes on elsewhere.
-    pub(crate) fn keep(worker: &Arc<Worker>) -> Self {
+    /// Returns a further permit for an upgraded connection, which outlives the HTTP connection.
+    pub(crate) fn for_upgrade(worker: &Arc<Worker>) -> Self {
         worker.shared.connections.fetch_add(1, Ordering::SeqCst);
         Self(Arc::clone(worker))
     }
 }
 
-impl Drop for Slot {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         if self.0.shared.connections.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.0.shared.idle.notify_waiters();

@@ -1,4 +1,4 @@
-//! A request's way: given its token, sent, and after a refusal sent once more.
+//! Forwards a request: adds the token, sends the request, and after a refusal sends it once more.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,33 +12,34 @@ use token_rotator::{NotReplayed, Token, TokenError};
 use tokio::time::Instant;
 
 use crate::body::AnswerBody;
-use crate::headers::{self, Seen};
+use crate::headers::{self, HeaderSummary};
 use crate::observe::Observed;
-use crate::prepare::Outgoing;
+use crate::prepare::OutgoingRequest;
 use crate::problem::Problem;
 use crate::tee::Upload;
 use crate::worker::Worker;
 
 impl Worker {
-    /// Answers a request, whatever happens.
+    /// Answers a request; every error becomes a problem answer.
     pub(crate) fn serve(
         self: &Arc<Self>,
         request: Request<Incoming>,
         unix: bool,
     ) -> impl Future<Output = Response<AnswerBody>> + use<> {
         let began = Instant::now();
-        let seen = Seen::of(request.headers());
-        let grpc = headers::is_grpc(request.headers(), seen);
-        // Whether it also had a length, by which somebody before might have read on, hyper does not
-        // tell: it is the last of its connection (RFC 9112 section 6.3).
-        let last = seen.transfer_encoding;
-        let mut prepared = self.prepare(request, seen, unix, grpc, began);
+        let summary = HeaderSummary::of(request.headers());
+        let grpc = headers::is_grpc(request.headers(), summary);
+        // hyper does not report whether such a request also had a `Content-Length`, by which
+        // another proxy might have framed it. So the connection closes afterwards (RFC 9112 section
+        // 6.3).
+        let is_last = summary.transfer_encoding;
+        let mut prepared = self.prepare(request, summary, unix, grpc, began);
         async move {
             let mut answer = match &mut prepared {
                 Ok(outgoing) => outgoing.answer(began).await,
                 Err(problem) => problem.answer(grpc),
             };
-            if last {
+            if is_last {
                 let close = HeaderValue::from_static("close");
                 answer.headers_mut().insert(CONNECTION, close);
             }
@@ -47,7 +48,7 @@ impl Worker {
     }
 }
 
-impl Outgoing {
+impl OutgoingRequest {
     async fn answer(&mut self, began: Instant) -> Response<AnswerBody> {
         let answer = match self.table.limits.total_timeout {
             None => self.forward().await,
@@ -59,18 +60,18 @@ impl Outgoing {
         };
         let answer = answer.unwrap_or_else(|problem| {
             let route = &self.target.name;
-            tracing::debug!(route, problem = problem.name, "not forwarded");
+            tracing::debug!(route, problem = problem.name, "request not forwarded");
             problem.answer(self.grpc)
         });
         let status = answer.status();
-        self.watch.tell(Observed::Answered { status });
+        self.events.report(Observed::Answered { status });
         self.target.stats.answered(status, began.elapsed());
         answer
     }
 
     /// Rare paths are boxed so that their futures do not enlarge every connection.
     async fn forward(&mut self) -> Result<Response<AnswerBody>, Problem> {
-        if !self.passed {
+        if !self.has_own_credentials {
             let ready = Exchange::ready(&self.target.rotator, self.repeatable);
             if ready.is_none() {
                 Box::pin(self.wait_for_token()).await?;
@@ -78,12 +79,12 @@ impl Outgoing {
                 self.exchange = ready;
             }
             self.apply();
-            self.tell_sent();
+            self.report_sent();
         }
         let mut answer = self.transmit().await?;
         let verdict = self.target.refusals.judge(&mut answer);
         let mut answer = if verdict != Verdict::None || self.target.refusals.reads_bodies() {
-            Box::pin(self.judged(answer, verdict)).await?
+            Box::pin(self.follow_verdict(answer, verdict)).await?
         } else {
             if let Some(exchange) = &self.exchange {
                 exchange.accepted(&self.target.rotator, answer.status(), answer.headers());
@@ -91,7 +92,7 @@ impl Outgoing {
             answer
         };
         if self.upgrade.is_some() {
-            answer = self.go_on(answer);
+            answer = self.complete_upgrade(answer);
         }
         Ok(answer)
     }
@@ -105,27 +106,27 @@ impl Outgoing {
     }
 
     async fn wait_for_token(&mut self) -> Result<(), Problem> {
-        self.watch.tell(Observed::Waiting);
+        self.events.report(Observed::Waiting);
         let _waiting = self.target.stats.wait();
-        let begun = Exchange::begin(&self.target.rotator, self.repeatable).await;
-        let begun = begun.map_err(|error| {
+        let exchange = Exchange::begin(&self.target.rotator, self.repeatable).await;
+        let exchange = exchange.map_err(|error| {
             let hint = error.hint();
             tracing::warn!(route = self.target.name, %error, hint, "no token for a request");
             Problem::no_token(&error)
         })?;
-        self.exchange = Some(begun);
+        self.exchange = Some(exchange);
         self.ready_at = Instant::now();
         Ok(())
     }
 
-    fn tell_sent(&self) {
+    fn report_sent(&self) {
         let token = self.exchange.as_ref().and_then(|sent| sent.pass().token());
         let generation = token.map(Token::generation);
-        self.watch.tell(Observed::Sent { generation });
+        self.events.report(Observed::Sent { generation });
     }
 
-    /// Applies the request protocol to an answer that the headers or the body predicate must judge.
-    async fn judged(
+    /// Follows the request protocol for an answer that a rule refuses, or whose body a rule reads.
+    async fn follow_verdict(
         &mut self,
         answer: Response<AnswerBody>,
         verdict: Verdict,
@@ -135,7 +136,7 @@ impl Outgoing {
         };
         let target = Arc::clone(&self.target);
         let (mut answer, verdict) = self.judge_body(&exchange, answer, verdict).await;
-        if self.tee.as_ref().is_none_or(|tee| tee.replayable()) {
+        if self.tee.as_ref().is_none_or(|tee| tee.is_replayable()) {
             exchange.set_repeatable(Ok(()));
         } else {
             exchange.set_repeatable(Err(NotReplayed::BodyOnce));
@@ -143,13 +144,13 @@ impl Outgoing {
         if self.settle(&exchange, &mut answer, verdict) != Next::Replay {
             return Ok(answer);
         }
-        if !self.renewed(&mut exchange, &mut answer).await {
+        if !self.wait_for_newer_token(&mut exchange, &mut answer).await {
             target.stats.handed_back();
             return Ok(answer);
         }
         let upload = match &self.tee {
             None => Some(Upload::Empty),
-            Some(tee) => tee.again(),
+            Some(tee) => tee.second_upload(),
         };
         let Some(upload) = upload else {
             target.stats.handed_back();
@@ -159,8 +160,8 @@ impl Outgoing {
         self.exchange = Some(exchange.clone());
         self.renew(upload);
         target.stats.replayed();
-        self.watch.tell(Observed::Replayed);
-        self.tell_sent();
+        self.events.report(Observed::Replayed);
+        self.report_sent();
         let mut answer = self.transmit().await?;
         let verdict = target.refusals.judge(&mut answer);
         self.settle(&exchange, &mut answer, verdict);
@@ -180,7 +181,7 @@ impl Outgoing {
         }
         let next = exchange.settle(rotator, verdict, answer.extensions_mut());
         if matches!(next, Next::Replay | Next::Report(_)) {
-            self.watch.tell(Observed::Refused);
+            self.events.report(Observed::Refused);
         }
         if matches!(next, Next::Report(_)) {
             self.target.stats.handed_back();
@@ -188,9 +189,14 @@ impl Outgoing {
         next
     }
 
-    /// Waits for the newer token with the refused answer in hand.
-    async fn renewed(&self, exchange: &mut Exchange, answer: &mut Response<AnswerBody>) -> bool {
-        self.watch.tell(Observed::Waiting);
+    /// Waits for a newer token while it keeps the refused answer. Returns whether the request may
+    /// be replayed.
+    async fn wait_for_newer_token(
+        &self,
+        exchange: &mut Exchange,
+        answer: &mut Response<AnswerBody>,
+    ) -> bool {
+        self.events.report(Observed::Waiting);
         let _waiting = self.target.stats.wait();
         let extensions = answer.extensions_mut();
         let endpoint = endpoint(&[&self.target.name], self.head.uri().path());
@@ -199,12 +205,16 @@ impl Outgoing {
         if !renewed {
             let error = extensions.get::<TokenError>();
             let error = error.map(ToString::to_string).unwrap_or_default();
-            tracing::warn!(route = self.target.name, error, "a refusal is handed back");
+            tracing::warn!(
+                route = self.target.name,
+                error,
+                "the caller gets the refusal"
+            );
         }
         renewed
     }
 
-    /// Judges the body of an answer that its head leaves open.
+    /// Judges the body of an answer if its head does not decide.
     async fn judge_body(
         &self,
         exchange: &Exchange,
@@ -216,9 +226,9 @@ impl Outgoing {
         if verdict != Verdict::None || !reads {
             return (answer, verdict);
         }
-        let carried = (exchange.pass(), exchange.is_replayed());
+        let token_use = (exchange.pass(), exchange.is_replayed());
         let probe = |path: ProbePath| self.probe(exchange, path);
-        let judged = rules.judge_body(&self.target.rotator, carried, method, answer, probe);
+        let judged = rules.judge_body(&self.target.rotator, token_use, method, answer, probe);
         let (answer, refused) = judged.await;
         let verdict = if refused {
             Verdict::RefreshToken
@@ -228,9 +238,9 @@ impl Outgoing {
         (answer.map(AnswerBody::peeked), verdict)
     }
 
-    /// Sends a GET to this path of the upstream. `None` if nothing can be said.
+    /// Sends a GET to this path of the upstream. Returns `None` if the answer proves nothing.
     async fn probe(&self, exchange: &Exchange, path: ProbePath) -> Option<Verdict> {
-        let mut probe = self.another(Uri::try_from(path.as_str()).ok()?);
+        let mut probe = self.probe_request(Uri::try_from(path.as_str()).ok()?);
         probe.exchange = Some(exchange.clone());
         probe.apply();
         let (head, body) = probe.send().await.ok()?.into_parts();

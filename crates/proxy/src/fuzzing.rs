@@ -1,41 +1,42 @@
-//! What the fuzz targets call: what is done with a request's head, without sockets.
+//! Entry points of the fuzz targets: the checks and rewrites of a request's head, without sockets.
 
 use http::{Request, StatusCode};
 
 use crate::config::{BuildError, Config};
-use crate::headers::Seen;
+use crate::headers::HeaderSummary;
 use crate::metrics::{Metrics, Recorder};
-use crate::routes::Table;
+use crate::routes::RouteTable;
 
-/// A configuration in force.
-pub struct Door(Table);
+/// A checked configuration.
+pub struct ActiveConfig(RouteTable);
 
-/// What became of a head that was let in.
+/// Result for a head that has a route.
 pub struct Admitted {
-    /// The route it takes.
+    /// Name of the route.
     pub route: String,
-    /// Its head as the upstream is to see it, but for the token; `None`: it was refused after all.
+    /// The head for the upstream, without the token. `None` if the rewrite refused the head.
     pub outgoing: Option<Request<()>>,
 }
 
-impl Door {
-    /// Checks the configuration; listens to nothing.
+impl ActiveConfig {
+    /// Checks the configuration and opens no socket.
     pub fn new(config: &Config) -> Result<Self, BuildError> {
         let metrics = Metrics::new(&Recorder::default());
-        Table::new(config, 1, &metrics).map(Self)
+        RouteTable::new(config, 1, &metrics).map(Self)
     }
 
-    /// Lets a request in from TCP or a unix socket, or says as which problem it is answered.
+    /// Checks a request from TCP or a unix socket. Returns the name and status of its problem if
+    /// the proxy refuses the request.
     pub fn admit(
         &self,
         request: &Request<()>,
         unix: bool,
     ) -> Result<Admitted, (&'static str, StatusCode)> {
-        let seen = Seen::of(request.headers());
-        let target = self.0.admit(request, seen, unix);
+        let summary = HeaderSummary::of(request.headers());
+        let target = self.0.admit(request, summary, unix);
         let target = target.map_err(|problem| (problem.name, problem.status))?;
         let mut outgoing = request.clone();
-        let rewritten = target.rewrite(&mut outgoing, seen).is_ok();
+        let rewritten = target.rewrite(&mut outgoing, summary).is_ok();
         Ok(Admitted {
             route: target.name.clone(),
             outgoing: rewritten.then_some(outgoing),

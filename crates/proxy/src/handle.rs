@@ -1,4 +1,4 @@
-//! A running proxy: started, reloaded, drained.
+//! A running proxy: start, reload, drain.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::Ordering;
@@ -10,107 +10,111 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::admin;
 use crate::config::{BuildError, Config, Listen, Listener};
-use crate::listen::{self, Allowed, Ids, Opened};
-use crate::routes::Table;
-use crate::worker::{Command, Shared, Worker};
+use crate::listen::{self, AllowedPeers, ListenerShare, PeerIds};
+use crate::routes::RouteTable;
+use crate::worker::{SharedState, Worker, WorkerCommand};
 
-/// A running proxy. Dropped, it stops at once; [`drain`](Self::drain) lets it end in peace.
+/// A running proxy. A dropped handle stops the proxy at once; [`drain`](Self::drain) lets requests
+/// finish first.
 pub struct Handle {
-    shared: Arc<Shared>,
-    workers: Vec<mpsc::UnboundedSender<Command>>,
+    shared: Arc<SharedState>,
+    workers: Vec<mpsc::UnboundedSender<WorkerCommand>>,
     threads: Vec<JoinHandle<()>>,
-    open: Mutex<Open>,
+    open: Mutex<OpenListeners>,
     admin: Option<SocketAddr>,
 }
 
-/// The listeners that are open.
+/// The open listeners.
 #[derive(Default)]
-struct Open {
-    next: usize,
-    places: Vec<Place>,
+struct OpenListeners {
+    next_id: usize,
+    listeners: Vec<OpenListener>,
 }
 
-/// A listener that is open.
-struct Place {
+/// A listener that the workers serve.
+struct OpenListener {
     id: usize,
     configured: Listen,
-    /// The same with the port filled in.
+    /// The configured address with the actual port.
     actual: Listen,
-    allowed: Option<Arc<Allowed>>,
+    allowed: Option<Arc<AllowedPeers>>,
 }
 
-/// A listener that workers are still to be given.
-struct Fresh {
+/// An open listener that the workers do not serve yet.
+struct NewListener {
     configured: Listen,
     actual: Listen,
-    shares: Vec<Opened>,
+    shares: Vec<ListenerShare>,
 }
 
-/// Why a proxy does not run as configured.
+/// Why a proxy cannot start or reload.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The configuration contradicts itself.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] BuildError),
-    /// A place cannot be listened on.
-    #[error("{place} cannot be listened on: {error}")]
+    /// An address or socket cannot be opened.
+    #[error("{address} cannot be listened on: {error}")]
     Listen {
-        /// The place.
-        place: String,
-        /// Why.
+        /// The address or path.
+        address: String,
+        /// The cause.
         error: std::io::Error,
     },
-    /// The file of a unix socket that stays open cannot be given its new mode.
-    #[error("who may connect to {place} cannot be changed: {error}")]
+    /// The file of an open unix socket cannot get its new mode.
+    #[error("the peers that may connect to {address} cannot be changed: {error}")]
     Admit {
-        /// The place.
-        place: String,
-        /// Why.
+        /// Path of the socket.
+        address: String,
+        /// The cause.
         error: std::io::Error,
     },
-    /// A thread or its runtime cannot be had.
+    /// The system cannot create a thread or its runtime.
     #[error("a worker cannot be started: {0}")]
     Worker(std::io::Error),
 }
 
 impl StartError {
-    /// What to do about it. Returns `None` if the cause does not tell.
+    /// Returns the action for the cause, or `None` if the cause has no known action.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Config(error) => error.hint(),
             Self::Listen { error, .. } => listen_hint(error.kind()),
-            Self::Admit { .. } => Some("restart the proxy, which makes the socket anew"),
+            Self::Admit { .. } => Some("restart the proxy; it creates the socket again"),
             Self::Worker(_) => None,
         }
     }
 }
 
-/// What to do about a place that cannot be listened on. Returns `None` if the cause does not tell.
+/// Returns the action for an address that cannot be opened, or `None` if the cause has no known
+/// action.
 fn listen_hint(kind: std::io::ErrorKind) -> Option<&'static str> {
     use std::io::ErrorKind;
     match kind {
         ErrorKind::AddrInUse | ErrorKind::AlreadyExists => {
-            Some("end what listens there, or choose another address")
+            Some("end the program that listens there, or choose another address")
         }
         ErrorKind::PermissionDenied => {
             Some("choose a port above 1023, or a directory that this user may write to")
         }
         ErrorKind::AddrNotAvailable => Some("choose an address of this machine"),
-        ErrorKind::NotFound => Some("make the directory of the socket"),
+        ErrorKind::NotFound => Some("create the directory of the socket"),
         _ => None,
     }
 }
 
 impl Handle {
-    /// Opens the listeners and serves them on threads of its own.
+    /// Opens the listeners and serves them on new threads.
+    ///
+    /// *Errors*: the configuration is invalid, or a listener or thread cannot be created.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let count = match config.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
         };
         let mut handle = Self {
-            shared: Arc::new(Shared::new(config, count)?),
+            shared: Arc::new(SharedState::new(config, count)?),
             workers: Vec::new(),
             threads: Vec::new(),
             open: Mutex::default(),
@@ -128,67 +132,72 @@ impl Handle {
         Ok(handle)
     }
 
-    /// Puts another configuration in force, or leaves all as it is. Connections stay, requests
-    /// under way go on by the old one; listeners that are in both stay open.
+    /// Replaces the configuration. Connections stay open, and listeners of both configurations stay
+    /// open. Requests in flight finish with the old configuration.
+    ///
+    /// *Errors*: the old configuration stays in force.
     pub fn reload(&self, config: &Config) -> Result<(), StartError> {
-        let table = Table::new(config, self.workers.len(), &self.shared.metrics)?;
-        let fresh: Vec<Listener> = {
+        let table = RouteTable::new(config, self.workers.len(), &self.shared.metrics)?;
+        let added: Vec<Listener> = {
             let open = self.open();
-            // That a place may be public was checked, and changes nothing about it.
-            let known = |listener: &&Listener| {
-                let mut places = open.places.iter();
-                !places.any(|place| place.configured.is_at(&listener.listen))
+            // A changed `public` was checked above and does not affect the open socket.
+            let is_new = |listener: &&Listener| {
+                let mut open = open.listeners.iter();
+                !open.any(|open| open.configured.is_at(&listener.listen))
             };
-            config.listeners.iter().filter(known).cloned().collect()
+            config.listeners.iter().filter(is_new).cloned().collect()
         };
-        let opened = Self::open_all(&fresh, self.workers.len())?;
-        if let Err(error) = self.open().admit(&config.listeners) {
-            Fresh::forget(&opened);
+        let opened = Self::open_all(&added, self.workers.len())?;
+        if let Err(error) = self.open().update_allowed(&config.listeners) {
+            NewListener::unlink_all(&opened);
             return Err(error);
         }
         self.shared.budget.limit(config.limits.replay_bytes_total);
         self.shared.table.store(Arc::new(table));
         self.install(opened);
-        self.open().places.retain(|place| {
+        self.open().listeners.retain(|open| {
             let mut listeners = config.listeners.iter();
-            let stays = listeners.any(|listener| listener.listen.is_at(&place.configured));
+            let stays = listeners.any(|listener| listener.listen.is_at(&open.configured));
             if !stays {
-                self.tell_all(|| Command::Close(place.id));
-                unlink(&place.actual);
+                self.command_all(|| WorkerCommand::Close(open.id));
+                unlink(&open.actual);
             }
             stays
         });
         Ok(())
     }
 
-    /// Where callers connect, ports filled in.
+    /// Returns the addresses and sockets of the open listeners, with the actual ports.
     pub fn listening(&self) -> Vec<Listen> {
         let open = self.open();
-        let places = open.places.iter();
-        places.map(|place| place.actual.clone()).collect()
+        let listeners = open.listeners.iter();
+        listeners.map(|open| open.actual.clone()).collect()
     }
 
-    /// Where metrics, health and the page are served.
+    /// Returns the address of the admin listener, which serves metrics, health and the page.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin
     }
 
-    /// What Prometheus reads.
+    /// Returns the metrics in the text format of OpenMetrics.
     pub fn metrics(&self) -> String {
         self.shared.metrics.text(&self.shared).unwrap_or_default()
     }
 
-    /// Accepts nothing more and waits until the requests under way are answered, at most so long;
-    /// then waits for refreshes and saves with what remains of the time, at least a second, and
-    /// closes what is left, upgraded connections included. True if all ended by itself.
+    /// Stops accepting, and lets requests, refreshes and saves finish. Returns whether all finished
+    /// in time.
+    ///
+    /// *Waits* at most `deadline` for the requests in flight. Then it waits for refreshes and saves
+    /// for the rest of `deadline`, at least one second. Remaining connections are closed, upgraded
+    /// connections included.
     pub async fn drain(mut self, deadline: Duration) -> bool {
         let until = tokio::time::Instant::now() + deadline;
         self.shared.draining.store(true, Ordering::SeqCst);
-        self.tell_all(|| Command::Drain);
+        self.command_all(|| WorkerCommand::Drain);
         let finished = tokio::time::timeout_at(until, self.no_connections())
             .await
             .is_ok();
-        // The workers last: a flight runs on one of them where its rotator was told nothing else.
+        // The workers stop last: by default a flight runs on the runtime of a worker.
         let mut saved = true;
         let table = self.shared.table.load_full();
         for session in table.sessions() {
@@ -212,14 +221,14 @@ impl Handle {
     }
 
     fn stop(&mut self) {
-        self.tell_all(|| Command::Stop);
+        self.command_all(|| WorkerCommand::Stop);
         for thread in self.threads.drain(..) {
-            // A worker that panicked has said so.
+            // The panic hook has already reported a panic of a worker.
             let _ = thread.join();
         }
         let open = self.open();
-        for place in &open.places {
-            unlink(&place.actual);
+        for open in &open.listeners {
+            unlink(&open.actual);
         }
     }
 
@@ -244,7 +253,7 @@ impl Handle {
                     }
                     worker.run(commands).await;
                 });
-                // A name that is still being looked up must not hold the end up.
+                // A name lookup that still runs must not delay the end.
                 runtime.shutdown_background();
             })
             .map_err(StartError::Worker)?;
@@ -255,7 +264,7 @@ impl Handle {
 
     fn open_admin(&mut self, address: SocketAddr) -> Result<TcpListener, StartError> {
         let failed = |error| StartError::Listen {
-            place: address.to_string(),
+            address: address.to_string(),
             error,
         };
         let listener = TcpListener::bind(address).map_err(failed)?;
@@ -264,49 +273,49 @@ impl Handle {
         Ok(listener)
     }
 
-    /// All of them or none.
-    fn open_all(listeners: &[Listener], workers: usize) -> Result<Vec<Fresh>, StartError> {
-        let mut opened: Vec<Fresh> = Vec::with_capacity(listeners.len());
+    /// Opens all listeners, or none if one fails.
+    fn open_all(listeners: &[Listener], workers: usize) -> Result<Vec<NewListener>, StartError> {
+        let mut opened: Vec<NewListener> = Vec::with_capacity(listeners.len());
         for Listener { listen, .. } in listeners {
             match listen::open(listen, workers) {
-                Ok((shares, actual)) => opened.push(Fresh {
+                Ok((shares, actual)) => opened.push(NewListener {
                     configured: listen.clone(),
                     actual,
                     shares,
                 }),
                 Err(error) => {
-                    Fresh::forget(&opened);
-                    let place = listen.to_string();
-                    return Err(StartError::Listen { place, error });
+                    NewListener::unlink_all(&opened);
+                    let address = listen.to_string();
+                    return Err(StartError::Listen { address, error });
                 }
             }
         }
         Ok(opened)
     }
 
-    fn install(&self, opened: Vec<Fresh>) {
+    fn install(&self, opened: Vec<NewListener>) {
         let mut open = self.open();
-        for fresh in opened {
-            let id = open.next;
-            open.next += 1;
-            open.places.push(Place {
+        for new in opened {
+            let id = open.next_id;
+            open.next_id += 1;
+            open.listeners.push(OpenListener {
                 id,
-                configured: fresh.configured,
-                actual: fresh.actual,
-                allowed: fresh.shares.first().and_then(Opened::allowed),
+                configured: new.configured,
+                actual: new.actual,
+                allowed: new.shares.first().and_then(ListenerShare::allowed),
             });
-            for (worker, share) in self.workers.iter().zip(fresh.shares) {
-                // A worker that has ended serves nothing; the others do.
-                let _ = worker.send(Command::Listen(id, share));
+            for (worker, share) in self.workers.iter().zip(new.shares) {
+                // The send fails only if the worker has ended; the other workers serve.
+                let _ = worker.send(WorkerCommand::Listen(id, share));
             }
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, Open> {
+    fn open(&self) -> MutexGuard<'_, OpenListeners> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell_all(&self, command: impl Fn() -> Command) {
+    fn command_all(&self, command: impl Fn() -> WorkerCommand) {
         for worker in &self.workers {
             let _ = worker.send(command());
         }
@@ -319,51 +328,52 @@ impl Drop for Handle {
     }
 }
 
-impl Fresh {
-    /// That were opened and are not to be served.
-    fn forget(opened: &[Self]) {
-        for fresh in opened {
-            unlink(&fresh.actual);
+impl NewListener {
+    /// Removes the socket files of listeners that will not be served.
+    fn unlink_all(opened: &[Self]) {
+        for new in opened {
+            unlink(&new.actual);
         }
     }
 }
 
-impl Open {
-    /// Has the sockets that stay open let in who may connect from now on; all of them or none.
-    fn admit(&mut self, listeners: &[Listener]) -> Result<(), StartError> {
-        // What is at the same place and not the same is a socket for others than before.
-        let change = |place| {
-            let place: &mut Place = place;
+impl OpenListeners {
+    /// Applies the new allowed ids to the sockets that stay open: to all of them, or to none if one
+    /// fails.
+    fn update_allowed(&mut self, listeners: &[Listener]) -> Result<(), StartError> {
+        // A socket with the same path and a different configuration has new allowed ids.
+        let change = |open| {
+            let open: &mut OpenListener = open;
             let mut listeners = listeners.iter().map(|listener| &listener.listen);
-            let next = listeners.find(|next| next.is_at(&place.configured))?;
-            (*next != place.configured).then_some((place, next))
+            let next = listeners.find(|next| next.is_at(&open.configured))?;
+            (*next != open.configured).then_some((open, next))
         };
-        let changes: Vec<_> = self.places.iter_mut().filter_map(change).collect();
-        for (index, (place, next)) in changes.iter().enumerate() {
-            if let Err(error) = listen::change_mode(&place.configured, next) {
-                for (place, next) in &changes[..index] {
-                    // As it could be changed, it can be changed back.
-                    let _ = listen::change_mode(next, &place.configured);
+        let changes: Vec<_> = self.listeners.iter_mut().filter_map(change).collect();
+        for (index, (open, next)) in changes.iter().enumerate() {
+            if let Err(error) = listen::change_mode(&open.configured, next) {
+                for (open, next) in &changes[..index] {
+                    // A mode that this process could change can be changed back.
+                    let _ = listen::change_mode(next, &open.configured);
                 }
-                let place = next.to_string();
-                return Err(StartError::Admit { place, error });
+                let address = next.to_string();
+                return Err(StartError::Admit { address, error });
             }
         }
-        for (place, next) in changes {
-            if let (Some(allowed), Some(ids)) = (&place.allowed, Ids::of(next)) {
-                allowed.admit(ids);
+        for (open, next) in changes {
+            if let (Some(allowed), Some(ids)) = (&open.allowed, PeerIds::of(next)) {
+                allowed.set(ids);
             }
-            place.configured = next.clone();
-            place.actual = next.clone();
+            open.configured = next.clone();
+            open.actual = next.clone();
         }
         Ok(())
     }
 }
 
-/// A socket that nobody listens on any more is nobody's.
-fn unlink(place: &Listen) {
-    if let Listen::Unix { path, .. } = place {
-        // Somebody else may have done it.
+/// Removes the socket file of a closed listener.
+fn unlink(listen: &Listen) {
+    if let Listen::Unix { path, .. } = listen {
+        // The call fails if another process has already removed the file.
         let _ = std::fs::remove_file(path);
     }
 }
@@ -374,18 +384,21 @@ mod tests {
 
     use super::*;
 
-    /// Property: each reason not to listen has its own hint, and an unknown one none.
+    /// Property: each known cause of a failed listen has its own hint; an unknown cause has none.
     #[test]
-    fn each_reason_not_to_listen_has_its_hint() {
+    fn each_cause_of_a_failed_listen_has_its_hint() {
         for (kind, hint) in [
-            (ErrorKind::AddrInUse, Some("end what listens there")),
+            (
+                ErrorKind::AddrInUse,
+                Some("end the program that listens there"),
+            ),
             (ErrorKind::PermissionDenied, Some("a port above 1023")),
             (ErrorKind::AddrNotAvailable, Some("of this machine")),
-            (ErrorKind::NotFound, Some("make the directory")),
+            (ErrorKind::NotFound, Some("create the directory")),
             (ErrorKind::Other, None),
         ] {
             let error = StartError::Listen {
-                place: "127.0.0.1:80".to_owned(),
+                address: "127.0.0.1:80".to_owned(),
                 error: kind.into(),
             };
             let found = error.hint();

@@ -1,4 +1,4 @@
-//! What of a message's headers goes on, and what does not.
+//! Removes headers that must not be forwarded, and adds the proxy's own headers.
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
@@ -9,11 +9,11 @@ static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// What one look at a request's headers shows: most requests have little of it, and what is not
-/// there need not be looked for.
+/// Summary of a request's headers from one pass. Later steps skip lookups for headers that the
+/// request does not have.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Seen {
-    /// How many bytes the headers are, names and values.
+pub(crate) struct HeaderSummary {
+    /// Size of the headers in bytes, names and values.
     pub(crate) bytes: usize,
     pub(crate) content_type: bool,
     pub(crate) transfer_encoding: bool,
@@ -25,62 +25,63 @@ pub(crate) struct Seen {
     hop_by_hop: bool,
 }
 
-impl Seen {
+impl HeaderSummary {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let mut seen = Self::default();
+        let mut summary = Self::default();
         for (name, value) in headers {
             let text = name.as_str();
-            seen.bytes += text.len() + value.as_bytes().len();
+            summary.bytes += text.len() + value.as_bytes().len();
             match text.len() {
-                2 if name == TE => seen.te = true,
-                6 => seen.expect |= name == EXPECT,
-                7 => seen.upgrade |= name == UPGRADE,
-                10 => seen.connection |= name == CONNECTION,
-                12 => seen.content_type |= name == CONTENT_TYPE,
-                14 => seen.content_length |= name == CONTENT_LENGTH,
-                17 => seen.transfer_encoding |= name == TRANSFER_ENCODING,
+                2 if name == TE => summary.te = true,
+                6 => summary.expect |= name == EXPECT,
+                7 => summary.upgrade |= name == UPGRADE,
+                10 => summary.connection |= name == CONNECTION,
+                12 => summary.content_type |= name == CONTENT_TYPE,
+                14 => summary.content_length |= name == CONTENT_LENGTH,
+                17 => summary.transfer_encoding |= name == TRANSFER_ENCODING,
                 _ => {}
             }
-            seen.hop_by_hop |= is_hop_by_hop(name);
+            summary.hop_by_hop |= is_hop_by_hop(name);
         }
-        seen
+        summary
     }
 }
 
-/// Takes out of a request what is for this connection alone, and says what goes instead.
-pub(crate) fn strip_request(headers: &mut HeaderMap, seen: Seen) {
-    if seen.connection || seen.hop_by_hop {
+/// Removes the headers of a request that apply only to this connection.
+pub(crate) fn strip_request(headers: &mut HeaderMap, summary: HeaderSummary) {
+    if summary.connection || summary.hop_by_hop {
         strip_hop_by_hop(headers);
     }
-    if seen.expect {
+    if summary.expect {
         headers.remove(EXPECT);
     }
 }
 
-/// Takes out what is for this connection alone (RFC 9110 section 7.6.1).
+/// Removes the headers that apply only to one connection (RFC 9110 section 7.6.1).
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = headers
             .get_all(CONNECTION)
             .iter()
-            // Not as text: what is no ASCII must not hide the names beside it.
+            // Read as bytes, so that a value that is not ASCII does not hide the other names.
             .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
             .map(<[u8]>::trim_ascii)
-            // What nearly all messages say names nothing but what goes anyway.
+            // `keep-alive` is removed below in any case, and `close` is no header. Nearly all
+            // messages have one of the two.
             .filter(|name| !name.eq_ignore_ascii_case(b"keep-alive"))
             .filter(|name| !name.eq_ignore_ascii_case(b"close"))
             .filter_map(|name| HeaderName::from_bytes(name).ok())
             .collect();
         headers.remove(CONNECTION);
         for name in named {
-            // A caller must not have the headers taken out that the message is understood by.
+            // A caller must not remove the headers that frame the message or give its type.
             if name != HOST && name != CONTENT_LENGTH && name != CONTENT_TYPE {
                 headers.remove(name);
             }
         }
     }
     let listed = headers.keys().filter(|name| is_hop_by_hop(name));
-    // Nearly always there are none, and nothing is allocated.
+    // The list is nearly always empty, and an empty list allocates nothing.
     let listed: Vec<HeaderName> = listed.cloned().collect();
     for name in listed {
         headers.remove(name);
@@ -101,8 +102,8 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     }
 }
 
-/// Takes out a caller's own credentials, and what an upstream might take for them: servers that
-/// hand headers on as variables read `_` and `-` as one.
+/// Removes a caller's own credentials, and headers that an upstream might read as credentials.
+/// Servers that pass headers on as variables treat `_` and `-` as equal.
 pub(crate) fn strip_credentials(headers: &mut HeaderMap, token: &HeaderName) {
     let listed = headers.keys().filter(|name| is_credential(name, token));
     let listed: Vec<HeaderName> = listed.cloned().collect();
@@ -119,16 +120,16 @@ fn is_credential(name: &HeaderName, token: &HeaderName) -> bool {
         "x-forwarded-authorization",
         "x-original-authorization",
     ];
-    let same = |known: &str| {
+    let matches = |known: &str| {
         name.as_str().len() == known.len()
             && std::iter::zip(name.as_str().bytes(), known.bytes())
-                .all(|(one, other)| one == other || (one == b'_' && other == b'-'))
+                .all(|(byte, known)| byte == known || (byte == b'_' && known == b'-'))
     };
-    same(token.as_str()) || KNOWN.into_iter().any(same)
+    matches(token.as_str()) || KNOWN.into_iter().any(matches)
 }
 
-/// Takes out of trailers what must not be in them (RFC 9110 section 6.5.1); with the name of the
-/// token's field, credentials as well.
+/// Removes fields that trailers must not contain (RFC 9110 section 6.5.1). If `token` names the
+/// token's field, the function removes credentials too.
 pub(crate) fn strip_trailers(trailers: &mut HeaderMap, token: Option<&HeaderName>) {
     strip_hop_by_hop(trailers);
     for name in [HOST, CONTENT_LENGTH, CONTENT_TYPE] {
@@ -139,8 +140,8 @@ pub(crate) fn strip_trailers(trailers: &mut HeaderMap, token: Option<&HeaderName
     }
 }
 
-/// What an upstream gets in place of what was taken out.
-pub(crate) fn prepare(headers: &mut HeaderMap, authority: &HeaderValue, trailers: bool) {
+/// Adds the headers for the upstream: `Host`, `Via` and, if wanted, `TE: trailers`.
+pub(crate) fn add_own(headers: &mut HeaderMap, authority: &HeaderValue, trailers: bool) {
     headers.insert(HOST, authority.clone());
     headers.append(VIA, HeaderValue::from_static("1.1 token-rotator"));
     if trailers {
@@ -148,9 +149,9 @@ pub(crate) fn prepare(headers: &mut HeaderMap, authority: &HeaderValue, trailers
     }
 }
 
-/// Whether the caller reads trailers.
-pub(crate) fn wants_trailers(headers: &HeaderMap, seen: Seen) -> bool {
-    let te = seen.te.then(|| headers.get(TE)).flatten();
+/// Whether the caller accepts trailers.
+pub(crate) fn wants_trailers(headers: &HeaderMap, summary: HeaderSummary) -> bool {
+    let te = summary.te.then(|| headers.get(TE)).flatten();
     te.is_some_and(|te| {
         te.to_str().is_ok_and(|te| {
             te.split(',')
@@ -159,14 +160,14 @@ pub(crate) fn wants_trailers(headers: &HeaderMap, seen: Seen) -> bool {
     })
 }
 
-/// Whether the message is one of gRPC.
-pub(crate) fn is_grpc(headers: &HeaderMap, seen: Seen) -> bool {
-    let kind = seen.content_type.then(|| headers.get(CONTENT_TYPE));
+/// Whether the message belongs to a gRPC call.
+pub(crate) fn is_grpc(headers: &HeaderMap, summary: HeaderSummary) -> bool {
+    let kind = summary.content_type.then(|| headers.get(CONTENT_TYPE));
     kind.flatten()
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// Whether an answer is a stream of events, which come when something happens.
+/// Whether an answer is an event stream, which may pause for any time.
 pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE);
     kind.is_some_and(|kind| {
@@ -175,13 +176,13 @@ pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The protocol that a caller asks to go on with, if it may: one token, and not HTTP/2, which
-/// would carry requests past this proxy's eyes.
-pub(crate) fn upgrade(headers: &HeaderMap, seen: Seen) -> Option<HeaderValue> {
-    if !seen.upgrade {
+/// Returns the protocol of a permitted upgrade, or `None`. The header must name one protocol, and
+/// not HTTP/2, whose requests would bypass the proxy's checks.
+pub(crate) fn upgrade(headers: &HeaderMap, summary: HeaderSummary) -> Option<HeaderValue> {
+    if !summary.upgrade {
         return None;
     }
-    let asked = headers.get(UPGRADE)?;
+    let protocol = headers.get(UPGRADE)?;
     let connection = headers.get_all(CONNECTION).iter().any(|value| {
         value.to_str().is_ok_and(|value| {
             value
@@ -189,12 +190,14 @@ pub(crate) fn upgrade(headers: &HeaderMap, seen: Seen) -> Option<HeaderValue> {
                 .any(|part| part.trim().eq_ignore_ascii_case("upgrade"))
         })
     });
-    let name = asked.to_str().ok()?.trim();
-    let fits = connection && !name.contains(',') && !name.to_ascii_lowercase().starts_with("h2");
-    fits.then(|| asked.clone())
+    let name = protocol.to_str().ok()?.trim();
+    let is_permitted =
+        connection && !name.contains(',') && !name.to_ascii_lowercase().starts_with("h2");
+    is_permitted.then(|| protocol.clone())
 }
 
-/// What is behind `Bearer`, in whatever case (RFC 9110 section 11.1).
+/// Returns the bytes after the scheme `Bearer`, which is compared without case (RFC 9110 section
+/// 11.1).
 pub(crate) fn bearer(value: &HeaderValue) -> Option<&[u8]> {
     let (scheme, rest) = value.as_bytes().split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"Bearer ").then_some(rest)

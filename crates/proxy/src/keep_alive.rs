@@ -1,19 +1,21 @@
-//! TCP keep-alive, which detects a peer that vanished without closing its connection.
+//! Detects peers that are gone without closing their connection.
 
 use std::io;
 use std::time::Duration;
 
 use socket2::{Socket, TcpKeepalive};
 
-/// How long nothing is heard of a peer before the kernel asks whether it is there.
-const QUIET: Duration = Duration::from_secs(60);
+/// Time without data from a peer before the kernel sends the first probe.
+const FIRST_PROBE_AFTER: Duration = Duration::from_secs(60);
 
-/// Between two questions; most systems ask eight or nine times.
-const AGAIN: Duration = Duration::from_secs(8);
+/// Time between two probes. Most systems send eight or nine probes.
+const PROBE_INTERVAL: Duration = Duration::from_secs(8);
 
-/// Has the kernel see to it that the other end of a TCP connection is still there (RFC 9293
-/// section 3.8.4). Of a listener's, all that it accepts have it too.
-pub(crate) fn watch(socket: &Socket) -> io::Result<()> {
-    let keep_alive = TcpKeepalive::new().with_time(QUIET).with_interval(AGAIN);
+/// Enables TCP keep-alive probes on a socket (RFC 9293 section 3.8.4). Connections that a listener
+/// accepts inherit the setting.
+pub(crate) fn enable(socket: &Socket) -> io::Result<()> {
+    let keep_alive = TcpKeepalive::new()
+        .with_time(FIRST_PROBE_AFTER)
+        .with_interval(PROBE_INTERVAL);
     socket.set_tcp_keepalive(&keep_alive)
 }

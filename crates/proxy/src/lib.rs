@@ -1,39 +1,48 @@
-//! A sidecar proxy that puts a rotated token on every request, and replays what was refused.
+//! A sidecar proxy that puts a rotated token on every request and replays refused requests.
 //!
-//! Programs that know nothing of tokens send plain requests to a port or a socket on their own
-//! machine; the proxy finds the [`Route`], puts the session's token on the request, sends it to the
-//! route's upstream, and after a 401 waits for the one refresh and sends the request once more.
+//! Programs without token code send plain requests to a port or a socket on their own machine. The
+//! proxy finds the [`Route`], puts the session's token on the request and sends the request to the
+//! route's upstream. After a 401 it waits for the one refresh and sends the request once more.
 //!
-//! Each of N worker threads has a runtime, a listening socket and upstream connections of its own:
-//! a request never crosses a thread. Refreshes run wherever the rotators were told to
+//! Each of N worker threads has its own runtime, listening socket and upstream connections: a
+//! request never crosses a thread. Refreshes run on the rotator's runtime
 //! ([`RotatorBuilder::runtime`](token_rotator::RotatorBuilder::runtime)).
 //!
-//! # What the proxy answers by itself
+//! # The proxy's own answers
 //!
-//! All of it is `application/problem+json` (RFC 9457), `type` being `urn:token-rotator:problem:`
-//! and the name; callers of gRPC get a trailers-only answer with a `grpc-status`.
+//! The proxy's own answers are `application/problem+json` (RFC 9457). Their `type` is
+//! `urn:token-rotator:problem:` and the name. A gRPC caller gets a trailers-only answer with a
+//! `grpc-status`.
 //!
 //! | name | status | gRPC | when |
 //! |---|---|---|---|
-//! | `bad-request` | 400 | 13 | `Host` missing, doubled or with a user name; a path with dot segments |
-//! | `local-bearer` | 401 | 16 | the caller did not show the proxy's own bearer |
+//! | `bad-request` | 400 | 13 | `Host` missing, repeated or with a user name; a path with dot segments |
+//! | `local-bearer` | 401 | 16 | the caller did not send the proxy's local bearer |
 //! | `no-route` | 404 | 12 | no route matches |
 //! | `method` | 501 | 12 | CONNECT and TRACE |
 //! | `transfer-coding` | 501 | 12 | a `Transfer-Encoding` other than `chunked` |
-//! | `body-timeout` | 408 | 4 | the caller stopped in the middle of a body |
+//! | `body-timeout` | 408 | 4 | the caller paused for too long within a body |
 //! | `header-timeout` | 408 | - | the caller took too long to send the headers |
 //! | `too-large` | 413 | 8 | the body is larger than allowed |
 //! | `host` | 421 | 12 | `Host` is not among the allowed ones |
 //! | `headers-too-large` | 431 | 8 | the headers are larger than allowed |
-//! | `upstream` | 502 | 14 | the upstream cannot be reached or broke off |
-//! | `session-ended` | 503 | 16 | somebody has to sign in again |
-//! | `no-token` | 503 | 14 | the issuer cannot give a token now; `Retry-After` says when to ask again |
+//! | `upstream` | 502 | 14 | the upstream cannot be reached or closed the connection early |
+//! | `session-ended` | 503 | 16 | the session ended; a user must sign in again |
+//! | `no-token` | 503 | 14 | the issuer issues no token now; `Retry-After` gives the time until the next attempt |
 //! | `connections` | 503 | - | more connections than allowed |
 //! | `upstream-timeout` | 504 | 4 | the upstream did not connect or answer in time |
 //!
-//! A head that is not HTTP is answered 400, and one of more than twice the allowed bytes 431, both
-//! without a body, and the connection is closed. So it is after a request with `Transfer-Encoding`,
-//! for it may have had a `Content-Length` besides (RFC 9112 section 6.3).
+//! A head that is not HTTP gets 400 without a body. A head of more than twice the allowed bytes
+//! gets 431 without a body. Both close the connection. A request with `Transfer-Encoding` closes
+//! the connection too, because it may also have had a `Content-Length` (RFC 9112 section 6.3).
+//!
+//! # Files
+//!
+//! - `config`, `limits`, `routes`: the configuration, its limits, and the routes in force.
+//! - `handle`, `worker`, `listen`, `connection`: the running proxy, its threads, sockets and callers.
+//! - `admit`, `prepare`, `forward`, `send`, `upgrade`: the path of one request; `problem` the errors.
+//! - `tee`, `body`, `tunnel`, `upstream/`: bodies in both directions, and upstream connections.
+//! - `metrics`, `observe`, `admin/`: counters, observers, and the admin page.
 
 mod admin;
 mod admit;
@@ -70,7 +79,7 @@ pub use limits::Limits;
 pub use metrics::Recorder;
 pub use observe::{Observed, Observer, RequestId};
 
-/// The README of this crate: its example must compile.
+/// Compiles the example of this crate's README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadMe;

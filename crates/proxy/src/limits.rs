@@ -1,44 +1,46 @@
-//! The limits of everything.
+//! Limits of sizes, counts and times.
 
 use std::time::Duration;
 
-/// How much and how long the proxy takes things. `None` is without limit.
+/// Limits of the proxy's sizes, counts and times. `None` means no limit.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Connections of callers at one time; one more is answered 503 and closed.
+    /// Number of callers' connections at one time. A further connection gets 503 and is closed.
     pub connections: usize,
-    /// Bytes of a request's headers, names and values.
+    /// Size of a request's headers in bytes, names and values.
     pub header_bytes: usize,
-    /// How long a caller may take to send the headers of a request, and to keep an idle connection.
-    /// One of HTTP/2 is idle while no stream is open: after so long it is asked to end (GOAWAY, RFC
-    /// 9113 section 6.8), and after as long again it is closed.
+    /// Time for a caller to send the headers of a request, and to keep an idle connection. An
+    /// HTTP/2 connection is idle while no stream is open. After this time the proxy sends GOAWAY
+    /// (RFC 9113 section 6.8), and after the same time again it closes the connection.
     pub header_timeout: Duration,
-    /// Bytes of a request's body.
+    /// Size of a request's body in bytes.
     pub body_bytes: Option<u64>,
-    /// How long a caller may pause in the middle of a body; calls of gRPC are exempt.
+    /// Time for which a caller may pause within a body. gRPC calls are exempt.
     pub body_idle: Option<Duration>,
-    /// How long connecting to an upstream may take, TLS included.
+    /// Time to connect to an upstream, TLS included.
     pub connect_timeout: Duration,
-    /// How long an upstream may take to begin its answer; calls of gRPC are exempt.
+    /// Time for an upstream to begin its answer. gRPC calls are exempt.
     pub answer_timeout: Option<Duration>,
-    /// How long an answer may stand still once it has begun, because the upstream sends nothing or
-    /// the caller reads nothing; what an upstream sends of gRPC and of `text/event-stream` is exempt.
+    /// Time for which a begun answer may make no progress: the upstream sends nothing, or the
+    /// caller reads nothing. Pauses of the upstream are exempt in gRPC and `text/event-stream`
+    /// answers.
     pub answer_idle: Option<Duration>,
-    /// How long a whole request may take until its answer begins, waiting for a token included.
+    /// Time from a request to the begin of its answer, the wait for a token included.
     pub total_timeout: Option<Duration>,
-    /// Bytes kept of one request's body for its replay, where the route does not say otherwise.
+    /// Bytes of one request's body that are kept for its replay, unless the route sets its own
+    /// number.
     pub replay_bytes: usize,
-    /// Bytes kept of all bodies together.
+    /// Bytes that are kept of all bodies together.
     pub replay_bytes_total: usize,
-    /// Idle connections kept to each upstream by each worker.
+    /// Number of idle connections that each worker keeps to each upstream.
     pub idle_connections: usize,
-    /// How long an idle connection to an upstream is kept.
+    /// Time for which an idle connection to an upstream is kept.
     pub idle_timeout: Duration,
-    /// Streams at one time on one HTTP/2 connection of a caller.
+    /// Number of concurrent streams on one HTTP/2 connection of a caller.
     pub streams: u32,
-    /// How long a connection that has switched protocols (`WebSocket`) may go without a byte in
-    /// either direction until it is closed.
+    /// Time without a byte in either direction after which an upgraded connection (`WebSocket`) is
+    /// closed.
     pub tunnel_idle: Option<Duration>,
 }
 

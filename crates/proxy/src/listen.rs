@@ -1,4 +1,4 @@
-//! Opening the places where callers connect.
+//! Opens the listeners' sockets and accepts connections.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -12,20 +12,20 @@ use crate::config::Listen;
 use crate::keep_alive;
 
 /// One worker's share of a listener.
-pub(crate) enum Opened {
+pub(crate) enum ListenerShare {
     Tcp(TcpListener),
     #[cfg(unix)]
     Unix {
         listener: std::os::unix::net::UnixListener,
-        allowed: Arc<Allowed>,
+        allowed: Arc<AllowedPeers>,
     },
 }
 
-/// A listener that is served.
-pub(crate) enum Listening {
+/// A listener on the current runtime.
+pub(crate) enum ServedListener {
     Tcp(tokio::net::TcpListener),
     #[cfg(unix)]
-    Unix(tokio::net::UnixListener, Arc<Allowed>),
+    Unix(tokio::net::UnixListener, Arc<AllowedPeers>),
 }
 
 /// A caller's connection.
@@ -35,20 +35,22 @@ pub(crate) enum Accepted {
     Unix(tokio::net::UnixStream),
 }
 
-impl Opened {
-    /// Serves it on the current runtime.
-    pub(crate) fn listen(self) -> io::Result<Listening> {
+impl ListenerShare {
+    /// Registers the listener with the current runtime.
+    pub(crate) fn listen(self) -> io::Result<ServedListener> {
         Ok(match self {
-            Self::Tcp(listener) => Listening::Tcp(tokio::net::TcpListener::from_std(listener)?),
+            Self::Tcp(listener) => {
+                ServedListener::Tcp(tokio::net::TcpListener::from_std(listener)?)
+            }
             #[cfg(unix)]
             Self::Unix { listener, allowed } => {
-                Listening::Unix(tokio::net::UnixListener::from_std(listener)?, allowed)
+                ServedListener::Unix(tokio::net::UnixListener::from_std(listener)?, allowed)
             }
         })
     }
 
-    /// Who may connect; `None`: everybody.
-    pub(crate) fn allowed(&self) -> Option<Arc<Allowed>> {
+    /// Returns the peers that may connect, or `None` if every peer may.
+    pub(crate) fn allowed(&self) -> Option<Arc<AllowedPeers>> {
         match self {
             Self::Tcp(_) => None,
             #[cfg(unix)]
@@ -57,13 +59,15 @@ impl Opened {
     }
 }
 
-impl Listening {
-    /// The next connection; `None`: of somebody who may not connect. Cancelled, it loses nobody.
+impl ServedListener {
+    /// Accepts the next connection. Returns `None` if the peer may not connect.
+    ///
+    /// *Cancellation* loses no connection.
     pub(crate) async fn accept(&self) -> io::Result<Option<Accepted>> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
-                // Without it small answers may wait for the caller's acknowledgement.
+                // With Nagle's algorithm a small answer may wait for the caller's acknowledgement.
                 let _ = stream.set_nodelay(true);
                 Ok(Some(Accepted::Tcp(stream)))
             }
@@ -74,34 +78,39 @@ impl Listening {
                 if allowed.admits(&peer) {
                     return Ok(Some(Accepted::Unix(stream)));
                 }
-                tracing::warn!(uid = peer.uid(), gid = peer.gid(), "a peer was refused");
+                tracing::warn!(
+                    uid = peer.uid(),
+                    gid = peer.gid(),
+                    "refused a peer of the unix socket"
+                );
                 Ok(None)
             }
         }
     }
 }
 
-/// Who may connect to a unix socket. All workers share it, and a reload changes it.
+/// The peers that may connect to a unix socket. All workers share the value, and a reload changes
+/// it.
 #[cfg_attr(not(unix), allow(dead_code))]
-pub(crate) struct Allowed {
-    ids: ArcSwap<Ids>,
+pub(crate) struct AllowedPeers {
+    ids: ArcSwap<PeerIds>,
     own: Option<u32>,
 }
 
-/// User and group ids; with none at all it is the proxy's own user.
+/// User and group ids. If both lists are empty, only the proxy's own user may connect.
 #[derive(Clone, PartialEq)]
-pub(crate) struct Ids {
+pub(crate) struct PeerIds {
     uids: Vec<u32>,
     gids: Vec<u32>,
 }
 
-impl Allowed {
-    /// From now on these may connect.
-    pub(crate) fn admit(&self, ids: Ids) {
+impl AllowedPeers {
+    /// Replaces the ids of the peers that may connect.
+    pub(crate) fn set(&self, ids: PeerIds) {
         self.ids.store(Arc::new(ids));
     }
 
-    /// By the credentials that the kernel vouches for.
+    /// Whether the peer may connect, by the credentials that the kernel reports.
     #[cfg(unix)]
     fn admits(&self, peer: &tokio::net::unix::UCred) -> bool {
         let ids = self.ids.load();
@@ -111,8 +120,8 @@ impl Allowed {
     }
 }
 
-impl Ids {
-    /// `None`: of a place that is for everybody.
+impl PeerIds {
+    /// Returns the allowed ids, or `None` for TCP, where every peer may connect.
     pub(crate) fn of(listen: &Listen) -> Option<Self> {
         match listen {
             Listen::Tcp(_) => None,
@@ -127,58 +136,58 @@ impl Ids {
         self.uids.is_empty() && self.gids.is_empty()
     }
 
-    /// The mode of a socket's file that they can connect to.
+    /// Returns the file mode that lets these ids connect.
     fn mode(&self) -> u32 {
         if self.is_empty() { 0o600 } else { 0o666 }
     }
 }
 
-/// Lets the file of an open socket be reached by those of the `next` configuration and not by those
-/// of the one before. Where both had the same mode it stays as it is: somebody may have given it
-/// another.
+/// Sets the file mode of an open socket for the `next` configuration. If both configurations have
+/// the same mode, the file keeps its mode, which a user may have changed.
 pub(crate) fn change_mode(before: &Listen, next: &Listen) -> io::Result<()> {
-    let mode = |listen| Ids::of(listen).map(|ids| ids.mode());
-    let (Listen::Unix { path, .. }, Some(may)) = (next, mode(next)) else {
+    let mode = |listen| PeerIds::of(listen).map(|ids| ids.mode());
+    let (Listen::Unix { path, .. }, Some(next_mode)) = (next, mode(next)) else {
         return Ok(());
     };
-    if mode(before) == Some(may) {
+    if mode(before) == Some(next_mode) {
         return Ok(());
     }
     #[cfg(unix)]
     {
         use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-        // Somebody may have put a file of his own there, or a link.
+        // Another user may have replaced the socket with a file or a link.
         if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
             return Err(io::Error::other("another file is in its place"));
         }
-        std::fs::set_permissions(path, PermissionsExt::from_mode(may))?;
+        std::fs::set_permissions(path, PermissionsExt::from_mode(next_mode))?;
     }
     #[cfg(not(unix))]
     let _ = path;
     Ok(())
 }
 
-/// Opens a place for so many workers, and says where it is.
-pub(crate) fn open(listen: &Listen, workers: usize) -> io::Result<(Vec<Opened>, Listen)> {
+/// Opens a listener for this number of workers. Returns one share for each worker, and the actual
+/// address.
+pub(crate) fn open(listen: &Listen, workers: usize) -> io::Result<(Vec<ListenerShare>, Listen)> {
     match listen {
         Listen::Tcp(address) => {
             let mut shares = Vec::with_capacity(workers);
             let mut address = *address;
             for index in 0..workers {
-                // The first has the place to itself when it takes it: another proxy of this user's
-                // would be let in otherwise, and each would get some of the other's callers.
+                // The first socket binds without SO_REUSEPORT. Otherwise another proxy of this user
+                // could share the port, and each would get some of the other's callers.
                 let joins = index > 0 || (workers > 1 && !cfg!(target_os = "linux"));
                 let listener = tcp(address, joins, workers > 1)?;
                 if index == 0 {
                     address = listener.local_addr()?;
                 }
-                shares.push(Opened::Tcp(listener));
+                shares.push(ListenerShare::Tcp(listener));
             }
             Ok((shares, Listen::Tcp(address)))
         }
         #[cfg(unix)]
         Listen::Unix { path, uids, gids } => {
-            let ids = Ids {
+            let ids = PeerIds {
                 uids: uids.clone(),
                 gids: gids.clone(),
             };
@@ -190,8 +199,8 @@ pub(crate) fn open(listen: &Listen, workers: usize) -> io::Result<(Vec<Opened>, 
     }
 }
 
-/// With more than one worker each has a socket of its own, and the kernel spreads connections. One that
-/// `joins` may listen where others do that are shared.
+/// Opens a TCP listener. With several workers each has its own socket, and the kernel distributes
+/// connections. A socket that `joins` may share a port whose sockets are `shared`.
 fn tcp(address: SocketAddr, joins: bool, shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -209,17 +218,17 @@ fn tcp(address: SocketAddr, joins: bool, shared: bool) -> io::Result<TcpListener
     socket.set_reuse_port(shared)?;
     #[cfg(not(unix))]
     let _ = (joins, shared);
-    // Connections have it from their listener.
-    keep_alive::watch(&socket)?;
+    // Accepted connections inherit keep-alive from their listener.
+    keep_alive::enable(&socket)?;
     socket.listen(1024)?;
     Ok(socket.into())
 }
 
 #[cfg(unix)]
-fn unix(path: &Path, ids: Ids, workers: usize) -> io::Result<Vec<Opened>> {
+fn unix(path: &Path, ids: PeerIds, workers: usize) -> io::Result<Vec<ListenerShare>> {
     use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
     use std::os::unix::net::{UnixListener, UnixStream};
-    // What a proxy that was killed left behind; never a socket that somebody listens on.
+    // Removes the socket of a killed proxy. A socket with a listening process is kept.
     if let Ok(found) = std::fs::symlink_metadata(path)
         && found.file_type().is_socket()
         && UnixStream::connect(path).is_err()
@@ -229,12 +238,12 @@ fn unix(path: &Path, ids: Ids, workers: usize) -> io::Result<Vec<Opened>> {
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(ids.mode()))?;
     listener.set_nonblocking(true)?;
-    let allowed = Arc::new(Allowed {
+    let allowed = Arc::new(AllowedPeers {
         ids: ArcSwap::from_pointee(ids),
         own: std::fs::metadata(path).ok().map(|made| made.uid()),
     });
     let share = |_| {
-        Ok(Opened::Unix {
+        Ok(ListenerShare::Unix {
             listener: listener.try_clone()?,
             allowed: Arc::clone(&allowed),
         })
@@ -246,21 +255,22 @@ fn unix(path: &Path, ids: Ids, workers: usize) -> io::Result<Vec<Opened>> {
 mod tests {
     use super::*;
 
-    /// Each worker gets callers: all of a hundred going to one of two happens once in 2^99 times.
+    /// Property: each worker gets callers. All of a hundred callers reach one of two workers with a
+    /// probability of 2^-99.
     #[test]
-    fn callers_are_spread() {
+    fn the_kernel_distributes_callers() {
         let free = Listen::Tcp(([127, 0, 0, 1], 0).into());
-        let (shares, place) = open(&free, 2).expect("a free port");
-        let Listen::Tcp(address) = place else {
-            panic!("another kind of place");
+        let (shares, actual) = open(&free, 2).expect("a free port");
+        let Listen::Tcp(address) = actual else {
+            panic!("not a TCP address");
         };
         let connect = || std::net::TcpStream::connect(address).expect("a connection");
         let callers: Vec<_> = (0..100).map(|_| connect()).collect();
         let taken = shares.iter().map(|share| {
-            let Opened::Tcp(listener) = share else {
-                panic!("another kind of place");
+            let ListenerShare::Tcp(listener) = share else {
+                panic!("not a TCP listener");
             };
-            // A connection that stands has been queued.
+            // An established connection is in the queue of its listener.
             std::iter::from_fn(|| listener.accept().ok()).count()
         });
         let taken: Vec<_> = taken.collect();
@@ -270,21 +280,21 @@ mod tests {
         }
     }
 
-    /// However many workers share a place, no other process does.
+    /// Property: workers share an address; another process cannot listen on it.
     #[test]
-    fn a_place_is_taken_once() {
+    fn only_one_process_listens_on_an_address() {
         for workers in [1, 3] {
             let free = Listen::Tcp(([127, 0, 0, 1], 0).into());
-            let (shares, place) = open(&free, workers).expect("a free port");
+            let (shares, actual) = open(&free, workers).expect("a free port");
             assert_eq!(shares.len(), workers);
             for others in [1, 3] {
-                let Err(error) = open(&place, others) else {
-                    panic!("{others} more than {workers}");
+                let Err(error) = open(&actual, others) else {
+                    panic!("{others} workers of another process beside {workers}");
                 };
                 assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
             }
             drop(shares);
-            open(&place, workers).expect("it is free again");
+            open(&actual, workers).expect("the address is free again");
         }
     }
 }

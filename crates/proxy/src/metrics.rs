@@ -1,4 +1,4 @@
-//! What is counted, as Prometheus reads it.
+//! Counters of the proxy, in the text format that Prometheus reads.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,16 +18,16 @@ use token_rotator::middleware::RotatorExt as _;
 use token_rotator::{Event, Rotator};
 
 use crate::admin::Timeline;
-use crate::worker::Shared;
+use crate::worker::SharedState;
 
 type Label = Vec<(&'static str, String)>;
 
-/// Upper bounds of answers' durations, in seconds.
+/// Upper bounds of the histogram of answer times, in seconds.
 const BOUNDS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
 ];
 
-/// Counts what the events of sessions say about their refreshes, and notes it for the page.
+/// Counts the refreshes in the events of sessions, and records them for the page.
 ///
 /// Give one to the proxy's [`Config`](crate::Config), and clones of it to
 /// [`on_event`](token_rotator::RotatorBuilder::on_event).
@@ -39,8 +39,8 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// The same recorder for the events of one session, which the page shows under the name that
-    /// the session's [`Route`](crate::Route) gives it.
+    /// Returns a clone of the recorder for the events of one session. The name must be the one that
+    /// the session's [`Route`](crate::Route) gives; the page shows the session under it.
     pub fn named(&self, session: impl Into<Arc<str>>) -> Self {
         Self {
             session: Some(session.into()),
@@ -48,10 +48,10 @@ impl Recorder {
         }
     }
 
-    /// Counts one event, and notes it for the page if it is known whose it is.
+    /// Counts one event. A recorder with a session name also records the event for the page.
     pub fn record(&self, event: &Event) {
         if let Some(session) = &self.session {
-            self.timeline.note(session, event);
+            self.timeline.record(session, event);
         }
         let outcome = match event {
             Event::Refreshed { .. } => "refreshed",
@@ -70,7 +70,7 @@ impl Recorder {
     }
 }
 
-/// Everything counted.
+/// All counters of the proxy.
 pub(crate) struct Metrics {
     registry: Registry,
     routes: Mutex<BTreeMap<String, Arc<RouteStats>>>,
@@ -90,7 +90,7 @@ struct RequestLabels {
     status: &'static str,
 }
 
-/// What is counted of one route, ready to be counted up without looking it up.
+/// Counters of one route, resolved once so that a request needs no lookup.
 pub(crate) struct RouteStats {
     by_class: [Counter; 5],
     replays: Counter,
@@ -119,19 +119,19 @@ impl Metrics {
         registry.register("requests", "Requests answered", metrics.requests.clone());
         registry.register(
             "replays",
-            "Requests sent once more",
+            "Requests that were replayed",
             metrics.replays.clone(),
         );
-        let text = "Refusals handed back to the caller";
+        let text = "Refusals returned to the caller";
         registry.register("refusals_handed_back", text, metrics.handed_back.clone());
         registry.register(
             "waiting",
             "Requests that wait for a token",
             metrics.waiting.clone(),
         );
-        let text = "Time from a request's head to its answer's";
+        let text = "Time from the head of a request to the head of its answer";
         registry.register_with_unit("duration", text, Unit::Seconds, metrics.durations.clone());
-        let text = "Requests that took no route, by problem";
+        let text = "Requests without a route, by problem";
         registry.register("rejected", text, metrics.rejected.clone());
         registry.register(
             "refreshes",
@@ -143,7 +143,7 @@ impl Metrics {
             "Connections of callers",
             metrics.connections.clone(),
         );
-        let text = "Bytes kept of bodies for their replay";
+        let text = "Bytes of bodies kept for replays";
         registry.register_with_unit("copies", text, Unit::Bytes, metrics.copies.clone());
         Self {
             registry,
@@ -181,7 +181,7 @@ impl Metrics {
         self.rejected.get_or_create(&label).inc();
     }
 
-    pub(crate) fn text(&self, shared: &Shared) -> Result<String, fmt::Error> {
+    pub(crate) fn text(&self, shared: &SharedState) -> Result<String, fmt::Error> {
         let open = shared.connections.load(Ordering::Relaxed);
         self.connections
             .set(i64::try_from(open).unwrap_or(i64::MAX));
@@ -208,22 +208,22 @@ impl RouteStats {
         self.handed_back.inc();
     }
 
-    /// Counts a waiter until the answer is dropped.
+    /// Counts a waiting request until the returned guard is dropped.
     pub(crate) fn wait(&self) -> impl Drop + use<> {
         self.waiting.inc();
-        Waiting(self.waiting.clone())
+        WaitingGuard(self.waiting.clone())
     }
 }
 
-struct Waiting(Gauge<i64, AtomicI64>);
+struct WaitingGuard(Gauge<i64, AtomicI64>);
 
-impl Drop for Waiting {
+impl Drop for WaitingGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
 }
 
-/// Whether requests of this session can be served: it has a token, or may yet get one.
+/// Whether the session has a token or may still get one.
 pub(crate) fn is_usable(rotator: &Rotator) -> bool {
     rotator.access_token().is_some() || !(rotator.has_ended() || rotator.is_signed_out())
 }

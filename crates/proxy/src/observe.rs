@@ -1,4 +1,4 @@
-//! What happens to requests, for whoever wants to watch.
+//! Reports the events of requests to an observer and to the page.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,88 +6,93 @@ use std::time::Instant;
 
 use http::{Method, StatusCode};
 
-use crate::admin::Watched;
-use crate::routes::Target;
-use crate::worker::Shared;
+use crate::admin::TimelineRequest;
+use crate::routes::RouteTarget;
+use crate::worker::SharedState;
 
 /// The number of a request in this process.
 pub type RequestId = u64;
 
-/// Something that happened to a request. It holds no token, no query and no path.
+/// An event of a request. The event contains no token, no query and no path.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Observed<'a> {
-    /// It came in and goes to this route.
+    /// The request arrived and has this route.
     Arrived {
         /// The route's name.
         route: &'a str,
-        /// Its method.
+        /// The request's method.
         method: &'a Method,
     },
-    /// It was sent with the token of this generation; `None`: without one.
+    /// The request was sent to the upstream.
     Sent {
-        /// The generation.
+        /// Generation of the request's token, or `None` if the request has no token.
         generation: Option<u64>,
     },
-    /// It waits for a token.
+    /// The request waits for a token.
     Waiting,
-    /// Its token was refused.
+    /// The upstream refused the request's token.
     Refused,
-    /// It is sent once more.
+    /// The request is sent once more.
     Replayed,
-    /// It is answered.
+    /// The request has its answer.
     Answered {
-        /// The status.
+        /// Status of the answer.
         status: StatusCode,
     },
 }
 
-/// Is told of every request, on the worker's thread: it must be quick and must not block.
+/// Receives the events of every request on the worker's thread. An observer must not block.
 pub trait Observer: Send + Sync + 'static {
-    /// Something happened to the request of this number.
+    /// Receives an event of the request with this number.
     fn observe(&self, request: RequestId, at: Instant, observed: Observed<'_>);
 }
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
-/// One request's line to whoever watches; free where nobody does.
+/// The receivers of one request's events. Without a receiver a request allocates nothing.
 #[derive(Default)]
-pub(crate) struct Watch {
+pub(crate) struct RequestEvents {
     observer: Option<(RequestId, Arc<dyn Observer>)>,
-    /// For those who look at the page.
-    page: Option<Box<Watched>>,
+    /// The request on the timeline, while the page has viewers.
+    timeline: Option<Box<TimelineRequest>>,
 }
 
-impl Watch {
-    /// Tells that a request has arrived, and goes with it.
-    pub(crate) fn new(shared: &Shared, target: &Target, method: &Method) -> Self {
+impl RequestEvents {
+    /// Creates the receivers of a request and reports its arrival.
+    pub(crate) fn new(shared: &SharedState, target: &RouteTarget, method: &Method) -> Self {
         let number = |observer| (NEXT.fetch_add(1, Ordering::Relaxed), Arc::clone(observer));
         let timeline = &shared.timeline;
-        let watched = || {
+        let on_timeline = || {
             let (session, route) = (&target.session, &target.name);
-            Box::new(Watched::new(timeline, session, route, method.as_str()))
+            Box::new(TimelineRequest::new(
+                timeline,
+                session,
+                route,
+                method.as_str(),
+            ))
         };
-        let watch = Self {
+        let events = Self {
             observer: shared.observer.as_ref().map(number),
-            page: timeline.is_watched().then(watched),
+            timeline: timeline.has_viewers().then(on_timeline),
         };
-        watch.tell(Observed::Arrived {
+        events.report(Observed::Arrived {
             route: &target.name,
             method,
         });
-        watch
+        events
     }
 
-    pub(crate) fn tell(&self, observed: Observed<'_>) {
-        if self.observer.is_none() && self.page.is_none() {
+    pub(crate) fn report(&self, observed: Observed<'_>) {
+        if self.observer.is_none() && self.timeline.is_none() {
             return;
         }
         let at = Instant::now();
         if let Some((request, observer)) = &self.observer {
             observer.observe(*request, at, observed);
         }
-        if let Some(page) = &self.page {
-            page.tell(at, observed);
+        if let Some(request) = &self.timeline {
+            request.record(at, observed);
         }
     }
 }
@@ -101,29 +106,32 @@ mod tests {
 
     const REQUESTS: u64 = 1_000;
 
-    /// Blocks that the way of so many requests allocates.
-    fn allocated(shared: &Shared) -> u64 {
+    /// Returns the number of blocks that the events of [`REQUESTS`] requests allocate.
+    fn allocated_blocks(shared: &SharedState) -> u64 {
         let target = Arc::clone(&shared.table.load().targets()[0]);
         let before = dhat::HeapStats::get().total_blocks;
         for _ in 0..REQUESTS {
-            let watch = Watch::new(shared, &target, &Method::GET);
+            let events = RequestEvents::new(shared, &target, &Method::GET);
             let generation = Some(1);
-            watch.tell(Observed::Sent { generation });
+            events.report(Observed::Sent { generation });
             let status = StatusCode::OK;
-            watch.tell(Observed::Answered { status });
+            events.report(Observed::Answered { status });
         }
         dhat::HeapStats::get().total_blocks - before
     }
 
     #[test]
-    fn nothing_is_paid_while_nobody_looks() {
-        let shared = Shared::for_test();
+    fn events_allocate_nothing_without_a_viewer() {
+        let shared = SharedState::for_test();
         let _profiler = dhat::Profiler::builder().testing().build();
-        // Another test in the same process may allocate meanwhile, but not every time.
-        assert!((0..100).any(|_| allocated(&shared) == 0));
-        let watching = shared.timeline.watch();
-        assert!(allocated(&shared) >= REQUESTS, "this can be seen");
-        drop(watching);
-        assert!((0..100).any(|_| allocated(&shared) == 0));
+        // Another test of the process may allocate at the same time, but not in each of 100 runs.
+        assert!((0..100).any(|_| allocated_blocks(&shared) == 0));
+        let viewer = shared.timeline.add_viewer();
+        assert!(
+            allocated_blocks(&shared) >= REQUESTS,
+            "a viewer costs an allocation"
+        );
+        drop(viewer);
+        assert!((0..100).any(|_| allocated_blocks(&shared) == 0));
     }
 }

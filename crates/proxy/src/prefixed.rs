@@ -1,4 +1,4 @@
-//! A caller's byte stream.
+//! A caller's byte stream with a prefix that was already read, and a timeout for writes.
 
 use std::io;
 use std::pin::Pin;
@@ -7,43 +7,45 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::timer::Alarm;
+use crate::timer::DeadlineTimer;
 
-/// A stream of which the beginning has been read already, and whose other end has to read on.
+/// A stream whose first bytes were already read. Writes fail if the peer reads nothing for too
+/// long.
 pub(crate) struct Prefixed<S> {
-    seen: Vec<u8>,
+    prefix: Vec<u8>,
     read: usize,
     stream: S,
-    /// How long it may read nothing.
-    patience: Option<Duration>,
-    alarm: Alarm,
+    /// Time for which the peer may read nothing.
+    idle_timeout: Option<Duration>,
+    timer: DeadlineTimer,
 }
 
 impl<S> Prefixed<S> {
-    /// Of which these bytes have been read, and whose other end may read nothing for so long.
-    pub(crate) fn new(seen: Vec<u8>, stream: S, patience: Option<Duration>) -> Self {
+    /// Wraps a stream whose bytes `prefix` were already read. Without `idle_timeout` writes wait
+    /// without limit.
+    pub(crate) fn new(prefix: Vec<u8>, stream: S, idle_timeout: Option<Duration>) -> Self {
         Self {
-            seen,
+            prefix,
             read: 0,
             stream,
-            patience,
-            alarm: Alarm::default(),
+            idle_timeout,
+            timer: DeadlineTimer::default(),
         }
     }
 
-    /// What came of writing; an error once the other end has read nothing for too long.
-    fn written<T>(
+    /// Returns the result of a write, or an error if the peer has read nothing for too long.
+    fn limit_write<T>(
         &mut self,
         written: Poll<io::Result<T>>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.alarm.set_at(None);
+            self.timer.set_at(None);
             return written;
         }
-        self.alarm.start(self.patience);
-        let late = self.alarm.poll(context);
-        late.map(|()| Err(io::ErrorKind::TimedOut.into()))
+        self.timer.start(self.idle_timeout);
+        let is_late = self.timer.poll(context);
+        is_late.map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -53,16 +55,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.seen.is_empty() {
+        if self.prefix.is_empty() {
             return Pin::new(&mut self.stream).poll_read(context, buffer);
         }
-        let length = buffer.remaining().min(self.seen.len() - self.read);
-        buffer.put_slice(&self.seen[self.read..self.read + length]);
+        let length = buffer.remaining().min(self.prefix.len() - self.read);
+        buffer.put_slice(&self.prefix[self.read..self.read + length]);
         self.read += length;
-        if self.read == self.seen.len() {
-            self.seen = Vec::new();
-            // What came with it is read with it: hyper makes its buffer twice as large for a head
-            // that comes in two pieces. A failure shows itself at the next read again.
+        if self.read == self.prefix.len() {
+            self.prefix = Vec::new();
+            // The rest of the head is read in the same call: hyper doubles its buffer for a head in
+            // two pieces. The next read reports a failure again.
             let _ = Pin::new(&mut self.stream).poll_read(context, buffer);
         }
         Poll::Ready(Ok(()))
@@ -76,7 +78,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, buffer);
-        self.written(written, context)
+        self.limit_write(written, context)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -93,7 +95,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, buffers);
-        self.written(written, context)
+        self.limit_write(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,5 +1,5 @@
-//! What is done with a request before anything is waited for: checked, stripped, and made ready to
-//! be sent, once or twice.
+//! Prepares a request before the first wait: checks it, strips it, and makes it ready to be sent
+//! once or twice.
 
 use std::sync::Arc;
 
@@ -13,40 +13,41 @@ use token_rotator::NotReplayed;
 use token_rotator::middleware::{Exchange, PackedHead, RotatorExt as _};
 use tokio::time::Instant;
 
-use crate::headers::{self, Seen};
-use crate::observe::Watch;
+use crate::headers::{self, HeaderSummary};
+use crate::observe::RequestEvents;
 use crate::problem::Problem;
-use crate::routes::{Table, Target};
-use crate::tee::{Bounds, Tee, Upload};
+use crate::routes::{RouteTable, RouteTarget};
+use crate::tee::{BodyLimits, Tee, Upload};
 use crate::worker::Worker;
 
-/// A request on its way, and all that is known about it.
+/// A request to an upstream, with its route, body and token.
 ///
-/// It stays where it is while it is sent and waited for: futures hold it by reference, or each of
-/// them would lie as large in every connection.
-pub(crate) struct Outgoing {
+/// Futures borrow the value. Otherwise each future would contain it and enlarge every connection.
+pub(crate) struct OutgoingRequest {
     pub(crate) worker: Arc<Worker>,
-    pub(crate) table: Arc<Table>,
-    pub(crate) target: Arc<Target>,
+    pub(crate) table: Arc<RouteTable>,
+    pub(crate) target: Arc<RouteTarget>,
     pub(crate) grpc: bool,
-    pub(crate) watch: Watch,
-    /// The one copy of its head: for a replay, or where a kept connection turns out to be closed.
+    pub(crate) events: RequestEvents,
+    /// The only copy of the request's head. It serves a replay, and a second attempt if a pooled
+    /// connection turns out to be closed.
     pub(crate) head: PackedHead,
-    /// When the request was ready to be sent, or nearly.
+    /// Time when the request was ready; the answer timeout counts from here.
     pub(crate) ready_at: Instant,
-    /// The request as it is to be sent next.
+    /// The request for the next attempt.
     pub(crate) request: Option<Request<Upload>>,
     pub(crate) tee: Option<Arc<Tee>>,
-    /// Whether its body is short enough to be kept, as far as its head says.
+    /// Whether the request can be sent twice, by the body length in its head.
     pub(crate) repeatable: Result<(), NotReplayed>,
-    /// The token it carries. `None` before there is one, and with the caller's own credentials.
+    /// The request's use of a token. `None` before the request has a token, and if it carries the
+    /// caller's own credentials.
     pub(crate) exchange: Option<Exchange>,
-    /// Whether it goes with the caller's own credentials.
-    pub(crate) passed: bool,
+    /// Whether the request carries the caller's own credentials.
+    pub(crate) has_own_credentials: bool,
     pub(crate) upgrade: Option<Box<Upgrade>>,
 }
 
-/// The protocol that the caller wants to go on with, and its end of the connection.
+/// The protocol of a requested upgrade, and the caller's side of the connection.
 pub(crate) struct Upgrade {
     pub(crate) protocol: HeaderValue,
     pub(crate) caller: Option<OnUpgrade>,
@@ -56,52 +57,53 @@ impl Worker {
     pub(crate) fn prepare(
         self: &Arc<Self>,
         mut request: Request<Incoming>,
-        seen: Seen,
+        summary: HeaderSummary,
         unix: bool,
         grpc: bool,
         began: Instant,
-    ) -> Result<Outgoing, Problem> {
+    ) -> Result<OutgoingRequest, Problem> {
         let table = self.shared.table.load_full();
-        let target = match table.admit(&request, seen, unix) {
+        let target = match table.admit(&request, summary, unix) {
             Ok(target) => Arc::clone(target),
             Err(problem) => {
                 self.shared.metrics.rejected(problem.name);
                 return Err(problem);
             }
         };
-        let watch = Watch::new(&self.shared, &target, request.method());
-        let name = target.rotator.header_name();
-        let passed = target.pass_authorization && request.headers().contains_key(name);
-        let upgrade = Upgrade::of(&mut request, seen);
-        target.rewrite(&mut request, seen)?;
+        let events = RequestEvents::new(&self.shared, &target, request.method());
+        let token_header = target.rotator.header_name();
+        let has_own_credentials =
+            target.pass_authorization && request.headers().contains_key(token_header);
+        let upgrade = Upgrade::of(&mut request, summary);
+        target.rewrite(&mut request, summary)?;
         let head = PackedHead::move_in(&mut request);
         let (mut parts, body) = request.into_parts();
         parts.version = Version::HTTP_11;
         let (tee, repeatable) = self.tee(body, &table, &target, grpc);
         let upload = tee.as_ref().map_or(Upload::Empty, Upload::first);
-        Ok(Outgoing {
+        Ok(OutgoingRequest {
             worker: Arc::clone(self),
             ready_at: began,
             request: Some(Request::from_parts(parts, upload)),
             table,
             target,
             grpc,
-            watch,
+            events,
             head,
             tee,
             repeatable,
             exchange: None,
-            passed,
+            has_own_credentials,
             upgrade,
         })
     }
 
-    /// The body, and whether it can be sent again.
+    /// Returns the body, and whether it can be sent twice.
     fn tee(
         &self,
         body: Incoming,
-        table: &Table,
-        target: &Target,
+        table: &RouteTable,
+        target: &RouteTarget,
         grpc: bool,
     ) -> (Option<Arc<Tee>>, Result<(), NotReplayed>) {
         if body.is_end_stream() {
@@ -111,13 +113,13 @@ impl Worker {
         let kept = target.replay_bytes;
         let length = body.size_hint().exact();
         let fits = length.map(|length| length <= kept as u64);
-        let bounds = Bounds {
+        let body_limits = BodyLimits {
             kept,
             largest: limits.body_bytes,
             idle: limits.body_idle.filter(|_| !grpc),
             token: (!target.pass_authorization).then(|| target.rotator.header_name().clone()),
         };
-        let tee = Tee::new(body, bounds, fits != Some(false), &self.shared.budget);
+        let tee = Tee::new(body, body_limits, fits != Some(false), &self.shared.budget);
         let repeatable = match fits {
             Some(true) => Ok(()),
             _ => Err(NotReplayed::BodyOnce),
@@ -126,8 +128,8 @@ impl Worker {
     }
 }
 
-impl Outgoing {
-    /// Makes the request anew, to be sent next.
+impl OutgoingRequest {
+    /// Rebuilds the request for the next attempt.
     pub(crate) fn renew(&mut self, body: Upload) {
         self.request = self.head.request(body);
         if let Some(request) = &mut self.request {
@@ -137,14 +139,15 @@ impl Outgoing {
         self.apply();
     }
 
-    /// Puts the token on the request that is sent next.
+    /// Puts the token on the request of the next attempt.
     pub(crate) fn apply(&mut self) {
         if let (Some(request), Some(exchange)) = (&mut self.request, &self.exchange) {
             exchange.apply(&self.target.rotator, request.headers_mut());
         }
     }
 
-    /// Whether it may be repeated though nobody knows what came of it (RFC 9110 section 9.2.1).
+    /// Whether the request may be repeated after an unknown outcome: its method is safe (RFC 9110
+    /// section 9.2.1) and it has no body.
     pub(crate) fn is_repeatable(&self) -> bool {
         self.tee.is_none()
             && matches!(
@@ -154,51 +157,54 @@ impl Outgoing {
     }
 }
 
-impl Outgoing {
-    /// A GET to the same upstream on behalf of this request, without headers of the caller's and
-    /// without an observer.
-    pub(crate) fn another(&self, uri: Uri) -> Self {
+impl OutgoingRequest {
+    /// Creates a GET to the same upstream, without the caller's headers and without an observer.
+    pub(crate) fn probe_request(&self, uri: Uri) -> Self {
         let mut request = Request::new(Upload::Empty);
         *request.uri_mut() = uri;
-        headers::prepare(request.headers_mut(), &self.target.authority, false);
+        headers::add_own(request.headers_mut(), &self.target.authority, false);
         Self {
             worker: Arc::clone(&self.worker),
             table: Arc::clone(&self.table),
             target: Arc::clone(&self.target),
             grpc: false,
-            watch: Watch::default(),
+            events: RequestEvents::default(),
             head: PackedHead::move_in(&mut request),
             ready_at: Instant::now(),
             request: Some(request),
             tee: None,
             repeatable: Ok(()),
             exchange: None,
-            passed: false,
+            has_own_credentials: false,
             upgrade: None,
         }
     }
 }
 
 impl Upgrade {
-    fn of(request: &mut Request<Incoming>, seen: Seen) -> Option<Box<Self>> {
+    fn of(request: &mut Request<Incoming>, summary: HeaderSummary) -> Option<Box<Self>> {
         if request.version() != Version::HTTP_11 || !request.body().is_end_stream() {
             return None;
         }
-        let protocol = headers::upgrade(request.headers(), seen)?;
+        let protocol = headers::upgrade(request.headers(), summary)?;
         let caller = Some(hyper::upgrade::on(request));
         Some(Box::new(Self { protocol, caller }))
     }
 }
 
-impl Target {
-    /// Makes the head what the upstream is to see, but for the token.
-    pub(crate) fn rewrite<B>(&self, request: &mut Request<B>, seen: Seen) -> Result<(), Problem> {
-        let trailers = headers::wants_trailers(request.headers(), seen);
-        headers::strip_request(request.headers_mut(), seen);
+impl RouteTarget {
+    /// Rewrites the head for the upstream, except for the token.
+    pub(crate) fn rewrite<B>(
+        &self,
+        request: &mut Request<B>,
+        summary: HeaderSummary,
+    ) -> Result<(), Problem> {
+        let trailers = headers::wants_trailers(request.headers(), summary);
+        headers::strip_request(request.headers_mut(), summary);
         if !self.pass_authorization {
             headers::strip_credentials(request.headers_mut(), self.rotator.header_name());
         }
-        headers::prepare(request.headers_mut(), &self.authority, trailers);
+        headers::add_own(request.headers_mut(), &self.authority, trailers);
         self.rewrite_uri(request.uri_mut())
     }
 
@@ -213,7 +219,7 @@ impl Target {
         };
         let path = path.ok_or(Problem::bad_request("The path cannot be read"))?;
         *uri = Uri::from(path);
-        // `http://host#x` has none at all, which in a request line of its own is no request.
+        // `http://host#x` has an empty path, which a request line must not have.
         if uri.path().is_empty() {
             *uri = Uri::from_static("/");
         }

@@ -1,4 +1,4 @@
-//! What the proxy answers by itself (RFC 9457).
+//! The proxy's own answers (RFC 9457).
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use token_rotator::{FailureKind, RefreshError, TokenError};
 
 use crate::body::AnswerBody;
 
-/// An answer of the proxy's own.
+/// An error that the proxy answers itself.
 #[derive(Debug)]
 pub(crate) struct Problem {
     pub(crate) name: &'static str,
@@ -47,8 +47,8 @@ impl Problem {
         "local-bearer",
         StatusCode::UNAUTHORIZED,
         16,
-        "The proxy wants its own bearer",
-        "This proxy serves only callers that show its local bearer in `Authorization`. \
+        "The local bearer is missing or wrong",
+        "This proxy serves only callers that send its local bearer in `Authorization`. \
          hint: see the proxy's configuration",
     );
     pub(crate) const NO_ROUTE: Self = Self::new(
@@ -56,7 +56,7 @@ impl Problem {
         StatusCode::NOT_FOUND,
         12,
         "No route matches",
-        "No route of this proxy is for this host and path. hint: see the proxy's configuration",
+        "No route of this proxy matches this host and path. hint: see the proxy's configuration",
     );
     pub(crate) const METHOD: Self = Self::new(
         "method",
@@ -70,22 +70,22 @@ impl Problem {
         StatusCode::NOT_IMPLEMENTED,
         12,
         "The transfer coding is not forwarded",
-        "This proxy takes `Transfer-Encoding: chunked` and no other. hint: compress the content \
-         and say so in `Content-Encoding`",
+        "This proxy accepts `Transfer-Encoding: chunked` and no other. hint: compress the content \
+         and set `Content-Encoding`",
     );
     pub(crate) const BODY_TIMEOUT: Self = Self::new(
         "body-timeout",
         StatusCode::REQUEST_TIMEOUT,
         4,
         "The body did not arrive in time",
-        "The caller paused in the middle of the request's body for longer than is allowed",
+        "The caller paused within the request's body for longer than this proxy allows",
     );
     pub(crate) const HEADER_TIMEOUT: Self = Self::new(
         "header-timeout",
         StatusCode::REQUEST_TIMEOUT,
         4,
         "The headers did not arrive in time",
-        "The caller took longer than is allowed to send the request's headers",
+        "The caller took longer to send the request's headers than this proxy allows",
     );
     pub(crate) const TOO_LARGE: Self = Self::new(
         "too-large",
@@ -99,7 +99,7 @@ impl Problem {
         StatusCode::MISDIRECTED_REQUEST,
         12,
         "The host is not allowed",
-        "`Host` is none of those that this proxy answers to. hint: use its address, or add the \
+        "`Host` is not an allowed host of this proxy. hint: use the proxy's address, or add the \
          name to the allowed hosts",
     );
     pub(crate) const HEADERS: Self = Self::new(
@@ -114,14 +114,14 @@ impl Problem {
         StatusCode::BAD_GATEWAY,
         14,
         "The upstream gave no answer",
-        "The upstream cannot be reached, or broke off before its answer was complete",
+        "The upstream cannot be reached, or closed the connection before its answer was complete",
     );
     pub(crate) const CONNECTIONS: Self = Self::new(
         "connections",
         StatusCode::SERVICE_UNAVAILABLE,
         14,
         "Too many connections",
-        "This proxy has as many connections as it may have. hint: try again, or raise the limit",
+        "This proxy has reached its limit of connections. hint: try again, or raise the limit",
     );
     pub(crate) const TIMEOUT: Self = Self::new(
         "upstream-timeout",
@@ -135,36 +135,36 @@ impl Problem {
         StatusCode::SERVICE_UNAVAILABLE,
         16,
         "The session has ended",
-        "There is no token, and none can be had without signing in. hint: run `token-rotator login`",
+        "There is no token, and only a sign-in brings a new one. hint: run `token-rotator login`",
     );
     const NO_TOKEN: Self = Self::new(
         "no-token",
         StatusCode::SERVICE_UNAVAILABLE,
         14,
         "There is no token now",
-        "The token could not be refreshed. hint: try again; the proxy's log says why",
+        "The token could not be refreshed. hint: try again; the proxy's log names the cause",
     );
 
-    /// Why there is no token to send a request with.
+    /// Returns the problem for a request without a token.
     pub(crate) fn no_token(error: &TokenError) -> Self {
         let terminal = |error: &RefreshError| error.kind() == FailureKind::Terminal;
         match error {
             TokenError::SignedOut => Self::ENDED,
             TokenError::Refresh(error) if terminal(error) => Self::ENDED,
             error => {
-                let asked = match error {
+                let retry_after = match error {
                     TokenError::Refresh(error) => error.retry_after(),
                     _ => None,
                 };
                 Self {
-                    retry_after: Some(asked.unwrap_or(Duration::from_secs(1))),
+                    retry_after: Some(retry_after.unwrap_or(Duration::from_secs(1))),
                     ..Self::NO_TOKEN
                 }
             }
         }
     }
 
-    /// The answer, in the words of whoever asked.
+    /// Returns the answer in the caller's format.
     pub(crate) fn answer(&self, grpc: bool) -> Response<AnswerBody> {
         if grpc {
             return self.grpc_answer();
@@ -186,7 +186,7 @@ impl Problem {
         answer
     }
 
-    /// The answer as bytes, for where there is no HTTP connection to say it.
+    /// Returns the answer as bytes, for a stream that hyper does not serve.
     pub(crate) fn raw(&self) -> Vec<u8> {
         let body = self.json();
         let mut raw = format!(

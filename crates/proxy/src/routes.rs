@@ -1,4 +1,4 @@
-//! Which route a request takes, and what belongs to it.
+//! The routes in force, their sessions and their upstreams.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use token_rotator::{Origin, OriginError, Rotator, SecretString};
 use crate::config::{BuildError, Config, Listen, Route};
 use crate::limits::Limits;
 use crate::metrics::{Metrics, RouteStats};
-use crate::upstream::{Connector, Pool};
+use crate::upstream::{Pool, UpstreamConnector};
 
-/// A configuration in force.
-pub(crate) struct Table {
-    routes: Vec<Arc<Target>>,
+/// The configuration in force.
+pub(crate) struct RouteTable {
+    routes: Vec<Arc<RouteTarget>>,
     sessions: Vec<NamedSession>,
     pub(crate) limits: Limits,
     hosts: Vec<String>,
@@ -24,14 +24,14 @@ pub(crate) struct Table {
 pub(crate) struct NamedSession {
     pub(crate) name: Arc<str>,
     pub(crate) rotator: Rotator,
-    /// The names of its routes.
+    /// Names of the session's routes.
     pub(crate) routes: Vec<String>,
 }
 
-/// A route in force.
-pub(crate) struct Target {
+/// A route in force, with its connections.
+pub(crate) struct RouteTarget {
     pub(crate) name: String,
-    /// The name of its session.
+    /// Name of the route's session.
     pub(crate) session: Arc<str>,
     host: Option<String>,
     prefix: String,
@@ -41,15 +41,15 @@ pub(crate) struct Target {
     pub(crate) refusals: RefusalRules,
     pub(crate) rotator: Rotator,
     pub(crate) authority: HeaderValue,
-    /// `https://api.example.com:443`, to make a request's URI absolute for HTTP/2.
+    /// Origin of the upstream, such as `https://api.example.com:443`. HTTP/2 needs absolute URIs.
     pub(crate) base: Uri,
-    pub(crate) connector: Connector,
-    /// One for each worker.
+    pub(crate) connector: UpstreamConnector,
+    /// One pool for each worker.
     pub(crate) pools: Vec<Arc<Pool>>,
     pub(crate) stats: Arc<RouteStats>,
 }
 
-impl Table {
+impl RouteTable {
     pub(crate) fn new(
         config: &Config,
         workers: usize,
@@ -77,11 +77,11 @@ impl Table {
         }
         for route in &config.routes {
             hosts.extend(route.host());
-            let session = NamedSession::enter(&mut sessions, route);
-            let target = Target::new(route, session, config, workers, metrics)?;
+            let session = NamedSession::add_route(&mut sessions, route);
+            let target = RouteTarget::new(route, session, config, workers, metrics)?;
             routes.push(Arc::new(target));
         }
-        // The first that matches is the one: those of a host first, then the longest.
+        // A request takes the first match: routes with a host first, then the longest prefix.
         routes.sort_by_key(|route| (route.host.is_none(), std::cmp::Reverse(route.prefix.len())));
         Ok(Self {
             routes,
@@ -92,32 +92,32 @@ impl Table {
         })
     }
 
-    /// `host` is without port.
+    /// Whether `host`, without port, is an allowed host.
     pub(crate) fn allows_host(&self, host: &str) -> bool {
         self.hosts
             .iter()
             .any(|allowed| allowed.eq_ignore_ascii_case(host))
     }
 
-    pub(crate) fn find(&self, host: &str, path: &str) -> Option<&Arc<Target>> {
+    pub(crate) fn find(&self, host: &str, path: &str) -> Option<&Arc<RouteTarget>> {
         self.routes.iter().find(|route| route.matches(host, path))
     }
 
-    pub(crate) fn targets(&self) -> &[Arc<Target>] {
+    pub(crate) fn targets(&self) -> &[Arc<RouteTarget>] {
         &self.routes
     }
 
-    /// In the order in which routes name them.
+    /// Returns the sessions in the order of their first routes.
     pub(crate) fn sessions(&self) -> &[NamedSession] {
         &self.sessions
     }
 }
 
 impl NamedSession {
-    /// Adds the route to its session among these; the session's name.
-    fn enter(sessions: &mut Vec<Self>, route: &Route) -> Arc<str> {
-        let same = |session: &&mut Self| session.rotator.is_same(&route.rotator);
-        if let Some(session) = sessions.iter_mut().find(same) {
+    /// Adds the route to its session, or adds the session. Returns the session's name.
+    fn add_route(sessions: &mut Vec<Self>, route: &Route) -> Arc<str> {
+        let is_same = |session: &&mut Self| session.rotator.is_same(&route.rotator);
+        if let Some(session) = sessions.iter_mut().find(is_same) {
             session.routes.push(route.name.clone());
             return Arc::clone(&session.name);
         }
@@ -132,7 +132,7 @@ impl NamedSession {
     }
 }
 
-impl Target {
+impl RouteTarget {
     fn new(
         route: &Route,
         session: Arc<str>,
@@ -157,10 +157,11 @@ impl Target {
         let authority =
             HeaderValue::from_str(authority).map_err(|error| problem(error.to_string(), None))?;
         let limits = &config.limits;
-        let connector = Connector::new(route, &origin).map_err(|problem| BuildError::Tls {
-            route: route.name.clone(),
-            problem,
-        })?;
+        let connector =
+            UpstreamConnector::new(route, &origin).map_err(|problem| BuildError::Tls {
+                route: route.name.clone(),
+                problem,
+            })?;
         let http2 = connector.speaks_http2();
         let pool = |_| {
             Arc::new(Pool::new(
@@ -190,16 +191,16 @@ impl Target {
     fn matches(&self, host: &str, path: &str) -> bool {
         self.host
             .as_ref()
-            .is_none_or(|own| own.eq_ignore_ascii_case(host))
+            .is_none_or(|name| name.eq_ignore_ascii_case(host))
             && match path.strip_prefix(self.prefix.as_str()) {
-                // The whole server is behind a route for all of it.
+                // `OPTIONS *` concerns the whole server, so only a route for every path matches.
                 Some("*") => self.prefix.is_empty(),
                 Some(rest) => rest.is_empty() || rest.starts_with('/'),
                 None => false,
             }
     }
 
-    /// Path and query as the upstream is to see them; `None`: as they came.
+    /// Returns path and query without the prefix, or `None` if they stay unchanged.
     pub(crate) fn stripped(&self, uri: &Uri) -> Option<String> {
         if !self.strip_prefix || self.prefix.is_empty() {
             return None;

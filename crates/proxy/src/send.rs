@@ -1,4 +1,4 @@
-//! One exchange with an upstream, over a connection that is free or a new one.
+//! Sends one request to an upstream, over an idle connection or a new one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,31 +11,33 @@ use tokio::time::Instant;
 
 use crate::body::AnswerBody;
 use crate::headers;
-use crate::prepare::Outgoing;
+use crate::prepare::OutgoingRequest;
 use crate::problem::Problem;
-use crate::tee::{Broken, Upload};
-use crate::upstream::{Channel, ConnectError, Http1, Http2, Lease, Pool, SendError, Stream};
+use crate::tee::{Upload, UploadError};
+use crate::upstream::{
+    Channel, ConnectError, Http1, Http2, Pool, PooledConnection, SendError, Stream,
+};
 
-impl Outgoing {
-    /// Sends the request. Over a connection that was kept and turns out to be closed nothing has
-    /// been sent, or nothing that may not be sent again: then it goes out over a new one.
+impl OutgoingRequest {
+    /// Sends the request. An idle connection may turn out to be closed. If nothing was sent, or the
+    /// request is repeatable, a new connection sends it.
     pub(crate) async fn send(&mut self) -> Result<Response<AnswerBody>, Problem> {
-        if let Some(channel) = self.pool().kept() {
+        if let Some(channel) = self.pool().take_idle() {
             match self.attempt(channel).await {
                 Ok(answer) => return Ok(answer),
                 Err(SendError::Unsent) => {}
                 Err(SendError::Failed) if self.is_repeatable() => self.renew(Upload::Empty),
-                Err(error) => return Err(self.broken(&error)),
+                Err(error) => return Err(self.send_problem(&error)),
             }
         }
-        Box::pin(self.send_fresh()).await
+        Box::pin(self.send_over_new_connection()).await
     }
 
-    async fn send_fresh(&mut self) -> Result<Response<AnswerBody>, Problem> {
+    async fn send_over_new_connection(&mut self) -> Result<Response<AnswerBody>, Problem> {
         let channel = self.open().await?;
         self.ready_at = Instant::now();
         let sent = self.attempt(channel).await;
-        sent.map_err(|error| self.broken(&error))
+        sent.map_err(|error| self.send_problem(&error))
     }
 
     async fn attempt(&mut self, channel: Channel) -> Result<Response<AnswerBody>, SendError> {
@@ -43,11 +45,11 @@ impl Outgoing {
             Channel::Http1(connection) => self.over_http1(connection).await?,
             Channel::Http2(sender) => Box::pin(self.over_http2(sender)).await?,
         };
-        // Nobody asked for another protocol here; that is in `upgrade`.
+        // This request asked for no upgrade; `upgrade` handles requests that do.
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(SendError::Failed);
         }
-        self.limit(&mut answer);
+        self.limit_idle(&mut answer);
         headers::strip_hop_by_hop(answer.headers_mut());
         *answer.version_mut() = Version::HTTP_11;
         Ok(answer)
@@ -57,7 +59,7 @@ impl Outgoing {
         &mut self,
         mut connection: Box<Http1>,
     ) -> Result<Response<AnswerBody>, SendError> {
-        // Made ready for HTTP/2, which the upstream no longer speaks.
+        // An earlier attempt prepared the request for HTTP/2, and the upstream now speaks HTTP/1.1.
         if let Some(request) = &mut self.request
             && request.version() == Version::HTTP_2
         {
@@ -71,19 +73,19 @@ impl Outgoing {
             && request.body().size_hint().exact().is_none()
             && !request.headers().contains_key(CONTENT_LENGTH)
         {
-            // Without it hyper would leave the body of a GET out, and its end with it.
+            // Without the header hyper would omit the body of a GET.
             let chunked = HeaderValue::from_static("chunked");
             request.headers_mut().insert(TRANSFER_ENCODING, chunked);
         }
         let deadline = self.answer_timeout().map(|limit| self.ready_at + limit);
         let answer = connection.send(&mut self.request, deadline).await?;
-        let lease = Lease {
+        let pooled = PooledConnection {
             connection,
             pool: Arc::clone(self.pool()),
             first: None,
         };
         let (head, body) = answer.into_parts();
-        let body = AnswerBody::http1(body, lease).map_err(|_| SendError::Failed)?;
+        let body = AnswerBody::http1(body, pooled).map_err(|_| SendError::Failed)?;
         Ok(Response::from_parts(head, body))
     }
 
@@ -94,10 +96,10 @@ impl Outgoing {
         if let Some(request) = &mut self.request {
             let uri = request.uri();
             if uri.authority().is_none() {
-                let mut whole = self.target.base.clone().into_parts();
-                whole.path_and_query = uri.path_and_query().cloned();
-                if let Ok(whole) = Uri::from_parts(whole) {
-                    *request.uri_mut() = whole;
+                let mut absolute = self.target.base.clone().into_parts();
+                absolute.path_and_query = uri.path_and_query().cloned();
+                if let Ok(absolute) = Uri::from_parts(absolute) {
+                    *request.uri_mut() = absolute;
                 }
             }
             request.headers_mut().remove(HOST);
@@ -111,15 +113,15 @@ impl Outgoing {
 
     async fn open(&self) -> Result<Channel, Problem> {
         let pool = self.pool();
-        // Who waits for another's attempt has no more time than who makes one.
+        // The deadline includes the wait for another request that opens a connection.
         let deadline = Instant::now() + self.table.limits.connect_timeout;
-        let turn = tokio::time::timeout_at(deadline, pool.http2.turn()).await;
-        let _turn = turn.map_err(|_| self.failed(&ConnectError::TimedOut))?;
+        let guard = tokio::time::timeout_at(deadline, pool.http2.lock_opening()).await;
+        let _guard = guard.map_err(|_| self.connect_problem(&ConnectError::TimedOut))?;
         if let Some(sender) = pool.http2.ready(pool.now()) {
             return Ok(Channel::Http2(sender));
         }
         let (stream, http2) = self.connect_by(deadline).await?;
-        pool.http2.chose(http2);
+        pool.http2.set_support(http2);
         let opened = if http2 {
             pool.http2
                 .open(stream, pool.now())
@@ -128,25 +130,25 @@ impl Outgoing {
         } else {
             Http1::open(stream).await.map(Channel::Http1)
         };
-        opened.map_err(|error| self.failed(&error))
+        opened.map_err(|error| self.connect_problem(&error))
     }
 
     fn pool(&self) -> &Arc<Pool> {
         &self.target.pools[self.worker.id]
     }
 
-    /// A stream to the upstream. True: HTTP/2 is spoken on it.
+    /// Opens a stream to the upstream. Returns the stream and whether it speaks HTTP/2.
     pub(crate) async fn connect(&self) -> Result<(Stream, bool), Problem> {
         let deadline = Instant::now() + self.table.limits.connect_timeout;
         self.connect_by(deadline).await
     }
 
     async fn connect_by(&self, deadline: Instant) -> Result<(Stream, bool), Problem> {
-        let opened = self.target.connector.connect(deadline).await;
-        opened.map_err(|error| self.failed(&error))
+        let stream = self.target.connector.connect(deadline).await;
+        stream.map_err(|error| self.connect_problem(&error))
     }
 
-    pub(crate) fn failed(&self, error: &ConnectError) -> Problem {
+    pub(crate) fn connect_problem(&self, error: &ConnectError) -> Problem {
         tracing::warn!(route = self.target.name, %error, "no connection to the upstream");
         match error {
             ConnectError::TimedOut => Problem::TIMEOUT,
@@ -154,27 +156,27 @@ impl Outgoing {
         }
     }
 
-    /// What the caller is told: that its own body broke off, if that was the reason.
-    fn broken(&self, error: &SendError) -> Problem {
+    /// Returns the problem for a failed send. If the caller's body failed, the problem says so.
+    fn send_problem(&self, error: &SendError) -> Problem {
         if matches!(error, SendError::TimedOut) {
             return Problem::TIMEOUT;
         }
-        match self.tee.as_ref().and_then(|tee| tee.broken()) {
-            Some(Broken::Idle) => Problem::BODY_TIMEOUT,
-            Some(Broken::TooLarge) => Problem::TOO_LARGE,
+        match self.tee.as_ref().and_then(|tee| tee.error()) {
+            Some(UploadError::Idle) => Problem::BODY_TIMEOUT,
+            Some(UploadError::TooLarge) => Problem::TOO_LARGE,
             _ => Problem::UPSTREAM,
         }
     }
 
-    /// Sees to it that the body of an answer does not stand still for ever, unless that is its
-    /// nature. Of one that is all there nothing is looked at.
-    pub(crate) fn limit(&self, answer: &mut Response<AnswerBody>) {
+    /// Limits how long the body of an answer may make no progress. gRPC answers, event streams and
+    /// complete bodies get no limit.
+    pub(crate) fn limit_idle(&self, answer: &mut Response<AnswerBody>) {
         if self.grpc || !matches!(answer.body(), AnswerBody::Streamed(_)) {
             return;
         }
         let events = headers::is_event_stream(answer.headers());
         if let (AnswerBody::Streamed(body), false) = (answer.body_mut(), events) {
-            body.limit(self.table.limits.answer_idle);
+            body.limit_idle(self.table.limits.answer_idle);
         }
     }
 

@@ -1,7 +1,8 @@
-//! The open streams of an HTTP/2 connection, and its end where there are none.
+//! Counts the open streams of an HTTP/2 connection, and closes an idle connection.
 //!
-//! hyper reads the heads of HTTP/2 without a limit of time, and its pings find out only whether
-//! somebody is there: who answers them, or never ends his headers, would have a place for ever.
+//! hyper reads HTTP/2 heads without a time limit, and its pings test only whether the peer is
+//! reachable. A peer that answers pings, or never finishes its headers, would stay connected
+//! forever.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,47 +15,47 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use crate::timer::Alarm;
+use crate::timer::DeadlineTimer;
 
 /// Counts the streams of one connection, from their headers to the end of the answer.
 #[derive(Clone)]
-pub(crate) struct Streams(Arc<Mutex<Count>>);
+pub(crate) struct StreamCounter(Arc<Mutex<StreamCount>>);
 
-struct Count {
+struct StreamCount {
     open: usize,
-    /// When there were streams last.
+    /// Time when the last stream ended.
     since: Instant,
 }
 
-impl Default for Streams {
+impl Default for StreamCounter {
     fn default() -> Self {
         let since = Instant::now();
-        Self(Arc::new(Mutex::new(Count { open: 0, since })))
+        Self(Arc::new(Mutex::new(StreamCount { open: 0, since })))
     }
 }
 
-impl Streams {
+impl StreamCounter {
     pub(crate) fn open(&self) -> OpenStream {
         self.count().open += 1;
         OpenStream(self.clone())
     }
 
-    /// Since when no stream is open; `None`: one is.
+    /// Returns the time since when no stream is open, or `None` if a stream is open.
     fn idle_since(&self) -> Option<Instant> {
         let count = self.count();
         (count.open == 0).then_some(count.since)
     }
 
-    fn count(&self) -> MutexGuard<'_, Count> {
+    fn count(&self) -> MutexGuard<'_, StreamCount> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One open stream in the count of [`Streams`]. Dropping this value ends the stream in the count.
-pub(crate) struct OpenStream(Streams);
+/// Counts one stream as open until it is dropped.
+pub(crate) struct OpenStream(StreamCounter);
 
 impl OpenStream {
-    /// The answer, by whose body the stream is open until it is dropped.
+    /// Attaches the stream to the body of its answer: the stream is open until the body is dropped.
     pub(crate) fn until_dropped<B>(self, answer: Response<B>) -> Response<StreamBody<B>> {
         answer.map(|body| StreamBody { body, _open: self })
     }
@@ -99,62 +100,63 @@ impl<B: Body> Body for StreamBody<B> {
     }
 }
 
-/// How long there may be no stream. It is looked at when the alarm goes off, and not when streams
-/// come and go.
-pub(crate) struct Idle {
-    streams: Streams,
-    patience: Duration,
-    alarm: Alarm,
-    /// When the other end was asked to end.
-    asked: Option<Instant>,
+/// Detects that a connection had no stream for `idle_timeout`. It checks when the timer fires, so
+/// that opening and closing streams stays cheap.
+pub(crate) struct IdleDetector {
+    streams: StreamCounter,
+    idle_timeout: Duration,
+    timer: DeadlineTimer,
+    /// Time when the proxy sent GOAWAY.
+    goaway_at: Option<Instant>,
 }
 
-impl Idle {
-    pub(crate) fn new(streams: &Streams, patience: Duration) -> Self {
-        let mut alarm = Alarm::default();
-        alarm.start(Some(patience));
+impl IdleDetector {
+    pub(crate) fn new(streams: &StreamCounter, idle_timeout: Duration) -> Self {
+        let mut timer = DeadlineTimer::default();
+        timer.start(Some(idle_timeout));
         Self {
             streams: streams.clone(),
-            patience,
-            alarm,
-            asked: None,
+            idle_timeout,
+            timer,
+            goaway_at: None,
         }
     }
 
-    /// Ready once there has been no stream for so long, and again after as long.
+    /// Ready when no stream was open for `idle_timeout`, and again after the same time.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        while self.alarm.poll(context).is_ready() {
+        while self.timer.poll(context).is_ready() {
             let now = Instant::now();
             let from = match self.streams.idle_since() {
-                Some(since) => self.asked.map_or(since, |asked| asked.max(since)),
-                // If the stream ends from now on, it is not idle for so long before then.
+                Some(since) => self.goaway_at.map_or(since, |asked| asked.max(since)),
+                // An open stream: the connection cannot be idle for long enough before this time.
                 None => now,
             };
-            let late = from + self.patience;
-            if late <= now {
-                self.asked = Some(now);
-                self.alarm.set_at(Some(now + self.patience));
+            let idle_at = from + self.idle_timeout;
+            if idle_at <= now {
+                self.goaway_at = Some(now);
+                self.timer.set_at(Some(now + self.idle_timeout));
                 return Poll::Ready(());
             }
-            self.alarm.set_at(Some(late));
+            self.timer.set_at(Some(idle_at));
         }
         Poll::Pending
     }
 }
 
-/// Drives a connection until it ends, or does not though it is idle and was asked to: `None`.
-pub(crate) struct NotIdle<'connection, C> {
+/// Drives a connection until it ends. An idle connection gets GOAWAY. The output is `None` if the
+/// connection stays idle and does not end after GOAWAY.
+pub(crate) struct CloseWhenIdle<'connection, C> {
     connection: Pin<&'connection mut C>,
     end: fn(Pin<&mut C>),
-    idle: Idle,
+    idle: IdleDetector,
 }
 
-impl<'connection, C> NotIdle<'connection, C> {
-    /// `end` asks the other end to end it.
+impl<'connection, C> CloseWhenIdle<'connection, C> {
+    /// Wraps a connection. `end` sends GOAWAY.
     pub(crate) fn new(
         connection: Pin<&'connection mut C>,
         end: fn(Pin<&mut C>),
-        idle: Idle,
+        idle: IdleDetector,
     ) -> Self {
         Self {
             connection,
@@ -163,13 +165,13 @@ impl<'connection, C> NotIdle<'connection, C> {
         }
     }
 
-    /// Asks the other end to end the connection.
+    /// Sends GOAWAY, which asks the peer to end the connection.
     pub(crate) fn end(&mut self) {
         (self.end)(self.connection.as_mut());
     }
 }
 
-impl<C: Future> Future for NotIdle<'_, C> {
+impl<C: Future> Future for CloseWhenIdle<'_, C> {
     type Output = Option<C::Output>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -177,11 +179,11 @@ impl<C: Future> Future for NotIdle<'_, C> {
             if let Poll::Ready(ended) = self.connection.as_mut().poll(context) {
                 return Poll::Ready(Some(ended));
             }
-            let asked = self.idle.asked.is_some();
+            let was_asked = self.idle.goaway_at.is_some();
             if self.idle.poll(context).is_pending() {
                 return Poll::Pending;
             }
-            if asked {
+            if was_asked {
                 return Poll::Ready(None);
             }
             self.end();
@@ -193,44 +195,44 @@ impl<C: Future> Future for NotIdle<'_, C> {
 mod tests {
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A connection that never ends, and when it was asked to and given up, in seconds.
-    async fn ends(streams: &Streams) -> u64 {
+    /// Drives a connection that never ends. Returns the seconds until it is closed.
+    async fn seconds_until_closed(streams: &StreamCounter) -> u64 {
         let began = Instant::now();
         let connection = std::pin::pin!(std::future::pending::<()>());
-        let idle = Idle::new(streams, PATIENCE);
-        assert_eq!(NotIdle::new(connection, |_| {}, idle).await, None);
+        let idle = IdleDetector::new(streams, IDLE_TIMEOUT);
+        assert_eq!(CloseWhenIdle::new(connection, |_| {}, idle).await, None);
         began.elapsed().as_secs()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_stream_it_is_asked_and_then_given_up() {
-        assert_eq!(ends(&Streams::default()).await, 20);
+    async fn an_idle_connection_gets_goaway_and_is_then_closed() {
+        assert_eq!(seconds_until_closed(&StreamCounter::default()).await, 20);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stream_puts_both_off() {
-        for (open_until, given_up_at) in [(1, 21), (25, 45), (10, 30)] {
-            let streams = Streams::default();
+    async fn a_stream_delays_goaway_and_close() {
+        for (open_until, closed_at) in [(1, 21), (25, 45), (10, 30)] {
+            let streams = StreamCounter::default();
             let open = streams.open();
             let ended = async {
                 tokio::time::sleep(open_until * SECOND).await;
                 drop(Response::new(open.until_dropped(Response::new(()))));
             };
-            let (given_up, ()) = tokio::join!(ends(&streams), ended);
-            assert_eq!(given_up, given_up_at);
+            let (closed, ()) = tokio::join!(seconds_until_closed(&streams), ended);
+            assert_eq!(closed, closed_at);
         }
-        // One that comes when the other end was asked already is answered.
-        let streams = Streams::default();
+        // A stream that opens after GOAWAY is served.
+        let streams = StreamCounter::default();
         let late = async {
             tokio::time::sleep(15 * SECOND).await;
             let open = streams.open();
             tokio::time::sleep(25 * SECOND).await;
             drop(open);
         };
-        let (given_up, ()) = tokio::join!(ends(&streams), late);
-        assert_eq!(given_up, 50);
+        let (closed, ()) = tokio::join!(seconds_until_closed(&streams), late);
+        assert_eq!(closed, 50);
     }
 }

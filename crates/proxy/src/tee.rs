@@ -1,4 +1,4 @@
-//! A request's body on its way: a copy is kept, up to a cap, for one replay.
+//! A request's body with a bounded copy for one replay.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,60 +12,61 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::headers;
-use crate::timer::Alarm;
+use crate::timer::DeadlineTimer;
 
-/// The body as it is sent, the first or the second time.
+/// The body of the first or the second attempt.
 pub(crate) enum Upload {
     Empty,
     Tee { tee: Arc<Tee>, attempt: u8 },
 }
 
-/// Why a body broke off.
+/// Why a body ended early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Broken {
-    #[error("the caller broke off")]
+pub(crate) enum UploadError {
+    #[error("the caller closed the connection early")]
     Caller,
     #[error("the caller paused for too long")]
     Idle,
     #[error("the body is too large")]
     TooLarge,
-    #[error("this attempt was given up")]
+    #[error("a second attempt has replaced this one")]
     Superseded,
 }
 
-/// What both attempts share.
-pub(crate) struct Tee(Mutex<State>);
+/// The caller's body and its copy, shared by both attempts.
+pub(crate) struct Tee(Mutex<TeeState>);
 
-/// What bounds a body.
-pub(crate) struct Bounds {
+/// Limits of one body.
+pub(crate) struct BodyLimits {
     pub(crate) kept: usize,
     pub(crate) largest: Option<u64>,
     pub(crate) idle: Option<Duration>,
-    /// The field that the token goes in, where the caller's own credentials do not pass.
+    /// Name of the token's header, to strip from trailers. `None` if the route forwards the
+    /// caller's credentials.
     pub(crate) token: Option<HeaderName>,
 }
 
-struct State {
+struct TeeState {
     source: Incoming,
     attempt: u8,
-    copy: Option<Copy>,
+    copy: Option<BodyCopy>,
     trailers: Option<HeaderMap>,
-    /// How much of the copy the second attempt has sent.
+    /// Bytes of the copy that the second attempt has sent.
     replayed: usize,
-    ended: bool,
+    has_ended: bool,
     received: u64,
-    broken: Option<Broken>,
-    bounds: Bounds,
-    alarm: Alarm,
+    error: Option<UploadError>,
+    limits: BodyLimits,
+    timer: DeadlineTimer,
 }
 
-/// A copy, counted among all copies.
-struct Copy {
+/// The copy of a body. Its size counts towards the budget until it is dropped.
+struct BodyCopy {
     bytes: Vec<u8>,
     budget: Arc<Budget>,
 }
 
-/// What all copies together may take.
+/// Memory for the copies of all bodies together, in bytes.
 pub(crate) struct Budget {
     used: AtomicUsize,
     most: AtomicUsize,
@@ -97,7 +98,7 @@ impl Budget {
     }
 }
 
-impl Drop for Copy {
+impl Drop for BodyCopy {
     fn drop(&mut self) {
         self.budget
             .used
@@ -106,40 +107,40 @@ impl Drop for Copy {
 }
 
 impl Tee {
-    /// `copied`: whether a copy is begun at all.
+    /// Wraps a caller's body. `is_copied` says whether to keep a copy for a replay.
     pub(crate) fn new(
         source: Incoming,
-        bounds: Bounds,
-        copied: bool,
+        limits: BodyLimits,
+        is_copied: bool,
         budget: &Arc<Budget>,
     ) -> Arc<Self> {
-        let copy = copied.then(|| Copy {
+        let copy = is_copied.then(|| BodyCopy {
             bytes: Vec::new(),
             budget: Arc::clone(budget),
         });
-        Arc::new(Self(Mutex::new(State {
+        Arc::new(Self(Mutex::new(TeeState {
             source,
             attempt: 1,
             copy,
             trailers: None,
             replayed: 0,
-            ended: false,
+            has_ended: false,
             received: 0,
-            broken: None,
-            bounds,
-            alarm: Alarm::default(),
+            error: None,
+            limits,
+            timer: DeadlineTimer::default(),
         })))
     }
 
-    /// The second attempt's body, if all that was sent so far is there to be sent again. From here
-    /// on the first attempt gets nothing more.
-    pub(crate) fn again(self: &Arc<Self>) -> Option<Upload> {
+    /// Returns the body of the second attempt, or `None` if the copy is incomplete. The first
+    /// attempt gets no more data afterwards.
+    pub(crate) fn second_upload(self: &Arc<Self>) -> Option<Upload> {
         let mut state = self.state();
-        if state.copy.is_none() || state.broken.is_some() {
+        if state.copy.is_none() || state.error.is_some() {
             return None;
         }
         state.attempt = 2;
-        state.alarm.set_at(None);
+        state.timer.set_at(None);
         drop(state);
         Some(Upload::Tee {
             tee: Arc::clone(self),
@@ -147,31 +148,31 @@ impl Tee {
         })
     }
 
-    pub(crate) fn replayable(&self) -> bool {
+    pub(crate) fn is_replayable(&self) -> bool {
         let state = self.state();
-        state.copy.is_some() && state.broken.is_none()
+        state.copy.is_some() && state.error.is_none()
     }
 
-    pub(crate) fn broken(&self) -> Option<Broken> {
-        self.state().broken
+    pub(crate) fn error(&self) -> Option<UploadError> {
+        self.state().error
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, TeeState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl TeeState {
     fn poll_frame(
         &mut self,
         attempt: u8,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         if attempt != self.attempt {
-            return Poll::Ready(Some(Err(Broken::Superseded)));
+            return Poll::Ready(Some(Err(UploadError::Superseded)));
         }
-        if let Some(broken) = self.broken {
-            return Poll::Ready(Some(Err(broken)));
+        if let Some(error) = self.error {
+            return Poll::Ready(Some(Err(error)));
         }
         if attempt == 2
             && let Some(copy) = &self.copy
@@ -181,7 +182,7 @@ impl State {
             self.replayed += rest.len();
             return Poll::Ready(Some(Ok(Frame::data(rest))));
         }
-        if self.ended {
+        if self.has_ended {
             return Poll::Ready(
                 self.trailers
                     .take()
@@ -189,66 +190,66 @@ impl State {
             );
         }
         let Poll::Ready(polled) = Pin::new(&mut self.source).poll_frame(context) else {
-            // From here on the caller is waited for. While the upstream, or a new token, is, the
-            // body is not even asked for.
-            self.alarm.start(self.bounds.idle);
-            if self.alarm.poll(context).is_ready() {
-                return self.fail(Broken::Idle);
+            // The idle limit counts only here, where the caller has sent no data. While the proxy
+            // waits for the upstream or a token, it does not poll the body.
+            self.timer.start(self.limits.idle);
+            if self.timer.poll(context).is_ready() {
+                return self.fail(UploadError::Idle);
             }
             return Poll::Pending;
         };
-        self.alarm.set_at(None);
+        self.timer.set_at(None);
         match polled {
             None => {
-                self.ended = true;
+                self.has_ended = true;
                 Poll::Ready(None)
             }
-            Some(Err(_)) => self.fail(Broken::Caller),
+            Some(Err(_)) => self.fail(UploadError::Caller),
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     self.received += data.len() as u64;
                     if self
-                        .bounds
+                        .limits
                         .largest
                         .is_some_and(|largest| self.received > largest)
                     {
-                        return self.fail(Broken::TooLarge);
+                        return self.fail(UploadError::TooLarge);
                     }
-                    self.keep(data.len(), attempt, &frame);
+                    self.copy(data.len(), attempt, &frame);
                 }
                 Poll::Ready(Some(Ok(match frame.into_trailers() {
-                    Ok(trailers) => self.end(trailers, attempt),
+                    Ok(trailers) => self.finish(trailers, attempt),
                     Err(data) => data,
                 })))
             }
         }
     }
 
-    fn keep(&mut self, length: usize, attempt: u8, frame: &Frame<Bytes>) {
-        // What comes in during the second attempt is sent once.
+    fn copy(&mut self, length: usize, attempt: u8, frame: &Frame<Bytes>) {
+        // There is no third attempt, so data of the second attempt needs no copy.
         if attempt != 1 {
             return;
         }
         let Some(copy) = &mut self.copy else { return };
-        let fits = copy.bytes.len() + length <= self.bounds.kept && copy.budget.take(length);
+        let fits = copy.bytes.len() + length <= self.limits.kept && copy.budget.take(length);
         match frame.data_ref().filter(|_| fits) {
             Some(data) => copy.bytes.extend_from_slice(data),
             None => self.copy = None,
         }
     }
 
-    fn end(&mut self, mut trailers: HeaderMap, attempt: u8) -> Frame<Bytes> {
-        self.ended = true;
-        headers::strip_trailers(&mut trailers, self.bounds.token.as_ref());
+    fn finish(&mut self, mut trailers: HeaderMap, attempt: u8) -> Frame<Bytes> {
+        self.has_ended = true;
+        headers::strip_trailers(&mut trailers, self.limits.token.as_ref());
         if attempt == 1 {
             self.trailers = Some(trailers.clone());
         }
         Frame::trailers(trailers)
     }
 
-    fn fail(&mut self, broken: Broken) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        self.broken = Some(broken);
-        Poll::Ready(Some(Err(broken)))
+    fn fail(&mut self, error: UploadError) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        self.error = Some(error);
+        Poll::Ready(Some(Err(error)))
     }
 }
 
@@ -263,12 +264,12 @@ impl Upload {
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = Broken;
+    type Error = UploadError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Tee { tee, attempt } => tee.state().poll_frame(*attempt, context),

@@ -1,4 +1,4 @@
-//! Timers that cost nothing while all goes well.
+//! Deadlines that are cheap to move.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,28 +8,28 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-/// A deadline that moves with every use. The timer under it is set anew only when it goes off: a
-/// deadline that is put off, as nearly all are, costs a comparison.
+/// A deadline that may move often. The tokio timer is reset only when it fires, so moving the
+/// deadline to a later time costs no timer operation.
 #[derive(Default)]
-pub(crate) struct Alarm {
+pub(crate) struct DeadlineTimer {
     deadline: Option<Instant>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-impl Alarm {
-    /// Goes off so long from now, if at all, unless it is set already.
+impl DeadlineTimer {
+    /// Sets the deadline to `after` from now, unless a deadline is set. `None` sets none.
     pub(crate) fn start(&mut self, after: Option<Duration>) {
         if self.deadline.is_none() {
             self.deadline = after.map(|after| Instant::now() + after);
         }
     }
 
-    /// Goes off then, if at all.
+    /// Sets or clears the deadline.
     pub(crate) fn set_at(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
     }
 
-    /// Ready once the deadline is past.
+    /// Ready when the deadline has passed.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(deadline) = self.deadline else {
             return Poll::Pending;
@@ -50,14 +50,14 @@ impl Alarm {
     }
 }
 
-/// The timer that hyper reads the heads of one connection by. hyper makes a new sleep for each of
-/// them; they all share one alarm.
+/// hyper's timer for the heads of one connection. hyper creates a sleep for each head; all of them
+/// share one deadline timer.
 #[derive(Default)]
-pub(crate) struct HeadTimer(Arc<Mutex<Alarm>>);
+pub(crate) struct HeadTimer(Arc<Mutex<DeadlineTimer>>);
 
 struct HeadSleep {
     deadline: Instant,
-    alarm: Arc<Mutex<Alarm>>,
+    timer: Arc<Mutex<DeadlineTimer>>,
 }
 
 impl hyper::rt::Timer for HeadTimer {
@@ -68,7 +68,7 @@ impl hyper::rt::Timer for HeadTimer {
     fn sleep_until(&self, deadline: std::time::Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
         Box::pin(HeadSleep {
             deadline: deadline.into(),
-            alarm: Arc::clone(&self.0),
+            timer: Arc::clone(&self.0),
         })
     }
 
@@ -83,9 +83,9 @@ impl Future for HeadSleep {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let mut alarm = self.alarm.lock().unwrap_or_else(PoisonError::into_inner);
-        alarm.set_at(Some(self.deadline));
-        alarm.poll(context)
+        let mut timer = self.timer.lock().unwrap_or_else(PoisonError::into_inner);
+        timer.set_at(Some(self.deadline));
+        timer.poll(context)
     }
 }
 
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_later_head_has_its_own_time() {
+    async fn each_head_has_its_own_deadline() {
         let timer = HeadTimer::default();
         let began = Instant::now();
         let mut first = timer.sleep(2 * SECOND);
@@ -111,7 +111,7 @@ mod tests {
         tokio::time::advance(SECOND).await;
         timer.sleep(2 * SECOND).await;
         assert_eq!(began.elapsed(), 3 * SECOND);
-        // And one that has less time than the one before.
+        // A head with a shorter time than the head before.
         let mut long = timer.sleep(9 * SECOND);
         assert!(is_pending(&mut long).await);
         timer.sleep(SECOND).await;

@@ -1,4 +1,4 @@
-//! Two connections that have become one.
+//! Copies bytes between the two connections of an upgraded request.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -10,38 +10,41 @@ use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::time::Instant;
 use tokio_util::io::InspectReader;
 
-use crate::timer::Alarm;
+use crate::timer::DeadlineTimer;
 
-/// Hands bytes on in both directions until both have ended, one has broken off, or none has come
-/// for so long.
-pub(crate) async fn join<A, B>(mut a: A, mut b: B, patience: Option<Duration>)
+/// Copies bytes in both directions. Ends when both sides have ended, one side fails, or no byte
+/// arrives for `idle_timeout`.
+pub(crate) async fn join<A, B>(mut a: A, mut b: B, idle_timeout: Option<Duration>)
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
-    // An end that breaks off ends the other: there is nobody left to tell.
-    let Some(patience) = patience else {
+    // An error is dropped: closing both streams is the only possible reaction.
+    let Some(idle_timeout) = idle_timeout else {
         let _ = copy_bidirectional(&mut a, &mut b).await;
         return;
     };
-    let moved = AtomicBool::new(false);
-    let note = |bytes: &[u8]| {
+    let has_progress = AtomicBool::new(false);
+    let mark_progress = |bytes: &[u8]| {
         if !bytes.is_empty() {
-            moved.store(true, Ordering::Relaxed);
+            has_progress.store(true, Ordering::Relaxed);
         }
     };
-    let (mut a, mut b) = (InspectReader::new(a, note), InspectReader::new(b, note));
+    let (mut a, mut b) = (
+        InspectReader::new(a, mark_progress),
+        InspectReader::new(b, mark_progress),
+    );
     let mut copied = pin!(copy_bidirectional(&mut a, &mut b));
-    let mut alarm = Alarm::default();
-    alarm.start(Some(patience));
+    let mut timer = DeadlineTimer::default();
+    timer.start(Some(idle_timeout));
     poll_fn(|context| {
         if copied.as_mut().poll(context).is_ready() {
             return Poll::Ready(());
         }
-        if moved.swap(false, Ordering::Relaxed) {
-            alarm.set_at(Some(Instant::now() + patience));
+        if has_progress.swap(false, Ordering::Relaxed) {
+            timer.set_at(Some(Instant::now() + idle_timeout));
         }
-        alarm.poll(context)
+        timer.poll(context)
     })
     .await;
 }
@@ -52,19 +55,19 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-    /// Bytes in either direction alone put the end off; without a limit there is none.
+    /// Property: bytes in either direction restart the idle time.
     #[tokio::test(start_paused = true)]
-    async fn either_direction_counts() {
+    async fn bytes_in_either_direction_restart_the_idle_time() {
         for swapped in [false, true] {
             let ((mut near, a), (b, mut far)) = (duplex(64), duplex(64));
             let began = Instant::now();
             let joined = tokio::spawn(async move {
                 if swapped {
-                    join(b, a, Some(PATIENCE)).await;
+                    join(b, a, Some(IDLE_TIMEOUT)).await;
                 } else {
-                    join(a, b, Some(PATIENCE)).await;
+                    join(a, b, Some(IDLE_TIMEOUT)).await;
                 }
             });
             for _ in 0..5 {
@@ -79,7 +82,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_limit_there_is_no_end() {
+    async fn without_a_limit_the_tunnel_stays_open() {
         let ((_near, a), (b, _far)) = (duplex(64), duplex(64));
         let day = Duration::from_secs(24 * 60 * 60);
         let joined = tokio::time::timeout(day, join(a, b, None)).await;

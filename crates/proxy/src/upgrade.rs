@@ -1,4 +1,4 @@
-//! Requests that go on in another protocol, `WebSocket` above all (RFC 9110 section 7.8).
+//! Requests with an upgrade to another protocol, mostly `WebSocket` (RFC 9110 section 7.8).
 
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::{Response, StatusCode};
@@ -6,19 +6,19 @@ use hyper::client::conn::http1::Builder;
 use hyper_util::rt::TokioIo;
 
 use crate::body::AnswerBody;
-use crate::connection::Slot;
+use crate::connection::ConnectionPermit;
 use crate::headers;
-use crate::prepare::Outgoing;
+use crate::prepare::OutgoingRequest;
 use crate::problem::Problem;
 use crate::tunnel;
 
-impl Outgoing {
-    /// On a connection of its own, which is never used for anything else.
+impl OutgoingRequest {
+    /// Sends the upgrade request over a new connection, which serves only this upgrade.
     pub(crate) async fn handshake(&mut self) -> Result<Response<AnswerBody>, Problem> {
         let (stream, http2) = self.connect().await?;
         if http2 {
             return Err(Problem::bad_request(
-                "The upstream speaks HTTP/2, where there is no `Upgrade`",
+                "The upstream speaks HTTP/2, which has no `Upgrade`",
             ));
         }
         let (Some(mut request), Some(upgrade)) = (self.request.take(), &self.upgrade) else {
@@ -30,7 +30,7 @@ impl Outgoing {
         let (mut sender, connection) = Builder::new()
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| self.failed(&error.into()))?;
+            .map_err(|error| self.connect_problem(&error.into()))?;
         tokio::spawn(connection.with_upgrades());
         let answer = sender.send_request(request);
         let answer = match self.answer_timeout() {
@@ -40,18 +40,21 @@ impl Outgoing {
                 Err(_) => return Err(Problem::TIMEOUT),
             },
         };
-        let answer = answer.map_err(|error| self.failed(&error.into()))?;
+        let answer = answer.map_err(|error| self.connect_problem(&error.into()))?;
         Ok(answer.map(AnswerBody::driven))
     }
 
-    /// Joins both ends once both have switched.
-    pub(crate) fn go_on(&mut self, mut answer: Response<AnswerBody>) -> Response<AnswerBody> {
+    /// Joins both connections after a 101, and returns the answer for the caller.
+    pub(crate) fn complete_upgrade(
+        &mut self,
+        mut answer: Response<AnswerBody>,
+    ) -> Response<AnswerBody> {
         let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
         let protocol = answer.headers().get(UPGRADE).cloned();
         headers::strip_hop_by_hop(answer.headers_mut());
         let caller = self.upgrade.take().and_then(|upgrade| upgrade.caller);
         let (Some(caller), true) = (caller, switched) else {
-            self.limit(&mut answer);
+            self.limit_idle(&mut answer);
             return answer;
         };
         let headers = answer.headers_mut();
@@ -60,10 +63,10 @@ impl Outgoing {
             headers.insert(UPGRADE, protocol);
         }
         let upstream = hyper::upgrade::on(&mut answer);
-        let slot = Slot::keep(&self.worker);
+        let permit = ConnectionPermit::for_upgrade(&self.worker);
         let idle = self.table.limits.tunnel_idle;
         tokio::spawn(async move {
-            let _slot = slot;
+            let _permit = permit;
             if let (Ok(upstream), Ok(caller)) = (upstream.await, caller.await) {
                 tunnel::join(TokioIo::new(upstream), TokioIo::new(caller), idle).await;
             }

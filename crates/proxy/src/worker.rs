@@ -1,4 +1,4 @@
-//! A thread that serves: its runtime, its listeners, its connections.
+//! A worker: one thread with its runtime, listeners and connections.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,32 +13,32 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use crate::admin::Timeline;
 use crate::config::{BuildError, Config};
 use crate::connection;
-use crate::listen::{Accepted, Opened};
+use crate::listen::{Accepted, ListenerShare};
 use crate::metrics::Metrics;
 use crate::observe::Observer;
-use crate::routes::Table;
+use crate::routes::RouteTable;
 use crate::tee::Budget;
 
-/// How often idle connections are looked through.
+/// Time between two checks of the idle connections.
 pub(crate) const SWEEP: Duration = Duration::from_secs(1);
 
-/// What all workers share.
-pub(crate) struct Shared {
-    pub(crate) table: ArcSwap<Table>,
+/// State that all workers share.
+pub(crate) struct SharedState {
+    pub(crate) table: ArcSwap<RouteTable>,
     pub(crate) metrics: Metrics,
     pub(crate) budget: Arc<Budget>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) timeline: Arc<Timeline>,
     pub(crate) draining: AtomicBool,
     pub(crate) connections: AtomicUsize,
-    /// Told when the last connection has ended.
+    /// Notified when the last connection has ended.
     pub(crate) idle: Notify,
 }
 
-impl Shared {
+impl SharedState {
     pub(crate) fn new(config: &Config, workers: usize) -> Result<Self, BuildError> {
         let metrics = Metrics::new(&config.recorder);
-        let table = Table::new(config, workers, &metrics)?;
+        let table = RouteTable::new(config, workers, &metrics)?;
         Ok(Self {
             table: ArcSwap::from_pointee(table),
             metrics,
@@ -51,7 +51,7 @@ impl Shared {
         })
     }
 
-    /// Of a proxy with one route that nobody can reach.
+    /// Returns the state of a proxy with one route, which listens nowhere.
     #[cfg(test)]
     pub(crate) fn for_test() -> Arc<Self> {
         use crate::config::{Listen, Listener, Route};
@@ -73,13 +73,13 @@ impl Shared {
 
 pub(crate) struct Worker {
     pub(crate) id: usize,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<SharedState>,
     pub(crate) drain: Notify,
 }
 
-/// What a worker is told.
-pub(crate) enum Command {
-    Listen(usize, Opened),
+/// A message to a worker.
+pub(crate) enum WorkerCommand {
+    Listen(usize, ListenerShare),
     Close(usize),
     Drain,
     Stop,
@@ -92,15 +92,15 @@ impl Worker {
 
     /// Waits until the proxy drains.
     pub(crate) async fn draining(&self) {
-        let mut told = pin!(self.drain.notified());
-        told.as_mut().enable();
+        let mut notified = pin!(self.drain.notified());
+        notified.as_mut().enable();
         if !self.is_draining() {
-            told.await;
+            notified.await;
         }
     }
 
-    /// Serves until it is told to stop, or whoever could tell it is gone.
-    pub(crate) async fn run(self: Arc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
+    /// Serves until a stop command, or until the handle is dropped.
+    pub(crate) async fn run(self: Arc<Self>, mut commands: mpsc::UnboundedReceiver<WorkerCommand>) {
         let mut listeners: HashMap<usize, oneshot::Sender<()>> = HashMap::new();
         let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -113,19 +113,19 @@ impl Worker {
                 }
             };
             match command {
-                Some(Command::Listen(id, opened)) => {
+                Some(WorkerCommand::Listen(id, opened)) => {
                     let (close, closed) = oneshot::channel();
                     tokio::spawn(Arc::clone(&self).accept(opened, closed));
                     listeners.insert(id, close);
                 }
-                Some(Command::Close(id)) => {
+                Some(WorkerCommand::Close(id)) => {
                     listeners.remove(&id);
                 }
-                Some(Command::Drain) => {
+                Some(WorkerCommand::Drain) => {
                     listeners.clear();
                     self.drain.notify_waiters();
                 }
-                Some(Command::Stop) | None => return,
+                Some(WorkerCommand::Stop) | None => return,
             }
         }
     }
@@ -136,8 +136,9 @@ impl Worker {
         }
     }
 
-    /// Accepts until `closed` resolves; those that the kernel had accepted by then are served.
-    async fn accept(self: Arc<Self>, opened: Opened, mut closed: oneshot::Receiver<()>) {
+    /// Accepts connections until `closed` resolves. Connections that the kernel has accepted by
+    /// then are served.
+    async fn accept(self: Arc<Self>, opened: ListenerShare, mut closed: oneshot::Receiver<()>) {
         let listener = match opened.listen() {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "a listener cannot be served"),
@@ -157,20 +158,21 @@ impl Worker {
                     tokio::spawn(connection::serve(Arc::clone(&self), stream, true));
                 }
                 Ok(None) => {}
-                Err(error) => pause(&error).await,
+                Err(error) => pause_after(&error).await,
             }
         }
     }
 }
 
-/// Where descriptors have run out, time gives some back.
-async fn pause(error: &io::Error) {
-    let passing = [
+/// Waits after a failed accept, if the cause may last: file descriptors that have run out become
+/// free with time.
+async fn pause_after(error: &io::Error) {
+    let momentary = [
         io::ErrorKind::ConnectionAborted,
         io::ErrorKind::ConnectionReset,
         io::ErrorKind::Interrupted,
     ];
-    if !passing.contains(&error.kind()) {
+    if !momentary.contains(&error.kind()) {
         tracing::warn!(%error, "no connection could be accepted");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

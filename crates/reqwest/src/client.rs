@@ -1,4 +1,4 @@
-//! The client: reqwest's verbs, with a session behind them.
+//! The client: reqwest's request methods with a session.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,41 +11,41 @@ use token_rotator::middleware::{RefusalRules, RotatorExt as _};
 use token_rotator::{Rotator, SecretString, Token, TokenError, UnusableTokens};
 use url::Url;
 
+use crate::access_token::IntoAccessToken;
 use crate::builder::ClientBuilder;
 use crate::cookies::Cookies;
 use crate::error::Error;
-use crate::fresh::IntoFresh;
 use crate::locate::BaseUrl;
 use crate::redirect::Redirects;
 use crate::request::RequestBuilder;
-use crate::send::{self, Options};
+use crate::send::{self, RequestOptions};
 use crate::session::SessionHandle;
 use crate::state::Unset;
 
-/// May send, read the token, refresh it, sign in and sign out.
+/// Access of a client that may send, read the token, refresh it, sign in and sign out.
 #[derive(Debug)]
 pub enum Full {}
 
-/// May send and read the token.
+/// Access of a client that may only send and read the token.
 #[derive(Debug)]
 pub enum SendOnly {}
 
-/// An HTTP client with a session: sends the access token where it may go, refreshes it once for
-/// everybody, and replays what was refused.
+/// An HTTP client with a session: it sends the access token to the declared origins, refreshes the
+/// token once for all callers, and replays refused requests.
 ///
-/// Cheap to clone; all clones are the same session. `Client` alone is `Client<Full>`, as
-/// [`ClientBuilder::build`] makes it. [`ClientBuilder::build_split`] makes a `Client<SendOnly>`,
-/// which can neither sign in nor out nor [refresh](Client::refresh_now) at will, and a
-/// [`SessionHandle`] that alone can.
+/// Cloning is cheap; all clones share the session. `Client` means `Client<Full>`, which
+/// [`ClientBuilder::build`] returns. [`ClientBuilder::build_split`] returns a `Client<SendOnly>`
+/// and a [`SessionHandle`]. Only the handle can sign in, sign out and
+/// [refresh](Client::refresh_now).
 pub struct Client<Access = Full> {
     pub(crate) core: Arc<Core>,
     access: PhantomData<fn() -> Access>,
 }
 
-/// What all clones share.
+/// State that all clones share.
 pub(crate) struct Core {
     pub(crate) http: reqwest::Client,
-    /// `None` if the client keeps no cookies, or was brought and keeps its own.
+    /// `None` if the client keeps no cookies, or if the caller's client keeps its own.
     pub(crate) cookies: Option<Arc<Cookies>>,
     pub(crate) rotator: Rotator,
     pub(crate) base: Option<BaseUrl>,
@@ -57,54 +57,59 @@ pub(crate) struct Core {
 }
 
 impl Client {
-    /// Starts a client.
+    /// Returns a builder for a client.
     pub fn builder() -> ClientBuilder<Unset> {
         ClientBuilder::new()
     }
 
-    /// Signs in with this token: a new session begins, and whatever the last one still has in the
-    /// air is dropped when it arrives.
+    /// Signs in with this token and begins a new session. The result of a refresh of the previous
+    /// session is dropped.
     ///
-    /// Takes a token, a token and its lifetime, or a [`Fresh`](crate::Fresh). Takes effect before it
-    /// returns and starts nothing. Fails if the token cannot stand in a header.
-    pub fn set_access_token(&self, token: impl IntoFresh) -> Result<(), UnusableTokens> {
+    /// `token` is a token, a pair of token and lifetime, or an [`AccessToken`](crate::AccessToken).
+    /// The sign-in is complete when the method returns.
+    ///
+    /// *Errors*: the token contains characters that a header cannot contain.
+    pub fn set_access_token(&self, token: impl IntoAccessToken) -> Result<(), UnusableTokens> {
         self.session().set_access_token(token)
     }
 
-    /// Signs out: at once no token is sent any more. Requests go out bare and their 401s are handed
-    /// back, until the next sign-in.
+    /// Signs out at once. Until the next sign-in requests carry no token, and callers get their
+    /// 401s.
     ///
-    /// A session that never had a token stays as it is. What a refresh in the air brings is
-    /// dropped, the cookies it sets included. Cookies that are there stay; the API's own logout
-    /// clears those.
+    /// A session that never had a token does not change. The result of a running refresh is
+    /// dropped, its cookies included. Stored cookies stay; the API's logout deletes them.
     pub fn clear(&self) {
         self.session().clear();
     }
 
-    /// Refreshes now, whatever the token looks like, or joins the refresh in the air. Revives a
-    /// session that had ended or was signed out, if the endpoint will: that is why a
-    /// `Client<SendOnly>` cannot do it.
+    /// Refreshes now, even if the token is good, or joins the running refresh. A success revives a
+    /// session that had ended or was signed out. Therefore `Client<SendOnly>` does not have the
+    /// method.
+    ///
+    /// *Waits* for the refresh. *Cancellation* leaves the refresh running.
     pub async fn refresh_now(&self) -> Result<Token, TokenError> {
         self.core.rotator.refresh_now().await
     }
 
-    /// The engine behind the client, for everything that this one does not show.
+    /// Returns the client's rotator.
     pub fn rotator(&self) -> &Rotator {
         &self.core.rotator
     }
 
-    /// Lets no refresh start any more and waits for the one in the air: `true` if it ended within
-    /// the time given. Programs call this before they end.
+    /// Prevents new refreshes and waits for the running refresh. Returns whether the refresh ended
+    /// in time. Call the method before the program ends.
+    ///
+    /// *Waits* for `timeout` at most.
     pub async fn shutdown(&self, timeout: Duration) -> bool {
         self.core.rotator.shutdown(timeout).await
     }
 
-    /// The same session for code that should neither sign in nor out.
+    /// Returns a client of the same session that can neither sign in nor sign out.
     pub fn send_only(&self) -> Client<SendOnly> {
         Client::of(Arc::clone(&self.core))
     }
 
-    /// The same session for code that signs in and out and sends nothing.
+    /// Returns a handle that signs in and out of the session and sends no requests.
     pub fn session(&self) -> SessionHandle {
         SessionHandle::new(self.core.rotator.clone())
     }
@@ -118,51 +123,52 @@ impl<Access> Client<Access> {
         }
     }
 
-    /// A GET request. The URL is relative to [`base_url`](ClientBuilder::base_url), or absolute.
+    /// Builds a GET request. The URL is relative to [`base_url`](ClientBuilder::base_url), or
+    /// absolute.
     pub fn get(&self, url: impl AsRef<str>) -> RequestBuilder {
         self.request(Method::GET, url)
     }
 
-    /// A POST request.
+    /// Builds a POST request.
     pub fn post(&self, url: impl AsRef<str>) -> RequestBuilder {
         self.request(Method::POST, url)
     }
 
-    /// A PUT request.
+    /// Builds a PUT request.
     pub fn put(&self, url: impl AsRef<str>) -> RequestBuilder {
         self.request(Method::PUT, url)
     }
 
-    /// A PATCH request.
+    /// Builds a PATCH request.
     pub fn patch(&self, url: impl AsRef<str>) -> RequestBuilder {
         self.request(Method::PATCH, url)
     }
 
-    /// A DELETE request.
+    /// Builds a DELETE request.
     pub fn delete(&self, url: impl AsRef<str>) -> RequestBuilder {
         self.request(Method::DELETE, url)
     }
 
-    /// A HEAD request.
+    /// Builds a HEAD request.
     pub fn head(&self, url: impl AsRef<str>) -> RequestBuilder {
         self.request(Method::HEAD, url)
     }
 
-    /// A request with any method.
+    /// Builds a request with any method.
     ///
-    /// A relative URL is appended to the base's path, as axios does it: base `https://h/v1` and
-    /// `/users` make `https://h/v1/users`. An absolute one goes to its own origin, with the token
-    /// only if that origin is declared.
+    /// A relative URL is appended to the base URL, as in axios: base `https://h/v1` and `/users`
+    /// give `https://h/v1/users`. A request to an absolute URL carries the token only if the URL's
+    /// origin is declared.
     pub fn request(&self, method: Method, url: impl AsRef<str>) -> RequestBuilder {
         RequestBuilder::new(Arc::clone(&self.core), method, url.as_ref())
     }
 
-    /// Sends a finished `reqwest::Request` under the rules of [`RequestBuilder::send`], with default options.
+    /// Sends a request of reqwest, as [`RequestBuilder::send`] does.
     pub async fn execute(&self, request: reqwest::Request) -> Result<Response, Error> {
-        send::send(&self.core, request, Options::default()).await
+        send::send(&self.core, request, RequestOptions::default()).await
     }
 
-    /// The access token, if there is one that may be used now. Starts nothing.
+    /// Returns the access token, or `None` if no token is usable now. Starts no refresh.
     pub fn access_token(&self) -> Option<SecretString> {
         let token = self.core.rotator.access_token()?;
         Some(token.secret().clone())

@@ -1,4 +1,4 @@
-//! What can go wrong: building the client, and sending a request.
+//! Errors of building a client and of sending a request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,32 +7,32 @@ use token_rotator::{OriginError, TokenError};
 
 /// Why a request has no answer.
 ///
-/// An answer with an error status is an answer: what a refused request gets when the refresh fails
-/// is its own 401. No message holds a token; of a URL it shows scheme, host and path, for queries
-/// hold secrets often enough.
+/// An answer with an error status is an answer: if the refresh fails, a refused request gets its
+/// own 401. No message contains a token. Messages show only scheme, host and path of a URL, because
+/// a query may contain secrets.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The request could not be built: a header, the body's serialisation.
+    /// The request could not be built, because of a header or the serialisation of the body.
     #[error("the request could not be built: {0}")]
     Builder(#[source] Arc<reqwest::Error>),
     /// The URL cannot be used.
     #[error(transparent)]
     Url(#[from] UrlError),
-    /// The request had to wait for a token, and there is none. It was not sent.
+    /// The request waited for a token and got none. The request was not sent.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// The request's time was up: waiting for a token, for the answer, at a redirect or at the
-    /// replay. The refresh, if one is in the air, goes on.
+    /// The request's timeout passed: in the wait for a token or the answer, at a redirect or at the
+    /// replay. A running refresh continues.
     #[error("the request took longer than {after:?}")]
     Timeout {
-        /// How long it was given in all.
+        /// The request's timeout.
         after: Duration,
     },
-    /// One redirect too many.
+    /// The request was redirected more often than allowed.
     #[error("more than {limit} redirects")]
     TooManyRedirects {
-        /// How many were followed.
+        /// Number of redirects that were followed.
         limit: usize,
     },
     /// The request failed on the network.
@@ -41,7 +41,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether time was up: the request's, or the caller's share of waiting for a refresh.
+    /// Whether a timeout passed: the request's, or the caller's wait for a refresh.
     pub fn is_timeout(&self) -> bool {
         match self {
             Self::Timeout { .. } | Self::Token(TokenError::WaitTimedOut { .. }) => true,
@@ -69,7 +69,7 @@ impl Error {
         }
     }
 
-    /// The error of reqwest behind it.
+    /// Returns the error of reqwest that is the cause, or `None` if the cause is another one.
     pub fn as_reqwest(&self) -> Option<&reqwest::Error> {
         match self {
             Self::Builder(error) | Self::Request(error) => Some(error),
@@ -78,20 +78,20 @@ impl Error {
     }
 
     pub(crate) fn builder(error: reqwest::Error) -> Self {
-        Self::Builder(Arc::new(discreet(error)))
+        Self::Builder(Arc::new(without_secrets(error)))
     }
 
     pub(crate) fn request(error: reqwest::Error) -> Self {
-        Self::Request(Arc::new(discreet(error)))
+        Self::Request(Arc::new(without_secrets(error)))
     }
 }
 
-/// The error without those parts of its URL that may hold secrets.
-fn discreet(mut error: reqwest::Error) -> reqwest::Error {
+/// Removes the parts of the error's URL that may contain secrets.
+fn without_secrets(mut error: reqwest::Error) -> reqwest::Error {
     if let Some(url) = error.url_mut() {
         url.set_query(None);
         url.set_fragment(None);
-        // Both fail only for URLs that cannot have credentials.
+        // Both calls fail only for URLs that cannot have credentials.
         let _ = url.set_username("");
         let _ = url.set_password(None);
     }
@@ -102,35 +102,35 @@ fn discreet(mut error: reqwest::Error) -> reqwest::Error {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UrlError {
-    /// It is relative, and there is nothing to join it to.
+    /// The URL is relative, and the client has no base URL.
     #[error(
-        "the URL is relative and the client has no `base_url`; give it one, or give the whole URL"
+        "the URL is relative and the client has no `base_url`; set `base_url`, or use an absolute URL"
     )]
     NoBase,
-    /// It is none.
+    /// The URL cannot be parsed.
     #[error("the URL cannot be read: {0}")]
     Unreadable(#[from] url::ParseError),
 }
 
-/// Why a client cannot be built, and what to do about it.
+/// Why a client cannot be built. Messages without a [`hint`](Self::hint) name the action.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// There is no base URL, and something needs one.
+    /// A relative refresh endpoint needs a base URL, and there is none.
     #[error(
         "no base URL: call `base_url`, or give `refresh_endpoint` a whole URL and declare its origin with `origin`"
     )]
     NoBaseUrl,
-    /// Nothing says where the token may go.
+    /// No origin may get the token.
     #[error("no origin that the token may go to: call `base_url` or `origin`")]
     NoOrigin,
     /// The base URL cannot be read.
     #[error("`base_url` cannot be read: {0}")]
     BaseUrl(#[source] url::ParseError),
-    /// The base URL has parts that no path can be joined to.
+    /// The base URL has a query or fragment, so no path can be appended.
     #[error("`base_url` has a query or fragment (`?` or `#`): give scheme, host and path only")]
     BaseUrlTail,
-    /// The token cannot go to the base URL.
+    /// The base URL has no origin that may get a token.
     #[error("`base_url` cannot be used: {0}")]
     BaseUrlOrigin(#[source] OriginError),
     /// An added origin cannot be used.
@@ -139,12 +139,12 @@ pub enum BuildError {
     /// The refresh endpoint cannot be read.
     #[error("`refresh_endpoint` cannot be read: {0}")]
     RefreshEndpoint(#[source] UrlError),
-    /// The refresh endpoint lies where the token does not go.
+    /// The refresh endpoint's origin is not declared.
     #[error(
-        "`refresh_endpoint` lies at an origin that is not declared: call `origin` with it, or give a path below `base_url`"
+        "the origin of `refresh_endpoint` is not declared: call `origin` with it, or give a path below `base_url`"
     )]
     RefreshEndpointOrigin,
-    /// The name or value of a header cannot stand in a header.
+    /// A header's name or value contains characters that HTTP does not allow.
     #[error("`{method}` was given a header {part} that cannot be used")]
     Header {
         /// The builder's method.
@@ -152,20 +152,21 @@ pub enum BuildError {
         /// `name` or `value`.
         part: &'static str,
     },
-    /// A client was brought, and settings were given that only a client made here can follow.
+    /// The caller gave a reqwest client and a setting that applies only to clients that the builder
+    /// creates.
     #[error(
         "a client of your own and `{setting}`: drop `{setting}` and set it on your client, or drop `{client}`"
     )]
     ClientAnd {
         /// The setting to drop.
         setting: &'static str,
-        /// The method that brought the client.
+        /// The method that took the client.
         client: &'static str,
     },
-    /// A client was brought twice.
+    /// The caller gave two reqwest clients for requests.
     #[error("two clients: drop `client` or `client_without_redirects`")]
     TwoClients,
-    /// A client was brought whose redirects would carry a custom header anywhere.
+    /// The caller's client follows redirects and would send a custom header to any origin.
     #[error(
         "`client` follows redirects by itself and would carry the header `{header}` to any origin: give \
          your client's settings to `configure` instead, or build it with `redirect::Policy::none()` and \
@@ -175,7 +176,7 @@ pub enum BuildError {
         /// The header's name.
         header: String,
     },
-    /// A rotator was brought, and settings were given that belong to its own builder.
+    /// The caller gave a rotator and a setting that belongs to the rotator's builder.
     #[error(
         "a rotator of your own and `{setting}`: drop `{setting}` and set it on the rotator's builder"
     )]
@@ -183,12 +184,12 @@ pub enum BuildError {
         /// The setting to drop.
         setting: &'static str,
     },
-    /// The token of the rotator that was brought does not go to the base URL.
+    /// The caller's rotator does not have the origin of the base URL.
     #[error(
         "the rotator's token does not go to the origin of `base_url`: call `origin` with it on the rotator's builder"
     )]
     RotatorOrigin,
-    /// The rotator does not accept its settings.
+    /// The rotator's builder refused the settings.
     #[error(transparent)]
     Rotator(token_rotator::BuildError),
     /// The reqwest client cannot be built.
@@ -197,8 +198,8 @@ pub enum BuildError {
 }
 
 impl BuildError {
-    /// What to do about it, if an origin or a setting of the rotator's builder was refused. Returns `None`
-    /// otherwise: the other messages name the method to call.
+    /// Returns the action for an origin or a setting of the rotator that was refused. Returns
+    /// `None` for other errors, whose messages name the method to call.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Rotator(error) => error.hint(),

@@ -1,4 +1,4 @@
-//! The user's hooks: none of them can break the session.
+//! The user's hooks. A panic or error of a hook does not affect the session.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -13,17 +13,17 @@ use tokio::sync::oneshot;
 /// The name of `on_refresh_failed` in events.
 const FAILED_HOOK: &str = "on_refresh_failed";
 
-/// How long an asynchronous `on_refresh_failed` may take.
+/// Time limit of an asynchronous `on_refresh_failed`.
 const FAILED_HOOK_LIMIT: Duration = Duration::from_secs(5);
 
-/// What a hook may return: nothing, or a [`Result`] whose error is reported as an
+/// The return value of a hook: `()`, or a [`Result`] whose error is reported as an
 /// [`Event::HookFailed`].
 #[diagnostic::on_unimplemented(
     message = "a hook returns nothing or a `Result<(), E>`, not `{Self}`",
     note = "end the closure's last expression with `;`"
 )]
 pub trait HookResult {
-    /// The error in its own words.
+    /// Converts the error to its text.
     fn into_result(self) -> Result<(), String>;
 }
 
@@ -39,7 +39,7 @@ impl<E: fmt::Display> HookResult for Result<(), E> {
     }
 }
 
-/// The hooks that run after a refresh, in the order they were given.
+/// The hooks that run after a refresh, in their order.
 pub struct AfterHooks<T>(Vec<AfterHook<T>>);
 
 type AfterHook<T> = Box<dyn Fn(Arc<T>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
@@ -70,24 +70,30 @@ impl<T: Send + Sync + 'static> AfterHooks<T> {
         self.0.is_empty()
     }
 
-    /// Runs them all in their order, each to its end, whatever each does; whoever stops waiting for
-    /// them stops none. The rotator reports the first panic or the errors, and if it has given up
-    /// waiting by then, they are reported here.
-    pub(crate) async fn run(self: Arc<Self>, answer: Arc<T>, said: Said) -> Result<(), String> {
-        let (done, ended) = oneshot::channel();
+    /// Runs all hooks in their order in a separate task. A panic or error of a hook does not stop
+    /// the others. The rotator reports the first panic or the errors. If the rotator no longer
+    /// waits, `reporter` reports them.
+    ///
+    /// *Cancellation* leaves the hooks running.
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        answer: Arc<T>,
+        reporter: HookReporter,
+    ) -> Result<(), String> {
+        let (sender, receiver) = oneshot::channel();
         tokio::spawn(async move {
-            if let Err(late) = done.send(self.run_all(answer).await) {
-                said.outcome("after_refresh", late);
+            if let Err(late) = sender.send(self.run_all(answer).await) {
+                reporter.report_outcome("after_refresh", late);
             }
         });
-        match ended.await {
+        match receiver.await {
             Ok(Ok(result)) => result,
             Ok(Err(panic)) => resume_unwind(panic),
-            Err(_gone) => Err("the runtime ended before the hooks did".to_owned()),
+            Err(_dropped) => Err("the runtime ended before the hooks did".to_owned()),
         }
     }
 
-    async fn run_all(&self, answer: Arc<T>) -> Outcome {
+    async fn run_all(&self, answer: Arc<T>) -> HookOutcome {
         let (mut panic, mut errors) = (None, Vec::new());
         for hook in &self.0 {
             let call = async { hook(Arc::clone(&answer)).await };
@@ -105,13 +111,13 @@ impl<T: Send + Sync + 'static> AfterHooks<T> {
     }
 }
 
-/// How hooks ended: with a panic, or what they returned.
-type Outcome = std::thread::Result<Result<(), String>>;
+/// The result of hooks, or a panic.
+type HookOutcome = std::thread::Result<Result<(), String>>;
 
-/// Whoever is told about everything.
-pub(crate) type Listener = Arc<dyn Fn(&Event) + Send + Sync>;
+/// A listener for all events.
+pub(crate) type EventListener = Arc<dyn Fn(&Event) + Send + Sync>;
 
-/// Whoever is told that the session is over.
+/// A hook that runs when the session ends.
 #[derive(Clone)]
 pub(crate) enum FailedHook {
     Sync(Arc<dyn Fn(&RefreshError) + Send + Sync>),
@@ -121,28 +127,28 @@ pub(crate) enum FailedHook {
 impl FailedHook {
     pub(crate) fn new<R: HookResult>(
         hook: impl Fn(&RefreshError) -> R + Send + Sync + 'static,
-        listeners: Said,
+        reporter: HookReporter,
     ) -> Self {
         Self::Sync(Arc::new(move |error| {
             let outcome = catch_unwind(AssertUnwindSafe(|| hook(error).into_result()));
-            listeners.outcome(FAILED_HOOK, outcome);
+            reporter.report_outcome(FAILED_HOOK, outcome);
         }))
     }
 
-    pub(crate) fn new_async<F, Fut>(hook: F, listeners: Said) -> Self
+    pub(crate) fn new_async<F, Fut>(hook: F, reporter: HookReporter) -> Self
     where
         F: Fn(RefreshError) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: HookResult> + Send + 'static,
     {
         let hook = Arc::new(hook);
         Self::Async(Arc::new(move |error| {
-            let (hook, listeners) = (Arc::clone(&hook), listeners.clone());
+            let (hook, reporter) = (Arc::clone(&hook), reporter.clone());
             Box::pin(async move {
                 let call = AssertUnwindSafe(async { hook(error).await.into_result() });
                 let limited = tokio::time::timeout(FAILED_HOOK_LIMIT, call.catch_unwind());
                 match limited.await {
-                    Ok(outcome) => listeners.outcome(FAILED_HOOK, outcome),
-                    Err(_elapsed) => listeners.problem(
+                    Ok(outcome) => reporter.report_outcome(FAILED_HOOK, outcome),
+                    Err(_elapsed) => reporter.report(
                         FAILED_HOOK,
                         HookProblem::TimedOut {
                             after: FAILED_HOOK_LIMIT,
@@ -153,15 +159,15 @@ impl FailedHook {
         }))
     }
 
-    /// Runs it if this event is the end of the session.
-    pub(crate) fn hear(&self, event: &Event) {
+    /// Runs the hook if the event ends the session.
+    pub(crate) fn on_event(&self, event: &Event) {
         let Event::Ended { error } = event else {
             return;
         };
         match self {
             Self::Sync(hook) => hook(error),
             Self::Async(hook) => {
-                // A session ends in a flight, and flights run in a runtime.
+                // A session ends in a flight, and flights run on a runtime.
                 if let Ok(runtime) = tokio::runtime::Handle::try_current() {
                     runtime.spawn(hook(error.clone()));
                 }
@@ -170,31 +176,31 @@ impl FailedHook {
     }
 }
 
-/// The listeners, for what the rotator cannot know: that a hook of this crate failed. Filled when
-/// the client is built.
+/// Reports failed hooks of this crate to the event listeners; the rotator does not run these hooks.
+/// `build` sets the listeners.
 #[derive(Clone, Default)]
-pub struct Said(Arc<std::sync::OnceLock<Vec<Listener>>>);
+pub struct HookReporter(Arc<std::sync::OnceLock<Vec<EventListener>>>);
 
-impl Said {
-    /// To these from now on.
-    pub(crate) fn to(&self, listeners: Vec<Listener>) {
-        // A builder builds once.
+impl HookReporter {
+    /// Sets the listeners.
+    pub(crate) fn set_listeners(&self, listeners: Vec<EventListener>) {
+        // The call cannot fail, because a builder builds once.
         let _ = self.0.set(listeners);
     }
 
-    fn outcome(&self, hook: &'static str, outcome: Outcome) {
+    fn report_outcome(&self, hook: &'static str, outcome: HookOutcome) {
         match outcome {
             Ok(Ok(())) => {}
-            Ok(Err(message)) => self.problem(hook, HookProblem::Failed { message }),
-            Err(_panic) => self.problem(hook, HookProblem::Panicked),
+            Ok(Err(message)) => self.report(hook, HookProblem::Failed { message }),
+            Err(_panic) => self.report(hook, HookProblem::Panicked),
         }
     }
 
-    fn problem(&self, hook: &'static str, problem: HookProblem) {
+    fn report(&self, hook: &'static str, problem: HookProblem) {
         let event = Event::HookFailed { hook, problem };
         tracing::debug!(target: "token_rotator", ?event);
         for listener in self.0.get().into_iter().flatten() {
-            // A listener that panics harms nobody else, and the rotator reports its panics anyway.
+            // A panic must not skip the other listeners. The rotator reports panics of listeners.
             let _ = catch_unwind(AssertUnwindSafe(|| listener(&event)));
         }
     }

@@ -1,7 +1,9 @@
 //! The cookie store of a client: the trait [`CookieStore`] and its in-memory default, the [`Jar`].
 //!
-//! The jar follows RFC 6265, with the limits of its section 6.1 and the name prefixes of RFC 6265bis
-//! section 4.1.3. Two rules are stricter, because a refresh cookie is a token:
+//! `set_cookie` parses the header, and `date` parses its dates.
+//!
+//! The jar follows RFC 6265, with the limits of its section 6.1 and the name prefixes of RFC
+//! 6265bis section 4.1.3. Two rules are stricter, because a refresh cookie is a token:
 //!
 //! - A cookie without `Domain` goes only to the scheme, host and port that set it. RFC 6265 section 8.5
 //!   lets every port of the host read it.

@@ -1,8 +1,8 @@
 //! An HTTP client that refreshes an expired access token once and replays every refused request.
 //!
-//! [`Client`] is reqwest with a session: it sends the access token where it may go, and when an
-//! API refuses it (401), one refresh serves everybody who was refused meanwhile. Each refused
-//! request then goes out once more; its caller notices nothing.
+//! [`Client`] is reqwest with a session: it sends the access token to the declared origins. When an
+//! API refuses the token (401), one refresh serves all refused requests. The client sends each
+//! refused request once more, and the caller gets only the second answer.
 //!
 //! ```no_run
 //! use serde::Deserialize;
@@ -21,12 +21,12 @@
 //!
 //! let api = Client::builder()
 //!     .base_url("https://api.example.com")
-//!     // POSTed without a body; the refresh cookie from the login goes along. This is the default.
+//!     // A POST without a body, with the refresh cookie from the login. This is the default.
 //!     .refresh_endpoint("/api/auth/refresh")
-//!     // Reads the new access token out of the answer, whose type this closure states.
+//!     // Reads the new access token from the answer. The closure's argument is the answer's type.
 //!     .on_refresh_success(|data: &RefreshResponse| &data.access_token)
 //!     .on_after_refresh(|data| update_all_sockets(&data.ws_token))
-//!     // Only where the session is over: a 500 logs nobody out.
+//!     // Runs only when the session ends. A 500 does not end the session.
 //!     .on_refresh_failed(|_error| show_login())
 //!     .build()?;
 //!
@@ -37,11 +37,11 @@
 //! # Ok(()) }
 //! ```
 //!
-//! What the builder needs is checked by the compiler: without a way to read the token out of the
-//! answer there is no `build`, and the error says which calls bring it.
+//! The compiler checks the builder: `build` exists only after a call that says how to read the
+//! token. The compiler's message names these calls.
 //!
 //! ```compile_fail,E0277
-//! // error: this client does not know yet how to read the access token out of the refresh answer
+//! // error: the builder has no way to read the access token from the refresh answer
 //! let api = token_rotator_reqwest::Client::builder()
 //!     .base_url("https://api.example.com")
 //!     .build();
@@ -49,42 +49,50 @@
 //!
 //! # Which requests carry the token
 //!
-//! Those to the origin of [`base_url`](ClientBuilder::base_url) and to those added with
-//! [`origin`](ClientBuilder::origin): exact in scheme, host and port, `https` or this machine.
-//! This is decided again at every redirect. An absolute URL of another origin goes out without
-//! it, and so does a request with an `Authorization` of its own, or with
-//! [`without_token`](RequestBuilder::without_token). [Default headers](ClientBuilder::default_header)
-//! go where the token may go, and nowhere else.
+//! Requests to the origin of [`base_url`](ClientBuilder::base_url) and to the origins added with
+//! [`origin`](ClientBuilder::origin) carry the token. Scheme, host and port must match exactly, and
+//! the origin must be `https` or this machine. The client decides again at every redirect. Requests
+//! to other origins, with their own `Authorization`, or with
+//! [`without_token`](RequestBuilder::without_token) carry no token. [Default
+//! headers](ClientBuilder::default_header) go only to the origins that get the token.
 //!
 //! # Which answers start a refresh
 //!
-//! A 401 that is about the token ([`token_rotator::middleware::challenge`] says which are), to a request that
-//! carried the token or was free to go without one, and an answer with `grpc-status` 16.
-//! [`status_codes`](ClientBuilder::status_codes) replaces 401;
+//! A 401 about the token ([`token_rotator::middleware::challenge`] defines which), and an answer
+//! with `grpc-status` 16. The request must have carried the token, or have been sent before the
+//! first token. [`status_codes`](ClientBuilder::status_codes) replaces 401;
 //! [`also_status_codes`](ClientBuilder::also_status_codes),
 //! [`refused_when`](ClientBuilder::refused_when) and
-//! [`refused_when_body`](ClientBuilder::refused_when_body) add to it. Everything else is handed on
-//! untouched.
+//! [`refused_when_body`](ClientBuilder::refused_when_body) add to it. The caller gets all other
+//! answers unchanged.
 //!
-//! If the refresh fails, the caller gets the 401 as it came, and in its
-//! [extensions](Response::extensions) the [`TokenError`] that says why. A request that had to
-//! wait for a refresh *before* it was sent fails with [`Error::Token`].
+//! If the refresh fails, the caller gets the original 401, with the cause as [`TokenError`] in its
+//! [extensions](Response::extensions). A request that waited for a refresh *before* it was sent
+//! fails with [`Error::Token`].
 //!
 //! # Other parts
 //!
-//! [`ReqwestTransport`] carries the requests of `token-rotator-oauth2`; [`HttpService`] puts a
-//! `reqwest::Client` under the tower layer of `token-rotator`.
+//! [`ReqwestTransport`] sends the requests of `token-rotator-oauth2`. [`HttpService`] makes a
+//! `reqwest::Client` a service for the tower layer of `token-rotator`.
+//!
+//! # Files
+//!
+//! - `builder/`, `state`: the builder, its settings, and its compile-time states.
+//! - `client`, `session`, `request`: the public handles.
+//! - `send`, `refusal`, `redirect`, `locate`: the path of one request.
+//! - `refresh`, `parse`, `access_token`, `redact`, `hooks`: a refresh, its answer, errors and hooks.
+//! - `cookies`, `jar/`: the client's cookies. `transport`, `service`: adapters for other crates.
 
+mod access_token;
 mod builder;
 mod client;
 mod cookies;
-mod discreet;
 mod error;
-mod fresh;
 mod hooks;
 mod jar;
 mod locate;
 mod parse;
+mod redact;
 mod redirect;
 mod refresh;
 mod refusal;
@@ -95,17 +103,17 @@ mod session;
 mod state;
 mod transport;
 
+pub use access_token::{AccessToken, IntoAccessToken, ParseError};
 pub use builder::ClientBuilder;
 pub use client::{Client, Full, SendOnly};
 pub use error::{BuildError, Error, UrlError};
-pub use fresh::{Fresh, IntoFresh, ParseError};
 pub use hooks::HookResult;
 pub use jar::{CookieStore, Jar};
 pub use refresh::RefreshCall;
 pub use request::RequestBuilder;
 pub use service::{HttpFuture, HttpService};
 pub use session::SessionHandle;
-pub use state::{Answers, BringsRotator, Reads, Ready, Sourced, Unset};
+pub use state::{CanBuild, HasAnswer, Unset, WithParser, WithRotator, WithSource};
 pub use transport::{ReqwestTransport, source_error};
 
 pub use reqwest::{self, Response};
@@ -115,7 +123,7 @@ pub use token_rotator::{
     TokenSet, TokenSource, UnusableTokens,
 };
 
-/// The README of this crate: its example must compile.
+/// Compiles the example of this crate's README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadMe;

@@ -1,4 +1,4 @@
-//! Which URL a path means.
+//! Resolves relative URLs and checks origins.
 
 use http::Uri;
 use token_rotator::{Origin, Origins};
@@ -6,10 +6,10 @@ use url::Url;
 
 use crate::error::{BuildError, UrlError};
 
-/// What relative paths are joined to.
+/// The base URL, to which relative paths are appended.
 #[derive(Clone, Debug)]
 pub(crate) struct BaseUrl {
-    /// Without a slash at its end.
+    /// The URL without a trailing slash.
     text: String,
     url: Url,
     origin: Origin,
@@ -21,7 +21,7 @@ impl BaseUrl {
         if url.query().is_some() || url.fragment().is_some() {
             return Err(BuildError::BaseUrlTail);
         }
-        // Not from the text: that would bring back what the parser has normalised.
+        // From the parsed URL, because the parser has normalised the text.
         let origin = origin_text(&url)
             .parse()
             .map_err(BuildError::BaseUrlOrigin)?;
@@ -37,16 +37,17 @@ impl BaseUrl {
     }
 }
 
-/// Scheme, host and port of a URL, with the user name that an origin must not have.
+/// Returns scheme, host and port of a URL. A user name stays in the text, so that parsing it as an
+/// origin fails.
 fn origin_text(url: &Url) -> String {
     let end = url[..url::Position::BeforePath].len();
     url.as_str()[..end].to_owned()
 }
 
-/// The URL of a request.
+/// Returns the URL of a request by the rules of axios.
 ///
-/// As axios does it: an absolute URL stands for itself, and so does `//host/path`, with the base's
-/// scheme. Everything else is appended to the base, with one slash between.
+/// An absolute URL stays unchanged. `//host/path` gets the base's scheme. Any other text is
+/// appended to the base with one slash.
 pub(crate) fn locate(base: Option<&BaseUrl>, target: &str) -> Result<Url, UrlError> {
     if is_absolute(target) {
         return Ok(target.parse()?);
@@ -61,13 +62,13 @@ pub(crate) fn locate(base: Option<&BaseUrl>, target: &str) -> Result<Url, UrlErr
     Ok(format!("{}/{}", base.text, target.trim_start_matches('/')).parse()?)
 }
 
-/// Whether the URL lies at one of these origins.
+/// Whether the URL has one of these origins.
 pub(crate) fn is_among(origins: &Origins, url: &Url) -> bool {
     let uri = url.as_str().parse::<Uri>();
     uri.is_ok_and(|uri| origins.allows(&uri))
 }
 
-/// Whether it begins with `scheme://` (RFC 3986 section 3.1).
+/// Whether the text begins with `scheme://` (RFC 3986 section 3.1).
 fn is_absolute(target: &str) -> bool {
     target.split_once("://").is_some_and(|(scheme, _)| {
         scheme.starts_with(|letter: char| letter.is_ascii_alphabetic())
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn absolute_urls_stand_for_themselves() {
+    fn absolute_urls_stay_unchanged() {
         for (target, expected) in [
             ("https://other/x", "https://other/x"),
             ("HTTP://Other:80/x", "http://other/x"),

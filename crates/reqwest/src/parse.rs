@@ -1,4 +1,4 @@
-//! What the parser reads out of the refresh endpoint's answer.
+//! Reads token and lifetime from the refresh endpoint's answer.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -10,40 +10,42 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use token_rotator::SourceError;
 
-use crate::fresh::{Fresh, IntoFresh, ParseError};
+use crate::access_token::{AccessToken, IntoAccessToken, ParseError};
 
-/// The closure that reads the token out of the answer, its own type forgotten.
+/// The closure that reads the token from the answer, with its type erased.
 pub(crate) struct Parser<T>(ParseFn<T>);
 
 type ParseFn<T> =
-    Box<dyn Fn(Arc<T>) -> BoxFuture<'static, Result<Fresh, ParseError>> + Send + Sync>;
+    Box<dyn Fn(Arc<T>) -> BoxFuture<'static, Result<AccessToken, ParseError>> + Send + Sync>;
 
 impl<T: Send + Sync + 'static> Parser<T> {
     pub(crate) fn new(
-        parse: impl Fn(&T) -> Result<Fresh, ParseError> + Send + Sync + 'static,
+        parse: impl Fn(&T) -> Result<AccessToken, ParseError> + Send + Sync + 'static,
     ) -> Self {
         Self(Box::new(move |answer| {
-            let fresh = parse(&answer);
-            Box::pin(std::future::ready(fresh))
+            let token = parse(&answer);
+            Box::pin(std::future::ready(token))
         }))
     }
 
     pub(crate) fn new_async<F, Fut>(parse: F) -> Self
     where
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output: IntoFresh> + Send + 'static,
+        Fut: Future<Output: IntoAccessToken> + Send + 'static,
     {
         Self(Box::new(move |answer| {
-            Box::pin(parse(answer).map(IntoFresh::into_fresh))
+            Box::pin(parse(answer).map(IntoAccessToken::into_access_token))
         }))
     }
 
-    /// Its panic is a failed refresh like any other.
-    pub(crate) async fn read(&self, answer: &Arc<T>) -> Result<Fresh, SourceError> {
+    /// Reads the token.
+    ///
+    /// *Errors*: the parser found no token, failed or panicked.
+    pub(crate) async fn read(&self, answer: &Arc<T>) -> Result<AccessToken, SourceError> {
         let reading = async { (self.0)(Arc::clone(answer)).await };
         let read = AssertUnwindSafe(reading).catch_unwind().await;
         read.unwrap_or(Err(ParseError::Panicked)).map_err(|error| {
-            // Not uncertain: the answer is here, and asking for it again would read it no better.
+            // Not uncertain: the answer arrived, and a second refresh would return the same form.
             SourceError::misconfigured(
                 "the refresh answer was received, but no token was read from it",
             )
@@ -52,38 +54,38 @@ impl<T: Send + Sync + 'static> Parser<T> {
     }
 }
 
-/// The parser for those who give none: a field of a JSON object, with the lifetime beside it.
-pub(crate) fn field(name: &str, answer: &Value) -> Result<Fresh, ParseError> {
+/// Reads the token from a field of a JSON object, and the lifetime from the same object.
+pub(crate) fn field(name: &str, answer: &Value) -> Result<AccessToken, ParseError> {
     let token = at(answer, name).and_then(Value::as_str);
-    let fresh = Fresh::new(
+    let token = AccessToken::new(
         token
             .filter(|token| !token.is_empty())
             .ok_or(ParseError::NoToken)?,
     );
-    let beside = name
+    let parent = name
         .rsplit_once('.')
-        .map_or(Some(answer), |(parent, _)| at(answer, parent));
+        .map_or(Some(answer), |(path, _)| at(answer, path));
     let lifetime =
-        beside.and_then(|beside| LIFETIMES.iter().find_map(|name| seconds(beside.get(name)?)));
-    Ok(fresh.or_expires_in(lifetime))
+        parent.and_then(|parent| LIFETIMES.iter().find_map(|name| seconds(parent.get(name)?)));
+    Ok(token.or_expires_in(lifetime))
 }
 
 /// The fields that hold a token's lifetime in seconds (RFC 6749 section 5.1).
 const LIFETIMES: [&str; 2] = ["expiresIn", "expires_in"];
 
-/// The lifetime in an answer of which nothing else is known.
+/// Returns the lifetime at the top level of an answer, or `None` if the answer has none.
 pub(crate) fn lifetime(body: &[u8]) -> Option<Duration> {
     let answer: Value = serde_json::from_slice(body).ok()?;
     LIFETIMES.iter().find_map(|name| seconds(answer.get(name)?))
 }
 
-/// `data.accessToken` inside of `{"data": {"accessToken": ...}}`.
+/// Returns the value at a path with dots, such as `data.accessToken`.
 fn at<'a>(answer: &'a Value, path: &str) -> Option<&'a Value> {
     path.split('.')
         .try_fold(answer, |value, name| value.get(name))
 }
 
-/// A lifetime in seconds, as a number or, as some issuers write it, as a string.
+/// Reads a lifetime in seconds from a number, or from a string, which some issuers send.
 fn seconds(value: &Value) -> Option<Duration> {
     let seconds = match value {
         Value::String(text) => text.trim().parse().ok()?,
@@ -94,21 +96,20 @@ fn seconds(value: &Value) -> Option<Duration> {
         .filter(|lifetime| !lifetime.is_zero())
 }
 
-/// Reads the answer's JSON. The error says what is wrong without repeating what is there.
+/// Deserializes the answer's JSON. The error does not repeat values of the answer.
 pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|error| {
         let text = error.to_string();
-        let place = format!("line {} column {}", error.line(), error.column());
-        // serde quotes the offending value in front of these words, and only what the type expects
-        // behind them.
+        let position = format!("line {} column {}", error.line(), error.column());
+        // serde's message has the value before `, expected `, and only the expected type after it.
         if let Some((_, expected)) = text.rsplit_once(", expected ") {
             format!("expected {expected}")
         } else if text.starts_with("missing field `") {
             text
         } else if error.is_data() {
-            format!("it does not fit the type that the parser takes, at {place}")
+            format!("it does not fit the parser's type, at {position}")
         } else {
-            format!("it is not JSON, at {place}")
+            format!("it is not JSON, at {position}")
         }
     })
 }
@@ -121,7 +122,8 @@ mod tests {
 
     use super::*;
 
-    /// Property: the field is found at its path, the lifetime beside it, in either spelling.
+    /// Property: the token is found at its path, and the lifetime in the same object, in both
+    /// spellings.
     #[test]
     fn a_field_is_read_with_its_lifetime() {
         let cases = [
@@ -160,9 +162,9 @@ mod tests {
             ),
         ];
         for (name, answer, expected) in cases {
-            let fresh = field(name, &answer).expect("a token");
-            assert_eq!(fresh.token.expose_secret(), "t", "{answer}");
-            assert_eq!(fresh.expiry, expected, "{answer}");
+            let parsed = field(name, &answer).expect("a token");
+            assert_eq!(parsed.token.expose_secret(), "t", "{answer}");
+            assert_eq!(parsed.expiry, expected, "{answer}");
         }
         for answer in [
             json!({}),
@@ -179,7 +181,7 @@ mod tests {
         }
     }
 
-    /// Property: the lifetime is found in either spelling, as a number or as text.
+    /// Property: the lifetime is found in both spellings, as a number or as a string.
     #[test]
     fn an_answer_has_a_lifetime() {
         for (body, expected) in [

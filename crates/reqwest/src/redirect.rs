@@ -1,4 +1,4 @@
-//! Redirects: where a request goes next, and with what (RFC 9110 section 15.4; Fetch, "HTTP-redirect
+//! Redirects: the next request after a redirect (RFC 9110 section 15.4; Fetch, "HTTP-redirect
 //! fetch").
 
 use http::header::{
@@ -9,27 +9,27 @@ use http::{HeaderName, Method, StatusCode};
 use reqwest::{Request, Response};
 use url::Url;
 
-/// Who follows redirects.
+/// The component that follows redirects.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Redirects {
-    /// This crate, at most so many.
-    Ours { limit: usize },
-    /// The client that was brought.
-    Theirs,
+    /// This crate follows `limit` redirects at most.
+    FollowedHere { limit: usize },
+    /// The caller's reqwest client follows redirects.
+    FollowedByClient,
 }
 
-/// Where an answer sends its request.
+/// The target of a redirect.
 pub(crate) struct Hop {
     url: Url,
     method: Method,
-    /// Whether the body goes along. Then it has to be one that can be sent again.
+    /// Whether the next request has the body, which then must be repeatable.
     pub(crate) with_body: bool,
-    /// Whether it leads to another scheme, host or port.
-    crosses: bool,
+    /// Whether the redirect leads to another scheme, host or port.
+    is_cross_origin: bool,
 }
 
 impl Hop {
-    /// `None` where the answer is no redirect, or one that cannot be followed.
+    /// Returns the redirect of an answer, or `None` if there is none or if it cannot be followed.
     pub(crate) fn of(response: &Response, method: &Method) -> Option<Self> {
         let status = response.status();
         let becomes_get = match status {
@@ -50,7 +50,7 @@ impl Hop {
             url.set_fragment(from.fragment());
         }
         Some(Self {
-            crosses: url.origin() != from.origin(),
+            is_cross_origin: url.origin() != from.origin(),
             url,
             method: if becomes_get {
                 Method::GET
@@ -61,18 +61,18 @@ impl Hop {
         })
     }
 
-    /// Whether it leads from `https` to `http`.
+    /// Whether the redirect leads from `https` to `http`.
     pub(crate) fn downgrades(&self, from: &Url) -> bool {
         from.scheme() == "https" && self.url.scheme() == "http"
     }
 
-    /// Turns the request into the one that follows. What its caller gave it for one origin does not
-    /// reach another.
+    /// Changes the request to the next request. Credentials of the caller do not go to another
+    /// origin.
     pub(crate) fn redirect(self, request: &mut Request, token_header: &HeaderName) {
         *request.url_mut() = self.url;
         *request.method_mut() = self.method;
         let headers = request.headers_mut();
-        if self.crosses {
+        if self.is_cross_origin {
             for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, HOST] {
                 headers.remove(name);
             }
@@ -111,9 +111,9 @@ mod tests {
         Hop::of(&answer.into(), &Method::GET)
     }
 
-    /// Property: only a redirect with a readable address of the web leads anywhere.
+    /// Property: a redirect without a readable http or https URL is not followed.
     #[test]
-    fn what_leads_nowhere() {
+    fn a_redirect_without_a_web_address_is_not_followed() {
         for (status, location) in [
             (302, None),
             (302, Some("https://[x")),
@@ -130,9 +130,9 @@ mod tests {
         }
     }
 
-    /// Property: another scheme, host or port is another origin, and `https` to `http` is worse.
+    /// Property: another scheme, host or port is another origin. `https` to `http` is a downgrade.
     #[test]
-    fn origins_are_told_apart() {
+    fn a_redirect_to_another_origin_is_detected() {
         for (from, location, crosses, downgrades) in [
             ("https://h/a#part", "/b", false, false),
             ("https://h/a", "https://H:443/b", false, false),
@@ -146,7 +146,7 @@ mod tests {
             let hop = hop(from, 302, Some(location)).expect("a hop");
             let from: Url = from.parse().expect("a URL");
             assert_eq!(
-                (hop.crosses, hop.downgrades(&from)),
+                (hop.is_cross_origin, hop.downgrades(&from)),
                 (crosses, downgrades),
                 "{location}"
             );

@@ -1,4 +1,4 @@
-//! The token source of a cookie session: a POST to the refresh endpoint, or what stands in for it.
+//! The token source of a cookie session: a POST to the refresh endpoint, or the user's closure.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,78 +11,79 @@ use token_rotator_oauth2::{RequestKind, Secrets};
 use url::Url;
 
 use crate::cookies::{Cookies, FlightCookies, pairs};
-use crate::discreet;
 use crate::error::UrlError;
 use crate::locate::{BaseUrl, is_among, locate};
 use crate::parse::{self, Parser};
+use crate::redact;
 use crate::transport::ReqwestTransport;
 
-/// How the refresh endpoint is reached.
-pub struct Way {
+/// Settings of requests to the refresh endpoint.
+pub struct EndpointSettings {
     pub(crate) transport: ReqwestTransport,
     pub(crate) base: Option<BaseUrl>,
-    /// `None` where the user's own closure asks somebody else.
+    /// `None` if the user's closure sends the refresh.
     pub(crate) endpoint: Option<Url>,
-    /// Where the default headers go.
+    /// Origins that get the default headers.
     pub(crate) origins: Origins,
     pub(crate) headers: HeaderMap,
-    pub(crate) baggage: Baggage,
+    pub(crate) secrets: RefreshSecrets,
 }
 
-/// What goes with a refresh.
+/// The secrets that a refresh sends beside tokens.
 #[derive(Clone)]
-pub(crate) struct Baggage {
-    /// The client's cookies, lent for a flight.
+pub(crate) struct RefreshSecrets {
+    /// The client's cookies.
     pub(crate) cookies: Option<Arc<Cookies>>,
-    /// A client or a closure that the user brought may add cookies and headers that this crate does not
+    /// Whether the user's client or closure may add cookies and headers that this crate does not
     /// see.
-    pub(crate) blind: bool,
+    pub(crate) has_unseen: bool,
 }
 
-impl Baggage {
-    /// What a client has that was brought.
+impl RefreshSecrets {
+    /// The secrets of the caller's own client, which this crate does not see.
     pub(crate) const UNSEEN: Self = Self {
         cookies: None,
-        blind: true,
+        has_unseen: true,
     };
 }
 
-/// One attempt at a refresh: the answer, not yet read.
-pub(crate) type Attempt<T> =
+/// A function that sends one refresh and returns the answer.
+pub(crate) type RefreshFn<T> =
     Box<dyn Fn(RefreshCall<T>) -> BoxFuture<'static, Result<T, SourceError>> + Send + Sync>;
 
-/// Asks the endpoint, then the parser.
+/// Sends the refresh and reads the token with the parser.
 pub(crate) struct EndpointSource<T> {
-    pub(crate) way: Arc<Way>,
+    pub(crate) settings: Arc<EndpointSettings>,
     pub(crate) decode: fn(&[u8]) -> Result<T, String>,
-    pub(crate) attempt: Attempt<T>,
+    pub(crate) refresh: RefreshFn<T>,
     pub(crate) parser: Parser<T>,
 }
 
 impl<T: Send + Sync + 'static> TokenSource for EndpointSource<T> {
     async fn refresh(&self, last: Option<Arc<TokenSet>>) -> Result<Refreshed, SourceError> {
-        let loan = self.way.baggage.cookies.as_ref().map(Cookies::for_flight);
-        let lifetime = Lifetime::default();
+        let cookies = self.settings.secrets.cookies.as_ref();
+        let cookies = cookies.map(Cookies::for_flight);
+        let lifetime = AnswerLifetime::default();
         let call = RefreshCall {
-            way: Arc::clone(&self.way),
+            settings: Arc::clone(&self.settings),
             decode: self.decode,
             last,
-            loan,
+            cookies,
             lifetime: lifetime.clone(),
         };
-        let answer = Arc::new((self.attempt)(call).await?);
-        let fresh = self.parser.read(&answer).await?;
-        let tokens = fresh.or_expires_in(lifetime.read()).into_tokens();
+        let answer = Arc::new((self.refresh)(call).await?);
+        let token = self.parser.read(&answer).await?;
+        let tokens = token.or_expires_in(lifetime.read()).into_tokens();
         Ok(Refreshed::from(tokens).with_answer(answer))
     }
 }
 
-/// What the last answer said about the token's lifetime, for a parser that says nothing.
+/// The lifetime in the last answer. It applies if the parser returns none.
 #[derive(Clone, Default)]
-struct Lifetime(Arc<Mutex<Option<Duration>>>);
+struct AnswerLifetime(Arc<Mutex<Option<Duration>>>);
 
-impl Lifetime {
-    fn note(&self, lifetime: Option<Duration>) {
+impl AnswerLifetime {
+    fn set(&self, lifetime: Option<Duration>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = lifetime;
     }
 
@@ -91,62 +92,66 @@ impl Lifetime {
     }
 }
 
-/// One refresh, as [`refresh_with`](crate::ClientBuilder::refresh_with) makes it.
+/// One refresh, for the closure of [`refresh_with`](crate::ClientBuilder::refresh_with).
 ///
-/// Its requests share the client's cookies and go out over a connection of their own, without
-/// redirects and without retries; where a client was brought, they go over that one. They carry no
-/// token.
+/// Requests of the refresh share the client's cookies. They use a new connection, without redirects
+/// and retries, or your own client if the builder got one. They carry no token.
 ///
-/// A cookie that an answer sets is kept only if the session is still the one that the refresh began
-/// in, and that cookie still what was sent. This holds for requests that [`send`](Self::send) or
-/// [`execute`](Self::execute) sends. A request that is sent by itself carries none of the client's
-/// cookies, and its answer's cookies are not kept.
+/// A cookie of an answer is stored only if no sign-in or sign-out has happened since the refresh
+/// began, and if the cookie is still the one that was sent. The rule applies to
+/// [`send`](Self::send) and [`execute`](Self::execute). A request that you send in another way
+/// carries none of the client's cookies, and cookies of its answer are dropped.
 pub struct RefreshCall<T> {
-    way: Arc<Way>,
+    settings: Arc<EndpointSettings>,
     decode: fn(&[u8]) -> Result<T, String>,
     last: Option<Arc<TokenSet>>,
-    loan: Option<FlightCookies>,
-    lifetime: Lifetime,
+    cookies: Option<FlightCookies>,
+    lifetime: AnswerLifetime,
 }
 
 impl<T> RefreshCall<T> {
-    /// The token set to be replaced; `None` where there is none yet.
+    /// Returns the token set that the refresh replaces, or `None` before the first token.
     pub fn last(&self) -> Option<&Arc<TokenSet>> {
         self.last.as_ref()
     }
 
-    /// A POST to a path below the base URL, or to a whole URL.
+    /// Builds a POST to a path below the base URL, or to an absolute URL.
+    ///
+    /// *Errors*: the URL cannot be used.
     pub fn post(&self, url: impl AsRef<str>) -> Result<reqwest::RequestBuilder, SourceError> {
         self.request(Method::POST, url)
     }
 
-    /// Any request. The client's default headers are in it if it goes to a declared origin.
+    /// Builds a request with any method. It has the client's default headers if the URL's origin is
+    /// declared.
+    ///
+    /// *Errors*: the URL cannot be used.
     pub fn request(
         &self,
         method: Method,
         url: impl AsRef<str>,
     ) -> Result<reqwest::RequestBuilder, SourceError> {
-        let way = &self.way;
-        let url = locate(way.base.as_ref(), url.as_ref());
+        let settings = &self.settings;
+        let url = locate(settings.base.as_ref(), url.as_ref());
         let url = url.map_err(|error: UrlError| {
             SourceError::misconfigured("the refresh has no URL").with_cause(error)
         })?;
-        let declared = is_among(&way.origins, &url);
-        let request = way.transport.client().request(method, url);
-        Ok(if declared {
-            request.headers(way.headers.clone())
+        let is_declared = is_among(&settings.origins, &url);
+        let request = settings.transport.client().request(method, url);
+        Ok(if is_declared {
+            request.headers(settings.headers.clone())
         } else {
             request
         })
     }
 
-    /// Sends it and reads the answer's JSON, sorting what goes wrong as the refresh endpoint's own
-    /// answers are sorted: 400, 401 and 403 end the session, 404 and 405 are the operator's
-    /// mistake, the rest passes.
+    /// Sends a request and reads the answer's JSON. `expiresIn` or `expires_in` of the answer, in
+    /// seconds, is the token's lifetime unless the parser returns one.
     ///
-    /// A redirect is not followed and passes too. If somebody signed in or out since the refresh
-    /// began, nothing is sent: the cookies are not this session's any more. `expiresIn` or
-    /// `expires_in` in the answer, in seconds, is the token's lifetime unless the parser gives one.
+    /// *Errors* are classified as answers of the refresh endpoint: 400, 401 and 403 end the
+    /// session, 404 and 405 are misconfigured, and other failures are transient or uncertain. A
+    /// redirect is not followed and is transient. After a sign-in or sign-out the request is not
+    /// sent, because the cookies belong to another session.
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Result<T, SourceError> {
         let mut request = request.build().map_err(|error| {
             SourceError::misconfigured("the refresh request cannot be built")
@@ -159,31 +164,35 @@ impl<T> RefreshCall<T> {
         for cookies in request.headers().get_all(COOKIE) {
             push_cookies(&mut sent, cookies);
         }
-        if let Some(loan) = &self.loan {
-            if !loan.is_current() {
+        if let Some(cookies) = &self.cookies {
+            if !cookies.is_current() {
                 return Err(SourceError::not_sent(
                     "the session changed before its refresh was sent",
                 ));
             }
-            loan.add_to(&mut request);
+            cookies.add_to(&mut request);
         }
-        let keep = |head: &HeaderMap, url: &Url| {
-            if let Some(loan) = &self.loan {
-                loan.keep(head, url);
+        let store_cookies = |head: &HeaderMap, url: &Url| {
+            if let Some(cookies) = &self.cookies {
+                cookies.store(head, url);
             }
         };
-        let carried = self.way.transport.carry(request, keep).await;
-        for cookies in self.loan.iter().flat_map(FlightCookies::sent_headers) {
+        let answer = self.settings.transport.carry(request, store_cookies).await;
+        for cookies in self.cookies.iter().flat_map(FlightCookies::sent) {
             push_cookies(&mut sent, &cookies);
         }
-        let answer = carried.map_err(|error| RequestKind::Cookie.unanswered(error, &sent))?;
+        let answer = answer.map_err(|error| RequestKind::Cookie.unanswered(error, &sent))?;
         for cookie in answer.headers().get_all(SET_COOKIE) {
             if let Some((_, value)) = pairs(cookie).next() {
                 push_cookie(&mut sent, value);
             }
         }
         if !answer.status().is_success() {
-            return Err(discreet::refusal(&answer, &sent, self.way.baggage.blind));
+            return Err(redact::refusal(
+                &answer,
+                &sent,
+                self.settings.secrets.has_unseen,
+            ));
         }
         let body = answer.body().expose();
         let read = (self.decode)(body).map_err(|why| {
@@ -191,31 +200,31 @@ impl<T> RefreshCall<T> {
                 "the refresh endpoint's answer cannot be read: {why}"
             ))
         })?;
-        self.lifetime.note(parse::lifetime(body));
+        self.lifetime.set(parse::lifetime(body));
         Ok(read)
     }
 
-    /// Sends it and returns the answer unread, for a closure that reads something else than JSON.
+    /// Sends a request and returns the answer, for a closure that reads another format than JSON.
+    /// After a sign-in or sign-out the request carries no cookies.
     ///
-    /// [`source_error`](crate::source_error) sorts an error. If a sign-in or sign-out has happened since
-    /// the refresh began, the request goes out without cookies.
+    /// *Errors*: the request failed; [`source_error`](crate::source_error) classifies the error.
     pub async fn execute(
         &self,
         mut request: reqwest::Request,
     ) -> Result<reqwest::Response, reqwest::Error> {
-        if let Some(loan) = &self.loan {
-            loan.add_to(&mut request);
+        if let Some(cookies) = &self.cookies {
+            cookies.add_to(&mut request);
         }
-        let answer = self.way.transport.client().execute(request).await?;
-        if let Some(loan) = &self.loan {
-            loan.keep(answer.headers(), answer.url());
+        let answer = self.settings.transport.client().execute(request).await?;
+        if let Some(cookies) = &self.cookies {
+            cookies.store(answer.headers(), answer.url());
         }
         Ok(answer)
     }
 
-    /// What is done where the user says nothing else: POST without a body.
-    pub(crate) async fn ask_endpoint(self) -> Result<T, SourceError> {
-        let Some(endpoint) = self.way.endpoint.clone() else {
+    /// Sends the default refresh: a POST without a body.
+    pub(crate) async fn post_to_endpoint(self) -> Result<T, SourceError> {
+        let Some(endpoint) = self.settings.endpoint.clone() else {
             return Err(SourceError::misconfigured("there is no refresh endpoint"));
         };
         let request = self.post(endpoint)?;
@@ -223,7 +232,7 @@ impl<T> RefreshCall<T> {
     }
 }
 
-/// What went along and must not come back in an error.
+/// Adds the cookies' values to the secrets that an error must not repeat.
 fn push_cookies(secrets: &mut Secrets, cookies: &HeaderValue) {
     for (_, value) in pairs(cookies) {
         push_cookie(secrets, value);

@@ -1,4 +1,4 @@
-//! What an answer says about the token.
+//! Judges whether an answer refuses the token.
 
 use http::Method;
 use reqwest::{Body, Response, ResponseBuilderExt as _};
@@ -8,7 +8,7 @@ use token_rotator::middleware::{Exchange, ProbePath};
 use crate::client::Core;
 
 impl Core {
-    /// Judges an answer; may read its body, and then puts the body back.
+    /// Judges an answer. If a rule reads the body, the returned answer has the body again.
     pub(crate) async fn judge<F>(
         &self,
         response: Response,
@@ -25,11 +25,11 @@ impl Core {
             return (response, verdict);
         }
         let url = response.url().clone();
-        let carried = (exchange.pass(), exchange.is_replayed());
+        let token_use = (exchange.pass(), exchange.is_replayed());
         let answer = http::Response::<Body>::from(response);
-        let judged = rules.judge_body(&self.rotator, carried, method, answer, probe);
+        let judged = rules.judge_body(&self.rotator, token_use, method, answer, probe);
         let (mut answer, refused) = judged.await;
-        // reqwest takes a URL only through an extension that this builder alone can make.
+        // reqwest reads the URL from an extension that only this builder creates.
         if let Ok(carrier) = http::Response::builder().url(url).body(()) {
             answer
                 .extensions_mut()

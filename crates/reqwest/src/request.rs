@@ -1,4 +1,4 @@
-//! A request being built: reqwest's methods, and two of our own.
+//! The request builder: reqwest's methods and two further methods.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use serde::Serialize;
 use crate::client::Core;
 use crate::error::Error;
 use crate::locate::locate;
-use crate::send::{self, Options};
+use crate::send::{self, RequestOptions};
 
-/// A request being built; the methods are those of [`reqwest::RequestBuilder`].
-#[must_use = "a request goes nowhere until it is sent"]
+/// Builds a request, with the methods of [`reqwest::RequestBuilder`].
+#[must_use = "a request does nothing until it is sent"]
 pub struct RequestBuilder {
     core: Arc<Core>,
     request: Result<reqwest::RequestBuilder, Error>,
-    options: Options,
+    options: RequestOptions,
 }
 
 impl RequestBuilder {
@@ -28,27 +28,27 @@ impl RequestBuilder {
         Self {
             core,
             request: request.map_err(Error::from),
-            options: Options::default(),
+            options: RequestOptions::default(),
         }
     }
 
-    /// Sends this request without the token, and hands its answer on as it is, a 401 too. For
-    /// logins, and for what needs no session.
+    /// Sends the request without the token. The caller gets every answer unchanged, a 401 too. It
+    /// is for logins and other requests without a session.
     pub fn without_token(mut self) -> Self {
         self.options.without_token = true;
         self
     }
 
-    /// Sends this request once: if it is refused, its 401 is handed back, while a refresh starts for
-    /// those who follow. Near expiry it waits for the refresh before it is sent.
+    /// Sends the request once. If it is refused, the caller gets its 401, and a refresh starts for
+    /// later requests. Near expiry the request waits for the refresh before it is sent.
     pub fn no_replay(mut self) -> Self {
         self.options.no_replay = true;
         self
     }
 
-    /// Adds a header. An `Authorization` of your own (or the header that carries the token) wins over
-    /// the token: the request then goes out with it alone, and is not replayed. One that is to stand
-    /// beside a [`token_header`](crate::ClientBuilder::token_header), as a gateway may want it, is a
+    /// Adds a header. Your own `Authorization` or token header replaces the token, and the request
+    /// is not replayed. If a gateway needs an `Authorization` in addition to the
+    /// [`token_header`](crate::ClientBuilder::token_header), set it as
     /// [`default_header`](crate::ClientBuilder::default_header).
     pub fn header<K, V>(self, key: K, value: V) -> Self
     where
@@ -60,12 +60,12 @@ impl RequestBuilder {
         self.map(|request| request.header(key, value))
     }
 
-    /// Adds headers, in place of those of the same name.
+    /// Adds headers, and replaces headers of the same name.
     pub fn headers(self, headers: HeaderMap) -> Self {
         self.map(|request| request.headers(headers))
     }
 
-    /// With HTTP basic authentication of your own (RFC 7617).
+    /// Adds your own HTTP basic authentication (RFC 7617), which replaces the token.
     pub fn basic_auth<U: fmt::Display, P: fmt::Display>(
         self,
         username: U,
@@ -74,31 +74,31 @@ impl RequestBuilder {
         self.map(|request| request.basic_auth(username, password))
     }
 
-    /// With a bearer token of your own (RFC 6750).
+    /// Adds your own bearer token (RFC 6750), which replaces the session's token.
     pub fn bearer_auth<T: fmt::Display>(self, token: T) -> Self {
         self.map(|request| request.bearer_auth(token))
     }
 
-    /// With this body. One that was made from a stream can be sent only once, as with
+    /// Sets the body. A body from a stream can be sent only once, as with
     /// [`no_replay`](Self::no_replay).
     pub fn body(self, body: impl Into<Body>) -> Self {
         self.map(|request| request.body(body))
     }
 
-    /// With a JSON body.
+    /// Sets a JSON body.
     pub fn json<T: Serialize + ?Sized>(self, json: &T) -> Self {
         self.map(|request| request.json(json))
     }
 
-    /// With a form body (`application/x-www-form-urlencoded`).
+    /// Sets a form body (`application/x-www-form-urlencoded`).
     pub fn form<T: Serialize + ?Sized>(self, form: &T) -> Self {
         self.map(|request| request.form(form))
     }
 
-    /// With a `multipart/form-data` body.
+    /// Sets a `multipart/form-data` body.
     ///
-    /// A form whose length is known and at most 1 MiB is read into memory when it is sent, so that
-    /// it can be replayed. A larger one, or one with a stream of unknown length, is sent once.
+    /// A form with a known length of at most 1 MiB is read into memory when it is sent, so that it
+    /// can be replayed. A larger form, or a form of unknown length, is sent once.
     pub fn multipart(mut self, form: multipart::Form) -> Self {
         self.options.multipart = true;
         self.map(|request| request.multipart(form))
@@ -109,34 +109,39 @@ impl RequestBuilder {
         self.map(|request| request.query(query))
     }
 
-    /// How long this request may take in all: waiting for a token, redirects, the replay and reading
-    /// the answer's body included. Overrides [`ClientBuilder::timeout`](crate::ClientBuilder::timeout).
+    /// Sets the total time of this request. It includes the wait for a token, redirects, the replay
+    /// and reading the answer's body. Overrides
+    /// [`ClientBuilder::timeout`](crate::ClientBuilder::timeout).
     pub fn timeout(self, timeout: Duration) -> Self {
         self.map(|request| request.timeout(timeout))
     }
 
-    /// With this HTTP version.
+    /// Sets the HTTP version.
     pub fn version(self, version: Version) -> Self {
         self.map(|request| request.version(version))
     }
 
-    /// Sends the request and waits for its answer.
+    /// Sends the request and returns its answer, whatever its status.
     ///
-    /// Waits for a refresh before it is sent if the token has expired, and after it was refused;
-    /// then it is sent once more and that answer is final. Any status is an answer. Cancel safe:
-    /// dropping this leaves the refresh running for everybody else.
+    /// *Waits* for a refresh before the request is sent if the token has expired. A refused request
+    /// waits for a refresh and is sent once more; the second answer is final.
+    ///
+    /// *Errors*: the request was not sent, or got no answer; see [`Error`].
+    ///
+    /// *Cancellation* leaves the refresh running for other requests.
     pub async fn send(self) -> Result<Response, Error> {
         let request = self.request?.build().map_err(Error::builder)?;
         send::send(&self.core, request, self.options).await
     }
 
-    /// The plain request, for [`Client::execute`](crate::Client::execute) or to look at. It does not
-    /// remember [`without_token`](Self::without_token) and [`no_replay`](Self::no_replay).
+    /// Returns the reqwest request, for [`Client::execute`](crate::Client::execute) or for
+    /// inspection. The request does not contain [`without_token`](Self::without_token) and
+    /// [`no_replay`](Self::no_replay).
     pub fn build(self) -> Result<reqwest::Request, Error> {
         self.request?.build().map_err(Error::builder)
     }
 
-    /// A copy, unless the body can be sent only once.
+    /// Returns a copy, or `None` if the body can be sent only once.
     pub fn try_clone(&self) -> Option<Self> {
         let request = match &self.request {
             Ok(request) => Ok(request.try_clone()?),

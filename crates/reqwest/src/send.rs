@@ -1,4 +1,4 @@
-//! The rotation around one request: token, answer, refusal, refresh, replay, redirects.
+//! Sends one request: token, answer, refusal, refresh, replay, redirects.
 
 use std::time::Duration;
 
@@ -17,69 +17,69 @@ use crate::error::Error;
 use crate::locate::is_among;
 use crate::redirect::{Hop, Redirects};
 
-/// The longest form that is read into memory so that it can be replayed.
+/// Size in bytes of the largest form that is read into memory for a replay.
 const FORM_BYTES_MAX: u64 = 1024 * 1024;
 
-/// What a request asked for besides what reqwest knows.
+/// RequestOptions of a request that reqwest does not have.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Options {
+pub(crate) struct RequestOptions {
     pub(crate) without_token: bool,
     pub(crate) no_replay: bool,
-    /// The body is a form, which may be small enough to be kept.
+    /// Whether the body is a form, which may be small enough to keep.
     pub(crate) multipart: bool,
 }
 
 pub(crate) async fn send(
     core: &Core,
     request: Request,
-    options: Options,
+    options: RequestOptions,
 ) -> Result<Response, Error> {
     let limit = request.timeout().copied().or(core.timeout);
-    let carrier = core.rotator.header_name();
-    let own_credentials = request.headers().contains_key(AUTHORIZATION)
-        || request.headers().contains_key(carrier)
-        || core.default_headers.contains_key(carrier);
-    let journey = Journey {
+    let token_header = core.rotator.header_name();
+    let has_own_credentials = request.headers().contains_key(AUTHORIZATION)
+        || request.headers().contains_key(token_header)
+        || core.default_headers.contains_key(token_header);
+    let run = RequestRun {
         core,
         options,
         deadline: limit.and_then(Deadline::after),
-        bare: own_credentials || options.without_token,
-        astray: false,
+        no_token: has_own_credentials || options.without_token,
+        has_left_origins: false,
         exchange: None,
         hops: 0,
     };
-    journey.run(request).await
+    run.run(request).await
 }
 
-/// One request on its way: all its hops, and its replay.
-struct Journey<'a> {
+/// One request with its redirects and its replay.
+struct RequestRun<'a> {
     core: &'a Core,
-    options: Options,
+    options: RequestOptions,
     deadline: Option<Deadline>,
-    /// No token: the request has credentials of its own, or wants none.
-    bare: bool,
-    /// It has been where the token does not go. Neither the token nor the default headers from here
-    /// on: whoever it met there must not choose what they are used for.
-    astray: bool,
-    /// One for all hops, so that the request stays its user's.
+    /// Whether the request carries no token: it has its own credentials, or opted out.
+    no_token: bool,
+    /// Whether a redirect has led to an origin that must not get the token. Afterwards the request
+    /// carries neither token nor default headers, so that a foreign server cannot direct their use.
+    has_left_origins: bool,
+    /// One exchange for all hops, so that the request keeps the token of its user.
     exchange: Option<Exchange>,
     hops: usize,
 }
 
-impl Journey<'_> {
+impl RequestRun<'_> {
     async fn run(mut self, mut request: Request) -> Result<Response, Error> {
         if self.options.multipart && !self.options.no_replay {
             self.keep_form(&mut request).await?;
         }
         loop {
-            let spare = request.try_clone();
-            let outline = outline(&request);
-            self.arrive(request.url());
-            if !self.astray {
+            let copy = request.try_clone();
+            let head = without_body(&request);
+            self.check_origin(request.url());
+            if !self.has_left_origins {
                 self.add_defaults(&mut request);
             }
             let takes_token = self.takes_token(request.url());
-            let mut repeatable = match &spare {
+            let mut repeatable = match &copy {
                 _ if self.options.no_replay => Err(NotReplayed::OptedOut),
                 None => Err(NotReplayed::BodyOnce),
                 Some(_) => Ok(()),
@@ -90,16 +90,16 @@ impl Journey<'_> {
                 exchange.apply(rotator, request.headers_mut());
             }
             let mut response = self.transmit(request).await?;
-            if takes_token && same_origin(response.url(), outline.url()) {
-                if response.url() != outline.url() && !outline.method().is_safe() {
+            if takes_token && same_origin(response.url(), head.url()) {
+                if response.url() != head.url() && !head.method().is_safe() {
                     repeatable = repeatable.and(Err(NotReplayed::Redirected));
                 }
                 let verdict;
-                (response, verdict) = self.judge(response, &outline).await;
+                (response, verdict) = self.judge(response, &head).await;
                 if verdict == Verdict::None {
                     self.accepted(&response);
                 } else {
-                    let url = outline.url();
+                    let url = head.url();
                     if !self
                         .may_replay(verdict, &mut response, repeatable, url)
                         .await?
@@ -107,19 +107,19 @@ impl Journey<'_> {
                         return Ok(response);
                     }
                     self.drain(response).await;
-                    // There is a spare: without it nothing is replayed.
-                    request = spare.unwrap_or(outline);
+                    // A replay needs `copy`, so `head` is never used here.
+                    request = copy.unwrap_or(head);
                     continue;
                 }
             }
-            match self.redirected(response, spare, outline).await? {
+            match self.follow_redirect(response, copy, head).await? {
                 Ok(next) => request = next,
                 Err(response) => return Ok(response),
             }
         }
     }
 
-    /// A form that is short enough is kept, so that it can be sent again, byte for byte.
+    /// Reads a small form into memory, so that a replay sends the same bytes.
     async fn keep_form(&self, request: &mut Request) -> Result<(), Error> {
         let length = request.headers().get(http::header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
@@ -134,14 +134,14 @@ impl Journey<'_> {
         Ok(())
     }
 
-    /// Decides for this hop.
-    fn arrive(&mut self, url: &Url) {
+    /// Checks whether this hop leaves the declared origins.
+    fn check_origin(&mut self, url: &Url) {
         let rotator = &self.core.rotator;
-        if self.astray || is_among(rotator.origins(), url) {
+        if self.has_left_origins || is_among(rotator.origins(), url) {
             return;
         }
-        self.astray = true;
-        if !self.bare {
+        self.has_left_origins = true;
+        if !self.no_token {
             let uri = url.as_str().parse::<Uri>().ok();
             let origin = uri.and_then(|uri| Origin::of(&uri));
             rotator.emit(&Event::ForeignOrigin {
@@ -151,10 +151,10 @@ impl Journey<'_> {
     }
 
     fn takes_token(&self, url: &Url) -> bool {
-        !self.bare && !self.astray && !self.core.is_refresh_endpoint(url)
+        !self.no_token && !self.has_left_origins && !self.core.is_refresh_endpoint(url)
     }
 
-    /// Not before this hop: what is added here stays here, wherever the answer leads.
+    /// Adds the default headers to the request of one hop. A redirect does not copy them.
     fn add_defaults(&self, request: &mut Request) {
         for (name, value) in &self.core.default_headers {
             if !request.headers().contains_key(name) {
@@ -163,13 +163,13 @@ impl Journey<'_> {
         }
     }
 
-    /// What this request carries, on its first hop and on every other.
+    /// Returns the request's exchange, which the first hop begins.
     async fn exchange(&mut self, repeatable: Result<(), NotReplayed>) -> Result<&Exchange, Error> {
         let rotator = &self.core.rotator;
         let exchange = match self.exchange.take() {
             Some(exchange) => exchange,
             None => match Exchange::ready(rotator, repeatable) {
-                Some(ready) => ready,
+                Some(exchange) => exchange,
                 None => self.in_time(Exchange::begin(rotator, repeatable)).await??,
             },
         };
@@ -193,12 +193,12 @@ impl Journey<'_> {
                     _ => Error::request(error),
                 })?;
         if let Some(cookies) = &self.core.cookies {
-            cookies.keep(response.headers(), response.url());
+            cookies.store(response.headers(), response.url());
         }
         Ok(response)
     }
 
-    /// What the answer says about the token.
+    /// Judges whether the answer refuses the token.
     async fn judge(&self, response: Response, sent: &Request) -> (Response, Verdict) {
         let Some(exchange) = &self.exchange else {
             return (response, Verdict::None);
@@ -229,8 +229,8 @@ impl Journey<'_> {
         }
     }
 
-    /// Waits for a newer token if the request is to be sent again. False: the answer is the
-    /// caller's.
+    /// Waits for a newer token. Returns whether to replay the request; otherwise the caller gets
+    /// the answer.
     async fn may_replay(
         &mut self,
         verdict: Verdict,
@@ -255,42 +255,44 @@ impl Journey<'_> {
         Ok(renewed)
     }
 
-    /// Reads the rest of an answer that is not handed on.
+    /// Reads the rest of an answer that the caller does not get.
     async fn drain(&self, response: Response) {
         let response = http::Response::<Body>::from(response);
         drain(&self.core.rotator, response.into_body()).await;
     }
 
-    /// The request that follows a redirect, or the answer that its caller gets.
-    async fn redirected(
+    /// Returns the next request after a redirect, or the answer for the caller.
+    async fn follow_redirect(
         &mut self,
         response: Response,
-        spare: Option<Request>,
-        outline: Request,
+        copy: Option<Request>,
+        head: Request,
     ) -> Result<Result<Request, Response>, Error> {
         let limit = match self.core.redirects {
-            Redirects::Theirs | Redirects::Ours { limit: 0 } => return Ok(Err(response)),
-            Redirects::Ours { limit } => limit,
+            Redirects::FollowedByClient | Redirects::FollowedHere { limit: 0 } => {
+                return Ok(Err(response));
+            }
+            Redirects::FollowedHere { limit } => limit,
         };
-        let Some(hop) = Hop::of(&response, outline.method()) else {
+        let Some(hop) = Hop::of(&response, head.method()) else {
             return Ok(Err(response));
         };
-        let mut next = match spare {
-            Some(spare) => spare,
+        let mut next = match copy {
+            Some(copy) => copy,
             None if hop.with_body => return Ok(Err(response)),
-            None => outline,
+            None => head,
         };
         if self.hops == limit {
             return Err(Error::TooManyRedirects { limit });
         }
         self.hops += 1;
-        self.astray |= hop.downgrades(response.url());
+        self.has_left_origins |= hop.downgrades(response.url());
         hop.redirect(&mut next, self.core.rotator.header_name());
         self.drain(response).await;
         Ok(Ok(next))
     }
 
-    /// What the future brings, if the request's time is not up before.
+    /// Waits for the future until the request's deadline.
     async fn in_time<F: Future>(&self, future: F) -> Result<F::Output, Error> {
         match &self.deadline {
             None => Ok(future.await),
@@ -303,8 +305,8 @@ impl Journey<'_> {
 }
 
 impl Core {
-    /// The refresh endpoint, asked by hand: no rotation touches it, so nothing can go round in
-    /// circles.
+    /// Whether the URL is the refresh endpoint. Such a request carries no token, so that a refresh
+    /// never waits for itself.
     fn is_refresh_endpoint(&self, url: &Url) -> bool {
         self.refresh_endpoint
             .as_ref()
@@ -312,14 +314,14 @@ impl Core {
     }
 }
 
-/// When a request's time is up.
+/// The deadline of a request.
 struct Deadline {
     at: Instant,
     limit: Duration,
 }
 
 impl Deadline {
-    /// `None` for a time so long that no clock reaches it.
+    /// Returns `None` if the time is too long for the clock.
     fn after(limit: Duration) -> Option<Self> {
         let at = Instant::now().checked_add(limit)?;
         Some(Self { at, limit })
@@ -342,18 +344,18 @@ impl Deadline {
     }
 }
 
-/// The request without its body.
-fn outline(request: &Request) -> Request {
-    let mut outline = Request::new(request.method().clone(), request.url().clone());
-    outline.headers_mut().clone_from(request.headers());
-    *outline.version_mut() = request.version();
-    outline
+/// Copies the request without its body.
+fn without_body(request: &Request) -> Request {
+    let mut head = Request::new(request.method().clone(), request.url().clone());
+    head.headers_mut().clone_from(request.headers());
+    *head.version_mut() = request.version();
+    head
 }
 
 fn without_fragment(url: &Url) -> &str {
     &url[..url::Position::AfterQuery]
 }
 
-fn same_origin(one: &Url, other: &Url) -> bool {
-    one.origin() == other.origin()
+fn same_origin(a: &Url, b: &Url) -> bool {
+    a.origin() == b.origin()
 }

@@ -1,4 +1,4 @@
-//! reqwest as a tower service, to stand under the layer of `token-rotator`.
+//! reqwest as a tower service, for the layer of `token-rotator`.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,11 +7,10 @@ use bytes::Bytes;
 use http_body::Body;
 use tower_service::Service;
 
-/// A `reqwest::Client` as a `Service<http::Request<B>>`, to be put under the tower layer of
-/// `token-rotator`.
+/// A `reqwest::Client` as a `Service<http::Request<B>>`, for the tower layer of `token-rotator`.
 ///
-/// Give it a client with `redirect::Policy::none()`: the layer cannot see the hops that the client
-/// follows by itself.
+/// The client needs `redirect::Policy::none()`: the layer cannot see redirects that the client
+/// follows.
 #[derive(Clone, Debug)]
 pub struct HttpService(pub reqwest::Client);
 
@@ -41,7 +40,7 @@ where
     }
 }
 
-/// The answer that an [`HttpService`] waits for.
+/// The future of an [`HttpService`]'s answer.
 #[must_use = "futures do nothing unless polled"]
 pub struct HttpFuture(State);
 

@@ -1,15 +1,15 @@
-//! The handle that alone can sign in and out.
+//! The handle that signs in and out.
 
 use std::time::Duration;
 
 use token_rotator::middleware::RotatorExt as _;
 use token_rotator::{Rotator, SecretString, Token, TokenError, UnusableTokens};
 
-use crate::fresh::{Fresh, IntoFresh, ParseError};
+use crate::access_token::{AccessToken, IntoAccessToken, ParseError};
 
-/// Signs in and out of a client's session. Made by
-/// [`ClientBuilder::build_split`](crate::ClientBuilder::build_split); whoever has only the client
-/// cannot.
+/// Signs in and out of a client's session. Returned by
+/// [`ClientBuilder::build_split`](crate::ClientBuilder::build_split), whose client cannot sign in
+/// or out.
 ///
 /// ```
 /// # use serde_json::Value;
@@ -56,7 +56,7 @@ use crate::fresh::{Fresh, IntoFresh, ParseError};
 /// api.rotator();
 /// ```
 ///
-/// A refresh could undo a sign-out, so that is not for everybody either:
+/// A refresh could undo a sign-out, so the client cannot refresh either:
 ///
 /// ```compile_fail,E0599
 /// # use token_rotator_reqwest::Client;
@@ -78,11 +78,14 @@ impl SessionHandle {
     }
 
     /// Signs in with this token, as [`Client::set_access_token`](crate::Client::set_access_token).
-    pub fn set_access_token(&self, token: impl IntoFresh) -> Result<(), UnusableTokens> {
-        // A parser may find nothing; here that is a token as empty as one can be, and refused so.
-        let nothing = |_: ParseError| Fresh::new("");
-        let tokens = token.into_fresh().unwrap_or_else(nothing).into_tokens();
-        // The store, if there is one, takes the tokens in the background.
+    pub fn set_access_token(&self, token: impl IntoAccessToken) -> Result<(), UnusableTokens> {
+        // A value without a token becomes an empty token, which `sign_in` refuses.
+        let empty = |_: ParseError| AccessToken::new("");
+        let tokens = token
+            .into_access_token()
+            .unwrap_or_else(empty)
+            .into_tokens();
+        // The rotator saves the tokens in the background.
         self.rotator.sign_in(tokens).map(drop)
     }
 
@@ -96,18 +99,18 @@ impl SessionHandle {
         self.rotator.refresh_now().await
     }
 
-    /// The access token, if there is one that may be used now. Starts nothing.
+    /// Returns the access token, or `None` if no token is usable now. Starts no refresh.
     pub fn access_token(&self) -> Option<SecretString> {
         let token = self.rotator.access_token()?;
         Some(token.secret().clone())
     }
 
-    /// The engine behind the client.
+    /// Returns the client's rotator.
     pub fn rotator(&self) -> &Rotator {
         &self.rotator
     }
 
-    /// Lets no refresh start any more and waits for the one in the air, as
+    /// Prevents new refreshes and waits for the running refresh, as
     /// [`Client::shutdown`](crate::Client::shutdown).
     pub async fn shutdown(&self, timeout: Duration) -> bool {
         self.rotator.shutdown(timeout).await

@@ -1,4 +1,4 @@
-//! What a builder has been told so far about getting tokens. The compiler keeps it.
+//! The compile-time states of a builder: where the client gets its tokens from.
 
 use std::sync::Arc;
 
@@ -8,190 +8,207 @@ use token_rotator::{
 };
 
 use crate::error::BuildError;
-use crate::hooks::{AfterHooks, Said};
+use crate::hooks::{AfterHooks, HookReporter};
 use crate::parse::{Parser, decode};
-use crate::refresh::{Attempt, EndpointSource, RefreshCall, Way};
+use crate::refresh::{EndpointSettings, EndpointSource, RefreshCall, RefreshFn};
 
-/// Nothing yet.
+/// The builder has no way to get tokens yet.
 #[derive(Debug)]
 pub struct Unset(pub(crate) ());
 
-/// Reads tokens from answers of the type `T`.
-pub struct Reads<T> {
+/// The builder has a parser for answers of the type `T`.
+pub struct WithParser<T> {
     pub(crate) parser: Parser<T>,
-    pub(crate) attempt: Option<Attempt<T>>,
+    pub(crate) refresh: Option<RefreshFn<T>>,
     pub(crate) after: AfterHooks<T>,
     decode: fn(&[u8]) -> Result<T, String>,
 }
 
-/// Gets tokens from a [`TokenSource`].
-pub struct Sourced {
+/// The builder has a [`TokenSource`].
+pub struct WithSource {
     pub(crate) builder: RotatorBuilder,
     pub(crate) after: AfterHooks<TokenSet>,
 }
 
-/// Goes by a [`Rotator`] that was built elsewhere.
+/// The builder has the caller's [`Rotator`].
 #[derive(Debug)]
-pub struct BringsRotator(pub(crate) Rotator);
+pub struct WithRotator(pub(crate) Rotator);
 
-impl<T: DeserializeOwned + Send + Sync + 'static> Reads<T> {
+impl<T: DeserializeOwned + Send + Sync + 'static> WithParser<T> {
     pub(crate) fn new(parser: Parser<T>) -> Self {
         Self {
             parser,
-            attempt: None,
+            refresh: None,
             after: AfterHooks::none(),
             decode,
         }
     }
 }
 
-impl Sourced {
+impl WithSource {
     pub(crate) fn new(source: impl TokenSource) -> Self {
         Self {
-            builder: Rotator::builder(Answering(source)),
+            builder: Rotator::builder(WithAnswer(source)),
             after: AfterHooks::none(),
         }
     }
 }
 
-/// The states of a builder in which it can build. Sealed.
+/// States in which a builder can build. Sealed.
 #[diagnostic::on_unimplemented(
-    message = "this client does not know yet how to read the access token out of the refresh answer",
+    message = "the builder has no way to read the access token from the refresh answer",
     label = "call `on_refresh_success(|data: &RefreshResponse| &data.access_token)` or `bearer_field(\"accessToken\")` before this",
-    note = "or bring a whole `token_source` or `rotator`"
+    note = "or call `token_source` or `rotator`"
 )]
-pub trait Ready: sealed::Ready {}
+pub trait CanBuild: sealed::CanBuild {}
 
-impl<T: Send + Sync + 'static> Ready for Reads<T> {}
-impl Ready for Sourced {}
-impl Ready for BringsRotator {}
+impl<T: Send + Sync + 'static> CanBuild for WithParser<T> {}
+impl CanBuild for WithSource {}
+impl CanBuild for WithRotator {}
 
-/// The states of a builder in which the type of the refresh answer is known. Sealed.
+/// States in which the type of the refresh answer is known. Sealed.
 #[diagnostic::on_unimplemented(
     message = "the type of the refresh answer is not known yet",
-    label = "call `on_refresh_success` or `bearer_field` before this; where a rotator is brought, its own builder takes the hooks",
+    label = "call `on_refresh_success` or `bearer_field` before this; if you give a rotator, set the hooks on its own builder",
     note = "the hook's argument is what the parser reads the token from"
 )]
-pub trait Answers: sealed::Answers<Self::Answer> {
-    /// What the after-hooks are given.
+pub trait HasAnswer: sealed::HasAnswer<Self::Answer> {
+    /// The value that after-hooks get.
     type Answer: Send + Sync + 'static;
 }
 
-impl<T: Send + Sync + 'static> Answers for Reads<T> {
+impl<T: Send + Sync + 'static> HasAnswer for WithParser<T> {
     type Answer = T;
 }
 
-impl Answers for Sourced {
+impl HasAnswer for WithSource {
     type Answer = TokenSet;
 }
 
 pub(crate) mod sealed {
-    use super::{AfterHooks, Begun, BuildError, Said, Way};
+    use super::{AfterHooks, BuildError, EndpointSettings, HookReporter, RotatorSetup};
 
-    pub trait Ready {
-        /// Where the refresh endpoint is asked; the default one if none was named.
+    pub trait CanBuild {
+        /// Whether the client needs a refresh endpoint, and so the default one if none was set.
         #[doc(hidden)]
-        fn wants_endpoint(&self) -> bool;
+        fn needs_endpoint(&self) -> bool;
         #[doc(hidden)]
-        fn begin(self, way: Way, said: &Said) -> Result<Begun, BuildError>;
+        fn setup(
+            self,
+            settings: EndpointSettings,
+            reporter: &HookReporter,
+        ) -> Result<RotatorSetup, BuildError>;
     }
 
-    pub trait Answers<T> {
+    pub trait HasAnswer<T> {
         #[doc(hidden)]
-        fn after(&mut self) -> &mut AfterHooks<T>;
+        fn after_hooks(&mut self) -> &mut AfterHooks<T>;
     }
 }
 
-/// What the settings are applied to.
-pub enum Begun {
+/// A rotator, or the builder that gets the client's settings.
+pub enum RotatorSetup {
     Builder(RotatorBuilder),
-    /// Of a refresh endpoint, whose answers may set cookies.
+    /// Builder with a refresh endpoint, whose answers may set cookies.
     Endpoint(RotatorBuilder),
     Built(Rotator),
 }
 
-impl<T: Send + Sync + 'static> sealed::Ready for Reads<T> {
-    fn wants_endpoint(&self) -> bool {
-        self.attempt.is_none()
+impl<T: Send + Sync + 'static> sealed::CanBuild for WithParser<T> {
+    fn needs_endpoint(&self) -> bool {
+        self.refresh.is_none()
     }
 
-    fn begin(self, way: Way, said: &Said) -> Result<Begun, BuildError> {
-        let attempt = self
-            .attempt
-            .unwrap_or_else(|| Box::new(|call| Box::pin(RefreshCall::ask_endpoint(call))));
+    fn setup(
+        self,
+        settings: EndpointSettings,
+        reporter: &HookReporter,
+    ) -> Result<RotatorSetup, BuildError> {
+        let refresh = self
+            .refresh
+            .unwrap_or_else(|| Box::new(|call| Box::pin(RefreshCall::post_to_endpoint(call))));
         let builder = Rotator::builder(EndpointSource {
-            way: Arc::new(way),
+            settings: Arc::new(settings),
             decode: self.decode,
-            attempt,
+            refresh,
             parser: self.parser,
         });
         if self.after.is_empty() {
-            return Ok(Begun::Endpoint(builder));
+            return Ok(RotatorSetup::Endpoint(builder));
         }
-        let (after, said) = (Arc::new(self.after), said.clone());
+        let (after, reporter) = (Arc::new(self.after), reporter.clone());
         let builder = builder.after_refresh(move |refreshed: Arc<Refreshed>| {
-            let (after, said) = (Arc::clone(&after), said.clone());
+            let (after, reporter) = (Arc::clone(&after), reporter.clone());
             async move {
                 let answer = refreshed.answer.clone();
                 match answer.and_then(|answer| answer.downcast::<T>().ok()) {
-                    Some(answer) => after.run(answer, said).await,
-                    // Tokens adopted from elsewhere come without an answer.
+                    Some(answer) => after.run(answer, reporter).await,
+                    // Tokens that were adopted from another process have no answer.
                     None => Ok(()),
                 }
             }
         });
-        Ok(Begun::Endpoint(builder))
+        Ok(RotatorSetup::Endpoint(builder))
     }
 }
 
-impl<T: Send + Sync + 'static> sealed::Answers<T> for Reads<T> {
-    fn after(&mut self) -> &mut AfterHooks<T> {
+impl<T: Send + Sync + 'static> sealed::HasAnswer<T> for WithParser<T> {
+    fn after_hooks(&mut self) -> &mut AfterHooks<T> {
         &mut self.after
     }
 }
 
-impl sealed::Ready for Sourced {
-    fn wants_endpoint(&self) -> bool {
+impl sealed::CanBuild for WithSource {
+    fn needs_endpoint(&self) -> bool {
         false
     }
 
-    fn begin(self, _way: Way, said: &Said) -> Result<Begun, BuildError> {
+    fn setup(
+        self,
+        _settings: EndpointSettings,
+        reporter: &HookReporter,
+    ) -> Result<RotatorSetup, BuildError> {
         if self.after.is_empty() {
-            return Ok(Begun::Builder(self.builder));
+            return Ok(RotatorSetup::Builder(self.builder));
         }
-        let (after, said) = (Arc::new(self.after), said.clone());
+        let (after, reporter) = (Arc::new(self.after), reporter.clone());
         let builder = self
             .builder
             .after_refresh(move |refreshed: Arc<Refreshed>| {
                 let tokens = Arc::new(refreshed.tokens.clone());
-                Arc::clone(&after).run(tokens, said.clone())
+                Arc::clone(&after).run(tokens, reporter.clone())
             });
-        Ok(Begun::Builder(builder))
+        Ok(RotatorSetup::Builder(builder))
     }
 }
 
-impl sealed::Answers<TokenSet> for Sourced {
-    fn after(&mut self) -> &mut AfterHooks<TokenSet> {
+impl sealed::HasAnswer<TokenSet> for WithSource {
+    fn after_hooks(&mut self) -> &mut AfterHooks<TokenSet> {
         &mut self.after
     }
 }
 
-impl sealed::Ready for BringsRotator {
-    fn wants_endpoint(&self) -> bool {
+impl sealed::CanBuild for WithRotator {
+    fn needs_endpoint(&self) -> bool {
         false
     }
 
-    fn begin(self, _way: Way, _said: &Said) -> Result<Begun, BuildError> {
-        Ok(Begun::Built(self.0))
+    fn setup(
+        self,
+        _settings: EndpointSettings,
+        _reporter: &HookReporter,
+    ) -> Result<RotatorSetup, BuildError> {
+        Ok(RotatorSetup::Built(self.0))
     }
 }
 
-/// A source whose answers always reach the after-hook, which runs only where there is one.
-struct Answering<S>(S);
+/// Adds an empty answer to tokens without one, because after-hooks run only for tokens with an
+/// answer.
+struct WithAnswer<S>(S);
 
-impl<S: TokenSource> TokenSource for Answering<S> {
+impl<S: TokenSource> TokenSource for WithAnswer<S> {
     async fn refresh(&self, last: Option<Arc<TokenSet>>) -> Result<Refreshed, SourceError> {
-        self.0.refresh(last).await.map(answering)
+        self.0.refresh(last).await.map(with_answer)
     }
 
     async fn refresh_session(
@@ -199,7 +216,7 @@ impl<S: TokenSource> TokenSource for Answering<S> {
         session: &SessionKey,
         last: Option<Arc<TokenSet>>,
     ) -> Result<Refreshed, SourceError> {
-        self.0.refresh_session(session, last).await.map(answering)
+        self.0.refresh_session(session, last).await.map(with_answer)
     }
 
     async fn revoke(&self, tokens: Arc<TokenSet>) -> Result<(), SourceError> {
@@ -207,21 +224,21 @@ impl<S: TokenSource> TokenSource for Answering<S> {
     }
 }
 
-fn answering(refreshed: Refreshed) -> Refreshed {
+fn with_answer(refreshed: Refreshed) -> Refreshed {
     if refreshed.answer.is_some() {
         return refreshed;
     }
     refreshed.with_answer(Arc::new(()))
 }
 
-impl<T> std::fmt::Debug for Reads<T> {
+impl<T> std::fmt::Debug for WithParser<T> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Reads").finish_non_exhaustive()
+        out.debug_struct("WithParser").finish_non_exhaustive()
     }
 }
 
-impl std::fmt::Debug for Sourced {
+impl std::fmt::Debug for WithSource {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Sourced").finish_non_exhaustive()
+        out.debug_struct("WithSource").finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! How a refresh reaches the issuer: fresh connections, no redirects, no retries.
+//! Sends refreshes to the issuer over new connections, without redirects and retries.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,31 +15,32 @@ use url::Url;
 
 use crate::error::BuildError;
 
-/// Carries requests to an issuer over reqwest: the [`Transport`] of `token-rotator-oauth2`.
+/// Sends requests to an issuer over reqwest; implements [`Transport`] of `token-rotator-oauth2`.
 ///
-/// The client it makes opens a connection for each request, follows no redirects and repeats
-/// nothing, for a refresh token must not be spent twice. TLS needs one of this crate's or reqwest's
-/// TLS features.
+/// The transport's client opens a connection for each request, follows no redirects and repeats no
+/// request, because a refresh token must not be spent twice. TLS needs a TLS feature of this crate
+/// or of reqwest.
 #[derive(Clone)]
 pub struct ReqwestTransport {
     client: reqwest::Client,
 }
 
 impl ReqwestTransport {
-    /// With a client of its own.
+    /// Creates a transport with a new client.
     pub fn new() -> Result<Self, BuildError> {
         Self::configured(|builder| builder)
     }
 
-    /// With a client of its own, configured by the closure: proxies, certificates, headers. What the
-    /// closure says about redirects, retries and idle connections is overruled.
+    /// Creates a transport with a new client. The closure configures proxies, certificates and
+    /// headers. Its settings for redirects, retries and idle connections are overridden.
     pub fn configured(
         configure: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
     ) -> Result<Self, BuildError> {
         Self::of(configure(reqwest::Client::builder()))
     }
 
-    /// With the client that this builder makes, redirects, retries and idle connections turned off.
+    /// Creates a transport with this builder's client, without redirects, retries and idle
+    /// connections.
     pub(crate) fn of(builder: reqwest::ClientBuilder) -> Result<Self, BuildError> {
         let builder = builder
             .redirect(reqwest::redirect::Policy::none())
@@ -49,16 +50,18 @@ impl ReqwestTransport {
         Ok(Self { client })
     }
 
-    /// With this client. Build it with `redirect::Policy::none()`, `retry::never()` and
-    /// `pool_max_idle_per_host(0)`.
+    /// Creates a transport with this client. Build the client with `redirect::Policy::none()`,
+    /// `retry::never()` and `pool_max_idle_per_host(0)`.
     ///
-    /// Without the last it keeps idle connections, and one that the issuer has closed meanwhile makes
-    /// a refresh look as if its answer were lost. Without the first it follows redirects. A body is
-    /// never sent a second time: 307 and 308 are handed back as they came. But 301, 302 and 303 turn a
-    /// POST into a GET without a body, which the client sends to where they lead, with its cookies for
-    /// there and with every header that is not reqwest's idea of a credential. What comes back is
-    /// not taken for an answer: it is handed back as a redirect (302) that was not followed. Only a
-    /// chain that leads back to where it began cannot be told.
+    /// Without `pool_max_idle_per_host(0)` the client keeps idle connections. A refresh over a
+    /// connection that the issuer has closed looks like a refresh whose answer was lost.
+    ///
+    /// Without `redirect::Policy::none()` the client follows redirects. The transport never sends a
+    /// body twice, so 307 and 308 are returned unchanged. After 301, 302 and 303 the client sends a
+    /// GET without a body to the new URL. The GET has the client's cookies for that URL, and all
+    /// headers that reqwest does not treat as credentials. The transport does not use its answer,
+    /// and returns a 302 instead. A chain of redirects that ends at the first URL cannot be
+    /// detected.
     pub fn from_client(client: reqwest::Client) -> Self {
         Self { client }
     }
@@ -67,8 +70,8 @@ impl ReqwestTransport {
         &self.client
     }
 
-    /// Sends one request and reads its whole answer, which is bounded. `on_head` sees the answer's
-    /// header even if the body does not come whole.
+    /// Sends one request and reads its whole answer, up to [`ANSWER_BYTES_MAX`]. `on_head` gets the
+    /// answer's headers even if the body is incomplete.
     pub(crate) async fn carry(
         &self,
         mut request: reqwest::Request,
@@ -76,32 +79,36 @@ impl ReqwestTransport {
     ) -> Result<Response<SecretBytes>, TransportError> {
         let url = request.url().clone();
         let body = request.body_mut().take().unwrap_or_default();
-        let empty = body.size_hint().exact() == Some(0);
-        if !empty {
-            *request.body_mut() = Some(reqwest::Body::wrap(Once(body)));
+        let is_empty = body.size_hint().exact() == Some(0);
+        if !is_empty {
+            *request.body_mut() = Some(reqwest::Body::wrap(OneTimeBody(body)));
         } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let none = HeaderValue::from_static("0");
-            request.headers_mut().insert(CONTENT_LENGTH, none);
-            *request.body_mut() = Some(reqwest::Body::wrap(Once(body)));
+            let zero = HeaderValue::from_static("0");
+            request.headers_mut().insert(CONTENT_LENGTH, zero);
+            *request.body_mut() = Some(reqwest::Body::wrap(OneTimeBody(body)));
         }
-        let mut answer = self.client.execute(request).await.map_err(unsent_or_not)?;
+        let mut answer = self
+            .client
+            .execute(request)
+            .await
+            .map_err(transport_error)?;
         if answer.url().as_str().split('#').next() != url.as_str().split('#').next() {
-            let mut followed = Response::new(SecretBytes::default());
-            *followed.status_mut() = StatusCode::FOUND;
-            return Ok(followed);
+            let mut redirect = Response::new(SecretBytes::default());
+            *redirect.status_mut() = StatusCode::FOUND;
+            return Ok(redirect);
         }
         on_head(answer.headers(), answer.url());
         let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(unsent_or_not)? {
+        while let Some(chunk) = answer.chunk().await.map_err(transport_error)? {
             if body.len() + chunk.len() > ANSWER_BYTES_MAX {
                 return Err(TransportError::answer_too_long());
             }
             body.extend_from_slice(&chunk);
         }
-        let mut whole = Response::new(SecretBytes::from(body));
-        *whole.status_mut() = answer.status();
-        *whole.headers_mut() = std::mem::take(answer.headers_mut());
-        Ok(whole)
+        let mut complete = Response::new(SecretBytes::from(body));
+        *complete.status_mut() = answer.status();
+        *complete.headers_mut() = std::mem::take(answer.headers_mut());
+        Ok(complete)
     }
 }
 
@@ -111,16 +118,16 @@ impl Transport for ReqwestTransport {
         request: Request<SecretBytes>,
     ) -> Result<Response<SecretBytes>, TransportError> {
         let request = request.map(SecretBytes::into_bytes);
-        let request = reqwest::Request::try_from(request).map_err(unsent_or_not)?;
+        let request = reqwest::Request::try_from(request).map_err(transport_error)?;
         self.carry(request, |_head, _url| ()).await
     }
 }
 
-/// A body that no client can copy, so that none can send it to where a redirect leads. An empty one
-/// does not show that it is, for nothing can always be sent twice.
-struct Once(reqwest::Body);
+/// A body that reqwest cannot copy, so that a redirect cannot send it again. An empty body reports
+/// an unknown length, because reqwest can always repeat a body of length zero.
+struct OneTimeBody(reqwest::Body);
 
-impl Body for Once {
+impl Body for OneTimeBody {
     type Data = Bytes;
     type Error = reqwest::Error;
 
@@ -140,22 +147,22 @@ impl Body for Once {
     }
 }
 
-/// Not one byte was sent if there was no connection to send it over.
-fn unsent_or_not(error: reqwest::Error) -> TransportError {
-    let unsent = error.is_builder() || error.is_connect();
+/// Converts an error of reqwest. Without a connection no byte was sent.
+fn transport_error(error: reqwest::Error) -> TransportError {
+    let is_unsent = error.is_builder() || error.is_connect();
     let error = error.without_url();
-    if unsent {
+    if is_unsent {
         TransportError::not_sent(error)
     } else {
         TransportError::maybe_sent(error)
     }
 }
 
-/// Sorts an error of reqwest for a [`TokenSource`](token_rotator::TokenSource) of your own: *not
-/// sent* if there was no connection, else *uncertain*, for the refresh token may be spent. Its URL
-/// is left out.
+/// Classifies an error of reqwest for your own [`TokenSource`](token_rotator::TokenSource). The
+/// error is *not sent* if there was no connection, else *uncertain*, because the refresh token may
+/// be spent. The URL is removed.
 pub fn source_error(error: reqwest::Error) -> SourceError {
-    RequestKind::Cookie.unanswered(unsent_or_not(error), &Secrets::new())
+    RequestKind::Cookie.unanswered(transport_error(error), &Secrets::new())
 }
 
 impl std::fmt::Debug for ReqwestTransport {

@@ -7,24 +7,24 @@ use std::time::Duration;
 use common::{ClientFixture, SessionAnswer, TestResult, echo, exposed_text};
 use token_rotator::{Refreshed, SessionKey, TokenSource};
 use token_rotator_reqwest::{
-    BringsRotator, BuildError, Client, ClientBuilder, Error, Fresh, HttpService, ParseError,
-    Profile, Reads, RefreshCall, RequestBuilder, ReqwestTransport, Rotator, SendOnly,
-    SessionHandle, SourceError, Sourced, TokenSet, Unset, UrlError,
+    AccessToken, BuildError, Client, ClientBuilder, Error, HttpService, ParseError, Profile,
+    RefreshCall, RequestBuilder, ReqwestTransport, Rotator, SendOnly, SessionHandle, SourceError,
+    TokenSet, Unset, UrlError, WithParser, WithRotator, WithSource,
 };
 
 /// Property: public types can be built on one thread and used on another.
 const _: () = {
     const fn is_send_and_sync<T: Send + Sync>() {}
     is_send_and_sync::<ClientBuilder<Unset>>();
-    is_send_and_sync::<ClientBuilder<Reads<SessionAnswer>>>();
-    is_send_and_sync::<ClientBuilder<Sourced>>();
-    is_send_and_sync::<ClientBuilder<BringsRotator>>();
+    is_send_and_sync::<ClientBuilder<WithParser<SessionAnswer>>>();
+    is_send_and_sync::<ClientBuilder<WithSource>>();
+    is_send_and_sync::<ClientBuilder<WithRotator>>();
     is_send_and_sync::<Client>();
     is_send_and_sync::<Client<SendOnly>>();
     is_send_and_sync::<SessionHandle>();
     is_send_and_sync::<RefreshCall<SessionAnswer>>();
     is_send_and_sync::<ReqwestTransport>();
-    is_send_and_sync::<Fresh>();
+    is_send_and_sync::<AccessToken>();
     is_send_and_sync::<ParseError>();
     is_send_and_sync::<BuildError>();
     is_send_and_sync::<Error>();
@@ -39,7 +39,7 @@ fn builder_without_source() -> ClientBuilder<Unset> {
     Client::builder()
 }
 
-fn builder_with_parser() -> ClientBuilder<Reads<SessionAnswer>> {
+fn builder_with_parser() -> ClientBuilder<WithParser<SessionAnswer>> {
     builder_without_source().on_refresh_success(|data: &SessionAnswer| &data.access_token)
 }
 

@@ -10,7 +10,7 @@ use common::{
 use serde_json::json;
 use token_rotator::Expiry;
 use token_rotator::middleware::RotatorExt as _;
-use token_rotator_reqwest::{Client, ClientBuilder, Reads};
+use token_rotator_reqwest::{Client, ClientBuilder, WithParser};
 use token_rotator_testkit::{Fault, Issuer, TokenFormat};
 
 const EARLY: &str = "RefreshStarted { flight: 1, purpose: Early";
@@ -37,7 +37,7 @@ async fn the_configured_margin_counts() -> TestResult {
     for (margin, early) in [(None, false), (Some(seconds(600)), true)] {
         let fixture = ClientFixture::new().await;
         let (clock, log) = (ManualClock::default(), EventLog::new());
-        let mut builder: ClientBuilder<Reads<SessionAnswer>> = fixture
+        let mut builder: ClientBuilder<WithParser<SessionAnswer>> = fixture
             .builder_with_parser()
             .clock(clock.clone())
             .on_event(log.listener());

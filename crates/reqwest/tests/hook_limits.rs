@@ -5,12 +5,12 @@ mod common;
 use std::sync::Arc;
 
 use common::{EventLog, TestResult};
-use token_rotator_reqwest::{Client, ClientBuilder, Reads, SourceError};
+use token_rotator_reqwest::{Client, ClientBuilder, SourceError, WithParser};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// A client builder whose source never sends a request.
-fn builder(log: &EventLog) -> ClientBuilder<Reads<()>> {
+fn builder(log: &EventLog) -> ClientBuilder<WithParser<()>> {
     Client::builder()
         .base_url("http://127.0.0.1:9")
         .on_refresh_success_with(|_data: &()| "token")

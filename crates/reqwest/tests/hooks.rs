@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use common::{ClientFixture, EventLog, SessionAnswer, TestResult, echo, login, within};
 use token_rotator_reqwest::{
-    Client, Error, IntoFresh, ParseError, RefreshError, SourceError, TokenError,
+    Client, Error, IntoAccessToken, ParseError, RefreshError, SourceError, TokenError,
 };
 use token_rotator_testkit::Fault;
 use tokio::sync::Semaphore;
@@ -229,7 +229,7 @@ async fn the_hook_may_sign_out() -> TestResult {
 /// and ends no session.
 #[tokio::test]
 async fn a_parser_that_fails_fails_the_refresh() -> TestResult {
-    async fn fails<R: IntoFresh + 'static>(
+    async fn fails<R: IntoAccessToken + 'static>(
         parser: impl Fn(&SessionAnswer) -> R + Send + Sync + 'static,
     ) -> Result<ParseError, common::Failure> {
         let fixture = ClientFixture::new().await;

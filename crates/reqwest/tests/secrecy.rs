@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use common::{ClientFixture, EventLog, TestResult, login, start_server};
 use reqwest::cookie::Jar;
 use reqwest::redirect::Policy;
-use token_rotator_reqwest::{Client, Fresh, TokenError};
+use token_rotator_reqwest::{AccessToken, Client, TokenError};
 use token_rotator_testkit::{Fault, Issuer};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -75,7 +75,7 @@ impl Visit for LogLine {
 #[tokio::test]
 async fn no_output_shows_a_token() -> TestResult {
     tracing::subscriber::set_global_default(Logger)?;
-    log::set_logger(&Logger)?;
+    log::set_logger(&Logger).expect("the only logger of the process");
     log::set_max_level(log::LevelFilter::Trace);
     let fixture = ClientFixture::of(Issuer::builder().secret_prefix(CANARY)).await;
     let log = EventLog::new();
@@ -95,7 +95,7 @@ async fn no_output_shows_a_token() -> TestResult {
         "{api:?} {split:?} {session:?} {:?}",
         api.access_token()
     ));
-    shown.push(format!("{:?}", Fresh::new(format!("{CANARY}x"))));
+    shown.push(format!("{:?}", AccessToken::new(format!("{CANARY}x"))));
     shown.push(format!(
         "{:?}",
         api.get("/echo?key=CANARY-x").bearer_auth("CANARY-x")

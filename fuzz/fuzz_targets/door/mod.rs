@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
 use token_rotator::{Rotator, SecretString, SourceError, TokenSet};
-use token_rotator_proxy::fuzzing::Door;
+use token_rotator_proxy::fuzzing::ActiveConfig;
 use token_rotator_proxy::{Config, Listen, Listener, Route};
 
 /// The local bearer of the second proxy.
@@ -22,7 +22,7 @@ pub const HOSTS: [&str; 5] = [
     "api.internal",
 ];
 
-static DOORS: LazyLock<[Door; 2]> = LazyLock::new(|| {
+static DOORS: LazyLock<[ActiveConfig; 2]> = LazyLock::new(|| {
     [None, Some(LOCAL_BEARER)].map(|bearer| {
         let source = |_| async { Ok::<_, SourceError>(TokenSet::bearer("token")) };
         let upstreams = ["http://127.0.0.1:1", "http://127.0.0.1:2"];
@@ -50,7 +50,7 @@ static DOORS: LazyLock<[Door; 2]> = LazyLock::new(|| {
         config.allowed_hosts = vec!["proxy.internal".to_owned()];
         config.local_bearer = bearer.map(|bearer| SecretString::from(bearer.to_owned()));
         config.limits.header_bytes = 512;
-        Door::new(&config).expect("a configuration that fits")
+        ActiveConfig::new(&config).expect("a configuration that fits")
     })
 });
 
@@ -141,7 +141,7 @@ impl Knock {
         })
     }
 
-    pub fn door(&self) -> &'static Door {
+    pub fn door(&self) -> &'static ActiveConfig {
         &DOORS[usize::from(self.bearer)]
     }
 }

@@ -25,7 +25,7 @@ async function look({ tab, consoleMessages, foreign }) {
   // Waits for a complete storm with several refusals: one refresh, and every request is answered.
   const summary = tab.locator("#summary");
   const count = (text, what) => Number(text.match(new RegExp(`(\\d+) ${what}`))?.[1]);
-  const isWhole = (text) => /, 1 refresh \(refreshed\),/.test(text) && !text.startsWith("Under way") &&
+  const isWhole = (text) => /, 1 refresh \(refreshed\),/.test(text) && !text.startsWith("In progress") &&
     count(text, "refused") > 1 && count(text, "replayed") === count(text, "refused");
   await tab.keyboard.press("Tab");
   assert.equal(await focused(tab), "Skip to the last storm");
@@ -64,7 +64,7 @@ async function look({ tab, consoleMessages, foreign }) {
   await tab.keyboard.press("End");
   assert.match(await focused(tab), new RegExp(`^Request ${drawn}, `));
   await tab.keyboard.press("Tab");
-  assert.equal(await focused(tab), "The same as a table");
+  assert.equal(await focused(tab), "The storm as a table");
   await tab.keyboard.press("Enter");
   const rows = tab.locator("#rows tr");
   await rows.first().waitFor({ state: "visible" });

@@ -60,8 +60,8 @@ async fn public_address() {
     assert_snapshot!(report(&user, &output), @"
     exit code 1
     error: the proxy cannot be set up
-      because 0.0.0.0:0 can be reached from other machines, and whoever reaches it has the session's rights
-    hint: listen on 127.0.0.1 or on a unix socket, or say that it is public
+      because other machines can reach 0.0.0.0:0, and every caller has the session's rights
+    hint: listen on 127.0.0.1 or on a unix socket, or set `public` for the listener
     ");
 }
 
@@ -75,7 +75,7 @@ async fn public_admin() {
     exit code 1
     error: the proxy cannot be set up
       because the admin listener's address 0.0.0.0:0 is not loopback
-    hint: give it 127.0.0.1
+    hint: give the admin listener an address at 127.0.0.1
     ");
 }
 
@@ -89,7 +89,7 @@ async fn same_requests() {
     exit code 1
     error: line 4 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes`: the routes `/` and `again` match the same requests
-    hint: give one of them another host or path prefix
+    hint: give one of the routes another host or path prefix
     ");
 }
 
@@ -105,7 +105,7 @@ async fn foreign_upstream() {
     exit code 1
     error: line 4 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes`: route `/`: the session's token may not go to https://api.example.com
-    hint: add it to the origins of the session, or use another session
+    hint: add the upstream to the origins of the session, or use another session
     ");
 }
 
@@ -119,7 +119,7 @@ async fn bad_prefix() {
     exit code 1
     error: line 1 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes`: route `api`: the path prefix must begin with `/` and have no `?` or dot segments
-    hint: write it like /api
+    hint: write the prefix like /api
     ");
 }
 
@@ -220,8 +220,8 @@ async fn bearer_and_passed_authorization() {
     assert_snapshot!(report(&user, &output), @"
     exit code 1
     error: line 3 of ~/.config/token-rotator/config.toml cannot be used
-      because `proxy.routes`: route `/` passes `Authorization` on, which is where callers show the local bearer
-    hint: leave out one of the two
+      because `proxy.routes`: route `/` forwards `Authorization`, in which callers send the local bearer
+    hint: leave out the local bearer, or do not forward `Authorization`
     ");
 }
 
@@ -283,7 +283,7 @@ async fn same_names() {
     exit code 1
     error: line 5 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes`: two routes are named `a`
-    hint: names tell routes apart in metrics; rename one
+    hint: rename one of the routes; metrics distinguish routes by name
     ");
 }
 
@@ -311,7 +311,7 @@ async fn no_such_directory() {
     exit code 1
     error: the proxy cannot be set up
       because /nowhere/proxy.sock cannot be listened on: No such file or directory (os error 2)
-    hint: make the directory of the socket
+    hint: create the directory of the socket
     ");
 }
 
@@ -328,7 +328,7 @@ async fn two_proxies_on_one_port() {
     exit code 1
     error: the proxy cannot be set up
       because 127.0.0.1:PORT cannot be listened on: Address already in use (os error 98)
-    hint: end what listens there, or choose another address
+    hint: end the program that listens there, or choose another address
     ");
 }
 
@@ -406,6 +406,6 @@ async fn a_port_that_is_taken() {
     exit code 1
     error: the proxy cannot be set up
       because 127.0.0.1:PORT cannot be listened on: Address already in use (os error 98)
-    hint: end what listens there, or choose another address
+    hint: end the program that listens there, or choose another address
     ");
 }

@@ -115,7 +115,7 @@ async fn routes_come_from_the_file_and_are_read_again() {
     assert_snapshot!(without_pid(&output), @"
     error: the proxy (process PID) keeps its old configuration
       because line 10 of ~/.config/token-rotator/config.toml cannot be used: `proxy.routes`: the routes `one` and `/one` match the same requests
-    hint: give one of them another host or path prefix
+    hint: give one of the routes another host or path prefix
     ");
     assert_eq!(ask("/two/echo").await, 200);
 

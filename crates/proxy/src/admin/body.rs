@@ -1,4 +1,4 @@
-//! The body of an answer of the admin listener.
+//! Bodies of the admin listener's answers.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
 
-/// All of it, or events as they come.
+/// A complete body, or a stream of events.
 pub(crate) enum AdminBody {
     Full(Option<Bytes>),
     Events(mpsc::Receiver<Bytes>),

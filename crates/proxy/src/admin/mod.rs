@@ -1,4 +1,9 @@
-//! Metrics, health, readiness, and a page to look at.
+//! The admin listener: metrics, health, readiness, and a page that shows the sessions.
+//!
+//! - `page`: the files of the page. `body`: bodies of answers.
+//! - `events`: the event stream that updates the page.
+//! - `sessions`: the activity of each session. `storm`: the requests of one storm.
+//! - `timeline`: the state that `events` reads and requests write.
 
 mod body;
 mod events;
@@ -22,43 +27,43 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, Semaphore};
 
 use self::body::AdminBody;
-pub(crate) use self::timeline::{Timeline, Watched};
+pub(crate) use self::timeline::{Timeline, TimelineRequest};
 use crate::admit;
 use crate::metrics::is_usable;
 use crate::prefixed::Prefixed;
-use crate::worker::Shared;
+use crate::worker::SharedState;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// How many connections there may be at one time; one more is closed at once.
+/// Number of connections at one time; a further connection is closed at once.
 const CONNECTIONS: usize = 64;
 
-/// How long a head may take to come, and a reader to read on.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time for a caller to send a head, and to read an answer.
+const IO_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves until its runtime ends.
-pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+/// Serves until the runtime ends.
+pub(crate) async fn serve(listener: TcpListener, shared: Arc<SharedState>) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
         return;
     };
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
             continue;
         };
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             serve_connection(stream, &shared).await;
-            drop(place);
+            drop(permit);
         });
     }
 }
 
-async fn serve_connection<S>(stream: S, shared: &Arc<Shared>)
+async fn serve_connection<S>(stream: S, shared: &Arc<SharedState>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -67,20 +72,20 @@ where
         let answer = answer(shared, &request, &hang_up);
         async move { Ok::<_, Infallible>(answer) }
     });
-    let stream = Prefixed::new(Vec::new(), stream, Some(PATIENCE));
+    let stream = Prefixed::new(Vec::new(), stream, Some(IO_TIMEOUT));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
+        .header_read_timeout(IO_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
-        // A caller that breaks off has nobody to be told.
+        // A connection error needs no reaction: the caller is gone.
         _ = connection => {}
         () = hang_up.notified() => {}
     }
 }
 
 fn answer<B>(
-    shared: &Arc<Shared>,
+    shared: &Arc<SharedState>,
     request: &Request<B>,
     hang_up: &Arc<Notify>,
 ) -> Response<AdminBody> {
@@ -90,7 +95,7 @@ fn answer<B>(
 }
 
 fn route<B>(
-    shared: &Arc<Shared>,
+    shared: &Arc<SharedState>,
     request: &Request<B>,
     hang_up: &Arc<Notify>,
 ) -> Response<AdminBody> {
@@ -100,7 +105,7 @@ fn route<B>(
         answer.headers_mut().insert(ALLOW, allowed);
         return answer;
     }
-    // A page in a browser must not read this under a name of its own (DNS rebinding).
+    // The check of the host prevents DNS rebinding: a foreign web page must not read the answers.
     let table = shared.table.load();
     if !admit::host(request).is_ok_and(|host| table.allows_host(host)) {
         return plain(
@@ -117,7 +122,7 @@ fn route<B>(
             Some(body) => with_body(StatusCode::OK, "text/event-stream", body),
             None => plain(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "this page is open too many times\nhint: close some of them\n",
+                "the page has too many viewers\nhint: close some of the browser tabs that show it\n",
             ),
         },
         "/state" => typed(StatusCode::OK, "application/json", events::state(shared)),
@@ -141,7 +146,7 @@ fn route<B>(
     }
 }
 
-fn ready(shared: &Shared) -> Response<AdminBody> {
+fn ready(shared: &SharedState) -> Response<AdminBody> {
     if shared.draining.load(Ordering::SeqCst) {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }
@@ -171,7 +176,7 @@ fn typed(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Resp
 fn with_body(status: StatusCode, kind: &'static str, body: AdminBody) -> Response<AdminBody> {
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
-    page::describe(answer.headers_mut(), kind);
+    page::set_content_type(answer.headers_mut(), kind);
     answer
 }
 
@@ -182,18 +187,18 @@ mod tests {
 
     use super::*;
 
-    /// There are only so many places.
+    /// Property: a caller that sends or reads nothing does not keep one of the few connections.
     #[tokio::test(start_paused = true)]
-    async fn nobody_keeps_a_place_who_says_or_reads_nothing() {
-        let shared = Shared::for_test();
+    async fn a_caller_that_sends_or_reads_nothing_is_disconnected() {
+        let shared = SharedState::for_test();
         let head = "GET /metrics HTTP/1.1\r\nhost: localhost\r\n";
         let reads_nothing = format!("{head}\r\n").repeat(100);
-        for said in ["", head, &reads_nothing] {
+        for sent in ["", head, &reads_nothing] {
             let (mut near, far) = tokio::io::duplex(16 * 1024);
-            near.write_all(said.as_bytes()).await.expect("sent");
+            near.write_all(sent.as_bytes()).await.expect("sent");
             let began = Instant::now();
             serve_connection(far, &shared).await;
-            assert_eq!(began.elapsed(), PATIENCE, "{said}");
+            assert_eq!(began.elapsed(), IO_TIMEOUT, "{sent}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The page itself: files in the binary, and what browsers may do with them.
+//! The files of the page, and the security headers of the admin listener.
 
 use http::HeaderMap;
 use http::header::{
@@ -6,13 +6,13 @@ use http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 
-/// Nothing from elsewhere, nothing inline, nobody's frame.
+/// Allows only files of this listener: no foreign sources, no inline code, no framing.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'; require-trusted-types-for 'script'; \
                       trusted-types 'none'";
 
-/// The type and the text of the file at this path.
+/// Returns the content type and the text of the file at this path.
 pub(crate) fn file(path: &str) -> Option<(&'static str, &'static str)> {
     Some(match path {
         "/" => ("text/html; charset=utf-8", include_str!("page/page.html")),
@@ -30,14 +30,14 @@ pub(crate) fn file(path: &str) -> Option<(&'static str, &'static str)> {
     })
 }
 
-/// What every answer of the admin listener says.
+/// Adds the security headers to an answer.
 pub(crate) fn protect(headers: &mut HeaderMap) {
     let same_origin = HeaderValue::from_static("same-origin");
     for (name, value) in [
         (CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
         (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-        // Another proxy may have the port tomorrow, or a newer one.
+        // Another proxy or another version may use the port later.
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (
             HeaderName::from_static("cross-origin-resource-policy"),
@@ -52,7 +52,7 @@ pub(crate) fn protect(headers: &mut HeaderMap) {
     }
 }
 
-/// What an answer is.
-pub(crate) fn describe(headers: &mut HeaderMap, kind: &'static str) {
+/// Sets the content type of an answer.
+pub(crate) fn set_content_type(headers: &mut HeaderMap, kind: &'static str) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
 }

@@ -9,49 +9,49 @@ use token_rotator::{Event, Purpose, Token};
 use super::storm::Millis;
 use crate::routes::NamedSession;
 
-/// Characters shown of what an issuer or a store says.
-const WORDS: usize = 300;
+/// Characters that the page shows of an error message.
+const MAX_MESSAGE_CHARS: usize = 300;
 
-/// What a session's events said.
+/// The activity of a session, from its events.
 #[derive(Default)]
-pub(crate) struct Notes {
+pub(crate) struct SessionActivity {
     generation: u64,
     flight: Option<(u64, Millis)>,
     ended: bool,
-    refresh: Option<Refreshed>,
-    failure: Option<Failure>,
-    save: Option<Failure>,
+    refresh: Option<LastRefresh>,
+    failure: Option<LastFailure>,
+    save: Option<LastFailure>,
 }
 
-/// The last refresh that brought a token.
-struct Refreshed {
+/// The last refresh with a new token.
+struct LastRefresh {
     at: SystemTime,
-    /// `None`: another process had refreshed.
+    /// Duration of the refresh, or `None` if another process refreshed.
     took: Option<Duration>,
 }
 
-/// What went wrong last, and has not gone right since.
-struct Failure {
+/// The last failure, until a later attempt succeeds.
+struct LastFailure {
     at: SystemTime,
-    words: String,
-    /// What to do about it.
+    message: String,
+    /// The action for the cause.
     hint: Option<String>,
-    /// How long nothing is tried again.
+    /// Time until the next attempt.
     pause: Option<Duration>,
 }
 
-impl Notes {
-    /// The refresh under way, and when it began.
+impl SessionActivity {
+    /// Returns the flight in progress and the time when it began.
     pub(crate) fn flight(&self) -> Option<(u64, Millis)> {
         self.flight
     }
 
-    pub(crate) fn note(&mut self, event: &Event, at: Millis, wall: SystemTime) {
+    pub(crate) fn record(&mut self, event: &Event, at: Millis, wall: SystemTime) {
         let failure = |error: &dyn std::fmt::Display, hint: Option<&str>, pause| {
-            Some(Failure {
+            Some(LastFailure {
                 at: wall,
-                words: words(error),
-                hint: hint.map(|hint| words(&hint)),
+                message: shortened(error),
+                hint: hint.map(|hint| shortened(&hint)),
                 pause,
             })
         };
@@ -63,8 +63,8 @@ impl Notes {
                 };
             }
             Event::SignedOut => *self = Self::default(),
-            // Of an ended session it is told only if something brings it back: neither that a look
-            // into its store has found nothing, nor that the issuer has refused it again.
+            // Two flights report no end: a flight that only reads the store, and a flight of an
+            // ended session that does not revive it. The page does not show them as in progress.
             Event::RefreshStarted {
                 flight, purpose, ..
             } if !self.ended && *purpose != Purpose::Look => self.flight = Some((*flight, at)),
@@ -94,20 +94,20 @@ impl Notes {
         self.ended = false;
         self.flight = None;
         self.failure = None;
-        self.refresh = Some(Refreshed { at, took });
+        self.refresh = Some(LastRefresh { at, took });
     }
 
-    /// The session with what its events said.
-    pub(crate) fn json(&self, now: &SessionNow<'_>) -> Value {
+    /// Returns the session and its activity as JSON.
+    pub(crate) fn json(&self, now: &SessionSnapshot<'_>) -> Value {
         let state = match &now.token {
-            _ if now.signed_out => "signed out",
-            _ if now.ended => "ended",
+            _ if now.is_signed_out => "signed out",
+            _ if now.has_ended => "ended",
             _ if self.flight.is_some() => "refreshing",
             Some(_) => "signed in",
             None if self.generation > 0 => "expired",
             None => "not used yet",
         };
-        let known = (self.generation > 0).then_some(self.generation);
+        let last_known = (self.generation > 0).then_some(self.generation);
         let generation = now.token.as_ref().map(Token::generation);
         let tokens = now.token.as_ref().map(Token::token_set);
         let expires = tokens.and_then(|tokens| tokens.expires_at());
@@ -116,55 +116,55 @@ impl Notes {
             "name": &*now.session.name,
             "routes": &now.session.routes,
             "state": state,
-            "generation": generation.or(known),
+            "generation": generation.or(last_known),
             "expires": expires.map(wall_millis),
             "lifetime": lifetime.map(millis),
-            "refresh": self.refresh.as_ref().map(Refreshed::json),
-            "failure": self.failure.as_ref().map(Failure::json),
-            "save": self.save.as_ref().map(Failure::json),
+            "refresh": self.refresh.as_ref().map(LastRefresh::json),
+            "failure": self.failure.as_ref().map(LastFailure::json),
+            "save": self.save.as_ref().map(LastFailure::json),
         })
     }
 }
 
-/// What a session's rotator says at one moment.
-pub(crate) struct SessionNow<'a> {
+/// The state of a session's rotator at one moment.
+pub(crate) struct SessionSnapshot<'a> {
     session: &'a NamedSession,
     token: Option<Token>,
-    signed_out: bool,
-    ended: bool,
+    is_signed_out: bool,
+    has_ended: bool,
 }
 
-impl<'a> SessionNow<'a> {
+impl<'a> SessionSnapshot<'a> {
     pub(crate) fn of(session: &'a NamedSession) -> Self {
         let rotator = &session.rotator;
         Self {
             session,
             token: rotator.access_token(),
-            signed_out: rotator.is_signed_out(),
-            ended: rotator.has_ended(),
+            is_signed_out: rotator.is_signed_out(),
+            has_ended: rotator.has_ended(),
         }
     }
 }
 
-impl Refreshed {
+impl LastRefresh {
     fn json(&self) -> Value {
         json!({ "at": wall_millis(self.at), "took": self.took.map(millis) })
     }
 }
 
-impl Failure {
+impl LastFailure {
     fn json(&self) -> Value {
         let until = self.pause.map(|pause| wall_millis(self.at + pause));
         json!({
             "at": wall_millis(self.at),
-            "words": self.words,
+            "message": self.message,
             "hint": self.hint,
             "until": until,
         })
     }
 }
 
-/// Milliseconds since 1970, as pages count.
+/// Returns milliseconds since 1970, the time scale of JavaScript's `Date`.
 pub(crate) fn wall_millis(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_millis() as u64)
@@ -174,8 +174,8 @@ fn millis(duration: Duration) -> u64 {
     duration.as_millis() as u64
 }
 
-fn words(error: &dyn std::fmt::Display) -> String {
-    error.to_string().chars().take(WORDS).collect()
+fn shortened(error: &dyn std::fmt::Display) -> String {
+    error.to_string().chars().take(MAX_MESSAGE_CHARS).collect()
 }
 
 #[cfg(test)]
@@ -184,16 +184,16 @@ mod tests {
 
     use super::*;
 
-    fn begun(flight: u64, purpose: Purpose) -> Event {
+    fn started_event(flight: u64, purpose: Purpose) -> Event {
         Event::RefreshStarted { flight, purpose }
     }
 
-    fn told(events: &[Event]) -> Notes {
-        let mut notes = Notes::default();
+    fn activity_after(events: &[Event]) -> SessionActivity {
+        let mut activity = SessionActivity::default();
         for (event, at) in events.iter().zip(1..) {
-            notes.note(event, f64::from(at), UNIX_EPOCH);
+            activity.record(event, f64::from(at), UNIX_EPOCH);
         }
-        notes
+        activity
     }
 
     fn failed(flight: u64, message: &str) -> Event {
@@ -205,11 +205,11 @@ mod tests {
     }
 
     #[test]
-    fn a_refresh_is_under_way_until_its_end_is_told() {
+    fn a_refresh_is_in_progress_until_an_event_ends_it() {
         let signed_in = Event::SignedIn { generation: 1 };
-        let started = begun(7, Purpose::Refused);
-        let flying = told(&[signed_in.clone(), started.clone()]);
-        assert_eq!(flying.flight(), Some((7, 2.0)));
+        let started = started_event(7, Purpose::Refused);
+        let in_progress = activity_after(&[signed_in.clone(), started.clone()]);
+        assert_eq!(in_progress.flight(), Some((7, 2.0)));
         for end in [
             Event::Refreshed {
                 flight: 7,
@@ -225,49 +225,55 @@ mod tests {
             Event::Ended {
                 error: RefreshError::Refused,
             },
-            // What it brings comes too late, and that is not told.
+            // A sign-in or sign-out overtakes the flight; the flight reports no end afterwards.
             Event::SignedIn { generation: 2 },
             Event::SignedOut,
         ] {
-            let landed = told(&[signed_in.clone(), started.clone(), end.clone()]);
-            assert_eq!(landed.flight(), None, "{end:?}");
+            let finished = activity_after(&[signed_in.clone(), started.clone(), end.clone()]);
+            assert_eq!(finished.flight(), None, "{end:?}");
         }
     }
 
     #[test]
-    fn nobody_waits_for_the_end_of_what_has_none() {
+    fn a_flight_without_an_end_event_is_not_in_progress() {
         let ended = Event::Ended {
             error: RefreshError::Refused,
         };
-        assert_eq!(told(&[begun(1, Purpose::Look)]).flight(), None);
         assert_eq!(
-            told(&[ended.clone(), begun(2, Purpose::Forced)]).flight(),
+            activity_after(&[started_event(1, Purpose::Look)]).flight(),
+            None
+        );
+        assert_eq!(
+            activity_after(&[ended.clone(), started_event(2, Purpose::Forced)]).flight(),
             None
         );
         let revived = Event::Adopted {
             flight: 2,
             generation: 5,
         };
-        let again = told(&[ended, revived, begun(3, Purpose::Refused)]);
+        let again = activity_after(&[ended, revived, started_event(3, Purpose::Refused)]);
         assert_eq!(again.flight(), Some((3, 3.0)));
     }
 
     #[test]
-    fn what_went_wrong_stays_until_it_has_gone_right() {
+    fn a_failure_stays_until_a_refresh_succeeds() {
         let source = |_| async { Ok::<_, SourceError>(TokenSet::bearer("t")) };
         let session = NamedSession {
             name: "work".into(),
             rotator: Rotator::builder(source).build().expect("a rotator"),
             routes: vec!["api".to_owned()],
         };
-        let now = SessionNow::of(&session);
-        assert_eq!(Notes::default().json(&now)["state"], "not used yet");
-        let long = "x".repeat(10_000);
-        let json = told(&[begun(1, Purpose::First), failed(1, &long)]).json(&now);
-        let words = json["failure"]["words"].as_str().map(str::len);
+        let now = SessionSnapshot::of(&session);
         assert_eq!(
-            (words, &json["failure"]["until"]),
-            (Some(WORDS), &json!(2000))
+            SessionActivity::default().json(&now)["state"],
+            "not used yet"
+        );
+        let long = "x".repeat(10_000);
+        let json = activity_after(&[started_event(1, Purpose::First), failed(1, &long)]).json(&now);
+        let length = json["failure"]["message"].as_str().map(str::len);
+        assert_eq!(
+            (length, &json["failure"]["until"]),
+            (Some(MAX_MESSAGE_CHARS), &json!(2000))
         );
         let refreshed = Event::Refreshed {
             flight: 2,
@@ -280,20 +286,20 @@ mod tests {
             error: RefreshError::Source(SourceError::transient("down").with_hint(long.clone())),
             cool_down: Duration::ZERO,
         };
-        let json = told(&[hinted]).json(&now);
+        let json = activity_after(&[hinted]).json(&now);
         let hint = json["failure"]["hint"].as_str().map(str::len);
-        assert_eq!(hint, Some(WORDS));
+        assert_eq!(hint, Some(MAX_MESSAGE_CHARS));
         let ended = Event::Ended {
             error: RefreshError::Refused,
         };
-        let json = told(&[ended]).json(&now);
+        let json = activity_after(&[ended]).json(&now);
         assert_eq!(json["failure"]["hint"], "sign in");
-        let json = told(&[failed(1, "down")]).json(&now);
+        let json = activity_after(&[failed(1, "down")]).json(&now);
         assert_eq!(json["failure"]["hint"], Value::Null);
-        let json = told(&[failed(1, "down"), refreshed]).json(&now);
+        let json = activity_after(&[failed(1, "down"), refreshed]).json(&now);
         assert_eq!(json["failure"], Value::Null);
         assert_eq!(json["refresh"], json!({ "at": 0, "took": 80 }));
-        // It knows of a token that the rotator has no more.
+        // The events report a token, and the rotator has none.
         assert_eq!(
             (&json["state"], &json["generation"]),
             (&json!("expired"), &json!(3))

@@ -1,15 +1,15 @@
-//! A storm: the requests that one token's end held up, and the refresh under them.
+//! A storm: the requests that wait because one token expired or was refused, and the refresh.
 
 use serde_json::{Value, json};
 
-/// So many requests are drawn; the others are counted.
+/// Number of requests that are drawn; further requests are only counted.
 const LANES: usize = 200;
 
-/// So many steps of one request are kept. A request takes eight at the most; each wait of an
-/// upgrade's own adds two.
+/// Number of steps that are kept of one request. A request takes at most eight; each further wait
+/// of an upgrade adds two.
 const STEPS: usize = 16;
 
-/// So many refreshes of one storm are kept.
+/// Number of refreshes that are kept of one storm.
 const REFRESHES: usize = 16;
 
 /// Milliseconds since the timeline began.
@@ -17,18 +17,18 @@ pub(crate) type Millis = f64;
 
 /// What happened to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum RequestStep {
     Arrived,
     Sent,
     Refused,
     Waiting,
     Replayed,
     Answered(u16),
-    /// Its caller went away.
+    /// The caller closed its connection.
     Left,
 }
 
-impl Step {
+impl RequestStep {
     fn name(self) -> &'static str {
         match self {
             Self::Arrived => "arrived",
@@ -42,38 +42,39 @@ impl Step {
     }
 }
 
-/// One request's.
+/// One drawn request.
 struct Lane {
     route: String,
     method: String,
-    steps: Vec<(Step, Millis)>,
+    steps: Vec<(RequestStep, Millis)>,
     version: u64,
 }
 
-/// One refresh.
-struct Refresh {
+/// One refresh of the storm.
+struct StormRefresh {
     flight: u64,
     began: Millis,
     ended: Option<(Millis, &'static str)>,
 }
 
-/// From the first refusal or wait until the refresh has ended and everybody is answered.
+/// A storm lasts from the first refusal or wait until the refresh has ended and every request is
+/// answered.
 pub(crate) struct Storm {
     pub(crate) number: u64,
     session: String,
     began: Millis,
     ended: Option<Millis>,
     lanes: Vec<Lane>,
-    refreshes: Vec<Refresh>,
+    refreshes: Vec<StormRefresh>,
     counts: Counts,
     /// Requests that have no answer yet.
     active: usize,
-    /// The newest token that a refresh of this storm brought.
+    /// Generation of the newest token from a refresh of this storm.
     generation: u64,
     pub(crate) version: u64,
 }
 
-/// How many requests took which step.
+/// Number of requests that took each step.
 #[derive(Default)]
 struct Counts {
     requests: u64,
@@ -105,12 +106,12 @@ impl Storm {
         self.ended.is_none()
     }
 
-    /// Whether a refusal of this generation's token is a late one, of this storm.
+    /// Whether this storm has replaced the token of this generation, so that its refusal is late.
     pub(crate) fn has_replaced(&self, generation: Option<u64>) -> bool {
         generation.is_some_and(|generation| generation < self.generation)
     }
 
-    /// Takes in another request. `None`: it is counted, not drawn.
+    /// Adds a request. Returns its lane, or `None` if the request is only counted.
     pub(crate) fn join(&mut self, route: &str, method: &str) -> Option<usize> {
         self.ended = None;
         self.active += 1;
@@ -126,8 +127,14 @@ impl Storm {
         })
     }
 
-    /// Writes down a step of a request that has joined.
-    pub(crate) fn step(&mut self, lane: Option<usize>, step: Step, at: Millis, version: u64) {
+    /// Records a step of an added request.
+    pub(crate) fn step(
+        &mut self,
+        lane: Option<usize>,
+        step: RequestStep,
+        at: Millis,
+        version: u64,
+    ) {
         self.version = version;
         if let Some(lane) = lane.and_then(|lane| self.lanes.get_mut(lane)) {
             lane.version = version;
@@ -136,24 +143,24 @@ impl Storm {
             }
         }
         match step {
-            Step::Arrived => self.began = self.began.min(at),
-            Step::Sent => {}
-            Step::Refused => self.counts.refused += 1,
-            Step::Waiting => self.counts.waited += 1,
-            Step::Replayed => self.counts.replayed += 1,
-            Step::Answered(status) => {
+            RequestStep::Arrived => self.began = self.began.min(at),
+            RequestStep::Sent => {}
+            RequestStep::Refused => self.counts.refused += 1,
+            RequestStep::Waiting => self.counts.waited += 1,
+            RequestStep::Replayed => self.counts.replayed += 1,
+            RequestStep::Answered(status) => {
                 self.counts.answered += 1;
                 self.counts.failed += u64::from(status == 401 || status >= 500);
-                self.settle(at);
+                self.finish_request(at);
             }
-            Step::Left => {
+            RequestStep::Left => {
                 self.counts.left += 1;
-                self.settle(at);
+                self.finish_request(at);
             }
         }
     }
 
-    fn settle(&mut self, at: Millis) {
+    fn finish_request(&mut self, at: Millis) {
         self.active = self.active.saturating_sub(1);
         self.end_if_over(at);
     }
@@ -162,7 +169,7 @@ impl Storm {
         self.version = version;
         self.ended = None;
         if self.refreshes.len() < REFRESHES {
-            self.refreshes.push(Refresh {
+            self.refreshes.push(StormRefresh {
                 flight,
                 began: at,
                 ended: None,
@@ -170,7 +177,8 @@ impl Storm {
         }
     }
 
-    /// `generation`: of the token it brought.
+    /// Records the end of a refresh, or of all refreshes if `flight` is `None`. `generation`
+    /// belongs to the token that the refresh brought.
     pub(crate) fn refresh_ended(
         &mut self,
         flight: Option<u64>,
@@ -180,7 +188,7 @@ impl Storm {
         version: u64,
     ) {
         self.version = version;
-        let under_way = |refresh: &&mut Refresh| refresh.ended.is_none();
+        let under_way = |refresh: &&mut StormRefresh| refresh.ended.is_none();
         for refresh in self.refreshes.iter_mut().filter(under_way) {
             if flight.is_none_or(|flight| flight == refresh.flight) {
                 refresh.ended = Some((at, outcome));
@@ -191,13 +199,13 @@ impl Storm {
     }
 
     fn end_if_over(&mut self, at: Millis) {
-        let landed = self.refreshes.iter().all(|refresh| refresh.ended.is_some());
-        if self.active == 0 && landed && self.ended.is_none() {
+        let all_ended = self.refreshes.iter().all(|refresh| refresh.ended.is_some());
+        if self.active == 0 && all_ended && self.ended.is_none() {
             self.ended = Some(at);
         }
     }
 
-    /// All of it, or what is newer than `since`.
+    /// Returns the storm as JSON, with the lanes whose version is above `since`.
     pub(crate) fn json(&self, since: u64) -> Value {
         let lanes = self.lanes.iter().enumerate();
         let lanes = lanes.filter(|(_, lane)| lane.version > since);
@@ -215,7 +223,7 @@ impl Storm {
             "failed": counts.failed,
             "left": counts.left,
             "more": counts.requests - self.lanes.len() as u64,
-            "refreshes": self.refreshes.iter().map(Refresh::json).collect::<Vec<_>>(),
+            "refreshes": self.refreshes.iter().map(StormRefresh::json).collect::<Vec<_>>(),
             "lanes": lanes.map(|(id, lane)| lane.json(id)).collect::<Vec<_>>(),
         })
     }
@@ -224,7 +232,7 @@ impl Storm {
 impl Lane {
     fn json(&self, id: usize) -> Value {
         let steps = self.steps.iter().map(|(step, at)| match step {
-            Step::Answered(status) => json!([step.name(), at, status]),
+            RequestStep::Answered(status) => json!([step.name(), at, status]),
             _ => json!([step.name(), at]),
         });
         json!({
@@ -236,7 +244,7 @@ impl Lane {
     }
 }
 
-impl Refresh {
+impl StormRefresh {
     fn json(&self) -> Value {
         json!({
             "began": self.began,
@@ -251,33 +259,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_storm_is_over_when_the_refresh_has_landed_and_everybody_is_answered() {
+    fn a_storm_ends_when_the_refresh_has_ended_and_every_request_is_answered() {
         let mut storm = Storm::new(1, "default", 5.0);
         let lane = storm.join("api", "GET");
-        storm.step(lane, Step::Arrived, 1.0, 1);
-        storm.step(lane, Step::Refused, 5.0, 2);
+        storm.step(lane, RequestStep::Arrived, 1.0, 1);
+        storm.step(lane, RequestStep::Refused, 5.0, 2);
         storm.refresh_began(7, 6.0, 3);
-        storm.step(lane, Step::Left, 7.0, 4);
-        assert!(storm.is_open(), "the refresh is under way");
+        storm.step(lane, RequestStep::Left, 7.0, 4);
+        assert!(storm.is_open(), "the refresh is in progress");
         storm.refresh_ended(Some(7), "refreshed", Some(2), 9.0, 5);
         let json = storm.json(0);
         assert_eq!((&json["began"], &json["ended"]), (&json!(1.0), &json!(9.0)));
-        // A late refusal of the old token is of this storm, one of the new token is not.
+        // A late refusal of the old token belongs to this storm; a refusal of the new token does
+        // not.
         assert!(storm.has_replaced(Some(1)) && !storm.has_replaced(Some(2)));
-        let belated = storm.join("api", "GET");
+        let late = storm.join("api", "GET");
         assert!(storm.is_open());
-        storm.step(belated, Step::Answered(200), 11.0, 6);
+        storm.step(late, RequestStep::Answered(200), 11.0, 6);
         assert_eq!(storm.json(0)["ended"], json!(11.0));
     }
 
     #[test]
-    fn what_is_drawn_is_bounded_and_the_rest_is_counted() {
+    fn drawn_requests_are_bounded_and_all_are_counted() {
         let mut storm = Storm::new(1, "default", 0.0);
         for number in 0..LANES + 3 {
             let lane = storm.join("api", "GET");
             assert_eq!(lane.is_some(), number < LANES);
             for _ in 0..=STEPS {
-                storm.step(lane, Step::Waiting, 1.0, 1);
+                storm.step(lane, RequestStep::Waiting, 1.0, 1);
             }
         }
         let json = storm.json(0);
@@ -285,6 +294,6 @@ mod tests {
         assert_eq!((&json["requests"], &json["more"]), (&json!(203), &json!(3)));
         let steps = json["lanes"][0]["steps"].as_array().map(Vec::len);
         assert_eq!(steps, Some(STEPS));
-        assert_eq!(storm.json(1)["lanes"], json!([]), "nothing is newer");
+        assert_eq!(storm.json(1)["lanes"], json!([]), "no lane is newer");
     }
 }

@@ -1,4 +1,4 @@
-//! What happens, kept for whoever looks at the page.
+//! The recent activity of sessions and requests, kept for the page.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,40 +10,40 @@ use serde_json::Value;
 use token_rotator::Event;
 use tokio::sync::watch;
 
-use super::sessions::Notes;
-use super::storm::{Millis, Step, Storm};
+use super::sessions::SessionActivity;
+use super::storm::{Millis, RequestStep, Storm};
 use crate::observe::Observed;
 
-/// So many can look at one time.
-const WATCHERS: usize = 8;
+/// Number of viewers at one time.
+const MAX_VIEWERS: usize = 8;
 
-/// The last storm of each session, and what its events said. Nothing is kept of requests while
-/// nobody looks.
+/// The last storm and the activity of each session. Requests are recorded only while the page has
+/// viewers.
 pub(crate) struct Timeline {
-    watchers: AtomicUsize,
+    viewers: AtomicUsize,
     epoch: Instant,
-    state: Mutex<State>,
-    /// The version of the state, told when it has changed.
+    state: Mutex<TimelineState>,
+    /// Sends the version of the state after each change.
     changed: watch::Sender<u64>,
 }
 
 #[derive(Default)]
-struct State {
+struct TimelineState {
     version: u64,
     storms: u64,
-    sessions: BTreeMap<Arc<str>, Known>,
+    sessions: BTreeMap<Arc<str>, SessionTimeline>,
 }
 
 #[derive(Default)]
-struct Known {
-    notes: Notes,
+struct SessionTimeline {
+    activity: SessionActivity,
     storm: Option<Storm>,
 }
 
 impl Default for Timeline {
     fn default() -> Self {
         Self {
-            watchers: AtomicUsize::new(0),
+            viewers: AtomicUsize::new(0),
             epoch: Instant::now(),
             state: Mutex::default(),
             changed: watch::Sender::new(0),
@@ -58,20 +58,20 @@ impl fmt::Debug for Timeline {
 }
 
 impl Timeline {
-    /// Whether anybody looks.
-    pub(crate) fn is_watched(&self) -> bool {
-        self.watchers.load(Ordering::Relaxed) > 0
+    /// Whether the page has viewers.
+    pub(crate) fn has_viewers(&self) -> bool {
+        self.viewers.load(Ordering::Relaxed) > 0
     }
 
-    /// Looks until the answer is dropped; `None`: too many do.
-    pub(crate) fn watch(self: &Arc<Self>) -> Option<Watching> {
-        let one_more = |watchers| (watchers < WATCHERS).then_some(watchers + 1);
+    /// Counts a viewer until the guard is dropped. Returns `None` if there are too many viewers.
+    pub(crate) fn add_viewer(self: &Arc<Self>) -> Option<ViewerGuard> {
+        let one_more = |viewers| (viewers < MAX_VIEWERS).then_some(viewers + 1);
         let order = Ordering::Relaxed;
-        let counted = self.watchers.fetch_update(order, order, one_more);
-        counted.ok().map(|_| Watching(Arc::clone(self)))
+        let counted = self.viewers.fetch_update(order, order, one_more);
+        counted.ok().map(|_| ViewerGuard(Arc::clone(self)))
     }
 
-    /// Told of every change.
+    /// Returns a receiver that is notified of every change.
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
@@ -85,102 +85,107 @@ impl Timeline {
         since as f64 / 1000.0
     }
 
-    /// Notes what a session says of itself.
-    pub(crate) fn note(&self, session: &Arc<str>, event: &Event) {
+    /// Records an event of a session.
+    pub(crate) fn record(&self, session: &Arc<str>, event: &Event) {
         let at = self.now();
         let mut state = self.lock();
-        let version = state.next();
-        let known = state.sessions.entry(Arc::clone(session)).or_default();
-        known.note(event, at, version);
-        self.tell(state);
+        let version = state.next_version();
+        let session_timeline = state.sessions.entry(Arc::clone(session)).or_default();
+        session_timeline.record(event, at, version);
+        self.publish(state);
     }
 
-    /// What the events of this session said; `read` must not wait.
-    pub(crate) fn read<T>(&self, session: &str, read: impl FnOnce(&Notes) -> T) -> T {
+    /// Reads the activity of a session. `read` runs under the lock and must not wait.
+    pub(crate) fn read<T>(&self, session: &str, read: impl FnOnce(&SessionActivity) -> T) -> T {
         let state = self.lock();
         match state.sessions.get(session) {
-            Some(known) => read(&known.notes),
-            None => read(&Notes::default()),
+            Some(session) => read(&session.activity),
+            None => read(&SessionActivity::default()),
         }
     }
 
-    /// The newest storm as far as it is newer than `seen`, and how new it is.
-    pub(crate) fn storm(&self, seen: Seen) -> Option<(Value, Seen)> {
+    /// Returns the changes of the newest storm since `sent`, and its position. Returns `None` if
+    /// nothing changed.
+    pub(crate) fn storm(&self, sent: StormPosition) -> Option<(Value, StormPosition)> {
         let state = self.lock();
         let storms = state.sessions.values();
         let storm = storms
-            .filter_map(|known| known.storm.as_ref())
+            .filter_map(|session| session.storm.as_ref())
             .max_by_key(|storm| storm.number)?;
-        let now = Seen {
+        let now = StormPosition {
             storm: storm.number,
             version: storm.version,
         };
-        if now == seen {
+        if now == sent {
             return None;
         }
-        let since = if seen.storm == now.storm {
-            seen.version
+        let since = if sent.storm == now.storm {
+            sent.version
         } else {
             0
         };
         Some((storm.json(since), now))
     }
 
-    fn step(&self, request: &Watched, at: Instant, step: Step) {
+    fn step(&self, request: &TimelineRequest, at: Instant, step: RequestStep) {
         let mut state = self.lock();
-        let version = state.next();
+        let version = state.next_version();
         let (session, number) = (&request.session, state.storms + 1);
-        let known = state.sessions.entry(Arc::clone(session)).or_default();
+        let session_timeline = state.sessions.entry(Arc::clone(session)).or_default();
         let sent = request.sent.get();
-        let (joined, lane) = *request.place.get_or_init(|| {
-            let storm = known.storm_for(request, number, self.millis(at), version);
+        let (joined, lane) = *request.lane.get_or_init(|| {
+            let storm = session_timeline.storm_for(request, number, self.millis(at), version);
             let lane = storm.join(&request.route, &request.method);
             let arrived = self.millis(request.arrived);
-            storm.step(lane, Step::Arrived, arrived, version);
-            if let Some((sent, _)) = sent.filter(|_| step != Step::Sent) {
-                storm.step(lane, Step::Sent, self.millis(*sent), version);
+            storm.step(lane, RequestStep::Arrived, arrived, version);
+            if let Some((sent, _)) = sent.filter(|_| step != RequestStep::Sent) {
+                storm.step(lane, RequestStep::Sent, self.millis(*sent), version);
             }
             (storm.number, lane)
         });
-        if let Some(storm) = known.storm.as_mut().filter(|storm| storm.number == joined) {
+        if let Some(storm) = session_timeline
+            .storm
+            .as_mut()
+            .filter(|storm| storm.number == joined)
+        {
             storm.step(lane, step, self.millis(at), version);
         }
         state.storms = state.storms.max(joined);
-        self.tell(state);
+        self.publish(state);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, TimelineState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, state: MutexGuard<'_, State>) {
+    fn publish(&self, state: MutexGuard<'_, TimelineState>) {
         let version = state.version;
         drop(state);
         self.changed.send_replace(version);
     }
 }
 
-impl State {
-    fn next(&mut self) -> u64 {
+impl TimelineState {
+    fn next_version(&mut self) -> u64 {
         self.version += 1;
         self.version
     }
 }
 
-impl Known {
-    /// The storm that a request belongs to which is about to wait: the one that goes on, the one
-    /// that replaced its token, or a new one.
+impl SessionTimeline {
+    /// Returns the storm of a request that was refused or waits: the open storm, the storm that
+    /// replaced the request's token, or a new storm.
     fn storm_for(
         &mut self,
-        request: &Watched,
+        request: &TimelineRequest,
         number: u64,
         at: Millis,
         version: u64,
     ) -> &mut Storm {
         let generation = request.sent.get().and_then(|(_, generation)| *generation);
-        let goes_on = |storm: &Storm| storm.is_open() || storm.has_replaced(generation);
-        let flight = self.notes.flight();
-        let storm = self.storm.take().filter(goes_on);
+        let includes_request = |storm: &Storm| storm.is_open() || storm.has_replaced(generation);
+        let flight = self.activity.flight();
+        let storm = self.storm.take().filter(includes_request);
         self.storm.insert(storm.unwrap_or_else(|| {
             let mut storm = Storm::new(number, &request.session, at);
             if let Some((flight, began)) = flight {
@@ -190,16 +195,16 @@ impl Known {
         }))
     }
 
-    fn note(&mut self, event: &Event, at: Millis, version: u64) {
-        let before = self.notes.flight();
-        self.notes.note(event, at, SystemTime::now());
-        let begun = self.notes.flight().filter(|now| Some(*now) != before);
+    fn record(&mut self, event: &Event, at: Millis, version: u64) {
+        let before = self.activity.flight();
+        self.activity.record(event, at, SystemTime::now());
+        let started = self.activity.flight().filter(|now| Some(*now) != before);
         let Some(storm) = self.storm.as_mut().filter(|storm| storm.is_open()) else {
             return;
         };
         match event {
             Event::RefreshStarted { .. } => {
-                if let Some((flight, _)) = begun {
+                if let Some((flight, _)) = started {
                     storm.refresh_began(flight, at, version);
                 }
             }
@@ -222,44 +227,45 @@ impl Known {
     }
 }
 
-/// How much of which storm somebody has.
+/// The storm that a viewer has received, and its version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub(crate) struct StormPosition {
     storm: u64,
     version: u64,
 }
 
-/// Somebody who looks.
-pub(crate) struct Watching(Arc<Timeline>);
+/// Counts one viewer until it is dropped.
+pub(crate) struct ViewerGuard(Arc<Timeline>);
 
-impl Drop for Watching {
+impl Drop for ViewerGuard {
     fn drop(&mut self) {
-        self.0.watchers.fetch_sub(1, Ordering::Relaxed);
+        self.0.viewers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// A request that arrived while somebody looked. It is of no storm until it is refused or waits.
-pub(crate) struct Watched {
+/// A request that arrived while the page had viewers. The request joins a storm when it is refused
+/// or waits.
+pub(crate) struct TimelineRequest {
     timeline: Arc<Timeline>,
     session: Arc<str>,
     route: String,
     method: String,
     arrived: Instant,
-    /// When it was sent first, and with the token of which generation.
+    /// Time when the request was first sent, and the generation of its token.
     sent: OnceLock<(Instant, Option<u64>)>,
-    /// Its storm, and its lane there.
-    place: OnceLock<(u64, Option<usize>)>,
+    /// Number of the request's storm, and the request's lane in it.
+    lane: OnceLock<(u64, Option<usize>)>,
     answered: OnceLock<()>,
 }
 
-impl Watched {
+impl TimelineRequest {
     pub(crate) fn new(
         timeline: &Arc<Timeline>,
         session: &Arc<str>,
         route: &str,
         method: &str,
     ) -> Self {
-        // A method can be as long as a head may be.
+        // The length of a method is limited only by the size of the head.
         let method = method.chars().take(16).collect();
         Self {
             timeline: Arc::clone(timeline),
@@ -268,25 +274,25 @@ impl Watched {
             method,
             arrived: Instant::now(),
             sent: OnceLock::new(),
-            place: OnceLock::new(),
+            lane: OnceLock::new(),
             answered: OnceLock::new(),
         }
     }
 
-    pub(crate) fn tell(&self, at: Instant, observed: Observed<'_>) {
-        let joined = self.place.get().is_some();
+    pub(crate) fn record(&self, at: Instant, observed: Observed<'_>) {
+        let joined = self.lane.get().is_some();
         let step = match observed {
-            // A replay is told twice: that it is one, and that it is sent.
+            // A replay reports `Replayed` and `Sent`; the second `Sent` is ignored.
             Observed::Sent { generation } => match self.sent.set((at, generation)) {
-                Ok(()) if joined => Step::Sent,
+                Ok(()) if joined => RequestStep::Sent,
                 _ => return,
             },
-            Observed::Waiting => Step::Waiting,
-            Observed::Refused => Step::Refused,
-            Observed::Replayed => Step::Replayed,
+            Observed::Waiting => RequestStep::Waiting,
+            Observed::Refused => RequestStep::Refused,
+            Observed::Replayed => RequestStep::Replayed,
             Observed::Answered { status } if joined => {
                 let _ = self.answered.set(());
-                Step::Answered(status.as_u16())
+                RequestStep::Answered(status.as_u16())
             }
             Observed::Arrived { .. } | Observed::Answered { .. } => return,
         };
@@ -294,10 +300,10 @@ impl Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for TimelineRequest {
     fn drop(&mut self) {
-        if self.place.get().is_some() && self.answered.get().is_none() {
-            self.timeline.step(self, Instant::now(), Step::Left);
+        if self.lane.get().is_some() && self.answered.get().is_none() {
+            self.timeline.step(self, Instant::now(), RequestStep::Left);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Opening a connection: TCP, TLS and the choice of protocol.
+//! Opens a connection to an upstream: TCP or unix socket, TLS, and the choice of protocol.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::config::{Protocol, Route};
 use crate::keep_alive;
 
 /// Opens connections to one upstream.
-pub(crate) struct Connector {
+pub(crate) struct UpstreamConnector {
     host: String,
     port: u16,
     #[cfg_attr(not(unix), allow(dead_code))]
@@ -26,7 +26,7 @@ pub(crate) struct Connector {
     protocol: Protocol,
 }
 
-/// Why there is no connection.
+/// Why a connection could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
     #[error("the upstream cannot be reached: {0}")]
@@ -37,7 +37,7 @@ pub(crate) enum ConnectError {
     Http(#[from] hyper::Error),
 }
 
-impl Connector {
+impl UpstreamConnector {
     pub(crate) fn new(route: &Route, origin: &Origin) -> Result<Self, String> {
         let host = origin.host().to_string();
         let bare = host
@@ -59,7 +59,7 @@ impl Connector {
         })
     }
 
-    /// Whether HTTP/2 is spoken, if that is known without connecting.
+    /// Returns whether the upstream speaks HTTP/2, or `None` if only a connection can tell.
     pub(crate) fn speaks_http2(&self) -> Option<bool> {
         match self.protocol {
             Protocol::Auto => self.tls.is_none().then_some(false),
@@ -68,7 +68,9 @@ impl Connector {
         }
     }
 
-    /// Connects. True: to HTTP/2.
+    /// Opens a connection. Returns the stream and whether it speaks HTTP/2.
+    ///
+    /// *Waits* until `deadline` at most.
     pub(crate) async fn connect(&self, deadline: Instant) -> Result<(Stream, bool), ConnectError> {
         match tokio::time::timeout_at(deadline, self.open()).await {
             Ok(opened) => Ok(opened?),
@@ -77,17 +79,17 @@ impl Connector {
     }
 
     async fn open(&self) -> Result<(Stream, bool), std::io::Error> {
-        let in_the_clear = self.protocol == Protocol::Http2;
+        let http2_without_tls = self.protocol == Protocol::Http2;
         #[cfg(unix)]
         if let Some(path) = &self.socket {
             let stream = tokio::net::UnixStream::connect(path).await?;
-            return Ok((Stream::Unix(stream), in_the_clear));
+            return Ok((Stream::Unix(stream), http2_without_tls));
         }
         let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
         tcp.set_nodelay(true)?;
-        keep_alive::watch(&SockRef::from(&tcp))?;
+        keep_alive::enable(&SockRef::from(&tcp))?;
         let Some((connector, name)) = &self.tls else {
-            return Ok((Stream::Tcp(tcp), in_the_clear));
+            return Ok((Stream::Tcp(tcp), http2_without_tls));
         };
         let tls = connector.connect(name.clone(), tcp).await?;
         let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");

@@ -1,4 +1,4 @@
-//! An HTTP/1.1 connection, driven by whoever uses it.
+//! An HTTP/1.1 connection, driven by the request that uses it.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -12,29 +12,29 @@ use tokio::time::Instant;
 
 use super::{ConnectError, Stream};
 use crate::tee::Upload;
-use crate::timer::Alarm;
+use crate::timer::DeadlineTimer;
 
 pub(crate) struct Http1 {
     sender: SendRequest<Upload>,
     connection: Connection<TokioIo<Stream>, Upload>,
     closed: bool,
-    alarm: Alarm,
-    /// In sweeps of its pool.
+    timer: DeadlineTimer,
+    /// Time of the last use, in sweeps of the connection's pool.
     pub(crate) idle_since: u64,
 }
 
-/// Why an exchange failed.
+/// Why an upstream gave no answer.
 pub(crate) enum SendError {
-    /// Nothing of the request was sent, and it is back in its place.
+    /// No byte of the request was sent, and the caller has the request back.
     Unsent,
     Failed,
     TimedOut,
 }
 
 impl SendError {
-    /// Why there was no answer, by whether the request came back.
-    pub(super) fn of(place: Option<&Request<Upload>>) -> Self {
-        if place.is_some() {
+    /// Returns the error for a request that hyper returned unsent, or did not return.
+    pub(super) fn of(returned: Option<&Request<Upload>>) -> Self {
+        if returned.is_some() {
             Self::Unsent
         } else {
             Self::Failed
@@ -53,51 +53,55 @@ impl Http1 {
             sender,
             connection,
             closed: false,
-            alarm: Alarm::default(),
+            timer: DeadlineTimer::default(),
             idle_since: 0,
         }))
     }
 
-    /// Sends the request that is in this place, and waits for the head of its answer.
+    /// Takes and sends the request, and waits for the head of its answer. An unsent request is put
+    /// back.
+    ///
+    /// *Waits* until `deadline` at most.
     pub(crate) async fn send(
         &mut self,
-        place: &mut Option<Request<Upload>>,
+        slot: &mut Option<Request<Upload>>,
         deadline: Option<Instant>,
     ) -> Result<Response<Incoming>, SendError> {
-        let request = place.take().ok_or(SendError::Failed)?;
-        self.alarm.set_at(deadline);
+        let request = slot.take().ok_or(SendError::Failed)?;
+        self.timer.set_at(deadline);
         let mut answer = pin!(self.sender.try_send_request(request));
         let answer = poll_fn(|context| {
             if !self.closed && Pin::new(&mut self.connection).poll(context).is_ready() {
                 self.closed = true;
             }
-            // Only the connection, which was just driven, can complete it: no waker is needed.
-            let nobody = &mut Context::from_waker(Waker::noop());
-            match answer.as_mut().poll(nobody) {
+            // Only the connection, which was just driven, can complete the answer: no waker is
+            // needed.
+            let no_waker = &mut Context::from_waker(Waker::noop());
+            match answer.as_mut().poll(no_waker) {
                 Poll::Ready(answer) => Poll::Ready(Some(answer)),
-                Poll::Pending => self.alarm.poll(context).map(|()| None),
+                Poll::Pending => self.timer.poll(context).map(|()| None),
             }
         })
         .await;
         match answer {
             Some(Ok(answer)) => Ok(answer),
             Some(Err(mut error)) => {
-                *place = error.take_message();
-                Err(SendError::of(place.as_ref()))
+                *slot = error.take_message();
+                Err(SendError::of(slot.as_ref()))
             }
             None => Err(SendError::TimedOut),
         }
     }
 
-    /// Reads and writes what can be.
+    /// Reads and writes without blocking.
     pub(crate) fn drive(&mut self, context: &mut Context<'_>) {
         if !self.closed && Pin::new(&mut self.connection).poll(context).is_ready() {
             self.closed = true;
         }
     }
 
-    /// Whether another request can be sent over it. Whoever drove it before is not woken for it any
-    /// more.
+    /// Whether the connection can send another request. The task that drove the connection before
+    /// is not woken for it afterwards.
     pub(crate) fn is_free(&mut self) -> bool {
         self.drive(&mut Context::from_waker(Waker::noop()));
         !self.closed && self.sender.is_ready()

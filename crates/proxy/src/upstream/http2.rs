@@ -1,4 +1,4 @@
-//! An HTTP/2 connection: one for each worker and upstream, shared by its requests.
+//! HTTP/2 towards an upstream: the requests of one worker share one connection.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -13,18 +13,20 @@ use tokio::sync::MutexGuard;
 use super::{ConnectError, SendError, Stream};
 use crate::tee::Upload;
 
-/// The connection there is, if any.
+/// The shared connection of one worker to one upstream, if it is open.
 pub(crate) struct Http2 {
-    kept: Mutex<Option<Kept>>,
-    /// Whether the upstream speaks HTTP/2, as far as is known.
-    spoken: AtomicU8,
-    turn: tokio::sync::Mutex<()>,
+    connection: Mutex<Option<SharedConnection>>,
+    /// [`YES`] if the upstream speaks HTTP/2, [`NO`] if not, [`UNKNOWN`] before the first
+    /// connection.
+    support: AtomicU8,
+    /// Locked while a request opens the connection.
+    opening: tokio::sync::Mutex<()>,
 }
 
-struct Kept {
+struct SharedConnection {
     sender: SendRequest<Upload>,
-    /// In sweeps of its pool.
-    used: u64,
+    /// Time of the last use, in sweeps of the connection's pool.
+    last_used: u64,
 }
 
 const NO: u8 = 0;
@@ -32,54 +34,65 @@ const YES: u8 = 1;
 const UNKNOWN: u8 = 2;
 
 impl Http2 {
-    /// `spoken`: whether HTTP/2 is spoken, if that is known before the first connection.
-    pub(crate) fn new(spoken: Option<bool>) -> Self {
+    /// `support` is whether the upstream speaks HTTP/2, or `None` before the first connection.
+    pub(crate) fn new(support: Option<bool>) -> Self {
         Self {
-            kept: Mutex::default(),
-            spoken: AtomicU8::new(spoken.map_or(UNKNOWN, u8::from)),
-            turn: tokio::sync::Mutex::default(),
+            connection: Mutex::default(),
+            support: AtomicU8::new(support.map_or(UNKNOWN, u8::from)),
+            opening: tokio::sync::Mutex::default(),
         }
     }
 
-    /// Where one connection serves all, or may yet turn out to, one request opens it and the others
-    /// wait.
-    pub(crate) async fn turn(&self) -> Option<MutexGuard<'_, ()>> {
-        if self.spoken.load(Ordering::Relaxed) == NO {
+    /// Returns the lock for opening the shared connection, or `None` if the upstream does not speak
+    /// HTTP/2.
+    ///
+    /// *Waits* while another request opens the connection.
+    pub(crate) async fn lock_opening(&self) -> Option<MutexGuard<'_, ()>> {
+        if self.support.load(Ordering::Relaxed) == NO {
             return None;
         }
-        let turn = self.turn.lock().await;
-        (self.spoken.load(Ordering::Relaxed) != NO).then_some(turn)
+        let guard = self.opening.lock().await;
+        (self.support.load(Ordering::Relaxed) != NO).then_some(guard)
     }
 
-    /// What an upstream chose.
-    pub(crate) fn chose(&self, http2: bool) {
-        self.spoken.store(u8::from(http2), Ordering::Relaxed);
+    /// Records whether the upstream chose HTTP/2.
+    pub(crate) fn set_support(&self, http2: bool) {
+        self.support.store(u8::from(http2), Ordering::Relaxed);
     }
 
-    /// The connection, used now.
+    /// Returns a sender of the open connection and records its use at `now`.
     pub(crate) fn ready(&self, now: u64) -> Option<SendRequest<Upload>> {
-        if self.spoken.load(Ordering::Relaxed) != YES {
+        if self.support.load(Ordering::Relaxed) != YES {
             return None;
         }
-        let mut place = self.kept();
-        if place.as_ref().is_some_and(|kept| kept.sender.is_closed()) {
-            *place = None;
+        let mut connection = self.connection();
+        if connection
+            .as_ref()
+            .is_some_and(|open| open.sender.is_closed())
+        {
+            *connection = None;
         }
-        let kept = place.as_mut()?;
-        kept.used = now;
-        Some(kept.sender.clone())
+        let open = connection.as_mut()?;
+        open.last_used = now;
+        Some(open.sender.clone())
     }
 
-    /// Lets it go where nobody has used it since then: it ends with the last of its streams.
+    /// Drops the connection if no request has used it since `since`. The connection ends with its
+    /// last stream.
     pub(crate) fn sweep(&self, since: u64) {
-        let mut place = self.kept();
-        if place.as_ref().is_some_and(|kept| kept.used < since) {
-            *place = None;
+        let mut connection = self.connection();
+        if connection
+            .as_ref()
+            .is_some_and(|open| open.last_used < since)
+        {
+            *connection = None;
         }
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Option<Kept>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn connection(&self) -> std::sync::MutexGuard<'_, Option<SharedConnection>> {
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) async fn open(
@@ -99,34 +112,34 @@ impl Http2 {
                 tracing::debug!(%error, "a connection to an upstream ended");
             }
         });
-        *self.kept() = Some(Kept {
+        *self.connection() = Some(SharedConnection {
             sender: sender.clone(),
-            used: now,
+            last_used: now,
         });
         Ok(sender)
     }
 
     pub(crate) async fn send(
         mut sender: SendRequest<Upload>,
-        place: &mut Option<Request<Upload>>,
+        slot: &mut Option<Request<Upload>>,
         limit: Option<Duration>,
     ) -> Result<Response<Incoming>, SendError> {
-        let exchange = async {
+        let answer = async {
             if sender.ready().await.is_err() {
-                return Err(SendError::of(place.as_ref()));
+                return Err(SendError::of(slot.as_ref()));
             }
-            let request = place.take().ok_or(SendError::Failed)?;
+            let request = slot.take().ok_or(SendError::Failed)?;
             sender.try_send_request(request).await.map_err(|mut error| {
-                *place = error.take_message();
-                SendError::of(place.as_ref())
+                *slot = error.take_message();
+                SendError::of(slot.as_ref())
             })
         };
         match limit {
-            Some(limit) => match tokio::time::timeout(limit, exchange).await {
+            Some(limit) => match tokio::time::timeout(limit, answer).await {
                 Ok(answer) => answer,
                 Err(_) => Err(SendError::TimedOut),
             },
-            None => exchange.await,
+            None => answer.await,
         }
     }
 }
@@ -139,7 +152,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_connection_that_nobody_uses_is_let_go() {
+    async fn an_unused_connection_is_dropped() {
         let (near, far) = UnixStream::pair().expect("a pair of sockets");
         let service = hyper::service::service_fn(|_| async {
             Ok::<_, hyper::Error>(Response::new(Empty::<bytes::Bytes>::new()))
@@ -156,10 +169,10 @@ mod tests {
         assert!(http2.ready(7).is_some());
         http2.sweep(8);
         assert!(http2.ready(8).is_none());
-        // Who still uses it does, and then it ends.
-        let mut place = Some(Request::new(Upload::Empty));
-        *place.as_mut().expect("a request").uri_mut() = http::Uri::from_static("http://a/");
-        let answer = Http2::send(sender, &mut place, None).await;
+        // A request in flight finishes, and then the connection ends.
+        let mut slot = Some(Request::new(Upload::Empty));
+        *slot.as_mut().expect("a request").uri_mut() = http::Uri::from_static("http://a/");
+        let answer = Http2::send(sender, &mut slot, None).await;
         assert!(answer.is_ok_and(|answer| answer.status() == 200));
         assert!(served.await.expect("no panic").is_ok());
     }

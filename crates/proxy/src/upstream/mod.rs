@@ -1,7 +1,10 @@
 //! Connections to upstreams.
 //!
-//! An HTTP/1.1 connection has no task of its own: whoever uses it drives it, so that an exchange
-//! wakes one task and not two.
+//! - `connect`: TCP, TLS and the choice of protocol. `stream`: the byte stream.
+//! - `http1`, `http2`: one connection of each protocol. `pool`: the idle connections of a worker.
+//!
+//! An HTTP/1.1 connection has no task of its own: the request that uses the connection drives it,
+//! so that an answer wakes one task and not two.
 
 mod connect;
 mod http1;
@@ -9,8 +12,8 @@ mod http2;
 mod pool;
 mod stream;
 
-pub(crate) use connect::{ConnectError, Connector};
+pub(crate) use connect::{ConnectError, UpstreamConnector};
 pub(crate) use http1::{Http1, SendError};
 pub(crate) use http2::Http2;
-pub(crate) use pool::{Channel, Lease, Pool};
+pub(crate) use pool::{Channel, Pool, PooledConnection};
 pub(crate) use stream::Stream;

@@ -12,7 +12,7 @@ use super::{Http1, Http2};
 use crate::tee::Upload;
 use crate::worker::SWEEP;
 
-/// Never locked by two threads in earnest: only its worker uses it.
+/// Idle connections. Only one worker uses a pool, so its lock is never contended.
 pub(crate) struct Pool {
     #[expect(
         clippy::vec_box,
@@ -20,39 +20,40 @@ pub(crate) struct Pool {
     )]
     idle: Mutex<Vec<Box<Http1>>>,
     pub(crate) http2: Http2,
-    most: usize,
-    /// The clock of idle connections: read for each request, it costs nothing.
+    max_idle: usize,
+    /// Number of sweeps so far. It serves as a clock for idle times that is cheap to read.
     sweeps: AtomicU64,
     idle_sweeps: u64,
 }
 
-/// What a request is sent over.
+/// A connection that can send a request.
 pub(crate) enum Channel {
     Http1(Box<Http1>),
     Http2(SendRequest<Upload>),
 }
 
-/// A connection in use. Dropping the lease closes the connection.
-pub(crate) struct Lease {
+/// A connection in use. A dropped connection is closed.
+pub(crate) struct PooledConnection {
     pub(crate) connection: Box<Http1>,
     pub(crate) pool: Arc<Pool>,
-    /// The beginning of the answer's body, where it was read with the head.
+    /// The beginning of the answer's body, if it was read with the head.
     pub(crate) first: Option<Bytes>,
 }
 
 impl Pool {
-    pub(crate) fn new(http2: Option<bool>, most: usize, idle_timeout: Duration) -> Self {
+    pub(crate) fn new(http2: Option<bool>, max_idle: usize, idle_timeout: Duration) -> Self {
         Self {
             idle: Mutex::new(Vec::new()),
             http2: Http2::new(http2),
-            most,
+            max_idle,
             sweeps: AtomicU64::new(0),
             idle_sweeps: idle_timeout.as_secs().max(1) / SWEEP.as_secs(),
         }
     }
 
-    /// A connection that is there: that of HTTP/2, or the one used last that is still open.
-    pub(crate) fn kept(&self) -> Option<Channel> {
+    /// Takes the idle HTTP/1.1 connection that was used last, or the shared HTTP/2 connection.
+    /// Returns `None` if neither is open.
+    pub(crate) fn take_idle(&self) -> Option<Channel> {
         loop {
             let Some(mut connection) = self.idle().pop() else {
                 return self.http2.ready(self.now()).map(Channel::Http2);
@@ -67,13 +68,13 @@ impl Pool {
         if connection.is_free() {
             connection.idle_since = self.now();
             let mut idle = self.idle();
-            if idle.len() < self.most {
+            if idle.len() < self.max_idle {
                 idle.push(connection);
             }
         }
     }
 
-    /// Closes what the upstream has closed or nobody has used for long.
+    /// Drops connections that the upstream has closed or that were idle for too long.
     pub(crate) fn sweep(&self) {
         let now = self.sweeps.fetch_add(1, Ordering::Relaxed) + 1;
         self.http2.sweep(now.saturating_sub(self.idle_sweeps));
@@ -86,13 +87,16 @@ impl Pool {
         self.sweeps.load(Ordering::Relaxed)
     }
 
-    #[expect(clippy::vec_box, reason = "as above")]
+    #[expect(
+        clippy::vec_box,
+        reason = "a connection is large, and moves with every request"
+    )]
     fn idle(&self) -> MutexGuard<'_, Vec<Box<Http1>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Lease {
+impl PooledConnection {
     pub(crate) fn drive(&mut self, context: &mut Context<'_>) {
         self.connection.drive(context);
     }

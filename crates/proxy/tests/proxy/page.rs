@@ -268,7 +268,7 @@ async fn a_dropped_caller_and_a_failed_refresh_are_reported() {
         .wait_until(|state| state["sessions"][0]["failure"].is_object())
         .await;
     let session = &reader.state["sessions"][0];
-    let text = session["failure"]["words"].as_str().expect("words");
+    let text = session["failure"]["message"].as_str().expect("a message");
     assert!(text.contains("could not be refreshed"), "{text}");
     fixture.rotator.sign_out().await.expect("signed out");
     reader

@@ -1,4 +1,4 @@
-//! Everything put together, or what is wrong with it.
+//! Checks the settings and creates the client.
 
 use std::sync::Arc;
 
@@ -8,37 +8,41 @@ use token_rotator::middleware::RotatorExt as _;
 use token_rotator::{Event, Origin, Rotator, RotatorBuilder};
 use url::Url;
 
-use crate::builder::{ClientBuilder, Settings};
+use crate::builder::{ClientBuilder, ClientSettings};
 use crate::client::{Client, Core, Full, SendOnly};
 use crate::cookies::Cookies;
 use crate::error::BuildError;
-use crate::hooks::Listener;
+use crate::hooks::EventListener;
 use crate::jar::Jar;
 use crate::locate::{BaseUrl, locate};
 use crate::redirect::Redirects;
-use crate::refresh::{Baggage, Way};
+use crate::refresh::{EndpointSettings, RefreshSecrets};
 use crate::session::SessionHandle;
-use crate::state::{Begun, Ready};
+use crate::state::{CanBuild, RotatorSetup};
 use crate::transport::ReqwestTransport;
 
 const DEFAULT_ENDPOINT: &str = "/api/auth/refresh";
 const DEFAULT_REDIRECTS: usize = 10;
 
-// The bounds stand on the methods, for there the compiler says what is missing in our words.
+// The bounds are on the methods, so that the compiler prints the messages of the trait `CanBuild`.
 impl<State> ClientBuilder<State> {
-    /// Builds the client, or says which setting is wrong and what to do about it.
+    /// Builds the client.
+    ///
+    /// *Errors*: a setting cannot be used; the error names the setting and the action.
     pub fn build(self) -> Result<Client<Full>, BuildError>
     where
-        State: Ready,
+        State: CanBuild,
     {
         self.core().map(|core| Client::of(Arc::new(core)))
     }
 
-    /// Builds a client that can only send and read the token, and the handle that alone can sign in
-    /// and out.
+    /// Builds a client that can only send and read the token, and the handle that can sign in and
+    /// out.
+    ///
+    /// *Errors*: as for [`build`](Self::build).
     pub fn build_split(self) -> Result<(Client<SendOnly>, SessionHandle), BuildError>
     where
-        State: Ready,
+        State: CanBuild,
     {
         let client = self.build()?;
         let session = client.session();
@@ -47,7 +51,7 @@ impl<State> ClientBuilder<State> {
 
     fn core(self) -> Result<Core, BuildError>
     where
-        State: Ready,
+        State: CanBuild,
     {
         let Self {
             mut settings,
@@ -62,30 +66,32 @@ impl<State> ClientBuilder<State> {
             .map(BaseUrl::parse)
             .transpose()?;
         let origins = settings.origins(base.as_ref())?;
-        let endpoint = settings.endpoint(base.as_ref(), &origins, state.wants_endpoint())?;
+        let endpoint = settings.endpoint(base.as_ref(), &origins, state.needs_endpoint())?;
         let Clients {
             http,
             cookies,
             transport,
-            baggage,
+            secrets,
             redirects,
         } = settings.clients()?;
-        let way = Way {
+        let endpoint_settings = EndpointSettings {
             transport,
             base: base.clone(),
             endpoint: endpoint.clone(),
             origins: origins.iter().cloned().collect(),
             headers: settings.default_headers.clone(),
-            baggage: baggage.clone(),
+            secrets: secrets.clone(),
         };
-        let rotator = match state.begin(way, &settings.said)? {
-            Begun::Built(rotator) => settings.check_brought(rotator, base.as_ref())?,
-            Begun::Builder(builder) => settings.rotator(builder, &origins)?,
-            Begun::Endpoint(builder) => settings.rotator(told(builder, baggage), &origins)?,
+        let rotator = match state.setup(endpoint_settings, &settings.hook_reporter)? {
+            RotatorSetup::Built(rotator) => settings.check_own_rotator(rotator, base.as_ref())?,
+            RotatorSetup::Builder(builder) => settings.rotator(builder, &origins)?,
+            RotatorSetup::Endpoint(builder) => {
+                settings.rotator(end_cookie_epochs(builder, secrets), &origins)?
+            }
         };
-        if matches!(redirects, Redirects::Theirs) {
-            let ours = settings.default_headers.keys();
-            let mut carried = ours.chain([rotator.header_name()]);
+        if matches!(redirects, Redirects::FollowedByClient) {
+            let default_headers = settings.default_headers.keys();
+            let mut carried = default_headers.chain([rotator.header_name()]);
             if let Some(header) = carried.find(|name| *name != AUTHORIZATION) {
                 return Err(BuildError::CustomHeaderWithClient {
                     header: header.to_string(),
@@ -106,22 +112,22 @@ impl<State> ClientBuilder<State> {
     }
 }
 
-/// What requests go out over.
+/// The reqwest clients of a client, with their cookies.
 struct Clients {
     /// Sends requests.
     http: reqwest::Client,
-    /// Of the requests.
+    /// Cookies of requests.
     cookies: Option<Arc<Cookies>>,
     /// Refreshes.
     transport: ReqwestTransport,
-    /// Of the refreshes.
-    baggage: Baggage,
+    /// Cookies and hidden secrets of refreshes.
+    secrets: RefreshSecrets,
     redirects: Redirects,
 }
 
-/// Tells the cookies of every sign-in and sign-out, before anybody else hears of it.
-fn told(builder: RotatorBuilder, baggage: Baggage) -> RotatorBuilder {
-    let Some(cookies) = baggage.cookies else {
+/// Starts a new epoch of the cookies at every sign-in and sign-out, before other listeners run.
+fn end_cookie_epochs(builder: RotatorBuilder, secrets: RefreshSecrets) -> RotatorBuilder {
+    let Some(cookies) = secrets.cookies else {
         return builder;
     };
     builder.on_event(move |event| {
@@ -131,7 +137,7 @@ fn told(builder: RotatorBuilder, baggage: Baggage) -> RotatorBuilder {
     })
 }
 
-impl Settings {
+impl ClientSettings {
     fn origins(&self, base: Option<&BaseUrl>) -> Result<Vec<Origin>, BuildError> {
         let mut origins: Vec<Origin> = base.map(BaseUrl::origin).cloned().into_iter().collect();
         for origin in &self.origins {
@@ -140,15 +146,14 @@ impl Settings {
         Ok(origins)
     }
 
-    /// The refresh endpoint, if there is one: the one that was named, or the default one where
-    /// `wanted`.
+    /// Returns the refresh endpoint that was set, or the default endpoint if `is_needed`.
     fn endpoint(
         &self,
         base: Option<&BaseUrl>,
         origins: &[Origin],
-        wanted: bool,
+        is_needed: bool,
     ) -> Result<Option<Url>, BuildError> {
-        let endpoint = match (&self.refresh_endpoint, wanted) {
+        let endpoint = match (&self.refresh_endpoint, is_needed) {
             (Some(endpoint), _) => endpoint,
             (None, true) => DEFAULT_ENDPOINT,
             (None, false) => return Ok(None),
@@ -167,18 +172,18 @@ impl Settings {
     }
 
     fn clients(&mut self) -> Result<Clients, BuildError> {
-        let ours = Redirects::Ours {
+        let followed_here = Redirects::FollowedHere {
             limit: self.max_redirects.unwrap_or(DEFAULT_REDIRECTS),
         };
-        if self.brought.len() > 1 {
+        if self.own_clients.len() > 1 {
             return Err(BuildError::TwoClients);
         }
-        let refreshes = self.refresh_client.clone();
-        let refreshes = refreshes.map(ReqwestTransport::from_client);
-        let Some(brought) = self.brought.pop() else {
-            return self.make_clients(ours, refreshes);
+        let refresh_client = self.refresh_client.clone();
+        let transport = refresh_client.map(ReqwestTransport::from_client);
+        let Some(own_client) = self.own_clients.pop() else {
+            return self.create_clients(followed_here, transport);
         };
-        let client = if brought.follows_redirects {
+        let client = if own_client.follows_redirects {
             "client"
         } else {
             "client_without_redirects"
@@ -189,32 +194,32 @@ impl Settings {
             ("cookie_provider", self.cookie_provider.is_some()),
             (
                 "max_redirects",
-                brought.follows_redirects && self.max_redirects.is_some(),
+                own_client.follows_redirects && self.max_redirects.is_some(),
             ),
         ];
-        if let Some((setting, _)) = settings.into_iter().find(|(_, given)| *given) {
+        if let Some((setting, _)) = settings.into_iter().find(|(_, is_set)| *is_set) {
             return Err(BuildError::ClientAnd { setting, client });
         }
-        let redirects = if brought.follows_redirects {
-            Redirects::Theirs
+        let redirects = if own_client.follows_redirects {
+            Redirects::FollowedByClient
         } else {
-            ours
+            followed_here
         };
         let transport =
-            refreshes.unwrap_or_else(|| ReqwestTransport::from_client(brought.client.clone()));
+            transport.unwrap_or_else(|| ReqwestTransport::from_client(own_client.client.clone()));
         Ok(Clients {
-            http: brought.client,
+            http: own_client.client,
             cookies: None,
             transport,
-            baggage: Baggage::UNSEEN,
+            secrets: RefreshSecrets::UNSEEN,
             redirects,
         })
     }
 
-    fn make_clients(
+    fn create_clients(
         &self,
         redirects: Redirects,
-        refreshes: Option<ReqwestTransport>,
+        transport: Option<ReqwestTransport>,
     ) -> Result<Clients, BuildError> {
         let store = self.cookie_provider.clone();
         let store = store.unwrap_or_else(|| Arc::new(Jar::default()));
@@ -222,25 +227,25 @@ impl Settings {
         let cookies = keeps_cookies.then(|| Arc::new(Cookies::new(store)));
         let builder = self.configured().redirect(Policy::none());
         let http = builder.build().map_err(BuildError::Http)?;
-        let (transport, baggage) = if let Some(transport) = refreshes {
-            (transport, Baggage::UNSEEN)
+        let (transport, secrets) = if let Some(transport) = transport {
+            (transport, RefreshSecrets::UNSEEN)
         } else {
-            let baggage = Baggage {
+            let secrets = RefreshSecrets {
                 cookies: cookies.clone(),
-                blind: self.configure.is_some(),
+                has_unseen: self.configure.is_some(),
             };
-            (ReqwestTransport::of(self.configured())?, baggage)
+            (ReqwestTransport::of(self.configured())?, secrets)
         };
         Ok(Clients {
             http,
             cookies,
             transport,
-            baggage,
+            secrets,
             redirects,
         })
     }
 
-    /// A client in the making, as the user's closure wants it.
+    /// Returns a reqwest builder with the settings of the user's closure.
     fn configured(&self) -> reqwest::ClientBuilder {
         let builder = reqwest::Client::builder();
         match &self.configure {
@@ -279,19 +284,20 @@ impl Settings {
                 None => builder.token_header(header.name),
             };
         }
-        let listeners: Vec<Listener> = std::mem::take(&mut self.listeners);
+        let listeners: Vec<EventListener> = std::mem::take(&mut self.listeners);
         for listener in listeners.iter().cloned() {
             builder = builder.on_event(move |event| listener(event));
         }
-        self.said.to(listeners);
-        for hook in std::mem::take(&mut self.failed) {
-            builder = builder.on_event(move |event| hook.hear(event));
+        self.hook_reporter.set_listeners(listeners);
+        for hook in std::mem::take(&mut self.failed_hooks) {
+            builder = builder.on_event(move |event| hook.on_event(event));
         }
         builder.build().map_err(BuildError::Rotator)
     }
 
-    /// What belongs to the rotator cannot be set on a client that was given one.
-    fn check_brought(
+    /// Checks a rotator that the caller built. ClientSettings that belong to the rotator's builder
+    /// are errors.
+    fn check_own_rotator(
         &self,
         rotator: Rotator,
         base: Option<&BaseUrl>,
@@ -306,21 +312,21 @@ impl Settings {
             ("wait_timeout", self.wait_timeout.is_some()),
             ("clock", self.clock.is_some()),
             ("on_event", !self.listeners.is_empty()),
-            ("on_refresh_failed", !self.failed.is_empty()),
+            ("on_refresh_failed", !self.failed_hooks.is_empty()),
         ];
-        if let Some((setting, _)) = settings.into_iter().find(|(_, given)| *given) {
+        if let Some((setting, _)) = settings.into_iter().find(|(_, is_set)| *is_set) {
             return Err(BuildError::RotatorAnd { setting });
         }
         if rotator.origins().is_empty() {
             return Err(BuildError::Rotator(token_rotator::BuildError::NoOrigin));
         }
-        let known = |base: &BaseUrl| {
+        let has_origin_of = |base: &BaseUrl| {
             rotator
                 .origins()
                 .iter()
                 .any(|origin| origin == base.origin())
         };
-        if base.is_some_and(|base| !known(base)) {
+        if base.is_some_and(|base| !has_origin_of(base)) {
             return Err(BuildError::RotatorOrigin);
         }
         Ok(rotator)

@@ -1,4 +1,4 @@
-//! Where tokens come from.
+//! Builder methods that choose where tokens come from.
 
 use std::sync::Arc;
 
@@ -6,15 +6,15 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use token_rotator::{Rotator, SourceError, TokenSource};
 
+use crate::access_token::IntoAccessToken;
 use crate::builder::ClientBuilder;
-use crate::fresh::IntoFresh;
 use crate::parse::{self, Parser};
 use crate::refresh::RefreshCall;
-use crate::state::{BringsRotator, Reads, Sourced, Unset};
+use crate::state::{Unset, WithParser, WithRotator, WithSource};
 
 impl ClientBuilder<Unset> {
-    /// Reads the access token out of the refresh answer. The closure's argument type is the type
-    /// that the answer's JSON is read as.
+    /// Reads the access token from the refresh answer. The client deserializes the answer's JSON
+    /// into the closure's argument type.
     ///
     /// ```
     /// # use token_rotator_reqwest::Client;
@@ -27,26 +27,29 @@ impl ClientBuilder<Unset> {
     ///     .on_refresh_success(|data: &RefreshResponse| &data.access_token);
     /// ```
     ///
-    /// The token's lifetime is read from `expiresIn` or `expires_in` of the same answer, in seconds;
-    /// where there is neither and the token is a JWT, from the token itself.
+    /// The client reads the token's lifetime in seconds from `expiresIn` or `expires_in` of the
+    /// answer. If the answer has neither and the token is a JWT, the client reads the lifetime from
+    /// the token.
     ///
-    /// A parser is not a hook: if it panics or finds nothing, the refresh has failed. Nobody is
-    /// signed out by that.
+    /// A parser is not a hook: if it panics or finds no token, the refresh fails. The session stays
+    /// signed in.
     pub fn on_refresh_success<T, R>(
         self,
         parser: impl Fn(&T) -> &R + Send + Sync + 'static,
-    ) -> ClientBuilder<Reads<T>>
+    ) -> ClientBuilder<WithParser<T>>
     where
         T: DeserializeOwned + Send + Sync + 'static,
         R: ?Sized,
-        for<'a> &'a R: IntoFresh,
+        for<'a> &'a R: IntoAccessToken,
     {
-        self.reads(Parser::new(move |answer| parser(answer).into_fresh()))
+        self.reads(Parser::new(move |answer| {
+            parser(answer).into_access_token()
+        }))
     }
 
-    /// The same for a closure that does not return a reference: a token with its lifetime, an
-    /// [`Option`], a [`Result`]; everything that is [`IntoFresh`]. A lifetime of its own wins over the
-    /// answer's fields.
+    /// Reads the access token from the refresh answer with a closure that returns a value: a token
+    /// with its lifetime, an [`Option`], a [`Result`], or any other [`IntoAccessToken`]. A lifetime
+    /// from the closure overrides the answer's fields.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -64,60 +67,62 @@ impl ClientBuilder<Unset> {
     pub fn on_refresh_success_with<T, R>(
         self,
         parser: impl Fn(&T) -> R + Send + Sync + 'static,
-    ) -> ClientBuilder<Reads<T>>
+    ) -> ClientBuilder<WithParser<T>>
     where
         T: DeserializeOwned + Send + Sync + 'static,
-        R: IntoFresh,
+        R: IntoAccessToken,
     {
-        self.reads(Parser::new(move |answer| parser(answer).into_fresh()))
+        self.reads(Parser::new(move |answer| {
+            parser(answer).into_access_token()
+        }))
     }
 
-    /// The same for a closure that has to wait for something. It counts towards the time that a
-    /// refresh may take, 15 s.
-    pub fn on_refresh_success_async<T, F, Fut>(self, parser: F) -> ClientBuilder<Reads<T>>
+    /// Reads the access token from the refresh answer with an asynchronous closure. Its time counts
+    /// towards the 15 s of a refresh.
+    pub fn on_refresh_success_async<T, F, Fut>(self, parser: F) -> ClientBuilder<WithParser<T>>
     where
         T: DeserializeOwned + Send + Sync + 'static,
         F: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output: IntoFresh> + Send + 'static,
+        Fut: Future<Output: IntoAccessToken> + Send + 'static,
     {
         self.reads(Parser::new_async(parser))
     }
 
-    /// Reads the access token from this field of the refresh answer, and its lifetime in seconds
-    /// from `expiresIn` or `expires_in` beside it. Dots lead into objects: `data.accessToken`.
+    /// Reads the access token from this field of the refresh answer. The lifetime in seconds comes
+    /// from `expiresIn` or `expires_in` of the same object. Dots separate nested fields:
+    /// `data.accessToken`.
     ///
-    /// Hooks are given the answer as a [`serde_json::Value`].
-    pub fn bearer_field(self, name: impl Into<String>) -> ClientBuilder<Reads<Value>> {
+    /// Hooks get the answer as a [`serde_json::Value`].
+    pub fn bearer_field(self, name: impl Into<String>) -> ClientBuilder<WithParser<Value>> {
         let name = name.into();
         self.reads(Parser::new(move |answer| parse::field(&name, answer)))
     }
 
-    /// Gets tokens from this source, in place of a refresh endpoint. After-hooks are given the token
-    /// set.
+    /// Gets tokens from this source instead of a refresh endpoint. After-hooks get the token set.
     ///
-    /// The client may send its first requests without a token; where that is of no use, as with
-    /// client credentials, build a [`Rotator`] and bring that one.
-    pub fn token_source(self, source: impl TokenSource) -> ClientBuilder<Sourced> {
-        self.with_state(|Unset(())| Sourced::new(source))
+    /// The client may send its first requests without a token. If every request needs one, as with
+    /// client credentials, build a [`Rotator`] and call [`rotator`](Self::rotator).
+    pub fn token_source(self, source: impl TokenSource) -> ClientBuilder<WithSource> {
+        self.with_state(|Unset(())| WithSource::new(source))
     }
 
-    /// Goes by this rotator: its source, store, coordinator, origins, header and listeners. What
-    /// belongs to it cannot be set here.
-    pub fn rotator(self, rotator: Rotator) -> ClientBuilder<BringsRotator> {
-        self.with_state(|Unset(())| BringsRotator(rotator))
+    /// Uses this rotator with its source, store, coordinator, origins, header and listeners.
+    /// `build` fails if a setting of the rotator is also set here.
+    pub fn rotator(self, rotator: Rotator) -> ClientBuilder<WithRotator> {
+        self.with_state(|Unset(())| WithRotator(rotator))
     }
 
-    fn reads<T>(self, parser: Parser<T>) -> ClientBuilder<Reads<T>>
+    fn reads<T>(self, parser: Parser<T>) -> ClientBuilder<WithParser<T>>
     where
         T: DeserializeOwned + Send + Sync + 'static,
     {
-        self.with_state(|Unset(())| Reads::new(parser))
+        self.with_state(|Unset(())| WithParser::new(parser))
     }
 }
 
-impl<T: Send + Sync + 'static> ClientBuilder<Reads<T>> {
-    /// Refreshes with this closure in place of the POST to the refresh endpoint: another transport,
-    /// another body. What it returns goes to the parser.
+impl<T: Send + Sync + 'static> ClientBuilder<WithParser<T>> {
+    /// Refreshes with this closure instead of the POST to the refresh endpoint, for another
+    /// transport or body. The parser reads the closure's result.
     ///
     /// ```
     /// # use serde::{Deserialize, Serialize};
@@ -133,14 +138,14 @@ impl<T: Send + Sync + 'static> ClientBuilder<Reads<T>> {
     ///     });
     /// ```
     ///
-    /// It must not repeat a request that may have been sent, and it must not use the client it
-    /// refreshes for: such a call fails at once.
+    /// The closure must not repeat a request that may have been sent. It must not use the client
+    /// whose session it refreshes: such a request fails at once.
     pub fn refresh_with<F, Fut>(mut self, refresh: F) -> Self
     where
         F: Fn(RefreshCall<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<T, SourceError>> + Send + 'static,
     {
-        self.state.attempt = Some(Box::new(move |call| Box::pin(refresh(call))));
+        self.state.refresh = Some(Box::new(move |call| Box::pin(refresh(call))));
         self
     }
 }

@@ -29,7 +29,7 @@ pub(super) struct LifetimeAttributes {
     expires: Option<SystemTime>,
 }
 
-/// How long a cookie lasts.
+/// The lifetime of a cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CookieLifetime {
     /// The cookie lasts as long as the jar.

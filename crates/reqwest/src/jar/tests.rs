@@ -16,8 +16,8 @@ fn sent(set: &[&str], from: &str, to: &str) -> String {
     })
 }
 
-/// Property: a cookie goes to its own origin, to the hosts of its domain, and to no other server (RFC
-/// 6265 sections 5.1.3, 5.3 and 5.4; rule 11).
+/// Property: a cookie goes to its own origin, to the hosts of its domain, and to no other server
+/// (RFC 6265 sections 5.1.3, 5.3 and 5.4; rule 11).
 #[test]
 fn a_cookie_goes_to_its_own_servers() {
     for (set, from, to, goes) in [

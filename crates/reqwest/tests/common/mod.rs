@@ -9,7 +9,9 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use token_rotator::Clock;
-use token_rotator_reqwest::{Client, ClientBuilder, Event, Reads, Response, SecretString, Unset};
+use token_rotator_reqwest::{
+    Client, ClientBuilder, Event, Response, SecretString, Unset, WithParser,
+};
 use token_rotator_testkit::{Issuer, IssuerBuilder, Upstream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -56,7 +58,7 @@ impl ClientFixture {
     }
 
     /// Returns a builder for a client of this upstream, with a parser.
-    pub(crate) fn builder_with_parser(&self) -> ClientBuilder<Reads<SessionAnswer>> {
+    pub(crate) fn builder_with_parser(&self) -> ClientBuilder<WithParser<SessionAnswer>> {
         self.builder()
             .on_refresh_success(|data: &SessionAnswer| &data.access_token)
     }

@@ -1,4 +1,4 @@
-// Sessions and their countdowns, from the events of this proxy.
+// Shows the sessions and their countdowns, from the proxy's event stream.
 import { Timeline } from "./timeline.js";
 
 const SERVING = new Set(["signed in", "refreshing"]);
@@ -8,18 +8,18 @@ const timeline = new Timeline({
 });
 
 let sessions = [];
-// What the proxy's clocks are ahead of this page's.
+// Difference between the proxy's clocks and this page's clocks, in milliseconds.
 let wallAhead = 0;
 let clockAhead = 0;
 let held = false;
 let latest = null;
 
-/** An element with text, and what is in it. */
+/** Creates an element with this text and these children. */
 function element(name, text, ...children) {
-  const made = document.createElement(name);
-  if (text) made.textContent = text;
-  made.append(...children);
-  return made;
+  const node = document.createElement(name);
+  if (text) node.textContent = text;
+  node.append(...children);
+  return node;
 }
 
 function seconds(milliseconds) {
@@ -32,7 +32,7 @@ function seconds(milliseconds) {
 
 const ago = (at, now) => `${seconds(now - at)} ago`;
 
-/** One row for each session, made once and then filled. */
+/** Returns the table row of a session, and creates missing rows. */
 function rowOf(index) {
   const body = find("sessions");
   while (body.rows.length <= index) {
@@ -48,8 +48,8 @@ function rowOf(index) {
   return body.rows[index];
 }
 
-/** Sets text only where it is another one, so that nothing is announced or drawn twice. */
-function put(node, text) {
+/** Sets the text only if it differs, so that screen readers do not announce it again. */
+function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
@@ -59,70 +59,70 @@ function show() {
   while (body.rows.length > sessions.length) body.deleteRow(-1);
   sessions.forEach((session, index) => {
     const [name, state, countdown, generation, refresh, failure] = rowOf(index).cells;
-    put(name, session.name);
+    setText(name, session.name);
     const left = session.expires === null ? null : session.expires - now;
-    const over = left !== null && left <= 0 && session.state === "signed in";
-    const word = over ? "expired" : session.state;
-    put(state.firstChild, word);
-    state.firstChild.dataset.state = word;
+    const isOver = left !== null && left <= 0 && session.state === "signed in";
+    const label = isOver ? "expired" : session.state;
+    setText(state.firstChild, label);
+    state.firstChild.dataset.state = label;
     const [text, bar] = countdown.children;
     const running = SERVING.has(session.state) || left > 0;
-    put(text, left === null ? (running && session.generation ? "unknown" : "\u2013") : seconds(left));
+    setText(text, left === null ? (running && session.generation ? "unknown" : "\u2013") : seconds(left));
     bar.hidden = left === null || !session.lifetime;
     bar.setAttribute("aria-label", `Time left of session ${session.name}`);
     if (!bar.hidden) {
       bar.max = session.lifetime;
       bar.value = Math.max(0, Math.min(session.lifetime, left));
     }
-    put(generation, session.generation === null ? "\u2013" : String(session.generation));
-    put(refresh, refreshed(session.refresh, now));
-    put(failure, failed(session, now));
+    setText(generation, session.generation === null ? "\u2013" : String(session.generation));
+    setText(refresh, refreshed(session.refresh, now));
+    setText(failure, failed(session, now));
   });
 }
 
 function refreshed(refresh, now) {
   if (!refresh) return "\u2013";
-  const how = refresh.took === null ? "another process's" : `took ${refresh.took} ms`;
+  const how = refresh.took === null ? "by another process" : `took ${refresh.took} ms`;
   return `${how}, ${ago(refresh.at, now)}`;
 }
 
 function failed(session, now) {
   const failure = session.failure || session.save;
   if (!failure) return "none";
-  const again = failure.until > now ? `; tried again in ${seconds(failure.until - now)}` : "";
+  const nextAttempt = failure.until > now ? `; next attempt in ${seconds(failure.until - now)}` : "";
   const hint = failure.hint ? `; hint: ${failure.hint}` : "";
-  return `${failure.words}, ${ago(failure.at, now)}${again}${hint}`;
+  return `${failure.message}, ${ago(failure.at, now)}${nextAttempt}${hint}`;
 }
 
-function take(message) {
-  const news = JSON.parse(message.data);
-  wallAhead = news.wall - Date.now();
-  clockAhead = news.now - performance.now();
-  if (news.sessions) sessions = news.sessions;
-  if (news.storm) {
-    latest = latest && latest.number === news.storm.number ? merged(latest, news.storm) : news.storm;
+function applyUpdate(message) {
+  const update = JSON.parse(message.data);
+  wallAhead = update.wall - Date.now();
+  clockAhead = update.now - performance.now();
+  if (update.sessions) sessions = update.sessions;
+  if (update.storm) {
+    latest = latest && latest.number === update.storm.number ? merged(latest, update.storm) : update.storm;
     if (!held) timeline.show(latest);
   }
   show();
 }
 
-/** A storm with what is new of it. */
-function merged(storm, news) {
+/** Merges an update into a storm. */
+function merged(storm, update) {
   const lanes = new Map(storm.lanes.map((lane) => [lane.id, lane]));
-  for (const lane of news.lanes) lanes.set(lane.id, lane);
-  return { ...news, lanes: [...lanes.values()] };
+  for (const lane of update.lanes) lanes.set(lane.id, lane);
+  return { ...update, lanes: [...lanes.values()] };
 }
 
 const events = new EventSource("events");
 events.addEventListener("snapshot", (message) => {
   latest = null;
-  put(find("connection"), "live");
-  take(message);
+  setText(find("connection"), "live");
+  applyUpdate(message);
 });
-events.addEventListener("change", take);
+events.addEventListener("change", applyUpdate);
 events.addEventListener("error", () => {
-  put(find("connection"), events.readyState === EventSource.CLOSED
-    ? "not connected: the proxy has ended, or too many look at it; reload to try again"
+  setText(find("connection"), events.readyState === EventSource.CLOSED
+    ? "not connected: the proxy has stopped, or this page has too many viewers; reload to try again"
     : "reconnecting");
 });
 
@@ -132,10 +132,10 @@ find("hold").addEventListener("click", (event) => {
   if (!held && latest) timeline.show(latest);
 });
 
-// An open storm grows by itself, unless somebody wants nothing to move.
-const still = matchMedia("(prefers-reduced-motion: reduce)");
+// An open storm grows continuously, unless the user prefers reduced motion.
+const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 function animate() {
-  if (!held && !still.matches) timeline.grow(performance.now() + clockAhead);
+  if (!held && !reducedMotion.matches) timeline.grow(performance.now() + clockAhead);
   requestAnimationFrame(animate);
 }
 requestAnimationFrame(animate);

@@ -1,44 +1,44 @@
-// The last storm, drawn: a lane for each request, and the refresh under them.
+// Draws the last storm: a lane for each request, and the refreshes below the lanes.
 
 const SVG = "http://www.w3.org/2000/svg";
-/** Below this it is drawn smaller instead of narrower. */
-const NARROWEST = 300;
-const AXIS = 22;
-const REFRESH = 26;
-const SIDE = 12;
+/** Least width of the drawing. A narrower page scales the drawing down. */
+const MIN_WIDTH = 300;
+const AXIS_HEIGHT = 22;
+const REFRESH_HEIGHT = 26;
+const MARGIN = 12;
 
 export class Timeline {
-  #places;
+  #elements;
   #storm = null;
   #lanes = new Map();
   #bars;
   #group;
   #end = 0;
-  /** In the pixels of the page, so that text is as large as elsewhere. */
-  #width = NARROWEST;
-  /** The lane that Tab leads to. */
+  /** Width in pixels of the page, so that the text has the page's size. */
+  #width = MIN_WIDTH;
+  /** The lane that the Tab key selects. */
   #current = 0;
 
-  constructor(places) {
-    this.#places = places;
-    places.svg.setAttribute("hidden", "");
+  constructor(elements) {
+    this.#elements = elements;
+    elements.svg.setAttribute("hidden", "");
     this.#group = shape("g", {});
     this.#bars = shape("g", {});
-    places.svg.append(this.#group, this.#bars);
-    // On what is around it: an SVG element that listens to focus can be focused itself.
-    const around = places.svg.parentElement;
-    around.addEventListener("keydown", (event) => this.#key(event));
-    around.addEventListener("focusin", (event) => this.#focused(event.target));
-    new ResizeObserver(() => this.#storm && this.#draw()).observe(around);
+    elements.svg.append(this.#group, this.#bars);
+    // The listeners are on the parent, because an SVG element with a focus listener is focusable.
+    const parent = elements.svg.parentElement;
+    parent.addEventListener("keydown", (event) => this.#key(event));
+    parent.addEventListener("focusin", (event) => this.#focused(event.target));
+    new ResizeObserver(() => this.#storm && this.#draw()).observe(parent);
   }
 
-  /** Draws a storm, or what has become of it. */
+  /** Draws a storm or its newest state. */
   show(storm) {
     if (!this.#storm || this.#storm.number !== storm.number) this.#clear();
     this.#storm = storm;
     this.#end = Math.max(storm.ended ?? 0, ...times(storm));
     this.#draw();
-    this.#tell();
+    this.#describe();
   }
 
   /** Draws an open storm up to this moment. */
@@ -50,24 +50,24 @@ export class Timeline {
 
   #clear() {
     this.#group.replaceChildren();
-    this.#places.rows.replaceChildren();
+    this.#elements.rows.replaceChildren();
     this.#lanes.clear();
     this.#current = 0;
-    this.#places.detail.textContent = "";
+    this.#elements.detail.textContent = "";
   }
 
   #draw() {
     const storm = this.#storm;
     const pitch = Math.max(4, Math.min(16, 400 / Math.max(1, storm.lanes.length)));
-    const height = storm.lanes.length * pitch + REFRESH + AXIS + 8;
-    const { svg } = this.#places;
+    const height = storm.lanes.length * pitch + REFRESH_HEIGHT + AXIS_HEIGHT + 8;
+    const { svg } = this.#elements;
     svg.removeAttribute("hidden");
-    this.#width = Math.max(NARROWEST, svg.clientWidth);
+    this.#width = Math.max(MIN_WIDTH, svg.clientWidth);
     svg.setAttribute("viewBox", `0 0 ${this.#width} ${height}`);
     const span = Math.max(1, this.#end - storm.began);
-    const x = (at) => SIDE + ((at - storm.began) / span) * (this.#width - 2 * SIDE);
+    const x = (at) => MARGIN + ((at - storm.began) / span) * (this.#width - 2 * MARGIN);
     storm.lanes.forEach((lane, index) => this.#lane(lane, 4 + index * pitch, pitch, x));
-    this.#under(storm, 4 + storm.lanes.length * pitch, x, span);
+    this.#drawRefreshes(storm, 4 + storm.lanes.length * pitch, x, span);
   }
 
   #lane(lane, y, pitch, x) {
@@ -78,7 +78,7 @@ export class Timeline {
       this.#lanes.set(lane.id, group);
       this.#group.append(group);
     }
-    group.setAttribute("aria-label", words(lane, this.#storm.began));
+    group.setAttribute("aria-label", laneText(lane, this.#storm.began));
     const thick = pitch * 0.6;
     const middle = y + pitch / 2;
     const drawn = [shape("rect", { class: "hit", x: 1, y, width: this.#width - 2, height: pitch })];
@@ -105,42 +105,42 @@ export class Timeline {
     group.replaceChildren(...drawn, ...marks);
   }
 
-  /** The refreshes, and the axis below them. */
-  #under(storm, top, x, span) {
-    const made = [];
+  /** Draws the refreshes and the axis below them. */
+  #drawRefreshes(storm, top, x, span) {
+    const shapes = [];
     for (const refresh of storm.refreshes) {
       const [from, to] = [x(Math.max(refresh.began, storm.began)), x(refresh.ended ?? this.#end)];
       const open = refresh.ended === null ? " open" : "";
-      made.push(shape("rect", {
+      shapes.push(shape("rect", {
         class: `refresh${open}`, role: "img", x: from, y: top + 6, width: Math.max(3, to - from), height: 12,
-        "aria-label": refreshWords(refresh, storm.began),
+        "aria-label": refreshText(refresh, storm.began),
       }));
     }
-    const bottom = top + REFRESH;
-    made.push(shape("path", { class: "axis", d: `M${SIDE} ${bottom}H${this.#width - SIDE}` }));
+    const bottom = top + REFRESH_HEIGHT;
+    shapes.push(shape("path", { class: "axis", d: `M${MARGIN} ${bottom}H${this.#width - MARGIN}` }));
     const step = tick(span / Math.max(2, this.#width / 160));
     for (let at = 0; at <= span; at += step) {
-      const place = x(storm.began + at);
-      const anchor = at === 0 ? "start" : place > this.#width - 60 ? "end" : "middle";
-      made.push(shape("path", { class: "axis", d: `M${place} ${bottom}v5` }));
-      const text = shape("text", { x: place, y: bottom + 18, "text-anchor": anchor, "aria-hidden": "true" });
+      const position = x(storm.began + at);
+      const anchor = at === 0 ? "start" : position > this.#width - 60 ? "end" : "middle";
+      shapes.push(shape("path", { class: "axis", d: `M${position} ${bottom}v5` }));
+      const text = shape("text", { x: position, y: bottom + 18, "text-anchor": anchor, "aria-hidden": "true" });
       text.textContent = `${at} ms`;
-      made.push(text);
+      shapes.push(text);
     }
-    this.#bars.replaceChildren(...made);
+    this.#bars.replaceChildren(...shapes);
   }
 
-  /** The words: what happened in all, and the table. */
-  #tell() {
-    const { summary, rows, title } = this.#places;
+  /** Writes the summary and the table. */
+  #describe() {
+    const { summary, rows, title } = this.#elements;
     const storm = this.#storm;
-    say(summary, summaryWords(storm));
-    say(title, `The last storm: session ${storm.session}`);
+    setText(summary, summaryText(storm));
+    setText(title, `The last storm: session ${storm.session}`);
     for (const lane of storm.lanes) {
       let row = rows.rows[lane.id];
       while (!row) {
-        const made = rows.insertRow();
-        for (let cell = 0; cell < 8; cell += 1) made.insertCell();
+        const added = rows.insertRow();
+        for (let cell = 0; cell < 8; cell += 1) added.insertCell();
         row = rows.rows[lane.id];
       }
       const at = (kind) => lane.steps.filter(([step]) => step === kind)
@@ -149,7 +149,7 @@ export class Timeline {
       const status = last?.[0] === "answered" ? String(last[2]) : last?.[0] === "left" ? "caller left" : "";
       const cells = [`${lane.method} ${lane.id + 1}`, lane.route, at("sent"), at("refused"), at("waiting"),
         at("replayed"), at("answered"), status];
-      cells.forEach((text, index) => say(row.cells[index], text));
+      cells.forEach((text, index) => setText(row.cells[index], text));
     }
   }
 
@@ -169,17 +169,17 @@ export class Timeline {
     this.#lanes.get(this.#current)?.setAttribute("tabindex", "-1");
     this.#current = Number(lane.dataset.id);
     lane.setAttribute("tabindex", "0");
-    say(this.#places.detail, lane.getAttribute("aria-label"));
+    setText(this.#elements.detail, lane.getAttribute("aria-label"));
   }
 }
 
 function shape(name, attributes) {
-  const made = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
+  const node = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  return node;
 }
 
-function say(node, text) {
+function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
@@ -189,14 +189,14 @@ function* times(storm) {
   for (const refresh of storm.refreshes) yield refresh.ended ?? refresh.began;
 }
 
-/** The round step that is no shorter than this. */
+/** Returns the smallest round step that is at least this long. */
 function tick(rough) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].find((factor) => factor * power >= rough) * power;
   return Math.max(1, step);
 }
 
-function words(lane, began) {
+function laneText(lane, began) {
   const steps = lane.steps.filter(([kind]) => kind !== "arrived").map(([kind, at, status]) => {
     const when = `at ${(at - began).toFixed(1)} ms`;
     if (kind === "answered") return `answered ${status} ${when}`;
@@ -205,15 +205,15 @@ function words(lane, began) {
   return `Request ${lane.id + 1}, ${lane.method} on route ${lane.route}: ${steps.join(", ")}`;
 }
 
-function refreshWords(refresh, began) {
+function refreshText(refresh, began) {
   const from = `Refresh: began at ${(refresh.began - began).toFixed(1)} ms`;
-  if (refresh.ended === null) return `${from}, under way`;
+  if (refresh.ended === null) return `${from}, in progress`;
   return `${from}, ${refresh.outcome} after ${(refresh.ended - refresh.began).toFixed(1)} ms`;
 }
 
-function summaryWords(storm) {
+function summaryText(storm) {
   const count = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
-  const state = storm.ended === null ? "Under way: " : "";
+  const state = storm.ended === null ? "In progress: " : "";
   const refreshes = storm.refreshes.length === 1
     ? `1 refresh${storm.refreshes[0].ended === null ? "" : ` (${storm.refreshes[0].outcome})`}`
     : `${storm.refreshes.length} refreshes`;
