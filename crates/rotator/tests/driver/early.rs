@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use token_rotator::{Event, SourceError, TokenError};
 
-use crate::common::{Act, Requests as _, World, callers, let_run, outcomes, secret, timed};
+use crate::common::{Act, Requests as _, ScriptedStore, World, callers, let_run, outcomes, secret, timed};
 
 /// In the window before expiry one flight starts, and all fifty are served the old token without
 /// waiting; once it has landed they are served the new one.
@@ -155,4 +155,28 @@ async fn a_young_token_is_left_alone() {
             .count(|event| matches!(event, Event::Refreshed { .. })),
         1
     );
+}
+
+/// An ended session serves its token until it expires, to requests that are sent once too: they wait
+/// for no look into the store, and none goes out bare while there is a token.
+#[tokio::test(start_paused = true)]
+async fn after_the_end_a_request_that_is_sent_once_carries_the_token() {
+    let world = World::new();
+    let store = ScriptedStore::new();
+    let rotator = world
+        .signed_in_with(|builder| builder.store(store.clone()).anonymous())
+        .await;
+    world.almost_expire().await;
+    let gone = SourceError::terminal("the grant is gone");
+    world.issuer.next(Act::Fail(gone));
+    let token = rotator.token().await.expect("the old token");
+    assert_eq!(secret(&token), "access-1");
+    let_run().await;
+    assert_eq!(
+        world.heard.count(|event| matches!(event, Event::Ended { .. })),
+        1
+    );
+    let pass = rotator.pass_for_once().await.expect("a pass");
+    let token = pass.token().expect("the token that is still good");
+    assert_eq!(secret(token), "access-1");
 }

@@ -6,6 +6,7 @@ mod certified;
 mod drain;
 mod first_token;
 mod grpc;
+mod judged;
 mod refusals;
 mod routing;
 mod useful;
