@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use token_rotator_core::{
-    Attempt, Failure, Flight, Landing, Now, Policy, Session as Machine, Stamp, Step, Validity,
+    Attempt, Failure, Flight, Landing, Now, Policy, Purpose, Session as Machine, Stamp, Step, Validity,
 };
 
 use super::decide::{KnownRecord, OlderPrints, Start, Write};
@@ -171,7 +171,12 @@ impl State {
         let mut locked = lock(&self.locked);
         let due = now.wall >= locked.early_at;
         let machine = &mut locked.machine;
-        let step = match (machine.acquire(now), machine.flight()) {
+        let step = machine.acquire(now);
+        // A look into the store is no refresh, so the request does not wait for one.
+        let refresh = machine
+            .flight()
+            .filter(|flight| flight.purpose != Purpose::Look);
+        let step = match (step, refresh) {
             (Step::UseAndRefresh, Some(flight)) => {
                 // The caller waits, so the flight may not end without a result.
                 let _waits = machine.settle(flight, now);
