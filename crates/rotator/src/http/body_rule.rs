@@ -18,13 +18,15 @@ use crate::token::Pass;
 
 /// The longest body that is judged.
 const JUDGED_BYTES: usize = 64 * 1024;
+/// How long an answer waits for the end of its body. Longer ones pass unjudged.
+const JUDGED_TIME: Duration = Duration::from_secs(5);
 /// How long no second refresh confirms a verdict: the session's interval of early refreshes.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A rule for APIs that refuse a token in the body of an answer, whatever its status.
 ///
-/// A rule applies to answers to GET and HEAD, of its content type, with a body of at most 64 KiB.
-/// Other answers pass unjudged.
+/// A rule applies to answers to GET and HEAD, of its content type, with a body of at most 64 KiB that
+/// ends within 5 s. Other answers pass unjudged.
 ///
 /// An empty list may be a refusal or the truth, so a match is confirmed before it counts:
 ///
@@ -153,7 +155,7 @@ impl<H> RefusalRules<H> {
     /// a GET to a path with the same token; it answers with the verdict on the head, or with `None`
     /// if the answer is neither a success nor a refusal.
     ///
-    /// Waits for the body (64 KiB at most) and for the probe.
+    /// Waits for the body (64 KiB and 5 s at most) and for the probe.
     pub async fn judge_body<B, F>(
         &self,
         rotator: &Rotator,
@@ -168,7 +170,9 @@ impl<H> RefusalRules<H> {
     {
         let mut answer = answer.map(PeekedBody::from);
         let whole = if self.reads_body_of(method, answer.headers()) {
-            answer.body_mut().peek(JUDGED_BYTES).await
+            let whole = answer.body_mut().peek(JUDGED_BYTES);
+            let whole = rotator.session.runtime.timeout(JUDGED_TIME, whole).await;
+            whole.ok().flatten().flatten()
         } else {
             None
         };

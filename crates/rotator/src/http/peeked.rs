@@ -8,6 +8,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+/// The most frames that are read to be judged. An empty frame takes memory too.
+const FRAMES_MAX: usize = 4096;
+
 /// A body of which the beginning may have been read already. It reads as the body that it was.
 pub struct PeekedBody<B: Body<Data = Bytes>> {
     read: VecDeque<Result<Frame<Bytes>, B::Error>>,
@@ -16,9 +19,13 @@ pub struct PeekedBody<B: Body<Data = Bytes>> {
 
 impl<B: Body<Data = Bytes> + Unpin> PeekedBody<B> {
     /// Reads the body. Returns its bytes if there are no more than these.
+    ///
+    /// Cancel safe: what was read stays part of the body.
     pub(super) async fn peek(&mut self, most: usize) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
-        while bytes.len() as u64 + self.rest.size_hint().lower() <= most as u64 {
+        while bytes.len() as u64 + self.rest.size_hint().lower() <= most as u64
+            && self.read.len() < FRAMES_MAX
+        {
             let next = poll_fn(|context| Pin::new(&mut self.rest).poll_frame(context)).await;
             let Some(frame) = next else {
                 return Some(bytes);
