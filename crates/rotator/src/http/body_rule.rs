@@ -33,7 +33,8 @@ const CONFIRM_INTERVAL: Duration = Duration::from_secs(10);
 /// - With a [probe](RefusalRules::probe), by a GET to that path with the same token. If the head of
 ///   its answer refuses the token, the match counts. If the probe succeeds, the answer is the
 ///   caller's.
-/// - Without a probe, or where the probe fails, by a refresh: at most one in 10 s.
+/// - Without a probe, or where the probe fails, by a refresh: at most one in 10 s. The token is served
+///   until that refresh succeeds.
 ///
 /// A match of the replay is the truth and is handed back.
 #[derive(Clone)]
@@ -99,11 +100,22 @@ pub(super) struct BodyRules {
     confirmed: Arc<Mutex<Option<Confirmed>>>,
 }
 
+/// In the extensions of an answer: its body matched a rule, and a refresh is to confirm the match.
+#[derive(Clone, Copy)]
+pub(super) struct Unconfirmed;
+
 /// The last token that a refresh was started for, to confirm a verdict.
 #[derive(Clone, Copy)]
 struct Confirmed {
     generation: u64,
     at: Duration,
+}
+
+/// What became of a match.
+enum Confirmation {
+    Refused,
+    Accepted,
+    ByRefresh,
 }
 
 impl BodyRules {
@@ -180,7 +192,17 @@ impl<H> RefusalRules<H> {
             let mut rules = self.rules_for(method, answer.headers());
             rules.any(|rule| (rule.refused)(answer.status(), &whole))
         });
-        let refused = matched && !replayed && self.confirm(rotator, pass, probe).await;
+        if !matched || replayed {
+            return (answer, false);
+        }
+        let refused = match self.confirm(rotator, pass, probe).await {
+            Confirmation::Refused => true,
+            Confirmation::Accepted => false,
+            Confirmation::ByRefresh => {
+                answer.extensions_mut().insert(Unconfirmed);
+                true
+            }
+        };
         (answer, refused)
     }
 
@@ -189,21 +211,25 @@ impl<H> RefusalRules<H> {
         rotator: &Rotator,
         pass: &Pass,
         probe: impl FnOnce(ProbePath) -> F,
-    ) -> bool
+    ) -> Confirmation
     where
         F: Future<Output = Option<Verdict>>,
     {
         let (Some(token), Some(bodies)) = (pass.token(), &self.by_body) else {
-            return true;
+            return Confirmation::Refused;
         };
         if let Some(path) = &bodies.probe {
             match probe(path.clone()).await {
-                Some(Verdict::RefreshToken) => return true,
-                Some(_) => return false,
+                Some(Verdict::RefreshToken) => return Confirmation::Refused,
+                Some(_) => return Confirmation::Accepted,
                 None => {}
             }
         }
-        bodies.may_refresh(rotator, token.generation())
+        if bodies.may_refresh(rotator, token.generation()) {
+            Confirmation::ByRefresh
+        } else {
+            Confirmation::Accepted
+        }
     }
 
     /// What the answer to a probe says: `None` if it is neither a success nor a refusal.

@@ -170,10 +170,11 @@ impl Session {
         }
     }
 
+    /// `attempt`: `None` if a refresh is to confirm the refusal.
     pub(crate) async fn wait_after_refusal(
         self: &Arc<Self>,
         stamp: Stamp,
-        attempt: Attempt,
+        attempt: Option<Attempt>,
     ) -> Result<Token, TokenError> {
         let admitted = match self.admit() {
             Ok(admitted) => admitted,
@@ -184,18 +185,27 @@ impl Session {
                 return if newer { Ok(token) } else { Err(error) };
             }
         };
-        let next = self.state.refused(stamp, attempt, self.clock.now());
+        let next = self.after_refusal(stamp, attempt);
         let pass = self.carry_out(next, admitted).await?;
         pass.into_token().ok_or(TokenError::SignedOut)
     }
 
     /// A refusal of a request that is not sent again: starts a refresh and waits for nothing.
-    pub(crate) fn report_refused(self: &Arc<Self>, stamp: Stamp, attempt: Attempt) {
+    /// `attempt`: `None` if a refresh is to confirm the refusal.
+    pub(crate) fn report_refused(self: &Arc<Self>, stamp: Stamp, attempt: Option<Attempt>) {
         if let Ok(_admitted) = self.admit()
             && let Next::Launch(ticket) | Next::GoAndLaunch(_, ticket) =
-                self.state.refused(stamp, attempt, self.clock.now())
+                self.after_refusal(stamp, attempt)
         {
             flight::launch(self, ticket);
+        }
+    }
+
+    fn after_refusal(&self, stamp: Stamp, attempt: Option<Attempt>) -> Next {
+        let now = self.clock.now();
+        match attempt {
+            Some(attempt) => self.state.refused(stamp, attempt, now),
+            None => self.state.doubted(stamp, now),
         }
     }
 

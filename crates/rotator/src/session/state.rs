@@ -200,6 +200,23 @@ impl State {
         self.next(&mut locked, step, now)
     }
 
+    /// A body may have refused the token of this stamp. Unlike a refusal it takes the token away
+    /// from no request, because the refresh that confirms it may fail.
+    pub(crate) fn doubted(&self, stamp: Stamp, now: Now) -> Next {
+        let mut locked = lock(&self.locked);
+        let machine = &mut locked.machine;
+        let current = machine.stamp() == stamp && machine.current(now).is_some();
+        let step = if !current {
+            machine.refused(stamp, Attempt::UNNAMED, now)
+        } else if machine.ended() || now.steady < machine.cool_until() {
+            Step::HandBack
+        } else {
+            machine.force(now)
+        };
+        self.publish(&locked, now);
+        self.next(&mut locked, step, now)
+    }
+
     /// A request was accepted.
     pub(crate) fn accepted(&self, stamp: Stamp, attempt: Attempt) {
         lock(&self.locked).machine.accepted(stamp, attempt);
