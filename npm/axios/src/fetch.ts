@@ -149,19 +149,36 @@ export interface RotatingInit extends RequestInit {
   skipReplay?: boolean;
 }
 
-/** The body, if it is no longer than the limit. The response stays unread. */
+/** How long an answer waits for the end of its body. Longer ones pass unjudged. */
+const JUDGED_TIME = 5_000;
+
+/** The body, if it is no longer than the limit and ends in time. The response stays unread. */
 async function textOf(response: Response, limit: number): Promise<string | undefined> {
-  const reader = response.clone().body?.pipeThrough(new TextDecoderStream()).getReader();
+  const copy = response.clone();
+  let reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<undefined>((resolve) => (timer = setTimeout(resolve, JUDGED_TIME, undefined)));
   let text = "";
   try {
+    if (copy.body === undefined) {
+      // React Native has no streams of answers.
+      text = (await Promise.race([copy.text(), late]))!;
+      return text?.length <= limit ? text : undefined;
+    }
+    if (!copy.body) return text;
+    reader = copy.body.getReader();
+    const decoder = new TextDecoder();
     for (;;) {
-      const { done, value } = (await reader?.read()) ?? { done: true };
-      if (done) return text;
-      text += value;
+      const read = await Promise.race([reader.read(), late]);
+      if (!read) break;
+      text += decoder.decode(read.value, { stream: !read.done });
       if (text.length > limit) break;
+      if (read.done) return text;
     }
   } catch {
     // The caller meets the same error when it reads the body.
+  } finally {
+    clearTimeout(timer);
   }
   void reader?.cancel().catch(() => undefined);
   return undefined;

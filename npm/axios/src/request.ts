@@ -86,7 +86,7 @@ export async function exchange<TResponse extends { status: number }>(
     const found = type(response);
     if (found !== contentType && !(contentType.endsWith("/json") && found.endsWith("+json"))) return false;
     const text = await request.text(response, JUDGED);
-    if (text === undefined || !rule.refused(text, response.status)) return false;
+    if (text === undefined || !session.judged("refusedWhenBody", () => rule.refused(text, response.status))) return false;
     if (ticket.token === null) return true;
     const target = probe && url && new URL(probe, url);
     if (target && target.origin === url.origin) {
@@ -97,19 +97,20 @@ export async function exchange<TResponse extends { status: number }>(
         if (refused || isSuccess(probed)) return refused;
       }
     }
-    return session.mayConfirm(ticket);
+    return session.mayConfirm(ticket) && "unconfirmed";
   };
 
   const ticket = await session.acquire(patience, !!once());
   const first = await request.send(ticket);
   const { response } = first;
   if (!response) return first;
-  if (!head(response, ticket.token === null) && !(await body(response, ticket))) {
+  const refused = head(response, ticket.token === null) || (await body(response, ticket));
+  if (!refused) {
     if (isEvidence(response)) session.accepted(ticket);
     return first;
   }
   const reason = once();
-  const verdict = await session.refused(ticket, patience, !reason, endpoint);
+  const verdict = await session.refused(ticket, patience, !reason, endpoint, refused === true);
   if (reason || typeof verdict === "string") {
     reasons.set(response, reason || (verdict as HandBackReason));
     return first;

@@ -118,10 +118,11 @@ export class TokenSession<TRefreshData = unknown> {
 
   /**
    * For adapters: the request of this ticket was refused. A ticket means: send it once more with that.
-   * `endpoint` names its origin and path, or is empty. Without `wait` it is not sent again.
+   * `endpoint` names its origin and path, or is empty. Without `wait` it is not sent again. Unless it is `confirmed`,
+   * the token is served until the refresh that confirms it succeeds.
    */
-  async refused(ticket: Ticket, patience: Patience, wait = true, endpoint = ""): Promise<Verdict> {
-    let step = this.machine.refused(ticket, wait ? endpoint : "", !wait, this.now());
+  async refused(ticket: Ticket, patience: Patience, wait = true, endpoint = "", confirmed = true): Promise<Verdict> {
+    let step = confirmed ? this.machine.refused(ticket, wait ? endpoint : "", !wait, this.now()) : this.doubted(ticket);
     const flight = this.flightOf(step);
     if (flight) {
       if (!wait) return "refresh-failed";
@@ -159,6 +160,25 @@ export class TokenSession<TRefreshData = unknown> {
       this.confirmFrom = steady + CONFIRM_INTERVAL;
     }
     return free;
+  }
+
+  /** For adapters: what this predicate of the user's answers. One that throws refuses nothing. */
+  judged(hook: string, predicate: () => boolean): boolean {
+    try {
+      return predicate();
+    } catch (error) {
+      this.emit({ type: "hook-failed", hook, error });
+      return false;
+    }
+  }
+
+  /** A body may have refused the token. The refresh that confirms it may fail, so the token is not marked. */
+  private doubted(ticket: Ticket): Step {
+    const now = this.now();
+    const { epoch, generation } = this.machine.stamp();
+    const current = ticket.epoch === epoch && ticket.generation === generation && this.usable();
+    if (!current) return this.machine.refused(ticket, "", false, now);
+    return this.machine.ended() || now.steady < this.machine.coolUntil() ? Step.Fail : this.machine.force(now);
   }
 
   private ticket(token: string | null): Ticket {

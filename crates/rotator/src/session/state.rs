@@ -209,7 +209,7 @@ impl State {
         let step = if !current {
             machine.refused(stamp, Attempt::UNNAMED, now)
         } else if machine.ended() || now.steady < machine.cool_until() {
-            Step::HandBack
+            Step::Fail
         } else {
             machine.force(now)
         };
