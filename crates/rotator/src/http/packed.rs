@@ -184,6 +184,19 @@ mod tests {
         }
     }
 
+    /// Property: `Debug` shows no header value, neither as text nor as the bytes of the copy (rule 12).
+    #[test]
+    fn debug_shows_no_value() {
+        let mut request = request("/a");
+        let (copy, moved) = (PackedHead::new(&request), PackedHead::move_in(&mut request));
+        let bytes = format!("{:?}", b"session=1");
+        let bytes = bytes.trim_matches(['[', ']']);
+        for text in [format!("{copy:?}"), format!("{moved:?}")] {
+            assert!(!text.contains("session=1"), "{text}");
+            assert!(!text.contains(bytes), "{text}");
+        }
+    }
+
     #[test]
     fn no_headers_take_no_memory() {
         let head = PackedHead::new(&Request::new(()));
