@@ -8,7 +8,8 @@ use http::{Extensions, HeaderName, HeaderValue, Method, Request, Uri, Version};
 ///
 /// Most requests are never sent again, so a copy has to be cheap: a clone of the header map
 /// allocates twice for the map, and once for each value that was never cloned before.
-#[derive(Debug)]
+///
+/// `Debug` shows neither the target nor the headers.
 pub struct PackedHead {
     method: Method,
     uri: Uri,
@@ -19,7 +20,6 @@ pub struct PackedHead {
 
 /// For each header a number, its name and its value. The number holds the length of the value, that
 /// of the name in 16 bits (its bound in the `http` crate), and whether the value is sensitive.
-#[derive(Debug)]
 enum Packed {
     /// With spare capacity, which costs less than an exact length.
     Own(Vec<u8>),
@@ -103,6 +103,15 @@ impl PackedHead {
             request.headers_mut().append(name, value);
         }
         Some(request)
+    }
+}
+
+impl std::fmt::Debug for PackedHead {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("PackedHead")
+            .field("method", &self.method)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
     }
 }
 

@@ -102,7 +102,8 @@ impl RecordCodec {
         if bytes.len() > BYTES_MAX {
             let what = format!("the record of session {session}");
             return Err(too_large(&what, bytes.len(), BYTES_MAX).with_hint(
-                "have the issuer put less into its tokens (claims, groups); until then a program                  that ends loses the session",
+                "have the issuer put less into its tokens (claims, groups); until then a program \
+                 that ends loses the session",
             ));
         }
         Ok(bytes)

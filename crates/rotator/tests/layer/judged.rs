@@ -17,6 +17,8 @@ use token_rotator::middleware::BodyRule;
 use token_rotator::{Rotator, SourceError, TokenSet};
 use tower::{Layer as _, Service, ServiceExt as _};
 
+use crate::world::HandClock;
+
 /// A session that is signed in, and an issuer that is down.
 async fn signed_in(calls: &Arc<AtomicUsize>) -> Rotator {
     let calls = Arc::clone(calls);
@@ -26,6 +28,7 @@ async fn signed_in(calls: &Arc<AtomicUsize>) -> Rotator {
     };
     let rotator = Rotator::builder(source)
         .origin("http://127.0.0.1:8080")
+        .clock(HandClock::new())
         .build()
         .expect("a rotator");
     let stored = rotator.sign_in(TokenSet::bearer("good").with_refresh_token("refresh"));
