@@ -155,25 +155,19 @@ const JUDGED_TIME = 5_000;
 /** The body, if it is no longer than the limit and ends in time. The response stays unread. */
 async function textOf(response: Response, limit: number): Promise<string | undefined> {
   const copy = response.clone();
-  let reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
+  const reader = copy.body?.getReader();
   let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<undefined>((resolve) => (timer = setTimeout(resolve, JUDGED_TIME, undefined)));
-  let text = "";
   try {
-    if (copy.body === undefined) {
-      // React Native has no streams of answers.
-      text = (await Promise.race([copy.text(), late]))!;
-      return text?.length <= limit ? text : undefined;
-    }
-    if (!copy.body) return text;
-    reader = copy.body.getReader();
+    const late = new Promise<undefined>((resolve) => (timer = setTimeout(resolve, JUDGED_TIME, undefined)));
     const decoder = new TextDecoder();
-    for (;;) {
-      const read = await Promise.race([reader.read(), late]);
+    // React Native has no streams of answers.
+    let text = reader ? "" : await copy.text();
+    for (let done = !reader; text.length <= limit; ) {
+      if (done) return text;
+      const read = await Promise.race([reader!.read(), late]);
       if (!read) break;
-      text += decoder.decode(read.value, { stream: !read.done });
-      if (text.length > limit) break;
-      if (read.done) return text;
+      text += decoder.decode(read.value, { stream: true });
+      done = read.done;
     }
   } catch {
     // The caller meets the same error when it reads the body.

@@ -86,7 +86,9 @@ export async function exchange<TResponse extends { status: number }>(
     const found = type(response);
     if (found !== contentType && !(contentType.endsWith("/json") && found.endsWith("+json"))) return false;
     const text = await request.text(response, JUDGED);
-    if (text === undefined || !session.judged("refusedWhenBody", () => rule.refused(text, response.status))) return false;
+    let matches = false;
+    if (text !== undefined) await session.hook("refusedWhenBody", () => (matches = rule.refused(text, response.status)));
+    if (!matches) return false;
     if (ticket.token === null) return true;
     const target = probe && url && new URL(probe, url);
     if (target && target.origin === url.origin) {

@@ -104,14 +104,15 @@ export class TokenSession<TRefreshData = unknown> {
   async acquire(patience: Patience, once = false): Promise<Ticket> {
     const step = this.begin();
     const flight: Flight | undefined = this.machine.flight();
-    const patient = step === Step.UseAndRefresh ? once : step !== Step.Use;
-    if (!patient || (step === Step.Bare && !flight)) return this.ticket(step === Step.Bare ? null : this.token);
+    const uses = step === Step.Use || step === Step.UseAndRefresh;
+    const patient = uses ? once && flight?.purpose === "early" : step !== Step.Bare || flight;
+    if (!patient) return this.ticket(uses ? this.token : null);
     if (!flight) throw this.errorOf(step);
     const settled = await this.settle(flight, patience);
     if (settled === Step.Use) return this.ticket(this.token);
     if (settled !== Step.Changed) {
       if (step === Step.Bare) return this.ticket(null);
-      if (step === Step.UseAndRefresh && this.usable()) return this.ticket(this.token);
+      if (uses && this.usable()) return this.ticket(this.token);
     }
     throw this.errorOf(settled);
   }
@@ -122,7 +123,12 @@ export class TokenSession<TRefreshData = unknown> {
    * the token is served until the refresh that confirms it succeeds.
    */
   async refused(ticket: Ticket, patience: Patience, wait = true, endpoint = "", confirmed = true): Promise<Verdict> {
-    let step = confirmed ? this.machine.refused(ticket, wait ? endpoint : "", !wait, this.now()) : this.doubted(ticket);
+    const { machine } = this;
+    const now = this.now();
+    // The refresh that confirms it may fail, so it does not mark the current token.
+    const marks = confirmed || !this.usable() || ticket.generation < machine.stamp().generation;
+    let step = marks ? machine.refused(ticket, wait ? endpoint : "", !wait, now)
+      : machine.ended() || now.steady < machine.coolUntil() ? Step.Fail : machine.force(now);
     const flight = this.flightOf(step);
     if (flight) {
       if (!wait) return "refresh-failed";
@@ -160,25 +166,6 @@ export class TokenSession<TRefreshData = unknown> {
       this.confirmFrom = steady + CONFIRM_INTERVAL;
     }
     return free;
-  }
-
-  /** For adapters: what this predicate of the user's answers. One that throws refuses nothing. */
-  judged(hook: string, predicate: () => boolean): boolean {
-    try {
-      return predicate();
-    } catch (error) {
-      this.emit({ type: "hook-failed", hook, error });
-      return false;
-    }
-  }
-
-  /** A body may have refused the token. The refresh that confirms it may fail, so the token is not marked. */
-  private doubted(ticket: Ticket): Step {
-    const now = this.now();
-    const { epoch, generation } = this.machine.stamp();
-    const current = ticket.epoch === epoch && ticket.generation === generation && this.usable();
-    if (!current) return this.machine.refused(ticket, "", false, now);
-    return this.machine.ended() || now.steady < this.machine.coolUntil() ? Step.Fail : this.machine.force(now);
   }
 
   private ticket(token: string | null): Ticket {
@@ -323,8 +310,8 @@ export class TokenSession<TRefreshData = unknown> {
     if (onRefreshFailed) void this.hook("onRefreshFailed", () => onRefreshFailed(error.cause ?? error));
   }
 
-  /** A hook cannot break the session: what it throws is an event. */
-  private async hook(hook: string, call: () => unknown): Promise<void> {
+  /** For adapters too. A hook cannot break the session: what it throws is an event. */
+  async hook(hook: string, call: () => unknown): Promise<void> {
     try {
       await call();
     } catch (error) {
