@@ -79,6 +79,7 @@ export async function exchange<TResponse extends { status: number }>(
       : grpcStatus(response) === "16";
   };
 
+  let doubt = false;
   const body = async (response: TResponse, ticket: Ticket) => {
     const { refusedWhenBody: rule, probe } = rules;
     if (!rule || !["GET", "HEAD", ...(rule.methods ?? [])].includes((request.method ?? "GET").toUpperCase())) return false;
@@ -99,20 +100,20 @@ export async function exchange<TResponse extends { status: number }>(
         if (refused || isSuccess(probed)) return refused;
       }
     }
-    return session.mayConfirm(ticket) && "unconfirmed";
+    doubt = true;
+    return session.mayConfirm(ticket);
   };
 
   const ticket = await session.acquire(patience, !!once());
   const first = await request.send(ticket);
   const { response } = first;
   if (!response) return first;
-  const refused = head(response, ticket.token === null) || (await body(response, ticket));
-  if (!refused) {
+  if (!head(response, ticket.token === null) && !(await body(response, ticket))) {
     if (isEvidence(response)) session.accepted(ticket);
     return first;
   }
   const reason = once();
-  const verdict = await session.refused(ticket, patience, !reason, endpoint, refused === true);
+  const verdict = await session.refused(ticket, patience, !reason, endpoint, doubt);
   if (reason || typeof verdict === "string") {
     reasons.set(response, reason || (verdict as HandBackReason));
     return first;

@@ -105,30 +105,31 @@ export class TokenSession<TRefreshData = unknown> {
     const step = this.begin();
     const flight: Flight | undefined = this.machine.flight();
     const uses = step === Step.Use || step === Step.UseAndRefresh;
-    const patient = uses ? once && flight?.purpose === "early" : step !== Step.Bare || flight;
-    if (!patient) return this.ticket(uses ? this.token : null);
-    if (!flight) throw this.errorOf(step);
-    const settled = await this.settle(flight, patience);
-    if (settled === Step.Use) return this.ticket(this.token);
-    if (settled !== Step.Changed) {
+    if (uses && !(once && flight?.purpose === "early")) return this.ticket(this.token);
+    if (!flight) {
       if (step === Step.Bare) return this.ticket(null);
-      if (uses && this.usable()) return this.ticket(this.token);
+      throw this.errorOf(step);
     }
+    const settled = await this.settle(flight, patience);
+    const same = settled !== Step.Changed;
+    if (settled === Step.Use || (same && uses && this.usable())) return this.ticket(this.token);
+    if (same && step === Step.Bare) return this.ticket(null);
     throw this.errorOf(settled);
   }
 
   /**
    * For adapters: the request of this ticket was refused. A ticket means: send it once more with that.
-   * `endpoint` names its origin and path, or is empty. Without `wait` it is not sent again. Unless it is `confirmed`,
-   * the token is served until the refresh that confirms it succeeds.
+   * `endpoint` names its origin and path, or is empty. Without `wait` it is not sent again. If the refusal is in
+   * `doubt`, the token is served until the refresh that confirms it succeeds.
    */
-  async refused(ticket: Ticket, patience: Patience, wait = true, endpoint = "", confirmed = true): Promise<Verdict> {
+  async refused(ticket: Ticket, patience: Patience, wait = true, endpoint = "", doubt?: boolean): Promise<Verdict> {
     const { machine } = this;
     const now = this.now();
     // The refresh that confirms it may fail, so it does not mark the current token.
-    const marks = confirmed || !this.usable() || ticket.generation < machine.stamp().generation;
-    let step = marks ? machine.refused(ticket, wait ? endpoint : "", !wait, now)
-      : machine.ended() || now.steady < machine.coolUntil() ? Step.Fail : machine.force(now);
+    let step =
+      !doubt || !this.usable() || ticket.generation < machine.stamp().generation
+        ? machine.refused(ticket, wait ? endpoint : "", !wait, now)
+        : machine.ended() || now.steady < machine.coolUntil() ? Step.Fail : machine.force(now);
     const flight = this.flightOf(step);
     if (flight) {
       if (!wait) return "refresh-failed";
@@ -159,13 +160,11 @@ export class TokenSession<TRefreshData = unknown> {
    */
   mayConfirm({ generation }: Ticket): boolean {
     const { steady } = this.now();
-    const free = steady >= this.confirmFrom;
     if (this.machine.stamp().generation > generation || this.confirmed === generation) return true;
-    if (free) {
-      this.confirmed = generation;
-      this.confirmFrom = steady + CONFIRM_INTERVAL;
-    }
-    return free;
+    if (steady < this.confirmFrom) return false;
+    this.confirmed = generation;
+    this.confirmFrom = steady + CONFIRM_INTERVAL;
+    return true;
   }
 
   private ticket(token: string | null): Ticket {
@@ -199,7 +198,7 @@ export class TokenSession<TRefreshData = unknown> {
 
   private errorOf(step: Step): RefreshError {
     const failed: Flight | undefined = step === Step.Fail ? this.machine.error() : undefined;
-    return failed?.error ?? new RefreshError("the session was changed while the request waited", "transient");
+    return failed?.error ?? new RefreshError("the session has changed", "transient");
   }
 
   private signIn(token: string, expiresIn: number | undefined, elsewhere: boolean): void {

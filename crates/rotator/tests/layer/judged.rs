@@ -76,7 +76,7 @@ async fn a_match_that_cannot_be_confirmed_displaces_no_token() {
     assert_eq!(calls.load(Ordering::SeqCst), 1);
     assert_eq!(get("/other").await, StatusCode::OK, "the token is good");
     let searches = join_all((0..1_000).map(|_| get("/search"))).await;
-    assert!(searches.iter().all(|status| status.is_success()));
+    assert!(searches.iter().all(StatusCode::is_success));
     assert_eq!(calls.load(Ordering::SeqCst), 1);
 }
 
