@@ -149,19 +149,30 @@ export interface RotatingInit extends RequestInit {
   skipReplay?: boolean;
 }
 
-/** The body, if it is no longer than the limit. The response stays unread. */
+/** How long an answer waits for the end of its body. Longer ones pass unjudged. */
+const JUDGED_TIME = 5_000;
+
+/** The body, if it is no longer than the limit and ends in time. The response stays unread. */
 async function textOf(response: Response, limit: number): Promise<string | undefined> {
-  const reader = response.clone().body?.pipeThrough(new TextDecoderStream()).getReader();
-  let text = "";
+  const copy = response.clone();
+  const reader = copy.body?.getReader();
+  let timer: ReturnType<typeof setTimeout> | undefined;
   try {
-    for (;;) {
-      const { done, value } = (await reader?.read()) ?? { done: true };
+    const late = new Promise<undefined>((resolve) => (timer = setTimeout(resolve, JUDGED_TIME, undefined)));
+    const decoder = new TextDecoder();
+    // React Native has no streams of answers.
+    let text = reader ? "" : await copy.text();
+    for (let done = !reader; text.length <= limit; ) {
       if (done) return text;
-      text += value;
-      if (text.length > limit) break;
+      const read = await Promise.race([reader!.read(), late]);
+      if (!read) break;
+      text += decoder.decode(read.value, { stream: true });
+      done = read.done;
     }
   } catch {
     // The caller meets the same error when it reads the body.
+  } finally {
+    clearTimeout(timer);
   }
   void reader?.cancel().catch(() => undefined);
   return undefined;

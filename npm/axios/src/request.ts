@@ -79,6 +79,7 @@ export async function exchange<TResponse extends { status: number }>(
       : grpcStatus(response) === "16";
   };
 
+  let doubt = false;
   const body = async (response: TResponse, ticket: Ticket) => {
     const { refusedWhenBody: rule, probe } = rules;
     if (!rule || !["GET", "HEAD", ...(rule.methods ?? [])].includes((request.method ?? "GET").toUpperCase())) return false;
@@ -86,7 +87,9 @@ export async function exchange<TResponse extends { status: number }>(
     const found = type(response);
     if (found !== contentType && !(contentType.endsWith("/json") && found.endsWith("+json"))) return false;
     const text = await request.text(response, JUDGED);
-    if (text === undefined || !rule.refused(text, response.status)) return false;
+    let matches = false;
+    if (text !== undefined) await session.hook("refusedWhenBody", () => (matches = rule.refused(text, response.status)));
+    if (!matches) return false;
     if (ticket.token === null) return true;
     const target = probe && url && new URL(probe, url);
     if (target && target.origin === url.origin) {
@@ -97,6 +100,7 @@ export async function exchange<TResponse extends { status: number }>(
         if (refused || isSuccess(probed)) return refused;
       }
     }
+    doubt = true;
     return session.mayConfirm(ticket);
   };
 
@@ -109,7 +113,7 @@ export async function exchange<TResponse extends { status: number }>(
     return first;
   }
   const reason = once();
-  const verdict = await session.refused(ticket, patience, !reason, endpoint);
+  const verdict = await session.refused(ticket, patience, !reason, endpoint, doubt);
   if (reason || typeof verdict === "string") {
     reasons.set(response, reason || (verdict as HandBackReason));
     return first;

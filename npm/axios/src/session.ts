@@ -104,24 +104,32 @@ export class TokenSession<TRefreshData = unknown> {
   async acquire(patience: Patience, once = false): Promise<Ticket> {
     const step = this.begin();
     const flight: Flight | undefined = this.machine.flight();
-    const patient = step === Step.UseAndRefresh ? once : step !== Step.Use;
-    if (!patient || (step === Step.Bare && !flight)) return this.ticket(step === Step.Bare ? null : this.token);
-    if (!flight) throw this.errorOf(step);
-    const settled = await this.settle(flight, patience);
-    if (settled === Step.Use) return this.ticket(this.token);
-    if (settled !== Step.Changed) {
+    const uses = step === Step.Use || step === Step.UseAndRefresh;
+    if (uses && !(once && flight?.purpose === "early")) return this.ticket(this.token);
+    if (!flight) {
       if (step === Step.Bare) return this.ticket(null);
-      if (step === Step.UseAndRefresh && this.usable()) return this.ticket(this.token);
+      throw this.errorOf(step);
     }
+    const settled = await this.settle(flight, patience);
+    const same = settled !== Step.Changed;
+    if (settled === Step.Use || (same && uses && this.usable())) return this.ticket(this.token);
+    if (same && step === Step.Bare) return this.ticket(null);
     throw this.errorOf(settled);
   }
 
   /**
    * For adapters: the request of this ticket was refused. A ticket means: send it once more with that.
-   * `endpoint` names its origin and path, or is empty. Without `wait` it is not sent again.
+   * `endpoint` names its origin and path, or is empty. Without `wait` it is not sent again. If the refusal is in
+   * `doubt`, the token is served until the refresh that confirms it succeeds.
    */
-  async refused(ticket: Ticket, patience: Patience, wait = true, endpoint = ""): Promise<Verdict> {
-    let step = this.machine.refused(ticket, wait ? endpoint : "", !wait, this.now());
+  async refused(ticket: Ticket, patience: Patience, wait = true, endpoint = "", doubt?: boolean): Promise<Verdict> {
+    const { machine } = this;
+    const now = this.now();
+    // The refresh that confirms it may fail, so it does not mark the current token.
+    let step =
+      !doubt || !this.usable() || ticket.generation < machine.stamp().generation
+        ? machine.refused(ticket, wait ? endpoint : "", !wait, now)
+        : machine.ended() || now.steady < machine.coolUntil() ? Step.Fail : machine.force(now);
     const flight = this.flightOf(step);
     if (flight) {
       if (!wait) return "refresh-failed";
@@ -152,13 +160,11 @@ export class TokenSession<TRefreshData = unknown> {
    */
   mayConfirm({ generation }: Ticket): boolean {
     const { steady } = this.now();
-    const free = steady >= this.confirmFrom;
     if (this.machine.stamp().generation > generation || this.confirmed === generation) return true;
-    if (free) {
-      this.confirmed = generation;
-      this.confirmFrom = steady + CONFIRM_INTERVAL;
-    }
-    return free;
+    if (steady < this.confirmFrom) return false;
+    this.confirmed = generation;
+    this.confirmFrom = steady + CONFIRM_INTERVAL;
+    return true;
   }
 
   private ticket(token: string | null): Ticket {
@@ -192,7 +198,7 @@ export class TokenSession<TRefreshData = unknown> {
 
   private errorOf(step: Step): RefreshError {
     const failed: Flight | undefined = step === Step.Fail ? this.machine.error() : undefined;
-    return failed?.error ?? new RefreshError("the session was changed while the request waited", "transient");
+    return failed?.error ?? new RefreshError("the session has changed", "transient");
   }
 
   private signIn(token: string, expiresIn: number | undefined, elsewhere: boolean): void {
@@ -303,8 +309,8 @@ export class TokenSession<TRefreshData = unknown> {
     if (onRefreshFailed) void this.hook("onRefreshFailed", () => onRefreshFailed(error.cause ?? error));
   }
 
-  /** A hook cannot break the session: what it throws is an event. */
-  private async hook(hook: string, call: () => unknown): Promise<void> {
+  /** For adapters too. A hook cannot break the session: what it throws is an event. */
+  async hook(hook: string, call: () => unknown): Promise<void> {
     try {
       await call();
     } catch (error) {

@@ -18,14 +18,16 @@ use crate::token::Pass;
 
 /// The longest body that is judged, in bytes.
 const JUDGED_BYTES: usize = 64 * 1024;
+/// The longest wait for the end of a body. An answer with a longer body passes unjudged.
+const JUDGED_TIME: Duration = Duration::from_secs(5);
 /// The shortest time between two refreshes that confirm verdicts. It is the session's interval of
 /// early refreshes.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A rule for APIs that refuse a token in the body of an answer, whatever its status.
 ///
-/// A rule applies to answers to GET and HEAD, of its content type, with a body of at most 64 KiB.
-/// All other answers pass unjudged.
+/// A rule applies to answers to GET and HEAD, of its content type, with a body of at most 64 KiB that
+/// ends within 5 s. All other answers pass unjudged.
 ///
 /// An empty list may be a refusal or the truth, so a match is confirmed before it counts:
 ///
@@ -33,7 +35,7 @@ const CONFIRM_INTERVAL: Duration = Duration::from_secs(10);
 ///   probe's answer refuses the token, the match counts. If the probe succeeds, the caller gets the
 ///   answer.
 /// - Without a probe, or if the probe fails, a refresh confirms the match. There is at most one
-///   such refresh in 10 s.
+///   such refresh in 10 s. The token is served until that refresh succeeds.
 ///
 /// A match in the answer to the replay does not count: the caller gets that answer.
 #[derive(Clone)]
@@ -101,16 +103,27 @@ impl std::fmt::Debug for BodyRule {
 pub(super) struct BodyRules {
     pub(super) rules: Vec<BodyRule>,
     pub(super) probe: Option<ProbePath>,
-    confirmation: Arc<Mutex<Option<Confirmation>>>,
+    confirmation: Arc<Mutex<Option<ConfirmingRefresh>>>,
 }
+
+/// Marks an answer whose body matched a rule, in its extensions: a refresh is to confirm the match.
+#[derive(Clone, Copy)]
+pub(super) struct Unconfirmed;
 
 /// The last refresh that was started to confirm a verdict.
 #[derive(Clone, Copy)]
-struct Confirmation {
+struct ConfirmingRefresh {
     /// The generation of the token that was refreshed.
     generation: u64,
     /// The start of the refresh, on the steady clock.
     at: Duration,
+}
+
+/// Whether a match of a body rule counts.
+enum Confirmation {
+    Refused,
+    Accepted,
+    ByRefresh,
 }
 
 impl BodyRules {
@@ -129,7 +142,7 @@ impl BodyRules {
         }
         let is_due = last.is_none_or(|last| now.saturating_sub(last.at) >= CONFIRM_INTERVAL);
         if is_due {
-            *last = Some(Confirmation {
+            *last = Some(ConfirmingRefresh {
                 generation,
                 at: now,
             });
@@ -164,7 +177,7 @@ impl<H> RefusalRules<H> {
     /// - `probe`: sends a GET to the path with the same token and returns the verdict on the
     ///   answer's head. It returns `None` if the answer is neither a success nor a refusal.
     ///
-    /// *Waits* for the body (64 KiB at most) and for the probe.
+    /// *Waits* for the body (64 KiB and 5 s at most) and for the probe.
     pub async fn judge_body<B, F>(
         &self,
         rotator: &Rotator,
@@ -179,7 +192,9 @@ impl<H> RefusalRules<H> {
     {
         let mut answer = answer.map(PeekedBody::from);
         let body = if self.reads_body_of(method, answer.headers()) {
-            answer.body_mut().peek(JUDGED_BYTES).await
+            let body = answer.body_mut().peek(JUDGED_BYTES);
+            let body = rotator.session.runtime.timeout(JUDGED_TIME, body).await;
+            body.ok().flatten().flatten()
         } else {
             None
         };
@@ -187,7 +202,17 @@ impl<H> RefusalRules<H> {
             let mut rules = self.rules_for(method, answer.headers());
             rules.any(|rule| (rule.refused)(answer.status(), &body))
         });
-        let refused = matched && !replayed && self.confirm(rotator, pass, probe).await;
+        if !matched || replayed {
+            return (answer, false);
+        }
+        let refused = match self.confirm(rotator, pass, probe).await {
+            Confirmation::Refused => true,
+            Confirmation::Accepted => false,
+            Confirmation::ByRefresh => {
+                answer.extensions_mut().insert(Unconfirmed);
+                true
+            }
+        };
         (answer, refused)
     }
 
@@ -196,21 +221,25 @@ impl<H> RefusalRules<H> {
         rotator: &Rotator,
         pass: &Pass,
         probe: impl FnOnce(ProbePath) -> F,
-    ) -> bool
+    ) -> Confirmation
     where
         F: Future<Output = Option<Verdict>>,
     {
         let (Some(token), Some(bodies)) = (pass.token(), &self.by_body) else {
-            return true;
+            return Confirmation::Refused;
         };
         if let Some(path) = &bodies.probe {
             match probe(path.clone()).await {
-                Some(Verdict::RefreshToken) => return true,
-                Some(_) => return false,
+                Some(Verdict::RefreshToken) => return Confirmation::Refused,
+                Some(_) => return Confirmation::Accepted,
                 None => {}
             }
         }
-        bodies.may_refresh(rotator, token.generation())
+        if bodies.may_refresh(rotator, token.generation()) {
+            Confirmation::ByRefresh
+        } else {
+            Confirmation::Accepted
+        }
     }
 
     /// Judges the answer to a probe. Returns `None` if it is neither a success nor a refusal.

@@ -23,7 +23,8 @@ impl Rotator {
                 std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await
             {
                 let read = frame.data_ref().map_or(0, bytes::Buf::remaining);
-                match left.checked_sub(read) {
+                // An empty frame counts too: a body that is always ready leaves the timer no turn.
+                match left.checked_sub(read.max(1)) {
                     Some(rest) => left = rest,
                     None => break,
                 }

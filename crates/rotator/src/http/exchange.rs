@@ -19,6 +19,7 @@ use token_rotator_core::Attempt;
 
 use crate::error::TokenError;
 use crate::event::{Event, NotReplayed};
+use crate::http::body_rule::Unconfirmed;
 use crate::http::challenge::{self, StepUp, Verdict};
 use crate::rotator::Rotator;
 use crate::token::Pass;
@@ -144,7 +145,11 @@ impl Exchange {
             Next::StepUp(step_up) => {
                 extensions.insert(TokenError::StepUp(step_up.clone()));
             }
-            Next::Report(reason) => self.report(rotator, *reason),
+            Next::Report(reason) => {
+                let endpoint = self.replayed_at.unwrap_or(0);
+                let attempt = confirmed(Attempt::replay(endpoint), extensions);
+                self.report_as(rotator, attempt, *reason);
+            }
         }
         next
     }
@@ -153,8 +158,13 @@ impl Exchange {
     #[cold]
     pub fn report(&self, rotator: &Rotator, reason: Option<NotReplayed>) {
         let endpoint = self.replayed_at.unwrap_or(0);
+        self.report_as(rotator, Some(Attempt::replay(endpoint)), reason);
+    }
+
+    #[cold]
+    fn report_as(&self, rotator: &Rotator, attempt: Option<Attempt>, reason: Option<NotReplayed>) {
         let session = &rotator.session;
-        session.report_refused(self.pass.stamp(), Attempt::replay(endpoint));
+        session.report_refused(self.pass.stamp(), attempt);
         if let Some(reason) = reason {
             session.emit(&Event::NotReplayed { reason });
         }
@@ -188,7 +198,7 @@ impl Exchange {
         endpoint: u32,
         extensions: &mut Extensions,
     ) -> bool {
-        let attempt = Attempt::first(endpoint);
+        let attempt = confirmed(Attempt::first(endpoint), extensions);
         let waiting = rotator
             .session
             .wait_after_refusal(self.pass.stamp(), attempt);
@@ -204,6 +214,12 @@ impl Exchange {
             }
         }
     }
+}
+
+/// Returns the refused attempt, or `None` if a refresh is to confirm the refusal.
+fn confirmed(attempt: Attempt, extensions: &mut Extensions) -> Option<Attempt> {
+    let unconfirmed = extensions.remove::<Unconfirmed>();
+    unconfirmed.is_none().then_some(attempt)
 }
 
 /// Whether an answer that refuses nothing proves that the upstream accepted the token: 2xx, 304,

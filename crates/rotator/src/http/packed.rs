@@ -8,7 +8,8 @@ use http::{Extensions, HeaderName, HeaderValue, Method, Request, Uri, Version};
 ///
 /// Most requests are never sent again, so the copy is cheap. A clone of the header map would
 /// allocate twice for the map, and once for each value without an earlier clone.
-#[derive(Debug)]
+///
+/// `Debug` shows neither the target nor the headers.
 pub struct PackedHead {
     method: Method,
     uri: Uri,
@@ -22,7 +23,6 @@ pub struct PackedHead {
 /// The number holds three fields, from high to low bits. The first is the length of the value. The
 /// second is the length of the name: 16 bits, its bound in the `http` crate. The third is 1 bit:
 /// whether the value is sensitive.
-#[derive(Debug)]
 enum PackedHeaders {
     /// Memory of this copy alone. Spare capacity costs less than measuring the exact length.
     Own(Vec<u8>),
@@ -116,6 +116,15 @@ impl PackedHead {
     }
 }
 
+impl std::fmt::Debug for PackedHead {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("PackedHead")
+            .field("method", &self.method)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
 fn pack<B>(request: &Request<B>, target: &[u8], capacity: usize) -> Vec<u8> {
     let mut packed = Vec::with_capacity(capacity);
     packed.extend_from_slice(target);
@@ -191,6 +200,19 @@ mod tests {
             let again = head.request(()).expect("valid");
             assert_eq!((again.uri().clone(), fields(&again)), before);
             assert_eq!(again.method(), head.method());
+        }
+    }
+
+    /// Property: `Debug` shows no header value, neither as text nor as the bytes of the copy (rule 12).
+    #[test]
+    fn debug_shows_no_value() {
+        let mut request = request("/a");
+        let (copy, moved) = (PackedHead::new(&request), PackedHead::move_in(&mut request));
+        let bytes = format!("{:?}", b"session=1");
+        let bytes = bytes.trim_matches(['[', ']']);
+        for text in [format!("{copy:?}"), format!("{moved:?}")] {
+            assert!(!text.contains("session=1"), "{text}");
+            assert!(!text.contains(bytes), "{text}");
         }
     }
 

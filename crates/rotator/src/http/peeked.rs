@@ -8,6 +8,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+/// The largest number of frames that are read to judge a body. An empty frame takes memory too.
+const FRAMES_MAX: usize = 4096;
+
 /// A body of which the client may have read the first frames to judge it.
 ///
 /// A reader of this body gets every frame of the original body, in order.
@@ -20,9 +23,13 @@ impl<B: Body<Data = Bytes> + Unpin> PeekedBody<B> {
     /// Reads the body, at most `limit` bytes. Returns the bytes of the whole body.
     ///
     /// Returns `None` if the body is longer than `limit` or cannot be read to its end.
+    ///
+    /// *Cancellation:* the frames that were read stay part of the body.
     pub(super) async fn peek(&mut self, limit: usize) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
-        while bytes.len() as u64 + self.rest.size_hint().lower() <= limit as u64 {
+        while bytes.len() as u64 + self.rest.size_hint().lower() <= limit as u64
+            && self.read.len() < FRAMES_MAX
+        {
             let next = poll_fn(|context| Pin::new(&mut self.rest).poll_frame(context)).await;
             let Some(frame) = next else {
                 return Some(bytes);

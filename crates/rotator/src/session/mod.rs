@@ -172,10 +172,11 @@ impl Session {
         }
     }
 
+    /// `attempt`: `None` if a refresh is to confirm the refusal.
     pub(crate) async fn wait_after_refusal(
         self: &Arc<Self>,
         stamp: Stamp,
-        attempt: Attempt,
+        attempt: Option<Attempt>,
     ) -> Result<Token, TokenError> {
         let admitted = match self.admit() {
             Ok(admitted) => admitted,
@@ -186,19 +187,27 @@ impl Session {
                 return if newer { Ok(token) } else { Err(error) };
             }
         };
-        let action = self.state.refused(stamp, attempt, self.clock.now());
+        let action = self.after_refusal(stamp, attempt);
         let pass = self.carry_out(action, admitted).await?;
         pass.into_token().ok_or(TokenError::SignedOut)
     }
 
     /// Reports the refusal of a request that is not sent again. Starts a refresh if one is due, and
-    /// does not wait for it.
-    pub(crate) fn report_refused(self: &Arc<Self>, stamp: Stamp, attempt: Attempt) {
+    /// does not wait for it. `attempt` is `None` if a refresh is to confirm the refusal.
+    pub(crate) fn report_refused(self: &Arc<Self>, stamp: Stamp, attempt: Option<Attempt>) {
         if let Ok(_admitted) = self.admit()
             && let CallerAction::Launch(ticket) | CallerAction::SendAndLaunch(_, ticket) =
-                self.state.refused(stamp, attempt, self.clock.now())
+                self.after_refusal(stamp, attempt)
         {
             flight::launch(self, ticket);
+        }
+    }
+
+    fn after_refusal(&self, stamp: Stamp, attempt: Option<Attempt>) -> CallerAction {
+        let now = self.clock.now();
+        match attempt {
+            Some(attempt) => self.state.refused(stamp, attempt, now),
+            None => self.state.doubted(stamp, now),
         }
     }
 

@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use token_rotator_core::{
-    Attempt, Failure, Flight, Landing, Now, Policy, Session as Machine, Stamp, Step, Validity,
+    Attempt, Failure, Flight, Landing, Now, Policy, Purpose, Session as Machine, Stamp, Step,
+    Validity,
 };
 
 use super::decide::{KnownRecord, RefreshStart, ReplacedTokens, Write};
@@ -173,7 +174,12 @@ impl State {
         let mut locked = lock(&self.locked);
         let due = now.wall >= locked.early_at;
         let machine = &mut locked.machine;
-        let step = match (machine.acquire(now), machine.flight()) {
+        let step = machine.acquire(now);
+        // A look into the store is no refresh, so the request does not wait for one.
+        let refresh = machine
+            .flight()
+            .filter(|flight| flight.purpose != Purpose::Look);
+        let step = match (step, refresh) {
             (Step::UseAndRefresh, Some(flight)) => {
                 // The caller waits, so the flight must not end without a result.
                 let _waits = machine.settle(flight, now);
@@ -193,6 +199,23 @@ impl State {
         let mut locked = lock(&self.locked);
         let step = locked.machine.refused(stamp, attempt, now);
         // The machine may have marked the token as refused, which ends its publication.
+        self.publish(&locked, now);
+        self.action_for(&mut locked, step, now)
+    }
+
+    /// Decides what a caller does after a body that may refuse the token of this stamp. The token
+    /// stays in use, because the refresh that confirms the refusal may fail.
+    pub(crate) fn doubted(&self, stamp: Stamp, now: Now) -> CallerAction {
+        let mut locked = lock(&self.locked);
+        let machine = &mut locked.machine;
+        let current = machine.stamp() == stamp && machine.current(now).is_some();
+        let step = if !current {
+            machine.refused(stamp, Attempt::UNNAMED, now)
+        } else if machine.ended() || now.steady < machine.cool_until() {
+            Step::Fail
+        } else {
+            machine.force(now)
+        };
         self.publish(&locked, now);
         self.action_for(&mut locked, step, now)
     }

@@ -110,7 +110,8 @@ impl RecordCodec {
         if bytes.len() > BYTES_MAX {
             let record = format!("the record of session {session}");
             return Err(too_large(&record, bytes.len(), BYTES_MAX).with_hint(
-                "have the issuer put less into its tokens (claims, groups); until then a program                  that ends loses the session",
+                "have the issuer put less into its tokens (claims, groups); until then a program \
+                 that ends loses the session",
             ));
         }
         Ok(bytes)

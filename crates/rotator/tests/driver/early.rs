@@ -5,8 +5,8 @@ use std::time::Duration;
 use token_rotator::{Event, SourceError, TokenError};
 
 use crate::common::{
-    Fixture, IssuerAction, Requests as _, collect_outcomes, run_ready_tasks, secret, spawn_callers,
-    timed,
+    Fixture, IssuerAction, Requests as _, ScriptedStore, collect_outcomes, run_ready_tasks, secret,
+    spawn_callers, timed,
 };
 
 /// One flight starts in the window before expiry. All 50 callers get the old token without waiting,
@@ -160,4 +160,30 @@ async fn a_young_token_is_not_refreshed() {
             .count(|event| matches!(event, Event::Refreshed { .. })),
         1
     );
+}
+
+/// An ended session serves its token until it expires, to requests that are sent once too. Such a
+/// request waits for no look into the store, and carries the token.
+#[tokio::test(start_paused = true)]
+async fn after_the_end_a_request_that_is_sent_once_carries_the_token() {
+    let fixture = Fixture::new();
+    let store = ScriptedStore::new();
+    let rotator = fixture
+        .signed_in_with(|builder| builder.store(store.clone()).anonymous())
+        .await;
+    fixture.almost_expire().await;
+    let gone = SourceError::terminal("the grant is gone");
+    fixture.issuer.next(IssuerAction::Fail(gone));
+    let token = rotator.token().await.expect("the old token");
+    assert_eq!(secret(&token), "access-1");
+    run_ready_tasks().await;
+    assert_eq!(
+        fixture
+            .events
+            .count(|event| matches!(event, Event::Ended { .. })),
+        1
+    );
+    let pass = rotator.pass_for_once().await.expect("a pass");
+    let token = pass.token().expect("the token that is still good");
+    assert_eq!(secret(token), "access-1");
 }

@@ -78,6 +78,16 @@ async fn no_more_than_16_kib_of_a_refusal_are_read() {
     assert_eq!(read.load(Ordering::Relaxed), BYTES / 1024 + 1);
 }
 
+/// Empty frames that are always ready are bounded like other bytes. A time limit alone does not help: a
+/// body that is always ready gives the timer no turn.
+#[tokio::test(start_paused = true)]
+async fn empty_frames_of_a_refusal_are_bounded() {
+    let (empty, read) = frames(0);
+    send_with_refusal(empty.take(200_000)).await;
+    let read = read.load(Ordering::Relaxed);
+    assert!(read <= BYTES + 1, "{read} empty frames are read");
+}
+
 /// A body of 16 KiB is read to its end, a longer body is not.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_within_the_bound_is_read_to_its_end() {

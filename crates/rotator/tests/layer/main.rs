@@ -8,6 +8,7 @@ mod drain;
 mod first_token;
 mod fixture;
 mod grpc;
+mod judged;
 mod refusals;
 mod routing;
 mod useful;
