@@ -55,8 +55,8 @@ impl Rotator {
     ///
     /// No newer token is to be had: the caller hands on the refusal as it came.
     pub async fn refused(&self, request: impl Into<Stamp>) -> Result<Token, TokenError> {
-        let attempt = Attempt::UNNAMED;
-        Box::pin(self.session.wait_after_refusal(request.into(), Some(attempt))).await
+        let attempt = Some(Attempt::UNNAMED);
+        Box::pin(self.session.wait_after_refusal(request.into(), attempt)).await
     }
 
     /// A request with this token was accepted, so that a later refusal is about the token's age.

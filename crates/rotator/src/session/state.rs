@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use token_rotator_core::{
-    Attempt, Failure, Flight, Landing, Now, Policy, Purpose, Session as Machine, Stamp, Step, Validity,
+    Attempt, Failure, Flight, Landing, Now, Policy, Purpose, Session as Machine, Stamp, Step,
+    Validity,
 };
 
 use super::decide::{KnownRecord, OlderPrints, Start, Write};

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use token_rotator::{Event, SourceError, TokenError};
 
-use crate::common::{Act, Requests as _, ScriptedStore, World, callers, let_run, outcomes, secret, timed};
+use crate::common::{
+    Act, Requests as _, ScriptedStore, World, callers, let_run, outcomes, secret, timed,
+};
 
 /// In the window before expiry one flight starts, and all fifty are served the old token without
 /// waiting; once it has landed they are served the new one.
@@ -173,7 +175,9 @@ async fn after_the_end_a_request_that_is_sent_once_carries_the_token() {
     assert_eq!(secret(&token), "access-1");
     let_run().await;
     assert_eq!(
-        world.heard.count(|event| matches!(event, Event::Ended { .. })),
+        world
+            .heard
+            .count(|event| matches!(event, Event::Ended { .. })),
         1
     );
     let pass = rotator.pass_for_once().await.expect("a pass");

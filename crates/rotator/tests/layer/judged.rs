@@ -44,8 +44,11 @@ fn request(path: &str) -> Request<Full<Bytes>> {
 /// Answers every request with JSON: `/search` with an empty list.
 fn client(
     rotator: &Rotator,
-) -> impl Service<Request<Full<Bytes>>, Response = Response<impl Body<Data = Bytes, Error: std::fmt::Debug>>, Error: std::fmt::Debug>
-+ Clone {
+) -> impl Service<
+    Request<Full<Bytes>>,
+    Response = Response<impl Body<Data = Bytes, Error: std::fmt::Debug>>,
+    Error: std::fmt::Debug,
+> + Clone {
     let upstream = tower::service_fn(|request: Request<Full<Bytes>>| {
         let body: &[u8] = match request.uri().path() {
             "/search" => b"[]",

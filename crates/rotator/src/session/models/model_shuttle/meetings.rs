@@ -107,7 +107,9 @@ fn a_shutdown_waits_for_what_was_let_in() {
                         spawn(async move {
                             match task % 2 {
                                 0 => drop(rotator.refresh_now().await),
-                                _ => rotator.session.report_refused(stamp, Some(Attempt::replay(0))),
+                                _ => rotator
+                                    .session
+                                    .report_refused(stamp, Some(Attempt::replay(0))),
                             }
                         })
                     })
