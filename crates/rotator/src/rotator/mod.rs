@@ -61,12 +61,8 @@ impl Rotator {
     ///
     /// No newer token is available. The caller passes on the refusal unchanged.
     pub async fn refused(&self, request: impl Into<Stamp>) -> Result<Token, TokenError> {
-        let attempt = Attempt::UNNAMED;
-        Box::pin(
-            self.session
-                .wait_after_refusal(request.into(), Some(attempt)),
-        )
-        .await
+        let attempt = Some(Attempt::UNNAMED);
+        Box::pin(self.session.wait_after_refusal(request.into(), attempt)).await
     }
 
     /// Reports that a request with this token was accepted. A later refusal then means that the

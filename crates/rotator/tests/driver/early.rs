@@ -173,7 +173,7 @@ async fn after_the_end_a_request_that_is_sent_once_carries_the_token() {
         .await;
     fixture.almost_expire().await;
     let gone = SourceError::terminal("the grant is gone");
-    fixture.issuer.next(IssuerAction::Fail(gone));
+    fixture.issuer.push_action(IssuerAction::Fail(gone));
     let token = rotator.token().await.expect("the old token");
     assert_eq!(secret(&token), "access-1");
     run_ready_tasks().await;
