@@ -108,7 +108,7 @@ fn unusable_addresses_are_refused() {
             .base_url(BASE)
             .refresh_endpoint("https://other.example.com/refresh")
             .build(),
-        "`refresh_endpoint` lies at an origin that is not declared: call `origin` with it, or give a path below `base_url`",
+        "the origin of `refresh_endpoint` is not declared: call `origin` with it, or give a path below `base_url`",
     );
     assert_build_error(
         builder_with_parser()

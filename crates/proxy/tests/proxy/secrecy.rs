@@ -78,7 +78,7 @@ async fn no_output_contains_a_token() {
     let logged = log.0.lock().expect("no panic").clone();
     output += &String::from_utf8_lossy(&logged);
     assert!(
-        output.contains("a refusal is handed back"),
+        output.contains("the caller gets the refusal"),
         "the log is there"
     );
     for secret in secrets {
