@@ -96,12 +96,12 @@ fn measure() -> Result<Vec<Bar>, Uncounted> {
         for case in cases::services(shape) {
             counts.push(count(shape.name(), &case)?);
         }
-        let bare = counts[0].1;
+        let bare_count = counts[0].1;
         for (name, count) in &counts {
             table.row([
                 (*name).to_owned(),
                 format!("{count:.0}"),
-                format!("{:+.0}", count - bare),
+                format!("{:+.0}", count - bare_count),
             ]);
         }
         println!("{table}");
@@ -110,9 +110,9 @@ fn measure() -> Result<Vec<Bar>, Uncounted> {
             claim: format!(
                 "{name}, {}: {:+.0} instructions over the bare service, at most {most:+.0}",
                 shape.name(),
-                layer - bare
+                layer - bare_count
             ),
-            met: layer - bare <= most,
+            met: layer - bare_count <= most,
         });
     }
 

@@ -1,4 +1,4 @@
-//! CommonOptions of a token endpoint, checked before the first request.
+//! The options of a token endpoint, checked before the first request.
 
 use std::sync::Arc;
 
@@ -64,7 +64,7 @@ pub fn client_credentials(
     )
 }
 
-/// CommonOptions of a [`TokenEndpoint`]. `build` exists once a [`transport`](Builder::transport) is set.
+/// The options of a [`TokenEndpoint`]. `build` exists once a [`transport`](Builder::transport) is set.
 #[derive(Clone)]
 #[must_use = "a token endpoint exists after `transport(...)` and `build()`"]
 pub struct Builder<T> {

@@ -1,4 +1,4 @@
-//! CommonOptions that all builders new this crate share: the client, and the APIs that its tokens are for.
+//! The options that all builders of this crate share: the client, and the APIs that its tokens are for.
 
 use std::sync::Arc;
 

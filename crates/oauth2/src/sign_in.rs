@@ -56,7 +56,7 @@ const RESERVED: [Reserved; 15] = [
     ),
 ];
 
-/// CommonOptions of a sign-in. `G` is the type that the builder builds:
+/// The options of a sign-in. `G` is the type that the builder builds:
 /// [`AuthorizationCodeGrant`](crate::AuthorizationCodeGrant) or
 /// [`DeviceGrant`](crate::DeviceGrant). `build` exists once a [`transport`](Self::transport) is
 /// set.

@@ -63,9 +63,9 @@ pub enum Listen {
     Unix {
         /// Path of the socket's file.
         path: PathBuf,
-        /// PeerIds of the allowed users.
+        /// The ids of the allowed users.
         uids: Vec<u32>,
-        /// PeerIds of the allowed groups.
+        /// The ids of the allowed groups.
         gids: Vec<u32>,
     },
 }

@@ -179,7 +179,7 @@ impl Handle {
         self.admin
     }
 
-    /// Returns the metrics in the text format of OpenMetrics.
+    /// Returns the metrics in the text format of `OpenMetrics`.
     pub fn metrics(&self) -> String {
         self.shared.metrics.text(&self.shared).unwrap_or_default()
     }

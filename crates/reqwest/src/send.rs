@@ -20,7 +20,7 @@ use crate::redirect::{Hop, Redirects};
 /// Size in bytes of the largest form that is read into memory for a replay.
 const FORM_BYTES_MAX: u64 = 1024 * 1024;
 
-/// RequestOptions of a request that reqwest does not have.
+/// The options of a request that reqwest does not have.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RequestOptions {
     pub(crate) without_token: bool,

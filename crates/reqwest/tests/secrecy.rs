@@ -84,7 +84,7 @@ async fn no_output_shows_a_token() -> TestResult {
         .builder_with_parser()
         .on_event(log.listener())
         .on_after_refresh(move |data| {
-            answers.push(format!("{}", data.ws_token.starts_with(CANARY)))
+            answers.push(format!("{}", data.ws_token.starts_with(CANARY)));
         })
         .token_header_with("x-auth-token", |token| format!("Token {token}"));
     let mut shown = vec![format!("{builder:?}")];

@@ -32,10 +32,6 @@ const VAGUE: [(&str, &str); 4] = [
     ("is t", "old"),
 ];
 
-/// Directories that still use a word of [`VAGUE`]. Delete a line after its directory was rewritten. A line whose
-/// directory is clean fails the step, so that the list only shrinks.
-const STILL_VAGUE: &[&str] = &["crates/cli"];
-
 /// The kinds of files in which the words of [`VAGUE`] are searched.
 const PROSE: [&str; 6] = ["rs", "ts", "md", "toml", "html", "json"];
 
@@ -49,7 +45,6 @@ pub(crate) fn run(workplace: &Workplace) -> Outcome {
         Err(why) => return Outcome::skipped(why),
     };
     let (mut broken, mut long) = (architecture::problems(&workplace.root), Vec::new());
-    let mut vague = Vec::new();
     for path in &files {
         // git lists files that are deleted but not committed, and files that are no text.
         let Ok(text) = std::fs::read_to_string(workplace.root.join(path)) else {
@@ -60,14 +55,15 @@ pub(crate) fn run(workplace: &Workplace) -> Outcome {
                 .map(|(line, needle)| format!("{}:{line}: contains {needle}", path.display())),
         );
         if is_prose(path) {
-            vague.extend(vague_words(&text).map(|(line, word)| (path.clone(), line, word)));
+            broken.extend(vague_words(&text).map(|(line, word)| {
+                format!("{}:{line}: name the actor, not {word:?}", path.display())
+            }));
         }
         let lines = text.lines().count();
         if path.extension().is_some_and(|extension| extension == "rs") && lines > LONG {
             long.push(format!("warning: {} has {lines} lines", path.display()));
         }
     }
-    broken.extend(judge_vague(&vague, STILL_VAGUE));
     let written = Log::create(workplace, "rules").and_then(|mut log| {
         broken
             .iter()
@@ -160,25 +156,6 @@ fn has_word(line: &str, word: &str) -> bool {
     })
 }
 
-/// Returns a problem for each vague word outside the exempt directories, and for each exempt directory without a
-/// vague word.
-fn judge_vague(found: &[(PathBuf, usize, String)], exempt: &[&str]) -> Vec<String> {
-    let outside = found
-        .iter()
-        .filter(|(path, ..)| !exempt.iter().any(|directory| path.starts_with(directory)));
-    let clean = exempt
-        .iter()
-        .filter(|directory| !found.iter().any(|(path, ..)| path.starts_with(directory)));
-    outside
-        .map(|(path, line, word)| {
-            format!("{}:{line}: name the actor, not {word:?}", path.display())
-        })
-        .chain(clean.map(|directory| {
-            format!("{directory} has no vague word left: delete its line of STILL_VAGUE")
-        }))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,24 +190,6 @@ mod tests {
             let inside = format!("let x{word} = {word}_x; {word}s();");
             assert_eq!(vague_words(&inside).count(), 0, "{inside}");
         }
-    }
-
-    #[test]
-    fn the_list_of_exempt_directories_only_shrinks() {
-        let found = [
-            ("crates/a/src/lib.rs".into(), 3, "x".to_owned()),
-            ("docs/b.md".into(), 4, "y".to_owned()),
-        ];
-        let problems = |exempt: &[&str]| judge_vague(&found, exempt);
-        assert_eq!(
-            problems(&["crates/a"]),
-            ["docs/b.md:4: name the actor, not \"y\""]
-        );
-        assert_eq!(problems(&["crates/a", "docs"]), Vec::<String>::new());
-        assert_eq!(
-            problems(&["crates/a", "docs", "crates/aa"]),
-            ["crates/aa has no vague word left: delete its line of STILL_VAGUE"]
-        );
     }
 
     #[test]

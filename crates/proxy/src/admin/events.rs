@@ -78,10 +78,10 @@ enum FeedEnd {
 
 impl Feed {
     async fn run(mut self) -> FeedEnd {
-        let mut changed = self.shared.timeline.subscribe();
+        let mut updates = self.shared.timeline.subscribe();
         let mut kind = "snapshot";
         loop {
-            changed.borrow_and_update();
+            updates.borrow_and_update();
             let changes = self.sent.take_changes(&self.shared);
             // The snapshot is sent even if it is empty.
             if kind == "snapshot" || SentState::is_worth_sending(&changes) {
@@ -96,7 +96,7 @@ impl Feed {
             tokio::pin!(keep_alive);
             loop {
                 tokio::select! {
-                    _ = changed.changed() => break,
+                    _ = updates.changed() => break,
                     () = self.sender.closed() => return FeedEnd::ReaderGone,
                     () = sleep(SESSION_CHECK_INTERVAL) => if self.sent.sessions_changed(&self.shared) { break },
                     () = &mut keep_alive => {

@@ -273,9 +273,9 @@ mod tests {
         // A late refusal of the old token belongs to this storm; a refusal of the new token does
         // not.
         assert!(storm.has_replaced(Some(1)) && !storm.has_replaced(Some(2)));
-        let late = storm.join("api", "GET");
+        let second = storm.join("api", "GET");
         assert!(storm.is_open());
-        storm.step(late, RequestStep::Answered(200), 11.0, 6);
+        storm.step(second, RequestStep::Answered(200), 11.0, 6);
         assert_eq!(storm.json(0)["ended"], json!(11.0));
     }
 

@@ -295,7 +295,7 @@ impl ClientSettings {
         builder.build().map_err(BuildError::Rotator)
     }
 
-    /// Checks a rotator that the caller built. ClientSettings that belong to the rotator's builder
+    /// Checks a rotator that the caller built. Settings that belong to the rotator's builder
     /// are errors.
     fn check_own_rotator(
         &self,
