@@ -51,6 +51,9 @@ async fn a_predicate_can_refuse() -> TestResult {
         2
     );
     fixture.issuer.expire_access_tokens();
+    // The token was accepted, so its refusal starts a refresh. The endpoint refuses the replay too,
+    // and its next refusal starts none.
+    assert_eq!(api.get("/always-401").send().await?.status(), 401);
     let answer = api.get("/always-401").send().await?;
     assert!(answer.extensions().get::<TokenError>().is_some());
     Ok(())

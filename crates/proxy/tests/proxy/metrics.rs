@@ -24,6 +24,7 @@ async fn requests_replays_and_refusals_are_counted() {
     fixture.issuer.expire_access_tokens();
     fixture.echo().await;
     fixture.get("/status/404").await;
+    // The token was accepted before, so this refusal is replayed.
     fixture.get("/always-401").await;
     fixture.get("/a/../b").await;
     let answer = get_admin(&fixture, "/metrics").await;
@@ -34,7 +35,7 @@ async fn requests_replays_and_refusals_are_counted() {
     for line in [
         "token_rotator_proxy_requests_total{route=\"api\",status=\"2xx\"} 2",
         "token_rotator_proxy_requests_total{route=\"api\",status=\"4xx\"}",
-        "token_rotator_proxy_replays_total{route=\"api\"} 1",
+        "token_rotator_proxy_replays_total{route=\"api\"} 2",
         "token_rotator_proxy_refusals_handed_back_total{route=\"api\"} 1",
         "token_rotator_proxy_waiting{route=\"api\"} 0",
         "token_rotator_proxy_duration_seconds_count{route=\"api\"}",
