@@ -5,8 +5,9 @@ use token_rotator::{TokenSet, TokenSource as _};
 use crate::command_error::CommandError;
 use crate::session::{ClientAuthentication, IssuerSource, NamedSession};
 
-const CHECK_CLIENT: &str =
-    "check the client's id, its secret and its scope, and that it may use client credentials";
+/// The hint for a refusal whose cause the issuer does not name.
+pub(super) const CHECK_CLIENT: &str =
+    "check the client's id, its secret and its scope, and that it may use this grant";
 const NO_SECRET: &str = "no secret was given: set TOKEN_ROTATOR_CLIENT_SECRET, or name its location with \
                          `--client-secret-env` or `--client-secret-file`";
 

@@ -84,7 +84,7 @@ fn no_code(error: &DeviceAuthorizationError) -> CommandError {
     CommandError::new("there is no code to enter on another device")
         .because(error)
         .hint_of(error.hint())
-        .or_hint("check the client's id and its scope, and that it may use the device grant")
+        .or_hint(super::client::CHECK_CLIENT)
 }
 
 fn not_signed_in(error: DeviceError) -> CommandError {

@@ -39,7 +39,7 @@ pub(super) async fn tokens(session: &NamedSession<'_>) -> Result<TokenSet, Comma
                     FailureKind::Terminal | FailureKind::Uncertain => Some(SPENT),
                     _ => error.hint(),
                 })
-                .or_hint("check `--issuer` and the network, then try again with the same token"),
+                .or_hint("check the client's id and its scope, then try again with the same token"),
         ),
     }
 }

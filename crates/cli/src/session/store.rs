@@ -185,7 +185,6 @@ fn cannot_be_opened(error: impl std::error::Error, hint: Option<&str>) -> Comman
     CommandError::new("the store cannot be opened")
         .because(error)
         .hint_of(hint)
-        .or_hint("correct it, or name another one: `--store` for sessions, `--key` for their key")
 }
 
 #[cfg(test)]

@@ -117,6 +117,21 @@ async fn issuer_has_no_metadata() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn issuer_is_unavailable() {
+    let user = User::new().await;
+    let issuer = metadata::serve_unavailable();
+    let mut output = user.run(&["login", "--client-id", CLIENT, "--issuer", &issuer]);
+    output.stderr = output.stderr.replace(&issuer, "http://OTHER");
+    assert_eq!(output.code, 4, "{output:?}");
+    assert_snapshot!(output.report(), @"
+    exit code 4
+    error: the issuer's endpoints could not be discovered
+      because the issuer has no metadata at http://OTHER/.well-known/oauth-authorization-server (HTTP 503) or http://OTHER/.well-known/openid-configuration (HTTP 503)
+    hint: the issuer cannot answer now; try again in a moment
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn issuer_names_an_http_endpoint() {
     let user = User::new().await;
     let issuer = metadata::serve(&json!({"token_endpoint": "http://issuer.example/token"}));

@@ -21,13 +21,25 @@ pub(crate) fn serve(more: &Value) -> String {
     std::thread::spawn(move || {
         // A closed connection is ignored.
         while let Ok((stream, _)) = listener.accept() {
-            let _ = answer(&stream, &text);
+            let _ = respond(&stream, "200 OK", &text);
         }
     });
     issuer
 }
 
-fn answer(mut stream: &TcpStream, text: &str) -> std::io::Result<()> {
+/// Answers every request with 503 until the test ends. Returns the URL of the issuer.
+pub(crate) fn serve_unavailable() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let issuer = format!("http://{}", listener.local_addr().expect("its address"));
+    std::thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            let _ = respond(&stream, "503 Service Unavailable", "");
+        }
+    });
+    issuer
+}
+
+fn respond(mut stream: &TcpStream, status: &str, text: &str) -> std::io::Result<()> {
     let lines = BufReader::new(stream).lines();
     for line in lines {
         if line?.is_empty() {
@@ -37,6 +49,6 @@ fn answer(mut stream: &TcpStream, text: &str) -> std::io::Result<()> {
     let length = text.len();
     write!(
         stream,
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{text}"
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{text}"
     )
 }

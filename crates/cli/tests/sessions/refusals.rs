@@ -154,6 +154,57 @@ async fn device_is_refused() {
     ");
 }
 
+/// A refusal whose code names no cause.
+#[tokio::test(flavor = "multi_thread")]
+async fn client_request_is_invalid() {
+    let user = User::new().await;
+    user.issuer
+        .faults()
+        .push(refusal("invalid_request").times(1));
+    let file = user.home().join("secret");
+    std::fs::write(&file, SERVICE_SECRET).expect("a file");
+    let file = file.display().to_string();
+    let output = client_login(&user, &["--client-secret-file", &file]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
+    exit code 1
+    error: the issuer gave the client no token
+      because the issuer refused the request (HTTP 400, invalid_request)
+    hint: check the client's id, its secret and its scope, and that it may use this grant
+    ");
+}
+
+/// A refusal whose code names no cause.
+#[tokio::test(flavor = "multi_thread")]
+async fn refresh_request_is_invalid() {
+    let user = User::new().await;
+    let refresh_token = user.refresh_token();
+    user.issuer
+        .faults()
+        .push(refusal("invalid_request").times(1));
+    let output = user.login("other", &refresh_token);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
+    exit code 1
+    error: the issuer did not take the refresh token
+      because the issuer refused the request (HTTP 400, invalid_request)
+    hint: check the client's id and its scope, then try again with the same token
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn client_secret_file_is_a_directory() {
+    let user = User::new().await;
+    let output = client_login(&user, &["--client-secret-file", "/"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_snapshot!(output.report(), @"
+    exit code 1
+    error: the client's secret cannot be read
+      because /: Is a directory (os error 21)
+    hint: name a file with the secret that you may read: `client_secret_file`
+    ");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn client_has_no_secret() {
     let user = User::new().await;
