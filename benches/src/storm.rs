@@ -53,7 +53,7 @@ pub fn storm<W: Way>(runtime: &Runtime, waiters: usize) -> Cost {
     }
 }
 
-/// What callgrind counts of a storm: [`landing`].
+/// The pattern of the function that callgrind counts in a storm: `landing`.
 pub const COUNTED: &str = "*storm::landing*";
 
 /// Ends the refresh and runs until the last waiter has its header. Returns the processor time.

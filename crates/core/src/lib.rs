@@ -21,8 +21,8 @@
 //! let mut session = Session::new(Policy::required());
 //! session.sign_in(Validity::until(2_000), now);
 //!
-//! The token expired at 2 000. The first caller starts the flight, and the second caller waits for
-//! it.
+//! // The token expired at 2 000. The first caller starts the flight, and the second caller waits
+//! // for it.
 //! let later = Now { wall: 2_000, steady: 1_000 };
 //! assert_eq!(session.acquire(later), Step::Refresh);
 //! assert_eq!(session.acquire(later), Step::Wait);

@@ -10,7 +10,7 @@ const [page, screenshots] = process.argv.slice(2);
 await withBrowser(page, screenshots, async ({ tab, consoleMessages, foreign }) => {
   const state = tab.locator("#sessions .state");
   await until(async () => (await state.textContent()) === "not used yet");
-  assert.match(await tab.locator("#summary").textContent(), /^No request has had to wait/);
+  assert.match(await tab.locator("#summary").textContent(), /^No request has waited for a token/);
   assert.ok(!(await tab.locator("#timeline").isVisible()), "no timeline without requests");
   console.log("unused");
 

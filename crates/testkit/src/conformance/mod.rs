@@ -9,7 +9,8 @@
 //! functions:
 //!
 //! ```no_run
-//! use token_rotator::{LocalCoordinator, MemoryStore};
+//! use token_rotator::MemoryStore;
+//! use token_rotator::store::LocalCoordinator;
 //! use token_rotator_testkit::conformance::StoreFixture;
 //!
 //! struct Memory { store: MemoryStore, coordinator: LocalCoordinator }
