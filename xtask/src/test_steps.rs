@@ -165,7 +165,7 @@ pub(crate) fn all() -> Vec<Step> {
     ));
     steps.push(Step::new(
         "features",
-        "each feature of each published crate compiles alone, and the engine's tests pass with it",
+        "each feature of each published crate compiles alone, and the engine passes its tests",
         NeedsBuild,
         features::run,
     ));

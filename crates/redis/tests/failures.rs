@@ -75,7 +75,10 @@ async fn a_wrong_password_is_refused_and_not_shown() {
     let Some(server) = RedisServer::start_with(&["--requirepass", "right"]).await else {
         return;
     };
-    for (user, message) in [("", "put it into the address"), (":wr0ng-pass@", "correct")] {
+    for (user, message) in [
+        ("", "put the password into the address"),
+        (":wr0ng-pass@", "correct"),
+    ] {
         let url = format!("redis://{user}127.0.0.1:{}", server.port());
         let store = builder(&server).url(url).build().expect("a store");
         assert_fails(&store, StoreErrorKind::Refused, message).await;

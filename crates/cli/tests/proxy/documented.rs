@@ -67,10 +67,7 @@ fn toml_under(heading: &str) -> String {
 #[test]
 fn both_tables_of_problems_are_equal() {
     let in_docs = problems(PROGRAM, "### The proxy's own answers");
-    let in_crate = problems(
-        &LIBRARY.replace("//! ", ""),
-        "# The proxy's own answers",
-    );
+    let in_crate = problems(&LIBRARY.replace("//! ", ""), "# The proxy's own answers");
     assert!(in_docs.len() > 10, "{in_docs:?}");
     assert_eq!(in_docs, in_crate);
 }
