@@ -104,7 +104,7 @@ impl Jar {
         // RFC 6265 section 5.3, step 11: a replaced cookie keeps its position in the order.
         let replaced = cookies
             .iter()
-            .position(|known| known.is_replaced_by(&cookie));
+            .position(|known| known.is_replaced_by(&cookie, url));
         match (replaced, lifetime) {
             (Some(at), CookieLifetime::Expired) => drop(cookies.remove(at)),
             (None, CookieLifetime::Expired) => {}
@@ -233,8 +233,8 @@ impl StoredCookie {
         self.expires.is_some_and(|expires| expires <= now)
     }
 
-    fn is_replaced_by(&self, new: &Self) -> bool {
-        self.name == new.name && self.path == new.path && self.scope.is_replaced_by(&new.scope)
+    fn is_replaced_by(&self, new: &Self, url: &Url) -> bool {
+        self.name == new.name && self.path == new.path && self.scope.is_replaced_by(&new.scope, url)
     }
 
     /// Returns whether a request to `url` carries the cookie (RFC 6265 section 5.4, step 1).
@@ -262,16 +262,18 @@ impl StoredCookie {
 impl CookieScope {
     /// RFC 6265 section 5.3, step 11: a cookie with `Domain` and a cookie without `Domain` replace each
     /// other if the domain is the host. An answer over `http` replaces no cookie received over `https`.
-    fn is_replaced_by(&self, new: &Self) -> bool {
+    ///
+    /// A cookie without `Domain` belongs to one origin. So a cookie with `Domain` replaces it only if
+    /// the answer from `url` came from that origin, not from another host or port of the domain.
+    fn is_replaced_by(&self, new: &Self, url: &Url) -> bool {
         match (self, new) {
+            (Self::Origin { https, host, port }, Self::Domain { domain, .. }) => {
+                *https == (url.scheme() == "https")
+                    && url.host_str() == Some(host)
+                    && url.port_or_known_default() == *port
+                    && host == domain
+            }
             (
-                Self::Origin { https, host, .. },
-                Self::Domain {
-                    https: other,
-                    domain,
-                },
-            )
-            | (
                 Self::Domain {
                     https: other,
                     domain,

@@ -50,7 +50,6 @@ mod http;
 #[cfg(feature = "codec")]
 pub mod keys;
 pub mod middleware;
-mod profile;
 mod rotator;
 mod runtime;
 mod session;
@@ -62,8 +61,8 @@ pub mod tower;
 pub use error::{BuildError, Cause, FailureKind, RefreshError, SourceError, TokenError};
 pub use event::{Event, HookProblem, NotReplayed};
 pub use http::origin::{Origin, OriginError, Origins};
-pub use profile::{Profile, Reuse};
 pub use rotator::builder::RotatorBuilder;
+pub use rotator::profile::{Profile, Reuse};
 pub use rotator::rotators::Rotators;
 pub use rotator::{Rotator, UnusableTokens, UpdateError, WeakRotator};
 pub use runtime::clock::{Clock, SystemClock};

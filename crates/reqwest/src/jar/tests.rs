@@ -285,6 +285,25 @@ fn cookies_have_an_order() {
     );
 }
 
+/// Property: a cookie without `Domain` is replaced by its own origin alone. A sibling host, or another
+/// port, that sets a cookie for the domain leaves it as it is.
+#[test]
+fn another_origin_replaces_no_cookie() {
+    for other in ["https://x.h.test/", "https://h.test:8443/"] {
+        let jar = Jar::default();
+        let own = url("https://h.test/");
+        jar.add_cookie_str("r=own", &own);
+        jar.add_cookie_str("r=foreign; Domain=h.test", &url(other));
+        let header = jar.cookies(&own).expect("cookies");
+        assert!(
+            header.to_str().expect("text").starts_with("r=own"),
+            "{other}"
+        );
+        jar.add_cookie_str("r=; Domain=h.test; Max-Age=0", &url(other));
+        assert_eq!(jar.cookies(&own).expect("a cookie"), "r=own", "{other}");
+    }
+}
+
 /// Property: a header that sets no cookie is ignored. A jar, a cookie and an attribute have a maximum size
 /// (RFC 6265 sections 5.2 and 6.1).
 #[test]

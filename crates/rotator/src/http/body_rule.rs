@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Body;
 
@@ -26,7 +26,7 @@ const CONFIRM_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A rule for APIs that refuse a token in the body of an answer, whatever its status.
 ///
-/// A rule applies to answers to GET and HEAD, of its content type, with a body of at most 64 KiB that
+/// A rule applies to uncompressed answers to GET and HEAD, of its content type, with a body of at most 64 KiB that
 /// ends within 5 s. All other answers pass unjudged.
 ///
 /// An empty list may be a refusal or the truth, so a match is confirmed before it counts:
@@ -76,7 +76,12 @@ impl BodyRule {
         self
     }
 
+    /// Returns whether the rule judges an answer with these headers. It judges no compressed body.
     fn applies(&self, method: &Method, headers: &HeaderMap) -> bool {
+        let encoding = headers.get(CONTENT_ENCODING);
+        if encoding.is_some_and(|encoding| encoding != "identity") {
+            return false;
+        }
         let kind = headers
             .get(CONTENT_TYPE)
             .and_then(|kind| kind.to_str().ok());

@@ -2,10 +2,12 @@
 //!
 //! - `builder.rs`: builds a rotator and checks its settings.
 //! - `rotators.rs`: many sessions in one process.
+//! - `profile.rs`: the issuer's treatment of a refresh token that is presented again.
 //!
 //! This file holds [`Rotator`], the handle of one session.
 
 pub(crate) mod builder;
+pub(crate) mod profile;
 pub(crate) mod rotators;
 
 use std::sync::{Arc, Weak};

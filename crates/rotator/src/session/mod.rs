@@ -38,7 +38,7 @@ pub use self::writer::Stored;
 use crate::error::{RefreshError, SourceError, TokenError};
 use crate::event::{Event, EventListeners, NotReplayed};
 use crate::http::origin::Origins;
-use crate::profile::Profile;
+use crate::rotator::profile::Profile;
 use crate::runtime::clock::{RotatorClock, millis, unix_millis};
 use crate::runtime::sync::{Mutex, lock};
 use crate::runtime::{self, Runtime};

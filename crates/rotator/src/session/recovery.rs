@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::profile::Profile;
+use crate::rotator::profile::Profile;
 use crate::store::intent::{Intent, IntentId, IntentOutcome, TokenHash};
 
 /// What this process has observed beyond the record, for one epoch. A flight of an earlier epoch

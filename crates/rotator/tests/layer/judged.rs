@@ -1,4 +1,4 @@
-//! What a rule for bodies may not cost: the token, the answer, memory.
+//! Tests that a body rule costs neither the token nor the answer nor unbounded memory.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -159,4 +159,30 @@ async fn empty_frames_do_not_pile_up() {
     let kept = polls.load(Ordering::SeqCst);
     assert!(kept <= 10_000, "{kept} frames are kept");
     drop(answer.expect("an answer"));
+}
+
+/// Property: the rule gets no compressed body, whose bytes would match by accident.
+#[tokio::test(start_paused = true)]
+async fn a_compressed_body_passes_unjudged() {
+    for (encoding, refreshes) in [("gzip", 0), ("identity", 1)] {
+        let calls = Arc::default();
+        let rotator = signed_in(&calls).await;
+        let upstream = tower::service_fn(move |_: Request<Full<Bytes>>| async move {
+            let answer = Response::builder()
+                .header("content-type", "application/json")
+                .header("content-encoding", encoding);
+            Ok::<_, Infallible>(
+                answer
+                    .body(Full::new(Bytes::from_static(b"[]")))
+                    .expect("an answer"),
+            )
+        });
+        let layer = rotator.layer().expect("an origin");
+        let client = layer
+            .refused_when_body(BodyRule::json(|_, _| true))
+            .layer(upstream);
+        let answer = client.oneshot(request("/search")).await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(calls.load(Ordering::SeqCst), refreshes, "{encoding}");
+    }
 }
