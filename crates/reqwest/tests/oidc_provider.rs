@@ -14,7 +14,7 @@ use token_rotator_testkit::CertifiedIssuer;
 /// the number of expiries for a long run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_expiry_is_one_refresh() {
-    let Some(issuer) = CertifiedIssuer::start(Duration::from_secs(3)).await else {
+    let Some(issuer) = CertifiedIssuer::start(Duration::from_secs(10)).await else {
         return;
     };
     let grant = issuer.sign_in().await;

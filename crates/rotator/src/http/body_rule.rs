@@ -1,7 +1,7 @@
 //! Rules that judge the body of an answer, and the confirmation of their verdicts.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,9 +20,6 @@ use crate::token::Pass;
 const JUDGED_BYTES: usize = 64 * 1024;
 /// The longest wait for the end of a body. An answer with a longer body passes unjudged.
 const JUDGED_TIME: Duration = Duration::from_secs(5);
-/// The shortest time between two refreshes that confirm verdicts. It is the session's interval of
-/// early refreshes.
-const CONFIRM_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A rule for APIs that refuse a token in the body of an answer, whatever its status.
 ///
@@ -34,8 +31,8 @@ const CONFIRM_INTERVAL: Duration = Duration::from_secs(10);
 /// - A [probe](RefusalRules::probe) is a GET to its path with the same token. If the head of the
 ///   probe's answer refuses the token, the match counts. If the probe succeeds, the caller gets the
 ///   answer.
-/// - Without a probe, or if the probe fails, a refresh confirms the match. There is at most one
-///   such refresh in 10 s. The token is served until that refresh succeeds.
+/// - Without a probe, or if the probe fails, a refresh confirms the match. A session has at most one
+///   such refresh in 10 s, the interval of its early refreshes. The token is served until that refresh succeeds.
 ///
 /// A match in the answer to the replay does not count: the caller gets that answer.
 #[derive(Clone)]
@@ -103,57 +100,22 @@ impl std::fmt::Debug for BodyRule {
     }
 }
 
-/// All rules for bodies, and the state of their confirmation.
+/// All rules for bodies, and the path that confirms their matches.
 #[derive(Clone, Default)]
 pub(super) struct BodyRules {
     pub(super) rules: Vec<BodyRule>,
     pub(super) probe: Option<ProbePath>,
-    confirmation: Arc<Mutex<Option<ConfirmingRefresh>>>,
 }
 
 /// Marks an answer whose body matched a rule, in its extensions: a refresh is to confirm the match.
 #[derive(Clone, Copy)]
 pub(super) struct Unconfirmed;
 
-/// The last refresh that was started to confirm a verdict.
-#[derive(Clone, Copy)]
-struct ConfirmingRefresh {
-    /// The generation of the token that was refreshed.
-    generation: u64,
-    /// The start of the refresh, on the steady clock.
-    at: Duration,
-}
-
 /// Whether a match of a body rule counts.
 enum Confirmation {
     Refused,
     Accepted,
     ByRefresh,
-}
-
-impl BodyRules {
-    /// Whether a refresh may confirm the verdict on the token of this generation.
-    fn may_refresh(&self, rotator: &Rotator, generation: u64) -> bool {
-        let now = rotator.session.clock.steady();
-        let newer = rotator.session.usable();
-        let mut last = self
-            .confirmation
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let started = last.is_some_and(|last| last.generation == generation);
-        // If there is a newer token, no refresh follows. Requests with the same token share theirs.
-        if started || newer.is_some_and(|newer| newer.generation() > generation) {
-            return true;
-        }
-        let is_due = last.is_none_or(|last| now.saturating_sub(last.at) >= CONFIRM_INTERVAL);
-        if is_due {
-            *last = Some(ConfirmingRefresh {
-                generation,
-                at: now,
-            });
-        }
-        is_due
-    }
 }
 
 impl<H> RefusalRules<H> {
@@ -240,7 +202,7 @@ impl<H> RefusalRules<H> {
                 None => {}
             }
         }
-        if bodies.may_refresh(rotator, token.generation()) {
+        if rotator.session.may_confirm(token.stamp()) {
             Confirmation::ByRefresh
         } else {
             Confirmation::Accepted

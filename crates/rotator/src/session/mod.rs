@@ -203,6 +203,11 @@ impl Session {
         }
     }
 
+    /// Returns whether a refresh may confirm that a body refuses the token of this stamp.
+    pub(crate) fn may_confirm(&self, stamp: Stamp) -> bool {
+        self.state.may_confirm(stamp, self.clock.now())
+    }
+
     fn after_refusal(&self, stamp: Stamp, attempt: Option<Attempt>) -> CallerAction {
         let now = self.clock.now();
         match attempt {

@@ -39,6 +39,9 @@ struct Locked {
     /// Signal of the current flight, or of the last flight.
     signal: Arc<Signal>,
     early_at: u64,
+    /// The last refresh that was started to confirm a match of a body rule: the stamp of its token, and
+    /// the steady time.
+    confirming: Option<(Stamp, u64)>,
     known: KnownRecord,
     /// The epoch whose end was reported.
     end_reported: Option<u64>,
@@ -131,6 +134,7 @@ impl State {
                 error: None,
                 signal: Signal::new(),
                 early_at: u64::MAX,
+                confirming: None,
                 known: KnownRecord::default(),
                 end_reported: None,
                 successor: None,
@@ -201,6 +205,26 @@ impl State {
         // The machine may have marked the token as refused, which ends its publication.
         self.publish(&locked, now);
         self.action_for(&mut locked, step, now)
+    }
+
+    /// Decides whether a refresh may confirm that a body refuses the token of this stamp: one in the
+    /// interval of early refreshes.
+    pub(crate) fn may_confirm(&self, stamp: Stamp, now: Now) -> bool {
+        let mut locked = lock(&self.locked);
+        // A newer token needs no refresh. Requests with the same token share a refresh until it fails.
+        let started = locked.confirming.is_some_and(|(token, _)| token == stamp);
+        let shares = locked.machine.flight().is_some() || started && locked.error.is_none();
+        if shares || locked.machine.stamp() != stamp {
+            return true;
+        }
+        let interval = locked.machine.policy.early_interval;
+        let is_due = locked
+            .confirming
+            .is_none_or(|(_, started)| now.steady.saturating_sub(started) >= interval);
+        if is_due {
+            locked.confirming = Some((stamp, now.steady));
+        }
+        is_due
     }
 
     /// Decides what a caller does after a body that may refuse the token of this stamp. The token

@@ -21,6 +21,10 @@ use crate::fixture::ManualClock;
 
 /// A session that is signed in, and an issuer that is down.
 async fn signed_in(calls: &Arc<AtomicUsize>) -> Rotator {
+    signed_in_at(ManualClock::new(), calls).await
+}
+
+async fn signed_in_at(clock: ManualClock, calls: &Arc<AtomicUsize>) -> Rotator {
     let calls = Arc::clone(calls);
     let source = move |_: Option<Arc<TokenSet>>| {
         calls.fetch_add(1, Ordering::SeqCst);
@@ -28,7 +32,7 @@ async fn signed_in(calls: &Arc<AtomicUsize>) -> Rotator {
     };
     let rotator = Rotator::builder(source)
         .origin("http://127.0.0.1:8080")
-        .clock(ManualClock::new())
+        .clock(clock)
         .build()
         .expect("a rotator");
     let stored = rotator.sign_in(TokenSet::bearer("good").with_refresh_token("refresh"));
@@ -81,6 +85,23 @@ async fn a_match_that_cannot_be_confirmed_displaces_no_token() {
     let searches = join_all((0..1_000).map(|_| get("/search"))).await;
     assert!(searches.iter().all(StatusCode::is_success));
     assert_eq!(calls.load(Ordering::SeqCst), 1);
+}
+
+/// Property: a session starts at most one confirming refresh in 10 s, also if each of them fails, and
+/// with several layers.
+#[tokio::test(start_paused = true)]
+async fn confirming_refreshes_are_spaced_out() {
+    let (clock, calls) = (ManualClock::new(), Arc::default());
+    let rotator = signed_in_at(clock.clone(), &calls).await;
+    let clients = [client(&rotator), client(&rotator)];
+    for second in 0..30 {
+        for client in &clients {
+            let answer = client.clone().oneshot(request("/search")).await;
+            assert_eq!(answer.expect("an answer").status(), StatusCode::OK);
+        }
+        assert_eq!(calls.load(Ordering::SeqCst), second / 10 + 1, "{second} s");
+        clock.advance_secs(1);
+    }
 }
 
 /// A body of these frames, which stays open.
