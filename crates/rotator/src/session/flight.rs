@@ -12,9 +12,7 @@ use futures_util::future::{Either, select};
 use token_rotator_core::{Ending, Failure, Purpose};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::decide::{
-    self, Decision, KnownRecord, RefreshStart, ReplacedTokens, Write, same_tokens,
-};
+use super::decide::{self, Decision, KnownRecord, RefreshStart, Write, same_tokens};
 use super::recovery::{Recovery, RecoveryPlan, Situation};
 use super::state::{FailureEffect, PreparedToken, Ticket};
 use super::writer::{PendingWrite, WriteOutcome, conflicts};
@@ -70,13 +68,12 @@ struct FlightTask {
     _task: TaskTrackerToken,
 }
 
-/// Tokens that the issuer has answered with.
+/// Tokens that the issuer has answered with, and their write to the store.
 struct Received {
     tokens: Arc<TokenSet>,
     /// `None` if the tokens cannot be sent. The next refresh still starts from them.
     prepared: Option<PreparedToken>,
-    known: KnownRecord,
-    replaced: ReplacedTokens,
+    write: Write,
 }
 
 /// Flight outcomes. A step that returns an outcome as its error ends the flight early.
@@ -610,11 +607,15 @@ impl FlightTask {
         let tokens = Arc::new(tokens.received(self.session.clock.wall()));
         let prepared = self.session.prepare(Arc::clone(&tokens));
         self.step = "save the new tokens";
+        let own = Some(Arc::clone(&tokens));
+        let mut write = Write::new(flight.began.epoch, own, start.known, start.replaced);
+        if let Some(taken) = &self.taken_write {
+            write.replace(&taken.write);
+        }
         self.received = Some(Received {
             tokens: Arc::clone(&tokens),
             prepared: prepared.clone().ok(),
-            known: start.known,
-            replaced: start.replaced.clone(),
+            write: write.clone(),
         });
         // Without the lease, compare-and-swap protects the record.
         let _ = self.extend_lease().await;
@@ -623,7 +624,6 @@ impl FlightTask {
         }
         let mut known = start.known;
         if self.session.store.is_some() {
-            let mut write = self.write_of(Arc::clone(&tokens), start.known, start.replaced);
             match self.session.try_write(&mut write).await {
                 Ok(WriteOutcome::Stored { version, .. }) => {
                     known = KnownRecord::at(version);
@@ -657,22 +657,6 @@ impl FlightTask {
             })
         });
         Ok(FlightOutcome::Refreshed(prepared, known, after))
-    }
-
-    /// Returns the write of these tokens, which replaces the write that the flight took from the
-    /// writer.
-    fn write_of(
-        &self,
-        tokens: Arc<TokenSet>,
-        known: KnownRecord,
-        replaced: ReplacedTokens,
-    ) -> Write {
-        let epoch = self.epoch();
-        let mut write = Write::new(epoch, Some(tokens), known, replaced);
-        if let Some(taken) = &self.taken_write {
-            write.replace(&taken.write);
-        }
-        write
     }
 
     fn hand_to_writer(&mut self, write: Write, error: StoreError) {
@@ -791,16 +775,14 @@ impl FlightTask {
         let Received {
             tokens,
             prepared,
-            known,
-            replaced,
+            write,
         } = received;
-        let flight = self.ticket.flight;
         let message = error.to_string();
-        let write = self.write_of(Arc::clone(&tokens), known, replaced);
         match &prepared {
-            Some(prepared) if self.install(prepared, known) => {}
+            Some(prepared) if self.install(prepared, write.known) => {}
             Some(_) => return,
             None => {
+                let flight = self.ticket.flight;
                 self.session.state.continue_with(flight, tokens);
                 self.fail(error);
             }

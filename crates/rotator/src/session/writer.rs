@@ -452,11 +452,13 @@ impl Writer {
             session.revoke_overwritten(Arc::clone(replaced));
         }
         let outcome = outcome.map(|_| ());
+        let epoch = write.epoch;
         let recorded = session.state.writes(|writes| {
             let pending = writes
-                .pending_in(write.epoch)
+                .pending_in(epoch)
                 .filter(|_| !cancel.is_cancelled())?;
             let attempts = pending.attempts;
+            let lease = pending.lease.take();
             let reports: Vec<_> = pending
                 .reports
                 .extract_if(.., |(of, _)| *of <= number)
@@ -465,16 +467,13 @@ impl Writer {
                 // A newer write was queued meanwhile. It continues from the record that this
                 // attempt found.
                 pending.write.replace(&write);
-                return Some((attempts, pending.lease.take(), reports, true));
-            }
-            if outcome.is_ok() {
-                let lease = pending.lease.take();
+            } else if outcome.is_ok() {
                 writes.pending = None;
-                return Some((attempts, lease, reports, false));
+            } else {
+                pending.attempts += 1;
+                pending.write = write;
             }
-            pending.attempts += 1;
-            pending.write = write.clone();
-            Some((attempts, pending.lease.take(), reports, true))
+            Some((attempts, lease, reports, !writes.is_empty()))
         });
         let Some((attempts, lease, reports, is_pending)) = recorded else {
             return;
@@ -488,7 +487,7 @@ impl Writer {
             }),
         }
         if is_pending {
-            self.keep_lease(write.epoch, lease, cancel).await;
+            self.keep_lease(epoch, lease, cancel).await;
         } else {
             session.release_lease(lease);
         }
