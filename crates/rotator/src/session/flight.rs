@@ -161,7 +161,7 @@ impl FlightTask {
         // While a write of this epoch is pending, memory is newer than the store.
         self.step = "save the new tokens";
         let epoch = self.epoch();
-        if self.session.write_now(epoch).await.is_err() {
+        if self.session.start_write(epoch).await.is_err() {
             self.taken_write = self.session.state.writes(|writes| writes.take(epoch));
         }
         if let Some(taken) = &mut self.taken_write {

@@ -226,7 +226,7 @@ enum WriterAction {
 
 impl Session {
     /// Starts the writer for the pending write of this epoch. The future returns the outcome of the
-    /// next attempt.
+    /// next attempt, or `Ok` if no write is pending.
     pub(crate) fn start_write(self: &Arc<Self>, epoch: u64) -> Stored {
         let outcome = self.state.writes(|writes| writes.request(epoch));
         self.start_writer();
@@ -263,12 +263,6 @@ impl Session {
     /// Returns whether no write is pending.
     pub(crate) fn all_written(&self) -> bool {
         self.state.writes(|writes| writes.is_empty())
-    }
-
-    /// Asks the writer for one attempt at the pending write of this epoch and waits for the
-    /// outcome. Returns `Ok` if no write was pending.
-    pub(crate) async fn write_now(self: &Arc<Self>, epoch: u64) -> Result<(), StoreError> {
-        self.start_write(epoch).await
     }
 
     /// Writes by compare-and-swap over every record that is known to be older.
