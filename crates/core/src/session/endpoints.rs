@@ -28,16 +28,16 @@ impl RefusingEndpoints {
 
     /// Returns whether refusals of this endpoint start no refresh at this time.
     pub(super) fn pauses(&self, endpoint: u32, steady: u64) -> bool {
-        let mut refusing_endpoints = self.0.iter();
-        refusing_endpoints.any(|entry| entry.endpoint == endpoint && steady < entry.until)
+        let mut entries = self.0.iter();
+        entries.any(|entry| entry.endpoint == endpoint && steady < entry.until)
     }
 
     /// Records that this endpoint refused a replay, and doubles its pause if the last pause is
     /// over. Returns whether the endpoint is new to the table. A new endpoint displaces the oldest
     /// entry.
     pub(super) fn remember(&mut self, endpoint: u32, steady: u64, first: u64, most: u64) -> bool {
-        let mut refusing_endpoints = self.0.iter_mut();
-        if let Some(known) = refusing_endpoints.find(|entry| entry.endpoint == endpoint) {
+        let mut entries = self.0.iter_mut();
+        if let Some(known) = entries.find(|entry| entry.endpoint == endpoint) {
             if steady >= known.until {
                 known.pause = doubled(known.pause, 1, most);
                 known.until = steady.saturating_add(known.pause);

@@ -20,7 +20,6 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Locks a mutex of the standard library, which no model checker controls, and ignores its
 /// poisoning.
-#[cfg(any(feature = "file", all(test, model_shuttle)))]
 pub(crate) fn lock_std<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
         .lock()

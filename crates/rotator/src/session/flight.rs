@@ -12,10 +12,8 @@ use futures_util::future::{Either, select};
 use token_rotator_core::{Ending, Failure, Purpose};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::decide::{
-    self, Decision, KnownRecord, RefreshStart, ReplacedTokens, Write, same_tokens,
-};
-use super::recovery::{RecoveryPlan, Situation};
+use super::decide::{self, Decision, KnownRecord, RefreshStart, Write, same_tokens};
+use super::recovery::{Recovery, RecoveryPlan, Situation};
 use super::state::{FailureEffect, PreparedToken, Ticket};
 use super::writer::{PendingWrite, WriteOutcome, conflicts};
 use super::{CallFailure, Session, guarded};
@@ -70,13 +68,12 @@ struct FlightTask {
     _task: TaskTrackerToken,
 }
 
-/// Tokens that the issuer has answered with.
+/// Tokens that the issuer has answered with, and their write to the store.
 struct Received {
     tokens: Arc<TokenSet>,
     /// `None` if the tokens cannot be sent. The next refresh still starts from them.
     prepared: Option<PreparedToken>,
-    known: KnownRecord,
-    replaced: ReplacedTokens,
+    write: Write,
 }
 
 /// Flight outcomes. A step that returns an outcome as its error ends the flight early.
@@ -152,16 +149,20 @@ impl FlightTask {
         }
     }
 
+    /// The epoch that the flight began in.
+    fn epoch(&self) -> u64 {
+        self.ticket.flight.began.epoch
+    }
+
     async fn work(&mut self) -> Result<FlightOutcome, FlightOutcome> {
-        let session = Arc::clone(&self.session);
-        let epoch = self.ticket.flight.began.epoch;
         if self.ticket.flight.purpose == Purpose::Look {
             return self.look().await;
         }
         // While a write of this epoch is pending, memory is newer than the store.
         self.step = "save the new tokens";
-        if session.write_now(epoch).await.is_err() {
-            self.taken_write = session.state.writes(|writes| writes.take(epoch));
+        let epoch = self.epoch();
+        if self.session.start_write(epoch).await.is_err() {
+            self.taken_write = self.session.state.writes(|writes| writes.take(epoch));
         }
         if let Some(taken) = &mut self.taken_write {
             self.lease = taken.lease.take();
@@ -170,27 +171,19 @@ impl FlightTask {
             return self.refresh_from_memory().await;
         }
         let mut known_version = None;
-        if session.store.is_some() && session.coordinator.is_some() {
+        if self.session.store.is_some() && self.session.coordinator.is_some() {
             // A token that another process has refreshed is adopted without the lease.
             known_version = self.read().await?.known.version;
         }
         self.take_lease(known_version).await?;
         let start = self.read().await?;
-        self.refresh(
-            start,
-            session
-                .store
-                .as_ref()
-                .is_some_and(|store| store.is_durable()),
-        )
-        .await
+        self.refresh(start).await
     }
 
-    /// Refreshes from memory and journals no intent. The store accepts no write, and the refresh
-    /// token that it holds is spent.
+    /// Refreshes from memory. The store accepts no write, and the refresh token that it holds is
+    /// spent.
     async fn refresh_from_memory(&mut self) -> Result<FlightOutcome, FlightOutcome> {
-        let epoch = self.ticket.flight.began.epoch;
-        let memory = self.session.state.start(epoch);
+        let memory = self.session.state.start(self.epoch());
         let (Some(memory), Some(taken)) = (memory, &self.taken_write) else {
             return Err(FlightOutcome::Superseded(None));
         };
@@ -199,7 +192,7 @@ impl FlightTask {
             replaced: taken.write.replaced_and_own(),
             ..memory
         };
-        self.refresh(start, false).await
+        self.refresh(start).await
     }
 
     // Lease.
@@ -273,9 +266,9 @@ impl FlightTask {
 
     /// Reads the record. Returns where a refresh starts, or the outcome that ends the flight.
     async fn read(&mut self) -> Result<RefreshStart, FlightOutcome> {
-        let session = Arc::clone(&self.session);
-        let epoch = self.ticket.flight.began.epoch;
         self.step = "read the session";
+        let session = &self.session;
+        let epoch = self.epoch();
         let superseded = || FlightOutcome::Superseded(None);
         if session.store.is_none() {
             return session.state.start(epoch).ok_or_else(superseded);
@@ -315,14 +308,10 @@ impl FlightTask {
     }
 
     /// Refreshes at the issuer and saves the answer. Starts over if the record changes meanwhile.
-    async fn refresh(
-        &mut self,
-        mut start: RefreshStart,
-        is_journaled: bool,
-    ) -> Result<FlightOutcome, FlightOutcome> {
+    async fn refresh(&mut self, mut start: RefreshStart) -> Result<FlightOutcome, FlightOutcome> {
         let mut refused_before = false;
         for _ in 0..READS_MAX {
-            let refused = match self.present(&mut start, is_journaled).await {
+            let refused = match self.present(&mut start).await {
                 Ok(Some(refreshed)) => return self.save(refreshed, start).await,
                 Ok(None) => None,
                 Err(error)
@@ -342,7 +331,7 @@ impl FlightTask {
                     _ => false,
                 };
                 if same || refused_before {
-                    if is_journaled && !matches!(error, RefreshError::Refused) {
+                    if !matches!(error, RefreshError::Refused) {
                         self.journal_refused(&mut start).await;
                     }
                     return Err(error.into());
@@ -357,35 +346,33 @@ impl FlightTask {
     // Journal and send.
 
     /// Presents the refresh token. Presents it once more if the answer was lost and the profile
-    /// allows it. If `is_journaled`, writes intents to the store first. Returns `None` if another
-    /// process has written the record.
+    /// allows it. Returns `None` if another process has written the record.
     async fn present(
         &mut self,
         start: &mut RefreshStart,
-        is_journaled: bool,
     ) -> Result<Option<Refreshed>, RefreshError> {
         let profile = self.session.profile;
+        let is_uncertain = |answer: &Result<_, RefreshError>| {
+            answer
+                .as_ref()
+                .is_err_and(|error| error.kind() == FailureKind::Uncertain)
+        };
         let hash = start.last.as_deref().and_then(TokenHash::of);
         let Some(hash) = hash.filter(|_| profile.counts_uses()) else {
             // No use of this refresh token can spend it, so no intent is needed.
             self.check_before_send().await?;
-            return match self.send(start).await {
-                Err(error)
-                    if error.kind() == FailureKind::Uncertain
-                        && profile.allows_again(Duration::ZERO) =>
-                {
-                    self.check_before_send().await.map_err(|_| error)?;
-                    self.report_presented_again(false);
-                    self.send(start).await.map(Some)
-                }
-                answer => answer.map(Some),
-            };
+            let mut answer = self.send(start).await;
+            if is_uncertain(&answer)
+                && profile.allows_again(Duration::ZERO)
+                && self.check_before_send().await.is_ok()
+            {
+                self.report_presented_again(false);
+                answer = self.send(start).await;
+            }
+            return answer.map(Some);
         };
-        let session = Arc::clone(&self.session);
-        let epoch = self.ticket.flight.began.epoch;
-        let before = session
-            .state
-            .recovery(|recovery| recovery.in_doubt(epoch, hash, start.intent));
+        let mut before =
+            self.recovery(|recovery, epoch| recovery.in_doubt(epoch, hash, start.intent));
         let (intent, again) = match self.plan(hash, start) {
             RecoveryPlan::Present(intent) => (intent, None),
             RecoveryPlan::PresentAgain(intent) => (intent, Some(false)),
@@ -394,47 +381,37 @@ impl FlightTask {
             RecoveryPlan::Wait(wait) => return Err(RefreshError::InDoubt { wait: Some(wait) }),
             RecoveryPlan::Refused => return Err(RefreshError::Refused),
         };
-        if !self.journal(start, intent, is_journaled).await? {
+        if !self.journal(start, intent).await? {
             return Ok(None);
         }
         if let Err(error) = self.check_before_send().await {
-            self.withdraw(start, before, is_journaled).await;
+            self.withdraw(start, before).await;
             return Err(error);
         }
         if let Some(last_resort) = again {
             self.report_presented_again(last_resort);
         }
-        let now = session.clock.steady();
-        session
-            .state
-            .recovery(|recovery| recovery.sending(epoch, &intent, now));
-        let uncertain = match self.send(start).await {
-            Err(error) if error.kind() == FailureKind::Uncertain => error,
-            answer => return self.conclude(start, before, answer, is_journaled).await,
-        };
+        let now = self.session.clock.steady();
+        self.recovery(|recovery, epoch| recovery.sending(epoch, &intent, now));
+        let mut answer = self.send(start).await;
         // The second request may make the flight overdue, which releases the waiters. The window is
         // checked again, because it may have closed.
-        let RecoveryPlan::PresentAgain(intent) = self.plan(hash, start) else {
-            return self
-                .conclude(start, before, Err(uncertain), is_journaled)
-                .await;
-        };
-        let written = self.journal(start, intent, is_journaled).await;
-        if !matches!(written, Ok(true)) || self.check_before_send().await.is_err() {
-            return self
-                .conclude(start, before, Err(uncertain), is_journaled)
-                .await;
+        if is_uncertain(&answer)
+            && let RecoveryPlan::PresentAgain(intent) = self.plan(hash, start)
+            && let Ok(true) = self.journal(start, intent).await
+            && self.check_before_send().await.is_ok()
+        {
+            self.report_presented_again(false);
+            answer = self.send(start).await;
+            before = Some(intent.with_outcome(IntentOutcome::Uncertain));
         }
-        self.report_presented_again(false);
-        let answer = self.send(start).await;
-        let before = Some(intent.with_outcome(IntentOutcome::Uncertain));
-        self.conclude(start, before, answer, is_journaled).await
+        self.conclude(start, before, answer).await
     }
 
     fn plan(&self, token: TokenHash, start: &RefreshStart) -> RecoveryPlan {
         let session = &self.session;
         let situation = Situation {
-            epoch: self.ticket.flight.began.epoch,
+            epoch: self.epoch(),
             token,
             found: start.intent,
             profile: session.profile,
@@ -444,7 +421,7 @@ impl FlightTask {
             forced: self.ticket.flight.purpose == Purpose::Forced,
             linger: session.linger(),
         };
-        session.state.recovery(|recovery| recovery.plan(&situation))
+        self.recovery(|recovery, _| recovery.plan(&situation))
     }
 
     /// Writes the intent to present the refresh token. Returns false if another process has written
@@ -453,34 +430,28 @@ impl FlightTask {
         &mut self,
         start: &mut RefreshStart,
         intent: Intent,
-        is_journaled: bool,
     ) -> Result<bool, RefreshError> {
-        let session = Arc::clone(&self.session);
-        let epoch = self.ticket.flight.began.epoch;
         self.step = "write its intent to the session store";
         // Memory first: if the store's answer is lost, memory recognises the intent in the record.
-        session
-            .state
-            .recovery(|recovery| recovery.writing(epoch, intent));
-        let written = self.put_intent(start, Some(intent), is_journaled).await;
+        self.recovery(|recovery, epoch| recovery.writing(epoch, intent));
+        let written = self.put_intent(start, Some(intent)).await;
         let written = written.map_err(RefreshError::Store)?;
         if written {
-            session
-                .state
-                .recovery(|recovery| recovery.written(epoch, &intent));
+            self.recovery(|recovery, epoch| recovery.written(epoch, &intent));
         }
         Ok(written)
     }
 
     /// Writes the record with another intent. Returns false if another process has written the
-    /// record.
+    /// record. Without a durable store, or while the store accepts no write, only memory holds the
+    /// intent.
     async fn put_intent(
         &self,
         start: &mut RefreshStart,
         intent: Option<Intent>,
-        is_journaled: bool,
     ) -> Result<bool, StoreError> {
-        if !is_journaled {
+        let store = self.session.store.as_ref();
+        if self.taken_write.is_some() || !store.is_some_and(|store| store.is_durable()) {
             start.intent = intent;
             return Ok(true);
         }
@@ -493,8 +464,7 @@ impl FlightTask {
         let saved = self.session.put(start.known.version, record).await?;
         let stored = matches!(saved, Saved::Stored);
         if stored {
-            let epoch = self.ticket.flight.began.epoch;
-            self.session.state.note_version(epoch, version);
+            self.session.state.note_version(self.epoch(), version);
             start.record_written(version, intent);
         }
         Ok(stored)
@@ -504,7 +474,7 @@ impl FlightTask {
     /// too that the lease outlasts the source timeout, on a clock that counts suspend.
     async fn check_before_send(&mut self) -> Result<(), RefreshError> {
         self.extend_lease().await?;
-        if self.session.stamp().epoch != self.ticket.flight.began.epoch {
+        if self.session.stamp().epoch != self.epoch() {
             return Err(RefreshError::SessionChanged);
         }
         self.step = "ask the issuer";
@@ -514,7 +484,7 @@ impl FlightTask {
 
     /// Sends one request to the issuer, and renews the lease meanwhile.
     async fn send(&mut self, start: &RefreshStart) -> Result<Refreshed, RefreshError> {
-        let session = Arc::clone(&self.session);
+        let session = &self.session;
         let limit = session.limits.source_timeout;
         let call = session
             .source
@@ -553,50 +523,50 @@ impl FlightTask {
         start: &mut RefreshStart,
         before: Option<Intent>,
         answer: Result<Refreshed, RefreshError>,
-        is_journaled: bool,
     ) -> Result<Option<Refreshed>, RefreshError> {
-        let session = Arc::clone(&self.session);
-        let epoch = self.ticket.flight.began.epoch;
         match answer.as_ref().map_err(RefreshError::kind) {
             // The save of the answer removes the intent from the record.
-            Ok(_) => session.state.recovery(|recovery| recovery.clear(epoch)),
+            Ok(_) => self.recovery(Recovery::clear),
             // A refusal is written after the record was read again.
             Err(FailureKind::Terminal) => {
                 self.sent = false;
-                session.state.recovery(|recovery| recovery.clear(epoch));
+                self.recovery(Recovery::clear);
             }
             Err(FailureKind::Uncertain) => {
                 if let Some(intent) = start.intent.or(before) {
                     let intent = intent.with_outcome(IntentOutcome::Uncertain);
-                    session
-                        .state
-                        .recovery(|recovery| recovery.uncertain(epoch, intent));
-                    let _ = self.put_intent(start, Some(intent), is_journaled).await;
+                    self.recovery(|recovery, epoch| recovery.uncertain(epoch, intent));
+                    let _ = self.put_intent(start, Some(intent)).await;
                 }
             }
             Err(_) => {
                 self.sent = false;
-                self.withdraw(start, before, is_journaled).await;
+                self.withdraw(start, before).await;
             }
         }
         answer.map(Some)
     }
 
     /// Restores the intent `before`, because this attempt did not spend the refresh token.
-    async fn withdraw(&self, start: &mut RefreshStart, before: Option<Intent>, is_journaled: bool) {
-        let epoch = self.ticket.flight.began.epoch;
-        self.session
-            .state
-            .recovery(|recovery| recovery.withdraw(epoch, before));
-        let _ = self.put_intent(start, before, is_journaled).await;
+    async fn withdraw(&self, start: &mut RefreshStart, before: Option<Intent>) {
+        self.recovery(|recovery, epoch| recovery.withdraw(epoch, before));
+        let _ = self.put_intent(start, before).await;
     }
 
     /// Records that the issuer refused this refresh token, so that no other process presents it.
     async fn journal_refused(&self, start: &mut RefreshStart) {
         if let Some(intent) = start.intent {
             let refused = intent.with_outcome(IntentOutcome::Refused);
-            let _ = self.put_intent(start, Some(refused), true).await;
+            let _ = self.put_intent(start, Some(refused)).await;
         }
+    }
+
+    /// Calls `call` with the recovery state and the flight's epoch, under the lock.
+    fn recovery<T>(&self, call: impl FnOnce(&mut Recovery, u64) -> T) -> T {
+        let epoch = self.epoch();
+        self.session
+            .state
+            .recovery(|recovery| call(recovery, epoch))
     }
 
     fn report_presented_again(&self, last_resort: bool) {
@@ -632,27 +602,29 @@ impl FlightTask {
         refreshed: Refreshed,
         start: RefreshStart,
     ) -> Result<FlightOutcome, FlightOutcome> {
-        let session = Arc::clone(&self.session);
         let flight = self.ticket.flight;
         let tokens = refreshed.tokens.inherit(start.last.as_deref());
-        let tokens = Arc::new(tokens.received(session.clock.wall()));
-        let prepared = session.prepare(Arc::clone(&tokens));
+        let tokens = Arc::new(tokens.received(self.session.clock.wall()));
+        let prepared = self.session.prepare(Arc::clone(&tokens));
         self.step = "save the new tokens";
+        let own = Some(Arc::clone(&tokens));
+        let mut write = Write::new(flight.began.epoch, own, start.known, start.replaced);
+        if let Some(taken) = &self.taken_write {
+            write.replace(&taken.write);
+        }
         self.received = Some(Received {
             tokens: Arc::clone(&tokens),
             prepared: prepared.clone().ok(),
-            known: start.known,
-            replaced: start.replaced.clone(),
+            write: write.clone(),
         });
         // Without the lease, compare-and-swap protects the record.
         let _ = self.extend_lease().await;
-        if session.stamp().epoch != flight.began.epoch {
+        if self.session.stamp().epoch != flight.began.epoch {
             return Err(FlightOutcome::Superseded(Some(tokens)));
         }
         let mut known = start.known;
-        if session.store.is_some() {
-            let mut write = self.write_of(Arc::clone(&tokens), start.known, start.replaced);
-            match session.try_write(&mut write).await {
+        if self.session.store.is_some() {
+            match self.session.try_write(&mut write).await {
                 Ok(WriteOutcome::Stored { version, .. }) => {
                     known = KnownRecord::at(version);
                     self.taken_write = None;
@@ -674,7 +646,7 @@ impl FlightTask {
             Ok(prepared) => prepared,
             Err(reason) => {
                 // The tokens cannot be sent, but the next refresh starts from them.
-                session.state.continue_with(flight, tokens);
+                self.session.state.continue_with(flight, tokens);
                 return Err(RefreshError::Unusable { reason }.into());
             }
         };
@@ -685,22 +657,6 @@ impl FlightTask {
             })
         });
         Ok(FlightOutcome::Refreshed(prepared, known, after))
-    }
-
-    /// Returns the write of these tokens, which replaces the write that the flight took from the
-    /// writer.
-    fn write_of(
-        &self,
-        tokens: Arc<TokenSet>,
-        known: KnownRecord,
-        replaced: ReplacedTokens,
-    ) -> Write {
-        let epoch = self.ticket.flight.began.epoch;
-        let mut write = Write::new(epoch, Some(tokens), known, replaced);
-        if let Some(taken) = &self.taken_write {
-            write.replace(&taken.write);
-        }
-        write
     }
 
     fn hand_to_writer(&mut self, write: Write, error: StoreError) {
@@ -720,7 +676,9 @@ impl FlightTask {
         self.reported = true;
         match outcome {
             FlightOutcome::Refreshed(prepared, known, answer) => {
-                return self.install(&prepared, known).then_some(answer)?;
+                if self.install(&prepared, known) {
+                    return answer;
+                }
             }
             FlightOutcome::Adopted(prepared, known) => {
                 let session = &self.session;
@@ -817,16 +775,14 @@ impl FlightTask {
         let Received {
             tokens,
             prepared,
-            known,
-            replaced,
+            write,
         } = received;
-        let flight = self.ticket.flight;
         let message = error.to_string();
-        let write = self.write_of(Arc::clone(&tokens), known, replaced);
         match &prepared {
-            Some(prepared) if self.install(prepared, known) => {}
+            Some(prepared) if self.install(prepared, write.known) => {}
             Some(_) => return,
             None => {
+                let flight = self.ticket.flight;
                 self.session.state.continue_with(flight, tokens);
                 self.fail(error);
             }

@@ -117,7 +117,6 @@ pub(crate) enum FailureEffect {
 }
 
 /// Tokens and pending write of an ended epoch. The caller handles them outside the lock.
-#[derive(Default)]
 pub(crate) struct EndedEpoch {
     pub(crate) tokens: Option<Arc<TokenSet>>,
     pub(crate) write: Option<PendingWrite>,
@@ -413,26 +412,15 @@ impl State {
         now: Now,
     ) -> (Stamp, EndedEpoch) {
         let mut locked = lock(&self.locked);
-        let stamp = locked.machine.sign_in(prepared.validity, now);
-        let ended_epoch = locked.begin_epoch(known);
-        locked.install(prepared);
-        self.write_tokens(&mut locked, ReplacedTokens::default());
-        self.release(locked, now);
-        (stamp, ended_epoch)
+        locked.machine.sign_in(prepared.validity, now);
+        self.begin_epoch(locked, Some(prepared), known, now)
     }
 
     /// Begins an epoch without tokens. Returns `None` if there was no session to sign out of.
     pub(crate) fn sign_out(&self, known: KnownRecord, now: Now) -> Option<(Stamp, EndedEpoch)> {
         let mut locked = lock(&self.locked);
-        if !locked.machine.sign_out() {
-            return None;
-        }
-        let ended_epoch = locked.begin_epoch(known);
-        self.write_tokens(&mut locked, ReplacedTokens::default());
-        locked.signal.mark_signed_out();
-        let stamp = locked.machine.stamp();
-        self.release(locked, now);
-        Some((stamp, ended_epoch))
+        let signed_out = locked.machine.sign_out();
+        signed_out.then(|| self.begin_epoch(locked, None, known, now))
     }
 
     /// Enters an epoch that a flight or write of `epoch` found in the store. Without a token set,
@@ -449,22 +437,46 @@ impl State {
         if !locked.is_in(epoch) || locked.known.epoch == known.epoch {
             return None;
         }
-        let ended_epoch = if let Some(prepared) = prepared {
-            locked.machine.sign_in(prepared.validity, now);
-            let ended_epoch = locked.begin_epoch(known);
-            locked.install(prepared);
-            ended_epoch
-        } else {
-            if !locked.machine.sign_out() {
-                return None;
+        match prepared {
+            Some(prepared) => {
+                locked.machine.sign_in(prepared.validity, now);
             }
-            let ended_epoch = locked.begin_epoch(known);
-            locked.signal.mark_signed_out();
-            ended_epoch
-        };
+            None if !locked.machine.sign_out() => return None,
+            None => {}
+        }
+        Some(self.begin_epoch(locked, prepared, known, now))
+    }
+
+    /// Enters the epoch that the machine has begun. Queues its write if the store does not hold the
+    /// epoch, publishes, and releases the waiters of the previous epoch.
+    fn begin_epoch(
+        &self,
+        mut locked: MutexGuard<'_, Locked>,
+        prepared: Option<&PreparedToken>,
+        known: KnownRecord,
+        now: Now,
+    ) -> (Stamp, EndedEpoch) {
         let stamp = locked.machine.stamp();
-        self.release(locked, now);
-        Some((stamp, ended_epoch))
+        let ended_epoch = EndedEpoch {
+            tokens: locked.tokens(),
+            write: locked.writes.take_other(stamp.epoch),
+        };
+        locked.credential = None;
+        locked.successor = None;
+        locked.error = None;
+        locked.known.replace(known);
+        match prepared {
+            Some(prepared) => locked.install(prepared),
+            None => locked.signal.mark_signed_out(),
+        }
+        if known.unwritten {
+            self.write_tokens(&mut locked, ReplacedTokens::default());
+        }
+        self.publish(&locked, now);
+        let signal = std::mem::replace(&mut locked.signal, Signal::new());
+        drop(locked);
+        signal.set();
+        (stamp, ended_epoch)
     }
 
     /// Returns the current stamp, and the token set that a refresh starts from.
@@ -612,33 +624,11 @@ impl State {
             self.published.replace(Some(Arc::new(new)));
         }
     }
-
-    /// Publishes, then releases the waiters of the previous epoch.
-    fn release(&self, mut locked: MutexGuard<'_, Locked>, now: Now) {
-        self.publish(&locked, now);
-        let signal = std::mem::replace(&mut locked.signal, Signal::new());
-        drop(locked);
-        signal.set();
-    }
 }
 
 impl Locked {
     fn is_in(&self, epoch: u64) -> bool {
         self.machine.stamp().epoch == epoch
-    }
-
-    /// Clears the state of the previous epoch and returns it. The machine has begun another epoch
-    /// already.
-    fn begin_epoch(&mut self, known: KnownRecord) -> EndedEpoch {
-        let ended_epoch = EndedEpoch {
-            tokens: self.tokens(),
-            write: self.writes.take_other(self.machine.stamp().epoch),
-        };
-        self.credential = None;
-        self.successor = None;
-        self.error = None;
-        self.known.replace(known);
-        ended_epoch
     }
 
     /// Keeps the token that the machine has installed.

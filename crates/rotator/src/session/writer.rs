@@ -226,7 +226,7 @@ enum WriterAction {
 
 impl Session {
     /// Starts the writer for the pending write of this epoch. The future returns the outcome of the
-    /// next attempt.
+    /// next attempt, or `Ok` if no write is pending.
     pub(crate) fn start_write(self: &Arc<Self>, epoch: u64) -> Stored {
         let outcome = self.state.writes(|writes| writes.request(epoch));
         self.start_writer();
@@ -263,12 +263,6 @@ impl Session {
     /// Returns whether no write is pending.
     pub(crate) fn all_written(&self) -> bool {
         self.state.writes(|writes| writes.is_empty())
-    }
-
-    /// Asks the writer for one attempt at the pending write of this epoch and waits for the
-    /// outcome. Returns `Ok` if no write was pending.
-    pub(crate) async fn write_now(self: &Arc<Self>, epoch: u64) -> Result<(), StoreError> {
-        self.start_write(epoch).await
     }
 
     /// Writes by compare-and-swap over every record that is known to be older.
@@ -452,11 +446,13 @@ impl Writer {
             session.revoke_overwritten(Arc::clone(replaced));
         }
         let outcome = outcome.map(|_| ());
+        let epoch = write.epoch;
         let recorded = session.state.writes(|writes| {
             let pending = writes
-                .pending_in(write.epoch)
+                .pending_in(epoch)
                 .filter(|_| !cancel.is_cancelled())?;
             let attempts = pending.attempts;
+            let lease = pending.lease.take();
             let reports: Vec<_> = pending
                 .reports
                 .extract_if(.., |(of, _)| *of <= number)
@@ -465,16 +461,13 @@ impl Writer {
                 // A newer write was queued meanwhile. It continues from the record that this
                 // attempt found.
                 pending.write.replace(&write);
-                return Some((attempts, pending.lease.take(), reports, true));
-            }
-            if outcome.is_ok() {
-                let lease = pending.lease.take();
+            } else if outcome.is_ok() {
                 writes.pending = None;
-                return Some((attempts, lease, reports, false));
+            } else {
+                pending.attempts += 1;
+                pending.write = write;
             }
-            pending.attempts += 1;
-            pending.write = write.clone();
-            Some((attempts, pending.lease.take(), reports, true))
+            Some((attempts, lease, reports, !writes.is_empty()))
         });
         let Some((attempts, lease, reports, is_pending)) = recorded else {
             return;
@@ -488,7 +481,7 @@ impl Writer {
             }),
         }
         if is_pending {
-            self.keep_lease(write.epoch, lease, cancel).await;
+            self.keep_lease(epoch, lease, cancel).await;
         } else {
             session.release_lease(lease);
         }

@@ -18,7 +18,6 @@ use hmac_sha256::Hash;
 use zeroize::Zeroizing;
 
 pub use self::header::RecordHeader;
-#[cfg(feature = "file")]
 pub(crate) use self::key::hex;
 pub use self::key::{DataKey, KeyId, KeySource, KeyTextError};
 

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::LeaseError;
+use crate::runtime::sync::lock_std;
 use crate::store::SessionKey;
 
 /// Grants the lease of a session to one flight at a time.
@@ -169,7 +170,7 @@ impl LocalCoordinator {
     }
 
     fn semaphore(&self, key: &SessionKey) -> Arc<Semaphore> {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = lock_std(&self.sessions);
         if let Some(semaphore) = sessions.get(key).and_then(Weak::upgrade) {
             return semaphore;
         }

@@ -185,7 +185,7 @@ impl FileStore {
                     self.0.directory.path_of(name).display()
                 ),
             )
-            .with_hint("is one stopped in the middle of it?")),
+            .with_hint("resume or end the process that holds its lock")),
             Err(error) => Err(directory::failed(
                 "lock",
                 &self.0.directory.path_of(name),

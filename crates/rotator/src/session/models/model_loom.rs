@@ -394,7 +394,11 @@ fn two_sign_ins_leave_one_write() {
 fn a_sign_out_drops_the_unsaved_tokens_of_a_flight() {
     loom::model(|| {
         let state = Arc::new(State::new(Policy::required(), true));
-        let (stamp, _) = state.sign_in(&prepared("old", 1_000), base(1), EXPIRED);
+        let unwritten = KnownRecord {
+            unwritten: true,
+            ..base(1)
+        };
+        let (stamp, _) = state.sign_in(&prepared("old", 1_000), unwritten, EXPIRED);
         let flight = {
             let state = Arc::clone(&state);
             thread::spawn(move || {

@@ -4,8 +4,6 @@ use std::fs::{File, TryLockError};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::time::{Duration, SystemTime};
 
-use futures_util::future::BoxFuture;
-
 use super::names::SessionFiles;
 use super::{FileStore, directory, wait_for_lock};
 use crate::error::LeaseError;
@@ -97,11 +95,6 @@ struct FileLease {
 impl Lease for FileLease {
     fn fence(&self) -> Option<u64> {
         Some(self.fence)
-    }
-
-    fn release(self: Box<Self>) -> BoxFuture<'static, ()> {
-        drop(self);
-        Box::pin(std::future::ready(()))
     }
 }
 

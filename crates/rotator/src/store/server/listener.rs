@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 use tracing::debug;
 
 use super::{ChangeNotifier, Server, Subscription};
+use crate::runtime::sync::lock_std;
 
 /// The pause before the first reconnect. Each failed reconnect doubles it.
 const RECONNECT_MIN: Duration = Duration::from_millis(100);
@@ -36,7 +37,7 @@ impl<S: Server> ChangeListener<S> {
     pub(super) fn subscribe(&self, topic: &str) -> Subscription {
         let subscription = self.changes.subscribe(topic);
         if self.server.sends_notifications() {
-            let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut task = lock_std(&self.task);
             // A task is finished only if its runtime has ended.
             if task.as_ref().is_none_or(JoinHandle::is_finished) {
                 let (server, changes) = (Arc::clone(&self.server), Arc::clone(&self.changes));

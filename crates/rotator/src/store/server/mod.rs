@@ -14,7 +14,6 @@ mod listener;
 mod notify;
 mod settings;
 
-use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +25,7 @@ pub use self::notify::{ChangeNotifier, Subscription};
 pub use self::settings::{SettingError, Timing};
 
 use self::listener::ChangeListener;
+use crate::store::codec::hex;
 use crate::store::{
     BoxedCoordinator, HeldLease, Record, RecordCodec, Saved, SessionKey, SessionStore, StoreError,
     StoreErrorKind, Version,
@@ -131,14 +131,9 @@ pub struct HashedKey {
 impl HashedKey {
     /// Hashes this key.
     pub fn new(key: &SessionKey) -> Self {
-        let mut hash = String::with_capacity(64);
-        for byte in Hash::hash(key.as_str().as_bytes()) {
-            // Writing to a string cannot fail.
-            let _ = write!(hash, "{byte:02x}");
-        }
         Self {
             key: key.clone(),
-            hash,
+            hash: hex(&Hash::hash(key.as_str().as_bytes())),
         }
     }
 

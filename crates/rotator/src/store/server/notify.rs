@@ -2,12 +2,13 @@
 //! because a notification may be lost.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::runtime;
+use crate::runtime::sync::lock_std;
 
 /// The first pause between two polls. Each poll without a notification doubles it.
 const POLL_MIN: Duration = Duration::from_millis(250);
@@ -55,7 +56,7 @@ impl ChangeNotifier {
     }
 
     fn topics(&self) -> MutexGuard<'_, HashMap<String, watch::Sender<()>>> {
-        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_std(&self.topics)
     }
 }
 
