@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::client::Core;
 use crate::error::Error;
-use crate::locate::is_among;
+use crate::locate::{is_among, without_fragment};
 use crate::redirect::{Hop, Redirects};
 
 /// Size in bytes of the largest form that is read into memory for a replay.
@@ -314,7 +314,7 @@ impl Core {
     fn is_refresh_endpoint(&self, url: &Url) -> bool {
         self.refresh_endpoint
             .as_ref()
-            .is_some_and(|endpoint| without_fragment(endpoint) == without_fragment(url))
+            .is_some_and(|endpoint| endpoint.as_str() == without_fragment(url))
     }
 }
 
@@ -354,10 +354,6 @@ fn without_body(request: &Request) -> Request {
     head.headers_mut().clone_from(request.headers());
     *head.version_mut() = request.version();
     head
-}
-
-fn without_fragment(url: &Url) -> &str {
-    &url[..url::Position::AfterQuery]
 }
 
 fn same_origin(a: &Url, b: &Url) -> bool {
