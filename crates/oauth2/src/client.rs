@@ -10,7 +10,7 @@ use crate::answer::RequestKind;
 use crate::client_auth::{CredentialsRequest, DynClientAuth};
 use crate::form::FormBody;
 use crate::secrets::Secrets;
-use crate::transport::{ANSWER_BYTES_MAX, DynTransport, SecretBytes, TransportError};
+use crate::transport::{DynTransport, SecretBytes};
 
 /// Holds client id, authentication and transport: all that a request to the issuer needs.
 #[derive(Clone)]
@@ -53,14 +53,7 @@ impl IssuerClient {
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.extend(credentials.headers);
 
-        let answer = self.transport.send(request).await;
-        let answer = answer.and_then(|answer| {
-            if answer.body().len() > ANSWER_BYTES_MAX {
-                return Err(TransportError::answer_too_long());
-            }
-            Ok(answer)
-        });
-        match answer {
+        match self.transport.send(request).await {
             Ok(answer) => Ok((answer, post.secrets)),
             Err(error) => Err(kind.unanswered(error, &post.secrets)),
         }
