@@ -179,7 +179,7 @@ pub struct RandomnessError {
 }
 
 impl RandomnessError {
-    /// What to do about it.
+    /// Returns the action for this error.
     pub fn hint(&self) -> Option<&'static str> {
         Some("try again in a moment")
     }

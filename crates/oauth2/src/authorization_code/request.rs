@@ -140,7 +140,7 @@ pub enum CodeError {
 }
 
 impl CodeError {
-    /// What to do about it. Every cause has a hint.
+    /// Returns the action for this cause. Every cause has a hint.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Refused(error) => Some(sign_in_again(error)),
@@ -149,7 +149,8 @@ impl CodeError {
     }
 }
 
-/// The hint where a sign-in failed with this error: its code is of no use any more.
+/// Returns the hint for a sign-in that failed with this error. Its code cannot be used again, so the
+/// user must sign in again.
 pub(crate) fn sign_in_again(error: &SourceError) -> &'static str {
     match (error.kind(), error.code()) {
         (FailureKind::Misconfigured, Some("invalid_client" | "incorrect_client_credentials")) => {
