@@ -9,6 +9,7 @@ use token_rotator::{ExposeSecret, SecretString, SourceError};
 use crate::answer::RequestKind;
 use crate::client_auth::{CredentialsRequest, DynClientAuth};
 use crate::form::FormBody;
+use crate::options::CheckedOptions;
 use crate::secrets::Secrets;
 use crate::transport::{DynTransport, SecretBytes};
 
@@ -81,13 +82,25 @@ impl FormRequest {
         self.form.param(name, value.expose_secret());
     }
 
-    /// Adds the APIs that the token is for (RFC 8707 section 2; RFC 8693 section 2.1).
-    pub(crate) fn audience(&mut self, resources: &[String], audience: Option<&str>) {
+    /// Adds the scope, the APIs that the token is for, and the caller's own parameters.
+    pub(crate) fn options(&mut self, options: &CheckedOptions) {
+        if let Some(scope) = &options.scope {
+            self.form.param("scope", scope);
+        }
+        self.resources(&options.resources);
+        // RFC 8693 section 2.1.
+        if let Some(audience) = &options.audience {
+            self.form.param("audience", audience);
+        }
+        for (name, value) in &options.params {
+            self.secret(name, value);
+        }
+    }
+
+    /// Adds the APIs that the token is for (RFC 8707 section 2).
+    pub(crate) fn resources(&mut self, resources: &[String]) {
         for uri in resources {
             self.form.param("resource", uri);
-        }
-        if let Some(audience) = audience {
-            self.form.param("audience", audience);
         }
     }
 }

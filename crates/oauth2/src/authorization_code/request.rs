@@ -71,7 +71,7 @@ impl AuthorizationRequest {
 impl fmt::Debug for AuthorizationRequest {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("AuthorizationRequest")
-            .field("client_id", &self.sign_in.client.id)
+            .field("client_id", &self.sign_in.options.client.id)
             .field("redirect_uri", &self.redirect_uri)
             .finish_non_exhaustive()
     }
@@ -104,11 +104,12 @@ impl AuthorizationCode {
         post.form.param("redirect_uri", &self.redirect_uri);
         post.secret("code_verifier", &self.verifier);
         post.secrets.extend(&self.nonce);
+        let options = &self.sign_in.options;
         // The authorization request carried the audience; a resource belongs in both requests (RFC
         // 8707 section 2.2).
-        post.audience(&self.sign_in.resources, None);
+        post.resources(&options.resources);
         let kind = RequestKind::AuthorizationCode;
-        let (answer, secrets) = self.sign_in.client.post(kind, post).await?;
+        let (answer, secrets) = options.client.post(kind, post).await?;
         let nonce = self.nonce.as_ref();
         let tokens = self.sign_in.tokens(kind, &answer, &secrets, nonce);
         tokens.map_err(|error| match error {
@@ -121,7 +122,7 @@ impl AuthorizationCode {
 impl fmt::Debug for AuthorizationCode {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("AuthorizationCode")
-            .field("client_id", &self.sign_in.client.id)
+            .field("client_id", &self.sign_in.options.client.id)
             .finish_non_exhaustive()
     }
 }
