@@ -115,12 +115,12 @@ impl AuthorizationCodeGrant {
         } else {
             None
         };
-        let sign_in = &self.sign_in;
+        let options = &self.sign_in.options;
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.append_pair("response_type", "code");
-        query.append_pair("client_id", &sign_in.client.id);
+        query.append_pair("client_id", &options.client.id);
         query.append_pair("redirect_uri", &self.redirect_uri);
-        if let Some(scope) = &sign_in.scope {
+        if let Some(scope) = &options.scope {
             query.append_pair("scope", scope);
         }
         query.append_pair("state", state.expose_secret());
@@ -129,13 +129,13 @@ impl AuthorizationCodeGrant {
         if let Some(nonce) = &nonce {
             query.append_pair("nonce", nonce.expose_secret());
         }
-        for uri in &sign_in.resources {
+        for uri in &options.resources {
             query.append_pair("resource", uri);
         }
-        if let Some(audience) = &sign_in.audience {
+        if let Some(audience) = &options.audience {
             query.append_pair("audience", audience);
         }
-        for (name, value) in &sign_in.params {
+        for (name, value) in &options.params {
             query.append_pair(name, value.expose_secret());
         }
         // The query of the configured address stays (RFC 6749 section 3.1).
@@ -147,7 +147,7 @@ impl AuthorizationCodeGrant {
         };
         Ok(AuthorizationRequest {
             url: format!("{base}{separator}{}", query.finish()).into(),
-            sign_in: Arc::clone(sign_in),
+            sign_in: Arc::clone(&self.sign_in),
             redirect_uri: Arc::clone(&self.redirect_uri),
             iss_required: self.iss_required,
             state,
@@ -164,7 +164,7 @@ impl fmt::Debug for AuthorizationCodeGrant {
                 "authorization_url",
                 &checks::without_query(&self.authorization_url),
             )
-            .field("client_id", &self.sign_in.client.id)
+            .field("client_id", &self.sign_in.options.client.id)
             .field("redirect_uri", &self.redirect_uri)
             .finish_non_exhaustive()
     }
@@ -179,7 +179,7 @@ pub struct RandomnessError {
 }
 
 impl RandomnessError {
-    /// What to do about it.
+    /// Returns the action for this error.
     pub fn hint(&self) -> Option<&'static str> {
         Some("try again in a moment")
     }

@@ -167,19 +167,14 @@ impl<T: Transport> Builder<T> {
     ///
     /// *Errors*: a [`BuildError`] for the first option that cannot be used.
     pub fn build(self) -> Result<TokenEndpoint, BuildError> {
-        let options = self.options.check(self.transport, &RESERVED)?;
         Ok(TokenEndpoint {
+            options: self.options.check(self.transport, &RESERVED)?,
             grant: self.grant,
             token_url: checks::url("token URL", &self.token_url)?,
             revocation_url: self
                 .revocation_url
                 .map(|url| checks::url("revocation URL", &url))
                 .transpose()?,
-            client: options.client,
-            scope: options.scope,
-            resources: options.resources,
-            audience: options.audience,
-            params: options.params,
         })
     }
 }

@@ -9,8 +9,9 @@ use token_rotator::{ExposeSecret, SecretString, SourceError};
 use crate::answer::RequestKind;
 use crate::client_auth::{CredentialsRequest, DynClientAuth};
 use crate::form::FormBody;
+use crate::options::CheckedOptions;
 use crate::secrets::Secrets;
-use crate::transport::{ANSWER_BYTES_MAX, DynTransport, SecretBytes, TransportError};
+use crate::transport::{DynTransport, SecretBytes};
 
 /// Holds client id, authentication and transport: all that a request to the issuer needs.
 #[derive(Clone)]
@@ -53,14 +54,7 @@ impl IssuerClient {
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.extend(credentials.headers);
 
-        let answer = self.transport.send(request).await;
-        let answer = answer.and_then(|answer| {
-            if answer.body().len() > ANSWER_BYTES_MAX {
-                return Err(TransportError::answer_too_long());
-            }
-            Ok(answer)
-        });
-        match answer {
+        match self.transport.send(request).await {
             Ok(answer) => Ok((answer, post.secrets)),
             Err(error) => Err(kind.unanswered(error, &post.secrets)),
         }
@@ -88,13 +82,25 @@ impl FormRequest {
         self.form.param(name, value.expose_secret());
     }
 
-    /// Adds the APIs that the token is for (RFC 8707 section 2; RFC 8693 section 2.1).
-    pub(crate) fn audience(&mut self, resources: &[String], audience: Option<&str>) {
+    /// Adds the scope, the APIs that the token is for, and the caller's own parameters.
+    pub(crate) fn options(&mut self, options: &CheckedOptions) {
+        if let Some(scope) = &options.scope {
+            self.form.param("scope", scope);
+        }
+        self.resources(&options.resources);
+        // RFC 8693 section 2.1.
+        if let Some(audience) = &options.audience {
+            self.form.param("audience", audience);
+        }
+        for (name, value) in &options.params {
+            self.secret(name, value);
+        }
+    }
+
+    /// Adds the APIs that the token is for (RFC 8707 section 2).
+    pub(crate) fn resources(&mut self, resources: &[String]) {
         for uri in resources {
             self.form.param("resource", uri);
-        }
-        if let Some(audience) = audience {
-            self.form.param("audience", audience);
         }
     }
 }

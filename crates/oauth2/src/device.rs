@@ -82,15 +82,9 @@ impl DeviceGrant {
     pub async fn begin(&self) -> Result<DeviceAuthorization, DeviceAuthorizationError> {
         let sign_in = &self.sign_in;
         let mut post = FormRequest::to(&self.device_authorization_url);
-        if let Some(scope) = &sign_in.scope {
-            post.form.param("scope", scope);
-        }
-        post.audience(&sign_in.resources, sign_in.audience.as_deref());
-        for (name, value) in &sign_in.params {
-            post.secret(name, value);
-        }
+        post.options(&sign_in.options);
         let kind = RequestKind::DeviceAuthorization;
-        let (answer, secrets) = sign_in.client.post(kind, post).await?;
+        let (answer, secrets) = sign_in.options.client.post(kind, post).await?;
         // GitHub sends errors with status 200.
         if !answer.status().is_success() || refusal::code(&answer).is_some() {
             return Err(kind.refusal(&answer, &secrets).into());
@@ -104,7 +98,7 @@ impl fmt::Debug for DeviceGrant {
         let url = checks::without_query(&self.device_authorization_url);
         out.debug_struct("DeviceGrant")
             .field("device_authorization_url", &url)
-            .field("client_id", &self.sign_in.client.id)
+            .field("client_id", &self.sign_in.options.client.id)
             .finish_non_exhaustive()
     }
 }

@@ -37,7 +37,7 @@ use http::{HeaderValue, Request, Response, Uri};
 use crate::answer::Fields;
 use crate::answer::refusal::is_html;
 use crate::checks;
-use crate::transport::{ANSWER_BYTES_MAX, SecretBytes, Transport, TransportError};
+use crate::transport::{DynTransport, SecretBytes, Transport};
 pub use error::{DiscoveryError, NoMetadata};
 pub use metadata::IssuerMetadata;
 
@@ -105,12 +105,7 @@ async fn fetch(
     *request.uri_mut() = url;
     let json = HeaderValue::from_static("application/json");
     request.headers_mut().insert(ACCEPT, json);
-    let answer = match transport.send(request).await {
-        Ok(answer) if answer.body().len() > ANSWER_BYTES_MAX => {
-            Err(TransportError::answer_too_long())
-        }
-        answer => answer,
-    };
+    let answer = DynTransport::send(transport, request).await;
     let answer = answer.map_err(|cause| DiscoveryError::Unreachable {
         url: address.clone(),
         cause,

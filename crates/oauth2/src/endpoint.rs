@@ -9,7 +9,8 @@ use token_rotator::{ExposeSecret, Refreshed, SecretString, SourceError, TokenSet
 use crate::answer::RequestKind;
 use crate::answer::refusal::UNSUPPORTED;
 use crate::checks;
-use crate::client::{FormRequest, IssuerClient};
+use crate::client::FormRequest;
+use crate::options::CheckedOptions;
 
 /// An OAuth 2 token endpoint (RFC 6749 section 3.2), with an optional revocation endpoint.
 ///
@@ -21,11 +22,7 @@ pub struct TokenEndpoint {
     pub(crate) grant: GrantType,
     pub(crate) token_url: Uri,
     pub(crate) revocation_url: Option<Uri>,
-    pub(crate) client: IssuerClient,
-    pub(crate) scope: Option<String>,
-    pub(crate) resources: Vec<String>,
-    pub(crate) audience: Option<String>,
-    pub(crate) params: Vec<(String, SecretString)>,
+    pub(crate) options: CheckedOptions,
 }
 
 /// The grant that the endpoint exchanges for a token set.
@@ -60,14 +57,8 @@ impl TokenSource for TokenEndpoint {
                 RequestKind::ClientCredentials
             }
         };
-        if let Some(scope) = &self.scope {
-            post.form.param("scope", scope);
-        }
-        post.audience(&self.resources, self.audience.as_deref());
-        for (name, value) in &self.params {
-            post.secret(name, value);
-        }
-        let (answer, secrets) = self.client.post(kind, post).await?;
+        post.options(&self.options);
+        let (answer, secrets) = self.options.client.post(kind, post).await?;
         kind.tokens(&answer, &secrets).map(Refreshed::from)
     }
 
@@ -112,11 +103,12 @@ impl TokenEndpoint {
         post.secrets.push_tokens(tokens);
         post.form.param("token", token.expose_secret());
         post.form.param("token_type_hint", hint);
-        let (answer, secrets) = self.client.post(RequestKind::Revocation, post).await?;
+        let kind = RequestKind::Revocation;
+        let (answer, secrets) = self.options.client.post(kind, post).await?;
         if answer.status().is_success() {
             return Ok(());
         }
-        Err(RequestKind::Revocation.refusal(&answer, &secrets))
+        Err(kind.refusal(&answer, &secrets))
     }
 }
 
@@ -128,7 +120,7 @@ impl fmt::Debug for TokenEndpoint {
             .field("grant", &self.grant)
             .field("token_url", &checks::without_query(&self.token_url))
             .field("revocation_url", &revocation_url)
-            .field("client_id", &self.client.id)
+            .field("client_id", &self.options.client.id)
             .finish_non_exhaustive()
     }
 }

@@ -90,7 +90,7 @@ pub enum IdTokenError {
 }
 
 impl IdTokenError {
-    /// What to do about it. Every cause has a hint.
+    /// Returns the action for this cause. Every cause has a hint.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::Unreadable => {

@@ -22,6 +22,7 @@ pub(crate) struct CommonOptions {
 }
 
 /// The options after all checks, as requests carry them.
+#[derive(Clone)]
 pub(crate) struct CheckedOptions {
     pub(crate) client: IssuerClient,
     pub(crate) scope: Option<String>,

@@ -10,11 +10,11 @@ use token_rotator::{SecretString, SourceError, TokenSet};
 use crate::answer::RequestKind;
 use crate::builder::{BuildError, TransportMissing};
 use crate::checks::Reserved;
-use crate::client::{FormRequest, IssuerClient};
+use crate::client::FormRequest;
 use crate::client_auth::{ClientAuth, ClientSecretBasic, ClientSecretPost};
 use crate::discovery::IssuerMetadata;
 use crate::id_token::{ExpectedClaims, IdTokenError};
-use crate::options::CommonOptions;
+use crate::options::{CheckedOptions, CommonOptions};
 use crate::secrets::Secrets;
 use crate::transport::{SecretBytes, Transport};
 
@@ -142,15 +142,10 @@ impl<G, T> SignInBuilder<G, T> {
 
 impl<G, T: Transport> SignInBuilder<G, T> {
     pub(crate) fn sign_in(self) -> Result<SignInSettings, BuildError> {
-        let options = self.options.check(self.transport, &RESERVED)?;
         Ok(SignInSettings {
+            options: self.options.check(self.transport, &RESERVED)?,
             token_url: self.issuer.require_token_endpoint()?.clone(),
             issuer: self.issuer.issuer().map(str::to_owned),
-            client: options.client,
-            scope: options.scope,
-            resources: options.resources,
-            audience: options.audience,
-            params: options.params,
         })
     }
 }
@@ -166,19 +161,15 @@ impl<G, T> std::fmt::Debug for SignInBuilder<G, T> {
 
 /// The checked settings of a sign-in, for every grant.
 pub(crate) struct SignInSettings {
-    pub(crate) client: IssuerClient,
+    pub(crate) options: CheckedOptions,
     pub(crate) token_url: Uri,
     pub(crate) issuer: Option<String>,
-    pub(crate) scope: Option<String>,
-    pub(crate) resources: Vec<String>,
-    pub(crate) audience: Option<String>,
-    pub(crate) params: Vec<(String, SecretString)>,
 }
 
 impl SignInSettings {
     /// Returns whether the request asks for an `id_token` (OIDC Core section 3.1.2.1).
     pub(crate) fn is_openid(&self) -> bool {
-        let mut scopes = self.scope.as_deref().unwrap_or_default().split(' ');
+        let mut scopes = self.options.scope.as_deref().unwrap_or_default().split(' ');
         scopes.any(|scope| scope == "openid")
     }
 
@@ -199,7 +190,7 @@ impl SignInSettings {
         if let Some(id_token) = tokens.id_token() {
             let expected = ExpectedClaims {
                 issuer: self.issuer.as_deref(),
-                client_id: &self.client.id,
+                client_id: &self.options.client.id,
                 nonce,
                 now: SystemTime::now(),
             };
@@ -207,7 +198,7 @@ impl SignInSettings {
         }
         // If the answer has no `scope`, the granted scope is the requested scope (RFC 6749 section
         // 5.1).
-        if let Some(scope) = &self.scope
+        if let Some(scope) = &self.options.scope
             && tokens.scope().is_none()
         {
             tokens = tokens.with_scope(scope);

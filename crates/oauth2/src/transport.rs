@@ -186,7 +186,7 @@ impl fmt::Debug for SecretBytes {
     }
 }
 
-/// Object-safe form of [`Transport`].
+/// Object-safe form of [`Transport`]. It also refuses an answer that is too long.
 pub(crate) trait DynTransport: Send + Sync + 'static {
     fn send(
         &self,
@@ -199,6 +199,12 @@ impl<T: Transport> DynTransport for T {
         &self,
         request: Request<SecretBytes>,
     ) -> BoxFuture<'_, Result<Response<SecretBytes>, TransportError>> {
-        Box::pin(Transport::send(self, request))
+        Box::pin(async move {
+            let answer = Transport::send(self, request).await?;
+            if answer.body().len() > ANSWER_BYTES_MAX {
+                return Err(TransportError::answer_too_long());
+            }
+            Ok(answer)
+        })
     }
 }

@@ -155,13 +155,9 @@ impl CallError {
         );
         // The server's error does not become the cause, because it may quote a whole row.
         let message = format!("PostgreSQL at {address} {what} (SQLSTATE {code})");
-        let error = StoreError::new(kind, message);
         Self {
-            error: match hint {
-                Some(hint) => error.with_hint(hint),
-                None => error,
-            },
             connection: code.starts_with("08") || fatal && matches!(code, "57P01" | "57P02"),
+            ..Self::without_retry(kind, message, hint)
         }
     }
 

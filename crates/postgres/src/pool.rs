@@ -134,7 +134,7 @@ impl ConnectionPool {
             if applied > LATEST_VERSION {
                 return Err(CallError::newer(applied, LATEST_VERSION, &self.address));
             }
-            for (_version, step) in table.steps(applied) {
+            for step in table.steps(applied) {
                 transaction.batch_execute(&step).await.map_err(call_error)?;
             }
             transaction.commit().await.map_err(call_error)?;
@@ -154,9 +154,9 @@ impl ConnectionPool {
     async fn with_time_limit<T>(
         &self,
         limit: Duration,
-        migration: impl Future<Output = Result<T, CallError>>,
+        future: impl Future<Output = Result<T, CallError>>,
     ) -> Result<T, CallError> {
-        let result = tokio::time::timeout(limit, migration).await;
+        let result = tokio::time::timeout(limit, future).await;
         result.unwrap_or_else(|_| Err(CallError::timed_out(limit, &self.address)))
     }
 }

@@ -77,8 +77,8 @@ impl SessionTable {
         )
     }
 
-    /// Returns the steps after the first `done` steps, with their numbers.
-    pub(crate) fn steps(&self, applied: usize) -> impl Iterator<Item = (usize, String)> {
+    /// Returns the steps after the first `applied` steps. Each step records its number.
+    pub(crate) fn steps(&self, applied: usize) -> impl Iterator<Item = String> {
         let steps = STEPS.iter().enumerate().skip(applied);
         steps.map(|(index, step)| {
             let version = index + 1;
@@ -87,13 +87,13 @@ impl SessionTable {
                 self.migrations
             );
             let step = step.replace("{table}", &self.quoted);
-            (version, format!("{step}\n{record_version}"))
+            format!("{step}\n{record_version}")
         })
     }
 
     /// Returns all steps as one SQL script.
     pub(crate) fn script(&self) -> String {
-        let steps: Vec<String> = self.steps(0).map(|(_, step)| step).collect();
+        let steps: Vec<String> = self.steps(0).collect();
         format!(
             "BEGIN;\nSELECT pg_advisory_xact_lock({});\n{}\n{}\nCOMMIT;\n",
             self.lock(),

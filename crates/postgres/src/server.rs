@@ -56,7 +56,7 @@ struct ListenAddress {
 }
 
 impl Postgres {
-    pub(crate) fn new(addresses: ConnectionSettings) -> Self {
+    pub(crate) fn new(settings: ConnectionSettings) -> Self {
         let ConnectionSettings {
             config,
             listen,
@@ -65,7 +65,7 @@ impl Postgres {
             connections,
             limit,
             reads_over_listen_connection: allows_reads,
-        } = addresses;
+        } = settings;
         Self {
             pool: ConnectionPool::new(config, &*connector, connections, limit),
             listen: listen.map(|config| ListenAddress {

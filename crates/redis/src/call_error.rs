@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use redis::{ErrorKind, RedisError};
 use token_rotator::store::{StoreError, StoreErrorKind};
 
 use StoreErrorKind::{Corrupt, Refused, Unavailable};
@@ -16,10 +16,13 @@ pub(crate) struct CallError {
     pub(crate) connection: bool,
 }
 
+/// The code of a server that is a replica and takes no writes.
+const READ_ONLY: &str = "READONLY";
+
 /// Errors that the server answers: code, kind, message after the server's name, hint.
 const SERVER_ERRORS: &[(&str, StoreErrorKind, &str, &str)] = &[
     (
-        "READONLY",
+        READ_ONLY,
         Unavailable,
         "is a read-only replica, perhaps after a failover, and takes no writes",
         "have the address point to the primary",
@@ -111,6 +114,8 @@ struct Explanation {
     /// The part of the message after the server's name.
     message: String,
     hint: Option<&'static str>,
+    /// Whether the server is a replica that takes no writes.
+    is_read_only: bool,
 }
 
 impl Explanation {
@@ -119,6 +124,7 @@ impl Explanation {
             kind,
             message: message.to_owned(),
             hint: Some(hint),
+            is_read_only: false,
         }
     }
 }
@@ -129,11 +135,9 @@ impl CallError {
             kind,
             message,
             hint,
+            is_read_only,
         } = explain(&error).unwrap_or_else(|| explain_unknown(&error));
-        let connection = error.is_io_error()
-            || error.is_unrecoverable_error()
-            || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
-            || message.contains("read-only replica");
+        let connection = error.is_io_error() || error.is_unrecoverable_error() || is_read_only;
         let mut store_error = StoreError::new(kind, format!("Redis at {address} {message}"));
         if let Some(hint) = hint {
             store_error = store_error.with_hint(hint);
@@ -222,8 +226,11 @@ fn explain(error: &RedisError) -> Option<Explanation> {
             .iter()
             .find(|(known, ..)| quotes(detail, known))
     };
-    let &(_, kind, message, hint) = direct.or_else(wrapped)?;
-    Some(Explanation::new(kind, message, hint))
+    let &(code, kind, message, hint) = direct.or_else(wrapped)?;
+    Some(Explanation {
+        is_read_only: code == READ_ONLY,
+        ..Explanation::new(kind, message, hint)
+    })
 }
 
 /// Returns whether `code` is a whole word of `detail`.
@@ -239,6 +246,7 @@ fn explain_unknown(error: &RedisError) -> Explanation {
         kind: Refused,
         message,
         hint: None,
+        is_read_only: false,
     };
     let Some(code) = error.code() else {
         return refused(format!("cannot be used: {}", error.category()));

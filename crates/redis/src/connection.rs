@@ -68,16 +68,12 @@ impl SharedConnection {
                 response => response,
             }
         };
-        let error = match tokio::time::timeout(self.limit, attempts).await {
-            Ok(Ok(response)) => return Ok(response),
-            Ok(Err(error)) => CallError::new(error, &self.address),
-            Err(_) => CallError::timed_out(self.limit, &self.address),
-        };
-        if error.connection {
+        let result = self.with_time_limit(attempts).await;
+        if result.as_ref().is_err_and(|error| error.connection) {
             // After a failover the same host name may belong to another server.
             self.drop_connection(used_number);
         }
-        Err(error)
+        result
     }
 
     /// Opens a separate connection that receives the messages of `channel`.
@@ -93,7 +89,7 @@ impl SharedConnection {
         self.with_time_limit(subscribe).await
     }
 
-    /// Awaits a response on a connection other than the shared one, with the time limit of a call.
+    /// Awaits a response of the server, with the time limit of a call.
     pub(crate) async fn with_time_limit<T>(
         &self,
         future: impl Future<Output = RedisResult<T>>,

@@ -49,6 +49,7 @@ pub(crate) struct Core {
     pub(crate) cookies: Option<Arc<Cookies>>,
     pub(crate) rotator: Rotator,
     pub(crate) base: Option<BaseUrl>,
+    /// Without a fragment.
     pub(crate) refresh_endpoint: Option<Url>,
     pub(crate) redirects: Redirects,
     pub(crate) refusals: RefusalRules<Response>,

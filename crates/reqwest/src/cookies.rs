@@ -55,11 +55,11 @@ impl Cookies {
 
     /// Returns the cookies for a flight that begins now.
     pub(crate) fn for_flight(self: &Arc<Self>) -> FlightCookies {
-        FlightCookies(Arc::new(Inner {
+        FlightCookies {
             epoch: *self.lock_epoch(),
             cookies: Arc::clone(self),
             sent: Mutex::default(),
-        }))
+        }
     }
 
     fn lock_epoch(&self) -> MutexGuard<'_, u64> {
@@ -67,11 +67,8 @@ impl Cookies {
     }
 }
 
-/// The cookies of one flight. Clones share the state.
-#[derive(Clone)]
-pub(crate) struct FlightCookies(Arc<Inner>);
-
-struct Inner {
+/// The cookies of one flight.
+pub(crate) struct FlightCookies {
     cookies: Arc<Cookies>,
     /// Epoch in which the flight began.
     epoch: u64,
@@ -98,24 +95,24 @@ impl FlightCookies {
 
     /// Whether no sign-in or sign-out has happened since the flight began.
     pub(crate) fn is_current(&self) -> bool {
-        *self.0.cookies.lock_epoch() == self.0.epoch
+        *self.cookies.lock_epoch() == self.epoch
     }
 
     /// Returns the `Cookie` headers that the flight has sent.
     pub(crate) fn sent(&self) -> Vec<HeaderValue> {
-        let sent = lock(&self.0.sent);
+        let sent = lock(&self.sent);
         sent.iter().filter_map(|(_, sent)| sent.clone()).collect()
     }
 
     /// Returns the cookies for `url` and records them as sent. Returns `None` after a sign-in or
     /// sign-out, so that the flight does not spend the next session's cookie.
     fn record_sent(&self, url: &Url) -> Option<HeaderValue> {
-        let epoch = self.0.cookies.lock_epoch();
-        if *epoch != self.0.epoch {
+        let epoch = self.cookies.lock_epoch();
+        if *epoch != self.epoch {
             return None;
         }
-        let cookies = self.0.cookies.store.cookies(url);
-        let mut sent = lock(&self.0.sent);
+        let cookies = self.cookies.store.cookies(url);
+        let mut sent = lock(&self.sent);
         sent.retain(|(to, _)| to != url);
         sent.push((url.clone(), cookies.clone()));
         cookies
@@ -124,21 +121,21 @@ impl FlightCookies {
     /// Stores the cookies that have not changed since they were sent, unless the flight's epoch is
     /// over.
     fn store_unchanged(&self, headers: &mut dyn Iterator<Item = &HeaderValue>, url: &Url) {
-        let epoch = self.0.cookies.lock_epoch();
-        if *epoch != self.0.epoch {
+        let epoch = self.cookies.lock_epoch();
+        if *epoch != self.epoch {
             return;
         }
-        let sent = lock(&self.0.sent);
+        let sent = lock(&self.sent);
         let Some((_, sent)) = sent.iter().find(|(to, _)| to == url) else {
             return;
         };
         // Read before any cookie is set, because one answer may set a name for several paths.
-        let now = self.0.cookies.store.cookies(url);
+        let now = self.cookies.store.cookies(url);
         let mut unchanged = headers.filter(|header| {
             let name = name(header);
             values(sent.as_ref(), name) == values(now.as_ref(), name)
         });
-        self.0.cookies.store.set_cookies(&mut unchanged, url);
+        self.cookies.store.set_cookies(&mut unchanged, url);
     }
 }
 

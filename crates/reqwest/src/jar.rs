@@ -1,7 +1,5 @@
 //! The cookie store of a client: the trait [`CookieStore`] and its in-memory default, the [`Jar`].
 //!
-//! `set_cookie` parses the header, and `date` parses its dates.
-//!
 //! The jar follows RFC 6265, with the limits of its section 6.1 and the name prefixes of RFC
 //! 6265bis section 4.1.3. Two rules are stricter, because a refresh cookie is a token:
 //!
@@ -10,13 +8,17 @@
 //! - A cookie received over `https` is never sent over `http`, with or without `Secure`.
 //!
 //! The jar logs nothing. `jar/set_cookie.rs` parses a `Set-Cookie` header, `jar/date.rs` the date in it.
+//!
+//! Both parsers are in this crate for two reasons. The crates `httpdate` and `cookie` parse a few fixed forms of
+//! a date, not the grammar of RFC 6265 section 5.1.1; `cookie` also takes an empty `Max-Age` for the longest time.
+//! And `cookie` would add `time` with its own dependencies, which no build of this crate contains.
 
 mod date;
 mod set_cookie;
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use http::HeaderValue;
 use token_rotator_oauth2::SecretBytes;
@@ -321,9 +323,6 @@ fn is_loopback(url: &Url) -> bool {
         None => false,
     }
 }
-
-/// The longest life of a cookie: 400 days (RFC 6265bis section 5.5).
-const LIFETIME_MAX: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 impl fmt::Debug for Jar {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

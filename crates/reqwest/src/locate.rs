@@ -2,7 +2,7 @@
 
 use http::Uri;
 use token_rotator::{Origin, Origins};
-use url::Url;
+use url::{Position, Url};
 
 use crate::error::{BuildError, UrlError};
 
@@ -21,8 +21,9 @@ impl BaseUrl {
         if url.query().is_some() || url.fragment().is_some() {
             return Err(BuildError::BaseUrlTail);
         }
-        // From the parsed URL, because the parser has normalised the text.
-        let origin = origin_text(&url)
+        // From the parsed URL, because the parser has normalised the text. A user name stays in the
+        // text, so that parsing it as an origin fails.
+        let origin = url[..Position::BeforePath]
             .parse()
             .map_err(BuildError::BaseUrlOrigin)?;
         Ok(Self {
@@ -35,13 +36,6 @@ impl BaseUrl {
     pub(crate) fn origin(&self) -> &Origin {
         &self.origin
     }
-}
-
-/// Returns scheme, host and port of a URL. A user name stays in the text, so that parsing it as an
-/// origin fails.
-fn origin_text(url: &Url) -> String {
-    let end = url[..url::Position::BeforePath].len();
-    url.as_str()[..end].to_owned()
 }
 
 /// Returns the URL of a request by the rules of axios.
@@ -66,6 +60,11 @@ pub(crate) fn locate(base: Option<&BaseUrl>, target: &str) -> Result<Url, UrlErr
 pub(crate) fn is_among(origins: &Origins, url: &Url) -> bool {
     let uri = url.as_str().parse::<Uri>();
     uri.is_ok_and(|uri| origins.allows(&uri))
+}
+
+/// Returns the URL without its fragment, which no request sends.
+pub(crate) fn without_fragment(url: &Url) -> &str {
+    &url[..Position::AfterQuery]
 }
 
 /// Whether the text begins with `scheme://` (RFC 3986 section 3.1).

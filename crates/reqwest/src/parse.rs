@@ -65,9 +65,7 @@ pub(crate) fn field(name: &str, answer: &Value) -> Result<AccessToken, ParseErro
     let parent = name
         .rsplit_once('.')
         .map_or(Some(answer), |(path, _)| at(answer, path));
-    let lifetime =
-        parent.and_then(|parent| LIFETIMES.iter().find_map(|name| seconds(parent.get(name)?)));
-    Ok(token.or_expires_in(lifetime))
+    Ok(token.or_expires_in(parent.and_then(lifetime_in)))
 }
 
 /// The fields that hold a token's lifetime in seconds (RFC 6749 section 5.1).
@@ -75,8 +73,12 @@ const LIFETIMES: [&str; 2] = ["expiresIn", "expires_in"];
 
 /// Returns the lifetime at the top level of an answer, or `None` if the answer has none.
 pub(crate) fn lifetime(body: &[u8]) -> Option<Duration> {
-    let answer: Value = serde_json::from_slice(body).ok()?;
-    LIFETIMES.iter().find_map(|name| seconds(answer.get(name)?))
+    lifetime_in(&serde_json::from_slice(body).ok()?)
+}
+
+/// Returns the lifetime in a field of this object.
+fn lifetime_in(object: &Value) -> Option<Duration> {
+    LIFETIMES.iter().find_map(|name| seconds(object.get(name)?))
 }
 
 /// Returns the value at a path with dots, such as `data.accessToken`.

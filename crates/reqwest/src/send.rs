@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::client::Core;
 use crate::error::Error;
-use crate::locate::is_among;
+use crate::locate::{is_among, without_fragment};
 use crate::redirect::{Hop, Redirects};
 
 /// Size in bytes of the largest form that is read into memory for a replay.
@@ -72,17 +72,22 @@ impl RequestRun<'_> {
             self.keep_form(&mut request).await?;
         }
         loop {
-            let copy = request.try_clone();
-            let head = without_body(&request);
+            // The request before this hop adds headers, for a replay or a redirect.
+            let (original, has_body) = match request.try_clone() {
+                Some(copy) => (copy, true),
+                None => (without_body(&request), false),
+            };
             self.check_origin(request.url());
             if !self.has_left_origins {
                 self.add_defaults(&mut request);
             }
             let takes_token = self.takes_token(request.url());
-            let mut repeatable = match &copy {
-                _ if self.options.no_replay => Err(NotReplayed::OptedOut),
-                None => Err(NotReplayed::BodyOnce),
-                Some(_) => Ok(()),
+            let mut repeatable = if self.options.no_replay {
+                Err(NotReplayed::OptedOut)
+            } else if has_body {
+                Ok(())
+            } else {
+                Err(NotReplayed::BodyOnce)
             };
             if takes_token {
                 let rotator = &self.core.rotator;
@@ -90,16 +95,16 @@ impl RequestRun<'_> {
                 exchange.apply(rotator, request.headers_mut());
             }
             let mut response = self.transmit(request).await?;
-            if takes_token && same_origin(response.url(), head.url()) {
-                if response.url() != head.url() && !head.method().is_safe() {
+            if takes_token && same_origin(response.url(), original.url()) {
+                if response.url() != original.url() && !original.method().is_safe() {
                     repeatable = repeatable.and(Err(NotReplayed::Redirected));
                 }
                 let verdict;
-                (response, verdict) = self.judge(response, &head).await;
+                (response, verdict) = self.judge(response, &original).await;
                 if verdict == Verdict::None {
                     self.accepted(&response);
                 } else {
-                    let url = head.url();
+                    let url = original.url();
                     if !self
                         .may_replay(verdict, &mut response, repeatable, url)
                         .await?
@@ -107,12 +112,12 @@ impl RequestRun<'_> {
                         return Ok(response);
                     }
                     self.drain(response).await;
-                    // A replay needs `copy`, so `head` is never used here.
-                    request = copy.unwrap_or(head);
+                    // `repeatable` allows no replay without the body.
+                    request = original;
                     continue;
                 }
             }
-            match self.follow_redirect(response, copy, head).await? {
+            match self.follow_redirect(response, original, has_body).await? {
                 Ok(next) => request = next,
                 Err(response) => return Ok(response),
             }
@@ -261,12 +266,13 @@ impl RequestRun<'_> {
         drain(&self.core.rotator, response.into_body()).await;
     }
 
-    /// Returns the next request after a redirect, or the answer for the caller.
+    /// Returns the next request after a redirect, or the answer for the caller. `has_body` is false if
+    /// `original` lacks the body of the request, because the body can be sent only once.
     async fn follow_redirect(
         &mut self,
         response: Response,
-        copy: Option<Request>,
-        head: Request,
+        mut original: Request,
+        has_body: bool,
     ) -> Result<Result<Request, Response>, Error> {
         let limit = match self.core.redirects {
             Redirects::FollowedByClient | Redirects::FollowedHere { limit: 0 } => {
@@ -274,22 +280,20 @@ impl RequestRun<'_> {
             }
             Redirects::FollowedHere { limit } => limit,
         };
-        let Some(hop) = Hop::of(&response, head.method()) else {
+        let Some(hop) = Hop::of(&response, original.method()) else {
             return Ok(Err(response));
         };
-        let mut next = match copy {
-            Some(copy) => copy,
-            None if hop.with_body => return Ok(Err(response)),
-            None => head,
-        };
+        if hop.with_body && !has_body {
+            return Ok(Err(response));
+        }
         if self.hops == limit {
             return Err(Error::TooManyRedirects { limit });
         }
         self.hops += 1;
         self.has_left_origins |= hop.downgrades(response.url());
-        hop.redirect(&mut next, self.core.rotator.header_name());
+        hop.redirect(&mut original, self.core.rotator.header_name());
         self.drain(response).await;
-        Ok(Ok(next))
+        Ok(Ok(original))
     }
 
     /// Waits for the future until the request's deadline.
@@ -310,7 +314,7 @@ impl Core {
     fn is_refresh_endpoint(&self, url: &Url) -> bool {
         self.refresh_endpoint
             .as_ref()
-            .is_some_and(|endpoint| without_fragment(endpoint) == without_fragment(url))
+            .is_some_and(|endpoint| endpoint.as_str() == without_fragment(url))
     }
 }
 
@@ -350,10 +354,6 @@ fn without_body(request: &Request) -> Request {
     head.headers_mut().clone_from(request.headers());
     *head.version_mut() = request.version();
     head
-}
-
-fn without_fragment(url: &Url) -> &str {
-    &url[..url::Position::AfterQuery]
 }
 
 fn same_origin(a: &Url, b: &Url) -> bool {

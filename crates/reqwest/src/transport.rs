@@ -14,6 +14,7 @@ use token_rotator_oauth2::{
 use url::Url;
 
 use crate::error::BuildError;
+use crate::locate::without_fragment;
 
 /// Sends requests to an issuer over reqwest; implements [`Transport`] of `token-rotator-oauth2`.
 ///
@@ -92,7 +93,7 @@ impl ReqwestTransport {
             .execute(request)
             .await
             .map_err(transport_error)?;
-        if answer.url().as_str().split('#').next() != url.as_str().split('#').next() {
+        if without_fragment(answer.url()) != without_fragment(&url) {
             let mut redirect = Response::new(SecretBytes::default());
             *redirect.status_mut() = StatusCode::FOUND;
             return Ok(redirect);

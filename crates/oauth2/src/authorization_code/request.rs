@@ -71,7 +71,7 @@ impl AuthorizationRequest {
 impl fmt::Debug for AuthorizationRequest {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("AuthorizationRequest")
-            .field("client_id", &self.sign_in.client.id)
+            .field("client_id", &self.sign_in.options.client.id)
             .field("redirect_uri", &self.redirect_uri)
             .finish_non_exhaustive()
     }
@@ -104,11 +104,12 @@ impl AuthorizationCode {
         post.form.param("redirect_uri", &self.redirect_uri);
         post.secret("code_verifier", &self.verifier);
         post.secrets.extend(&self.nonce);
+        let options = &self.sign_in.options;
         // The authorization request carried the audience; a resource belongs in both requests (RFC
         // 8707 section 2.2).
-        post.audience(&self.sign_in.resources, None);
+        post.resources(&options.resources);
         let kind = RequestKind::AuthorizationCode;
-        let (answer, secrets) = self.sign_in.client.post(kind, post).await?;
+        let (answer, secrets) = options.client.post(kind, post).await?;
         let nonce = self.nonce.as_ref();
         let tokens = self.sign_in.tokens(kind, &answer, &secrets, nonce);
         tokens.map_err(|error| match error {
@@ -121,7 +122,7 @@ impl AuthorizationCode {
 impl fmt::Debug for AuthorizationCode {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("AuthorizationCode")
-            .field("client_id", &self.sign_in.client.id)
+            .field("client_id", &self.sign_in.options.client.id)
             .finish_non_exhaustive()
     }
 }
@@ -140,7 +141,7 @@ pub enum CodeError {
 }
 
 impl CodeError {
-    /// What to do about it. Every cause has a hint.
+    /// Returns the action for this cause. Every cause has a hint.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Refused(error) => Some(sign_in_again(error)),
@@ -149,7 +150,8 @@ impl CodeError {
     }
 }
 
-/// The hint where a sign-in failed with this error: its code is of no use any more.
+/// Returns the hint for a sign-in that failed with this error. Its code cannot be used again, so the
+/// user must sign in again.
 pub(crate) fn sign_in_again(error: &SourceError) -> &'static str {
     match (error.kind(), error.code()) {
         (FailureKind::Misconfigured, Some("invalid_client" | "incorrect_client_credentials")) => {

@@ -167,7 +167,7 @@ impl DeviceAuthorization {
         post.form.param("grant_type", grant_type);
         post.secret("device_code", &self.device_code);
         let kind = RequestKind::DeviceCode;
-        let (answer, secrets) = match self.sign_in.client.post(kind, post).await {
+        let (answer, secrets) = match self.sign_in.options.client.post(kind, post).await {
             Ok(answered) => answered,
             Err(error) => return self.on_failure(error),
         };
@@ -248,7 +248,7 @@ impl DeviceAuthorization {
 impl fmt::Debug for DeviceAuthorization {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("DeviceAuthorization")
-            .field("client_id", &self.sign_in.client.id)
+            .field("client_id", &self.sign_in.options.client.id)
             .field("verification_uri", &self.verification_uri)
             .field("expires_in", &self.expires_in)
             .field("wait", &self.wait)

@@ -53,7 +53,7 @@ pub enum DeviceError {
 }
 
 impl DeviceError {
-    /// What to do about it. Every cause has a hint.
+    /// Returns the action for this cause. Every cause has a hint.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::AccessDenied => Some("sign in again, and allow it"),

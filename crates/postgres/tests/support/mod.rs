@@ -1,8 +1,6 @@
 //! A `PostgreSQL` server as the fixture of the conformance suites.
 #![allow(dead_code)] // Each test binary uses its own part.
 
-use std::time::Duration;
-
 use token_rotator::SessionKey;
 use token_rotator::store::server::Timing;
 use token_rotator::store::{HeldLease, LeaseError, RecordCodec, StoreError};
@@ -30,16 +28,6 @@ pub(crate) async fn store(server: &PostgresServer) -> PostgresStore {
 pub(crate) fn notification_connections(server: &PostgresServer) -> usize {
     let count = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'";
     server.sql(count).trim().parse().expect("a number")
-}
-
-impl Postgres {
-    fn open_with_one_second_leases(&self) -> PostgresStore {
-        let timing = Timing {
-            lease_life: Duration::from_secs(1),
-            operation_timeout: Duration::from_millis(900),
-        };
-        self.open_with(Some(timing), codec())
-    }
 }
 
 impl StoreFixture for Postgres {

@@ -1,8 +1,6 @@
 //! A Redis server as the fixture of the conformance suites.
 #![allow(dead_code)] // Each test binary uses its own part.
 
-use std::time::Duration;
-
 use token_rotator::SessionKey;
 use token_rotator::store::server::Timing;
 use token_rotator::store::{HeldLease, LeaseError, RecordCodec, StoreError};
@@ -28,14 +26,6 @@ impl Redis {
         let record = self.0.command(&["KEYS", "*:record"]);
         let message = [&[command, record.trim()], arguments].concat();
         self.0.command(&message);
-    }
-
-    fn open_with_one_second_leases(&self) -> RedisStore {
-        let timing = Timing {
-            lease_life: Duration::from_secs(1),
-            operation_timeout: Duration::from_millis(900),
-        };
-        self.open_with(Some(timing), codec())
     }
 }
 

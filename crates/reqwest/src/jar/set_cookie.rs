@@ -2,13 +2,16 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{LIFETIME_MAX, date};
+use super::date;
 
 /// The longest name and value together; a longer cookie is ignored (RFC 6265bis section 5.6).
 const PAIR_MAX: usize = 4096;
 
 /// The longest value of an attribute; a longer attribute is ignored (RFC 6265bis section 5.6).
 const ATTRIBUTE_MAX: usize = 1024;
+
+/// The longest life of a cookie: 400 days (RFC 6265bis section 5.5).
+const LIFETIME_MAX: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 /// The parsed header.
 pub(super) struct SetCookie<'a> {

@@ -38,6 +38,15 @@ pub trait ServerFixture: StoreFixture<Store: Coordinator + Clone> {
         self.open_with(None, codec())
     }
 
+    /// Opens a store whose leases expire after a second, which the suites for all stores expect.
+    fn open_with_one_second_leases(&self) -> Self::Store {
+        let timing = Timing {
+            lease_life: Duration::from_secs(1),
+            operation_timeout: Duration::from_millis(900),
+        };
+        self.open_with(Some(timing), codec())
+    }
+
     /// Opens a store with this timing and codec. `None` selects the default timing.
     fn open_with(&self, timing: Option<Timing>, codec: RecordCodec) -> Self::Store;
 
