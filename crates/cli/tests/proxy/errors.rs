@@ -6,14 +6,7 @@ use insta::assert_snapshot;
 use token_rotator_testkit::Upstream;
 
 use crate::sidecar::Sidecar;
-use crate::user::{CommandOutput, User};
-
-fn report(user: &User, output: &CommandOutput) -> String {
-    let stderr = output
-        .stderr
-        .replace(&user.home().display().to_string(), "~");
-    format!("exit code {}\n{}{stderr}", output.code, output.stdout)
-}
+use crate::user::User;
 
 const ROUTE: &str = "[[proxy.routes]]\nupstream = \"https://api.example.com\"\n";
 
@@ -23,7 +16,7 @@ async fn no_route() {
     user.configure("");
     let output = user.run(&["proxy"]);
     assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no route
       because ~/.config/token-rotator/config.toml has no [[proxy.routes]], and `--upstream` is not given
@@ -37,7 +30,7 @@ async fn no_such_session() {
     user.configure(ROUTE);
     let output = user.run(&["proxy", "-s", "wrok"]);
     assert_eq!(output.code, 3, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 3
     error: there is no session `wrok`
       because the known sessions are: default
@@ -57,7 +50,7 @@ async fn public_address() {
         "0.0.0.0:0",
     ]);
     assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the proxy cannot be set up
       because other machines can reach 0.0.0.0:0, and every caller has the session's rights
@@ -71,7 +64,7 @@ async fn public_admin() {
     user.configure(ROUTE);
     let output = user.run(&["proxy", "--admin", "0.0.0.0:0"]);
     assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the proxy cannot be set up
       because the admin listener's address 0.0.0.0:0 is not loopback
@@ -85,7 +78,7 @@ async fn same_requests() {
     user.configure(&format!("{ROUTE}\n{ROUTE}name = \"again\"\n"));
     let output = user.run(&["proxy"]);
     assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: line 4 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes`: the routes `/` and `again` match the same requests
@@ -101,7 +94,7 @@ async fn foreign_upstream() {
     ));
     let output = user.run(&["proxy"]);
     assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: line 4 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes`: route `/`: the session's token may not go to https://api.example.com
@@ -115,7 +108,7 @@ async fn bad_prefix() {
     user.configure(&format!("{ROUTE}prefix = \"api\"\n"));
     let output = user.run(&["proxy"]);
     assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: line 1 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes`: route `api`: the path prefix must begin with `/` and have no `?` or dot segments
@@ -129,7 +122,7 @@ async fn unknown_key() {
     user.configure(&format!("{ROUTE}prefx = \"/api\"\n"));
     let output = user.run(&["proxy"]);
     assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: line 3 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes[0].prefx`: unknown field `prefx`, expected one of `name`, `host`, `prefix`, `upstream`, `upstream_socket`, `session`, `protocol`, `ca_file`, `pass_authorization`, `strip_prefix`, `replay_bytes`, `status_codes`, `also_status_codes`, `refused_when_body`, `probe`
@@ -143,7 +136,7 @@ async fn http_upstream() {
     user.configure("[[proxy.routes]]\nupstream = \"http://api.example.com\"\n");
     let output = user.run(&["proxy"]);
     assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: line 2 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes[0].upstream`: `http://` would send the token to `api.example.com` in the clear; use `https://`, or for a server on this machine `http://localhost`, `http://127.0.0.1` or `http://[::1]`
@@ -159,7 +152,7 @@ async fn bad_limit() {
     ));
     let output = user.run(&["proxy"]);
     assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: line 2 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.limits.total_timeout`: write it as 500ms, 2s or 5m, or `none`
@@ -173,7 +166,7 @@ async fn bad_listen() {
     user.configure(&format!("[proxy]\nlisten = [\"8080\"]\n{ROUTE}"));
     let output = user.run(&["proxy"]);
     assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: line 2 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.listen[0]`: write an address and a port such as 127.0.0.1:8080, or unix:/path
@@ -187,7 +180,7 @@ async fn no_local_bearer() {
     user.configure(&format!("[proxy]\nlocal_bearer_env = \"NOT_SET\"\n{ROUTE}"));
     let output = user.run(&["proxy"]);
     assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the local bearer token is missing
       because the environment variable NOT_SET is not set
@@ -201,7 +194,7 @@ async fn no_certificates() {
     user.configure(&format!("{ROUTE}ca_file = \"/dev/null\"\n"));
     let output = user.run(&["proxy"]);
     assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the certificates in /dev/null cannot be used
       because it has no certificate
@@ -217,7 +210,7 @@ async fn bearer_and_passed_authorization() {
     ));
     let output = user.run(&["proxy"]);
     assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: line 3 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes`: route `/` forwards `Authorization`, in which callers send the local bearer
@@ -233,7 +226,7 @@ async fn local_bearer_is_not_there() {
     ));
     let output = user.run(&["proxy"]);
     assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the local bearer token is missing
       because /nowhere: No such file or directory (os error 2)
@@ -249,7 +242,7 @@ async fn local_bearer_is_empty() {
     ));
     let output = user.run(&["proxy"]);
     assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the local bearer token is missing
       because the file or variable that is named is empty
@@ -263,7 +256,7 @@ async fn bad_admin() {
     user.configure(&format!("[proxy]\nadmin = \"9090\"\n{ROUTE}"));
     let output = user.run(&["proxy"]);
     assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: line 2 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.admin`: write an address and a port such as 127.0.0.1:9090
@@ -279,7 +272,7 @@ async fn same_names() {
     ));
     let output = user.run(&["proxy"]);
     assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: line 5 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes`: two routes are named `a`
@@ -293,7 +286,7 @@ async fn no_upstream() {
     user.configure("[[proxy.routes]]\nprefix = \"/\"\n");
     let output = user.run(&["proxy"]);
     assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: line 1 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes[0]`: missing field `upstream`
@@ -307,7 +300,7 @@ async fn no_such_directory() {
     user.configure(ROUTE);
     let output = user.run(&["proxy", "--listen", "unix:/nowhere/proxy.sock"]);
     assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the proxy cannot be set up
       because /nowhere/proxy.sock cannot be listened on: No such file or directory (os error 2)
@@ -324,7 +317,7 @@ async fn two_proxies_on_one_port() {
     let flags = ["proxy", "--upstream", upstream.url(), "--listen", address];
     let output = user.run(&flags);
     assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output).replace(address, "127.0.0.1:PORT"), @"
+    assert_snapshot!(output.report().replace(address, "127.0.0.1:PORT"), @"
     exit code 1
     error: the proxy cannot be set up
       because 127.0.0.1:PORT cannot be listened on: Address already in use (os error 98)
@@ -345,7 +338,7 @@ async fn addresses_cannot_be_printed() {
         .output();
     let output = user.capture(output.expect("it runs"));
     assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the output cannot be written to stdout
       because No space left on device (os error 28)
@@ -359,7 +352,7 @@ async fn a_store_in_the_way() {
     user.configure(ROUTE);
     let output = user.run(&["proxy", "--store", "/dev/null/sessions"]);
     assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the store cannot be opened
       because cannot make /dev/null/sessions: Not a directory (os error 20)
@@ -372,7 +365,7 @@ async fn no_proxy_to_reload() {
     let user = User::signed_in().await;
     let output = user.run(&["reload"]);
     assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: no proxy runs with this configuration
       because none is registered for ~/.config/token-rotator/config.toml
@@ -387,7 +380,7 @@ async fn proxies_cannot_be_listed() {
     std::fs::write(proxies, "").expect("a file");
     let output = user.run(&["reload"]);
     assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the running proxies cannot be listed
       because Not a directory (os error 20)
@@ -402,7 +395,7 @@ async fn a_port_that_is_taken() {
     let taken = upstream.url().trim_start_matches("http://");
     let output = user.run(&["proxy", "--upstream", upstream.url(), "--listen", taken]);
     assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output).replace(taken, "127.0.0.1:PORT"), @"
+    assert_snapshot!(output.report().replace(taken, "127.0.0.1:PORT"), @"
     exit code 1
     error: the proxy cannot be set up
       because 127.0.0.1:PORT cannot be listened on: Address already in use (os error 98)

@@ -28,6 +28,13 @@ pub(crate) struct CommandOutput {
     pub(crate) stderr: String,
 }
 
+impl CommandOutput {
+    /// Returns exit code, stdout and stderr in one text.
+    pub(crate) fn report(&self) -> String {
+        format!("exit code {}\n{}{}", self.code, self.stdout, self.stderr)
+    }
+}
+
 impl User {
     pub(crate) async fn new() -> Self {
         Self::at(RefreshPolicy::SingleUse).await
