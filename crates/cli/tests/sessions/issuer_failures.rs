@@ -15,7 +15,6 @@ async fn issuer_is_gone() {
     user.until_expired().await;
     user.issuer.shutdown().await;
     let output = user.run(&["token"]);
-    assert_eq!(output.code, 4, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 4
     error: there is no token for session `default`
@@ -37,7 +36,6 @@ async fn issuer_is_gone_before_its_endpoints_are_known() {
     user.until_expired().await;
     user.issuer.shutdown().await;
     let output = user.run(&["token"]);
-    assert_eq!(output.code, 4, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 4
     error: there is no token for session `default`
@@ -57,7 +55,6 @@ async fn issuer_is_not_there() {
         "--issuer",
         user.issuer.url(),
     ]);
-    assert_eq!(output.code, 4, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 4
     error: the issuer's endpoints could not be discovered
@@ -79,7 +76,6 @@ async fn issuer_does_not_answer() {
     let url = format!("http://{}", silent.local_addr().expect("its address"));
     let mut output = user.run(&["login", "--client-id", CLIENT, "--issuer", &url]);
     output.stderr = output.stderr.replace(&url, "http://SILENT");
-    assert_eq!(output.code, 4, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 4
     error: the issuer's endpoints could not be discovered
@@ -93,7 +89,6 @@ async fn issuer_has_another_name() {
     let user = User::new().await;
     let nearly = format!("{}/", user.issuer.url());
     let output = user.run(&["login", "--client-id", CLIENT, "--issuer", &nearly]);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the issuer's endpoints could not be discovered
@@ -107,7 +102,6 @@ async fn issuer_has_no_metadata() {
     let user = User::new().await;
     let elsewhere = format!("{}/realms/none", user.issuer.url());
     let output = user.run(&["login", "--client-id", CLIENT, "--issuer", &elsewhere]);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the issuer's endpoints could not be discovered
@@ -122,7 +116,6 @@ async fn issuer_is_unavailable() {
     let issuer = metadata::serve_unavailable();
     let mut output = user.run(&["login", "--client-id", CLIENT, "--issuer", &issuer]);
     output.stderr = output.stderr.replace(&issuer, "http://OTHER");
-    assert_eq!(output.code, 4, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 4
     error: the issuer's endpoints could not be discovered
@@ -137,7 +130,6 @@ async fn issuer_names_an_http_endpoint() {
     let issuer = metadata::serve(&json!({"token_endpoint": "http://issuer.example/token"}));
     let mut output = user.run(&["login", "--client-id", CLIENT, "--issuer", &issuer]);
     output.stderr = output.stderr.replace(&issuer, "http://OTHER");
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the issuer's endpoints could not be discovered
@@ -159,7 +151,6 @@ async fn no_device_sign_in_at_this_issuer() {
         "--issuer",
         &issuer,
     ]);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the sign-in request cannot be made
@@ -173,7 +164,6 @@ async fn no_pkce_at_this_issuer() {
     let user = User::new().await;
     let issuer = metadata::serve(&json!({"code_challenge_methods_supported": ["plain"]}));
     let output = user.run(&["login", "--client-id", CLIENT, "--issuer", &issuer]);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the sign-in request cannot be made
