@@ -8,11 +8,7 @@ use crate::user::{CLIENT, User};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn issuer_is_gone() {
-    let user = User::new().await;
-    user.issuer
-        .set_access_lifetime(std::time::Duration::from_secs(1));
-    user.sign_in("default");
-    user.until_expired().await;
+    let user = User::expired().await;
     user.issuer.shutdown().await;
     let output = user.run(&["token"]);
     assert_snapshot!(output.report(), @"

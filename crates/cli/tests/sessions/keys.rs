@@ -65,14 +65,13 @@ async fn a_key_in_the_environment() {
     assert_eq!(user.run(&["token"]).code, 1);
     let mut command = user.command(&["token", "--key", "env:TOKEN_ROTATOR_TEST_KEY"]);
     command.env("TOKEN_ROTATOR_TEST_KEY", "ab".repeat(32));
-    let output = user.capture(command.output().expect("it runs"));
+    let output = user.output_of(command);
     assert!(user.issuer.accepts(output.stdout.trim()), "{output:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn key_is_open_to_others() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     fs::set_permissions(user.key(), fs::Permissions::from_mode(0o644)).expect("the test owns it");
     let output = user.run(&["token"]);
     assert_snapshot!(output.report(), @"
@@ -85,8 +84,7 @@ async fn key_is_open_to_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn key_is_lost() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     fs::remove_file(user.key()).expect("a key");
     let output = without_key_id(user.run(&["token"]));
     assert_snapshot!(output.report(), @"
@@ -99,8 +97,7 @@ async fn key_is_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn key_is_lost_at_the_next_login() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     fs::remove_file(user.key()).expect("a key");
     let before = user.issuer.counters().refreshes;
     let output = user.login("other", &user.refresh_token());
@@ -116,8 +113,7 @@ async fn key_is_lost_at_the_next_login() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn key_is_another() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     fs::write(user.key(), "07".repeat(32)).expect("a key");
     let output = without_key_id(user.run(&["token"]));
     assert_snapshot!(output.report(), @"
@@ -130,8 +126,7 @@ async fn key_is_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn key_is_none() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     fs::write(user.key(), "a key").expect("a file");
     let output = user.run(&["token"]);
     assert_snapshot!(output.report(), @"
@@ -144,8 +139,7 @@ async fn key_is_none() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn key_is_elsewhere() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     let output = user.run(&["token", "--key", "env:KEY"]);
     assert_snapshot!(output.report(), @"
     exit code 1
@@ -193,7 +187,7 @@ async fn key_of_a_shared_store_is_none() {
     let user = User::new().await;
     let mut command = user.command(&["status", "--store", "redis://127.0.0.1:1"]);
     command.args(["--key", "env:SHORT"]).env("SHORT", "abc");
-    let output = user.capture(command.output().expect("it runs"));
+    let output = user.output_of(command);
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the store cannot be opened

@@ -119,7 +119,7 @@ async fn stdin_is_no_text() {
     let file = user.home().join("token");
     std::fs::write(&file, b"\xff\xfe").expect("a file");
     command.stdin(std::fs::File::open(file).expect("it is there"));
-    let output = user.capture(command.output().expect("it runs"));
+    let output = user.output_of(command);
     assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no refresh token on stdin
@@ -246,7 +246,7 @@ async fn resource_is_none() {
     ]);
     command.args(["--client-id", SERVICE, "--issuer", &issuer]);
     command.env("TOKEN_ROTATOR_CLIENT_SECRET", SERVICE_SECRET);
-    let output = user.capture(command.output().expect("it runs"));
+    let output = user.output_of(command);
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the issuer gave the client no token
@@ -262,7 +262,7 @@ async fn issuer_names_no_token_endpoint() {
     let mut command = user.command(&["login", "--grant", "client-credentials"]);
     command.args(["--client-id", SERVICE, "--issuer", &issuer]);
     command.env("TOKEN_ROTATOR_CLIENT_SECRET", SERVICE_SECRET);
-    let output = user.capture(command.output().expect("it runs"));
+    let output = user.output_of(command);
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the issuer gave the client no token
@@ -365,13 +365,12 @@ async fn operation_without_git() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn git_request_is_no_text() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     let file = user.home().join("request");
     std::fs::write(&file, b"protocol=\xff\n").expect("a file");
     let mut command = user.command(&["token", "-f", "git-credential", "get"]);
     command.stdin(std::fs::File::open(file).expect("it is there"));
-    let output = user.capture(command.output().expect("it runs"));
+    let output = user.output_of(command);
     assert_snapshot!(output.report(), @"
     exit code 1
     error: git's request cannot be read
@@ -385,8 +384,8 @@ async fn kubectl_requests_an_unknown_version() {
     let user = User::signed_in().await;
     let request_with = |info: &str| {
         let mut command = user.command(&["token", "-f", "exec-credential"]);
-        let output = command.env("KUBERNETES_EXEC_INFO", info).output();
-        user.capture(output.expect("it runs"))
+        command.env("KUBERNETES_EXEC_INFO", info);
+        user.output_of(command)
     };
     let alpha = r#"{"apiVersion":"client.authentication.k8s.io/v1alpha1"}"#;
     assert_snapshot!(request_with(alpha).report(), @"
@@ -405,8 +404,7 @@ async fn kubectl_requests_an_unknown_version() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn command_is_not_there() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     let output = user.run(&["exec", "--", "no-such-command"]);
     assert_snapshot!(output.report(), @"
     exit code 127
@@ -419,8 +417,7 @@ async fn command_is_not_there() {
 /// A file that this user may not execute.
 #[tokio::test(flavor = "multi_thread")]
 async fn command_is_not_executable() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     let script = user.home().join("script");
     std::fs::write(&script, "#!/bin/sh\n").expect("a file");
     let output = user.run(&["exec", "--", script.to_str().expect("UTF-8")]);

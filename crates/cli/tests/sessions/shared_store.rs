@@ -58,8 +58,7 @@ impl Machines {
     }
 
     fn run(&self, machine: usize, arguments: &[&str]) -> CommandOutput {
-        let output = self.command(machine, arguments).output().expect("it runs");
-        self.user.capture(output)
+        self.user.output_of(self.command(machine, arguments))
     }
 
     fn status(&self, machine: usize) -> Value {

@@ -70,8 +70,7 @@ async fn store_cannot_be_made() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn record_cannot_be_read() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     User::obstruct(user.record("session"));
     let output = user.run(&["token"]);
     assert_snapshot!(output.report(), @"
@@ -84,8 +83,7 @@ async fn record_cannot_be_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn record_is_of_a_newer_version() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     fs::write(user.record("session"), "token-rotator-session 9 {}\n").expect("a file");
     let output = user.run(&["token"]);
     assert_snapshot!(output.report(), @"
@@ -98,8 +96,7 @@ async fn record_is_of_a_newer_version() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn record_is_of_a_newer_version_at_the_next_login() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     fs::write(user.record("session"), "token-rotator-session 9 {}\n").expect("a file");
     let before = user.issuer.counters().refreshes;
     let output = user.login("default", &user.refresh_token());
@@ -115,8 +112,7 @@ async fn record_is_of_a_newer_version_at_the_next_login() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn record_is_damaged_for_status() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     fs::write(user.record("session"), "rubbish").expect("a file");
     let output = user.run(&["status", "-s", "default"]);
     assert_snapshot!(output.report(), @"
@@ -149,8 +145,7 @@ async fn a_damaged_record_among_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lease_cannot_be_acquired() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     user.run(&["token", "--refresh"]);
     User::obstruct(user.record("lease"));
     let output = user.run(&["token", "--refresh"]);
@@ -164,8 +159,7 @@ async fn lease_cannot_be_acquired() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn session_cannot_be_ended() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     User::obstruct(user.record("lock"));
     let output = user.run(&["logout"]);
     assert_snapshot!(output.report(), @"
@@ -215,9 +209,8 @@ async fn a_login_that_is_saved_late() {
 async fn disk_is_full() {
     let user = User::signed_in().await;
     let full = |arguments: &[&str]| {
-        let mut command = user.limited("trap '' XFSZ && ulimit -f 0", arguments);
         // The limit does not apply to the pipes of the output.
-        user.capture(command.output().expect("it runs"))
+        user.output_of(user.limited("trap '' XFSZ && ulimit -f 0", arguments))
     };
     let before = user.issuer.counters().refreshes;
     let login = full(&["login"]);
@@ -246,8 +239,7 @@ async fn disk_is_full() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn history_cannot_be_read() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     User::obstruct(user.store().join("history/default.jsonl"));
     let output = user.run(&["history"]);
     assert_snapshot!(output.report(), @"
@@ -260,8 +252,7 @@ async fn history_cannot_be_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn history_cannot_be_read_for_status() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     User::obstruct(user.store().join("history/default.jsonl"));
     let output = user.run(&["status"]);
     assert_snapshot!(output.report(), @"
@@ -274,10 +265,9 @@ async fn history_cannot_be_read_for_status() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn descriptor_is_too_high() {
-    let user = User::new().await;
-    user.sign_in("default");
-    let mut command = user.limited("ulimit -n 64", &["exec", "--fd", "64", "--", "true"]);
-    let output = user.capture(command.output().expect("it runs"));
+    let user = User::signed_in().await;
+    let command = user.limited("ulimit -n 64", &["exec", "--fd", "64", "--", "true"]);
+    let output = user.output_of(command);
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the token cannot be passed in descriptor 64

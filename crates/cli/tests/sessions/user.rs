@@ -137,7 +137,12 @@ impl User {
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> CommandOutput {
-        self.capture(self.command(arguments).output().expect("it runs"))
+        self.output_of(self.command(arguments))
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn output_of(&self, mut command: Command) -> CommandOutput {
+        self.capture(command.output().expect("it runs"))
     }
 
     pub(crate) fn with_input(&self, mut command: Command, input: &str) -> CommandOutput {

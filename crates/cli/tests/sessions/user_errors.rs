@@ -34,8 +34,7 @@ async fn another_session() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn signed_out() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     user.run(&["logout"]);
     let output = user.run(&["exec", "--", "true"]);
     assert_snapshot!(output.report(), @"
@@ -236,7 +235,7 @@ async fn secret_is_wrong() {
         &url,
     ]);
     command.env("TOKEN_ROTATOR_CLIENT_SECRET", "guessed");
-    let output = user.capture(command.output().expect("it runs"));
+    let output = user.output_of(command);
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the issuer gave the client no token
@@ -295,8 +294,7 @@ async fn shared_store_without_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn store_is_open_to_others() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     let store = user.home().join(".local/state/token-rotator");
     std::fs::set_permissions(store, std::fs::Permissions::from_mode(0o755))
         .expect("the test owns it");
@@ -311,8 +309,7 @@ async fn store_is_open_to_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn record_is_damaged() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     let store = user.home().join(".local/state/token-rotator");
     for entry in std::fs::read_dir(store).expect("a directory") {
         let path = entry.expect("an entry").path();
@@ -336,8 +333,7 @@ async fn record_is_damaged() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_id_token() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     let output = user.run(&["token", "--id-token"]);
     assert_snapshot!(output.report(), @r#"
     exit code 1
@@ -349,8 +345,7 @@ async fn no_id_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refresh_token_in_raw_format() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     let output = user.run(&["token", "--show-refresh-token"]);
     assert_snapshot!(output.report(), @"
     exit code 1
@@ -362,8 +357,7 @@ async fn refresh_token_in_raw_format() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn git_without_hosts() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     let command = user.command(&["token", "-f", "git-credential", "get"]);
     let output = user.with_input(command, "protocol=https\nhost=git.example.com\n\n");
     assert_snapshot!(output.report(), @r#"
@@ -379,7 +373,7 @@ async fn no_home() {
     let user = User::new().await;
     let mut command = user.command(&["status"]);
     command.env_remove("HOME");
-    let output = user.capture(command.output().expect("it runs"));
+    let output = user.output_of(command);
     assert_snapshot!(output.report(), @"
     exit code 1
     error: no home directory is set
