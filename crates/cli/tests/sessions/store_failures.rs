@@ -69,6 +69,19 @@ async fn store_cannot_be_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn store_is_open_to_others() {
+    let user = User::signed_in().await;
+    fs::set_permissions(user.store(), fs::Permissions::from_mode(0o755)).expect("the test owns it");
+    let output = user.run(&["token"]);
+    assert_snapshot!(output.report(), @"
+    exit code 1
+    error: the store cannot be opened
+      because the directory ~/.local/state/token-rotator can be reached by others (mode 755), and is to hold secrets
+    hint: chmod 700 '~/.local/state/token-rotator'
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn record_cannot_be_read() {
     let user = User::signed_in().await;
     User::obstruct(user.record("session"));
@@ -107,6 +120,21 @@ async fn record_is_of_a_newer_version_at_the_next_login() {
     error: the store cannot keep the session
       because ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: the record of session default was written by a newer version (format 9, this one reads 1); upgrade this program
     hint: use the newer version of this program
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn record_is_damaged() {
+    let user = User::signed_in().await;
+    let path = user.record("session");
+    let bytes = fs::read(&path).expect("a file");
+    fs::write(path, &bytes[..bytes.len() - 7]).expect("a file");
+    let output = user.run(&["token"]);
+    assert_snapshot!(output.report(), @"
+    exit code 1
+    error: there is no token for session `default`
+      because the session could not be read from its store: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: the record of session default cannot be read: it was damaged, or belongs to another session
+    hint: move the file away, then sign in again
     ");
 }
 

@@ -1,11 +1,19 @@
 //! Errors that a new user meets. Each ends with a hint.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use insta::assert_snapshot;
 
 use crate::login::Login;
 use crate::user::{CLIENT, SERVICE, User};
+
+/// Returns a `login` with this grant and these flags. It names the token endpoint and no issuer.
+fn login(user: &User, grant: &str, flags: &[&str]) -> Command {
+    let mut command = user.command(&["login", "--grant", grant]);
+    command.args(["--token-endpoint", user.issuer.token_url()]);
+    command.args(flags);
+    command
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_login_yet() {
@@ -48,14 +56,7 @@ async fn signed_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_client_id() {
     let user = User::new().await;
-    let url = user.issuer.token_url().to_owned();
-    let command = user.command(&[
-        "login",
-        "--grant",
-        "refresh-token",
-        "--token-endpoint",
-        &url,
-    ]);
+    let command = login(&user, "refresh-token", &[]);
     let output = user.with_input(command, "a-refresh-token");
     assert_snapshot!(output.report(), @"
     exit code 1
@@ -80,16 +81,7 @@ async fn no_issuer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_device_endpoint() {
     let user = User::new().await;
-    let url = user.issuer.token_url().to_owned();
-    let output = user.run(&[
-        "login",
-        "--grant",
-        "device",
-        "--client-id",
-        CLIENT,
-        "--token-endpoint",
-        &url,
-    ]);
+    let output = user.output_of(login(&user, "device", &["--client-id", CLIENT]));
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the session has no issuer
@@ -101,14 +93,10 @@ async fn no_device_endpoint() {
 #[tokio::test(flavor = "multi_thread")]
 async fn device_endpoint_alone() {
     let user = User::new().await;
-    let url = user.issuer.device_authorization_url().to_owned();
-    let output = user.run(&[
-        "login",
-        "--client-id",
-        CLIENT,
-        "--device-authorization-endpoint",
-        &url,
-    ]);
+    let endpoint = user.issuer.device_authorization_url();
+    let mut command = user.command(&["login", "--client-id", CLIENT]);
+    command.args(["--device-authorization-endpoint", endpoint]);
+    let output = user.output_of(command);
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the session has no issuer
@@ -201,18 +189,8 @@ async fn two_lines_on_stdin() {
 #[tokio::test(flavor = "multi_thread")]
 async fn secret_is_missing() {
     let user = User::new().await;
-    let url = user.issuer.token_url().to_owned();
-    let output = user.run(&[
-        "login",
-        "--grant",
-        "client-credentials",
-        "--client-id",
-        SERVICE,
-        "--token-endpoint",
-        &url,
-        "--client-secret-env",
-        "NOT_SET",
-    ]);
+    let flags = ["--client-id", SERVICE, "--client-secret-env", "NOT_SET"];
+    let output = user.output_of(login(&user, "client-credentials", &flags));
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the client's secret is missing
@@ -224,16 +202,7 @@ async fn secret_is_missing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn secret_is_wrong() {
     let user = User::new().await;
-    let url = user.issuer.token_url().to_owned();
-    let mut command = user.command(&[
-        "login",
-        "--grant",
-        "client-credentials",
-        "--client-id",
-        SERVICE,
-        "--token-endpoint",
-        &url,
-    ]);
+    let mut command = login(&user, "client-credentials", &["--client-id", SERVICE]);
     command.env("TOKEN_ROTATOR_CLIENT_SECRET", "guessed");
     let output = user.output_of(command);
     assert_snapshot!(output.report(), @"
@@ -289,45 +258,6 @@ async fn shared_store_without_key() {
     error: the store has no key
       because every machine that uses a shared store needs the same key, so none is generated
     hint: make one with `openssl rand -hex 32`, and name its location on every machine: `--key env:NAME` or `--key file:PATH` (mode 0600)
-    ");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn store_is_open_to_others() {
-    let user = User::signed_in().await;
-    let store = user.home().join(".local/state/token-rotator");
-    std::fs::set_permissions(store, std::fs::Permissions::from_mode(0o755))
-        .expect("the test owns it");
-    let output = user.run(&["token"]);
-    assert_snapshot!(output.report(), @"
-    exit code 1
-    error: the store cannot be opened
-      because the directory ~/.local/state/token-rotator can be reached by others (mode 755), and is to hold secrets
-    hint: chmod 700 '~/.local/state/token-rotator'
-    ");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn record_is_damaged() {
-    let user = User::signed_in().await;
-    let store = user.home().join(".local/state/token-rotator");
-    for entry in std::fs::read_dir(store).expect("a directory") {
-        let path = entry.expect("an entry").path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "session")
-        {
-            let mut bytes = std::fs::read(&path).expect("a file");
-            bytes.truncate(bytes.len() - 7);
-            std::fs::write(&path, bytes).expect("a file");
-        }
-    }
-    let output = user.run(&["token"]);
-    assert_snapshot!(output.report(), @"
-    exit code 1
-    error: there is no token for session `default`
-      because the session could not be read from its store: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: the record of session default cannot be read: it was damaged, or belongs to another session
-    hint: move the file away, then sign in again
     ");
 }
 
