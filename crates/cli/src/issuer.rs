@@ -14,7 +14,7 @@ const DEMO_CLIENT: &str = "demo";
 
 /// Runs the issuer and the API until Ctrl-C or SIGTERM.
 pub(crate) async fn run(options: IssuerOptions) -> Result<ExitCode, CommandError> {
-    let policy = options.policy().unwrap_or_else(|mistake| mistake.exit());
+    let policy = options.policy().unwrap_or_else(|error| error.exit());
     let issuer = start(&options, policy)
         .await
         .map_err(|error| start_failed("issuer", "--port", &error))?;

@@ -32,7 +32,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use clap::error::{ContextKind, ContextValue};
 
-use crate::arguments::{Arguments, CliCommand};
+use crate::arguments::{Arguments, CliCommand, ReloadOptions};
 use crate::command_error::CommandError;
 
 fn main() -> ExitCode {
@@ -58,7 +58,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
             CliCommand::Token(options) => token::run(&global, options).await,
             CliCommand::Exec(options) => exec::run(&global, options).await,
             CliCommand::Proxy(options) => proxy::run(&global, *options).await,
-            CliCommand::Reload(options) => proxy::reload(&global, options).await,
+            CliCommand::Reload(ReloadOptions {}) => proxy::reload(&global).await,
             CliCommand::Status(options) => status::run(&global, options).await,
             CliCommand::History(options) => history::run(&global, &options).await,
             CliCommand::Doctor(options) => doctor::run(&global, options).await,

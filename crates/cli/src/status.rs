@@ -157,9 +157,7 @@ impl SessionStatus {
             last_failure: last(HistoryEvent::is_failure),
         })
     }
-}
 
-impl SessionStatus {
     /// Returns the action for the last failure, or `None` if the session was refreshed since.
     fn hint(&self) -> Option<(&SessionName, String)> {
         let failure = self.last_failure.as_ref()?;

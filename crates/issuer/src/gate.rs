@@ -63,13 +63,11 @@ impl Gate {
             next_ticket: 0,
             admitted: 0,
         };
-        let (admission, _) = watch::channel(state.admission());
-        let (waiting, _) = watch::channel(0);
         Self {
             inner: Arc::new(Inner {
+                admitted: watch::Sender::new(state.admitted),
                 state: Mutex::new(state),
-                admission,
-                waiting,
+                waiting: watch::Sender::new(0),
             }),
         }
     }
@@ -88,12 +86,10 @@ impl Gate {
             }
             ticket
         };
-        let mut admission = self.inner.admission.subscribe();
+        let mut admitted = self.inner.admitted.subscribe();
         let _waiting_request = WaitingRequest::at(self);
         // The receiver sees every release that follows the lock above: `subscribe` reads the newest value.
-        let _ = admission
-            .wait_for(|admission| admission.admits(ticket))
-            .await;
+        let _ = admitted.wait_for(|admitted| ticket < *admitted).await;
     }
 
     fn state(&self) -> MutexGuard<'_, GateState> {
@@ -104,7 +100,7 @@ impl Gate {
     }
 
     fn announce(&self, state: &GateState) {
-        self.inner.admission.send_replace(state.admission());
+        self.inner.admitted.send_replace(state.admitted);
     }
 }
 
@@ -113,7 +109,8 @@ struct Inner {
     state: Mutex<GateState>,
     // Two channels: an arrival wakes `arrived` alone. With one channel, each of 10,000 arrivals would wake all waiting
     // requests.
-    admission: watch::Sender<Admission>,
+    /// Sends `GateState::admitted` to the waiting requests.
+    admitted: watch::Sender<u64>,
     waiting: watch::Sender<usize>,
 }
 
@@ -123,25 +120,6 @@ struct GateState {
     next_ticket: u64,
     /// Requests with a smaller ticket may pass.
     admitted: u64,
-}
-
-impl GateState {
-    fn admission(&self) -> Admission {
-        Admission {
-            below: self.admitted,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Admission {
-    below: u64,
-}
-
-impl Admission {
-    fn admits(self, ticket: u64) -> bool {
-        ticket < self.below
-    }
 }
 
 /// Counts a request as waiting until the guard is dropped. A cancelled request drops its guard too.

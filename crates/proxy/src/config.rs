@@ -325,14 +325,7 @@ impl Route {
         if local_bearer && self.pass_authorization {
             return Err(BuildError::BearerPassed(self.name.clone()));
         }
-        let origin: Origin =
-            self.upstream
-                .parse()
-                .map_err(|error: OriginError| BuildError::Upstream {
-                    route: self.name.clone(),
-                    problem: error.to_string(),
-                    hint: error.hint(),
-                })?;
+        let origin = self.origin()?;
         if !self.rotator.origins().iter().any(|known| *known == origin) {
             return Err(BuildError::ForeignUpstream {
                 route: self.name.clone(),
@@ -340,6 +333,16 @@ impl Route {
             });
         }
         Ok(())
+    }
+
+    /// Returns the origin of the upstream.
+    pub(crate) fn origin(&self) -> Result<Origin, BuildError> {
+        let origin: Result<Origin, OriginError> = self.upstream.parse();
+        origin.map_err(|error| BuildError::Upstream {
+            route: self.name.clone(),
+            problem: error.to_string(),
+            hint: error.hint(),
+        })
     }
 
     /// Returns the prefix without its trailing slash; it is empty if the route matches every path.

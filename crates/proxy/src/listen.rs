@@ -98,7 +98,6 @@ pub(crate) struct AllowedPeers {
 }
 
 /// User and group ids. If both lists are empty, only the proxy's own user may connect.
-#[derive(Clone, PartialEq)]
 pub(crate) struct PeerIds {
     uids: Vec<u32>,
     gids: Vec<u32>,

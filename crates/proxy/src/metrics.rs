@@ -14,8 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-use token_rotator::middleware::RotatorExt as _;
-use token_rotator::{Event, Rotator};
+use token_rotator::Event;
 
 use crate::admin::Timeline;
 use crate::worker::SharedState;
@@ -151,7 +150,7 @@ impl Metrics {
         }
     }
 
-    /// The same counters for the same name, over all configurations.
+    /// Returns the counters of the route with this name. A reload keeps them.
     pub(crate) fn route(&self, name: &str) -> Arc<RouteStats> {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(stats) = routes.get(name) {
@@ -221,9 +220,4 @@ impl Drop for WaitingGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
-}
-
-/// Whether the session has a token or may still get one.
-pub(crate) fn is_usable(rotator: &Rotator) -> bool {
-    rotator.access_token().is_some() || !(rotator.has_ended() || rotator.is_signed_out())
 }

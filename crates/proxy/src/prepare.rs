@@ -155,9 +155,7 @@ impl OutgoingRequest {
                 Method::GET | Method::HEAD | Method::OPTIONS
             )
     }
-}
 
-impl OutgoingRequest {
     /// Creates a GET to the same upstream, without the caller's headers and without an observer.
     pub(crate) fn probe_request(&self, uri: Uri) -> Self {
         let mut request = Request::new(Upload::Empty);

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use http::uri::InvalidUri;
 use http::{HeaderValue, Uri};
 use token_rotator::middleware::RefusalRules;
-use token_rotator::{Origin, OriginError, Rotator, SecretString};
+use token_rotator::{Rotator, SecretString};
 
 use crate::config::{BuildError, Config, Listen, Route};
 use crate::limits::Limits;
@@ -140,22 +141,18 @@ impl RouteTarget {
         workers: usize,
         metrics: &Metrics,
     ) -> Result<Self, BuildError> {
-        let problem = |problem: String, hint| BuildError::Upstream {
+        let unusable = |error: &dyn std::error::Error| BuildError::Upstream {
             route: route.name.clone(),
-            problem,
-            hint,
+            problem: error.to_string(),
+            hint: None,
         };
-        let origin: Origin = route
-            .upstream
-            .parse()
-            .map_err(|error: OriginError| problem(error.to_string(), error.hint()))?;
+        let origin = route.origin()?;
         let base: Uri = origin
             .to_string()
             .parse()
-            .map_err(|error| problem(format!("{error}"), None))?;
+            .map_err(|error: InvalidUri| unusable(&error))?;
         let authority = base.authority().map_or("", |authority| authority.as_str());
-        let authority =
-            HeaderValue::from_str(authority).map_err(|error| problem(error.to_string(), None))?;
+        let authority = HeaderValue::from_str(authority).map_err(|error| unusable(&error))?;
         let limits = &config.limits;
         let connector =
             UpstreamConnector::new(route, &origin).map_err(|problem| BuildError::Tls {

@@ -1,10 +1,5 @@
 //! Arguments of `proxy` and `reload`.
 
-#![expect(
-    clippy::doc_markdown,
-    reason = "these comments are the program's help, which shows them as they stand"
-)]
-
 use std::net::SocketAddr;
 use std::time::Duration;
 

@@ -1,10 +1,5 @@
 //! Arguments of the commands that use a session.
 
-#![expect(
-    clippy::doc_markdown,
-    reason = "these comments are the program's help, which shows them as they stand"
-)]
-
 use std::ffi::OsString;
 use std::time::Duration;
 

@@ -142,11 +142,11 @@ impl ProgramConfig {
         if std::fs::read_to_string(&path).is_ok_and(|before| before == text) {
             return Ok(());
         }
-        let from_login = path
+        let written = path
             .parent()
             .map_or(Ok(()), std::fs::create_dir_all)
             .and_then(|()| std::fs::write(&path, text));
-        from_login.map_err(failed)
+        written.map_err(failed)
     }
 }
 

@@ -264,8 +264,8 @@ impl FromStr for ListenText {
         if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
             return Ok(Self::Unix(path.into()));
         }
-        let text = text.replacen("localhost:", "127.0.0.1:", 1);
-        text.parse().map(Self::Tcp).map_err(|_| {
+        let address = parse_address(text);
+        address.map(Self::Tcp).map_err(|_| {
             "write an address and a port such as 127.0.0.1:8080, or unix:/path".to_owned()
         })
     }

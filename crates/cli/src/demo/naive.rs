@@ -2,12 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::task::JoinSet;
-
 use crate::arguments::DemoOptions;
 use crate::command_error::CommandError;
 use crate::demo::outcome::{Caller, CallerOutcome, RefreshSpan, RunLog};
-use crate::demo::servers::{Servers, setup_failed};
+use crate::demo::servers::{Servers, run_callers, setup_failed};
 
 /// The state that all naive clients share: one session with its tokens.
 struct NaiveSession {
@@ -42,43 +40,13 @@ pub(crate) async fn run(
         }),
     });
     servers.token_expired().await;
+    let call = |number| call(Arc::clone(servers), Arc::clone(&session), number);
+    let (outputs, cancelled) = run_callers(servers, options, call).await;
     let mut log = RunLog::default();
-    let leader = if options.cancel_leader {
-        servers.issuer.gate().close();
-        let leader = tokio::spawn(call(Arc::clone(servers), Arc::clone(&session), 0));
-        servers.issuer.gate().arrived(1).await;
-        Some((leader, servers.time()))
-    } else {
-        servers.upstream.gate().close();
-        None
-    };
-    let mut tasks = JoinSet::new();
-    for number in 1..=options.requests {
-        let (servers, session) = (Arc::clone(servers), Arc::clone(&session));
-        let start_delay = servers.start_delay(number - 1, options.requests);
-        tasks.spawn(async move {
-            tokio::time::sleep(start_delay).await;
-            call(servers, session, number).await
-        });
-    }
-    if let Some((leader, begun)) = leader {
-        tokio::time::sleep(servers.spread).await;
-        leader.abort();
-        log.callers.push(Caller {
-            number: 0,
-            begun,
-            ended: servers.time(),
-            outcome: CallerOutcome::Cancelled,
-        });
-        servers.issuer.gate().open();
-    } else {
-        servers.answer_first_wave_together(options.requests).await;
-    }
-    while let Some(joined) = tasks.join_next().await {
-        if let Ok((caller, refresh)) = joined {
-            log.callers.push(caller);
-            log.refreshes.extend(refresh);
-        }
+    log.callers.extend(cancelled);
+    for (caller, refresh) in outputs {
+        log.callers.push(caller);
+        log.refreshes.extend(refresh);
     }
     Ok(log)
 }

@@ -4,14 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use token_rotator::{Event, FailureKind, Rotator, TokenError, TokenSet};
-use token_rotator_oauth2::refresh_token;
-use token_rotator_reqwest::{Client, Error, ReqwestTransport};
-use tokio::task::{JoinHandle, JoinSet};
+use token_rotator_reqwest::{Client, Error};
 
 use crate::arguments::{DemoOptions, IssuerProfile};
 use crate::command_error::CommandError;
 use crate::demo::outcome::{Caller, CallerOutcome, RefreshSpan, RunLog};
-use crate::demo::servers::{Servers, setup_failed};
+use crate::demo::servers::{Servers, run_callers, setup_failed, token_source};
 
 /// Runs all requests of the demo.
 pub(crate) async fn run(
@@ -22,44 +20,12 @@ pub(crate) async fn run(
     let refreshes = Arc::new(Mutex::new(RefreshRecorder::default()));
     let client = client(servers, profile, &refreshes)?;
     servers.token_expired().await;
-    let mut log = RunLog::default();
-    let leader = if options.cancel_leader {
-        // The issuer holds the first refresh until all callers have started and its caller is cancelled.
-        servers.issuer.gate().close();
-        let leader = spawn(servers, &client, 0, Duration::ZERO);
-        servers.issuer.gate().arrived(1).await;
-        Some((leader, servers.time()))
-    } else {
-        servers.upstream.gate().close();
-        None
-    };
-    let mut tasks = JoinSet::new();
-    for number in 1..=options.requests {
-        let start_delay = servers.start_delay(number - 1, options.requests);
-        let task = spawn(servers, &client, number, start_delay);
-        tasks.spawn(task);
-    }
-    if let Some((leader, begun)) = leader {
-        tokio::time::sleep(servers.spread).await;
-        leader.abort();
-        log.callers.push(Caller {
-            number: 0,
-            begun,
-            ended: servers.time(),
-            outcome: CallerOutcome::Cancelled,
-        });
-        servers.issuer.gate().open();
-    } else {
-        servers.answer_first_wave_together(options.requests).await;
-    }
-    while let Some(joined) = tasks.join_next().await {
-        if let Ok(Ok(caller)) = joined {
-            log.callers.push(caller);
-        }
-    }
+    let call = |number| call(Arc::clone(servers), client.clone(), number);
+    let (mut callers, cancelled) = run_callers(servers, options, call).await;
+    callers.extend(cancelled);
     client.shutdown(Duration::from_secs(10)).await;
-    log.refreshes = std::mem::take(&mut lock(&refreshes).finished);
-    Ok(log)
+    let refreshes = std::mem::take(&mut lock(&refreshes).finished);
+    Ok(RunLog { callers, refreshes })
 }
 
 /// Builds a client over a session at the issuer. Records the flights in `refreshes`.
@@ -68,13 +34,7 @@ fn client(
     profile: IssuerProfile,
     refreshes: &Arc<Mutex<RefreshRecorder>>,
 ) -> Result<Client, CommandError> {
-    // A proxy from the environment cannot reach loopback.
-    let transport = ReqwestTransport::configured(reqwest::ClientBuilder::no_proxy);
-    let transport = transport.map_err(|error| setup_failed("transport", error))?;
-    let source = refresh_token(servers.issuer.token_url(), "demo")
-        .transport(transport)
-        .build()
-        .map_err(|error| setup_failed("token source", error))?;
+    let source = token_source(&servers.issuer)?;
     let (recorded, clock) = (Arc::clone(refreshes), Arc::clone(servers));
     let rotator = Rotator::builder(source)
         .origin(servers.upstream.url())
@@ -99,27 +59,18 @@ fn client(
         .map_err(|error| setup_failed("client", error))
 }
 
-fn spawn(
-    servers: &Arc<Servers>,
-    client: &Client,
-    number: u32,
-    start_delay: Duration,
-) -> JoinHandle<Caller> {
-    let (servers, client) = (Arc::clone(servers), client.clone());
-    tokio::spawn(async move {
-        tokio::time::sleep(start_delay).await;
-        let begun = servers.time();
-        let outcome = call(&client, number).await;
-        Caller {
-            number,
-            begun,
-            ended: servers.time(),
-            outcome,
-        }
-    })
+async fn call(servers: Arc<Servers>, client: Client, number: u32) -> Caller {
+    let begun = servers.time();
+    let outcome = send(&client, number).await;
+    Caller {
+        number,
+        begun,
+        ended: servers.time(),
+        outcome,
+    }
 }
 
-async fn call(client: &Client, number: u32) -> CallerOutcome {
+async fn send(client: &Client, number: u32) -> CallerOutcome {
     let answer = client
         .get("/echo")
         .header("x-request-id", number)

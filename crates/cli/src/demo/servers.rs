@@ -3,10 +3,13 @@
 use std::time::{Duration, Instant};
 
 use token_rotator_issuer::{Fault, Grant, Issuer, IssuerBuilder, Upstream};
+use token_rotator_oauth2::{TokenEndpoint, refresh_token};
+use token_rotator_reqwest::ReqwestTransport;
+use tokio::task::JoinSet;
 
 use crate::arguments::{DemoOptions, IssuerProfile};
 use crate::command_error::CommandError;
-use crate::demo::outcome::{RunLog, RunOutcome};
+use crate::demo::outcome::{Caller, CallerOutcome, RunLog, RunOutcome};
 
 /// Limit of requests over HTTP/1. More requests use HTTP/2, whatever the limit of open files.
 const HTTP1_MAX: u32 = 1_000;
@@ -123,6 +126,69 @@ pub(crate) async fn start_servers(
         .await
         .map_err(|error| setup_failed("API", error))?;
     Ok((issuer, upstream))
+}
+
+/// Runs the callers of the demo: `call` sends the requests of the caller with this number. With `--cancel-leader`
+/// caller 0 starts the refresh and is cancelled.
+///
+/// Returns the outputs of the other callers, and the cancelled caller.
+pub(crate) async fn run_callers<C>(
+    servers: &Servers,
+    options: &DemoOptions,
+    call: impl Fn(u32) -> C,
+) -> (Vec<C::Output>, Option<Caller>)
+where
+    C: Future<Output: Send> + Send + 'static,
+{
+    let leader = if options.cancel_leader {
+        // The issuer holds the first refresh until all callers have started and its caller is cancelled.
+        servers.issuer.gate().close();
+        let leader = tokio::spawn(call(0));
+        servers.issuer.gate().arrived(1).await;
+        Some((leader, servers.time()))
+    } else {
+        servers.upstream.gate().close();
+        None
+    };
+    let mut tasks = JoinSet::new();
+    for number in 1..=options.requests {
+        let start_delay = servers.start_delay(number - 1, options.requests);
+        let call = call(number);
+        tasks.spawn(async move {
+            tokio::time::sleep(start_delay).await;
+            call.await
+        });
+    }
+    let mut cancelled = None;
+    if let Some((leader, begun)) = leader {
+        tokio::time::sleep(servers.spread).await;
+        leader.abort();
+        cancelled = Some(Caller {
+            number: 0,
+            begun,
+            ended: servers.time(),
+            outcome: CallerOutcome::Cancelled,
+        });
+        servers.issuer.gate().open();
+    } else {
+        servers.answer_first_wave_together(options.requests).await;
+    }
+    let mut outputs = Vec::new();
+    while let Some(joined) = tasks.join_next().await {
+        outputs.extend(joined.ok());
+    }
+    (outputs, cancelled)
+}
+
+/// Returns the token source of the demo's client at this issuer.
+pub(crate) fn token_source(issuer: &Issuer) -> Result<TokenEndpoint, CommandError> {
+    // A proxy from the environment cannot reach loopback.
+    let transport = ReqwestTransport::configured(reqwest::ClientBuilder::no_proxy);
+    let transport = transport.map_err(|error| setup_failed("transport", error))?;
+    refresh_token(issuer.token_url(), "demo")
+        .transport(transport)
+        .build()
+        .map_err(|error| setup_failed("token source", error))
 }
 
 /// Error for a part of the demo that cannot be created, such as a server without a free port.

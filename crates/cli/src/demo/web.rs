@@ -8,15 +8,13 @@ use std::time::Duration;
 use serde_json::json;
 use token_rotator::{Event, Rotator, TokenSet};
 use token_rotator_issuer::{Gate, Grant, Issuer, Upstream};
-use token_rotator_oauth2::refresh_token;
 use token_rotator_proxy::{Config, Handle, Listen, Listener, Recorder, Route};
-use token_rotator_reqwest::ReqwestTransport;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::arguments::{DemoOptions, IssuerProfile};
 use crate::command_error::CommandError;
-use crate::demo::servers::{setup_failed, start_servers};
+use crate::demo::servers::{setup_failed, start_servers, token_source};
 use crate::issuer::wait_for_shutdown_signal;
 use crate::output::{self, say};
 
@@ -93,13 +91,7 @@ fn session(
     recorder: &Recorder,
     lifetimes: mpsc::UnboundedSender<Option<Duration>>,
 ) -> Result<Rotator, CommandError> {
-    // A proxy from the environment cannot reach loopback.
-    let transport = ReqwestTransport::configured(reqwest::ClientBuilder::no_proxy);
-    let transport = transport.map_err(|error| setup_failed("transport", error))?;
-    let source = refresh_token(issuer.token_url(), "demo")
-        .transport(transport)
-        .build()
-        .map_err(|error| setup_failed("token source", error))?;
+    let source = token_source(issuer)?;
     let grant: Grant = issuer.sign_in("newcomer");
     // The receiver is gone once the demo ends.
     let _ = lifetimes.send(Some(grant.expires_in));

@@ -10,7 +10,9 @@ use token_rotator_oauth2::{SecretBytes, Transport as _};
 use super::finding::Finding;
 use crate::command_error::CommandError;
 use crate::config::{GrantChoice, SessionName};
-use crate::session::{Context, Endpoint, Endpoints, NamedSession, StoreKind, store_failed};
+use crate::session::{
+    Context, Endpoint, Endpoints, NamedSession, StoreKind, sign_in, store_failed,
+};
 use crate::status::{IntentState, SessionState, SessionStatus};
 use crate::table;
 
@@ -217,10 +219,7 @@ async fn check_record(session: &NamedSession<'_>) -> Vec<Finding> {
         Ok(status) => status,
         Err(error) => return vec![Finding::bad("record", error.to_string(), error.hint_text())],
     };
-    let login = format!(
-        "sign in with `token-rotator login --session {}`",
-        session.name
-    );
+    let login = sign_in(&session.name);
     let mut findings = vec![match status.state {
         SessionState::Good => Finding::good("session", "its token is valid"),
         SessionState::Expired => Finding::good(

@@ -29,9 +29,6 @@ use crate::config::{ProgramConfig, UserPaths};
 use crate::output;
 use crate::session::Context;
 
-/// How long requests may take to finish without `--drain-timeout`.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// Serves until SIGTERM or Ctrl-C, then finishes the requests under way.
 pub(crate) async fn run(
     global: &GlobalOptions,
@@ -47,8 +44,8 @@ pub(crate) async fn run(
     let mut signals = Signals::new().map_err(|error| setup_failed(&error))?;
     let handle = Handle::start(&config).map_err(|error| plan.failed(&context.config, &error))?;
     let mut running = RunningProxy {
-        drain: plan.drain_timeout.unwrap_or(DRAIN_TIMEOUT),
-        registry: Registration::enter(&context.config.paths),
+        drain: plan.drain_timeout,
+        registration: Registration::enter(&context.config.paths),
         global,
         options,
         context,
@@ -78,7 +75,7 @@ struct RunningProxy<'a> {
     context: Context,
     sessions: ProxySessions,
     handle: Handle,
-    registry: Option<Registration>,
+    registration: Option<Registration>,
     drain: Duration,
 }
 
@@ -91,9 +88,7 @@ impl RunningProxy<'_> {
         if self.options.json {
             return output::print_json(&json!({"listen": paths, "admin": admin}));
         }
-        let listen = paths
-            .iter()
-            .map(|address_text| format!("listen  {address_text}\n"));
+        let listen = paths.iter().map(|address| format!("listen  {address}\n"));
         let admin = admin.map(|admin| format!("admin   {admin}\n"));
         output::print(&listen.chain(admin).collect::<String>())
     }
@@ -112,8 +107,8 @@ impl RunningProxy<'_> {
                 tracing::error!(%error, hint = error.hint_text(), "the proxy keeps its old configuration");
             }
         }
-        if let Some(registry) = &mut self.registry {
-            registry.reloaded(outcome.err().as_ref());
+        if let Some(registration) = &mut self.registration {
+            registration.reloaded(outcome.err().as_ref());
         }
         notify(&[sd_notify::NotifyState::Ready]);
     }
@@ -141,7 +136,7 @@ impl RunningProxy<'_> {
         self.handle
             .reload(&config)
             .map_err(|error| plan.failed(&self.context.config, &error))?;
-        self.drain = plan.drain_timeout.unwrap_or(DRAIN_TIMEOUT);
+        self.drain = plan.drain_timeout;
         let previous = std::mem::replace(&mut self.sessions, sessions);
         previous.shut_down_unused(&self.sessions);
         Ok(())
@@ -153,7 +148,7 @@ impl RunningProxy<'_> {
             "no new connection is accepted; requests under way are answered first"
         );
         // `reload` does not find this proxy from here on.
-        drop(self.registry);
+        drop(self.registration);
         if self.handle.drain(self.drain).await {
             return ExitCode::SUCCESS;
         }

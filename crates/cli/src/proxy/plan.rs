@@ -18,6 +18,9 @@ use crate::config::{
 };
 use crate::session::Context;
 
+/// How long requests may take to finish without `--drain-timeout`.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The merged settings of the proxy.
 pub(super) struct ProxyPlan {
     settings: ProxySettings,
@@ -27,7 +30,7 @@ pub(super) struct ProxyPlan {
     local_bearer: Option<SecretString>,
     admin: Option<std::net::SocketAddr>,
     workers: usize,
-    pub(super) drain_timeout: Option<Duration>,
+    pub(super) drain_timeout: Duration,
 }
 
 impl ProxyPlan {
@@ -70,7 +73,8 @@ impl ProxyPlan {
             workers: options.workers.or(settings.workers).unwrap_or(0),
             drain_timeout: options
                 .drain_timeout
-                .or(settings.drain_timeout.as_ref().map(|time| time.duration)),
+                .or(settings.drain_timeout.as_ref().map(|time| time.duration))
+                .unwrap_or(DRAIN_TIMEOUT),
             settings,
         })
     }

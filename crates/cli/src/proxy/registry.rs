@@ -36,7 +36,7 @@ impl Registration {
     /// Enters this process. Returns `None` if that fails: the proxy serves without an entry.
     pub(super) fn enter(paths: &UserPaths) -> Option<Self> {
         match Self::try_enter(paths) {
-            Ok(registry) => Some(registry),
+            Ok(registration) => Some(registration),
             Err(error) => {
                 tracing::warn!(%error, "`token-rotator reload` will not find this proxy");
                 None
@@ -54,7 +54,7 @@ impl Registration {
             .truncate(true)
             .open(directory.join(format!("{pid}.lock")))?;
         lock.lock()?;
-        let registry = Self {
+        let registration = Self {
             entry: ProxyEntry {
                 pid,
                 config: absolute_path(&paths.config_file),
@@ -65,8 +65,8 @@ impl Registration {
             file: directory.join(format!("{pid}.json")),
             _lock: lock,
         };
-        registry.write()?;
-        Ok(registry)
+        registration.write()?;
+        Ok(registration)
     }
 
     /// Writes the outcome of a reload.
@@ -129,7 +129,8 @@ fn read(file: &Path) -> Option<ProxyEntry> {
     serde_json::from_slice(&std::fs::read(file).ok()?).ok()
 }
 
-fn directory(paths: &UserPaths) -> PathBuf {
+/// Returns the directory of the entries.
+pub(super) fn directory(paths: &UserPaths) -> PathBuf {
     paths.state.join("proxies")
 }
 

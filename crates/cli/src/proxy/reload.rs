@@ -4,7 +4,7 @@ use std::process::ExitCode;
 #[cfg(unix)]
 use std::time::Duration;
 
-use crate::arguments::{GlobalOptions, ReloadOptions};
+use crate::arguments::GlobalOptions;
 use crate::command_error::CommandError;
 use crate::output::say;
 
@@ -16,10 +16,7 @@ const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
 ///
 /// *Errors:* the configuration is invalid, no proxy runs, or a proxy fails to reload within 30 s.
 #[cfg(unix)]
-pub(crate) async fn run(
-    global: &GlobalOptions,
-    _options: ReloadOptions,
-) -> Result<ExitCode, CommandError> {
+pub(crate) async fn run(global: &GlobalOptions) -> Result<ExitCode, CommandError> {
     use super::registry;
     use crate::config::{ProgramConfig, UserPaths};
 
@@ -31,7 +28,7 @@ pub(crate) async fn run(
             .because(error)
             .hint(format!(
                 "check who owns {}; SIGHUP reloads a proxy without it",
-                paths.state.join("proxies").display()
+                registry::directory(&paths).display()
             ))
     })?;
     if running.is_empty() {
@@ -108,10 +105,7 @@ fn reload_timed_out(pid: u32) -> CommandError {
 /// Fails: this system has no SIGHUP.
 #[cfg(not(unix))]
 #[expect(clippy::unused_async, reason = "the Unix version is async")]
-pub(crate) async fn run(
-    _global: &GlobalOptions,
-    _options: ReloadOptions,
-) -> Result<ExitCode, CommandError> {
+pub(crate) async fn run(_global: &GlobalOptions) -> Result<ExitCode, CommandError> {
     Err(reload_unsupported())
 }
 

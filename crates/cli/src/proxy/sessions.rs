@@ -8,7 +8,9 @@ use token_rotator_proxy::Recorder;
 
 use crate::command_error::CommandError;
 use crate::config::{OriginText, SessionName, SessionSettings};
-use crate::session::{Context, NamedSession, SHUTDOWN_TIMEOUT, store_failed, unusable_tokens};
+use crate::session::{
+    Context, NamedSession, SHUTDOWN_TIMEOUT, sign_in, store_failed, unusable_tokens,
+};
 
 /// The sessions that the routes use, with the upstreams of each.
 #[derive(Default)]
@@ -91,9 +93,7 @@ impl ProxySessions {
             let name = &session.name;
             CommandError::new(format!("session `{name}` is not signed in"))
                 .why("its store has no token; until it has one, requests are answered 503")
-                .hint(format!(
-                    "sign in with `token-rotator login --session {name}`"
-                ))
+                .hint(sign_in(name))
                 .print_as_warning();
         }
         Ok(OpenSession {

@@ -167,7 +167,7 @@ impl NamedSession<'_> {
         self.rotator_with(|builder| builder)
     }
 
-    /// Builds a rotator like [`Session::rotator`], with more settings.
+    /// Builds a rotator like [`rotator`](Self::rotator), with more settings.
     pub(crate) fn rotator_with(
         &self,
         more: impl FnOnce(RotatorBuilder) -> RotatorBuilder,

@@ -37,9 +37,9 @@ pub(crate) async fn run(
         min_ttl: options.min_ttl,
         refresh: options.refresh,
     };
-    let obtain_token = obtain_token(&session, &rotator, wanted).await;
+    let token = obtain_token(&session, &rotator, wanted).await;
     session.shut_down(&rotator).await;
-    let printed = TokenOutput::of(obtain_token?.token_set(), &options)?;
+    let printed = TokenOutput::of(token?.token_set(), &options)?;
     let text = match options.format {
         OutputFormat::Raw => printed.token.clone() + "\n",
         OutputFormat::Header => format!("Authorization: Bearer {}\n", printed.token),

@@ -6,14 +6,7 @@ use insta::assert_snapshot;
 use token_rotator_testkit::Upstream;
 
 use crate::sidecar::Sidecar;
-use crate::user::{CommandOutput, User};
-
-fn report(user: &User, output: &CommandOutput) -> String {
-    let stderr = output
-        .stderr
-        .replace(&user.home().display().to_string(), "~");
-    format!("exit code {}\n{}{stderr}", output.code, output.stdout)
-}
+use crate::user::User;
 
 const ROUTE: &str = "[[proxy.routes]]\nupstream = \"https://api.example.com\"\n";
 
@@ -22,8 +15,7 @@ async fn no_route() {
     let user = User::signed_in().await;
     user.configure("");
     let output = user.run(&["proxy"]);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no route
       because ~/.config/token-rotator/config.toml has no [[proxy.routes]], and `--upstream` is not given
@@ -36,8 +28,7 @@ async fn no_such_session() {
     let user = User::signed_in().await;
     user.configure(ROUTE);
     let output = user.run(&["proxy", "-s", "wrok"]);
-    assert_eq!(output.code, 3, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 3
     error: there is no session `wrok`
       because the known sessions are: default
@@ -56,8 +47,7 @@ async fn public_address() {
         "--listen",
         "0.0.0.0:0",
     ]);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the proxy cannot be set up
       because other machines can reach 0.0.0.0:0, and every caller has the session's rights
@@ -70,8 +60,7 @@ async fn public_admin() {
     let user = User::signed_in().await;
     user.configure(ROUTE);
     let output = user.run(&["proxy", "--admin", "0.0.0.0:0"]);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the proxy cannot be set up
       because the admin listener's address 0.0.0.0:0 is not loopback
@@ -84,8 +73,7 @@ async fn same_requests() {
     let user = User::signed_in().await;
     user.configure(&format!("{ROUTE}\n{ROUTE}name = \"again\"\n"));
     let output = user.run(&["proxy"]);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: line 4 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes`: the routes `/` and `again` match the same requests
@@ -100,8 +88,7 @@ async fn foreign_upstream() {
         "[sessions.default]\norigins = [\"https://other.example.com\"]\n\n{ROUTE}"
     ));
     let output = user.run(&["proxy"]);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: line 4 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes`: route `/`: the session's token may not go to https://api.example.com
@@ -114,8 +101,7 @@ async fn bad_prefix() {
     let user = User::signed_in().await;
     user.configure(&format!("{ROUTE}prefix = \"api\"\n"));
     let output = user.run(&["proxy"]);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: line 1 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes`: route `api`: the path prefix must begin with `/` and have no `?` or dot segments
@@ -128,8 +114,7 @@ async fn unknown_key() {
     let user = User::signed_in().await;
     user.configure(&format!("{ROUTE}prefx = \"/api\"\n"));
     let output = user.run(&["proxy"]);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: line 3 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes[0].prefx`: unknown field `prefx`, expected one of `name`, `host`, `prefix`, `upstream`, `upstream_socket`, `session`, `protocol`, `ca_file`, `pass_authorization`, `strip_prefix`, `replay_bytes`, `status_codes`, `also_status_codes`, `refused_when_body`, `probe`
@@ -142,8 +127,7 @@ async fn http_upstream() {
     let user = User::signed_in().await;
     user.configure("[[proxy.routes]]\nupstream = \"http://api.example.com\"\n");
     let output = user.run(&["proxy"]);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: line 2 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes[0].upstream`: `http://` would send the token to `api.example.com` in the clear; use `https://`, or for a server on this machine `http://localhost`, `http://127.0.0.1` or `http://[::1]`
@@ -158,8 +142,7 @@ async fn bad_limit() {
         "[proxy.limits]\ntotal_timeout = \"soon\"\n{ROUTE}"
     ));
     let output = user.run(&["proxy"]);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: line 2 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.limits.total_timeout`: write it as 500ms, 2s or 5m, or `none`
@@ -172,8 +155,7 @@ async fn bad_listen() {
     let user = User::signed_in().await;
     user.configure(&format!("[proxy]\nlisten = [\"8080\"]\n{ROUTE}"));
     let output = user.run(&["proxy"]);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: line 2 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.listen[0]`: write an address and a port such as 127.0.0.1:8080, or unix:/path
@@ -186,8 +168,7 @@ async fn no_local_bearer() {
     let user = User::signed_in().await;
     user.configure(&format!("[proxy]\nlocal_bearer_env = \"NOT_SET\"\n{ROUTE}"));
     let output = user.run(&["proxy"]);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the local bearer token is missing
       because the environment variable NOT_SET is not set
@@ -200,8 +181,7 @@ async fn no_certificates() {
     let user = User::signed_in().await;
     user.configure(&format!("{ROUTE}ca_file = \"/dev/null\"\n"));
     let output = user.run(&["proxy"]);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the certificates in /dev/null cannot be used
       because it has no certificate
@@ -216,8 +196,7 @@ async fn bearer_and_passed_authorization() {
         "[proxy]\nlocal_bearer_file = \"/etc/hostname\"\n{ROUTE}pass_authorization = true\n"
     ));
     let output = user.run(&["proxy"]);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: line 3 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes`: route `/` forwards `Authorization`, in which callers send the local bearer
@@ -232,8 +211,7 @@ async fn local_bearer_is_not_there() {
         "[proxy]\nlocal_bearer_file = \"/nowhere\"\n{ROUTE}"
     ));
     let output = user.run(&["proxy"]);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the local bearer token is missing
       because /nowhere: No such file or directory (os error 2)
@@ -248,8 +226,7 @@ async fn local_bearer_is_empty() {
         "[proxy]\nlocal_bearer_file = \"/dev/null\"\n{ROUTE}"
     ));
     let output = user.run(&["proxy"]);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the local bearer token is missing
       because the file or variable that is named is empty
@@ -262,8 +239,7 @@ async fn bad_admin() {
     let user = User::signed_in().await;
     user.configure(&format!("[proxy]\nadmin = \"9090\"\n{ROUTE}"));
     let output = user.run(&["proxy"]);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: line 2 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.admin`: write an address and a port such as 127.0.0.1:9090
@@ -278,8 +254,7 @@ async fn same_names() {
         "{ROUTE}name = \"a\"\n\n{ROUTE}name = \"a\"\nprefix = \"/a\"\n"
     ));
     let output = user.run(&["proxy"]);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: line 5 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes`: two routes are named `a`
@@ -292,8 +267,7 @@ async fn no_upstream() {
     let user = User::signed_in().await;
     user.configure("[[proxy.routes]]\nprefix = \"/\"\n");
     let output = user.run(&["proxy"]);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: line 1 of ~/.config/token-rotator/config.toml cannot be used
       because `proxy.routes[0]`: missing field `upstream`
@@ -306,8 +280,7 @@ async fn no_such_directory() {
     let user = User::signed_in().await;
     user.configure(ROUTE);
     let output = user.run(&["proxy", "--listen", "unix:/nowhere/proxy.sock"]);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the proxy cannot be set up
       because /nowhere/proxy.sock cannot be listened on: No such file or directory (os error 2)
@@ -323,8 +296,7 @@ async fn two_proxies_on_one_port() {
     let address = first.url.trim_start_matches("http://");
     let flags = ["proxy", "--upstream", upstream.url(), "--listen", address];
     let output = user.run(&flags);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output).replace(address, "127.0.0.1:PORT"), @"
+    assert_snapshot!(output.report().replace(address, "127.0.0.1:PORT"), @"
     exit code 1
     error: the proxy cannot be set up
       because 127.0.0.1:PORT cannot be listened on: Address already in use (os error 98)
@@ -344,8 +316,7 @@ async fn addresses_cannot_be_printed() {
         .stderr(Stdio::piped())
         .output();
     let output = user.capture(output.expect("it runs"));
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the output cannot be written to stdout
       because No space left on device (os error 28)
@@ -358,8 +329,7 @@ async fn a_store_in_the_way() {
     let user = User::signed_in().await;
     user.configure(ROUTE);
     let output = user.run(&["proxy", "--store", "/dev/null/sessions"]);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the store cannot be opened
       because cannot make /dev/null/sessions: Not a directory (os error 20)
@@ -371,8 +341,7 @@ async fn a_store_in_the_way() {
 async fn no_proxy_to_reload() {
     let user = User::signed_in().await;
     let output = user.run(&["reload"]);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: no proxy runs with this configuration
       because none is registered for ~/.config/token-rotator/config.toml
@@ -386,8 +355,7 @@ async fn proxies_cannot_be_listed() {
     let proxies = user.home().join(".local/state/token-rotator/proxies");
     std::fs::write(proxies, "").expect("a file");
     let output = user.run(&["reload"]);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output), @"
+    assert_snapshot!(output.report(), @"
     exit code 1
     error: the running proxies cannot be listed
       because Not a directory (os error 20)
@@ -401,8 +369,7 @@ async fn a_port_that_is_taken() {
     let upstream = Upstream::start(&user.issuer).await.expect("an upstream");
     let taken = upstream.url().trim_start_matches("http://");
     let output = user.run(&["proxy", "--upstream", upstream.url(), "--listen", taken]);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(report(&user, &output).replace(taken, "127.0.0.1:PORT"), @"
+    assert_snapshot!(output.report().replace(taken, "127.0.0.1:PORT"), @"
     exit code 1
     error: the proxy cannot be set up
       because 127.0.0.1:PORT cannot be listened on: Address already in use (os error 98)

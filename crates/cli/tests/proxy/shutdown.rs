@@ -159,6 +159,6 @@ async fn hold_request(
 }
 
 async fn wait_for_end(proxy: Sidecar) -> (Option<i32>, String) {
-    let wait_for_end = tokio::task::spawn_blocking(move || proxy.ended());
-    wait_for_end.await.expect("no panic")
+    let ended = tokio::task::spawn_blocking(move || proxy.ended());
+    ended.await.expect("no panic")
 }

@@ -252,7 +252,6 @@ async fn no_browser_to_open() {
     login.read_until(|line| line.starts_with("hint:").then_some(()));
     browse(&address).await;
     let output = login.finish(&user);
-    assert_eq!(output.code, 0, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 0
     Opening a browser at this address:
@@ -411,7 +410,6 @@ async fn the_page_shows_no_markup_from_the_issuer() {
     assert!(page.contains("&lt;script&gt;"), "{page}");
     assert!(!page.contains("<script"), "{page}");
     let output = login.finish(&user);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     Open this address in a browser on this machine:
@@ -465,7 +463,6 @@ async fn an_interrupted_sign_in_changes_nothing() {
     let process = rustix::process::Pid::from_raw(login.id().cast_signed()).expect("a process");
     rustix::process::kill_process(process, rustix::process::Signal::INT).expect("the test owns it");
     let output = login.finish(&user);
-    assert_eq!(output.code, 130, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 130
     Open this address in a browser on this machine:

@@ -239,7 +239,7 @@ async fn a_directory_instead_of_the_history_and_a_full_disk() {
     let mut command = user.program("sh");
     let line = "trap '' XFSZ && ulimit -f 0 && exec \"$0\" doctor";
     command.args(["-c", line, env!("CARGO_BIN_EXE_token-rotator")]);
-    let output = user.capture(command.output().expect("it runs"));
+    let output = user.output_of(command);
     let lines = output.stdout.split_inclusive('\n').take(3);
     let report: String = lines.collect();
     assert_snapshot!(user.normalized(&report), @"
@@ -256,7 +256,7 @@ async fn stores_on_servers() {
     let diagnosis = |store| {
         let mut command = user.command(&["doctor", "--store", store, "--key", "env:KEY"]);
         command.env("KEY", "07".repeat(32));
-        let output = user.capture(command.output().expect("it runs"));
+        let output = user.output_of(command);
         user.normalized(&output.report())
     };
     assert_snapshot!(diagnosis("redis://127.0.0.1:1"), @"

@@ -101,7 +101,7 @@ async fn kubectl_is_answered_in_its_own_version() {
         let mut command = user.command(&["token", "-f", "exec-credential"]);
         let info = format!(r#"{{"apiVersion":"{version}","kind":"ExecCredential","spec":{{}}}}"#);
         command.env("KUBERNETES_EXEC_INFO", info);
-        let json_output = json(&user.capture(command.output().expect("it runs")).stdout);
+        let json_output = json(&user.output_of(command).stdout);
         assert_eq!(
             (&json_output["apiVersion"], &json_output["kind"]),
             (&version.into(), &"ExecCredential".into())
@@ -129,14 +129,11 @@ async fn shells_and_node_read_dotenv() {
     shell
         .args(["-c", ". \"$0\"; printf %s \"$ACCESS_TOKEN\""])
         .arg(&file);
-    assert_eq!(user.capture(shell.output().expect("it runs")).stdout, token);
+    assert_eq!(user.output_of(shell).stdout, token);
     let mut node = user.program("node");
     node.arg(format!("--env-file={}", file.display()));
     node.args(["-e", "process.stdout.write(process.env.ACCESS_TOKEN)"]);
-    assert_eq!(
-        user.capture(node.output().expect("node runs")).stdout,
-        token
-    );
+    assert_eq!(user.output_of(node).stdout, token);
     let seconds = lines
         .lines()
         .find_map(|line| line.strip_prefix("ACCESS_TOKEN_EXPIRES_AT="));

@@ -8,14 +8,9 @@ use crate::user::{CLIENT, User};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn issuer_is_gone() {
-    let user = User::new().await;
-    user.issuer
-        .set_access_lifetime(std::time::Duration::from_secs(1));
-    user.sign_in("default");
-    user.until_expired().await;
+    let user = User::expired().await;
     user.issuer.shutdown().await;
     let output = user.run(&["token"]);
-    assert_eq!(output.code, 4, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 4
     error: there is no token for session `default`
@@ -37,7 +32,6 @@ async fn issuer_is_gone_before_its_endpoints_are_known() {
     user.until_expired().await;
     user.issuer.shutdown().await;
     let output = user.run(&["token"]);
-    assert_eq!(output.code, 4, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 4
     error: there is no token for session `default`
@@ -57,7 +51,6 @@ async fn issuer_is_not_there() {
         "--issuer",
         user.issuer.url(),
     ]);
-    assert_eq!(output.code, 4, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 4
     error: the issuer's endpoints could not be discovered
@@ -79,7 +72,6 @@ async fn issuer_does_not_answer() {
     let url = format!("http://{}", silent.local_addr().expect("its address"));
     let mut output = user.run(&["login", "--client-id", CLIENT, "--issuer", &url]);
     output.stderr = output.stderr.replace(&url, "http://SILENT");
-    assert_eq!(output.code, 4, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 4
     error: the issuer's endpoints could not be discovered
@@ -93,7 +85,6 @@ async fn issuer_has_another_name() {
     let user = User::new().await;
     let nearly = format!("{}/", user.issuer.url());
     let output = user.run(&["login", "--client-id", CLIENT, "--issuer", &nearly]);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the issuer's endpoints could not be discovered
@@ -107,7 +98,6 @@ async fn issuer_has_no_metadata() {
     let user = User::new().await;
     let elsewhere = format!("{}/realms/none", user.issuer.url());
     let output = user.run(&["login", "--client-id", CLIENT, "--issuer", &elsewhere]);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the issuer's endpoints could not be discovered
@@ -122,7 +112,6 @@ async fn issuer_is_unavailable() {
     let issuer = metadata::serve_unavailable();
     let mut output = user.run(&["login", "--client-id", CLIENT, "--issuer", &issuer]);
     output.stderr = output.stderr.replace(&issuer, "http://OTHER");
-    assert_eq!(output.code, 4, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 4
     error: the issuer's endpoints could not be discovered
@@ -137,7 +126,6 @@ async fn issuer_names_an_http_endpoint() {
     let issuer = metadata::serve(&json!({"token_endpoint": "http://issuer.example/token"}));
     let mut output = user.run(&["login", "--client-id", CLIENT, "--issuer", &issuer]);
     output.stderr = output.stderr.replace(&issuer, "http://OTHER");
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the issuer's endpoints could not be discovered
@@ -159,7 +147,6 @@ async fn no_device_sign_in_at_this_issuer() {
         "--issuer",
         &issuer,
     ]);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the sign-in request cannot be made
@@ -173,7 +160,6 @@ async fn no_pkce_at_this_issuer() {
     let user = User::new().await;
     let issuer = metadata::serve(&json!({"code_challenge_methods_supported": ["plain"]}));
     let output = user.run(&["login", "--client-id", CLIENT, "--issuer", &issuer]);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the sign-in request cannot be made

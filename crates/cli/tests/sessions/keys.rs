@@ -65,17 +65,15 @@ async fn a_key_in_the_environment() {
     assert_eq!(user.run(&["token"]).code, 1);
     let mut command = user.command(&["token", "--key", "env:TOKEN_ROTATOR_TEST_KEY"]);
     command.env("TOKEN_ROTATOR_TEST_KEY", "ab".repeat(32));
-    let output = user.capture(command.output().expect("it runs"));
+    let output = user.output_of(command);
     assert!(user.issuer.accepts(output.stdout.trim()), "{output:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn key_is_open_to_others() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     fs::set_permissions(user.key(), fs::Permissions::from_mode(0o644)).expect("the test owns it");
     let output = user.run(&["token"]);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no token for session `default`
@@ -86,11 +84,9 @@ async fn key_is_open_to_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn key_is_lost() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     fs::remove_file(user.key()).expect("a key");
     let output = without_key_id(user.run(&["token"]));
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no token for session `default`
@@ -101,14 +97,12 @@ async fn key_is_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn key_is_lost_at_the_next_login() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     fs::remove_file(user.key()).expect("a key");
     let before = user.issuer.counters().refreshes;
     let output = user.login("other", &user.refresh_token());
     assert_eq!(user.issuer.counters().refreshes, before);
     let output = without_key_id(output);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the store cannot keep a session
@@ -119,11 +113,9 @@ async fn key_is_lost_at_the_next_login() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn key_is_another() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     fs::write(user.key(), "07".repeat(32)).expect("a key");
     let output = without_key_id(user.run(&["token"]));
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no token for session `default`
@@ -134,11 +126,9 @@ async fn key_is_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn key_is_none() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     fs::write(user.key(), "a key").expect("a file");
     let output = user.run(&["token"]);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no token for session `default`
@@ -149,10 +139,8 @@ async fn key_is_none() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn key_is_elsewhere() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     let output = user.run(&["token", "--key", "env:KEY"]);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no token for session `default`
@@ -168,7 +156,6 @@ async fn key_cannot_be_made() {
     command.args(["--grant", "refresh-token", "--client-id", CLIENT]);
     command.args(["--token-endpoint", user.issuer.token_url()]);
     let output = user.with_input(command, &user.refresh_token());
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the store cannot keep a session
@@ -187,7 +174,6 @@ async fn key_of_a_shared_store_is_not_set() {
         "--key",
         "env:NOT_SET",
     ]);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the store cannot be opened
@@ -201,8 +187,7 @@ async fn key_of_a_shared_store_is_none() {
     let user = User::new().await;
     let mut command = user.command(&["status", "--store", "redis://127.0.0.1:1"]);
     command.args(["--key", "env:SHORT"]).env("SHORT", "abc");
-    let output = user.capture(command.output().expect("it runs"));
-    assert_eq!(output.code, 1, "{output:?}");
+    let output = user.output_of(command);
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the store cannot be opened
@@ -221,7 +206,6 @@ async fn key_of_a_shared_store_is_not_there() {
         "--key",
         "file:/nowhere/key",
     ]);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the store has no key

@@ -78,10 +78,3 @@ impl Drop for Login {
         }
     }
 }
-
-impl CommandOutput {
-    /// Returns exit code, stdout and stderr in one text.
-    pub(crate) fn report(&self) -> String {
-        format!("exit code {}\n{}{}", self.code, self.stdout, self.stderr)
-    }
-}

@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 /// Serves metadata with an authorization endpoint, a token endpoint and `more` until the test ends.
 /// Returns the URL of the issuer.
 pub(crate) fn serve(more: &Value) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let issuer = format!("http://{}", listener.local_addr().expect("its address"));
+    let (listener, issuer) = listen();
     let mut document = json!({
         "issuer": issuer,
         "authorization_endpoint": format!("{issuer}/authorize"),
@@ -17,26 +16,30 @@ pub(crate) fn serve(more: &Value) -> String {
     });
     let fields = document.as_object_mut().expect("an object");
     fields.extend(more.as_object().expect("an object").clone());
-    let text = document.to_string();
-    std::thread::spawn(move || {
-        // A closed connection is ignored.
-        while let Ok((stream, _)) = listener.accept() {
-            let _ = respond(&stream, "200 OK", &text);
-        }
-    });
+    respond_always(listener, "200 OK", document.to_string());
     issuer
 }
 
 /// Answers every request with 503 until the test ends. Returns the URL of the issuer.
 pub(crate) fn serve_unavailable() -> String {
+    let (listener, issuer) = listen();
+    respond_always(listener, "503 Service Unavailable", String::new());
+    issuer
+}
+
+fn listen() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let issuer = format!("http://{}", listener.local_addr().expect("its address"));
+    (listener, issuer)
+}
+
+fn respond_always(listener: TcpListener, status: &'static str, text: String) {
     std::thread::spawn(move || {
+        // A closed connection is ignored.
         while let Ok((stream, _)) = listener.accept() {
-            let _ = respond(&stream, "503 Service Unavailable", "");
+            let _ = respond(&stream, status, &text);
         }
     });
-    issuer
 }
 
 fn respond(mut stream: &TcpStream, status: &str, text: &str) -> std::io::Result<()> {

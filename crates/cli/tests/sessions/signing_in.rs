@@ -51,7 +51,7 @@ async fn a_client_signs_in_as_itself() {
     let run = |arguments: &[&str]| {
         let mut command = user.command(arguments);
         command.env("TOKEN_ROTATOR_CLIENT_SECRET", SERVICE_SECRET);
-        user.capture(command.output().expect("it runs"))
+        user.output_of(command)
     };
     for arguments in [&["token", "-s", "job"][..], &["login", "-s", "job"]] {
         let output = run(arguments);
@@ -76,7 +76,7 @@ async fn a_client_finds_its_token_endpoint() {
     ] {
         let mut command = user.command(arguments);
         command.env("TOKEN_ROTATOR_CLIENT_SECRET", SERVICE_SECRET);
-        let output = user.capture(command.output().expect("it runs"));
+        let output = user.output_of(command);
         assert_eq!(output.code, 0, "{output:?}");
     }
 }
@@ -93,7 +93,7 @@ async fn the_environment_overrides_the_file() {
         .env("TOKEN_ROTATOR_CLIENT_ID", SERVICE)
         .env("TOKEN_ROTATOR_CLIENT_SECRET", SERVICE_SECRET)
         .env("TOKEN_ROTATOR_TOKEN_ENDPOINT", user.issuer.token_url());
-    let output = user.capture(command.output().expect("it runs"));
+    let output = user.output_of(command);
     assert_eq!(output.code, 0, "{output:?}");
     assert!(user.issuer.accepts(output.stdout.trim()));
 }

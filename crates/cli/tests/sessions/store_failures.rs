@@ -48,7 +48,6 @@ async fn store_is_a_file() {
     fs::create_dir_all(user.home().join(".local/state")).expect("a directory");
     fs::write(user.store(), "").expect("a file");
     let output = user.run(&["status"]);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the store cannot be opened
@@ -61,7 +60,6 @@ async fn store_is_a_file() {
 async fn store_cannot_be_made() {
     let user = User::new().await;
     let output = user.run(&["status", "--store", "/dev/null/sessions"]);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the store cannot be opened
@@ -71,12 +69,23 @@ async fn store_cannot_be_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn store_is_open_to_others() {
+    let user = User::signed_in().await;
+    fs::set_permissions(user.store(), fs::Permissions::from_mode(0o755)).expect("the test owns it");
+    let output = user.run(&["token"]);
+    assert_snapshot!(output.report(), @"
+    exit code 1
+    error: the store cannot be opened
+      because the directory ~/.local/state/token-rotator can be reached by others (mode 755), and is to hold secrets
+    hint: chmod 700 '~/.local/state/token-rotator'
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn record_cannot_be_read() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     User::obstruct(user.record("session"));
     let output = user.run(&["token"]);
-    assert_eq!(output.code, 4, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 4
     error: there is no token for session `default`
@@ -87,11 +96,9 @@ async fn record_cannot_be_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn record_is_of_a_newer_version() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     fs::write(user.record("session"), "token-rotator-session 9 {}\n").expect("a file");
     let output = user.run(&["token"]);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no token for session `default`
@@ -102,14 +109,12 @@ async fn record_is_of_a_newer_version() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn record_is_of_a_newer_version_at_the_next_login() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     fs::write(user.record("session"), "token-rotator-session 9 {}\n").expect("a file");
     let before = user.issuer.counters().refreshes;
     let output = user.login("default", &user.refresh_token());
     // The refresh token is not spent if the session cannot be stored.
     assert_eq!(user.issuer.counters().refreshes, before);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the store cannot keep the session
@@ -119,12 +124,25 @@ async fn record_is_of_a_newer_version_at_the_next_login() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn record_is_damaged() {
+    let user = User::signed_in().await;
+    let path = user.record("session");
+    let bytes = fs::read(&path).expect("a file");
+    fs::write(path, &bytes[..bytes.len() - 7]).expect("a file");
+    let output = user.run(&["token"]);
+    assert_snapshot!(output.report(), @"
+    exit code 1
+    error: there is no token for session `default`
+      because the session could not be read from its store: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: the record of session default cannot be read: it was damaged, or belongs to another session
+    hint: move the file away, then sign in again
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn record_is_damaged_for_status() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     fs::write(user.record("session"), "rubbish").expect("a file");
     let output = user.run(&["status", "-s", "default"]);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: session `default` cannot be read
@@ -155,12 +173,10 @@ async fn a_damaged_record_among_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lease_cannot_be_acquired() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     user.run(&["token", "--refresh"]);
     User::obstruct(user.record("lease"));
     let output = user.run(&["token", "--refresh"]);
-    assert_eq!(output.code, 4, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 4
     error: there is no token for session `default`
@@ -171,11 +187,9 @@ async fn lease_cannot_be_acquired() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn session_cannot_be_ended() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     User::obstruct(user.record("lock"));
     let output = user.run(&["logout"]);
-    assert_eq!(output.code, 4, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 4
     error: the session could not be ended
@@ -208,7 +222,6 @@ async fn a_login_that_is_saved_late() {
     let mut output = login.wait_with_output().expect("its end");
     output.stderr = warned.into_bytes();
     let output = user.capture(output);
-    assert_eq!(output.code, 0, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 0
     warning: the session is not saved yet; saving is tried again for a while
@@ -224,9 +237,8 @@ async fn a_login_that_is_saved_late() {
 async fn disk_is_full() {
     let user = User::signed_in().await;
     let full = |arguments: &[&str]| {
-        let mut command = user.limited("trap '' XFSZ && ulimit -f 0", arguments);
         // The limit does not apply to the pipes of the output.
-        user.capture(command.output().expect("it runs"))
+        user.output_of(user.limited("trap '' XFSZ && ulimit -f 0", arguments))
     };
     let before = user.issuer.counters().refreshes;
     let login = full(&["login"]);
@@ -255,11 +267,9 @@ async fn disk_is_full() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn history_cannot_be_read() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     User::obstruct(user.store().join("history/default.jsonl"));
     let output = user.run(&["history"]);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: ~/.local/state/token-rotator/history/default.jsonl cannot be read
@@ -270,11 +280,9 @@ async fn history_cannot_be_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn history_cannot_be_read_for_status() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     User::obstruct(user.store().join("history/default.jsonl"));
     let output = user.run(&["status"]);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     warning: ~/.local/state/token-rotator/history/default.jsonl cannot be read
@@ -285,11 +293,9 @@ async fn history_cannot_be_read_for_status() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn descriptor_is_too_high() {
-    let user = User::new().await;
-    user.sign_in("default");
-    let mut command = user.limited("ulimit -n 64", &["exec", "--fd", "64", "--", "true"]);
-    let output = user.capture(command.output().expect("it runs"));
-    assert_eq!(output.code, 1, "{output:?}");
+    let user = User::signed_in().await;
+    let command = user.limited("ulimit -n 64", &["exec", "--fd", "64", "--", "true"]);
+    let output = user.output_of(command);
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the token cannot be passed in descriptor 64

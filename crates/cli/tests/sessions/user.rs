@@ -28,6 +28,13 @@ pub(crate) struct CommandOutput {
     pub(crate) stderr: String,
 }
 
+impl CommandOutput {
+    /// Returns exit code, stdout and stderr in one text.
+    pub(crate) fn report(&self) -> String {
+        format!("exit code {}\n{}{}", self.code, self.stdout, self.stderr)
+    }
+}
+
 impl User {
     pub(crate) async fn new() -> Self {
         Self::at(RefreshPolicy::SingleUse).await
@@ -130,7 +137,12 @@ impl User {
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> CommandOutput {
-        self.capture(self.command(arguments).output().expect("it runs"))
+        self.output_of(self.command(arguments))
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn output_of(&self, mut command: Command) -> CommandOutput {
+        self.capture(command.output().expect("it runs"))
     }
 
     pub(crate) fn with_input(&self, mut command: Command, input: &str) -> CommandOutput {

@@ -1,17 +1,24 @@
 //! Errors that a new user meets. Each ends with a hint.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use insta::assert_snapshot;
 
 use crate::login::Login;
 use crate::user::{CLIENT, SERVICE, User};
 
+/// Returns a `login` with this grant and these flags. It names the token endpoint and no issuer.
+fn login(user: &User, grant: &str, flags: &[&str]) -> Command {
+    let mut command = user.command(&["login", "--grant", grant]);
+    command.args(["--token-endpoint", user.issuer.token_url()]);
+    command.args(flags);
+    command
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_login_yet() {
     let user = User::new().await;
     let output = user.run(&["token"]);
-    assert_eq!(output.code, 3, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 3
     error: there is no session `default`
@@ -25,7 +32,6 @@ async fn another_session() {
     let user = User::new().await;
     user.sign_in("work");
     let output = user.run(&["token", "-s", "wrok"]);
-    assert_eq!(output.code, 3, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 3
     error: there is no session `wrok`
@@ -36,11 +42,9 @@ async fn another_session() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn signed_out() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     user.run(&["logout"]);
     let output = user.run(&["exec", "--", "true"]);
-    assert_eq!(output.code, 3, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 3
     error: there is no token for session `default`
@@ -52,16 +56,8 @@ async fn signed_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_client_id() {
     let user = User::new().await;
-    let url = user.issuer.token_url().to_owned();
-    let command = user.command(&[
-        "login",
-        "--grant",
-        "refresh-token",
-        "--token-endpoint",
-        &url,
-    ]);
+    let command = login(&user, "refresh-token", &[]);
     let output = user.with_input(command, "a-refresh-token");
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the session has no client id
@@ -74,7 +70,6 @@ async fn no_client_id() {
 async fn no_issuer() {
     let user = User::new().await;
     let output = user.run(&["login", "--client-id", CLIENT]);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the session has no issuer
@@ -86,17 +81,7 @@ async fn no_issuer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_device_endpoint() {
     let user = User::new().await;
-    let url = user.issuer.token_url().to_owned();
-    let output = user.run(&[
-        "login",
-        "--grant",
-        "device",
-        "--client-id",
-        CLIENT,
-        "--token-endpoint",
-        &url,
-    ]);
-    assert_eq!(output.code, 1, "{output:?}");
+    let output = user.output_of(login(&user, "device", &["--client-id", CLIENT]));
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the session has no issuer
@@ -108,15 +93,10 @@ async fn no_device_endpoint() {
 #[tokio::test(flavor = "multi_thread")]
 async fn device_endpoint_alone() {
     let user = User::new().await;
-    let url = user.issuer.device_authorization_url().to_owned();
-    let output = user.run(&[
-        "login",
-        "--client-id",
-        CLIENT,
-        "--device-authorization-endpoint",
-        &url,
-    ]);
-    assert_eq!(output.code, 1, "{output:?}");
+    let endpoint = user.issuer.device_authorization_url();
+    let mut command = user.command(&["login", "--client-id", CLIENT]);
+    command.args(["--device-authorization-endpoint", endpoint]);
+    let output = user.output_of(command);
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the session has no issuer
@@ -130,7 +110,6 @@ async fn issuer_is_configured_differently() {
     let user = User::new().await;
     user.configure("[sessions.work]\nissuer = \"https://issuer.example\"\n");
     let output = Login::start(&user, &["--session", "work", "--no-browser"]).finish(&user);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: session `work` is configured differently
@@ -144,7 +123,6 @@ async fn endpoint_is_configured_differently() {
     let user = User::new().await;
     user.configure("[sessions.default]\ntoken_endpoint = \"https://issuer.example/token\"\n");
     let output = Login::start(&user, &["--no-browser"]).finish(&user);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: session `default` is configured differently
@@ -157,7 +135,6 @@ async fn endpoint_is_configured_differently() {
 async fn no_redirect_before_the_timeout() {
     let user = User::new().await;
     let output = Login::start(&user, &["--no-browser", "--timeout", "100ms"]).finish(&user);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     Open this address in a browser on this machine:
@@ -177,7 +154,6 @@ async fn redirect_port_is_taken() {
     let port = taken.local_addr().expect("its address").port().to_string();
     let mut output = Login::start(&user, &["--redirect-port", &port]).finish(&user);
     output.stderr = output.stderr.replace(&port, "PORT");
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the browser's redirect cannot be received
@@ -190,7 +166,6 @@ async fn redirect_port_is_taken() {
 async fn nothing_on_stdin() {
     let user = User::new().await;
     let output = user.login("default", "\n");
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no refresh token on stdin
@@ -203,7 +178,6 @@ async fn nothing_on_stdin() {
 async fn two_lines_on_stdin() {
     let user = User::new().await;
     let output = user.login("default", "one\ntwo\n");
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: there is no refresh token on stdin
@@ -215,19 +189,8 @@ async fn two_lines_on_stdin() {
 #[tokio::test(flavor = "multi_thread")]
 async fn secret_is_missing() {
     let user = User::new().await;
-    let url = user.issuer.token_url().to_owned();
-    let output = user.run(&[
-        "login",
-        "--grant",
-        "client-credentials",
-        "--client-id",
-        SERVICE,
-        "--token-endpoint",
-        &url,
-        "--client-secret-env",
-        "NOT_SET",
-    ]);
-    assert_eq!(output.code, 1, "{output:?}");
+    let flags = ["--client-id", SERVICE, "--client-secret-env", "NOT_SET"];
+    let output = user.output_of(login(&user, "client-credentials", &flags));
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the client's secret is missing
@@ -239,19 +202,9 @@ async fn secret_is_missing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn secret_is_wrong() {
     let user = User::new().await;
-    let url = user.issuer.token_url().to_owned();
-    let mut command = user.command(&[
-        "login",
-        "--grant",
-        "client-credentials",
-        "--client-id",
-        SERVICE,
-        "--token-endpoint",
-        &url,
-    ]);
+    let mut command = login(&user, "client-credentials", &["--client-id", SERVICE]);
     command.env("TOKEN_ROTATOR_CLIENT_SECRET", "guessed");
-    let output = user.capture(command.output().expect("it runs"));
-    assert_eq!(output.code, 1, "{output:?}");
+    let output = user.output_of(command);
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the issuer gave the client no token
@@ -264,7 +217,6 @@ async fn secret_is_wrong() {
 async fn http_to_elsewhere() {
     let user = User::new().await;
     let output = user.run(&["login", "--token-endpoint", "http://issuer.example/token"]);
-    assert_eq!(output.code, 2, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 2
     error: invalid value 'http://issuer.example/token' for '--token-endpoint <URL>': http would send tokens unencrypted; use https (http is only for this machine: 127.0.0.1, [::1], localhost)
@@ -277,7 +229,6 @@ async fn http_to_elsewhere() {
 async fn unknown_profile() {
     let user = User::new().await;
     let output = user.run(&["login", "--profile", "auth0"]);
-    assert_eq!(output.code, 2, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 2
     error: invalid value 'auth0' for '--profile <PROFILE>': add for how long the issuer accepts a used refresh token again: auth0:30s
@@ -290,7 +241,6 @@ async fn unknown_profile() {
 async fn unknown_store() {
     let user = User::new().await;
     let output = user.run(&["status", "--store", "mysql://db"]);
-    assert_eq!(output.code, 2, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 2
     error: invalid value 'mysql://db' for '--store <STORE>': there is no store for mysql://; write a directory, redis://, rediss:// or postgres://
@@ -303,7 +253,6 @@ async fn unknown_store() {
 async fn shared_store_without_key() {
     let user = User::new().await;
     let output = user.run(&["status", "--store", "redis://127.0.0.1:1"]);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the store has no key
@@ -313,54 +262,9 @@ async fn shared_store_without_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn store_is_open_to_others() {
-    let user = User::new().await;
-    user.sign_in("default");
-    let store = user.home().join(".local/state/token-rotator");
-    std::fs::set_permissions(store, std::fs::Permissions::from_mode(0o755))
-        .expect("the test owns it");
-    let output = user.run(&["token"]);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(output.report(), @"
-    exit code 1
-    error: the store cannot be opened
-      because the directory ~/.local/state/token-rotator can be reached by others (mode 755), and is to hold secrets
-    hint: chmod 700 '~/.local/state/token-rotator'
-    ");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn record_is_damaged() {
-    let user = User::new().await;
-    user.sign_in("default");
-    let store = user.home().join(".local/state/token-rotator");
-    for entry in std::fs::read_dir(store).expect("a directory") {
-        let path = entry.expect("an entry").path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "session")
-        {
-            let mut bytes = std::fs::read(&path).expect("a file");
-            bytes.truncate(bytes.len() - 7);
-            std::fs::write(&path, bytes).expect("a file");
-        }
-    }
-    let output = user.run(&["token"]);
-    assert_eq!(output.code, 1, "{output:?}");
-    assert_snapshot!(output.report(), @"
-    exit code 1
-    error: there is no token for session `default`
-      because the session could not be read from its store: ~/.local/state/token-rotator/default-37a8eec1ce19687d132fe29051dca629.session: the record of session default cannot be read: it was damaged, or belongs to another session
-    hint: move the file away, then sign in again
-    ");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn no_id_token() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     let output = user.run(&["token", "--id-token"]);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @r#"
     exit code 1
     error: the issuer has given no id_token
@@ -371,10 +275,8 @@ async fn no_id_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refresh_token_in_raw_format() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     let output = user.run(&["token", "--show-refresh-token"]);
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @"
     exit code 1
     error: the refresh token is not printed
@@ -385,11 +287,9 @@ async fn refresh_token_in_raw_format() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn git_without_hosts() {
-    let user = User::new().await;
-    user.sign_in("default");
+    let user = User::signed_in().await;
     let command = user.command(&["token", "-f", "git-credential", "get"]);
     let output = user.with_input(command, "protocol=https\nhost=git.example.com\n\n");
-    assert_eq!(output.code, 1, "{output:?}");
     assert_snapshot!(output.report(), @r#"
     exit code 1
     error: session `default` has no token for git
@@ -403,8 +303,7 @@ async fn no_home() {
     let user = User::new().await;
     let mut command = user.command(&["status"]);
     command.env_remove("HOME");
-    let output = user.capture(command.output().expect("it runs"));
-    assert_eq!(output.code, 1, "{output:?}");
+    let output = user.output_of(command);
     assert_snapshot!(output.report(), @"
     exit code 1
     error: no home directory is set

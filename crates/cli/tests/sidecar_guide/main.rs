@@ -2,7 +2,6 @@
 #![cfg(unix)]
 
 mod guide;
-#[allow(dead_code, reason = "other test targets use the rest")]
 mod tools;
 
 use std::fs::File;
@@ -52,7 +51,7 @@ fn run_steps(steps: &[GuideStep], home: &Path, tools: &Path) -> String {
         let end = format!("echo '{END_OF_STEP} {number}'\n");
         script.extend([&step.script, &end].map(String::as_str));
     }
-    let file = home.join("walk.sh");
+    let file = home.join("steps.sh");
     std::fs::write(&file, script).expect("a script");
     let output = home.join("output");
     let out = File::create(&output).expect("a file");

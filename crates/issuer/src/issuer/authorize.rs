@@ -70,9 +70,9 @@ impl IssuerShared {
                 "a public client must send a code_challenge",
             ));
         }
-        if challenge.is_some_and(|challenge| challenge.len() != 43)
-            || (challenge.is_some() && query.get("code_challenge_method") != Some("S256"))
-        {
+        if challenge.is_some_and(|challenge| {
+            challenge.len() != 43 || query.get("code_challenge_method") != Some("S256")
+        }) {
             return Err((
                 "invalid_request",
                 "the code_challenge is not an S256 challenge",
@@ -81,15 +81,15 @@ impl IssuerShared {
         if query.has("deny") || self.deny_sign_ins.load(Ordering::Relaxed) {
             return Err(("access_denied", "the user denied the request"));
         }
-        let parameter = |name| query.get(name).map(str::to_owned);
+        let requested = query.requested_access();
         let authorization = Authorization {
             client: client.id.clone(),
             redirect_uri: redirect_uri.to_owned(),
             challenge: challenge.map(str::to_owned),
-            subject: parameter("login_hint").unwrap_or_else(|| DEFAULT_USER.to_owned()),
-            scope: parameter("scope"),
-            audience: parameter("audience").or_else(|| parameter("resource")),
-            nonce: parameter("nonce"),
+            subject: query.get("login_hint").unwrap_or(DEFAULT_USER).to_owned(),
+            scope: requested.scope.map(str::to_owned),
+            audience: requested.audience.map(str::to_owned),
+            nonce: query.get("nonce").map(str::to_owned),
         };
         let now = self.clock.now();
         Ok(self.database().authorize(authorization, now))

@@ -76,7 +76,7 @@ impl RegisteredClients {
     ) -> Result<&RegisteredClient, Refusal> {
         let (id, secret, by_header) = match basic_credentials(headers)? {
             Some(_) if form.get("client_secret").is_some() => {
-                return Err(Refusal::request(
+                return Err(Refusal::Request(
                     "more than one way of client authentication",
                 ));
             }
@@ -85,7 +85,7 @@ impl RegisteredClients {
                     .get("client_id")
                     .is_some_and(|client_id| client_id != id)
                 {
-                    return Err(Refusal::request(
+                    return Err(Refusal::Request(
                         "client_id differs from the authenticated client",
                     ));
                 }

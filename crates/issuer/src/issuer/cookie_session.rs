@@ -23,7 +23,7 @@ impl IssuerShared {
             Err(refusal) => return refusal.response(),
         };
         let Ok(login) = serde_json::from_slice::<Login>(&body) else {
-            return Refusal::request("not a JSON object with user and password").response();
+            return Refusal::Request("not a JSON object with user and password").response();
         };
         let now = self.clock.now();
         let result = login.redeem(&self, &mut self.database(), now);

@@ -22,11 +22,7 @@ impl IssuerShared {
         let issued = async {
             let form = FormParameters::read(request).await?;
             let client = self.clients.authenticate(&headers, &form)?;
-            let requested = RequestedAccess {
-                scope: form.get("scope"),
-                audience: form.get("audience").or_else(|| form.get("resource")),
-            };
-            Ok::<_, Refusal>(self.issue_device_code(&client.id, requested))
+            Ok::<_, Refusal>(self.issue_device_code(&client.id, form.requested_access()))
         };
         match issued.await {
             Ok(fields) => response::no_store(response::json(StatusCode::OK, &fields)),

@@ -8,6 +8,7 @@ use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
+use crate::issuer::database::RequestedAccess;
 use crate::issuer::refusal::Refusal;
 
 /// The parameters of a request, each at most once (RFC 6749 section 3.2).
@@ -27,7 +28,7 @@ impl FormParameters {
         if !essence.is_some_and(|essence| {
             essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")
         }) {
-            return Err(Refusal::request("the body is not form-urlencoded"));
+            return Err(Refusal::Request("the body is not form-urlencoded"));
         }
         Self::parse(&read_body(request).await?)
     }
@@ -49,6 +50,14 @@ impl FormParameters {
         self.get(name).ok_or(Refusal::Missing(name))
     }
 
+    /// Returns the scope and the audience that the request asks for.
+    pub(super) fn requested_access(&self) -> RequestedAccess<'_> {
+        RequestedAccess {
+            scope: self.get("scope"),
+            audience: self.get("audience").or_else(|| self.get("resource")),
+        }
+    }
+
     /// Parses the bytes of a body or of a query.
     pub(super) fn parse(body: &[u8]) -> Result<Self, Refusal> {
         let mut parameters = BTreeMap::new();
@@ -56,7 +65,7 @@ impl FormParameters {
             // `resource` may repeat (RFC 8707 section 2). The first value becomes the audience.
             let repeats = name == "resource";
             if parameters.contains_key(&*name) && !repeats {
-                return Err(Refusal::request("a parameter is repeated"));
+                return Err(Refusal::Request("a parameter is repeated"));
             }
             parameters
                 .entry(name.into_owned())
@@ -71,7 +80,7 @@ pub(super) async fn read_body(request: Request<Incoming>) -> Result<Bytes, Refus
     const LIMIT: usize = 64 * 1024;
     let body = Limited::new(request.into_body(), LIMIT).collect().await;
     body.map(http_body_util::Collected::to_bytes)
-        .map_err(|_| Refusal::request("the body is cut off or over 64 KiB"))
+        .map_err(|_| Refusal::Request("the body is cut off or over 64 KiB"))
 }
 
 /// Decodes one form-urlencoded name or value.

@@ -34,10 +34,6 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    pub(super) fn request(reason: &'static str) -> Self {
-        Self::Request(reason)
-    }
-
     pub(super) fn response(&self) -> HttpResponse {
         let (error, description) = match *self {
             Self::Request(reason) => ("invalid_request", reason.to_owned()),

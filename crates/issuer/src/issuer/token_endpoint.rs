@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::issuer::IssuerShared;
 use crate::issuer::client::RegisteredClient;
 use crate::issuer::database::{
-    CodeRedemption, IssuedTokens, Redemption, RequestedAccess, TokenDatabase, TokenValidity,
+    CodeRedemption, IssuedTokens, Redemption, TokenDatabase, TokenValidity,
 };
 use crate::issuer::form::FormParameters;
 use crate::issuer::refresh::TokenRequest;
@@ -110,16 +110,6 @@ struct TokenGrant {
 }
 
 impl TokenGrant {
-    fn requested(&self) -> RequestedAccess<'_> {
-        RequestedAccess {
-            scope: self.form.get("scope"),
-            audience: self
-                .form
-                .get("audience")
-                .or_else(|| self.form.get("resource")),
-        }
-    }
-
     fn refresh(
         &self,
         client: &RegisteredClient,
@@ -131,7 +121,7 @@ impl TokenGrant {
             Redemption {
                 token,
                 client: Some(&client.id),
-                requested: self.requested(),
+                requested: self.form.requested_access(),
             },
             now,
         )
@@ -165,7 +155,7 @@ impl TokenGrant {
                 "client credentials are for confidential clients",
             ));
         }
-        Ok(database.client_credentials(&client.id, self.requested(), now))
+        Ok(database.client_credentials(&client.id, self.form.requested_access(), now))
     }
 
     fn password(
@@ -178,7 +168,13 @@ impl TokenGrant {
             self.form.require("username")?,
             self.form.require("password")?,
         );
-        database.login(user, password, &client.id, self.requested(), now)
+        database.login(
+            user,
+            password,
+            &client.id,
+            self.form.requested_access(),
+            now,
+        )
     }
 }
 

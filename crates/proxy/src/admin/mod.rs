@@ -23,13 +23,14 @@ use http::header::{ALLOW, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use token_rotator::Rotator;
+use token_rotator::middleware::RotatorExt as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, Semaphore};
 
 use self::body::AdminBody;
 pub(crate) use self::timeline::{Timeline, TimelineRequest};
 use crate::admit;
-use crate::metrics::is_usable;
 use crate::prefixed::Prefixed;
 use crate::worker::SharedState;
 
@@ -163,6 +164,11 @@ fn ready(shared: &SharedState) -> Response<AdminBody> {
             ),
         ),
     }
+}
+
+/// Whether the session has a token or may still get one.
+fn is_usable(rotator: &Rotator) -> bool {
+    rotator.access_token().is_some() || !(rotator.has_ended() || rotator.is_signed_out())
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Response<AdminBody> {

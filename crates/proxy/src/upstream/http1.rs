@@ -71,9 +71,7 @@ impl Http1 {
         self.timer.set_at(deadline);
         let mut answer = pin!(self.sender.try_send_request(request));
         let answer = poll_fn(|context| {
-            if !self.closed && Pin::new(&mut self.connection).poll(context).is_ready() {
-                self.closed = true;
-            }
+            self.drive(context);
             // Only the connection, which was just driven, can complete the answer: no waker is
             // needed.
             let no_waker = &mut Context::from_waker(Waker::noop());

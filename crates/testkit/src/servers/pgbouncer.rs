@@ -4,7 +4,7 @@ use tokio::net::TcpStream;
 
 use super::Program;
 use super::postgres::{PostgresServer, command_without_root, make_accessible};
-use super::process::{ServerProcess, TemporaryDirectory, free_port};
+use super::process::{ServerProcess, TemporaryDirectory, start_on_free_port};
 
 const PROGRAM: Program = Program {
     name: "pgbouncer",
@@ -47,8 +47,7 @@ impl PgBouncer {
         make_accessible(directory.path());
         let users = directory.path().join("users");
         std::fs::write(&users, "\"postgres\" \"\"\n").expect("a file");
-        for _ in 0..5 {
-            let port = free_port();
+        let spawn = |port| {
             let settings = format!(
                 "[databases]\n\
                  postgres = host=127.0.0.1 port={} dbname=postgres user=postgres\n\
@@ -64,17 +63,14 @@ impl PgBouncer {
             let mut command = command_without_root(&PROGRAM.expect());
             command.arg(&file).current_dir(directory.path());
             let log = directory.path().join("log");
-            let mut process = ServerProcess::start("pgbouncer", command, &log);
-            if process.wait_until_ready(|| accepts_connections(port)).await {
-                return Some(Self {
-                    _process: process,
-                    port,
-                    _directory: directory,
-                });
-            }
-        }
-        let log = std::fs::read_to_string(directory.path().join("log"));
-        panic!("pgbouncer does not start: {}", log.unwrap_or_default());
+            ServerProcess::start("pgbouncer", command, &log)
+        };
+        let (process, port) = start_on_free_port(&directory, spawn, accepts_connections).await;
+        Some(Self {
+            _process: process,
+            port,
+            _directory: directory,
+        })
     }
 
     /// Returns the URL `postgres://postgres@127.0.0.1:PORT/postgres`.

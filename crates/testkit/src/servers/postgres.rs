@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use rustix::process::geteuid;
 
 use super::Program;
-use super::process::{ServerProcess, TemporaryDirectory, free_port, run};
+use super::process::{ServerProcess, TemporaryDirectory, run, start_on_free_port};
 
 const PROGRAM: Program = Program {
     name: "postgres",
@@ -50,19 +50,13 @@ impl PostgresServer {
         let directory = TemporaryDirectory::new("postgres");
         make_accessible(directory.path());
         initialise(directory.path());
-        for _ in 0..5 {
-            let port = free_port();
-            let mut process = spawn(&directory, port);
-            if process.wait_until_ready(|| responds(port)).await {
-                return Some(Self {
-                    process,
-                    port,
-                    directory,
-                });
-            }
-        }
-        let log = std::fs::read_to_string(directory.path().join("log"));
-        panic!("postgres does not start: {}", log.unwrap_or_default());
+        let spawn = |port| spawn(&directory, port);
+        let (process, port) = start_on_free_port(&directory, spawn, responds).await;
+        Some(Self {
+            process,
+            port,
+            directory,
+        })
     }
 
     /// Returns the server's port on 127.0.0.1.

@@ -195,8 +195,31 @@ impl Drop for TemporaryDirectory {
     }
 }
 
-/// Returns a free port. Another process may take the port first: start the server again if it ends.
-pub(super) fn free_port() -> u16 {
+/// Starts a server on a free port and waits until `responds` returns true. Tries other ports if the server ends, because
+/// another process may take the port first.
+///
+/// # Panics
+///
+/// Panics with the server's log if the server does not start.
+pub(super) async fn start_on_free_port<F: Future<Output = bool>>(
+    directory: &TemporaryDirectory,
+    spawn: impl Fn(u16) -> ServerProcess,
+    responds: impl Fn(u16) -> F,
+) -> (ServerProcess, u16) {
+    let mut name = "";
+    for _ in 0..5 {
+        let port = free_port();
+        let mut process = spawn(port);
+        if process.wait_until_ready(|| responds(port)).await {
+            return (process, port);
+        }
+        name = process.name;
+    }
+    let log = std::fs::read_to_string(directory.path().join("log"));
+    panic!("{name} does not start: {}", log.unwrap_or_default());
+}
+
+fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("an address").port()
 }

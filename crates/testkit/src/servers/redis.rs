@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::Program;
-use super::process::{ServerProcess, TemporaryDirectory, free_port, run};
+use super::process::{ServerProcess, TemporaryDirectory, run, start_on_free_port};
 
 const PROGRAM: Program = Program {
     name: "redis-server",
@@ -59,20 +59,14 @@ impl RedisServer {
             .iter()
             .map(|argument| (*argument).to_owned())
             .collect();
-        for _ in 0..5 {
-            let port = free_port();
-            let mut process = spawn(&directory, port, &arguments);
-            if process.wait_until_ready(|| responds(port)).await {
-                return Some(Self {
-                    process,
-                    port,
-                    arguments,
-                    directory,
-                });
-            }
-        }
-        let log = std::fs::read_to_string(directory.path().join("log"));
-        panic!("redis-server does not start: {}", log.unwrap_or_default());
+        let spawn = |port| spawn(&directory, port, &arguments);
+        let (process, port) = start_on_free_port(&directory, spawn, responds).await;
+        Some(Self {
+            process,
+            port,
+            arguments,
+            directory,
+        })
     }
 
     /// Returns the server's port on 127.0.0.1.

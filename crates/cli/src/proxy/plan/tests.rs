@@ -111,7 +111,7 @@ fn documented_defaults_are_the_defaults() {
                 plan.local_bearer.is_some(),
                 (&plan.settings.socket_uids, &plan.settings.socket_gids),
                 (plan.admin, plan.workers),
-                plan.drain_timeout.unwrap_or(super::super::DRAIN_TIMEOUT),
+                plan.drain_timeout,
                 (route.0.name(), &route.0.host, &route.0.upstream),
                 (&route.0.upstream_socket, &route.1, route.0.protocol),
                 (&route.0.ca_file, route.0.pass_authorization),

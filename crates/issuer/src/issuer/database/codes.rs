@@ -69,10 +69,9 @@ impl TokenDatabase {
         redemption: CodeRedemption<'_>,
         now: i64,
     ) -> Result<IssuedTokens, Refusal> {
-        let Some((name, code)) = self.codes.remove_entry(redemption.code) else {
+        let Some((name, mut code)) = self.codes.remove_entry(redemption.code) else {
             return Err(Refusal::Grant("unknown code"));
         };
-        let mut code = code;
         let outcome = self.redeem_issued_code(&mut code, redemption, now);
         self.codes.insert(name, code);
         outcome

@@ -48,22 +48,22 @@ impl TokenDatabase {
                 "the refresh token belongs to another client",
             ));
         }
-        if !redemption
+        if redemption
             .requested
             .scope
-            .is_none_or(|scope| self.families[&family].covers(scope))
+            .is_some_and(|scope| !self.families[&family].covers(scope))
         {
             return Err(Refusal::Scope);
         }
-        let outcome = self.outcome(&token, now);
-        if matches!(outcome, PolicyDecision::ReuseDetected) {
+        let decision = self.decide(&token, now);
+        if matches!(decision, PolicyDecision::ReuseDetected) {
             self.revoke_for_reuse(family);
             return Err(Refusal::Grant("the refresh token was used before"));
         }
         if !self.family_alive(family) {
             return Err(Refusal::Grant("the grant was revoked"));
         }
-        let next = match outcome {
+        let next = match decision {
             PolicyDecision::AccessOnly | PolicyDecision::ReuseDetected => None,
             PolicyDecision::Successor(successor) => Some(successor),
             PolicyDecision::Rotate => Some(self.rotate(&token, family, now)),
@@ -77,7 +77,7 @@ impl TokenDatabase {
         Ok(issued)
     }
 
-    fn outcome(&self, token: &Arc<str>, now: i64) -> PolicyDecision {
+    fn decide(&self, token: &Arc<str>, now: i64) -> PolicyDecision {
         let refresh = &self.refresh_tokens[token];
         match (self.policy, refresh.used_at) {
             (RefreshPolicy::MultiUse, _) => PolicyDecision::AccessOnly,

@@ -1,5 +1,5 @@
 // Shows the sessions and their countdowns, from the proxy's event stream.
-import { Timeline } from "./timeline.js";
+import { setText, Timeline } from "./timeline.js";
 
 const SERVING = new Set(["signed in", "refreshing"]);
 const find = (id) => document.getElementById(id);
@@ -46,11 +46,6 @@ function rowOf(index) {
     row.cells[1].firstChild.className = "state";
   }
   return body.rows[index];
-}
-
-/** Sets the text only if it differs, so that screen readers do not announce it again. */
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
 }
 
 function show() {

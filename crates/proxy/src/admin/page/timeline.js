@@ -179,7 +179,8 @@ function shape(name, attributes) {
   return node;
 }
 
-function setText(node, text) {
+/** Sets the text only if it differs, so that screen readers do not announce it again. */
+export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 

@@ -1,7 +1,7 @@
 //! Wall clocks that jump.
 
 use super::scripted_issuer::{ReusePolicy, access_token};
-use super::shared_session::SharedSession;
+use super::shared_session::{SharedSession, access_token_text};
 use crate::conformance::{StoreFixture, within_ten_seconds};
 
 const HOUR: i64 = 3_600;
@@ -28,8 +28,7 @@ pub async fn a_wall_clock_jump_causes_no_second_refresh(fixture: &impl StoreFixt
     for (jump, number) in [(2 * HOUR, 2), (-2 * HOUR, 3)] {
         session.issuer.hold_next_response();
         let requests = session.issuer.requests();
-        let rotator = first.rotator.clone();
-        let refreshed = tokio::spawn(async move { rotator.refresh_now().await });
+        let refreshed = first.spawn_refresh();
         within_ten_seconds("a request", session.issuer.wait_for_requests(requests + 1)).await;
         first.clock.jump(jump);
         session.issuer.release_response();
@@ -37,7 +36,7 @@ pub async fn a_wall_clock_jump_causes_no_second_refresh(fixture: &impl StoreFixt
             .await
             .expect("no panic");
         assert_eq!(
-            super::shared_session::access_token_text(&refreshed.expect("a token")),
+            access_token_text(&refreshed.expect("a token")),
             access_token(0, number)
         );
         assert_eq!(

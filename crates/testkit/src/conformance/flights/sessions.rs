@@ -39,8 +39,7 @@ pub async fn a_sign_out_by_another_replica_wins(fixture: &impl StoreFixture) {
         assert_eq!(replica.token().await.expect("a token"), access_token(0, 0));
     }
     session.issuer.hold_next_response();
-    let rotator = first.rotator.clone();
-    let refreshed = tokio::spawn(async move { rotator.refresh_now().await });
+    let refreshed = first.spawn_refresh();
     within_ten_seconds("a request", session.issuer.wait_for_requests(1)).await;
     let stored = within_ten_seconds("a sign-out", second.rotator.sign_out()).await;
     stored.expect("a store that works");
@@ -78,8 +77,7 @@ pub async fn a_sign_in_by_another_replica_wins(fixture: &impl StoreFixture) {
         assert_eq!(replica.token().await.expect("a token"), access_token(0, 0));
     }
     session.issuer.hold_next_response();
-    let rotator = first.rotator.clone();
-    let refreshed = tokio::spawn(async move { rotator.refresh_now().await });
+    let refreshed = first.spawn_refresh();
     within_ten_seconds("a request", session.issuer.wait_for_requests(1)).await;
     second.sign_in(session.issuer.login()).await;
     session.issuer.release_response();

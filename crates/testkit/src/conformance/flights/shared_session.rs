@@ -1,7 +1,7 @@
 //! A session, its issuer, and the replicas that share it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use token_rotator::store::{LeaseError, Record, SessionStore as _};
@@ -150,6 +150,12 @@ impl Replica {
         within_ten_seconds("the call", call).await
     }
 
+    /// Refreshes in a new task, even if the token is valid.
+    pub(super) fn spawn_refresh(&self) -> tokio::task::JoinHandle<Result<Token, TokenError>> {
+        let rotator = self.rotator.clone();
+        tokio::spawn(async move { rotator.refresh_now().await })
+    }
+
     /// Asks for a token in a new task.
     pub(super) fn spawn_token_call(&self) -> tokio::task::JoinHandle<Result<String, TokenError>> {
         let rotator = self.rotator.clone();
@@ -162,46 +168,26 @@ pub(super) fn access_token_text(token: &Token) -> String {
 }
 
 /// All events of a rotator.
-#[derive(Clone)]
-pub(super) struct RecordedEvents {
-    events: Arc<Mutex<Vec<Event>>>,
-    count: watch::Sender<usize>,
-}
-
-impl Default for RecordedEvents {
-    fn default() -> Self {
-        Self {
-            events: Arc::default(),
-            count: watch::Sender::new(0),
-        }
-    }
-}
+#[derive(Clone, Default)]
+pub(super) struct RecordedEvents(watch::Sender<Vec<Event>>);
 
 impl RecordedEvents {
     fn listener(&self) -> impl Fn(&Event) + Send + Sync + 'static {
-        let events = self.clone();
-        move |event| {
-            events.lock().push(event.clone());
-            events.count.send_modify(|count| *count += 1);
-        }
+        let events = self.0.clone();
+        move |event| events.send_modify(|events| events.push(event.clone()))
     }
 
     /// Returns the results of `pick` over all events.
     pub(super) fn filter_map<T>(&self, pick: impl Fn(&Event) -> Option<T>) -> Vec<T> {
-        self.lock().iter().filter_map(pick).collect()
+        self.0.borrow().iter().filter_map(pick).collect()
     }
 
     /// Waits until an event matches `wanted`.
     pub(super) async fn wait_for(&self, what: &str, wanted: impl Fn(&Event) -> bool) {
-        let mut count = self.count.subscribe();
-        let matched = count.wait_for(|_| self.lock().iter().any(&wanted));
-        within_ten_seconds(what, matched)
-            .await
-            .expect("the sender exists");
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Event>> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut events = self.0.subscribe();
+        let matched = events.wait_for(|events| events.iter().any(&wanted));
+        let matched = within_ten_seconds(what, matched).await;
+        matched.expect("the sender exists");
     }
 }
 

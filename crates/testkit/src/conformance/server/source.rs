@@ -15,11 +15,11 @@ pub struct TestTokenSource(Arc<SourceState>);
 
 #[derive(Default)]
 struct SourceState {
-    refresh_count: AtomicUsize,
     /// Number of refreshes that presented a refresh token other than the latest.
     reuse_count: AtomicUsize,
     last: AtomicUsize,
     held: watch::Sender<bool>,
+    /// Number of refreshes that have arrived.
     arrived: watch::Sender<usize>,
 }
 
@@ -43,7 +43,7 @@ impl TestTokenSource {
 
     /// Returns the number of refreshes.
     pub fn refresh_count(&self) -> usize {
-        self.0.refresh_count.load(Ordering::SeqCst)
+        *self.0.arrived.borrow()
     }
 
     /// Returns the number of refreshes that presented a refresh token other than the latest.
@@ -54,7 +54,6 @@ impl TestTokenSource {
 
 impl TokenSource for TestTokenSource {
     async fn refresh(&self, last: Option<Arc<TokenSet>>) -> Result<Refreshed, SourceError> {
-        self.0.refresh_count.fetch_add(1, Ordering::SeqCst);
         self.0.arrived.send_modify(|arrived| *arrived += 1);
         let mut held = self.0.held.subscribe();
         held.wait_for(|held| !held)
