@@ -154,7 +154,10 @@ async fn values_that_the_table_cannot_store_are_refused() {
     })
     .take(5_000)
     .collect();
-    for (name, message) in [("a\0b", "zero byte"), (&*long, "choose a shorter session name")] {
+    for (name, message) in [
+        ("a\0b", "zero byte"),
+        (&*long, "choose a shorter session name"),
+    ] {
         let key = SessionKey::new(name);
         let error = store.save(&key, None, record(1)).await;
         let error = error.expect_err("no such name");
