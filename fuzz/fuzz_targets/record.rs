@@ -24,8 +24,8 @@ fuzz_target!(|bytes: &[u8]| {
         let again = codec
             .decode(&session, &again)
             .expect("what was written now");
-        assert_eq!(again.version, record.version());
-        assert_eq!(again.intent, record.intent());
-        assert_eq!(again.tokens.is_some(), record.tokens().is_some());
+        assert_eq!(again.version(), record.version());
+        assert_eq!(again.intent(), record.intent());
+        assert_eq!(again.tokens().is_some(), record.tokens().is_some());
     }
 });

@@ -1,6 +1,7 @@
 //! The state machine: over any history, every answer follows from the past.
 #![no_main]
-#![allow(dead_code, unreachable_pub)]
+// The tests of the core are compiled without their test functions here.
+#![allow(dead_code, unreachable_pub, unused_imports)]
 
 #[path = "../../crates/core/tests/common/mod.rs"]
 mod common;

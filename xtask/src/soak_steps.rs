@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::{
-    checks::packages,
+    checks::{features, packages},
     install, npm,
     plan::{Role::Alone, Step},
     process::Log,
@@ -45,9 +45,9 @@ const ABUSE: &str = "no_abuse_reaches_the_upstream_or_leaks_resources";
 /// The time of each fuzz target.
 const FUZZ_SECONDS: &str = "600";
 
-/// All steps. Fuzzing only if there are fuzz targets.
+/// All steps.
 pub(crate) fn all() -> Vec<Step> {
-    let mut steps = vec![
+    vec![
         Step::new(
             "mutants",
             "every mutant of the core and of the session's decisions is caught by a test",
@@ -78,49 +78,44 @@ pub(crate) fn all() -> Vec<Step> {
             Alone,
             bars,
         ),
-    ];
-    steps.push(Step::new(
-        "port",
-        "the npm package's state machine over a million histories of the core",
-        Alone,
-        port,
-    ));
-    steps.push(Step::new(
-        "package",
-        "each published crate compiles from its package",
-        Alone,
-        packages::run_verified,
-    ));
-    steps.push(Step::new(
-        "chaos",
-        "killed and stopped processes, a minute for each store and profile",
-        Alone,
-        chaos,
-    ));
-    steps.push(Step::new(
-        "processes",
-        "eight processes on one certified grant, for five minutes",
-        Alone,
-        processes,
-    ));
-    steps.push(Step::new(
-        "abuse",
-        "a hundred thousand attacks on the proxy",
-        Alone,
-        abuse,
-    ));
-    if std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-        .with_file_name("fuzz")
-        .is_dir()
-    {
-        steps.push(Step::new(
-            "fuzz",
-            "each fuzz target for ten minutes",
+        Step::new(
+            "port",
+            "the npm package's state machine over a million histories of the core",
             Alone,
-            fuzz,
-        ));
-    }
-    steps
+            port,
+        ),
+        Step::new(
+            "package",
+            "each published crate compiles from its package",
+            Alone,
+            packages::run_verified,
+        ),
+        Step::new(
+            "features",
+            "each feature of each published crate compiles alone",
+            Alone,
+            features::run_others,
+        ),
+        Step::new(
+            "chaos",
+            "killed and stopped processes, a minute for each store and profile",
+            Alone,
+            chaos,
+        ),
+        Step::new(
+            "processes",
+            "eight processes on one certified grant, for five minutes",
+            Alone,
+            processes,
+        ),
+        Step::new(
+            "abuse",
+            "a hundred thousand attacks on the proxy",
+            Alone,
+            abuse,
+        ),
+        Step::new("fuzz", "each fuzz target for ten minutes", Alone, fuzz),
+    ]
 }
 
 /// The pure files of the session room: what they decide is seen by the unit tests and the driver's.

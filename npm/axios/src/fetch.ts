@@ -2,9 +2,9 @@ import { allowed, endpointOf, exchange, here, type RefusalRules, resolve } from 
 import { type Ticket, TokenSession } from "./session.js";
 import { RefreshError, type SessionOptions } from "./types.js";
 
-export { handBackReason } from "./request.js";
-export { TokenSession } from "./session.js";
-export { type Ending, type HandBackReason, type NewToken, RefreshError, type RotatorEvent, type SessionOptions } from "./types.js";
+export { type BodyRule, handBackReason, type RefusalRules } from "./request.js";
+export { type Patience, TokenSession } from "./session.js";
+export { type Ending, type HandBackReason, type NewToken, type Purpose, RefreshError, type RotatorEvent, type SessionOptions } from "./types.js";
 
 /** How {@link createFetch} treats requests. */
 export interface FetchOptions extends RefusalRules<Response> {

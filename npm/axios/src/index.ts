@@ -1,4 +1,4 @@
 export { createTokenRotator, type TokenRotator, type TokenRotatorOptions } from "./axios.js";
-export { handBackReason } from "./request.js";
-export { TokenSession } from "./session.js";
-export { type Ending, type HandBackReason, type NewToken, RefreshError, type RotatorEvent, type SessionOptions } from "./types.js";
+export { type BodyRule, handBackReason, type RefusalRules } from "./request.js";
+export { type Patience, TokenSession } from "./session.js";
+export { type Ending, type HandBackReason, type NewToken, type Purpose, RefreshError, type RotatorEvent, type SessionOptions } from "./types.js";

@@ -1,6 +1,6 @@
 import type { Ending, Purpose } from "./core/machine.js";
 
-export type { Ending };
+export type { Ending, Purpose };
 
 /** What the parser may return in place of the bare token. */
 export interface NewToken {

@@ -1,9 +1,7 @@
 // One way to send requests with axios and with fetch, for tests that hold both to the same property.
 import { type AxiosAdapter, type AxiosHeaders, AxiosError } from "axios";
-import { createTokenRotator } from "../src/index.js";
+import { createTokenRotator, type RefusalRules, type SessionOptions } from "../src/index.js";
 import { createFetchSession, type TokenSession } from "../src/fetch.js";
-import type { SessionOptions } from "../src/types.js";
-import type { RefusalRules } from "../src/request.js";
 
 export interface Sent {
   method?: string;

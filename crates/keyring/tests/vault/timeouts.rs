@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use token_rotator::keys::{DataKey, KeySource, KeyVault as _};
 use token_rotator::store::StoreErrorKind;
+use token_rotator_keyring::Keyring;
 
 use super::directory::{TestDirectory, read, sealed_from, sign_in, text};
 use super::fake_keyring::{Behaviour, FakeKeyring};
@@ -14,6 +15,11 @@ const LONG: Duration = Duration::from_secs(60);
 
 fn key() -> DataKey {
     DataKey::new(KeySource::Keyring, [1; 32])
+}
+
+async fn assert_responds_without_key(keyring: &Keyring) {
+    let loaded = keyring.load().await.expect("the keyring responds");
+    assert!(loaded.is_none());
 }
 
 /// An operation without a response fails after its timeout, with a hint.
@@ -45,13 +51,7 @@ async fn one_thread_waits_for_a_keyring_that_hangs() {
     assert_eq!(fake.read_count(), 1);
     fake.set_behaviour(Behaviour::Responds);
     let keyring = keyring.timeout(LONG);
-    assert!(
-        keyring
-            .load()
-            .await
-            .expect("the keyring responds")
-            .is_none()
-    );
+    assert_responds_without_key(&keyring).await;
     assert_eq!(fake.read_count(), 2);
 }
 
@@ -87,13 +87,7 @@ async fn a_key_is_not_stored_after_the_timeout() {
     fake.set_behaviour(Behaviour::Responds);
     // This operation waits behind the timed-out one.
     let keyring = keyring.timeout(LONG);
-    assert!(
-        keyring
-            .load()
-            .await
-            .expect("the keyring responds")
-            .is_none()
-    );
+    assert_responds_without_key(&keyring).await;
     assert_eq!(fake.write_count(), 0);
 }
 
@@ -115,13 +109,7 @@ async fn a_key_is_not_stored_after_the_future_was_dropped() {
     }
     drop(keep);
     fake.set_behaviour(Behaviour::Responds);
-    assert!(
-        keyring
-            .load()
-            .await
-            .expect("the keyring responds")
-            .is_none()
-    );
+    assert_responds_without_key(&keyring).await;
     assert_eq!(fake.write_count(), 0);
 }
 

@@ -35,7 +35,7 @@ async fn adoption_needs_no_lease() {
         let fixture = Fixture::new();
         let (rotator, store, leases) = fixture_parts(&fixture).await;
         save_as_another_process(&fixture, &store).await;
-        let _others = if busy {
+        let _foreign_lease = if busy {
             Some(leases.acquire_as_another_process().await)
         } else {
             None
@@ -47,7 +47,7 @@ async fn adoption_needs_no_lease() {
         }
         assert!(
             leases.script().waits.is_empty(),
-            "it was not even asked for"
+            "no task requested the lease"
         );
         assert_eq!(fixture.issuer.refresh_calls(), 0);
     }
@@ -60,7 +60,7 @@ async fn a_reported_save_ends_the_wait_for_the_lease() {
     let fixture = Fixture::new();
     let (rotator, store, leases) = fixture_parts(&fixture).await;
     store.report_writes();
-    let _others = leases.acquire_as_another_process().await;
+    let _foreign_lease = leases.acquire_as_another_process().await;
     let tasks = spawn_callers(&rotator, 50);
     run_ready_tasks().await;
     assert_eq!(
@@ -93,7 +93,7 @@ async fn a_reported_sign_out_ends_the_wait_for_the_lease() {
     let fixture = Fixture::new();
     let (rotator, store, leases) = fixture_parts(&fixture).await;
     store.report_writes();
-    let _others = leases.acquire_as_another_process().await;
+    let _foreign_lease = leases.acquire_as_another_process().await;
     let tasks = spawn_callers(&rotator, 50);
     run_ready_tasks().await;
     let found = store.record().await.expect("a record");

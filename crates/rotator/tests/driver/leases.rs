@@ -21,7 +21,7 @@ async fn an_early_flight_ends_if_the_lease_is_taken() {
         .signed_in_with(|builder| builder.coordinator(leases.clone()))
         .await;
     fixture.almost_expire().await;
-    let _others = leases.acquire_as_another_process().await;
+    let _foreign_lease = leases.acquire_as_another_process().await;
     assert_eq!(
         secret(&rotator.token().await.expect("the old token")),
         "access-1"
@@ -75,7 +75,7 @@ async fn without_the_lease_nothing_is_sent() {
         .signed_in_with(|builder| builder.coordinator(leases.clone()))
         .await;
     fixture.expire().await;
-    let _others = leases.acquire_as_another_process().await;
+    let _foreign_lease = leases.acquire_as_another_process().await;
     let (took, errors) = timed(collect_outcomes(spawn_callers(&rotator, 50))).await;
     assert_eq!(took.as_secs(), 10);
     for error in errors {
@@ -102,7 +102,7 @@ async fn a_busy_lease_ends_in_adoption() {
         .signed_in_with(|builder| builder.coordinator(leases.clone()).store(store.clone()))
         .await;
     fixture.expire().await;
-    let _others = leases.acquire_as_another_process().await;
+    let _foreign_lease = leases.acquire_as_another_process().await;
     let tasks = spawn_callers(&rotator, 50);
     run_ready_tasks().await;
     let found = store.record().await;

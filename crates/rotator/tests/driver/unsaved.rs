@@ -265,7 +265,7 @@ async fn behind_a_busy_lease_newer_tokens_are_adopted() {
     leases.script().lost = true;
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert!(leases.is_free().await, "the lease was lost");
-    let _others = leases.acquire_as_another_process().await;
+    let _foreign_lease = leases.acquire_as_another_process().await;
     fixture.expire().await;
     let tasks = spawn_callers(&rotator, 50);
     run_ready_tasks().await;

@@ -3,13 +3,6 @@
 use super::concurrent::SlowStore;
 use super::*;
 
-/// Returns the access token in the store. Returns `None` if the store holds a tombstone.
-async fn stored(store: &impl SessionStore) -> Option<String> {
-    let record = store.load(&SessionKey::default()).await.expect("memory");
-    let tokens = record.expect("a record").tokens?;
-    Some(tokens.access_token().expose_secret().to_owned())
-}
-
 /// A sign-out at any point of a flight, its save included: the store holds a tombstone after the
 /// sign-out is stored, and still after the flight has ended.
 #[test]
@@ -133,8 +126,7 @@ fn two_concurrent_sign_ins() {
                     sign_in.await.expect("no panic");
                 }
                 let token = rotator.token().await.expect("a token");
-                let served = token.secret().expose_secret().to_owned();
-                assert_eq!(stored(&store).await, Some(served));
+                assert_eq!(stored(&store).await, Some(secret(&token)));
                 let next = rotator.refresh_now().await.expect("the next token");
                 assert_eq!(next.stamp().epoch, token.stamp().epoch);
                 assert!(rotator.shutdown(Duration::ZERO).await);
