@@ -230,6 +230,9 @@ fn tests(workplace: &Workplace) -> Outcome {
             "--failure-output",
             "immediate",
         ]);
+        // Many tests wait for tokens to expire or for other processes.
+        let processors = std::thread::available_parallelism().map_or(2, usize::from);
+        command.args(["--test-threads", &(2 * processors).to_string()]);
         command
             .arg("--config-file")
             .arg(workplace.root.join("xtask/nextest.toml"));

@@ -81,7 +81,7 @@ async fn a_stopped_writer_is_an_error() {
     assert!(
         error
             .hint()
-            .is_some_and(|hint| hint.starts_with("is one stopped")),
+            .is_some_and(|hint| hint.starts_with("resume or end")),
         "{error}"
     );
     let other = token_rotator::SessionKey::new("other");
