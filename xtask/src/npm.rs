@@ -20,8 +20,8 @@ pub(crate) fn command(workplace: &Workplace, program: &str, arguments: &[&str]) 
 pub(crate) fn run(workplace: &Workplace) -> Outcome {
     let ran = Log::create(workplace, "npm").and_then(|mut log| {
         // With the features of the workspace, so that the artefacts of the build step are used.
-        let mut build = workplace.cargo(["build", "--workspace", "--bin", "token-rotator"]);
-        build.args(["--example", "histories"]);
+        let mut build = workplace.cargo(["build", "--workspace", "--all-features"]);
+        build.args(["--bin", "token-rotator", "--example", "histories"]);
         let success = log.run(build, Screen::All)?
             && log.run(command(workplace, "npm", &["ci"]), Screen::All)?
             && log.run(command(workplace, "npm", &["test"]), Screen::All)?;
