@@ -129,7 +129,7 @@ async fn fetch(
 }
 
 /// Returns the fields of the answer if it is a JSON object that names an issuer.
-fn document(answer: &Response<SecretBytes>) -> Result<Fields<'_>, NoMetadata> {
+fn document(answer: &Response<SecretBytes>) -> Result<Fields, NoMetadata> {
     let status = answer.status();
     if status.is_redirection() {
         let location = answer.headers().get(LOCATION);

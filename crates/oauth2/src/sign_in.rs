@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::{Response, Uri};
-use token_rotator::{SecretString, SourceError, TokenSet};
+use token_rotator::{ExposeSecret as _, SecretString, SourceError, TokenSet};
 
-use crate::answer::RequestKind;
+use crate::answer::{AnswerRules, RequestKind};
 use crate::builder::{BuildError, TransportMissing};
 use crate::checks::Reserved;
 use crate::client::FormRequest;
@@ -125,6 +125,12 @@ impl<G, T> SignInBuilder<G, T> {
         self
     }
 
+    /// Sets how the issuer's answers differ from the standard. Default: not at all.
+    pub fn answer_rules(mut self, rules: AnswerRules) -> Self {
+        self.options.rules = rules;
+        self
+    }
+
     /// Sets the API that the token is for, by the issuer's own name for the API (Auth0).
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.options.audience = Some(audience.into());
@@ -186,7 +192,14 @@ impl SignInSettings {
         sent: &Secrets,
         nonce: Option<&SecretString>,
     ) -> Result<TokenSet, TokensError> {
-        let mut tokens = kind.tokens(answer, sent).map_err(TokensError::Refused)?;
+        let mut tokens = kind
+            .tokens_by(&self.options.rules, answer, sent)
+            .map_err(TokensError::Refused)?;
+        // A sign-in has no previous tokens to continue with.
+        if tokens.access_token().expose_secret().is_empty() {
+            let refusal = kind.refusal_by(&self.options.rules, answer, sent);
+            return Err(TokensError::Refused(refusal));
+        }
         if let Some(id_token) = tokens.id_token() {
             let expected = ExpectedClaims {
                 issuer: self.issuer.as_deref(),

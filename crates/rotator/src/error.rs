@@ -36,6 +36,7 @@ pub struct SourceError {
     code: Option<Arc<str>>,
     retry_after: Option<Duration>,
     reuse_detected: bool,
+    without_reason: bool,
     cause: Option<Cause>,
 }
 
@@ -63,6 +64,7 @@ impl SourceError {
             code: None,
             retry_after: None,
             reuse_detected: false,
+            without_reason: false,
             cause: None,
         }
     }
@@ -123,6 +125,14 @@ impl SourceError {
         self
     }
 
+    /// Marks the failure as a refusal without a reason: a 400, 401 or 403 that is no OAuth error, or
+    /// an OAuth error with an unknown code. The grant may have ended, or a gateway refused the
+    /// request.
+    pub fn without_reason(mut self) -> Self {
+        self.without_reason = true;
+        self
+    }
+
     /// The kind of the failure.
     pub fn kind(&self) -> FailureKind {
         self.kind
@@ -146,6 +156,11 @@ impl SourceError {
     /// The wait that the issuer asked for. Returns `None` if it asked for none.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
+    }
+
+    /// Whether the endpoint refused the request and gave no reason that a rule knows.
+    pub fn is_without_reason(&self) -> bool {
+        self.without_reason
     }
 
     /// Whether the issuer said that another party used the refresh token before.

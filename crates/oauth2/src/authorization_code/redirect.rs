@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use token_rotator::{ExposeSecret, SecretString};
 
-use crate::answer::refusal::is_code;
+use crate::answer::is_code;
 use crate::secrets::Secrets;
 
 /// The parameters of a redirect. Keeps every value of a repeated parameter.

@@ -45,7 +45,7 @@ impl IssuerMetadata {
     }
 
     pub(super) fn read(
-        fields: &Fields<'_>,
+        fields: &Fields,
         issuer: &str,
         address: &str,
     ) -> Result<Self, DiscoveryError> {
