@@ -12,7 +12,7 @@ mod rules;
 mod tokens;
 
 use http::Response;
-use token_rotator::{ExposeSecret as _, FailureKind, SourceError, TokenSet};
+use token_rotator::{FailureKind, SourceError, TokenSet};
 
 use crate::secrets::Secrets;
 use crate::transport::{SecretBytes, TransportError};
@@ -54,9 +54,9 @@ impl RequestKind {
     /// `token_type` means Bearer, because many issuers leave it out. Every other answer is a
     /// [`refusal`](Self::refusal).
     ///
-    /// A 2xx with a `refresh_token` and without a readable `access_token` is a token set with an
-    /// empty access token: the issuer has spent the previous refresh token, so the received one must
-    /// be saved.
+    /// A 2xx with a `refresh_token` and without a readable `access_token`, or with a token type other
+    /// than Bearer, is an error with [refused content](SourceError::is_content_refused). The rotator
+    /// saves the received refresh token, because the issuer has spent the previous one.
     pub fn tokens(
         self,
         answer: &Response<SecretBytes>,
@@ -74,13 +74,9 @@ impl RequestKind {
     ) -> Result<TokenSet, SourceError> {
         if answer.status().is_success()
             && let Some(fields) = Fields::read_any(answer.body().expose())
-            && let Some(tokens) =
-                tokens::read(&fields, rules, sent, self.may_return_refresh_token())
+            && let Some(read) = tokens::read(&fields, rules, sent, self.may_return_refresh_token())
         {
-            let has_access_token = !tokens.access_token().expose_secret().is_empty();
-            if has_access_token || fields.text("error").is_none() {
-                return Ok(tokens);
-            }
+            return read;
         }
         Err(self.refusal_by(rules, answer, sent))
     }
@@ -105,7 +101,8 @@ impl RequestKind {
     /// | other 5xx, an unreadable 2xx, a number that is not an HTTP status | uncertain | transient | uncertain |
     ///
     /// A refusal *without a reason* names no code of RFC 6749: a gateway may have sent it. It ends no
-    /// session by itself, but [`SourceError::is_without_reason`] returns true.
+    /// session by itself, but [`SourceError::refused_without_reason`] names
+    /// the endpoint.
     ///
     /// The error names the status, the error code and the description, without any secret of
     /// `sent`. The code comes from `error` (RFC 6749 section 5.2) or from the field that other

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::{Response, Uri};
-use token_rotator::{ExposeSecret as _, SecretString, SourceError, TokenSet};
+use token_rotator::{SecretString, SourceError, TokenSet};
 
 use crate::answer::{AnswerRules, RequestKind};
 use crate::builder::{BuildError, TransportMissing};
@@ -195,11 +195,6 @@ impl SignInSettings {
         let mut tokens = kind
             .tokens_by(&self.options.rules, answer, sent)
             .map_err(TokensError::Refused)?;
-        // A sign-in has no previous tokens to continue with.
-        if tokens.access_token().expose_secret().is_empty() {
-            let refusal = kind.refusal_by(&self.options.rules, answer, sent);
-            return Err(TokensError::Refused(refusal));
-        }
         if let Some(id_token) = tokens.id_token() {
             let expected = ExpectedClaims {
                 issuer: self.issuer.as_deref(),

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{Response, StatusCode};
 use token_rotator::FailureKind::{Misconfigured, Terminal, Transient, Uncertain};
-use token_rotator::{Expiry, ExposeSecret as _, Profile, SourceError, TokenSet};
+use token_rotator::{Expiry, ExposeSecret as _, Profile, RefusingEndpoint, SourceError, TokenSet};
 use token_rotator_oauth2::{self as oauth2, AnswerRules, RequestKind, SecretBytes, Secrets};
 
 const HTML: &str = "<!doctype html><title>401 Authorization Required</title>";
@@ -33,6 +33,13 @@ fn refresh_token(tokens: &TokenSet) -> Option<&str> {
     tokens.refresh_token().map(|token| token.expose_secret())
 }
 
+/// Returns whether the error carries a refresh token for the rotator, and does not show it.
+fn has_refresh_token(error: &SourceError) -> bool {
+    let shown = format!("{error:?}");
+    assert!(!shown.contains("r2"), "{shown}");
+    shown.contains("refresh_token: Some(")
+}
+
 /// Property: an answer that is no OAuth error ends no session, and its message says that signing in
 /// may help.
 #[test]
@@ -41,7 +48,7 @@ fn something_before_the_issuer_answers() {
         for body in [HTML, "", "{}", "Unauthorized", r#"{"message":"Forbidden"}"#] {
             let error = refused(status, body);
             assert_eq!(error.kind(), Transient, "{status} {body}");
-            assert!(error.is_without_reason(), "{status} {body}");
+            assert!(error.refused_without_reason().is_some(), "{status} {body}");
             let hint = error.hint().unwrap_or_default();
             assert!(
                 hint.contains("signing in again may help"),
@@ -54,7 +61,7 @@ fn something_before_the_issuer_answers() {
     ] {
         let error = refused(status, HTML);
         assert_eq!(error.kind(), Transient, "{status}");
-        assert!(!error.is_without_reason(), "{status}");
+        assert!(error.refused_without_reason().is_none(), "{status}");
     }
     for status in [
         500, 501, 502, 504, 507, 520, 521, 522, 523, 524, 525, 530, 599,
@@ -90,7 +97,7 @@ fn codes_without_a_name() {
     ] {
         let error = refused(status, body);
         assert_eq!(error.kind(), Transient, "{status} {body}");
-        assert!(error.is_without_reason(), "{status} {body}");
+        assert!(error.refused_without_reason().is_some(), "{status} {body}");
     }
     assert_eq!(refused(401, r#"{"error":"E4001"}"#).code(), Some("E4001"));
     assert!(
@@ -101,14 +108,17 @@ fn codes_without_a_name() {
     // No user can sign in for these requests.
     for request in [RequestKind::ClientCredentials, RequestKind::Revocation] {
         let error = request.refusal(&answer(401, ""), &Secrets::new());
-        assert!(!error.is_without_reason(), "{request:?}");
+        assert!(error.refused_without_reason().is_none(), "{request:?}");
     }
     // A cookie endpoint: a web page is a gateway's, every other body is the endpoint's own.
     let cookie = |status, body| RequestKind::Cookie.refusal(&answer(status, body), &Secrets::new());
     for status in [400, 401, 403] {
         assert_eq!(cookie(status, "no").kind(), Terminal, "{status}");
         assert_eq!(cookie(status, HTML).kind(), Transient, "{status}");
-        assert!(cookie(status, HTML).is_without_reason(), "{status}");
+        assert!(
+            cookie(status, HTML).refused_without_reason() == Some(RefusingEndpoint::Cookie),
+            "{status}"
+        );
     }
 }
 
@@ -204,9 +214,14 @@ fn token_type_by_another_name() {
         r#"["Bearer"]"#,
         r#""Bearer\r\nX: y""#,
     ] {
-        let tokens = received(body(token_type));
-        assert!(!tokens.is_bearer(), "{token_type}");
-        assert_eq!(refresh_token(&tokens), Some("r2"), "{token_type}");
+        let error = refused(200, &body(token_type));
+        assert!(error.is_content_refused(), "{token_type}: {error}");
+        assert!(has_refresh_token(&error), "{token_type}");
+        let hint = error.hint().unwrap_or_default();
+        assert!(
+            hint.contains(r#"token_type = "bearer""#),
+            "{token_type}: {hint}"
+        );
         let rules = AnswerRules::new().assume_bearer();
         let tokens = refresh(&rules, 200, &body(token_type)).unwrap();
         assert!(tokens.is_bearer(), "{token_type}");
@@ -312,9 +327,10 @@ fn a_2xx_with_an_odd_access_token() {
         r#""access_token":{"value":"a"},"#,
         r#""access_token":"\ud800","#,
     ] {
-        let tokens = received(format!(r#"{{{access_token}"refresh_token":"r2"}}"#));
-        assert_eq!(tokens.access_token().expose_secret(), "", "{access_token}");
-        assert_eq!(refresh_token(&tokens), Some("r2"), "{access_token}");
+        let error = refused(200, &format!(r#"{{{access_token}"refresh_token":"r2"}}"#));
+        assert!(error.is_content_refused(), "{access_token}: {error}");
+        assert_eq!(error.kind(), Misconfigured, "{access_token}");
+        assert!(has_refresh_token(&error), "{access_token}");
     }
     // A refresh token that is empty or not visible ASCII is not taken.
     for odd in [

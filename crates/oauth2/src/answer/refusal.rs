@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use http::Response;
 use http::header::CONTENT_TYPE;
-use token_rotator::{FailureKind, Profile, SourceError};
+use token_rotator::{FailureKind, Profile, RefusingEndpoint, SourceError};
 
 use super::codes::{self, CodeMeaning, exact_meaning, is_code, meaning_of, reports_reuse};
 use super::json::Fields;
@@ -58,7 +58,10 @@ pub(super) fn sort(
         error = error.with_reuse_detected();
     }
     if verdict.without_reason {
-        error = error.without_reason();
+        error = error.with_no_reason(match request {
+            RequestKind::Cookie => RefusingEndpoint::Cookie,
+            _ => RefusingEndpoint::Token,
+        });
     }
     error
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use token_rotator::{Expiry, SecretString, TokenSet};
+use token_rotator::{Expiry, SourceError, TokenSet};
 
 use super::json::{self, Fields};
 use super::rules::AnswerRules;
@@ -46,28 +46,50 @@ const LIFETIME_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// Placeholder for an unreadable token type, which is refused like every type except Bearer.
 const UNREADABLE: &str = "unreadable";
 
-/// Reads all fields. Returns `None` if the answer has neither an access token nor a refresh token.
+const OTHER_FIELDS: &str = "name the fields of this issuer's answers: `fields.access_token` in the \
+                            program, `AnswerRules::field` in a library";
+
+const OTHER_TYPE: &str = "have the issuer give Bearer tokens; if it gives them under this name, say so: \
+                          `token_type = \"bearer\"` in the program, `AnswerRules::assume_bearer` in a \
+                          library";
+
+/// Reads all fields. Returns `None` if the answer has neither an access token nor a refresh token,
+/// or an error and no access token.
 ///
-/// A refresh token without an access token is a token set with an empty access token: no rotator
-/// serves it, but the next refresh starts from its refresh token.
+/// *Errors*: the answer has no access token, or its token type is not Bearer. The error carries the
+/// refresh token of the answer.
 pub(super) fn read(
     fields: &Fields,
     rules: &AnswerRules,
     sent: &Secrets,
     with_refresh_token: bool,
-) -> Option<TokenSet> {
+) -> Option<Result<TokenSet, SourceError>> {
     let answer = Answer { fields, rules };
     let access_token = answer.text("access_token");
     let refresh_token = answer
         .text("refresh_token")
         .filter(|token| with_refresh_token && is_refresh_token(token));
-    if access_token.is_none() && refresh_token.is_none() {
-        return None;
-    }
-    let access_token = SecretString::from(access_token.unwrap_or_default());
+    let refused = |error: SourceError| match &refresh_token {
+        Some(token) => error.with_refresh_token(token.as_str()),
+        None => error,
+    };
+    let Some(access_token) = access_token else {
+        if refresh_token.is_none() || fields.text("error").is_some() {
+            return None;
+        }
+        let error = SourceError::content_refused("the issuer's answer has no access token");
+        return Some(Err(refused(error.with_hint(OTHER_FIELDS))));
+    };
     let mut tokens = TokenSet::bearer(access_token)
         .with_token_type(answer.token_type(sent))
         .with_expiry(expiry(answer.number("expires_in")));
+    if !tokens.is_bearer() {
+        let name = tokens.token_type();
+        let error = SourceError::content_refused(format!(
+            "the issuer's token type is `{name}`, and only Bearer tokens can be sent"
+        ));
+        return Some(Err(refused(error.with_hint(OTHER_TYPE))));
+    }
     if let Some(token) = refresh_token {
         tokens = tokens.with_refresh_token(token);
     }
@@ -87,7 +109,7 @@ pub(super) fn read(
             tokens = tokens.with_extra(name, value);
         }
     }
-    Some(tokens)
+    Some(Ok(tokens))
 }
 
 /// The fields of an answer, where the rules say that they are.
