@@ -24,6 +24,7 @@ pub(super) fn with_settings<G>(
         ClientAuthentication::Basic(secret) => builder.client_secret_basic(secret),
         ClientAuthentication::Post(secret) => builder.client_secret_post(secret),
     };
+    builder = builder.answer_rules(settings.answer_rules());
     if let Some(scope) = &settings.scope {
         builder = builder.scope(scope);
     }

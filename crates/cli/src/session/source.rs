@@ -88,11 +88,11 @@ fn token_endpoint(
         ClientAuthentication::Basic(secret) => builder.client_secret_basic(secret),
         ClientAuthentication::Post(secret) => builder.client_secret_post(secret),
     };
-    // A refresh without `scope` keeps the granted scope (RFC 6749 section 6).
+    builder = builder.answer_rules(settings.answer_rules());
     if let Some(scope) = settings
         .scope
         .as_deref()
-        .filter(|_| settings.is_for_client())
+        .filter(|_| settings.sends_scope_at_refresh())
     {
         builder = builder.scope(scope);
     }

@@ -4,17 +4,6 @@ use token_rotator::Profile;
 
 use crate::builder::BuildError;
 
-/// The fields of an answer that can have another name, by their standard names.
-const FIELDS: [&str; 7] = [
-    "access_token",
-    "token_type",
-    "refresh_token",
-    "refresh_token_expires_in",
-    "id_token",
-    "scope",
-    "expires_in",
-];
-
 /// How the answers of one issuer differ from RFC 6749. The default reads standard answers, and what
 /// many issuers send instead.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +18,22 @@ pub struct AnswerRules {
 }
 
 impl AnswerRules {
+    /// The fields of an answer that can have another name, by their standard names.
+    pub const FIELDS: [&str; 7] = [
+        "access_token",
+        "token_type",
+        "refresh_token",
+        "refresh_token_expires_in",
+        "id_token",
+        "scope",
+        "expires_in",
+    ];
+
+    /// Returns whether [`field`](Self::field) can read this field from this path.
+    pub fn reads(name: &str, path: &str) -> bool {
+        Self::FIELDS.contains(&name) && path.split('.').all(|part| !part.is_empty())
+    }
+
     /// Rules without a difference.
     pub fn new() -> Self {
         Self::default()
@@ -56,12 +61,11 @@ impl AnswerRules {
     /// Reads a field from another place: `path` has the names of objects and of the field,
     /// separated by dots, such as `authed_user.access_token`.
     ///
-    /// Fields: `access_token`, `token_type`, `refresh_token`, `refresh_token_expires_in`,
-    /// `id_token`, `scope` and `expires_in`.
+    /// [`FIELDS`](Self::FIELDS) has the names.
     pub fn field(mut self, name: &str, path: impl Into<String>) -> Self {
         let path = path.into();
-        let known = FIELDS.into_iter().find(|known| *known == name);
-        match known.filter(|_| path.split('.').all(|part| !part.is_empty())) {
+        let known = Self::FIELDS.into_iter().find(|known| *known == name);
+        match known.filter(|_| Self::reads(name, &path)) {
             Some(known) => {
                 self.fields.retain(|(other, _)| *other != known);
                 self.fields.push((known, path));
