@@ -243,6 +243,12 @@ pub enum BuildError {
         /// Name of the endpoint.
         which: &'static str,
     },
+    /// The document of an https issuer names a loopback address for the endpoint.
+    #[error("the issuer's metadata leads from an https issuer to a {which} without TLS")]
+    Downgrade {
+        /// Name of the endpoint.
+        which: &'static str,
+    },
     /// The issuer's metadata lists PKCE methods, but not `S256`.
     #[error(
         "the issuer does not offer PKCE with `S256` (RFC 7636), so a stolen code could be exchanged for tokens"
@@ -279,6 +285,7 @@ impl BuildError {
                 "the issuer may not offer this way to sign in; if it does, add the endpoint to the \
                  metadata"
             }
+            Self::Downgrade { .. } => "let the issuer correct its document",
             Self::CodeChallenge => "enable PKCE with `S256` at the issuer",
             Self::Field { .. } => {
                 "name one of access_token, token_type, refresh_token, refresh_token_expires_in, \

@@ -152,6 +152,7 @@ impl<G, T: Transport> SignInBuilder<G, T> {
             options: self.options.check(self.transport, &RESERVED)?,
             token_url: self.issuer.require_token_endpoint()?.clone(),
             issuer: self.issuer.issuer().map(str::to_owned),
+            authority: self.issuer.authority().map(str::to_owned),
         })
     }
 }
@@ -170,6 +171,7 @@ pub(crate) struct SignInSettings {
     pub(crate) options: CheckedOptions,
     pub(crate) token_url: Uri,
     pub(crate) issuer: Option<String>,
+    pub(crate) authority: Option<String>,
 }
 
 impl SignInSettings {
@@ -198,6 +200,7 @@ impl SignInSettings {
         if let Some(id_token) = tokens.id_token() {
             let expected = ExpectedClaims {
                 issuer: self.issuer.as_deref(),
+                authority: self.authority.as_deref(),
                 client_id: &self.options.client.id,
                 nonce,
                 now: SystemTime::now(),
