@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use token_rotator_oauth2::AnswerRules;
 
 use super::session::SessionSettings;
+use super::values::text_value;
 
 /// How a token is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
@@ -75,6 +76,47 @@ impl fmt::Display for FieldPaths {
         out.write_str(&pairs.join(","))
     }
 }
+
+/// A parameter of the sign-in request: a name and a value.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct SignInParam {
+    name: String,
+    value: String,
+}
+
+impl SignInParam {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn value(&self) -> &str {
+        &self.value
+    }
+}
+
+impl FromStr for SignInParam {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = text
+            .split_once('=')
+            .filter(|(name, _)| !name.is_empty())
+            .ok_or("write NAME=VALUE, such as access_type=offline")?;
+        Ok(Self {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for SignInParam {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}={}", self.name, self.value)
+    }
+}
+
+text_value!(SignInParam);
 
 impl SessionSettings {
     /// Returns how the issuer's answers differ from the standard.

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use http::Uri;
 use serde::{Deserialize, Serialize};
 
+use super::session::SessionSettings;
 use super::values::text_value;
 
 /// A redirect address on this machine (RFC 8252 section 7.3): host, port and path.
@@ -25,7 +26,7 @@ pub(crate) struct RedirectAddress {
 
 impl RedirectAddress {
     /// The default address, with this port.
-    pub(crate) fn with_port(port: u16) -> Self {
+    fn with_port(port: u16) -> Self {
         Self {
             host: Ipv4Addr::LOCALHOST.to_string(),
             port,
@@ -44,6 +45,14 @@ impl RedirectAddress {
                 std::net::Ipv6Addr::LOCALHOST.into(),
             ],
         }
+    }
+}
+
+impl SessionSettings {
+    /// Returns the redirect address of a sign-in in the browser.
+    pub(crate) fn redirect_address(&self) -> RedirectAddress {
+        let by_port = || RedirectAddress::with_port(self.redirect_port.unwrap_or(0));
+        self.redirect_uri.clone().unwrap_or_else(by_port)
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use super::answers::{FieldPaths, TokenTypeChoice};
+use super::answers::{FieldPaths, SignInParam, TokenTypeChoice};
 use super::redirect::RedirectAddress;
 use super::values::{DurationText, IssuerUrl, OriginText, ProfileChoice};
 
@@ -131,6 +131,12 @@ pub(crate) struct SessionSettings {
     #[arg(long, value_name = "URL", hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) revocation_endpoint: Option<IssuerUrl>,
+
+    /// A further parameter of the sign-in request, such as access_type=offline; may be given several
+    /// times
+    #[arg(long = "param", value_name = "NAME=VALUE", hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) params: Option<Vec<SignInParam>>,
 
     /// The client was registered dynamically (RFC 7591): `invalid_client` then ends the session,
     /// because its refresh token is bound to that registration
@@ -277,6 +283,7 @@ impl SessionSettings {
                 .device_authorization_endpoint
                 .or(fallback.device_authorization_endpoint),
             revocation_endpoint: self.revocation_endpoint.or(fallback.revocation_endpoint),
+            params: self.params.or(fallback.params),
             dynamic_client: self.dynamic_client.or(fallback.dynamic_client),
             username: self.username.or(fallback.username),
             token_type: self.token_type.or(fallback.token_type),
