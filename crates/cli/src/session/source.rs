@@ -188,10 +188,10 @@ impl SessionSettings {
             _ if name.is_none() => Ok(None),
             _ => Err(CommandError::new("the client's secret is missing")
                 .why(format!(
-                    "the environment variable {} is not set, and the settings of the session name it{}",
+                    "the environment variable {} is not set{}",
                     name.unwrap_or_default(),
                     match name {
-                        Some(SECRET_VARIABLE) => ": it was set at the login",
+                        Some(SECRET_VARIABLE) => ", and it was set at the login",
                         _ => "",
                     }
                 ))
