@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use token_rotator::store::{Intent, IntentOutcome, Record, SessionStore as _};
 
@@ -61,15 +61,20 @@ async fn read_status(context: &Context, name: &SessionName) -> Result<SessionSta
 pub(crate) struct SessionStatus {
     session: SessionName,
     pub(crate) state: SessionState,
-    expires_at: Option<Timestamp>,
+    pub(crate) expires_at: Option<Timestamp>,
     expires_in_s: Option<i64>,
     scope: Option<String>,
-    has_refresh_token: bool,
+    pub(crate) has_refresh_token: bool,
+    /// When the refresh token expires, as the issuer stated it. The user has to sign in before.
+    pub(crate) refresh_token_expires_at: Option<Timestamp>,
     /// The holder of the refresh lease, if the store can tell.
     lease: Option<LeaseHolder>,
     pub(crate) journal: Option<RefreshIntent>,
     last_refresh: Option<Entry>,
     pub(crate) last_failure: Option<Entry>,
+    /// Whether a sign-in or a refresh has succeeded since the last failure.
+    #[serde(skip)]
+    pub(crate) is_failure_resolved: bool,
 }
 
 /// The state of a session.
@@ -149,22 +154,49 @@ impl SessionStatus {
             expires_in_s: expires_at.map(|at| at.as_second() - Timestamp::now().as_second()),
             scope: tokens.and_then(|tokens| tokens.scope()).map(str::to_owned),
             has_refresh_token: tokens.is_some_and(|tokens| tokens.refresh_token().is_some()),
+            refresh_token_expires_at: tokens
+                .and_then(|tokens| tokens.refresh_token_expires_at())
+                .and_then(|at| Timestamp::try_from(at).ok()),
             lease: LeaseHolder::of(session).await,
             journal: record
                 .and_then(|record| record.intent())
                 .map(RefreshIntent::from),
             last_refresh: last(|what| matches!(what, HistoryEvent::Refreshed { .. })),
+            is_failure_resolved: match (last(HistoryEvent::is_failure), last(is_success)) {
+                (Some(failure), Some(success)) => success.at > failure.at,
+                _ => false,
+            },
             last_failure: last(HistoryEvent::is_failure),
         })
     }
 
+    /// Returns how long the refresh token lives, if it ends in less than three days. The time is
+    /// negative if it has ended.
+    pub(crate) fn refresh_token_ends(&self) -> Option<SignedDuration> {
+        let left = self
+            .refresh_token_expires_at?
+            .duration_since(Timestamp::now());
+        (left < SignedDuration::from_hours(3 * 24)).then_some(left)
+    }
+
     /// Returns the action for the last failure, or `None` if the session was refreshed since.
     fn hint(&self) -> Option<(&SessionName, String)> {
-        let failure = self.last_failure.as_ref()?;
-        let refreshed = self.last_refresh.as_ref();
-        if refreshed.is_some_and(|refreshed| refreshed.at > failure.at) {
-            return None;
-        }
+        let failure = self
+            .last_failure
+            .as_ref()
+            .filter(|_| !self.is_failure_resolved);
+        let Some(failure) = failure else {
+            let at = self.refresh_token_expires_at?;
+            let login = sign_in(&self.session);
+            let hint = match self.refresh_token_ends()?.is_positive() {
+                true => format!(
+                    "its refresh token expires {}: {login} before",
+                    table::until(at)
+                ),
+                false => format!("its refresh token has expired: {login}"),
+            };
+            return Some((&self.session, hint));
+        };
         let hint = match failure.event {
             HistoryEvent::Ended { .. } | HistoryEvent::ReuseDetected { .. } => {
                 sign_in(&self.session)
@@ -173,6 +205,14 @@ impl SessionStatus {
         };
         Some((&self.session, hint))
     }
+}
+
+/// Returns whether the event shows that the session works.
+fn is_success(event: &HistoryEvent) -> bool {
+    matches!(
+        event,
+        HistoryEvent::SignedIn | HistoryEvent::Refreshed { .. } | HistoryEvent::Adopted
+    )
 }
 
 impl SessionState {
@@ -265,6 +305,7 @@ fn text(sessions: &[SessionStatus]) -> String {
         "SESSION",
         "STATE",
         "EXPIRES",
+        "SIGN IN",
         "REFRESHED",
         "LEASE",
         "LAST FAILURE",
@@ -284,6 +325,9 @@ fn text(sessions: &[SessionStatus]) -> String {
                 status.session.to_string(),
                 status.state.label().to_owned(),
                 status.expires_at.map_or_else(none, table::until),
+                status
+                    .refresh_token_expires_at
+                    .map_or_else(none, table::until),
                 refreshed.map_or_else(none, |entry| {
                     format!("{} by {}", table::ago(entry.at), entry.command)
                 }),

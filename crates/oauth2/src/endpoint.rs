@@ -59,7 +59,9 @@ impl TokenSource for TokenEndpoint {
         };
         post.options(&self.options);
         let (answer, secrets) = self.options.client.post(kind, post).await?;
-        kind.tokens(&answer, &secrets).map(Refreshed::from)
+        let rules = &self.options.rules;
+        kind.tokens_by(rules, &answer, &secrets)
+            .map(Refreshed::from)
     }
 
     /// Revokes the refresh token, or the access token if there is no refresh token (RFC 7009

@@ -1,7 +1,7 @@
 //! Events of a session, for logs, metrics and user interfaces.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use token_rotator_core::Purpose;
 
@@ -103,6 +103,12 @@ pub enum Event {
         /// Whether the token is being revoked: after a sign-out, and if the issuer revokes single
         /// tokens. Otherwise, after a sign-in, the revocation might end the new session too.
         revoked: bool,
+    },
+    /// The refresh token expires in less than three days, and refreshes do not extend its life. The
+    /// user has to sign in before. Reported once in a process for each end.
+    RefreshTokenExpiring {
+        /// When the refresh token expires, as the issuer stated it.
+        at: SystemTime,
     },
     /// The issuer revoked tokens, or the revocation failed.
     Revoked {

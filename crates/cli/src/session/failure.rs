@@ -1,7 +1,7 @@
 //! Errors of a session as command errors: the cause, the hint for this cause and the exit code.
 
 use token_rotator::store::{LeaseError, StoreError, StoreErrorKind};
-use token_rotator::{FailureKind, RefreshError, TokenError, UnusableTokens};
+use token_rotator::{FailureKind, RefreshError, SourceError, TokenError, UnusableTokens};
 
 use crate::command_error::CommandError;
 use crate::config::SessionName;
@@ -65,9 +65,14 @@ fn refresh_failed(failed: CommandError, name: &SessionName, error: &RefreshError
         }
         _ => match error.kind() {
             FailureKind::Terminal => failed.hint(sign_in(name)),
+            FailureKind::Misconfigured if source_hint(error).is_some() => failed.hint_of(source_hint(error)),
             FailureKind::Misconfigured => failed.or_hint(format!(
                 "check the session's client id, secret, scope and addresses; \
                  `token-rotator doctor --session {name}` checks them"
+            )),
+            FailureKind::Transient if is_without_reason(error) => failed.hint(format!(
+                "{}: `token-rotator login --session {name}`",
+                error.hint().unwrap_or("signing in again may help")
             )),
             FailureKind::NotSent | FailureKind::Transient => {
                 failed.or_hint(format!(
@@ -79,6 +84,20 @@ fn refresh_failed(failed: CommandError, name: &SessionName, error: &RefreshError
                 "the answer was lost; `token-rotator status --session {name}` shows the session's state"
             )),
         },
+    }
+}
+
+fn source_hint(error: &RefreshError) -> Option<&'static str> {
+    match error {
+        RefreshError::Source(error) => setting_hint(error),
+        _ => None,
+    }
+}
+
+fn is_without_reason(error: &RefreshError) -> bool {
+    match error {
+        RefreshError::Source(error) => error.refused_without_reason().is_some(),
+        _ => false,
     }
 }
 
@@ -102,6 +121,34 @@ fn store_hint(failed: CommandError, error: &StoreError) -> CommandError {
             "nothing was changed; restore the record from a backup, or remove it and sign in again",
         ),
         _ => failed.or_hint(CHECK_STORE),
+    }
+}
+
+/// Completes the error of a failed login: the exit code by the kind of the failure, and the hints that
+/// name a flag or a key.
+pub(crate) fn source_failed(failed: CommandError, error: &SourceError) -> CommandError {
+    let failed = match setting_hint(error) {
+        Some(hint) => failed.hint(hint),
+        None => failed,
+    };
+    match error.kind() {
+        FailureKind::NotSent | FailureKind::Transient | FailureKind::Uncertain => {
+            failed.code(EXIT_TRY_LATER)
+        }
+        _ => failed,
+    }
+}
+
+/// Returns the hint for a failure that a setting resolves.
+fn setting_hint(error: &SourceError) -> Option<&'static str> {
+    match (error.kind(), error.code()) {
+        (FailureKind::Misconfigured, Some("invalid_client" | "incorrect_client_credentials")) => {
+            Some(
+                "check the client id, the client's secret and how the client authenticates \
+             (`--client-auth basic`, `post` or `none`)",
+            )
+        }
+        _ => None,
     }
 }
 

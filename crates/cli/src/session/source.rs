@@ -83,16 +83,17 @@ fn token_endpoint(
     } else {
         oauth2::refresh_token(url, client_id)
     };
-    builder = match settings.client_auth()? {
+    let methods = metadata.token_endpoint_auth_methods_supported();
+    builder = match settings.client_auth(methods)? {
         ClientAuthentication::None => builder,
         ClientAuthentication::Basic(secret) => builder.client_secret_basic(secret),
         ClientAuthentication::Post(secret) => builder.client_secret_post(secret),
     };
-    // A refresh without `scope` keeps the granted scope (RFC 6749 section 6).
+    builder = builder.answer_rules(settings.answer_rules());
     if let Some(scope) = settings
         .scope
         .as_deref()
-        .filter(|_| settings.is_for_client())
+        .filter(|_| settings.sends_scope_at_refresh())
     {
         builder = builder.scope(scope);
     }
@@ -133,18 +134,40 @@ impl SessionSettings {
         })
     }
 
-    pub(crate) fn client_auth(&self) -> Result<ClientAuthentication, CommandError> {
+    /// Returns how the client authenticates: as the settings say, else by the first method of the
+    /// issuer's metadata that the program has, else in the header.
+    pub(crate) fn client_auth(
+        &self,
+        methods: Option<&[String]>,
+    ) -> Result<ClientAuthentication, CommandError> {
         let secret = self.client_secret()?;
-        match (self.client_auth, secret) {
-            (Some(ClientAuthChoice::None), _) | (None, None) => Ok(ClientAuthentication::None),
+        let offers = |method: &str| methods.is_some_and(|all| all.iter().any(|one| one == method));
+        let by_metadata = match offers("client_secret_post") && !offers("client_secret_basic") {
+            true => ClientAuthChoice::Post,
+            false => ClientAuthChoice::Basic,
+        };
+        let choice = self.client_auth.or(secret.is_some().then_some(by_metadata));
+        match (choice, secret) {
+            (Some(ClientAuthChoice::None) | None, _) => Ok(ClientAuthentication::None),
             (Some(ClientAuthChoice::Post), Some(secret)) => Ok(ClientAuthentication::Post(secret)),
-            (Some(ClientAuthChoice::Basic) | None, Some(secret)) => Ok(ClientAuthentication::Basic(secret)),
+            (Some(ClientAuthChoice::Basic), Some(secret)) => Ok(ClientAuthentication::Basic(secret)),
             (Some(_), None) => Err(CommandError::new("the client's secret is missing")
                 .why("`client_auth` says that the client authenticates with one")
                 .hint(format!(
                     "set {SECRET_VARIABLE}, or name its location with `client_secret_env` or `client_secret_file`"
                 ))),
         }
+    }
+
+    /// Remembers that the secret was in the environment at the login, so that its absence later has a
+    /// name. The secret itself is not kept.
+    pub(crate) fn with_secret_variable(mut self) -> Self {
+        let is_set = std::env::var_os(SECRET_VARIABLE).is_some_and(|secret| !secret.is_empty());
+        let names_secret = self.client_secret_env.is_some() || self.client_secret_file.is_some();
+        if is_set && !names_secret && self.client_auth != Some(ClientAuthChoice::None) {
+            self.client_secret_env = Some(SECRET_VARIABLE.to_owned());
+        }
+        self
     }
 
     fn client_secret(&self) -> Result<Option<SecretString>, CommandError> {
@@ -161,12 +184,16 @@ impl SessionSettings {
         }
         let name = self.client_secret_env.as_deref();
         match std::env::var(name.unwrap_or(SECRET_VARIABLE)) {
-            Ok(secret) => Ok(Some(SecretString::from(secret))),
-            Err(_) if name.is_none() => Ok(None),
-            Err(_) => Err(CommandError::new("the client's secret is missing")
+            Ok(secret) if !secret.is_empty() => Ok(Some(SecretString::from(secret))),
+            _ if name.is_none() => Ok(None),
+            _ => Err(CommandError::new("the client's secret is missing")
                 .why(format!(
-                    "the environment variable {} is not set",
-                    name.unwrap_or_default()
+                    "the environment variable {} is not set{}",
+                    name.unwrap_or_default(),
+                    match name {
+                        Some(SECRET_VARIABLE) => ", and it was set at the login",
+                        _ => "",
+                    }
                 ))
                 .hint("set it, or name a file with `client_secret_file`")),
         }

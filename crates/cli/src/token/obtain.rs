@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use token_rotator::{Rotator, Token, TokenError};
+use token_rotator::{ExposeSecret as _, Rotator, Token, TokenError, TokenSet};
 
 use crate::command_error::CommandError;
 use crate::session::{NamedSession, no_token};
@@ -14,6 +14,8 @@ pub(crate) struct TokenRequirements {
     pub(crate) min_ttl: Option<Duration>,
     /// Whether to refresh even a valid token.
     pub(crate) refresh: bool,
+    /// Whether the `id_token` is wanted, which may expire before the access token.
+    pub(crate) id_token: bool,
 }
 
 /// Returns the session's token. Refreshes it if the requirements need a newer token.
@@ -31,6 +33,20 @@ pub(crate) async fn obtain_token(
         return rotator.refresh_now().await.map_err(failed);
     }
     let token = rotator.token().await.map_err(failed)?;
+    if wanted.id_token {
+        let min_ttl = wanted.min_ttl.unwrap_or_default();
+        // A token set that arrived after its `id_token` had expired shows that this issuer gives no new
+        // one with a refresh.
+        let is_due = id_token_expiry(token.token_set()).is_some_and(|end| {
+            let arrived_late = token.token_set().obtained_at().is_some_and(|at| at >= end);
+            SystemTime::now() + min_ttl >= end && !arrived_late
+        });
+        return match is_due {
+            // Adopts a token set that another process has stored, so that all processes refresh once.
+            true => rotator.refresh_now().await.map_err(failed),
+            false => Ok(token),
+        };
+    }
     let Some(min_ttl) = wanted.min_ttl.filter(|ttl| !is_valid_for(&token, *ttl)) else {
         return Ok(token);
     };
@@ -50,6 +66,13 @@ pub(crate) async fn obtain_token(
     }
     let remaining = remaining(&newer).unwrap_or_default();
     Err(too_short(min_ttl, Duration::from_secs(remaining.as_secs())))
+}
+
+/// Returns when the `id_token` of this token set expires. Returns `None` if it is missing or names no
+/// time.
+pub(super) fn id_token_expiry(tokens: &TokenSet) -> Option<SystemTime> {
+    let hint = token_rotator::jwt::expiry_hint(tokens.id_token()?.expose_secret())?;
+    Some(SystemTime::UNIX_EPOCH + Duration::from_millis(hint.expires_at_unix_ms))
 }
 
 fn too_short(wanted: Duration, lifetime: Duration) -> CommandError {

@@ -63,6 +63,8 @@ pub(crate) struct Session {
     state: State,
     /// Number of source calls in progress.
     source_calls: AtomicUsize,
+    /// The end of the refresh token that was reported last, in Unix milliseconds.
+    reported_refresh_end: AtomicU64,
     engine: Arc<Engine>,
 }
 
@@ -102,6 +104,9 @@ pub(crate) struct TimeLimits {
     pub(crate) after_hook: Duration,
 }
 
+/// How long before its end a refresh token is reported.
+const REFRESH_END_NOTICE: Duration = Duration::from_secs(3 * 24 * 3600);
+
 tokio::task_local! {
     /// The session whose source call runs in this task.
     static CALLING_SESSION: u64;
@@ -124,6 +129,7 @@ impl Session {
             key,
             state: State::new(engine.policy, engine.store.is_some()),
             source_calls: AtomicUsize::new(0),
+            reported_refresh_end: AtomicU64::new(0),
             engine,
         })
     }
@@ -495,6 +501,34 @@ impl Session {
 
     pub(crate) fn emit(&self, event: &Event) {
         self.listeners.notify(&self.key, event);
+        if matches!(
+            event,
+            Event::SignedIn { .. } | Event::Refreshed { .. } | Event::Adopted { .. }
+        ) {
+            self.report_refresh_end();
+        }
+    }
+
+    /// Reports a refresh token that ends within three days, once for each end.
+    fn report_refresh_end(&self) {
+        let tokens = self.state.tokens();
+        let Some(at) = tokens.and_then(|tokens| tokens.refresh_token_expires_at()) else {
+            return;
+        };
+        let is_near = self
+            .clock
+            .wall()
+            .checked_add(REFRESH_END_NOTICE)
+            .is_some_and(|limit| at <= limit);
+        if is_near
+            && self
+                .reported_refresh_end
+                .swap(unix_millis(at), Ordering::Relaxed)
+                != unix_millis(at)
+        {
+            let event = Event::RefreshTokenExpiring { at };
+            self.listeners.notify(&self.key, &event);
+        }
     }
 
     /// Returns whether this call comes from inside this session's own source.

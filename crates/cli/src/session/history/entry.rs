@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use token_rotator::{Event, ExposeSecret as _, Purpose, SecretString};
+use token_rotator::{Event, ExposeSecret as _, FailureKind, Purpose, SecretString};
 
 /// An event, its time and the process that wrote it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -43,6 +43,9 @@ pub(crate) enum HistoryEvent {
         error: String,
         /// How long no refresh is tried again, in milliseconds.
         cool_down_ms: u64,
+        /// The kind of the failure. `None` in entries of earlier versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kind: Option<FailureLabel>,
         /// What to do about it.
         #[serde(skip_serializing_if = "Option::is_none")]
         hint: Option<String>,
@@ -78,6 +81,30 @@ pub(crate) enum HistoryEvent {
     SaveRecovered {
         attempts: u32,
     },
+}
+
+/// The kind of a failed refresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum FailureLabel {
+    NotSent,
+    Transient,
+    Uncertain,
+    Terminal,
+    Misconfigured,
+}
+
+impl FailureLabel {
+    fn of(kind: FailureKind) -> Option<Self> {
+        Some(match kind {
+            FailureKind::NotSent => Self::NotSent,
+            FailureKind::Transient => Self::Transient,
+            FailureKind::Uncertain => Self::Uncertain,
+            FailureKind::Terminal => Self::Terminal,
+            FailureKind::Misconfigured => Self::Misconfigured,
+            _ => return None,
+        })
+    }
 }
 
 /// Why a refresh began.
@@ -124,6 +151,7 @@ impl HistoryEvent {
                 because: because(flight),
                 error: error.to_string(),
                 cool_down_ms: millis(*cool_down),
+                kind: FailureLabel::of(error.kind()),
                 hint: owned(error.hint()),
             },
             Event::PresentedAgain { last_resort, .. } => Self::PresentedAgain {
