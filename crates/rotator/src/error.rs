@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::http::challenge::StepUp;
+use crate::store::SharedFailure;
+use crate::token::secret::SecretString;
 
 /// The cause of an error, shared by all waiters of a flight.
 pub type Cause = Arc<dyn StdError + Send + Sync>;
@@ -36,7 +38,20 @@ pub struct SourceError {
     code: Option<Arc<str>>,
     retry_after: Option<Duration>,
     reuse_detected: bool,
+    content_refused: bool,
+    refresh_token: Option<SecretString>,
+    unexplained: Option<RefusingEndpoint>,
     cause: Option<Cause>,
+}
+
+/// The kind of endpoint that refused a refresh without a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RefusingEndpoint {
+    /// A token endpoint (RFC 6749 section 3.2). Three refusals mean that signing in may help.
+    Token,
+    /// An endpoint that exchanges a cookie. Two refusals mean that signing in may help.
+    Cookie,
 }
 
 impl std::fmt::Display for SourceError {
@@ -63,7 +78,22 @@ impl SourceError {
             code: None,
             retry_after: None,
             reuse_detected: false,
+            content_refused: false,
+            refresh_token: None,
+            unexplained: None,
             cause: None,
+        }
+    }
+
+    /// A 2xx answer whose content cannot be used, such as an unknown token type or a missing access
+    /// token. Its kind is [`FailureKind::Misconfigured`]. The rotator does not ask for it again until
+    /// the configuration changes or a caller forces a refresh.
+    ///
+    /// Give the refresh token of the answer with [`with_refresh_token`](Self::with_refresh_token).
+    pub fn content_refused(message: impl Into<Arc<str>>) -> Self {
+        Self {
+            content_refused: true,
+            ..Self::new(FailureKind::Misconfigured, message)
         }
     }
 
@@ -123,9 +153,40 @@ impl SourceError {
         self
     }
 
+    /// Sets the refresh token that came although the rest of the answer cannot be used. The rotator
+    /// saves it as the newest refresh token, and takes it out of the error before any listener or
+    /// caller gets the error.
+    pub fn with_refresh_token(mut self, token: impl Into<SecretString>) -> Self {
+        self.refresh_token = Some(token.into());
+        self
+    }
+
+    /// Marks the failure as a refusal without a reason: a 400, 401 or 403 that is no OAuth error, or
+    /// an OAuth error with an unknown code. Such a refusal ends no session, and the rotator counts
+    /// it.
+    pub fn with_no_reason(mut self, endpoint: RefusingEndpoint) -> Self {
+        self.unexplained = Some(endpoint);
+        self
+    }
+
     /// The kind of the failure.
     pub fn kind(&self) -> FailureKind {
         self.kind
+    }
+
+    /// Whether the content of a 2xx answer cannot be used.
+    pub fn is_content_refused(&self) -> bool {
+        self.content_refused
+    }
+
+    /// The endpoint that refused without a reason. Returns `None` for every other failure.
+    pub fn refused_without_reason(&self) -> Option<RefusingEndpoint> {
+        self.unexplained
+    }
+
+    /// Takes the refresh token out of the error.
+    pub(crate) fn take_refresh_token(&mut self) -> Option<SecretString> {
+        self.refresh_token.take()
     }
 
     /// What happened.
@@ -185,12 +246,48 @@ pub enum RefreshError {
         /// access token is usable.
         wait: Option<Duration>,
     },
+    /// The store holds an older record of the session than this process has seen. The refresh token may
+    /// be spent by a process whose record is lost.
+    #[error(
+        "the store holds an older record of this session than this process has seen, and the refresh \
+         token may be spent; it is used again only as the last resort"
+    )]
+    OlderRecord,
     /// A sign-in or sign-out happened before the refresh was sent.
     #[error("the session changed before the refresh was sent")]
     SessionChanged,
     /// The issuer refused this session's refresh token earlier, in this or in another process.
     #[error("the issuer has refused this session's refresh token before")]
     Refused,
+    /// A refresh in another process failed a short time ago, and its failure holds for this process
+    /// too. Nothing was sent.
+    #[error("a refresh on host `{}` failed a moment ago: {}", failure.host, failure.message)]
+    Shared {
+        /// The failure in the session's record.
+        failure: Box<SharedFailure>,
+        /// How long no refresh starts.
+        left: Duration,
+    },
+    /// The issuer refused several refreshes without an OAuth error as the reason. The refresh token
+    /// is kept, and a refresh is tried every 5 minutes.
+    #[error("the issuer refuses to refresh this session and gives no reason: {message}")]
+    RefusedWithoutReason {
+        /// What the issuer answered last.
+        message: Arc<str>,
+        /// How long no refresh starts.
+        left: Duration,
+    },
+    /// The issuer answered, but the content of its answer cannot be used. Its refresh token was
+    /// saved. The answer is not asked for again until the configuration changes or a caller forces a
+    /// refresh.
+    #[error("the issuer's answer cannot be used: {message}")]
+    ContentRefused {
+        /// What is wrong with the answer.
+        message: Arc<str>,
+    },
+    /// The issuer answered with the tokens of another user. Nothing was installed or saved.
+    #[error("the issuer answered with the tokens of another user, which were dropped")]
+    AnotherSubject,
     /// The session is not signed in, so there is no token set to refresh.
     #[error("the session is not signed in")]
     NotSignedIn,
@@ -223,10 +320,15 @@ impl RefreshError {
     pub fn kind(&self) -> FailureKind {
         match self {
             Self::Source(error) => error.kind(),
-            Self::TimedOut { .. } | Self::InDoubt { .. } => FailureKind::Uncertain,
-            Self::NotSignedIn | Self::Refused => FailureKind::Terminal,
+            Self::TimedOut { .. } | Self::InDoubt { .. } | Self::OlderRecord => {
+                FailureKind::Uncertain
+            }
+            Self::NotSignedIn | Self::Refused | Self::AnotherSubject => FailureKind::Terminal,
+            Self::Shared { failure, .. } => failure.kind,
+            // The issuer gave no verdict on the grant, so refreshes are tried again.
+            Self::RefusedWithoutReason { .. } => FailureKind::Transient,
             // The received refresh token is kept, so the next refresh uses it and not the spent one.
-            Self::Unusable { .. } => FailureKind::Misconfigured,
+            Self::Unusable { .. } | Self::ContentRefused { .. } => FailureKind::Misconfigured,
             Self::Lease(_) | Self::Store(_) | Self::SessionChanged => FailureKind::NotSent,
             Self::Panicked { sent, .. } | Self::Abandoned { sent, .. } => {
                 if *sent {
@@ -244,8 +346,15 @@ impl RefreshError {
         match self {
             Self::Source(error) => error.retry_after(),
             Self::InDoubt { wait } => *wait,
+            Self::Shared { failure, left } if failure.asked_by_issuer => Some(*left),
             _ => None,
         }
+    }
+
+    /// Whether a sign-in is the action that resolves this error: the issuer refuses the session, with
+    /// or without a reason.
+    pub fn needs_sign_in(&self) -> bool {
+        matches!(self, Self::RefusedWithoutReason { .. }) || self.kind() == FailureKind::Terminal
     }
 
     /// The action for this cause. Returns `None` if there is no hint for it.
@@ -254,11 +363,22 @@ impl RefreshError {
             Self::Source(error) => error.hint(),
             Self::Lease(error) => error.hint(),
             Self::Store(error) => error.hint(),
-            Self::Refused | Self::NotSignedIn => Some(SIGN_IN),
+            Self::Refused
+            | Self::NotSignedIn
+            | Self::RefusedWithoutReason { .. }
+            | Self::AnotherSubject => Some(SIGN_IN),
+            Self::OlderRecord => Some(
+                "see whether the store was restored from a backup; a forced refresh or a sign-in \
+                 resolves the doubt",
+            ),
+            Self::ContentRefused { .. } => {
+                Some("change the setting that asks for another answer, then refresh once more")
+            }
             // The action depends on the issuer, or no action is necessary.
             Self::TimedOut { .. }
             | Self::Unusable { .. }
             | Self::InDoubt { .. }
+            | Self::Shared { .. }
             | Self::SessionChanged
             | Self::Panicked { .. }
             | Self::Abandoned { .. } => None,

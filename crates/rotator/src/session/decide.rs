@@ -6,8 +6,8 @@ use std::sync::Arc;
 use hmac_sha256::Hash;
 
 use super::state::PreparedToken;
-use crate::store::intent::Intent;
-use crate::store::{Epoch, Record, Version};
+use crate::store::intent::{Intent, IntentOutcome, TokenHash};
+use crate::store::{Epoch, Record, RecordDetails, Version};
 use crate::token::secret::{ExposeSecret as _, SecretString};
 use crate::token::token_set::TokenSet;
 
@@ -78,17 +78,45 @@ pub(crate) struct RefreshStart {
     pub(crate) intent: Option<Intent>,
     /// Hashes of the token sets that the refresh replaces.
     pub(crate) replaced: ReplacedTokens,
+    /// The details of the record.
+    pub(crate) details: Box<RecordDetails>,
+    /// The store holds an older record than this process has seen. Its revision is given here.
+    pub(crate) older: Option<u64>,
 }
 
 impl RefreshStart {
     /// Starts from memory, because the store holds nothing newer.
-    pub(crate) fn from_memory(last: Option<Arc<TokenSet>>, known: KnownRecord) -> Self {
+    pub(crate) fn from_memory(
+        last: Option<Arc<TokenSet>>,
+        known: KnownRecord,
+        details: Box<RecordDetails>,
+    ) -> Self {
         Self {
             last,
             known,
             intent: None,
             replaced: ReplacedTokens::default(),
+            details,
+            older: None,
         }
+    }
+
+    /// Returns the record of the token set with this version and intent.
+    pub(crate) fn record(&self, version: Version, intent: Option<Intent>) -> Record {
+        Record {
+            version,
+            tokens: self.last.clone(),
+            intent,
+            details: self.details.clone(),
+            read_at: None,
+        }
+    }
+
+    /// Returns whether the record says that the issuer refused this refresh token.
+    pub(crate) fn is_refused(&self) -> bool {
+        let token = self.last.as_deref().and_then(TokenHash::of);
+        let intent = self.intent.filter(|intent| Some(intent.token) == token);
+        intent.is_some_and(|intent| intent.outcome == IntentOutcome::Refused)
     }
 
     /// Records that the token set was written to the store with this intent.
@@ -110,21 +138,27 @@ pub(crate) enum Decision {
     OtherEpoch(Record),
 }
 
-/// Decides from the record `found` in the store, the state `known` of the record, and the token set
-/// `held` in memory. `usable` prepares a token set if it can be served instead of `held`.
+/// Decides from the record `found` in the store, and from `memory`, where a refresh would start
+/// without the store. `usable` prepares a token set if it can be served instead of that in memory.
 pub(crate) fn read(
     found: Option<Record>,
-    known: KnownRecord,
-    held: Option<Arc<TokenSet>>,
+    memory: RefreshStart,
     usable: impl FnOnce(&Arc<TokenSet>) -> Option<PreparedToken>,
 ) -> Decision {
+    let RefreshStart {
+        last: held,
+        known,
+        details,
+        ..
+    } = memory;
     let Some(record) = found else {
         // A missing record is a lost store, not a sign-out.
         let known = KnownRecord {
             version: None,
             ..known
         };
-        return Decision::RefreshFrom(Box::new(RefreshStart::from_memory(held, known)));
+        let start = RefreshStart::from_memory(held, known, details);
+        return Decision::RefreshFrom(Box::new(start));
     };
     let read = KnownRecord {
         greatest_revision: known.greatest_revision.max(record.version.revision),
@@ -133,6 +167,23 @@ pub(crate) fn read(
     let is_other_epoch = known.epoch.is_some_and(|epoch| Some(epoch) != read.epoch);
     if is_other_epoch || (record.tokens.is_none() && known.epoch.is_none()) {
         return Decision::OtherEpoch(record);
+    }
+    if let Some(held) = &held
+        && let Some(tokens) = &record.tokens
+        && record.version.revision < known.greatest_revision
+        && !same_tokens(held, tokens)
+    {
+        // A restored backup, or a failover that lost the last writes. Another process may have used
+        // the refresh token that memory holds, in a record that is lost.
+        let intent = TokenHash::of(held).map(Intent::of_older_record);
+        return Decision::RefreshFrom(Box::new(RefreshStart {
+            replaced: ReplacedTokens::of(Some(tokens)),
+            last: Some(Arc::clone(held)),
+            known: read,
+            intent,
+            details,
+            older: Some(record.version.revision),
+        }));
     }
     // Memory is at least as new as a revision that was read or written before.
     let seen_before = record.version.revision <= known.greatest_revision && held.is_some();
@@ -151,6 +202,8 @@ pub(crate) fn read(
         known: read,
         intent: record.intent,
         replaced,
+        details: record.details,
+        older: None,
     }))
 }
 
@@ -165,6 +218,7 @@ pub(crate) struct Write {
     pub(crate) version: Version,
     /// Hashes of the token sets that this write replaces.
     pub(crate) replaced: ReplacedTokens,
+    pub(crate) details: Box<RecordDetails>,
 }
 
 impl Write {
@@ -180,7 +234,13 @@ impl Write {
             known,
             version: known.next_version(known.version),
             replaced,
+            details: Box::default(),
         }
+    }
+
+    /// The write with these details.
+    pub(crate) fn with_details(self, details: Box<RecordDetails>) -> Self {
+        Self { details, ..self }
     }
 
     pub(crate) fn record(&self) -> Record {
@@ -188,6 +248,8 @@ impl Write {
             version: self.version,
             tokens: self.tokens.clone(),
             intent: None,
+            details: self.details.clone(),
+            read_at: None,
         }
     }
 
@@ -199,7 +261,14 @@ impl Write {
             .version
             .map_or(0, |found| found.revision.saturating_add(1));
         self.version.revision = self.version.revision.max(next);
-        if let Some(tokens) = found.and_then(|record| record.tokens) {
+        let Some(found) = found else {
+            return;
+        };
+        if found.version.epoch == self.version.epoch && self.tokens.is_some() {
+            // The record may have been bound after this process read it.
+            self.details.binding = found.details.binding.or(self.details.binding.take());
+        }
+        if let Some(tokens) = found.tokens {
             self.replaced.push(&tokens);
         }
     }
@@ -284,12 +353,16 @@ pub(crate) fn compare(
 
 /// Returns whether both token sets carry the same access token and the same refresh token.
 pub(crate) fn same_tokens(one: &TokenSet, other: &TokenSet) -> bool {
-    let same_refresh = match (one.refresh_token(), other.refresh_token()) {
+    same_refresh_token(Some(one), other) && same_secret(one.access_token(), other.access_token())
+}
+
+/// Returns whether both token sets carry the same refresh token, or none.
+pub(crate) fn same_refresh_token(one: Option<&TokenSet>, other: &TokenSet) -> bool {
+    match (one.and_then(TokenSet::refresh_token), other.refresh_token()) {
         (Some(one), Some(other)) => same_secret(one, other),
         (None, None) => true,
         _ => false,
-    };
-    same_refresh && same_secret(one.access_token(), other.access_token())
+    }
 }
 
 fn same_secret(one: &SecretString, other: &SecretString) -> bool {

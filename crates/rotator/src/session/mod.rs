@@ -4,6 +4,8 @@
 //! - `flight.rs`: one refresh from the lease to its release, top to bottom.
 //! - `decide.rs`: decisions about a stored record, without IO.
 //! - `recovery.rs`: whether a refresh token may be presented again after an uncertain outcome.
+//! - `shared.rs`: whether a failure of another process holds for this process.
+//! - `subject.rs`: whether an answer belongs to the session's user.
 //! - `writer.rs`: the task that writes sign-ins, sign-outs, updates and unsaved tokens.
 //! - `signal.rs`: the signal that wakes the waiters of a flight.
 //!
@@ -15,8 +17,10 @@ mod flight;
 #[cfg(all(test, any(model_loom, model_shuttle)))]
 mod models;
 mod recovery;
+mod shared;
 mod signal;
 mod state;
+mod subject;
 mod writer;
 
 use std::collections::HashMap;
@@ -33,6 +37,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use self::decide::KnownRecord;
+use self::shared::Observer;
 use self::state::{CallerAction, EndedEpoch, PreparedToken, State, Ticket};
 pub use self::writer::Stored;
 use crate::error::{RefreshError, SourceError, TokenError};
@@ -44,8 +49,8 @@ use crate::runtime::sync::{Mutex, lock};
 use crate::runtime::{self, Runtime};
 use crate::store::coordinator::{DynCoordinator, Lease};
 use crate::store::intent::TokenHash;
-use crate::store::{DynStore, Record, SessionKey};
-use crate::token::secret::ExposeSecret as _;
+use crate::store::{DynStore, Record, RecordDetails, SessionKey, StoreTime};
+use crate::token::secret::{ExposeSecret as _, SecretString};
 use crate::token::source::{DynSource, Refreshed};
 use crate::token::token_set::TokenSet;
 use crate::token::{Credential, Pass, Placement, Token, jwt};
@@ -58,6 +63,8 @@ pub(crate) struct Session {
     state: State,
     /// Number of source calls in progress.
     source_calls: AtomicUsize,
+    /// The end of the refresh token that was reported last, in Unix milliseconds.
+    reported_refresh_end: AtomicU64,
     engine: Arc<Engine>,
 }
 
@@ -75,6 +82,8 @@ pub(crate) struct Engine {
     pub(crate) origins: Origins,
     pub(crate) listeners: EventListeners,
     pub(crate) after_refresh: Option<AfterRefresh>,
+    /// Names this host in shared failures.
+    pub(crate) host: Arc<str>,
     /// Background tasks. A shutdown closes the tracker, so that no call starts a new task.
     pub(crate) tasks: TaskTracker,
     /// Sessions by the refresh token that they were signed in with.
@@ -94,6 +103,9 @@ pub(crate) struct TimeLimits {
     pub(crate) wait_timeout: Duration,
     pub(crate) after_hook: Duration,
 }
+
+/// How long before its end a refresh token is reported.
+const REFRESH_END_NOTICE: Duration = Duration::from_secs(3 * 24 * 3600);
 
 tokio::task_local! {
     /// The session whose source call runs in this task.
@@ -117,6 +129,7 @@ impl Session {
             key,
             state: State::new(engine.policy, engine.store.is_some()),
             source_calls: AtomicUsize::new(0),
+            reported_refresh_end: AtomicU64::new(0),
             engine,
         })
     }
@@ -351,7 +364,12 @@ impl Session {
         let prepared = self.prepare(Arc::clone(&tokens))?;
         self.claim(&tokens)?;
         let known = KnownRecord::new_epoch();
-        let (stamp, ended_epoch) = self.state.sign_in(&prepared, known, self.clock.now());
+        let details = Box::new(RecordDetails {
+            received: Some(self.store_now()),
+            ..RecordDetails::default()
+        });
+        let now = self.clock.now();
+        let (stamp, ended_epoch) = self.state.sign_in(&prepared, (known, details), now);
         let before = self.end_epoch(ended_epoch);
         self.emit(&Event::SignedIn {
             generation: stamp.generation,
@@ -379,7 +397,9 @@ impl Session {
             }
             let newer = Arc::new(tokens.clone().inherit(last.as_deref()));
             let prepared = self.prepare(newer)?;
-            if let Some(stamp) = self.state.update(stamp, &prepared, self.clock.now()) {
+            let details = self.details_after(&self.state.details(), None);
+            let now = self.clock.now();
+            if let Some(stamp) = self.state.update(stamp, &prepared, details, now) {
                 return Ok(Some(self.start_write(stamp.epoch)));
             }
             if self.is_signed_out() {
@@ -412,7 +432,8 @@ impl Session {
         });
         let known = KnownRecord::at(record.version);
         let now = self.clock.now();
-        let followed = self.state.follow(epoch, prepared.as_ref(), known, now);
+        let record = (known, record.details.clone());
+        let followed = self.state.follow(epoch, prepared.as_ref(), record, now);
         let Some((stamp, ended_epoch)) = followed else {
             return;
         };
@@ -480,6 +501,34 @@ impl Session {
 
     pub(crate) fn emit(&self, event: &Event) {
         self.listeners.notify(&self.key, event);
+        if matches!(
+            event,
+            Event::SignedIn { .. } | Event::Refreshed { .. } | Event::Adopted { .. }
+        ) {
+            self.report_refresh_end();
+        }
+    }
+
+    /// Reports a refresh token that ends within three days, once for each end.
+    fn report_refresh_end(&self) {
+        let tokens = self.state.tokens();
+        let Some(at) = tokens.and_then(|tokens| tokens.refresh_token_expires_at()) else {
+            return;
+        };
+        let is_near = self
+            .clock
+            .wall()
+            .checked_add(REFRESH_END_NOTICE)
+            .is_some_and(|limit| at <= limit);
+        if is_near
+            && self
+                .reported_refresh_end
+                .swap(unix_millis(at), Ordering::Relaxed)
+                != unix_millis(at)
+        {
+            let event = Event::RefreshTokenExpiring { at };
+            self.listeners.notify(&self.key, &event);
+        }
     }
 
     /// Returns whether this call comes from inside this session's own source.
@@ -517,6 +566,39 @@ impl Session {
                 .validity(unix_millis(obtained_at), lifetime, jitter),
             credential: Credential::new(tokens, &self.placement)?,
         })
+    }
+
+    /// Returns the current time of the store. A store that has no clock, or was not read yet, uses
+    /// the wall clock. Without a store, the steady clock counts.
+    pub(crate) fn store_now(&self) -> StoreTime {
+        let steady = self.clock.steady();
+        if self.store.is_none() {
+            return StoreTime::since_start(0, steady);
+        }
+        let told = self.state.store_time(steady);
+        told.unwrap_or_else(|| StoreTime::by_wall(self.clock.wall()))
+    }
+
+    /// Returns the details of a record with newer tokens of the same sign-in. `previous` is the
+    /// refresh token that they replace.
+    fn details_after(
+        &self,
+        details: &RecordDetails,
+        previous: Option<SecretString>,
+    ) -> RecordDetails {
+        let own = (&*self.host, self.source.fingerprint(&self.key));
+        details.after_refresh(self.store_now(), previous, own)
+    }
+
+    /// Returns this process as an observer of shared failures.
+    fn observer(&self) -> Observer<'_> {
+        Observer {
+            host: &self.host,
+            fingerprint: self.source.fingerprint(&self.key),
+            now: self.store_now(),
+            spans_hosts: self.store.as_ref().is_some_and(|store| store.spans_hosts()),
+            policy: &self.policy,
+        }
     }
 
     /// Runs one source call, marked so that a call from it into this session fails at once.
