@@ -252,6 +252,13 @@ pub enum RefreshError {
         /// access token is usable.
         wait: Option<Duration>,
     },
+    /// The store holds an older record of the session than this process has seen. The refresh token may
+    /// be spent by a process whose record is lost.
+    #[error(
+        "the store holds an older record of this session than this process has seen, and the refresh \
+         token may be spent; it is used again only as the last resort"
+    )]
+    OlderRecord,
     /// A sign-in or sign-out happened before the refresh was sent.
     #[error("the session changed before the refresh was sent")]
     SessionChanged,
@@ -319,7 +326,9 @@ impl RefreshError {
     pub fn kind(&self) -> FailureKind {
         match self {
             Self::Source(error) => error.kind(),
-            Self::TimedOut { .. } | Self::InDoubt { .. } => FailureKind::Uncertain,
+            Self::TimedOut { .. } | Self::InDoubt { .. } | Self::OlderRecord => {
+                FailureKind::Uncertain
+            }
             Self::NotSignedIn | Self::Refused | Self::AnotherSubject => FailureKind::Terminal,
             Self::Shared { failure, .. } => failure.kind,
             // The issuer gave no verdict on the grant, so refreshes are tried again.
@@ -364,6 +373,10 @@ impl RefreshError {
             | Self::NotSignedIn
             | Self::RefusedWithoutReason { .. }
             | Self::AnotherSubject => Some(SIGN_IN),
+            Self::OlderRecord => Some(
+                "see whether the store was restored from a backup; a forced refresh or a sign-in \
+                 resolves the doubt",
+            ),
             Self::ContentRefused { .. } => {
                 Some("change the setting that asks for another answer, then refresh once more")
             }

@@ -72,6 +72,14 @@ pub enum Event {
         /// The issuer's refusal.
         error: RefreshError,
     },
+    /// The store holds an older record than this process has seen: it was restored from a backup, or
+    /// lost its last writes. The process writes its newer tokens back.
+    OlderRecord {
+        /// The revision of the record.
+        found: u64,
+        /// The greatest revision that this process has seen.
+        seen: u64,
+    },
     /// The issuer has refused several refreshes without a reason. Callers get the error, and a refresh
     /// is tried every 5 minutes. Reported once, until the next token set.
     RefusedWithoutReason {

@@ -80,6 +80,8 @@ pub(crate) struct RefreshStart {
     pub(crate) replaced: ReplacedTokens,
     /// The details of the record.
     pub(crate) details: Box<RecordDetails>,
+    /// The store holds an older record than this process has seen. Its revision is given here.
+    pub(crate) older: Option<u64>,
 }
 
 impl RefreshStart {
@@ -95,6 +97,7 @@ impl RefreshStart {
             intent: None,
             replaced: ReplacedTokens::default(),
             details,
+            older: None,
         }
     }
 
@@ -165,6 +168,23 @@ pub(crate) fn read(
     if is_other_epoch || (record.tokens.is_none() && known.epoch.is_none()) {
         return Decision::OtherEpoch(record);
     }
+    if let Some(held) = &held
+        && let Some(tokens) = &record.tokens
+        && record.version.revision < known.greatest_revision
+        && !same_tokens(held, tokens)
+    {
+        // A restored backup, or a failover that lost the last writes. Another process may have used
+        // the refresh token that memory holds, in a record that is lost.
+        let intent = TokenHash::of(held).map(Intent::of_older_record);
+        return Decision::RefreshFrom(Box::new(RefreshStart {
+            replaced: ReplacedTokens::of(Some(tokens)),
+            last: Some(Arc::clone(held)),
+            known: read,
+            intent,
+            details,
+            older: Some(record.version.revision),
+        }));
+    }
     // Memory is at least as new as a revision that was read or written before.
     let seen_before = record.version.revision <= known.greatest_revision && held.is_some();
     if !seen_before
@@ -183,6 +203,7 @@ pub(crate) fn read(
         intent: record.intent,
         replaced,
         details: record.details,
+        older: None,
     }))
 }
 

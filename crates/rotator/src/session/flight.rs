@@ -281,9 +281,26 @@ impl FlightTask {
     /// Reads the record. Returns where a refresh starts, or the outcome that ends the flight. A
     /// failure that holds for this process ends the flight too.
     async fn read_and_check(&mut self) -> Result<RefreshStart, FlightOutcome> {
-        let start = self.read().await?;
+        let mut start = self.read().await?;
+        if let Some(revision) = start.older {
+            self.write_back(&mut start, revision).await;
+        }
         self.check_failures(&start)?;
         Ok(start)
+    }
+
+    /// Writes the tokens of this process back, because the store holds an older record. The write says
+    /// that their refresh token is in doubt.
+    async fn write_back(&mut self, start: &mut RefreshStart, found: u64) {
+        let session = &self.session;
+        session.emit(&Event::OlderRecord {
+            found,
+            seen: start.known.greatest_revision,
+        });
+        self.step = "write the newer tokens back";
+        let intent = start.intent;
+        // If another process has written the record meanwhile, the next read decides again.
+        let _ = self.put_record(start, intent, true).await;
     }
 
     /// Reads the record. Returns where a refresh starts, or the outcome that ends the flight.
@@ -412,7 +429,15 @@ impl FlightTask {
             RecoveryPlan::Present(intent) => (intent, None),
             RecoveryPlan::PresentAgain(intent) => (intent, Some(false)),
             RecoveryPlan::LastResort(intent) => (intent, Some(true)),
-            RecoveryPlan::DoNotPresent => return Err(RefreshError::InDoubt { wait: None }),
+            RecoveryPlan::DoNotPresent => {
+                let intent = start.intent;
+                return Err(
+                    match intent.is_some_and(|intent| intent.is_of_older_record()) {
+                        true => RefreshError::OlderRecord,
+                        false => RefreshError::InDoubt { wait: None },
+                    },
+                );
+            }
             RecoveryPlan::Wait(wait) => return Err(RefreshError::InDoubt { wait: Some(wait) }),
             RecoveryPlan::Refused => return Err(RefreshError::Refused),
         };
