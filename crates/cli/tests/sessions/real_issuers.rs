@@ -109,8 +109,7 @@ async fn token_type_by_another_name() {
     exit code 1
     error: the issuer's answer cannot be used
       because the issuer's token type is `DPoP`, and only Bearer tokens can be sent
-      because the session is saved with the refresh token of that answer
-    hint: have the issuer give Bearer tokens; if it gives them under this name, say so: `token_type = "bearer"` in the program, `AnswerRules::assume_bearer` in a library
+    hint: the session is saved with the refresh token of that answer; have the issuer give Bearer tokens; if it gives them under this name, set `token_type = "bearer"`
     "#);
     user.configure("[sessions.default]\ntoken_type = \"bearer\"\n");
     tokens["access_token"] = json!("a2");
@@ -167,12 +166,12 @@ async fn error_codes_of_one_vendor() {
     let (user, fake) = expired(&json!({}), &["--profile", "hydra:1m"]).await;
     fake.answer_always(401, &inactive);
     let output = run(&user, &fake, &["token"]);
-    assert_snapshot!(output.report(), @r#"
-    exit code 1
-    error: the issuer's answer cannot be used
-      because the issuer's token type is `DPoP`, and only Bearer tokens can be sent
-    hint: the session is saved with the refresh token of that answer; have the issuer give Bearer tokens; if it gives them under this name, set `token_type = "bearer"`
-    "#);
+    assert_snapshot!(output.report(), @"
+    exit code 3
+    error: there is no token for session `default`
+      because the access token could not be refreshed: the issuer refused the request (HTTP 401, token_inactive): Token is inactive
+    hint: sign in with `token-rotator login --session default`
+    ");
     // Without the profile the code is unknown: the session goes on, and the message shows the code.
     let (user, fake) = expired(&json!({}), &[]).await;
     fake.answer_always(401, &inactive);
