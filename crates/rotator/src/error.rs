@@ -184,6 +184,12 @@ impl SourceError {
         self.unexplained
     }
 
+    /// The refresh token that came although the rest of the answer cannot be used. A program that calls
+    /// a source itself saves it; the errors of a rotator never have one.
+    pub fn received_refresh_token(&self) -> Option<&SecretString> {
+        self.refresh_token.as_ref()
+    }
+
     /// Takes the refresh token out of the error.
     pub(crate) fn take_refresh_token(&mut self) -> Option<SecretString> {
         self.refresh_token.take()

@@ -21,6 +21,7 @@ use crate::output::say;
 use crate::session::{Context, NamedSession, SHUTDOWN_TIMEOUT, store_failed, unusable_tokens};
 
 pub(crate) use self::client::tokens as client;
+use self::stdin::Exchanged;
 
 /// Signs in with the grant of the settings, and stores the session.
 pub(crate) async fn run(
@@ -56,7 +57,14 @@ pub(crate) async fn run(
             save_sign_in(&session, tokens).await?;
         }
         GrantChoice::ClientCredentials => save(&session, client::tokens(&session).await?).await?,
-        GrantChoice::RefreshToken => save(&session, stdin::tokens(&session).await?).await?,
+        GrantChoice::RefreshToken => match stdin::tokens(&session).await? {
+            Exchanged::Tokens(tokens) => save(&session, tokens).await?,
+            Exchanged::OnlyRefreshToken(tokens, error) => {
+                save(&session, tokens).await?;
+                context.config.write_session_file(name, &session.settings)?;
+                return Err(error);
+            }
+        },
     }
     context.config.write_session_file(name, &session.settings)?;
     say!("Signed in: session `{name}`.");

@@ -3,6 +3,7 @@
 
 use std::io::{IsTerminal as _, Read as _};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use token_rotator::{Expiry, FailureKind, SourceError, TokenSet, TokenSource as _};
 
@@ -20,7 +21,14 @@ const UNSENT: &str = "nothing was sent; the refresh token is still good: try aga
 const LOST: &str = "the refresh token may be spent: try it once more, and get a new one if the issuer \
                     refuses it";
 
-pub(super) async fn tokens(session: &NamedSession<'_>) -> Result<TokenSet, CommandError> {
+/// The result of the exchange.
+pub(super) enum Exchanged {
+    Tokens(TokenSet),
+    /// The answer cannot be used, but it has spent the pasted refresh token and has the next one.
+    OnlyRefreshToken(TokenSet, CommandError),
+}
+
+pub(super) async fn tokens(session: &NamedSession<'_>) -> Result<Exchanged, CommandError> {
     session.settings.client_id()?;
     session.settings.client_auth(None)?;
     let refresh_token = read()?;
@@ -31,13 +39,29 @@ pub(super) async fn tokens(session: &NamedSession<'_>) -> Result<TokenSet, Comma
     let last = Arc::new(last);
     match source.refresh(Some(Arc::clone(&last))).await {
         // An answer without a refresh token keeps the old one (RFC 6749 section 6).
-        Ok(refreshed) => Ok(
+        Ok(refreshed) => Ok(Exchanged::Tokens(
             match (refreshed.tokens.refresh_token(), last.refresh_token()) {
                 (None, Some(old)) => refreshed.tokens.clone().with_refresh_token(old.clone()),
                 _ => refreshed.tokens,
             },
-        ),
-        Err(error) => Err(failed(&error)),
+        )),
+        Err(error) => match error.received_refresh_token() {
+            Some(token) => {
+                let tokens = TokenSet::bearer("none yet")
+                    .with_refresh_token(token.clone())
+                    .with_expiry(Expiry::At(SystemTime::UNIX_EPOCH));
+                let hint = error
+                    .hint()
+                    .unwrap_or("correct the settings of the session");
+                let error = CommandError::new("the issuer's answer cannot be used")
+                    .because(&error)
+                    .hint(format!(
+                        "the session is saved with the refresh token of that answer; {hint}"
+                    ));
+                Ok(Exchanged::OnlyRefreshToken(tokens, error))
+            }
+            None => Err(failed(&error)),
+        },
     }
 }
 

@@ -187,10 +187,10 @@ async fn an_unreachable_issuer_is_reported_once() {
     let code = code(&mut login);
     user.issuer.shutdown().await;
     let output = login.finish(&user);
-    assert_eq!(output.code, 1, "{output:?}");
+    assert_eq!(output.code, 4, "{output:?}");
     assert_eq!(output.stderr.matches("warning:").count(), 1, "{output:?}");
     assert_snapshot!(report(&output, &code), @"
-    exit code 1
+    exit code 4
     Open this address on any device:
 
         http://ISSUER/device

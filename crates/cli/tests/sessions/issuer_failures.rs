@@ -128,9 +128,9 @@ async fn issuer_names_an_http_endpoint() {
     output.stderr = output.stderr.replace(&issuer, "http://OTHER");
     assert_snapshot!(output.report(), @"
     exit code 1
-    error: the issuer's endpoints could not be discovered
+    error: the issuer's token endpoint cannot be used
       because the document at http://OTHER/.well-known/oauth-authorization-server cannot be used: the token endpoint cannot be used: `http://` would send the token to `issuer.example` in the clear
-    hint: check `--issuer`; `--token-endpoint` and the other endpoint flags replace the discovery
+    hint: let the issuer correct its document, or give the endpoint: `--token-endpoint`
     ");
 }
 

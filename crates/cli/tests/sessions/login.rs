@@ -50,6 +50,12 @@ impl Login {
         }
     }
 
+    /// Takes the input of the process, which was spawned with a pipe.
+    pub(crate) fn stdin(&mut self) -> std::process::ChildStdin {
+        let child = self.child.as_mut().expect("it runs");
+        child.stdin.take().expect("its input")
+    }
+
     /// Reads the address for the sign-in.
     pub(crate) fn address(&mut self) -> String {
         self.read_until(|line| line.contains("state=").then(|| line.to_owned()))

@@ -1,6 +1,8 @@
 //! The commands that use sessions, run as a user runs them.
 //!
-//! - `user.rs`, `login.rs`, `metadata.rs`: a user with an issuer, a waiting login, a metadata server
+//! - `user.rs`, `login.rs`, `metadata.rs`, `fake_issuer.rs`: a user with an issuer, a waiting login, a
+//!   metadata server, an issuer with scripted answers
+//! - `real_issuers.rs real_sign_ins.rs`: what real issuers answer, and how users sign in at them
 //! - `signing_in.rs browser.rs device.rs certified_issuer.rs`: logins
 //! - `exec.rs formats.rs inspection.rs doctor.rs`: the other commands
 //! - `many_processes.rs`, `shared_store.rs`: several processes and machines
@@ -13,6 +15,7 @@ mod configuration;
 mod device;
 mod doctor;
 mod exec;
+mod fake_issuer;
 mod formats;
 mod inspection;
 mod invalid_arguments;
@@ -21,6 +24,8 @@ mod keys;
 mod login;
 mod many_processes;
 mod metadata;
+mod real_issuers;
+mod real_sign_ins;
 mod refusals;
 mod shared_failures;
 mod shared_store;

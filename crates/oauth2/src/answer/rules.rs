@@ -52,7 +52,8 @@ impl AnswerRules {
         self
     }
 
-    /// Takes every token for a Bearer token, whatever its `token_type`.
+    /// Takes every token for a Bearer token, whatever its `token_type`. Errors call this setting
+    /// `token_type = "bearer"`, as the program's configuration does.
     pub fn assume_bearer(mut self) -> Self {
         self.assumes_bearer = true;
         self

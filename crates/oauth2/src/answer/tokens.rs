@@ -46,12 +46,11 @@ const LIFETIME_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// Placeholder for an unreadable token type, which is refused like every type except Bearer.
 const UNREADABLE: &str = "unreadable";
 
-const OTHER_FIELDS: &str = "name the fields of this issuer's answers: `fields.access_token` in the \
-                            program, `AnswerRules::field` in a library";
+const OTHER_FIELDS: &str =
+    "name the fields of this issuer's answers, such as `fields.access_token`";
 
-const OTHER_TYPE: &str = "have the issuer give Bearer tokens; if it gives them under this name, say so: \
-                          `token_type = \"bearer\"` in the program, `AnswerRules::assume_bearer` in a \
-                          library";
+const OTHER_TYPE: &str = "have the issuer give Bearer tokens; if it gives them under this name, set \
+                          `token_type = \"bearer\"`";
 
 /// Reads all fields. Returns `None` if the answer has neither an access token nor a refresh token,
 /// or an error and no access token.
@@ -142,7 +141,7 @@ impl Answer<'_> {
             None | Some("null" | "\"\"") => "Bearer".to_owned(),
             Some(raw) => json::text(raw)
                 .map(|name| name.trim().to_owned())
-                .filter(|name| is_type(name) && !sent.occur_whole_in(name))
+                .filter(|name| is_bearer(name) || (is_type(name) && !sent.occur_whole_in(name)))
                 .unwrap_or_else(|| UNREADABLE.to_owned()),
         }
     }
@@ -211,6 +210,11 @@ fn is_refresh_token(text: &str) -> bool {
 fn is_name(text: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:/".contains(&byte);
     text.len() <= NAME_MAX && text.bytes().all(legal)
+}
+
+/// Returns whether the name stands for Bearer. Such a name is no secret of the request.
+fn is_bearer(name: &str) -> bool {
+    TokenSet::bearer("").with_token_type(name).is_bearer()
 }
 
 /// Accepts names of several words, such as `User Access Token` (eBay).
