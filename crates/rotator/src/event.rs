@@ -37,6 +37,12 @@ pub enum Event {
         /// How long the flight took.
         took: Duration,
     },
+    /// The issuer's new token had expired before it arrived, by the local clock. The local clock is
+    /// wrong, so the token's expiry counts as unknown: the token is served until it is refused.
+    ClockAhead {
+        /// The local clock is ahead by at least this time.
+        by: Duration,
+    },
     /// A flight installed a token from the store that another process had refreshed. The flight did
     /// not refresh.
     Adopted {

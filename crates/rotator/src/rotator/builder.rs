@@ -36,6 +36,7 @@ pub struct RotatorBuilder {
     policy: Policy,
     profile: Profile,
     limits: TimeLimits,
+    default_lifetime: Option<Duration>,
     placement: Placement,
     origins: Vec<Result<Origin, BuildError>>,
     listeners: EventListeners,
@@ -56,7 +57,7 @@ impl RotatorBuilder {
             store: None,
             coordinator: None,
             session: SessionKey::default(),
-            clock: RotatorClock::System,
+            clock: RotatorClock::system(),
             runtime: RuntimeChoice::FirstCall,
             policy: Policy::required(),
             profile: Profile::strict(),
@@ -67,6 +68,7 @@ impl RotatorBuilder {
                 wait_timeout: Duration::from_secs(30),
                 after_hook: Duration::from_secs(5),
             },
+            default_lifetime: None,
             placement: Placement::bearer(),
             origins: Vec::new(),
             listeners: EventListeners::default(),
@@ -144,6 +146,13 @@ impl RotatorBuilder {
     /// to a fifth of the margin earlier, at random.
     pub fn refresh_before(mut self, margin: Duration) -> Self {
         self.policy.margin = millis(margin);
+        self
+    }
+
+    /// Sets the lifetime of tokens whose issuer gives none and that are no JWT. Default: such a token
+    /// is served until the upstream refuses it.
+    pub fn default_lifetime(mut self, lifetime: Duration) -> Self {
+        self.default_lifetime = Some(lifetime);
         self
     }
 
@@ -235,7 +244,7 @@ impl RotatorBuilder {
 
     /// Uses this clock. Default: the system's clock.
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = RotatorClock::Custom(Box::new(clock));
+        self.clock = RotatorClock::custom(clock);
         self
     }
 
@@ -298,6 +307,7 @@ impl RotatorBuilder {
             policy,
             profile: self.profile,
             limits: self.limits,
+            default_lifetime: self.default_lifetime,
             placement: self.placement,
             origins,
             listeners: self.listeners,
@@ -314,7 +324,10 @@ impl RotatorBuilder {
             ("source_timeout", limits.source_timeout),
             ("flight_deadline", limits.flight_deadline),
         ];
-        for (setting, value) in settings {
+        let default_lifetime = self
+            .default_lifetime
+            .map(|value| ("default_lifetime", value));
+        for (setting, value) in settings.into_iter().chain(default_lifetime) {
             if value.is_zero() {
                 return Err(BuildError::Setting {
                     setting,

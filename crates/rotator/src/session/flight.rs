@@ -277,8 +277,8 @@ impl FlightTask {
         let memory = session.state.start(epoch).ok_or_else(superseded)?;
         let usable = |tokens: &Arc<TokenSet>| {
             let prepared = session.prepare(Arc::clone(tokens)).ok()?;
-            let wall = session.clock.wall_millis();
-            let expired = prepared.validity.expires_at.is_some_and(|at| wall >= at);
+            let life = session.clock.now().wall;
+            let expired = prepared.validity.expires_at.is_some_and(|at| life >= at);
             (!expired).then_some(prepared)
         };
         match decide::read(record, memory.known, memory.last, usable) {
@@ -604,7 +604,11 @@ impl FlightTask {
     ) -> Result<FlightOutcome, FlightOutcome> {
         let flight = self.ticket.flight;
         let tokens = refreshed.tokens.inherit(start.last.as_deref());
-        let tokens = Arc::new(tokens.received(self.session.clock.wall()));
+        let (tokens, passed) = tokens.received_from_issuer(self.session.clock.wall());
+        if let Some(by) = passed {
+            self.session.emit(&Event::ClockAhead { by });
+        }
+        let tokens = Arc::new(tokens);
         let prepared = self.session.prepare(Arc::clone(&tokens));
         self.step = "save the new tokens";
         let own = Some(Arc::clone(&tokens));
@@ -702,16 +706,15 @@ impl FlightTask {
     fn install(&self, prepared: &PreparedToken, known: KnownRecord) -> bool {
         let session = &self.session;
         let flight = self.ticket.flight;
-        let tokens = &prepared.credential.tokens;
         let now = session.clock.now();
         let Some(stamp) = session.state.land(flight, prepared, known, false, now) else {
-            self.revoke_late(Arc::clone(tokens));
+            self.revoke_late(Arc::clone(&prepared.credential.tokens));
             return false;
         };
         session.emit(&Event::Refreshed {
             flight: flight.id,
             generation: stamp.generation,
-            lifetime: tokens.lifetime(),
+            lifetime: prepared.validity.lifetime.map(Duration::from_millis),
             took: session.clock.steady().saturating_sub(self.started_at),
         });
         true

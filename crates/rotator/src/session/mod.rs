@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use token_rotator_core::{Access, Attempt, Policy, Stamp};
+use token_rotator_core::{Access, Attempt, Policy, Stamp, Validity};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -39,16 +39,15 @@ use crate::error::{RefreshError, SourceError, TokenError};
 use crate::event::{Event, EventListeners, NotReplayed};
 use crate::http::origin::Origins;
 use crate::rotator::profile::Profile;
-use crate::runtime::clock::{RotatorClock, millis, unix_millis};
+use crate::runtime::clock::{RotatorClock, millis};
 use crate::runtime::sync::{Mutex, lock};
 use crate::runtime::{self, Runtime};
 use crate::store::coordinator::{DynCoordinator, Lease};
 use crate::store::intent::TokenHash;
 use crate::store::{DynStore, Record, SessionKey};
-use crate::token::secret::ExposeSecret as _;
 use crate::token::source::{DynSource, Refreshed};
 use crate::token::token_set::TokenSet;
-use crate::token::{Credential, Pass, Placement, Token, jwt};
+use crate::token::{Credential, Pass, Placement, Token, lifetime};
 
 /// One session: its name, its state and the settings that it shares.
 pub(crate) struct Session {
@@ -71,6 +70,8 @@ pub(crate) struct Engine {
     pub(crate) policy: Policy,
     pub(crate) profile: Profile,
     pub(crate) limits: TimeLimits,
+    /// Lifetime of tokens whose issuer gives none.
+    pub(crate) default_lifetime: Option<Duration>,
     pub(crate) placement: Placement,
     pub(crate) origins: Origins,
     pub(crate) listeners: EventListeners,
@@ -130,7 +131,7 @@ impl Session {
         if self.reentered() {
             return None;
         }
-        self.state.ready(self.clock.wall())
+        self.state.ready(self.clock.life())
     }
 
     /// Returns the token for a request that cannot be repeated. Returns `None` while a refresh is
@@ -139,7 +140,7 @@ impl Session {
         if self.reentered() {
             return None;
         }
-        self.state.ready_for_once(self.clock.wall())
+        self.state.ready_for_once(self.clock.life())
     }
 
     pub(crate) async fn wait_for_pass(self: &Arc<Self>) -> Result<Pass, TokenError> {
@@ -233,6 +234,12 @@ impl Session {
     /// Returns the current token if it is usable. Starts no refresh.
     pub(crate) fn usable(&self) -> Option<Token> {
         self.state.usable(self.clock.now())
+    }
+
+    /// Returns how long this token is still valid. Returns `None` if its expiry is unknown.
+    pub(crate) fn time_left(&self, token: &Token) -> Option<Duration> {
+        let expires_at = token.0.expires_at?;
+        Some(expires_at.saturating_sub(self.clock.life()))
     }
 
     /// Returns the usable token if no refresh may start. The session's own source gets the error
@@ -505,18 +512,28 @@ impl Session {
     ///
     /// *Errors*: the token set cannot be sent. The error is the reason.
     fn prepare(&self, tokens: Arc<TokenSet>) -> Result<PreparedToken, &'static str> {
-        let obtained_at = tokens.obtained_at().unwrap_or_else(|| self.clock.wall());
-        let lifetime = match tokens.lifetime() {
-            Some(lifetime) => Some(millis(lifetime)),
-            None => hinted_lifetime(&tokens, unix_millis(obtained_at)),
-        };
-        let jitter = fastrand::u32(0..=200);
+        let age = lifetime::age_by_wall_clock(tokens.obtained_at(), self.clock.wall());
+        let lifetime = tokens.lifetime().or(self.default_lifetime);
         Ok(PreparedToken {
-            validity: self
-                .policy
-                .validity(unix_millis(obtained_at), lifetime, jitter),
+            validity: self.validity(lifetime, age),
             credential: Credential::new(tokens, &self.placement)?,
         })
+    }
+
+    /// Returns the validity of a token of this lifetime and age, on the life clock. A token whose
+    /// age is unknown counts as expired: the refresh writes a receipt that is right.
+    fn validity(&self, lifetime: Option<Duration>, age: Option<Duration>) -> Validity {
+        let life = self.clock.now().wall;
+        match (lifetime, age) {
+            (Some(lifetime), Some(age)) if age < lifetime => {
+                let received = life.saturating_sub(millis(age));
+                let jitter = fastrand::u32(0..=200);
+                self.policy
+                    .validity(received, Some(millis(lifetime).max(1)), jitter)
+            }
+            (None, Some(_)) => Validity::unknown(),
+            _ => Validity::until(life),
+        }
     }
 
     /// Runs one source call, marked so that a call from it into this session fails at once.
@@ -611,20 +628,6 @@ async fn guarded<T>(limit: Duration, call: impl Future<Output = T>) -> Result<T,
         Some(Err(_panic)) => Err(CallFailure::Panicked),
         None => Err(CallFailure::TimedOut),
     }
-}
-
-/// Returns the lifetime that a JWT of unknown expiry states, in milliseconds from its receipt.
-/// Returns `None` for other tokens, and if the JWT had expired at its receipt: then the local clock
-/// is wrong.
-fn hinted_lifetime(tokens: &TokenSet, received: u64) -> Option<u64> {
-    let hint = jwt::expiry_hint(tokens.access_token().expose_secret())?;
-    let left = hint.expires_at_unix_ms.checked_sub(received)?;
-    // An issuer whose clock is ahead states an expiry that is too late, so the JWT's whole lifetime
-    // caps it.
-    let whole = hint
-        .issued_at_unix_ms
-        .map(|at| hint.expires_at_unix_ms.saturating_sub(at));
-    Some(left.min(whole.unwrap_or(left))).filter(|left| *left > 0)
 }
 
 /// Counts a source call until the guard is dropped.

@@ -5,6 +5,7 @@ mod common;
 
 mod adoption;
 mod building;
+mod clocks;
 mod cooling;
 mod deadlines;
 mod drops;

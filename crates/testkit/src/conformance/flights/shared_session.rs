@@ -91,8 +91,6 @@ impl<'a, G: StoreFixture> SharedSession<'a, G> {
     /// Signs in with an expired access token, through a replica that takes no further part.
     pub(super) async fn sign_in_expired(&self) {
         self.sign_in(self.issuer.expired_login()).await;
-        // A token that had expired when it was received counts as valid for a millisecond.
-        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 
     /// Loads the stored record.
