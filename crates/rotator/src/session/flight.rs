@@ -23,7 +23,7 @@ use crate::runtime;
 use crate::runtime::clock::millis;
 use crate::store::coordinator::Lease;
 use crate::store::intent::{Intent, IntentOutcome, TokenHash};
-use crate::store::{Record, Saved, Version};
+use crate::store::{RecordDetails, Saved, Version};
 use crate::token::source::Refreshed;
 use crate::token::token_set::TokenSet;
 
@@ -275,14 +275,18 @@ impl FlightTask {
         }
         let record = session.load().await.map_err(RefreshError::Store)?;
         let memory = session.state.start(epoch).ok_or_else(superseded)?;
+        let received = record.as_ref().and_then(|record| record.details.received);
         let usable = |tokens: &Arc<TokenSet>| {
-            let prepared = session.prepare(Arc::clone(tokens)).ok()?;
+            let prepared = session.prepare_stored(Arc::clone(tokens), received).ok()?;
             let life = session.clock.now().wall;
             let expired = prepared.validity.expires_at.is_some_and(|at| life >= at);
             (!expired).then_some(prepared)
         };
-        match decide::read(record, memory.known, memory.last, usable) {
-            Decision::RefreshFrom(start) => Ok(*start),
+        match decide::read(record, memory, usable) {
+            Decision::RefreshFrom(start) => {
+                session.state.note_details(epoch, &start.details);
+                Ok(*start)
+            }
             Decision::Adopt(prepared, known) => Err(FlightOutcome::Adopted(prepared, known)),
             Decision::OtherEpoch(record) => {
                 session.follow(epoch, &record);
@@ -301,7 +305,7 @@ impl FlightTask {
             .last
             .filter(|newer| held.is_none_or(|held| !same_tokens(&held, newer)));
         let newer = newer.ok_or(RefreshError::NotSignedIn)?;
-        match self.session.prepare(newer) {
+        match self.session.prepare_stored(newer, start.details.received) {
             Ok(prepared) => Ok(FlightOutcome::Adopted(prepared, start.known)),
             Err(reason) => Err(RefreshError::Unusable { reason }.into()),
         }
@@ -456,11 +460,7 @@ impl FlightTask {
             return Ok(true);
         }
         let version = start.known.next_version(start.known.version);
-        let record = Record {
-            version,
-            tokens: start.last.clone(),
-            intent,
-        };
+        let record = start.record(version, intent);
         let saved = self.session.put(start.known.version, record).await?;
         let stored = matches!(saved, Saved::Stored);
         if stored {
@@ -612,7 +612,9 @@ impl FlightTask {
         let prepared = self.session.prepare(Arc::clone(&tokens));
         self.step = "save the new tokens";
         let own = Some(Arc::clone(&tokens));
-        let mut write = Write::new(flight.began.epoch, own, start.known, start.replaced);
+        let details = self.details_after(&start, &tokens);
+        let mut write = Write::new(flight.began.epoch, own, start.known, start.replaced)
+            .with_details(details.clone());
         if let Some(taken) = &self.taken_write {
             write.replace(&taken.write);
         }
@@ -631,6 +633,9 @@ impl FlightTask {
             match self.session.try_write(&mut write).await {
                 Ok(WriteOutcome::Stored { version, .. }) => {
                     known = KnownRecord::at(version);
+                    self.session
+                        .state
+                        .note_details(flight.began.epoch, &details);
                     self.taken_write = None;
                 }
                 Ok(WriteOutcome::Superseded) => {
@@ -661,6 +666,15 @@ impl FlightTask {
             })
         });
         Ok(FlightOutcome::Refreshed(prepared, known, after))
+    }
+
+    /// Returns the details of the record with these tokens, which replace those of `start`.
+    fn details_after(&self, start: &RefreshStart, tokens: &TokenSet) -> Box<RecordDetails> {
+        let before = start.last.as_deref().and_then(TokenSet::refresh_token);
+        let is_new = TokenHash::of(tokens) != start.last.as_deref().and_then(TokenHash::of);
+        let previous = before.filter(|_| is_new).cloned();
+        let received = Some(self.session.store_now());
+        Box::new(start.details.after_refresh(received, previous))
     }
 
     fn hand_to_writer(&mut self, write: Write, error: StoreError) {

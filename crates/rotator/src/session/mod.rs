@@ -44,7 +44,7 @@ use crate::runtime::sync::{Mutex, lock};
 use crate::runtime::{self, Runtime};
 use crate::store::coordinator::{DynCoordinator, Lease};
 use crate::store::intent::TokenHash;
-use crate::store::{DynStore, Record, SessionKey};
+use crate::store::{DynStore, Record, RecordDetails, SessionKey, StoreTime};
 use crate::token::source::{DynSource, Refreshed};
 use crate::token::token_set::TokenSet;
 use crate::token::{Credential, Pass, Placement, Token, lifetime};
@@ -76,6 +76,8 @@ pub(crate) struct Engine {
     pub(crate) origins: Origins,
     pub(crate) listeners: EventListeners,
     pub(crate) after_refresh: Option<AfterRefresh>,
+    /// Names this host in shared failures.
+    pub(crate) host: Arc<str>,
     /// Background tasks. A shutdown closes the tracker, so that no call starts a new task.
     pub(crate) tasks: TaskTracker,
     /// Sessions by the refresh token that they were signed in with.
@@ -358,7 +360,12 @@ impl Session {
         let prepared = self.prepare(Arc::clone(&tokens))?;
         self.claim(&tokens)?;
         let known = KnownRecord::new_epoch();
-        let (stamp, ended_epoch) = self.state.sign_in(&prepared, known, self.clock.now());
+        let details = Box::new(RecordDetails {
+            received: Some(self.store_now()),
+            ..RecordDetails::default()
+        });
+        let now = self.clock.now();
+        let (stamp, ended_epoch) = self.state.sign_in(&prepared, (known, details), now);
         let before = self.end_epoch(ended_epoch);
         self.emit(&Event::SignedIn {
             generation: stamp.generation,
@@ -386,7 +393,9 @@ impl Session {
             }
             let newer = Arc::new(tokens.clone().inherit(last.as_deref()));
             let prepared = self.prepare(newer)?;
-            if let Some(stamp) = self.state.update(stamp, &prepared, self.clock.now()) {
+            let received = Some(self.store_now());
+            let now = self.clock.now();
+            if let Some(stamp) = self.state.update(stamp, &prepared, received, now) {
                 return Ok(Some(self.start_write(stamp.epoch)));
             }
             if self.is_signed_out() {
@@ -413,13 +422,14 @@ impl Session {
     /// `epoch` found the record.
     fn follow(self: &Arc<Self>, epoch: u64, record: &Record) {
         let prepared = record.tokens.as_ref().map(|tokens| {
-            let prepared = self.prepare(Arc::clone(tokens));
+            let prepared = self.prepare_stored(Arc::clone(tokens), record.details.received);
             // Tokens that cannot be sent still count as a sign-in.
             prepared.unwrap_or_else(|_unusable| PreparedToken::unusable(Arc::clone(tokens)))
         });
         let known = KnownRecord::at(record.version);
         let now = self.clock.now();
-        let followed = self.state.follow(epoch, prepared.as_ref(), known, now);
+        let record = (known, record.details.clone());
+        let followed = self.state.follow(epoch, prepared.as_ref(), record, now);
         let Some((stamp, ended_epoch)) = followed else {
             return;
         };
@@ -508,11 +518,36 @@ impl Session {
         });
     }
 
-    /// Prepares a token set for requests.
+    /// Prepares a token set of this process for requests.
     ///
     /// *Errors*: the token set cannot be sent. The error is the reason.
     fn prepare(&self, tokens: Arc<TokenSet>) -> Result<PreparedToken, &'static str> {
         let age = lifetime::age_by_wall_clock(tokens.obtained_at(), self.clock.wall());
+        self.prepare_at_age(tokens, age)
+    }
+
+    /// Prepares a token set from the store, which measures its age.
+    ///
+    /// *Errors*: the token set cannot be sent. The error is the reason.
+    fn prepare_stored(
+        &self,
+        tokens: Arc<TokenSet>,
+        received: Option<StoreTime>,
+    ) -> Result<PreparedToken, &'static str> {
+        let age = received.and_then(|received| self.store_now().since(received));
+        match age {
+            Some(age) => self.prepare_at_age(tokens, lifetime::age_by_store(age)),
+            // An earlier version wrote the record.
+            None => self.prepare(tokens),
+        }
+    }
+
+    /// `age`: `None` if it is unknown.
+    fn prepare_at_age(
+        &self,
+        tokens: Arc<TokenSet>,
+        age: Option<Duration>,
+    ) -> Result<PreparedToken, &'static str> {
         let lifetime = tokens.lifetime().or(self.default_lifetime);
         Ok(PreparedToken {
             validity: self.validity(lifetime, age),
@@ -534,6 +569,13 @@ impl Session {
             (None, Some(_)) => Validity::unknown(),
             _ => Validity::until(life),
         }
+    }
+
+    /// Returns the current time of the store. A store that has no clock, or was not read yet, uses
+    /// the wall clock.
+    pub(crate) fn store_now(&self) -> StoreTime {
+        let told = self.state.store_time(self.clock.steady());
+        told.unwrap_or_else(|| StoreTime::by_wall(self.clock.wall()))
     }
 
     /// Runs one source call, marked so that a call from it into this session fails at once.

@@ -4,6 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::runtime::clock::unix_millis;
+use crate::store::Age;
 use crate::token::jwt;
 use crate::token::secret::ExposeSecret as _;
 use crate::token::token_set::TokenSet;
@@ -21,6 +22,15 @@ pub(crate) fn age_by_wall_clock(
     match wall.duration_since(received.unwrap_or(wall)) {
         Ok(age) => Some(age),
         Err(future) => (future.duration() <= FUTURE_MAX).then_some(Duration::ZERO),
+    }
+}
+
+/// Returns the age of a token set that a store has measured. Returns `None` if its receipt lies too
+/// far in the future: then the age is unknown.
+pub(crate) fn age_by_store(age: Age) -> Option<Duration> {
+    match age {
+        Age::Elapsed(age) => Some(age),
+        Age::Ahead(future) => (future <= FUTURE_MAX).then_some(Duration::ZERO),
     }
 }
 
