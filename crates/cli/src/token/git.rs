@@ -40,7 +40,7 @@ async fn get(
     let token = token?;
     // Git hosts read the token from the password; some require this user name.
     let user = request.value("username").unwrap_or("oauth2");
-    let expires_at = token.token_set().expires_at();
+    let expires_at = super::expires_at(&rotator, &token);
     let expires_at = expires_at
         .and_then(|at| Timestamp::try_from(at).ok())
         .map(|at| format!("password_expiry_utc={}\n", at.as_second()));

@@ -578,6 +578,12 @@ impl Session {
         told.unwrap_or_else(|| StoreTime::by_wall(self.clock.wall()))
     }
 
+    /// Returns when this process received the tokens of a sign-in, by the store's clock.
+    pub(crate) fn receipt_of(&self, tokens: &TokenSet) -> StoreTime {
+        let age = lifetime::age_by_wall_clock(tokens.obtained_at(), self.clock.wall());
+        self.store_now().before(age.unwrap_or_default())
+    }
+
     /// Runs one source call, marked so that a call from it into this session fails at once.
     async fn call_source<T>(&self, call: impl Future<Output = T>) -> T {
         let _guard = SourceCallGuard::begin(&self.source_calls);

@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::runtime::clock::unix_millis;
-use crate::store::Age;
+use crate::store::{Age, Record};
 use crate::token::jwt;
 use crate::token::secret::ExposeSecret as _;
 use crate::token::token_set::TokenSet;
@@ -31,6 +31,26 @@ pub(crate) fn age_by_store(age: Age) -> Option<Duration> {
     match age {
         Age::Elapsed(age) => Some(age),
         Age::Ahead(future) => (future <= FUTURE_MAX).then_some(Duration::ZERO),
+    }
+}
+
+impl Record {
+    /// Returns how long the access token was still valid when the record was read, by the store's
+    /// clock. Zero if it had expired, or if its receipt lies too far in the future. Returns `None`
+    /// if its lifetime is unknown or the user has signed out.
+    ///
+    /// `default` is the lifetime of tokens whose issuer gives none:
+    /// [`default_lifetime`](crate::RotatorBuilder::default_lifetime).
+    pub fn time_left(&self, default: Option<Duration>) -> Option<Duration> {
+        let tokens = self.tokens()?;
+        let lifetime = tokens.lifetime().or(default)?;
+        let age = match self.age() {
+            Some(age) => age_by_store(age),
+            // An earlier version wrote the record, or its store has no clock.
+            None => age_by_wall_clock(tokens.obtained_at(), SystemTime::now()),
+        };
+        let left = age.map(|age| lifetime.saturating_sub(age));
+        Some(left.unwrap_or_default())
     }
 }
 
