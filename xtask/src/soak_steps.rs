@@ -262,9 +262,12 @@ fn tls(workplace: &Workplace) -> Outcome {
     with_log(workplace, "tls", |log| {
         install::tls_library(workplace, log)?;
         for (package, features) in TLS_PROGRAMS {
-            let mut command = workplace.cargo(["test", "--locked", "--manifest-path", "tls/Cargo.toml"]);
+            let mut command =
+                workplace.cargo(["test", "--locked", "--manifest-path", "tls/Cargo.toml"]);
             command.args(["-p", package]).args(features);
-            command.arg("--target-dir").arg(workplace.target.join("tls"));
+            command
+                .arg("--target-dir")
+                .arg(workplace.target.join("tls"));
             passes(log, command)?;
         }
         counted(log)

@@ -12,7 +12,9 @@ fn failing(text: &'static str) -> MapErrLayer<impl Fn(tower::BoxError) -> tower:
 }
 
 /// Configures a client whose connections fail with this text.
-fn configure(text: &'static str) -> impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder {
+fn configure(
+    text: &'static str,
+) -> impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + Send + Sync + 'static {
     move |builder| builder.no_proxy().connector_layer(failing(text))
 }
 

@@ -315,9 +315,13 @@ impl RefreshError {
             Self::Lease(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Refused | Self::NotSignedIn => Some(SIGN_IN),
+            Self::TimedOut { .. } => Some(
+                "if the source calls this rotator in a task that it spawned, it waits for itself, so \
+                 send the refresh over a client without this rotator. Otherwise the issuer is slow: \
+                 raise `source_timeout`",
+            ),
             // The action depends on the issuer, or no action is necessary.
-            Self::TimedOut { .. }
-            | Self::Unusable { .. }
+            Self::Unusable { .. }
             | Self::InDoubt { .. }
             | Self::SessionChanged
             | Self::Panicked { .. }

@@ -84,6 +84,10 @@ pub enum Event {
         /// The issuer's answer.
         error: SourceError,
     },
+    /// Another rotator of this process was signed in with the same refresh token, and both keep it in
+    /// memory alone. Nothing has been spent yet. At an issuer that accepts a refresh token once, the
+    /// second refresh ends the session: share one rotator, or keep the session in a store.
+    SharedRefreshToken,
     /// A token arrived after its session had ended. The token was not installed.
     LateTokens {
         /// Whether the token is being revoked: after a sign-out, and if the issuer revokes single

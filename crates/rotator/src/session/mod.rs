@@ -5,6 +5,7 @@
 //! - `decide.rs`: decisions about a stored record, without IO.
 //! - `recovery.rs`: whether a refresh token may be presented again after an uncertain outcome.
 //! - `writer.rs`: the task that writes sign-ins, sign-outs, updates and unsaved tokens.
+//! - `holders.rs`: refresh tokens that two sessions of this process hold in memory.
 //! - `signal.rs`: the signal that wakes the waiters of a flight.
 //!
 //! This file holds the session's entry points, sign-in and sign-out, and helpers for the other
@@ -12,6 +13,7 @@
 
 pub(crate) mod decide;
 mod flight;
+mod holders;
 #[cfg(all(test, any(model_loom, model_shuttle)))]
 mod models;
 mod recovery;
@@ -646,6 +648,16 @@ impl Session {
         let before = self.state.claim(hash);
         if let Some(before) = before.filter(|before| Some(*before) != hash) {
             claims.remove(&before);
+            holders::leave(before, self.id);
+        }
+        drop(claims);
+        // Rotators that share a store share their refreshes. At an issuer that counts no uses, each
+        // rotator may refresh on its own.
+        let is_alone = self.store.is_none() && self.profile.counts_uses();
+        if let Some(hash) = hash.filter(|_| is_alone)
+            && holders::join(hash, self.id)
+        {
+            self.emit(&Event::SharedRefreshToken);
         }
         Ok(())
     }
@@ -653,6 +665,7 @@ impl Session {
     fn release_claim(&self) {
         if let Some(hash) = self.state.claim(None) {
             lock(&self.claims).remove(&hash);
+            holders::leave(hash, self.id);
         }
     }
 }

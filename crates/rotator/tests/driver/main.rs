@@ -22,6 +22,7 @@ mod saving;
 mod session_ends;
 mod sessions;
 mod shared_store;
+mod shared_tokens;
 mod sharing;
 mod unsaved;
 mod unusable;
