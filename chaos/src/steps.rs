@@ -9,7 +9,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
 use token_rotator::store::{
     BoxedCoordinator, BoxedStore, Coordinator, Lease, LeaseError, Record, Saved, SessionStore,
-    StoreError, Version,
+    StoreError, StoreTime, Version,
 };
 use token_rotator::{Refreshed, SessionKey, SourceError, TokenSet, TokenSource};
 
@@ -134,6 +134,10 @@ impl SessionStore for ReportingStore {
         }
         self.crash_plan.reach(step, Moment::After);
         saved
+    }
+
+    async fn now(&self) -> Result<Option<StoreTime>, StoreError> {
+        self.store.now().await
     }
 
     async fn changed(&self, key: &SessionKey, seen: Option<Version>) {

@@ -27,7 +27,7 @@ const VERSION: &[&str] = &["--version"];
 const ELSEWHERE: [&str; 2] = ["/usr/sbin", "/usr/lib/postgresql/*/bin"];
 
 /// The programs that the tests start.
-const PROGRAMS: [Program; 5] = [
+const PROGRAMS: [Program; 6] = [
     Program {
         name: "node",
         tried: VERSION,
@@ -52,6 +52,11 @@ const PROGRAMS: [Program; 5] = [
         name: "pgbouncer",
         tried: VERSION,
         packages: &["pgbouncer"],
+    },
+    Program {
+        name: "faketime",
+        tried: VERSION,
+        packages: &["faketime"],
     },
 ];
 
@@ -89,6 +94,13 @@ const SIDECAR_PROGRAMS: [Program; 3] = [
         packages: &["systemd"],
     },
 ];
+
+/// The library of native-tls, which the programs in `tls/` link.
+const TLS_LIBRARY: Program = Program {
+    name: "pkg-config",
+    tried: &["--exists", "openssl"],
+    packages: &["pkg-config", "libssl-dev"],
+};
 
 /// The browser of the tests: for the page of the proxy, and for the tabs of the npm package.
 const BROWSER: Program = Program {
@@ -229,6 +241,13 @@ pub(crate) fn cargo_tool(
     }
     run(log, install).map_err(|why| format!("{name} cannot be installed: {why}"))?;
     Ok(tools.join("bin").join(name))
+}
+
+/// Installs the library of native-tls.
+///
+/// *Errors*: it cannot be installed.
+pub(crate) fn tls_library(workplace: &Workplace, log: &mut Log) -> Result<(), String> {
+    programs(workplace, log, &[TLS_LIBRARY])
 }
 
 /// Returns true if the program exits with success.

@@ -114,6 +114,12 @@ pub(crate) fn all() -> Vec<Step> {
             Alone,
             abuse,
         ),
+        Step::new(
+            "tls",
+            "programs with two crypto providers, with native-tls, and without TLS",
+            Alone,
+            tls,
+        ),
         Step::new("fuzz", "each fuzz target for ten minutes", Alone, fuzz),
     ]
 }
@@ -242,6 +248,29 @@ fn chaos(workplace: &Workplace) -> Outcome {
         let arguments = ["--seconds".to_owned(), "60".to_owned()];
         passes(log, chaos_command(workplace, &arguments))?;
         Ok(Outcome::passed("every bar holds"))
+    })
+}
+
+/// The feature sets of the programs in `tls/`: package and arguments.
+const TLS_PROGRAMS: [(&str, &[&str]); 3] = [
+    ("tls-providers", &[]),
+    ("tls-native", &[]),
+    ("tls-native", &["--no-default-features"]),
+];
+
+fn tls(workplace: &Workplace) -> Outcome {
+    with_log(workplace, "tls", |log| {
+        install::tls_library(workplace, log)?;
+        for (package, features) in TLS_PROGRAMS {
+            let mut command =
+                workplace.cargo(["test", "--locked", "--manifest-path", "tls/Cargo.toml"]);
+            command.args(["-p", package]).args(features);
+            command
+                .arg("--target-dir")
+                .arg(workplace.target.join("tls"));
+            passes(log, command)?;
+        }
+        counted(log)
     })
 }
 

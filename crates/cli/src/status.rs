@@ -151,8 +151,12 @@ impl SessionStatus {
                 .cloned()
         };
         let tokens = record.as_ref().and_then(|record| record.tokens());
-        let expires_at = tokens
-            .and_then(|tokens| tokens.expires_at())
+        let default_lifetime = session.settings.lifetime.as_ref();
+        let default_lifetime = default_lifetime.map(|lifetime| lifetime.duration);
+        let expires_at = record
+            .as_ref()
+            .and_then(|record| record.time_left(default_lifetime))
+            .and_then(|left| SystemTime::now().checked_add(left))
             .and_then(|at| Timestamp::try_from(at).ok());
         Ok(Self {
             session: session.name.clone(),

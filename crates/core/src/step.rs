@@ -3,7 +3,8 @@
 /// The times of both clocks, read together, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Now {
-    /// Wall clock: milliseconds since the Unix epoch. It decides expiry only.
+    /// The clock of lifetimes. It decides expiry only. A driver counts it from a fixed start on a
+    /// clock that no user sets, so that setting the system's clock changes no lifetime.
     pub wall: u64,
     /// Steady clock: it never goes back, and counts suspend if the system can.
     pub steady: u64,

@@ -128,13 +128,19 @@ impl RequestKind {
     /// Sorts a request without an answer: not sent, or uncertain if the issuer may have received a
     /// part of it.
     pub fn unanswered(self, error: TransportError, sent: &Secrets) -> SourceError {
-        let text = error.to_string();
+        let (text, hint) = (error.to_string(), error.hint());
         let (kind, cause) = match error {
             TransportError::NotSent { cause } => (FailureKind::NotSent, Some(cause)),
             TransportError::MaybeSent { cause } => (self.kind_if_uncertain(), Some(cause)),
+            TransportError::Misconfigured { cause, .. } => {
+                (FailureKind::Misconfigured, Some(cause))
+            }
             TransportError::AnswerTooLong => (self.kind_if_uncertain(), None),
         };
-        let error = SourceError::new(kind, text);
+        let mut error = SourceError::new(kind, text);
+        if let Some(hint) = hint {
+            error = error.with_hint(hint);
+        }
         match cause {
             Some(cause) => error.with_cause(sent.vet(cause)),
             None => error,

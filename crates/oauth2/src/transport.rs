@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use token_rotator::Cause;
+use token_rotator::middleware::certificate_hint;
 
 /// The most bytes of an answer that a [`Transport`] reads: 1 MiB.
 ///
@@ -104,6 +105,16 @@ pub enum TransportError {
         #[source]
         cause: Cause,
     },
+    /// The client cannot send such a request at all, so no attempt of it helps: for example, it was
+    /// built without TLS.
+    #[error("the request to the issuer cannot be sent")]
+    Misconfigured {
+        /// What went wrong.
+        #[source]
+        cause: Cause,
+        /// The setting to change.
+        hint: &'static str,
+    },
     /// The answer is longer than [`ANSWER_BYTES_MAX`].
     #[error("the issuer's answer is longer than {ANSWER_BYTES_MAX} bytes")]
     AnswerTooLong,
@@ -121,6 +132,26 @@ impl TransportError {
     pub fn maybe_sent(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::MaybeSent {
             cause: cause.into().into(),
+        }
+    }
+
+    /// The client cannot send such a request at all. `hint` names the setting to change.
+    pub fn misconfigured(
+        cause: impl Into<Box<dyn StdError + Send + Sync>>,
+        hint: &'static str,
+    ) -> Self {
+        Self::Misconfigured {
+            cause: cause.into().into(),
+            hint,
+        }
+    }
+
+    /// Returns the action for the cause. Returns `None` if the cause needs none of its own.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Misconfigured { hint, .. } => Some(hint),
+            Self::NotSent { cause } | Self::MaybeSent { cause } => certificate_hint(cause),
+            Self::AnswerTooLong => None,
         }
     }
 

@@ -190,6 +190,7 @@ impl CallError {
                 "correct the address, or give the builder a connector with `tls`",
             )
         };
+        let hint = token_rotator::middleware::certificate_hint(&error).unwrap_or(hint);
         let connection = (system || error.is_closed()) && !refused;
         let message = format!("PostgreSQL at {address} {what}");
         Self {

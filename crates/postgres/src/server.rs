@@ -22,6 +22,9 @@ use crate::pool::{ConnectionPool, address};
 use crate::schema::SessionTable;
 use crate::statements::Statements;
 
+/// Returns the server's clock in milliseconds since 1970.
+const NOW: &str = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+
 /// A `PostgreSQL` server, and the table of the store.
 pub(crate) struct Postgres {
     pool: ConnectionPool,
@@ -152,15 +155,15 @@ impl Server for Postgres {
             .with_hint("name the primary, or add `target_session_attrs=read-write`"));
         }
         let stored = StoredRecord::new(version, body);
-        let now = row.try_get::<_, i64>(3).ok();
-        let now = now
-            .and_then(|now| u64::try_from(now).ok())
-            .map(Duration::from_millis);
-        let now = now.and_then(|now| SystemTime::UNIX_EPOCH.checked_add(now));
-        Ok(Some(match now {
-            Some(now) => stored.read_at(StoreTime::by_wall(now)),
+        Ok(Some(match clock(&row, 3) {
+            Some(now) => stored.read_at(now),
             None => stored,
         }))
+    }
+
+    async fn now(&self) -> Result<Option<StoreTime>, StoreError> {
+        let row = self.pool.row(NOW, &[]).await?;
+        Ok(row.and_then(|row| clock(&row, 0)))
     }
 
     async fn save(&self, session: &HashedKey, swap: Swap<'_>) -> Result<Swapped, StoreError> {
@@ -370,6 +373,13 @@ fn milliseconds(life: Duration) -> f64 {
 fn fence(row: &Row) -> u64 {
     let fence = row.try_get::<_, i64>(0).unwrap_or_default();
     u64::try_from(fence).unwrap_or_default()
+}
+
+/// Reads the server's clock from this column.
+fn clock(row: &Row, column: usize) -> Option<StoreTime> {
+    let now = row.try_get::<_, i64>(column).ok()?;
+    let now = Duration::from_millis(u64::try_from(now).ok()?);
+    Some(StoreTime::by_wall(SystemTime::UNIX_EPOCH.checked_add(now)?))
 }
 
 fn version(session: &HashedKey, row: &Row) -> Result<Version, StoreError> {

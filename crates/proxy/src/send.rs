@@ -149,7 +149,8 @@ impl OutgoingRequest {
     }
 
     pub(crate) fn connect_problem(&self, error: &ConnectError) -> Problem {
-        tracing::warn!(route = self.target.name, %error, "no connection to the upstream");
+        let hint = token_rotator::middleware::certificate_hint(error);
+        tracing::warn!(route = self.target.name, %error, hint, "no connection to the upstream");
         match error {
             ConnectError::TimedOut => Problem::TIMEOUT,
             ConnectError::Io(_) | ConnectError::Http(_) => Problem::UPSTREAM,

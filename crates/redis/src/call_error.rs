@@ -205,10 +205,11 @@ fn explain(error: &RedisError) -> Option<Explanation> {
         ));
     }
     if error.is_io_error() {
+        let clock = token_rotator::middleware::certificate_hint(error);
         return Some(Explanation::new(
             Unavailable,
             "cannot be reached, or closed the connection",
-            "check the host name and the network; the server may be restarting",
+            clock.unwrap_or("check the host name and the network; the server may be restarting"),
         ));
     }
     let code = error.code().unwrap_or_default();

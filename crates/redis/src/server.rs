@@ -99,6 +99,11 @@ impl Server for Redis {
         Ok(Swapped::Conflict(stored))
     }
 
+    async fn now(&self) -> Result<Option<StoreTime>, StoreError> {
+        let [seconds, micros]: [Field; 2] = self.query(&redis::cmd("TIME")).await?;
+        Ok(clock(seconds, micros))
+    }
+
     async fn take_lease(
         &self,
         session: &HashedKey,

@@ -6,7 +6,7 @@ use token_rotator::SessionKey;
 use token_rotator::store::server::ServerStore;
 use token_rotator::store::{
     BoxedCoordinator, Coordinator, HeldLease, Lease, LeaseError, Record, Saved, SessionStore,
-    StoreError, Version,
+    StoreError, StoreTime, Version,
 };
 
 use crate::builder::RedisStoreBuilder;
@@ -53,6 +53,10 @@ impl SessionStore for RedisStore {
         record: Record,
     ) -> Result<Saved, StoreError> {
         self.0.save(key, expected, record).await
+    }
+
+    async fn now(&self) -> Result<Option<StoreTime>, StoreError> {
+        self.0.now().await
     }
 
     async fn changed(&self, key: &SessionKey, seen: Option<Version>) {

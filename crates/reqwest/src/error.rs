@@ -69,6 +69,18 @@ impl Error {
         }
     }
 
+    /// Returns the action for the cause. Returns `None` if the cause needs none of its own.
+    ///
+    /// For an https URL in a client that was built without TLS, the hint names the feature. For a
+    /// certificate that is not valid at the time of the local clock, the hint names the clock.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Token(error) => error.hint(),
+            Self::Builder(error) | Self::Request(error) => crate::transport::hint(error),
+            Self::Url(_) | Self::Timeout { .. } | Self::TooManyRedirects { .. } => None,
+        }
+    }
+
     /// Returns the error of reqwest that is the cause, or `None` if the cause is another one.
     pub fn as_reqwest(&self) -> Option<&reqwest::Error> {
         match self {

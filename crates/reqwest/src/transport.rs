@@ -1,5 +1,6 @@
 //! Sends refreshes to the issuer over new connections, without redirects and retries.
 
+use std::error::Error;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -8,6 +9,7 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use token_rotator::SourceError;
+use token_rotator::middleware::certificate_hint;
 use token_rotator_oauth2::{
     ANSWER_BYTES_MAX, RequestKind, SecretBytes, Secrets, Transport, TransportError,
 };
@@ -19,8 +21,8 @@ use crate::locate::without_fragment;
 /// Sends requests to an issuer over reqwest; implements [`Transport`] of `token-rotator-oauth2`.
 ///
 /// The transport's client opens a connection for each request, follows no redirects and repeats no
-/// request, because a refresh token must not be spent twice. TLS needs a TLS feature of this crate
-/// or of reqwest.
+/// request, because a refresh token must not be spent twice. TLS is on by default: see the features
+/// of this crate. Without TLS, a request to an https address is *misconfigured*.
 #[derive(Clone)]
 pub struct ReqwestTransport {
     client: reqwest::Client,
@@ -148,8 +150,33 @@ impl Body for OneTimeBody {
     }
 }
 
+/// The action for a client that was built without TLS.
+const TLS_HINT: &str = "build with TLS: `token-rotator-reqwest` has it by default, so remove \
+                        `default-features = false` or add its feature `rustls`, or a TLS feature of \
+                        `reqwest`";
+
+/// Returns the action for an error of reqwest: for an https URL in a client without TLS, and for a
+/// certificate that the local clock calls invalid. Returns `None` for other errors.
+pub(crate) fn hint(error: &reqwest::Error) -> Option<&'static str> {
+    if lacks_tls(error) {
+        return Some(TLS_HINT);
+    }
+    certificate_hint(error)
+}
+
+/// Returns whether the client was built without TLS, and the URL is https. The connector of hyper
+/// says so by its text alone.
+fn lacks_tls(error: &reqwest::Error) -> bool {
+    let first: &(dyn Error + 'static) = error;
+    let mut causes = std::iter::successors(Some(first), |cause| (*cause).source());
+    causes.any(|cause| cause.to_string().contains("scheme is not http"))
+}
+
 /// Converts an error of reqwest. Without a connection no byte was sent.
 fn transport_error(error: reqwest::Error) -> TransportError {
+    if lacks_tls(&error) {
+        return TransportError::misconfigured(error.without_url(), TLS_HINT);
+    }
     let is_unsent = error.is_builder() || error.is_connect();
     let error = error.without_url();
     if is_unsent {
@@ -160,8 +187,8 @@ fn transport_error(error: reqwest::Error) -> TransportError {
 }
 
 /// Classifies an error of reqwest for your own [`TokenSource`](token_rotator::TokenSource). The
-/// error is *not sent* if there was no connection, else *uncertain*, because the refresh token may
-/// be spent. The URL is removed.
+/// error is *misconfigured* for an https URL in a client without TLS, *not sent* if there was no
+/// connection, else *uncertain*, because the refresh token may be spent. The URL is removed.
 pub fn source_error(error: reqwest::Error) -> SourceError {
     RequestKind::Cookie.unanswered(transport_error(error), &Secrets::new())
 }

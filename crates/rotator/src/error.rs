@@ -380,9 +380,13 @@ impl RefreshError {
             Self::ContentRefused { .. } => {
                 Some("change the setting that asks for another answer, then refresh once more")
             }
+            Self::TimedOut { .. } => Some(
+                "if the source calls this rotator in a task that it spawned, it waits for itself, so \
+                 send the refresh over a client without this rotator. Otherwise the issuer is slow: \
+                 raise `source_timeout`",
+            ),
             // The action depends on the issuer, or no action is necessary.
-            Self::TimedOut { .. }
-            | Self::Unusable { .. }
+            Self::Unusable { .. }
             | Self::InDoubt { .. }
             | Self::Shared { .. }
             | Self::SessionChanged

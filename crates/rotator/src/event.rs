@@ -37,6 +37,12 @@ pub enum Event {
         /// How long the flight took.
         took: Duration,
     },
+    /// The issuer's new token had expired before it arrived, by the local clock. The local clock is
+    /// wrong, so the token's expiry counts as unknown: the token is served until it is refused.
+    ClockAhead {
+        /// The local clock is ahead by at least this time.
+        by: Duration,
+    },
     /// A flight installed a token from the store that another process had refreshed. The flight did
     /// not refresh.
     Adopted {
@@ -98,6 +104,10 @@ pub enum Event {
         /// The issuer's answer.
         error: SourceError,
     },
+    /// Another rotator of this process was signed in with the same refresh token, and both keep it in
+    /// memory alone. Nothing has been spent yet. At an issuer that accepts a refresh token once, the
+    /// second refresh ends the session: share one rotator, or keep the session in a store.
+    SharedRefreshToken,
     /// A token arrived after its session had ended. The token was not installed.
     LateTokens {
         /// Whether the token is being revoked: after a sign-out, and if the issuer revokes single

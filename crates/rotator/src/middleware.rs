@@ -5,6 +5,7 @@
 //! - [`RefusalRules`]: decide which answers refuse the token.
 //! - [`PackedHead`]: keeps a request's head for the replay.
 //! - [`drain`]: reads the rest of a refused answer.
+//! - [`certificate_hint`]: names the clock if a certificate is not valid at its time.
 //! - [`RotatorExt`]: gives access to the rotator's header name, origins and listeners.
 //!
 //! The [`tower`](crate::tower) layer, `token-rotator-reqwest` and `token-rotator-proxy` use these
@@ -51,8 +52,8 @@ pub use token_rotator_core::Stamp;
 
 pub use crate::http::challenge;
 pub use crate::http::{
-    BodyRule, Exchange, Next, PackedHead, PeekedBody, ProbePath, RefusalRules, endpoint,
-    endpoint_of,
+    BodyRule, Exchange, Next, PackedHead, PeekedBody, ProbePath, RefusalRules, certificate_hint,
+    endpoint, endpoint_of,
 };
 pub use crate::token::Pass;
 

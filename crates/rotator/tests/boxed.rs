@@ -7,7 +7,7 @@ use std::time::Duration;
 use token_rotator::keys::{BoxedVault, DataKey, KeySource, KeyVault};
 use token_rotator::store::{
     BoxedCoordinator, BoxedStore, Coordinator as _, LeaseError, LocalCoordinator, Record, Saved,
-    SessionStore, StoreError, Version,
+    SessionStore, StoreError, StoreTime, Version,
 };
 use token_rotator::{
     BoxedSource, MemoryStore, Refreshed, Rotator, SessionKey, SourceError, TokenSet, TokenSource,
@@ -47,6 +47,11 @@ impl SessionStore for Overriding {
         self.records.save(key, expected, record).await
     }
 
+    async fn now(&self) -> Result<Option<StoreTime>, StoreError> {
+        note(&self.calls, "now");
+        self.records.now().await
+    }
+
     async fn changed(&self, _key: &SessionKey, _seen: Option<Version>) {
         note(&self.calls, "changed");
     }
@@ -75,8 +80,9 @@ async fn a_boxed_store_forwards_every_method() {
     assert!(matches!(saved, Ok(Saved::Stored)), "{saved:?}");
     let found = store.clone().load(&key).await.expect("memory");
     assert_eq!(found.expect("a record").version(), version);
+    assert!(store.now().await.expect("memory").is_some());
     store.changed(&key, None).await;
-    assert_eq!(noted(&calls), ["save", "load", "changed"]);
+    assert_eq!(noted(&calls), ["save", "load", "now", "changed"]);
     assert!(!store.is_durable());
 
     let lease = coordinator.acquire(&key, Duration::ZERO).await;

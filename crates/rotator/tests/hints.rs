@@ -35,7 +35,7 @@ fn refreshes() {
             RefreshError::TimedOut {
                 after: Duration::from_secs(1),
             },
-            None,
+            Some("in a task that it spawned"),
         ),
     ] {
         // A message of two clauses says what happened, not what to do.

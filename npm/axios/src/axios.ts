@@ -8,6 +8,7 @@ import axios, {
   type InternalAxiosRequestConfig,
 } from "axios";
 import { allowed, endpointOf, exchange, here, type Outcome as OutcomeOf, type RefusalRules, resolve } from "./request.js";
+import { steady } from "./clock.js";
 import { type Patience, TokenSession } from "./session.js";
 import { RefreshError, type SessionOptions } from "./types.js";
 
@@ -208,7 +209,7 @@ function patienceOf(config: InternalAxiosRequestConfig): Patience {
     patience.signal = controller.signal;
   }
   if (config.timeout) {
-    patience.until = Date.now() + config.timeout;
+    patience.until = steady() + config.timeout;
     patience.timedOut = () =>
       new AxiosError(config.timeoutErrorMessage ?? `timeout of ${config.timeout}ms exceeded`, "ECONNABORTED", config);
   }

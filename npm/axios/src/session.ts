@@ -1,4 +1,5 @@
-import { createMachine, type Flight as CoreFlight, Landing, type Life, type Machine, type Now, type Stamp, Step } from "./core/machine.js";
+import { createMachine, type Flight as CoreFlight, Landing, type Life, type Machine, type Stamp, Step } from "./core/machine.js";
+import { createClock, steady } from "./clock.js";
 import { type Neighbours, joinTabs } from "./tabs.js";
 import { jwtTimes } from "./jwt.js";
 import { type NewToken, RefreshError, type RotatorEvent, type SessionOptions } from "./types.js";
@@ -12,7 +13,7 @@ export interface Ticket extends Stamp {
 /** How long a caller is willing to wait. */
 export interface Patience {
   signal?: AbortSignal | null;
-  /** Makes the error of a wait that took too long; with it, `until` (by `Date.now()`) counts. */
+  /** Makes the error of a wait that took too long; with it, `until` (by `steady()`) counts. */
   until?: number;
   timedOut?: () => unknown;
 }
@@ -35,7 +36,8 @@ const CONFIRM_INTERVAL = 10_000;
  */
 export class TokenSession<TRefreshData = unknown> {
   private readonly machine: Machine;
-  private readonly base = steady();
+  /** The times of the machine: its wall clock is the clock of lifetimes. */
+  private readonly now = createClock();
   private token: string | null = null;
   /** The last generation that a request was accepted with. */
   private proven = 0;
@@ -59,7 +61,8 @@ export class TokenSession<TRefreshData = unknown> {
       this.neighbours = joinTabs(options.shareAcrossTabs, {
         token: () => (this.usable() ? this.token : null),
         adopt: (token, lifetime, received) => this.adopt(token, lifetime, received),
-        signIn: (token) => this.signIn(token, undefined, true),
+        ahead: () => Date.now() - this.now().wall,
+        signIn: (token, lifetime, received) => this.signIn(token, lifetime ?? this.lifetime(token), true, received || undefined),
         signOut: () => this.signOut(true),
       }, options.lockTimeout);
     }
@@ -73,7 +76,7 @@ export class TokenSession<TRefreshData = unknown> {
   readonly setAccessToken = (token: string | null, validity?: { expiresIn?: number }): void => {
     if (token === null || token === undefined) this.signOut(false);
     // A hook that sets the token that it was just given begins no new session.
-    else if (token !== this.token || !this.usable()) this.signIn(token, validity?.expiresIn, false);
+    else if (token !== this.token || !this.usable()) this.signIn(token, this.lifetime(token, validity?.expiresIn), false);
   };
 
   /** Refreshes now, or joins the refresh in the air. Resolves with the new token; rejects with its {@link RefreshError}. */
@@ -171,10 +174,6 @@ export class TokenSession<TRefreshData = unknown> {
     return { ...this.machine.stamp(), token };
   }
 
-  private now(): Now {
-    return { wall: Date.now(), steady: steady() - this.base };
-  }
-
   private usable(): boolean {
     return this.machine.current(this.now()) > 0;
   }
@@ -201,13 +200,10 @@ export class TokenSession<TRefreshData = unknown> {
     return failed?.error ?? new RefreshError("the session has changed", "transient");
   }
 
-  private signIn(token: string, expiresIn: number | undefined, elsewhere: boolean): void {
-    const now = this.now();
-    const lifetime = this.lifetime(token, expiresIn, now.wall);
+  private signIn(token: string, lifetime: number, elsewhere: boolean, received = this.now().wall): void {
     this.token = token;
-    // One millisecond is what is left of an expired JWT: it is over now.
-    this.machine.signIn(life(lifetime === 1 ? now.wall - 1 : now.wall, lifetime), now);
-    if (!elsewhere) this.neighbours?.tell({ type: "sign-in", token });
+    this.machine.signIn(this.life(received, lifetime), this.now());
+    if (!elsewhere) this.neighbours?.tell({ type: "sign-in", token, lifetime, received });
     this.emit({ type: "signed-in", elsewhere });
   }
 
@@ -222,23 +218,35 @@ export class TokenSession<TRefreshData = unknown> {
   /** Another tab has refreshed. */
   private adopt(token: string, lifetime: number, received: number): void {
     if (token === this.token) return;
-    if (!this.machine.update(life(received, lifetime), this.now())) return;
+    if (!this.machine.update(this.life(received, lifetime), this.now())) return;
     this.token = token;
     this.emit({ type: "refreshed", adopted: true });
   }
 
   /**
-   * Milliseconds; 0 for unknown. A token that `isNew` was issued just now, so that its `iat` is the issuer's clock.
+   * Milliseconds; 0 for unknown, 1 for expired. A token that `isNew` was issued just now, so that its `iat` is the issuer's clock.
    * Another token's `iat` shows how far that clock is ahead at least.
    */
-  private lifetime(token: string, expiresIn: number | undefined, wall: number, isNew = false): number {
+  private lifetime(token: string, expiresIn?: number, isNew = false): number {
+    const wall = Date.now();
     const { iat, exp } = jwtTimes(token);
     const ahead = iat! * 1000 - wall;
     if (iat && (isNew || ahead > this.skew)) this.skew = ahead;
     if (expiresIn !== undefined && expiresIn > 0) return expiresIn * 1000;
+    // Only a sign-in is believed when it says that its token has expired.
+    if (expiresIn! <= 0 && !isNew) return 1;
     if (!exp) return 0;
+    const by = wall - exp * 1000;
+    if (isNew && by > 0) this.emit({ type: "clock-ahead", by });
     // What comes expired from the issuer shows that its clock is not known: it is served until refused.
     return Math.max(isNew ? 0 : 1, Math.round(exp * 1000 - wall - this.skew));
+  }
+
+  private life(received: number, lifetime: number): Life {
+    const { wall } = this.now();
+    // A receipt that lies more than a minute in the future tells no age, so the token is due.
+    const isDue = lifetime === 1 || received > wall + 60_000;
+    return { received: isDue ? -Infinity : Math.min(received, wall), lifetime, jitter: jitter(0, 200) };
   }
 
   private start(): Flight {
@@ -267,18 +275,19 @@ export class TokenSession<TRefreshData = unknown> {
     const read = async (data: TRefreshData) => {
       // After a sign-in or sign-out meanwhile, the answer belongs to no session.
       if (this.machine.stamp().epoch !== flight.epoch) return;
-      let received: NewToken;
+      let answer: NewToken;
       try {
         const parsed = await this.options.onRefreshSuccess(data);
-        received = typeof parsed === "string" ? { accessToken: parsed } : parsed;
-        if (!received.accessToken) throw new TypeError("onRefreshSuccess returned no token");
+        answer = typeof parsed === "string" ? { accessToken: parsed } : parsed;
+        if (!answer.accessToken) throw new TypeError("onRefreshSuccess returned no token");
       } catch (error) {
         throw new RefreshError("the refresh response could not be read", "uncertain", error);
       }
-      const { accessToken, expiresIn } = received;
-      const lifetime = this.lifetime(accessToken, expiresIn, Date.now(), true);
-      if (signal.aborted || !this.landed(flight, accessToken, lifetime, Date.now(), false)) return;
-      this.neighbours?.tell({ type: "token", token: accessToken, lifetime, received: Date.now() });
+      const { accessToken, expiresIn } = answer;
+      const lifetime = this.lifetime(accessToken, expiresIn, true);
+      const received = this.now().wall;
+      if (signal.aborted || !this.landed(flight, accessToken, lifetime, received, false)) return;
+      this.neighbours?.tell({ type: "token", token: accessToken, lifetime, received });
       return data;
     };
     const adopted = (token: string, lifetime: number, received: number) => {
@@ -290,7 +299,7 @@ export class TokenSession<TRefreshData = unknown> {
   }
 
   private landed(flight: Flight, token: string, lifetime: number, received: number, adopted: boolean): boolean {
-    if (!this.machine.landed(flight, adopted, life(received, lifetime), this.now())) return false;
+    if (!this.machine.landed(flight, adopted, this.life(received, lifetime), this.now())) return false;
     // The message of another tab may have brought its token already.
     const isChange = !adopted || token !== this.token;
     this.token = token;
@@ -334,7 +343,7 @@ export class TokenSession<TRefreshData = unknown> {
     if (!signal && until === undefined) return flight.done;
     return new Promise((resolve, reject) => {
       const aborted = () => end(() => reject(signal!.reason));
-      const timer = until === undefined ? undefined : setTimeout(() => end(() => reject(timedOut?.())), Math.max(0, until - Date.now()));
+      const timer = until === undefined ? undefined : setTimeout(() => end(() => reject(timedOut?.())), Math.max(0, until - steady()));
       const end = (then: () => void) => {
         clearTimeout(timer);
         signal?.removeEventListener("abort", aborted);
@@ -358,15 +367,6 @@ export class TokenSession<TRefreshData = unknown> {
       this.cleanups.push(() => (target as EventTarget).removeEventListener(name, wake));
     }
   }
-}
-
-/** A clock that never goes back. */
-function steady(): number {
-  return typeof performance === "undefined" ? Date.now() : performance.now();
-}
-
-function life(received: number, lifetime: number): Life {
-  return { received, lifetime, jitter: jitter(0, 200) };
 }
 
 function jitter(from: number, to: number): number {

@@ -2,8 +2,10 @@ import { RefreshError } from "./types.js";
 
 /** Messages between tabs, in memory only. */
 export type Message =
+  /** `received`: within a tab by its own clock of lifetimes, between tabs by the wall clock at the time of sending. */
   | { type: "token"; token: string; lifetime: number; received: number }
-  | { type: "sign-in"; token: string }
+  /** Tabs of an older version leave its lifetime out. */
+  | { type: "sign-in"; token: string; lifetime?: number; received?: number }
   | { type: "sign-out" }
   | { type: "hello" | "here" }
   /** The endpoint has answered, and the token is being read out of it; or it could not be. */
@@ -31,8 +33,10 @@ export interface Neighbours {
 interface Side {
   token(): string | null;
   adopt(token: string, lifetime: number, received: number): void;
-  signIn(token: string): void;
+  signIn(token: string, lifetime?: number, received?: number): void;
   signOut(): void;
+  /** How far the wall clock is ahead of this tab's clock of lifetimes now. */
+  ahead(): number;
 }
 
 type Brought = Extract<Message, { type: "token" }>;
@@ -55,8 +59,10 @@ export function joinTabs(name: string, side: Side, patience = 10_000): Neighbour
   let reading = false;
   // Of which session a message speaks. Every sign-in and sign-out, of whatever tab, begins a later one.
   let epoch = 0;
-  const say = (message: Message) => channel.postMessage({ ...message, epoch });
-  channel.onmessage = ({ data }: MessageEvent<Message & { epoch: number }>) => {
+  const say = (message: Message & { received?: number }) =>
+    channel.postMessage({ ...message, epoch, received: message.received! + side.ahead() });
+  channel.onmessage = ({ data }: MessageEvent<Message & { epoch: number; received?: number }>) => {
+    data.received! -= side.ahead();
     company = true;
     if (data.type === "sign-in" || data.type === "sign-out") {
       // Of two that crossed, every tab keeps the later.
@@ -65,7 +71,7 @@ export function joinTabs(name: string, side: Side, patience = 10_000): Neighbour
       last = undefined;
       coming = false;
       heard?.();
-      if (data.type === "sign-in") side.signIn(data.token);
+      if (data.type === "sign-in") side.signIn(data.token, data.lifetime, data.received);
       else side.signOut();
       return;
     }

@@ -5,7 +5,7 @@ export type { Ending, Purpose };
 /** What the parser may return in place of the bare token. */
 export interface NewToken {
   accessToken: string;
-  /** Seconds from now until it expires; without it, a JWT's own `exp` counts. */
+  /** Seconds from now until it expires; without it, or with 0, a JWT's own `exp` counts. */
   expiresIn?: number;
 }
 
@@ -15,6 +15,8 @@ export type RotatorEvent =
   | { type: "refreshed"; adopted: boolean }
   | { type: "refresh-failed"; ending: Ending; error: RefreshError }
   | { type: "signed-in" | "signed-out"; elsewhere: boolean }
+  /** A new JWT had expired before it arrived: the local clock is ahead by at least so many milliseconds. */
+  | { type: "clock-ahead"; by: number }
   | { type: "hook-failed"; hook: string; error: unknown };
 
 /** Why a refused request came back with its refusal instead of being sent again. */

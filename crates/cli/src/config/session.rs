@@ -91,6 +91,12 @@ pub(crate) struct SessionSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) refresh_before: Option<DurationText>,
 
+    /// How long a token lives whose issuer does not say it and that is no JWT, such as `2h` [default: until it is
+    /// refused]
+    #[arg(long, value_name = "DURATION", hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lifetime: Option<DurationText>,
+
     /// Root certificates (PEM) for the issuer, in addition to those of the system
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -272,6 +278,7 @@ impl SessionSettings {
             profile: self.profile.or(fallback.profile),
             origins: self.origins.or(fallback.origins),
             refresh_before: self.refresh_before.or(fallback.refresh_before),
+            lifetime: self.lifetime.or(fallback.lifetime),
             ca_file: self.ca_file.or(fallback.ca_file),
             redirect_uri,
             redirect_port,

@@ -174,11 +174,9 @@ async fn check_token_endpoint(session: &NamedSession<'_>, endpoint: &Uri) -> Vec
                 format!("{origin_text} does not answer: {error}"),
                 |what, cause| format!("{what}: {cause}"),
             );
-            return vec![Finding::bad(
-                "issuer",
-                what,
-                "check the network, proxies and certificates",
-            )];
+            let hint = error.hint();
+            let hint = hint.unwrap_or("check the network, proxies and certificates");
+            return vec![Finding::bad("issuer", what, hint)];
         }
         Err(_late) => {
             return vec![timed_out(&origin_text)];

@@ -186,6 +186,9 @@ impl NamedSession<'_> {
         if let Some(margin) = &self.settings.refresh_before {
             builder = builder.refresh_before(margin.duration);
         }
+        if let Some(lifetime) = &self.settings.lifetime {
+            builder = builder.default_lifetime(lifetime.duration);
+        }
         for origin in self.settings.origins.iter().flatten() {
             builder = builder.origin(origin.to_string());
         }

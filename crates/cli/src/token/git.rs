@@ -49,7 +49,7 @@ async fn get(
         // Git hosts read the token from the password; some require this user name.
         None => session.settings.username.as_deref().unwrap_or("oauth2"),
     };
-    let expires_at = token.token_set().expires_at();
+    let expires_at = super::expires_at(&rotator, &token);
     let expires_at = expires_at
         .and_then(|at| Timestamp::try_from(at).ok())
         .map(|at| format!("password_expiry_utc={}\n", at.as_second()));

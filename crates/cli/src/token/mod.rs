@@ -15,7 +15,7 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use token_rotator::{ExposeSecret as _, TokenSet};
+use token_rotator::{ExposeSecret as _, Rotator, Token, TokenSet};
 
 pub(crate) use self::obtain::{TokenRequirements, obtain_token};
 use crate::arguments::{GlobalOptions, OutputFormat, TokenOptions};
@@ -43,7 +43,9 @@ pub(crate) async fn run(
     };
     let token = obtain_token(&session, &rotator, wanted).await;
     session.shut_down(&rotator).await;
-    let printed = TokenOutput::of(token?.token_set(), &options)?;
+    let token = token?;
+    let expires_at = expires_at(&rotator, &token);
+    let printed = TokenOutput::of(token.token_set(), expires_at, &options)?;
     let text = match options.format {
         OutputFormat::Raw => printed.token.clone() + "\n",
         OutputFormat::Header => format!("Authorization: Bearer {}\n", printed.token),
@@ -90,8 +92,18 @@ pub(crate) struct TokenOutput {
 }
 
 impl TokenOutput {
-    fn of(tokens: &TokenSet, options: &TokenOptions) -> Result<Self, CommandError> {
-        let (token, expires_at) = select_token(tokens, options.id_token)?;
+    /// `expires_at`: when the access token expires, by the wall clock of now.
+    fn of(
+        tokens: &TokenSet,
+        expires_at: Option<SystemTime>,
+        options: &TokenOptions,
+    ) -> Result<Self, CommandError> {
+        let (token, id_token_expires_at) = select_token(tokens, options.id_token)?;
+        let expires_at = if options.id_token {
+            id_token_expires_at
+        } else {
+            expires_at
+        };
         let refresh_token = tokens
             .refresh_token()
             .filter(|_| options.show_refresh_token)
@@ -109,7 +121,12 @@ impl TokenOutput {
     }
 }
 
-/// Returns the access token or the `id_token`, and its expiry.
+/// Returns when the token expires, by the wall clock of now. Returns `None` if that is unknown.
+pub(crate) fn expires_at(rotator: &Rotator, token: &Token) -> Option<SystemTime> {
+    SystemTime::now().checked_add(rotator.time_left(token)?)
+}
+
+/// Returns the access token, or the `id_token` and its expiry.
 ///
 /// *Errors:* there is no `id_token`, or it has expired.
 pub(crate) fn select_token(
@@ -118,7 +135,7 @@ pub(crate) fn select_token(
 ) -> Result<(String, Option<SystemTime>), CommandError> {
     if !id_token {
         let token = tokens.access_token().expose_secret().to_owned();
-        return Ok((token, tokens.expires_at()));
+        return Ok((token, None));
     }
     let Some(token) = tokens.id_token() else {
         return Err(CommandError::new("the issuer has given no id_token")

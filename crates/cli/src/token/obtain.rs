@@ -55,7 +55,10 @@ pub(crate) async fn obtain_token(
             false => Ok(token),
         };
     }
-    let Some(min_ttl) = wanted.min_ttl.filter(|ttl| !is_valid_for(&token, *ttl)) else {
+    let Some(min_ttl) = wanted
+        .min_ttl
+        .filter(|ttl| !is_valid_for(rotator, &token, *ttl))
+    else {
         return Ok(token);
     };
     // Every token of this issuer is shorter: a refresh at each call could not help.
@@ -69,10 +72,10 @@ pub(crate) async fn obtain_token(
         Err(TokenError::FreshTokenRefused) => token,
         newer => newer.map_err(failed)?,
     };
-    if is_valid_for(&newer, min_ttl) {
+    if is_valid_for(rotator, &newer, min_ttl) {
         return Ok(newer);
     }
-    let remaining = remaining(&newer).unwrap_or_default();
+    let remaining = rotator.time_left(&newer).unwrap_or_default();
     Err(too_short(min_ttl, Duration::from_secs(remaining.as_secs())))
 }
 
@@ -106,12 +109,7 @@ fn too_short(wanted: Duration, lifetime: Duration) -> CommandError {
 }
 
 /// Returns whether the token stays valid for this time. A token without expiry counts as valid.
-fn is_valid_for(token: &Token, time: Duration) -> bool {
-    token.token_set().expires_at().is_none()
-        || remaining(token).is_some_and(|remaining| remaining >= time)
-}
-
-fn remaining(token: &Token) -> Option<Duration> {
-    let at = token.token_set().expires_at()?;
-    at.duration_since(SystemTime::now()).ok()
+fn is_valid_for(rotator: &Rotator, token: &Token, time: Duration) -> bool {
+    let left = rotator.time_left(token);
+    left.is_none_or(|left| left >= time)
 }

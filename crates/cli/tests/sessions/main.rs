@@ -6,11 +6,13 @@
 //! - `signing_in.rs browser.rs device.rs certified_issuer.rs`: logins
 //! - `exec.rs formats.rs inspection.rs doctor.rs`: the other commands
 //! - `many_processes.rs`, `shared_store.rs`: several processes and machines
+//! - `clocks.rs`: clocks that were set
 //! - `user_errors.rs invalid_arguments.rs configuration.rs keys.rs store_failures.rs refusals.rs
 //!   issuer_failures.rs`: errors and their texts
 
 mod browser;
 mod certified_issuer;
+mod clocks;
 mod configuration;
 mod device;
 mod doctor;

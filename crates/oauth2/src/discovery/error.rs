@@ -67,7 +67,9 @@ impl DiscoveryError {
         Some(match self {
             Self::IssuerUrl(error) => return error.hint(),
             Self::Query => "remove everything from the `?` on",
-            Self::Unreachable { .. } => "check the issuer URL and the network",
+            Self::Unreachable { cause, .. } => cause
+                .hint()
+                .unwrap_or("check the issuer URL and the network"),
             Self::NoDocument { asked } if asked.iter().any(|(_, found)| found.may_pass()) => {
                 "try again in a moment; the issuer answered that it cannot now"
             }

@@ -121,7 +121,9 @@ impl SessionActivity {
         let last_known = (self.generation > 0).then_some(self.generation);
         let generation = now.token.as_ref().map(Token::generation);
         let tokens = now.token.as_ref().map(Token::token_set);
-        let expires = tokens.and_then(|tokens| tokens.expires_at());
+        let left = now.token.as_ref();
+        let left = left.and_then(|token| now.session.rotator.time_left(token));
+        let expires = left.and_then(|left| SystemTime::now().checked_add(left));
         let lifetime = tokens.and_then(|tokens| tokens.lifetime());
         json!({
             "name": &*now.session.name,

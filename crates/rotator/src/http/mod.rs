@@ -6,9 +6,11 @@
 //! - `peeked`: a body that was read in part to judge it.
 //! - `exchange`: the request protocol, without any IO.
 //! - `packed`: the copy of a request's head for a replay.
+//! - `certificate`: certificates that the local clock calls invalid.
 //! - `drain`: reads the rest of a refused answer.
 
 mod body_rule;
+mod certificate;
 pub mod challenge;
 mod drain;
 mod exchange;
@@ -19,6 +21,7 @@ mod probe;
 mod refusal;
 
 pub use body_rule::BodyRule;
+pub use certificate::certificate_hint;
 pub use exchange::{Exchange, Next, endpoint, endpoint_of};
 pub use packed::PackedHead;
 pub use peeked::PeekedBody;

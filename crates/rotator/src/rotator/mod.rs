@@ -67,6 +67,14 @@ impl Rotator {
         Box::pin(self.session.wait_after_refusal(request.into(), attempt)).await
     }
 
+    /// Returns how long this token is still valid, zero if it has expired. Returns `None` if its
+    /// expiry is unknown.
+    ///
+    /// The time is counted on a clock that a user cannot set.
+    pub fn time_left(&self, token: &Token) -> Option<Duration> {
+        self.session.time_left(token)
+    }
+
     /// Reports that a request with this token was accepted. A later refusal then means that the
     /// token has aged.
     ///

@@ -317,10 +317,11 @@ impl FlightTask {
         }
         let record = session.load().await.map_err(RefreshError::Store)?;
         let memory = session.state.start(epoch).ok_or_else(superseded)?;
+        let received = record.as_ref().and_then(|record| record.details.received);
         let usable = |tokens: &Arc<TokenSet>| {
-            let prepared = session.prepare(Arc::clone(tokens)).ok()?;
-            let wall = session.clock.wall_millis();
-            let expired = prepared.validity.expires_at.is_some_and(|at| wall >= at);
+            let prepared = session.prepare_stored(Arc::clone(tokens), received).ok()?;
+            let life = session.clock.now().wall;
+            let expired = prepared.validity.expires_at.is_some_and(|at| life >= at);
             (!expired).then_some(prepared)
         };
         match decide::read(record, memory, usable) {
@@ -346,7 +347,7 @@ impl FlightTask {
             .last
             .filter(|newer| held.is_none_or(|held| !same_tokens(&held, newer)));
         let newer = newer.ok_or(RefreshError::NotSignedIn)?;
-        match self.session.prepare(newer) {
+        match self.session.prepare_stored(newer, start.details.received) {
             Ok(prepared) => Ok(FlightOutcome::Adopted(prepared, start.known)),
             Err(reason) => Err(RefreshError::Unusable { reason }.into()),
         }
@@ -778,7 +779,11 @@ impl FlightTask {
         let (token, error) = match answer {
             Answer::Tokens(refreshed) => {
                 let tokens = refreshed.tokens.inherit(start.last.as_deref());
-                let tokens = Arc::new(tokens.received(self.session.clock.wall()));
+                let (tokens, passed) = tokens.received_from_issuer(self.session.clock.wall());
+                if let Some(by) = passed {
+                    self.session.emit(&Event::ClockAhead { by });
+                }
+                let tokens = Arc::new(tokens);
                 match self.session.prepare(Arc::clone(&tokens)) {
                     Ok(prepared) => return (Ok(prepared), tokens, refreshed.answer),
                     Err(reason) => {
@@ -836,16 +841,15 @@ impl FlightTask {
     fn install(&self, prepared: &PreparedToken, known: KnownRecord) -> bool {
         let session = &self.session;
         let flight = self.ticket.flight;
-        let tokens = &prepared.credential.tokens;
         let now = session.clock.now();
         let Some(stamp) = session.state.land(flight, prepared, known, false, now) else {
-            self.revoke_late(Arc::clone(tokens));
+            self.revoke_late(Arc::clone(&prepared.credential.tokens));
             return false;
         };
         session.emit(&Event::Refreshed {
             flight: flight.id,
             generation: stamp.generation,
-            lifetime: tokens.lifetime(),
+            lifetime: prepared.validity.lifetime.map(Duration::from_millis),
             took: session.clock.steady().saturating_sub(self.started_at),
         });
         true

@@ -7,6 +7,7 @@
 //! - `shared.rs`: whether a failure of another process holds for this process.
 //! - `subject.rs`: whether an answer belongs to the session's user.
 //! - `writer.rs`: the task that writes sign-ins, sign-outs, updates and unsaved tokens.
+//! - `holders.rs`: refresh tokens that two sessions of this process hold in memory.
 //! - `signal.rs`: the signal that wakes the waiters of a flight.
 //!
 //! This file holds the session's entry points, sign-in and sign-out, and helpers for the other
@@ -14,6 +15,7 @@
 
 pub(crate) mod decide;
 mod flight;
+mod holders;
 #[cfg(all(test, any(model_loom, model_shuttle)))]
 mod models;
 mod recovery;
@@ -32,7 +34,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use token_rotator_core::{Access, Attempt, Policy, Stamp};
+use token_rotator_core::{Access, Attempt, Policy, Stamp, Validity};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -50,10 +52,10 @@ use crate::runtime::{self, Runtime};
 use crate::store::coordinator::{DynCoordinator, Lease};
 use crate::store::intent::TokenHash;
 use crate::store::{DynStore, Record, RecordDetails, SessionKey, StoreTime};
-use crate::token::secret::{ExposeSecret as _, SecretString};
+use crate::token::secret::SecretString;
 use crate::token::source::{DynSource, Refreshed};
 use crate::token::token_set::TokenSet;
-use crate::token::{Credential, Pass, Placement, Token, jwt};
+use crate::token::{Credential, Pass, Placement, Token, lifetime};
 
 /// One session: its name, its state and the settings that it shares.
 pub(crate) struct Session {
@@ -78,6 +80,8 @@ pub(crate) struct Engine {
     pub(crate) policy: Policy,
     pub(crate) profile: Profile,
     pub(crate) limits: TimeLimits,
+    /// Lifetime of tokens whose issuer gives none.
+    pub(crate) default_lifetime: Option<Duration>,
     pub(crate) placement: Placement,
     pub(crate) origins: Origins,
     pub(crate) listeners: EventListeners,
@@ -143,7 +147,7 @@ impl Session {
         if self.reentered() {
             return None;
         }
-        self.state.ready(self.clock.wall())
+        self.state.ready(self.clock.life())
     }
 
     /// Returns the token for a request that cannot be repeated. Returns `None` while a refresh is
@@ -152,7 +156,7 @@ impl Session {
         if self.reentered() {
             return None;
         }
-        self.state.ready_for_once(self.clock.wall())
+        self.state.ready_for_once(self.clock.life())
     }
 
     pub(crate) async fn wait_for_pass(self: &Arc<Self>) -> Result<Pass, TokenError> {
@@ -246,6 +250,12 @@ impl Session {
     /// Returns the current token if it is usable. Starts no refresh.
     pub(crate) fn usable(&self) -> Option<Token> {
         self.state.usable(self.clock.now())
+    }
+
+    /// Returns how long this token is still valid. Returns `None` if its expiry is unknown.
+    pub(crate) fn time_left(&self, token: &Token) -> Option<Duration> {
+        let expires_at = token.0.expires_at?;
+        Some(expires_at.saturating_sub(self.clock.life()))
     }
 
     /// Returns the usable token if no refresh may start. The session's own source gets the error
@@ -426,7 +436,7 @@ impl Session {
     /// `epoch` found the record.
     fn follow(self: &Arc<Self>, epoch: u64, record: &Record) {
         let prepared = record.tokens.as_ref().map(|tokens| {
-            let prepared = self.prepare(Arc::clone(tokens));
+            let prepared = self.prepare_stored(Arc::clone(tokens), record.details.received);
             // Tokens that cannot be sent still count as a sign-in.
             prepared.unwrap_or_else(|_unusable| PreparedToken::unusable(Arc::clone(tokens)))
         });
@@ -550,22 +560,57 @@ impl Session {
         });
     }
 
-    /// Prepares a token set for requests.
+    /// Prepares a token set of this process for requests.
     ///
     /// *Errors*: the token set cannot be sent. The error is the reason.
     fn prepare(&self, tokens: Arc<TokenSet>) -> Result<PreparedToken, &'static str> {
-        let obtained_at = tokens.obtained_at().unwrap_or_else(|| self.clock.wall());
-        let lifetime = match tokens.lifetime() {
-            Some(lifetime) => Some(millis(lifetime)),
-            None => hinted_lifetime(&tokens, unix_millis(obtained_at)),
-        };
-        let jitter = fastrand::u32(0..=200);
+        let age = lifetime::age_by_wall_clock(tokens.obtained_at(), self.clock.wall());
+        self.prepare_at_age(tokens, age)
+    }
+
+    /// Prepares a token set from the store, which measures its age.
+    ///
+    /// *Errors*: the token set cannot be sent. The error is the reason.
+    fn prepare_stored(
+        &self,
+        tokens: Arc<TokenSet>,
+        received: Option<StoreTime>,
+    ) -> Result<PreparedToken, &'static str> {
+        let age = received.and_then(|received| self.store_now().since(received));
+        match age {
+            Some(age) => self.prepare_at_age(tokens, lifetime::age_by_store(age)),
+            // An earlier version wrote the record.
+            None => self.prepare(tokens),
+        }
+    }
+
+    /// `age`: `None` if it is unknown.
+    fn prepare_at_age(
+        &self,
+        tokens: Arc<TokenSet>,
+        age: Option<Duration>,
+    ) -> Result<PreparedToken, &'static str> {
+        let lifetime = tokens.lifetime().or(self.default_lifetime);
         Ok(PreparedToken {
-            validity: self
-                .policy
-                .validity(unix_millis(obtained_at), lifetime, jitter),
+            validity: self.validity(lifetime, age),
             credential: Credential::new(tokens, &self.placement)?,
         })
+    }
+
+    /// Returns the validity of a token of this lifetime and age, on the life clock. A token whose
+    /// age is unknown counts as expired: the refresh writes a receipt that is right.
+    fn validity(&self, lifetime: Option<Duration>, age: Option<Duration>) -> Validity {
+        let life = self.clock.now().wall;
+        match (lifetime, age) {
+            (Some(lifetime), Some(age)) if age < lifetime => {
+                let received = life.saturating_sub(millis(age));
+                let jitter = fastrand::u32(0..=200);
+                self.policy
+                    .validity(received, Some(millis(lifetime).max(1)), jitter)
+            }
+            (None, Some(_)) => Validity::unknown(),
+            _ => Validity::until(life),
+        }
     }
 
     /// Returns the current time of the store. A store that has no clock, or was not read yet, uses
@@ -599,6 +644,12 @@ impl Session {
             spans_hosts: self.store.as_ref().is_some_and(|store| store.spans_hosts()),
             policy: &self.policy,
         }
+    }
+
+    /// Returns when this process received the tokens of a sign-in, by the store's clock.
+    pub(crate) fn receipt_of(&self, tokens: &TokenSet) -> StoreTime {
+        let age = lifetime::age_by_wall_clock(tokens.obtained_at(), self.clock.wall());
+        self.store_now().before(age.unwrap_or_default())
     }
 
     /// Runs one source call, marked so that a call from it into this session fails at once.
@@ -663,6 +714,16 @@ impl Session {
         let before = self.state.claim(hash);
         if let Some(before) = before.filter(|before| Some(*before) != hash) {
             claims.remove(&before);
+            holders::leave(before, self.id);
+        }
+        drop(claims);
+        // Rotators that share a store share their refreshes. At an issuer that counts no uses, each
+        // rotator may refresh on its own.
+        let is_alone = self.store.is_none() && self.profile.counts_uses();
+        if let Some(hash) = hash.filter(|_| is_alone)
+            && holders::join(hash, self.id)
+        {
+            self.emit(&Event::SharedRefreshToken);
         }
         Ok(())
     }
@@ -670,6 +731,7 @@ impl Session {
     fn release_claim(&self) {
         if let Some(hash) = self.state.claim(None) {
             lock(&self.claims).remove(&hash);
+            holders::leave(hash, self.id);
         }
     }
 }
@@ -693,20 +755,6 @@ async fn guarded<T>(limit: Duration, call: impl Future<Output = T>) -> Result<T,
         Some(Err(_panic)) => Err(CallFailure::Panicked),
         None => Err(CallFailure::TimedOut),
     }
-}
-
-/// Returns the lifetime that a JWT of unknown expiry states, in milliseconds from its receipt.
-/// Returns `None` for other tokens, and if the JWT had expired at its receipt: then the local clock
-/// is wrong.
-fn hinted_lifetime(tokens: &TokenSet, received: u64) -> Option<u64> {
-    let hint = jwt::expiry_hint(tokens.access_token().expose_secret())?;
-    let left = hint.expires_at_unix_ms.checked_sub(received)?;
-    // An issuer whose clock is ahead states an expiry that is too late, so the JWT's whole lifetime
-    // caps it.
-    let whole = hint
-        .issued_at_unix_ms
-        .map(|at| hint.expires_at_unix_ms.saturating_sub(at));
-    Some(left.min(whole.unwrap_or(left))).filter(|left| *left > 0)
 }
 
 /// Counts a source call until the guard is dropped.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use token_rotator_core::{
     Attempt, Failure, Flight, Landing, Now, Policy, Purpose, Session as Machine, Stamp, Step,
@@ -15,7 +15,6 @@ use super::recovery::Recovery;
 use super::signal::Signal;
 use super::writer::{PendingWrite, Report, Writes};
 use crate::error::RefreshError;
-use crate::runtime::clock::at_unix_millis;
 use crate::runtime::sync::{Mutex, MutexGuard, Published, lock};
 use crate::store::intent::TokenHash;
 use crate::store::{RecordDetails, StoreTime, Version};
@@ -38,7 +37,10 @@ struct Locked {
     error: Option<RefreshError>,
     /// Signal of the current flight, or of the last flight.
     signal: Arc<Signal>,
+    /// When the early refresh of the current token is due, by the life clock.
     early_at: u64,
+    /// When the current token expires, by the life clock. `None` if that is unknown.
+    expires_at: Option<u64>,
     /// The last refresh that was started to confirm a match of a body rule: the stamp of its token, and
     /// the steady time.
     confirming: Option<(Stamp, u64)>,
@@ -139,6 +141,7 @@ impl State {
                 error: None,
                 signal: Signal::new(),
                 early_at: u64::MAX,
+                expires_at: None,
                 confirming: None,
                 known: KnownRecord::default(),
                 details: Box::default(),
@@ -156,20 +159,20 @@ impl State {
 
     // Callers.
 
-    /// Returns the token if the state machine would serve it without an event at this wall-clock
-    /// time. This is the hot path.
+    /// Returns the token if the state machine would serve it without an event at this time of the
+    /// life clock. This is the hot path.
     #[inline]
-    pub(crate) fn ready(&self, wall: SystemTime) -> Option<Token> {
+    pub(crate) fn ready(&self, life: Duration) -> Option<Token> {
         self.published
-            .get_if(|issued| wall < issued.until)
+            .get_if(|issued| life < issued.until)
             .map(Token)
     }
 
     /// Returns the token for a request that cannot be repeated. Returns `None` while a refresh is
     /// due.
-    pub(crate) fn ready_for_once(&self, wall: SystemTime) -> Option<Token> {
+    pub(crate) fn ready_for_once(&self, life: Duration) -> Option<Token> {
         self.published
-            .get_if(|issued| wall < issued.until.min(issued.early_at))
+            .get_if(|issued| life < issued.until.min(issued.early_at))
             .map(Token)
     }
 
@@ -270,8 +273,8 @@ impl State {
         let step = locked.machine.settle(flight, now);
         if step == Step::Use {
             // The flight has published the token, so the waiters need not publish it again.
-            let (stamp, wall) = (locked.machine.stamp(), at_unix_millis(now.wall));
-            let is_current = |issued: &Issued| issued.stamp == stamp && wall < issued.until;
+            let (stamp, life) = (locked.machine.stamp(), Duration::from_millis(now.wall));
+            let is_current = |issued: &Issued| issued.stamp == stamp && life < issued.until;
             if let Some(issued) = self.published.get_if(is_current) {
                 return CallerAction::Send(Token(issued));
             }
@@ -677,8 +680,9 @@ impl State {
                 header: credential.header.clone(),
                 credential: Arc::clone(credential),
                 stamp,
-                until: UNIX_EPOCH,
-                early_at: at_unix_millis(locked.early_at),
+                until: Duration::ZERO,
+                early_at: Duration::from_millis(locked.early_at),
+                expires_at: locked.expires_at.map(Duration::from_millis),
                 accepted: AtomicBool::new(false),
             })
         }))
@@ -709,6 +713,7 @@ impl Locked {
     fn install(&mut self, prepared: &PreparedToken) {
         self.credential = Some(Arc::clone(&prepared.credential));
         self.early_at = prepared.validity.refresh_at.unwrap_or(u64::MAX);
+        self.expires_at = prepared.validity.expires_at;
         self.successor = None;
         self.error = None;
         self.refusal_reported = false;
@@ -721,8 +726,9 @@ impl Locked {
             header: credential.header.clone(),
             credential: Arc::clone(credential),
             stamp: self.machine.stamp(),
-            until: at_unix_millis(until),
-            early_at: at_unix_millis(self.early_at),
+            until: Duration::from_millis(until),
+            early_at: Duration::from_millis(self.early_at),
+            expires_at: self.expires_at.map(Duration::from_millis),
             accepted: AtomicBool::new(false),
         })
     }

@@ -273,7 +273,11 @@ impl Session {
         let mut replaced = None;
         // The first write of an epoch replaces any record in the store.
         let mut saved = if write.known.unwritten {
-            Saved::Conflict(self.load().await?)
+            let found = self.load().await?;
+            if let Some(tokens) = &write.tokens {
+                write.details.received = Some(self.receipt_of(tokens));
+            }
+            Saved::Conflict(found)
         } else {
             self.put(write.known.version, write.record()).await?
         };
@@ -285,7 +289,9 @@ impl Session {
                 }
                 Saved::Conflict(found) => found,
             };
-            let usable = |tokens: &Arc<TokenSet>| self.prepare(Arc::clone(tokens)).ok();
+            let received = found.as_ref().and_then(|record| record.details.received);
+            let usable =
+                |tokens: &Arc<TokenSet>| self.prepare_stored(Arc::clone(tokens), received).ok();
             match decide::compare(found.as_ref(), write, usable) {
                 Comparison::Overwrite => {
                     replaced = found.as_ref().and_then(|record| record.tokens.clone());
@@ -316,7 +322,11 @@ impl Session {
             return Ok(None);
         };
         let record = self.store_call(store.load(&self.key)).await?;
-        if let Some(time) = record.as_ref().and_then(Record::now) {
+        let time = match &record {
+            Some(record) => record.now(),
+            None => self.store_call(store.now()).await?,
+        };
+        if let Some(time) = time {
             self.state.note_store_time(time, self.clock.steady());
         }
         Ok(record)

@@ -33,7 +33,7 @@ use crate::keys::KeyFile;
 use crate::runtime::{self, blocking};
 use crate::store::codec::{RecordCodec, RecordHeader};
 use crate::store::coordinator::BoxedCoordinator;
-use crate::store::{Record, Saved, SessionKey, SessionStore, Version};
+use crate::store::{Record, Saved, SessionKey, SessionStore, StoreTime, Version};
 
 /// How long a write may wait for another process's write. A write takes milliseconds, so a process
 /// that holds the lock for longer is stopped.
@@ -256,6 +256,10 @@ impl SessionStore for FileStore {
             }
             None => Ok(None),
         }
+    }
+
+    async fn now(&self) -> Result<Option<StoreTime>, StoreError> {
+        Ok(Some(boot::store_time()))
     }
 
     async fn save(

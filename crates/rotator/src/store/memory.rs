@@ -53,6 +53,10 @@ impl SessionStore for MemoryStore {
         Ok(Saved::Stored)
     }
 
+    async fn now(&self) -> Result<Option<StoreTime>, StoreError> {
+        Ok(Some(process_time()))
+    }
+
     fn is_durable(&self) -> bool {
         false
     }
@@ -64,11 +68,14 @@ impl SessionStore for MemoryStore {
 
 /// Copies the record, with the time of this process.
 fn read_now(record: &Record) -> Record {
+    record.clone().read_at(process_time())
+}
+
+/// Returns the time since the first call in this process.
+fn process_time() -> StoreTime {
     /// The start of the clock, and the number that names it.
     static START: OnceLock<(u128, tokio::time::Instant)> = OnceLock::new();
     let (start, began) =
         START.get_or_init(|| (crate::runtime::random::bits(), tokio::time::Instant::now()));
-    record
-        .clone()
-        .read_at(StoreTime::since_start(*start, began.elapsed()))
+    StoreTime::since_start(*start, began.elapsed())
 }

@@ -212,6 +212,14 @@ pub trait SessionStore: Send + Sync + 'static {
         record: Record,
     ) -> impl Future<Output = Result<Saved, StoreError>> + Send;
 
+    /// Reads the clock of the store. Default: the store has none.
+    ///
+    /// The engine asks before it saves the first record of a session, so that every process
+    /// measures the age of that record by one clock. Later [`load`](Self::load) tells the time.
+    fn now(&self) -> impl Future<Output = Result<Option<StoreTime>, StoreError>> + Send {
+        std::future::ready(Ok(None))
+    }
+
     /// Waits until the version of the record may differ from `seen`. Default: waits forever.
     ///
     /// A flight waits for it while it waits for the lease. The call may return although the record
@@ -285,6 +293,10 @@ impl SessionStore for BoxedStore {
         DynStore::save(&*self.0, key, expected, record).await
     }
 
+    async fn now(&self) -> Result<Option<StoreTime>, StoreError> {
+        DynStore::now(&*self.0).await
+    }
+
     async fn changed(&self, key: &SessionKey, seen: Option<Version>) {
         DynStore::changed(&*self.0, key, seen).await;
     }
@@ -318,6 +330,7 @@ pub(crate) trait DynStore: Send + Sync + 'static {
         expected: Option<Version>,
         record: Record,
     ) -> BoxFuture<'a, Result<Saved, StoreError>>;
+    fn now(&self) -> BoxFuture<'_, Result<Option<StoreTime>, StoreError>>;
     fn changed<'a>(&'a self, key: &'a SessionKey, seen: Option<Version>) -> BoxFuture<'a, ()>;
     fn is_durable(&self) -> bool;
     fn spans_hosts(&self) -> bool;
@@ -339,6 +352,10 @@ impl<S: SessionStore> DynStore for S {
         record: Record,
     ) -> BoxFuture<'a, Result<Saved, StoreError>> {
         Box::pin(SessionStore::save(self, key, expected, record))
+    }
+
+    fn now(&self) -> BoxFuture<'_, Result<Option<StoreTime>, StoreError>> {
+        Box::pin(SessionStore::now(self))
     }
 
     fn changed<'a>(&'a self, key: &'a SessionKey, seen: Option<Version>) -> BoxFuture<'a, ()> {

@@ -85,6 +85,18 @@ impl StoreTime {
         })
     }
 
+    /// Returns the moment this much earlier.
+    pub(crate) fn before(self, time: Duration) -> Self {
+        let time = millis(time);
+        Self {
+            wall_ms: self.wall_ms.map(|wall| wall.saturating_sub(time)),
+            steady: self.steady.map(|steady| SteadyTime {
+                ms: steady.ms.saturating_sub(time),
+                ..steady
+            }),
+        }
+    }
+
     /// Returns the moment this much later.
     pub fn after(self, time: Duration) -> Self {
         let time = millis(time);

@@ -3,17 +3,19 @@
 //! - `token_set`: the token set, as the issuer answered it.
 //! - `source`: the token source, which exchanges the last token set for the next.
 //! - [`jwt`]: the expiry that a JWT states.
+//! - `lifetime`: lifetime and age of a token set.
 //! - `secret`: secret texts and sensitive header values.
 //! - `mod.rs`: a token set ready for requests.
 
 pub mod jwt;
+pub(crate) mod lifetime;
 pub(crate) mod secret;
 pub(crate) mod source;
 pub(crate) mod token_set;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use token_rotator_core::Stamp;
@@ -79,11 +81,13 @@ pub(crate) struct Issued {
     /// Copy of `credential.header`; saves a pointer chase on the hot path.
     pub(crate) header: HeaderValue,
     pub(crate) stamp: Stamp,
-    /// The end of its use without a check, by the wall clock. A `SystemTime` and not milliseconds,
+    /// The end of its use without a check, by the life clock. A `Duration` and not milliseconds,
     /// so that the hot path compares and does not divide.
-    pub(crate) until: SystemTime,
-    /// When its early refresh is due, by the wall clock.
-    pub(crate) early_at: SystemTime,
+    pub(crate) until: Duration,
+    /// When its early refresh is due, by the life clock.
+    pub(crate) early_at: Duration,
+    /// When the token expires, by the life clock. `None` if that is unknown.
+    pub(crate) expires_at: Option<Duration>,
     /// Whether a request with this token was accepted and the session has that event.
     pub(crate) accepted: AtomicBool,
 }

@@ -26,6 +26,10 @@ pub trait TokenSource: Send + Sync + 'static {
     ///
     /// If the source calls its own rotator, the call fails at once with
     /// [`TokenError::Reentrant`](crate::TokenError::Reentrant). Otherwise it would wait for itself.
+    /// A call from a task that the source spawns, for example by `tokio::spawn`, cannot be detected:
+    /// it waits for this refresh until
+    /// [`source_timeout`](crate::RotatorBuilder::source_timeout), and the refresh fails with
+    /// [`RefreshError::TimedOut`](crate::RefreshError::TimedOut).
     fn refresh(
         &self,
         last: Option<Arc<TokenSet>>,

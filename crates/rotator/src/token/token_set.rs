@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use crate::runtime::clock::at_unix_millis;
 use crate::token::secret::{ExposeSecret, SecretString};
+use crate::token::{jwt, lifetime};
 
 /// The most unknown fields that are kept from an answer.
 const EXTRA_FIELDS_MAX: usize = 32;
@@ -51,10 +53,20 @@ pub struct TokenSet {
 pub enum Expiry {
     /// The issuer gave no readable expiry. The token serves until the upstream refuses it.
     Unknown,
-    /// The token expires this long after its receipt. Zero counts as unknown; longer times than ten
-    /// years are cut to ten years.
+    /// The token expires this long after its receipt. Times of more than ten years are cut to ten
+    /// years.
+    ///
+    /// Zero: a token set handed to [`sign_in`](crate::Rotator::sign_in) or
+    /// [`update`](crate::Rotator::update) has expired and is refreshed first. From a token source,
+    /// zero counts as unknown.
     In(Duration),
-    /// The token expires at this moment of the wall clock.
+    /// The token expires at this moment of the wall clock. A rotator turns it into a lifetime at the
+    /// receipt.
+    ///
+    /// A moment in the past: a token set handed to [`sign_in`](crate::Rotator::sign_in) or
+    /// [`update`](crate::Rotator::update) has expired and is refreshed first. From a token source it
+    /// counts as unknown, with [`Event::ClockAhead`](crate::Event::ClockAhead), because the local
+    /// clock is wrong.
     At(SystemTime),
 }
 
@@ -260,27 +272,48 @@ impl TokenSet {
         self
     }
 
-    /// When the access token expires, by the wall clock. Returns `None` if the expiry is unknown, or
-    /// if it is relative to a receipt that is not set.
+    /// Sets the moment of receipt, unless it is set. An issuer sends no expired token, so an expiry
+    /// that had passed at the receipt becomes unknown. Returns how far it had passed by the local
+    /// clock, which is wrong by at least that time.
+    pub(crate) fn received_from_issuer(self, now: SystemTime) -> (Self, Option<Duration>) {
+        let mut tokens = self.received(now);
+        let received = tokens.obtained_at.unwrap_or(now);
+        let expires_at = match tokens.expiry {
+            Expiry::At(at) => Some(at),
+            Expiry::In(_) => None,
+            Expiry::Unknown => {
+                let hint = jwt::expiry_hint(tokens.access_token.expose_secret());
+                hint.map(|hint| at_unix_millis(hint.expires_at_unix_ms))
+            }
+        };
+        let passed = lifetime::expired_before(expires_at, received);
+        if passed.is_some() || tokens.expiry == Expiry::In(Duration::ZERO) {
+            tokens.expiry = Expiry::Unknown;
+        }
+        (tokens, passed)
+    }
+
+    /// When the access token expires, by the wall clock of its receipt: the receipt plus the
+    /// [lifetime](Self::lifetime). Returns `None` if the lifetime is unknown, or if it counts from a
+    /// receipt that is not set.
+    ///
+    /// If the wall clock was set since, this moment is wrong by as much.
+    /// [`Rotator::time_left`](crate::Rotator::time_left) does not use the wall clock.
     pub fn expires_at(&self) -> Option<SystemTime> {
         match self.expiry {
-            Expiry::Unknown => None,
-            Expiry::In(lifetime) => self.obtained_at?.checked_add(lifetime),
             Expiry::At(at) => Some(at),
+            Expiry::Unknown | Expiry::In(_) => self.obtained_at?.checked_add(self.lifetime()?),
         }
     }
 
-    /// The lifetime of the access token at its receipt. Returns `None` if it is unknown.
+    /// The lifetime of the access token at its receipt, zero if it had expired. If the issuer gave
+    /// none and the token is a JWT, the lifetime that the JWT states. Returns `None` if it is
+    /// unknown.
     pub fn lifetime(&self) -> Option<Duration> {
         match self.expiry {
-            Expiry::Unknown => None,
+            Expiry::Unknown => lifetime::of_jwt(self, self.obtained_at?),
             Expiry::In(lifetime) => Some(lifetime),
-            // A token that was expired at its receipt has the shortest lifetime, not an unknown one.
-            Expiry::At(at) => Some(
-                at.duration_since(self.obtained_at?)
-                    .unwrap_or_default()
-                    .max(Duration::from_millis(1)),
-            ),
+            Expiry::At(at) => Some(at.duration_since(self.obtained_at?).unwrap_or_default()),
         }
     }
 }

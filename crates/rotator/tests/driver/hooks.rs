@@ -231,6 +231,36 @@ async fn a_source_that_calls_its_own_rotator_gets_an_error() {
     assert_eq!(error.message(), "no token for the request");
 }
 
+/// Row 7 of the Rust cases. A source that calls its own rotator in a task that it spawned waits for itself until the
+/// source's timeout. The hint of that error names the likely cause.
+#[tokio::test(start_paused = true)]
+async fn a_source_that_spawns_a_call_of_its_own_rotator_times_out_with_a_hint() {
+    let handle = Arc::new(OnceLock::<Rotator>::new());
+    let inside = Arc::clone(&handle);
+    let source = move |_last: Option<Arc<TokenSet>>| {
+        let rotator = inside.get().expect("the rotator").clone();
+        async move {
+            let call = tokio::spawn(async move { rotator.token().await });
+            let _waits = call.await;
+            Ok::<_, SourceError>(TokenSet::bearer("never"))
+        }
+    };
+    let rotator = Rotator::builder(source).build().expect("a rotator");
+    assert!(handle.set(rotator.clone()).is_ok());
+    let (took, error) = timed(rotator.token()).await;
+    assert_eq!(took, Duration::from_secs(15));
+    let error = error.expect_err("no token");
+    assert!(
+        matches!(error, TokenError::Refresh(RefreshError::TimedOut { .. })),
+        "{error:?}"
+    );
+    assert!(
+        error
+            .hint()
+            .is_some_and(|hint| hint.contains("in a task that it spawned"))
+    );
+}
+
 /// A source may call another rotator.
 #[tokio::test(start_paused = true)]
 async fn a_source_may_call_another_rotator() {

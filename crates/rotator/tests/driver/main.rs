@@ -5,6 +5,7 @@ mod common;
 
 mod adoption;
 mod building;
+mod clocks;
 mod cooling;
 mod deadlines;
 mod drops;
@@ -24,6 +25,7 @@ mod session_ends;
 mod sessions;
 mod shared_failures;
 mod shared_store;
+mod shared_tokens;
 mod sharing;
 mod unexplained;
 mod unsaved;

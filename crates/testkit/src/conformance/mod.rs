@@ -157,6 +157,7 @@ macro_rules! conformance {
             a_failed_journal_write_sends_nothing
             a_conflict_before_the_request_adopts_the_newer_tokens
             a_wall_clock_jump_causes_no_second_refresh
+            replicas_an_hour_apart_refresh_once_an_expiry
             a_crash_at_each_step_with_a_strict_issuer
             a_crash_at_each_step_with_a_forgiving_issuer
             a_crash_at_each_step_with_a_multi_use_issuer

@@ -5,7 +5,10 @@
  * and no error: its driver has them.
  */
 
-/** The two clocks, read together, in milliseconds. The wall clock decides expiry and nothing else. */
+/**
+ * The two clocks, read together, in milliseconds. `wall` decides expiry and nothing else. The driver counts it from the
+ * start of the session, so that setting the clock of the system changes no lifetime.
+ */
 export interface Now {
   readonly wall: number;
   readonly steady: number;

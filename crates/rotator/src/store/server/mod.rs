@@ -60,6 +60,11 @@ pub trait Server: Send + Sync + 'static {
         swap: Swap<'_>,
     ) -> impl Future<Output = Result<Swapped, StoreError>> + Send;
 
+    /// Reads the server's clock. Default: the server has none.
+    fn now(&self) -> impl Future<Output = Result<Option<StoreTime>, StoreError>> + Send {
+        std::future::ready(Ok(None))
+    }
+
     /// Takes the lease for this owner if it is free, has run out, or is the owner's already.
     fn take_lease(
         &self,
@@ -314,6 +319,10 @@ impl<S: Server> SessionStore for ServerStore<S> {
             }
             Swapped::Conflict(stored) => Ok(Saved::Conflict(self.decode(&session, stored)?)),
         }
+    }
+
+    async fn now(&self) -> Result<Option<StoreTime>, StoreError> {
+        self.0.server.now().await
     }
 
     async fn changed(&self, key: &SessionKey, seen: Option<Version>) {

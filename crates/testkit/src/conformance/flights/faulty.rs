@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use token_rotator::store::{
     BoxedCoordinator, Coordinator, Lease, LeaseError, Record, Saved, SessionStore, StoreError,
-    StoreErrorKind, Version,
+    StoreErrorKind, StoreTime, Version,
 };
 use token_rotator::{Refreshed, SessionKey, SourceError, TokenSet, TokenSource};
 
@@ -97,6 +97,10 @@ impl<S: SessionStore> SessionStore for FaultyStore<S> {
         let saved = self.inner.save(key, expected, record).await;
         self.crash_plan.pass(step, Moment::After).await;
         saved
+    }
+
+    async fn now(&self) -> Result<Option<StoreTime>, StoreError> {
+        self.inner.now().await
     }
 
     fn changed(&self, key: &SessionKey, seen: Option<Version>) -> impl Future<Output = ()> + Send {

@@ -21,7 +21,9 @@ mod scripted_issuer;
 mod sessions;
 mod shared_session;
 
-pub use self::clocks::a_wall_clock_jump_causes_no_second_refresh;
+pub use self::clocks::{
+    a_wall_clock_jump_causes_no_second_refresh, replicas_an_hour_apart_refresh_once_an_expiry,
+};
 pub use self::crashes::{
     a_crash_at_each_step_with_a_forgiving_issuer, a_crash_at_each_step_with_a_multi_use_issuer,
     a_crash_at_each_step_with_a_strict_issuer,

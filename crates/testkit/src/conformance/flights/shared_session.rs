@@ -1,7 +1,7 @@
 //! A session, its issuer, and the replicas that share it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use token_rotator::store::{LeaseError, Record, SessionStore as _};
@@ -91,8 +91,6 @@ impl<'a, G: StoreFixture> SharedSession<'a, G> {
     /// Signs in with an expired access token, through a replica that takes no further part.
     pub(super) async fn sign_in_expired(&self) {
         self.sign_in(self.issuer.expired_login()).await;
-        // A token that had expired when it was received counts as valid for a millisecond.
-        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 
     /// Loads the stored record.
@@ -197,12 +195,23 @@ impl RecordedEvents {
 #[derive(Clone, Default)]
 pub(super) struct JumpingClock {
     ahead_seconds: Arc<AtomicI64>,
+    passed_seconds: Arc<AtomicU64>,
 }
 
 impl JumpingClock {
     /// Moves the wall clock forward, or back if `seconds` is negative.
     pub(super) fn jump(&self, seconds: i64) {
         self.ahead_seconds.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    /// Lets this time pass on both clocks.
+    pub(super) fn pass(&self, time: Duration) {
+        self.passed_seconds
+            .fetch_add(time.as_secs(), Ordering::SeqCst);
+    }
+
+    fn passed(&self) -> Duration {
+        Duration::from_secs(self.passed_seconds.load(Ordering::SeqCst))
     }
 }
 
@@ -211,13 +220,13 @@ impl Clock for JumpingClock {
         let ahead = self.ahead_seconds.load(Ordering::SeqCst);
         let distance = Duration::from_secs(ahead.unsigned_abs());
         if ahead < 0 {
-            SystemClock.wall() - distance
+            SystemClock.wall() + self.passed() - distance
         } else {
-            SystemClock.wall() + distance
+            SystemClock.wall() + self.passed() + distance
         }
     }
 
     fn steady(&self) -> Duration {
-        SystemClock.steady()
+        SystemClock.steady() + self.passed()
     }
 }
