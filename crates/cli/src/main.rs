@@ -6,7 +6,7 @@
 //! - `arguments/`: the command line; `config/`: the configuration file and the paths
 //! - `session/`: a named session with its store, its issuer and its history
 //! - `login/ token/ proxy/ doctor/ demo/` and the files here: one module per command
-//! - `command_error.rs output.rs table.rs certificates.rs`: shared by the commands
+//! - `command_error.rs output.rs table.rs certificates.rs secret_file.rs`: shared by the commands
 
 mod arguments;
 mod certificates;
@@ -22,6 +22,7 @@ mod login;
 mod logout;
 mod output;
 mod proxy;
+mod secret_file;
 mod session;
 mod status;
 mod table;

@@ -7,6 +7,7 @@ use http::{Request, Uri, header};
 use token_rotator::{FileStore, Origin};
 use token_rotator_oauth2::{SecretBytes, Transport as _};
 
+use super::files;
 use super::finding::Finding;
 use crate::command_error::CommandError;
 use crate::config::{GrantChoice, SessionName};
@@ -49,6 +50,7 @@ pub(super) async fn check_setup(context: &Context, names: &[SessionName]) -> Vec
         StoreKind::Postgres(_) => Finding::good("store", "on a PostgreSQL server"),
     };
     let mut findings = vec![configuration, store];
+    findings.extend(files::check_key_file(context));
     if names.is_empty() {
         findings.push(Finding::fair(
             "sessions",
@@ -62,6 +64,7 @@ pub(super) async fn check_setup(context: &Context, names: &[SessionName]) -> Vec
 /// Checks one session: its client, its issuer, its record and its history.
 pub(super) async fn check_session(session: &NamedSession<'_>) -> Vec<Finding> {
     let mut findings = vec![check_client(session)];
+    findings.extend(files::check_secret_file(session));
     findings.extend(check_issuer(session).await);
     findings.extend(check_record(session).await);
     findings.extend(check_history(session));

@@ -1,8 +1,9 @@
 //! `token-rotator doctor`: checks sessions and says how to repair what does not work.
 //!
-//! `checks.rs` has the checks; `finding.rs` their results.
+//! `checks.rs` has the checks, `files.rs` those of secret files; `finding.rs` has their results.
 
 mod checks;
+mod files;
 mod finding;
 
 use std::process::ExitCode;

@@ -10,7 +10,7 @@ pub(crate) mod history;
 mod source;
 mod store;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(crate) use self::store::{OpenStore, StoreKind};
 use crate::arguments::GlobalOptions;
 use crate::certificates;
 use crate::command_error::CommandError;
-use crate::config::{ProgramConfig, SessionName, SessionSettings, UserPaths};
+use crate::config::{KeyChoice, ProgramConfig, SessionName, SessionSettings, UserPaths};
 
 /// How long a command waits for a flight and its save before it ends. Longer than the deadline of a
 /// flight, to leave time for the store.
@@ -37,6 +37,8 @@ pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(40);
 pub(crate) struct Context {
     pub(crate) config: ProgramConfig,
     pub(crate) store: OpenStore,
+    /// The key file that a flag or the configuration names.
+    pub(crate) named_key_file: Option<PathBuf>,
     command: &'static str,
 }
 
@@ -51,9 +53,14 @@ impl Context {
         let url = global.store.as_ref().or(settings.url.as_ref());
         let key = global.key.as_ref().or(settings.key.as_ref());
         let store = OpenStore::open(url, key, &config.paths).await?;
+        let named_key_file = match key {
+            Some(KeyChoice::File(file)) => file.clone(),
+            _ => None,
+        };
         Ok(Self {
             config,
             store,
+            named_key_file,
             command,
         })
     }

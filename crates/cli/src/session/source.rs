@@ -7,8 +7,9 @@ use token_rotator_oauth2::{self as oauth2, IssuerMetadata, TokenEndpoint};
 use token_rotator_reqwest::ReqwestTransport;
 
 use super::endpoints::{Endpoint, Endpoints};
-use crate::command_error::{CommandError, file_hint};
+use crate::command_error::CommandError;
 use crate::config::{ClientAuthChoice, GrantChoice, SessionSettings};
+use crate::secret_file::{read_secret, secret_file_hint};
 
 /// The default environment variable of the client's secret.
 const SECRET_VARIABLE: &str = "TOKEN_ROTATOR_CLIENT_SECRET";
@@ -149,15 +150,13 @@ impl SessionSettings {
 
     fn client_secret(&self) -> Result<Option<SecretString>, CommandError> {
         if let Some(path) = &self.client_secret_file {
-            let text = std::fs::read_to_string(path).map_err(|error| {
+            let secret = read_secret(path).map_err(|error| {
                 CommandError::new("the client's secret cannot be read")
                     .why(format!("{}: {error}", path.display()))
-                    .hint_of(file_hint(&error))
+                    .hint_of(secret_file_hint(&error))
                     .or_hint("name a file with the secret that you may read: `client_secret_file`")
             })?;
-            // Editors and shells end a file with a line break.
-            let secret = text.trim_end_matches(['\r', '\n']);
-            return Ok(Some(SecretString::from(secret.to_owned())));
+            return Ok(Some(secret));
         }
         let name = self.client_secret_env.as_deref();
         match std::env::var(name.unwrap_or(SECRET_VARIABLE)) {

@@ -123,10 +123,8 @@ fn vault(choice: &KeyChoice, paths: &UserPaths) -> Result<Option<BoxedVault>, Co
         KeyChoice::Auto | KeyChoice::Plaintext => return Ok(None),
         KeyChoice::Keyring => BoxedVault::new(Keyring::of_system()),
         KeyChoice::Keyutils => BoxedVault::new(keyutils()?),
-        KeyChoice::File(path) => {
-            let path = path.clone().unwrap_or_else(|| paths.key_file());
-            BoxedVault::new(KeyFile::new(path))
-        }
+        KeyChoice::File(None) => BoxedVault::new(KeyFile::new(paths.key_file())),
+        KeyChoice::File(Some(path)) => BoxedVault::new(KeyFile::mounted(path)),
         KeyChoice::Variable(name) => BoxedVault::new(KeyVariable::new(name)),
     }))
 }

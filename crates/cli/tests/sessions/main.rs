@@ -2,6 +2,7 @@
 //!
 //! - `user.rs`, `login.rs`, `metadata.rs`: a user with an issuer, a waiting login, a metadata server
 //! - `signing_in.rs browser.rs device.rs certified_issuer.rs`: logins
+//! - `files.rs`: files that other users can change
 //! - `exec.rs formats.rs inspection.rs doctor.rs`: the other commands
 //! - `many_processes.rs`, `shared_store.rs`: several processes and machines
 //! - `user_errors.rs invalid_arguments.rs configuration.rs keys.rs store_failures.rs refusals.rs
@@ -13,6 +14,7 @@ mod configuration;
 mod device;
 mod doctor;
 mod exec;
+mod files;
 mod formats;
 mod inspection;
 mod invalid_arguments;
