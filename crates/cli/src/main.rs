@@ -6,6 +6,7 @@
 //! - `arguments/`: the command line; `config/`: the configuration file and the paths
 //! - `session/`: a named session with its store, its issuer and its history
 //! - `login/ token/ proxy/ doctor/ demo/` and the files here: one module per command
+//! - `core_dumps.rs`: keeps secrets out of core dumps
 //! - `command_error.rs output.rs table.rs certificates.rs secret_file.rs`: shared by the commands
 
 mod arguments;
@@ -13,6 +14,7 @@ mod certificates;
 mod command_error;
 mod completions;
 mod config;
+mod core_dumps;
 mod demo;
 mod doctor;
 mod exec;
@@ -35,6 +37,7 @@ use clap::error::{ContextKind, ContextValue};
 
 use crate::arguments::{Arguments, CliCommand, ReloadOptions};
 use crate::command_error::CommandError;
+use crate::core_dumps::CoreLimit;
 
 fn main() -> ExitCode {
     let arguments = Arguments::try_parse().unwrap_or_else(|error| without_password(error).exit());
@@ -48,16 +51,17 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
+    let global = arguments.global;
+    let core_limit = CoreLimit::forbid(&global, &arguments.command);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| cannot_start(&error))?;
-    let global = arguments.global;
     runtime.block_on(async {
         match arguments.command {
             CliCommand::Login(options) => Box::pin(login::run(&global, *options)).await,
             CliCommand::Token(options) => token::run(&global, options).await,
-            CliCommand::Exec(options) => exec::run(&global, options).await,
+            CliCommand::Exec(options) => exec::run(&global, options, core_limit).await,
             CliCommand::Proxy(options) => proxy::run(&global, *options).await,
             CliCommand::Reload(ReloadOptions {}) => proxy::reload(&global).await,
             CliCommand::Status(options) => status::run(&global, options).await,

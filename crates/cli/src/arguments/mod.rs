@@ -80,6 +80,10 @@ pub(crate) struct GlobalOptions {
         hide_short_help = true
     )]
     pub(crate) key: Option<KeyChoice>,
+
+    /// Allow core dumps and debuggers, which can read tokens and the key
+    #[arg(long, global = true, hide_short_help = true)]
+    pub(crate) allow_core_dumps: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -110,7 +110,8 @@ pub(crate) enum OutputFormat {
 
 /// Runs a command with a valid access token.
 ///
-/// The command replaces this process: signals, terminal and exit code are those of the command.
+/// The command replaces this process: signals, terminal and exit code are those of the command. Its
+/// environment has no client secret and no key of token-rotator.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ExecOptions {
     #[command(flatten)]
@@ -132,6 +133,11 @@ pub(crate) struct ExecOptions {
     /// Pass the id_token instead of the access token
     #[arg(long)]
     pub(crate) id_token: bool,
+
+    /// Leave the variables with secrets of token-rotator in the environment of the command, for a
+    /// script that calls token-rotator
+    #[arg(long)]
+    pub(crate) keep_secrets: bool,
 
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]

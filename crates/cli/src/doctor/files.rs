@@ -12,7 +12,7 @@ const BYTES_MAX: u64 = 64 * 1024;
 
 /// Checks the key file that a flag or the configuration names.
 pub(super) fn check_key_file(context: &Context) -> Option<Finding> {
-    readable(context.named_key_file.as_deref()?, "key")
+    readable(context.named_key_file()?, "key")
 }
 
 /// Checks the file with the client's secret.

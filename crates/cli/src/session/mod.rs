@@ -3,14 +3,16 @@
 //! - `endpoints.rs`, `source.rs`: the issuer's endpoints, and the token source that calls them
 //! - `store.rs`: the store of all sessions; `history.rs`: the history of each session
 //! - `failure.rs`: errors of a session as command errors
+//! - `secret_variables.rs`: the environment variables that a command of `exec` does not inherit
 
 mod endpoints;
 mod failure;
 pub(crate) mod history;
+mod secret_variables;
 mod source;
 mod store;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -37,8 +39,8 @@ pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(40);
 pub(crate) struct Context {
     pub(crate) config: ProgramConfig,
     pub(crate) store: OpenStore,
-    /// The key file that a flag or the configuration names.
-    pub(crate) named_key_file: Option<PathBuf>,
+    /// The location of the key, if a flag or the configuration names it.
+    key: Option<KeyChoice>,
     command: &'static str,
 }
 
@@ -53,16 +55,21 @@ impl Context {
         let url = global.store.as_ref().or(settings.url.as_ref());
         let key = global.key.as_ref().or(settings.key.as_ref());
         let store = OpenStore::open(url, key, &config.paths).await?;
-        let named_key_file = match key {
-            Some(KeyChoice::File(file)) => file.clone(),
-            _ => None,
-        };
+        let key = key.cloned();
         Ok(Self {
             config,
             store,
-            named_key_file,
+            key,
             command,
         })
+    }
+
+    /// Returns the key file that a flag or the configuration names.
+    pub(crate) fn named_key_file(&self) -> Option<&Path> {
+        match &self.key {
+            Some(KeyChoice::File(file)) => file.as_deref(),
+            _ => None,
+        }
     }
 
     /// Returns a session that the configuration file, an earlier login or the environment defines.

@@ -12,7 +12,7 @@ use crate::config::{ClientAuthChoice, GrantChoice, SessionSettings};
 use crate::secret_file::{read_secret, secret_file_hint};
 
 /// The default environment variable of the client's secret.
-const SECRET_VARIABLE: &str = "TOKEN_ROTATOR_CLIENT_SECRET";
+pub(super) const SECRET_VARIABLE: &str = "TOKEN_ROTATOR_CLIENT_SECRET";
 
 /// Refreshes at the session's issuer.
 ///

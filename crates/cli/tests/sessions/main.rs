@@ -2,7 +2,7 @@
 //!
 //! - `user.rs`, `login.rs`, `metadata.rs`: a user with an issuer, a waiting login, a metadata server
 //! - `signing_in.rs browser.rs device.rs certified_issuer.rs`: logins
-//! - `files.rs`: files that other users can change
+//! - `files.rs`: files that other users can change; `core_dumps.rs`: aborted processes
 //! - `exec.rs formats.rs inspection.rs doctor.rs`: the other commands
 //! - `many_processes.rs`, `shared_store.rs`: several processes and machines
 //! - `user_errors.rs invalid_arguments.rs configuration.rs keys.rs store_failures.rs refusals.rs
@@ -11,6 +11,7 @@
 mod browser;
 mod certified_issuer;
 mod configuration;
+mod core_dumps;
 mod device;
 mod doctor;
 mod exec;
