@@ -3,7 +3,7 @@
 use std::future::{Future, ready};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::{Either, select};
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -11,7 +11,7 @@ use token_rotator::SessionKey;
 use token_rotator::store::server::{
     HashedKey, LISTENING_CHECK, LeaseAttempt, Server, StoredRecord, Swap, Swapped,
 };
-use token_rotator::store::{Epoch, HeldLease, StoreError, StoreErrorKind, Version};
+use token_rotator::store::{Epoch, HeldLease, StoreError, StoreErrorKind, StoreTime, Version};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{AsyncMessage, Client, Config, Error, Row};
 
@@ -144,7 +144,16 @@ impl Server for Postgres {
         let body = row.try_get(2);
         let version = version(session, &row)?;
         let body = body.map_err(|_| Self::corrupt(session, "its body is missing"))?;
-        Ok(Some(StoredRecord::new(version, body)))
+        let stored = StoredRecord::new(version, body);
+        let now = row.try_get::<_, i64>(3).ok();
+        let now = now
+            .and_then(|now| u64::try_from(now).ok())
+            .map(Duration::from_millis);
+        let now = now.and_then(|now| SystemTime::UNIX_EPOCH.checked_add(now));
+        Ok(Some(match now {
+            Some(now) => stored.read_at(StoreTime::by_wall(now)),
+            None => stored,
+        }))
     }
 
     async fn save(&self, session: &HashedKey, swap: Swap<'_>) -> Result<Swapped, StoreError> {

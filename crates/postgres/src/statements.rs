@@ -7,7 +7,7 @@ use crate::schema::SessionTable;
 
 /// The statements for one table.
 pub(crate) struct Statements {
-    /// Parameters: 1 session. Returns epoch, revision, body.
+    /// Parameters: 1 session. Returns epoch, revision, body, and the server's clock in milliseconds since 1970.
     pub(crate) load: String,
     /// Parameters: 1 session. Returns epoch, revision.
     pub(crate) version: String,
@@ -33,7 +33,9 @@ impl Statements {
         let expiry = "clock_timestamp() + $3 * interval '1 millisecond'";
         Self {
             load: format!(
-                "SELECT epoch, revision, body FROM {table_name} WHERE session = $1 AND epoch IS NOT NULL"
+                "SELECT epoch, revision, body,
+                    floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint
+                FROM {table_name} WHERE session = $1 AND epoch IS NOT NULL"
             ),
             version: format!(
                 "SELECT epoch, revision FROM {table_name} WHERE session = $1 AND epoch IS NOT NULL"

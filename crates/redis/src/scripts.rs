@@ -7,24 +7,38 @@ use std::sync::LazyLock;
 
 use redis::Script;
 
+/// Reads a record and the server's clock.
+///
+/// `KEYS`: record. Returns epoch, revision, body, and the clock's seconds and microseconds.
+pub(crate) static LOAD: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local stored = redis.call('HMGET', KEYS[1], 'epoch', 'revision', 'body')
+local time = redis.call('TIME')
+return {stored[1], stored[2], stored[3], time[1], time[2]}
+",
+    )
+});
+
 /// Saves a record by compare-and-swap.
 ///
 /// `KEYS`: record. `ARGV`: expected epoch (empty if no record is expected) and expected revision; epoch, revision and
-/// body to store; channel, message. Returns 1, or 0 and the stored epoch, revision and body.
+/// body to store; channel, message. Returns 1, or 0 with the stored epoch, revision and body and the server's clock.
 pub(crate) static SAVE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
 local stored = redis.call('HMGET', KEYS[1], 'epoch', 'revision', 'body')
 if not stored[1] then
-  if ARGV[1] ~= '' then return {0, false, false, false} end
+  if ARGV[1] ~= '' then return {0, false, false, false, false, false} end
 elseif stored[1] == ARGV[3] and stored[2] == ARGV[4] and stored[3] == ARGV[5] then
-  return {1, false, false, false}
+  return {1, false, false, false, false, false}
 elseif stored[1] ~= ARGV[1] or stored[2] ~= ARGV[2] then
-  return {0, stored[1], stored[2], stored[3]}
+  local time = redis.call('TIME')
+  return {0, stored[1], stored[2], stored[3], time[1], time[2]}
 end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[3], 'revision', ARGV[4], 'body', ARGV[5])
 redis.pcall('PUBLISH', ARGV[6], ARGV[7])
-return {1, false, false, false}
+return {1, false, false, false, false, false}
 ",
     )
 });

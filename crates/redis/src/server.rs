@@ -1,6 +1,6 @@
 //! The operations of the store on Redis: keys, commands and scripts, and their results.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt as _;
 use redis::Client;
@@ -8,11 +8,11 @@ use redis::aio::{PubSubSink, PubSubStream};
 use token_rotator::store::server::{
     HashedKey, LISTENING_CHECK, LeaseAttempt, Server, StoredRecord, Swap, Swapped,
 };
-use token_rotator::store::{Epoch, HeldLease, StoreError, Version};
+use token_rotator::store::{Epoch, HeldLease, StoreError, StoreTime, Version};
 
 use crate::call_error::CallError;
 use crate::connection::SharedConnection;
-use crate::scripts::{ACQUIRE, INSPECT, RELEASE, RENEW, SAVE};
+use crate::scripts::{ACQUIRE, INSPECT, LOAD, RELEASE, RENEW, SAVE};
 
 /// A Redis server, and the prefix of the store's keys.
 pub(crate) struct Redis {
@@ -74,11 +74,8 @@ impl Server for Redis {
     }
 
     async fn load(&self, session: &HashedKey) -> Result<Option<StoredRecord>, StoreError> {
-        let mut command = redis::cmd("HMGET");
-        command.arg(self.key(session, "record"));
-        let fields = self.query(command.arg(&["epoch", "revision", "body"]));
-        let [epoch, revision, body]: [Field; 3] = fields.await?;
-        parse_record(session, &[epoch, revision], body)
+        let load = LOAD.key(self.key(session, "record"));
+        parse_record(session, self.connection.run(&load).await?)
     }
 
     async fn save(&self, session: &HashedKey, swap: Swap<'_>) -> Result<Swapped, StoreError> {
@@ -87,12 +84,18 @@ impl Server for Redis {
         let mut save = SAVE.key(self.key(session, "record"));
         save.arg(&expected).arg(&next).arg(swap.body);
         save.arg(self.channel()).arg(session.record_topic());
-        let (saved, epoch, revision, body): (u8, Field, Field, Field) =
-            self.connection.run(&save).await?;
+        let (saved, epoch, revision, body, seconds, micros): (
+            u8,
+            Field,
+            Field,
+            Field,
+            Field,
+            Field,
+        ) = self.connection.run(&save).await?;
         if saved == 1 {
             return Ok(Swapped::Stored);
         }
-        let stored = parse_record(session, &[epoch, revision], body)?;
+        let stored = parse_record(session, [epoch, revision, body, seconds, micros])?;
         Ok(Swapped::Conflict(stored))
     }
 
@@ -179,16 +182,28 @@ fn version_arguments(version: Version) -> [String; 2] {
     [epoch, version.revision.to_string()]
 }
 
+/// Parses epoch, revision, body, and seconds and microseconds of the server's clock.
 fn parse_record(
     session: &HashedKey,
-    fields: &[Field; 2],
-    body: Field,
+    [epoch, revision, body, seconds, micros]: [Field; 5],
 ) -> Result<Option<StoredRecord>, StoreError> {
-    let Some(version) = version(session, fields)? else {
+    let Some(version) = version(session, &[epoch, revision])? else {
         return Ok(None);
     };
     let body = body.ok_or_else(|| Redis::corrupt(session, "it has no body"))?;
-    Ok(Some(StoredRecord::new(version, body)))
+    let stored = StoredRecord::new(version, body);
+    Ok(Some(match clock(seconds, micros) {
+        Some(now) => stored.read_at(now),
+        None => stored,
+    }))
+}
+
+fn clock(seconds: Field, micros: Field) -> Option<StoreTime> {
+    let number = |field: Field| String::from_utf8(field?).ok()?.parse::<u64>().ok();
+    let time = Duration::from_secs(number(seconds)?) + Duration::from_micros(number(micros)?);
+    Some(StoreTime::by_wall(
+        SystemTime::UNIX_EPOCH.checked_add(time)?,
+    ))
 }
 
 fn version(session: &HashedKey, fields: &[Field; 2]) -> Result<Option<Version>, StoreError> {

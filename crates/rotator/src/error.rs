@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::http::challenge::StepUp;
+use crate::token::secret::SecretString;
 
 /// The cause of an error, shared by all waiters of a flight.
 pub type Cause = Arc<dyn StdError + Send + Sync>;
@@ -36,7 +37,20 @@ pub struct SourceError {
     code: Option<Arc<str>>,
     retry_after: Option<Duration>,
     reuse_detected: bool,
+    content_refused: bool,
+    refresh_token: Option<SecretString>,
+    unexplained: Option<RefusingEndpoint>,
     cause: Option<Cause>,
+}
+
+/// The kind of endpoint that refused a refresh without a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RefusingEndpoint {
+    /// A token endpoint (RFC 6749 section 3.2). Three refusals mean that signing in may help.
+    Token,
+    /// An endpoint that exchanges a cookie. Two refusals mean that signing in may help.
+    Cookie,
 }
 
 impl std::fmt::Display for SourceError {
@@ -63,7 +77,22 @@ impl SourceError {
             code: None,
             retry_after: None,
             reuse_detected: false,
+            content_refused: false,
+            refresh_token: None,
+            unexplained: None,
             cause: None,
+        }
+    }
+
+    /// A 2xx answer whose content cannot be used, such as an unknown token type or a missing access
+    /// token. Its kind is [`FailureKind::Misconfigured`]. The rotator does not ask for it again until
+    /// the configuration changes or a caller forces a refresh.
+    ///
+    /// Give the refresh token of the answer with [`with_refresh_token`](Self::with_refresh_token).
+    pub fn content_refused(message: impl Into<Arc<str>>) -> Self {
+        Self {
+            content_refused: true,
+            ..Self::new(FailureKind::Misconfigured, message)
         }
     }
 
@@ -123,9 +152,40 @@ impl SourceError {
         self
     }
 
+    /// Sets the refresh token that came although the rest of the answer cannot be used. The rotator
+    /// saves it as the newest refresh token, and takes it out of the error before any listener or
+    /// caller gets the error.
+    pub fn with_refresh_token(mut self, token: impl Into<SecretString>) -> Self {
+        self.refresh_token = Some(token.into());
+        self
+    }
+
+    /// Marks the failure as a refusal without a reason: a 400, 401 or 403 that is no OAuth error, or
+    /// an OAuth error with an unknown code. Such a refusal ends no session, and the rotator counts
+    /// it.
+    pub fn with_no_reason(mut self, endpoint: RefusingEndpoint) -> Self {
+        self.unexplained = Some(endpoint);
+        self
+    }
+
     /// The kind of the failure.
     pub fn kind(&self) -> FailureKind {
         self.kind
+    }
+
+    /// Whether the content of a 2xx answer cannot be used.
+    pub fn is_content_refused(&self) -> bool {
+        self.content_refused
+    }
+
+    /// The endpoint that refused without a reason. Returns `None` for every other failure.
+    pub fn refused_without_reason(&self) -> Option<RefusingEndpoint> {
+        self.unexplained
+    }
+
+    /// Takes the refresh token out of the error.
+    pub(crate) fn take_refresh_token(&mut self) -> Option<SecretString> {
+        self.refresh_token.take()
     }
 
     /// What happened.

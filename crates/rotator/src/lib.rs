@@ -61,7 +61,9 @@ mod token;
 #[cfg(feature = "tower")]
 pub mod tower;
 
-pub use error::{BuildError, Cause, FailureKind, RefreshError, SourceError, TokenError};
+pub use error::{
+    BuildError, Cause, FailureKind, RefreshError, RefusingEndpoint, SourceError, TokenError,
+};
 pub use event::{Event, HookProblem, NotReplayed};
 pub use http::origin::{Origin, OriginError, Origins};
 pub use rotator::builder::RotatorBuilder;

@@ -15,8 +15,8 @@ use crate::http::origin::{Origin, Origins};
 use crate::rotator::Rotator;
 use crate::rotator::profile::Profile;
 use crate::rotator::rotators::Rotators;
-use crate::runtime::Runtime;
 use crate::runtime::clock::{Clock, RotatorClock, millis};
+use crate::runtime::{self, Runtime};
 use crate::session::{AfterRefresh, Engine, Session, TimeLimits};
 use crate::store::coordinator::{Coordinator, DynCoordinator};
 use crate::store::{DynStore, SessionKey, SessionStore};
@@ -41,6 +41,7 @@ pub struct RotatorBuilder {
     listeners: EventListeners,
     after_refresh: Option<AfterRefresh>,
     idle_after: Duration,
+    host: Option<String>,
 }
 
 enum RuntimeChoice {
@@ -72,6 +73,7 @@ impl RotatorBuilder {
             listeners: EventListeners::default(),
             after_refresh: None,
             idle_after: Duration::from_secs(900),
+            host: None,
         }
     }
 
@@ -220,6 +222,15 @@ impl RotatorBuilder {
         self
     }
 
+    /// Names this host in failures that processes share through the store. Default: the system's
+    /// host name.
+    ///
+    /// A failure before the first byte is sent holds only for processes of the same host.
+    pub fn host(mut self, name: impl Into<String>) -> Self {
+        self.host = Some(name.into());
+        self
+    }
+
     /// Runs flights on this runtime. Default: the runtime of the first call that needs one.
     pub fn runtime(mut self, handle: tokio::runtime::Handle) -> Self {
         self.runtime = RuntimeChoice::Given(handle);
@@ -302,6 +313,7 @@ impl RotatorBuilder {
             origins,
             listeners: self.listeners,
             after_refresh: self.after_refresh,
+            host: self.host.map_or_else(runtime::host_name, Arc::from),
             tasks: TaskTracker::new(),
             claims: crate::runtime::sync::Mutex::default(),
         }))

@@ -1,12 +1,13 @@
 //! Tasks, timers, clocks and locks, and their replacements in model checks.
 //!
 //! - `clock.rs`: the wall clock and the steady clock.
-//! - `random.rs`: random bits for epochs and intents.
+//! - `random.rs`: random bits for epochs and intents. `host.rs`: the name of this host.
 //! - `sync.rs`: the mutex and the published value, for real builds and for the model checkers.
 //!
 //! This file holds the choice of the tokio runtime, and tasks and timers on it.
 
 pub(crate) mod clock;
+mod host;
 pub(crate) mod random;
 pub(crate) mod sync;
 
@@ -22,6 +23,8 @@ use futures_util::future::{BoxFuture, Either, select};
 
 use crate::error::{BuildError, TokenError};
 use crate::runtime::sync::{Mutex, lock};
+
+pub(crate) use self::host::host_name;
 
 /// The tokio runtime that flights and pending writes run on.
 pub(crate) struct Runtime {

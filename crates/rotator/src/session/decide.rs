@@ -7,7 +7,7 @@ use hmac_sha256::Hash;
 
 use super::state::PreparedToken;
 use crate::store::intent::Intent;
-use crate::store::{Epoch, Record, Version};
+use crate::store::{Epoch, Record, RecordDetails, Version};
 use crate::token::secret::{ExposeSecret as _, SecretString};
 use crate::token::token_set::TokenSet;
 
@@ -78,16 +78,34 @@ pub(crate) struct RefreshStart {
     pub(crate) intent: Option<Intent>,
     /// Hashes of the token sets that the refresh replaces.
     pub(crate) replaced: ReplacedTokens,
+    /// The details of the record.
+    pub(crate) details: Box<RecordDetails>,
 }
 
 impl RefreshStart {
     /// Starts from memory, because the store holds nothing newer.
-    pub(crate) fn from_memory(last: Option<Arc<TokenSet>>, known: KnownRecord) -> Self {
+    pub(crate) fn from_memory(
+        last: Option<Arc<TokenSet>>,
+        known: KnownRecord,
+        details: Box<RecordDetails>,
+    ) -> Self {
         Self {
             last,
             known,
             intent: None,
             replaced: ReplacedTokens::default(),
+            details,
+        }
+    }
+
+    /// Returns the record of the token set with this version and intent.
+    pub(crate) fn record(&self, version: Version, intent: Option<Intent>) -> Record {
+        Record {
+            version,
+            tokens: self.last.clone(),
+            intent,
+            details: self.details.clone(),
+            read_at: None,
         }
     }
 
@@ -110,21 +128,27 @@ pub(crate) enum Decision {
     OtherEpoch(Record),
 }
 
-/// Decides from the record `found` in the store, the state `known` of the record, and the token set
-/// `held` in memory. `usable` prepares a token set if it can be served instead of `held`.
+/// Decides from the record `found` in the store, and from `memory`, where a refresh would start
+/// without the store. `usable` prepares a token set if it can be served instead of that in memory.
 pub(crate) fn read(
     found: Option<Record>,
-    known: KnownRecord,
-    held: Option<Arc<TokenSet>>,
+    memory: RefreshStart,
     usable: impl FnOnce(&Arc<TokenSet>) -> Option<PreparedToken>,
 ) -> Decision {
+    let RefreshStart {
+        last: held,
+        known,
+        details,
+        ..
+    } = memory;
     let Some(record) = found else {
         // A missing record is a lost store, not a sign-out.
         let known = KnownRecord {
             version: None,
             ..known
         };
-        return Decision::RefreshFrom(Box::new(RefreshStart::from_memory(held, known)));
+        let start = RefreshStart::from_memory(held, known, details);
+        return Decision::RefreshFrom(Box::new(start));
     };
     let read = KnownRecord {
         greatest_revision: known.greatest_revision.max(record.version.revision),
@@ -151,6 +175,7 @@ pub(crate) fn read(
         known: read,
         intent: record.intent,
         replaced,
+        details: record.details,
     }))
 }
 
@@ -165,6 +190,7 @@ pub(crate) struct Write {
     pub(crate) version: Version,
     /// Hashes of the token sets that this write replaces.
     pub(crate) replaced: ReplacedTokens,
+    pub(crate) details: Box<RecordDetails>,
 }
 
 impl Write {
@@ -180,7 +206,13 @@ impl Write {
             known,
             version: known.next_version(known.version),
             replaced,
+            details: Box::default(),
         }
+    }
+
+    /// The write with these details.
+    pub(crate) fn with_details(self, details: Box<RecordDetails>) -> Self {
+        Self { details, ..self }
     }
 
     pub(crate) fn record(&self) -> Record {
@@ -188,6 +220,8 @@ impl Write {
             version: self.version,
             tokens: self.tokens.clone(),
             intent: None,
+            details: self.details.clone(),
+            read_at: None,
         }
     }
 
@@ -199,7 +233,14 @@ impl Write {
             .version
             .map_or(0, |found| found.revision.saturating_add(1));
         self.version.revision = self.version.revision.max(next);
-        if let Some(tokens) = found.and_then(|record| record.tokens) {
+        let Some(found) = found else {
+            return;
+        };
+        if found.version.epoch == self.version.epoch && self.tokens.is_some() {
+            // The record may have been bound after this process read it.
+            self.details.binding = found.details.binding.or(self.details.binding.take());
+        }
+        if let Some(tokens) = found.tokens {
             self.replaced.push(&tokens);
         }
     }

@@ -23,7 +23,7 @@ use crate::runtime;
 use crate::runtime::clock::millis;
 use crate::store::coordinator::Lease;
 use crate::store::intent::{Intent, IntentOutcome, TokenHash};
-use crate::store::{Record, Saved, Version};
+use crate::store::{RecordDetails, Saved, Version};
 use crate::token::source::Refreshed;
 use crate::token::token_set::TokenSet;
 
@@ -281,8 +281,11 @@ impl FlightTask {
             let expired = prepared.validity.expires_at.is_some_and(|at| wall >= at);
             (!expired).then_some(prepared)
         };
-        match decide::read(record, memory.known, memory.last, usable) {
-            Decision::RefreshFrom(start) => Ok(*start),
+        match decide::read(record, memory, usable) {
+            Decision::RefreshFrom(start) => {
+                session.state.note_details(epoch, &start.details);
+                Ok(*start)
+            }
             Decision::Adopt(prepared, known) => Err(FlightOutcome::Adopted(prepared, known)),
             Decision::OtherEpoch(record) => {
                 session.follow(epoch, &record);
@@ -456,11 +459,7 @@ impl FlightTask {
             return Ok(true);
         }
         let version = start.known.next_version(start.known.version);
-        let record = Record {
-            version,
-            tokens: start.last.clone(),
-            intent,
-        };
+        let record = start.record(version, intent);
         let saved = self.session.put(start.known.version, record).await?;
         let stored = matches!(saved, Saved::Stored);
         if stored {
@@ -608,7 +607,9 @@ impl FlightTask {
         let prepared = self.session.prepare(Arc::clone(&tokens));
         self.step = "save the new tokens";
         let own = Some(Arc::clone(&tokens));
-        let mut write = Write::new(flight.began.epoch, own, start.known, start.replaced);
+        let details = self.details_after(&start, &tokens);
+        let mut write = Write::new(flight.began.epoch, own, start.known, start.replaced)
+            .with_details(details.clone());
         if let Some(taken) = &self.taken_write {
             write.replace(&taken.write);
         }
@@ -627,6 +628,9 @@ impl FlightTask {
             match self.session.try_write(&mut write).await {
                 Ok(WriteOutcome::Stored { version, .. }) => {
                     known = KnownRecord::at(version);
+                    self.session
+                        .state
+                        .note_details(flight.began.epoch, &details);
                     self.taken_write = None;
                 }
                 Ok(WriteOutcome::Superseded) => {
@@ -657,6 +661,15 @@ impl FlightTask {
             })
         });
         Ok(FlightOutcome::Refreshed(prepared, known, after))
+    }
+
+    /// Returns the details of the record with these tokens, which replace those of `start`.
+    fn details_after(&self, start: &RefreshStart, tokens: &TokenSet) -> Box<RecordDetails> {
+        let before = start.last.as_deref().and_then(TokenSet::refresh_token);
+        let is_new = TokenHash::of(tokens) != start.last.as_deref().and_then(TokenHash::of);
+        let previous = before.filter(|_| is_new).cloned();
+        let received = Some(self.session.store_now());
+        Box::new(start.details.after_refresh(received, previous))
     }
 
     fn hand_to_writer(&mut self, write: Write, error: StoreError) {

@@ -44,7 +44,7 @@ use crate::runtime::sync::{Mutex, lock};
 use crate::runtime::{self, Runtime};
 use crate::store::coordinator::{DynCoordinator, Lease};
 use crate::store::intent::TokenHash;
-use crate::store::{DynStore, Record, SessionKey};
+use crate::store::{DynStore, Record, RecordDetails, SessionKey, StoreTime};
 use crate::token::secret::ExposeSecret as _;
 use crate::token::source::{DynSource, Refreshed};
 use crate::token::token_set::TokenSet;
@@ -75,6 +75,8 @@ pub(crate) struct Engine {
     pub(crate) origins: Origins,
     pub(crate) listeners: EventListeners,
     pub(crate) after_refresh: Option<AfterRefresh>,
+    /// Names this host in shared failures.
+    pub(crate) host: Arc<str>,
     /// Background tasks. A shutdown closes the tracker, so that no call starts a new task.
     pub(crate) tasks: TaskTracker,
     /// Sessions by the refresh token that they were signed in with.
@@ -351,7 +353,12 @@ impl Session {
         let prepared = self.prepare(Arc::clone(&tokens))?;
         self.claim(&tokens)?;
         let known = KnownRecord::new_epoch();
-        let (stamp, ended_epoch) = self.state.sign_in(&prepared, known, self.clock.now());
+        let details = Box::new(RecordDetails {
+            received: Some(self.store_now()),
+            ..RecordDetails::default()
+        });
+        let now = self.clock.now();
+        let (stamp, ended_epoch) = self.state.sign_in(&prepared, (known, details), now);
         let before = self.end_epoch(ended_epoch);
         self.emit(&Event::SignedIn {
             generation: stamp.generation,
@@ -379,7 +386,9 @@ impl Session {
             }
             let newer = Arc::new(tokens.clone().inherit(last.as_deref()));
             let prepared = self.prepare(newer)?;
-            if let Some(stamp) = self.state.update(stamp, &prepared, self.clock.now()) {
+            let received = Some(self.store_now());
+            let now = self.clock.now();
+            if let Some(stamp) = self.state.update(stamp, &prepared, received, now) {
                 return Ok(Some(self.start_write(stamp.epoch)));
             }
             if self.is_signed_out() {
@@ -412,7 +421,8 @@ impl Session {
         });
         let known = KnownRecord::at(record.version);
         let now = self.clock.now();
-        let followed = self.state.follow(epoch, prepared.as_ref(), known, now);
+        let record = (known, record.details.clone());
+        let followed = self.state.follow(epoch, prepared.as_ref(), record, now);
         let Some((stamp, ended_epoch)) = followed else {
             return;
         };
@@ -517,6 +527,13 @@ impl Session {
                 .validity(unix_millis(obtained_at), lifetime, jitter),
             credential: Credential::new(tokens, &self.placement)?,
         })
+    }
+
+    /// Returns the current time of the store. A store that has no clock, or was not read yet, uses
+    /// the wall clock.
+    pub(crate) fn store_now(&self) -> StoreTime {
+        let told = self.state.store_time(self.clock.steady());
+        told.unwrap_or_else(|| StoreTime::by_wall(self.clock.wall()))
     }
 
     /// Runs one source call, marked so that a call from it into this session fails at once.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use token_rotator_core::{
     Attempt, Failure, Flight, Landing, Now, Policy, Purpose, Session as Machine, Stamp, Step,
@@ -17,8 +17,8 @@ use super::writer::{PendingWrite, Report, Writes};
 use crate::error::RefreshError;
 use crate::runtime::clock::at_unix_millis;
 use crate::runtime::sync::{Mutex, MutexGuard, Published, lock};
-use crate::store::Version;
 use crate::store::intent::TokenHash;
+use crate::store::{RecordDetails, StoreTime, Version};
 use crate::token::token_set::TokenSet;
 use crate::token::{Credential, Issued, Token};
 
@@ -43,6 +43,10 @@ struct Locked {
     /// the steady time.
     confirming: Option<(Stamp, u64)>,
     known: KnownRecord,
+    /// The details of the record that was read or written last in this epoch.
+    details: Box<RecordDetails>,
+    /// The last time that the store told, and when by the steady clock.
+    store_time: Option<(StoreTime, Duration)>,
     /// The epoch whose end was reported.
     end_reported: Option<u64>,
     /// Tokens that cannot be sent, but whose refresh token replaces that of the served token set.
@@ -135,6 +139,8 @@ impl State {
                 early_at: u64::MAX,
                 confirming: None,
                 known: KnownRecord::default(),
+                details: Box::default(),
+                store_time: None,
                 end_reported: None,
                 successor: None,
                 writes: Writes::default(),
@@ -384,9 +390,29 @@ impl State {
     /// epoch.
     pub(crate) fn start(&self, epoch: u64) -> Option<RefreshStart> {
         let locked = lock(&self.locked);
-        locked
-            .is_in(epoch)
-            .then(|| RefreshStart::from_memory(locked.tokens(), locked.known))
+        locked.is_in(epoch).then(|| {
+            RefreshStart::from_memory(locked.tokens(), locked.known, locked.details.clone())
+        })
+    }
+
+    /// Notes the details of the record that a flight or write of this epoch read or wrote.
+    pub(crate) fn note_details(&self, epoch: u64, details: &RecordDetails) {
+        let mut locked = lock(&self.locked);
+        if locked.is_in(epoch) {
+            *locked.details = details.clone();
+        }
+    }
+
+    /// Notes the store's time, read at this time of the steady clock.
+    pub(crate) fn note_store_time(&self, time: StoreTime, steady: Duration) {
+        lock(&self.locked).store_time = Some((time, steady));
+    }
+
+    /// Returns the store's time at this time of the steady clock. Returns `None` if the store has no
+    /// clock or was not read yet.
+    pub(crate) fn store_time(&self, steady: Duration) -> Option<StoreTime> {
+        let (time, read) = lock(&self.locked).store_time?;
+        Some(time.after(steady.saturating_sub(read)))
     }
 
     /// Records that a flight or write of this epoch has read or saved the record in this version.
@@ -408,19 +434,20 @@ impl State {
     pub(crate) fn sign_in(
         &self,
         prepared: &PreparedToken,
-        known: KnownRecord,
+        record: (KnownRecord, Box<RecordDetails>),
         now: Now,
     ) -> (Stamp, EndedEpoch) {
         let mut locked = lock(&self.locked);
         locked.machine.sign_in(prepared.validity, now);
-        self.begin_epoch(locked, Some(prepared), known, now)
+        self.begin_epoch(locked, Some(prepared), record, now)
     }
 
     /// Begins an epoch without tokens. Returns `None` if there was no session to sign out of.
     pub(crate) fn sign_out(&self, known: KnownRecord, now: Now) -> Option<(Stamp, EndedEpoch)> {
         let mut locked = lock(&self.locked);
         let signed_out = locked.machine.sign_out();
-        signed_out.then(|| self.begin_epoch(locked, None, known, now))
+        let record = (known, Box::default());
+        signed_out.then(|| self.begin_epoch(locked, None, record, now))
     }
 
     /// Enters an epoch that a flight or write of `epoch` found in the store. Without a token set,
@@ -430,11 +457,11 @@ impl State {
         &self,
         epoch: u64,
         prepared: Option<&PreparedToken>,
-        known: KnownRecord,
+        record: (KnownRecord, Box<RecordDetails>),
         now: Now,
     ) -> Option<(Stamp, EndedEpoch)> {
         let mut locked = lock(&self.locked);
-        if !locked.is_in(epoch) || locked.known.epoch == known.epoch {
+        if !locked.is_in(epoch) || locked.known.epoch == record.0.epoch {
             return None;
         }
         match prepared {
@@ -444,7 +471,7 @@ impl State {
             None if !locked.machine.sign_out() => return None,
             None => {}
         }
-        Some(self.begin_epoch(locked, prepared, known, now))
+        Some(self.begin_epoch(locked, prepared, record, now))
     }
 
     /// Enters the epoch that the machine has begun. Queues its write if the store does not hold the
@@ -453,7 +480,7 @@ impl State {
         &self,
         mut locked: MutexGuard<'_, Locked>,
         prepared: Option<&PreparedToken>,
-        known: KnownRecord,
+        (known, details): (KnownRecord, Box<RecordDetails>),
         now: Now,
     ) -> (Stamp, EndedEpoch) {
         let stamp = locked.machine.stamp();
@@ -464,6 +491,7 @@ impl State {
         locked.credential = None;
         locked.successor = None;
         locked.error = None;
+        locked.details = details;
         locked.known.replace(known);
         match prepared {
             Some(prepared) => locked.install(prepared),
@@ -487,12 +515,20 @@ impl State {
 
     /// Installs a newer token of the sign-in of `stamp`, made from the token that was current at
     /// `stamp`. Returns `None` if the stamp has changed since.
-    pub(crate) fn update(&self, stamp: Stamp, prepared: &PreparedToken, now: Now) -> Option<Stamp> {
+    /// `received` is the current time of the store.
+    pub(crate) fn update(
+        &self,
+        stamp: Stamp,
+        prepared: &PreparedToken,
+        received: Option<StoreTime>,
+        now: Now,
+    ) -> Option<Stamp> {
         let mut locked = lock(&self.locked);
         if locked.machine.stamp() != stamp || locked.machine.signed_out() {
             return None;
         }
         let replaced = ReplacedTokens::of(locked.tokens().as_deref());
+        *locked.details = locked.details.after_refresh(received, None);
         let stamp = locked.machine.update(prepared.validity, now);
         locked.install(prepared);
         self.write_tokens(&mut locked, replaced);
@@ -558,7 +594,8 @@ impl State {
     fn write_tokens(&self, locked: &mut Locked, replaced: ReplacedTokens) {
         if self.has_store {
             let epoch = locked.machine.stamp().epoch;
-            let write = Write::new(epoch, locked.tokens(), locked.known, replaced);
+            let write = Write::new(epoch, locked.tokens(), locked.known, replaced)
+                .with_details(locked.details.clone());
             locked.writes.put(PendingWrite::new(write));
         }
     }

@@ -312,10 +312,14 @@ impl Session {
 
     /// Reads the record.
     pub(crate) async fn load(&self) -> Result<Option<Record>, StoreError> {
-        match &self.store {
-            Some(store) => self.store_call(store.load(&self.key)).await,
-            None => Ok(None),
+        let Some(store) = &self.store else {
+            return Ok(None);
+        };
+        let record = self.store_call(store.load(&self.key)).await?;
+        if let Some(time) = record.as_ref().and_then(Record::now) {
+            self.state.note_store_time(time, self.clock.steady());
         }
+        Ok(record)
     }
 
     /// Writes the record by compare-and-swap.

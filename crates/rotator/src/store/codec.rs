@@ -5,10 +5,11 @@
 //! session's name, is authenticated with the body, so a record cannot replace another one.
 //!
 //! - `codec.rs`: [`RecordCodec`], which encodes and decodes whole records.
-//! - `header.rs`: the header line. `body.rs`: the body as JSON.
+//! - `header.rs`: the header line. `body.rs`, `details.rs`: the body as JSON.
 //! - `key.rs`: the keys that seal bodies.
 
 mod body;
+mod details;
 mod header;
 mod key;
 

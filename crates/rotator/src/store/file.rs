@@ -4,8 +4,9 @@
 //! - `builder`: opens a store. `names`: the names of its files.
 //! - `directory`, `unix`, `windows`: a private directory and its system calls.
 //! - `sealing`: the keys that open and seal records.
-//! - `lease`: leases by kernel locks.
+//! - `lease`: leases by kernel locks. `boot`: the clock of the store.
 
+mod boot;
 mod builder;
 pub(crate) mod directory;
 mod lease;
@@ -249,7 +250,10 @@ impl Inner {
 impl SessionStore for FileStore {
     async fn load(&self, key: &SessionKey) -> Result<Option<Record>, StoreError> {
         match self.read(key).await? {
-            Some(bytes) => self.decode_record(key, &bytes).await.map(Some),
+            Some(bytes) => {
+                let record = self.decode_record(key, &bytes).await?;
+                Ok(Some(record.read_at(boot::store_time())))
+            }
             None => Ok(None),
         }
     }
@@ -269,6 +273,7 @@ impl SessionStore for FileStore {
             None => None,
         };
         if stored.as_ref().map(|stored| stored.version) != expected {
+            let stored = stored.map(|stored| stored.read_at(boot::store_time()));
             return Ok(Saved::Conflict(stored));
         }
         // If a key opened the stored record, `sealing` has it and seals the new record with it.
@@ -296,6 +301,10 @@ impl SessionStore for FileStore {
             runtime::sleep(pause).await;
             pause = (pause * 2).min(POLL_MAX);
         }
+    }
+
+    fn spans_hosts(&self) -> bool {
+        false
     }
 
     fn coordinator(&self) -> Option<BoxedCoordinator> {

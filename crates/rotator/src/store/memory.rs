@@ -1,11 +1,11 @@
 //! The store in memory, which lasts as long as the process.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::error::StoreError;
 use crate::runtime::sync::{Mutex, lock};
-use crate::store::{Record, Saved, SessionKey, SessionStore, Version};
+use crate::store::{Record, Saved, SessionKey, SessionStore, StoreTime, Version};
 
 /// Keeps sessions in memory, for rotators that share the store. Clones are the same store.
 ///
@@ -35,7 +35,7 @@ impl std::fmt::Debug for MemoryStore {
 
 impl SessionStore for MemoryStore {
     async fn load(&self, key: &SessionKey) -> Result<Option<Record>, StoreError> {
-        Ok(lock(&self.records).get(key).cloned())
+        Ok(lock(&self.records).get(key).map(read_now))
     }
 
     async fn save(
@@ -47,7 +47,7 @@ impl SessionStore for MemoryStore {
         let mut records = lock(&self.records);
         let stored = records.get(key);
         if stored.map(|stored| stored.version) != expected {
-            return Ok(Saved::Conflict(stored.cloned()));
+            return Ok(Saved::Conflict(stored.map(read_now)));
         }
         records.insert(key.clone(), record);
         Ok(Saved::Stored)
@@ -56,4 +56,19 @@ impl SessionStore for MemoryStore {
     fn is_durable(&self) -> bool {
         false
     }
+
+    fn spans_hosts(&self) -> bool {
+        false
+    }
+}
+
+/// Copies the record, with the time of this process.
+fn read_now(record: &Record) -> Record {
+    /// The start of the clock, and the number that names it.
+    static START: OnceLock<(u128, tokio::time::Instant)> = OnceLock::new();
+    let (start, began) =
+        START.get_or_init(|| (crate::runtime::random::bits(), tokio::time::Instant::now()));
+    record
+        .clone()
+        .read_at(StoreTime::since_start(*start, began.elapsed()))
 }

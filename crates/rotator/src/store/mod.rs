@@ -2,14 +2,19 @@
 //!
 //! - `mod.rs`: [`SessionStore`] and the [`Record`] that it keeps for each session.
 //! - `session_key`, `intent`: the name of a session; the journal entry of a refresh.
+//! - `details`: the parts of a record beside its tokens and intent. `time`: the clock of a store.
+//! - `failure`: failures that processes share. `binding`: the addresses of a session.
 //! - `coordinator`: the [`Coordinator`], which grants the [`Lease`].
 //! - `codec`: [`RecordCodec`] encodes records; [`RecordHeader`] reads the part that is not sealed.
 //! - `memory`, `file`: the stores in memory and in files.
 //! - [`server`]: the common parts of stores on servers that can compare and swap.
 
+pub(crate) mod binding;
 #[cfg(feature = "codec")]
 pub(crate) mod codec;
 pub(crate) mod coordinator;
+pub(crate) mod details;
+pub(crate) mod failure;
 #[cfg(feature = "file")]
 pub(crate) mod file;
 pub(crate) mod intent;
@@ -17,20 +22,25 @@ pub(crate) mod memory;
 #[cfg(feature = "codec")]
 pub mod server;
 pub(crate) mod session_key;
+pub(crate) mod time;
 
 use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+pub use self::binding::Binding;
 #[cfg(feature = "codec")]
 pub use self::codec::{RecordCodec, RecordHeader};
 pub use self::coordinator::{BoxedCoordinator, Coordinator, HeldLease, Lease, LocalCoordinator};
+pub use self::failure::{Fingerprint, RefusedContent, SharedFailure, UnexplainedRefusals};
 #[cfg(feature = "file")]
 pub use self::file::{FileStoreBuilder, LeaseHolder};
 pub use self::intent::{Intent, IntentId, IntentOutcome, TokenHash};
+pub use self::time::{Age, StoreTime};
 pub use crate::error::{LeaseError, StoreError, StoreErrorKind};
 
+pub(crate) use self::details::RecordDetails;
 pub(crate) use self::session_key::SessionKey;
 
 use crate::token::token_set::TokenSet;
@@ -99,6 +109,9 @@ pub struct Record {
     /// `None` if the session was signed out.
     pub(crate) tokens: Option<Arc<TokenSet>>,
     pub(crate) intent: Option<Intent>,
+    pub(crate) details: Box<RecordDetails>,
+    /// When the store read the record, by its clock.
+    pub(crate) read_at: Option<StoreTime>,
 }
 
 impl Record {
@@ -108,6 +121,8 @@ impl Record {
             version,
             tokens: Some(tokens),
             intent: None,
+            details: Box::default(),
+            read_at: None,
         }
     }
 
@@ -117,6 +132,8 @@ impl Record {
             version,
             tokens: None,
             intent: None,
+            details: Box::default(),
+            read_at: None,
         }
     }
 
@@ -176,6 +193,9 @@ pub enum Saved {
 /// its record or not; the next [`load`](Self::load) tells.
 pub trait SessionStore: Send + Sync + 'static {
     /// Reads the record of this session. Returns `None` if there is none.
+    ///
+    /// A store with a clock of its own sets [`Record::read_at`]. Without it, each process measures
+    /// ages by its wall clock.
     fn load(
         &self,
         key: &SessionKey,
@@ -208,6 +228,13 @@ pub trait SessionStore: Send + Sync + 'static {
     ///
     /// A flight saves its intent in a durable store before it presents the refresh token.
     fn is_durable(&self) -> bool {
+        true
+    }
+
+    /// Whether processes of several hosts may share the store. Default: true.
+    ///
+    /// If so, a host whose refresh failed lets other hosts try first.
+    fn spans_hosts(&self) -> bool {
         true
     }
 
@@ -266,6 +293,10 @@ impl SessionStore for BoxedStore {
         DynStore::is_durable(&*self.0)
     }
 
+    fn spans_hosts(&self) -> bool {
+        DynStore::spans_hosts(&*self.0)
+    }
+
     fn coordinator(&self) -> Option<BoxedCoordinator> {
         DynStore::coordinator(&*self.0)
     }
@@ -289,6 +320,7 @@ pub(crate) trait DynStore: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Saved, StoreError>>;
     fn changed<'a>(&'a self, key: &'a SessionKey, seen: Option<Version>) -> BoxFuture<'a, ()>;
     fn is_durable(&self) -> bool;
+    fn spans_hosts(&self) -> bool;
     fn coordinator(&self) -> Option<BoxedCoordinator>;
 }
 
@@ -315,6 +347,10 @@ impl<S: SessionStore> DynStore for S {
 
     fn is_durable(&self) -> bool {
         SessionStore::is_durable(self)
+    }
+
+    fn spans_hosts(&self) -> bool {
+        SessionStore::spans_hosts(self)
     }
 
     fn coordinator(&self) -> Option<BoxedCoordinator> {

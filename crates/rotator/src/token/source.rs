@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use crate::error::SourceError;
-use crate::store::SessionKey;
+use crate::store::{Binding, Fingerprint, SessionKey};
 use crate::token::token_set::TokenSet;
 
 /// Exchanges the last token set for the next one.
@@ -53,6 +53,26 @@ pub trait TokenSource: Send + Sync + 'static {
         _tokens: Arc<TokenSet>,
     ) -> impl Future<Output = Result<(), SourceError>> + Send {
         std::future::ready(Ok(()))
+    }
+
+    /// Identifies the configuration of this source. Default: `None`.
+    ///
+    /// A *misconfigured* failure, and an answer with unusable content, hold only for processes with
+    /// the same fingerprint. Without a fingerprint they hold only on the host where they happened.
+    fn fingerprint(&self, _session: &SessionKey) -> Option<Fingerprint> {
+        None
+    }
+
+    /// Returns the addresses that the next refresh would be sent to. Sends no token. Default:
+    /// `None`: a source without an address does not bind the session.
+    ///
+    /// A rotator calls it under the lease, before it presents the refresh token. The source may
+    /// discover the addresses.
+    fn binding(
+        &self,
+        _session: &SessionKey,
+    ) -> impl Future<Output = Result<Option<Binding>, SourceError>> + Send {
+        std::future::ready(Ok(None))
     }
 }
 
@@ -148,6 +168,14 @@ impl TokenSource for BoxedSource {
     async fn revoke(&self, tokens: Arc<TokenSet>) -> Result<(), SourceError> {
         DynSource::revoke(&*self.0, tokens).await
     }
+
+    fn fingerprint(&self, session: &SessionKey) -> Option<Fingerprint> {
+        DynSource::fingerprint(&*self.0, session)
+    }
+
+    async fn binding(&self, session: &SessionKey) -> Result<Option<Binding>, SourceError> {
+        DynSource::binding(&*self.0, session).await
+    }
 }
 
 impl std::fmt::Debug for BoxedSource {
@@ -166,6 +194,11 @@ pub(crate) trait DynSource: Send + Sync + 'static {
         last: Option<Arc<TokenSet>>,
     ) -> BoxFuture<'a, Result<Refreshed, SourceError>>;
     fn revoke(&self, tokens: Arc<TokenSet>) -> BoxFuture<'_, Result<(), SourceError>>;
+    fn fingerprint(&self, session: &SessionKey) -> Option<Fingerprint>;
+    fn binding<'a>(
+        &'a self,
+        session: &'a SessionKey,
+    ) -> BoxFuture<'a, Result<Option<Binding>, SourceError>>;
 }
 
 impl<S: TokenSource> DynSource for S {
@@ -186,5 +219,16 @@ impl<S: TokenSource> DynSource for S {
 
     fn revoke(&self, tokens: Arc<TokenSet>) -> BoxFuture<'_, Result<(), SourceError>> {
         Box::pin(TokenSource::revoke(self, tokens))
+    }
+
+    fn fingerprint(&self, session: &SessionKey) -> Option<Fingerprint> {
+        TokenSource::fingerprint(self, session)
+    }
+
+    fn binding<'a>(
+        &'a self,
+        session: &'a SessionKey,
+    ) -> BoxFuture<'a, Result<Option<Binding>, SourceError>> {
+        Box::pin(TokenSource::binding(self, session))
     }
 }

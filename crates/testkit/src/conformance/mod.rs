@@ -127,6 +127,8 @@ macro_rules! conformance {
             a_tombstone_stays_until_the_next_sign_in
             sessions_are_independent
             intents_are_stored
+            details_are_stored
+            the_age_of_a_token_set_is_known
             the_largest_record_fits
             a_change_is_reported
             a_cancelled_save_is_complete_or_absent

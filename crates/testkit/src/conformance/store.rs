@@ -1,10 +1,13 @@
 //! Tests of a session store.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use token_rotator::ExposeSecret as _;
-use token_rotator::store::{Record, Saved, SessionStore, Version};
+use token_rotator::store::{
+    Age, Binding, Fingerprint, Record, RefusedContent, Saved, SessionStore, SharedFailure,
+    StoreTime, UnexplainedRefusals, Version,
+};
+use token_rotator::{ExposeSecret as _, FailureKind};
 use tokio::task::JoinSet;
 
 use super::{StoreFixture, intent, record, session, tokens, version, within_ten_seconds};
@@ -13,6 +16,16 @@ fn assert_same(one: Option<&Record>, other: &Record) {
     let one = one.expect("a record");
     assert_eq!(one.version(), other.version());
     assert_eq!(one.intent(), other.intent());
+    assert_eq!(one.received(), other.received());
+    assert_eq!(one.failures(), other.failures());
+    assert_eq!(one.unexplained_refusals(), other.unexplained_refusals());
+    assert_eq!(one.binding(), other.binding());
+    assert_eq!(one.refused_content(), other.refused_content());
+    let previous = |record: &Record| {
+        let token = record.previous_refresh_token();
+        token.map(|token| token.expose_secret().to_owned())
+    };
+    assert_eq!(previous(one), previous(other));
     let fields = |record: &Record| {
         record.tokens().map(|tokens| {
             let secret = |text: Option<&token_rotator::SecretString>| {
@@ -180,6 +193,53 @@ pub async fn intents_are_stored(fixture: &impl StoreFixture) {
     let without = record(version(1, 2), 2);
     assert_stored(&save(&second_handle, "work", Some(version(1, 1)), without.clone()).await);
     assert_same(load(&first_handle, "work").await.as_ref(), &without);
+}
+
+/// The details of a record are stored with it: failures, refusals, binding, previous refresh token.
+pub async fn details_are_stored(fixture: &impl StoreFixture) {
+    let (first_handle, second_handle) = (fixture.store().await, fixture.store().await);
+    let at = StoreTime::by_wall(SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_321))
+        .with_start(7, Duration::from_millis(5));
+    let mut failure = SharedFailure::new(
+        FailureKind::Transient,
+        "the issuer answered 503",
+        "host",
+        at,
+    );
+    failure.wait = Duration::from_secs(120);
+    failure.asked_by_issuer = true;
+    let fingerprint = Fingerprint::of(["https://issuer.example/token"], None);
+    let detailed = record(version(1, 1), 1)
+        .with_received(at)
+        .with_failure(failure)
+        .with_unexplained_refusals(UnexplainedRefusals::new(2, at, "401"))
+        .with_binding(Binding::new("https://issuer.example/token"))
+        .with_previous_refresh_token("previous")
+        .with_refused_content(RefusedContent::new("token type mac", Some(fingerprint)));
+    assert_stored(&save(&first_handle, "work", None, detailed.clone()).await);
+    assert_same(load(&second_handle, "work").await.as_ref(), &detailed);
+    let without = record(version(1, 2), 2);
+    assert_stored(&save(&second_handle, "work", Some(version(1, 1)), without.clone()).await);
+    assert_same(load(&first_handle, "work").await.as_ref(), &without);
+}
+
+/// A store tells its time with each record, and the age of the token set follows from it.
+pub async fn the_age_of_a_token_set_is_known(fixture: &impl StoreFixture) {
+    let (first_handle, second_handle) = (fixture.store().await, fixture.store().await);
+    assert_stored(&save(&first_handle, "work", None, record(version(1, 1), 1)).await);
+    let received = load(&first_handle, "work").await.expect("a record").now();
+    let received = received.expect("the store has a clock");
+    let next = record(version(1, 2), 2).with_received(received);
+    assert_stored(&save(&first_handle, "work", Some(version(1, 1)), next).await);
+    // Another process measures by the same clock.
+    let loaded = load(&second_handle, "work").await.expect("a record");
+    assert!(matches!(loaded.age(), Some(Age::Elapsed(_))), "{loaded:?}");
+    // The record that a conflict returns has an age too.
+    let conflict = save(&second_handle, "work", None, record(version(1, 3), 3)).await;
+    let Saved::Conflict(Some(found)) = conflict else {
+        panic!("a conflict");
+    };
+    assert!(matches!(found.age(), Some(Age::Elapsed(_))), "{found:?}");
 }
 
 /// Long tokens and many extra fields are stored completely.

@@ -21,7 +21,13 @@ fn record(epoch: u128, revision: u64, name: Option<&str>) -> Record {
         version: version(epoch, revision),
         tokens: name.map(tokens),
         intent: None,
+        details: Box::default(),
+        read_at: None,
     }
+}
+
+fn memory(known: KnownRecord, held: Option<Arc<TokenSet>>) -> RefreshStart {
+    RefreshStart::from_memory(held, known, Box::default())
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "as decisions call it")]
@@ -62,13 +68,13 @@ fn read_summary(
     known: KnownRecord,
     held: Option<&str>,
 ) -> (&'static str, Option<String>, Option<Version>) {
-    summary(read(found, known, held.map(tokens), usable))
+    summary(read(found, memory(known, held.map(tokens)), usable))
 }
 
 #[test]
 fn a_lost_record_leaves_memory() {
     let known = KnownRecord::at(version(1, 5));
-    let Decision::RefreshFrom(start) = read(None, known, Some(tokens("a")), usable) else {
+    let Decision::RefreshFrom(start) = read(None, memory(known, Some(tokens("a"))), usable) else {
         panic!("a refresh");
     };
     assert_eq!(start.last.as_deref().map(name).as_deref(), Some("a"));
@@ -121,8 +127,7 @@ fn a_refresh_starts_from_the_newer_of_record_and_memory() {
     }
     let unusable = read(
         Some(record(1, 6, Some("b"))),
-        known,
-        Some(tokens("a")),
+        memory(known, Some(tokens("a"))),
         unusable,
     );
     let Decision::RefreshFrom(start) = unusable else {
@@ -141,8 +146,7 @@ fn the_greatest_revision_is_remembered() {
     };
     let Decision::RefreshFrom(start) = read(
         Some(record(1, 6, Some("a"))),
-        known,
-        Some(tokens("a")),
+        memory(known, Some(tokens("a"))),
         usable,
     ) else {
         panic!("a refresh");
@@ -289,7 +293,7 @@ fn a_write_that_replaces_another_continues_from_it() {
 
 #[test]
 fn an_intent_write_marks_its_tokens_as_replaced() {
-    let mut start = RefreshStart::from_memory(Some(tokens("a")), KnownRecord::at(version(1, 1)));
+    let mut start = memory(KnownRecord::at(version(1, 1)), Some(tokens("a")));
     start.record_written(version(1, 2), None);
     assert!(start.replaced.contains(&tokens("a")));
     assert_eq!(start.known.version, Some(version(1, 2)));

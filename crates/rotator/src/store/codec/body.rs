@@ -1,4 +1,4 @@
-//! The body of a record: tokens and intent as JSON. Fields of newer programs are ignored.
+//! The body of a record: tokens, intent and details as JSON. Fields of newer programs are ignored.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,11 +8,14 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::corrupt;
+use super::details::{
+    StoredBinding, StoredContent, StoredFailure, StoredRefusals, StoredTime, optional, readable,
+};
 use super::key::{hex, unhex};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::runtime::clock::{at_unix_millis, millis, unix_millis};
 use crate::store::intent::{Intent, IntentId, IntentOutcome, TokenHash};
-use crate::store::{Record, SessionKey, Version};
+use crate::store::{Record, RecordDetails, SessionKey, Version};
 use crate::token::secret::ExposeSecret as _;
 use crate::token::token_set::{Expiry, TokenSet};
 
@@ -25,6 +28,34 @@ struct RecordBody<'a> {
     tokens: Option<StoredTokens<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     intent: Option<StoredIntent>,
+    #[serde(
+        default,
+        deserialize_with = "optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    received: Option<StoredTime>,
+    #[serde(
+        default,
+        deserialize_with = "readable",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    failures: Vec<StoredFailure>,
+    #[serde(
+        default,
+        deserialize_with = "optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    unexplained: Option<StoredRefusals>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    binding: Option<StoredBinding>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    previous_refresh_token: Option<Text<'a>>,
+    #[serde(
+        default,
+        deserialize_with = "optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    refused_content: Option<StoredContent>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -68,9 +99,17 @@ enum StoredOutcome {
 }
 
 pub(super) fn write(record: &Record) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    let details = &record.details;
+    let previous = details.previous.as_ref();
     let body = RecordBody {
         tokens: record.tokens.as_deref().map(stored_tokens),
         intent: record.intent.as_ref().map(stored_intent),
+        received: details.received.map(Into::into),
+        failures: details.failures.iter().map(Into::into).collect(),
+        unexplained: details.unexplained.as_ref().map(Into::into),
+        binding: details.binding.as_ref().map(Into::into),
+        previous_refresh_token: previous.map(|token| token.expose_secret().into()),
+        refused_content: details.refused_content.as_ref().map(Into::into),
     };
     let mut bytes = Zeroizing::new(Vec::with_capacity(CAPACITY));
     serde_json::to_writer(&mut *bytes, &body).map_err(|error| {
@@ -100,6 +139,17 @@ pub(super) fn read(
         version,
         tokens: body.tokens.map(|stored| Arc::new(tokens(stored))),
         intent,
+        details: Box::new(RecordDetails {
+            received: body.received.map(Into::into),
+            failures: body.failures.into_iter().map(Into::into).collect(),
+            unexplained: body.unexplained.map(Into::into),
+            binding: body.binding.map(Into::into),
+            previous: body
+                .previous_refresh_token
+                .map(|token| token.into_owned().into()),
+            refused_content: body.refused_content.map(Into::into),
+        }),
+        read_at: None,
     })
 }
 

@@ -4,9 +4,13 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 
 use super::*;
+use crate::error::FailureKind;
 use crate::session::decide::same_tokens;
 use crate::store::intent::{Intent, IntentId, IntentOutcome, TokenHash};
-use crate::store::{Epoch, Version};
+use crate::store::{
+    Binding, Epoch, Fingerprint, RecordDetails, RefusedContent, SharedFailure, StoreTime,
+    UnexplainedRefusals, Version,
+};
 use crate::token::secret::ExposeSecret as _;
 use crate::token::token_set::{Expiry, TokenSet};
 
@@ -45,12 +49,57 @@ fn record() -> Record {
         },
         tokens: Some(Arc::new(tokens)),
         intent,
+        details: Box::new(details()),
+        read_at: None,
     }
+}
+
+/// Details with every field.
+fn details() -> RecordDetails {
+    let at = StoreTime::by_wall(SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_321));
+    let at = at.with_start(u128::MAX - 5, Duration::from_millis(77));
+    let fingerprint = Fingerprint::of(["endpoint"], None);
+    let mut failure =
+        SharedFailure::new(FailureKind::Misconfigured, "what \"happened\"", "host", at);
+    failure.code = Some("invalid_client".to_owned());
+    failure.wait = Duration::from_millis(1_234);
+    failure.asked_by_issuer = true;
+    failure.fingerprint = Some(fingerprint);
+    failure.in_a_row = 3;
+    let local = SharedFailure::new(FailureKind::NotSent, "no route", "other", at);
+    let mut refusals = UnexplainedRefusals::new(2, at, "401");
+    refusals.is_refused = true;
+    RecordDetails {
+        received: Some(at),
+        failures: vec![failure, local],
+        unexplained: Some(refusals),
+        binding: Some(
+            Binding::new("https://issuer.example/token")
+                .with_issuer("https://issuer.example")
+                .with_revocation_endpoint("https://issuer.example/revoke"),
+        ),
+        previous: Some("the previous refresh token".into()),
+        refused_content: Some(RefusedContent::new("token type mac", Some(fingerprint))),
+    }
+}
+
+fn assert_same_details(actual: &RecordDetails, expected: &RecordDetails) {
+    assert_eq!(actual.received, expected.received);
+    assert_eq!(actual.failures, expected.failures);
+    assert_eq!(actual.unexplained, expected.unexplained);
+    assert_eq!(actual.binding, expected.binding);
+    assert_eq!(actual.refused_content, expected.refused_content);
+    let previous = |details: &RecordDetails| {
+        let token = details.previous.as_ref();
+        token.map(|token| token.expose_secret().to_owned())
+    };
+    assert_eq!(previous(actual), previous(expected));
 }
 
 fn assert_same(actual: &Record, expected: &Record) {
     assert_eq!(actual.version, expected.version);
     assert_eq!(actual.intent, expected.intent);
+    assert_same_details(&actual.details, &expected.details);
     match (&actual.tokens, &expected.tokens) {
         (Some(actual), Some(expected)) => {
             assert!(same_tokens(actual, expected));
@@ -76,6 +125,7 @@ fn an_encoded_record_is_decoded() {
     let bare = Record {
         tokens: Some(Arc::new(TokenSet::bearer("a").with_expiry(Expiry::Unknown))),
         intent: None,
+        details: Box::default(),
         ..record()
     };
     let at = Record {
@@ -316,6 +366,19 @@ fn each_damaged_record_of_the_corpus_is_an_error() {
                 assert_same(&codec.decode(&session(), &bytes).expect("good"), &record());
                 good += 1;
             }
+            // Records of the version before, which wrote no details.
+            "before-details-plain" | "before-details-sealed" => {
+                let codec = match name.as_str() {
+                    "before-details-plain" => RecordCodec::plaintext(),
+                    _ => codec.clone(),
+                };
+                let expected = Record {
+                    details: Box::default(),
+                    ..record()
+                };
+                assert_same(&codec.decode(&session(), &bytes).expect("good"), &expected);
+                good += 1;
+            }
             "good-plain" => {
                 let plain = RecordCodec::plaintext();
                 assert_same(&plain.decode(&session(), &bytes).expect("good"), &record());
@@ -335,5 +398,78 @@ fn each_damaged_record_of_the_corpus_is_an_error() {
             }
         }
     }
-    assert!(good == 2 && bad >= 17, "{good} good, {bad} bad");
+    assert!(good == 4 && bad >= 17, "{good} good, {bad} bad");
+}
+
+/// Encodes this JSON as the body of a plaintext record of version 1.
+fn with_body(body: &str) -> Vec<u8> {
+    let version = Version::new(Epoch::from_bits(1), 1);
+    let cipher = Cipher::plain(&digest(&session(), version, body.as_bytes()));
+    let mut bytes = header::write(&session(), version, &cipher).into_bytes();
+    bytes.extend_from_slice(body.as_bytes());
+    bytes
+}
+
+/// Property: a record of the version before, without details, is read without an error.
+#[test]
+fn a_record_without_details_is_read() {
+    let body = r#"{"tokens":{"access_token":"a","token_type":"Bearer","refresh_token":"r"}}"#;
+    let record = RecordCodec::plaintext().decode(&session(), &with_body(body));
+    let record = record.expect("a record");
+    assert!(record.tokens.is_some());
+    assert_same_details(&record.details, &RecordDetails::default());
+}
+
+/// Property: a failure that is not readable has no effect, and a readable one beside it stays. The
+/// same holds for the other details, except the binding: an unreadable binding is an error.
+#[test]
+fn unreadable_details_have_no_effect() {
+    let tokens = r#""tokens":{"access_token":"a","token_type":"Bearer"}"#;
+    let good = r#"{"kind":"transient","message":"503","wait_ms":500,"host":"a","at":{"wall_ms":1},"in_a_row":1}"#;
+    let codec = RecordCodec::plaintext();
+    let cases = [
+        (format!("[{good},{{\"kind\":\"new kind\"}},7,null]"), 1),
+        (format!("[{{\"kind\":\"transient\"}},{good}]"), 1),
+        ("\"text\"".to_owned(), 0),
+        ("null".to_owned(), 0),
+        ("{}".to_owned(), 0),
+    ];
+    for (failures, readable) in cases {
+        let body = format!(
+            r#"{{{tokens},"failures":{failures},"unexplained":[1],"received":"now","refused_content":{{}}}}"#
+        );
+        let record = codec.decode(&session(), &with_body(&body)).expect(&body);
+        assert_eq!(record.failures().len(), readable, "{body}");
+        assert_eq!(record.unexplained_refusals(), None);
+        assert_eq!(record.received(), None);
+        assert_eq!(record.refused_content(), None);
+    }
+    let body = format!(r#"{{{tokens},"binding":7}}"#);
+    let error = codec.decode(&session(), &with_body(&body));
+    assert_eq!(error.expect_err("unbound").kind(), StoreErrorKind::Corrupt);
+}
+
+/// Property: a record keeps one failure for each host and scope, and at most 8 failures.
+#[test]
+fn the_failures_of_a_record_are_bounded() {
+    let at = StoreTime::by_wall(SystemTime::UNIX_EPOCH);
+    let failure = |host: usize, message: &str| {
+        SharedFailure::new(FailureKind::NotSent, message, &format!("host-{host}"), at)
+    };
+    let mut record = record();
+    record.details.failures.clear();
+    for host in (0..12).chain(8..12) {
+        record = record.with_failure(failure(host, "first"));
+    }
+    record = record.with_failure(failure(9, "second"));
+    let hosts: Vec<_> = record
+        .failures()
+        .iter()
+        .map(|failure| &*failure.host)
+        .collect();
+    let expected = [
+        "host-4", "host-5", "host-6", "host-7", "host-8", "host-10", "host-11", "host-9",
+    ];
+    assert_eq!(hosts, expected);
+    assert_eq!(record.failures()[7].message, "second");
 }

@@ -28,7 +28,7 @@ use self::listener::ChangeListener;
 use crate::store::codec::hex;
 use crate::store::{
     BoxedCoordinator, HeldLease, Record, RecordCodec, Saved, SessionKey, SessionStore, StoreError,
-    StoreErrorKind, Version,
+    StoreErrorKind, StoreTime, Version,
 };
 
 /// A server that can keep records and leases: its operations for a [`ServerStore`].
@@ -47,7 +47,7 @@ pub trait Server: Send + Sync + 'static {
         session: &HashedKey,
     ) -> impl Future<Output = Result<Option<Version>, StoreError>> + Send;
 
-    /// Reads a record. Returns `None` if there is none.
+    /// Reads a record and the server's clock, from the primary. Returns `None` if there is no record.
     fn load(
         &self,
         session: &HashedKey,
@@ -166,12 +166,26 @@ pub struct StoredRecord {
     pub version: Version,
     /// The encoded record, which contains the version too.
     pub body: Vec<u8>,
+    /// The server's clock when it read the record.
+    pub now: Option<StoreTime>,
 }
 
 impl StoredRecord {
     /// The record with this version and body.
     pub fn new(version: Version, body: Vec<u8>) -> Self {
-        Self { version, body }
+        Self {
+            version,
+            body,
+            now: None,
+        }
+    }
+
+    /// The record, read at this moment by the server's clock.
+    pub fn read_at(self, now: StoreTime) -> Self {
+        Self {
+            now: Some(now),
+            ..self
+        }
     }
 }
 
@@ -254,10 +268,14 @@ impl<S: Server> ServerStore<S> {
         session: &HashedKey,
         stored: Option<StoredRecord>,
     ) -> Result<Option<Record>, StoreError> {
-        let Some(StoredRecord { version, body }) = stored else {
+        let Some(StoredRecord { version, body, now }) = stored else {
             return Ok(None);
         };
         let record = self.0.codec.decode(&session.key, &body)?;
+        let record = match now {
+            Some(now) => record.read_at(now),
+            None => record,
+        };
         if record.version != version {
             // The version in a sealed body is authentic, so the version beside the body was changed.
             let problem = "its version differs from the version in its body";
