@@ -24,6 +24,7 @@ mod login;
 mod logout;
 mod output;
 mod proxy;
+mod rebind;
 mod secret_file;
 mod session;
 mod status;
@@ -68,6 +69,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
             CliCommand::History(options) => history::run(&global, &options).await,
             CliCommand::Doctor(options) => doctor::run(&global, options).await,
             CliCommand::Logout(options) => logout::run(&global, &options).await,
+            CliCommand::Rebind(options) => rebind::run(&global, &options).await,
             CliCommand::Demo(options) => demo::run(options).await,
             CliCommand::Issuer(options) => issuer::run(options).await,
             CliCommand::Completions(options) => completions::run(&options),

@@ -4,7 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::Uri;
-use token_rotator::{ExposeSecret, Refreshed, SecretString, SourceError, TokenSet, TokenSource};
+use token_rotator::store::Binding;
+use token_rotator::{
+    ExposeSecret, Refreshed, SecretString, SessionKey, SourceError, TokenSet, TokenSource,
+};
 
 use crate::answer::RequestKind;
 use crate::answer::refusal::UNSUPPORTED;
@@ -89,6 +92,19 @@ impl TokenSource for TokenEndpoint {
             let _ = self.revoke_one(url, &tokens, token).await;
         }
         revoked
+    }
+
+    /// Returns the addresses of this endpoint.
+    async fn binding(&self, session: &SessionKey) -> Result<Option<Binding>, SourceError> {
+        Ok(self.known_binding(session))
+    }
+
+    fn known_binding(&self, _session: &SessionKey) -> Option<Binding> {
+        let binding = Binding::new(self.token_url.to_string());
+        Some(match &self.revocation_url {
+            Some(url) => binding.with_revocation_endpoint(url.to_string()),
+            None => binding,
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::http::challenge::StepUp;
+use crate::store::OtherAddress;
 use crate::token::secret::SecretString;
 
 /// The cause of an error, shared by all waiters of a flight.
@@ -260,6 +261,9 @@ pub enum RefreshError {
     /// The session store failed, and the refresh was not sent.
     #[error("the session could not be read from its store: {0}")]
     Store(#[source] StoreError),
+    /// The refresh would be sent to another address than that of the sign-in.
+    #[error(transparent)]
+    OtherAddress(OtherAddress),
     /// A part of the refresh panicked.
     #[error("the refresh panicked while it was to {step}")]
     Panicked {
@@ -286,7 +290,7 @@ impl RefreshError {
             Self::TimedOut { .. } | Self::InDoubt { .. } => FailureKind::Uncertain,
             Self::NotSignedIn | Self::Refused => FailureKind::Terminal,
             // The received refresh token is kept, so the next refresh uses it and not the spent one.
-            Self::Unusable { .. } => FailureKind::Misconfigured,
+            Self::Unusable { .. } | Self::OtherAddress(_) => FailureKind::Misconfigured,
             Self::Lease(_) | Self::Store(_) | Self::SessionChanged => FailureKind::NotSent,
             Self::Panicked { sent, .. } | Self::Abandoned { sent, .. } => {
                 if *sent {
@@ -315,6 +319,10 @@ impl RefreshError {
             Self::Lease(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Refused | Self::NotSignedIn => Some(SIGN_IN),
+            Self::OtherAddress(_) => Some(
+                "correct the settings; if the new address is right, sign in again or move the \
+                 binding of the record",
+            ),
             // The action depends on the issuer, or no action is necessary.
             Self::TimedOut { .. }
             | Self::Unusable { .. }

@@ -23,7 +23,7 @@ pub(crate) use self::issuer::{IssuerOptions, IssuerProfile};
 pub(crate) use self::proxy::{LogFormat, ProxyOptions, ReloadOptions};
 pub(crate) use self::sessions::{
     CompletionOptions, DoctorOptions, ExecOptions, HistoryOptions, LoginOptions, LogoutOptions,
-    OutputFormat, StatusOptions, TokenOptions,
+    OutputFormat, RebindOptions, StatusOptions, TokenOptions,
 };
 use crate::config::{KeyChoice, StoreUrl};
 
@@ -97,6 +97,7 @@ pub(crate) enum CliCommand {
     History(HistoryOptions),
     Doctor(DoctorOptions),
     Logout(LogoutOptions),
+    Rebind(RebindOptions),
     Demo(DemoOptions),
     Issuer(IssuerOptions),
     Completions(CompletionOptions),

@@ -152,6 +152,16 @@ pub(crate) struct LogoutOptions {
     pub(crate) session: SessionChoice,
 }
 
+/// Moves a session to the addresses of its settings, without a login.
+///
+/// The stored session names the issuer, the token endpoint and the revocation endpoint of its login.
+/// Other addresses get no token until you run this command or sign in again.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RebindOptions {
+    #[command(flatten)]
+    pub(crate) session: SessionChoice,
+}
+
 /// Shows sessions: whether their tokens are valid, which process refreshes them, the last failure.
 ///
 /// Changes nothing and refreshes no token.

@@ -7,8 +7,8 @@ use http::{Request, Uri, header};
 use token_rotator::{FileStore, Origin};
 use token_rotator_oauth2::{SecretBytes, Transport as _};
 
-use super::files;
 use super::finding::Finding;
+use super::{binding, files};
 use crate::command_error::CommandError;
 use crate::config::{GrantChoice, SessionName};
 use crate::session::{
@@ -66,6 +66,7 @@ pub(super) async fn check_session(session: &NamedSession<'_>) -> Vec<Finding> {
     let mut findings = vec![check_client(session)];
     findings.extend(files::check_secret_file(session));
     findings.extend(check_issuer(session).await);
+    findings.extend(binding::check_binding(session).await);
     findings.extend(check_record(session).await);
     findings.extend(check_history(session));
     let name = session.name.as_str();
@@ -88,7 +89,7 @@ fn check_client(session: &NamedSession<'_>) -> Finding {
 
 /// Checks the discovery of the endpoints, the token endpoint and the issuer's clock.
 async fn check_issuer(session: &NamedSession<'_>) -> Vec<Finding> {
-    let endpoints = Endpoints::new(&session.settings, session.transport.clone());
+    let endpoints = session.endpoints();
     let mut findings = Vec::from_iter(check_discovery(session, &endpoints).await);
     let metadata = match endpoints.find(&[Endpoint::Token]).await {
         Ok(metadata) => metadata,

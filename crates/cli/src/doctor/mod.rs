@@ -1,7 +1,8 @@
 //! `token-rotator doctor`: checks sessions and says how to repair what does not work.
 //!
-//! `checks.rs` has the checks, `files.rs` those of secret files; `finding.rs` has their results.
+//! `checks.rs` has the checks, `files.rs` and `binding.rs` those of secret files and addresses; `finding.rs` has their results.
 
+mod binding;
 mod checks;
 mod files;
 mod finding;

@@ -3,7 +3,7 @@
 use token_rotator::{TokenSet, TokenSource as _};
 
 use crate::command_error::CommandError;
-use crate::session::{ClientAuthentication, IssuerSource, NamedSession};
+use crate::session::{ClientAuthentication, NamedSession};
 
 /// The hint for a refusal whose cause the issuer does not name.
 pub(super) const CHECK_CLIENT: &str =
@@ -14,7 +14,7 @@ const NO_SECRET: &str = "no secret was given: set TOKEN_ROTATOR_CLIENT_SECRET, o
 pub(crate) async fn tokens(session: &NamedSession<'_>) -> Result<TokenSet, CommandError> {
     session.settings.client_id()?;
     let has_secret = !matches!(session.settings.client_auth()?, ClientAuthentication::None);
-    let source = IssuerSource::new(&session.settings, session.transport.clone());
+    let source = session.source();
     let refreshed = source.refresh(None).await;
     refreshed
         .map(|refreshed| refreshed.tokens)

@@ -21,8 +21,9 @@ use token_rotator::store::BoxedStore;
 use token_rotator::{BuildError, Rotator, RotatorBuilder, SessionKey};
 use token_rotator_reqwest::ReqwestTransport;
 
+use self::endpoints::DiscoveryCache;
 pub(crate) use self::endpoints::{Endpoint, Endpoints};
-pub(crate) use self::failure::{no_token, sign_in, store_failed, unusable_tokens};
+pub(crate) use self::failure::{EXIT_SIGN_IN, no_token, sign_in, store_failed, unusable_tokens};
 use self::history::{Entry, History, HistoryEvent};
 pub(crate) use self::source::{ClientAuthentication, IssuerSource};
 pub(crate) use self::store::{OpenStore, StoreKind};
@@ -103,6 +104,7 @@ impl Context {
             transport: transport(&settings)?,
             history: History::of(&self.config.paths.state, name, self.command),
             settings,
+            discovered: DiscoveryCache::default(),
         })
     }
 
@@ -147,9 +149,22 @@ pub(crate) struct NamedSession<'a> {
     pub(crate) settings: SessionSettings,
     pub(crate) transport: ReqwestTransport,
     pub(crate) history: History,
+    discovered: DiscoveryCache,
 }
 
 impl NamedSession<'_> {
+    /// Returns the endpoints of the issuer.
+    pub(crate) fn endpoints(&self) -> Endpoints {
+        let discovered = DiscoveryCache::clone(&self.discovered);
+        Endpoints::new(&self.settings, self.transport.clone(), discovered)
+    }
+
+    /// Returns a token source for the issuer. It shares what [`endpoints`](Self::endpoints) discovers.
+    pub(crate) fn source(&self) -> IssuerSource {
+        let discovered = DiscoveryCache::clone(&self.discovered);
+        IssuerSource::new(&self.settings, self.transport.clone(), discovered)
+    }
+
     /// Returns the key of the session in the store.
     pub(crate) fn key(&self) -> SessionKey {
         SessionKey::new(self.name.as_str())
@@ -186,7 +201,7 @@ impl NamedSession<'_> {
         &self,
         more: impl FnOnce(RotatorBuilder) -> RotatorBuilder,
     ) -> Result<Rotator, CommandError> {
-        let source = IssuerSource::new(&self.settings, self.transport.clone());
+        let source = self.source();
         let weak_rotator = Arc::new(OnceLock::new());
         let mut builder = Rotator::builder(source)
             .session(self.key())

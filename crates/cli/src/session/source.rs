@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use token_rotator::{FailureKind, Refreshed, SecretString, SourceError, TokenSet, TokenSource};
+use token_rotator::store::Binding;
+use token_rotator::{
+    FailureKind, Refreshed, SecretString, SessionKey, SourceError, TokenSet, TokenSource,
+};
 use token_rotator_oauth2::{self as oauth2, IssuerMetadata, TokenEndpoint};
 use token_rotator_reqwest::ReqwestTransport;
 
-use super::endpoints::{Endpoint, Endpoints};
+use super::endpoints::{DiscoveryCache, Endpoint, Endpoints};
 use crate::command_error::CommandError;
 use crate::config::{ClientAuthChoice, GrantChoice, SessionSettings};
 use crate::secret_file::{read_secret, secret_file_hint};
@@ -25,10 +28,14 @@ pub(crate) struct IssuerSource {
 }
 
 impl IssuerSource {
-    pub(crate) fn new(settings: &SessionSettings, transport: ReqwestTransport) -> Self {
+    pub(crate) fn new(
+        settings: &SessionSettings,
+        transport: ReqwestTransport,
+        cache: DiscoveryCache,
+    ) -> Self {
         Self {
             settings: settings.clone(),
-            endpoints: Endpoints::new(settings, transport.clone()),
+            endpoints: Endpoints::new(settings, transport.clone(), cache),
             transport,
         }
     }
@@ -63,10 +70,29 @@ impl TokenSource for IssuerSource {
     }
 
     async fn revoke(&self, tokens: Arc<TokenSet>) -> Result<(), SourceError> {
-        let needed = [Endpoint::Token, Endpoint::Revocation];
-        self.endpoint(&needed).await?.revoke(tokens).await
+        self.endpoint(&TO_REVOKE).await?.revoke(tokens).await
+    }
+
+    async fn binding(&self, _session: &SessionKey) -> Result<Option<Binding>, SourceError> {
+        let metadata = self.endpoints.find(&[Endpoint::Token]).await?;
+        Ok(Some(self.endpoints.binding(&metadata)))
+    }
+
+    async fn binding_to_revoke(
+        &self,
+        _session: &SessionKey,
+    ) -> Result<Option<Binding>, SourceError> {
+        let metadata = self.endpoints.find(&TO_REVOKE).await?;
+        Ok(Some(self.endpoints.binding(&metadata)))
+    }
+
+    fn known_binding(&self, _session: &SessionKey) -> Option<Binding> {
+        self.endpoints.known_binding()
     }
 }
+
+/// The endpoints that a revocation needs.
+const TO_REVOKE: [Endpoint; 2] = [Endpoint::Token, Endpoint::Revocation];
 
 /// Builds the client of the token endpoint.
 fn token_endpoint(
@@ -234,7 +260,11 @@ mod tests {
             client_id: Some("demo".to_owned()),
             ..SessionSettings::default()
         };
-        let source = IssuerSource::new(&settings, ReqwestTransport::new().unwrap());
+        let source = IssuerSource::new(
+            &settings,
+            ReqwestTransport::new().unwrap(),
+            DiscoveryCache::default(),
+        );
         let grant = issuer.sign_in("alice");
         let mut last = Arc::new(TokenSet::bearer("a").with_refresh_token(grant.refresh_token));
 

@@ -2,12 +2,14 @@
 //!
 //! - `user.rs`, `login.rs`, `metadata.rs`: a user with an issuer, a waiting login, a metadata server
 //! - `signing_in.rs browser.rs device.rs certified_issuer.rs`: logins
-//! - `files.rs`: files that other users can change; `core_dumps.rs`: aborted processes
+//! - `binding.rs`: the addresses of a session; `core_dumps.rs`: aborted processes
+//! - `files.rs`: files that other users can change
 //! - `exec.rs formats.rs inspection.rs doctor.rs`: the other commands
 //! - `many_processes.rs`, `shared_store.rs`: several processes and machines
 //! - `user_errors.rs invalid_arguments.rs configuration.rs keys.rs store_failures.rs refusals.rs
 //!   issuer_failures.rs`: errors and their texts
 
+mod binding;
 mod browser;
 mod certified_issuer;
 mod configuration;

@@ -316,6 +316,7 @@ impl Session {
             return Ok(None);
         };
         let record = self.store_call(store.load(&self.key)).await?;
+        self.note_record_binding(record.as_ref());
         if let Some(time) = record.as_ref().and_then(Record::now) {
             self.state.note_store_time(time, self.clock.steady());
         }

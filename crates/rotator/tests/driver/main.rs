@@ -4,6 +4,7 @@
 mod common;
 
 mod adoption;
+mod bound;
 mod building;
 mod cooling;
 mod deadlines;
