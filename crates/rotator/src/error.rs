@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::http::challenge::StepUp;
-use crate::store::OtherAddress;
+use crate::store::{OtherAddress, SharedFailure};
 use crate::token::secret::SecretString;
 
 /// The cause of an error, shared by all waiters of a flight.
@@ -252,6 +252,35 @@ pub enum RefreshError {
     /// The issuer refused this session's refresh token earlier, in this or in another process.
     #[error("the issuer has refused this session's refresh token before")]
     Refused,
+    /// A refresh in another process failed a short time ago, and its failure holds for this process
+    /// too. Nothing was sent.
+    #[error("a refresh on host `{}` failed a moment ago: {}", failure.host, failure.message)]
+    Shared {
+        /// The failure in the session's record.
+        failure: Box<SharedFailure>,
+        /// How long no refresh starts.
+        left: Duration,
+    },
+    /// The issuer refused several refreshes without an OAuth error as the reason. The refresh token
+    /// is kept, and a refresh is tried every 5 minutes.
+    #[error("the issuer refuses to refresh this session and gives no reason: {message}")]
+    RefusedWithoutReason {
+        /// What the issuer answered last.
+        message: Arc<str>,
+        /// How long no refresh starts.
+        left: Duration,
+    },
+    /// The issuer answered, but the content of its answer cannot be used. Its refresh token was
+    /// saved. The answer is not asked for again until the configuration changes or a caller forces a
+    /// refresh.
+    #[error("the issuer's answer cannot be used: {message}")]
+    ContentRefused {
+        /// What is wrong with the answer.
+        message: Arc<str>,
+    },
+    /// The issuer answered with the tokens of another user. Nothing was installed or saved.
+    #[error("the issuer answered with the tokens of another user, which were dropped")]
+    AnotherSubject,
     /// The session is not signed in, so there is no token set to refresh.
     #[error("the session is not signed in")]
     NotSignedIn,
@@ -288,9 +317,14 @@ impl RefreshError {
         match self {
             Self::Source(error) => error.kind(),
             Self::TimedOut { .. } | Self::InDoubt { .. } => FailureKind::Uncertain,
-            Self::NotSignedIn | Self::Refused => FailureKind::Terminal,
+            Self::NotSignedIn | Self::Refused | Self::AnotherSubject => FailureKind::Terminal,
+            Self::Shared { failure, .. } => failure.kind,
+            // The issuer gave no verdict on the grant, so refreshes are tried again.
+            Self::RefusedWithoutReason { .. } => FailureKind::Transient,
             // The received refresh token is kept, so the next refresh uses it and not the spent one.
-            Self::Unusable { .. } | Self::OtherAddress(_) => FailureKind::Misconfigured,
+            Self::Unusable { .. } | Self::ContentRefused { .. } | Self::OtherAddress(_) => {
+                FailureKind::Misconfigured
+            }
             Self::Lease(_) | Self::Store(_) | Self::SessionChanged => FailureKind::NotSent,
             Self::Panicked { sent, .. } | Self::Abandoned { sent, .. } => {
                 if *sent {
@@ -308,8 +342,15 @@ impl RefreshError {
         match self {
             Self::Source(error) => error.retry_after(),
             Self::InDoubt { wait } => *wait,
+            Self::Shared { failure, left } if failure.asked_by_issuer => Some(*left),
             _ => None,
         }
+    }
+
+    /// Whether a sign-in is the action that resolves this error: the issuer refuses the session, with
+    /// or without a reason.
+    pub fn needs_sign_in(&self) -> bool {
+        matches!(self, Self::RefusedWithoutReason { .. }) || self.kind() == FailureKind::Terminal
     }
 
     /// The action for this cause. Returns `None` if there is no hint for it.
@@ -318,7 +359,13 @@ impl RefreshError {
             Self::Source(error) => error.hint(),
             Self::Lease(error) => error.hint(),
             Self::Store(error) => error.hint(),
-            Self::Refused | Self::NotSignedIn => Some(SIGN_IN),
+            Self::Refused
+            | Self::NotSignedIn
+            | Self::RefusedWithoutReason { .. }
+            | Self::AnotherSubject => Some(SIGN_IN),
+            Self::ContentRefused { .. } => {
+                Some("change the setting that asks for another answer, then refresh once more")
+            }
             Self::OtherAddress(_) => Some(
                 "correct the settings; if the new address is right, sign in again or move the \
                  binding of the record",
@@ -327,6 +374,7 @@ impl RefreshError {
             Self::TimedOut { .. }
             | Self::Unusable { .. }
             | Self::InDoubt { .. }
+            | Self::Shared { .. }
             | Self::SessionChanged
             | Self::Panicked { .. }
             | Self::Abandoned { .. } => None,

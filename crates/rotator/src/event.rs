@@ -72,6 +72,18 @@ pub enum Event {
         /// The issuer's refusal.
         error: RefreshError,
     },
+    /// The issuer has refused several refreshes without a reason. Callers get the error, and a refresh
+    /// is tried every 5 minutes. Reported once, until the next token set.
+    RefusedWithoutReason {
+        /// The error that callers get.
+        error: RefreshError,
+    },
+    /// The issuer answered a refresh with the tokens of another user. Nothing was installed or saved.
+    /// This is a security event.
+    AnotherSubject {
+        /// Number of the flight.
+        flight: u64,
+    },
     /// The issuer reports that the refresh token was used before. This is a security event: another
     /// party may hold the token.
     ReuseDetected {

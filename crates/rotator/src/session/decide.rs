@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hmac_sha256::Hash;
 
 use super::state::PreparedToken;
-use crate::store::intent::Intent;
+use crate::store::intent::{Intent, IntentOutcome, TokenHash};
 use crate::store::{Epoch, Record, RecordDetails, Version};
 use crate::token::secret::{ExposeSecret as _, SecretString};
 use crate::token::token_set::TokenSet;
@@ -107,6 +107,13 @@ impl RefreshStart {
             details: self.details.clone(),
             read_at: None,
         }
+    }
+
+    /// Returns whether the record says that the issuer refused this refresh token.
+    pub(crate) fn is_refused(&self) -> bool {
+        let token = self.last.as_deref().and_then(TokenHash::of);
+        let intent = self.intent.filter(|intent| Some(intent.token) == token);
+        intent.is_some_and(|intent| intent.outcome == IntentOutcome::Refused)
     }
 
     /// Records that the token set was written to the store with this intent.
@@ -325,12 +332,16 @@ pub(crate) fn compare(
 
 /// Returns whether both token sets carry the same access token and the same refresh token.
 pub(crate) fn same_tokens(one: &TokenSet, other: &TokenSet) -> bool {
-    let same_refresh = match (one.refresh_token(), other.refresh_token()) {
+    same_refresh_token(Some(one), other) && same_secret(one.access_token(), other.access_token())
+}
+
+/// Returns whether both token sets carry the same refresh token, or none.
+pub(crate) fn same_refresh_token(one: Option<&TokenSet>, other: &TokenSet) -> bool {
+    match (one.and_then(TokenSet::refresh_token), other.refresh_token()) {
         (Some(one), Some(other)) => same_secret(one, other),
         (None, None) => true,
         _ => false,
-    };
-    same_refresh && same_secret(one.access_token(), other.access_token())
+    }
 }
 
 fn same_secret(one: &SecretString, other: &SecretString) -> bool {

@@ -4,6 +4,8 @@
 //! - `flight.rs`: one refresh from the lease to its release, top to bottom.
 //! - `decide.rs`: decisions about a stored record, without IO.
 //! - `recovery.rs`: whether a refresh token may be presented again after an uncertain outcome.
+//! - `shared.rs`: whether a failure of another process holds for this process.
+//! - `subject.rs`: whether an answer belongs to the session's user.
 //! - `writer.rs`: the task that writes sign-ins, sign-outs, updates and unsaved tokens.
 //! - `signal.rs`: the signal that wakes the waiters of a flight.
 //!
@@ -15,8 +17,10 @@ mod flight;
 #[cfg(all(test, any(model_loom, model_shuttle)))]
 mod models;
 mod recovery;
+mod shared;
 mod signal;
 mod state;
+mod subject;
 mod writer;
 
 use std::collections::HashMap;
@@ -33,6 +37,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use self::decide::KnownRecord;
+use self::shared::Observer;
 use self::state::{CallerAction, EndedEpoch, PreparedToken, State, Ticket};
 pub use self::writer::Stored;
 use crate::error::{RefreshError, SourceError, TokenError};
@@ -45,7 +50,7 @@ use crate::runtime::{self, Runtime};
 use crate::store::coordinator::{DynCoordinator, Lease};
 use crate::store::intent::TokenHash;
 use crate::store::{Binding, DynStore, Record, RecordDetails, SessionKey, StoreTime};
-use crate::token::secret::ExposeSecret as _;
+use crate::token::secret::{ExposeSecret as _, SecretString};
 use crate::token::source::{DynSource, Refreshed};
 use crate::token::token_set::TokenSet;
 use crate::token::{Credential, Pass, Placement, Token, jwt};
@@ -396,9 +401,9 @@ impl Session {
             }
             let newer = Arc::new(tokens.clone().inherit(last.as_deref()));
             let prepared = self.prepare(newer)?;
-            let received = Some(self.store_now());
+            let details = self.details_after(&self.state.details(), None);
             let now = self.clock.now();
-            if let Some(stamp) = self.state.update(stamp, &prepared, received, now) {
+            if let Some(stamp) = self.state.update(stamp, &prepared, details, now) {
                 return Ok(Some(self.start_write(stamp.epoch)));
             }
             if self.is_signed_out() {
@@ -540,10 +545,36 @@ impl Session {
     }
 
     /// Returns the current time of the store. A store that has no clock, or was not read yet, uses
-    /// the wall clock.
+    /// the wall clock. Without a store, the steady clock counts.
     pub(crate) fn store_now(&self) -> StoreTime {
-        let told = self.state.store_time(self.clock.steady());
+        let steady = self.clock.steady();
+        if self.store.is_none() {
+            return StoreTime::since_start(0, steady);
+        }
+        let told = self.state.store_time(steady);
         told.unwrap_or_else(|| StoreTime::by_wall(self.clock.wall()))
+    }
+
+    /// Returns the details of a record with newer tokens of the same sign-in. `previous` is the
+    /// refresh token that they replace.
+    fn details_after(
+        &self,
+        details: &RecordDetails,
+        previous: Option<SecretString>,
+    ) -> RecordDetails {
+        let own = (&*self.host, self.source.fingerprint(&self.key));
+        details.after_refresh(self.store_now(), previous, own)
+    }
+
+    /// Returns this process as an observer of shared failures.
+    fn observer(&self) -> Observer<'_> {
+        Observer {
+            host: &self.host,
+            fingerprint: self.source.fingerprint(&self.key),
+            now: self.store_now(),
+            spans_hosts: self.store.as_ref().is_some_and(|store| store.spans_hosts()),
+            policy: &self.policy,
+        }
     }
 
     /// Runs one source call, marked so that a call from it into this session fails at once.

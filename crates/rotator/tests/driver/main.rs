@@ -21,6 +21,7 @@ mod runtimes;
 mod saving;
 mod session_ends;
 mod sessions;
+mod shared_failures;
 mod shared_store;
 mod sharing;
 mod unsaved;
