@@ -77,16 +77,40 @@ fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
     })
 }
 
-/// Removes the password from a store URL that clap would repeat in its error.
+/// Removes from clap's error what may be a password or a key: of an address all after the scheme.
 fn without_password(mut error: clap::Error) -> clap::Error {
+    let argument = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(argument)) => argument.clone(),
+        _ => String::new(),
+    };
     if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue)
-        && let Some((scheme, rest)) = value.split_once("://")
-        && let Some((_, address)) = rest.rsplit_once('@')
+        && let Some(shown) = without_secret(&argument, value)
     {
-        let value = ContextValue::String(format!("{scheme}://...@{address}"));
-        error.insert(ContextKind::InvalidValue, value);
+        error.insert(ContextKind::InvalidValue, ContextValue::String(shown));
     }
     error
+}
+
+/// Returns what is shown of a value. Returns `None` for a value without a secret.
+fn without_secret(argument: &str, value: &str) -> Option<String> {
+    let is_store = argument.starts_with("--store ");
+    let may_be_key = argument.starts_with("--key ") && value.len() >= 32;
+    let may_have_password = value.contains('@') || (is_store && value.contains('='));
+    let scheme = value.split_once("://").map(|(scheme, _)| scheme);
+    match scheme {
+        Some("file") => None,
+        Some(scheme) if is_store || may_have_password => {
+            let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "+-.".contains(letter);
+            let shown = if scheme.chars().all(is_letter) {
+                scheme
+            } else {
+                "..."
+            };
+            Some(format!("{shown}://..."))
+        }
+        _ if may_be_key || may_have_password => Some("...".to_owned()),
+        _ => None,
+    }
 }
 
 fn cannot_start(error: &std::io::Error) -> CommandError {
@@ -98,6 +122,33 @@ fn cannot_start(error: &std::io::Error) -> CommandError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// "The tail of a password is shown": nothing after the scheme of an address, and no key.
+    #[test]
+    fn an_error_shows_no_secret() {
+        let store = |value| without_secret("--store <STORE>", value);
+        for value in [
+            "redis://:canary",
+            "mysql://u:can@ary@db",
+            "postgres://u:canary/x@db/app",
+        ] {
+            let shown = store(value).expect("an address");
+            assert!(
+                shown.ends_with("://...") && !shown.contains("ary"),
+                "{shown}"
+            );
+        }
+        assert_eq!(store("u:canary://db").as_deref(), Some("...://..."));
+        assert_eq!(store("host=db password=canary").as_deref(), Some("..."));
+        assert_eq!(store("redis:canary@db").as_deref(), Some("..."));
+        assert_eq!(store("file:sessions"), None);
+        let issuer = |value| without_secret("--issuer <URL>", value);
+        let shown = issuer("https://me:canary@issuer.example");
+        assert_eq!(shown.as_deref(), Some("https://..."));
+        assert_eq!(issuer("http://issuer.example"), None);
+        let key = "ab".repeat(32);
+        assert_eq!(without_secret("--key <KEY>", &key).as_deref(), Some("..."));
+    }
 
     #[test]
     fn a_system_without_descriptors() {

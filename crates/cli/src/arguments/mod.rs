@@ -81,6 +81,27 @@ pub(crate) struct GlobalOptions {
     )]
     pub(crate) key: Option<KeyChoice>,
 
+    /// Authorities of the certificate of a store's server (PEM), in place of those of the system
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "TOKEN_ROTATOR_STORE_CA_FILE",
+        global = true,
+        hide_short_help = true
+    )]
+    pub(crate) store_ca_file: Option<PathBuf>,
+
+    /// A host on another machine that the store may connect to without TLS; may be given several times
+    #[arg(
+        long,
+        value_name = "HOST",
+        env = "TOKEN_ROTATOR_STORE_CLEAR_TEXT_HOST",
+        value_delimiter = ',',
+        global = true,
+        hide_short_help = true
+    )]
+    pub(crate) store_clear_text_host: Vec<String>,
+
     /// Allow core dumps and debuggers, which can read tokens and the key
     #[arg(long, global = true, hide_short_help = true)]
     pub(crate) allow_core_dumps: bool,

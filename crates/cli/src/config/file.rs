@@ -188,7 +188,8 @@ fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, CommandError
         })
     });
     value.map(Some).map_err(|(key, error)| {
-        let mut problem = ConfigProblem::at(path, text, error.span(), error.message());
+        let what = without_value(error.message());
+        let mut problem = ConfigProblem::at(path, text, error.span(), &what);
         if let Some(key) = key {
             if is_client_secret(&key) {
                 problem = problem.hint(
@@ -200,6 +201,15 @@ fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, CommandError
         }
         problem.into()
     })
+}
+
+/// Removes a text of the file from the parser's error. It may be an address with a password.
+fn without_value(message: &str) -> String {
+    let quoted = message.split_once("string \"").and_then(|(before, rest)| {
+        let (_, after) = rest.rsplit_once('"')?;
+        Some(format!("{before}a text{after}"))
+    });
+    quoted.unwrap_or_else(|| message.to_owned())
 }
 
 fn is_client_secret(key: &str) -> bool {
@@ -234,6 +244,15 @@ fn cannot_list(directory: &Path, error: io::Error) -> CommandError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_of_the_parser_shows_no_value() {
+        let shown = without_value(
+            r#"invalid type: string "postgres://u:ca"nary@db", expected struct StoreSettings"#,
+        );
+        assert_eq!(shown, "invalid type: a text, expected struct StoreSettings");
+        assert_eq!(without_value("unknown field `x`"), "unknown field `x`");
+    }
 
     /// Tested with an error made here, because the super-user may read every file.
     #[test]

@@ -21,5 +21,5 @@ pub(crate) use self::proxy::{
     LimitSettings, ListenText, ProtocolChoice, ProxySettings, RouteSettings,
 };
 pub(crate) use self::session::{ClientAuthChoice, GrantChoice, SessionSettings};
-pub(crate) use self::store::{KeyChoice, StoreUrl};
+pub(crate) use self::store::{KeyChoice, StoreSettings, StoreUrl};
 pub(crate) use self::values::{IssuerUrl, OriginText, SessionName};

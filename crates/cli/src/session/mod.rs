@@ -26,6 +26,7 @@ pub(crate) use self::endpoints::{Endpoint, Endpoints};
 pub(crate) use self::failure::{EXIT_SIGN_IN, no_token, sign_in, store_failed, unusable_tokens};
 use self::history::{Entry, History, HistoryEvent};
 pub(crate) use self::source::{ClientAuthentication, IssuerSource};
+use self::store::StoreSecurity;
 pub(crate) use self::store::{OpenStore, StoreKind};
 use crate::arguments::GlobalOptions;
 use crate::certificates;
@@ -55,7 +56,8 @@ impl Context {
         let settings = config.store();
         let url = global.store.as_ref().or(settings.url.as_ref());
         let key = global.key.as_ref().or(settings.key.as_ref());
-        let store = OpenStore::open(url, key, &config.paths).await?;
+        let security = StoreSecurity::of(global, settings);
+        let store = OpenStore::open(url, key, &security, &config.paths).await?;
         let key = key.cloned();
         Ok(Self {
             config,

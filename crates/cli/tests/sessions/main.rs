@@ -5,7 +5,7 @@
 //! - `binding.rs`: the addresses of a session; `core_dumps.rs`: aborted processes
 //! - `files.rs`: files that other users can change
 //! - `exec.rs formats.rs inspection.rs doctor.rs`: the other commands
-//! - `many_processes.rs`, `shared_store.rs`: several processes and machines
+//! - `many_processes.rs`, `shared_store.rs`: several processes and machines; `store_tls.rs`: servers with TLS
 //! - `user_errors.rs invalid_arguments.rs configuration.rs keys.rs store_failures.rs refusals.rs
 //!   issuer_failures.rs`: errors and their texts
 
@@ -30,5 +30,6 @@ mod refusals;
 mod shared_store;
 mod signing_in;
 mod store_failures;
+mod store_tls;
 mod user;
 mod user_errors;
