@@ -4,8 +4,12 @@ use std::path::Path;
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use token_rotator::files::{FileError, TrustedFile};
 
 use crate::command_error::CommandError;
+
+/// The longest file of certificates that is read, in bytes: many times the list of a system.
+const BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// Reads the certificates of a PEM file as DER.
 ///
@@ -19,8 +23,17 @@ pub(crate) fn read(file: &Path) -> Result<Vec<Vec<u8>>, CommandError> {
         .why(why)
         .hint("name a file of PEM certificates with `ca_file` (`--ca-file`)")
     };
-    let pem = CertificateDer::pem_file_iter(file).map_err(|error| unusable(error.to_string()))?;
-    let certificates: Result<Vec<_>, _> = pem
+    let pem = TrustedFile::read_existing(file, BYTES_MAX).map_err(|error| {
+        let unusable = unusable(match &error {
+            FileError::Io(error) => format!("I/O error: {error}"),
+            error => error.to_string(),
+        });
+        match error.hint() {
+            Some(hint) => unusable.hint(hint),
+            None => unusable,
+        }
+    })?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.bytes())
         .map(|certificate| certificate.map(|certificate| certificate.to_vec()))
         .collect();
     let certificates = certificates.map_err(|error| unusable(error.to_string()))?;

@@ -4,6 +4,7 @@ use std::process::{Command, ExitCode};
 
 use crate::arguments::{ExecOptions, GlobalOptions};
 use crate::command_error::CommandError;
+use crate::core_dumps::CoreLimit;
 use crate::session::Context;
 use crate::token::{TokenRequirements, obtain_token, select_token};
 
@@ -11,6 +12,7 @@ use crate::token::{TokenRequirements, obtain_token, select_token};
 pub(crate) async fn run(
     global: &GlobalOptions,
     options: ExecOptions,
+    core_limit: CoreLimit,
 ) -> Result<ExitCode, CommandError> {
     let context = Context::open(global, "exec").await?;
     let session = context.session(&options.session.name)?;
@@ -29,7 +31,13 @@ pub(crate) async fn run(
     };
     let mut command = Command::new(program);
     command.args(arguments);
+    if !options.keep_secrets {
+        for name in context.secret_variables()? {
+            command.env_remove(name);
+        }
+    }
     pass_token(&mut command, &options, &token)?;
+    core_limit.restore();
     let error = replace_process(&mut command)?;
     Err(
         CommandError::new(format!("{} cannot be run", program.display()))

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use token_rotator::store::{Epoch, Record, Saved, SessionStore as _, Version};
+use token_rotator::store::{Binding, Epoch, Record, Saved, SessionStore as _, Version};
 use token_rotator::{SourceError, TokenSet, TokenSource as _};
 
 use crate::arguments::{GlobalOptions, LogoutOptions};
@@ -19,14 +19,17 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, CommandError> {
     let context = Context::open(global, "logout").await?;
     let session = context.session(&options.session.name)?;
-    let Some(tokens) = write_tombstone(&session).await? else {
+    let Some((tokens, binding)) = write_tombstone(&session).await? else {
         say!("Already signed out: session `{}`.", session.name);
         return Ok(ExitCode::SUCCESS);
     };
     session.record_event(HistoryEvent::SignedOut);
-    let source = IssuerSource::new(&session.settings, session.transport.clone());
+    let source = session.source();
     let revoked = match source.can_revoke().await {
-        Ok(true) => source.revoke(tokens).await,
+        Ok(true) => match check_addresses(&source, &session, binding.as_ref()).await {
+            Ok(()) => source.revoke(tokens).await,
+            Err(error) => Err(error),
+        },
         Ok(false) => {
             let reason = match &session.settings.issuer {
                 Some(_) => "Its issuer names no revocation endpoint",
@@ -61,10 +64,10 @@ pub(crate) async fn run(
 
 /// Writes a tombstone without the lease, so that a refresh in flight saves nothing.
 ///
-/// Returns the tokens of the session. Returns `None` if the session was signed out.
+/// Returns the tokens of the session and their binding. Returns `None` if the session was signed out.
 async fn write_tombstone(
     session: &NamedSession<'_>,
-) -> Result<Option<Arc<TokenSet>>, CommandError> {
+) -> Result<Option<(Arc<TokenSet>, Option<Binding>)>, CommandError> {
     let (store, key) = (session.store(), session.key());
     let failed = |error| store_failed("the session could not be ended", &error);
     let mut record = store.load(&key).await.map_err(failed)?;
@@ -79,10 +82,28 @@ async fn write_tombstone(
             .await
             .map_err(failed)?
         {
-            Saved::Stored => return Ok(found.into_tokens()),
+            Saved::Stored => {
+                let binding = found.binding().cloned();
+                return Ok(found.into_tokens().map(|tokens| (tokens, binding)));
+            }
             Saved::Conflict(newer) => record = newer,
         }
     }
+}
+
+/// Checks that the revocation goes to the addresses of the login.
+async fn check_addresses(
+    source: &IssuerSource,
+    session: &NamedSession<'_>,
+    binding: Option<&Binding>,
+) -> Result<(), SourceError> {
+    let current = source.binding_to_revoke(&session.key()).await?;
+    if let (Some(sealed), Some(current)) = (binding, &current) {
+        sealed
+            .check(current)
+            .map_err(|error| SourceError::misconfigured(error.to_string()))?;
+    }
+    Ok(())
 }
 
 fn not_revoked(session: &NamedSession<'_>, error: &SourceError) -> CommandError {

@@ -6,13 +6,15 @@
 //! - `arguments/`: the command line; `config/`: the configuration file and the paths
 //! - `session/`: a named session with its store, its issuer and its history
 //! - `login/ token/ proxy/ doctor/ demo/` and the files here: one module per command
-//! - `command_error.rs output.rs table.rs certificates.rs`: shared by the commands
+//! - `core_dumps.rs`: keeps secrets out of core dumps
+//! - `command_error.rs output.rs table.rs certificates.rs secret_file.rs`: shared by the commands
 
 mod arguments;
 mod certificates;
 mod command_error;
 mod completions;
 mod config;
+mod core_dumps;
 mod demo;
 mod doctor;
 mod exec;
@@ -22,6 +24,8 @@ mod login;
 mod logout;
 mod output;
 mod proxy;
+mod rebind;
+mod secret_file;
 mod session;
 mod status;
 mod table;
@@ -33,6 +37,7 @@ use clap::error::{ContextKind, ContextValue};
 
 use crate::arguments::{Arguments, CliCommand, ReloadOptions};
 use crate::command_error::CommandError;
+use crate::core_dumps::CoreLimit;
 
 fn main() -> ExitCode {
     let arguments = Arguments::read().unwrap_or_else(|error| without_password(error).exit());
@@ -46,22 +51,24 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
+    let global = arguments.global;
+    let core_limit = CoreLimit::forbid(&global, &arguments.command);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| cannot_start(&error))?;
-    let global = arguments.global;
     runtime.block_on(async {
         match arguments.command {
             CliCommand::Login(options) => Box::pin(login::run(&global, *options)).await,
             CliCommand::Token(options) => token::run(&global, options).await,
-            CliCommand::Exec(options) => exec::run(&global, options).await,
+            CliCommand::Exec(options) => exec::run(&global, options, core_limit).await,
             CliCommand::Proxy(options) => proxy::run(&global, *options).await,
             CliCommand::Reload(ReloadOptions {}) => proxy::reload(&global).await,
             CliCommand::Status(options) => status::run(&global, options).await,
             CliCommand::History(options) => history::run(&global, &options).await,
             CliCommand::Doctor(options) => doctor::run(&global, options).await,
             CliCommand::Logout(options) => logout::run(&global, &options).await,
+            CliCommand::Rebind(options) => rebind::run(&global, &options).await,
             CliCommand::Demo(options) => demo::run(options).await,
             CliCommand::Issuer(options) => issuer::run(options).await,
             CliCommand::Completions(options) => completions::run(&options),
@@ -69,16 +76,40 @@ fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
     })
 }
 
-/// Removes the password from a store URL that clap would repeat in its error.
+/// Removes from clap's error what may be a password or a key: of an address all after the scheme.
 fn without_password(mut error: clap::Error) -> clap::Error {
+    let argument = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(argument)) => argument.clone(),
+        _ => String::new(),
+    };
     if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue)
-        && let Some((scheme, rest)) = value.split_once("://")
-        && let Some((_, address)) = rest.rsplit_once('@')
+        && let Some(shown) = without_secret(&argument, value)
     {
-        let value = ContextValue::String(format!("{scheme}://...@{address}"));
-        error.insert(ContextKind::InvalidValue, value);
+        error.insert(ContextKind::InvalidValue, ContextValue::String(shown));
     }
     error
+}
+
+/// Returns what is shown of a value. Returns `None` for a value without a secret.
+fn without_secret(argument: &str, value: &str) -> Option<String> {
+    let is_store = argument.starts_with("--store ");
+    let may_be_key = argument.starts_with("--key ") && value.len() >= 32;
+    let may_have_password = value.contains('@') || (is_store && value.contains('='));
+    let scheme = value.split_once("://").map(|(scheme, _)| scheme);
+    match scheme {
+        Some("file") => None,
+        Some(scheme) if is_store || may_have_password => {
+            let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "+-.".contains(letter);
+            let shown = if scheme.chars().all(is_letter) {
+                scheme
+            } else {
+                "..."
+            };
+            Some(format!("{shown}://..."))
+        }
+        _ if may_be_key || may_have_password => Some("...".to_owned()),
+        _ => None,
+    }
 }
 
 fn cannot_start(error: &std::io::Error) -> CommandError {
@@ -90,6 +121,33 @@ fn cannot_start(error: &std::io::Error) -> CommandError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// "The tail of a password is shown": nothing after the scheme of an address, and no key.
+    #[test]
+    fn an_error_shows_no_secret() {
+        let store = |value| without_secret("--store <STORE>", value);
+        for value in [
+            "redis://:canary",
+            "mysql://u:can@ary@db",
+            "postgres://u:canary/x@db/app",
+        ] {
+            let shown = store(value).expect("an address");
+            assert!(
+                shown.ends_with("://...") && !shown.contains("ary"),
+                "{shown}"
+            );
+        }
+        assert_eq!(store("u:canary://db").as_deref(), Some("...://..."));
+        assert_eq!(store("host=db password=canary").as_deref(), Some("..."));
+        assert_eq!(store("redis:canary@db").as_deref(), Some("..."));
+        assert_eq!(store("file:sessions"), None);
+        let issuer = |value| without_secret("--issuer <URL>", value);
+        let shown = issuer("https://me:canary@issuer.example");
+        assert_eq!(shown.as_deref(), Some("https://..."));
+        assert_eq!(issuer("http://issuer.example"), None);
+        let key = "ab".repeat(32);
+        assert_eq!(without_secret("--key <KEY>", &key).as_deref(), Some("..."));
+    }
 
     #[test]
     fn a_system_without_descriptors() {

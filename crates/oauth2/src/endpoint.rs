@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::Uri;
-use token_rotator::store::Fingerprint;
+use token_rotator::store::{Binding, Fingerprint};
 use token_rotator::{
     ExposeSecret, Refreshed, SecretString, SessionKey, SourceError, TokenSet, TokenSource,
 };
@@ -107,6 +107,19 @@ impl TokenSource for TokenEndpoint {
         );
         let client = &options.client;
         client.auth.fingerprint(&[&url, &client.id, &asked])
+    }
+
+    /// Returns the addresses of this endpoint.
+    async fn binding(&self, session: &SessionKey) -> Result<Option<Binding>, SourceError> {
+        Ok(self.known_binding(session))
+    }
+
+    fn known_binding(&self, _session: &SessionKey) -> Option<Binding> {
+        let binding = Binding::new(self.token_url.to_string());
+        Some(match &self.revocation_url {
+            Some(url) => binding.with_revocation_endpoint(url.to_string()),
+            None => binding,
+        })
     }
 }
 

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use token_rotator::store::RecordCodec;
-use token_rotator::store::server::{ServerStore, SettingError, Timing};
-use tokio_postgres::config::SslMode;
+use token_rotator::store::server::{ServerAddress, ServerStore, SettingError, Timing, is_host};
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::tls::{MakeTlsConnect, NoTls, TlsConnect};
 use tokio_postgres::{Config, Socket};
 
 use crate::connector::{PostgresConnector, TlsConnector};
+#[cfg(feature = "rustls")]
+use crate::rustls::{CertificateProblem, TlsCertificates};
 use crate::schema::SessionTable;
 use crate::server::{ConnectionSettings, Postgres};
 use crate::store::PostgresStore;
@@ -22,6 +24,8 @@ pub struct PostgresStoreBuilder {
     listen: ListenSetting,
     connector: Arc<dyn PostgresConnector>,
     has_tls: bool,
+    #[cfg(feature = "rustls")]
+    certificates: TlsCertificates,
     codec: Option<RecordCodec>,
     table: String,
     connections: usize,
@@ -52,8 +56,12 @@ pub enum BuildError {
     #[error("the address given to `{0}` cannot be read")]
     Url(&'static str),
     /// The address asks for TLS, and the builder has no TLS connector.
-    #[error("the address asks for TLS (sslmode=require), and no TLS connector is configured")]
+    #[error("the address asks for TLS (sslmode), and no TLS connector is configured")]
     NoTls,
+    /// The certificates cannot be used.
+    #[cfg(feature = "rustls")]
+    #[error("the certificates for TLS cannot be used: {0}")]
+    Certificates(CertificateProblem),
     /// The builder has no codec for records.
     #[error("no codec for records is configured")]
     NoCodec,
@@ -77,7 +85,11 @@ impl BuildError {
                 "write the address as postgres://user:password@host:port/database, with special \
                  characters percent-encoded"
             }
-            Self::NoTls => "give the builder a connector with `tls`",
+            Self::NoTls => {
+                "give the builder a connector with `tls`, or enable the feature `rustls`"
+            }
+            #[cfg(feature = "rustls")]
+            Self::Certificates(_) => "name PEM files with the certificates and the key",
             Self::NoCodec => {
                 "call `codec` with `RecordCodec::sealed(key)`, or with `RecordCodec::plaintext()` \
                  if every user who can read the table may have the tokens"
@@ -99,6 +111,8 @@ impl PostgresStoreBuilder {
             listen: ListenSetting::SameAddress,
             connector: Arc::new(TlsConnector(NoTls)),
             has_tls: false,
+            #[cfg(feature = "rustls")]
+            certificates: TlsCertificates::default(),
             codec: None,
             table: "token_rotator_session".to_owned(),
             connections: 4,
@@ -108,6 +122,10 @@ impl PostgresStoreBuilder {
 
     /// Sets the server's address: `postgres://user:password@host:port/database`. With several hosts, append
     /// `?target_session_attrs=read-write`.
+    ///
+    /// Special characters of user name and password are percent-encoded. With the feature `rustls`, `sslmode=require` and
+    /// `verify-full` accept only a server with a trusted certificate for its host name; `verify-ca` accepts one for any
+    /// name. Without `sslmode`, the connection is not encrypted.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.server = Some(ServerSetting::Url(url.into()));
         self
@@ -129,6 +147,13 @@ impl PostgresStoreBuilder {
     {
         self.connector = Arc::new(TlsConnector(tls));
         self.has_tls = true;
+        self
+    }
+
+    /// Sets the certificates for TLS by rustls. Default: those of the platform.
+    #[cfg(feature = "rustls")]
+    pub fn certificates(mut self, certificates: TlsCertificates) -> Self {
+        self.certificates = certificates;
         self
     }
 
@@ -189,6 +214,7 @@ impl PostgresStoreBuilder {
     pub fn build(self) -> Result<PostgresStore, BuildError> {
         let server = self.server.as_ref().ok_or(BuildError::NoServer)?;
         let config = self.parse_config(server, "url")?;
+        let connector = self.connector(server)?;
         let listen = match &self.listen {
             ListenSetting::SameAddress => Some(config.clone()),
             ListenSetting::Address(server) => Some(self.parse_config(server, "listen_url")?),
@@ -203,7 +229,7 @@ impl PostgresStoreBuilder {
         let server = Postgres::new(ConnectionSettings {
             config,
             listen,
-            connector: self.connector,
+            connector,
             table,
             connections: self.connections,
             limit: self.timing.operation_timeout,
@@ -219,16 +245,14 @@ impl PostgresStoreBuilder {
         setting: &'static str,
     ) -> Result<Config, BuildError> {
         let mut config = match server {
-            // The error of the parser is dropped, because it may quote the address.
-            ServerSetting::Url(url) => url
-                .parse::<Config>()
-                .map_err(|_| BuildError::Url(setting))?,
+            ServerSetting::Url(url) => parse(url).ok_or(BuildError::Url(setting))?,
             ServerSetting::Config(config) => (**config).clone(),
         };
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(BuildError::Url(setting));
         }
-        if config.get_ssl_mode() == SslMode::Require && !self.has_tls {
+        let has_tls = self.has_tls || cfg!(feature = "rustls");
+        if config.get_ssl_mode() == SslMode::Require && !has_tls {
             return Err(BuildError::NoTls);
         }
         if config.get_application_name().is_none() {
@@ -236,6 +260,68 @@ impl PostgresStoreBuilder {
         }
         Ok(config)
     }
+
+    /// Returns the connector of the program, or one by rustls if the address asks for TLS.
+    #[cfg(feature = "rustls")]
+    fn connector(&self, server: &ServerSetting) -> Result<Arc<dyn PostgresConnector>, BuildError> {
+        let mode = match server {
+            ServerSetting::Url(url) => ssl_mode(url),
+            ServerSetting::Config(config) => {
+                (config.get_ssl_mode() == SslMode::Require).then(|| "require".to_owned())
+            }
+        };
+        let Some(mode) = mode.filter(|mode| !self.has_tls && is_encrypted(mode)) else {
+            return Ok(Arc::clone(&self.connector));
+        };
+        let connector = self.certificates.connector(mode != "verify-ca");
+        let connector = connector.map_err(BuildError::Certificates)?;
+        Ok(Arc::new(TlsConnector(connector)))
+    }
+
+    #[cfg(not(feature = "rustls"))]
+    #[expect(clippy::unnecessary_wraps, reason = "the version with rustls can fail")]
+    fn connector(&self, _server: &ServerSetting) -> Result<Arc<dyn PostgresConnector>, BuildError> {
+        Ok(Arc::clone(&self.connector))
+    }
+}
+
+/// Parses an address. The errors of the parsers are dropped, because they may quote the address.
+fn parse(text: &str) -> Option<Config> {
+    let config: Config = if text.contains("://") {
+        let address: ServerAddress = text.parse().ok()?;
+        match address.parameter("sslmode") {
+            // The client library knows no verification, so the connector verifies.
+            Some("verify-ca" | "verify-full") => address.with_parameter("sslmode", "require"),
+            _ => text.to_owned(),
+        }
+        .parse()
+        .ok()?
+    } else {
+        text.parse().ok()?
+    };
+    // A part of a password that was not quoted may stand in place of a host.
+    let is_known = |host: &Host| match host {
+        Host::Tcp(host) => is_host(host),
+        #[cfg(unix)]
+        Host::Unix(_) => true,
+    };
+    config.get_hosts().iter().all(is_known).then_some(config)
+}
+
+/// Returns the `sslmode` of an address, or of settings in the form `key=value`.
+#[cfg(feature = "rustls")]
+fn ssl_mode(text: &str) -> Option<String> {
+    if let Ok(address) = text.parse::<ServerAddress>() {
+        return address.parameter("sslmode").map(str::to_owned);
+    }
+    let config: Config = text.parse().ok()?;
+    (config.get_ssl_mode() == SslMode::Require).then(|| "require".to_owned())
+}
+
+/// Whether a connection with this `sslmode` is encrypted in any case.
+#[cfg(feature = "rustls")]
+fn is_encrypted(mode: &str) -> bool {
+    matches!(mode, "require" | "verify-ca" | "verify-full")
 }
 
 impl std::fmt::Debug for PostgresStoreBuilder {

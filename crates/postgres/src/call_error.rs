@@ -166,12 +166,26 @@ impl CallError {
         let mut source = std::error::Error::source(&error);
         let mut refused = false;
         let mut system = false;
+        let mut untrusted = false;
         while let Some(cause) = source {
+            untrusted |= cause.to_string().contains("invalid peer certificate");
             if let Some(cause) = cause.downcast_ref::<std::io::Error>() {
                 system = true;
                 refused = cause.kind() == std::io::ErrorKind::ConnectionRefused;
             }
             source = cause.source();
+        }
+        if untrusted {
+            let what = "has a certificate that is not trusted";
+            let hint =
+                "name the authority of its certificate, or correct the host name in the address";
+            let message = format!("PostgreSQL at {address} {what}");
+            return Self {
+                error: StoreError::new(Refused, message)
+                    .with_hint(hint)
+                    .with_cause(error),
+                connection: false,
+            };
         }
         let (what, hint) = if refused {
             (
@@ -187,7 +201,7 @@ impl CallError {
             // The library's text names the part that failed and quotes no data.
             (
                 format!("cannot be used: {error}"),
-                "correct the address, or give the builder a connector with `tls`",
+                "correct the address; `sslmode=require` and `sslmode=verify-full` are for a server with TLS",
             )
         };
         let hint = token_rotator::middleware::certificate_hint(&error).unwrap_or(hint);

@@ -72,19 +72,32 @@
 //!
 //! # TLS
 //!
-//! This crate contains no TLS implementation. Give [`PostgresStoreBuilder::tls`] a connector, such as that of
-//! `tokio-postgres-rustls`.
+//! With the feature `rustls`, an address with `sslmode` decides:
+//!
+//! | `sslmode` | encrypted | the server proves |
+//! |---|---|---|
+//! | none, `disable`, `prefer` | no | nothing |
+//! | `verify-ca` | yes | a certificate of a trusted authority |
+//! | `require`, `verify-full` | yes | a certificate of a trusted authority for the host name |
+//!
+//! libpq does not check the certificate for `require`; this crate does, because a connection to an unknown server keeps
+//! no secret. The platform's authorities are trusted, or those of [`PostgresStoreBuilder::certificates`]. Without the
+//! feature, give [`PostgresStoreBuilder::tls`] a connector, such as that of `tokio-postgres-rustls`.
 
 mod builder;
 mod call_error;
 mod connector;
 mod parameter;
 mod pool;
+#[cfg(feature = "rustls")]
+mod rustls;
 mod schema;
 mod server;
 mod statements;
 mod store;
 
+#[cfg(feature = "rustls")]
+pub use self::rustls::{CertificateProblem, TlsCertificates};
 pub use builder::{BuildError, PostgresStoreBuilder};
 pub use store::PostgresStore;
 pub use tokio_postgres;

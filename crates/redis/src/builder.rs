@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use redis::{Client, ConnectionAddr, IntoConnectionInfo as _, RedisResult};
+#[cfg(feature = "rustls")]
+use redis::TlsCertificates;
+use redis::{Client, ConnectionAddr, IntoConnectionInfo as _};
 use token_rotator::store::RecordCodec;
-use token_rotator::store::server::{ServerStore, SettingError, Timing};
+use token_rotator::store::server::{ServerAddress, ServerStore, SettingError, Timing};
 
 use crate::server::Redis;
 use crate::store::RedisStore;
@@ -14,6 +16,8 @@ use crate::store::RedisStore;
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct RedisStoreBuilder {
     server: Option<ServerSetting>,
+    #[cfg(feature = "rustls")]
+    certificates: Option<TlsCertificates>,
     codec: Option<RecordCodec>,
     prefix: String,
     timing: Timing,
@@ -41,6 +45,10 @@ pub enum BuildError {
          include"
     )]
     NoTls,
+    /// The certificates cannot be used.
+    #[cfg(feature = "rustls")]
+    #[error("the certificates for TLS cannot be used")]
+    Certificates,
     /// The builder has no codec for records.
     #[error("no codec for records is configured")]
     NoCodec,
@@ -61,6 +69,8 @@ impl BuildError {
                 "write the address as redis://user:password@host:port/database, with special \
                  characters percent-encoded",
             ),
+            #[cfg(feature = "rustls")]
+            Self::Certificates => Some("name PEM files with the certificates and the key"),
             Self::NoTls => Some("enable the feature `rustls` of token-rotator-redis"),
             Self::NoCodec => Some(
                 "call `codec` with `RecordCodec::sealed(key)`, or with `RecordCodec::plaintext()` \
@@ -76,6 +86,8 @@ impl RedisStoreBuilder {
     pub(crate) fn new() -> Self {
         Self {
             server: None,
+            #[cfg(feature = "rustls")]
+            certificates: None,
             codec: None,
             prefix: "token-rotator:".to_owned(),
             timing: Timing::new(Duration::from_secs(3)),
@@ -86,6 +98,13 @@ impl RedisStoreBuilder {
     /// `redis+unix:///path` for a socket.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.server = Some(ServerSetting::Url(url.into()));
+        self
+    }
+
+    /// Sets the certificates for TLS (PEM): authorities in place of those of the platform, and a client certificate.
+    #[cfg(feature = "rustls")]
+    pub fn certificates(mut self, certificates: TlsCertificates) -> Self {
+        self.certificates = Some(certificates);
         self
     }
 
@@ -130,8 +149,7 @@ impl RedisStoreBuilder {
     /// Fails if a setting is missing or invalid. The error names the setting.
     pub fn build(self) -> Result<RedisStore, BuildError> {
         let client = match self.server.as_ref().ok_or(BuildError::NoServer)? {
-            // The error of the client is dropped, because it may quote the address.
-            ServerSetting::Url(url) => client(url).map_err(|_| url_error(url))?,
+            ServerSetting::Url(url) => self.client_of(url)?,
             ServerSetting::Client(client) => (**client).clone(),
         };
         let address = client.get_connection_info().addr();
@@ -149,12 +167,25 @@ impl RedisStoreBuilder {
     }
 }
 
-/// Calls share a connection. With Nagle's algorithm a call would wait until the server has acknowledged the previous
-/// call.
-fn client(url: &str) -> RedisResult<Client> {
-    let info = url.into_connection_info()?;
-    let settings = info.tcp_settings().clone().set_nodelay(true);
-    Client::open(info.set_tcp_settings(settings))
+impl RedisStoreBuilder {
+    /// Builds the client of an address. The errors of parsers are dropped, because they may quote the address.
+    fn client_of(&self, url: &str) -> Result<Client, BuildError> {
+        url.parse::<ServerAddress>().map_err(|_| BuildError::Url)?;
+        let info = url.into_connection_info().map_err(|_| url_error(url))?;
+        // Calls share a connection. With Nagle's algorithm a call would wait until the server has acknowledged the
+        // previous call.
+        let settings = info.tcp_settings().clone().set_nodelay(true);
+        let info = info.set_tcp_settings(settings);
+        #[cfg(feature = "rustls")]
+        if let Some(certificates) = self.certificates.clone()
+            && matches!(info.addr(), ConnectionAddr::TcpTls { .. })
+        {
+            // The error could quote a key.
+            return Client::build_with_tls(info, certificates)
+                .map_err(|_| BuildError::Certificates);
+        }
+        Client::open(info).map_err(|_| url_error(url))
+    }
 }
 
 fn url_error(url: &str) -> BuildError {

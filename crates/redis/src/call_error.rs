@@ -204,6 +204,13 @@ fn explain(error: &RedisError) -> Option<Explanation> {
             "start the server, or correct the address",
         ));
     }
+    if has_untrusted_certificate(error) {
+        return Some(Explanation::new(
+            Refused,
+            "has a certificate that is not trusted",
+            "name the authority of its certificate, or correct the host name in the address",
+        ));
+    }
     if error.is_io_error() {
         let clock = token_rotator::middleware::certificate_hint(error);
         return Some(Explanation::new(
@@ -232,6 +239,16 @@ fn explain(error: &RedisError) -> Option<Explanation> {
         is_read_only: code == READ_ONLY,
         ..Explanation::new(kind, message, hint)
     })
+}
+
+/// Returns whether the TLS library refused the certificate of the server.
+fn has_untrusted_certificate(error: &RedisError) -> bool {
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| {
+        error.source()
+    });
+    causes
+        .map(ToString::to_string)
+        .any(|cause| cause.contains("invalid peer certificate"))
 }
 
 /// Returns whether `code` is a whole word of `detail`.

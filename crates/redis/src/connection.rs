@@ -5,9 +5,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, FromRedisValue, RedisResult, ScriptInvocation};
+use redis::{
+    Client, ErrorKind, FromRedisValue, RedisConnectionInfo, RedisError, RedisResult,
+    ScriptInvocation,
+};
 
 use crate::call_error::CallError;
+
+/// Whether the server refused a command of the handshake. The error has no code of the server.
+fn is_of_handshake(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::AuthenticationFailed
+        || error.to_string().contains("refused to switch database")
+}
 
 pub(crate) struct SharedConnection {
     client: Client,
@@ -68,7 +77,13 @@ impl SharedConnection {
                 response => response,
             }
         };
-        let result = self.with_time_limit(attempts).await;
+        let explained = async {
+            match attempts.await {
+                Err(error) if is_of_handshake(&error) => Err(self.explain_handshake(error).await),
+                response => response,
+            }
+        };
+        let result = self.with_time_limit(explained).await;
         if result.as_ref().is_err_and(|error| error.connection) {
             // After a failover the same host name may belong to another server.
             self.drop_connection(used_number);
@@ -82,11 +97,42 @@ impl SharedConnection {
         channel: &str,
     ) -> Result<redis::aio::PubSub, CallError> {
         let subscribe = async {
-            let mut subscription = self.client.get_async_pubsub().await?;
+            let subscription = self.client.get_async_pubsub().await;
+            let mut subscription = match subscription {
+                Err(error) if is_of_handshake(&error) => {
+                    return Err(self.explain_handshake(error).await);
+                }
+                subscription => subscription?,
+            };
             subscription.subscribe(channel).await?;
             Ok(subscription)
         };
         self.with_time_limit(subscribe).await
+    }
+
+    /// Repeats the handshake by single commands. The client library drops the code of the server's answer, so a server
+    /// that is loading its data would look like one that refuses the password.
+    async fn explain_handshake(&self, error: RedisError) -> RedisError {
+        let info = self.client.get_connection_info().clone();
+        let settings = info.redis_settings().clone();
+        let bare = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let handshake = async {
+            let client = Client::open(info.set_redis_settings(bare))?;
+            let mut connection = client.get_multiplexed_async_connection().await?;
+            if let Some(password) = settings.password() {
+                let mut command = redis::cmd("AUTH");
+                if let Some(user) = settings.username() {
+                    command.arg(user);
+                }
+                let () = command.arg(password).query_async(&mut connection).await?;
+            }
+            let mut select = redis::cmd("SELECT");
+            select.arg(settings.db()).query_async(&mut connection).await
+        };
+        match handshake.await {
+            Ok(()) => error,
+            Err(explained) => explained,
+        }
     }
 
     /// Awaits a response of the server, with the time limit of a call.

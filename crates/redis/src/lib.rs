@@ -70,8 +70,9 @@
 //!
 //! # TLS
 //!
-//! `rediss://` needs the feature `rustls`, and the program must install a rustls crypto provider. A [`redis::Client`]
-//! with its own certificates can be passed to [`RedisStoreBuilder::client`].
+//! `rediss://` needs the feature `rustls`, and the program must install a rustls crypto provider. The platform's
+//! authorities are trusted, or those of `RedisStoreBuilder::certificates`. The server's certificate must be for the host
+//! name.
 
 mod builder;
 mod call_error;

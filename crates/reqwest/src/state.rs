@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
+use token_rotator::store::{Binding, Fingerprint};
 use token_rotator::{
     Refreshed, Rotator, RotatorBuilder, SessionKey, SourceError, TokenSet, TokenSource,
 };
@@ -221,6 +222,25 @@ impl<S: TokenSource> TokenSource for WithAnswer<S> {
 
     async fn revoke(&self, tokens: Arc<TokenSet>) -> Result<(), SourceError> {
         self.0.revoke(tokens).await
+    }
+
+    fn fingerprint(&self, session: &SessionKey) -> Option<Fingerprint> {
+        self.0.fingerprint(session)
+    }
+
+    async fn binding(&self, session: &SessionKey) -> Result<Option<Binding>, SourceError> {
+        self.0.binding(session).await
+    }
+
+    async fn binding_to_revoke(
+        &self,
+        session: &SessionKey,
+    ) -> Result<Option<Binding>, SourceError> {
+        self.0.binding_to_revoke(session).await
+    }
+
+    fn known_binding(&self, session: &SessionKey) -> Option<Binding> {
+        self.0.known_binding(session)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::http::challenge::StepUp;
-use crate::store::SharedFailure;
+use crate::store::{OtherAddress, SharedFailure};
 use crate::token::secret::SecretString;
 
 /// The cause of an error, shared by all waiters of a flight.
@@ -303,6 +303,9 @@ pub enum RefreshError {
     /// The session store failed, and the refresh was not sent.
     #[error("the session could not be read from its store: {0}")]
     Store(#[source] StoreError),
+    /// The refresh would be sent to another address than that of the sign-in.
+    #[error(transparent)]
+    OtherAddress(OtherAddress),
     /// A part of the refresh panicked.
     #[error("the refresh panicked while it was to {step}")]
     Panicked {
@@ -334,7 +337,9 @@ impl RefreshError {
             // The issuer gave no verdict on the grant, so refreshes are tried again.
             Self::RefusedWithoutReason { .. } => FailureKind::Transient,
             // The received refresh token is kept, so the next refresh uses it and not the spent one.
-            Self::Unusable { .. } | Self::ContentRefused { .. } => FailureKind::Misconfigured,
+            Self::Unusable { .. } | Self::ContentRefused { .. } | Self::OtherAddress(_) => {
+                FailureKind::Misconfigured
+            }
             Self::Lease(_) | Self::Store(_) | Self::SessionChanged => FailureKind::NotSent,
             Self::Panicked { sent, .. } | Self::Abandoned { sent, .. } => {
                 if *sent {
@@ -384,6 +389,10 @@ impl RefreshError {
                 "if the source calls this rotator in a task that it spawned, it waits for itself, so \
                  send the refresh over a client without this rotator. Otherwise the issuer is slow: \
                  raise `source_timeout`",
+            ),
+            Self::OtherAddress(_) => Some(
+                "correct the settings; if the new address is right, sign in again or move the \
+                 binding of the record",
             ),
             // The action depends on the issuer, or no action is necessary.
             Self::Unusable { .. }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use token_rotator_core::Purpose;
 
 use crate::error::{RefreshError, SourceError, StoreError};
-use crate::store::SessionKey;
+use crate::store::{FollowedAddress, OtherAddress, SessionKey};
 
 /// An event of a session. No event holds a token or a part of a token.
 #[derive(Clone, Debug)]
@@ -108,6 +108,18 @@ pub enum Event {
     /// memory alone. Nothing has been spent yet. At an issuer that accepts a refresh token once, the
     /// second refresh ends the session: share one rotator, or keep the session in a store.
     SharedRefreshToken,
+    /// The session's issuer announces another endpoint than that of the sign-in, over TLS. The
+    /// session follows it, and its record is bound to it from now on.
+    AddressFollowed {
+        /// The endpoint, before and after.
+        address: FollowedAddress,
+    },
+    /// A refresh or revocation would be sent to another address than that of the sign-in. This is a
+    /// security event: nothing was sent.
+    AddressRefused {
+        /// The address of the sign-in, and the refused one.
+        error: OtherAddress,
+    },
     /// A token arrived after its session had ended. The token was not installed.
     LateTokens {
         /// Whether the token is being revoked: after a sign-out, and if the issuer revokes single

@@ -41,6 +41,7 @@
 //! - [`middleware`]: the request protocol, for HTTP clients and middleware of other stacks.
 //! - [`store`]: records, leases and sealed records, for session stores.
 //! - [`keys`]: keys of sealed records, and the vaults that keep a key.
+//! - [`files`]: files that the operator names, read only if no other user can change them.
 //!
 //! # Cargo features
 //!
@@ -52,6 +53,8 @@
 
 mod error;
 mod event;
+#[cfg(feature = "file")]
+pub mod files;
 mod http;
 #[cfg(feature = "codec")]
 pub mod keys;

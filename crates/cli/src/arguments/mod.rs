@@ -23,7 +23,7 @@ pub(crate) use self::issuer::{IssuerOptions, IssuerProfile};
 pub(crate) use self::proxy::{LogFormat, ProxyOptions, ReloadOptions};
 pub(crate) use self::sessions::{
     CompletionOptions, DoctorOptions, ExecOptions, HistoryOptions, LoginOptions, LogoutOptions,
-    OutputFormat, StatusOptions, TokenOptions,
+    OutputFormat, RebindOptions, StatusOptions, TokenOptions,
 };
 use crate::config::{KeyChoice, StoreUrl};
 
@@ -80,6 +80,31 @@ pub(crate) struct GlobalOptions {
         hide_short_help = true
     )]
     pub(crate) key: Option<KeyChoice>,
+
+    /// Authorities of the certificate of a store's server (PEM), in place of those of the system
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "TOKEN_ROTATOR_STORE_CA_FILE",
+        global = true,
+        hide_short_help = true
+    )]
+    pub(crate) store_ca_file: Option<PathBuf>,
+
+    /// A host on another machine that the store may connect to without TLS; may be given several times
+    #[arg(
+        long,
+        value_name = "HOST",
+        env = "TOKEN_ROTATOR_STORE_CLEAR_TEXT_HOST",
+        value_delimiter = ',',
+        global = true,
+        hide_short_help = true
+    )]
+    pub(crate) store_clear_text_host: Vec<String>,
+
+    /// Allow core dumps and debuggers, which can read tokens and the key
+    #[arg(long, global = true, hide_short_help = true)]
+    pub(crate) allow_core_dumps: bool,
 }
 
 /// Makes an empty environment variable count as unset, as in most programs: scripts and CI systems unset
@@ -117,6 +142,7 @@ pub(crate) enum CliCommand {
     History(HistoryOptions),
     Doctor(DoctorOptions),
     Logout(LogoutOptions),
+    Rebind(RebindOptions),
     Demo(DemoOptions),
     Issuer(IssuerOptions),
     Completions(CompletionOptions),

@@ -115,7 +115,8 @@ pub(crate) enum OutputFormat {
 
 /// Runs a command with a valid access token.
 ///
-/// The command replaces this process: signals, terminal and exit code are those of the command.
+/// The command replaces this process: signals, terminal and exit code are those of the command. Its
+/// environment has no client secret and no key of token-rotator.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ExecOptions {
     #[command(flatten)]
@@ -143,6 +144,11 @@ pub(crate) struct ExecOptions {
     #[arg(long)]
     pub(crate) id_token: bool,
 
+    /// Leave the variables with secrets of token-rotator in the environment of the command, for a
+    /// script that calls token-rotator
+    #[arg(long)]
+    pub(crate) keep_secrets: bool,
+
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
@@ -152,6 +158,16 @@ pub(crate) struct ExecOptions {
 /// (RFC 7009).
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LogoutOptions {
+    #[command(flatten)]
+    pub(crate) session: SessionChoice,
+}
+
+/// Moves a session to the addresses of its settings, without a login.
+///
+/// The stored session names the issuer, the token endpoint and the revocation endpoint of its login.
+/// Other addresses get no token until you run this command or sign in again.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RebindOptions {
     #[command(flatten)]
     pub(crate) session: SessionChoice,
 }

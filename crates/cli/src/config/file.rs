@@ -1,20 +1,24 @@
 //! Reads the configuration file and the session files that `login` writes beside it.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write as _};
 use std::ops::Range;
 use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use token_rotator::files::{FileError, TrustedFile};
 
-use super::paths::UserPaths;
+use super::paths::{UserPaths, private_directory};
 use super::problem::ConfigProblem;
 use super::proxy::ProxySettings;
 use super::session::SessionSettings;
 use super::store::StoreSettings;
 use super::values::SessionName;
 use crate::command_error::{CommandError, file_hint};
+
+/// The longest configuration file that is read, in bytes.
+const BYTES_MAX: u64 = 1024 * 1024;
 
 /// The configuration file and the paths of the user.
 #[derive(Clone, Debug)]
@@ -63,9 +67,12 @@ impl ProgramConfig {
     pub(crate) fn error_at(&self, span: Range<usize>, key: &str, what: &str) -> CommandError {
         let path = &self.paths.config_file;
         // If the file has become unreadable since, the error has no line number.
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        let span = Some(span).filter(|_| !text.is_empty());
-        ConfigProblem::at(path, &text, span, what).key(key).into()
+        let file = TrustedFile::read(path, BYTES_MAX).ok().flatten();
+        let text = file.as_ref().and_then(|file| file.text().ok());
+        let span = Some(span).filter(|_| text.is_some());
+        ConfigProblem::at(path, text.unwrap_or_default(), span, what)
+            .key(key)
+            .into()
     }
 
     /// Returns the settings of a session: the configuration file over the file that `login` wrote.
@@ -139,25 +146,37 @@ impl ProgramConfig {
         };
         let text = toml::to_string(settings).map_err(|error| failed(io::Error::other(error)))?;
         let text = format!("# Written by `token-rotator login`; it holds no secret.\n{text}");
-        if std::fs::read_to_string(&path).is_ok_and(|before| before == text) {
-            return Ok(());
+        match TrustedFile::read(&path, BYTES_MAX) {
+            Ok(Some(before)) if before.bytes() == text.as_bytes() => return Ok(()),
+            // An error of the system returns below, when the file is written.
+            Ok(_) | Err(FileError::TooLong { .. } | FileError::Io(_)) => {}
+            Err(error) => return Err(cannot_read(&path, error)),
         }
         let written = path
             .parent()
-            .map_or(Ok(()), std::fs::create_dir_all)
-            .and_then(|()| std::fs::write(&path, text));
+            .map_or(Ok(()), private_directory)
+            .and_then(|()| write_private(&path, &text));
         written.map_err(failed)
     }
 }
 
-/// Reads a TOML file. Returns `None` if the file does not exist.
+/// Writes a file that only its owner may change, whatever the umask.
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)?.write_all(text.as_bytes())
+}
+
+/// Reads a TOML file that only its user and root can change. Returns `None` if there is no file.
 fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, CommandError> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(cannot_read(path, error)),
+    let file = TrustedFile::read(path, BYTES_MAX).map_err(|error| cannot_read(path, error))?;
+    let Some(file) = file else {
+        return Ok(None);
     };
-    let parsed = toml::Deserializer::parse(&text).map_err(|error| (None, error));
+    let text = file.text().map_err(|error| cannot_read(path, error))?;
+    let parsed = toml::Deserializer::parse(text).map_err(|error| (None, error));
     let value = parsed.and_then(|toml| {
         serde_path_to_error::deserialize(toml).map_err(|error| {
             // `Spanned` wraps its value in this field, which the user did not write.
@@ -169,7 +188,8 @@ fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, CommandError
         })
     });
     value.map(Some).map_err(|(key, error)| {
-        let mut problem = ConfigProblem::at(path, &text, error.span(), error.message());
+        let what = without_value(error.message());
+        let mut problem = ConfigProblem::at(path, text, error.span(), &what);
         if let Some(key) = key {
             if is_client_secret(&key) {
                 problem = problem.hint(
@@ -183,16 +203,34 @@ fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, CommandError
     })
 }
 
+/// Removes a text of the file from the parser's error. It may be an address with a password.
+fn without_value(message: &str) -> String {
+    let quoted = message.split_once("string \"").and_then(|(before, rest)| {
+        let (_, after) = rest.rsplit_once('"')?;
+        Some(format!("{before}a text{after}"))
+    });
+    quoted.unwrap_or_else(|| message.to_owned())
+}
+
 fn is_client_secret(key: &str) -> bool {
     key.rsplit('.').next() == Some("client_secret")
 }
 
-fn cannot_read(path: &Path, error: io::Error) -> CommandError {
-    let hint = match error.kind() {
-        io::ErrorKind::PermissionDenied => "check who owns it and who may read it",
-        _ => "write it as a TOML file in UTF-8",
+fn cannot_read(path: &Path, error: FileError) -> CommandError {
+    let hint = match &error {
+        FileError::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            "check who owns it and who may read it".to_owned()
+        }
+        error => error
+            .hint()
+            .unwrap_or("write it as a TOML file in UTF-8")
+            .to_owned(),
     };
-    CommandError::new(format!("{} cannot be read", path.display()))
+    let failed = match &error {
+        FileError::Exposed { .. } => "is not trusted",
+        _ => "cannot be read",
+    };
+    CommandError::new(format!("{} {failed}", path.display()))
         .because(error)
         .hint(hint)
 }
@@ -207,11 +245,20 @@ fn cannot_list(directory: &Path, error: io::Error) -> CommandError {
 mod tests {
     use super::*;
 
+    #[test]
+    fn an_error_of_the_parser_shows_no_value() {
+        let shown = without_value(
+            r#"invalid type: string "postgres://u:ca"nary@db", expected struct StoreSettings"#,
+        );
+        assert_eq!(shown, "invalid type: a text, expected struct StoreSettings");
+        assert_eq!(without_value("unknown field `x`"), "unknown field `x`");
+    }
+
     /// Tested with an error made here, because the super-user may read every file.
     #[test]
     fn a_file_without_read_permission() {
         let error = io::Error::from_raw_os_error(13);
-        insta::assert_snapshot!(cannot_read(Path::new("config.toml"), error).text(), @"
+        insta::assert_snapshot!(cannot_read(Path::new("config.toml"), error.into()).text(), @"
         exit code 1
         error: config.toml cannot be read
           because Permission denied (os error 13)

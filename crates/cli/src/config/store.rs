@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use token_rotator::store::server::ServerAddress;
 
 use super::values::text_value;
 
@@ -16,6 +17,14 @@ pub(crate) struct StoreSettings {
     pub(crate) url: Option<StoreUrl>,
     /// The location of the key.
     pub(crate) key: Option<KeyChoice>,
+    /// Authorities of the server's certificate (PEM), in place of those of the system.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// The certificate of this client with its chain (PEM).
+    pub(crate) client_cert_file: Option<PathBuf>,
+    /// The key of that certificate (PEM).
+    pub(crate) client_key_file: Option<PathBuf>,
+    /// Hosts on other machines that may be connected to without TLS.
+    pub(crate) clear_text_hosts: Vec<String>,
 }
 
 /// A directory, or the URL of a server.
@@ -44,18 +53,69 @@ impl FromStr for StoreUrl {
                         "a server is written as {scheme}://, a directory of this name as ./{scheme}:"
                     ))
                 }
+                _ if has_keywords(text) => Err(
+                    "a PostgreSQL server is written as postgres://user:password@host/database, a \
+                     directory of this name with ./ before it"
+                        .to_owned(),
+                ),
                 _ => Ok(Self::Directory(PathBuf::from(text))),
             },
             Some(("file", path)) if path.starts_with('/') => {
                 Ok(Self::Directory(PathBuf::from(path)))
             }
             Some(("file", _)) => Err(PLAIN.to_owned()),
-            Some(("redis" | "rediss", _)) => Ok(Self::Redis(text.to_owned())),
+            // The crates of the stores check these addresses.
+            Some(("redis" | "rediss" | "redis+unix" | "unix", _)) => {
+                Ok(Self::Redis(text.to_owned()))
+            }
             Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(text.to_owned())),
-            Some((scheme, _)) => Err(format!(
+            Some((scheme, _)) if is_scheme(scheme) => Err(format!(
                 "there is no store for {scheme}://; write a directory, redis://, rediss:// or postgres://"
             )),
+            Some(_) => Err("write a directory, redis://, rediss:// or postgres://".to_owned()),
         }
+    }
+}
+
+fn is_scheme(text: &str) -> bool {
+    let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "+-.".contains(letter);
+    !text.is_empty() && text.len() <= 32 && text.chars().all(is_letter)
+}
+
+/// Whether the text is the address of a PostgreSQL server as `key=value`, which may have a password.
+fn has_keywords(text: &str) -> bool {
+    let keywords = [
+        "host", "hostaddr", "port", "dbname", "user", "password", "passfile", "service", "sslmode",
+    ];
+    let mut parts = text.split_whitespace();
+    parts.any(|part| {
+        let key = part.split_once('=').map(|(key, _)| key);
+        key.is_some_and(|key| keywords.contains(&key))
+    })
+}
+
+impl StoreUrl {
+    /// Returns the first host on another machine to which a connection would not be encrypted, unless
+    /// `allowed` names it.
+    pub(crate) fn clear_text_host(&self, allowed: &[String]) -> Option<String> {
+        let (Self::Redis(text) | Self::Postgres(text)) = self else {
+            return None;
+        };
+        // An address that cannot be read is an error of the store's crate.
+        let address: ServerAddress = text.parse().ok()?;
+        let is_encrypted = match self {
+            Self::Redis(_) => address.scheme() == "rediss",
+            _ => matches!(
+                address.parameter("sslmode"),
+                Some("require" | "verify-ca" | "verify-full")
+            ),
+        };
+        let mut others = address.other_machines().filter(|_| !is_encrypted);
+        let other = others.find(|host| {
+            let is_host = |allowed: &String| allowed.eq_ignore_ascii_case(host);
+            !allowed.iter().any(is_host)
+        });
+        other.map(str::to_owned)
     }
 }
 

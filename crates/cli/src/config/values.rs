@@ -88,6 +88,10 @@ impl FromStr for IssuerUrl {
         let Some(uri) = uri.filter(|_| !text.contains('#')) else {
             return Err("it is not a URL; write it like https://issuer.example".to_owned());
         };
+        // A user name, or the end of a password whose special characters are not encoded.
+        if text.contains('@') {
+            return Err("it has an `@`; write it without user name and password, like https://issuer.example".to_owned());
+        }
         match Origin::of(&uri) {
             Some(_) => Ok(Self(text.to_owned())),
             None if uri.scheme_str() == Some("http") => Err(

@@ -8,7 +8,7 @@ use token_rotator::Origin;
 use token_rotator_oauth2::{SecretBytes, Transport as _};
 
 use super::finding::Finding;
-use super::record;
+use super::{binding, files, record};
 use crate::command_error::CommandError;
 use crate::config::{GrantChoice, SessionName};
 use crate::session::{Context, Endpoint, Endpoints, NamedSession, StoreKind, store_failed};
@@ -46,6 +46,7 @@ pub(super) async fn check_setup(context: &Context, names: &[SessionName]) -> Vec
         StoreKind::Postgres(_) => Finding::good("store", "on a PostgreSQL server"),
     };
     let mut findings = vec![configuration, store];
+    findings.extend(files::check_key_file(context));
     if names.is_empty() {
         findings.push(Finding::fair(
             "sessions",
@@ -59,7 +60,9 @@ pub(super) async fn check_setup(context: &Context, names: &[SessionName]) -> Vec
 /// Checks one session: its client, its issuer, its record and its history.
 pub(super) async fn check_session(session: &NamedSession<'_>) -> Vec<Finding> {
     let mut findings = vec![check_client(session)];
+    findings.extend(files::check_secret_file(session));
     findings.extend(check_issuer(session).await);
+    findings.extend(binding::check_binding(session).await);
     findings.extend(record::check(session).await);
     findings.extend(check_history(session));
     let name = session.name.as_str();
@@ -82,7 +85,7 @@ fn check_client(session: &NamedSession<'_>) -> Finding {
 
 /// Checks the discovery of the endpoints, the token endpoint and the issuer's clock.
 async fn check_issuer(session: &NamedSession<'_>) -> Vec<Finding> {
-    let endpoints = Endpoints::new(&session.settings, session.transport.clone());
+    let endpoints = session.endpoints();
     let mut findings = check_discovery(session, &endpoints).await;
     let metadata = match endpoints.find(&[Endpoint::Token]).await {
         Ok(metadata) => metadata,

@@ -1,9 +1,11 @@
 //! `token-rotator doctor`: checks sessions and says how to repair what does not work.
 //!
-//! `checks.rs` has the checks of the setup and of the issuer, `record.rs` those of the stored session;
-//! `finding.rs` has their results.
+//! `checks.rs` has the checks of the setup and of the issuer, `record.rs` those of the stored session, `files.rs` and
+//! `binding.rs` those of secret files and addresses. `finding.rs` has their results.
 
+mod binding;
 mod checks;
+mod files;
 mod finding;
 mod record;
 

@@ -3,7 +3,7 @@
 use token_rotator::{TokenSet, TokenSource as _};
 
 use crate::command_error::CommandError;
-use crate::session::{ClientAuthentication, IssuerSource, NamedSession, source_failed};
+use crate::session::{ClientAuthentication, NamedSession, source_failed};
 
 /// The hint for a refusal whose cause the issuer does not name.
 pub(super) const CHECK_CLIENT: &str =
@@ -17,7 +17,7 @@ pub(crate) async fn tokens(session: &NamedSession<'_>) -> Result<TokenSet, Comma
         session.settings.client_auth(None)?,
         ClientAuthentication::None
     );
-    let source = IssuerSource::new(&session.settings, session.transport.clone());
+    let source = session.source();
     let refreshed = source.refresh(None).await;
     refreshed
         .map(|refreshed| refreshed.tokens)

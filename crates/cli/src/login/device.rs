@@ -11,7 +11,7 @@ use super::interactive::{interruptible, not_offered, with_settings, within};
 use crate::arguments::LoginOptions;
 use crate::command_error::CommandError;
 use crate::output::say;
-use crate::session::{Endpoint, Endpoints, NamedSession, source_failed};
+use crate::session::{Endpoint, NamedSession, source_failed};
 
 /// How long to wait if neither the issuer nor `--timeout` sets a limit.
 const SIGN_IN_TIMEOUT: Duration = Duration::from_secs(15 * 60);
@@ -21,7 +21,7 @@ pub(super) async fn tokens(
     options: &LoginOptions,
 ) -> Result<TokenSet, CommandError> {
     let client_id = session.settings.client_id()?;
-    let endpoints = Endpoints::new(&session.settings, session.transport.clone());
+    let endpoints = session.endpoints();
     let needed = [Endpoint::DeviceAuthorization, Endpoint::Token];
     interruptible(async {
         let metadata = endpoints.find(&needed).await?;

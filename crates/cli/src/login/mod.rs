@@ -11,8 +11,8 @@ mod stdin;
 
 use std::process::ExitCode;
 
-use token_rotator::TokenSet;
 use token_rotator::store::SessionStore as _;
+use token_rotator::{TokenSet, TokenSource as _};
 
 use crate::arguments::{GlobalOptions, LoginOptions};
 use crate::command_error::CommandError;
@@ -97,6 +97,9 @@ async fn save_sign_in(session: &NamedSession<'_>, tokens: TokenSet) -> Result<()
 /// Stores the session before the command reports success.
 async fn save(session: &NamedSession<'_>, tokens: TokenSet) -> Result<(), CommandError> {
     let rotator = session.rotator()?;
+    // The record seals the addresses of this sign-in. They are known already, unless the sign-in needed
+    // no token endpoint.
+    let _ = session.source().binding(&session.key()).await;
     let stored = rotator
         .sign_in(tokens)
         .map_err(|error| unusable_tokens(&error))?;

@@ -9,7 +9,7 @@ use token_rotator::{Expiry, FailureKind, SourceError, TokenSet, TokenSource as _
 
 use crate::command_error::CommandError;
 use crate::output::say;
-use crate::session::{IssuerSource, NamedSession, source_failed};
+use crate::session::{NamedSession, source_failed};
 
 /// Longer than any refresh token.
 const BYTES_MAX: u64 = 64 * 1024;
@@ -35,7 +35,7 @@ pub(super) async fn tokens(session: &NamedSession<'_>) -> Result<Exchanged, Comm
     let last = TokenSet::bearer("none yet")
         .with_refresh_token(refresh_token)
         .with_expiry(Expiry::Unknown);
-    let source = IssuerSource::new(&session.settings, session.transport.clone());
+    let source = session.source();
     let last = Arc::new(last);
     match source.refresh(Some(Arc::clone(&last))).await {
         // An answer without a refresh token keeps the old one (RFC 6749 section 6).

@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use token_rotator::SecretString;
 use token_rotator::middleware::{BodyRule, RefusalRules};
+use token_rotator::{ExposeSecret as _, SecretString};
 use token_rotator_proxy::{Config as ProxyConfig, Limits, Listen, Listener, Protocol, Route};
 use toml::Spanned;
 
@@ -16,6 +16,7 @@ use crate::config::{
     LimitSettings, ListenText, ProgramConfig, ProtocolChoice, ProxySettings, RouteSettings,
     SessionName,
 };
+use crate::secret_file::read_secret;
 use crate::session::Context;
 
 /// How long requests may take to finish without `--drain-timeout`.
@@ -169,8 +170,15 @@ fn local_bearer(settings: &ProxySettings) -> Result<Option<SecretString>, Comman
             .hint("set it, or remove `local_bearer_env` and `local_bearer_file` from `[proxy]`")
     };
     let text = match (&settings.local_bearer_file, &settings.local_bearer_env) {
-        (Some(path), _) => std::fs::read_to_string(path)
-            .map_err(|error| missing(format!("{}: {error}", path.display())))?,
+        (Some(path), _) => read_secret(path)
+            .map(|secret| secret.expose_secret().to_owned())
+            .map_err(|error| {
+                let missing = missing(format!("{}: {error}", path.display()));
+                match error.hint() {
+                    Some(hint) => missing.hint(hint),
+                    None => missing,
+                }
+            })?,
         (None, Some(name)) => std::env::var(name)
             .map_err(|_| missing(format!("the environment variable {name} is not set")))?,
         (None, None) => return Ok(None),

@@ -1,8 +1,9 @@
 //! The endpoints of an issuer: from the settings, or else discovered (RFC 8414).
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use token_rotator::store::Binding;
 use token_rotator::{FailureKind, SourceError};
 use token_rotator_oauth2::{BuildError, DiscoveryError, IssuerMetadata};
 use token_rotator_reqwest::ReqwestTransport;
@@ -60,16 +61,47 @@ fn unusable(metadata: &IssuerMetadata, endpoint: Endpoint) -> Option<DiscoveryEr
 pub(crate) struct Endpoints {
     settings: SessionSettings,
     transport: ReqwestTransport,
-    discovered: Mutex<Option<IssuerMetadata>>,
+    discovered: DiscoveryCache,
 }
 
+/// The metadata that was discovered last. The parts of one command share it.
+pub(crate) type DiscoveryCache = Arc<Mutex<Option<IssuerMetadata>>>;
+
 impl Endpoints {
-    pub(crate) fn new(settings: &SessionSettings, transport: ReqwestTransport) -> Self {
+    /// Creates endpoints that share what others have discovered.
+    pub(crate) fn new(
+        settings: &SessionSettings,
+        transport: ReqwestTransport,
+        discovered: DiscoveryCache,
+    ) -> Self {
         Self {
             settings: settings.clone(),
             transport,
-            discovered: Mutex::new(None),
+            discovered,
         }
+    }
+
+    /// Returns the addresses that this metadata, from [`find`](Self::find), sends tokens to.
+    pub(crate) fn binding(&self, metadata: &IssuerMetadata) -> Binding {
+        let mut binding = Binding::default();
+        binding.token_endpoint = metadata.token_endpoint().map(ToString::to_string);
+        binding.revocation_endpoint = metadata.revocation_endpoint().map(ToString::to_string);
+        let Some(issuer) = &self.settings.issuer else {
+            return binding;
+        };
+        let announced = |endpoint| self.configured(endpoint).is_none();
+        let over_tls = issuer.as_str().starts_with("https:");
+        binding.with_issuer(issuer.as_str()).with_announced(
+            announced(Endpoint::Token),
+            announced(Endpoint::Revocation),
+            over_tls,
+        )
+    }
+
+    /// Returns the addresses that are known without a request.
+    pub(crate) fn known_binding(&self) -> Option<Binding> {
+        let metadata = self.discovered().clone().unwrap_or_default();
+        Some(self.binding(&self.with_configured(metadata).ok()?))
     }
 
     /// Returns the issuer's metadata, overridden by the configured endpoints.

@@ -83,6 +83,10 @@ fn refresh_failed(failed: CommandError, name: &SessionName, error: &RefreshError
         }
         RefreshError::Lease(_) => failed.or_hint(CHECK_STORE),
         RefreshError::Store(error) => store_hint(failed, error),
+        RefreshError::OtherAddress(_) => failed.hint(format!(
+            "correct the configuration, the flags or the environment; if the new address is right, \
+             `token-rotator rebind --session {name}` moves the session to it"
+        )),
         RefreshError::SessionChanged => {
             failed.hint("run the command again; it uses the session's new sign-in")
         }

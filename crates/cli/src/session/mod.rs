@@ -3,11 +3,13 @@
 //! - `endpoints.rs`, `source.rs`: the issuer's endpoints, and the token source that calls them
 //! - `store.rs`: the store of all sessions; `history.rs`: the history of each session
 //! - `failure.rs`: errors of a session as command errors; `offline.rs`: how to ask for a refresh token
+//! - `secret_variables.rs`: the environment variables that a command of `exec` does not inherit
 
 mod endpoints;
 mod failure;
 pub(crate) mod history;
 mod offline;
+mod secret_variables;
 mod source;
 mod store;
 
@@ -20,15 +22,19 @@ use token_rotator::store::BoxedStore;
 use token_rotator::{BuildError, Rotator, RotatorBuilder, SessionKey};
 use token_rotator_reqwest::ReqwestTransport;
 
+use self::endpoints::DiscoveryCache;
 pub(crate) use self::endpoints::{Endpoint, Endpoints};
-pub(crate) use self::failure::{no_token, sign_in, source_failed, store_failed, unusable_tokens};
+pub(crate) use self::failure::{
+    EXIT_SIGN_IN, no_token, sign_in, source_failed, store_failed, unusable_tokens,
+};
 use self::history::{Entry, History, HistoryEvent};
 pub(crate) use self::source::{ClientAuthentication, IssuerSource};
+use self::store::StoreSecurity;
 pub(crate) use self::store::{OpenStore, StoreKind};
 use crate::arguments::{GlobalOptions, without_empty_variables};
 use crate::certificates;
 use crate::command_error::CommandError;
-use crate::config::{ProgramConfig, SessionName, SessionSettings, UserPaths};
+use crate::config::{KeyChoice, ProgramConfig, SessionName, SessionSettings, UserPaths};
 
 /// How long a command waits for a flight and its save before it ends. Longer than the deadline of a
 /// flight, to leave time for the store.
@@ -38,6 +44,8 @@ pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(40);
 pub(crate) struct Context {
     pub(crate) config: ProgramConfig,
     pub(crate) store: OpenStore,
+    /// The location of the key, if a flag or the configuration names it.
+    key: Option<KeyChoice>,
     command: &'static str,
 }
 
@@ -52,12 +60,23 @@ impl Context {
         let settings = config.store();
         let url = global.store.as_ref().or(settings.url.as_ref());
         let key = global.key.as_ref().or(settings.key.as_ref());
-        let store = OpenStore::open(url, key, &config.paths).await?;
+        let security = StoreSecurity::of(global, settings);
+        let store = OpenStore::open(url, key, &security, &config.paths).await?;
+        let key = key.cloned();
         Ok(Self {
             config,
             store,
+            key,
             command,
         })
+    }
+
+    /// Returns the key file that a flag or the configuration names.
+    pub(crate) fn named_key_file(&self) -> Option<&Path> {
+        match &self.key {
+            Some(KeyChoice::File(file)) => file.as_deref(),
+            _ => None,
+        }
     }
 
     /// Returns a session that the configuration file, an earlier login or the environment defines.
@@ -91,6 +110,7 @@ impl Context {
             transport: transport(&settings)?,
             history: History::of(&self.config.paths.state, name, self.command),
             settings,
+            discovered: DiscoveryCache::default(),
         })
     }
 
@@ -135,9 +155,22 @@ pub(crate) struct NamedSession<'a> {
     pub(crate) settings: SessionSettings,
     pub(crate) transport: ReqwestTransport,
     pub(crate) history: History,
+    discovered: DiscoveryCache,
 }
 
 impl NamedSession<'_> {
+    /// Returns the endpoints of the issuer.
+    pub(crate) fn endpoints(&self) -> Endpoints {
+        let discovered = DiscoveryCache::clone(&self.discovered);
+        Endpoints::new(&self.settings, self.transport.clone(), discovered)
+    }
+
+    /// Returns a token source for the issuer. It shares what [`endpoints`](Self::endpoints) discovers.
+    pub(crate) fn source(&self) -> IssuerSource {
+        let discovered = DiscoveryCache::clone(&self.discovered);
+        IssuerSource::new(&self.settings, self.transport.clone(), discovered)
+    }
+
     /// Returns the key of the session in the store.
     pub(crate) fn key(&self) -> SessionKey {
         SessionKey::new(self.name.as_str())
@@ -174,7 +207,7 @@ impl NamedSession<'_> {
         &self,
         more: impl FnOnce(RotatorBuilder) -> RotatorBuilder,
     ) -> Result<Rotator, CommandError> {
-        let source = IssuerSource::new(&self.settings, self.transport.clone());
+        let source = self.source();
         let weak_rotator = Arc::new(OnceLock::new());
         let mut builder = Rotator::builder(source)
             .session(self.key())

@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use token_rotator::store::Fingerprint;
+use token_rotator::store::{Binding, Fingerprint};
 use token_rotator::{
     FailureKind, Refreshed, SecretString, SessionKey, SourceError, TokenSet, TokenSource,
 };
 use token_rotator_oauth2::{self as oauth2, IssuerMetadata, TokenEndpoint};
 use token_rotator_reqwest::ReqwestTransport;
 
-use super::endpoints::{Endpoint, Endpoints};
-use crate::command_error::{CommandError, file_hint};
+use super::endpoints::{DiscoveryCache, Endpoint, Endpoints};
+use crate::command_error::CommandError;
 use crate::config::{ClientAuthChoice, GrantChoice, SessionSettings};
+use crate::secret_file::{read_secret, secret_file_hint};
 
 /// The default environment variable of the client's secret.
-const SECRET_VARIABLE: &str = "TOKEN_ROTATOR_CLIENT_SECRET";
+pub(super) const SECRET_VARIABLE: &str = "TOKEN_ROTATOR_CLIENT_SECRET";
 
 /// Refreshes at the session's issuer.
 ///
@@ -27,10 +28,14 @@ pub(crate) struct IssuerSource {
 }
 
 impl IssuerSource {
-    pub(crate) fn new(settings: &SessionSettings, transport: ReqwestTransport) -> Self {
+    pub(crate) fn new(
+        settings: &SessionSettings,
+        transport: ReqwestTransport,
+        cache: DiscoveryCache,
+    ) -> Self {
         Self {
             settings: settings.clone(),
-            endpoints: Endpoints::new(settings, transport.clone()),
+            endpoints: Endpoints::new(settings, transport.clone(), cache),
             transport,
         }
     }
@@ -65,8 +70,24 @@ impl TokenSource for IssuerSource {
     }
 
     async fn revoke(&self, tokens: Arc<TokenSet>) -> Result<(), SourceError> {
-        let needed = [Endpoint::Token, Endpoint::Revocation];
-        self.endpoint(&needed).await?.revoke(tokens).await
+        self.endpoint(&TO_REVOKE).await?.revoke(tokens).await
+    }
+
+    async fn binding(&self, _session: &SessionKey) -> Result<Option<Binding>, SourceError> {
+        let metadata = self.endpoints.find(&[Endpoint::Token]).await?;
+        Ok(Some(self.endpoints.binding(&metadata)))
+    }
+
+    async fn binding_to_revoke(
+        &self,
+        _session: &SessionKey,
+    ) -> Result<Option<Binding>, SourceError> {
+        let metadata = self.endpoints.find(&TO_REVOKE).await?;
+        Ok(Some(self.endpoints.binding(&metadata)))
+    }
+
+    fn known_binding(&self, _session: &SessionKey) -> Option<Binding> {
+        self.endpoints.known_binding()
     }
 
     /// Hashes the settings that a request to the token endpoint depends on. The client's secret is
@@ -93,6 +114,9 @@ impl TokenSource for IssuerSource {
         Some(Fingerprint::of([settings.as_str()], secret.as_ref()))
     }
 }
+
+/// The endpoints that a revocation needs.
+const TO_REVOKE: [Endpoint; 2] = [Endpoint::Token, Endpoint::Revocation];
 
 /// Builds the client of the token endpoint.
 fn token_endpoint(
@@ -199,15 +223,13 @@ impl SessionSettings {
 
     fn client_secret(&self) -> Result<Option<SecretString>, CommandError> {
         if let Some(path) = &self.client_secret_file {
-            let text = std::fs::read_to_string(path).map_err(|error| {
+            let secret = read_secret(path).map_err(|error| {
                 CommandError::new("the client's secret cannot be read")
                     .why(format!("{}: {error}", path.display()))
-                    .hint_of(file_hint(&error))
+                    .hint_of(secret_file_hint(&error))
                     .or_hint("name a file with the secret that you may read: `client_secret_file`")
             })?;
-            // Editors and shells end a file with a line break.
-            let secret = text.trim_end_matches(['\r', '\n']);
-            return Ok(Some(SecretString::from(secret.to_owned())));
+            return Ok(Some(secret));
         }
         let name = self.client_secret_env.as_deref();
         match std::env::var(name.unwrap_or(SECRET_VARIABLE)) {
@@ -289,7 +311,11 @@ mod tests {
             client_id: Some("demo".to_owned()),
             ..SessionSettings::default()
         };
-        let source = IssuerSource::new(&settings, ReqwestTransport::new().unwrap());
+        let source = IssuerSource::new(
+            &settings,
+            ReqwestTransport::new().unwrap(),
+            DiscoveryCache::default(),
+        );
         let grant = issuer.sign_in("alice");
         let mut last = Arc::new(TokenSet::bearer("a").with_refresh_token(grant.refresh_token));
 

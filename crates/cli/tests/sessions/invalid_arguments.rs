@@ -318,7 +318,7 @@ async fn invalid_variables() {
     For more information, try '--help'.
 
     $ TOKEN_ROTATOR_STORE=mysql://user:PASSWORD@db token-rotator token
-    error: invalid value 'mysql://...@db' for '--store <STORE>': there is no store for mysql://; write a directory, redis://, rediss:// or postgres://
+    error: invalid value 'mysql://...' for '--store <STORE>': there is no store for mysql://; write a directory, redis://, rediss:// or postgres://
 
     For more information, try '--help'.
     ");

@@ -4,20 +4,25 @@
 //!   metadata server, an issuer with scripted answers
 //! - `real_issuers.rs real_sign_ins.rs`: what real issuers answer, and how users sign in at them
 //! - `signing_in.rs browser.rs device.rs certified_issuer.rs`: logins
+//! - `binding.rs`: the addresses of a session; `core_dumps.rs`: aborted processes
+//! - `files.rs`: files that other users can change
 //! - `exec.rs formats.rs inspection.rs doctor.rs`: the other commands
-//! - `many_processes.rs`, `shared_store.rs`: several processes and machines
 //! - `clocks.rs`: clocks that were set
+//! - `many_processes.rs`, `shared_store.rs`: several processes and machines; `store_tls.rs`: servers with TLS
 //! - `user_errors.rs invalid_arguments.rs configuration.rs keys.rs store_failures.rs refusals.rs
 //!   issuer_failures.rs`: errors and their texts
 
+mod binding;
 mod browser;
 mod certified_issuer;
 mod clocks;
 mod configuration;
+mod core_dumps;
 mod device;
 mod doctor;
 mod exec;
 mod fake_issuer;
+mod files;
 mod formats;
 mod inspection;
 mod invalid_arguments;
@@ -33,5 +38,6 @@ mod shared_failures;
 mod shared_store;
 mod signing_in;
 mod store_failures;
+mod store_tls;
 mod user;
 mod user_errors;

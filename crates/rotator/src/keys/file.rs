@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{DataKey, KeySource, KeyVault};
 use crate::error::{StoreError, StoreErrorKind};
+use crate::files::{FileError, Readers, TrustedFile};
 use crate::runtime::blocking;
 use crate::store::file::directory::{self, Directory};
 
@@ -16,7 +17,11 @@ use crate::store::file::directory::{self, Directory};
 #[derive(Clone, Debug)]
 pub struct KeyFile {
     path: PathBuf,
+    is_mounted: bool,
 }
+
+/// The longest key file that is read, in bytes.
+const BYTES_MAX: u64 = 4096;
 
 impl KeyFile {
     /// A vault with this key file.
@@ -24,7 +29,21 @@ impl KeyFile {
     /// A missing directory of the file is created. A directory that other users can write to is
     /// refused.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self {
+            path: path.into(),
+            is_mounted: false,
+        }
+    }
+
+    /// A vault with a key file that the operator provides, such as a mounted Secret of Kubernetes.
+    ///
+    /// The path may be a link, root may own the file, and its group may read it. No other user may
+    /// read it, nor change it or its path. A missing file is created as by [`KeyFile::new`].
+    pub fn mounted(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            is_mounted: true,
+        }
     }
 
     /// A vault with the key file `token-rotator/key` in the user's configuration directory.
@@ -52,10 +71,13 @@ impl KeyVault for KeyFile {
 
     async fn load(&self) -> Result<Option<DataKey>, StoreError> {
         let (parent, name) = self.parent_and_name()?;
-        let path = self.path.clone();
+        let (path, is_mounted) = (self.path.clone(), self.is_mounted);
         let text = blocking(move || {
             if !parent.exists() {
                 return Ok(None);
+            }
+            if is_mounted && parent.is_dir() {
+                return read_mounted(&path);
             }
             Directory::open_public(&parent)?.read(&name)
         })
@@ -70,7 +92,7 @@ impl KeyVault for KeyFile {
             Some(key) => Ok(Some(key)),
             None => Err(StoreError::new(
                 StoreErrorKind::Corrupt,
-                format!("the key file {} holds no key", path.display()),
+                format!("the key file {} holds no key", self.path.display()),
             )
             .with_hint(
                 "bring the key back; without it the sealed sessions cannot be read, and their \
@@ -94,6 +116,35 @@ impl KeyVault for KeyFile {
             }
         })
         .await
+    }
+}
+
+/// Reads a key file of the operator. Refuses it if every user of the machine can read it.
+fn read_mounted(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    let file = TrustedFile::read(path, BYTES_MAX).map_err(|error| {
+        if let FileError::Io(error) = &error {
+            return directory::failed("open", path, error);
+        }
+        let refused = refused(path, &error.to_string());
+        match error.hint() {
+            Some(hint) => refused.with_hint(hint),
+            None => refused,
+        }
+    })?;
+    let Some(file) = file else {
+        return Ok(None);
+    };
+    match file.readers() {
+        Some(readers @ Readers::Everyone { .. }) => Err(refused(path, &format!("it {readers}"))
+            .with_hint(format!(
+                "chmod o-r '{}'; for a Secret of Kubernetes set `defaultMode: 0440`",
+                path.display()
+            ))),
+        Some(readers @ Readers::Group { .. }) => {
+            tracing::warn!(file = %path.display(), "the key file {readers}");
+            Ok(Some(file.bytes().to_vec()))
+        }
+        None => Ok(Some(file.bytes().to_vec())),
     }
 }
 

@@ -1,6 +1,10 @@
 //! One refresh, top to bottom: lease, read, decide, journal, send, save, publish, after-hook,
 //! release. A flight runs in its own task, which no caller can cancel, and reports its outcome
 //! exactly once.
+//!
+//! `flight/bound.rs`: the check of the addresses before a request.
+
+mod bound;
 
 mod failures;
 
@@ -410,6 +414,7 @@ impl FlightTask {
                 .as_ref()
                 .is_err_and(|error| error.kind() == FailureKind::Uncertain)
         };
+        self.check_binding(start).await?;
         let hash = start.last.as_deref().and_then(TokenHash::of);
         let Some(hash) = hash.filter(|_| profile.counts_uses()) else {
             // No use of this refresh token can spend it, so no intent is needed.
@@ -862,7 +867,7 @@ impl FlightTask {
         let revoked = self.ticket.signal.signed_out() || session.profile.revokes_per_token();
         session.emit(&Event::LateTokens { revoked });
         if revoked {
-            session.revoke(tokens);
+            session.revoke(tokens, session.bound());
         }
     }
 

@@ -51,7 +51,7 @@ use crate::runtime::sync::{Mutex, lock};
 use crate::runtime::{self, Runtime};
 use crate::store::coordinator::{DynCoordinator, Lease};
 use crate::store::intent::TokenHash;
-use crate::store::{DynStore, Record, RecordDetails, SessionKey, StoreTime};
+use crate::store::{Binding, DynStore, Record, RecordDetails, SessionKey, StoreTime};
 use crate::token::secret::SecretString;
 use crate::token::source::{DynSource, Refreshed};
 use crate::token::token_set::TokenSet;
@@ -63,6 +63,8 @@ pub(crate) struct Session {
     id: u64,
     pub(crate) key: SessionKey,
     state: State,
+    /// The last binding that this process has seen, for a revocation.
+    bound: Mutex<Option<Box<Binding>>>,
     /// Number of source calls in progress.
     source_calls: AtomicUsize,
     /// The end of the refresh token that was reported last, in Unix milliseconds.
@@ -132,6 +134,7 @@ impl Session {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             key,
             state: State::new(engine.policy, engine.store.is_some()),
+            bound: Mutex::new(None),
             source_calls: AtomicUsize::new(0),
             reported_refresh_end: AtomicU64::new(0),
             engine,
@@ -374,8 +377,15 @@ impl Session {
         let prepared = self.prepare(Arc::clone(&tokens))?;
         self.claim(&tokens)?;
         let known = KnownRecord::new_epoch();
+        let bound_before = self.bound();
+        let binding = self.source.known_binding(&self.key);
+        let binding = binding.map(|known| Binding::default().moved_to(&known));
+        if let Some(binding) = &binding {
+            self.note_binding(binding);
+        }
         let details = Box::new(RecordDetails {
             received: Some(self.store_now()),
+            binding,
             ..RecordDetails::default()
         });
         let now = self.clock.now();
@@ -385,7 +395,7 @@ impl Session {
             generation: stamp.generation,
         });
         if let Some(before) = before.filter(|_| self.profile.revokes_per_token()) {
-            self.revoke(before);
+            self.revoke(before, bound_before);
         }
         Ok(self.start_write(stamp.epoch))
     }
@@ -427,7 +437,7 @@ impl Session {
         self.release_claim();
         self.emit(&Event::SignedOut);
         if let Some(before) = before {
-            self.revoke(before);
+            self.revoke(before, self.bound());
         }
         self.start_write(stamp.epoch)
     }
@@ -673,16 +683,19 @@ impl Session {
     fn revoke_overwritten(self: &Arc<Self>, tokens: Arc<TokenSet>) {
         let hash = TokenHash::of(&tokens);
         if hash.is_some() && self.state.revoked() != hash {
-            self.revoke(tokens);
+            self.revoke(tokens, self.bound());
         }
     }
 
-    /// Revokes tokens in the background.
-    fn revoke(self: &Arc<Self>, tokens: Arc<TokenSet>) {
+    /// Revokes tokens of a session with this binding in the background.
+    fn revoke(self: &Arc<Self>, tokens: Arc<TokenSet>, bound: Option<Binding>) {
         self.state.set_revoked(TokenHash::of(&tokens));
         let session = Arc::clone(self);
         self.spawn(async move {
-            let call = session.call_source(async { session.source.revoke(tokens).await });
+            let call = session.call_source(async {
+                session.check_revocation(bound.as_ref()).await?;
+                session.source.revoke(tokens).await
+            });
             let error = match guarded(session.limits.source_timeout, call).await {
                 Ok(answer) => answer.err(),
                 Err(CallFailure::Panicked) => Some(SourceError::transient(

@@ -326,6 +326,7 @@ impl Session {
             Some(record) => record.now(),
             None => self.store_call(store.now()).await?,
         };
+        self.note_record_binding(record.as_ref());
         if let Some(time) = time {
             self.state.note_store_time(time, self.clock.steady());
         }

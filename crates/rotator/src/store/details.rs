@@ -98,6 +98,13 @@ impl Record {
         self.details.unexplained.as_ref()
     }
 
+    /// The same record in the next version, bound to these addresses.
+    pub fn rebound(mut self, binding: Binding) -> Self {
+        self.version.revision = self.version.revision.saturating_add(1);
+        self.details.binding = Some(Binding::default().moved_to(&binding));
+        self
+    }
+
     /// The addresses that the session is bound to. Returns `None` if it is not bound.
     pub fn binding(&self) -> Option<&Binding> {
         self.details.binding.as_ref()

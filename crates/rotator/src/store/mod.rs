@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-pub use self::binding::Binding;
+pub use self::binding::{Announced, Binding, FollowedAddress, OtherAddress};
 #[cfg(feature = "codec")]
 pub use self::codec::{RecordCodec, RecordHeader};
 pub use self::coordinator::{BoxedCoordinator, Coordinator, HeldLease, Lease, LocalCoordinator};

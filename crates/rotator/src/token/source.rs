@@ -78,6 +78,23 @@ pub trait TokenSource: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<Binding>, SourceError>> + Send {
         std::future::ready(Ok(None))
     }
+
+    /// Returns the addresses that [`revoke`](Self::revoke) would send tokens to. Sends no token.
+    /// Default: those of [`binding`](Self::binding).
+    fn binding_to_revoke(
+        &self,
+        session: &SessionKey,
+    ) -> impl Future<Output = Result<Option<Binding>, SourceError>> + Send {
+        self.binding(session)
+    }
+
+    /// Returns the addresses that are known without a request. Default: `None`.
+    ///
+    /// A rotator seals them at a sign-in. Without them, the first refresh seals the addresses that
+    /// [`binding`](Self::binding) returns.
+    fn known_binding(&self, _session: &SessionKey) -> Option<Binding> {
+        None
+    }
 }
 
 impl<F, Fut, R> TokenSource for F
@@ -180,6 +197,17 @@ impl TokenSource for BoxedSource {
     async fn binding(&self, session: &SessionKey) -> Result<Option<Binding>, SourceError> {
         DynSource::binding(&*self.0, session).await
     }
+
+    async fn binding_to_revoke(
+        &self,
+        session: &SessionKey,
+    ) -> Result<Option<Binding>, SourceError> {
+        DynSource::binding_to_revoke(&*self.0, session).await
+    }
+
+    fn known_binding(&self, session: &SessionKey) -> Option<Binding> {
+        DynSource::known_binding(&*self.0, session)
+    }
 }
 
 impl std::fmt::Debug for BoxedSource {
@@ -203,6 +231,11 @@ pub(crate) trait DynSource: Send + Sync + 'static {
         &'a self,
         session: &'a SessionKey,
     ) -> BoxFuture<'a, Result<Option<Binding>, SourceError>>;
+    fn binding_to_revoke<'a>(
+        &'a self,
+        session: &'a SessionKey,
+    ) -> BoxFuture<'a, Result<Option<Binding>, SourceError>>;
+    fn known_binding(&self, session: &SessionKey) -> Option<Binding>;
 }
 
 impl<S: TokenSource> DynSource for S {
@@ -234,5 +267,16 @@ impl<S: TokenSource> DynSource for S {
         session: &'a SessionKey,
     ) -> BoxFuture<'a, Result<Option<Binding>, SourceError>> {
         Box::pin(TokenSource::binding(self, session))
+    }
+
+    fn binding_to_revoke<'a>(
+        &'a self,
+        session: &'a SessionKey,
+    ) -> BoxFuture<'a, Result<Option<Binding>, SourceError>> {
+        Box::pin(TokenSource::binding_to_revoke(self, session))
+    }
+
+    fn known_binding(&self, session: &SessionKey) -> Option<Binding> {
+        TokenSource::known_binding(self, session)
     }
 }

@@ -4,6 +4,7 @@
 mod common;
 
 mod adoption;
+mod bound;
 mod building;
 mod clocks;
 mod cooling;

@@ -22,7 +22,7 @@ use super::interactive::{interruptible, not_offered, with_settings, within};
 use crate::arguments::LoginOptions;
 use crate::command_error::CommandError;
 use crate::output::say;
-use crate::session::{Endpoint, Endpoints, NamedSession, source_failed};
+use crate::session::{Endpoint, NamedSession, source_failed};
 
 /// How long to wait for the redirect without `--timeout`.
 const SIGN_IN_TIMEOUT: Duration = Duration::from_secs(5 * 60);
@@ -83,7 +83,7 @@ async fn begin(
     redirect_uri: &str,
 ) -> Result<AuthorizationRequest, CommandError> {
     let client_id = session.settings.client_id()?;
-    let endpoints = Endpoints::new(&session.settings, session.transport.clone());
+    let endpoints = session.endpoints();
     let needed = [Endpoint::Authorization, Endpoint::Token];
     let metadata = endpoints.find(&needed).await?;
     let builder = authorization_code(&metadata, client_id, redirect_uri);

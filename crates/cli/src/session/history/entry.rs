@@ -77,6 +77,13 @@ pub(crate) enum HistoryEvent {
         found: u64,
         seen: u64,
     },
+    /// The issuer announced another endpoint, and the session follows it.
+    AddressFollowed {
+        address: String,
+        to: String,
+    },
+    /// The user moved the session to other addresses.
+    Rebound,
     Revoked {
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<String>,
@@ -189,6 +196,10 @@ impl HistoryEvent {
                 error: error.to_string(),
                 hint: owned(error.hint()),
             },
+            Event::AddressFollowed { address } => Self::AddressFollowed {
+                address: address.address.to_owned(),
+                to: address.to.clone(),
+            },
             Event::Revoked { error } => Self::Revoked {
                 error: error.as_ref().map(ToString::to_string),
                 hint: error.as_ref().and_then(|error| owned(error.hint())),
@@ -236,13 +247,16 @@ impl HistoryEvent {
             Self::Revoked { .. } => "revoked",
             Self::SaveFailed { .. } => "save failed",
             Self::SaveRecovered { .. } => "save recovered",
+            Self::AddressFollowed { .. } => "address followed",
+            Self::Rebound => "rebound",
         }
     }
 
     /// Returns the details of the event for the table.
     pub(crate) fn detail(&self) -> String {
         match self {
-            Self::SignedIn | Self::SignedOut | Self::Adopted => String::new(),
+            Self::SignedIn | Self::SignedOut | Self::Adopted | Self::Rebound => String::new(),
+            Self::AddressFollowed { address, to } => format!("{address} {to}"),
             Self::Refreshed {
                 because,
                 took_ms,

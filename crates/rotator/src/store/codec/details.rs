@@ -220,6 +220,7 @@ impl From<StoredBinding> for Binding {
             issuer: stored.issuer,
             token_endpoint: stored.token_endpoint,
             revocation_endpoint: stored.revocation_endpoint,
+            ..Self::default()
         }
     }
 }

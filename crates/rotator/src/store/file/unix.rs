@@ -2,11 +2,13 @@
 
 use std::fs::{DirBuilder, File};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
+
+use crate::files::access;
 
 pub(crate) type DirectoryHandle = File;
 
@@ -23,16 +25,7 @@ pub(crate) fn open_directory(path: &Path) -> io::Result<DirectoryHandle> {
 }
 
 /// Describes the access of other users to the file. Returns `None` if they have none.
-pub(crate) fn access_by_others(file: impl AsFd) -> io::Result<Option<String>> {
-    describe_access(file, Mode::RWXG | Mode::RWXO, "reached")
-}
-
-/// Describes the write access of other users to the file. Returns `None` if they have none.
-pub(crate) fn write_access_by_others(file: impl AsFd) -> io::Result<Option<String>> {
-    describe_access(file, Mode::WGRP | Mode::WOTH, "changed")
-}
-
-fn describe_access(file: impl AsFd, bits: Mode, verb: &str) -> io::Result<Option<String>> {
+pub(crate) fn access_by_others(file: &File) -> io::Result<Option<String>> {
     let stat = rustix::fs::fstat(file)?;
     let mode = Mode::from_raw_mode(stat.st_mode);
     let own_user = rustix::process::geteuid();
@@ -40,9 +33,21 @@ fn describe_access(file: impl AsFd, bits: Mode, verb: &str) -> io::Result<Option
         let access = format!("belongs to another user ({})", stat.st_uid);
         return Ok(Some(access));
     }
-    Ok(mode
-        .intersects(bits)
-        .then(|| format!("can be {verb} by others (mode {:03o})", mode.bits() & 0o777)))
+    Ok(mode.intersects(Mode::RWXG | Mode::RWXO).then(|| {
+        format!(
+            "can be reached by others (mode {:03o})",
+            mode.bits() & 0o777
+        )
+    }))
+}
+
+/// Describes the write access of other users to the file. Returns `None` if only its user and root
+/// can write.
+pub(crate) fn write_access_by_others(file: &File) -> io::Result<Option<String>> {
+    let metadata = file.metadata()?;
+    Ok(access::foreign_writers(&metadata, || {
+        access::has_access_list(file)
+    }))
 }
 
 fn open(handle: &DirectoryHandle, name: &str, flags: OFlags) -> io::Result<File> {

@@ -7,8 +7,9 @@
 //! - `lease.rs`: takes, renews and releases leases, and waits for a lease.
 //! - `listener.rs`: the connection for notifications, and its reconnects.
 //! - `notify.rs`: passes notifications to the waiting tasks of this process.
-//! - `settings.rs`: the settings of every such store.
+//! - `settings.rs`: the settings of every such store. `address.rs`: addresses, parsed strictly.
 
+mod address;
 mod lease;
 mod listener;
 mod notify;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use hmac_sha256::Hash;
 use tokio_util::task::TaskTracker;
 
+pub use self::address::{AddressError, ServerAddress, is_host};
 pub use self::notify::{ChangeNotifier, Subscription};
 pub use self::settings::{SettingError, Timing};
 
