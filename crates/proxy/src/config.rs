@@ -5,9 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use token_rotator::middleware::{RefusalRules, RotatorExt as _};
+use token_rotator::middleware::{RefusalRules, RotatorExt as _, is_loopback_host};
 use token_rotator::{Origin, OriginError, Rotator, SecretString};
 
+use crate::cors::AllowedOrigin;
 use crate::limits::Limits;
 use crate::metrics::Recorder;
 use crate::observe::Observer;
@@ -28,6 +29,14 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// The bearer that callers must send as `Authorization: Bearer`.
     pub local_bearer: Option<SecretString>,
+    /// Whether callers need no local bearer although web pages reach the proxy unrecognised: through a
+    /// TCP listener that is not loopback, or through a name in `Host` that is neither `localhost` nor a
+    /// loopback address. Browsers send no `Sec-Fetch` headers there. If `false`, such a configuration
+    /// without `local_bearer` is an error.
+    pub unsafe_no_bearer: bool,
+    /// Origins of web pages that may use the proxy on TCP: `http://localhost:5173`. The proxy answers
+    /// their preflights, and the pages can read the answers. Pages of all other origins get 403.
+    pub allowed_origins: Vec<String>,
     /// Address of the admin listener, loopback only. It serves `/metrics`, `/healthz`, `/readyz`,
     /// and at `/` a page with the sessions and the last storm.
     pub admin: Option<SocketAddr>,
@@ -172,6 +181,22 @@ pub enum BuildError {
     /// Other machines can reach the address of a listener that is not public.
     #[error("other machines can reach {0}, and every caller has the session's rights")]
     Public(SocketAddr),
+    /// Web pages reach the proxy unrecognised through this address or name, and there is no local
+    /// bearer.
+    #[error(
+        "callers of {0} need a local bearer: browsers do not mark the requests that web pages send there"
+    )]
+    NoBearer(String),
+    /// An entry of the allowed origins is not an origin.
+    #[error("the allowed origin `{origin}` cannot be used: {problem}")]
+    AllowedOrigin {
+        /// The entry.
+        origin: String,
+        /// Why the entry cannot be used.
+        problem: &'static str,
+        /// The action for the cause.
+        hint: &'static str,
+    },
     /// Other machines can reach the admin listener's address.
     #[error("the admin listener's address {0} is not loopback")]
     PublicAdmin(SocketAddr),
@@ -228,6 +253,11 @@ impl BuildError {
             Self::Public(_) => {
                 "listen on 127.0.0.1 or on a unix socket, or set `public` for the listener"
             }
+            Self::NoBearer(_) => {
+                "set `local_bearer_file` in `[proxy]`, or pass `--unsafe-no-bearer` if no browser \
+                 reaches this address"
+            }
+            Self::AllowedOrigin { hint, .. } => hint,
             Self::PublicAdmin(_) => "give the admin listener an address at 127.0.0.1",
             Self::Ambiguous(..) => "give one of the routes another host or path prefix",
             Self::Name(_) => "rename one of the routes; metrics distinguish routes by name",
@@ -297,6 +327,13 @@ impl Config {
         if let Some(admin) = self.admin.filter(|admin| !is_loopback(admin.ip())) {
             return Err(BuildError::PublicAdmin(admin));
         }
+        self.allowed_origins()?;
+        if let Some(name) = self.unmarked_name()
+            && self.local_bearer.is_none()
+            && !self.unsafe_no_bearer
+        {
+            return Err(BuildError::NoBearer(name));
+        }
         for (index, route) in self.routes.iter().enumerate() {
             route.check(self.local_bearer.is_some())?;
             for other in &self.routes[..index] {
@@ -310,6 +347,38 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// Returns the parsed origins of pages that may use the proxy.
+    pub(crate) fn allowed_origins(&self) -> Result<Vec<AllowedOrigin>, BuildError> {
+        let parse = |text: &String| {
+            AllowedOrigin::parse(text).map_err(|error| BuildError::AllowedOrigin {
+                origin: text.escape_default().to_string(),
+                problem: error.problem,
+                hint: error.hint,
+            })
+        };
+        self.allowed_origins.iter().map(parse).collect()
+    }
+
+    /// Returns an address or name of the proxy on which browsers do not mark the requests of web pages:
+    /// they send `Sec-Fetch` headers only to loopback and to https.
+    fn unmarked_name(&self) -> Option<String> {
+        let tcp = self
+            .listeners
+            .iter()
+            .filter_map(|listener| match listener.listen {
+                Listen::Tcp(address) => Some(address),
+                Listen::Unix { .. } => None,
+            });
+        let tcp: Vec<SocketAddr> = tcp.collect();
+        if let Some(public) = tcp.iter().find(|address| !is_loopback(address.ip())) {
+            return Some(public.to_string());
+        }
+        let routes = self.routes.iter().filter_map(|route| route.host.as_ref());
+        let mut names = self.allowed_hosts.iter().chain(routes);
+        let unmarked = names.find(|name| !is_loopback_host(name));
+        unmarked.filter(|_| !tcp.is_empty()).cloned()
     }
 }
 

@@ -18,8 +18,9 @@
 //! |---|---|---|---|
 //! | `bad-request` | 400 | 13 | `Host` missing, repeated or with a user name; a path with dot segments |
 //! | `local-bearer` | 401 | 16 | the caller did not send the proxy's local bearer |
+//! | `cross-site` | 403 | 7 | a web page of an origin that is not allowed sent the request |
 //! | `no-route` | 404 | 12 | no route matches |
-//! | `method` | 501 | 12 | CONNECT and TRACE |
+//! | `method` | 501 | 12 | CONNECT, TRACE and TRACK, in any case |
 //! | `transfer-coding` | 501 | 12 | a `Transfer-Encoding` other than `chunked` |
 //! | `body-timeout` | 408 | 4 | the caller paused for too long within a body |
 //! | `header-timeout` | 408 | - | the caller took too long to send the headers |
@@ -41,14 +42,17 @@
 //! - `config`, `limits`, `routes`: the configuration, its limits, and the routes in force.
 //! - `handle`, `worker`, `listen`, `connection`: the running proxy, its threads, sockets and callers.
 //! - `admit`, `prepare`, `forward`, `send`, `upgrade`: the path of one request; `problem` the errors.
+//! - `cross_site`, `cors`: which web pages may use the proxy, and the answers to them.
 //! - `tee`, `body`, `tunnel`, `upstream/`: bodies in both directions, and upstream connections.
-//! - `metrics`, `observe`, `admin/`: counters, observers, and the admin page.
+//! - `metrics`, `observe`, `admin/`: counters, observers, and the admin page; `log_limit`: repeated lines.
 
 mod admin;
 mod admit;
 mod body;
 mod config;
 mod connection;
+mod cors;
+mod cross_site;
 mod forward;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -58,6 +62,7 @@ mod headers;
 mod keep_alive;
 mod limits;
 mod listen;
+mod log_limit;
 mod metrics;
 mod observe;
 mod prefixed;

@@ -1,5 +1,6 @@
 //! The proxy's own answers (RFC 9457).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     grpc: u8,
     title: &'static str,
-    detail: &'static str,
+    detail: Cow<'static, str>,
     retry_after: Option<Duration>,
 }
 
@@ -33,7 +34,25 @@ impl Problem {
             status,
             grpc,
             title,
-            detail,
+            detail: Cow::Borrowed(detail),
+            retry_after: None,
+        }
+    }
+
+    /// Returns a problem whose detail belongs to one request.
+    pub(crate) const fn with_detail(
+        name: &'static str,
+        status: StatusCode,
+        grpc: u8,
+        title: &'static str,
+        detail: String,
+    ) -> Self {
+        Self {
+            name,
+            status,
+            grpc,
+            title,
+            detail: Cow::Owned(detail),
             retry_after: None,
         }
     }
@@ -63,7 +82,7 @@ impl Problem {
         StatusCode::NOT_IMPLEMENTED,
         12,
         "The method is not forwarded",
-        "This proxy forwards neither CONNECT nor TRACE",
+        "This proxy forwards neither CONNECT nor TRACE nor TRACK",
     );
     pub(crate) const CODING: Self = Self::new(
         "transfer-coding",
@@ -145,6 +164,15 @@ impl Problem {
         "The token could not be refreshed. hint: try again; the proxy's log names the cause",
     );
 
+    /// Whether a web page of another origin sent the request.
+    pub(crate) fn is_cross_site(&self) -> bool {
+        self.status == StatusCode::FORBIDDEN
+    }
+
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// Returns the problem for a request without a token.
     pub(crate) fn no_token(error: &TokenError) -> Self {
         let terminal = |error: &RefreshError| error.kind() == FailureKind::Terminal;
@@ -207,7 +235,10 @@ impl Problem {
         let status = HeaderName::from_static("grpc-status");
         headers.insert(status, HeaderValue::from(u16::from(self.grpc)));
         let message = HeaderName::from_static("grpc-message");
-        headers.insert(message, HeaderValue::from_static(self.detail));
+        // The details are printable ASCII, which needs no percent-encoding except of `%` itself.
+        if let Ok(detail) = HeaderValue::from_str(&self.detail.replace('%', "%25")) {
+            headers.insert(message, detail);
+        }
         answer
     }
 
@@ -216,7 +247,7 @@ impl Problem {
             "type": format!("urn:token-rotator:problem:{}", self.name),
             "title": self.title,
             "status": self.status.as_u16(),
-            "detail": self.detail,
+            "detail": self.detail.as_ref(),
         });
         Bytes::from(value.to_string())
     }

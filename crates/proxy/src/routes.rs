@@ -8,7 +8,9 @@ use token_rotator::middleware::RefusalRules;
 use token_rotator::{Rotator, SecretString};
 
 use crate::config::{BuildError, Config, Listen, Route};
+use crate::cors::AllowedOrigin;
 use crate::limits::Limits;
+use crate::log_limit::LogLimit;
 use crate::metrics::{Metrics, RouteStats};
 use crate::upstream::{Pool, UpstreamConnector};
 
@@ -18,6 +20,7 @@ pub(crate) struct RouteTable {
     sessions: Vec<NamedSession>,
     pub(crate) limits: Limits,
     hosts: Vec<String>,
+    pub(crate) allowed_origins: Vec<AllowedOrigin>,
     pub(crate) local_bearer: Option<SecretString>,
 }
 
@@ -48,6 +51,31 @@ pub(crate) struct RouteTarget {
     /// One pool for each worker.
     pub(crate) pools: Vec<Arc<Pool>>,
     pub(crate) stats: Arc<RouteStats>,
+    pub(crate) log: RouteLog,
+}
+
+/// The lines of a route that requests can repeat.
+pub(crate) struct RouteLog {
+    pub(crate) no_token: LogLimit,
+    pub(crate) handed_back: LogLimit,
+    pub(crate) no_connection: LogLimit,
+}
+
+impl RouteLog {
+    const fn new() -> Self {
+        Self {
+            no_token: LogLimit::new("no token for a request"),
+            handed_back: LogLimit::new("the caller gets the refusal"),
+            no_connection: LogLimit::new("no connection to the upstream"),
+        }
+    }
+
+    /// Logs how many lines were left out.
+    pub(crate) fn summarise(&self, route: &str) {
+        for limit in [&self.no_token, &self.handed_back, &self.no_connection] {
+            limit.summarise(Some(route));
+        }
+    }
 }
 
 impl RouteTable {
@@ -89,6 +117,7 @@ impl RouteTable {
             sessions,
             limits: config.limits.clone(),
             hosts,
+            allowed_origins: config.allowed_origins()?,
             local_bearer: config.local_bearer.clone(),
         })
     }
@@ -182,6 +211,7 @@ impl RouteTarget {
             base,
             pools: (0..workers).map(pool).collect(),
             stats: metrics.route(&route.name),
+            log: RouteLog::new(),
         })
     }
 

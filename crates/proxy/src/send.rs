@@ -49,6 +49,10 @@ impl OutgoingRequest {
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(SendError::Failed);
         }
+        // hyper checks the length of a body, but not that of an answer without one (HEAD, 304).
+        if answer.body().is_end_stream() && !headers::unify_length(answer.headers_mut()) {
+            return Err(SendError::Failed);
+        }
         self.limit_idle(&mut answer);
         headers::strip_hop_by_hop(answer.headers_mut());
         *answer.version_mut() = Version::HTTP_11;
@@ -149,7 +153,10 @@ impl OutgoingRequest {
     }
 
     pub(crate) fn connect_problem(&self, error: &ConnectError) -> Problem {
-        tracing::warn!(route = self.target.name, %error, "no connection to the upstream");
+        let limit = &self.target.log.no_connection;
+        if limit.permits(&error.to_string()) {
+            tracing::warn!(route = self.target.name, %error, "{}", limit.line);
+        }
         match error {
             ConnectError::TimedOut => Problem::TIMEOUT,
             ConnectError::Io(_) | ConnectError::Http(_) => Problem::UPSTREAM,

@@ -40,6 +40,10 @@ impl ProxyPlan {
         settings
             .allowed_hosts
             .extend(options.allowed_hosts.iter().cloned());
+        settings
+            .allowed_origins
+            .extend(options.allowed_origins.iter().cloned());
+        settings.unsafe_no_bearer |= options.unsafe_no_bearer;
         let listen = options.listen.clone().or_else(|| settings.listen.clone());
         let listen = match listen {
             Some(listen) => listen,
@@ -129,7 +133,11 @@ impl ProxyPlan {
         config
             .allowed_hosts
             .clone_from(&self.settings.allowed_hosts);
+        config
+            .allowed_origins
+            .clone_from(&self.settings.allowed_origins);
         config.local_bearer.clone_from(&self.local_bearer);
+        config.unsafe_no_bearer = self.settings.unsafe_no_bearer;
         config.admin = self.admin;
         config.workers = self.workers;
         config.recorder = sessions.recorder.clone();

@@ -108,7 +108,7 @@ fn route<B>(
     }
     // The check of the host prevents DNS rebinding: a foreign web page must not read the answers.
     let table = shared.table.load();
-    if !admit::host(request).is_ok_and(|host| table.allows_host(host)) {
+    if !admit::host(request).is_ok_and(|host| table.allows_host(host.name)) {
         return plain(
             StatusCode::MISDIRECTED_REQUEST,
             "this host is not allowed\n",

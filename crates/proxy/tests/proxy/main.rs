@@ -11,6 +11,7 @@ mod lifecycle;
 mod limits;
 mod metrics;
 mod page;
+mod pages;
 mod protocols;
 mod raw;
 mod refusals;
