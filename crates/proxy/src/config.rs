@@ -5,13 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use token_rotator::middleware::{RefusalRules, RotatorExt as _, is_loopback_host};
-use token_rotator::{Origin, OriginError, Rotator, SecretString};
+use token_rotator::SecretString;
+use token_rotator::middleware::is_loopback_host;
 
 use crate::cors::AllowedOrigin;
 use crate::limits::Limits;
 use crate::metrics::Recorder;
 use crate::observe::Observer;
+use crate::route::Route;
 
 /// Configuration of a proxy. [`Handle::start`](crate::Handle::start) and
 /// [`Handle::reload`](crate::Handle::reload) check the configuration before they change anything.
@@ -99,75 +100,6 @@ impl fmt::Display for Listen {
     }
 }
 
-/// Protocol towards an upstream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Protocol {
-    /// Over TLS the protocol that the upstream chooses (ALPN); without TLS HTTP/1.1.
-    #[default]
-    Auto,
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2; without TLS with prior knowledge.
-    Http2,
-}
-
-/// Matches requests, and gives their upstream and the session whose token they carry.
-#[derive(Clone)]
-#[non_exhaustive]
-pub struct Route {
-    /// Name of the route in metrics and events.
-    pub name: String,
-    /// The `Host` that the route matches, without port; `None` matches every host.
-    pub host: Option<String>,
-    /// The path prefix that the route matches: `/api` matches `/api` and `/api/x`, not `/apix`. The
-    /// longest prefix wins.
-    pub prefix: String,
-    /// The upstream's origin: `https://api.example.com`.
-    pub upstream: String,
-    /// Path of a unix socket that leads to the upstream.
-    pub upstream_socket: Option<PathBuf>,
-    /// Protocol towards the upstream.
-    pub protocol: Protocol,
-    /// DER certificates that are trusted in addition to the platform's.
-    pub extra_roots: Vec<Vec<u8>>,
-    /// The session. The upstream must be one of the session's origins.
-    pub rotator: Rotator,
-    /// The session's name on the page, as given to [`Recorder::named`]. If `None`, the page shows
-    /// the name of the first route with the session.
-    pub session: Option<String>,
-    /// Whether a caller's own `Authorization` is forwarded. A request with its own `Authorization`
-    /// gets no token and no replay.
-    pub pass_authorization: bool,
-    /// Whether the proxy removes the prefix from the path.
-    pub strip_prefix: bool,
-    /// Bytes of a body that are kept for its replay. If `None`, [`Limits::replay_bytes`] applies.
-    pub replay_bytes: Option<usize>,
-    /// Rules that decide which answers refuse the token. Default: answers with the status 401.
-    pub refusals: RefusalRules,
-}
-
-impl Route {
-    /// Creates a route for every path of every host.
-    pub fn new(name: impl Into<String>, upstream: impl Into<String>, rotator: Rotator) -> Self {
-        Self {
-            name: name.into(),
-            host: None,
-            prefix: "/".to_owned(),
-            upstream: upstream.into(),
-            upstream_socket: None,
-            protocol: Protocol::Auto,
-            extra_roots: Vec::new(),
-            rotator,
-            session: None,
-            pass_authorization: false,
-            strip_prefix: false,
-            replay_bytes: None,
-            refusals: RefusalRules::new(),
-        }
-    }
-}
-
 /// Why a configuration is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -234,6 +166,16 @@ pub enum BuildError {
     /// The system has no unix sockets.
     #[error("there are no unix sockets on this system")]
     NoUnix,
+    /// The proxy of the network cannot be used for a route.
+    #[error("route `{route}`: {problem}")]
+    Proxy {
+        /// The route's name.
+        route: String,
+        /// Why the proxy cannot be used.
+        problem: String,
+        /// The action for the cause.
+        hint: Option<&'static str>,
+    },
     /// TLS cannot be set up.
     #[error("route `{route}`: TLS cannot be set up: {problem}")]
     Tls {
@@ -269,7 +211,7 @@ impl BuildError {
                 "leave out the local bearer, or do not forward `Authorization`"
             }
             Self::NoUnix => "listen on 127.0.0.1",
-            Self::Upstream { hint, .. } => return *hint,
+            Self::Upstream { hint, .. } | Self::Proxy { hint, .. } => return *hint,
             Self::Tls { .. } => return None,
         })
     }
@@ -284,6 +226,7 @@ impl BuildError {
             | Self::BearerPassed(route)
             | Self::Upstream { route, .. }
             | Self::ForeignUpstream { route, .. }
+            | Self::Proxy { route, .. }
             | Self::Tls { route, .. } => Some(route),
             _ => None,
         }
@@ -379,48 +322,6 @@ impl Config {
         let mut names = self.allowed_hosts.iter().chain(routes);
         let unmarked = names.find(|name| !is_loopback_host(name));
         unmarked.filter(|_| !tcp.is_empty()).cloned()
-    }
-}
-
-impl Route {
-    fn check(&self, local_bearer: bool) -> Result<(), BuildError> {
-        let dots = self
-            .prefix
-            .split('/')
-            .any(|part| part == "." || part == "..");
-        if !self.prefix.starts_with('/') || self.prefix.contains(['?', '#']) || dots {
-            return Err(BuildError::Prefix(self.name.clone()));
-        }
-        if local_bearer && self.pass_authorization {
-            return Err(BuildError::BearerPassed(self.name.clone()));
-        }
-        let origin = self.origin()?;
-        if !self.rotator.origins().iter().any(|known| *known == origin) {
-            return Err(BuildError::ForeignUpstream {
-                route: self.name.clone(),
-                upstream: origin.to_string(),
-            });
-        }
-        Ok(())
-    }
-
-    /// Returns the origin of the upstream.
-    pub(crate) fn origin(&self) -> Result<Origin, BuildError> {
-        let origin: Result<Origin, OriginError> = self.upstream.parse();
-        origin.map_err(|error| BuildError::Upstream {
-            route: self.name.clone(),
-            problem: error.to_string(),
-            hint: error.hint(),
-        })
-    }
-
-    /// Returns the prefix without its trailing slash; it is empty if the route matches every path.
-    pub(crate) fn bare_prefix(&self) -> &str {
-        self.prefix.trim_end_matches('/')
-    }
-
-    pub(crate) fn host(&self) -> Option<String> {
-        self.host.as_ref().map(|host| host.to_ascii_lowercase())
     }
 }
 

@@ -28,6 +28,8 @@
 //! | `host` | 421 | 12 | `Host` is not among the allowed ones |
 //! | `headers-too-large` | 431 | 8 | the headers are larger than allowed |
 //! | `upstream` | 502 | 14 | the upstream cannot be reached or closed the connection early |
+//! | `proxy` | 502 | 14 | the HTTP proxy of the network cannot be reached, or opened no tunnel |
+//! | `proxy-credentials` | 502 | 14 | the HTTP proxy of the network answered 407 |
 //! | `session-ended` | 503 | 16 | the session ended; a user must sign in again |
 //! | `no-token` | 503 | 14 | the issuer issues no token now; `Retry-After` gives the time until the next attempt |
 //! | `connections` | 503 | - | more connections than allowed |
@@ -39,7 +41,7 @@
 //!
 //! # Files
 //!
-//! - `config`, `limits`, `routes`: the configuration, its limits, and the routes in force.
+//! - `config`, `limits`, `route`, `routes`: the configuration, its limits, and the routes in force.
 //! - `handle`, `worker`, `listen`, `connection`: the running proxy, its threads, sockets and callers.
 //! - `admit`, `prepare`, `forward`, `send`, `upgrade`: the path of one request; `problem` the errors.
 //! - `cross_site`, `cors`: which web pages may use the proxy, and the answers to them.
@@ -68,6 +70,7 @@ mod observe;
 mod prefixed;
 mod prepare;
 mod problem;
+mod route;
 mod routes;
 mod send;
 mod streams;
@@ -78,11 +81,12 @@ mod upgrade;
 mod upstream;
 mod worker;
 
-pub use config::{BuildError, Config, Listen, Listener, Protocol, Route};
+pub use config::{BuildError, Config, Listen, Listener};
 pub use handle::{Handle, StartError};
 pub use limits::Limits;
 pub use metrics::Recorder;
 pub use observe::{Observed, Observer, RequestId};
+pub use route::{Protocol, Route, UpstreamProxy};
 
 /// Compiles the example of this crate's README.
 #[cfg(doctest)]

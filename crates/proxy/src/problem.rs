@@ -135,6 +135,23 @@ impl Problem {
         "The upstream gave no answer",
         "The upstream cannot be reached, or closed the connection before its answer was complete",
     );
+    pub(crate) const COMPANY_PROXY: Self = Self::new(
+        "proxy",
+        StatusCode::BAD_GATEWAY,
+        14,
+        "The proxy of the network gave no connection",
+        "The HTTP proxy between this proxy and the upstream cannot be reached, or opened no tunnel. \
+         hint: correct `proxy` of the route or `HTTPS_PROXY`, or add the upstream to `NO_PROXY`",
+    );
+    pub(crate) const PROXY_CREDENTIALS: Self = Self::new(
+        "proxy-credentials",
+        StatusCode::BAD_GATEWAY,
+        14,
+        "The proxy of the network wants credentials",
+        "The HTTP proxy between this proxy and the upstream answered 407. hint: write user name and \
+         password into `proxy` of the route or into `HTTPS_PROXY`, as in \
+         `http://user:password@host:port`",
+    );
     pub(crate) const CONNECTIONS: Self = Self::new(
         "connections",
         StatusCode::SERVICE_UNAVAILABLE,

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use http::uri::InvalidUri;
 use http::{HeaderValue, Uri};
 use token_rotator::middleware::RefusalRules;
-use token_rotator::{Rotator, SecretString};
+use token_rotator::middleware::proxies::{Proxies, ProxyAddress};
+use token_rotator::{Origin, Rotator, SecretString};
 
-use crate::config::{BuildError, Config, Listen, Route};
+use crate::config::{BuildError, Config, Listen};
 use crate::cors::AllowedOrigin;
 use crate::limits::Limits;
 use crate::log_limit::LogLimit;
 use crate::metrics::{Metrics, RouteStats};
+use crate::route::Route;
 use crate::upstream::{Pool, UpstreamConnector};
 
 /// The configuration in force.
@@ -85,6 +87,7 @@ impl RouteTable {
         metrics: &Metrics,
     ) -> Result<Self, BuildError> {
         config.check()?;
+        let environment = Proxies::from_env();
         let mut routes = Vec::new();
         let mut sessions = Vec::new();
         let mut hosts: Vec<String> = ["localhost", "127.0.0.1", "[::1]"]
@@ -107,7 +110,10 @@ impl RouteTable {
         for route in &config.routes {
             hosts.extend(route.host());
             let session = NamedSession::add_route(&mut sessions, route);
-            let target = RouteTarget::new(route, session, config, workers, metrics)?;
+            let origin = route.origin()?;
+            let proxy = route.company_proxy(&origin, &environment)?;
+            let target =
+                RouteTarget::new(route, session, config, (&origin, proxy), workers, metrics)?;
             routes.push(Arc::new(target));
         }
         // A request takes the first match: routes with a host first, then the longest prefix.
@@ -167,6 +173,7 @@ impl RouteTarget {
         route: &Route,
         session: Arc<str>,
         config: &Config,
+        (origin, proxy): (&Origin, Option<&ProxyAddress>),
         workers: usize,
         metrics: &Metrics,
     ) -> Result<Self, BuildError> {
@@ -175,7 +182,6 @@ impl RouteTarget {
             problem: error.to_string(),
             hint: None,
         };
-        let origin = route.origin()?;
         let base: Uri = origin
             .to_string()
             .parse()
@@ -184,7 +190,7 @@ impl RouteTarget {
         let authority = HeaderValue::from_str(authority).map_err(|error| unusable(&error))?;
         let limits = &config.limits;
         let connector =
-            UpstreamConnector::new(route, &origin).map_err(|problem| BuildError::Tls {
+            UpstreamConnector::new(route, origin, proxy).map_err(|problem| BuildError::Tls {
                 route: route.name.clone(),
                 problem,
             })?;

@@ -72,7 +72,8 @@ impl SharedState {
     /// Returns the state of a proxy with one route, which listens nowhere.
     #[cfg(test)]
     pub(crate) fn for_test() -> Arc<Self> {
-        use crate::config::{Listen, Listener, Route};
+        use crate::config::{Listen, Listener};
+        use crate::route::Route;
         use token_rotator::{Rotator, SourceError, TokenSet};
         let source = |_| async { Ok::<_, SourceError>(TokenSet::bearer("t")) };
         let rotator = Rotator::builder(source).origin("http://127.0.0.1:1");

@@ -18,7 +18,7 @@ mod values;
 pub(crate) use self::file::ProgramConfig;
 pub(crate) use self::paths::{UserPaths, private_directory};
 pub(crate) use self::proxy::{
-    LimitSettings, ListenText, ProtocolChoice, ProxySettings, RouteSettings,
+    CompanyProxy, LimitSettings, ListenText, ProtocolChoice, ProxySettings, RouteSettings,
 };
 pub(crate) use self::session::{ClientAuthChoice, GrantChoice, SessionSettings};
 pub(crate) use self::store::{KeyChoice, StoreUrl};

@@ -46,6 +46,7 @@ pub(crate) struct RouteSettings {
     pub(crate) session: Option<SessionName>,
     #[serde(default)]
     pub(crate) protocol: ProtocolChoice,
+    pub(crate) proxy: Option<CompanyProxy>,
     pub(crate) ca_file: Option<PathBuf>,
     #[serde(default)]
     pub(crate) pass_authorization: bool,
@@ -69,6 +70,7 @@ impl RouteSettings {
             upstream_socket: None,
             session: Some(session),
             protocol: ProtocolChoice::Auto,
+            proxy: None,
             ca_file: None,
             pass_authorization: false,
             strip_prefix: false,
@@ -210,6 +212,30 @@ pub(crate) enum ProtocolChoice {
     Auto,
     Http1,
     Http2,
+}
+
+/// `proxy` of a route: the HTTP proxy of the network, or `none`. Errors repeat no part of the text, which
+/// may hold a password.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) enum CompanyProxy {
+    None,
+    Address(middleware::proxies::ProxyAddress),
+}
+
+impl TryFrom<String> for CompanyProxy {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self::None);
+        }
+        let address: Result<middleware::proxies::ProxyAddress, _> = text.parse();
+        address.map(Self::Address).map_err(|error| {
+            let hint = error.hint().unwrap_or_default();
+            format!("{error}; {hint}; `none` is no proxy")
+        })
+    }
 }
 
 /// The `[proxy.limits]` table. A time limit may be `none`.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use token_rotator::SecretString;
 use token_rotator::middleware::{BodyRule, RefusalRules};
-use token_rotator_proxy::{Config as ProxyConfig, Limits, Listen, Listener, Protocol, Route};
+use token_rotator_proxy::{
+    Config as ProxyConfig, Limits, Listen, Listener, Protocol, Route, UpstreamProxy,
+};
 use toml::Spanned;
 
 use super::sessions::{ProxySessions, RequiredSessions};
@@ -13,8 +15,8 @@ use crate::arguments::ProxyOptions;
 use crate::certificates;
 use crate::command_error::CommandError;
 use crate::config::{
-    LimitSettings, ListenText, ProgramConfig, ProtocolChoice, ProxySettings, RouteSettings,
-    SessionName,
+    CompanyProxy, LimitSettings, ListenText, ProgramConfig, ProtocolChoice, ProxySettings,
+    RouteSettings, SessionName,
 };
 use crate::session::Context;
 
@@ -117,6 +119,11 @@ impl ProxyPlan {
                 ProtocolChoice::Auto => Protocol::Auto,
                 ProtocolChoice::Http1 => Protocol::Http1,
                 ProtocolChoice::Http2 => Protocol::Http2,
+            };
+            route.proxy = match &settings.proxy {
+                None => UpstreamProxy::Environment,
+                Some(CompanyProxy::None) => UpstreamProxy::Direct,
+                Some(CompanyProxy::Address(address)) => UpstreamProxy::Address(address.clone()),
             };
             if let Some(file) = &settings.ca_file {
                 route.extra_roots = certificates::read(file)?;

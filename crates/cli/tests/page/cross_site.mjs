@@ -100,7 +100,7 @@ const LEAVING = {
 };
 
 async function attack(context, page, name) {
-  const tab = await context.newPage();
+  const [tab] = context.pages();
   await tab.goto(page);
   for (const [kind, send] of Object.entries(KINDS)) {
     const seen = context.waitForEvent("request", (sent) => sent.url().includes(`kind=${kind}-${name}`))
@@ -116,8 +116,8 @@ async function attack(context, page, name) {
     const answered = tab.waitForResponse((answer) => answer.url() === url);
     await tab.evaluate(`(${send})(${JSON.stringify(url)})`);
     assert.equal((await answered).status(), 403, kind);
+    await tab.waitForURL(url);
   }
-  await tab.close();
 }
 
 /** Uses the API from a page of an allowed origin, reading every answer. */
@@ -151,7 +151,7 @@ const context = await chromium.launchPersistentContext(profile, {
 try {
   await attack(context, `http://localhost:${attacker}/`, "site");
   await attack(context, `http://127.0.0.1:${attacker}/`, "origin");
-  const tab = await context.newPage();
+  const [tab] = context.pages();
   await tab.goto(`http://localhost:${allowed}/`);
   const api = await tab.evaluate(useApi, proxy);
   await tab.goto(`http://localhost:${development}/`);
@@ -163,6 +163,10 @@ try {
 } finally {
   await context.close();
   await rm(profile, { recursive: true, force: true });
-  for (const server of servers) server.close();
+  for (const server of servers) {
+    server.close();
+    server.closeAllConnections();
+  }
   lines.close();
+  process.stdin.destroy();
 }

@@ -1,6 +1,7 @@
 //! `token-rotator proxy` and `token-rotator reload`.
 #![cfg(unix)]
 
+mod company_proxies;
 mod documented;
 mod errors;
 mod refusal_rules;

@@ -3,7 +3,7 @@
 //! - `user.rs`, `login.rs`, `metadata.rs`: a user with an issuer, a waiting login, a metadata server
 //! - `signing_in.rs browser.rs device.rs certified_issuer.rs`: logins
 //! - `exec.rs formats.rs inspection.rs doctor.rs`: the other commands
-//! - `many_processes.rs`, `shared_store.rs`: several processes and machines
+//! - `many_processes.rs`, `shared_store.rs`: several processes and machines; `environment_proxy.rs`
 //! - `user_errors.rs invalid_arguments.rs configuration.rs keys.rs store_failures.rs refusals.rs
 //!   issuer_failures.rs`: errors and their texts
 
@@ -12,6 +12,7 @@ mod certified_issuer;
 mod configuration;
 mod device;
 mod doctor;
+mod environment_proxy;
 mod exec;
 mod formats;
 mod inspection;

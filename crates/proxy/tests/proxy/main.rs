@@ -3,6 +3,7 @@
 
 mod access;
 mod bodies;
+mod company_proxies;
 mod encrypted;
 mod fixture;
 mod forwarding;
