@@ -176,6 +176,16 @@ pub enum BuildError {
         /// The action for the cause.
         hint: Option<&'static str>,
     },
+    /// The environment names a proxy of the network that cannot be used for a route.
+    #[error("route `{route}`: {problem}")]
+    EnvironmentProxy {
+        /// The route's name.
+        route: String,
+        /// Why the proxy cannot be used.
+        problem: String,
+        /// The action for the cause.
+        hint: Option<&'static str>,
+    },
     /// TLS cannot be set up.
     #[error("route `{route}`: TLS cannot be set up: {problem}")]
     Tls {
@@ -211,12 +221,14 @@ impl BuildError {
                 "leave out the local bearer, or do not forward `Authorization`"
             }
             Self::NoUnix => "listen on 127.0.0.1",
-            Self::Upstream { hint, .. } | Self::Proxy { hint, .. } => return *hint,
+            Self::Upstream { hint, .. }
+            | Self::Proxy { hint, .. }
+            | Self::EnvironmentProxy { hint, .. } => return *hint,
             Self::Tls { .. } => return None,
         })
     }
 
-    /// Returns the name of the route with the error, or `None` if no route has it. If two routes
+    /// Returns the name of the route whose configuration has the error, or `None` if none has it. If two routes
     /// have the error, the name is the second route's.
     pub fn route(&self) -> Option<&str> {
         match self {

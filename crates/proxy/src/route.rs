@@ -140,34 +140,46 @@ impl Route {
             problem,
             hint,
         };
-        let is_socket = self.upstream_socket.is_some();
-        let proxy = match &self.proxy {
-            UpstreamProxy::Direct => None,
-            UpstreamProxy::Environment if is_socket => None,
-            UpstreamProxy::Environment => {
-                let https = origin.scheme() == "https";
+        let refused_environment = |problem: String, hint| BuildError::EnvironmentProxy {
+            route: self.name.clone(),
+            problem,
+            hint,
+        };
+        let unsupported = |proxy: &ProxyAddress| {
+            let scheme = proxy.scheme();
+            (scheme != "http")
+                .then(|| format!("a proxy with the scheme `{scheme}` is not supported"))
+        };
+        match (&self.proxy, self.upstream_socket.is_some()) {
+            (UpstreamProxy::Direct, _) | (UpstreamProxy::Environment, true) => Ok(None),
+            (UpstreamProxy::Environment, false) => {
                 let host = origin.host().to_string();
-                let proxy = environment.proxy_for(https, &host, origin.port());
-                proxy.map_err(|error| refused(error.to_string(), error.hint()))?
+                let proxy = environment.proxy_for(origin.scheme() == "https", &host, origin.port());
+                let proxy =
+                    proxy.map_err(|error| refused_environment(error.to_string(), error.hint()))?;
+                if let Some(problem) = proxy.and_then(unsupported) {
+                    let hint = "set `HTTPS_PROXY` to an `http://` proxy, add the upstream to \
+                                `NO_PROXY`, or set `proxy` of the route";
+                    let problem = format!("the environment names a proxy: {problem}");
+                    return Err(refused_environment(problem, Some(hint)));
+                }
+                Ok(proxy)
             }
-            UpstreamProxy::Address(_) if is_socket => {
+            (UpstreamProxy::Address(_), true) => {
                 let problem = "the upstream is behind a unix socket, which no proxy reaches";
-                return Err(refused(
+                Err(refused(
                     problem.to_owned(),
                     Some("leave out one of the two"),
-                ));
+                ))
             }
-            UpstreamProxy::Address(address) => Some(address),
-        };
-        if let Some(proxy) = proxy.filter(|proxy| proxy.scheme() != "http") {
-            let problem = format!(
-                "a proxy with the scheme `{}` is not supported",
-                proxy.scheme()
-            );
-            let hint = "set `proxy` of the route to an `http://` proxy, or to \"none\"";
-            return Err(refused(problem, Some(hint)));
+            (UpstreamProxy::Address(proxy), false) => match unsupported(proxy) {
+                Some(problem) => {
+                    let hint = "set `proxy` of the route to an `http://` proxy, or to \"none\"";
+                    Err(refused(problem, Some(hint)))
+                }
+                None => Ok(Some(proxy)),
+            },
         }
-        Ok(proxy)
     }
 
     /// Returns the prefix without its trailing slash; it is empty if the route matches every path.

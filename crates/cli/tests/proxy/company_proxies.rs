@@ -129,7 +129,7 @@ async fn an_upstream_of_this_machine_needs_no_proxy() {
     assert!(network.record().is_empty(), "{:?}", network.record());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_invalid_proxy_is_an_error_without_its_password() {
     let user = User::signed_in().await;
     for proxy in [
@@ -149,5 +149,19 @@ async fn an_invalid_proxy_is_an_error_without_its_password() {
     let mut command = user.command(&["proxy", "--listen", "127.0.0.1:0"]);
     command.env("HTTPS_PROXY", "http://me:hunter2@proxy:port");
     let output = user.output_of(command);
-    insta::assert_snapshot!(output.report(), @"");
+    insta::assert_snapshot!(output.report(), @"
+    exit code 1
+    error: the proxy cannot be set up
+      because route `/`: HTTPS_PROXY: the port of the proxy's address is not a number from 1 to 65535
+    hint: write the proxy like `http://proxy.example.com:3128`, with `user:password@` before the host if it wants them; encode `@`, `:` and `/` in them as `%40`, `%3A` and `%2F`
+    ");
+    let mut command = user.command(&["proxy", "--listen", "127.0.0.1:0"]);
+    command.env("ALL_PROXY", "socks5://me:hunter2@proxy:1080");
+    let output = user.output_of(command);
+    insta::assert_snapshot!(output.report(), @"
+    exit code 1
+    error: the proxy cannot be set up
+      because route `/`: the environment names a proxy: a proxy with the scheme `socks5` is not supported
+    hint: set `HTTPS_PROXY` to an `http://` proxy, add the upstream to `NO_PROXY`, or set `proxy` of the route
+    ");
 }
