@@ -23,6 +23,9 @@ static ALLOW_PRIVATE_NETWORK: HeaderName =
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AllowedOrigin(HeaderValue);
 
+/// The action for most texts that are not an origin.
+const WRITE: &str = "write scheme, host and port, as in \"http://localhost:5173\"";
+
 /// Why a text is not an origin of pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotAnOrigin {
@@ -35,7 +38,6 @@ impl AllowedOrigin {
     /// browsers do not send them (RFC 6454 section 6.2).
     pub(crate) fn parse(text: &str) -> Result<Self, NotAnOrigin> {
         let refused = |problem, hint| Err(NotAnOrigin { problem, hint });
-        const WRITE: &str = "write scheme, host and port, as in \"http://localhost:5173\"";
         if text == "*" {
             return refused("every origin would be allowed", "list each origin");
         }

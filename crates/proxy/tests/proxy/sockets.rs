@@ -244,14 +244,14 @@ async fn a_file_at_the_path_of_a_socket_is_kept() {
 async fn a_socket_is_created_with_its_mode() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("socket");
-    let watched = path.clone();
+    let file = path.clone();
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let stopped = std::sync::Arc::clone(&stop);
     // Records every mode that the file has while sockets are opened and closed.
     let watcher = std::thread::spawn(move || {
         let mut modes = std::collections::BTreeSet::new();
         while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
-            if let Ok(found) = std::fs::symlink_metadata(&watched) {
+            if let Ok(found) = std::fs::symlink_metadata(&file) {
                 modes.insert(found.permissions().mode() & 0o777);
             }
         }
