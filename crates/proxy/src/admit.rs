@@ -7,23 +7,42 @@ use http::{Method, Request, Version};
 use subtle::ConstantTimeEq;
 use token_rotator::ExposeSecret;
 
+use crate::cors::Cors;
+use crate::cross_site;
 use crate::headers::{self, HeaderSummary};
 use crate::problem::Problem;
 use crate::routes::{RouteTable, RouteTarget};
 
+/// A request that may be forwarded, or a preflight that the proxy answers.
+pub(crate) enum Admitted<'a> {
+    To(&'a Arc<RouteTarget>),
+    Preflight,
+}
+
+/// The host of a request or an origin.
+#[derive(Clone, Copy)]
+pub(crate) struct HostName<'a> {
+    /// The name or address; an IPv6 address is in brackets.
+    pub(crate) name: &'a str,
+    /// The digits of the port; empty if there is no port.
+    port: &'a str,
+}
+
 impl RouteTable {
-    /// Returns the route of a request that may be forwarded, or the problem to answer with.
+    /// Returns the route of a request that may be forwarded, or the problem to answer with. `cors` is
+    /// set to what the answer gets in either case.
     pub(crate) fn admit<B>(
         &self,
         request: &Request<B>,
         summary: HeaderSummary,
         unix: bool,
-    ) -> Result<&Arc<RouteTarget>, Problem> {
+        cors: &mut Cors,
+    ) -> Result<Admitted<'_>, Problem> {
         let headers = request.headers();
         if summary.bytes > self.limits.header_bytes {
             return Err(Problem::HEADERS);
         }
-        if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+        if !is_forwarded(request.method()) {
             return Err(Problem::METHOD);
         }
         // hyper decodes only `chunked`; the upstream would miss any other coding.
@@ -32,8 +51,25 @@ impl RouteTable {
             return Err(Problem::CODING);
         }
         let host = host(request)?;
-        if !unix && !self.allows_host(host) {
+        if !unix && !self.allows_host(host.name) {
             return Err(Problem::HOST);
+        }
+        // Browsers cannot reach a unix socket.
+        if !unix && !self.allowed_origins.is_empty() {
+            *cors = Cors::Unlisted;
+        }
+        if !unix && summary.may_be_from_page {
+            let allowed = &self.allowed_origins;
+            let checked = cross_site::check(request.method(), headers, host, allowed);
+            match checked {
+                Ok(None) => {}
+                Ok(Some(origin)) => *cors = Cors::listed(origin),
+                Err(refused) => return Err(refused.problem()),
+            }
+            // A preflight cannot carry the local bearer.
+            if cors.answers_preflight(request) {
+                return Ok(Admitted::Preflight);
+            }
         }
         let path = request.uri().path();
         let whole_server = path == "*" && request.method() == Method::OPTIONS;
@@ -50,7 +86,7 @@ impl RouteTable {
                 return Err(Problem::LOCAL_BEARER);
             }
         }
-        let target = self.find(host, path).ok_or(Problem::NO_ROUTE)?;
+        let target = self.find(host.name, path).ok_or(Problem::NO_ROUTE)?;
         let length = summary
             .content_length
             .then(|| headers.get(CONTENT_LENGTH))
@@ -58,13 +94,25 @@ impl RouteTable {
             .and_then(|length| length.to_str().ok()?.parse().ok());
         match (self.limits.body_bytes, length) {
             (Some(most), Some(length)) if most < length => Err(Problem::TOO_LARGE),
-            _ => Ok(target),
+            _ => Ok(Admitted::To(target)),
         }
     }
 }
 
-/// Returns the request's host without port (RFC 9112 section 3.2, RFC 9113 section 8.3.1).
-pub(crate) fn host<B>(request: &Request<B>) -> Result<&str, Problem> {
+/// Whether the method may reach an upstream. TRACE and its older form TRACK would show the token to the
+/// caller. Some servers compare methods without case.
+fn is_forwarded(method: &Method) -> bool {
+    const REFUSED: [&str; 3] = ["CONNECT", "TRACE", "TRACK"];
+    match *method {
+        Method::GET | Method::POST => true,
+        _ => !REFUSED
+            .iter()
+            .any(|refused| method.as_str().eq_ignore_ascii_case(refused)),
+    }
+}
+
+/// Returns the request's host (RFC 9112 section 3.2, RFC 9113 section 8.3.1).
+pub(crate) fn host<B>(request: &Request<B>) -> Result<HostName<'_>, Problem> {
     let mut fields = request.headers().get_all(HOST).iter();
     let field = match (fields.next(), fields.next()) {
         (Some(host), None) => Some(
@@ -88,19 +136,35 @@ pub(crate) fn host<B>(request: &Request<B>) -> Result<&str, Problem> {
         (None, Some(field)) => field,
         (None, None) => return Err(Problem::bad_request("`Host` is missing")),
     };
-    let colon = named
-        .rfind(':')
-        .filter(|&colon| !named[colon..].contains(']'));
-    let (name, port) = match colon {
-        Some(colon) => (&named[..colon], &named[colon + 1..]),
-        None => (named, ""),
-    };
-    let is_one_name = !name.contains(':') || (name.starts_with('[') && name.ends_with(']'));
-    let is_port = port.bytes().all(|byte| byte.is_ascii_digit());
-    if name.is_empty() || !is_one_name || !is_port || name.contains(['@', ',', ' ', '/', '\\']) {
-        return Err(Problem::bad_request("`Host` is not a host and a port"));
+    HostName::parse(named).ok_or(Problem::bad_request("`Host` is not a host and a port"))
+}
+
+impl<'a> HostName<'a> {
+    /// Parses `host[:port]`. Returns `None` if the text is something else.
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+        let colon = text
+            .rfind(':')
+            .filter(|&colon| !text[colon..].contains(']'));
+        let (name, port) = match colon {
+            Some(colon) => (&text[..colon], &text[colon + 1..]),
+            None => (text, ""),
+        };
+        let is_one_name = !name.contains(':') || (name.starts_with('[') && name.ends_with(']'));
+        let is_port = port.bytes().all(|byte| byte.is_ascii_digit());
+        let is_host = !name.is_empty()
+            && is_one_name
+            && is_port
+            && !name.contains(['@', ',', ' ', '/', '\\']);
+        is_host.then_some(Self { name, port })
     }
-    Ok(name)
+
+    /// Returns the port, or `default` if there is none. Returns `None` for a number above 65535.
+    pub(crate) fn port_or(self, default: u16) -> Option<u16> {
+        if self.port.is_empty() {
+            return Some(default);
+        }
+        self.port.parse().ok()
+    }
 }
 
 /// Whether the path has `.` or `..` as a segment, so that an upstream might resolve it to another

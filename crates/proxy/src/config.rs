@@ -5,12 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use token_rotator::middleware::{RefusalRules, RotatorExt as _};
-use token_rotator::{Origin, OriginError, Rotator, SecretString};
+use token_rotator::SecretString;
+use token_rotator::middleware::is_loopback_host;
 
+use crate::cors::AllowedOrigin;
 use crate::limits::Limits;
 use crate::metrics::Recorder;
 use crate::observe::Observer;
+use crate::route::Route;
 
 /// Configuration of a proxy. [`Handle::start`](crate::Handle::start) and
 /// [`Handle::reload`](crate::Handle::reload) check the configuration before they change anything.
@@ -28,6 +30,14 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// The bearer that callers must send as `Authorization: Bearer`.
     pub local_bearer: Option<SecretString>,
+    /// Whether callers need no local bearer although web pages reach the proxy unrecognised: through a
+    /// TCP listener that is not loopback, or through a name in `Host` that is neither `localhost` nor a
+    /// loopback address. Browsers send no `Sec-Fetch` headers there. If `false`, such a configuration
+    /// without `local_bearer` is an error.
+    pub unsafe_no_bearer: bool,
+    /// Origins of web pages that may use the proxy on TCP: `http://localhost:5173`. The proxy answers
+    /// their preflights, and the pages can read the answers. Pages of all other origins get 403.
+    pub allowed_origins: Vec<String>,
     /// Address of the admin listener, loopback only. It serves `/metrics`, `/healthz`, `/readyz`,
     /// and at `/` a page with the sessions and the last storm.
     pub admin: Option<SocketAddr>,
@@ -90,75 +100,6 @@ impl fmt::Display for Listen {
     }
 }
 
-/// Protocol towards an upstream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Protocol {
-    /// Over TLS the protocol that the upstream chooses (ALPN); without TLS HTTP/1.1.
-    #[default]
-    Auto,
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2; without TLS with prior knowledge.
-    Http2,
-}
-
-/// Matches requests, and gives their upstream and the session whose token they carry.
-#[derive(Clone)]
-#[non_exhaustive]
-pub struct Route {
-    /// Name of the route in metrics and events.
-    pub name: String,
-    /// The `Host` that the route matches, without port; `None` matches every host.
-    pub host: Option<String>,
-    /// The path prefix that the route matches: `/api` matches `/api` and `/api/x`, not `/apix`. The
-    /// longest prefix wins.
-    pub prefix: String,
-    /// The upstream's origin: `https://api.example.com`.
-    pub upstream: String,
-    /// Path of a unix socket that leads to the upstream.
-    pub upstream_socket: Option<PathBuf>,
-    /// Protocol towards the upstream.
-    pub protocol: Protocol,
-    /// DER certificates that are trusted in addition to the platform's.
-    pub extra_roots: Vec<Vec<u8>>,
-    /// The session. The upstream must be one of the session's origins.
-    pub rotator: Rotator,
-    /// The session's name on the page, as given to [`Recorder::named`]. If `None`, the page shows
-    /// the name of the first route with the session.
-    pub session: Option<String>,
-    /// Whether a caller's own `Authorization` is forwarded. A request with its own `Authorization`
-    /// gets no token and no replay.
-    pub pass_authorization: bool,
-    /// Whether the proxy removes the prefix from the path.
-    pub strip_prefix: bool,
-    /// Bytes of a body that are kept for its replay. If `None`, [`Limits::replay_bytes`] applies.
-    pub replay_bytes: Option<usize>,
-    /// Rules that decide which answers refuse the token. Default: answers with the status 401.
-    pub refusals: RefusalRules,
-}
-
-impl Route {
-    /// Creates a route for every path of every host.
-    pub fn new(name: impl Into<String>, upstream: impl Into<String>, rotator: Rotator) -> Self {
-        Self {
-            name: name.into(),
-            host: None,
-            prefix: "/".to_owned(),
-            upstream: upstream.into(),
-            upstream_socket: None,
-            protocol: Protocol::Auto,
-            extra_roots: Vec::new(),
-            rotator,
-            session: None,
-            pass_authorization: false,
-            strip_prefix: false,
-            replay_bytes: None,
-            refusals: RefusalRules::new(),
-        }
-    }
-}
-
 /// Why a configuration is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -172,6 +113,22 @@ pub enum BuildError {
     /// Other machines can reach the address of a listener that is not public.
     #[error("other machines can reach {0}, and every caller has the session's rights")]
     Public(SocketAddr),
+    /// Web pages reach the proxy unrecognised through this address or name, and there is no local
+    /// bearer.
+    #[error(
+        "callers of {0} need a local bearer: browsers do not mark the requests that web pages send there"
+    )]
+    NoBearer(String),
+    /// An entry of the allowed origins is not an origin.
+    #[error("the allowed origin `{origin}` cannot be used: {problem}")]
+    AllowedOrigin {
+        /// The entry.
+        origin: String,
+        /// Why the entry cannot be used.
+        problem: &'static str,
+        /// The action for the cause.
+        hint: &'static str,
+    },
     /// Other machines can reach the admin listener's address.
     #[error("the admin listener's address {0} is not loopback")]
     PublicAdmin(SocketAddr),
@@ -209,6 +166,26 @@ pub enum BuildError {
     /// The system has no unix sockets.
     #[error("there are no unix sockets on this system")]
     NoUnix,
+    /// The proxy of the network cannot be used for a route.
+    #[error("route `{route}`: {problem}")]
+    Proxy {
+        /// The route's name.
+        route: String,
+        /// Why the proxy cannot be used.
+        problem: String,
+        /// The action for the cause.
+        hint: Option<&'static str>,
+    },
+    /// The environment names a proxy of the network that cannot be used for a route.
+    #[error("route `{route}`: {problem}")]
+    EnvironmentProxy {
+        /// The route's name.
+        route: String,
+        /// Why the proxy cannot be used.
+        problem: String,
+        /// The action for the cause.
+        hint: Option<&'static str>,
+    },
     /// TLS cannot be set up.
     #[error("route `{route}`: TLS cannot be set up: {problem}")]
     Tls {
@@ -228,6 +205,11 @@ impl BuildError {
             Self::Public(_) => {
                 "listen on 127.0.0.1 or on a unix socket, or set `public` for the listener"
             }
+            Self::NoBearer(_) => {
+                "set `local_bearer_file` in `[proxy]`, or pass `--unsafe-no-bearer` if no browser \
+                 reaches this address"
+            }
+            Self::AllowedOrigin { hint, .. } => hint,
             Self::PublicAdmin(_) => "give the admin listener an address at 127.0.0.1",
             Self::Ambiguous(..) => "give one of the routes another host or path prefix",
             Self::Name(_) => "rename one of the routes; metrics distinguish routes by name",
@@ -239,12 +221,14 @@ impl BuildError {
                 "leave out the local bearer, or do not forward `Authorization`"
             }
             Self::NoUnix => "listen on 127.0.0.1",
-            Self::Upstream { hint, .. } => return *hint,
+            Self::Upstream { hint, .. }
+            | Self::Proxy { hint, .. }
+            | Self::EnvironmentProxy { hint, .. } => return *hint,
             Self::Tls { .. } => return None,
         })
     }
 
-    /// Returns the name of the route with the error, or `None` if no route has it. If two routes
+    /// Returns the name of the route whose configuration has the error, or `None` if none has it. If two routes
     /// have the error, the name is the second route's.
     pub fn route(&self) -> Option<&str> {
         match self {
@@ -254,6 +238,7 @@ impl BuildError {
             | Self::BearerPassed(route)
             | Self::Upstream { route, .. }
             | Self::ForeignUpstream { route, .. }
+            | Self::Proxy { route, .. }
             | Self::Tls { route, .. } => Some(route),
             _ => None,
         }
@@ -297,6 +282,13 @@ impl Config {
         if let Some(admin) = self.admin.filter(|admin| !is_loopback(admin.ip())) {
             return Err(BuildError::PublicAdmin(admin));
         }
+        self.allowed_origins()?;
+        if let Some(name) = self.unmarked_name()
+            && self.local_bearer.is_none()
+            && !self.unsafe_no_bearer
+        {
+            return Err(BuildError::NoBearer(name));
+        }
         for (index, route) in self.routes.iter().enumerate() {
             route.check(self.local_bearer.is_some())?;
             for other in &self.routes[..index] {
@@ -311,47 +303,37 @@ impl Config {
         }
         Ok(())
     }
-}
 
-impl Route {
-    fn check(&self, local_bearer: bool) -> Result<(), BuildError> {
-        let dots = self
-            .prefix
-            .split('/')
-            .any(|part| part == "." || part == "..");
-        if !self.prefix.starts_with('/') || self.prefix.contains(['?', '#']) || dots {
-            return Err(BuildError::Prefix(self.name.clone()));
-        }
-        if local_bearer && self.pass_authorization {
-            return Err(BuildError::BearerPassed(self.name.clone()));
-        }
-        let origin = self.origin()?;
-        if !self.rotator.origins().iter().any(|known| *known == origin) {
-            return Err(BuildError::ForeignUpstream {
-                route: self.name.clone(),
-                upstream: origin.to_string(),
+    /// Returns the parsed origins of pages that may use the proxy.
+    pub(crate) fn allowed_origins(&self) -> Result<Vec<AllowedOrigin>, BuildError> {
+        let parse = |text: &String| {
+            AllowedOrigin::parse(text).map_err(|error| BuildError::AllowedOrigin {
+                origin: text.escape_default().to_string(),
+                problem: error.problem,
+                hint: error.hint,
+            })
+        };
+        self.allowed_origins.iter().map(parse).collect()
+    }
+
+    /// Returns an address or name of the proxy on which browsers do not mark the requests of web pages:
+    /// they send `Sec-Fetch` headers only to loopback and to https.
+    fn unmarked_name(&self) -> Option<String> {
+        let tcp = self
+            .listeners
+            .iter()
+            .filter_map(|listener| match listener.listen {
+                Listen::Tcp(address) => Some(address),
+                Listen::Unix { .. } => None,
             });
+        let tcp: Vec<SocketAddr> = tcp.collect();
+        if let Some(public) = tcp.iter().find(|address| !is_loopback(address.ip())) {
+            return Some(public.to_string());
         }
-        Ok(())
-    }
-
-    /// Returns the origin of the upstream.
-    pub(crate) fn origin(&self) -> Result<Origin, BuildError> {
-        let origin: Result<Origin, OriginError> = self.upstream.parse();
-        origin.map_err(|error| BuildError::Upstream {
-            route: self.name.clone(),
-            problem: error.to_string(),
-            hint: error.hint(),
-        })
-    }
-
-    /// Returns the prefix without its trailing slash; it is empty if the route matches every path.
-    pub(crate) fn bare_prefix(&self) -> &str {
-        self.prefix.trim_end_matches('/')
-    }
-
-    pub(crate) fn host(&self) -> Option<String> {
-        self.host.as_ref().map(|host| host.to_ascii_lowercase())
+        let routes = self.routes.iter().filter_map(|route| route.host.as_ref());
+        let mut names = self.allowed_hosts.iter().chain(routes);
+        let unmarked = names.find(|name| !is_loopback_host(name));
+        unmarked.filter(|_| !tcp.is_empty()).cloned()
     }
 }
 

@@ -59,10 +59,11 @@ where
         }
     };
     let stream = Prefixed::new(preface_bytes, stream, limits.answer_idle);
+    // Boxed, so that a connection on which no request has begun holds only the preface.
     if http2 {
-        serve_http2(&worker, stream, unix, &limits).await;
+        Box::pin(serve_http2(&worker, stream, unix, &limits)).await;
     } else {
-        serve_http1(&worker, stream, unix, &limits).await;
+        Box::pin(serve_http1(&worker, stream, unix, &limits)).await;
     }
     drop(permit);
 }

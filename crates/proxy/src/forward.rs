@@ -12,6 +12,7 @@ use token_rotator::{NotReplayed, Token, TokenError};
 use tokio::time::Instant;
 
 use crate::body::AnswerBody;
+use crate::cors::Cors;
 use crate::headers::{self, HeaderSummary};
 use crate::observe::Observed;
 use crate::prepare::OutgoingRequest;
@@ -33,12 +34,14 @@ impl Worker {
         // another proxy might have framed it. So the connection closes afterwards (RFC 9112 section
         // 6.3).
         let is_last = summary.transfer_encoding;
-        let mut prepared = self.prepare(request, summary, unix, grpc, began);
+        let mut cors = Cors::Off;
+        let mut prepared = self.prepare(request, summary, unix, grpc, began, &mut cors);
         async move {
             let mut answer = match &mut prepared {
                 Ok(outgoing) => outgoing.answer(began).await,
-                Err(problem) => problem.answer(grpc),
+                Err(answer) => std::mem::replace(&mut **answer, Response::new(AnswerBody::Empty)),
             };
+            cors.apply(answer.headers_mut());
             if is_last {
                 let close = HeaderValue::from_static("close");
                 answer.headers_mut().insert(CONNECTION, close);
@@ -110,8 +113,10 @@ impl OutgoingRequest {
         let _waiting = self.target.stats.wait();
         let exchange = Exchange::begin(&self.target.rotator, self.repeatable).await;
         let exchange = exchange.map_err(|error| {
-            let hint = error.hint();
-            tracing::warn!(route = self.target.name, %error, hint, "no token for a request");
+            let (limit, hint) = (&self.target.log.no_token, error.hint());
+            if limit.permits(&error.to_string()) {
+                tracing::warn!(route = self.target.name, %error, hint, "{}", limit.line);
+            }
             Problem::no_token(&error)
         })?;
         self.exchange = Some(exchange);
@@ -207,11 +212,10 @@ impl OutgoingRequest {
         if !renewed {
             let error = extensions.get::<TokenError>();
             let error = error.map(ToString::to_string).unwrap_or_default();
-            tracing::warn!(
-                route = self.target.name,
-                error,
-                "the caller gets the refusal"
-            );
+            let limit = &self.target.log.handed_back;
+            if limit.permits(&error) {
+                tracing::warn!(route = self.target.name, error, "{}", limit.line);
+            }
         }
         renewed
     }

@@ -2,7 +2,9 @@
 
 use http::{Request, StatusCode};
 
+use crate::admit;
 use crate::config::{BuildError, Config};
+use crate::cors::Cors;
 use crate::headers::HeaderSummary;
 use crate::metrics::{Metrics, Recorder};
 use crate::routes::RouteTable;
@@ -33,8 +35,11 @@ impl ActiveConfig {
         unix: bool,
     ) -> Result<Admitted, (&'static str, StatusCode)> {
         let summary = HeaderSummary::of(request.headers());
-        let target = self.0.admit(request, summary, unix);
-        let target = target.map_err(|problem| (problem.name, problem.status))?;
+        let admitted = self.0.admit(request, summary, unix, &mut Cors::Off);
+        let target = match admitted.map_err(|problem| (problem.name, problem.status))? {
+            admit::Admitted::To(target) => target,
+            admit::Admitted::Preflight => return Err(("preflight", StatusCode::NO_CONTENT)),
+        };
         let mut outgoing = request.clone();
         let rewritten = target.rewrite(&mut outgoing, summary).is_ok();
         Ok(Admitted {

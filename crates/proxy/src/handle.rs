@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::admin;
 use crate::config::{BuildError, Config, Listen, Listener};
-use crate::listen::{self, AllowedPeers, ListenerShare, PeerIds};
+use crate::listen::{self, AllowedPeers, ListenerShare, PeerIds, SocketId};
 use crate::routes::RouteTable;
 use crate::worker::{SharedState, Worker, WorkerCommand};
 
@@ -37,6 +37,8 @@ struct OpenListener {
     configured: Listen,
     /// The configured address with the actual port.
     actual: Listen,
+    /// The file of a unix socket.
+    socket: Option<SocketId>,
     allowed: Option<Arc<AllowedPeers>>,
 }
 
@@ -44,6 +46,7 @@ struct OpenListener {
 struct NewListener {
     configured: Listen,
     actual: Listen,
+    socket: Option<SocketId>,
     shares: Vec<ListenerShare>,
 }
 
@@ -160,7 +163,7 @@ impl Handle {
             let stays = listeners.any(|listener| listener.listen.is_at(&open.configured));
             if !stays {
                 self.command_all(|| WorkerCommand::Close(open.id));
-                unlink(&open.actual);
+                listen::unlink(&open.actual, open.socket);
             }
             stays
         });
@@ -228,7 +231,7 @@ impl Handle {
         }
         let open = self.open();
         for open in &open.listeners {
-            unlink(&open.actual);
+            listen::unlink(&open.actual, open.socket);
         }
     }
 
@@ -280,6 +283,7 @@ impl Handle {
             match listen::open(listen, workers) {
                 Ok((shares, actual)) => opened.push(NewListener {
                     configured: listen.clone(),
+                    socket: listen::socket_id(&actual),
                     actual,
                     shares,
                 }),
@@ -302,6 +306,7 @@ impl Handle {
                 id,
                 configured: new.configured,
                 actual: new.actual,
+                socket: new.socket,
                 allowed: new.shares.first().and_then(ListenerShare::allowed),
             });
             for (worker, share) in self.workers.iter().zip(new.shares) {
@@ -332,7 +337,7 @@ impl NewListener {
     /// Removes the socket files of listeners that will not be served.
     fn unlink_all(opened: &[Self]) {
         for new in opened {
-            unlink(&new.actual);
+            listen::unlink(&new.actual, new.socket);
         }
     }
 }
@@ -367,14 +372,6 @@ impl OpenListeners {
             open.actual = next.clone();
         }
         Ok(())
-    }
-}
-
-/// Removes the socket file of a closed listener.
-fn unlink(listen: &Listen) {
-    if let Listen::Unix { path, .. } = listen {
-        // The call fails if another process has already removed the file.
-        let _ = std::fs::remove_file(path);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    ORIGIN, PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -19,6 +19,8 @@ pub(crate) struct HeaderSummary {
     pub(crate) transfer_encoding: bool,
     pub(crate) content_length: bool,
     pub(crate) te: bool,
+    /// Whether the request has `Origin` or a `Sec-Fetch` header. Programs may send them too.
+    pub(crate) may_be_from_page: bool,
     upgrade: bool,
     expect: bool,
     connection: bool,
@@ -33,11 +35,17 @@ impl HeaderSummary {
             summary.bytes += text.len() + value.as_bytes().len();
             match text.len() {
                 2 if name == TE => summary.te = true,
-                6 => summary.expect |= name == EXPECT,
+                6 => {
+                    summary.expect |= name == EXPECT;
+                    summary.may_be_from_page |= name == ORIGIN;
+                }
                 7 => summary.upgrade |= name == UPGRADE,
                 10 => summary.connection |= name == CONNECTION,
                 12 => summary.content_type |= name == CONTENT_TYPE,
-                14 => summary.content_length |= name == CONTENT_LENGTH,
+                14 => {
+                    summary.content_length |= name == CONTENT_LENGTH;
+                    summary.may_be_from_page |= text.starts_with("sec-fetch-");
+                }
                 17 => summary.transfer_encoding |= name == TRANSFER_ENCODING,
                 _ => {}
             }
@@ -86,6 +94,38 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in listed {
         headers.remove(name);
     }
+}
+
+/// Leaves one `Content-Length`. Equal lengths count as one (RFC 9110 section 8.6). Returns false if the
+/// lengths differ or are no numbers: the answer's end is unknown.
+pub(crate) fn unify_length(headers: &mut HeaderMap) -> bool {
+    let mut lengths = headers
+        .get_all(CONTENT_LENGTH)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(|length| {
+            let length = length.trim_ascii();
+            let is_number = length.iter().all(u8::is_ascii_digit);
+            std::str::from_utf8(length)
+                .ok()
+                .filter(|_| is_number)?
+                .parse::<u64>()
+                .ok()
+        });
+    let Some(first) = lengths.next() else {
+        return true;
+    };
+    let mut others = 0;
+    let agree = lengths
+        .inspect(|_| others += 1)
+        .all(|length| length == first);
+    let Some(length) = first.filter(|_| agree) else {
+        return false;
+    };
+    if others > 0 {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    true
 }
 
 fn is_hop_by_hop(name: &HeaderName) -> bool {

@@ -18,8 +18,9 @@
 //! |---|---|---|---|
 //! | `bad-request` | 400 | 13 | `Host` missing, repeated or with a user name; a path with dot segments |
 //! | `local-bearer` | 401 | 16 | the caller did not send the proxy's local bearer |
+//! | `cross-site` | 403 | 7 | a web page of an origin that is not allowed sent the request |
 //! | `no-route` | 404 | 12 | no route matches |
-//! | `method` | 501 | 12 | CONNECT and TRACE |
+//! | `method` | 501 | 12 | CONNECT, TRACE and TRACK, in any case |
 //! | `transfer-coding` | 501 | 12 | a `Transfer-Encoding` other than `chunked` |
 //! | `body-timeout` | 408 | 4 | the caller paused for too long within a body |
 //! | `header-timeout` | 408 | - | the caller took too long to send the headers |
@@ -27,6 +28,8 @@
 //! | `host` | 421 | 12 | `Host` is not among the allowed ones |
 //! | `headers-too-large` | 431 | 8 | the headers are larger than allowed |
 //! | `upstream` | 502 | 14 | the upstream cannot be reached or closed the connection early |
+//! | `proxy` | 502 | 14 | the HTTP proxy of the network cannot be reached, or opened no tunnel |
+//! | `proxy-credentials` | 502 | 14 | the HTTP proxy of the network answered 407 |
 //! | `session-ended` | 503 | 16 | the session ended; a user must sign in again |
 //! | `no-token` | 503 | 14 | the issuer issues no token now; `Retry-After` gives the time until the next attempt |
 //! | `connections` | 503 | - | more connections than allowed |
@@ -38,17 +41,20 @@
 //!
 //! # Files
 //!
-//! - `config`, `limits`, `routes`: the configuration, its limits, and the routes in force.
+//! - `config`, `limits`, `route`, `routes`: the configuration, its limits, and the routes in force.
 //! - `handle`, `worker`, `listen`, `connection`: the running proxy, its threads, sockets and callers.
 //! - `admit`, `prepare`, `forward`, `send`, `upgrade`: the path of one request; `problem` the errors.
+//! - `cross_site`, `cors`: which web pages may use the proxy, and the answers to them.
 //! - `tee`, `body`, `tunnel`, `upstream/`: bodies in both directions, and upstream connections.
-//! - `metrics`, `observe`, `admin/`: counters, observers, and the admin page.
+//! - `metrics`, `observe`, `admin/`: counters, observers, and the admin page; `log_limit`: repeated lines.
 
 mod admin;
 mod admit;
 mod body;
 mod config;
 mod connection;
+mod cors;
+mod cross_site;
 mod forward;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -58,11 +64,13 @@ mod headers;
 mod keep_alive;
 mod limits;
 mod listen;
+mod log_limit;
 mod metrics;
 mod observe;
 mod prefixed;
 mod prepare;
 mod problem;
+mod route;
 mod routes;
 mod send;
 mod streams;
@@ -73,11 +81,12 @@ mod upgrade;
 mod upstream;
 mod worker;
 
-pub use config::{BuildError, Config, Listen, Listener, Protocol, Route};
+pub use config::{BuildError, Config, Listen, Listener};
 pub use handle::{Handle, StartError};
 pub use limits::Limits;
 pub use metrics::Recorder;
 pub use observe::{Observed, Observer, RequestId};
+pub use route::{Protocol, Route, UpstreamProxy};
 
 /// Compiles the example of this crate's README.
 #[cfg(doctest)]

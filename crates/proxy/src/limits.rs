@@ -6,7 +6,9 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Number of callers' connections at one time. A further connection gets 503 and is closed.
+    /// Number of callers' connections at one time. A further connection gets 503 and is closed. A
+    /// caller that sends its headers slowly holds at most about twice `header_bytes`, for
+    /// `header_timeout`.
     pub connections: usize,
     /// Size of a request's headers in bytes, names and values.
     pub header_bytes: usize,
@@ -47,7 +49,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 10_000,
+            connections: 1_024,
             header_bytes: 32 * 1024,
             header_timeout: Duration::from_secs(30),
             body_bytes: None,

@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::Listen;
 use crate::keep_alive;
+use crate::log_limit::LogLimit;
 
 /// One worker's share of a listener.
 pub(crate) enum ListenerShare {
@@ -78,11 +79,11 @@ impl ServedListener {
                 if allowed.admits(&peer) {
                     return Ok(Some(Accepted::Unix(stream)));
                 }
-                tracing::warn!(
-                    uid = peer.uid(),
-                    gid = peer.gid(),
-                    "refused a peer of the unix socket"
-                );
+                allowed.refusals.summarise(None);
+                if allowed.refusals.permits(&peer.uid().to_string()) {
+                    let (uid, gid) = (peer.uid(), peer.gid());
+                    tracing::warn!(uid, gid, "{}", allowed.refusals.line);
+                }
                 Ok(None)
             }
         }
@@ -95,6 +96,7 @@ impl ServedListener {
 pub(crate) struct AllowedPeers {
     ids: ArcSwap<PeerIds>,
     own: Option<u32>,
+    refusals: LogLimit,
 }
 
 /// User and group ids. If both lists are empty, only the proxy's own user may connect.
@@ -223,23 +225,39 @@ fn tcp(address: SocketAddr, joins: bool, shared: bool) -> io::Result<TcpListener
     Ok(socket.into())
 }
 
+/// Opens a unix listener. The socket refuses connections until it listens, and by then its file has its
+/// mode.
 #[cfg(unix)]
 fn unix(path: &Path, ids: PeerIds, workers: usize) -> io::Result<Vec<ListenerShare>> {
+    use std::os::fd::OwnedFd;
     use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
     use std::os::unix::net::{UnixListener, UnixStream};
-    // Removes the socket of a killed proxy. A socket with a listening process is kept.
+    // Removes the socket of a killed proxy. Any other file is kept, and so is a socket that another
+    // process listens on, even if this user may not connect to it.
     if let Ok(found) = std::fs::symlink_metadata(path)
         && found.file_type().is_socket()
-        && UnixStream::connect(path).is_err()
+        && UnixStream::connect(path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
     {
         std::fs::remove_file(path)?;
     }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(ids.mode()))?;
-    listener.set_nonblocking(true)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // Linux creates the file with the mode of the open socket. Other systems refuse the call.
+    let opened = std::fs::File::from(OwnedFd::from(socket.try_clone()?));
+    let _ = opened.set_permissions(PermissionsExt::from_mode(0o600));
+    socket.bind(&socket2::SockAddr::unix(path)?)?;
+    let made = std::fs::symlink_metadata(path)?;
+    if !made.file_type().is_socket() {
+        return Err(io::Error::other("another file is in its place"));
+    }
+    std::fs::set_permissions(path, PermissionsExt::from_mode(ids.mode()))?;
+    socket.listen(1024)?;
+    socket.set_nonblocking(true)?;
+    let listener = UnixListener::from(OwnedFd::from(socket));
     let allowed = Arc::new(AllowedPeers {
         ids: ArcSwap::from_pointee(ids),
-        own: std::fs::metadata(path).ok().map(|made| made.uid()),
+        own: Some(made.uid()),
+        refusals: LogLimit::new("refused a peer of the unix socket"),
     });
     let share = |_| {
         Ok(ListenerShare::Unix {
@@ -248,6 +266,36 @@ fn unix(path: &Path, ids: PeerIds, workers: usize) -> io::Result<Vec<ListenerSha
         })
     };
     (0..workers).map(share).collect()
+}
+
+/// Identifies the file of an open unix socket: device and inode.
+pub(crate) type SocketId = (u64, u64);
+
+/// Returns the identity of the socket file at the listener's path. Returns `None` for TCP, and if no
+/// socket is there.
+pub(crate) fn socket_id(listen: &Listen) -> Option<SocketId> {
+    #[cfg(unix)]
+    if let Listen::Unix { path, .. } = listen {
+        use std::os::unix::fs::{FileTypeExt, MetadataExt};
+        let found = std::fs::symlink_metadata(path).ok()?;
+        return found
+            .file_type()
+            .is_socket()
+            .then(|| (found.dev(), found.ino()));
+    }
+    let _ = listen;
+    None
+}
+
+/// Removes the socket file of a closed listener. A file that has taken the socket's place is kept.
+pub(crate) fn unlink(listen: &Listen, id: Option<SocketId>) {
+    if let Listen::Unix { path, .. } = listen
+        && id.is_some()
+        && socket_id(listen) == id
+    {
+        // The call fails if another process has already removed the file.
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 #[cfg(test)]

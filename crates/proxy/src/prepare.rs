@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::header::HeaderValue;
 use http::uri::PathAndQuery;
-use http::{Method, Request, Uri, Version};
+use http::{Method, Request, Response, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -13,6 +13,9 @@ use token_rotator::NotReplayed;
 use token_rotator::middleware::{Exchange, PackedHead, RotatorExt as _};
 use tokio::time::Instant;
 
+use crate::admit::Admitted;
+use crate::body::AnswerBody;
+use crate::cors::{self, Cors};
 use crate::headers::{self, HeaderSummary};
 use crate::observe::RequestEvents;
 use crate::problem::Problem;
@@ -61,21 +64,24 @@ impl Worker {
         unix: bool,
         grpc: bool,
         began: Instant,
-    ) -> Result<OutgoingRequest, Problem> {
+        cors: &mut Cors,
+    ) -> Result<OutgoingRequest, Box<Response<AnswerBody>>> {
         let table = self.shared.table.load_full();
-        let target = match table.admit(&request, summary, unix) {
-            Ok(target) => Arc::clone(target),
-            Err(problem) => {
-                self.shared.metrics.rejected(problem.name);
-                return Err(problem);
+        let target = match table.admit(&request, summary, unix, cors) {
+            Ok(Admitted::To(target)) => Arc::clone(target),
+            Ok(Admitted::Preflight) => {
+                return Err(Box::new(cors::preflight_answer(request.headers())));
             }
+            Err(problem) => return Err(self.reject(&problem, grpc)),
         };
         let events = RequestEvents::new(&self.shared, &target, request.method());
         let token_header = target.rotator.header_name();
         let has_own_credentials =
             target.pass_authorization && request.headers().contains_key(token_header);
         let upgrade = Upgrade::of(&mut request, summary);
-        target.rewrite(&mut request, summary)?;
+        if let Err(problem) = target.rewrite(&mut request, summary) {
+            return Err(self.reject(&problem, grpc));
+        }
         let head = PackedHead::move_in(&mut request);
         let (mut parts, body) = request.into_parts();
         parts.version = Version::HTTP_11;
@@ -96,6 +102,16 @@ impl Worker {
             has_own_credentials,
             upgrade,
         })
+    }
+
+    /// Counts a problem and returns its answer.
+    fn reject(&self, problem: &Problem, grpc: bool) -> Box<Response<AnswerBody>> {
+        self.shared.metrics.rejected(problem.name);
+        let limit = &self.shared.log.cross_site;
+        if problem.is_cross_site() && limit.permits(problem.detail()) {
+            tracing::warn!(reason = problem.detail(), "{}", limit.line);
+        }
+        Box::new(problem.answer(grpc))
     }
 
     /// Returns the body, and whether it can be sent twice.

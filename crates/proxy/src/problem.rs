@@ -1,9 +1,13 @@
 //! The proxy's own answers (RFC 9457).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderValue, Response, StatusCode};
 use token_rotator::{FailureKind, RefreshError, TokenError};
 
@@ -16,7 +20,7 @@ pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     grpc: u8,
     title: &'static str,
-    detail: &'static str,
+    detail: Cow<'static, str>,
     retry_after: Option<Duration>,
 }
 
@@ -33,7 +37,25 @@ impl Problem {
             status,
             grpc,
             title,
-            detail,
+            detail: Cow::Borrowed(detail),
+            retry_after: None,
+        }
+    }
+
+    /// Returns a problem whose detail belongs to one request.
+    pub(crate) const fn with_detail(
+        name: &'static str,
+        status: StatusCode,
+        grpc: u8,
+        title: &'static str,
+        detail: String,
+    ) -> Self {
+        Self {
+            name,
+            status,
+            grpc,
+            title,
+            detail: Cow::Owned(detail),
             retry_after: None,
         }
     }
@@ -63,7 +85,7 @@ impl Problem {
         StatusCode::NOT_IMPLEMENTED,
         12,
         "The method is not forwarded",
-        "This proxy forwards neither CONNECT nor TRACE",
+        "This proxy forwards neither CONNECT nor TRACE nor TRACK",
     );
     pub(crate) const CODING: Self = Self::new(
         "transfer-coding",
@@ -116,6 +138,23 @@ impl Problem {
         "The upstream gave no answer",
         "The upstream cannot be reached, or closed the connection before its answer was complete",
     );
+    pub(crate) const COMPANY_PROXY: Self = Self::new(
+        "proxy",
+        StatusCode::BAD_GATEWAY,
+        14,
+        "The proxy of the network gave no connection",
+        "The HTTP proxy between this proxy and the upstream cannot be reached, or opened no tunnel. \
+         hint: correct `proxy` of the route or `HTTPS_PROXY`, or add the upstream to `NO_PROXY`",
+    );
+    pub(crate) const PROXY_CREDENTIALS: Self = Self::new(
+        "proxy-credentials",
+        StatusCode::BAD_GATEWAY,
+        14,
+        "The proxy of the network wants credentials",
+        "The HTTP proxy between this proxy and the upstream answered 407. hint: write user name and \
+         password into `proxy` of the route or into `HTTPS_PROXY`, as in \
+         `http://user:password@host:port`",
+    );
     pub(crate) const CONNECTIONS: Self = Self::new(
         "connections",
         StatusCode::SERVICE_UNAVAILABLE,
@@ -152,6 +191,15 @@ impl Problem {
         "The token could not be refreshed. hint: try again; the proxy's log names the cause",
     );
 
+    /// Whether a web page of another origin sent the request.
+    pub(crate) fn is_cross_site(&self) -> bool {
+        self.status == StatusCode::FORBIDDEN
+    }
+
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// Returns the problem for a request without a token.
     pub(crate) fn no_token(error: &TokenError) -> Self {
         let terminal = |error: &RefreshError| error.kind() == FailureKind::Terminal;
@@ -185,6 +233,10 @@ impl Problem {
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
+        // A browser that shows the answer loads nothing more from the proxy, not even an icon.
+        let policy = HeaderValue::from_static("default-src 'none'; sandbox");
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if let Some(wait) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
         }
@@ -216,7 +268,10 @@ impl Problem {
         let status = HeaderName::from_static("grpc-status");
         headers.insert(status, HeaderValue::from(u16::from(self.grpc)));
         let message = HeaderName::from_static("grpc-message");
-        headers.insert(message, HeaderValue::from_static(self.detail));
+        // The details are printable ASCII, which needs no percent-encoding except of `%` itself.
+        if let Ok(detail) = HeaderValue::from_str(&self.detail.replace('%', "%25")) {
+            headers.insert(message, detail);
+        }
         answer
     }
 
@@ -225,7 +280,7 @@ impl Problem {
             "type": format!("urn:token-rotator:problem:{}", self.name),
             "title": self.title,
             "status": self.status.as_u16(),
-            "detail": self.detail,
+            "detail": self.detail.as_ref(),
         });
         Bytes::from(value.to_string())
     }

@@ -5,11 +5,15 @@ use std::sync::Arc;
 use http::uri::InvalidUri;
 use http::{HeaderValue, Uri};
 use token_rotator::middleware::RefusalRules;
-use token_rotator::{Rotator, SecretString};
+use token_rotator::middleware::proxies::{Proxies, ProxyAddress};
+use token_rotator::{Origin, Rotator, SecretString};
 
-use crate::config::{BuildError, Config, Listen, Route};
+use crate::config::{BuildError, Config, Listen};
+use crate::cors::AllowedOrigin;
 use crate::limits::Limits;
+use crate::log_limit::LogLimit;
 use crate::metrics::{Metrics, RouteStats};
+use crate::route::Route;
 use crate::upstream::{Pool, UpstreamConnector};
 
 /// The configuration in force.
@@ -18,6 +22,7 @@ pub(crate) struct RouteTable {
     sessions: Vec<NamedSession>,
     pub(crate) limits: Limits,
     hosts: Vec<String>,
+    pub(crate) allowed_origins: Vec<AllowedOrigin>,
     pub(crate) local_bearer: Option<SecretString>,
 }
 
@@ -48,6 +53,31 @@ pub(crate) struct RouteTarget {
     /// One pool for each worker.
     pub(crate) pools: Vec<Arc<Pool>>,
     pub(crate) stats: Arc<RouteStats>,
+    pub(crate) log: RouteLog,
+}
+
+/// The lines of a route that requests can repeat.
+pub(crate) struct RouteLog {
+    pub(crate) no_token: LogLimit,
+    pub(crate) handed_back: LogLimit,
+    pub(crate) no_connection: LogLimit,
+}
+
+impl RouteLog {
+    const fn new() -> Self {
+        Self {
+            no_token: LogLimit::new("no token for a request"),
+            handed_back: LogLimit::new("the caller gets the refusal"),
+            no_connection: LogLimit::new("no connection to the upstream"),
+        }
+    }
+
+    /// Logs how many lines were left out.
+    pub(crate) fn summarise(&self, route: &str) {
+        for limit in [&self.no_token, &self.handed_back, &self.no_connection] {
+            limit.summarise(Some(route));
+        }
+    }
 }
 
 impl RouteTable {
@@ -57,6 +87,7 @@ impl RouteTable {
         metrics: &Metrics,
     ) -> Result<Self, BuildError> {
         config.check()?;
+        let environment = Proxies::from_env();
         let mut routes = Vec::new();
         let mut sessions = Vec::new();
         let mut hosts: Vec<String> = ["localhost", "127.0.0.1", "[::1]"]
@@ -79,7 +110,10 @@ impl RouteTable {
         for route in &config.routes {
             hosts.extend(route.host());
             let session = NamedSession::add_route(&mut sessions, route);
-            let target = RouteTarget::new(route, session, config, workers, metrics)?;
+            let origin = route.origin()?;
+            let proxy = route.company_proxy(&origin, &environment)?;
+            let target =
+                RouteTarget::new(route, session, config, (&origin, proxy), workers, metrics)?;
             routes.push(Arc::new(target));
         }
         // A request takes the first match: routes with a host first, then the longest prefix.
@@ -89,6 +123,7 @@ impl RouteTable {
             sessions,
             limits: config.limits.clone(),
             hosts,
+            allowed_origins: config.allowed_origins()?,
             local_bearer: config.local_bearer.clone(),
         })
     }
@@ -138,6 +173,7 @@ impl RouteTarget {
         route: &Route,
         session: Arc<str>,
         config: &Config,
+        (origin, proxy): (&Origin, Option<&ProxyAddress>),
         workers: usize,
         metrics: &Metrics,
     ) -> Result<Self, BuildError> {
@@ -146,7 +182,6 @@ impl RouteTarget {
             problem: error.to_string(),
             hint: None,
         };
-        let origin = route.origin()?;
         let base: Uri = origin
             .to_string()
             .parse()
@@ -155,7 +190,7 @@ impl RouteTarget {
         let authority = HeaderValue::from_str(authority).map_err(|error| unusable(&error))?;
         let limits = &config.limits;
         let connector =
-            UpstreamConnector::new(route, &origin).map_err(|problem| BuildError::Tls {
+            UpstreamConnector::new(route, origin, proxy).map_err(|problem| BuildError::Tls {
                 route: route.name.clone(),
                 problem,
             })?;
@@ -182,6 +217,7 @@ impl RouteTarget {
             base,
             pools: (0..workers).map(pool).collect(),
             stats: metrics.route(&route.name),
+            log: RouteLog::new(),
         })
     }
 

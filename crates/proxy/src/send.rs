@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
 use http::{Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::client::conn::http2::SendRequest;
@@ -15,7 +15,7 @@ use crate::prepare::OutgoingRequest;
 use crate::problem::Problem;
 use crate::tee::{Upload, UploadError};
 use crate::upstream::{
-    Channel, ConnectError, Http1, Http2, Pool, PooledConnection, SendError, Stream,
+    Channel, ConnectError, Http1, Http2, Pool, PooledConnection, Purpose, SendError, Stream,
 };
 
 impl OutgoingRequest {
@@ -49,6 +49,15 @@ impl OutgoingRequest {
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(SendError::Failed);
         }
+        // hyper checks the length of a body, but not that of an answer without one (HEAD, 304).
+        if answer.body().is_end_stream() && !headers::unify_length(answer.headers_mut()) {
+            return Err(SendError::Failed);
+        }
+        if answer.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            && self.target.connector.forwarding_proxy().is_some()
+        {
+            return Err(SendError::ProxyCredentials);
+        }
         self.limit_idle(&mut answer);
         headers::strip_hop_by_hop(answer.headers_mut());
         *answer.version_mut() = Version::HTTP_11;
@@ -77,6 +86,7 @@ impl OutgoingRequest {
             let chunked = HeaderValue::from_static("chunked");
             request.headers_mut().insert(TRANSFER_ENCODING, chunked);
         }
+        self.address_to_proxy();
         let deadline = self.answer_timeout().map(|limit| self.ready_at + limit);
         let answer = connection.send(&mut self.request, deadline).await?;
         let pooled = PooledConnection {
@@ -87,6 +97,24 @@ impl OutgoingRequest {
         let (head, body) = answer.into_parts();
         let body = AnswerBody::http1(body, pooled).map_err(|_| SendError::Failed)?;
         Ok(Response::from_parts(head, body))
+    }
+
+    /// Gives the request the form that a proxy of the network wants: an absolute URI, and the credentials
+    /// for that proxy.
+    fn address_to_proxy(&mut self) {
+        let proxy = self.target.connector.forwarding_proxy();
+        let (Some(proxy), Some(request)) = (proxy, &mut self.request) else {
+            return;
+        };
+        let mut absolute = self.target.base.clone().into_parts();
+        absolute.path_and_query = request.uri().path_and_query().cloned();
+        if let Ok(absolute) = Uri::from_parts(absolute) {
+            *request.uri_mut() = absolute;
+        }
+        if let Some(value) = &proxy.authorization {
+            let value = value.clone();
+            request.headers_mut().insert(PROXY_AUTHORIZATION, value);
+        }
     }
 
     async fn over_http2(
@@ -120,7 +148,7 @@ impl OutgoingRequest {
         if let Some(sender) = pool.http2.ready(pool.now()) {
             return Ok(Channel::Http2(sender));
         }
-        let (stream, http2) = self.connect_by(deadline).await?;
+        let (stream, http2) = self.connect_by(deadline, Purpose::Requests).await?;
         pool.http2.set_support(http2);
         let opened = if http2 {
             pool.http2
@@ -137,22 +165,31 @@ impl OutgoingRequest {
         &self.target.pools[self.worker.id]
     }
 
-    /// Opens a stream to the upstream. Returns the stream and whether it speaks HTTP/2.
-    pub(crate) async fn connect(&self) -> Result<(Stream, bool), Problem> {
+    /// Opens a stream to the upstream for an upgrade. Returns the stream and whether it speaks HTTP/2.
+    pub(crate) async fn connect_for_upgrade(&self) -> Result<(Stream, bool), Problem> {
         let deadline = Instant::now() + self.table.limits.connect_timeout;
-        self.connect_by(deadline).await
+        self.connect_by(deadline, Purpose::Upgrade).await
     }
 
-    async fn connect_by(&self, deadline: Instant) -> Result<(Stream, bool), Problem> {
-        let stream = self.target.connector.connect(deadline).await;
+    async fn connect_by(
+        &self,
+        deadline: Instant,
+        purpose: Purpose,
+    ) -> Result<(Stream, bool), Problem> {
+        let stream = self.target.connector.connect(deadline, purpose).await;
         stream.map_err(|error| self.connect_problem(&error))
     }
 
     pub(crate) fn connect_problem(&self, error: &ConnectError) -> Problem {
-        let hint = token_rotator::middleware::certificate_hint(error);
-        tracing::warn!(route = self.target.name, %error, hint, "no connection to the upstream");
+        let limit = &self.target.log.no_connection;
+        if limit.permits(&error.to_string()) {
+            let hint = token_rotator::middleware::certificate_hint(error);
+            tracing::warn!(route = self.target.name, %error, hint, "{}", limit.line);
+        }
         match error {
             ConnectError::TimedOut => Problem::TIMEOUT,
+            ConnectError::Proxy(..) | ConnectError::ProxyStatus(..) => Problem::COMPANY_PROXY,
+            ConnectError::ProxyCredentials(_) => Problem::PROXY_CREDENTIALS,
             ConnectError::Io(_) | ConnectError::Http(_) => Problem::UPSTREAM,
         }
     }
@@ -161,6 +198,11 @@ impl OutgoingRequest {
     fn send_problem(&self, error: &SendError) -> Problem {
         if matches!(error, SendError::TimedOut) {
             return Problem::TIMEOUT;
+        }
+        if let (SendError::ProxyCredentials, Some(proxy)) =
+            (error, self.target.connector.forwarding_proxy())
+        {
+            return self.connect_problem(&proxy.wants_credentials());
         }
         match self.tee.as_ref().and_then(|tee| tee.error()) {
             Some(UploadError::Idle) => Problem::BODY_TIMEOUT,

@@ -15,7 +15,7 @@ use crate::tunnel;
 impl OutgoingRequest {
     /// Sends the upgrade request over a new connection, which serves only this upgrade.
     pub(crate) async fn handshake(&mut self) -> Result<Response<AnswerBody>, Problem> {
-        let (stream, http2) = self.connect().await?;
+        let (stream, http2) = self.connect_for_upgrade().await?;
         if http2 {
             return Err(Problem::bad_request(
                 "The upstream speaks HTTP/2, which has no `Upgrade`",

@@ -14,6 +14,7 @@ use crate::admin::Timeline;
 use crate::config::{BuildError, Config};
 use crate::connection;
 use crate::listen::{Accepted, ListenerShare};
+use crate::log_limit::LogLimit;
 use crate::metrics::Metrics;
 use crate::observe::Observer;
 use crate::routes::RouteTable;
@@ -33,6 +34,22 @@ pub(crate) struct SharedState {
     pub(crate) connections: AtomicUsize,
     /// Notified when the last connection has ended.
     pub(crate) idle: Notify,
+    pub(crate) log: ProxyLog,
+}
+
+/// The lines that callers without a route can repeat.
+pub(crate) struct ProxyLog {
+    pub(crate) cross_site: LogLimit,
+    no_accept: LogLimit,
+}
+
+impl ProxyLog {
+    const fn new() -> Self {
+        Self {
+            cross_site: LogLimit::new("refused a request of a web page"),
+            no_accept: LogLimit::new("no connection could be accepted"),
+        }
+    }
 }
 
 impl SharedState {
@@ -48,13 +65,15 @@ impl SharedState {
             draining: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             idle: Notify::new(),
+            log: ProxyLog::new(),
         })
     }
 
     /// Returns the state of a proxy with one route, which listens nowhere.
     #[cfg(test)]
     pub(crate) fn for_test() -> Arc<Self> {
-        use crate::config::{Listen, Listener, Route};
+        use crate::config::{Listen, Listener};
+        use crate::route::Route;
         use token_rotator::{Rotator, SourceError, TokenSet};
         let source = |_| async { Ok::<_, SourceError>(TokenSet::bearer("t")) };
         let rotator = Rotator::builder(source).origin("http://127.0.0.1:1");
@@ -133,6 +152,10 @@ impl Worker {
     fn sweep(&self) {
         for target in self.shared.table.load().targets() {
             target.pools[self.id].sweep();
+            target.log.summarise(&target.name);
+        }
+        for limit in [&self.shared.log.cross_site, &self.shared.log.no_accept] {
+            limit.summarise(None);
         }
     }
 
@@ -158,22 +181,25 @@ impl Worker {
                     tokio::spawn(connection::serve(Arc::clone(&self), stream, true));
                 }
                 Ok(None) => {}
-                Err(error) => pause_after(&error).await,
+                Err(error) => self.pause_after(&error).await,
             }
         }
     }
-}
 
-/// Waits after a failed accept, if the cause may last: file descriptors that have run out become
-/// free with time.
-async fn pause_after(error: &io::Error) {
-    let momentary = [
-        io::ErrorKind::ConnectionAborted,
-        io::ErrorKind::ConnectionReset,
-        io::ErrorKind::Interrupted,
-    ];
-    if !momentary.contains(&error.kind()) {
-        tracing::warn!(%error, "no connection could be accepted");
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    /// Waits after a failed accept, if the cause may last: file descriptors that have run out become
+    /// free with time.
+    async fn pause_after(&self, error: &io::Error) {
+        let momentary = [
+            io::ErrorKind::ConnectionAborted,
+            io::ErrorKind::ConnectionReset,
+            io::ErrorKind::Interrupted,
+        ];
+        if !momentary.contains(&error.kind()) {
+            let limit = &self.shared.log.no_accept;
+            if limit.permits(&error.to_string()) {
+                tracing::warn!(%error, "{}", limit.line);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 }

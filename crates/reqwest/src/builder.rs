@@ -160,6 +160,8 @@ impl<State> ClientBuilder<State> {
     ///   user's cookie.
     /// - *Connections.* A refresh over an idle connection that the server has closed looks like a
     ///   refresh whose answer was lost.
+    /// - *Proxies.* The client keeps its own proxies. By default reqwest sends requests for this machine
+    ///   to a proxy of the environment (`HTTP_PROXY`); `no_proxy()` or `NO_PROXY` prevents that.
     pub fn client(mut self, client: reqwest::Client) -> Self {
         self.settings.own_clients.push(OwnClient {
             client,
@@ -170,7 +172,7 @@ impl<State> ClientBuilder<State> {
 
     /// Sends requests over this client, which must have `redirect::Policy::none()`. This crate then
     /// follows redirects, and decides at each redirect whether the token may go along. The limits
-    /// of [`client`](Self::client) on cookies and connections apply.
+    /// of [`client`](Self::client) on cookies, connections and proxies apply.
     pub fn client_without_redirects(mut self, client: reqwest::Client) -> Self {
         self.settings.own_clients.push(OwnClient {
             client,
@@ -194,6 +196,8 @@ impl<State> ClientBuilder<State> {
     }
 
     /// Configures the reqwest clients that this builder creates: proxies, certificates, timeouts.
+    /// The clients use the proxies of the environment (`HTTPS_PROXY`, `NO_PROXY`), but never for this
+    /// machine. A proxy that the closure adds replaces them, and is used for this machine too.
     /// The closure runs for the client that sends requests and for the client that refreshes; both
     /// share their cookies. This crate follows redirects, whatever redirect policy the closure
     /// sets.

@@ -87,6 +87,7 @@ mod access_token;
 mod builder;
 mod client;
 mod cookies;
+mod environment;
 mod error;
 mod hooks;
 mod jar;

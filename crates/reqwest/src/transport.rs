@@ -15,6 +15,7 @@ use token_rotator_oauth2::{
 };
 use url::Url;
 
+use crate::environment;
 use crate::error::BuildError;
 use crate::locate::without_fragment;
 
@@ -29,17 +30,19 @@ pub struct ReqwestTransport {
 }
 
 impl ReqwestTransport {
-    /// Creates a transport with a new client.
+    /// Creates a transport with a new client. The client uses the proxies of the environment
+    /// (`HTTPS_PROXY`, `NO_PROXY`), but never for this machine.
     pub fn new() -> Result<Self, BuildError> {
         Self::configured(|builder| builder)
     }
 
     /// Creates a transport with a new client. The closure configures proxies, certificates and
-    /// headers. Its settings for redirects, retries and idle connections are overridden.
+    /// headers. Its settings for redirects, retries and idle connections are overridden. A proxy that it
+    /// adds replaces the proxies of the environment, and is used for this machine too.
     pub fn configured(
         configure: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
     ) -> Result<Self, BuildError> {
-        Self::of(configure(reqwest::Client::builder()))
+        Self::of(environment::builder(configure))
     }
 
     /// Creates a transport with this builder's client, without redirects, retries and idle
@@ -53,7 +56,8 @@ impl ReqwestTransport {
         Ok(Self { client })
     }
 
-    /// Creates a transport with this client. Build the client with `redirect::Policy::none()`,
+    /// Creates a transport with this client, which keeps its own proxy settings: reqwest sends requests
+    /// for this machine to a proxy of the environment. Build the client with `redirect::Policy::none()`,
     /// `retry::never()` and `pool_max_idle_per_host(0)`.
     ///
     /// Without `pool_max_idle_per_host(0)` the client keeps idle connections. A refresh over a

@@ -51,6 +51,8 @@ use http_body::Body;
 pub use token_rotator_core::Stamp;
 
 pub use crate::http::challenge;
+pub use crate::http::origin::is_loopback_host;
+pub use crate::http::proxies;
 pub use crate::http::{
     BodyRule, Exchange, Next, PackedHead, PeekedBody, ProbePath, RefusalRules, certificate_hint,
     endpoint, endpoint_of,

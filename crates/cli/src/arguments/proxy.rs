@@ -52,6 +52,16 @@ pub(crate) struct ProxyOptions {
     #[arg(long = "allow-host", value_name = "HOST", hide_short_help = true)]
     pub(crate) allowed_hosts: Vec<String>,
 
+    /// An origin whose web pages may use this proxy, such as http://localhost:5173; may be given several
+    /// times
+    #[arg(long = "allow-origin", value_name = "ORIGIN", hide_short_help = true)]
+    pub(crate) allowed_origins: Vec<String>,
+
+    /// Serve callers without a local bearer on addresses and host names where browsers do not mark the
+    /// requests of web pages: every page that a browser shows there gets the session's rights
+    #[arg(long, hide_short_help = true)]
+    pub(crate) unsafe_no_bearer: bool,
+
     /// The address of the page with the sessions and the last storm, and of /metrics, /healthz and
     /// /readyz, such as 127.0.0.1:9090; loopback only
     #[arg(long, value_name = "ADDRESS", env = "TOKEN_ROTATOR_ADMIN", value_parser = parse_address)]

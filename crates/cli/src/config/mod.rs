@@ -21,7 +21,7 @@ mod values;
 pub(crate) use self::file::ProgramConfig;
 pub(crate) use self::paths::{UserPaths, no_home, private_directory};
 pub(crate) use self::proxy::{
-    LimitSettings, ListenText, ProtocolChoice, ProxySettings, RouteSettings,
+    CompanyProxy, LimitSettings, ListenText, ProtocolChoice, ProxySettings, RouteSettings,
 };
 pub(crate) use self::redirect::RedirectAddress;
 pub(crate) use self::session::{ClientAuthChoice, GrantChoice, SessionSettings};

@@ -21,8 +21,10 @@ pub(crate) struct ProxySettings {
     pub(crate) listen: Option<Vec<ListenText>>,
     pub(crate) public: bool,
     pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) allowed_origins: Vec<String>,
     pub(crate) local_bearer_env: Option<String>,
     pub(crate) local_bearer_file: Option<PathBuf>,
+    pub(crate) unsafe_no_bearer: bool,
     pub(crate) socket_uids: Vec<u32>,
     pub(crate) socket_gids: Vec<u32>,
     pub(crate) admin: Option<AdminText>,
@@ -44,6 +46,7 @@ pub(crate) struct RouteSettings {
     pub(crate) session: Option<SessionName>,
     #[serde(default)]
     pub(crate) protocol: ProtocolChoice,
+    pub(crate) proxy: Option<CompanyProxy>,
     pub(crate) ca_file: Option<PathBuf>,
     #[serde(default)]
     pub(crate) pass_authorization: bool,
@@ -67,6 +70,7 @@ impl RouteSettings {
             upstream_socket: None,
             session: Some(session),
             protocol: ProtocolChoice::Auto,
+            proxy: None,
             ca_file: None,
             pass_authorization: false,
             strip_prefix: false,
@@ -208,6 +212,30 @@ pub(crate) enum ProtocolChoice {
     Auto,
     Http1,
     Http2,
+}
+
+/// `proxy` of a route: the HTTP proxy of the network, or `none`. Errors repeat no part of the text, which
+/// may hold a password.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) enum CompanyProxy {
+    None,
+    Address(middleware::proxies::ProxyAddress),
+}
+
+impl TryFrom<String> for CompanyProxy {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self::None);
+        }
+        let address: Result<middleware::proxies::ProxyAddress, _> = text.parse();
+        address.map(Self::Address).map_err(|error| {
+            let hint = error.hint().unwrap_or_default();
+            format!("{error}; {hint}; `none` is no proxy")
+        })
+    }
 }
 
 /// The `[proxy.limits]` table. A time limit may be `none`.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use token_rotator::middleware::{BodyRule, RefusalRules};
 use token_rotator::{ExposeSecret as _, SecretString};
-use token_rotator_proxy::{Config as ProxyConfig, Limits, Listen, Listener, Protocol, Route};
+use token_rotator_proxy::{
+    Config as ProxyConfig, Limits, Listen, Listener, Protocol, Route, UpstreamProxy,
+};
 use toml::Spanned;
 
 use super::sessions::{ProxySessions, RequiredSessions};
@@ -13,8 +15,8 @@ use crate::arguments::ProxyOptions;
 use crate::certificates;
 use crate::command_error::CommandError;
 use crate::config::{
-    LimitSettings, ListenText, ProgramConfig, ProtocolChoice, ProxySettings, RouteSettings,
-    SessionName,
+    CompanyProxy, LimitSettings, ListenText, ProgramConfig, ProtocolChoice, ProxySettings,
+    RouteSettings, SessionName,
 };
 use crate::secret_file::read_secret;
 use crate::session::Context;
@@ -41,6 +43,10 @@ impl ProxyPlan {
         settings
             .allowed_hosts
             .extend(options.allowed_hosts.iter().cloned());
+        settings
+            .allowed_origins
+            .extend(options.allowed_origins.iter().cloned());
+        settings.unsafe_no_bearer |= options.unsafe_no_bearer;
         let listen = options.listen.clone().or_else(|| settings.listen.clone());
         let listen = match listen {
             Some(listen) => listen,
@@ -115,6 +121,11 @@ impl ProxyPlan {
                 ProtocolChoice::Http1 => Protocol::Http1,
                 ProtocolChoice::Http2 => Protocol::Http2,
             };
+            route.proxy = match &settings.proxy {
+                None => UpstreamProxy::Environment,
+                Some(CompanyProxy::None) => UpstreamProxy::Direct,
+                Some(CompanyProxy::Address(address)) => UpstreamProxy::Address(address.clone()),
+            };
             if let Some(file) = &settings.ca_file {
                 route.extra_roots = certificates::read(file)?;
             }
@@ -130,7 +141,11 @@ impl ProxyPlan {
         config
             .allowed_hosts
             .clone_from(&self.settings.allowed_hosts);
+        config
+            .allowed_origins
+            .clone_from(&self.settings.allowed_origins);
         config.local_bearer.clone_from(&self.local_bearer);
+        config.unsafe_no_bearer = self.settings.unsafe_no_bearer;
         config.admin = self.admin;
         config.workers = self.workers;
         config.recorder = sessions.recorder.clone();

@@ -1,6 +1,7 @@
-//! The proxy's page in a real browser.
+//! The proxy's page, and pages of other origins, in a real browser.
 #![cfg(unix)]
 
+mod cross_site;
 #[path = "../proxy/sidecar.rs"]
 #[allow(dead_code, reason = "other test targets use the rest")]
 mod sidecar;

@@ -117,7 +117,7 @@ async fn unknown_key() {
     assert_snapshot!(output.report(), @"
     exit code 1
     error: line 3 of ~/.config/token-rotator/config.toml cannot be used
-      because `proxy.routes[0].prefx`: unknown field `prefx`, expected one of `name`, `host`, `prefix`, `upstream`, `upstream_socket`, `session`, `protocol`, `ca_file`, `pass_authorization`, `strip_prefix`, `replay_bytes`, `status_codes`, `also_status_codes`, `refused_when_body`, `probe`
+      because `proxy.routes[0].prefx`: unknown field `prefx`, expected one of `name`, `host`, `prefix`, `upstream`, `upstream_socket`, `session`, `protocol`, `proxy`, `ca_file`, `pass_authorization`, `strip_prefix`, `replay_bytes`, `status_codes`, `also_status_codes`, `refused_when_body`, `probe`
     hint: correct the line; docs/program.md has all keys
     ");
 }
@@ -375,4 +375,51 @@ async fn a_port_that_is_taken() {
       because 127.0.0.1:PORT cannot be listened on: Address already in use (os error 98)
     hint: end the program that listens there, or choose another address
     ");
+}
+
+/// Property: an address on which browsers do not mark the requests of pages needs a bearer, or a flag.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_bearer_for_a_name_that_pages_reach() {
+    let user = User::signed_in().await;
+    user.configure(ROUTE);
+    let output = user.run(&["proxy", "--listen", "0.0.0.0:0", "--public"]);
+    assert_snapshot!(output.report(), @"
+    exit code 1
+    error: the proxy cannot be set up
+      because callers of 0.0.0.0:0 need a local bearer: browsers do not mark the requests that web pages send there
+    hint: set `local_bearer_file` in `[proxy]`, or pass `--unsafe-no-bearer` if no browser reaches this address
+    ");
+    let output = user.run(&[
+        "proxy",
+        "--listen",
+        "127.0.0.1:0",
+        "--allow-host",
+        "proxy.internal",
+    ]);
+    assert_snapshot!(output.report(), @"
+    exit code 1
+    error: the proxy cannot be set up
+      because callers of proxy.internal need a local bearer: browsers do not mark the requests that web pages send there
+    hint: set `local_bearer_file` in `[proxy]`, or pass `--unsafe-no-bearer` if no browser reaches this address
+    ");
+    let output = user.run(&[
+        "proxy",
+        "--listen",
+        "127.0.0.1:0",
+        "--allow-origin",
+        "localhost:5173",
+    ]);
+    assert_snapshot!(output.report(), @r#"
+    exit code 1
+    error: the proxy cannot be set up
+      because the allowed origin `localhost:5173` cannot be used: it has no scheme
+    hint: write scheme, host and port, as in "http://localhost:5173"
+    "#);
+    for flags in [
+        ["--public", "--listen", "0.0.0.0:0"],
+        ["--allow-host", "proxy.internal", "--log=info"],
+    ] {
+        let proxy = Sidecar::start_with(&user, &[&flags[..], &["--unsafe-no-bearer"]].concat());
+        assert_eq!(proxy.end().0, Some(0));
+    }
 }

@@ -9,6 +9,7 @@
 //! - `exec.rs formats.rs inspection.rs doctor.rs`: the other commands
 //! - `clocks.rs`: clocks that were set
 //! - `many_processes.rs`, `shared_store.rs`: several processes and machines; `store_tls.rs`: servers with TLS
+//! - `environment_proxy.rs`: proxies of the environment
 //! - `user_errors.rs invalid_arguments.rs configuration.rs keys.rs store_failures.rs refusals.rs
 //!   issuer_failures.rs`: errors and their texts
 
@@ -20,6 +21,7 @@ mod configuration;
 mod core_dumps;
 mod device;
 mod doctor;
+mod environment_proxy;
 mod exec;
 mod fake_issuer;
 mod files;

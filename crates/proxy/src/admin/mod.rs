@@ -31,6 +31,7 @@ use tokio::sync::{Notify, Semaphore};
 use self::body::AdminBody;
 pub(crate) use self::timeline::{Timeline, TimelineRequest};
 use crate::admit;
+use crate::cross_site::{self, CrossSite};
 use crate::prefixed::Prefixed;
 use crate::worker::SharedState;
 
@@ -108,10 +109,19 @@ fn route<B>(
     }
     // The check of the host prevents DNS rebinding: a foreign web page must not read the answers.
     let table = shared.table.load();
-    if !admit::host(request).is_ok_and(|host| table.allows_host(host)) {
+    let host = admit::host(request).ok();
+    let Some(host) = host.filter(|host| table.allows_host(host.name)) else {
         return plain(
             StatusCode::MISDIRECTED_REQUEST,
             "this host is not allowed\n",
+        );
+    };
+    // The page has links of its own, so a navigation is no reason to refuse.
+    let checked = cross_site::check(request.method(), request.headers(), host, &[]);
+    if checked.is_err_and(|refused| refused != CrossSite::Navigation) {
+        return plain(
+            StatusCode::FORBIDDEN,
+            "a web page of another origin sent this request\n",
         );
     }
     let path = request.uri().path();

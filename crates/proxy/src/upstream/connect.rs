@@ -8,13 +8,14 @@ use rustls::{ClientConfig, DEFAULT_VERSIONS};
 use rustls_platform_verifier::Verifier;
 use socket2::SockRef;
 use token_rotator::Origin;
+use token_rotator::middleware::proxies::ProxyAddress;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
-use super::Stream;
-use crate::config::{Protocol, Route};
+use super::{CompanyProxy, Stream};
 use crate::keep_alive;
+use crate::route::{Protocol, Route};
 
 /// Opens connections to one upstream.
 pub(crate) struct UpstreamConnector {
@@ -24,6 +25,15 @@ pub(crate) struct UpstreamConnector {
     socket: Option<PathBuf>,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     protocol: Protocol,
+    proxy: Option<CompanyProxy>,
+}
+
+/// Use of a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Requests,
+    /// An upgrade, which needs a connection of bytes to the upstream itself.
+    Upgrade,
 }
 
 /// Why a connection could not be opened.
@@ -31,6 +41,12 @@ pub(crate) struct UpstreamConnector {
 pub(crate) enum ConnectError {
     #[error("the upstream cannot be reached: {0}")]
     Io(#[from] std::io::Error),
+    #[error("the proxy {0} cannot be used: {1}")]
+    Proxy(String, std::io::Error),
+    #[error("the proxy {0} answered CONNECT with {1}")]
+    ProxyStatus(String, u16),
+    #[error("the proxy {0} does not accept the credentials for it")]
+    ProxyCredentials(String),
     #[error("the upstream did not connect in time")]
     TimedOut,
     #[error("the upstream does not speak HTTP: {0}")]
@@ -38,7 +54,12 @@ pub(crate) enum ConnectError {
 }
 
 impl UpstreamConnector {
-    pub(crate) fn new(route: &Route, origin: &Origin) -> Result<Self, String> {
+    /// Creates a connector. Without `proxy` it connects to the upstream itself.
+    pub(crate) fn new(
+        route: &Route,
+        origin: &Origin,
+        proxy: Option<&ProxyAddress>,
+    ) -> Result<Self, String> {
         let host = origin.host().to_string();
         let bare = host
             .trim_start_matches('[')
@@ -56,7 +77,15 @@ impl UpstreamConnector {
             socket: route.upstream_socket.clone(),
             tls,
             protocol: route.protocol,
+            proxy: proxy.map(CompanyProxy::new),
         })
+    }
+
+    /// Returns the proxy that gets requests with absolute URIs (RFC 9112 section 3.2.2). Returns `None`
+    /// if requests go to the upstream itself, or through a tunnel.
+    pub(crate) fn forwarding_proxy(&self) -> Option<&CompanyProxy> {
+        let forwards = self.tls.is_none() && self.protocol != Protocol::Http2;
+        self.proxy.as_ref().filter(|_| forwards)
     }
 
     /// Returns whether the upstream speaks HTTP/2, or `None` if only a connection can tell.
@@ -71,29 +100,59 @@ impl UpstreamConnector {
     /// Opens a connection. Returns the stream and whether it speaks HTTP/2.
     ///
     /// *Waits* until `deadline` at most.
-    pub(crate) async fn connect(&self, deadline: Instant) -> Result<(Stream, bool), ConnectError> {
-        match tokio::time::timeout_at(deadline, self.open()).await {
-            Ok(opened) => Ok(opened?),
+    pub(crate) async fn connect(
+        &self,
+        deadline: Instant,
+        purpose: Purpose,
+    ) -> Result<(Stream, bool), ConnectError> {
+        match tokio::time::timeout_at(deadline, self.open(purpose)).await {
+            Ok(opened) => opened,
             Err(_) => Err(ConnectError::TimedOut),
         }
     }
 
-    async fn open(&self) -> Result<(Stream, bool), std::io::Error> {
+    async fn open(&self, purpose: Purpose) -> Result<(Stream, bool), ConnectError> {
         let http2_without_tls = self.protocol == Protocol::Http2;
         #[cfg(unix)]
         if let Some(path) = &self.socket {
             let stream = tokio::net::UnixStream::connect(path).await?;
             return Ok((Stream::Unix(stream), http2_without_tls));
         }
-        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
-        tcp.set_nodelay(true)?;
-        keep_alive::enable(&SockRef::from(&tcp))?;
+        let tcp = self.open_tcp(purpose).await?;
         let Some((connector, name)) = &self.tls else {
             return Ok((Stream::Tcp(tcp), http2_without_tls));
         };
         let tls = connector.connect(name.clone(), tcp).await?;
         let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
         Ok((Stream::Tls(Box::new(tls)), http2))
+    }
+
+    /// Opens a TCP connection to the upstream, through a tunnel if there is a proxy. Returns a
+    /// connection to the proxy if it gets absolute URIs.
+    async fn open_tcp(&self, purpose: Purpose) -> Result<TcpStream, ConnectError> {
+        let prepared = |tcp: TcpStream| {
+            tcp.set_nodelay(true)?;
+            keep_alive::enable(&SockRef::from(&tcp))?;
+            Ok::<_, std::io::Error>(tcp)
+        };
+        let Some(proxy) = &self.proxy else {
+            let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
+            return Ok(prepared(tcp)?);
+        };
+        let failed = |error| ConnectError::Proxy(proxy.shown(), error);
+        let tcp = TcpStream::connect((proxy.host.as_str(), proxy.port)).await;
+        let mut tcp = tcp.and_then(prepared).map_err(failed)?;
+        if self.forwarding_proxy().is_none() || purpose == Purpose::Upgrade {
+            let host = &self.host;
+            let brackets = if host.contains(':') {
+                ["[", "]"]
+            } else {
+                ["", ""]
+            };
+            let authority = format!("{}{host}{}:{}", brackets[0], brackets[1], self.port);
+            proxy.open_tunnel(&mut tcp, &authority).await?;
+        }
+        Ok(tcp)
     }
 }
 

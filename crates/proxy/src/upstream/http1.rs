@@ -29,6 +29,8 @@ pub(crate) enum SendError {
     Unsent,
     Failed,
     TimedOut,
+    /// The proxy of the network refused the credentials for it.
+    ProxyCredentials,
 }
 
 impl SendError {

@@ -7,6 +7,7 @@
 
 mod attack;
 mod http2;
+mod slow_heads;
 mod strict_upstream;
 
 use std::sync::Arc;
@@ -57,6 +58,15 @@ async fn no_abuse_reaches_the_upstream_or_leaks_resources() {
 }
 
 async fn proxy(strict_upstream: &StrictUpstream) -> Handle {
+    let short = Duration::from_millis(300);
+    proxy_with(strict_upstream, |config| {
+        config.limits.header_timeout = short;
+        config.limits.body_idle = Some(short);
+    })
+    .await
+}
+
+async fn proxy_with(strict_upstream: &StrictUpstream, change: impl FnOnce(&mut Config)) -> Handle {
     let source = |_| async { Ok::<_, SourceError>(TokenSet::bearer("next")) };
     let rotator = Rotator::builder(source)
         .origin(strict_upstream.url())
@@ -64,15 +74,13 @@ async fn proxy(strict_upstream: &StrictUpstream) -> Handle {
         .expect("a rotator");
     let stored = rotator.sign_in(TokenSet::bearer("the-token"));
     stored.expect("a usable token").await.expect("stored");
-    let short = Duration::from_millis(300);
     let listener = Listener {
         listen: Listen::Tcp("127.0.0.1:0".parse().expect("an address")),
         public: false,
     };
     let route = Route::new("api", strict_upstream.url(), rotator);
     let mut config = Config::new(vec![listener], vec![route]);
-    config.limits.header_timeout = short;
-    config.limits.body_idle = Some(short);
+    change(&mut config);
     Handle::start(&config).expect("a proxy")
 }
 
@@ -117,9 +125,13 @@ async fn resources_at_rest(port: u16) -> (usize, usize) {
         // Timeouts take 300 ms, and pools are cleaned every second.
         tokio::time::sleep(Duration::from_millis(1_200)).await;
     }
+    (files, resident_kib())
+}
+
+/// Returns the resident memory of this process in KiB.
+fn resident_kib() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("proc");
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let resident = resident.and_then(|line| line.trim().strip_suffix(" kB"));
-    let resident = resident.expect("a size").trim().parse().expect("a number");
-    (files, resident)
+    resident.expect("a size").trim().parse().expect("a number")
 }

@@ -7,8 +7,11 @@ use crate::raw::Caller;
 
 #[tokio::test]
 async fn a_foreign_host_name_is_not_served() {
-    let fixture =
-        ProxyFixture::with(|config| config.allowed_hosts = vec!["Proxy.Internal".to_owned()]).await;
+    let fixture = ProxyFixture::with(|config| {
+        config.allowed_hosts = vec!["Proxy.Internal".to_owned()];
+        config.unsafe_no_bearer = true;
+    })
+    .await;
     let get_as = async |host: &str| {
         let request = fixture
             .client
@@ -74,6 +77,13 @@ async fn an_ambiguous_request_is_refused() {
         ),
         ("GET /a/. HTTP/1.1\r\nhost: localhost\r\n\r\n", "400"),
         ("TRACE /echo HTTP/1.1\r\nhost: localhost\r\n\r\n", "501"),
+        ("trace /echo HTTP/1.1\r\nhost: localhost\r\n\r\n", "501"),
+        ("Track /echo HTTP/1.1\r\nhost: localhost\r\n\r\n", "501"),
+        ("TRACK /echo HTTP/1.1\r\nhost: localhost\r\n\r\n", "501"),
+        (
+            "connect localhost:80 HTTP/1.1\r\nhost: localhost:80\r\n\r\n",
+            "501",
+        ),
         (
             "CONNECT localhost:80 HTTP/1.1\r\nhost: localhost:80\r\n\r\n",
             "501",
@@ -111,6 +121,13 @@ fn refused(change: impl FnOnce(&mut token_rotator_proxy::Config, &Route)) -> Bui
     }
 }
 
+fn public_listener(address: std::net::SocketAddr) -> Listener {
+    Listener {
+        listen: Listen::Tcp(address),
+        public: true,
+    }
+}
+
 #[tokio::test]
 async fn contradicting_settings_are_refused_before_a_listener_opens() {
     let public: std::net::SocketAddr = "0.0.0.0:0".parse().expect("an address");
@@ -126,6 +143,27 @@ async fn contradicting_settings_are_refused_before_a_listener_opens() {
             .is_some_and(|hint| hint.starts_with("listen on 127.0.0.1")),
         "{error}"
     );
+    assert_eq!(
+        refused(|config, _| config.listeners[0] = public_listener(public)),
+        BuildError::NoBearer("0.0.0.0:0".to_owned())
+    );
+    for name in ["proxy.internal", "localhost.example.com", "10.0.0.1", ""] {
+        assert_eq!(
+            refused(|config, _| config.allowed_hosts.push(name.to_owned())),
+            BuildError::NoBearer(name.to_owned())
+        );
+        assert_eq!(
+            refused(|config, _| config.routes[0].host = Some(name.to_owned())),
+            BuildError::NoBearer(name.to_owned())
+        );
+    }
+    for origin in ["*", "null", "localhost:5173", "http://localhost/app"] {
+        let error = refused(|config, _| config.allowed_origins.push(origin.to_owned()));
+        assert!(
+            error.to_string().contains(origin) && error.hint().is_some(),
+            "{error}"
+        );
+    }
     assert_eq!(
         refused(|config, _| config.admin = Some(public)),
         BuildError::PublicAdmin(public)
@@ -180,6 +218,7 @@ async fn a_public_address_is_served_if_the_configuration_allows_it() {
             listen: Listen::Tcp("0.0.0.0:0".parse().expect("an address")),
             public: true,
         };
+        config.unsafe_no_bearer = true;
     })
     .await;
     fixture.echo().await;

@@ -18,7 +18,7 @@ use crate::fixture::{ProxyFixture, problem};
 
 /// Starts an upstream for `localhost` that answers with the HTTP version of the request. Returns
 /// its URL and certificate.
-async fn upstream(alpn: &[&str]) -> (String, CertificateDer<'static>) {
+pub(crate) async fn upstream(alpn: &[&str]) -> (String, CertificateDer<'static>) {
     let generated =
         rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let certificate = generated.cert.der().clone();

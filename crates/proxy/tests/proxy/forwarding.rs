@@ -141,6 +141,7 @@ async fn the_longest_prefix_of_the_right_host_takes_the_request() {
     let mut route = Route::new("three", three.url(), other(three.url()));
     route.host = Some("Three.Test".to_owned());
     config.routes.push(route);
+    config.unsafe_no_bearer = true;
     let proxy = token_rotator_proxy::Handle::start(&config).expect("a proxy");
     let url = format!("http://127.0.0.1:{}", crate::fixture::port(&proxy));
     let ask = async |path: &str, host: &str| {

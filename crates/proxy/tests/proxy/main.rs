@@ -3,6 +3,7 @@
 
 mod access;
 mod bodies;
+mod company_proxies;
 mod encrypted;
 mod fixture;
 mod forwarding;
@@ -11,6 +12,7 @@ mod lifecycle;
 mod limits;
 mod metrics;
 mod page;
+mod pages;
 mod protocols;
 mod raw;
 mod refusals;

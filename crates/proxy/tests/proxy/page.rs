@@ -376,6 +376,15 @@ async fn other_hosts_and_methods_are_refused() {
             421,
             "{path}"
         );
+        for (name, value, status) in [
+            ("sec-fetch-site", "cross-site", 403),
+            ("origin", "http://attacker.test", 403),
+            ("sec-fetch-site", "same-origin", 200),
+        ] {
+            let request = fixture.client.head(&url).header(name, value);
+            let answer = request.send().await.expect("an answer");
+            assert_eq!(answer.status(), status, "{path} {value}");
+        }
         let answer = fixture.client.post(&url).send().await.expect("an answer");
         assert_eq!(answer.status(), 405, "{path}");
         let answer = fixture.client.head(&url).send().await.expect("an answer");

@@ -212,6 +212,78 @@ async fn a_reload_does_not_open_a_foreign_file() {
     assert!(!third.exists(), "a closed listener has no socket file");
 }
 
+/// Property: the proxy deletes only its own socket, at its start, after a failed start and at its end.
+#[tokio::test]
+async fn a_file_at_the_path_of_a_socket_is_kept() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("socket");
+    std::fs::write(&path, "foreign").expect("written");
+    let is_kept = || std::fs::read_to_string(&path).is_ok_and(|text| text == "foreign");
+    let fixture = ProxyFixture::start().await;
+    let config = fixture.with_sockets(vec![socket(&path, &[])]);
+    let started = token_rotator_proxy::Handle::start(&config);
+    assert!(started.is_err_and(|error| error.to_string().contains("socket")));
+    assert!(is_kept(), "at the start");
+    std::fs::remove_file(&path).expect("removed");
+    let started = token_rotator_proxy::Handle::start(&config).expect("a proxy");
+    std::fs::remove_file(&path).expect("removed");
+    std::fs::write(&path, "foreign").expect("written");
+    drop(started);
+    assert!(is_kept(), "at the end");
+    // The socket of another proxy that has taken the path.
+    std::fs::remove_file(&path).expect("removed");
+    let first = token_rotator_proxy::Handle::start(&config).expect("a proxy");
+    std::fs::remove_file(&path).expect("removed");
+    let _second = token_rotator_proxy::Handle::start(&config).expect("a proxy");
+    drop(first);
+    assert!(get_over_socket(&path).await.starts_with("HTTP/1.1 200"));
+}
+
+/// Property: a socket never has a file mode that lets other users connect before its own mode is set.
+#[tokio::test]
+async fn a_socket_is_created_with_its_mode() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("socket");
+    let file = path.clone();
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = std::sync::Arc::clone(&stop);
+    // Records every mode that the file has while sockets are opened and closed.
+    let watcher = std::thread::spawn(move || {
+        let mut modes = std::collections::BTreeSet::new();
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            if let Ok(found) = std::fs::symlink_metadata(&file) {
+                modes.insert(found.permissions().mode() & 0o777);
+            }
+        }
+        modes
+    });
+    let fixture = ProxyFixture::start().await;
+    let config = fixture.with_sockets(vec![socket(&path, &[])]);
+    for _ in 0..200 {
+        drop(token_rotator_proxy::Handle::start(&config).expect("a proxy"));
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let modes = watcher.join().expect("no panic");
+    if cfg!(target_os = "linux") {
+        assert!(modes.iter().all(|mode| *mode == 0o600), "{modes:?}");
+    }
+}
+
+/// `Origin` decides nothing on a unix socket, which browsers cannot reach.
+#[tokio::test]
+async fn a_caller_over_a_socket_may_send_any_origin() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("socket");
+    let _fixture = ProxyFixture::with(|config| config.listeners = vec![socket(&path, &[])]).await;
+    let mut stream = UnixStream::connect(&path).await.expect("a connection");
+    let request = "GET /echo HTTP/1.1\r\nhost: any.test\r\norigin: http://attacker.test\r\n\
+                   sec-fetch-site: cross-site\r\nconnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
 #[tokio::test]
 async fn a_socket_is_listed_once() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -40,6 +40,50 @@ async fn an_invalid_answer_is_502() {
     }
 }
 
+/// Property: an answer without a body whose length is ambiguous is a 502, and the connection stays open.
+#[tokio::test]
+async fn an_answer_to_head_with_two_lengths_is_502() {
+    for (lengths, status) in [
+        ("content-length: 1\r\ncontent-length: 2\r\n", 502),
+        ("content-length: 1, 2\r\n", 502),
+        ("content-length: one\r\n", 502),
+        ("content-length: +1\r\n", 502),
+        ("content-length: \r\n", 502),
+        ("content-length: 99999999999999999999\r\n", 502),
+        ("content-length: 7\r\ncontent-length: 7\r\n", 200),
+        ("content-length: 7, 7\r\n", 200),
+        ("content-length: 7\r\n", 200),
+        ("", 200),
+    ] {
+        let head = format!("HTTP/1.1 200 OK\r\n{lengths}\r\n");
+        let upstream = raw::RawUpstream::with_script(&[&head]).await;
+        let fixture = ProxyFixture::with_upstream(upstream.url(), |_| {}).await;
+        let mut caller = raw::Caller::to(fixture.port()).await;
+        for _ in 0..2 {
+            caller
+                .send_bytes("HEAD / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+                .await;
+            let answer = caller.head().await;
+            assert!(
+                answer.starts_with(&format!("http/1.1 {status}")),
+                "{lengths:?}: {answer}"
+            );
+            if status == 200 && !lengths.is_empty() {
+                assert_eq!(
+                    answer.matches("content-length: 7\r\n").count(),
+                    1,
+                    "{answer}"
+                );
+            }
+        }
+    }
+    // The length of a 304 is that of the answer to a GET without a condition.
+    let two = "HTTP/1.1 304 Not Modified\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n";
+    let upstream = raw::RawUpstream::with_script(&[two]).await;
+    let fixture = ProxyFixture::with_upstream(upstream.url(), |_| {}).await;
+    assert_eq!(fixture.get("/").await.status(), 502);
+}
+
 #[tokio::test]
 async fn an_incomplete_answer_is_incomplete_for_the_caller() {
     let upstream = raw::RawUpstream::with_script(&[

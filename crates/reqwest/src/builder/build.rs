@@ -11,6 +11,7 @@ use url::Url;
 use crate::builder::{ClientBuilder, ClientSettings};
 use crate::client::{Client, Core, Full, SendOnly};
 use crate::cookies::Cookies;
+use crate::environment;
 use crate::error::BuildError;
 use crate::hooks::EventListener;
 use crate::jar::Jar;
@@ -247,11 +248,10 @@ impl ClientSettings {
 
     /// Returns a reqwest builder with the settings of the user's closure.
     fn configured(&self) -> reqwest::ClientBuilder {
-        let builder = reqwest::Client::builder();
-        match &self.configure {
+        environment::builder(|builder| match &self.configure {
             Some(configure) => configure(builder),
             None => builder,
-        }
+        })
     }
 
     fn rotator(

@@ -1,6 +1,7 @@
 //! The HTTP side of the rotation: allowed origins, the judgement of answers, the request protocol.
 //!
 //! - [`origin`]: the origins that a token may be sent to.
+//! - [`proxies`]: the HTTP proxies of the environment, and the hosts reached without one.
 //! - [`challenge`]: what `WWW-Authenticate` and `grpc-status` say about a token.
 //! - `refusal`, `body_rule`, `probe`: the rules that decide which answers refuse the token.
 //! - `peeked`: a body that was read in part to judge it.
@@ -18,6 +19,7 @@ pub(crate) mod origin;
 mod packed;
 mod peeked;
 mod probe;
+pub mod proxies;
 mod refusal;
 
 pub use body_rule::BodyRule;

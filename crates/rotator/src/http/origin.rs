@@ -5,7 +5,7 @@
 //! sent.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::slice;
 use std::str::FromStr;
 
@@ -394,6 +394,24 @@ fn is_loopback(host: &Host) -> bool {
         }
         Host::V6(address) => address.is_loopback(),
     }
+}
+
+/// Whether a host is this machine, so that a request to it goes through no proxy: `localhost` and names
+/// under it, `127.0.0.0/8`, `::1` and `::ffff:127.0.0.0/104`. An IPv6 address may be in brackets.
+///
+/// This is wider than the hosts of an [`Origin`] with `http`: a name under `localhost` may leave the
+/// machine by DNS, but must not go to a proxy.
+pub fn is_loopback_host(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return address.to_canonical().is_loopback();
+    }
+    let last = host.rsplit('.').next().unwrap_or_default();
+    last.eq_ignore_ascii_case("localhost")
 }
 
 /// Checks a host name by RFC 1123 section 2.1. Accepts underscores too, which container networks

@@ -109,7 +109,8 @@ fn documented_defaults_are_the_defaults() {
             "{:?}",
             (
                 (&plan.listen, plan.public, &plan.settings.allowed_hosts),
-                plan.local_bearer.is_some(),
+                (plan.local_bearer.is_some(), &plan.settings.allowed_origins),
+                plan.settings.unsafe_no_bearer,
                 (&plan.settings.socket_uids, &plan.settings.socket_gids),
                 (plan.admin, plan.workers),
                 plan.drain_timeout,

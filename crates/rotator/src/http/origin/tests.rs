@@ -411,3 +411,36 @@ proptest! {
         prop_assert_eq!(Origin::of(&uri(&text)), Some(origin));
     }
 }
+
+#[test]
+fn hosts_of_this_machine_go_through_no_proxy() {
+    for host in [
+        "localhost",
+        "LOCALHOST",
+        "localhost.",
+        "api.localhost",
+        "a.b.LocalHost.",
+        "127.0.0.1",
+        "127.255.255.254",
+        "::1",
+        "[::1]",
+        "::ffff:127.0.0.1",
+        "[::ffff:7f01:2]",
+    ] {
+        assert!(is_loopback_host(host), "{host}");
+    }
+    for host in [
+        "",
+        ".",
+        "notlocalhost",
+        "localhost.example.com",
+        "127.0.0.1.example.com",
+        "128.0.0.1",
+        "0.0.0.0",
+        "::2",
+        "::ffff:128.0.0.1",
+        "example.com",
+    ] {
+        assert!(!is_loopback_host(host), "{host}");
+    }
+}
