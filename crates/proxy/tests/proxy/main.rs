@@ -18,4 +18,5 @@ mod raw;
 mod refusals;
 mod secrecy;
 mod sockets;
+mod unexplained;
 mod upstream_failures;
