@@ -29,14 +29,13 @@ mod token;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use clap::error::{ContextKind, ContextValue};
 
 use crate::arguments::{Arguments, CliCommand, ReloadOptions};
 use crate::command_error::CommandError;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::try_parse().unwrap_or_else(|error| without_password(error).exit());
+    let arguments = Arguments::read().unwrap_or_else(|error| without_password(error).exit());
     match run(arguments) {
         Ok(code) => code,
         Err(error) => {

@@ -1,12 +1,15 @@
 //! `token-rotator status`: the state of each session. Refreshes and changes nothing.
 
+mod failures;
+
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use token_rotator::store::{Intent, IntentOutcome, Record, SessionStore as _};
 
+pub(crate) use self::failures::FailureStatus;
 use crate::arguments::{GlobalOptions, StatusOptions};
 use crate::command_error::CommandError;
 use crate::config::SessionName;
@@ -43,7 +46,7 @@ pub(crate) async fn run(
     } else if sessions.is_empty() && code == ExitCode::SUCCESS {
         say!("There are no sessions yet; `token-rotator login` makes one.");
     } else if !sessions.is_empty() {
-        output::print(&text(&sessions))?;
+        output::print(&(text(&sessions) + &failure_lines(&sessions)))?;
         for (session, hint) in sessions.iter().filter_map(SessionStatus::hint) {
             say!("hint: session `{session}`: {hint}");
         }
@@ -61,15 +64,22 @@ async fn read_status(context: &Context, name: &SessionName) -> Result<SessionSta
 pub(crate) struct SessionStatus {
     session: SessionName,
     pub(crate) state: SessionState,
-    expires_at: Option<Timestamp>,
+    pub(crate) expires_at: Option<Timestamp>,
     expires_in_s: Option<i64>,
     scope: Option<String>,
-    has_refresh_token: bool,
+    pub(crate) has_refresh_token: bool,
+    /// When the refresh token expires, as the issuer stated it. The user has to sign in before.
+    pub(crate) refresh_token_expires_at: Option<Timestamp>,
     /// The holder of the refresh lease, if the store can tell.
     lease: Option<LeaseHolder>,
     pub(crate) journal: Option<RefreshIntent>,
     last_refresh: Option<Entry>,
     pub(crate) last_failure: Option<Entry>,
+    /// The failed refreshes that processes share through the record.
+    pub(crate) shared_failures: Vec<FailureStatus>,
+    /// Whether a sign-in or a refresh has succeeded since the last failure.
+    #[serde(skip)]
+    pub(crate) is_failure_resolved: bool,
 }
 
 /// The state of a session.
@@ -82,6 +92,8 @@ pub(crate) enum SessionState {
     Expired,
     /// The issuer has refused the refresh token.
     Ended,
+    /// The issuer has refused several refreshes without a reason.
+    Refused,
     /// A user signed out.
     SignedOut,
     /// No user has signed in yet.
@@ -153,30 +165,67 @@ impl SessionStatus {
             expires_in_s: expires_at.map(|at| at.as_second() - Timestamp::now().as_second()),
             scope: tokens.and_then(|tokens| tokens.scope()).map(str::to_owned),
             has_refresh_token: tokens.is_some_and(|tokens| tokens.refresh_token().is_some()),
+            refresh_token_expires_at: tokens
+                .and_then(|tokens| tokens.refresh_token_expires_at())
+                .and_then(|at| Timestamp::try_from(at).ok()),
             lease: LeaseHolder::of(session).await,
+            shared_failures: record.as_ref().map(FailureStatus::all).unwrap_or_default(),
             journal: record
                 .and_then(|record| record.intent())
                 .map(RefreshIntent::from),
             last_refresh: last(|what| matches!(what, HistoryEvent::Refreshed { .. })),
+            is_failure_resolved: match (last(HistoryEvent::is_failure), last(is_success)) {
+                (Some(failure), Some(success)) => success.at > failure.at,
+                _ => false,
+            },
             last_failure: last(HistoryEvent::is_failure),
         })
     }
 
+    /// Returns how long the refresh token lives, if it ends in less than three days. The time is
+    /// negative if it has ended.
+    pub(crate) fn refresh_token_ends(&self) -> Option<SignedDuration> {
+        let left = self
+            .refresh_token_expires_at?
+            .duration_since(Timestamp::now());
+        (left < SignedDuration::from_hours(3 * 24)).then_some(left)
+    }
+
     /// Returns the action for the last failure, or `None` if the session was refreshed since.
     fn hint(&self) -> Option<(&SessionName, String)> {
-        let failure = self.last_failure.as_ref()?;
-        let refreshed = self.last_refresh.as_ref();
-        if refreshed.is_some_and(|refreshed| refreshed.at > failure.at) {
-            return None;
-        }
+        let failure = self
+            .last_failure
+            .as_ref()
+            .filter(|_| !self.is_failure_resolved);
+        let Some(failure) = failure else {
+            let at = self.refresh_token_expires_at?;
+            let login = sign_in(&self.session);
+            let hint = match self.refresh_token_ends()?.is_positive() {
+                true => format!(
+                    "its refresh token expires {}: {login} before",
+                    table::until(at)
+                ),
+                false => format!("its refresh token has expired: {login}"),
+            };
+            return Some((&self.session, hint));
+        };
         let hint = match failure.event {
-            HistoryEvent::Ended { .. } | HistoryEvent::ReuseDetected { .. } => {
-                sign_in(&self.session)
-            }
+            HistoryEvent::Ended { .. }
+            | HistoryEvent::ReuseDetected { .. }
+            | HistoryEvent::RefusedWithoutReason { .. }
+            | HistoryEvent::AnotherUser => sign_in(&self.session),
             _ => failure.event.hint()?.to_owned(),
         };
         Some((&self.session, hint))
     }
+}
+
+/// Returns whether the event shows that the session works.
+fn is_success(event: &HistoryEvent) -> bool {
+    matches!(
+        event,
+        HistoryEvent::SignedIn | HistoryEvent::Refreshed { .. } | HistoryEvent::Adopted
+    )
 }
 
 impl SessionState {
@@ -187,6 +236,13 @@ impl SessionState {
             Some(record) if record.is_signed_out() => Self::SignedOut,
             Some(_) if expires_at.is_none_or(|at| at > Timestamp::now()) => Self::Good,
             Some(record) if record.intent().is_some_and(refused) => Self::Ended,
+            Some(record)
+                if record
+                    .unexplained_refusals()
+                    .is_some_and(|refusals| refusals.is_refused) =>
+            {
+                Self::Refused
+            }
             Some(_) => Self::Expired,
         }
     }
@@ -196,6 +252,7 @@ impl SessionState {
             Self::Good => "good",
             Self::Expired => "expired",
             Self::Ended => "ended",
+            Self::Refused => "refused",
             Self::SignedOut => "signed out",
             Self::New => "not signed in",
         }
@@ -264,11 +321,24 @@ impl RefreshIntent {
     }
 }
 
+/// Returns a line for each shared failure, for below the table.
+fn failure_lines(sessions: &[SessionStatus]) -> String {
+    let lines = sessions.iter().flat_map(|status| {
+        let failures = status.shared_failures.iter();
+        failures.map(|failure| {
+            let (session, text) = (&status.session, failure.text());
+            format!("failure: session `{session}`: {text}\n")
+        })
+    });
+    lines.collect()
+}
+
 fn text(sessions: &[SessionStatus]) -> String {
     let headings = [
         "SESSION",
         "STATE",
         "EXPIRES",
+        "SIGN IN",
         "REFRESHED",
         "LEASE",
         "LAST FAILURE",
@@ -288,6 +358,9 @@ fn text(sessions: &[SessionStatus]) -> String {
                 status.session.to_string(),
                 status.state.label().to_owned(),
                 status.expires_at.map_or_else(none, table::until),
+                status
+                    .refresh_token_expires_at
+                    .map_or_else(none, table::until),
                 refreshed.map_or_else(none, |entry| {
                     format!("{} by {}", table::ago(entry.at), entry.command)
                 }),

@@ -105,9 +105,12 @@ impl Policy {
         doubled(first, doublings, self.fresh_max)
     }
 
-    /// Returns the cool-down after this many failures in a row.
+    /// Returns the cool-down in milliseconds after one more failure than these in a row.
+    ///
+    /// `jitter` is the cool-down in thousandths of its nominal length. It does not change
+    /// `retry_after`, the wait that the issuer asked for.
     #[inline]
-    pub(crate) fn cool_down(&self, failures: u32, retry_after: Option<u64>, jitter: u32) -> u64 {
+    pub fn wait_after(&self, failures: u32, retry_after: Option<u64>, jitter: u32) -> u64 {
         if let Some(retry_after) = retry_after {
             // A `Retry-After` below the first cool-down is raised to it.
             return retry_after.max(self.cool_down).min(self.retry_after_max);

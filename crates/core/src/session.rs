@@ -264,11 +264,33 @@ impl Session {
         }
         let wait = self
             .policy
-            .cool_down(self.failures, failure.retry_after, failure.jitter);
+            .wait_after(self.failures, failure.retry_after, failure.jitter);
         self.failures = (self.failures + 1).min(32);
         self.cool_down = CoolDown {
             until: now.steady.saturating_add(wait),
             by_issuer: failure.retry_after.is_some(),
+        };
+        Landing::Cooling
+    }
+
+    /// The flight found that a failure of another process holds for this process too, and sent
+    /// nothing. No flight starts for this many milliseconds. `by_issuer`: the issuer asked for the
+    /// wait, so no caller overrides it.
+    #[inline]
+    pub fn held_back(&mut self, flight: Flight, wait: u64, by_issuer: bool, now: Now) -> Landing {
+        if !self.in_slot(flight.id) {
+            return Landing::Stale;
+        }
+        self.slot.stage = Stage::Idle;
+        self.error = flight.id;
+        if flight.began.generation != self.stamp.generation {
+            return Landing::Stale;
+        }
+        self.cool_down = CoolDown {
+            until: now
+                .steady
+                .saturating_add(wait.min(self.policy.retry_after_max)),
+            by_issuer,
         };
         Landing::Cooling
     }

@@ -1,19 +1,24 @@
 //! Decides what an answer means for the session.
 //!
-//! `tokens` reads a token set, `refusal` sorts every other answer, `retry_after` reads
-//! `Retry-After`, and `json` reads single fields of a JSON object.
+//! `tokens` reads a token set, `refusal` sorts every other answer, `codes` knows what error codes
+//! mean, `rules` has the differences of one issuer, `retry_after` reads `Retry-After`, and `json`
+//! reads single fields.
 
+mod codes;
 mod json;
 pub(crate) mod refusal;
 mod retry_after;
+mod rules;
 mod tokens;
 
-use http::{Response, StatusCode};
+use http::Response;
 use token_rotator::{FailureKind, SourceError, TokenSet};
 
 use crate::secrets::Secrets;
 use crate::transport::{SecretBytes, TransportError};
+pub(crate) use codes::is_code;
 pub(crate) use json::Fields;
+pub use rules::AnswerRules;
 
 /// The kind of request that the issuer answered. The same status means different things for each
 /// kind.
@@ -43,49 +48,61 @@ pub enum RequestKind {
 }
 
 impl RequestKind {
-    /// Reads the answer of a token endpoint (RFC 6749 section 5).
+    /// Reads the answer of a token endpoint (RFC 6749 section 5) by the default rules.
     ///
-    /// A 2xx is a token set if it is a JSON object with an `access_token`. A missing `token_type`
-    /// means Bearer, because many issuers leave it out. Every other answer is a
+    /// A 2xx is a token set if it is a JSON object or a form with an `access_token`. A missing
+    /// `token_type` means Bearer, because many issuers leave it out. Every other answer is a
     /// [`refusal`](Self::refusal).
+    ///
+    /// A 2xx with a `refresh_token` and without a readable `access_token`, or with a token type other
+    /// than Bearer, is an error with [refused content](SourceError::is_content_refused). The rotator
+    /// saves the received refresh token, because the issuer has spent the previous one.
     pub fn tokens(
         self,
         answer: &Response<SecretBytes>,
         sent: &Secrets,
     ) -> Result<TokenSet, SourceError> {
-        if answer.status().is_success()
-            && let Some(fields) = Fields::read(answer.body().expose())
-            && let Some(mut tokens) = tokens::read(&fields, sent)
-        {
-            if self.may_return_refresh_token()
-                && let Some(token) = fields.secret("refresh_token")
-            {
-                tokens = tokens.with_refresh_token(token);
-            }
-            return Ok(tokens);
-        }
-        Err(self.refusal(answer, sent))
+        self.tokens_by(&AnswerRules::new(), answer, sent)
     }
 
-    /// Sorts an answer that brought no token set.
+    /// Reads the answer of a token endpoint like [`tokens`](Self::tokens), by these rules.
+    pub fn tokens_by(
+        self,
+        rules: &AnswerRules,
+        answer: &Response<SecretBytes>,
+        sent: &Secrets,
+    ) -> Result<TokenSet, SourceError> {
+        if answer.status().is_success()
+            && let Some(fields) = Fields::read_any(answer.body().expose())
+            && let Some(read) = tokens::read(&fields, rules, sent, self.may_return_refresh_token())
+        {
+            return read;
+        }
+        Err(self.refusal_by(rules, answer, sent))
+    }
+
+    /// Sorts an answer that brought no token set, by the default rules.
     ///
     /// A device code follows the column of client credentials, except for terminal failures: there
     /// it follows the column of the refresh token.
     ///
     /// | answer | refresh token, authorization code | client credentials, device authorization, revocation | cookie |
     /// |---|---|---|---|
-    /// | 408, 409, 425, 429, 503 | transient | transient | transient |
+    /// | 408, 425, 429, 503 | transient | transient | transient |
     /// | any status with `temporarily_unavailable`, `slow_down`, or a code for a rate limit or too many requests | transient | transient | by status |
     /// | 4xx with `server_error` | transient | transient | by status |
     /// | 3xx: redirects are refused | transient | transient | transient |
-    /// | 2xx to 4xx with `invalid_grant` or a synonym | **terminal** | misconfigured | by status |
+    /// | 2xx to 4xx with `invalid_grant`, or a code of the issuer's [profile](AnswerRules::profile) | **terminal** | misconfigured | by status |
     /// | 2xx to 4xx with `invalid_client`, `unauthorized_client`, `invalid_scope`, `unsupported_grant_type`, `invalid_request`, `invalid_target` | misconfigured | misconfigured | by status |
-    /// | 403 in HTML, as firewalls send it | transient | transient | transient |
-    /// | any other 403 | transient | transient | **terminal** |
-    /// | 400, 401 with an unknown code | misconfigured | misconfigured | **terminal** |
-    /// | 400, 401 without a readable code; the reason phrase (`Unauthorized`) is not a code | **terminal** | misconfigured | **terminal** |
-    /// | other 4xx, including 404 and 405 | misconfigured | misconfigured | misconfigured |
+    /// | 404, 405 | misconfigured | misconfigured | misconfigured |
+    /// | 400, 401, 403 with a body that is no web page | transient, without a reason | transient | **terminal** |
+    /// | 400, 401, 403 with a web page, with an unknown code or without a code; 419, 440 and 498 | transient, without a reason | transient | transient, without a reason |
+    /// | other 4xx | transient | transient | transient |
     /// | other 5xx, an unreadable 2xx, a number that is not an HTTP status | uncertain | transient | uncertain |
+    ///
+    /// A refusal *without a reason* names no code of RFC 6749: a gateway may have sent it. It ends no
+    /// session by itself, but [`SourceError::refused_without_reason`] names
+    /// the endpoint.
     ///
     /// The error names the status, the error code and the description, without any secret of
     /// `sent`. The code comes from `error` (RFC 6749 section 5.2) or from the field that other
@@ -95,7 +112,17 @@ impl RequestKind {
     /// [`is_reuse_detected`](SourceError::is_reuse_detected). A 400 or 401 that reports reuse is
     /// terminal even if its code is unknown.
     pub fn refusal(self, answer: &Response<SecretBytes>, sent: &Secrets) -> SourceError {
-        refusal::sort(self, answer, sent)
+        self.refusal_by(&AnswerRules::new(), answer, sent)
+    }
+
+    /// Sorts an answer that brought no token set, like [`refusal`](Self::refusal), by these rules.
+    pub fn refusal_by(
+        self,
+        rules: &AnswerRules,
+        answer: &Response<SecretBytes>,
+        sent: &Secrets,
+    ) -> SourceError {
+        refusal::sort(self, rules, answer, sent)
     }
 
     /// Sorts a request without an answer: not sent, or uncertain if the issuer may have received a
@@ -157,13 +184,11 @@ impl RequestKind {
         }
     }
 
-    fn by_status(self, status: StatusCode, html: bool) -> FailureKind {
-        match status.as_u16() {
-            300..400 | 408 | 409 | 425 | 429 | 503 => FailureKind::Transient,
-            403 if html || self != Self::Cookie => FailureKind::Transient,
-            400 | 401 | 403 => self.kind_if_final(),
-            402..500 => FailureKind::Misconfigured,
-            _ => self.kind_if_uncertain(),
-        }
+    /// Returns whether the request belongs to a user's grant, which a new sign-in replaces.
+    fn has_user(self) -> bool {
+        matches!(
+            self,
+            Self::RefreshToken | Self::AuthorizationCode | Self::DeviceCode | Self::Cookie
+        )
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use token_rotator::{OriginError, SecretString};
 
+use crate::answer::AnswerRules;
 use crate::checks::{self, Reserved};
 use crate::client_auth::{ClientAuth, ClientSecretBasic, ClientSecretPost};
 use crate::endpoint::{GrantType, TokenEndpoint};
@@ -154,6 +155,12 @@ impl<T> Builder<T> {
         self
     }
 
+    /// Sets how the issuer's answers differ from the standard. Default: not at all.
+    pub fn answer_rules(mut self, rules: AnswerRules) -> Self {
+        self.options.rules = rules;
+        self
+    }
+
     /// Sets the endpoint that revokes tokens after a sign-out (RFC 7009). Default: none; tokens
     /// stay valid until they expire.
     pub fn revocation_url(mut self, url: impl Into<String>) -> Self {
@@ -236,11 +243,23 @@ pub enum BuildError {
         /// Name of the endpoint.
         which: &'static str,
     },
+    /// The document of an https issuer names a loopback address for the endpoint.
+    #[error("the issuer's metadata leads from an https issuer to a {which} without TLS")]
+    Downgrade {
+        /// Name of the endpoint.
+        which: &'static str,
+    },
     /// The issuer's metadata lists PKCE methods, but not `S256`.
     #[error(
         "the issuer does not offer PKCE with `S256` (RFC 7636), so a stolen code could be exchanged for tokens"
     )]
     CodeChallenge,
+    /// A field of the answer rules has no standard name, or its path has an empty name.
+    #[error("the answer's field `{name}` cannot be read from another place")]
+    Field {
+        /// Name of the field, as the caller wrote it.
+        name: String,
+    },
     /// The redirect URI must not receive a code.
     #[error("the redirect URI cannot be used")]
     RedirectUri,
@@ -266,7 +285,13 @@ impl BuildError {
                 "the issuer may not offer this way to sign in; if it does, add the endpoint to the \
                  metadata"
             }
+            Self::Downgrade { .. } => "let the issuer correct its document",
             Self::CodeChallenge => "enable PKCE with `S256` at the issuer",
+            Self::Field { .. } => {
+                "name one of access_token, token_type, refresh_token, refresh_token_expires_in, \
+                 id_token, scope or expires_in, and the path to its value like \
+                 `authed_user.access_token`"
+            }
             Self::RedirectUri => {
                 "register an address without a fragment: `http://127.0.0.1/callback` (RFC 8252 \
                  section 7.3), an `https://` address, or a private scheme with a dot"

@@ -30,6 +30,7 @@
 
 mod error;
 mod metadata;
+pub(crate) mod tenant;
 
 use http::header::{ACCEPT, LOCATION};
 use http::{HeaderValue, Request, Response, Uri};
@@ -57,17 +58,38 @@ impl IssuerMetadata {
         issuer: &str,
         transport: &impl Transport,
     ) -> Result<Self, DiscoveryError> {
+        Self::discover_by(NameRule::Exact, issuer, transport).await
+    }
+
+    /// Requests the metadata like [`discover`](Self::discover). Also takes a document for many
+    /// tenants: for an authority such as `https://login.microsoftonline.com/common/v2.0`, Microsoft
+    /// Entra ID names the issuer `https://login.microsoftonline.com/{tenantid}/v2.0`.
+    ///
+    /// A sign-in then takes the tenant from the `id_token`: `iss` must have the tenant of `tid` in
+    /// place of `{tenantid}`, and the authority must admit that tenant.
+    pub async fn discover_tenants(
+        issuer: &str,
+        transport: &impl Transport,
+    ) -> Result<Self, DiscoveryError> {
+        Self::discover_by(NameRule::Tenants, issuer, transport).await
+    }
+
+    async fn discover_by(
+        rule: NameRule,
+        issuer: &str,
+        transport: &impl Transport,
+    ) -> Result<Self, DiscoveryError> {
         let url = checks::url("issuer URL", issuer).map_err(DiscoveryError::IssuerUrl)?;
         if url.query().is_some() {
             return Err(DiscoveryError::Query);
         }
         let [first, second] = metadata_urls(issuer, &url);
-        let first = match fetch(issuer, first, transport).await {
+        let first = match fetch(rule, issuer, first, transport).await {
             Ok(metadata) => return Ok(metadata),
             Err(error @ DiscoveryError::Unreachable { .. }) => return Err(error),
             Err(error) => error,
         };
-        match (first, fetch(issuer, second, transport).await) {
+        match (first, fetch(rule, issuer, second, transport).await) {
             (_, Ok(metadata)) => Ok(metadata),
             (
                 DiscoveryError::NoDocument { mut asked },
@@ -95,7 +117,17 @@ fn metadata_urls(issuer: &str, url: &Uri) -> [String; 2] {
     ]
 }
 
+/// How the issuer's name in the document is compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum NameRule {
+    /// RFC 8414 section 3.3.
+    Exact,
+    /// A name with `{tenantid}` matches an authority of many tenants too.
+    Tenants,
+}
+
 async fn fetch(
+    rule: NameRule,
     issuer: &str,
     address: String,
     transport: &impl Transport,
@@ -118,18 +150,23 @@ async fn fetch(
         }
     };
     let named = fields.text("issuer").unwrap_or_default();
-    if named != issuer {
+    let has_tenants = rule == NameRule::Tenants && tenant::is_authority_of(&named, issuer);
+    if named != issuer && !has_tenants {
         return Err(DiscoveryError::IssuerMismatch {
             url: address,
             asked: issuer.to_owned(),
             named: displayable(&named),
         });
     }
-    IssuerMetadata::read(&fields, issuer, &address)
+    let mut metadata = IssuerMetadata::read(&fields, &named, &address);
+    if has_tenants {
+        metadata = metadata.with_authority(tenant::between(&named, issuer));
+    }
+    Ok(metadata)
 }
 
 /// Returns the fields of the answer if it is a JSON object that names an issuer.
-fn document(answer: &Response<SecretBytes>) -> Result<Fields<'_>, NoMetadata> {
+fn document(answer: &Response<SecretBytes>) -> Result<Fields, NoMetadata> {
     let status = answer.status();
     if status.is_redirection() {
         let location = answer.headers().get(LOCATION);

@@ -4,7 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::Uri;
-use token_rotator::{ExposeSecret, Refreshed, SecretString, SourceError, TokenSet, TokenSource};
+use token_rotator::store::Fingerprint;
+use token_rotator::{
+    ExposeSecret, Refreshed, SecretString, SessionKey, SourceError, TokenSet, TokenSource,
+};
 
 use crate::answer::RequestKind;
 use crate::answer::refusal::UNSUPPORTED;
@@ -59,7 +62,9 @@ impl TokenSource for TokenEndpoint {
         };
         post.options(&self.options);
         let (answer, secrets) = self.options.client.post(kind, post).await?;
-        kind.tokens(&answer, &secrets).map(Refreshed::from)
+        let rules = &self.options.rules;
+        kind.tokens_by(rules, &answer, &secrets)
+            .map(Refreshed::from)
     }
 
     /// Revokes the refresh token, or the access token if there is no refresh token (RFC 7009
@@ -89,6 +94,19 @@ impl TokenSource for TokenEndpoint {
             let _ = self.revoke_one(url, &tokens, token).await;
         }
         revoked
+    }
+
+    /// Hashes token endpoint, grant, client id, authentication method, what the request asks for,
+    /// and how its answer is read. The client's secret is the key of the hash.
+    fn fingerprint(&self, _session: &SessionKey) -> Option<Fingerprint> {
+        let options = &self.options;
+        let url = self.token_url.to_string();
+        let asked = format!(
+            "{:?} {:?} {:?} {:?} {:?}",
+            self.grant, options.scope, options.resources, options.audience, options.rules
+        );
+        let client = &options.client;
+        client.auth.fingerprint(&[&url, &client.id, &asked])
     }
 }
 

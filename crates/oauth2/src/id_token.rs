@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use token_rotator::{ExposeSecret, SecretString};
 
 use crate::answer::Fields;
+use crate::discovery::tenant;
 
 /// The issuer's clock may be behind the local clock by this much.
 const SKEW: Duration = Duration::from_secs(60);
@@ -18,6 +19,8 @@ const SKEW: Duration = Duration::from_secs(60);
 pub(crate) struct ExpectedClaims<'a> {
     /// `None` if the issuer's identifier is not configured.
     pub(crate) issuer: Option<&'a str>,
+    /// The authority of many tenants where the user signed in.
+    pub(crate) authority: Option<&'a str>,
     pub(crate) client_id: &'a str,
     /// `None` if the authorization request had no nonce.
     pub(crate) nonce: Option<&'a SecretString>,
@@ -28,10 +31,18 @@ impl ExpectedClaims<'_> {
     pub(crate) fn check(&self, id_token: &SecretString) -> Result<(), IdTokenError> {
         let payload = payload(id_token.expose_secret()).ok_or(IdTokenError::Unreadable)?;
         let claims = Fields::read(&payload).ok_or(IdTokenError::Unreadable)?;
-        if let Some(issuer) = self.issuer
-            && claims.text("iss").as_deref() != Some(issuer)
-        {
-            return Err(IdTokenError::Issuer);
+        if let Some(issuer) = self.issuer {
+            let name = claims.text("iss").unwrap_or_default();
+            let is_tenant = || {
+                let tenant = tenant::of(issuer, &name)?;
+                let claimed = claims.text("tid").is_some_and(|tid| tid == tenant);
+                let admitted = self.authority.is_none_or(|at| tenant::admits(at, tenant));
+                (claimed && admitted).then_some(())
+            };
+            let is_template = tenant::is_template(issuer);
+            if (name != issuer || is_template) && is_tenant().is_none() {
+                return Err(IdTokenError::Issuer);
+            }
         }
         let audiences = match claims.text("aud") {
             Some(audience) => vec![audience],
@@ -125,6 +136,7 @@ mod tests {
         let nonce = "n1".into();
         let expected = ExpectedClaims {
             issuer: Some("https://issuer.example"),
+            authority: None,
             client_id: "client",
             nonce: Some(&nonce),
             now: UNIX_EPOCH + Duration::from_secs(1_000),
@@ -170,10 +182,43 @@ mod tests {
         }
     }
 
+    /// Property: with a template of tenants, `iss` has the tenant of `tid`, which the authority admits.
+    #[test]
+    fn the_tenant_is_checked() {
+        let tenant = "0f8fad5b-d9cb-469f-a165-70867728950e";
+        let personal = "9188040d-6c67-4c5b-b112-36a304b66dad";
+        let issuer = |tenant: &str| format!("https://login.example/{tenant}/v2.0");
+        let check = |authority: &str, iss: String, tid: Value| {
+            let claims = json!({"iss": iss, "tid": tid, "aud": "client", "exp": 1_100});
+            let expected = ExpectedClaims {
+                issuer: Some("https://login.example/{tenantid}/v2.0"),
+                authority: Some(authority),
+                client_id: "client",
+                nonce: None,
+                now: UNIX_EPOCH + Duration::from_secs(1_000),
+            };
+            let encoded = URL_SAFE_NO_PAD.encode(claims.to_string());
+            expected.check(&format!("e30.{encoded}.c2ln").into())
+        };
+        let wrong = Err(IdTokenError::Issuer);
+        assert_eq!(check("common", issuer(tenant), json!(tenant)), Ok(()));
+        assert_eq!(check("common", issuer(personal), json!(personal)), Ok(()));
+        assert_eq!(
+            check("organizations", issuer(personal), json!(personal)),
+            wrong
+        );
+        assert_eq!(check("consumers", issuer(tenant), json!(tenant)), wrong);
+        assert_eq!(check("common", issuer(tenant), json!(personal)), wrong);
+        assert_eq!(check("common", issuer(tenant), json!(null)), wrong);
+        assert_eq!(check("common", issuer("common"), json!("common")), wrong);
+        assert_eq!(check("common", issuer("{tenantid}"), json!(tenant)), wrong);
+    }
+
     #[test]
     fn a_token_that_is_not_a_signed_jwt_is_unreadable() {
         let expected = ExpectedClaims {
             issuer: None,
+            authority: None,
             client_id: "client",
             nonce: None,
             now: UNIX_EPOCH,

@@ -46,6 +46,7 @@
 //! | [`TokenEndpoint`], [`Builder`] | exchange a refresh token (RFC 6749 section 6) or client credentials (section 4.4); revoke tokens (RFC 7009) |
 //! | [`ClientAuth`] | authenticates the client: public, secret in the header or in the form, or your own method |
 //! | [`Transport`] | sends a request to the issuer |
+//! | [`AnswerRules`] | the differences of one issuer: its own error codes, other token types, other field names |
 //! | [`RequestKind`] | decides what an answer means, also for endpoints that are not OAuth |
 //! | [`Secrets`] | keeps the secrets of a request out of every error |
 
@@ -65,7 +66,7 @@ mod secrets;
 mod sign_in;
 mod transport;
 
-pub use answer::RequestKind;
+pub use answer::{AnswerRules, RequestKind};
 pub use authorization_code::{
     AuthorizationCode, AuthorizationCodeGrant, AuthorizationRequest, CodeError, RandomnessError,
     RedirectError, authorization_code,

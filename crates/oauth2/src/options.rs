@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use token_rotator::SecretString;
 
+use crate::answer::AnswerRules;
 use crate::builder::BuildError;
 use crate::checks::{self, Reserved};
 use crate::client::IssuerClient;
@@ -19,6 +20,7 @@ pub(crate) struct CommonOptions {
     pub(crate) resources: Vec<String>,
     pub(crate) audience: Option<String>,
     pub(crate) params: Vec<(String, SecretString)>,
+    pub(crate) rules: AnswerRules,
 }
 
 /// The options after all checks, as requests carry them.
@@ -29,6 +31,7 @@ pub(crate) struct CheckedOptions {
     pub(crate) resources: Vec<String>,
     pub(crate) audience: Option<String>,
     pub(crate) params: Vec<(String, SecretString)>,
+    pub(crate) rules: Arc<AnswerRules>,
 }
 
 impl CommonOptions {
@@ -40,6 +43,7 @@ impl CommonOptions {
             resources: Vec::new(),
             audience: None,
             params: Vec::new(),
+            rules: AnswerRules::new(),
         }
     }
 
@@ -52,6 +56,7 @@ impl CommonOptions {
         checks::client_id(&self.client_id)?;
         checks::params(&self.params, reserved)?;
         checks::resources(&self.resources)?;
+        self.rules.check()?;
         Ok(CheckedOptions {
             client: IssuerClient {
                 id: self.client_id.into(),
@@ -62,6 +67,7 @@ impl CommonOptions {
             resources: self.resources,
             audience: self.audience.filter(|audience| !audience.is_empty()),
             params: self.params,
+            rules: Arc::new(self.rules),
         })
     }
 }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use http::{Response, Uri};
 use token_rotator::{SecretString, SourceError, TokenSet};
 
-use crate::answer::RequestKind;
+use crate::answer::{AnswerRules, RequestKind};
 use crate::builder::{BuildError, TransportMissing};
 use crate::checks::Reserved;
 use crate::client::FormRequest;
@@ -125,6 +125,12 @@ impl<G, T> SignInBuilder<G, T> {
         self
     }
 
+    /// Sets how the issuer's answers differ from the standard. Default: not at all.
+    pub fn answer_rules(mut self, rules: AnswerRules) -> Self {
+        self.options.rules = rules;
+        self
+    }
+
     /// Sets the API that the token is for, by the issuer's own name for the API (Auth0).
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.options.audience = Some(audience.into());
@@ -146,6 +152,7 @@ impl<G, T: Transport> SignInBuilder<G, T> {
             options: self.options.check(self.transport, &RESERVED)?,
             token_url: self.issuer.require_token_endpoint()?.clone(),
             issuer: self.issuer.issuer().map(str::to_owned),
+            authority: self.issuer.authority().map(str::to_owned),
         })
     }
 }
@@ -164,6 +171,7 @@ pub(crate) struct SignInSettings {
     pub(crate) options: CheckedOptions,
     pub(crate) token_url: Uri,
     pub(crate) issuer: Option<String>,
+    pub(crate) authority: Option<String>,
 }
 
 impl SignInSettings {
@@ -186,10 +194,13 @@ impl SignInSettings {
         sent: &Secrets,
         nonce: Option<&SecretString>,
     ) -> Result<TokenSet, TokensError> {
-        let mut tokens = kind.tokens(answer, sent).map_err(TokensError::Refused)?;
+        let mut tokens = kind
+            .tokens_by(&self.options.rules, answer, sent)
+            .map_err(TokensError::Refused)?;
         if let Some(id_token) = tokens.id_token() {
             let expected = ExpectedClaims {
                 issuer: self.issuer.as_deref(),
+                authority: self.authority.as_deref(),
                 client_id: &self.options.client.id,
                 nonce,
                 now: SystemTime::now(),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use support::{Script, answer};
 use token_rotator_oauth2::{
     ANSWER_BYTES_MAX, BuildError, DiscoveryError, IssuerMetadata, NoMetadata, SecretBytes,
-    TransportError,
+    TransportError, authorization_code, device,
 };
 
 const ISSUER: &str = "https://issuer.example/tenant";
@@ -216,7 +216,7 @@ async fn an_unreachable_issuer_gets_no_second_request() {
 }
 
 #[tokio::test]
-async fn endpoints_that_must_not_receive_tokens_are_refused() {
+async fn metadata_with_one_bad_entry() {
     for name in [
         "authorization_endpoint",
         "token_endpoint",
@@ -235,13 +235,38 @@ async fn endpoints_that_must_not_receive_tokens_are_refused() {
             let mut body = document();
             body[name] = json!(url);
             let script = Script::answering(200, &body.to_string()).then(Ok(answer(404, "")));
-            let error = discover(&script).await.unwrap_err();
+            let issuer = discover(&script).await.unwrap();
+            let unusable: Vec<_> = issuer.unusable_endpoints().collect();
+            let [(which, error)] = unusable[..] else {
+                panic!("{name} {url}: {unusable:?}");
+            };
+            assert_eq!(which.replace(' ', "_"), name);
             let right = match error {
                 DiscoveryError::Endpoint { .. } => !downgrade,
                 DiscoveryError::Downgrade { .. } => downgrade,
                 _ => false,
             };
             assert!(right, "{name} {url}: {error:?}");
+            // Only a sign-in that needs the endpoint fails, with the problem of its address.
+            let code = authorization_code(&issuer, "client", "http://127.0.0.1/callback");
+            let code = code.transport(Script::default()).build().err();
+            let device = device(&issuer, "client").transport(Script::default());
+            let device = device.build().err();
+            let needed_by = match name {
+                "authorization_endpoint" => (true, false),
+                "token_endpoint" => (true, true),
+                "device_authorization_endpoint" => (false, true),
+                _ => (false, false),
+            };
+            assert_eq!(
+                (code.is_some(), device.is_some()),
+                needed_by,
+                "{name} {url}"
+            );
+            for error in [code, device].into_iter().flatten() {
+                assert!(!matches!(error, BuildError::Endpoint { .. }), "{error:?}");
+                assert!(error.hint().is_some(), "{error}");
+            }
         }
     }
     // An issuer at a loopback address may have loopback endpoints.
@@ -252,6 +277,55 @@ async fn endpoints_that_must_not_receive_tokens_are_refused() {
     let script = Script::answering(200, &local.to_string());
     let issuer = IssuerMetadata::discover("http://127.0.0.1:8080", &script).await;
     assert!(issuer.unwrap().token_endpoint().is_some());
+}
+
+/// Property: the placeholder of Entra is accepted only for its authorities and only if the caller asks
+/// for it. Without that, the hint names both ways that work.
+#[tokio::test]
+async fn issuer_templates() {
+    let document = |named: &str| {
+        let document = json!({
+            "issuer": named,
+            "token_endpoint": "https://login.example/common/oauth2/v2.0/token",
+        });
+        Script::answering(200, &document.to_string()).then(Ok(answer(404, "")))
+    };
+    let template = "https://login.example/{tenantid}/v2.0";
+    for authority in ["common", "organizations", "consumers"] {
+        let issuer = format!("https://login.example/{authority}/v2.0");
+        let found = IssuerMetadata::discover_tenants(&issuer, &document(template)).await;
+        assert_eq!(found.unwrap().issuer(), Some(template));
+        let error = IssuerMetadata::discover(&issuer, &document(template)).await;
+        let error = error.unwrap_err();
+        assert!(
+            matches!(error, DiscoveryError::IssuerMismatch { .. }),
+            "{error}"
+        );
+        let hint = error.hint().unwrap();
+        assert!(
+            hint.contains("discover_tenants") && hint.contains("your tenant"),
+            "{hint}"
+        );
+    }
+    for (issuer, named) in [
+        (
+            "https://login.example/common/v2.0",
+            "https://evil.example/{tenantid}/v2.0",
+        ),
+        (
+            "https://login.example/common/v2.0",
+            "https://login.example/{tenantid}/v1.0",
+        ),
+        ("https://login.example/a/b/v2.0", template),
+        ("https://login.example/other/v2.0", template),
+    ] {
+        let error = IssuerMetadata::discover_tenants(issuer, &document(named)).await;
+        let error = error.unwrap_err();
+        assert!(
+            matches!(error, DiscoveryError::IssuerMismatch { .. }),
+            "{error}"
+        );
+    }
 }
 
 #[tokio::test]

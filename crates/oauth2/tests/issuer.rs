@@ -79,7 +79,7 @@ async fn every_fault_is_sorted_and_no_fault_causes_a_second_request() {
             Transient,
         ),
         (status(500, None), Uncertain),
-        (status(400, None), Terminal),
+        (status(400, None), Transient),
         (status(404, None), Misconfigured),
         (Fault::ResetBefore, Uncertain),
         (Fault::ResetAfter, Uncertain),

@@ -132,6 +132,10 @@ async fn debug_of_a_token_set_shows_no_secret_of_the_request() {
             "access_token": secret, "refresh_token": secret, "id_token": secret,
             "scope": secret, "token_type": secret, secret: secret, "extra": secret,
         });
+        let error = refresh(Script::answering(200, &body.to_string())).await;
+        assert_clean(&shown(&error.unwrap_err()), secret);
+        let mut body = body;
+        body["token_type"] = "Bearer".into();
         let set = refresh(Script::answering(200, &body.to_string()))
             .await
             .unwrap();

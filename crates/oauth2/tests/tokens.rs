@@ -87,24 +87,22 @@ fn a_2xx_with_tokens_is_a_token_set() {
 }
 
 #[test]
-fn a_foreign_token_type_is_kept_for_the_rotator_to_refuse() {
+fn a_foreign_token_type_is_refused_by_its_name() {
     let cases = [
         (r#""DPoP""#, "DPoP"),
         (
-            r#""urn:ietf:params:oauth:token-type:jwt""#,
-            "urn:ietf:params:oauth:token-type:jwt",
+            r#""urn:ietf:params:oauth:token-type:saml2""#,
+            "urn:ietf:params:oauth:token-type:saml2",
         ),
         ("7", "unreadable"),
-        (r#""two words""#, "unreadable"),
+        (r#""two words""#, "two words"),
+        (r#""a\nb""#, "unreadable"),
     ];
     for (json, name) in cases {
-        let set = tokens(
-            200,
-            &format!(r#"{{"access_token":"a","token_type":{json}}}"#),
-        )
-        .unwrap();
-        assert_eq!(set.token_type(), name);
-        assert!(!set.is_bearer());
+        let body = format!(r#"{{"access_token":"a","token_type":{json}}}"#);
+        let error = tokens(200, &body).unwrap_err();
+        assert!(error.is_content_refused(), "{error}");
+        assert!(error.to_string().contains(&format!("`{name}`")), "{error}");
     }
 }
 

@@ -147,6 +147,13 @@ impl Server for Postgres {
         let body = row.try_get(2);
         let version = version(session, &row)?;
         let body = body.map_err(|_| Self::corrupt(session, "its body is missing"))?;
+        if row.try_get::<_, bool>(4).unwrap_or_default() {
+            return Err(StoreError::new(
+                StoreErrorKind::Unavailable,
+                format!("{} is a standby, whose records may be old", self.address()),
+            )
+            .with_hint("name the primary, or add `target_session_attrs=read-write`"));
+        }
         let stored = StoredRecord::new(version, body);
         Ok(Some(match clock(&row, 3) {
             Some(now) => stored.read_at(now),

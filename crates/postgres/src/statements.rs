@@ -7,7 +7,8 @@ use crate::schema::SessionTable;
 
 /// The statements for one table.
 pub(crate) struct Statements {
-    /// Parameters: 1 session. Returns epoch, revision, body, and the server's clock in milliseconds since 1970.
+    /// Parameters: 1 session. Returns epoch, revision, body, the server's clock in milliseconds since 1970, and whether
+    /// the server is a standby, which may lag behind.
     pub(crate) load: String,
     /// Parameters: 1 session. Returns epoch, revision.
     pub(crate) version: String,
@@ -34,7 +35,7 @@ impl Statements {
         Self {
             load: format!(
                 "SELECT epoch, revision, body,
-                    floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint
+                    floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint, pg_is_in_recovery()
                 FROM {table_name} WHERE session = $1 AND epoch IS NOT NULL"
             ),
             version: format!(

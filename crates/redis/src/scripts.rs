@@ -7,12 +7,16 @@ use std::sync::LazyLock;
 
 use redis::Script;
 
-/// Reads a record and the server's clock.
+/// Reads a record and the server's clock, from the primary: a replica may lag behind.
 ///
 /// `KEYS`: record. Returns epoch, revision, body, and the clock's seconds and microseconds.
 pub(crate) static LOAD: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
+local role = redis.pcall('INFO', 'replication')
+if type(role) == 'string' and string.find(role, 'role:slave', 1, true) then
+  return redis.error_reply('READONLY this server is a replica')
+end
 local stored = redis.call('HMGET', KEYS[1], 'epoch', 'revision', 'body')
 local time = redis.call('TIME')
 return {stored[1], stored[2], stored[3], time[1], time[2]}

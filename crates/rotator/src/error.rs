@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::http::challenge::StepUp;
+use crate::store::SharedFailure;
 use crate::token::secret::SecretString;
 
 /// The cause of an error, shared by all waiters of a flight.
@@ -245,12 +246,48 @@ pub enum RefreshError {
         /// access token is usable.
         wait: Option<Duration>,
     },
+    /// The store holds an older record of the session than this process has seen. The refresh token may
+    /// be spent by a process whose record is lost.
+    #[error(
+        "the store holds an older record of this session than this process has seen, and the refresh \
+         token may be spent; it is used again only as the last resort"
+    )]
+    OlderRecord,
     /// A sign-in or sign-out happened before the refresh was sent.
     #[error("the session changed before the refresh was sent")]
     SessionChanged,
     /// The issuer refused this session's refresh token earlier, in this or in another process.
     #[error("the issuer has refused this session's refresh token before")]
     Refused,
+    /// A refresh in another process failed a short time ago, and its failure holds for this process
+    /// too. Nothing was sent.
+    #[error("a refresh on host `{}` failed a moment ago: {}", failure.host, failure.message)]
+    Shared {
+        /// The failure in the session's record.
+        failure: Box<SharedFailure>,
+        /// How long no refresh starts.
+        left: Duration,
+    },
+    /// The issuer refused several refreshes without an OAuth error as the reason. The refresh token
+    /// is kept, and a refresh is tried every 5 minutes.
+    #[error("the issuer refuses to refresh this session and gives no reason: {message}")]
+    RefusedWithoutReason {
+        /// What the issuer answered last.
+        message: Arc<str>,
+        /// How long no refresh starts.
+        left: Duration,
+    },
+    /// The issuer answered, but the content of its answer cannot be used. Its refresh token was
+    /// saved. The answer is not asked for again until the configuration changes or a caller forces a
+    /// refresh.
+    #[error("the issuer's answer cannot be used: {message}")]
+    ContentRefused {
+        /// What is wrong with the answer.
+        message: Arc<str>,
+    },
+    /// The issuer answered with the tokens of another user. Nothing was installed or saved.
+    #[error("the issuer answered with the tokens of another user, which were dropped")]
+    AnotherSubject,
     /// The session is not signed in, so there is no token set to refresh.
     #[error("the session is not signed in")]
     NotSignedIn,
@@ -283,10 +320,15 @@ impl RefreshError {
     pub fn kind(&self) -> FailureKind {
         match self {
             Self::Source(error) => error.kind(),
-            Self::TimedOut { .. } | Self::InDoubt { .. } => FailureKind::Uncertain,
-            Self::NotSignedIn | Self::Refused => FailureKind::Terminal,
+            Self::TimedOut { .. } | Self::InDoubt { .. } | Self::OlderRecord => {
+                FailureKind::Uncertain
+            }
+            Self::NotSignedIn | Self::Refused | Self::AnotherSubject => FailureKind::Terminal,
+            Self::Shared { failure, .. } => failure.kind,
+            // The issuer gave no verdict on the grant, so refreshes are tried again.
+            Self::RefusedWithoutReason { .. } => FailureKind::Transient,
             // The received refresh token is kept, so the next refresh uses it and not the spent one.
-            Self::Unusable { .. } => FailureKind::Misconfigured,
+            Self::Unusable { .. } | Self::ContentRefused { .. } => FailureKind::Misconfigured,
             Self::Lease(_) | Self::Store(_) | Self::SessionChanged => FailureKind::NotSent,
             Self::Panicked { sent, .. } | Self::Abandoned { sent, .. } => {
                 if *sent {
@@ -304,8 +346,15 @@ impl RefreshError {
         match self {
             Self::Source(error) => error.retry_after(),
             Self::InDoubt { wait } => *wait,
+            Self::Shared { failure, left } if failure.asked_by_issuer => Some(*left),
             _ => None,
         }
+    }
+
+    /// Whether a sign-in is the action that resolves this error: the issuer refuses the session, with
+    /// or without a reason.
+    pub fn needs_sign_in(&self) -> bool {
+        matches!(self, Self::RefusedWithoutReason { .. }) || self.kind() == FailureKind::Terminal
     }
 
     /// The action for this cause. Returns `None` if there is no hint for it.
@@ -314,7 +363,17 @@ impl RefreshError {
             Self::Source(error) => error.hint(),
             Self::Lease(error) => error.hint(),
             Self::Store(error) => error.hint(),
-            Self::Refused | Self::NotSignedIn => Some(SIGN_IN),
+            Self::Refused
+            | Self::NotSignedIn
+            | Self::RefusedWithoutReason { .. }
+            | Self::AnotherSubject => Some(SIGN_IN),
+            Self::OlderRecord => Some(
+                "see whether the store was restored from a backup; a forced refresh or a sign-in \
+                 resolves the doubt",
+            ),
+            Self::ContentRefused { .. } => {
+                Some("change the setting that asks for another answer, then refresh once more")
+            }
             Self::TimedOut { .. } => Some(
                 "if the source calls this rotator in a task that it spawned, it waits for itself, so \
                  send the refresh over a client without this rotator. Otherwise the issuer is slow: \
@@ -323,6 +382,7 @@ impl RefreshError {
             // The action depends on the issuer, or no action is necessary.
             Self::Unusable { .. }
             | Self::InDoubt { .. }
+            | Self::Shared { .. }
             | Self::SessionChanged
             | Self::Panicked { .. }
             | Self::Abandoned { .. } => None,

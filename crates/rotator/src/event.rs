@@ -1,7 +1,7 @@
 //! Events of a session, for logs, metrics and user interfaces.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use token_rotator_core::Purpose;
 
@@ -78,6 +78,26 @@ pub enum Event {
         /// The issuer's refusal.
         error: RefreshError,
     },
+    /// The store holds an older record than this process has seen: it was restored from a backup, or
+    /// lost its last writes. The process writes its newer tokens back.
+    OlderRecord {
+        /// The revision of the record.
+        found: u64,
+        /// The greatest revision that this process has seen.
+        seen: u64,
+    },
+    /// The issuer has refused several refreshes without a reason. Callers get the error, and a refresh
+    /// is tried every 5 minutes. Reported once, until the next token set.
+    RefusedWithoutReason {
+        /// The error that callers get.
+        error: RefreshError,
+    },
+    /// The issuer answered a refresh with the tokens of another user. Nothing was installed or saved.
+    /// This is a security event.
+    AnotherSubject {
+        /// Number of the flight.
+        flight: u64,
+    },
     /// The issuer reports that the refresh token was used before. This is a security event: another
     /// party may hold the token.
     ReuseDetected {
@@ -93,6 +113,12 @@ pub enum Event {
         /// Whether the token is being revoked: after a sign-out, and if the issuer revokes single
         /// tokens. Otherwise, after a sign-in, the revocation might end the new session too.
         revoked: bool,
+    },
+    /// The refresh token expires in less than three days, and refreshes do not extend its life. The
+    /// user has to sign in before. Reported once in a process for each end.
+    RefreshTokenExpiring {
+        /// When the refresh token expires, as the issuer stated it.
+        at: SystemTime,
     },
     /// The issuer revoked tokens, or the revocation failed.
     Revoked {

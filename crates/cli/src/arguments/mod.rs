@@ -16,7 +16,7 @@ pub(crate) mod values;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Arg, Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use self::demo::DemoOptions;
 pub(crate) use self::issuer::{IssuerOptions, IssuerProfile};
@@ -80,6 +80,30 @@ pub(crate) struct GlobalOptions {
         hide_short_help = true
     )]
     pub(crate) key: Option<KeyChoice>,
+}
+
+/// Makes an empty environment variable count as unset, as in most programs: scripts and CI systems unset
+/// a variable by an empty value.
+pub(crate) fn without_empty_variables(command: Command) -> Command {
+    let is_empty = |arg: &Arg| {
+        let name = arg.get_env();
+        name.is_some_and(|name| std::env::var_os(name).is_some_and(|value| value.is_empty()))
+    };
+    command
+        .mut_args(|arg| match is_empty(&arg) {
+            true => arg.env(None),
+            false => arg,
+        })
+        .mut_subcommands(without_empty_variables)
+}
+
+impl Arguments {
+    /// Parses the command line and the environment.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        let mut command = without_empty_variables(Self::command());
+        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use super::answers::{FieldPaths, SignInParam, TokenTypeChoice};
+use super::redirect::RedirectAddress;
 use super::values::{DurationText, IssuerUrl, OriginText, ProfileChoice};
 
 /// The settings of a session, from files, the environment or the flags of `login`.
@@ -38,7 +40,8 @@ pub(crate) struct SessionSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) client_secret_file: Option<PathBuf>,
 
-    /// How the client authenticates [default: basic if there is a secret, else none]
+    /// How the client authenticates [default: as the issuer's metadata says, else basic if there is a
+    /// secret, else none]
     #[arg(long, value_enum, value_name = "METHOD", hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) client_auth: Option<ClientAuthChoice>,
@@ -54,6 +57,12 @@ pub(crate) struct SessionSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) scope: Option<String>,
 
+    /// Send the scope with each refresh too, as Azure AD B2C needs it [default: only with the profiles
+    /// entra and b2c]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) scope_at_refresh: Option<bool>,
+
     /// An API that the token is meant for (RFC 8707); may be given several times
     #[arg(long, value_name = "URI", hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,8 +73,9 @@ pub(crate) struct SessionSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) audience: Option<String>,
 
-    /// What the issuer does with a used refresh token: strict, auth0:TIME, okta, keycloak,
-    /// hydra:TIME, supabase, fapi2, multi-use, leeway:TIME [default: strict]
+    /// What the issuer does with a used refresh token, and its own error codes: strict, auth0:TIME,
+    /// okta, keycloak, hydra:TIME, supabase, fapi2, entra, b2c, google, slack, firebase, glewlwyd,
+    /// multi-use, leeway:TIME [default: strict]
     #[arg(long, env = "TOKEN_ROTATOR_PROFILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) profile: Option<ProfileChoice>,
@@ -92,6 +102,17 @@ pub(crate) struct SessionSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ca_file: Option<PathBuf>,
 
+    /// The redirect address that the client has registered: host, port and path on this machine, such
+    /// as http://localhost:8400/callback; port 0 takes a free one [default: http://127.0.0.1:0/callback]
+    #[arg(
+        long,
+        value_name = "URL",
+        hide_short_help = true,
+        conflicts_with = "redirect_port"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) redirect_uri: Option<RedirectAddress>,
+
     /// The port of the redirect address on this machine, 0 for a free one [default: 0]
     #[arg(long, value_name = "PORT", hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,6 +137,35 @@ pub(crate) struct SessionSettings {
     #[arg(long, value_name = "URL", hide_short_help = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) revocation_endpoint: Option<IssuerUrl>,
+
+    /// A further parameter of the sign-in request, such as access_type=offline; may be given several
+    /// times
+    #[arg(long = "param", value_name = "NAME=VALUE", hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) params: Option<Vec<SignInParam>>,
+
+    /// The client was registered dynamically (RFC 7591): `invalid_client` then ends the session,
+    /// because its refresh token is bound to that registration
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dynamic_client: Option<bool>,
+
+    /// The user of this session at git hosts; the git helper answers for no other user [default: the
+    /// user that the tokens name]
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) username: Option<String>,
+
+    /// How the token is sent, whatever `token_type` the issuer gives it
+    #[arg(long, value_enum, value_name = "TYPE", hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_type: Option<TokenTypeChoice>,
+
+    /// Fields of the issuer's answers with other names, separated by commas, such as
+    /// access_token=authed_user.access_token
+    #[arg(long, value_name = "NAME=PATH", hide_short_help = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fields: Option<FieldPaths>,
 }
 
 /// How to sign in.
@@ -207,6 +257,13 @@ impl SessionSettings {
         } else {
             (fallback.client_secret_env, fallback.client_secret_file)
         };
+        // The two redirect keys are one setting: the redirect address.
+        let names_redirect = self.redirect_uri.is_some() || self.redirect_port.is_some();
+        let (redirect_uri, redirect_port) = if names_redirect {
+            (self.redirect_uri, self.redirect_port)
+        } else {
+            (fallback.redirect_uri, fallback.redirect_port)
+        };
         Self {
             issuer: self.issuer.or(fallback.issuer),
             client_id: self.client_id.or(fallback.client_id),
@@ -215,6 +272,7 @@ impl SessionSettings {
             client_auth: self.client_auth.or(fallback.client_auth),
             grant: self.grant.or(fallback.grant),
             scope: self.scope.or(fallback.scope),
+            scope_at_refresh: self.scope_at_refresh.or(fallback.scope_at_refresh),
             resource: self.resource.or(fallback.resource),
             audience: self.audience.or(fallback.audience),
             profile: self.profile.or(fallback.profile),
@@ -222,7 +280,8 @@ impl SessionSettings {
             refresh_before: self.refresh_before.or(fallback.refresh_before),
             lifetime: self.lifetime.or(fallback.lifetime),
             ca_file: self.ca_file.or(fallback.ca_file),
-            redirect_port: self.redirect_port.or(fallback.redirect_port),
+            redirect_uri,
+            redirect_port,
             token_endpoint: self.token_endpoint.or(fallback.token_endpoint),
             authorization_endpoint: self
                 .authorization_endpoint
@@ -231,6 +290,11 @@ impl SessionSettings {
                 .device_authorization_endpoint
                 .or(fallback.device_authorization_endpoint),
             revocation_endpoint: self.revocation_endpoint.or(fallback.revocation_endpoint),
+            params: self.params.or(fallback.params),
+            dynamic_client: self.dynamic_client.or(fallback.dynamic_client),
+            username: self.username.or(fallback.username),
+            token_type: self.token_type.or(fallback.token_type),
+            fields: self.fields.or(fallback.fields),
         }
     }
 }

@@ -172,6 +172,23 @@ pub(crate) struct ProfileChoice {
     pub(crate) profile: Profile,
 }
 
+/// Microsoft Entra ID.
+const ENTRA: &str = "entra";
+/// Azure AD B2C.
+const B2C: &str = "b2c";
+
+impl ProfileChoice {
+    /// Returns whether the issuer gives an access token only to a refresh with a scope.
+    pub(crate) fn needs_scope(&self) -> bool {
+        self.text == ENTRA || self.text == B2C
+    }
+
+    /// Returns whether the issuer's metadata may have the placeholder `{tenantid}` in its name.
+    pub(crate) fn has_tenants(&self) -> bool {
+        self.text == ENTRA
+    }
+}
+
 impl FromStr for ProfileChoice {
     type Err = String;
 
@@ -184,6 +201,10 @@ impl FromStr for ProfileChoice {
             ("strict", None) => Profile::strict(),
             ("keycloak", None) => Profile::keycloak(),
             ("supabase", None) => Profile::supabase(),
+            ("slack", None) => Profile::slack(),
+            ("firebase", None) => Profile::firebase(),
+            ("glewlwyd", None) => Profile::glewlwyd(),
+            (ENTRA | B2C | "google", None) => Profile::multi_use(),
             ("fapi2", None) => Profile::fapi2(),
             ("multi-use", None) => Profile::multi_use(),
             ("okta", None) => Profile::okta(),
@@ -197,8 +218,8 @@ impl FromStr for ProfileChoice {
             }
             _ => {
                 return Err(
-                    "write one of strict, auth0:TIME, okta, keycloak, hydra:TIME, \
-                            supabase, fapi2, multi-use, leeway:TIME"
+                    "write one of strict, auth0:TIME, okta, keycloak, hydra:TIME, supabase, fapi2, \
+                     entra, b2c, google, slack, firebase, glewlwyd, multi-use, leeway:TIME"
                         .to_owned(),
                 );
             }

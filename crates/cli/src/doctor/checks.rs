@@ -4,17 +4,14 @@ use std::error::Error as _;
 use std::time::{Duration, SystemTime};
 
 use http::{Request, Uri, header};
-use token_rotator::{FileStore, Origin};
+use token_rotator::Origin;
 use token_rotator_oauth2::{SecretBytes, Transport as _};
 
 use super::finding::Finding;
+use super::record;
 use crate::command_error::CommandError;
 use crate::config::{GrantChoice, SessionName};
-use crate::session::{
-    Context, Endpoint, Endpoints, NamedSession, StoreKind, sign_in, store_failed,
-};
-use crate::status::{IntentState, SessionState, SessionStatus};
-use crate::table;
+use crate::session::{Context, Endpoint, Endpoints, NamedSession, StoreKind, store_failed};
 
 /// How far clocks may differ before tokens appear to expire at the wrong time.
 const SKEW_MAX: Duration = Duration::from_secs(30);
@@ -63,7 +60,7 @@ pub(super) async fn check_setup(context: &Context, names: &[SessionName]) -> Vec
 pub(super) async fn check_session(session: &NamedSession<'_>) -> Vec<Finding> {
     let mut findings = vec![check_client(session)];
     findings.extend(check_issuer(session).await);
-    findings.extend(check_record(session).await);
+    findings.extend(record::check(session).await);
     findings.extend(check_history(session));
     let name = session.name.as_str();
     findings
@@ -76,7 +73,7 @@ fn check_client(session: &NamedSession<'_>) -> Finding {
     let settings = &session.settings;
     let checked = settings
         .client_id()
-        .and_then(|id| settings.client_auth().map(|_| id));
+        .and_then(|id| settings.client_auth(None).map(|_| id));
     match checked {
         Ok(id) => Finding::good("client", format!("`{id}`")),
         Err(error) => Finding::bad("client", error.to_string(), error.hint_text()),
@@ -86,7 +83,7 @@ fn check_client(session: &NamedSession<'_>) -> Finding {
 /// Checks the discovery of the endpoints, the token endpoint and the issuer's clock.
 async fn check_issuer(session: &NamedSession<'_>) -> Vec<Finding> {
     let endpoints = Endpoints::new(&session.settings, session.transport.clone());
-    let mut findings = Vec::from_iter(check_discovery(session, &endpoints).await);
+    let mut findings = check_discovery(session, &endpoints).await;
     let metadata = match endpoints.find(&[Endpoint::Token]).await {
         Ok(metadata) => metadata,
         // The finding of the discovery already reports the error.
@@ -107,10 +104,12 @@ async fn check_issuer(session: &NamedSession<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Checks the issuer's metadata. Returns `None` if the session names no issuer.
-async fn check_discovery(session: &NamedSession<'_>, endpoints: &Endpoints) -> Option<Finding> {
+/// Checks the issuer's metadata. Returns no finding if the session names no issuer.
+async fn check_discovery(session: &NamedSession<'_>, endpoints: &Endpoints) -> Vec<Finding> {
     let settings = &session.settings;
-    let issuer = settings.issuer.as_ref()?;
+    let Some(issuer) = &settings.issuer else {
+        return Vec::new();
+    };
     let metadata = match endpoints.discover().await {
         Ok(metadata) => metadata,
         Err(error) => {
@@ -120,11 +119,8 @@ async fn check_discovery(session: &NamedSession<'_>, endpoints: &Endpoints) -> O
                 Some(_) => Finding::fair,
                 None => Finding::bad,
             };
-            return Some(finding(
-                "discovery",
-                error.to_string(),
-                error.hint_text().to_owned(),
-            ));
+            let what = error.to_string();
+            return vec![finding("discovery", what, error.hint_text().to_owned())];
         }
     };
     let (missing, key) = match settings.grant() {
@@ -140,7 +136,17 @@ async fn check_discovery(session: &NamedSession<'_>, endpoints: &Endpoints) -> O
         ),
         GrantChoice::ClientCredentials | GrantChoice::RefreshToken => (false, ""),
     };
-    Some(if missing {
+    let unusable = metadata.unusable_endpoints().map(|(which, problem)| {
+        Finding::fair(
+            "discovery",
+            format!("{problem}; the {which} is left out"),
+            problem
+                .hint()
+                .unwrap_or("let the issuer correct its document"),
+        )
+    });
+    let unusable: Vec<_> = unusable.collect();
+    let found = if missing {
         Finding::fair(
             "discovery",
             format!("{issuer} names no `{key}`"),
@@ -148,7 +154,8 @@ async fn check_discovery(session: &NamedSession<'_>, endpoints: &Endpoints) -> O
         )
     } else {
         Finding::good("discovery", format!("{issuer} publishes its endpoints"))
-    })
+    };
+    std::iter::once(found).chain(unusable).collect()
 }
 
 /// Checks that the token endpoint answers, and compares the clocks.
@@ -212,63 +219,8 @@ fn compare_clocks(here: SystemTime, there: SystemTime) -> Finding {
     )
 }
 
-async fn check_record(session: &NamedSession<'_>) -> Vec<Finding> {
-    let status = match SessionStatus::of(session).await {
-        Ok(status) => status,
-        Err(error) => return vec![Finding::bad("record", error.to_string(), error.hint_text())],
-    };
-    let login = sign_in(&session.name);
-    let mut findings = vec![match status.state {
-        SessionState::Good => Finding::good("session", "its token is valid"),
-        SessionState::Expired => Finding::good(
-            "session",
-            "its token has expired; the next use refreshes it",
-        ),
-        SessionState::Ended => {
-            Finding::bad("session", "the issuer has refused its refresh token", login)
-        }
-        SessionState::SignedOut => Finding::bad("session", "the user has signed out", login),
-        SessionState::New if session.settings.is_for_client() => {
-            Finding::good("session", "the client signs in by itself at the first use")
-        }
-        SessionState::New => Finding::bad("session", "no user has signed in yet", login),
-    }];
-    match status.journal.map(|journal| journal.outcome) {
-        Some(IntentState::Open) => findings.push(Finding::fair(
-            "journal",
-            "a refresh is in flight, or its process died",
-            "no action is needed: the next command that needs a token resolves it by the profile",
-        )),
-        Some(IntentState::Uncertain) => findings.push(Finding::fair(
-            "journal",
-            "a refresh got no answer; its refresh token may be spent",
-            format!(
-                "it is presented again when the profile allows, or when nothing else is left; \
-                 `token-rotator token --session {} --refresh` does it now",
-                session.name
-            ),
-        )),
-        Some(IntentState::Refused) | None => {}
-    }
-    if let Some(failure) = &status.last_failure {
-        findings.push(Finding::good(
-            "last failure",
-            format!("{}: {}", table::ago(failure.at), failure.event.detail()),
-        ));
-    }
-    if let StoreKind::File(store) = session.store_kind() {
-        findings.extend(check_lease(session, store));
-    }
-    findings
-}
-
-fn check_lease(session: &NamedSession<'_>, store: &FileStore) -> Option<Finding> {
-    let holder = store.locks().holder(&session.key()).ok()??;
-    lease_held_too_long(holder.process, holder.since.elapsed().unwrap_or_default())
-}
-
 /// Reports a lease that is held longer than any flight lasts: its process was stopped.
-fn lease_held_too_long(process: u32, held: Duration) -> Option<Finding> {
+pub(super) fn lease_held_too_long(process: u32, held: Duration) -> Option<Finding> {
     (held > Duration::from_secs(60)).then(|| {
         Finding::bad(
             "lease",

@@ -1,9 +1,11 @@
 //! `token-rotator doctor`: checks sessions and says how to repair what does not work.
 //!
-//! `checks.rs` has the checks; `finding.rs` their results.
+//! `checks.rs` has the checks of the setup and of the issuer, `record.rs` those of the stored session;
+//! `finding.rs` has their results.
 
 mod checks;
 mod finding;
+mod record;
 
 use std::process::ExitCode;
 

@@ -3,7 +3,7 @@
 use token_rotator::{TokenSet, TokenSource as _};
 
 use crate::command_error::CommandError;
-use crate::session::{ClientAuthentication, IssuerSource, NamedSession};
+use crate::session::{ClientAuthentication, IssuerSource, NamedSession, source_failed};
 
 /// The hint for a refusal whose cause the issuer does not name.
 pub(super) const CHECK_CLIENT: &str =
@@ -13,7 +13,10 @@ const NO_SECRET: &str = "no secret was given: set TOKEN_ROTATOR_CLIENT_SECRET, o
 
 pub(crate) async fn tokens(session: &NamedSession<'_>) -> Result<TokenSet, CommandError> {
     session.settings.client_id()?;
-    let has_secret = !matches!(session.settings.client_auth()?, ClientAuthentication::None);
+    let has_secret = !matches!(
+        session.settings.client_auth(None)?,
+        ClientAuthentication::None
+    );
     let source = IssuerSource::new(&session.settings, session.transport.clone());
     let refreshed = source.refresh(None).await;
     refreshed
@@ -22,7 +25,7 @@ pub(crate) async fn tokens(session: &NamedSession<'_>) -> Result<TokenSet, Comma
             let failed = CommandError::new("the issuer gave the client no token").because(&error);
             match error.code() {
                 Some("invalid_client") if !has_secret => failed.hint(NO_SECRET),
-                _ => failed.hint_of(error.hint()).or_hint(CHECK_CLIENT),
+                _ => source_failed(failed.hint_of(error.hint()).or_hint(CHECK_CLIENT), &error),
             }
         })
 }

@@ -11,7 +11,7 @@ use super::interactive::{interruptible, not_offered, with_settings, within};
 use crate::arguments::LoginOptions;
 use crate::command_error::CommandError;
 use crate::output::say;
-use crate::session::{Endpoint, Endpoints, NamedSession};
+use crate::session::{Endpoint, Endpoints, NamedSession, source_failed};
 
 /// How long to wait if neither the issuer nor `--timeout` sets a limit.
 const SIGN_IN_TIMEOUT: Duration = Duration::from_secs(15 * 60);
@@ -25,7 +25,7 @@ pub(super) async fn tokens(
     let needed = [Endpoint::DeviceAuthorization, Endpoint::Token];
     interruptible(async {
         let metadata = endpoints.find(&needed).await?;
-        let grant = with_settings(device(&metadata, client_id), session, options)?
+        let grant = with_settings(device(&metadata, client_id), &metadata, session, options)?
             .build()
             .map_err(|error| not_offered(&error))?;
         let authorization = grant.begin().await.map_err(|error| no_code(&error))?;
@@ -81,10 +81,14 @@ async fn poll_until_decided(
 }
 
 fn no_code(error: &DeviceAuthorizationError) -> CommandError {
-    CommandError::new("there is no code to enter on another device")
+    let failed = CommandError::new("there is no code to enter on another device")
         .because(error)
         .hint_of(error.hint())
-        .or_hint(super::client::CHECK_CLIENT)
+        .or_hint(super::client::CHECK_CLIENT);
+    match error {
+        DeviceAuthorizationError::Refused(error) => source_failed(failed, error),
+        _ => failed,
+    }
 }
 
 fn not_signed_in(error: DeviceError) -> CommandError {
@@ -96,6 +100,9 @@ fn not_signed_in(error: DeviceError) -> CommandError {
         DeviceError::Expired => failed
             .why("the code expired before it was entered")
             .hint("sign in again, and enter the new code in time"),
+        DeviceError::Refused(ref source) | DeviceError::Unanswered(ref source) => {
+            source_failed(failed.because(&error).hint_of(error.hint()), source)
+        }
         error => failed.because(&error).hint_of(error.hint()),
     }
 }

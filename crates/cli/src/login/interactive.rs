@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use token_rotator_oauth2::{BuildError, SignInBuilder, TransportMissing};
+use token_rotator_oauth2::{BuildError, IssuerMetadata, SignInBuilder, TransportMissing};
 use token_rotator_reqwest::ReqwestTransport;
 
 use crate::arguments::LoginOptions;
@@ -15,15 +15,18 @@ const INTERRUPTED: u8 = 130;
 /// Applies the settings of the session and of the command line to a sign-in.
 pub(super) fn with_settings<G>(
     mut builder: SignInBuilder<G, TransportMissing>,
+    metadata: &IssuerMetadata,
     session: &NamedSession<'_>,
     options: &LoginOptions,
 ) -> Result<SignInBuilder<G, ReqwestTransport>, CommandError> {
     let settings = &session.settings;
-    builder = match settings.client_auth()? {
+    let methods = metadata.token_endpoint_auth_methods_supported();
+    builder = match settings.client_auth(methods)? {
         ClientAuthentication::None => builder,
         ClientAuthentication::Basic(secret) => builder.client_secret_basic(secret),
         ClientAuthentication::Post(secret) => builder.client_secret_post(secret),
     };
+    builder = builder.answer_rules(settings.answer_rules());
     if let Some(scope) = &settings.scope {
         builder = builder.scope(scope);
     }
@@ -32,6 +35,9 @@ pub(super) fn with_settings<G>(
     }
     if let Some(audience) = &settings.audience {
         builder = builder.audience(audience);
+    }
+    for param in settings.params.iter().flatten() {
+        builder = builder.param(param.name(), param.value());
     }
     if let Some(prompt) = &options.prompt {
         builder = builder.param("prompt", prompt.as_str());

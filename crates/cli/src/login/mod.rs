@@ -36,7 +36,8 @@ pub(crate) async fn run(
             .settings
             .clone()
             .with_absolute_paths()
-            .with_fallback(known),
+            .with_fallback(known)
+            .with_secret_variable(),
     )?;
     // Later commands use the configuration file. If it names another issuer or client, they would send
     // this session's refresh token there.
@@ -50,7 +51,10 @@ pub(crate) async fn run(
     before.map_err(|error| store_failed("the store cannot keep the session", &error))?;
     match session.settings.grant() {
         GrantChoice::AuthorizationCode => browser::sign_in(&session, &options).await?,
-        GrantChoice::Device => save(&session, device::tokens(&session, &options).await?).await?,
+        GrantChoice::Device => {
+            let tokens = device::tokens(&session, &options).await?;
+            save_sign_in(&session, tokens).await?;
+        }
         GrantChoice::ClientCredentials => save(&session, client::tokens(&session).await?).await?,
         GrantChoice::RefreshToken => save(&session, stdin::tokens(&session).await?).await?,
     }
@@ -67,6 +71,19 @@ fn configured_differently(session: &NamedSession<'_>, key: &str) -> CommandError
              that file"
         ))
         .hint("change it there, or sign in to a session of another name: `--session`")
+}
+
+/// Stores the session of a user. Warns if it cannot be refreshed.
+async fn save_sign_in(session: &NamedSession<'_>, tokens: TokenSet) -> Result<(), CommandError> {
+    let is_refreshable = tokens.refresh_token().is_some();
+    save(session, tokens).await?;
+    if !is_refreshable {
+        CommandError::new("the issuer gave no refresh token")
+            .why("the session ends when its access token expires")
+            .hint(session.settings.offline_hint(&session.name))
+            .print_as_warning();
+    }
+    Ok(())
 }
 
 /// Stores the session before the command reports success.

@@ -4,20 +4,25 @@
 use std::io::{IsTerminal as _, Read as _};
 use std::sync::Arc;
 
-use token_rotator::{Expiry, FailureKind, TokenSet, TokenSource as _};
+use token_rotator::{Expiry, FailureKind, SourceError, TokenSet, TokenSource as _};
 
 use crate::command_error::CommandError;
 use crate::output::say;
-use crate::session::{IssuerSource, NamedSession};
+use crate::session::{IssuerSource, NamedSession, source_failed};
 
 /// Longer than any refresh token.
 const BYTES_MAX: u64 = 64 * 1024;
 
 const SPENT: &str = "a refresh token that was used before is spent; get a new one";
 
+const UNSENT: &str = "nothing was sent; the refresh token is still good: try again in a moment";
+
+const LOST: &str = "the refresh token may be spent: try it once more, and get a new one if the issuer \
+                    refuses it";
+
 pub(super) async fn tokens(session: &NamedSession<'_>) -> Result<TokenSet, CommandError> {
     session.settings.client_id()?;
-    session.settings.client_auth()?;
+    session.settings.client_auth(None)?;
     let refresh_token = read()?;
     let last = TokenSet::bearer("none yet")
         .with_refresh_token(refresh_token)
@@ -32,16 +37,25 @@ pub(super) async fn tokens(session: &NamedSession<'_>) -> Result<TokenSet, Comma
                 _ => refreshed.tokens,
             },
         ),
-        Err(error) => Err(
-            CommandError::new("the issuer did not take the refresh token")
-                .because(&error)
-                .hint_of(match error.kind() {
-                    FailureKind::Terminal | FailureKind::Uncertain => Some(SPENT),
-                    _ => error.hint(),
-                })
-                .or_hint("check the client's id and its scope, then try again with the same token"),
-        ),
+        Err(error) => Err(failed(&error)),
     }
+}
+
+fn failed(error: &SourceError) -> CommandError {
+    let what = match error.kind() {
+        FailureKind::NotSent => "the refresh token could not be exchanged",
+        _ => "the issuer did not take the refresh token",
+    };
+    let failed = CommandError::new(what).because(error);
+    let failed = match error.kind() {
+        FailureKind::NotSent => failed.hint(UNSENT),
+        FailureKind::Terminal => failed.hint(SPENT),
+        FailureKind::Uncertain => failed.hint(LOST),
+        _ => failed
+            .hint_of(error.hint())
+            .or_hint("check the client's id and its scope, then try again with the same token"),
+    };
+    source_failed(failed, error)
 }
 
 fn read() -> Result<String, CommandError> {

@@ -114,7 +114,8 @@ impl RunningProxy<'_> {
     }
 
     async fn try_reload(&mut self) -> Result<(), CommandError> {
-        let paths = UserPaths::from_environment(self.global.config.as_deref())?;
+        let paths =
+            UserPaths::from_environment(self.global.config.as_deref(), self.global.store.as_ref())?;
         let config = ProgramConfig::load(paths)?;
         if config.store() != self.context.config.store() {
             return Err(CommandError::new("a running proxy cannot change its store")

@@ -20,7 +20,7 @@ pub(crate) async fn run(global: &GlobalOptions) -> Result<ExitCode, CommandError
     use super::registry;
     use crate::config::{ProgramConfig, UserPaths};
 
-    let paths = UserPaths::from_environment(global.config.as_deref())?;
+    let paths = UserPaths::from_environment(global.config.as_deref(), global.store.as_ref())?;
     // An unreadable configuration is reported here, without a signal to a proxy.
     ProgramConfig::load(paths.clone())?;
     let running = registry::running(&paths).map_err(|error| {

@@ -24,6 +24,35 @@ pub(crate) enum Endpoint {
     Revocation,
 }
 
+impl Endpoint {
+    /// Returns the endpoint's name in metadata and errors.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Authorization => "authorization endpoint",
+            Self::DeviceAuthorization => "device authorization endpoint",
+            Self::Token => "token endpoint",
+            Self::Revocation => "revocation endpoint",
+        }
+    }
+
+    fn flag(self) -> &'static str {
+        match self {
+            Self::Authorization => "--authorization-endpoint",
+            Self::DeviceAuthorization => "--device-authorization-endpoint",
+            Self::Token => "--token-endpoint",
+            Self::Revocation => "--revocation-endpoint",
+        }
+    }
+}
+
+/// Returns the problem of an endpoint in the issuer's document.
+fn unusable(metadata: &IssuerMetadata, endpoint: Endpoint) -> Option<DiscoveryError> {
+    let mut unusable = metadata.unusable_endpoints();
+    unusable
+        .find(|(which, _)| *which == endpoint.name())
+        .map(|(_, problem)| problem.clone())
+}
+
 /// An issuer's endpoints.
 ///
 /// Configured endpoints win. The rest is discovered when an endpoint is first needed. The metadata is
@@ -59,8 +88,20 @@ impl Endpoints {
             (None, None | Some(Endpoint::Revocation)) => IssuerMetadata::new(),
             (None, Some(endpoint)) => return Err(EndpointError::NotConfigured(*endpoint)),
         };
-        self.with_configured(metadata)
-            .map_err(EndpointError::Invalid)
+        let metadata = self
+            .with_configured(metadata)
+            .map_err(EndpointError::Invalid)?;
+        let unusable = needed.iter().find_map(|endpoint| {
+            let problem = unusable(&metadata, *endpoint)?;
+            is_open(&endpoint).then_some((*endpoint, problem))
+        });
+        match unusable {
+            // Revocation is optional.
+            Some((endpoint, problem)) if endpoint != Endpoint::Revocation => {
+                Err(EndpointError::Unusable(endpoint, Box::new(problem)))
+            }
+            _ => Ok(metadata),
+        }
     }
 
     /// Returns the discovered metadata, from the cache or from the issuer.
@@ -73,7 +114,14 @@ impl Endpoints {
         if let Some(cached) = self.discovered().clone() {
             return Ok(cached);
         }
-        let request = IssuerMetadata::discover(issuer.as_str(), &self.transport);
+        let profile = self.settings.profile.as_ref();
+        let has_tenants = profile.is_some_and(|profile| profile.has_tenants());
+        let request = async {
+            match has_tenants {
+                true => IssuerMetadata::discover_tenants(issuer.as_str(), &self.transport).await,
+                false => IssuerMetadata::discover(issuer.as_str(), &self.transport).await,
+            }
+        };
         let Ok(answer) = tokio::time::timeout(DISCOVERY_TIMEOUT, request).await else {
             return Err(EndpointError::TimedOut(issuer.clone()));
         };
@@ -127,6 +175,8 @@ pub(crate) enum EndpointError {
     NotConfigured(Endpoint),
     /// The discovery failed.
     Discovery(Box<DiscoveryError>),
+    /// The issuer's document names an address that must not receive tokens.
+    Unusable(Endpoint, Box<DiscoveryError>),
     /// The issuer did not answer in time.
     TimedOut(IssuerUrl),
     /// A configured endpoint cannot receive tokens, for example `http` to another machine.
@@ -145,7 +195,7 @@ impl EndpointError {
                 }
                 _ => false,
             },
-            Self::NotConfigured(_) | Self::Invalid(_) => false,
+            Self::NotConfigured(_) | Self::Unusable(..) | Self::Invalid(_) => false,
         }
     }
 }
@@ -155,28 +205,36 @@ impl From<EndpointError> for CommandError {
         let is_temporary = error.is_temporary();
         let failed = match error {
             EndpointError::NotConfigured(endpoint) => {
-                let (which, key) = match endpoint {
-                    Endpoint::Authorization => ("authorization", "--authorization-endpoint"),
-                    Endpoint::DeviceAuthorization => {
-                        ("device authorization", "--device-authorization-endpoint")
-                    }
-                    Endpoint::Token => ("token", "--token-endpoint"),
-                    Endpoint::Revocation => ("revocation", "--revocation-endpoint"),
-                };
+                let which = endpoint.name();
+                let key = endpoint.flag();
                 Self::new("the session has no issuer")
                 .why(format!(
-                    "neither an issuer nor its {which} endpoint is configured"
+                    "neither an issuer nor its {which} is configured"
                 ))
                 .hint(format!(
                     "give the issuer: `--issuer URL`, or `issuer` in the configuration; if it has no \
                      metadata, give each endpoint: `{key}`"
                 ))
             }
+            EndpointError::Unusable(endpoint, error) => Self::new(format!(
+                "the issuer's {} cannot be used",
+                endpoint.name()
+            ))
+            .because(&*error)
+            .hint(format!(
+                "let the issuer correct its document, or give the endpoint: `{}`",
+                endpoint.flag()
+            )),
             EndpointError::Discovery(error) => Self::new(
                 "the issuer's endpoints could not be discovered",
             )
             .because(&*error)
             .hint(match &*error {
+                DiscoveryError::IssuerMismatch { named, .. } if named.contains("{tenantid}") => {
+                    "this document is for every tenant of Microsoft Entra ID: add `--profile entra` and an \
+                     issuer like https://login.microsoftonline.com/common/v2.0, or write your tenant's id \
+                     in place of `common`"
+                }
                 DiscoveryError::IssuerMismatch { .. } => {
                     "if you trust that issuer, write its name exactly as it does: `--issuer`, or \
                              `issuer` in the configuration"

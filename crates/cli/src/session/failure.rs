@@ -1,7 +1,9 @@
 //! Errors of a session as command errors: the cause, the hint for this cause and the exit code.
 
+use std::time::Duration;
+
 use token_rotator::store::{LeaseError, StoreError, StoreErrorKind};
-use token_rotator::{FailureKind, RefreshError, TokenError, UnusableTokens};
+use token_rotator::{FailureKind, RefreshError, SourceError, TokenError, UnusableTokens};
 
 use crate::command_error::CommandError;
 use crate::config::SessionName;
@@ -41,6 +43,33 @@ pub(crate) fn no_token(name: &SessionName, error: &TokenError) -> CommandError {
 
 fn refresh_failed(failed: CommandError, name: &SessionName, error: &RefreshError) -> CommandError {
     match error {
+        RefreshError::Shared { failure, left } => {
+            // The host that failed waits a little longer than the issuer asked for.
+            let wait = wait_of((*left).min(failure.wait));
+            let force = match failure.asked_by_issuer {
+                true => "the issuer asked for this wait".to_owned(),
+                false => format!("`token-rotator token --session {name} --refresh` tries now"),
+            };
+            failed.hint(match failure.kind {
+                FailureKind::Misconfigured => format!(
+                    "check the session's client id, secret, scope and addresses; retry after {wait}"
+                ),
+                _ => format!("retry after {wait}; {force}"),
+            })
+        }
+        RefreshError::RefusedWithoutReason { .. } => failed.hint(format!(
+            "{}; if a gateway in between is at fault, `token-rotator token --session {name} --refresh` \
+             tries again",
+            sign_in(name)
+        )),
+        RefreshError::ContentRefused { .. } => failed.hint(format!(
+            "the session keeps the newest refresh token; correct its settings (`token_type`, `fields`), or \
+             ask once more with `token-rotator token --session {name} --refresh`"
+        )),
+        RefreshError::OlderRecord => failed.hint(format!(
+            "was the store restored from a backup? `token-rotator token --session {name} --refresh` uses \
+             the refresh token all the same; a sign-in replaces it"
+        )),
         RefreshError::InDoubt { .. } => failed.hint(format!(
             "`token-rotator status --session {name}` shows its state; it is tried again when the access \
              token has expired, or now with `token-rotator token --session {name} --refresh`"
@@ -65,9 +94,18 @@ fn refresh_failed(failed: CommandError, name: &SessionName, error: &RefreshError
         }
         _ => match error.kind() {
             FailureKind::Terminal => failed.hint(sign_in(name)),
+            FailureKind::Misconfigured if source_hint(error).is_some() => failed.hint_of(source_hint(error)),
             FailureKind::Misconfigured => failed.or_hint(format!(
                 "check the session's client id, secret, scope and addresses; \
                  `token-rotator doctor --session {name}` checks them"
+            )),
+            FailureKind::Transient if is_without_reason(error) => failed.hint(format!(
+                "{}: `token-rotator login --session {name}`",
+                error.hint().unwrap_or("signing in again may help")
+            )),
+            FailureKind::Transient if error.retry_after().is_some() => failed.hint(format!(
+                "the issuer asks to wait: retry after {}",
+                wait_of(error.retry_after().unwrap_or_default())
             )),
             FailureKind::NotSent | FailureKind::Transient => {
                 failed.or_hint(format!(
@@ -80,6 +118,26 @@ fn refresh_failed(failed: CommandError, name: &SessionName, error: &RefreshError
             )),
         },
     }
+}
+
+fn source_hint(error: &RefreshError) -> Option<&'static str> {
+    match error {
+        RefreshError::Source(error) => setting_hint(error),
+        _ => None,
+    }
+}
+
+fn is_without_reason(error: &RefreshError) -> bool {
+    match error {
+        RefreshError::Source(error) => error.refused_without_reason().is_some(),
+        _ => false,
+    }
+}
+
+/// Returns a wait as text, in whole seconds that are not too few.
+fn wait_of(wait: Duration) -> String {
+    let seconds = wait.as_millis().div_ceil(1_000).max(1);
+    format!("{seconds} s")
 }
 
 /// The hint to sign in to this session.
@@ -105,6 +163,34 @@ fn store_hint(failed: CommandError, error: &StoreError) -> CommandError {
     }
 }
 
+/// Completes the error of a failed login: the exit code by the kind of the failure, and the hints that
+/// name a flag or a key.
+pub(crate) fn source_failed(failed: CommandError, error: &SourceError) -> CommandError {
+    let failed = match setting_hint(error) {
+        Some(hint) => failed.hint(hint),
+        None => failed,
+    };
+    match error.kind() {
+        FailureKind::NotSent | FailureKind::Transient | FailureKind::Uncertain => {
+            failed.code(EXIT_TRY_LATER)
+        }
+        _ => failed,
+    }
+}
+
+/// Returns the hint for a failure that a setting resolves.
+fn setting_hint(error: &SourceError) -> Option<&'static str> {
+    match (error.kind(), error.code()) {
+        (FailureKind::Misconfigured, Some("invalid_client" | "incorrect_client_credentials")) => {
+            Some(
+                "check the client id, the client's secret and how the client authenticates \
+             (`--client-auth basic`, `post` or `none`)",
+            )
+        }
+        _ => None,
+    }
+}
+
 /// Returns the error for tokens that no session can hold.
 pub(crate) fn unusable_tokens(error: &UnusableTokens) -> CommandError {
     CommandError::new("the issuer's tokens cannot be used")
@@ -122,8 +208,8 @@ pub(crate) fn exit_code(error: &TokenError) -> u8 {
         {
             1
         }
+        TokenError::Refresh(error) if error.needs_sign_in() => EXIT_SIGN_IN,
         TokenError::Refresh(error) => match error.kind() {
-            FailureKind::Terminal => EXIT_SIGN_IN,
             FailureKind::NotSent | FailureKind::Transient | FailureKind::Uncertain => {
                 EXIT_TRY_LATER
             }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use token_rotator::middleware::RotatorExt as _;
 use token_rotator::{Event, Purpose, WeakRotator};
 
-pub(crate) use self::entry::{Entry, HistoryEvent, token_fingerprint};
+pub(crate) use self::entry::{Entry, FailureLabel, HistoryEvent, token_fingerprint};
 use crate::config::{SessionName, private_directory};
 
 /// Size in bytes at which the file is rotated: it replaces the previous old file.

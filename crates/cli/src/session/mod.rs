@@ -2,11 +2,12 @@
 //!
 //! - `endpoints.rs`, `source.rs`: the issuer's endpoints, and the token source that calls them
 //! - `store.rs`: the store of all sessions; `history.rs`: the history of each session
-//! - `failure.rs`: errors of a session as command errors
+//! - `failure.rs`: errors of a session as command errors; `offline.rs`: how to ask for a refresh token
 
 mod endpoints;
 mod failure;
 pub(crate) mod history;
+mod offline;
 mod source;
 mod store;
 
@@ -14,17 +15,17 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use token_rotator::store::BoxedStore;
 use token_rotator::{BuildError, Rotator, RotatorBuilder, SessionKey};
 use token_rotator_reqwest::ReqwestTransport;
 
 pub(crate) use self::endpoints::{Endpoint, Endpoints};
-pub(crate) use self::failure::{no_token, sign_in, store_failed, unusable_tokens};
+pub(crate) use self::failure::{no_token, sign_in, source_failed, store_failed, unusable_tokens};
 use self::history::{Entry, History, HistoryEvent};
 pub(crate) use self::source::{ClientAuthentication, IssuerSource};
 pub(crate) use self::store::{OpenStore, StoreKind};
-use crate::arguments::GlobalOptions;
+use crate::arguments::{GlobalOptions, without_empty_variables};
 use crate::certificates;
 use crate::command_error::CommandError;
 use crate::config::{ProgramConfig, SessionName, SessionSettings, UserPaths};
@@ -46,7 +47,8 @@ impl Context {
         global: &GlobalOptions,
         command: &'static str,
     ) -> Result<Self, CommandError> {
-        let config = ProgramConfig::load(UserPaths::from_environment(global.config.as_deref())?)?;
+        let paths = UserPaths::from_environment(global.config.as_deref(), global.store.as_ref())?;
+        let config = ProgramConfig::load(paths)?;
         let settings = config.store();
         let url = global.store.as_ref().or(settings.url.as_ref());
         let key = global.key.as_ref().or(settings.key.as_ref());
@@ -257,7 +259,11 @@ struct EnvironmentSettings {
 impl SessionSettings {
     /// Reads the settings from the environment. An invalid value ends the program, like an invalid flag.
     fn from_environment() -> Self {
-        EnvironmentSettings::parse_from(["token-rotator"]).settings
+        let command = without_empty_variables(EnvironmentSettings::command());
+        let parsed = command
+            .try_get_matches_from(["token-rotator"])
+            .and_then(|matches| EnvironmentSettings::from_arg_matches(&matches));
+        parsed.unwrap_or_else(|error| error.exit()).settings
     }
 }
 

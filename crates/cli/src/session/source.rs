@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use token_rotator::{FailureKind, Refreshed, SecretString, SourceError, TokenSet, TokenSource};
+use token_rotator::store::Fingerprint;
+use token_rotator::{
+    FailureKind, Refreshed, SecretString, SessionKey, SourceError, TokenSet, TokenSource,
+};
 use token_rotator_oauth2::{self as oauth2, IssuerMetadata, TokenEndpoint};
 use token_rotator_reqwest::ReqwestTransport;
 
@@ -65,6 +68,30 @@ impl TokenSource for IssuerSource {
         let needed = [Endpoint::Token, Endpoint::Revocation];
         self.endpoint(&needed).await?.revoke(tokens).await
     }
+
+    /// Hashes the settings that a request to the token endpoint depends on. The client's secret is
+    /// the key of the hash. Settings that cannot be used have no fingerprint.
+    fn fingerprint(&self, _session: &SessionKey) -> Option<Fingerprint> {
+        let settings = SessionSettings {
+            // Settings of the sign-in and of this program change no refresh.
+            origins: None,
+            refresh_before: None,
+            profile: None,
+            redirect_uri: None,
+            redirect_port: None,
+            authorization_endpoint: None,
+            device_authorization_endpoint: None,
+            params: None,
+            username: None,
+            // The secret itself counts, and not its place.
+            client_secret_env: None,
+            client_secret_file: None,
+            ..self.settings.clone()
+        };
+        let settings = serde_json::to_string(&settings).ok()?;
+        let secret = self.settings.client_secret().ok()?;
+        Some(Fingerprint::of([settings.as_str()], secret.as_ref()))
+    }
 }
 
 /// Builds the client of the token endpoint.
@@ -83,16 +110,17 @@ fn token_endpoint(
     } else {
         oauth2::refresh_token(url, client_id)
     };
-    builder = match settings.client_auth()? {
+    let methods = metadata.token_endpoint_auth_methods_supported();
+    builder = match settings.client_auth(methods)? {
         ClientAuthentication::None => builder,
         ClientAuthentication::Basic(secret) => builder.client_secret_basic(secret),
         ClientAuthentication::Post(secret) => builder.client_secret_post(secret),
     };
-    // A refresh without `scope` keeps the granted scope (RFC 6749 section 6).
+    builder = builder.answer_rules(settings.answer_rules());
     if let Some(scope) = settings
         .scope
         .as_deref()
-        .filter(|_| settings.is_for_client())
+        .filter(|_| settings.sends_scope_at_refresh())
     {
         builder = builder.scope(scope);
     }
@@ -133,18 +161,40 @@ impl SessionSettings {
         })
     }
 
-    pub(crate) fn client_auth(&self) -> Result<ClientAuthentication, CommandError> {
+    /// Returns how the client authenticates: as the settings say, else by the first method of the
+    /// issuer's metadata that the program has, else in the header.
+    pub(crate) fn client_auth(
+        &self,
+        methods: Option<&[String]>,
+    ) -> Result<ClientAuthentication, CommandError> {
         let secret = self.client_secret()?;
-        match (self.client_auth, secret) {
-            (Some(ClientAuthChoice::None), _) | (None, None) => Ok(ClientAuthentication::None),
+        let offers = |method: &str| methods.is_some_and(|all| all.iter().any(|one| one == method));
+        let by_metadata = match offers("client_secret_post") && !offers("client_secret_basic") {
+            true => ClientAuthChoice::Post,
+            false => ClientAuthChoice::Basic,
+        };
+        let choice = self.client_auth.or(secret.is_some().then_some(by_metadata));
+        match (choice, secret) {
+            (Some(ClientAuthChoice::None) | None, _) => Ok(ClientAuthentication::None),
             (Some(ClientAuthChoice::Post), Some(secret)) => Ok(ClientAuthentication::Post(secret)),
-            (Some(ClientAuthChoice::Basic) | None, Some(secret)) => Ok(ClientAuthentication::Basic(secret)),
+            (Some(ClientAuthChoice::Basic), Some(secret)) => Ok(ClientAuthentication::Basic(secret)),
             (Some(_), None) => Err(CommandError::new("the client's secret is missing")
                 .why("`client_auth` says that the client authenticates with one")
                 .hint(format!(
                     "set {SECRET_VARIABLE}, or name its location with `client_secret_env` or `client_secret_file`"
                 ))),
         }
+    }
+
+    /// Remembers that the secret was in the environment at the login, so that its absence later has a
+    /// name. The secret itself is not kept.
+    pub(crate) fn with_secret_variable(mut self) -> Self {
+        let is_set = std::env::var_os(SECRET_VARIABLE).is_some_and(|secret| !secret.is_empty());
+        let names_secret = self.client_secret_env.is_some() || self.client_secret_file.is_some();
+        if is_set && !names_secret && self.client_auth != Some(ClientAuthChoice::None) {
+            self.client_secret_env = Some(SECRET_VARIABLE.to_owned());
+        }
+        self
     }
 
     fn client_secret(&self) -> Result<Option<SecretString>, CommandError> {
@@ -161,12 +211,16 @@ impl SessionSettings {
         }
         let name = self.client_secret_env.as_deref();
         match std::env::var(name.unwrap_or(SECRET_VARIABLE)) {
-            Ok(secret) => Ok(Some(SecretString::from(secret))),
-            Err(_) if name.is_none() => Ok(None),
-            Err(_) => Err(CommandError::new("the client's secret is missing")
+            Ok(secret) if !secret.is_empty() => Ok(Some(SecretString::from(secret))),
+            _ if name.is_none() => Ok(None),
+            _ => Err(CommandError::new("the client's secret is missing")
                 .why(format!(
-                    "the environment variable {} is not set",
-                    name.unwrap_or_default()
+                    "the environment variable {} is not set{}",
+                    name.unwrap_or_default(),
+                    match name {
+                        Some(SECRET_VARIABLE) => ", and it was set at the login",
+                        _ => "",
+                    }
                 ))
                 .hint("set it, or name a file with `client_secret_file`")),
         }

@@ -11,7 +11,7 @@ use token_rotator_redis::RedisStore;
 
 use super::failure::store_failed;
 use crate::command_error::CommandError;
-use crate::config::{KeyChoice, StoreUrl, UserPaths};
+use crate::config::{KeyChoice, StoreUrl, UserPaths, no_home};
 
 /// An open store.
 #[derive(Clone)]
@@ -37,6 +37,7 @@ impl OpenStore {
         paths: &UserPaths,
     ) -> Result<Self, CommandError> {
         match url {
+            None if paths.is_homeless => Err(no_home("XDG_STATE_HOME", "LOCALAPPDATA")),
             None => file(&paths.state, key, paths),
             Some(StoreUrl::Directory(directory)) => file(directory, key, paths),
             Some(StoreUrl::Redis(url)) => {

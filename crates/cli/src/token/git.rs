@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use token_rotator::{ExposeSecret as _, Origin};
 
 use super::obtain::{TokenRequirements, obtain_token};
+use super::user_names::UserNames;
 use crate::command_error::CommandError;
 use crate::session::{NamedSession, no_token};
 
@@ -38,8 +39,16 @@ async fn get(
     let token = obtain_token(session, &rotator, TokenRequirements::default()).await;
     session.shut_down(&rotator).await;
     let token = token?;
-    // Git hosts read the token from the password; some require this user name.
-    let user = request.value("username").unwrap_or("oauth2");
+    let names = UserNames::of(session, token.token_set());
+    let user = match request.value("username").filter(|user| !user.is_empty()) {
+        Some(user) if names.answer_for(user) => user,
+        Some(user) => {
+            names.other_user(session, user).print_as_warning();
+            return Ok(ExitCode::SUCCESS);
+        }
+        // Git hosts read the token from the password; some require this user name.
+        None => session.settings.username.as_deref().unwrap_or("oauth2"),
+    };
     let expires_at = super::expires_at(&rotator, &token);
     let expires_at = expires_at
         .and_then(|at| Timestamp::try_from(at).ok())

@@ -48,9 +48,10 @@ impl ExecCredential {
 }
 
 fn version() -> Result<String, CommandError> {
-    let Ok(info) = std::env::var("KUBERNETES_EXEC_INFO") else {
+    let info = std::env::var("KUBERNETES_EXEC_INFO").unwrap_or_default();
+    if info.is_empty() {
         return Ok(V1.to_owned());
-    };
+    }
     let request = serde_json::from_str::<ExecInfo>(&info).map(|info| info.api_version);
     match request {
         Ok(version) if version == V1 || version == V1BETA1 => Ok(version),

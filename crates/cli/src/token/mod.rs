@@ -1,11 +1,13 @@
 //! `token-rotator token`: prints a valid access token in the format that the caller needs.
 //!
-//! `obtain.rs`: obtains the token; `dotenv.rs git.rs kubernetes.rs`: one module per format.
+//! `obtain.rs`: obtains the token; `dotenv.rs git.rs kubernetes.rs`: one module per format;
+//! `user_names.rs`: the user of a session, for git.
 
 mod dotenv;
 mod git;
 mod kubernetes;
 mod obtain;
+mod user_names;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -36,6 +38,8 @@ pub(crate) async fn run(
     let wanted = TokenRequirements {
         min_ttl: options.min_ttl,
         refresh: options.refresh,
+        no_wait: options.no_wait,
+        id_token: options.id_token,
     };
     let token = obtain_token(&session, &rotator, wanted).await;
     session.shut_down(&rotator).await;
@@ -139,9 +143,7 @@ pub(crate) fn select_token(
             .hint("sign in again with `--scope \"openid ...\"`, or leave `--id-token` out"));
     };
     let token = token.expose_secret().to_owned();
-    let expires_at = token_rotator::jwt::expiry_hint(&token).map(|hint| {
-        SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(hint.expires_at_unix_ms)
-    });
+    let expires_at = obtain::id_token_expiry(tokens);
     if expires_at.is_some_and(|at| at <= SystemTime::now()) {
         return Err(CommandError::new("the id_token has expired")
             .why("this issuer gives no new one with a refresh")

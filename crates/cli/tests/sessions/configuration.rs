@@ -27,7 +27,7 @@ async fn toml_key_is_unknown() {
     assert_snapshot!(output.report(), @"
     exit code 1
     error: line 5 of ~/.config/token-rotator/config.toml cannot be used
-      because `sessions.work.client`: unknown field `client`, expected one of `issuer`, `client_id`, `client_secret_env`, `client_secret_file`, `client_auth`, `grant`, `scope`, `resource`, `audience`, `profile`, `origins`, `refresh_before`, `lifetime`, `ca_file`, `redirect_port`, `token_endpoint`, `authorization_endpoint`, `device_authorization_endpoint`, `revocation_endpoint`
+      because `sessions.work.client`: unknown field `client`, expected one of `issuer`, `client_id`, `client_secret_env`, `client_secret_file`, `client_auth`, `grant`, `scope`, `scope_at_refresh`, `resource`, `audience`, `profile`, `origins`, `refresh_before`, `lifetime`, `ca_file`, `redirect_uri`, `redirect_port`, `token_endpoint`, `authorization_endpoint`, `device_authorization_endpoint`, `revocation_endpoint`, `params`, `dynamic_client`, `username`, `token_type`, `fields`
     hint: correct the line; docs/program.md has all keys
     ");
 }
@@ -53,7 +53,7 @@ async fn toml_has_the_secret() {
     assert_snapshot!(output.report(), @"
     exit code 1
     error: line 3 of ~/.config/token-rotator/config.toml cannot be used
-      because `sessions.work.client_secret`: unknown field `client_secret`, expected one of `issuer`, `client_id`, `client_secret_env`, `client_secret_file`, `client_auth`, `grant`, `scope`, `resource`, `audience`, `profile`, `origins`, `refresh_before`, `lifetime`, `ca_file`, `redirect_port`, `token_endpoint`, `authorization_endpoint`, `device_authorization_endpoint`, `revocation_endpoint`
+      because `sessions.work.client_secret`: unknown field `client_secret`, expected one of `issuer`, `client_id`, `client_secret_env`, `client_secret_file`, `client_auth`, `grant`, `scope`, `scope_at_refresh`, `resource`, `audience`, `profile`, `origins`, `refresh_before`, `lifetime`, `ca_file`, `redirect_uri`, `redirect_port`, `token_endpoint`, `authorization_endpoint`, `device_authorization_endpoint`, `revocation_endpoint`, `params`, `dynamic_client`, `username`, `token_type`, `fields`
     hint: do not write the secret into this file: name its location with `client_secret_env` or `client_secret_file`
     ");
 }

@@ -98,7 +98,8 @@ async fn the_states_of_a_session() {
     ok   default: session: its token is valid
     note default: journal: a refresh got no answer; its refresh token may be spent
          hint: it is presented again when the profile allows, or when nothing else is left; `token-rotator token --session default --refresh` does it now
-    ok   default: last failure: AGO: the access token could not be refreshed: the issuer may have been reached, but its answer was not
+    note default: last failure: AGO: the access token could not be refreshed: the issuer may have been reached, but its answer was not
+         hint: `token-rotator history --session default` shows what happened before
     ");
     user.run(&["logout"]);
     user.issuer.shutdown().await;
@@ -111,7 +112,8 @@ async fn the_states_of_a_session() {
          hint: check the network, proxies and certificates
     bad  default: session: the user has signed out
          hint: sign in with `token-rotator login --session default`
-    ok   default: last failure: AGO: the access token could not be refreshed: the issuer may have been reached, but its answer was not
+    note default: last failure: AGO: the access token could not be refreshed: the issuer may have been reached, but its answer was not
+         hint: `token-rotator history --session default` shows what happened before
     ");
 }
 
@@ -133,7 +135,8 @@ async fn a_session_that_the_issuer_has_ended() {
     ok   default: clock: this machine's clock agrees with the issuer's
     bad  default: session: the issuer has refused its refresh token
          hint: sign in with `token-rotator login --session default`
-    ok   default: last failure: AGO: the access token could not be refreshed: the issuer refused the request (HTTP 400, invalid_grant)
+    note default: last failure: AGO: the access token could not be refreshed: the issuer refused the request (HTTP 400, invalid_grant)
+         hint: sign in again
     ");
 }
 

@@ -146,7 +146,7 @@ async fn invalid_values() {
     For more information, try '--help'.
 
     $ token-rotator login --profile lax
-    error: invalid value 'lax' for '--profile <PROFILE>': write one of strict, auth0:TIME, okta, keycloak, hydra:TIME, supabase, fapi2, multi-use, leeway:TIME
+    error: invalid value 'lax' for '--profile <PROFILE>': write one of strict, auth0:TIME, okta, keycloak, hydra:TIME, supabase, fapi2, entra, b2c, google, slack, firebase, glewlwyd, multi-use, leeway:TIME
 
     For more information, try '--help'.
 

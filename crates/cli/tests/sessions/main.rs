@@ -24,6 +24,7 @@ mod login;
 mod many_processes;
 mod metadata;
 mod refusals;
+mod shared_failures;
 mod shared_store;
 mod signing_in;
 mod store_failures;

@@ -59,7 +59,7 @@ async fn a_client_that_is_refused() {
     exit code 1
     error: there is no token for session `default`
       because the access token could not be refreshed: the issuer refused the request (HTTP 400, invalid_client)
-    hint: check the client id, the client's secret and how the client authenticates
+    hint: check the client id, the client's secret and how the client authenticates (`--client-auth basic`, `post` or `none`)
     ");
 }
 
@@ -145,7 +145,7 @@ async fn device_is_refused() {
     exit code 1
     error: there is no code to enter on another device
       because the issuer gave no device code: the issuer refused the request (HTTP 401, invalid_client): unknown client or wrong secret
-    hint: check the client id, the client's secret and how the client authenticates
+    hint: check the client id, the client's secret and how the client authenticates (`--client-auth basic`, `post` or `none`)
     ");
 }
 

@@ -158,7 +158,7 @@ async fn redirect_port_is_taken() {
     exit code 1
     error: the browser's redirect cannot be received
       because port PORT of this machine cannot be listened on: Address already in use (os error 98)
-    hint: end the program that listens there, or choose another port with `--redirect-port`; 0 takes a free port
+    hint: end the program that listens there, or choose another port with `--redirect-uri`; 0 takes a free port
     ");
 }
 
@@ -209,7 +209,7 @@ async fn secret_is_wrong() {
     exit code 1
     error: the issuer gave the client no token
       because the issuer refused the request (HTTP 401, invalid_client): unknown client or wrong secret
-    hint: check the client id, the client's secret and how the client authenticates
+    hint: check the client id, the client's secret and how the client authenticates (`--client-auth basic`, `post` or `none`)
     ");
 }
 
@@ -308,6 +308,6 @@ async fn no_home() {
     exit code 1
     error: no home directory is set
       because neither XDG_CONFIG_HOME nor HOME is set to an absolute path
-    hint: set HOME to an absolute path
+    hint: set HOME to an absolute path, or give both `--config` and `--store`
     ");
 }

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod held_back;
 mod model;
 mod numbers;
 mod past;

@@ -2,49 +2,38 @@
 
 use std::time::SystemTime;
 
+use http::Response;
 use http::header::CONTENT_TYPE;
-use http::{Response, StatusCode};
-use token_rotator::{FailureKind, SourceError};
+use token_rotator::{FailureKind, Profile, RefusingEndpoint, SourceError};
 
+use super::codes::{self, CodeMeaning, exact_meaning, is_code, meaning_of, reports_reuse};
 use super::json::Fields;
+use super::rules::AnswerRules;
 use super::{RequestKind, retry_after};
 use crate::secrets::Secrets;
 use crate::transport::SecretBytes;
 
-/// What a known error code means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum CodeMeaning {
-    /// The grant has ended.
-    GrantEnded,
-    /// The request is wrong; a repeat fails too.
-    RequestWrong,
-    /// The issuer may accept the request later.
-    TryLater,
-    /// The issuer failed while it processed the request.
-    IssuerFailed,
-}
-
-// Supabase: `_not_found`, `_already_used`; OpenAI: `_expired`, `_reused`, `_invalidated`.
-const SUPABASE_AND_OPENAI: &str = "refresh_token_";
-
-/// The error code of RFC 7009 section 2.2.1.
-pub(crate) const UNSUPPORTED: &str = "unsupported_token_type";
+pub(crate) use codes::UNSUPPORTED;
 
 pub(super) fn sort(
     request: RequestKind,
+    rules: &AnswerRules,
     answer: &Response<SecretBytes>,
     sent: &Secrets,
 ) -> SourceError {
-    let status = answer.status();
-    let html = is_html(answer);
-    let fields = ErrorFields::read(answer, sent);
-    let kind =
-        kind_by_code(request, status, &fields).unwrap_or_else(|| request.by_status(status, html));
-
+    let refusal = Refusal {
+        request,
+        status: answer.status().as_u16(),
+        html: is_html(answer),
+        empty: answer.body().is_empty(),
+        fields: ErrorFields::read(answer, rules.profile, sent),
+    };
+    let verdict = refusal.verdict(rules);
+    let fields = &refusal.fields;
     let code = fields.shown_code(sent);
-    let mut text = headline(answer, html, &fields, kind).to_owned();
+    let mut text = refusal.headline(verdict).to_owned();
     text.push_str(" (HTTP ");
-    text.push_str(status.as_str());
+    text.push_str(answer.status().as_str());
     if let Some(code) = code {
         text.push_str(", ");
         text.push_str(code);
@@ -55,152 +44,177 @@ pub(super) fn sort(
         text.push_str(description);
     }
 
-    let mut error = SourceError::new(kind, text);
+    let mut error = SourceError::new(verdict.kind, text);
     if let Some(code) = code {
         error = error.with_code(code);
     }
-    if let Some(hint) = hint(answer, html, &fields, kind) {
+    if let Some(hint) = refusal.hint(verdict) {
         error = error.with_hint(hint);
     }
     if let Some(wait) = retry_after::read(answer.headers(), SystemTime::now()) {
         error = error.with_retry_after(wait);
     }
-    if kind == FailureKind::Terminal && fields.reuse && request.may_be_reuse() {
+    if verdict.kind == FailureKind::Terminal && fields.reuse && request.may_be_reuse() {
         error = error.with_reuse_detected();
+    }
+    if verdict.without_reason {
+        error = error.with_no_reason(match request {
+            RequestKind::Cookie => RefusingEndpoint::Cookie,
+            _ => RefusingEndpoint::Token,
+        });
     }
     error
 }
 
-fn headline(
-    answer: &Response<SecretBytes>,
-    html: bool,
-    fields: &ErrorFields,
-    kind: FailureKind,
-) -> &'static str {
-    match (answer.status().as_u16(), kind) {
-        (200..300, _) if fields.code.is_none() && answer.body().is_empty() => {
-            "the issuer's answer is empty"
-        }
-        (200..300, _) if fields.code.is_none() && html => "the issuer answered with a web page",
-        (200..300, _) if fields.code.is_none() => {
-            "the issuer's answer is no JSON object with an access token"
-        }
-        (300..400, _) => {
-            "redirect refused: a token endpoint has none, and the tokens would travel along"
-        }
-        (403, FailureKind::Transient) if html => {
-            "a firewall or gateway in front of the issuer refused the request with a web page"
-        }
-        (_, FailureKind::Misconfigured) if fields.code.as_deref() == Some(UNSUPPORTED) => {
-            "the issuer revokes no tokens of this kind: they live until they expire"
-        }
-        (404 | 405, FailureKind::Misconfigured) => "there is no such endpoint",
-        (_, FailureKind::Transient) => "the issuer cannot answer now",
-        (_, FailureKind::Uncertain) => "the issuer gave no clear answer",
-        _ => "the issuer refused the request",
-    }
-}
-
-/// Returns the action for the answer, or `None` if the answer does not name its cause.
-fn hint(
-    answer: &Response<SecretBytes>,
-    html: bool,
-    fields: &ErrorFields,
-    kind: FailureKind,
-) -> Option<&'static str> {
-    let code = fields.code.as_deref().unwrap_or_default();
-    match (answer.status().as_u16(), kind) {
-        (_, FailureKind::Terminal) => Some("sign in again"),
-        (300..400, _) => Some("configure the address that the redirect leads to"),
-        (403, FailureKind::Transient) if html => {
-            Some("see whether a firewall or a proxy before the issuer blocks this machine")
-        }
-        (429, FailureKind::Transient) => Some("wait; the issuer limits how often it is asked"),
-        (_, FailureKind::Transient) => Some("try again in a moment"),
-        (_, FailureKind::Misconfigured) => match code {
-            "invalid_client" | "incorrect_client_credentials" => {
-                Some("check the client id, the client's secret and how the client authenticates")
-            }
-            "unauthorized_client" | "unsupported_grant_type" => {
-                Some("let the issuer allow this client this grant")
-            }
-            "invalid_scope" => Some("ask for another scope"),
-            "invalid_target" => Some("ask for another resource or audience"),
-            UNSUPPORTED => None,
-            _ if matches!(answer.status().as_u16(), 404 | 405) => {
-                Some("check the endpoint's address")
-            }
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// Returns the failure kind that the code implies, or `None` if the status decides.
-fn kind_by_code(
+/// An answer without tokens.
+struct Refusal {
     request: RequestKind,
-    status: StatusCode,
-    fields: &ErrorFields,
-) -> Option<FailureKind> {
-    if request == RequestKind::Cookie {
-        return None;
-    }
-    let Some(meaning) = meaning_of(fields.code.as_deref()?) else {
-        // An unknown code ends no grant, unless the description reports reuse.
-        let unknown = matches!(status.as_u16(), 400 | 401) && !fields.reuse;
-        return unknown.then_some(FailureKind::Misconfigured);
-    };
-    match (status.as_u16(), meaning) {
-        (_, CodeMeaning::TryLater) => Some(FailureKind::Transient),
-        // These statuses describe the state of the issuer, not of the grant.
-        (..200 | 300..400 | 408 | 409 | 425 | 429 | 500.., _) => None,
-        (_, CodeMeaning::GrantEnded) => Some(request.kind_if_final()),
-        (_, CodeMeaning::RequestWrong) => Some(FailureKind::Misconfigured),
-        // An issuer does not carry out a request that it answers with 4xx; a 2xx leaves this open.
-        (400.., CodeMeaning::IssuerFailed) => Some(FailureKind::Transient),
-        (_, CodeMeaning::IssuerFailed) => Some(request.kind_if_uncertain()),
+    status: u16,
+    html: bool,
+    empty: bool,
+    fields: ErrorFields,
+}
+
+/// What an answer without tokens means for the session.
+#[derive(Clone, Copy)]
+struct Verdict {
+    kind: FailureKind,
+    /// The answer names no cause that a rule knows, and a user's grant may have ended.
+    without_reason: bool,
+}
+
+impl From<FailureKind> for Verdict {
+    fn from(kind: FailureKind) -> Self {
+        Self {
+            kind,
+            without_reason: false,
+        }
     }
 }
 
-fn meaning_of(code: &str) -> Option<CodeMeaning> {
-    exact_meaning(code).or_else(|| meaning_of_family(code))
-}
-
-/// Recognises codes by a part of their text.
-fn meaning_of_family(code: &str) -> Option<CodeMeaning> {
-    let normalized = code.to_ascii_lowercase().replace([' ', '-'], "_");
-    // GitHub: `rate_limit_exceeded`; Slack: `ratelimited`; Supabase: `over_request_rate_limit`;
-    // Auth0: `too_many_attempts`.
-    if normalized.contains("rate_limit")
-        || normalized.contains("ratelimit")
-        || normalized.starts_with("too_many_")
-    {
-        return Some(CodeMeaning::TryLater);
+impl Refusal {
+    fn verdict(&self, rules: &AnswerRules) -> Verdict {
+        self.kind_by_code(rules)
+            .map_or_else(|| self.by_status(rules.profile), Verdict::from)
     }
-    code.starts_with(SUPABASE_AND_OPENAI)
-        .then_some(CodeMeaning::GrantEnded)
-}
 
-fn exact_meaning(code: &str) -> Option<CodeMeaning> {
-    Some(match code {
-        // RFC 6749 section 5.2; GitHub; Slack.
-        "invalid_grant" | "bad_refresh_token" | "invalid_refresh_token" | "bad_verification_code"
-        // RFC 8628 section 3.5.
-        | "expired_token"
-        // OpenID Connect Core section 3.1.2.6: only the user can continue.
-        | "interaction_required" | "login_required" | "consent_required"
-        // Supabase.
-        | "session_not_found" | "session_expired"
-        | "token_expired" | "token_revoked" | "invalid_token" => CodeMeaning::GrantEnded,
-        // RFC 6749 section 5.2, RFC 8707 section 2, RFC 7009 section 2.2.1; GitHub.
-        "invalid_request" | "invalid_client" | "unauthorized_client" | "unsupported_grant_type"
-        | "invalid_scope" | "invalid_target" | UNSUPPORTED
-        | "incorrect_client_credentials" => CodeMeaning::RequestWrong,
-        // RFC 6749 section 4.1.2.1, RFC 8628 section 3.5; Auth0.
-        "temporarily_unavailable" | "slow_down" | "too_many_requests" => CodeMeaning::TryLater,
-        "server_error" => CodeMeaning::IssuerFailed,
-        _ => return None,
-    })
+    /// Returns the failure kind that the code implies, or `None` if the status decides.
+    fn kind_by_code(&self, rules: &AnswerRules) -> Option<FailureKind> {
+        let request = self.request;
+        if request == RequestKind::Cookie {
+            return None;
+        }
+        let code = self.fields.code.as_deref()?;
+        match (self.status, meaning_of(code, rules.profile)?) {
+            (_, CodeMeaning::TryLater) => Some(FailureKind::Transient),
+            // These statuses describe the state of the issuer, not of the grant.
+            (..200 | 300..400 | 408 | 409 | 425 | 429 | 500.., _) => None,
+            (_, CodeMeaning::GrantEnded) => Some(request.kind_if_final()),
+            // The refresh token is bound to a client that the issuer has forgotten.
+            (_, CodeMeaning::RequestWrong)
+                if rules.is_dynamic_client && code == "invalid_client" =>
+            {
+                Some(request.kind_if_final())
+            }
+            (_, CodeMeaning::RequestWrong) => Some(FailureKind::Misconfigured),
+            // An issuer does not carry out a request that it answers with 4xx; a 2xx leaves this
+            // open.
+            (400.., CodeMeaning::IssuerFailed) => Some(FailureKind::Transient),
+            (_, CodeMeaning::IssuerFailed) => Some(request.kind_if_uncertain()),
+        }
+    }
+
+    fn by_status(&self, profile: Profile) -> Verdict {
+        let request = self.request;
+        let is_cookie = request == RequestKind::Cookie;
+        match self.status {
+            300..400 | 408 | 425 | 429 | 503 => FailureKind::Transient.into(),
+            400 if self.empty && profile.is_empty_400_terminal() => request.kind_if_final().into(),
+            400 | 401 | 403 if is_cookie && !self.html => FailureKind::Terminal.into(),
+            // The session ends, because a retry would be reuse too.
+            400 | 401 | 403 if self.fields.reuse && request.may_be_reuse() => {
+                request.kind_if_final().into()
+            }
+            // Statuses of frameworks for an ended session: Laravel, IIS, Esri.
+            400 | 401 | 403 | 419 | 440 | 498 => Verdict {
+                kind: FailureKind::Transient,
+                without_reason: request.has_user(),
+            },
+            404 | 405 => FailureKind::Misconfigured.into(),
+            400..500 => FailureKind::Transient.into(),
+            _ => request.kind_if_uncertain().into(),
+        }
+    }
+
+    fn headline(&self, verdict: Verdict) -> &'static str {
+        let code = self.fields.code.as_deref();
+        match (self.status, verdict.kind) {
+            (200..300, _) if code.is_none() && self.empty => "the issuer's answer is empty",
+            (200..300, _) if code.is_none() && self.html => "the issuer answered with a web page",
+            (200..300, _) if code.is_none() => {
+                "the issuer's answer is no JSON object with an access token"
+            }
+            (300..400, _) => {
+                "redirect refused: a token endpoint has none, and the tokens would travel along"
+            }
+            (407, _) => "a proxy before the issuer asks for credentials",
+            (404 | 405, FailureKind::Misconfigured) => "there is no such endpoint",
+            (408 | 425 | 429, FailureKind::Transient) => "the issuer cannot answer now",
+            (400..500, FailureKind::Transient) if self.html => {
+                "a firewall or gateway in front of the issuer refused the request with a web page"
+            }
+            (_, FailureKind::Misconfigured) if code == Some(UNSUPPORTED) => {
+                "the issuer revokes no tokens of this kind: they live until they expire"
+            }
+            _ if verdict.without_reason && code.is_some() => {
+                "the issuer refused the request with an unknown code"
+            }
+            _ if verdict.without_reason => "the issuer refused the request without a reason",
+            (400..500, FailureKind::Transient) if code.is_none() => "the request was refused",
+            (_, FailureKind::Transient) => "the issuer cannot answer now",
+            (_, FailureKind::Uncertain) => "the issuer gave no clear answer",
+            _ => "the issuer refused the request",
+        }
+    }
+
+    /// Returns the action for the answer, or `None` if the answer does not name its cause.
+    fn hint(&self, verdict: Verdict) -> Option<&'static str> {
+        let code = self.fields.code.as_deref().unwrap_or_default();
+        match (self.status, verdict.kind) {
+            (_, FailureKind::Terminal) => Some("sign in again"),
+            (300..400, _) => Some("configure the address that the redirect leads to"),
+            (400..500, FailureKind::Transient) if self.html && verdict.without_reason => Some(
+                "see whether a firewall or a proxy before the issuer blocks this machine; if not, \
+                 signing in again may help",
+            ),
+            _ if verdict.without_reason => {
+                Some("try again in a moment; if that does not help, signing in again may help")
+            }
+            (407, _) => Some("give the proxy's user and password in its address"),
+            (400..500, FailureKind::Transient) if self.html => {
+                Some("see whether a firewall or a proxy before the issuer blocks this machine")
+            }
+            (429, FailureKind::Transient) => Some("wait; the issuer limits how often it is asked"),
+            (400 | 401 | 403, FailureKind::Transient) if code.is_empty() => {
+                Some("check the client id, the client's secret and its scope")
+            }
+            (_, FailureKind::Transient) => Some("try again in a moment"),
+            (_, FailureKind::Misconfigured) => match code {
+                "invalid_client" | "incorrect_client_credentials" => Some(
+                    "check the client id, the client's secret and how the client authenticates",
+                ),
+                "unauthorized_client" | "unsupported_grant_type" => {
+                    Some("let the issuer allow this client this grant")
+                }
+                "invalid_scope" => Some("ask for another scope"),
+                "invalid_target" => Some("ask for another resource or audience"),
+                UNSUPPORTED => None,
+                _ if matches!(self.status, 404 | 405) => Some("check the endpoint's address"),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 /// The error fields of an answer's body.
@@ -214,8 +228,8 @@ struct ErrorFields {
 }
 
 impl ErrorFields {
-    fn read(answer: &Response<SecretBytes>, sent: &Secrets) -> Self {
-        let Some(fields) = Fields::read(answer.body().expose()) else {
+    fn read(answer: &Response<SecretBytes>, profile: Profile, sent: &Secrets) -> Self {
+        let Some(fields) = Fields::read_any(answer.body().expose()) else {
             return Self::default();
         };
         // An answer with an error may also contain tokens, which must not appear in its
@@ -235,8 +249,13 @@ impl ErrorFields {
             let outside = names.iter().map(|name| fields.text(name));
             outside.chain(inside).flatten().collect()
         };
-        let codes = texts(&["error", "error_code", "code"]);
-        let known = codes.iter().find(|code| meaning_of(code).is_some());
+        let mut codes = texts(&["error", "error_code", "code"]);
+        // Firebase writes its code as the message.
+        let message = texts(&["message"]).into_iter();
+        codes.extend(message.filter(|text| profile.terminal_codes().contains(&&**text)));
+        let known = codes
+            .iter()
+            .find(|code| meaning_of(code, profile).is_some());
         // Some frameworks put the reason phrase (`Unauthorized`) there, which is not a code.
         let name = answer.status().canonical_reason();
         let unknown = |code: &&String| is_code(code) && name != Some(code.as_str());
@@ -266,29 +285,7 @@ impl ErrorFields {
 
 /// Returns the error code of an answer of any status: some issuers send it with a 200.
 pub(crate) fn code(answer: &Response<SecretBytes>) -> Option<String> {
-    Fields::read(answer.body().expose())?.text("error")
-}
-
-/// RFC 6749 allows printable ASCII. Codes in use have no spaces, unlike the phrase `Bad Request`.
-pub(crate) fn is_code(text: &str) -> bool {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
-    text.len() <= 40 && text.bytes().all(legal)
-}
-
-/// Returns whether the text reports an already used refresh token: Auth0 ("reused refresh token
-/// detected"), Keycloak ("Maximum allowed refresh token reuse exceeded"), Supabase ("Already
-/// Used"), `OpenAI` (`refresh_token_reused`).
-fn reports_reuse(text: &str) -> bool {
-    let text = text.to_ascii_lowercase().replace(['_', '-'], " ");
-    [
-        "reuse",
-        "already used",
-        "already been used",
-        "used before",
-        "previously used",
-    ]
-    .iter()
-    .any(|phrase| text.contains(phrase))
+    Fields::read_any(answer.body().expose())?.text("error")
 }
 
 pub(crate) fn is_html(answer: &Response<SecretBytes>) -> bool {

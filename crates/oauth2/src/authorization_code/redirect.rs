@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use token_rotator::{ExposeSecret, SecretString};
 
-use crate::answer::refusal::is_code;
+use crate::answer::is_code;
+use crate::discovery::IssuerMetadata;
 use crate::secrets::Secrets;
 
 /// The parameters of a redirect. Keeps every value of a repeated parameter.
@@ -54,7 +55,7 @@ impl RedirectParameters {
         }
         if let Some(issuer) = issuer {
             match self.first("iss") {
-                Some(received) if received != issuer => {
+                Some(received) if !IssuerMetadata::is_issuer(issuer, received) => {
                     return Err(RedirectError::OtherIssuer {
                         issuer: issuer.to_owned(),
                     });

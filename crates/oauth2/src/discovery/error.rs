@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 
+use super::tenant::PLACEHOLDER;
 use crate::builder::BuildError;
 use crate::transport::TransportError;
 
@@ -74,6 +75,10 @@ impl DiscoveryError {
             }
             Self::NoDocument { .. } => {
                 "check the issuer URL, or configure the issuer's endpoints one by one"
+            }
+            Self::IssuerMismatch { named, .. } if named.contains(PLACEHOLDER) => {
+                "call `discover_tenants`, which takes the tenant from the sign-in, or name your tenant \
+                 in the issuer URL"
             }
             Self::IssuerMismatch { .. } => {
                 "if the document's issuer is the one you mean, configure exactly that name"

@@ -3,6 +3,7 @@
 use http::Uri;
 
 use super::DiscoveryError;
+use super::tenant;
 use crate::answer::Fields;
 use crate::builder::BuildError;
 use crate::checks;
@@ -26,11 +27,15 @@ use crate::checks;
 #[derive(Clone, Default)]
 pub struct IssuerMetadata {
     issuer: Option<String>,
+    /// The authority of many tenants that the caller asked for, such as `common`.
+    authority: Option<String>,
     authorization_endpoint: Option<Uri>,
     token_endpoint: Option<Uri>,
     device_authorization_endpoint: Option<Uri>,
     revocation_endpoint: Option<Uri>,
     introspection_endpoint: Option<Uri>,
+    /// Endpoints whose address must not receive tokens. They are left out.
+    unusable: Vec<(&'static str, DiscoveryError)>,
     iss_parameter: bool,
     code_challenge_methods: Option<Vec<String>>,
     token_endpoint_auth_methods: Option<Vec<String>>,
@@ -44,15 +49,11 @@ impl IssuerMetadata {
         Self::default()
     }
 
-    pub(super) fn read(
-        fields: &Fields<'_>,
-        issuer: &str,
-        address: &str,
-    ) -> Result<Self, DiscoveryError> {
+    pub(super) fn read(fields: &Fields, issuer: &str, address: &str) -> Self {
         let https = issuer
             .get(..6)
             .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
-        let endpoint = |name: &str, which| {
+        let usable = |name: &str, which| -> Result<Option<Uri>, DiscoveryError> {
             let Some(text) = fields.text(name) else {
                 return Ok(None);
             };
@@ -68,23 +69,41 @@ impl IssuerMetadata {
             }
             Ok(Some(url))
         };
-        Ok(Self {
+        let mut unusable = Vec::new();
+        let mut endpoint = |name: &str, which| {
+            usable(name, which).unwrap_or_else(|problem| {
+                unusable.push((which, problem));
+                None
+            })
+        };
+        Self {
             issuer: Some(issuer.to_owned()),
-            authorization_endpoint: endpoint("authorization_endpoint", AUTHORIZATION)?,
-            token_endpoint: endpoint("token_endpoint", TOKEN)?,
+            authority: None,
+            authorization_endpoint: endpoint("authorization_endpoint", AUTHORIZATION),
+            token_endpoint: endpoint("token_endpoint", TOKEN),
             device_authorization_endpoint: endpoint(
                 "device_authorization_endpoint",
                 DEVICE_AUTHORIZATION,
-            )?,
-            revocation_endpoint: endpoint("revocation_endpoint", REVOCATION)?,
-            introspection_endpoint: endpoint("introspection_endpoint", INTROSPECTION)?,
+            ),
+            revocation_endpoint: endpoint("revocation_endpoint", REVOCATION),
+            introspection_endpoint: endpoint("introspection_endpoint", INTROSPECTION),
+            unusable,
             iss_parameter: fields.raw("authorization_response_iss_parameter_supported")
                 == Some("true"),
             code_challenge_methods: fields.list("code_challenge_methods_supported"),
             token_endpoint_auth_methods: fields.list("token_endpoint_auth_methods_supported"),
             scopes: fields.list("scopes_supported"),
             grant_types: fields.list("grant_types_supported"),
-        })
+        }
+    }
+
+    pub(super) fn with_authority(mut self, authority: Option<&str>) -> Self {
+        self.authority = authority.map(str::to_owned);
+        self
+    }
+
+    pub(crate) fn authority(&self) -> Option<&str> {
+        self.authority.as_deref()
     }
 
     /// Sets the issuer's identifier. A sign-in compares the redirect and the `id_token` with it.
@@ -120,7 +139,15 @@ impl IssuerMetadata {
         Ok(self)
     }
 
-    /// Returns the issuer's identifier, or `None` if it was neither discovered nor set.
+    /// Returns the endpoints of the document that must not receive tokens, each with its problem. A
+    /// request that needs such an endpoint fails; all other requests work without it.
+    pub fn unusable_endpoints(&self) -> impl Iterator<Item = (&'static str, &DiscoveryError)> {
+        let unusable = self.unusable.iter();
+        unusable.map(|(which, problem)| (*which, problem))
+    }
+
+    /// Returns the issuer's identifier, or `None` if it was neither discovered nor set. It may have
+    /// the placeholder `{tenantid}`, see [`discover_tenants`](Self::discover_tenants).
     pub fn issuer(&self) -> Option<&str> {
         self.issuer.as_deref()
     }
@@ -181,16 +208,35 @@ impl IssuerMetadata {
     }
 
     pub(crate) fn require_authorization_endpoint(&self) -> Result<&Uri, BuildError> {
-        require(AUTHORIZATION, self.authorization_endpoint.as_ref())
+        self.require(AUTHORIZATION, self.authorization_endpoint.as_ref())
     }
 
     pub(crate) fn require_token_endpoint(&self) -> Result<&Uri, BuildError> {
-        require(TOKEN, self.token_endpoint.as_ref())
+        self.require(TOKEN, self.token_endpoint.as_ref())
     }
 
     pub(crate) fn require_device_authorization_endpoint(&self) -> Result<&Uri, BuildError> {
         let endpoint = self.device_authorization_endpoint.as_ref();
-        require(DEVICE_AUTHORIZATION, endpoint)
+        self.require(DEVICE_AUTHORIZATION, endpoint)
+    }
+
+    fn require<'a>(
+        &self,
+        which: &'static str,
+        endpoint: Option<&'a Uri>,
+    ) -> Result<&'a Uri, BuildError> {
+        let problem = || self.unusable.iter().find(|(name, _)| *name == which);
+        endpoint.ok_or_else(|| match problem() {
+            Some((_, DiscoveryError::Endpoint { problem, .. })) => problem.clone(),
+            Some(_) => BuildError::Downgrade { which },
+            None => BuildError::Endpoint { which },
+        })
+    }
+
+    /// Returns whether this is the name of the issuer. A name with the placeholder `{tenantid}`
+    /// matches the name of every tenant.
+    pub(crate) fn is_issuer(expected: &str, name: &str) -> bool {
+        expected == name || tenant::of(expected, name).is_some()
     }
 }
 
@@ -199,10 +245,6 @@ const TOKEN: &str = "token endpoint";
 const DEVICE_AUTHORIZATION: &str = "device authorization endpoint";
 const REVOCATION: &str = "revocation endpoint";
 const INTROSPECTION: &str = "introspection endpoint";
-
-fn require<'a>(which: &'static str, endpoint: Option<&'a Uri>) -> Result<&'a Uri, BuildError> {
-    endpoint.ok_or(BuildError::Endpoint { which })
-}
 
 impl std::fmt::Debug for IssuerMetadata {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

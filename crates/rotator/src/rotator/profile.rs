@@ -5,12 +5,14 @@ use std::time::Duration;
 /// What an issuer does when a client presents a used refresh token.
 ///
 /// After an uncertain outcome (the answer to a refresh was lost), the profile decides whether the
-/// refresh token may be presented again. The user configures the profile, because no protocol
-/// announces it.
+/// refresh token may be presented again. The profile also has the answers by which this issuer alone
+/// says that a grant has ended. The user configures the profile, because no protocol announces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Profile {
     reuse: Reuse,
     revokes_per_token: bool,
+    terminal_codes: &'static [&'static str],
+    empty_400_is_terminal: bool,
 }
 
 /// When a refresh token may be presented again.
@@ -68,14 +70,47 @@ impl Profile {
         Self::strict()
     }
 
-    /// Ory Hydra with this `rotation_grace_period`. Hydra limits it to five minutes.
+    /// Ory Hydra with this `rotation_grace_period`. Hydra limits it to five minutes. It answers
+    /// `token_inactive` if the refresh token has ended.
     pub fn hydra(grace: Duration) -> Self {
-        Self::leeway(grace.min(Duration::from_secs(300)))
+        Self::leeway(grace.min(Duration::from_secs(300))).with_terminal_codes(&["token_inactive"])
     }
 
     /// Supabase. It always answers the parent of the active refresh token with its successor.
     pub const fn supabase() -> Self {
-        Self::parent_always()
+        Self::parent_always().with_terminal_codes(&[
+            "session_expired",
+            "session_not_found",
+            "user_banned",
+            "user_not_found",
+        ])
+    }
+
+    /// Slack with token rotation. Its refresh tokens are single use.
+    pub const fn slack() -> Self {
+        Self::strict().with_terminal_codes(&[
+            "account_inactive",
+            "invalid_auth",
+            "token_expired",
+            "token_revoked",
+        ])
+    }
+
+    /// Firebase Authentication (the Secure Token API). Refresh tokens may be used many times.
+    pub const fn firebase() -> Self {
+        Self::multi_use().with_terminal_codes(&[
+            "INVALID_REFRESH_TOKEN",
+            "TOKEN_EXPIRED",
+            "USER_DISABLED",
+            "USER_NOT_FOUND",
+        ])
+    }
+
+    /// Glewlwyd. It answers with an empty 400 if the refresh token has ended.
+    pub const fn glewlwyd() -> Self {
+        let mut profile = Self::strict();
+        profile.empty_400_is_terminal = true;
+        profile
     }
 
     /// An issuer under FAPI 2.0, where a retry with the previous refresh token must succeed.
@@ -87,7 +122,16 @@ impl Profile {
         Self {
             reuse,
             revokes_per_token: false,
+            terminal_codes: &[],
+            empty_400_is_terminal: false,
         }
+    }
+
+    /// Sets the error codes by which this issuer alone says that a grant has ended. `invalid_grant`
+    /// (RFC 6749 section 5.2) needs no entry.
+    pub const fn with_terminal_codes(mut self, codes: &'static [&'static str]) -> Self {
+        self.terminal_codes = codes;
+        self
     }
 
     /// The issuer revokes single tokens, not their grant. A sign-in that replaces a session then
@@ -95,6 +139,16 @@ impl Profile {
     pub const fn with_revocation_per_token(mut self) -> Self {
         self.revokes_per_token = true;
         self
+    }
+
+    /// Returns the error codes by which this issuer alone says that a grant has ended.
+    pub const fn terminal_codes(self) -> &'static [&'static str] {
+        self.terminal_codes
+    }
+
+    /// Returns whether an empty answer with status 400 says that a grant has ended.
+    pub const fn is_empty_400_terminal(self) -> bool {
+        self.empty_400_is_terminal
     }
 
     /// Returns when a refresh token may be presented again.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hmac_sha256::Hash;
 
 use super::state::PreparedToken;
-use crate::store::intent::Intent;
+use crate::store::intent::{Intent, IntentOutcome, TokenHash};
 use crate::store::{Epoch, Record, RecordDetails, Version};
 use crate::token::secret::{ExposeSecret as _, SecretString};
 use crate::token::token_set::TokenSet;
@@ -80,6 +80,8 @@ pub(crate) struct RefreshStart {
     pub(crate) replaced: ReplacedTokens,
     /// The details of the record.
     pub(crate) details: Box<RecordDetails>,
+    /// The store holds an older record than this process has seen. Its revision is given here.
+    pub(crate) older: Option<u64>,
 }
 
 impl RefreshStart {
@@ -95,6 +97,7 @@ impl RefreshStart {
             intent: None,
             replaced: ReplacedTokens::default(),
             details,
+            older: None,
         }
     }
 
@@ -107,6 +110,13 @@ impl RefreshStart {
             details: self.details.clone(),
             read_at: None,
         }
+    }
+
+    /// Returns whether the record says that the issuer refused this refresh token.
+    pub(crate) fn is_refused(&self) -> bool {
+        let token = self.last.as_deref().and_then(TokenHash::of);
+        let intent = self.intent.filter(|intent| Some(intent.token) == token);
+        intent.is_some_and(|intent| intent.outcome == IntentOutcome::Refused)
     }
 
     /// Records that the token set was written to the store with this intent.
@@ -158,6 +168,23 @@ pub(crate) fn read(
     if is_other_epoch || (record.tokens.is_none() && known.epoch.is_none()) {
         return Decision::OtherEpoch(record);
     }
+    if let Some(held) = &held
+        && let Some(tokens) = &record.tokens
+        && record.version.revision < known.greatest_revision
+        && !same_tokens(held, tokens)
+    {
+        // A restored backup, or a failover that lost the last writes. Another process may have used
+        // the refresh token that memory holds, in a record that is lost.
+        let intent = TokenHash::of(held).map(Intent::of_older_record);
+        return Decision::RefreshFrom(Box::new(RefreshStart {
+            replaced: ReplacedTokens::of(Some(tokens)),
+            last: Some(Arc::clone(held)),
+            known: read,
+            intent,
+            details,
+            older: Some(record.version.revision),
+        }));
+    }
     // Memory is at least as new as a revision that was read or written before.
     let seen_before = record.version.revision <= known.greatest_revision && held.is_some();
     if !seen_before
@@ -176,6 +203,7 @@ pub(crate) fn read(
         intent: record.intent,
         replaced,
         details: record.details,
+        older: None,
     }))
 }
 
@@ -325,12 +353,16 @@ pub(crate) fn compare(
 
 /// Returns whether both token sets carry the same access token and the same refresh token.
 pub(crate) fn same_tokens(one: &TokenSet, other: &TokenSet) -> bool {
-    let same_refresh = match (one.refresh_token(), other.refresh_token()) {
+    same_refresh_token(Some(one), other) && same_secret(one.access_token(), other.access_token())
+}
+
+/// Returns whether both token sets carry the same refresh token, or none.
+pub(crate) fn same_refresh_token(one: Option<&TokenSet>, other: &TokenSet) -> bool {
+    match (one.and_then(TokenSet::refresh_token), other.refresh_token()) {
         (Some(one), Some(other)) => same_secret(one, other),
         (None, None) => true,
         _ => false,
-    };
-    same_refresh && same_secret(one.access_token(), other.access_token())
+    }
 }
 
 fn same_secret(one: &SecretString, other: &SecretString) -> bool {

@@ -2,6 +2,8 @@
 //! release. A flight runs in its own task, which no caller can cancel, and reports its outcome
 //! exactly once.
 
+mod failures;
+
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use futures_util::future::{Either, select};
 use token_rotator_core::{Ending, Failure, Purpose};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use self::failures::Answer;
 use super::decide::{self, Decision, KnownRecord, RefreshStart, Write, same_tokens};
 use super::recovery::{Recovery, RecoveryPlan, Situation};
 use super::state::{FailureEffect, PreparedToken, Ticket};
@@ -23,7 +26,7 @@ use crate::runtime;
 use crate::runtime::clock::millis;
 use crate::store::coordinator::Lease;
 use crate::store::intent::{Intent, IntentOutcome, TokenHash};
-use crate::store::{RecordDetails, Saved, Version};
+use crate::store::{Saved, Version};
 use crate::token::source::Refreshed;
 use crate::token::token_set::TokenSet;
 
@@ -43,12 +46,17 @@ pub(super) fn launch(session: &Arc<Session>, ticket: Ticket) {
         received: None,
         step: "take the lease",
         sent: false,
+        jitter: fastrand::u32(800..=1200),
+        wait: None,
         reported: false,
         _task: session.tasks.token(),
         session: Arc::clone(session),
     };
     session.runtime.spawn(task.run());
 }
+
+/// The issuer's answer in the source's own type.
+type SourceAnswer = Arc<dyn std::any::Any + Send + Sync>;
 
 /// A flight's task. If a runtime that ends drops the task, the drop reports the flight as failed.
 struct FlightTask {
@@ -64,6 +72,11 @@ struct FlightTask {
     step: &'static str,
     /// The refresh token was sent, and no answer proves that it is unspent.
     sent: bool,
+    /// The flight's cool-down in thousandths of its nominal length, if the flight fails.
+    jitter: u32,
+    /// The flight's cool-down and whether the issuer asked for it, where the state machine does not
+    /// choose it.
+    wait: Option<(Duration, bool)>,
     reported: bool,
     _task: TaskTrackerToken,
 }
@@ -173,10 +186,10 @@ impl FlightTask {
         let mut known_version = None;
         if self.session.store.is_some() && self.session.coordinator.is_some() {
             // A token that another process has refreshed is adopted without the lease.
-            known_version = self.read().await?.known.version;
+            known_version = self.read_and_check().await?.known.version;
         }
         self.take_lease(known_version).await?;
-        let start = self.read().await?;
+        let start = self.read_and_check().await?;
         self.refresh(start).await
     }
 
@@ -192,6 +205,7 @@ impl FlightTask {
             replaced: taken.write.replaced_and_own(),
             ..memory
         };
+        self.check_failures(&start)?;
         self.refresh(start).await
     }
 
@@ -230,7 +244,10 @@ impl FlightTask {
                 break answer;
             }
             match self.read().await {
-                Ok(start) => known_version = start.known.version,
+                Ok(start) => {
+                    self.check_failures(&start)?;
+                    known_version = start.known.version;
+                }
                 // A failed read counts only under the lease, where the record is read again.
                 Err(FlightOutcome::Failed(_)) => break lease.await,
                 Err(outcome) => return Err(outcome),
@@ -255,7 +272,7 @@ impl FlightTask {
             }
             Err(busy @ LeaseError::Busy { .. }) => {
                 // The holder may have refreshed the token meanwhile.
-                self.read().await?;
+                self.read_and_check().await?;
                 Err(RefreshError::Lease(busy).into())
             }
             Err(error) => Err(RefreshError::Lease(error).into()),
@@ -263,6 +280,31 @@ impl FlightTask {
     }
 
     // Read and decide.
+
+    /// Reads the record. Returns where a refresh starts, or the outcome that ends the flight. A
+    /// failure that holds for this process ends the flight too.
+    async fn read_and_check(&mut self) -> Result<RefreshStart, FlightOutcome> {
+        let mut start = self.read().await?;
+        if let Some(revision) = start.older {
+            self.write_back(&mut start, revision).await;
+        }
+        self.check_failures(&start)?;
+        Ok(start)
+    }
+
+    /// Writes the tokens of this process back, because the store holds an older record. The write says
+    /// that their refresh token is in doubt.
+    async fn write_back(&mut self, start: &mut RefreshStart, found: u64) {
+        let session = &self.session;
+        session.emit(&Event::OlderRecord {
+            found,
+            seen: start.known.greatest_revision,
+        });
+        self.step = "write the newer tokens back";
+        let intent = start.intent;
+        // If another process has written the record meanwhile, the next read decides again.
+        let _ = self.put_record(start, intent, true).await;
+    }
 
     /// Reads the record. Returns where a refresh starts, or the outcome that ends the flight.
     async fn read(&mut self) -> Result<RefreshStart, FlightOutcome> {
@@ -314,6 +356,7 @@ impl FlightTask {
     /// Refreshes at the issuer and saves the answer. Starts over if the record changes meanwhile.
     async fn refresh(&mut self, mut start: RefreshStart) -> Result<FlightOutcome, FlightOutcome> {
         let mut refused_before = false;
+        let mut presented_previous = false;
         for _ in 0..READS_MAX {
             let refused = match self.present(&mut start).await {
                 Ok(Some(refreshed)) => return self.save(refreshed, start).await,
@@ -334,7 +377,16 @@ impl FlightTask {
                     (None, None) => true,
                     _ => false,
                 };
-                if same || refused_before {
+                if same
+                    && !presented_previous
+                    && let Some(previous) = Self::start_from_previous(&start, &error)
+                {
+                    presented_previous = true;
+                    self.report_presented_again(true);
+                    start = previous;
+                    continue;
+                }
+                if same || refused_before || presented_previous {
                     if !matches!(error, RefreshError::Refused) {
                         self.journal_refused(&mut start).await;
                     }
@@ -351,10 +403,7 @@ impl FlightTask {
 
     /// Presents the refresh token. Presents it once more if the answer was lost and the profile
     /// allows it. Returns `None` if another process has written the record.
-    async fn present(
-        &mut self,
-        start: &mut RefreshStart,
-    ) -> Result<Option<Refreshed>, RefreshError> {
+    async fn present(&mut self, start: &mut RefreshStart) -> Result<Option<Answer>, RefreshError> {
         let profile = self.session.profile;
         let is_uncertain = |answer: &Result<_, RefreshError>| {
             answer
@@ -364,6 +413,9 @@ impl FlightTask {
         let hash = start.last.as_deref().and_then(TokenHash::of);
         let Some(hash) = hash.filter(|_| profile.counts_uses()) else {
             // No use of this refresh token can spend it, so no intent is needed.
+            if !self.is_forced() && start.is_refused() {
+                return Err(RefreshError::Refused);
+            }
             self.check_before_send().await?;
             let mut answer = self.send(start).await;
             if is_uncertain(&answer)
@@ -373,7 +425,7 @@ impl FlightTask {
                 self.report_presented_again(false);
                 answer = self.send(start).await;
             }
-            return answer.map(Some);
+            return self.conclude_without_intent(start, answer).await;
         };
         let mut before =
             self.recovery(|recovery, epoch| recovery.in_doubt(epoch, hash, start.intent));
@@ -381,7 +433,15 @@ impl FlightTask {
             RecoveryPlan::Present(intent) => (intent, None),
             RecoveryPlan::PresentAgain(intent) => (intent, Some(false)),
             RecoveryPlan::LastResort(intent) => (intent, Some(true)),
-            RecoveryPlan::DoNotPresent => return Err(RefreshError::InDoubt { wait: None }),
+            RecoveryPlan::DoNotPresent => {
+                let intent = start.intent;
+                return Err(
+                    match intent.is_some_and(|intent| intent.is_of_older_record()) {
+                        true => RefreshError::OlderRecord,
+                        false => RefreshError::InDoubt { wait: None },
+                    },
+                );
+            }
             RecoveryPlan::Wait(wait) => return Err(RefreshError::InDoubt { wait: Some(wait) }),
             RecoveryPlan::Refused => return Err(RefreshError::Refused),
         };
@@ -454,13 +514,28 @@ impl FlightTask {
         start: &mut RefreshStart,
         intent: Option<Intent>,
     ) -> Result<bool, StoreError> {
+        self.put_record(start, intent, false).await
+    }
+
+    /// Writes the record with another intent and the details of `start`, like
+    /// [`put_intent`](Self::put_intent). `also_volatile`: a store that is not durable gets it too.
+    async fn put_record(
+        &self,
+        start: &mut RefreshStart,
+        intent: Option<Intent>,
+        also_volatile: bool,
+    ) -> Result<bool, StoreError> {
         let store = self.session.store.as_ref();
-        if self.taken_write.is_some() || !store.is_some_and(|store| store.is_durable()) {
+        let takes = store.is_some_and(|store| also_volatile || store.is_durable());
+        // A record without tokens would be a sign-out.
+        if self.taken_write.is_some() || !takes || start.last.is_none() {
             start.intent = intent;
             return Ok(true);
         }
         let version = start.known.next_version(start.known.version);
-        let record = start.record(version, intent);
+        // A store that is not durable ends with this process, whose memory holds the intent.
+        let stored_intent = intent.filter(|_| store.is_some_and(|store| store.is_durable()));
+        let record = start.record(version, stored_intent);
         let saved = self.session.put(start.known.version, record).await?;
         let stored = matches!(saved, Saved::Stored);
         if stored {
@@ -523,28 +598,53 @@ impl FlightTask {
         start: &mut RefreshStart,
         before: Option<Intent>,
         answer: Result<Refreshed, RefreshError>,
-    ) -> Result<Option<Refreshed>, RefreshError> {
-        match answer.as_ref().map_err(RefreshError::kind) {
-            // The save of the answer removes the intent from the record.
-            Ok(_) => self.recovery(Recovery::clear),
-            // A refusal is written after the record was read again.
-            Err(FailureKind::Terminal) => {
-                self.sent = false;
+    ) -> Result<Option<Answer>, RefreshError> {
+        let error = match self.judge(start, answer) {
+            Ok(answer) => {
+                // The save of the answer removes the intent from the record.
                 self.recovery(Recovery::clear);
+                return Ok(Some(answer));
             }
-            Err(FailureKind::Uncertain) => {
-                if let Some(intent) = start.intent.or(before) {
-                    let intent = intent.with_outcome(IntentOutcome::Uncertain);
-                    self.recovery(|recovery, epoch| recovery.uncertain(epoch, intent));
-                    let _ = self.put_intent(start, Some(intent)).await;
-                }
+            Err(error) => error,
+        };
+        let kind = error.kind();
+        // A refusal is written after the record was read again.
+        if kind == FailureKind::Terminal {
+            self.sent = false;
+            self.recovery(Recovery::clear);
+            return Err(error);
+        }
+        let error = self.note_failure(start, error);
+        if kind == FailureKind::Uncertain {
+            let intent = start.intent.or(before);
+            let intent = intent.map(|intent| intent.with_outcome(IntentOutcome::Uncertain));
+            if let Some(intent) = intent {
+                self.recovery(|recovery, epoch| recovery.uncertain(epoch, intent));
             }
-            Err(_) => {
-                self.sent = false;
-                self.withdraw(start, before).await;
+            self.put_failure(start, intent).await;
+        } else {
+            self.sent = false;
+            self.recovery(|recovery, epoch| recovery.withdraw(epoch, before));
+            self.put_failure(start, before).await;
+        }
+        Err(error)
+    }
+
+    /// Judges the answer to a refresh that needs no intent, and shares a failure.
+    async fn conclude_without_intent(
+        &mut self,
+        start: &mut RefreshStart,
+        answer: Result<Refreshed, RefreshError>,
+    ) -> Result<Option<Answer>, RefreshError> {
+        match self.judge(start, answer) {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) if error.kind() == FailureKind::Terminal => Err(error),
+            Err(error) => {
+                let error = self.note_failure(start, error);
+                self.put_failure(start, start.intent).await;
+                Err(error)
             }
         }
-        answer.map(Some)
     }
 
     /// Restores the intent `before`, because this attempt did not spend the refresh token.
@@ -555,7 +655,9 @@ impl FlightTask {
 
     /// Records that the issuer refused this refresh token, so that no other process presents it.
     async fn journal_refused(&self, start: &mut RefreshStart) {
-        if let Some(intent) = start.intent {
+        let token = start.last.as_deref().and_then(TokenHash::of);
+        let unused = token.map(|token| Intent::new(token, self.session.clock.wall()));
+        if let Some(intent) = start.intent.or(unused) {
             let refused = intent.with_outcome(IntentOutcome::Refused);
             let _ = self.put_intent(start, Some(refused)).await;
         }
@@ -599,20 +701,14 @@ impl FlightTask {
     /// writer gets the tokens with the lease.
     async fn save(
         &mut self,
-        refreshed: Refreshed,
+        answer: Answer,
         start: RefreshStart,
     ) -> Result<FlightOutcome, FlightOutcome> {
         let flight = self.ticket.flight;
-        let tokens = refreshed.tokens.inherit(start.last.as_deref());
-        let (tokens, passed) = tokens.received_from_issuer(self.session.clock.wall());
-        if let Some(by) = passed {
-            self.session.emit(&Event::ClockAhead { by });
-        }
-        let tokens = Arc::new(tokens);
-        let prepared = self.session.prepare(Arc::clone(&tokens));
+        let (prepared, tokens, answer) = self.prepare_answer(answer, &start);
         self.step = "save the new tokens";
         let own = Some(Arc::clone(&tokens));
-        let details = self.details_after(&start, &tokens);
+        let details = self.details_after(&start, &tokens, prepared.as_ref().err());
         let mut write = Write::new(flight.began.epoch, own, start.known, start.replaced)
             .with_details(details.clone());
         if let Some(taken) = &self.taken_write {
@@ -620,7 +716,7 @@ impl FlightTask {
         }
         self.received = Some(Received {
             tokens: Arc::clone(&tokens),
-            prepared: prepared.clone().ok(),
+            prepared: prepared.as_ref().ok().cloned(),
             write: write.clone(),
         });
         // Without the lease, compare-and-swap protects the record.
@@ -633,9 +729,6 @@ impl FlightTask {
             match self.session.try_write(&mut write).await {
                 Ok(WriteOutcome::Stored { version, .. }) => {
                     known = KnownRecord::at(version);
-                    self.session
-                        .state
-                        .note_details(flight.began.epoch, &details);
                     self.taken_write = None;
                 }
                 Ok(WriteOutcome::Superseded) => {
@@ -651,15 +744,18 @@ impl FlightTask {
                 }
             }
         }
+        self.session
+            .state
+            .note_details(flight.began.epoch, &details);
         let prepared = match prepared {
             Ok(prepared) => prepared,
-            Err(reason) => {
-                // The tokens cannot be sent, but the next refresh starts from them.
+            Err(error) => {
+                // The answer cannot be used, but the next refresh starts from its refresh token.
                 self.session.state.continue_with(flight, tokens);
-                return Err(RefreshError::Unusable { reason }.into());
+                return Err(error.into());
             }
         };
-        let after = refreshed.answer.map(|answer| {
+        let after = answer.map(|answer| {
             Arc::new(Refreshed {
                 tokens: (*tokens).clone(),
                 answer: Some(answer),
@@ -668,13 +764,38 @@ impl FlightTask {
         Ok(FlightOutcome::Refreshed(prepared, known, after))
     }
 
-    /// Returns the details of the record with these tokens, which replace those of `start`.
-    fn details_after(&self, start: &RefreshStart, tokens: &TokenSet) -> Box<RecordDetails> {
-        let before = start.last.as_deref().and_then(TokenSet::refresh_token);
-        let is_new = TokenHash::of(tokens) != start.last.as_deref().and_then(TokenHash::of);
-        let previous = before.filter(|_| is_new).cloned();
-        let received = Some(self.session.store_now());
-        Box::new(start.details.after_refresh(received, previous))
+    /// Prepares the tokens of the answer for requests. If they cannot be used, returns the error, and
+    /// the tokens that the next refresh starts from: the last access token, which may still be good,
+    /// with the newest refresh token.
+    fn prepare_answer(
+        &self,
+        answer: Answer,
+        start: &RefreshStart,
+    ) -> (
+        Result<PreparedToken, RefreshError>,
+        Arc<TokenSet>,
+        Option<SourceAnswer>,
+    ) {
+        let (token, error) = match answer {
+            Answer::Tokens(refreshed) => {
+                let tokens = refreshed.tokens.inherit(start.last.as_deref());
+                let (tokens, passed) = tokens.received_from_issuer(self.session.clock.wall());
+                if let Some(by) = passed {
+                    self.session.emit(&Event::ClockAhead { by });
+                }
+                let tokens = Arc::new(tokens);
+                match self.session.prepare(Arc::clone(&tokens)) {
+                    Ok(prepared) => return (Ok(prepared), tokens, refreshed.answer),
+                    Err(reason) => {
+                        let token = tokens.refresh_token().cloned();
+                        (token, RefreshError::Unusable { reason })
+                    }
+                }
+            }
+            Answer::Refused { token, error } => (token, error),
+        };
+        let tokens = Self::with_newest_refresh_token(start, token);
+        (Err(error), Arc::new(tokens), None)
     }
 
     fn hand_to_writer(&mut self, write: Write, error: StoreError) {
@@ -745,11 +866,11 @@ impl FlightTask {
         }
     }
 
-    fn fail(&self, error: RefreshError) {
-        let session = &self.session;
+    /// Returns the failure in the terms of the state machine.
+    fn failure(&self, error: &RefreshError) -> Failure {
         // If the profile always allows another use of the refresh token, no outcome is in doubt.
-        let in_doubt = !session.profile.allows_again(Duration::MAX);
-        let failure = Failure {
+        let in_doubt = !self.session.profile.allows_again(Duration::MAX);
+        Failure {
             ending: match error.kind() {
                 FailureKind::Uncertain if in_doubt => Ending::Uncertain,
                 FailureKind::NotSent | FailureKind::Transient | FailureKind::Uncertain => {
@@ -759,17 +880,27 @@ impl FlightTask {
                 FailureKind::Terminal => Ending::Terminal,
             },
             retry_after: error.retry_after().map(millis),
-            jitter: fastrand::u32(800..=1200),
-        };
+            jitter: self.jitter,
+        }
+    }
+
+    fn fail(&self, error: RefreshError) {
+        let session = &self.session;
         let flight = self.ticket.flight;
-        let now = session.clock.now();
-        let failed = session.state.failed(flight, failure, error.clone(), now);
+        let failed = self.settle_failure(&error);
         if let RefreshError::Source(source) = &error
             && source.is_reuse_detected()
         {
             session.emit(&Event::ReuseDetected {
                 error: source.clone(),
             });
+        }
+        if matches!(error, RefreshError::RefusedWithoutReason { .. })
+            && !matches!(failed, FailureEffect::Stale)
+            && session.state.report_refusal()
+        {
+            let error = error.clone();
+            session.emit(&Event::RefusedWithoutReason { error });
         }
         match failed {
             FailureEffect::Cooling(wait) => session.emit(&Event::RefreshFailed {

@@ -4,6 +4,8 @@
 //! - `flight.rs`: one refresh from the lease to its release, top to bottom.
 //! - `decide.rs`: decisions about a stored record, without IO.
 //! - `recovery.rs`: whether a refresh token may be presented again after an uncertain outcome.
+//! - `shared.rs`: whether a failure of another process holds for this process.
+//! - `subject.rs`: whether an answer belongs to the session's user.
 //! - `writer.rs`: the task that writes sign-ins, sign-outs, updates and unsaved tokens.
 //! - `holders.rs`: refresh tokens that two sessions of this process hold in memory.
 //! - `signal.rs`: the signal that wakes the waiters of a flight.
@@ -17,8 +19,10 @@ mod holders;
 #[cfg(all(test, any(model_loom, model_shuttle)))]
 mod models;
 mod recovery;
+mod shared;
 mod signal;
 mod state;
+mod subject;
 mod writer;
 
 use std::collections::HashMap;
@@ -35,18 +39,20 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use self::decide::KnownRecord;
+use self::shared::Observer;
 use self::state::{CallerAction, EndedEpoch, PreparedToken, State, Ticket};
 pub use self::writer::Stored;
 use crate::error::{RefreshError, SourceError, TokenError};
 use crate::event::{Event, EventListeners, NotReplayed};
 use crate::http::origin::Origins;
 use crate::rotator::profile::Profile;
-use crate::runtime::clock::{RotatorClock, millis};
+use crate::runtime::clock::{RotatorClock, millis, unix_millis};
 use crate::runtime::sync::{Mutex, lock};
 use crate::runtime::{self, Runtime};
 use crate::store::coordinator::{DynCoordinator, Lease};
 use crate::store::intent::TokenHash;
 use crate::store::{DynStore, Record, RecordDetails, SessionKey, StoreTime};
+use crate::token::secret::SecretString;
 use crate::token::source::{DynSource, Refreshed};
 use crate::token::token_set::{Expiry, TokenSet};
 use crate::token::{Credential, Pass, Placement, Token, lifetime};
@@ -59,6 +65,8 @@ pub(crate) struct Session {
     state: State,
     /// Number of source calls in progress.
     source_calls: AtomicUsize,
+    /// The end of the refresh token that was reported last, in Unix milliseconds.
+    reported_refresh_end: AtomicU64,
     engine: Arc<Engine>,
 }
 
@@ -100,6 +108,9 @@ pub(crate) struct TimeLimits {
     pub(crate) after_hook: Duration,
 }
 
+/// How long before its end a refresh token is reported.
+const REFRESH_END_NOTICE: Duration = Duration::from_secs(3 * 24 * 3600);
+
 tokio::task_local! {
     /// The session whose source call runs in this task.
     static CALLING_SESSION: u64;
@@ -122,6 +133,7 @@ impl Session {
             key,
             state: State::new(engine.policy, engine.store.is_some()),
             source_calls: AtomicUsize::new(0),
+            reported_refresh_end: AtomicU64::new(0),
             engine,
         })
     }
@@ -395,9 +407,9 @@ impl Session {
             }
             let newer = Arc::new(tokens.clone().inherit(last.as_deref()));
             let prepared = self.prepare(newer)?;
-            let received = Some(self.store_now());
+            let details = self.details_after(&self.state.details(), None);
             let now = self.clock.now();
-            if let Some(stamp) = self.state.update(stamp, &prepared, received, now) {
+            if let Some(stamp) = self.state.update(stamp, &prepared, details, now) {
                 return Ok(Some(self.start_write(stamp.epoch)));
             }
             if self.is_signed_out() {
@@ -499,6 +511,34 @@ impl Session {
 
     pub(crate) fn emit(&self, event: &Event) {
         self.listeners.notify(&self.key, event);
+        if matches!(
+            event,
+            Event::SignedIn { .. } | Event::Refreshed { .. } | Event::Adopted { .. }
+        ) {
+            self.report_refresh_end();
+        }
+    }
+
+    /// Reports a refresh token that ends within three days, once for each end.
+    fn report_refresh_end(&self) {
+        let tokens = self.state.tokens();
+        let Some(at) = tokens.and_then(|tokens| tokens.refresh_token_expires_at()) else {
+            return;
+        };
+        let is_near = self
+            .clock
+            .wall()
+            .checked_add(REFRESH_END_NOTICE)
+            .is_some_and(|limit| at <= limit);
+        if is_near
+            && self
+                .reported_refresh_end
+                .swap(unix_millis(at), Ordering::Relaxed)
+                != unix_millis(at)
+        {
+            let event = Event::RefreshTokenExpiring { at };
+            self.listeners.notify(&self.key, &event);
+        }
     }
 
     /// Returns whether this call comes from inside this session's own source.
@@ -586,9 +626,13 @@ impl Session {
     }
 
     /// Returns the current time of the store. A store that has no clock, or was not read yet, uses
-    /// the wall clock.
+    /// the wall clock. Without a store, the steady clock counts.
     pub(crate) fn store_now(&self) -> StoreTime {
-        let told = self.state.store_time(self.clock.steady());
+        let steady = self.clock.steady();
+        if self.store.is_none() {
+            return StoreTime::since_start(0, steady);
+        }
+        let told = self.state.store_time(steady);
         told.unwrap_or_else(|| StoreTime::by_wall(self.clock.wall()))
     }
 
@@ -596,6 +640,28 @@ impl Session {
     pub(crate) fn receipt_of(&self, tokens: &TokenSet) -> StoreTime {
         let age = lifetime::age_by_wall_clock(tokens.obtained_at(), self.clock.wall());
         self.store_now().before(age.unwrap_or_default())
+    }
+
+    /// Returns the details of a record with newer tokens of the same sign-in. `previous` is the
+    /// refresh token that they replace.
+    fn details_after(
+        &self,
+        details: &RecordDetails,
+        previous: Option<SecretString>,
+    ) -> RecordDetails {
+        let own = (&*self.host, self.source.fingerprint(&self.key));
+        details.after_refresh(self.store_now(), previous, own)
+    }
+
+    /// Returns this process as an observer of shared failures.
+    fn observer(&self) -> Observer<'_> {
+        Observer {
+            host: &self.host,
+            fingerprint: self.source.fingerprint(&self.key),
+            now: self.store_now(),
+            spans_hosts: self.store.as_ref().is_some_and(|store| store.spans_hosts()),
+            policy: &self.policy,
+        }
     }
 
     /// Runs one source call, marked so that a call from it into this session fails at once.

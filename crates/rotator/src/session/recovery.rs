@@ -237,6 +237,9 @@ impl Recovery {
         if since.is_some_and(|since| situation.profile.allows_again(since)) {
             return RecoveryPlan::PresentAgain(intent.again());
         }
+        if situation.forced && intent.is_of_older_record() {
+            return RecoveryPlan::LastResort(intent.again());
+        }
         if situation.usable {
             return RecoveryPlan::DoNotPresent;
         }

@@ -51,6 +51,8 @@ struct Locked {
     store_time: Option<(StoreTime, Duration)>,
     /// The epoch whose end was reported.
     end_reported: Option<u64>,
+    /// A refusal without a reason was reported since the last token.
+    refusal_reported: bool,
     /// Tokens that cannot be sent, but whose refresh token replaces that of the served token set.
     /// The next refresh starts from them.
     successor: Option<Arc<TokenSet>>,
@@ -145,6 +147,7 @@ impl State {
                 details: Box::default(),
                 store_time: None,
                 end_reported: None,
+                refusal_reported: false,
                 successor: None,
                 writes: Writes::default(),
                 recovery: Recovery::default(),
@@ -363,6 +366,35 @@ impl State {
         }
     }
 
+    /// Records that a failure of another process holds this flight back, for this many milliseconds.
+    pub(crate) fn held_back(
+        &self,
+        flight: Flight,
+        (wait, by_issuer): (u64, bool),
+        error: RefreshError,
+        now: Now,
+    ) -> FailureEffect {
+        let mut locked = lock(&self.locked);
+        let effect = locked.machine.held_back(flight, wait, by_issuer, now);
+        if locked.machine.error() == flight.id {
+            locked.error = Some(error);
+        }
+        self.publish(&locked, now);
+        match effect {
+            Landing::Cooling => {
+                let until = locked.machine.cool_until();
+                FailureEffect::Cooling(until.saturating_sub(now.steady))
+            }
+            Landing::Ended | Landing::Installed | Landing::Stale => FailureEffect::Stale,
+        }
+    }
+
+    /// Returns whether the refusal without a reason was not reported before, and marks it as
+    /// reported.
+    pub(crate) fn report_refusal(&self) -> bool {
+        !std::mem::replace(&mut lock(&self.locked).refusal_reported, true)
+    }
+
     /// Reports that an early flight found the lease taken. Returns whether the flight may end
     /// without a result.
     pub(crate) fn yielded(&self, flight: Flight, now: Now) -> bool {
@@ -396,6 +428,11 @@ impl State {
         locked.is_in(epoch).then(|| {
             RefreshStart::from_memory(locked.tokens(), locked.known, locked.details.clone())
         })
+    }
+
+    /// Returns the details of the record that was read or written last in this epoch.
+    pub(crate) fn details(&self) -> RecordDetails {
+        (*lock(&self.locked).details).clone()
     }
 
     /// Notes the details of the record that a flight or write of this epoch read or wrote.
@@ -518,12 +555,12 @@ impl State {
 
     /// Installs a newer token of the sign-in of `stamp`, made from the token that was current at
     /// `stamp`. Returns `None` if the stamp has changed since.
-    /// `received` is the current time of the store.
+    /// `details` are the details of its record.
     pub(crate) fn update(
         &self,
         stamp: Stamp,
         prepared: &PreparedToken,
-        received: Option<StoreTime>,
+        details: RecordDetails,
         now: Now,
     ) -> Option<Stamp> {
         let mut locked = lock(&self.locked);
@@ -531,7 +568,7 @@ impl State {
             return None;
         }
         let replaced = ReplacedTokens::of(locked.tokens().as_deref());
-        *locked.details = locked.details.after_refresh(received, None);
+        *locked.details = details;
         let stamp = locked.machine.update(prepared.validity, now);
         locked.install(prepared);
         self.write_tokens(&mut locked, replaced);
@@ -679,6 +716,7 @@ impl Locked {
         self.expires_at = prepared.validity.expires_at;
         self.successor = None;
         self.error = None;
+        self.refusal_reported = false;
     }
 
     fn issue(&self, now: Now) -> Option<Issued> {

@@ -1,11 +1,18 @@
 //! The parts of a record beside its tokens and its intent. Records of earlier versions have none.
 
+use std::time::Duration;
+
 use super::Record;
 use super::binding::Binding;
-use super::failure::{FAILURES_MAX, RefusedContent, SharedFailure, UnexplainedRefusals};
+use super::failure::{
+    FAILURES_MAX, Fingerprint, RefusedContent, SharedFailure, UnexplainedRefusals,
+};
 use super::time::{Age, StoreTime};
 use crate::error::FailureKind;
 use crate::token::secret::SecretString;
+
+/// How long the failures of other hosts and configurations stay in the record after a success.
+const KEPT: Duration = Duration::from_secs(3_600);
 
 /// The parts of a record beside its tokens and its intent.
 #[derive(Clone, Debug, Default)]
@@ -111,21 +118,30 @@ impl RecordDetails {
     /// The details of a record with a newer token set of the same sign-in, received at this moment.
     /// `previous` is the refresh token that the newer one replaces.
     ///
-    /// The failures of other hosts and configurations stay, because they still hold for them.
+    /// The failures of other hosts and configurations stay for an hour, because they still hold
+    /// there, and show which host is broken.
     pub(crate) fn after_refresh(
         &self,
-        received: Option<StoreTime>,
+        received: StoreTime,
         previous: Option<SecretString>,
+        (host, fingerprint): (&str, Option<Fingerprint>),
     ) -> Self {
-        let is_partial = |failure: &&SharedFailure| {
-            matches!(
-                failure.kind,
-                FailureKind::NotSent | FailureKind::Misconfigured
-            )
+        let stays = |failure: &&SharedFailure| {
+            let age = received.since(failure.at);
+            let is_recent = age.is_some_and(|age| age.elapsed() < KEPT);
+            let is_elsewhere = match failure.kind {
+                FailureKind::NotSent => failure.host != host,
+                FailureKind::Misconfigured => {
+                    failure.host != host
+                        && (fingerprint.is_none() || failure.fingerprint != fingerprint)
+                }
+                _ => false,
+            };
+            is_recent && is_elsewhere
         };
         Self {
-            received,
-            failures: self.failures.iter().filter(is_partial).cloned().collect(),
+            received: Some(received),
+            failures: self.failures.iter().filter(stays).cloned().collect(),
             unexplained: None,
             binding: self.binding.clone(),
             previous,

@@ -112,6 +112,21 @@ impl Intent {
         }
     }
 
+    /// The intent of a refresh token that another process may have presented, because the store came
+    /// back with an older record. It counts no attempt, and its time is not known.
+    pub(crate) fn of_older_record(token: TokenHash) -> Self {
+        Self {
+            attempts: 0,
+            outcome: IntentOutcome::Uncertain,
+            ..Self::new(token, SystemTime::UNIX_EPOCH)
+        }
+    }
+
+    /// Whether the doubt comes from an older record, and from no attempt that is known.
+    pub(crate) fn is_of_older_record(&self) -> bool {
+        self.attempts == 0
+    }
+
     /// The intent for the next attempt to present the same refresh token.
     pub(crate) fn again(self) -> Self {
         Self {

@@ -98,7 +98,7 @@ impl StoreTime {
     }
 
     /// Returns the moment this much later.
-    pub(crate) fn after(self, time: Duration) -> Self {
+    pub fn after(self, time: Duration) -> Self {
         let time = millis(time);
         Self {
             wall_ms: self.wall_ms.map(|wall| wall.saturating_add(time)),

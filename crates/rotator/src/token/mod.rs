@@ -54,6 +54,9 @@ impl Credential {
         if !tokens.is_bearer() {
             return Err("its token type is not Bearer, which is the only one supported so far");
         }
+        if let Some(problem) = tokens.text_with_control_character() {
+            return Err(problem);
+        }
         let token = tokens.access_token().expose_secret();
         if token.is_empty() {
             return Err("its access token is empty");

@@ -11,6 +11,24 @@ const EXTRA_FIELDS_MAX: usize = 32;
 /// The most bytes of an unknown field.
 const EXTRA_BYTES_MAX: usize = 8 * 1024;
 
+/// The names of the Bearer type, in lower case and without spaces and `_`.
+const BEARER_NAMES: [&str; 14] = [
+    "bearer",
+    "bearertoken",
+    "",
+    "useraccesstoken",
+    "applicationaccesstoken",
+    "bot",
+    "user",
+    "accesstoken",
+    "token",
+    "oauth",
+    "oauth2",
+    "jwt",
+    "urn:ietf:params:oauth:token-type:accesstoken",
+    "urn:ietf:params:oauth:token-type:jwt",
+];
+
 /// The issuer's answer (RFC 6749 section 5.1): access token, type, refresh token, expiry, scope,
 /// `id_token` and other fields.
 ///
@@ -20,6 +38,7 @@ pub struct TokenSet {
     access_token: SecretString,
     token_type: String,
     refresh_token: Option<SecretString>,
+    refresh_expiry: Expiry,
     expiry: Expiry,
     obtained_at: Option<SystemTime>,
     scope: Option<String>,
@@ -57,6 +76,7 @@ impl TokenSet {
             access_token: access_token.into(),
             token_type: "Bearer".to_owned(),
             refresh_token: None,
+            refresh_expiry: Expiry::Unknown,
             expiry: Expiry::Unknown,
             obtained_at: None,
             scope: None,
@@ -65,7 +85,8 @@ impl TokenSet {
         }
     }
 
-    /// Sets the token type. Rotators accept no other type than Bearer.
+    /// Sets the token type. Rotators accept no other type than Bearer and its
+    /// [known aliases](Self::is_bearer).
     pub fn with_token_type(mut self, token_type: impl Into<String>) -> Self {
         self.token_type = token_type.into();
         self
@@ -74,6 +95,12 @@ impl TokenSet {
     /// Sets the refresh token.
     pub fn with_refresh_token(mut self, refresh_token: impl Into<SecretString>) -> Self {
         self.refresh_token = Some(refresh_token.into());
+        self
+    }
+
+    /// Sets when the refresh token expires, as the issuer stated it.
+    pub fn with_refresh_expiry(mut self, expiry: Expiry) -> Self {
+        self.refresh_expiry = expiry;
         self
     }
 
@@ -125,6 +152,17 @@ impl TokenSet {
         self.refresh_token.as_ref()
     }
 
+    /// When the refresh token expires, by the wall clock. Returns `None` if there is no refresh token
+    /// or the issuer named no end, and before a rotator receives a token set with a lifetime.
+    pub fn refresh_token_expires_at(&self) -> Option<SystemTime> {
+        let at = match self.refresh_expiry {
+            Expiry::Unknown => None,
+            Expiry::In(lifetime) => self.obtained_at?.checked_add(lifetime),
+            Expiry::At(at) => Some(at),
+        };
+        at.filter(|_| self.refresh_token.is_some())
+    }
+
     /// When the access token expires, as the issuer stated it.
     pub fn expiry(&self) -> Expiry {
         self.expiry
@@ -156,19 +194,62 @@ impl TokenSet {
         self.extra.iter().map(|(name, value)| (&**name, value))
     }
 
-    /// Whether this is a Bearer token; the comparison ignores case (RFC 6749 section 5.1).
+    /// Whether this is a Bearer token; the comparison ignores case (RFC 6749 section 5.1), spaces
+    /// and `_`.
+    ///
+    /// Some issuers write another name for a token that is sent as a Bearer token. The known names
+    /// are: an empty one, `User Access Token` and `Application Access Token` (eBay), `bot` and
+    /// `user` (Slack), `BearerToken` (Apigee), `access_token`, `token`, `oauth`, `oauth2`, `JWT`, and
+    /// the access token and JWT types of RFC 8693 section 3.
     pub fn is_bearer(&self) -> bool {
-        self.token_type.eq_ignore_ascii_case("Bearer")
+        let name = self.token_type.chars();
+        let name = name.filter(|c| !c.is_whitespace() && *c != '_');
+        let name = name.collect::<String>().to_ascii_lowercase();
+        BEARER_NAMES.contains(&&*name)
+    }
+
+    /// Returns the first text, other than the access token, that has a control character. A program
+    /// that prints such a text would write into a header, a terminal or a script.
+    pub(crate) fn text_with_control_character(&self) -> Option<&'static str> {
+        let secret = |secret: &'_ Option<SecretString>| {
+            secret
+                .as_ref()
+                .is_some_and(|secret| has_control_character(secret.expose_secret()))
+        };
+        if has_control_character(&self.token_type) {
+            return Some("its token type has a control character");
+        }
+        if secret(&self.refresh_token) {
+            return Some("its refresh token has a control character");
+        }
+        if secret(&self.id_token) {
+            return Some("its id_token has a control character");
+        }
+        if self.scope.as_deref().is_some_and(has_control_character) {
+            return Some("its scope has a control character");
+        }
+        let mut extra = self.extra.iter();
+        extra
+            .any(|(name, _)| has_control_character(name))
+            .then_some("the name of one of its fields has a control character")
     }
 
     /// Takes refresh token, `id_token` and scope from the previous token set where this one has
-    /// none.
+    /// none. A refresh token that is empty or has a character outside of printable ASCII counts as
+    /// none: the issuer did not mean to replace the previous one with it.
     pub(crate) fn inherit(mut self, previous: Option<&Self>) -> Self {
         let Some(previous) = previous else {
             return self;
         };
-        if self.refresh_token.is_none() {
+        let is_refresh_token = |token: &SecretString| {
+            let token = token.expose_secret();
+            !token.is_empty() && token.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+        };
+        if !self.refresh_token.as_ref().is_some_and(is_refresh_token) {
             self.refresh_token.clone_from(&previous.refresh_token);
+            if self.refresh_expiry == Expiry::Unknown {
+                self.refresh_expiry = previous.refresh_expiry;
+            }
         }
         if self.id_token.is_none() {
             self.id_token.clone_from(&previous.id_token);
@@ -179,9 +260,14 @@ impl TokenSet {
         self
     }
 
-    /// Sets the moment of receipt, unless it is set.
+    /// Sets the moment of receipt, unless it is set. The end of the refresh token becomes absolute,
+    /// because a later token set may inherit the refresh token.
     pub(crate) fn received(mut self, now: SystemTime) -> Self {
-        self.obtained_at.get_or_insert(now);
+        let received = *self.obtained_at.get_or_insert(now);
+        if let Expiry::In(lifetime) = self.refresh_expiry {
+            let at = received.checked_add(lifetime);
+            self.refresh_expiry = at.map_or(Expiry::Unknown, Expiry::At);
+        }
         self
     }
 
@@ -223,11 +309,18 @@ impl TokenSet {
     }
 }
 
+/// Returns whether the text has a character that moves the cursor, ends a line or begins an escape
+/// sequence.
+fn has_control_character(text: &str) -> bool {
+    text.chars().any(char::is_control)
+}
+
 impl std::fmt::Debug for TokenSet {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("TokenSet")
             .field("token_type", &self.token_type)
             .field("refresh_token", &self.refresh_token.is_some())
+            .field("refresh_expiry", &self.refresh_expiry)
             .field("expiry", &self.expiry)
             .field("obtained_at", &self.obtained_at)
             .field("scope", &self.scope)
@@ -288,6 +381,88 @@ mod tests {
         let wide = "\u{e9}".repeat(4097);
         let tokens = TokenSet::bearer("a").with_extra("wide", wide.as_str());
         assert_eq!(extra(&tokens, "wide"), None);
+    }
+
+    /// Property: names that issuers write for Bearer are Bearer, and types with a proof of possession
+    /// are not.
+    #[test]
+    fn names_of_the_bearer_type() {
+        let is_bearer = |name: &str| TokenSet::bearer("a").with_token_type(name).is_bearer();
+        for name in [
+            "Bearer",
+            "bearer",
+            "BEARER",
+            " Bearer ",
+            "",
+            "User Access Token",
+            "user_access_token",
+            "Application Access Token",
+            "bot",
+            "user",
+            "BearerToken",
+            "access_token",
+            "token",
+            "OAuth",
+            "OAuth2",
+            "JWT",
+            "urn:ietf:params:oauth:token-type:access_token",
+            "urn:ietf:params:oauth:token-type:jwt",
+        ] {
+            assert!(is_bearer(name), "{name}");
+        }
+        for name in [
+            "MAC",
+            "mac",
+            "DPoP",
+            "PoP",
+            "pop",
+            "N_A",
+            "Basic",
+            "SSHCert",
+            "unreadable",
+            "bearers",
+        ] {
+            assert!(!is_bearer(name), "{name}");
+        }
+    }
+
+    /// Property: every text that a program may print is checked for control characters.
+    #[test]
+    fn a_text_with_a_control_character_is_found() {
+        let plain = || TokenSet::bearer("a").with_refresh_token("r");
+        assert_eq!(plain().text_with_control_character(), None);
+        for bad in ["a\r\nX-Injected: 1", "a\u{1b}[2J", "a\0", "a\u{9b}"] {
+            for (tokens, what) in [
+                (plain().with_id_token(bad), "id_token"),
+                (plain().with_scope(bad), "scope"),
+                (plain().with_token_type(bad), "token type"),
+                (plain().with_refresh_token(bad), "refresh token"),
+                (plain().with_extra(bad, "b"), "fields"),
+            ] {
+                let found = tokens.text_with_control_character();
+                assert!(found.is_some_and(|found| found.contains(what)), "{what}");
+            }
+        }
+    }
+
+    /// Property: the end of a refresh token counts from its receipt, and belongs to that refresh
+    /// token alone.
+    #[test]
+    fn the_end_of_a_refresh_token_is_inherited_with_it() {
+        let day = Duration::from_secs(24 * 3600);
+        let now = SystemTime::UNIX_EPOCH + 100 * day;
+        let first = TokenSet::bearer("a").with_refresh_token("r");
+        let first = first.with_refresh_expiry(Expiry::In(day));
+        assert_eq!(first.refresh_token_expires_at(), None);
+        let first = first.received(now);
+        assert_eq!(first.refresh_token_expires_at(), Some(now + day));
+        let same = TokenSet::bearer("b")
+            .inherit(Some(&first))
+            .received(now + day / 2);
+        assert_eq!(same.refresh_token_expires_at(), Some(now + day));
+        let next = TokenSet::bearer("c").with_refresh_token("s");
+        let next = next.inherit(Some(&same)).received(now + day / 2);
+        assert_eq!(next.refresh_token_expires_at(), None);
     }
 
     /// Property: `Debug` shows the names of the fields and none of their values.

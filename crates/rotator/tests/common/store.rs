@@ -48,6 +48,7 @@ struct State {
     revisions: Vec<u64>,
     change_reports: ChangeReports,
     is_volatile: bool,
+    spans_hosts: bool,
 }
 
 /// When `changed` reports a change.
@@ -87,6 +88,11 @@ impl ScriptedStore {
     /// Makes the store report that it is not durable.
     pub(crate) fn make_volatile(&self) {
         lock(&self.0.state).is_volatile = true;
+    }
+
+    /// Makes the store report that other hosts share it.
+    pub(crate) fn span_hosts(&self) {
+        lock(&self.0.state).spans_hosts = true;
     }
 
     pub(crate) fn hang_saves(&self, count: usize) {
@@ -374,5 +380,9 @@ impl SessionStore for ScriptedStore {
 
     fn is_durable(&self) -> bool {
         !lock(&self.0.state).is_volatile
+    }
+
+    fn spans_hosts(&self) -> bool {
+        lock(&self.0.state).spans_hosts
     }
 }

@@ -1,4 +1,5 @@
-//! Tests answers whose access token cannot be sent: the next refresh uses their refresh token.
+//! Tests answers whose access token cannot be sent: their refresh token is kept, and they are not
+//! asked for again until a caller forces a refresh or the configuration changes.
 
 use std::time::Duration;
 
@@ -27,8 +28,8 @@ fn is_unusable<T: std::fmt::Debug>(outcome: Result<T, TokenError>) {
     assert_eq!(error.kind(), FailureKind::Misconfigured);
 }
 
-/// The next flight uses the refresh token of the unusable answer, never the replaced one: in
-/// memory, with a store, and in the next process.
+/// No flight asks again by itself. A forced flight uses the refresh token of the unusable answer, never
+/// the replaced one: in memory, with a store, and in the next process.
 #[tokio::test(start_paused = true)]
 async fn the_next_flight_uses_the_refresh_token_of_an_unusable_answer() {
     for kind in ["type", "control character"] {
@@ -54,7 +55,16 @@ async fn the_next_flight_uses_the_refresh_token_of_an_unusable_answer() {
             assert!(rotator.ready().is_none());
             tokio::time::advance(Duration::from_secs(1)).await;
             let next = if other_process { build() } else { rotator };
-            let token = next.token().await.expect("a token");
+            for _ in 0..3 {
+                let error = next.token().await.expect_err("not asked for again");
+                let TokenError::Refresh(error) = error else {
+                    panic!("a refresh error, not {error:?}");
+                };
+                assert_eq!(error.kind(), FailureKind::Misconfigured, "{error}");
+                tokio::time::advance(Duration::from_secs(60)).await;
+            }
+            assert_eq!(fixture.issuer.refresh_calls(), 1);
+            let token = next.refresh_now().await.expect("a token");
             assert_eq!(secret(&token), "access-3");
             assert_eq!(fixture.issuer.refresh_calls(), 2);
             assert_eq!(fixture.issuer.reuse_alarms(), 0);
@@ -127,7 +137,17 @@ async fn an_unusable_answer_is_kept_in_memory_if_the_store_fails() {
         tokio::time::sleep(Duration::from_secs(30)).await;
         assert!(leases.is_free().await);
         let record = store.record().await.expect("a record");
-        assert_eq!(record.tokens().expect("tokens").token_type(), "DPoP");
+        // The record keeps the access token that still works, with the newest refresh token.
+        let tokens = record.tokens().expect("tokens");
+        assert_eq!(tokens.token_type(), "Bearer");
+        let newest = tokens.refresh_token().expect("one").expose_secret();
+        let expected = if from_memory {
+            "refresh-5"
+        } else {
+            "refresh-4"
+        };
+        assert_eq!(newest, expected);
+        assert!(record.refused_content().is_some());
         rotator.refresh_now().await.expect("a token");
         assert_eq!(fixture.issuer.reuse_alarms(), 0);
     }

@@ -1,7 +1,8 @@
 //! The redirect address on this machine (RFC 8252 section 7.3).
 
 use std::convert::Infallible;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Request, Response};
@@ -12,13 +13,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use token_rotator::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::page::Page;
 use crate::command_error::{CommandError, port_hint};
-
-const PATH: &str = "/callback";
+use crate::config::RedirectAddress;
 
 /// How long a browser may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,13 +26,13 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the last page may take to reach the browser.
 const LAST_PAGE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The server for the redirect of one sign-in, on 127.0.0.1.
+/// The server for the redirect of one sign-in, on loopback addresses.
 pub(super) struct Loopback {
     redirect_uri: String,
     redirects: mpsc::Receiver<BrowserRedirect>,
     /// Dropping the sender ends the server.
-    end: oneshot::Sender<()>,
-    serving: JoinHandle<()>,
+    end: watch::Sender<()>,
+    serving: Vec<JoinHandle<()>>,
 }
 
 /// A request for the redirect address. The browser waits for its page.
@@ -42,18 +42,36 @@ pub(super) struct BrowserRedirect {
 }
 
 impl Loopback {
-    /// Listens on this port; 0 takes a free port.
-    pub(super) async fn listen(port: u16) -> Result<Self, CommandError> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
-        let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
-        let (address, listener) = bound.map_err(|error| cannot_listen(port, &error))?;
+    /// Listens on this address. Port 0 takes a free port.
+    ///
+    /// `localhost` may mean either loopback address for a browser, so the server listens on both if
+    /// the machine has both.
+    pub(super) async fn listen(mut address: RedirectAddress) -> Result<Self, CommandError> {
+        let (mut listeners, mut failure) = (Vec::new(), None);
+        for ip in address.listen_on() {
+            match bind(ip, address.port).await {
+                Ok((port, listener)) => {
+                    address.port = port;
+                    listeners.push(listener);
+                }
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        if let (true, Some(error)) = (listeners.is_empty(), failure) {
+            return Err(cannot_listen(address.port, &error));
+        }
         let (sender, redirects) = mpsc::channel(1);
-        let (end, ended) = oneshot::channel();
+        let (end, ended) = watch::channel(());
+        let path: Arc<str> = address.path.as_str().into();
+        let serving = listeners.into_iter().map(|listener| {
+            let served = serve(listener, Arc::clone(&path), sender.clone(), ended.clone());
+            tokio::spawn(served)
+        });
         Ok(Self {
-            redirect_uri: format!("http://{address}{PATH}"),
+            redirect_uri: address.to_string(),
             redirects,
             end,
-            serving: tokio::spawn(serve(listener, sender, ended)),
+            serving: serving.collect(),
         })
     }
 
@@ -77,9 +95,16 @@ impl Loopback {
     pub(super) async fn finish(self) {
         drop(self.redirects);
         drop(self.end);
-        // A panic of the server does not change the outcome of the sign-in.
-        let _ = self.serving.await;
+        for server in self.serving {
+            // A panic of the server does not change the outcome of the sign-in.
+            let _ = server.await;
+        }
     }
+}
+
+async fn bind(address: IpAddr, port: u16) -> std::io::Result<(u16, TcpListener)> {
+    let listener = TcpListener::bind((address, port)).await?;
+    Ok((listener.local_addr()?.port(), listener))
 }
 
 fn cannot_listen(port: u16, error: &std::io::Error) -> CommandError {
@@ -90,7 +115,7 @@ fn cannot_listen(port: u16, error: &std::io::Error) -> CommandError {
     CommandError::new("the browser's redirect cannot be received")
         .why(format!("{cause}: {error}"))
         .hint(
-            "end the program that listens there, or choose another port with `--redirect-port`; 0 takes a free port",
+            "end the program that listens there, or choose another port with `--redirect-uri`; 0 takes a free port",
         )
         .hint_of(port_hint(error))
 }
@@ -109,14 +134,16 @@ impl BrowserRedirect {
 
 async fn serve(
     listener: TcpListener,
+    path: Arc<str>,
     redirects: mpsc::Sender<BrowserRedirect>,
-    mut ended: oneshot::Receiver<()>,
+    mut ended: watch::Receiver<()>,
 ) {
     let connections = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = &mut ended => break,
+            // The sender is only dropped.
+            _ = ended.changed() => break,
         };
         let Ok((stream, _)) = accepted else {
             // Most likely the process has no free file descriptor: pause instead of spinning.
@@ -124,7 +151,9 @@ async fn serve(
             continue;
         };
         let redirects = redirects.clone();
-        let service = service_fn(move |request| answer(request, redirects.clone()));
+        let path = Arc::clone(&path);
+        let service =
+            service_fn(move |request| answer(request, Arc::clone(&path), redirects.clone()));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
@@ -139,9 +168,10 @@ async fn serve(
 
 async fn answer(
     request: Request<Incoming>,
+    path: Arc<str>,
     redirects: mpsc::Sender<BrowserRedirect>,
 ) -> Result<Response<String>, Infallible> {
-    let page = if request.uri().path() != PATH {
+    let page = if request.uri().path() != &*path {
         Page::nothing_here()
     } else if request.method() != Method::GET {
         Page::only_get()

@@ -1,24 +1,28 @@
 //! Sign-in with a browser (RFC 6749 section 4.1, RFC 8252). Prints and opens the issuer's address, then
 //! receives the redirect on a port of this machine.
 //!
-//! `loopback.rs`: the server for the redirect; `page.rs`: the pages that it answers with.
+//! `loopback.rs`: the server for the redirect; `page.rs`: the pages that it answers with; `paste.rs`: the
+//! redirect that the user pastes.
 
 mod loopback;
 mod page;
+mod paste;
 
 use std::time::Duration;
 
+use token_rotator::ExposeSecret as _;
 use token_rotator_oauth2::{
     AuthorizationCode, AuthorizationRequest, CodeError, RedirectError, authorization_code,
 };
 
 use self::loopback::{BrowserRedirect, Loopback};
 use self::page::Page;
+use self::paste::Pasted;
 use super::interactive::{interruptible, not_offered, with_settings, within};
 use crate::arguments::LoginOptions;
 use crate::command_error::CommandError;
 use crate::output::say;
-use crate::session::{Endpoint, Endpoints, NamedSession};
+use crate::session::{Endpoint, Endpoints, NamedSession, source_failed};
 
 /// How long to wait for the redirect without `--timeout`.
 const SIGN_IN_TIMEOUT: Duration = Duration::from_secs(5 * 60);
@@ -31,7 +35,8 @@ pub(super) async fn sign_in(
     session: &NamedSession<'_>,
     options: &LoginOptions,
 ) -> Result<(), CommandError> {
-    let mut loopback = Loopback::listen(session.settings.redirect_port.unwrap_or(0)).await?;
+    let address = session.settings.redirect_address();
+    let mut loopback = Loopback::listen(address).await?;
     let outcome = run_sign_in(&mut loopback, session, options).await;
     loopback.finish().await;
     outcome
@@ -44,9 +49,10 @@ async fn run_sign_in(
 ) -> Result<(), CommandError> {
     let request = interruptible(begin(session, options, loopback.redirect_uri())).await?;
     show(request.url(), options);
+    let mut pasted = Pasted::ask(options.no_browser);
     let waited = within(
         Some(options.timeout.unwrap_or(SIGN_IN_TIMEOUT)),
-        receive_code(loopback, &request),
+        receive_code(loopback, &mut pasted, &request),
         |limit| {
             CommandError::new("the sign-in was not completed")
                 .why(format!("no redirect arrived within {limit:?}"))
@@ -59,13 +65,15 @@ async fn run_sign_in(
     let (code, redirect) = interruptible(waited).await?;
     let outcome = async {
         let exchanged = async { code.exchange().await.map_err(|error| no_tokens(&error)) };
-        super::save(session, interruptible(exchanged).await?).await
+        super::save_sign_in(session, interruptible(exchanged).await?).await
     };
     let outcome = outcome.await;
-    redirect.show(match &outcome {
-        Ok(()) => Page::signed_in(),
-        Err(error) => Page::failed(&error.to_string()),
-    });
+    if let Some(redirect) = redirect {
+        redirect.show(match &outcome {
+            Ok(()) => Page::signed_in(),
+            Err(error) => Page::failed(&error.to_string()),
+        });
+    }
     outcome
 }
 
@@ -79,7 +87,7 @@ async fn begin(
     let needed = [Endpoint::Authorization, Endpoint::Token];
     let metadata = endpoints.find(&needed).await?;
     let builder = authorization_code(&metadata, client_id, redirect_uri);
-    let grant = with_settings(builder, session, options)?;
+    let grant = with_settings(builder, &metadata, session, options)?;
     let grant = grant.build().map_err(|error| not_offered(&error))?;
     grant.begin().map_err(not_begun)
 }
@@ -117,31 +125,40 @@ fn no_browser(error: &std::io::Error) -> CommandError {
         .hint("open the address yourself, on this machine; `--grant device` needs no browser on it")
 }
 
-/// Waits for the redirect of this request. Its browser waits for a page until the sign-in has ended.
+/// Waits for the redirect of this request, from a browser or pasted. Its browser waits for a page until
+/// the sign-in has ended.
 async fn receive_code(
     loopback: &mut Loopback,
+    pasted: &mut Pasted,
     request: &AuthorizationRequest,
-) -> Result<(AuthorizationCode, BrowserRedirect), CommandError> {
+) -> Result<(AuthorizationCode, Option<BrowserRedirect>), CommandError> {
     let mut is_warned = false;
     loop {
-        let redirect = loopback.redirect().await;
-        match request.redirected(redirect.query()) {
+        let (received, redirect) = tokio::select! {
+            redirect = loopback.redirect() => (request.redirected(redirect.query()), Some(redirect)),
+            query = pasted.query() => (request.redirected(query.expose_secret()), None),
+        };
+        let error = match received {
             Ok(code) => return Ok((code, redirect)),
-            Err(error) if error.is_foreign() => {
-                redirect.show(Page::foreign());
-                if !is_warned {
-                    CommandError::new("a redirect was ignored")
-                        .why("it belongs to another sign-in, or to none (`state`)")
-                        .hint("no action is needed: the sign-in still waits for its own redirect")
-                        .print_as_warning();
-                    is_warned = true;
-                }
+            Err(error) => error,
+        };
+        let show = |page| {
+            if let Some(redirect) = redirect {
+                redirect.show(page);
             }
-            Err(error) => {
-                let failed = refused(&error);
-                redirect.show(Page::failed(&failed.to_string()));
-                return Err(failed);
-            }
+        };
+        if !error.is_foreign() {
+            let failed = refused(&error);
+            show(Page::failed(&failed.to_string()));
+            return Err(failed);
+        }
+        show(Page::foreign());
+        if !is_warned {
+            CommandError::new("a redirect was ignored")
+                .why("it belongs to another sign-in, or to none (`state`)")
+                .hint("no action is needed: the sign-in still waits for its own redirect")
+                .print_as_warning();
+            is_warned = true;
         }
     }
 }
@@ -163,9 +180,13 @@ fn refused(error: &RedirectError) -> CommandError {
 }
 
 fn no_tokens(error: &CodeError) -> CommandError {
-    CommandError::new("the issuer gave no tokens for the sign-in")
+    let failed = CommandError::new("the issuer gave no tokens for the sign-in")
         .because(error)
-        .hint_of(error.hint())
+        .hint_of(error.hint());
+    match error {
+        CodeError::Refused(error) => source_failed(failed, error),
+        _ => failed,
+    }
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ fn load(toml: &str) -> Result<ProgramConfig, CommandError> {
         config_file: file,
         config_is_named: true,
         state: directory.path().join("state"),
+        is_homeless: false,
     })
 }
 

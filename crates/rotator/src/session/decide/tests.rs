@@ -111,7 +111,6 @@ fn a_refresh_starts_from_the_newer_of_record_and_memory() {
     let cases = [
         // The revision was read before, so memory is as new.
         (5, "b", "a", "a"),
-        (4, "b", "a", "a"),
         // The access token is the same, so no token is adopted.
         (6, "a", "a", "a"),
     ];
@@ -136,6 +135,33 @@ fn a_refresh_starts_from_the_newer_of_record_and_memory() {
     assert_eq!(start.last.as_deref().map(name).as_deref(), Some("b"));
     assert!(start.replaced.contains(&tokens("b")));
     assert_eq!(start.known.greatest_revision, 6);
+}
+
+/// A record of the known epoch with a lower revision and other tokens is in doubt, and memory is kept.
+#[test]
+fn an_older_record_is_in_doubt() {
+    let known = KnownRecord::at(version(1, 5));
+    let read_from = |found, held| {
+        let Decision::RefreshFrom(start) = read(Some(found), memory(known, Some(held)), usable)
+        else {
+            panic!("a refresh");
+        };
+        start
+    };
+    let start = read_from(record(1, 3, Some("backup")), tokens("held"));
+    assert_eq!(start.older, Some(3));
+    assert_eq!(start.last.as_deref().map(name).as_deref(), Some("held"));
+    let intent = start.intent.expect("an intent");
+    assert_eq!(Some(intent.token), TokenHash::of(&tokens("held")));
+    assert!(intent.is_of_older_record());
+    assert_eq!(start.known.version, Some(version(1, 3)));
+    assert_eq!(start.known.next_version(start.known.version), version(1, 6));
+    assert!(start.replaced.contains(&tokens("backup")));
+    // The same tokens in an older record, or a revision that was seen, are in no doubt.
+    for (revision, name) in [(3, "held"), (5, "backup")] {
+        let start = read_from(record(1, revision, Some(name)), tokens("held"));
+        assert_eq!((start.older, start.intent), (None, None));
+    }
 }
 
 #[test]

@@ -193,6 +193,33 @@ fn force_does_not_override_a_doubt() {
     assert_eq!(plan(&forced(situation_with(foreign_intent(), 1))), wait(39));
 }
 
+/// A refresh token of an older record is presented only as the last resort or by force, whatever the
+/// window of the profile.
+#[test]
+fn a_token_of_an_older_record_is_the_last_resort() {
+    let intent = Intent::of_older_record(token(1));
+    for profile in [Profile::strict(), Profile::okta()] {
+        for (usable, forced, presented) in [
+            (true, false, false),
+            (true, true, true),
+            (false, false, true),
+            (false, true, true),
+        ] {
+            let situation = Situation {
+                profile,
+                usable,
+                forced,
+                ..situation_with(intent, 1)
+            };
+            let expected = match presented {
+                true => RecoveryPlan::LastResort(intent.again()),
+                false => RecoveryPlan::DoNotPresent,
+            };
+            assert_eq!(plan(&situation), expected, "{usable} {forced}");
+        }
+    }
+}
+
 /// A wall clock that was set back opens no window. The wait then counts from the first read of the
 /// intent.
 #[test]

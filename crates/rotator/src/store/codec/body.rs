@@ -65,6 +65,8 @@ struct StoredTokens<'a> {
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     refresh_token: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token_expires_at_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     expires_in_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at_ms: Option<u64>,
@@ -165,6 +167,7 @@ fn stored_tokens(tokens: &TokenSet) -> StoredTokens<'_> {
         refresh_token: tokens
             .refresh_token()
             .map(|token| token.expose_secret().into()),
+        refresh_token_expires_at_ms: tokens.refresh_token_expires_at().map(unix_millis),
         expires_in_ms,
         expires_at_ms,
         obtained_at_ms: tokens.obtained_at().map(unix_millis),
@@ -188,6 +191,9 @@ fn tokens(stored: StoredTokens<'_>) -> TokenSet {
         .with_expiry(expiry);
     if let Some(refresh_token) = stored.refresh_token {
         tokens = tokens.with_refresh_token(refresh_token.into_owned());
+    }
+    if let Some(at) = stored.refresh_token_expires_at_ms {
+        tokens = tokens.with_refresh_expiry(Expiry::At(at_unix_millis(at)));
     }
     if let Some(scope) = stored.scope {
         tokens = tokens.with_scope(scope);

@@ -25,6 +25,7 @@ fn session() -> SessionKey {
 fn tokens() -> TokenSet {
     TokenSet::bearer("the \"access\" token")
         .with_refresh_token("the refresh token")
+        .with_refresh_expiry(Expiry::In(Duration::from_millis(98_765)))
         .expires_in(Duration::from_millis(12_345))
         .with_scope("a b")
         .with_id_token("the id token")
@@ -105,6 +106,10 @@ fn assert_same(actual: &Record, expected: &Record) {
             assert!(same_tokens(actual, expected));
             assert_eq!(actual.expiry(), expected.expiry());
             assert_eq!(actual.obtained_at(), expected.obtained_at());
+            assert_eq!(
+                actual.refresh_token_expires_at(),
+                expected.refresh_token_expires_at()
+            );
             assert_eq!(actual.scope(), expected.scope());
             assert_eq!(actual.token_type(), expected.token_type());
             let texts = |tokens: &TokenSet| {
