@@ -26,7 +26,10 @@ impl AccessToken {
         }
     }
 
-    /// Sets the lifetime from now. A lifetime of zero means an unknown expiry.
+    /// Sets the lifetime from now.
+    ///
+    /// Zero: a token that is [set](crate::Client::set_access_token) has expired and is refreshed
+    /// before it is sent. From a parser of the refresh answer, zero counts as unknown.
     pub fn expires_in(self, lifetime: Duration) -> Self {
         self.with_expiry(Expiry::In(lifetime))
     }
@@ -49,7 +52,7 @@ impl AccessToken {
 
     pub(crate) fn into_tokens(self) -> TokenSet {
         let expiry = match self.expiry {
-            Expiry::Unknown | Expiry::In(Duration::ZERO) => jwt_expiry(self.token.expose_secret()),
+            Expiry::Unknown => jwt_expiry(self.token.expose_secret()),
             expiry => expiry,
         };
         TokenSet::bearer(self.token).with_expiry(expiry)

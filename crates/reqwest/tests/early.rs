@@ -136,3 +136,20 @@ async fn an_expired_exp_does_not_remove_the_token() -> TestResult {
     assert_eq!(fixture.refresh_requests(), 0);
     Ok(())
 }
+
+/// Row 0 of the Rust cases. A token that is set as expired is refreshed before it is sent: 50 requests, one refresh, and
+/// none of them carries the dead token.
+#[tokio::test]
+async fn a_token_that_is_set_as_expired_is_refreshed_first() -> TestResult {
+    let fixture = ClientFixture::of(opaque(1000)).await;
+    let api = fixture.signed_in().await;
+    let dead = token_rotator_reqwest::AccessToken::new("dead").expires_in(Duration::ZERO);
+    api.set_access_token(dead)?;
+    let requests = (0..50).map(|_| api.get("/echo").send());
+    for answer in futures_util::future::join_all(requests).await {
+        assert_eq!(answer?.status(), 200);
+    }
+    assert_eq!(fixture.refresh_requests(), 1);
+    assert_eq!(fixture.upstream.counters().refused, 0);
+    Ok(())
+}

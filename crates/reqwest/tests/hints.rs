@@ -84,7 +84,7 @@ async fn a_request_has_the_hint_for_its_cause() {
         let api = Client::builder()
             .base_url(NOWHERE)
             .configure(configure(text))
-            .on_refresh_success(|token: &String| token.clone())
+            .on_refresh_success(|token: &String| token)
             .build()
             .expect("a client");
         let error = api.get("/x").send().await.expect_err("no connection");

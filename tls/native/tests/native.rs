@@ -23,7 +23,7 @@ async fn native_tls_sends_https_requests() {
     let api = Client::builder()
         .base_url(&server.url)
         .configure(move |builder| builder.no_proxy().tls_certs_merge([added]))
-        .on_refresh_success(|token: &String| token.clone())
+        .on_refresh_success(|token: &String| token)
         .build()
         .expect("a client");
     let answer = api.get("/client").send().await.expect("an answer");
@@ -53,7 +53,7 @@ async fn without_tls_the_hint_names_the_feature() {
     let api = Client::builder()
         .base_url(&server.url)
         .configure(reqwest::ClientBuilder::no_proxy)
-        .on_refresh_success(|token: &String| token.clone())
+        .on_refresh_success(|token: &String| token)
         .build()
         .expect("a client");
     let error = api.get("/").send().await.expect_err("no TLS");

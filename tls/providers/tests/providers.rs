@@ -14,7 +14,7 @@ fn client(server: &TlsServer) -> Client {
     Client::builder()
         .base_url(&server.url)
         .configure(move |builder| builder.no_proxy().tls_certs_merge([root]))
-        .on_refresh_success(|token: &String| token.clone())
+        .on_refresh_success(|token: &String| token)
         .build()
         .expect("a client")
 }

@@ -32,7 +32,13 @@ struct Traveller(User);
 
 impl Traveller {
     async fn new(lifetime: Duration) -> Self {
-        let user = User::new().await;
+        Self::of(lifetime, true).await
+    }
+
+    /// `announced`: whether the issuer gives `expires_in`. If not, only the JWT states its lifetime.
+    async fn of(lifetime: Duration, announced: bool) -> Self {
+        let issuer = token_rotator_testkit::Issuer::builder();
+        let user = User::with(issuer.announce_lifetime(announced)).await;
         user.issuer.set_access_lifetime(lifetime);
         Self(user)
     }
@@ -115,8 +121,8 @@ async fn no_token_is_printed_beyond_its_lifetime() {
         return;
     }
     for clock in CLOCKS {
-        for later in [RIGHT, clock] {
-            let traveller = Traveller::new(Duration::from_secs(2)).await;
+        for (later, announced) in [(RIGHT, true), (clock, true), (RIGHT, false), (clock, false)] {
+            let traveller = Traveller::of(Duration::from_secs(2), announced).await;
             traveller.login(clock);
             let token = traveller.token(clock);
             traveller.until_dead(&token).await;

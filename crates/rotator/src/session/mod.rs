@@ -54,7 +54,7 @@ use crate::store::intent::TokenHash;
 use crate::store::{Binding, DynStore, Record, RecordDetails, SessionKey, StoreTime};
 use crate::token::secret::SecretString;
 use crate::token::source::{DynSource, Refreshed};
-use crate::token::token_set::TokenSet;
+use crate::token::token_set::{Expiry, TokenSet};
 use crate::token::{Credential, Pass, Placement, Token, lifetime};
 
 /// One session: its name, its state and the settings that it shares.
@@ -574,8 +574,15 @@ impl Session {
     ///
     /// *Errors*: the token set cannot be sent. The error is the reason.
     fn prepare(&self, tokens: Arc<TokenSet>) -> Result<PreparedToken, &'static str> {
-        let age = lifetime::age_by_wall_clock(tokens.obtained_at(), self.clock.wall());
-        self.prepare_at_age(tokens, age)
+        let wall = self.clock.wall();
+        let age = lifetime::age_by_wall_clock(tokens.obtained_at(), wall);
+        let received = tokens.obtained_at().unwrap_or(wall);
+        // A JWT that had expired before it arrived is served until it is refused, because the local
+        // clock is wrong.
+        let is_unknown = tokens.expiry() == Expiry::Unknown
+            && lifetime::expired_before_receipt(&tokens, received).is_some();
+        let lifetime = tokens.lifetime().filter(|_| !is_unknown);
+        self.prepare_at_age(tokens, lifetime, age)
     }
 
     /// Prepares a token set from the store, which measures its age.
@@ -588,7 +595,12 @@ impl Session {
     ) -> Result<PreparedToken, &'static str> {
         let age = received.and_then(|received| self.store_now().since(received));
         match age {
-            Some(age) => self.prepare_at_age(tokens, lifetime::age_by_store(age)),
+            // No process can wait for a refusal of a token that it prints, so the lifetime that a
+            // JWT states counts even if the clock of its receipt was wrong.
+            Some(age) => {
+                let lifetime = tokens.lifetime();
+                self.prepare_at_age(tokens, lifetime, lifetime::age_by_store(age))
+            }
             // An earlier version wrote the record.
             None => self.prepare(tokens),
         }
@@ -598,11 +610,11 @@ impl Session {
     fn prepare_at_age(
         &self,
         tokens: Arc<TokenSet>,
+        lifetime: Option<Duration>,
         age: Option<Duration>,
     ) -> Result<PreparedToken, &'static str> {
-        let lifetime = tokens.lifetime().or(self.default_lifetime);
         Ok(PreparedToken {
-            validity: self.validity(lifetime, age),
+            validity: self.validity(lifetime.or(self.default_lifetime), age),
             credential: Credential::new(tokens, &self.placement)?,
         })
     }

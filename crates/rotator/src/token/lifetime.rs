@@ -3,11 +3,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::runtime::clock::unix_millis;
+use crate::runtime::clock::{at_unix_millis, unix_millis};
 use crate::store::{Age, Record};
 use crate::token::jwt;
 use crate::token::secret::ExposeSecret as _;
-use crate::token::token_set::TokenSet;
+use crate::token::token_set::{Expiry, TokenSet};
 
 /// A receipt at most this far in the future counts as now: the clocks of two processes or a
 /// correction of the clock differ by that much.
@@ -54,26 +54,36 @@ impl Record {
     }
 }
 
-/// Returns the lifetime that a JWT states, from its receipt. Returns `None` for other tokens, and
-/// for a JWT that had expired at its receipt: then the local clock is wrong.
+/// Returns the lifetime that a JWT states, from its receipt. Returns `None` for other tokens, and for
+/// a JWT without `iat` that had expired at its receipt.
 pub(crate) fn of_jwt(tokens: &TokenSet, received: SystemTime) -> Option<Duration> {
     let hint = jwt::expiry_hint(tokens.access_token().expose_secret())?;
-    let left = hint.expires_at_unix_ms.checked_sub(unix_millis(received))?;
-    // A slow local clock makes the rest too long, so the JWT's whole lifetime caps it.
     let whole = hint
         .issued_at_unix_ms
         .map(|at| hint.expires_at_unix_ms.saturating_sub(at));
-    let left = left.min(whole.unwrap_or(left));
-    (left > 0).then(|| Duration::from_millis(left))
+    let left = hint.expires_at_unix_ms.checked_sub(unix_millis(received));
+    let left = match (left.filter(|left| *left > 0), whole) {
+        // A slow local clock makes the rest too long, so the JWT's whole lifetime caps it.
+        (Some(left), Some(whole)) => left.min(whole),
+        (Some(left), None) => left,
+        // The local clock is wrong, and the issuer's own clock gives the lifetime.
+        (None, whole) => whole?,
+    };
+    Some(Duration::from_millis(left))
 }
 
-/// Returns how long before its receipt a token had expired, by an absolute time or a JWT. Returns
-/// `None` if it had not, or if only a relative lifetime is known.
-pub(crate) fn expired_before(
-    expires_at: Option<SystemTime>,
-    received: SystemTime,
-) -> Option<Duration> {
-    received.duration_since(expires_at?).ok()
+/// Returns how long before its receipt a token had expired, by an absolute expiry or as a JWT.
+/// Returns `None` if it had not, or if only a lifetime is known.
+pub(crate) fn expired_before_receipt(tokens: &TokenSet, received: SystemTime) -> Option<Duration> {
+    let expires_at = match tokens.expiry() {
+        Expiry::At(at) => at,
+        Expiry::In(_) => return None,
+        Expiry::Unknown => {
+            let hint = jwt::expiry_hint(tokens.access_token().expose_secret())?;
+            at_unix_millis(hint.expires_at_unix_ms)
+        }
+    };
+    received.duration_since(expires_at).ok()
 }
 
 #[cfg(test)]

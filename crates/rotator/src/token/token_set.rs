@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use crate::runtime::clock::at_unix_millis;
+use crate::token::lifetime;
 use crate::token::secret::{ExposeSecret, SecretString};
-use crate::token::{jwt, lifetime};
 
 /// The most unknown fields that are kept from an answer.
 const EXTRA_FIELDS_MAX: usize = 32;
@@ -278,15 +277,7 @@ impl TokenSet {
     pub(crate) fn received_from_issuer(self, now: SystemTime) -> (Self, Option<Duration>) {
         let mut tokens = self.received(now);
         let received = tokens.obtained_at.unwrap_or(now);
-        let expires_at = match tokens.expiry {
-            Expiry::At(at) => Some(at),
-            Expiry::In(_) => None,
-            Expiry::Unknown => {
-                let hint = jwt::expiry_hint(tokens.access_token.expose_secret());
-                hint.map(|hint| at_unix_millis(hint.expires_at_unix_ms))
-            }
-        };
-        let passed = lifetime::expired_before(expires_at, received);
+        let passed = lifetime::expired_before_receipt(&tokens, received);
         if passed.is_some() || tokens.expiry == Expiry::In(Duration::ZERO) {
             tokens.expiry = Expiry::Unknown;
         }
