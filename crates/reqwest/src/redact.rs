@@ -47,6 +47,9 @@ pub(crate) fn refusal(
     if let Some(wait) = classified.retry_after() {
         error = error.with_retry_after(wait);
     }
+    if let Some(endpoint) = classified.refused_without_reason() {
+        error = error.with_no_reason(endpoint);
+    }
     if classified.is_reuse_detected() {
         error = error.with_reuse_detected();
     }
