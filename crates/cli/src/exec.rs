@@ -18,6 +18,7 @@ pub(crate) async fn run(
     let wanted = TokenRequirements {
         min_ttl: options.min_ttl,
         refresh: false,
+        no_wait: options.no_wait,
         id_token: options.id_token,
     };
     let token = obtain_token(&session, &rotator, wanted).await;

@@ -1,5 +1,7 @@
 //! `token-rotator status`: the state of each session. Refreshes and changes nothing.
 
+mod failures;
+
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -7,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use token_rotator::store::{Intent, IntentOutcome, Record, SessionStore as _};
 
+pub(crate) use self::failures::FailureStatus;
 use crate::arguments::{GlobalOptions, StatusOptions};
 use crate::command_error::CommandError;
 use crate::config::SessionName;
@@ -43,7 +46,7 @@ pub(crate) async fn run(
     } else if sessions.is_empty() && code == ExitCode::SUCCESS {
         say!("There are no sessions yet; `token-rotator login` makes one.");
     } else if !sessions.is_empty() {
-        output::print(&text(&sessions))?;
+        output::print(&(text(&sessions) + &failure_lines(&sessions)))?;
         for (session, hint) in sessions.iter().filter_map(SessionStatus::hint) {
             say!("hint: session `{session}`: {hint}");
         }
@@ -72,6 +75,8 @@ pub(crate) struct SessionStatus {
     pub(crate) journal: Option<RefreshIntent>,
     last_refresh: Option<Entry>,
     pub(crate) last_failure: Option<Entry>,
+    /// The failed refreshes that processes share through the record.
+    pub(crate) shared_failures: Vec<FailureStatus>,
     /// Whether a sign-in or a refresh has succeeded since the last failure.
     #[serde(skip)]
     pub(crate) is_failure_resolved: bool,
@@ -87,6 +92,8 @@ pub(crate) enum SessionState {
     Expired,
     /// The issuer has refused the refresh token.
     Ended,
+    /// The issuer has refused several refreshes without a reason.
+    Refused,
     /// A user signed out.
     SignedOut,
     /// No user has signed in yet.
@@ -158,6 +165,7 @@ impl SessionStatus {
                 .and_then(|tokens| tokens.refresh_token_expires_at())
                 .and_then(|at| Timestamp::try_from(at).ok()),
             lease: LeaseHolder::of(session).await,
+            shared_failures: record.as_ref().map(FailureStatus::all).unwrap_or_default(),
             journal: record
                 .and_then(|record| record.intent())
                 .map(RefreshIntent::from),
@@ -197,9 +205,10 @@ impl SessionStatus {
             return Some((&self.session, hint));
         };
         let hint = match failure.event {
-            HistoryEvent::Ended { .. } | HistoryEvent::ReuseDetected { .. } => {
-                sign_in(&self.session)
-            }
+            HistoryEvent::Ended { .. }
+            | HistoryEvent::ReuseDetected { .. }
+            | HistoryEvent::RefusedWithoutReason { .. }
+            | HistoryEvent::AnotherUser => sign_in(&self.session),
             _ => failure.event.hint()?.to_owned(),
         };
         Some((&self.session, hint))
@@ -222,6 +231,13 @@ impl SessionState {
             Some(record) if record.is_signed_out() => Self::SignedOut,
             Some(_) if expires_at.is_none_or(|at| at > Timestamp::now()) => Self::Good,
             Some(record) if record.intent().is_some_and(refused) => Self::Ended,
+            Some(record)
+                if record
+                    .unexplained_refusals()
+                    .is_some_and(|refusals| refusals.is_refused) =>
+            {
+                Self::Refused
+            }
             Some(_) => Self::Expired,
         }
     }
@@ -231,6 +247,7 @@ impl SessionState {
             Self::Good => "good",
             Self::Expired => "expired",
             Self::Ended => "ended",
+            Self::Refused => "refused",
             Self::SignedOut => "signed out",
             Self::New => "not signed in",
         }
@@ -297,6 +314,18 @@ impl RefreshIntent {
             None => what.to_owned(),
         }
     }
+}
+
+/// Returns a line for each shared failure, for below the table.
+fn failure_lines(sessions: &[SessionStatus]) -> String {
+    let lines = sessions.iter().flat_map(|status| {
+        let failures = status.shared_failures.iter();
+        failures.map(|failure| {
+            let (session, text) = (&status.session, failure.text());
+            format!("failure: session `{session}`: {text}\n")
+        })
+    });
+    lines.collect()
 }
 
 fn text(sessions: &[SessionStatus]) -> String {

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderValue, Uri};
+use token_rotator::store::Fingerprint;
 use token_rotator::{ExposeSecret, SecretString};
 
 /// Why the client could not make credentials. The request is not sent. The text must not contain
@@ -42,6 +43,14 @@ pub trait ClientAuth: Send + Sync + 'static {
         &self,
         request: CredentialsRequest,
     ) -> impl Future<Output = Result<Credentials, AuthError>> + Send;
+
+    /// Identifies the client's configuration: these parts, the method and the secret. Default:
+    /// `None`, for methods whose secret this crate does not have.
+    ///
+    /// Processes with the same fingerprint share a failure of the configuration.
+    fn fingerprint(&self, _parts: &[&str]) -> Option<Fingerprint> {
+        None
+    }
 }
 
 impl<F, Fut> ClientAuth for F
@@ -147,6 +156,10 @@ impl ClientAuth for PublicClient {
     async fn credentials(&self, request: CredentialsRequest) -> Result<Credentials, AuthError> {
         Ok(Credentials::none().param("client_id", request.client_id()))
     }
+
+    fn fingerprint(&self, parts: &[&str]) -> Option<Fingerprint> {
+        Some(fingerprint("none", parts, None))
+    }
 }
 
 /// `client_secret_basic`: identifier and secret, each form-urlencoded, in a Basic `Authorization`
@@ -172,6 +185,10 @@ impl ClientAuth for ClientSecretBasic {
             .header(AUTHORIZATION, value)
             .secret(self.0.clone()))
     }
+
+    fn fingerprint(&self, parts: &[&str]) -> Option<Fingerprint> {
+        Some(fingerprint("client_secret_basic", parts, Some(&self.0)))
+    }
 }
 
 /// `client_secret_post`: identifier and secret in the form (RFC 6749 section 2.3.1), for issuers
@@ -192,6 +209,14 @@ impl ClientAuth for ClientSecretPost {
             .param("client_id", request.client_id())
             .secret_param("client_secret", self.0.clone()))
     }
+
+    fn fingerprint(&self, parts: &[&str]) -> Option<Fingerprint> {
+        Some(fingerprint("client_secret_post", parts, Some(&self.0)))
+    }
+}
+
+fn fingerprint(method: &str, parts: &[&str], secret: Option<&SecretString>) -> Fingerprint {
+    Fingerprint::of([method].into_iter().chain(parts.iter().copied()), secret)
 }
 
 /// Object-safe form of [`ClientAuth`].
@@ -200,6 +225,7 @@ pub(crate) trait DynClientAuth: Send + Sync + 'static {
         &self,
         request: CredentialsRequest,
     ) -> BoxFuture<'_, Result<Credentials, AuthError>>;
+    fn fingerprint(&self, parts: &[&str]) -> Option<Fingerprint>;
 }
 
 impl<A: ClientAuth> DynClientAuth for A {
@@ -208,6 +234,10 @@ impl<A: ClientAuth> DynClientAuth for A {
         request: CredentialsRequest,
     ) -> BoxFuture<'_, Result<Credentials, AuthError>> {
         Box::pin(ClientAuth::credentials(self, request))
+    }
+
+    fn fingerprint(&self, parts: &[&str]) -> Option<Fingerprint> {
+        ClientAuth::fingerprint(self, parts)
     }
 }
 
@@ -252,6 +282,25 @@ mod tests {
         let expected = [("client_id", "client: é"), ("client_secret", "s3cret")];
         assert_eq!(params(&credentials), expected);
         assert!(credentials.headers.is_empty());
+    }
+
+    #[test]
+    fn method_and_secret_change_the_fingerprint() {
+        let parts = ["https://issuer.example/token", "client"];
+        let all = [
+            PublicClient.fingerprint(&parts),
+            ClientSecretBasic::new("one").fingerprint(&parts),
+            ClientSecretBasic::new("two").fingerprint(&parts),
+            ClientSecretPost::new("one").fingerprint(&parts),
+            ClientSecretPost::new("one").fingerprint(&parts[..1]),
+        ];
+        for (index, one) in all.iter().enumerate() {
+            assert!(one.is_some() && !all[..index].contains(one), "{index}");
+        }
+        let again = ClientSecretBasic::new("one").fingerprint(&parts);
+        assert_eq!(again, all[1]);
+        let closure = |_: CredentialsRequest| async { Ok(Credentials::none()) };
+        assert_eq!(closure.fingerprint(&parts), None);
     }
 
     #[tokio::test]

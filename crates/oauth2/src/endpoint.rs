@@ -4,7 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::Uri;
-use token_rotator::{ExposeSecret, Refreshed, SecretString, SourceError, TokenSet, TokenSource};
+use token_rotator::store::Fingerprint;
+use token_rotator::{
+    ExposeSecret, Refreshed, SecretString, SessionKey, SourceError, TokenSet, TokenSource,
+};
 
 use crate::answer::RequestKind;
 use crate::answer::refusal::UNSUPPORTED;
@@ -91,6 +94,19 @@ impl TokenSource for TokenEndpoint {
             let _ = self.revoke_one(url, &tokens, token).await;
         }
         revoked
+    }
+
+    /// Hashes token endpoint, grant, client id, authentication method, what the request asks for,
+    /// and how its answer is read. The client's secret is the key of the hash.
+    fn fingerprint(&self, _session: &SessionKey) -> Option<Fingerprint> {
+        let options = &self.options;
+        let url = self.token_url.to_string();
+        let asked = format!(
+            "{:?} {:?} {:?} {:?} {:?}",
+            self.grant, options.scope, options.resources, options.audience, options.rules
+        );
+        let client = &options.client;
+        client.auth.fingerprint(&[&url, &client.id, &asked])
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -14,7 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-use token_rotator::Event;
+use token_rotator::{Event, FailureKind, RefreshError};
 
 use crate::admin::Timeline;
 use crate::worker::SharedState;
@@ -35,6 +35,29 @@ pub struct Recorder {
     refreshes: Family<Label, Counter>,
     timeline: Arc<Timeline>,
     session: Option<Arc<str>>,
+    /// Until when a failure of another process holds, in seconds since 1970.
+    shared_failures: Family<FailureLabels, Gauge<i64, AtomicI64>>,
+    /// The label of each session in `shared_failures`.
+    shown: Arc<Mutex<BTreeMap<String, FailureLabels>>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FailureLabels {
+    session: String,
+    kind: &'static str,
+    host: String,
+}
+
+/// Returns the name of a kind of failure, for labels and JSON.
+pub(crate) fn failure_kind(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::NotSent => "not_sent",
+        FailureKind::Transient => "transient",
+        FailureKind::Uncertain => "uncertain",
+        FailureKind::Terminal => "terminal",
+        FailureKind::Misconfigured => "misconfigured",
+        _ => "other",
+    }
 }
 
 impl Recorder {
@@ -47,15 +70,55 @@ impl Recorder {
         }
     }
 
+    /// Shows until when a failure of another process holds for this session, or that none holds.
+    fn record_shared_failure(&self, session: &str, event: &Event) {
+        let failure = match event {
+            Event::RefreshFailed {
+                error: RefreshError::Shared { failure, left },
+                ..
+            } => Some((failure, *left)),
+            Event::Refreshed { .. }
+            | Event::Adopted { .. }
+            | Event::SignedIn { .. }
+            | Event::SignedOut
+            | Event::RefreshFailed { .. } => None,
+            _ => return,
+        };
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = shown.remove(session) {
+            self.shared_failures.remove(&before);
+        }
+        if let Some((failure, left)) = failure {
+            let label = FailureLabels {
+                session: session.to_owned(),
+                kind: failure_kind(failure.kind),
+                host: failure.host.clone(),
+            };
+            let until = SystemTime::now().checked_add(left);
+            let until = until.and_then(|until| until.duration_since(UNIX_EPOCH).ok());
+            let until = until.map_or(0, |until| until.as_secs());
+            self.shared_failures
+                .get_or_create(&label)
+                .set(i64::try_from(until).unwrap_or(i64::MAX));
+            shown.insert(session.to_owned(), label);
+        }
+    }
+
     /// Counts one event. A recorder with a session name also records the event for the page.
     pub fn record(&self, event: &Event) {
         if let Some(session) = &self.session {
             self.timeline.record(session, event);
+            self.record_shared_failure(session, event);
         }
         let outcome = match event {
             Event::Refreshed { .. } => "refreshed",
             Event::Adopted { .. } => "adopted",
+            Event::RefreshFailed {
+                error: RefreshError::Shared { .. },
+                ..
+            } => "held back",
             Event::RefreshFailed { .. } => "failed",
+            Event::RefusedWithoutReason { .. } => "refused without a reason",
             Event::RefreshOverdue { .. } => "overdue",
             Event::Ended { .. } => "ended",
             _ => return,
@@ -136,6 +199,12 @@ impl Metrics {
             "refreshes",
             "Refreshes by outcome",
             recorder.refreshes.clone(),
+        );
+        registry.register_with_unit(
+            "shared_failure_until",
+            "When a failure of a refresh in another process ends, since 1970",
+            Unit::Seconds,
+            recorder.shared_failures.clone(),
         );
         registry.register(
             "connections",

@@ -137,6 +137,13 @@ impl Problem {
         "The session has ended",
         "There is no token, and only a sign-in brings a new one. hint: run `token-rotator login`",
     );
+    const REFUSED: Self = Self::new(
+        "session-refused",
+        StatusCode::SERVICE_UNAVAILABLE,
+        16,
+        "The issuer refuses the session",
+        "The issuer refuses to refresh the session and gives no reason. hint: run `token-rotator login`",
+    );
     const NO_TOKEN: Self = Self::new(
         "no-token",
         StatusCode::SERVICE_UNAVAILABLE,
@@ -150,9 +157,11 @@ impl Problem {
         let terminal = |error: &RefreshError| error.kind() == FailureKind::Terminal;
         match error {
             TokenError::SignedOut => Self::ENDED,
+            TokenError::Refresh(RefreshError::RefusedWithoutReason { .. }) => Self::REFUSED,
             TokenError::Refresh(error) if terminal(error) => Self::ENDED,
             error => {
                 let retry_after = match error {
+                    TokenError::Refresh(RefreshError::Shared { left, .. }) => Some(*left),
                     TokenError::Refresh(error) => error.retry_after(),
                     _ => None,
                 };

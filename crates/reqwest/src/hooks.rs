@@ -159,9 +159,10 @@ impl FailedHook {
         }))
     }
 
-    /// Runs the hook if the event ends the session.
+    /// Runs the hook if the event says that a user has to sign in: the session has ended, or the
+    /// issuer refuses it without a reason.
     pub(crate) fn on_event(&self, event: &Event) {
-        let Event::Ended { error } = event else {
+        let (Event::Ended { error } | Event::RefusedWithoutReason { error }) = event else {
             return;
         };
         match self {

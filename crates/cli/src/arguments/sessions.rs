@@ -76,6 +76,11 @@ pub(crate) struct TokenOptions {
     #[arg(long)]
     pub(crate) refresh: bool,
 
+    /// Fail at once if another process could not refresh the token a moment ago [default: waits up to
+    /// 2s, unless the issuer asked for more]
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+
     /// Print the id_token instead of the access token
     #[arg(long)]
     pub(crate) id_token: bool,
@@ -128,6 +133,11 @@ pub(crate) struct ExecOptions {
     /// How long the token must stay valid at least; refreshes it otherwise
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) min_ttl: Option<Duration>,
+
+    /// Fail at once if another process could not refresh the token a moment ago [default: waits up to
+    /// 2s, unless the issuer asked for more]
+    #[arg(long)]
+    pub(crate) no_wait: bool,
 
     /// Pass the id_token instead of the access token
     #[arg(long)]

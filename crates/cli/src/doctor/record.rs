@@ -33,6 +33,15 @@ pub(super) async fn check(session: &NamedSession<'_>) -> Vec<Finding> {
         SessionState::Ended => {
             Finding::bad("session", "the issuer has refused its refresh token", login)
         }
+        SessionState::Refused => Finding::bad(
+            "session",
+            "the issuer refuses to refresh it and gives no reason",
+            format!(
+                "{login}; if a gateway in between is at fault, `token-rotator token --session {} --refresh` \
+                 tries again",
+                session.name
+            ),
+        ),
         SessionState::SignedOut => Finding::bad("session", "the user has signed out", login),
         SessionState::New if session.settings.is_for_client() => {
             Finding::good("session", "the client signs in by itself at the first use")
@@ -57,6 +66,7 @@ pub(super) async fn check(session: &NamedSession<'_>) -> Vec<Finding> {
         Some(IntentState::Refused) | None => {}
     }
     findings.extend(check_refresh_token(session, &status));
+    findings.extend(check_shared_failures(session, &status));
     findings.extend(check_last_failure(session, &status));
     if let StoreKind::File(store) = session.store_kind() {
         findings.extend(check_lease(session, store));
@@ -102,6 +112,23 @@ fn check_refresh_token(session: &NamedSession<'_>, status: &SessionStatus) -> Op
 
 /// Reports the last failure, unless a later sign-in or refresh succeeded. It is bad if the next command
 /// that needs a token would fail in the same way.
+/// Reports the failures that processes share. One that holds for all processes is bad if the next
+/// `token` fails because of it.
+fn check_shared_failures(session: &NamedSession<'_>, status: &SessionStatus) -> Vec<Finding> {
+    let failures = status.shared_failures.iter();
+    let findings = failures.map(|failure| {
+        let what = failure.text();
+        let hint = format!(
+            "wait, or see on that host what is wrong: `token-rotator doctor --session {}`",
+            session.name
+        );
+        let fails = failure.holds_for_all() && status.state != SessionState::Good;
+        let finding = if fails { Finding::bad } else { Finding::fair };
+        finding("shared failure", what, hint)
+    });
+    findings.collect()
+}
+
 fn check_last_failure(session: &NamedSession<'_>, status: &SessionStatus) -> Option<Finding> {
     let failure = status.last_failure.as_ref()?;
     let what = format!("{}: {}", table::ago(failure.at), failure.event.detail());

@@ -1,5 +1,7 @@
 //! Errors of a session as command errors: the cause, the hint for this cause and the exit code.
 
+use std::time::Duration;
+
 use token_rotator::store::{LeaseError, StoreError, StoreErrorKind};
 use token_rotator::{FailureKind, RefreshError, SourceError, TokenError, UnusableTokens};
 
@@ -41,6 +43,33 @@ pub(crate) fn no_token(name: &SessionName, error: &TokenError) -> CommandError {
 
 fn refresh_failed(failed: CommandError, name: &SessionName, error: &RefreshError) -> CommandError {
     match error {
+        RefreshError::Shared { failure, left } => {
+            // The host that failed waits a little longer than the issuer asked for.
+            let wait = wait_of((*left).min(failure.wait));
+            let force = match failure.asked_by_issuer {
+                true => "the issuer asked for this wait".to_owned(),
+                false => format!("`token-rotator token --session {name} --refresh` tries now"),
+            };
+            failed.hint(match failure.kind {
+                FailureKind::Misconfigured => format!(
+                    "check the session's client id, secret, scope and addresses; retry after {wait}"
+                ),
+                _ => format!("retry after {wait}; {force}"),
+            })
+        }
+        RefreshError::RefusedWithoutReason { .. } => failed.hint(format!(
+            "{}; if a gateway in between is at fault, `token-rotator token --session {name} --refresh` \
+             tries again",
+            sign_in(name)
+        )),
+        RefreshError::ContentRefused { .. } => failed.hint(format!(
+            "the session keeps the newest refresh token; correct its settings (`token_type`, `fields`), or \
+             ask once more with `token-rotator token --session {name} --refresh`"
+        )),
+        RefreshError::OlderRecord => failed.hint(format!(
+            "was the store restored from a backup? `token-rotator token --session {name} --refresh` uses \
+             the refresh token all the same; a sign-in replaces it"
+        )),
         RefreshError::InDoubt { .. } => failed.hint(format!(
             "`token-rotator status --session {name}` shows its state; it is tried again when the access \
              token has expired, or now with `token-rotator token --session {name} --refresh`"
@@ -74,6 +103,10 @@ fn refresh_failed(failed: CommandError, name: &SessionName, error: &RefreshError
                 "{}: `token-rotator login --session {name}`",
                 error.hint().unwrap_or("signing in again may help")
             )),
+            FailureKind::Transient if error.retry_after().is_some() => failed.hint(format!(
+                "the issuer asks to wait: retry after {}",
+                wait_of(error.retry_after().unwrap_or_default())
+            )),
             FailureKind::NotSent | FailureKind::Transient => {
                 failed.or_hint(format!(
                     "the issuer cannot be reached or is busy; try again in a moment, or run \
@@ -99,6 +132,12 @@ fn is_without_reason(error: &RefreshError) -> bool {
         RefreshError::Source(error) => error.refused_without_reason().is_some(),
         _ => false,
     }
+}
+
+/// Returns a wait as text, in whole seconds that are not too few.
+fn wait_of(wait: Duration) -> String {
+    let seconds = wait.as_millis().div_ceil(1_000).max(1);
+    format!("{seconds} s")
 }
 
 /// The hint to sign in to this session.
@@ -169,8 +208,8 @@ pub(crate) fn exit_code(error: &TokenError) -> u8 {
         {
             1
         }
+        TokenError::Refresh(error) if error.needs_sign_in() => EXIT_SIGN_IN,
         TokenError::Refresh(error) => match error.kind() {
-            FailureKind::Terminal => EXIT_SIGN_IN,
             FailureKind::NotSent | FailureKind::Transient | FailureKind::Uncertain => {
                 EXIT_TRY_LATER
             }

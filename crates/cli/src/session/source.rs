@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use token_rotator::{FailureKind, Refreshed, SecretString, SourceError, TokenSet, TokenSource};
+use token_rotator::store::Fingerprint;
+use token_rotator::{
+    FailureKind, Refreshed, SecretString, SessionKey, SourceError, TokenSet, TokenSource,
+};
 use token_rotator_oauth2::{self as oauth2, IssuerMetadata, TokenEndpoint};
 use token_rotator_reqwest::ReqwestTransport;
 
@@ -64,6 +67,30 @@ impl TokenSource for IssuerSource {
     async fn revoke(&self, tokens: Arc<TokenSet>) -> Result<(), SourceError> {
         let needed = [Endpoint::Token, Endpoint::Revocation];
         self.endpoint(&needed).await?.revoke(tokens).await
+    }
+
+    /// Hashes the settings that a request to the token endpoint depends on. The client's secret is
+    /// the key of the hash. Settings that cannot be used have no fingerprint.
+    fn fingerprint(&self, _session: &SessionKey) -> Option<Fingerprint> {
+        let settings = SessionSettings {
+            // Settings of the sign-in and of this program change no refresh.
+            origins: None,
+            refresh_before: None,
+            profile: None,
+            redirect_uri: None,
+            redirect_port: None,
+            authorization_endpoint: None,
+            device_authorization_endpoint: None,
+            params: None,
+            username: None,
+            // The secret itself counts, and not its place.
+            client_secret_env: None,
+            client_secret_file: None,
+            ..self.settings.clone()
+        };
+        let settings = serde_json::to_string(&settings).ok()?;
+        let secret = self.settings.client_secret().ok()?;
+        Some(Fingerprint::of([settings.as_str()], secret.as_ref()))
     }
 }
 

@@ -38,6 +38,7 @@ pub(crate) async fn run(
     let wanted = TokenRequirements {
         min_ttl: options.min_ttl,
         refresh: options.refresh,
+        no_wait: options.no_wait,
         id_token: options.id_token,
     };
     let token = obtain_token(&session, &rotator, wanted).await;

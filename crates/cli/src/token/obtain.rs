@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use token_rotator::{ExposeSecret as _, Rotator, Token, TokenError, TokenSet};
+use token_rotator::{
+    ExposeSecret as _, FailureKind, RefreshError, Rotator, Token, TokenError, TokenSet,
+};
 
 use crate::command_error::CommandError;
 use crate::session::{NamedSession, no_token};
@@ -16,7 +18,12 @@ pub(crate) struct TokenRequirements {
     pub(crate) refresh: bool,
     /// Whether the `id_token` is wanted, which may expire before the access token.
     pub(crate) id_token: bool,
+    /// Whether to fail at once in a cool-down, however short.
+    pub(crate) no_wait: bool,
 }
+
+/// The longest cool-down that a command waits through.
+const COOL_DOWN_MAX: Duration = Duration::from_secs(2);
 
 /// Returns the session's token. Refreshes it if the requirements need a newer token.
 ///
@@ -32,7 +39,8 @@ pub(crate) async fn obtain_token(
         let _ = rotator.token().await;
         return rotator.refresh_now().await.map_err(failed);
     }
-    let token = rotator.token().await.map_err(failed)?;
+    let token = token_after_cool_down(rotator, wanted.no_wait).await;
+    let token = token.map_err(failed)?;
     if wanted.id_token {
         let min_ttl = wanted.min_ttl.unwrap_or_default();
         // A token set that arrived after its `id_token` had expired shows that this issuer gives no new
@@ -66,6 +74,22 @@ pub(crate) async fn obtain_token(
     }
     let remaining = remaining(&newer).unwrap_or_default();
     Err(too_short(min_ttl, Duration::from_secs(remaining.as_secs())))
+}
+
+/// Returns the token. Waits once through a cool-down that another process has begun, if it is short
+/// and the issuer did not ask for it.
+async fn token_after_cool_down(rotator: &Rotator, no_wait: bool) -> Result<Token, TokenError> {
+    let outcome = rotator.token().await;
+    let Err(TokenError::Refresh(RefreshError::Shared { failure, left })) = &outcome else {
+        return outcome;
+    };
+    let passes = !failure.asked_by_issuer && failure.kind != FailureKind::Misconfigured;
+    if no_wait || !passes || *left > COOL_DOWN_MAX {
+        return outcome;
+    }
+    // A little longer, so that the next flight finds the cool-down over.
+    tokio::time::sleep(*left + Duration::from_millis(5)).await;
+    rotator.token().await
 }
 
 /// Returns when the `id_token` of this token set expires. Returns `None` if it is missing or names no

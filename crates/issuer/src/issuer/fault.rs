@@ -45,6 +45,14 @@ pub enum Fault {
     Redirect(String),
     /// Responds with 403 and an HTML page, as firewalls do; consumes nothing.
     HtmlForbidden,
+    /// Responds with this status and body, as a gateway or another issuer does; consumes nothing. A body that begins
+    /// with `<` is HTML, every other body is JSON.
+    Body {
+        /// The status code, 200 to 599.
+        status: u16,
+        /// The body.
+        body: String,
+    },
     /// Responds with this status and `{"error": ...}` (RFC 6749 section 5.2); consumes nothing.
     OAuthError {
         /// The status code, 200 to 599.

@@ -84,6 +84,9 @@ impl IssuerShared {
                     location,
                 ));
             }
+            Some(Fault::Body { status, body }) => {
+                return RequestEnd::Respond(given_body(status, body));
+            }
             Some(Fault::HtmlForbidden) => return RequestEnd::Respond(html_forbidden()),
             // All other faults consume the refresh token first.
             _ => {}
@@ -176,6 +179,16 @@ fn oauth_error(status: u16, error: &str) -> HttpResponse {
         status_code(status),
         &json!({"error": error}),
     ))
+}
+
+fn given_body(status: u16, body: String) -> HttpResponse {
+    let content_type = if body.starts_with('<') {
+        "text/html"
+    } else {
+        "application/json"
+    };
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+    response::text(status, content_type, body)
 }
 
 fn html_forbidden() -> HttpResponse {

@@ -4,9 +4,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use token_rotator::middleware::RotatorExt as _;
-use token_rotator::{Event, Purpose, Token};
+use token_rotator::{Event, Purpose, RefreshError, Token};
 
 use super::storm::Millis;
+use crate::metrics::failure_kind;
 use crate::routes::NamedSession;
 
 /// Characters that the page shows of an error message.
@@ -38,6 +39,8 @@ struct LastFailure {
     hint: Option<String>,
     /// Time until the next attempt.
     pause: Option<Duration>,
+    /// The kind and the host of a failure that another process shares.
+    shared: Option<(&'static str, String)>,
 }
 
 impl SessionActivity {
@@ -53,6 +56,7 @@ impl SessionActivity {
                 message: shortened(error),
                 hint: hint.map(|hint| shortened(&hint)),
                 pause,
+                shared: None,
             })
         };
         match event {
@@ -77,6 +81,13 @@ impl SessionActivity {
             } => {
                 self.flight = None;
                 self.failure = failure(error, error.hint(), Some(*cool_down));
+                if let RefreshError::Shared {
+                    failure: shared, ..
+                } = error
+                    && let Some(failure) = &mut self.failure
+                {
+                    failure.shared = Some((failure_kind(shared.kind), shared.host.clone()));
+                }
             }
             Event::Ended { error } => {
                 self.ended = true;
@@ -160,6 +171,8 @@ impl LastFailure {
             "message": self.message,
             "hint": self.hint,
             "until": until,
+            "kind": self.shared.as_ref().map(|(kind, _)| *kind),
+            "host": self.shared.as_ref().map(|(_, host)| host),
         })
     }
 }

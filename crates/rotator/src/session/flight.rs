@@ -55,6 +55,9 @@ pub(super) fn launch(session: &Arc<Session>, ticket: Ticket) {
     session.runtime.spawn(task.run());
 }
 
+/// The issuer's answer in the source's own type.
+type SourceAnswer = Arc<dyn std::any::Any + Send + Sync>;
+
 /// A flight's task. If a runtime that ends drops the task, the drop reports the flight as failed.
 struct FlightTask {
     session: Arc<Session>,
@@ -770,7 +773,7 @@ impl FlightTask {
     ) -> (
         Result<PreparedToken, RefreshError>,
         Arc<TokenSet>,
-        Option<Arc<dyn std::any::Any + Send + Sync>>,
+        Option<SourceAnswer>,
     ) {
         let (token, error) = match answer {
             Answer::Tokens(refreshed) => {

@@ -11,10 +11,6 @@ use crate::store::{
     Age, Fingerprint, RecordDetails, RefusedContent, SharedFailure, StoreTime, UnexplainedRefusals,
 };
 
-/// The longest time that a failure holds.
-const HOLDS_MAX: Duration = Duration::from_secs(60);
-/// The longest time that a failure with `Retry-After` holds.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// The least time between two refusals without a reason that both count.
 const REFUSALS_APART: Duration = Duration::from_secs(10);
 /// How often a session that is refused without a reason is tried again.
@@ -73,11 +69,7 @@ impl Observer<'_> {
         let Some(Age::Elapsed(age)) = self.now.since(failure.at) else {
             return None;
         };
-        let most = if failure.asked_by_issuer {
-            RETRY_AFTER_MAX
-        } else {
-            HOLDS_MAX
-        };
+        let most = failure.holds_at_most();
         let mut wait = failure.wait.min(most);
         // The cause may lie on the host that failed, so the other hosts try first.
         if self.spans_hosts && failure.host == self.host && is_of_issuer(failure.kind) {

@@ -20,7 +20,7 @@ pub(crate) fn differs(last: &TokenSet, next: &TokenSet) -> bool {
     differ(of_id_token(last), of_id_token(next)) || differ(stated(last), stated(next))
 }
 
-/// Returns the subject of the `id_token` (OpenID Connect Core section 2). A refresh
+/// Returns the subject of the `id_token` (`OpenID` Connect Core section 2). A refresh
 /// must not change it (section 12.2).
 fn of_id_token(tokens: &TokenSet) -> Option<String> {
     let token = tokens.id_token()?.expose_secret();

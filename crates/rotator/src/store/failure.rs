@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hmac_sha256::HMAC;
 
-use super::time::StoreTime;
+use super::time::{Age, StoreTime};
 use crate::error::FailureKind;
 use crate::token::secret::{ExposeSecret as _, SecretString};
 
@@ -52,6 +52,22 @@ impl SharedFailure {
             fingerprint: None,
             in_a_row: 1,
         }
+    }
+
+    /// The longest time that a failure like this one holds: 60 s, or 5 minutes if the issuer asked for
+    /// the wait.
+    pub(crate) fn holds_at_most(&self) -> Duration {
+        Duration::from_secs(if self.asked_by_issuer { 300 } else { 60 })
+    }
+
+    /// How long the failure still holds at this moment, for the processes that it concerns. Returns
+    /// `None` if it does not hold any more, or is dated in the future.
+    pub fn left(&self, now: StoreTime) -> Option<Duration> {
+        let Some(Age::Elapsed(age)) = now.since(self.at) else {
+            return None;
+        };
+        let wait = self.wait.min(self.holds_at_most());
+        wait.checked_sub(age).filter(|left| !left.is_zero())
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use token_rotator::{Event, ExposeSecret as _, FailureKind, Purpose, SecretString};
+use token_rotator::{Event, ExposeSecret as _, FailureKind, Purpose, RefreshError, SecretString};
 
 /// An event, its time and the process that wrote it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -65,6 +65,17 @@ pub(crate) enum HistoryEvent {
         error: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         hint: Option<String>,
+    },
+    /// The issuer refused several refreshes without a reason.
+    RefusedWithoutReason {
+        error: String,
+    },
+    /// The issuer answered with the tokens of another user, which were dropped.
+    AnotherUser,
+    /// The store held an older record than this process has seen.
+    OlderRecord {
+        found: u64,
+        seen: u64,
     },
     Revoked {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,6 +154,19 @@ impl HistoryEvent {
             },
             // Every command starts by adopting the stored token as its first generation.
             Event::Adopted { generation, .. } if *generation > 1 => Self::Adopted,
+            // The process whose refresh failed has written it, and `status` shows it from the record.
+            Event::RefreshFailed {
+                error: RefreshError::Shared { .. },
+                ..
+            } => return None,
+            Event::RefusedWithoutReason { error } => Self::RefusedWithoutReason {
+                error: error.to_string(),
+            },
+            Event::AnotherSubject { .. } => Self::AnotherUser,
+            Event::OlderRecord { found, seen } => Self::OlderRecord {
+                found: *found,
+                seen: *seen,
+            },
             Event::RefreshFailed {
                 flight,
                 error,
@@ -187,6 +211,8 @@ impl HistoryEvent {
             Self::RefreshFailed { .. }
             | Self::Ended { .. }
             | Self::ReuseDetected { .. }
+            | Self::RefusedWithoutReason { .. }
+            | Self::AnotherUser
             | Self::SaveFailed { .. } => true,
             Self::Revoked { error, .. } => error.is_some(),
             _ => false,
@@ -204,6 +230,9 @@ impl HistoryEvent {
             Self::PresentedAgain { .. } => "presented again",
             Self::Ended { .. } => "ended",
             Self::ReuseDetected { .. } => "REUSE DETECTED",
+            Self::RefusedWithoutReason { .. } => "refused",
+            Self::AnotherUser => "ANOTHER USER",
+            Self::OlderRecord { .. } => "older record",
             Self::Revoked { .. } => "revoked",
             Self::SaveFailed { .. } => "save failed",
             Self::SaveRecovered { .. } => "save recovered",
@@ -229,7 +258,14 @@ impl HistoryEvent {
             Self::RefreshFailed { error, .. }
             | Self::Ended { error, .. }
             | Self::ReuseDetected { error, .. }
+            | Self::RefusedWithoutReason { error }
             | Self::SaveFailed { error, .. } => error.clone(),
+            Self::AnotherUser => {
+                "the issuer answered with the tokens of another user, which were dropped".to_owned()
+            }
+            Self::OlderRecord { found, seen } => format!(
+                "the store held revision {found} after {seen}: was it restored from a backup?"
+            ),
             Self::PresentedAgain { last_resort: true } => "as the last resort".to_owned(),
             Self::PresentedAgain { last_resort: false } => "as the issuer allows".to_owned(),
             Self::Revoked { error, .. } => error.clone().unwrap_or_default(),

@@ -189,19 +189,13 @@ impl FlightTask {
             RefreshError::ContentRefused { .. } => Some((CONTENT_INTERVAL, false)),
             _ => self.wait,
         };
-        match wait {
-            Some((wait, by_issuer)) => {
-                // Rounded up, so that the next flight finds the failure over.
-                let wait = millis(wait).saturating_add(1);
-                session
-                    .state
-                    .held_back(flight, (wait, by_issuer), error.clone(), now)
-            }
-            None => {
-                let failure = self.failure(error);
-                session.state.failed(flight, failure, error.clone(), now)
-            }
+        if let Some((wait, by_issuer)) = wait {
+            // Rounded up, so that the next flight finds the failure over.
+            let wait = (millis(wait).saturating_add(1), by_issuer);
+            return session.state.held_back(flight, wait, error.clone(), now);
         }
+        let failure = self.failure(error);
+        session.state.failed(flight, failure, error.clone(), now)
     }
 
     /// Writes the record with the noted failure. Another process that has written the record
