@@ -200,12 +200,11 @@ impl SessionStatus {
         let Some(failure) = failure else {
             let at = self.refresh_token_expires_at?;
             let login = sign_in(&self.session);
-            let hint = match self.refresh_token_ends()?.is_positive() {
-                true => format!(
-                    "its refresh token expires {}: {login} before",
-                    table::until(at)
-                ),
-                false => format!("its refresh token has expired: {login}"),
+            let hint = if self.refresh_token_ends()?.is_positive() {
+                let until = table::until(at);
+                format!("its refresh token expires {until}: {login} before")
+            } else {
+                format!("its refresh token has expired: {login}")
             };
             return Some((&self.session, hint));
         };
@@ -338,7 +337,7 @@ fn text(sessions: &[SessionStatus]) -> String {
         "SESSION",
         "STATE",
         "EXPIRES",
-        "SIGN IN",
+        "REFRESH TOKEN",
         "REFRESHED",
         "LEASE",
         "LAST FAILURE",

@@ -288,19 +288,19 @@ mod tests {
     fn method_and_secret_change_the_fingerprint() {
         let parts = ["https://issuer.example/token", "client"];
         let all = [
-            PublicClient.fingerprint(&parts),
-            ClientSecretBasic::new("one").fingerprint(&parts),
-            ClientSecretBasic::new("two").fingerprint(&parts),
-            ClientSecretPost::new("one").fingerprint(&parts),
-            ClientSecretPost::new("one").fingerprint(&parts[..1]),
+            ClientAuth::fingerprint(&PublicClient, &parts),
+            ClientAuth::fingerprint(&ClientSecretBasic::new("one"), &parts),
+            ClientAuth::fingerprint(&ClientSecretBasic::new("two"), &parts),
+            ClientAuth::fingerprint(&ClientSecretPost::new("one"), &parts),
+            ClientAuth::fingerprint(&ClientSecretPost::new("one"), &parts[..1]),
         ];
         for (index, one) in all.iter().enumerate() {
             assert!(one.is_some() && !all[..index].contains(one), "{index}");
         }
-        let again = ClientSecretBasic::new("one").fingerprint(&parts);
+        let again = ClientAuth::fingerprint(&ClientSecretBasic::new("one"), &parts);
         assert_eq!(again, all[1]);
         let closure = |_: CredentialsRequest| async { Ok(Credentials::none()) };
-        assert_eq!(closure.fingerprint(&parts), None);
+        assert_eq!(ClientAuth::fingerprint(&closure, &parts), None);
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{Response, StatusCode};
 use token_rotator::FailureKind::{Misconfigured, Terminal, Transient, Uncertain};
-use token_rotator::{Expiry, ExposeSecret as _, Profile, RefusingEndpoint, SourceError, TokenSet};
+use token_rotator::{Expiry, ExposeSecret, Profile, RefusingEndpoint, SourceError, TokenSet};
 use token_rotator_oauth2::{self as oauth2, AnswerRules, RequestKind, SecretBytes, Secrets};
 
 const HTML: &str = "<!doctype html><title>401 Authorization Required</title>";
@@ -30,7 +30,7 @@ fn received(body: impl Into<Vec<u8>>) -> TokenSet {
 }
 
 fn refresh_token(tokens: &TokenSet) -> Option<&str> {
-    tokens.refresh_token().map(|token| token.expose_secret())
+    tokens.refresh_token().map(ExposeSecret::expose_secret)
 }
 
 /// Returns whether the error carries a refresh token for the rotator, and does not show it.

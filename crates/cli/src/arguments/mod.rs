@@ -115,10 +115,7 @@ pub(crate) fn without_empty_variables(command: Command) -> Command {
         name.is_some_and(|name| std::env::var_os(name).is_some_and(|value| value.is_empty()))
     };
     command
-        .mut_args(|arg| match is_empty(&arg) {
-            true => arg.env(None),
-            false => arg,
-        })
+        .mut_args(|arg| if is_empty(&arg) { arg.env(None) } else { arg })
         .mut_subcommands(without_empty_variables)
 }
 

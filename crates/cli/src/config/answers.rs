@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use token_rotator_oauth2::AnswerRules;
 
 use super::session::SessionSettings;
-use super::values::text_value;
+use super::values::{ProfileChoice, text_value};
 
 /// How a token is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
@@ -143,7 +143,7 @@ impl SessionSettings {
         self.is_for_client()
             || self.scope_at_refresh.unwrap_or_else(|| {
                 let profile = self.profile.as_ref();
-                profile.is_some_and(|profile| profile.needs_scope())
+                profile.is_some_and(ProfileChoice::needs_scope)
             })
     }
 }

@@ -26,4 +26,4 @@ pub(crate) use self::proxy::{
 pub(crate) use self::redirect::RedirectAddress;
 pub(crate) use self::session::{ClientAuthChoice, GrantChoice, SessionSettings};
 pub(crate) use self::store::{KeyChoice, StoreSettings, StoreUrl};
-pub(crate) use self::values::{IssuerUrl, OriginText, SessionName};
+pub(crate) use self::values::{IssuerUrl, OriginText, ProfileChoice, SessionName};

@@ -101,9 +101,10 @@ impl FromStr for RedirectAddress {
 
 impl fmt::Display for RedirectAddress {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.has_port {
-            true => write!(out, "http://{}:{}{}", self.host, self.port, self.path),
-            false => write!(out, "http://{}{}", self.host, self.path),
+        if self.has_port {
+            write!(out, "http://{}:{}{}", self.host, self.port, self.path)
+        } else {
+            write!(out, "http://{}{}", self.host, self.path)
         }
     }
 }

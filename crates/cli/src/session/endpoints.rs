@@ -10,7 +10,7 @@ use token_rotator_reqwest::ReqwestTransport;
 
 use super::failure::EXIT_TRY_LATER;
 use crate::command_error::CommandError;
-use crate::config::{IssuerUrl, SessionSettings};
+use crate::config::{IssuerUrl, ProfileChoice, SessionSettings};
 
 /// How long the discovery may take. It is shorter than the deadline of a flight, so that a refresh
 /// that fails here counts as not sent.
@@ -147,11 +147,12 @@ impl Endpoints {
             return Ok(cached);
         }
         let profile = self.settings.profile.as_ref();
-        let has_tenants = profile.is_some_and(|profile| profile.has_tenants());
+        let has_tenants = profile.is_some_and(ProfileChoice::has_tenants);
         let request = async {
-            match has_tenants {
-                true => IssuerMetadata::discover_tenants(issuer.as_str(), &self.transport).await,
-                false => IssuerMetadata::discover(issuer.as_str(), &self.transport).await,
+            if has_tenants {
+                IssuerMetadata::discover_tenants(issuer.as_str(), &self.transport).await
+            } else {
+                IssuerMetadata::discover(issuer.as_str(), &self.transport).await
             }
         };
         let Ok(answer) = tokio::time::timeout(DISCOVERY_TIMEOUT, request).await else {

@@ -193,9 +193,10 @@ impl SessionSettings {
     ) -> Result<ClientAuthentication, CommandError> {
         let secret = self.client_secret()?;
         let offers = |method: &str| methods.is_some_and(|all| all.iter().any(|one| one == method));
-        let by_metadata = match offers("client_secret_post") && !offers("client_secret_basic") {
-            true => ClientAuthChoice::Post,
-            false => ClientAuthChoice::Basic,
+        let by_metadata = if offers("client_secret_post") && !offers("client_secret_basic") {
+            ClientAuthChoice::Post
+        } else {
+            ClientAuthChoice::Basic
         };
         let choice = self.client_auth.or(secret.is_some().then_some(by_metadata));
         match (choice, secret) {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use token_rotator::{ExposeSecret as _, Origin};
 
 use super::obtain::{TokenRequirements, obtain_token};
-use super::user_names::UserNames;
+use super::user_names::{UserNames, other_user};
 use crate::command_error::CommandError;
 use crate::session::{NamedSession, no_token};
 
@@ -43,7 +43,7 @@ async fn get(
     let user = match request.value("username").filter(|user| !user.is_empty()) {
         Some(user) if names.answer_for(user) => user,
         Some(user) => {
-            names.other_user(session, user).print_as_warning();
+            other_user(session, user).print_as_warning();
             return Ok(ExitCode::SUCCESS);
         }
         // Git hosts read the token from the password; some require this user name.

@@ -49,11 +49,11 @@ pub(crate) async fn obtain_token(
             let arrived_late = token.token_set().obtained_at().is_some_and(|at| at >= end);
             SystemTime::now() + min_ttl >= end && !arrived_late
         });
-        return match is_due {
-            // Adopts a token set that another process has stored, so that all processes refresh once.
-            true => rotator.refresh_now().await.map_err(failed),
-            false => Ok(token),
-        };
+        if !is_due {
+            return Ok(token);
+        }
+        // Adopts a token set that another process has stored, so that all processes refresh once.
+        return rotator.refresh_now().await.map_err(failed);
     }
     let Some(min_ttl) = wanted
         .min_ttl

@@ -20,7 +20,7 @@ const ANY_USER: [&str; 8] = [
     "PersonalAccessToken",
 ];
 
-/// Claims of a token that name its user (OpenID Connect Core section 5.1; Microsoft Entra ID; GitLab).
+/// Claims of a token that name its user (`OpenID` Connect Core section 5.1; Microsoft Entra ID; GitLab).
 const CLAIMS: [&str; 9] = [
     "preferred_username",
     "nickname",
@@ -58,23 +58,23 @@ impl UserNames {
         let is = |name: &str| name.eq_ignore_ascii_case(user);
         ANY_USER.iter().any(|name| is(name)) || self.0.iter().any(|name| is(name))
     }
+}
 
-    /// The warning that git asks for another user. git then asks its next helper.
-    pub(super) fn other_user(&self, session: &NamedSession<'_>, user: &str) -> CommandError {
-        CommandError::new(format!(
-            "session `{}` does not answer for user `{}`",
-            session.name,
-            user.escape_debug()
-        ))
-        .why("its tokens do not name this user")
-        .hint(format!(
-            "if the session is this user's, say so: `username = \"{}\"` under [sessions.{}] in {}; if not, \
-             name the user's session in git's configuration: `token-rotator token --session NAME`",
-            user.escape_debug(),
-            session.name,
-            session.config_file().display()
-        ))
-    }
+/// The warning that git asks for another user. git then asks its next helper.
+pub(super) fn other_user(session: &NamedSession<'_>, user: &str) -> CommandError {
+    CommandError::new(format!(
+        "session `{}` does not answer for user `{}`",
+        session.name,
+        user.escape_debug()
+    ))
+    .why("its tokens do not name this user")
+    .hint(format!(
+        "if the session is this user's, say so: `username = \"{}\"` under [sessions.{}] in {}; if not, \
+         name the user's session in git's configuration: `token-rotator token --session NAME`",
+        user.escape_debug(),
+        session.name,
+        session.config_file().display()
+    ))
 }
 
 /// Returns the claims of a JWT. They decide only which helper answers git, so no signature is checked.

@@ -64,8 +64,13 @@ impl FakeIssuer {
     }
 
     /// Adds an answer of the token endpoint. The last answer is repeated.
-    pub(crate) fn answer(&self, status: u16, body: impl ToString) -> &Self {
-        let answer = (status, body.to_string());
+    pub(crate) fn answer(&self, status: u16, body: impl Into<Value>) -> &Self {
+        // A text is the body itself, and every other value is JSON.
+        let body = match body.into() {
+            Value::String(text) => text,
+            json => json.to_string(),
+        };
+        let answer = (status, body);
         self.state
             .lock()
             .expect("no panic")
@@ -75,7 +80,7 @@ impl FakeIssuer {
     }
 
     /// Answers every later request of the token endpoint like this.
-    pub(crate) fn answer_always(&self, status: u16, body: impl ToString) {
+    pub(crate) fn answer_always(&self, status: u16, body: impl Into<Value>) {
         self.state.lock().expect("no panic").answers.clear();
         self.answer(status, body);
     }

@@ -140,7 +140,7 @@ async fn answers_in_other_shapes() {
                   expires_in=authed_user.expires_in";
     let user = User::new().await;
     let fake = FakeIssuer::start(&json!({}));
-    fake.answer(200, &nested);
+    fake.answer(200, nested.clone());
     let output = fake.login(&user, &["--fields", fields]);
     assert_eq!(output.code, 0, "{output:?}");
     assert_eq!(user.token(), "a2");
@@ -164,7 +164,7 @@ async fn answers_in_other_shapes() {
 async fn error_codes_of_one_vendor() {
     let inactive = json!({"error": "token_inactive", "error_description": "Token is inactive"});
     let (user, fake) = expired(&json!({}), &["--profile", "hydra:1m"]).await;
-    fake.answer_always(401, &inactive);
+    fake.answer_always(401, inactive.clone());
     let output = run(&user, &fake, &["token"]);
     assert_snapshot!(output.report(), @"
     exit code 3
@@ -174,7 +174,7 @@ async fn error_codes_of_one_vendor() {
     ");
     // Without the profile the code is unknown: the session goes on, and the message shows the code.
     let (user, fake) = expired(&json!({}), &[]).await;
-    fake.answer_always(401, &inactive);
+    fake.answer_always(401, inactive.clone());
     let output = run(&user, &fake, &["token"]);
     assert_snapshot!(output.report(), @"
     exit code 4
@@ -454,7 +454,7 @@ async fn environment() {
 async fn doctor_fails_if_the_next_token_would() {
     let (user, fake) = expired(&json!({}), &[]).await;
     let refused = json!({"error": "invalid_client"});
-    fake.answer_always(401, &refused);
+    fake.answer_always(401, refused.clone());
     assert_eq!(run(&user, &fake, &["token"]).code, 1);
     let doctor = run(&user, &fake, &["doctor"]);
     assert_eq!(doctor.code, 1, "{doctor:?}");

@@ -212,7 +212,7 @@ async fn issuer_templates() {
             "exp": now() + 600,
             "nonce": waiting.nonce,
         })));
-        fake.answer_always(200, &tokens);
+        fake.answer_always(200, tokens.clone());
         let output = waiting.redirect(&user, &fake).await;
         assert_eq!(output.code, code, "{tid}: {output:?}");
     }

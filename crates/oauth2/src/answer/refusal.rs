@@ -128,7 +128,6 @@ impl Refusal {
         let request = self.request;
         let is_cookie = request == RequestKind::Cookie;
         match self.status {
-            300..400 | 408 | 425 | 429 | 503 => FailureKind::Transient.into(),
             400 if self.empty && profile.is_empty_400_terminal() => request.kind_if_final().into(),
             400 | 401 | 403 if is_cookie && !self.html => FailureKind::Terminal.into(),
             // The session ends, because a retry would be reuse too.
@@ -141,7 +140,7 @@ impl Refusal {
                 without_reason: request.has_user(),
             },
             404 | 405 => FailureKind::Misconfigured.into(),
-            400..500 => FailureKind::Transient.into(),
+            300..500 | 503 => FailureKind::Transient.into(),
             _ => request.kind_if_uncertain().into(),
         }
     }
