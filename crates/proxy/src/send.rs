@@ -183,7 +183,8 @@ impl OutgoingRequest {
     pub(crate) fn connect_problem(&self, error: &ConnectError) -> Problem {
         let limit = &self.target.log.no_connection;
         if limit.permits(&error.to_string()) {
-            tracing::warn!(route = self.target.name, %error, "{}", limit.line);
+            let hint = error.hint();
+            tracing::warn!(route = self.target.name, %error, hint, "{}", limit.line);
         }
         match error {
             ConnectError::TimedOut => Problem::TIMEOUT,

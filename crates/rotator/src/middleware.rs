@@ -5,6 +5,7 @@
 //! - [`RefusalRules`]: decide which answers refuse the token.
 //! - [`PackedHead`]: keeps a request's head for the replay.
 //! - [`drain`]: reads the rest of a refused answer.
+//! - [`proxies`]: the HTTP proxies of the environment; [`is_loopback_host`]: hosts that need none.
 //! - [`RotatorExt`]: gives access to the rotator's header name, origins and listeners.
 //!
 //! The [`tower`](crate::tower) layer, `token-rotator-reqwest` and `token-rotator-proxy` use these

@@ -91,8 +91,11 @@ async fn the_environment_names_the_proxy_of_an_upstream() {
         assert_eq!(problem, expected, "{variables:?} {route}");
         assert_eq!(tunnels > 0, is_used, "{variables:?} {route}");
         if is_used {
+            let line = log
+                .lines()
+                .find(|line| line.contains("does not accept the credentials for it"));
             assert!(
-                log.contains("does not accept the credentials for it"),
+                line.is_some_and(|line| line.contains("`proxy` of the route")),
                 "{log}"
             );
         }
