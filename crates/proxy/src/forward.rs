@@ -204,7 +204,9 @@ impl OutgoingRequest {
         self.events.report(Observed::Waiting);
         let _waiting = self.target.stats.wait();
         let extensions = answer.extensions_mut();
-        let endpoint = endpoint(&[&self.target.name], self.head.uri().path());
+        let target = self.head.target();
+        let path = target.split_once('?').map_or(target, |(path, _)| path);
+        let endpoint = endpoint(&[&self.target.name], path);
         let renewed = exchange.renew(&self.target.rotator, endpoint, extensions);
         let renewed = renewed.await;
         if !renewed {

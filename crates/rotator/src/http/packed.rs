@@ -7,47 +7,62 @@ use http::{Extensions, HeaderName, HeaderValue, Method, Request, Uri, Version};
 /// A copy of a request's head without the token, in one piece of memory.
 ///
 /// Most requests are never sent again, so the copy is cheap. A clone of the header map would
-/// allocate twice for the map, and once for each value without an earlier clone.
+/// allocate twice for the map, and once for each value without an earlier clone. A clone of the URI
+/// would allocate too.
 ///
 /// `Debug` shows neither the target nor the headers.
 pub struct PackedHead {
     method: Method,
-    uri: Uri,
     version: Version,
     extensions: Extensions,
-    headers: PackedHeaders,
+    /// The length of the target. The headers follow the target.
+    target: usize,
+    bytes: PackedBytes,
 }
 
-/// The headers as bytes. Each header is a number, its name and its value.
+/// The target as text, then the headers. Each header is a number, its name and its value.
 ///
 /// The number holds three fields, from high to low bits. The first is the length of the value. The
 /// second is the length of the name: 16 bits, its bound in the `http` crate. The third is 1 bit:
 /// whether the value is sensitive.
-enum PackedHeaders {
+enum PackedBytes {
     /// Memory of this copy alone. Spare capacity costs less than measuring the exact length.
     Own(Vec<u8>),
-    /// Memory that the header values of the request point into.
+    /// Memory that the URI and the header values of the request point into.
     Shared(Bytes),
 }
 
 /// The number of bytes before name and value.
 const PREFIX: usize = size_of::<u64>();
+/// The bytes reserved for the target. Few targets are longer.
+const TARGET_CAPACITY: usize = 64;
 /// The bytes reserved for each header. Few headers are longer.
 const HEADER_CAPACITY: usize = 64;
 
 impl PackedHead {
     /// Copies the head of this request.
     pub fn new<B>(request: &Request<B>) -> Self {
+        let capacity = TARGET_CAPACITY + request.headers().len() * HEADER_CAPACITY;
+        let mut packed = Vec::with_capacity(capacity);
+        let uri = request.uri();
+        if let Some(scheme) = uri.scheme_str() {
+            packed.extend_from_slice(scheme.as_bytes());
+            packed.extend_from_slice(b"://");
+        }
+        if let Some(authority) = uri.authority() {
+            packed.extend_from_slice(authority.as_str().as_bytes());
+        }
+        if let Some(path) = uri.path_and_query() {
+            packed.extend_from_slice(path.as_str().as_bytes());
+        }
+        let target = packed.len();
+        pack(request, &mut packed);
         Self {
             method: request.method().clone(),
-            uri: request.uri().clone(),
             version: request.version(),
             extensions: request.extensions().clone(),
-            headers: PackedHeaders::Own(pack(
-                request,
-                b"",
-                request.headers().len() * HEADER_CAPACITY,
-            )),
+            target,
+            bytes: PackedBytes::Own(packed),
         }
     }
 
@@ -57,29 +72,33 @@ impl PackedHead {
     /// The move frees the server's read buffer of 8 KiB for the next request. Otherwise a request
     /// that waits for its answer keeps the buffer, and the server allocates a new one each time.
     pub fn move_in<B>(request: &mut Request<B>) -> Self {
-        let target = request.uri().path_and_query().cloned();
-        let target = target.as_ref().map_or("/", PathAndQuery::as_str).as_bytes();
+        let path = request.uri().path_and_query().cloned();
+        let path = path.as_ref().map_or("/", PathAndQuery::as_str).as_bytes();
+        let target = path.len();
         let length = |(name, value): (&HeaderName, &HeaderValue)| {
             PREFIX + name.as_str().len() + value.as_bytes().len()
         };
-        let length = target.len() + request.headers().iter().map(length).sum::<usize>();
-        let mut headers = Bytes::from(pack(request, target, length));
-        if let Ok(uri) = Uri::from_maybe_shared(headers.split_to(target.len())) {
+        let length = target + request.headers().iter().map(length).sum::<usize>();
+        let mut packed = Vec::with_capacity(length);
+        packed.extend_from_slice(path);
+        pack(request, &mut packed);
+        let bytes = Bytes::from(packed);
+        let mut headers = bytes.clone();
+        if let Ok(uri) = Uri::from_maybe_shared(headers.split_to(target)) {
             *request.uri_mut() = uri;
         }
-        let mut packed = headers.clone();
         // `values_mut` yields the values in the order in which `pack` wrote them.
         for value in request.headers_mut().values_mut() {
-            if let Some((_, packed_value)) = unpack(&mut packed) {
+            if let Some((_, packed_value)) = unpack(&mut headers) {
                 *value = packed_value;
             }
         }
         Self {
             method: request.method().clone(),
-            uri: request.uri().clone(),
             version: request.version(),
             extensions: Extensions::new(),
-            headers: PackedHeaders::Shared(headers),
+            target,
+            bytes: PackedBytes::Shared(bytes),
         }
     }
 
@@ -88,25 +107,31 @@ impl PackedHead {
         &self.method
     }
 
-    /// The URI of the request.
-    pub fn uri(&self) -> &Uri {
-        &self.uri
+    /// The target of the request as text, as it stands in the request line.
+    pub fn target(&self) -> &str {
+        let bytes = match &self.bytes {
+            PackedBytes::Own(bytes) => bytes.as_slice(),
+            PackedBytes::Shared(bytes) => bytes,
+        };
+        let target = bytes.get(..self.target).unwrap_or_default();
+        // It was copied from text.
+        std::str::from_utf8(target).unwrap_or_default()
     }
 
     /// Builds the request again, with this body.
     ///
-    /// Returns `None` if a header is invalid. The `http` crate has unchecked constructors for
-    /// header values.
+    /// Returns `None` if the URI or a header is invalid. The `http` crate has unchecked constructors
+    /// for header values.
     pub fn request<B>(&self, body: B) -> Option<Request<B>> {
+        let mut packed = match &self.bytes {
+            PackedBytes::Own(bytes) => Bytes::copy_from_slice(bytes),
+            PackedBytes::Shared(bytes) => bytes.clone(),
+        };
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
+        *request.uri_mut() = Uri::from_maybe_shared(packed.split_to(self.target)).ok()?;
         *request.version_mut() = self.version;
         *request.extensions_mut() = self.extensions.clone();
-        let mut packed = match &self.headers {
-            PackedHeaders::Own(packed) => Bytes::copy_from_slice(packed),
-            PackedHeaders::Shared(packed) => packed.clone(),
-        };
         while packed.has_remaining() {
             let (name, value) = unpack(&mut packed)?;
             let name = HeaderName::from_bytes(&name).ok()?;
@@ -125,9 +150,7 @@ impl std::fmt::Debug for PackedHead {
     }
 }
 
-fn pack<B>(request: &Request<B>, target: &[u8], capacity: usize) -> Vec<u8> {
-    let mut packed = Vec::with_capacity(capacity);
-    packed.extend_from_slice(target);
+fn pack<B>(request: &Request<B>, packed: &mut Vec<u8>) {
     for (name, value) in request.headers() {
         let (name, sensitive) = (name.as_str().as_bytes(), value.is_sensitive());
         let value = value.as_bytes();
@@ -136,7 +159,6 @@ fn pack<B>(request: &Request<B>, target: &[u8], capacity: usize) -> Vec<u8> {
         packed.extend_from_slice(name);
         packed.extend_from_slice(value);
     }
-    packed
 }
 
 /// Takes the next header from the bytes. The caller checks the name.
@@ -180,14 +202,30 @@ mod tests {
 
     #[test]
     fn a_packed_head_restores_the_request() {
-        let request = request("https://api.example.com/orders?page=2");
-        let again = PackedHead::new(&request).request("copy").expect("valid");
-        assert_eq!(fields(&again), fields(&request));
-        assert_eq!(again.method(), request.method());
-        assert_eq!(again.uri(), request.uri());
-        assert_eq!(again.version(), request.version());
-        assert_eq!(again.extensions().get(), Some(&Mark(7)));
-        assert_eq!(*again.body(), "copy");
+        for target in [
+            "https://api.example.com/orders?page=2",
+            "https://api.example.com",
+            "https://api.example.com?page=2",
+            "http://user:password@[::1]:8080/a%20b//c?d#e",
+            "ftp+x://host/",
+            "api.example.com:443",
+            "/orders?page=2",
+            "//orders",
+            "*",
+        ] {
+            let request = request(target);
+            let packed = PackedHead::new(&request);
+            let again = packed.request("copy").expect("valid");
+            assert_eq!(fields(&again), fields(&request));
+            assert_eq!(again.method(), request.method());
+            assert_eq!(again.uri(), request.uri());
+            assert_eq!(again.uri().to_string(), request.uri().to_string());
+            assert_eq!(again.uri().scheme(), request.uri().scheme());
+            assert_eq!(again.uri().authority(), request.uri().authority());
+            assert_eq!(again.version(), request.version());
+            assert_eq!(again.extensions().get(), Some(&Mark(7)));
+            assert_eq!(*again.body(), "copy");
+        }
     }
 
     #[test]
@@ -196,6 +234,7 @@ mod tests {
             let mut request = request(target);
             let before = (request.uri().clone(), fields(&request));
             let head = PackedHead::move_in(&mut request);
+            assert_eq!(head.target(), target);
             assert_eq!((request.uri().clone(), fields(&request)), before);
             let again = head.request(()).expect("valid");
             assert_eq!((again.uri().clone(), fields(&again)), before);
@@ -217,10 +256,13 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_headers_takes_no_memory() {
+    fn a_short_head_is_packed_into_memory_that_does_not_grow() {
         let head = PackedHead::new(&Request::new(()));
-        assert!(matches!(&head.headers, PackedHeaders::Own(packed) if packed.capacity() == 0));
-        let again = head.request(()).expect("valid headers");
+        assert!(
+            matches!(&head.bytes, PackedBytes::Own(bytes) if bytes.capacity() == TARGET_CAPACITY)
+        );
+        assert_eq!(head.target(), "/");
+        let again = head.request(()).expect("a valid URI");
         assert!(again.headers().is_empty());
     }
 }

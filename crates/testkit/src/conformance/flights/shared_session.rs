@@ -135,13 +135,15 @@ impl Replica {
         token.map(|token| access_token_text(&token))
     }
 
-    /// Returns the token. Asks again while the refresh token is in doubt or another replica holds the lease.
+    /// Returns the token. Asks again while the refresh token is in doubt, while another replica holds the lease, and
+    /// after a lost lease: a slow machine may lose a lease of one second before it sends anything.
     pub(super) async fn token_after_retries(&self) -> Result<String, TokenError> {
         let call = async {
             loop {
                 match self.rotator.token().await {
                     Err(TokenError::Refresh(
-                        RefreshError::InDoubt { .. } | RefreshError::Lease(LeaseError::Busy { .. }),
+                        RefreshError::InDoubt { .. }
+                        | RefreshError::Lease(LeaseError::Busy { .. } | LeaseError::Lost),
                     )) => tokio::time::sleep(Duration::from_millis(10)).await,
                     result => return result.map(|token| access_token_text(&token)),
                 }
