@@ -39,6 +39,10 @@ impl RouteTable {
         cors: &mut Cors,
     ) -> Result<Admitted<'_>, Problem> {
         let headers = request.headers();
+        // Browsers cannot reach a unix socket.
+        if !unix && !self.allowed_origins.is_empty() {
+            *cors = Cors::of(headers, &self.allowed_origins);
+        }
         if summary.bytes > self.limits.header_bytes {
             return Err(Problem::HEADERS);
         }
@@ -54,18 +58,10 @@ impl RouteTable {
         if !unix && !self.allows_host(host.name) {
             return Err(Problem::HOST);
         }
-        // Browsers cannot reach a unix socket.
-        if !unix && !self.allowed_origins.is_empty() {
-            *cors = Cors::Unlisted;
-        }
         if !unix && summary.may_be_from_page {
             let allowed = &self.allowed_origins;
-            let checked = cross_site::check(request.method(), headers, host, allowed);
-            match checked {
-                Ok(None) => {}
-                Ok(Some(origin)) => *cors = Cors::listed(origin),
-                Err(refused) => return Err(refused.problem()),
-            }
+            cross_site::check(request.method(), headers, host, allowed)
+                .map_err(|refused| refused.problem())?;
             // A preflight cannot carry the local bearer.
             if cors.answers_preflight(request) {
                 return Ok(Admitted::Preflight);

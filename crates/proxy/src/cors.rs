@@ -7,7 +7,7 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
     ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderName,
-    HeaderValue, VARY,
+    HeaderValue, ORIGIN, VARY,
 };
 use http::{Method, Request, Response, StatusCode};
 
@@ -86,8 +86,17 @@ impl AllowedOrigin {
         }
     }
 
+    /// Returns the allowed origin that is the only `Origin` of a request.
+    pub(crate) fn of<'a>(headers: &HeaderMap, allowed: &'a [Self]) -> Option<&'a Self> {
+        let mut origins = headers.get_all(ORIGIN).iter();
+        match (origins.next(), origins.next()) {
+            (Some(origin), None) => allowed.iter().find(|allowed| allowed.is(origin)),
+            _ => None,
+        }
+    }
+
     /// Whether `Origin` has this value. Browsers send lower case.
-    pub(crate) fn is(&self, origin: &HeaderValue) -> bool {
+    fn is(&self, origin: &HeaderValue) -> bool {
         self.0.as_bytes().eq_ignore_ascii_case(origin.as_bytes())
     }
 }
@@ -104,8 +113,12 @@ pub(crate) enum Cors {
 }
 
 impl Cors {
-    pub(crate) fn listed(origin: &AllowedOrigin) -> Self {
-        Self::Listed(Box::new(origin.0.clone()))
+    /// Returns what the answer to a request with these headers gets. At least one origin is allowed.
+    pub(crate) fn of(headers: &HeaderMap, allowed: &[AllowedOrigin]) -> Self {
+        match AllowedOrigin::of(headers, allowed) {
+            Some(origin) => Self::Listed(Box::new(origin.0.clone())),
+            None => Self::Unlisted,
+        }
     }
 
     /// Whether the request is a preflight of a page of an allowed origin.
@@ -214,7 +227,7 @@ mod tests {
         headers.insert(VARY, HeaderValue::from_static("Accept"));
         headers.insert("x-page", HeaderValue::from_static("2"));
         let origin = AllowedOrigin::parse("http://localhost:5173").expect("an origin");
-        Cors::listed(&origin).apply(&mut headers);
+        Cors::Listed(Box::new(origin.0)).apply(&mut headers);
         let values = |name: &str| -> Vec<_> { headers.get_all(name).iter().collect() };
         assert_eq!(
             values("access-control-allow-origin"),

@@ -11,6 +11,7 @@
 
 use http::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use http::{Method, StatusCode};
+use token_rotator::middleware::is_loopback_host;
 
 use crate::admit::HostName;
 use crate::cors::AllowedOrigin;
@@ -33,24 +34,22 @@ pub(crate) enum CrossSite {
     Navigation,
 }
 
-/// Checks a request from TCP whose `Host` is allowed. Returns the listed origin of the page that sent
-/// the request, or `None` if no page of another origin sent it.
+/// Checks a request from TCP whose `Host` is allowed. `allowed` are the origins whose pages may use the
+/// proxy.
 ///
 /// *Errors*: a page of another origin sent the request.
-pub(crate) fn check<'a>(
+pub(crate) fn check(
     method: &Method,
     headers: &HeaderMap,
     host: HostName<'_>,
-    allowed: &'a [AllowedOrigin],
-) -> Result<Option<&'a AllowedOrigin>, CrossSite> {
+    allowed: &[AllowedOrigin],
+) -> Result<(), CrossSite> {
+    if AllowedOrigin::of(headers, allowed).is_some() {
+        return Ok(());
+    }
     let mut origins = headers.get_all(ORIGIN).iter();
     if let Some(origin) = origins.next() {
-        let is_only = origins.next().is_none();
-        let listed = allowed.iter().find(|allowed| allowed.is(origin));
-        if let (Some(listed), true) = (listed, is_only) {
-            return Ok(Some(listed));
-        }
-        let is_own = is_only && is_own_origin(origin, host);
+        let is_own = origins.next().is_none() && is_own_origin(origin, host);
         if !is_own && !is_from_same_origin(headers) {
             return Err(CrossSite::Origin(shown(origin)));
         }
@@ -64,11 +63,13 @@ pub(crate) fn check<'a>(
     if has_value(headers, &SEC_FETCH_MODE, "navigate") && !is_user_request {
         return Err(CrossSite::Navigation);
     }
-    Ok(None)
+    Ok(())
 }
 
-/// Whether the origin has the host and port of `Host`. A `Host` without port means port 80, because
-/// the proxy's listeners speak HTTP without TLS.
+/// Whether the origin has the host and port of `Host`.
+///
+/// The listeners speak HTTP without TLS, so a `Host` of this machine without a port means port 80. Any
+/// other name may have a TLS server in front, so there it means the default port of the origin's scheme.
 fn is_own_origin(origin: &HeaderValue, host: HostName<'_>) -> bool {
     let Ok(origin) = origin.to_str() else {
         return false;
@@ -84,10 +85,13 @@ fn is_own_origin(origin: &HeaderValue, host: HostName<'_>) -> bool {
     let Some(origin) = HostName::parse(authority) else {
         return false;
     };
-    origin.name.eq_ignore_ascii_case(host.name)
-        && origin
-            .port_or(default_port)
-            .is_some_and(|port| host.port_or(80) == Some(port))
+    let host_port = if is_loopback_host(host.name) {
+        host.port_or(80)
+    } else {
+        host.port_or(default_port)
+    };
+    let origin_port = origin.port_or(default_port);
+    origin.name.eq_ignore_ascii_case(host.name) && origin_port.is_some() && origin_port == host_port
 }
 
 /// Whether the browser reports that page and target have the same origin. A development server between

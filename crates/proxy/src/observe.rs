@@ -100,6 +100,8 @@ impl RequestEvents {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cors::Cors;
+    use crate::headers::HeaderSummary;
 
     #[global_allocator]
     static ALLOCATOR: dhat::Alloc = dhat::Alloc;
@@ -120,12 +122,39 @@ mod tests {
         dhat::HeapStats::get().total_blocks - before
     }
 
+    /// Returns the number of blocks that the checks of [`REQUESTS`] requests allocate.
+    fn blocks_of_checks(shared: &SharedState, fields: &[(&'static str, &'static str)]) -> u64 {
+        let mut request = http::Request::get("/echo");
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(()).expect("a request");
+        let table = shared.table.load();
+        let before = dhat::HeapStats::get().total_blocks;
+        for _ in 0..REQUESTS {
+            let summary = HeaderSummary::of(request.headers());
+            let admitted = table.admit(&request, summary, false, &mut Cors::Off);
+            assert!(admitted.is_ok());
+        }
+        dhat::HeapStats::get().total_blocks - before
+    }
+
     #[test]
-    fn events_allocate_nothing_without_a_viewer() {
+    fn events_and_checks_allocate_nothing_without_a_viewer() {
         let shared = SharedState::for_test();
         let _profiler = dhat::Profiler::builder().testing().build();
         // Another test of the process may allocate at the same time, but not in each of 100 runs.
         assert!((0..100).any(|_| allocated_blocks(&shared) == 0));
+        let program = [("host", "localhost:8080"), ("accept", "*/*")];
+        let page = [
+            ("host", "localhost:8080"),
+            ("origin", "http://localhost:8080"),
+            ("sec-fetch-site", "same-origin"),
+            ("sec-fetch-mode", "cors"),
+        ];
+        for fields in [&program[..], &page[..]] {
+            assert!((0..100).any(|_| blocks_of_checks(&shared, fields) == 0));
+        }
         let viewer = shared.timeline.add_viewer();
         assert!(
             allocated_blocks(&shared) >= REQUESTS,

@@ -60,7 +60,7 @@ pub struct Route {
     pub extra_roots: Vec<Vec<u8>>,
     /// The session. The upstream must be one of the session's origins.
     pub rotator: Rotator,
-    /// The session's name on the page, as given to [`Recorder::named`]. If `None`, the page shows
+    /// The session's name on the page, as given to [`Recorder::named`](crate::Recorder::named). If `None`, the page shows
     /// the name of the first route with the session.
     pub session: Option<String>,
     /// Whether a caller's own `Authorization` is forwarded. A request with its own `Authorization`
@@ -68,7 +68,7 @@ pub struct Route {
     pub pass_authorization: bool,
     /// Whether the proxy removes the prefix from the path.
     pub strip_prefix: bool,
-    /// Bytes of a body that are kept for its replay. If `None`, [`Limits::replay_bytes`] applies.
+    /// Bytes of a body that are kept for its replay. If `None`, [`Limits::replay_bytes`](crate::Limits::replay_bytes) applies.
     pub replay_bytes: Option<usize>,
     /// Rules that decide which answers refuse the token. Default: answers with the status 401.
     pub refusals: RefusalRules,

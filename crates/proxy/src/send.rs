@@ -183,7 +183,9 @@ impl OutgoingRequest {
     pub(crate) fn connect_problem(&self, error: &ConnectError) -> Problem {
         let limit = &self.target.log.no_connection;
         if limit.permits(&error.to_string()) {
-            let hint = token_rotator::middleware::certificate_hint(error);
+            let hint = error
+                .hint()
+                .or_else(|| token_rotator::middleware::certificate_hint(error));
             tracing::warn!(route = self.target.name, %error, hint, "{}", limit.line);
         }
         match error {

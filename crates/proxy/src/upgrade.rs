@@ -2,6 +2,7 @@
 
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::{Response, StatusCode};
+use http_body::Body as _;
 use hyper::client::conn::http1::Builder;
 use hyper_util::rt::TokioIo;
 
@@ -40,7 +41,10 @@ impl OutgoingRequest {
                 Err(_) => return Err(Problem::TIMEOUT),
             },
         };
-        let answer = answer.map_err(|error| self.connect_problem(&error.into()))?;
+        let mut answer = answer.map_err(|error| self.connect_problem(&error.into()))?;
+        if answer.body().is_end_stream() && !headers::unify_length(answer.headers_mut()) {
+            return Err(Problem::UPSTREAM);
+        }
         Ok(answer.map(AnswerBody::driven))
     }
 

@@ -6,6 +6,7 @@
 //! - [`PackedHead`]: keeps a request's head for the replay.
 //! - [`drain`]: reads the rest of a refused answer.
 //! - [`certificate_hint`]: names the clock if a certificate is not valid at its time.
+//! - [`proxies`]: the HTTP proxies of the environment; [`is_loopback_host`]: hosts that need none.
 //! - [`RotatorExt`]: gives access to the rotator's header name, origins and listeners.
 //!
 //! The [`tower`](crate::tower) layer, `token-rotator-reqwest` and `token-rotator-proxy` use these

@@ -91,8 +91,11 @@ async fn the_environment_names_the_proxy_of_an_upstream() {
         assert_eq!(problem, expected, "{variables:?} {route}");
         assert_eq!(tunnels > 0, is_used, "{variables:?} {route}");
         if is_used {
+            let line = log
+                .lines()
+                .find(|line| line.contains("does not accept the credentials for it"));
             assert!(
-                log.contains("does not accept the credentials for it"),
+                line.is_some_and(|line| line.contains("`proxy` of the route")),
                 "{log}"
             );
         }
@@ -144,6 +147,14 @@ async fn an_invalid_proxy_is_an_error_without_its_password() {
         assert_eq!(output.code, 1, "{output:?}");
         assert!(!output.report().contains("hunter2"), "{output:?}");
         assert!(output.stderr.contains("hint: "), "{output:?}");
+        if proxy.starts_with("ftp") {
+            insta::assert_snapshot!(output.report(), @"
+            exit code 1
+            error: line 3 of ~/.config/token-rotator/config.toml cannot be used
+              because `proxy.routes[0].proxy`: the scheme of the proxy's address is not supported; write the proxy like `http://proxy.example.com:3128`, with `user:password@` before the host if it wants them; encode `@`, `:` and `/` in them as `%40`, `%3A` and `%2F`; `none` is no proxy
+            hint: correct the line; docs/program.md has all keys
+            ");
+        }
     }
     user.configure(&format!("[[proxy.routes]]\nupstream = \"{UPSTREAM}\"\n"));
     let mut command = user.command(&["proxy", "--listen", "127.0.0.1:0"]);

@@ -18,7 +18,8 @@ fn checked(method: &str, host: &str, headers: &[(&str, &str)]) -> Result<bool, C
     let allowed = [AllowedOrigin::parse(LISTED).expect("an origin")];
     let host = HostName::parse(host).expect("a host");
     let method = method.parse().expect("a method");
-    check(&method, &map, host, &allowed).map(|listed| listed.is_some())
+    let checked = check(&method, &map, host, &allowed);
+    checked.map(|()| AllowedOrigin::of(&map, &allowed).is_some())
 }
 
 fn origin(text: &str) -> Result<bool, CrossSite> {
@@ -137,6 +138,11 @@ fn own_host_and_port_are_compared() {
         // The page of another server on port 443 of this machine.
         ("localhost", "https://localhost", false),
         ("localhost:443", "https://localhost", true),
+        // A TLS server stands before the proxy.
+        ("proxy.internal", "https://proxy.internal", true),
+        ("proxy.internal", "http://proxy.internal", true),
+        ("proxy.internal", "https://proxy.internal:80", false),
+        ("proxy.internal:80", "https://proxy.internal", false),
         ("localhost:", "http://localhost", true),
         ("localhost:99999", "http://localhost:99999", false),
     ] {

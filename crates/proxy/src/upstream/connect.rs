@@ -53,6 +53,22 @@ pub(crate) enum ConnectError {
     Http(#[from] hyper::Error),
 }
 
+impl ConnectError {
+    /// Returns the action for the cause, or `None` if the cause has no known action.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Proxy(..) | Self::ProxyStatus(..) => Some(
+                "correct `proxy` of the route or `HTTPS_PROXY`, or add the upstream to `NO_PROXY`",
+            ),
+            Self::ProxyCredentials(_) => Some(
+                "write user name and password into `proxy` of the route or into `HTTPS_PROXY`, as in \
+                 `http://user:password@host:port`",
+            ),
+            Self::Io(_) | Self::TimedOut | Self::Http(_) => None,
+        }
+    }
+}
+
 impl UpstreamConnector {
     /// Creates a connector. Without `proxy` it connects to the upstream itself.
     pub(crate) fn new(

@@ -59,9 +59,9 @@ async fn an_answer_to_head_with_two_lengths_is_502() {
         let upstream = raw::RawUpstream::with_script(&[&head]).await;
         let fixture = ProxyFixture::with_upstream(upstream.url(), |_| {}).await;
         let mut caller = raw::Caller::to(fixture.port()).await;
-        for _ in 0..2 {
+        for more in ["", "", "connection: upgrade\r\nupgrade: websocket\r\n"] {
             caller
-                .send_bytes("HEAD / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+                .send_bytes(format!("HEAD / HTTP/1.1\r\nhost: localhost\r\n{more}\r\n"))
                 .await;
             let answer = caller.head().await;
             assert!(
