@@ -16,7 +16,7 @@ mod store;
 mod values;
 
 pub(crate) use self::file::ProgramConfig;
-pub(crate) use self::paths::{UserPaths, private_directory};
+pub(crate) use self::paths::{UserPaths, file_of_session, private_directory};
 pub(crate) use self::proxy::{
     LimitSettings, ListenText, ProtocolChoice, ProxySettings, RouteSettings,
 };

@@ -1,7 +1,7 @@
 //! The commands that use sessions, run as a user runs them.
 //!
 //! - `user.rs`, `login.rs`, `metadata.rs`: a user with an issuer, a waiting login, a metadata server
-//! - `signing_in.rs browser.rs device.rs certified_issuer.rs`: logins
+//! - `signing_in.rs browser.rs device.rs certified_issuer.rs`: logins; `sign_out.rs`: logouts
 //! - `binding.rs`: the addresses of a session; `core_dumps.rs`: aborted processes
 //! - `files.rs`: files that other users can change
 //! - `exec.rs formats.rs inspection.rs doctor.rs`: the other commands
@@ -28,6 +28,7 @@ mod many_processes;
 mod metadata;
 mod refusals;
 mod shared_store;
+mod sign_out;
 mod signing_in;
 mod store_failures;
 mod store_tls;

@@ -22,7 +22,9 @@ impl Certificates {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         // OpenSSL takes a certificate whose subject is its issuer for a self-signed one.
         params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, "authority of the test");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "authority of the test");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         let authority = CertifiedIssuer::self_signed(params, key).expect("an authority");

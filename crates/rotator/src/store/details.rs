@@ -26,6 +26,8 @@ pub(crate) struct RecordDetails {
     /// The refresh token before that of the token set, until the newer one has worked.
     pub(crate) previous: Option<SecretString>,
     pub(crate) refused_content: Option<RefusedContent>,
+    /// The record is a tombstone that the store's key did not seal. Not stored.
+    pub(crate) unsealed: bool,
 }
 
 impl Record {
@@ -115,6 +117,12 @@ impl Record {
         self.details.previous.as_ref()
     }
 
+    /// Whether this is a tombstone that the store's key did not seal, although the store has one. An
+    /// earlier version, a process without the key, or another party wrote it.
+    pub fn is_unsealed_sign_out(&self) -> bool {
+        self.tokens.is_none() && self.details.unsealed
+    }
+
     /// Why the content of the last answer was refused. Returns `None` if it was not.
     pub fn refused_content(&self) -> Option<&RefusedContent> {
         self.details.refused_content.as_ref()
@@ -153,6 +161,7 @@ impl RecordDetails {
             binding: self.binding.clone(),
             previous,
             refused_content: None,
+            unsealed: false,
         }
     }
 
