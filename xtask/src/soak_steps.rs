@@ -362,7 +362,7 @@ fn fuzz(workplace: &Workplace) -> Outcome {
     })
 }
 
-/// Asks the RustSec database. Without the network neither the tool nor the database may be there.
+/// Asks the `RustSec` database. Without the network neither the tool nor the database may be there.
 fn advisories(workplace: &Workplace) -> Outcome {
     with_log(workplace, "advisories", |log| {
         let tool = match install::cargo_tool(workplace, log, "cargo-deny", None) {

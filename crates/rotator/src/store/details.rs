@@ -101,9 +101,9 @@ impl Record {
     }
 
     /// The same record in the next version, bound to these addresses.
-    pub fn rebound(mut self, binding: Binding) -> Self {
+    pub fn rebound(mut self, binding: &Binding) -> Self {
         self.version.revision = self.version.revision.saturating_add(1);
-        self.details.binding = Some(Binding::default().moved_to(&binding));
+        self.details.binding = Some(Binding::default().moved_to(binding));
         self
     }
 
