@@ -121,6 +121,12 @@ pub(crate) fn all() -> Vec<Step> {
             tls,
         ),
         Step::new("fuzz", "each fuzz target for ten minutes", Alone, fuzz),
+        Step::new(
+            "advisories",
+            "no dependency has a known vulnerability",
+            Alone,
+            advisories,
+        ),
     ]
 }
 
@@ -382,6 +388,25 @@ fn fuzz(workplace: &Workplace) -> Outcome {
             "{} targets",
             targets.lines().count()
         )))
+    })
+}
+
+/// Asks the `RustSec` database. Without the network neither the tool nor the database may be there.
+fn advisories(workplace: &Workplace) -> Outcome {
+    with_log(workplace, "advisories", |log| {
+        let tool = match install::cargo_tool(workplace, log, "cargo-deny", None) {
+            Ok(tool) => tool,
+            Err(why) => return Ok(Outcome::skipped(why)),
+        };
+        let deny = |arguments: &[&'static str]| {
+            workplace.program(&tool.to_string_lossy(), arguments.iter().copied())
+        };
+        if let Err(why) = passes(log, deny(&["fetch", "db"])) {
+            let why = format!("the database of advisories cannot be fetched: {why}");
+            return Ok(Outcome::skipped(why));
+        }
+        passes(log, deny(&["check", "--disable-fetch", "advisories"]))?;
+        Ok(Outcome::passed(String::new()))
     })
 }
 

@@ -81,9 +81,7 @@ async fn save(
     let (store, key) = (session.store(), session.key());
     loop {
         let seen = record.version();
-        let saved = store
-            .save(&key, Some(seen), record.rebound(binding.clone()))
-            .await;
+        let saved = store.save(&key, Some(seen), record.rebound(binding)).await;
         match saved.map_err(|error| store_failed("the session cannot be saved", &error))? {
             Saved::Stored => return Ok(()),
             Saved::Conflict(_) => record = load(session).await?,

@@ -23,7 +23,13 @@ use tokio_rustls::client::TlsStream;
 #[derive(Clone, Default)]
 pub struct TlsCertificates {
     roots: Option<Vec<u8>>,
-    client: Option<(Vec<u8>, Arc<zeroize::Zeroizing<Vec<u8>>>)>,
+    client: Option<Arc<ClientCertificate>>,
+}
+
+/// A certificate with its chain, and its key (PEM).
+struct ClientCertificate {
+    chain: Vec<u8>,
+    key: zeroize::Zeroizing<Vec<u8>>,
 }
 
 /// The certificates cannot be used. The message shows no key.
@@ -40,8 +46,10 @@ impl TlsCertificates {
 
     /// Presents this certificate with its chain, and its key, to the server (PEM).
     pub fn client(mut self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
-        let key = zeroize::Zeroizing::new(key.into());
-        self.client = Some((certificate.into(), Arc::new(key)));
+        self.client = Some(Arc::new(ClientCertificate {
+            chain: certificate.into(),
+            key: zeroize::Zeroizing::new(key.into()),
+        }));
         self
     }
 
@@ -52,22 +60,19 @@ impl TlsCertificates {
     ) -> Result<RustlsConnector, CertificateProblem> {
         let problem = |error: &dyn std::fmt::Display| CertificateProblem(error.to_string());
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let verifier: Arc<dyn ServerCertVerifier> = match &self.roots {
-            Some(pem) => {
-                let mut roots = RootCertStore::empty();
-                for certificate in CertificateDer::pem_slice_iter(pem) {
-                    let certificate = certificate.map_err(|error| problem(&error))?;
-                    roots.add(certificate).map_err(|error| problem(&error))?;
-                }
-                let roots = Arc::new(roots);
-                WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
-                    .build()
-                    .map_err(|error| problem(&error))?
+        let verifier: Arc<dyn ServerCertVerifier> = if let Some(pem) = &self.roots {
+            let mut roots = RootCertStore::empty();
+            for certificate in CertificateDer::pem_slice_iter(pem) {
+                let certificate = certificate.map_err(|error| problem(&error))?;
+                roots.add(certificate).map_err(|error| problem(&error))?;
             }
-            None => {
-                let verifier = Verifier::new(Arc::clone(&provider));
-                Arc::new(verifier.map_err(|error| problem(&error))?)
-            }
+            let roots = Arc::new(roots);
+            WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+                .build()
+                .map_err(|error| problem(&error))?
+        } else {
+            let verifier = Verifier::new(Arc::clone(&provider));
+            Arc::new(verifier.map_err(|error| problem(&error))?)
         };
         let verifier: Arc<dyn ServerCertVerifier> = if checks_name {
             verifier
@@ -79,20 +84,17 @@ impl TlsCertificates {
             .map_err(|error| problem(&error))?
             .dangerous()
             .with_custom_certificate_verifier(verifier);
-        let config = match &self.client {
-            None => config.with_no_client_auth(),
-            Some((certificate, key)) => {
-                let chain: Result<Vec<_>, _> =
-                    CertificateDer::pem_slice_iter(certificate).collect();
-                let chain = chain.map_err(|error| problem(&error))?;
-                let key = PrivateKeyDer::from_pem_slice(key)
-                    // The text of the error could quote the key.
-                    .map_err(|_| problem(&"the key of the client certificate is no PEM"))?;
-                config
-                    .with_client_auth_cert(chain, key)
-                    .map_err(|error| problem(&error))?
-            }
+        let Some(client) = &self.client else {
+            return Ok(RustlsConnector(Arc::new(config.with_no_client_auth())));
         };
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&client.chain).collect();
+        let chain = chain.map_err(|error| problem(&error))?;
+        // The text of the error could quote the key.
+        let key = PrivateKeyDer::from_pem_slice(&client.key)
+            .map_err(|_| problem(&"the key of the client certificate is no PEM"))?;
+        let config = config
+            .with_client_auth_cert(chain, key)
+            .map_err(|error| problem(&error))?;
         Ok(RustlsConnector(Arc::new(config)))
     }
 }

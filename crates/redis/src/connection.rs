@@ -79,7 +79,10 @@ impl SharedConnection {
         };
         let explained = async {
             match attempts.await {
-                Err(error) if is_of_handshake(&error) => Err(self.explain_handshake(error).await),
+                Err(error) if is_of_handshake(&error) => {
+                    // Boxed, because it is rare: callers' futures stay small.
+                    Err(Box::pin(self.explain_handshake(error)).await)
+                }
                 response => response,
             }
         };
@@ -100,7 +103,7 @@ impl SharedConnection {
             let subscription = self.client.get_async_pubsub().await;
             let mut subscription = match subscription {
                 Err(error) if is_of_handshake(&error) => {
-                    return Err(self.explain_handshake(error).await);
+                    return Err(Box::pin(self.explain_handshake(error)).await);
                 }
                 subscription => subscription?,
             };

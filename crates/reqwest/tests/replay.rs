@@ -26,7 +26,13 @@ async fn client_with_log(fixture: &ClientFixture) -> Result<(Client, EventLog), 
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    format!("{:x}", Sha256::digest(bytes))
+    use std::fmt::Write as _;
+
+    let mut text = String::new();
+    for byte in Sha256::digest(bytes) {
+        write!(text, "{byte:02x}").expect("a string");
+    }
+    text
 }
 
 fn streamed(parts: &'static [&'static str]) -> Body {

@@ -19,6 +19,10 @@ pub enum Event {
     },
     /// A user signed out.
     SignedOut,
+    /// The record of a file store says that the user signed out, and the store's key did not seal it.
+    /// The sign-out counts. An earlier version, a process without the key, or another program wrote
+    /// it.
+    UnsealedSignOut,
     /// A flight began.
     RefreshStarted {
         /// Number of the flight.

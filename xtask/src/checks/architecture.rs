@@ -1,23 +1,30 @@
-//! Every file, function and test that `ARCHITECTURE.md` names exists.
+//! Every file, function and test that `ARCHITECTURE.md` and `docs/security.md` name exists.
 
 use std::path::Path;
 
-/// The page, relative to the root of the project.
-const PAGE: &str = "ARCHITECTURE.md";
+/// The pages, relative to the root of the project.
+const PAGES: [&str; 2] = ["ARCHITECTURE.md", "docs/security.md"];
 
-/// A problem for each name in the page that the project does not have, and for a page without names.
+/// A problem for each name in the pages that the project does not have, and for a page without names.
 pub(crate) fn problems(root: &Path) -> Vec<String> {
-    let text = match std::fs::read_to_string(root.join(PAGE)) {
+    PAGES
+        .iter()
+        .flat_map(|page| problems_of(root, page))
+        .collect()
+}
+
+fn problems_of(root: &Path, page: &str) -> Vec<String> {
+    let text = match std::fs::read_to_string(root.join(page)) {
         Ok(text) => text,
-        Err(error) => return vec![format!("{PAGE}: {error}")],
+        Err(error) => return vec![format!("{page}: {error}")],
     };
     let names: Vec<(usize, Name<'_>)> = names(&text).collect();
     if names.is_empty() {
-        return vec![format!("{PAGE}: names no file")];
+        return vec![format!("{page}: names no file")];
     }
     names
         .iter()
-        .filter_map(|(line, name)| Some(format!("{PAGE}:{line}: {}", name.problem(root)?)))
+        .filter_map(|(line, name)| Some(format!("{page}:{line}: {}", name.problem(root)?)))
         .collect()
 }
 
@@ -126,6 +133,6 @@ mod tests {
 
     #[test]
     fn a_missing_page_is_a_problem() {
-        assert_eq!(problems(Path::new("/nowhere")).len(), 1);
+        assert_eq!(problems(Path::new("/nowhere")).len(), PAGES.len());
     }
 }

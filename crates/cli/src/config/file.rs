@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use token_rotator::files::{FileError, TrustedFile};
 
-use super::paths::{UserPaths, private_directory};
+use super::paths::{UserPaths, private_directory, session_of_file};
 use super::problem::ConfigProblem;
 use super::proxy::ProxySettings;
 use super::session::SessionSettings;
@@ -116,7 +116,7 @@ impl ProgramConfig {
                 .map_err(|error| cannot_list(&directory, error))?
                 .file_name();
             let name = file.to_str().and_then(|name| name.strip_suffix(".toml"));
-            names.extend(name.and_then(|name| name.parse::<SessionName>().ok()));
+            names.extend(name.and_then(|name| session_of_file(name).parse::<SessionName>().ok()));
         }
         names.sort();
         names.dedup();

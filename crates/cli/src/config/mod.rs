@@ -19,7 +19,7 @@ mod store;
 mod values;
 
 pub(crate) use self::file::ProgramConfig;
-pub(crate) use self::paths::{UserPaths, no_home, private_directory};
+pub(crate) use self::paths::{UserPaths, file_of_session, no_home, private_directory};
 pub(crate) use self::proxy::{
     CompanyProxy, LimitSettings, ListenText, ProtocolChoice, ProxySettings, RouteSettings,
 };

@@ -54,7 +54,7 @@ impl UserPaths {
 
     /// Returns the file with the settings that `login` saved for a session.
     pub(crate) fn session_file(&self, name: &str) -> PathBuf {
-        self.session_files().join(format!("{name}.toml"))
+        file_of_session(&self.session_files(), name, "toml")
     }
 
     /// Returns the directory of the session files.
@@ -70,6 +70,51 @@ impl UserPaths {
     fn beside_config(&self) -> &Path {
         self.config_file.parent().unwrap_or(Path::new(""))
     }
+}
+
+/// Returns the file of a session in this directory.
+///
+/// Sessions whose names differ by case have different files, although macOS and Windows ignore the case
+/// of file names: `+` stands before each capital letter. A file that an earlier version named without
+/// `+` keeps its name.
+pub(crate) fn file_of_session(directory: &Path, name: &str, extension: &str) -> PathBuf {
+    let plain = format!("{name}.{extension}");
+    let mut listed = Vec::new();
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        listed.extend(entry.file_name().into_string());
+    }
+    let file = if listed.contains(&plain) {
+        plain
+    } else if name.contains(|letter: char| letter.is_ascii_uppercase()) {
+        let mut encoded = String::new();
+        for letter in name.chars() {
+            if letter.is_ascii_uppercase() {
+                encoded.push('+');
+            }
+            encoded.push(letter.to_ascii_lowercase());
+        }
+        format!("{encoded}.{extension}")
+    } else if listed.iter().any(|file| file.eq_ignore_ascii_case(&plain)) {
+        // The file of another session would be opened in its place.
+        format!("{name}+.{extension}")
+    } else {
+        plain
+    };
+    directory.join(file)
+}
+
+/// Returns the session's name of a file without its extension: the reverse of [`file_of_session`].
+pub(crate) fn session_of_file(stem: &str) -> String {
+    let mut name = String::new();
+    let mut letters = stem.strip_suffix('+').unwrap_or(stem).chars();
+    while let Some(letter) = letters.next() {
+        if letter == '+' {
+            name.extend(letters.next().map(|letter| letter.to_ascii_uppercase()));
+        } else {
+            name.push(letter);
+        }
+    }
+    name
 }
 
 fn directory(variable: &str, under_home: &str, on_windows: &str) -> Result<PathBuf, CommandError> {
@@ -103,4 +148,48 @@ pub(crate) fn private_directory(directory: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// "Session names that differ by case share files on macOS and Windows".
+    #[test]
+    fn names_that_differ_by_case_have_different_files() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut files = Vec::new();
+        for name in ["work", "Work", "WORK", "w-Ork.1", "w-ork.1"] {
+            let file = file_of_session(directory.path(), name, "toml");
+            std::fs::write(&file, name).expect("a file");
+            assert_eq!(file_of_session(directory.path(), name, "toml"), file);
+            let file = file
+                .file_name()
+                .expect("a name")
+                .to_str()
+                .expect("text")
+                .to_owned();
+            assert_eq!(
+                session_of_file(file.strip_suffix(".toml").expect("its end")),
+                name
+            );
+            files.push(file.to_ascii_lowercase());
+        }
+        files.sort();
+        files.dedup();
+        assert_eq!(files.len(), 5, "{files:?}");
+    }
+
+    /// A file of an earlier version keeps its name, and no other session gets it.
+    #[test]
+    fn a_file_of_an_earlier_version_is_found() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let old = directory.path().join("Work.toml");
+        std::fs::write(&old, "").expect("a file");
+        assert_eq!(file_of_session(directory.path(), "Work", "toml"), old);
+        let other = file_of_session(directory.path(), "work", "toml");
+        assert_eq!(other, directory.path().join("work+.toml"));
+        assert_eq!(session_of_file("work+"), "work");
+        assert_eq!(session_of_file("Work"), "Work");
+    }
 }

@@ -82,7 +82,7 @@ fn is_scheme(text: &str) -> bool {
     !text.is_empty() && text.len() <= 32 && text.chars().all(is_letter)
 }
 
-/// Whether the text is the address of a PostgreSQL server as `key=value`, which may have a password.
+/// Whether the text is the address of a `PostgreSQL` server as `key=value`, which may have a password.
 fn has_keywords(text: &str) -> bool {
     let keywords = [
         "host", "hostaddr", "port", "dbname", "user", "password", "passfile", "service", "sslmode",

@@ -1,4 +1,4 @@
-//! Checks that the settings of a session lead to the addresses of its login.
+//! Checks what the key seals: the addresses of a login, and a sign-out.
 
 use token_rotator::TokenSource as _;
 use token_rotator::store::SessionStore as _;
@@ -21,4 +21,17 @@ pub(super) async fn check_binding(session: &NamedSession<'_>) -> Option<Finding>
              moves the session to it"
         ),
     ))
+}
+
+/// Reports a sign-out that the key of the store did not seal.
+pub(super) async fn check_sign_out(session: &NamedSession<'_>) -> Option<Finding> {
+    let record = session.store().load(&session.key()).await.ok()??;
+    record.is_unsealed_sign_out().then(|| {
+        Finding::fair(
+            "sign-out",
+            "the key of the store did not seal it: an earlier version, a logout without the key, or \
+             another program wrote it",
+            format!("if you did not sign out, sign in again: `token-rotator login --session {}`", session.name),
+        )
+    })
 }

@@ -63,6 +63,7 @@ pub(super) async fn check_session(session: &NamedSession<'_>) -> Vec<Finding> {
     findings.extend(files::check_secret_file(session));
     findings.extend(check_issuer(session).await);
     findings.extend(binding::check_binding(session).await);
+    findings.extend(binding::check_sign_out(session).await);
     findings.extend(record::check(session).await);
     findings.extend(check_history(session));
     let name = session.name.as_str();

@@ -14,7 +14,7 @@ use token_rotator::middleware::RotatorExt as _;
 use token_rotator::{Event, Purpose, WeakRotator};
 
 pub(crate) use self::entry::{Entry, FailureLabel, HistoryEvent, token_fingerprint};
-use crate::config::{SessionName, private_directory};
+use crate::config::{SessionName, file_of_session, private_directory};
 
 /// Size in bytes at which the file is rotated: it replaces the previous old file.
 const BYTES_MAX: u64 = 256 * 1024;
@@ -32,7 +32,7 @@ impl History {
     pub(crate) fn of(state: &Path, session: &SessionName, command: &'static str) -> Self {
         Self {
             command,
-            file: state.join("history").join(format!("{session}.jsonl")),
+            file: file_of_session(&state.join("history"), session.as_str(), "jsonl"),
         }
     }
 

@@ -101,7 +101,12 @@ async fn an_endpoint_in_the_configuration_gets_no_token() {
         "[sessions.default]\nrevocation_endpoint = \"{url}/revoke\"\n"
     ));
     let output = other.untouched(user.run(&["logout"]));
-    assert_snapshot!(output.report(), @"");
+    assert_snapshot!(output.report(), @"
+    exit code 1
+    error: session `default` is signed out, but its tokens could not be revoked
+      because the session is bound to the revocation endpoint http://ISSUER/revoke, and its settings name http://OTHER/revoke; nothing was sent
+    hint: the access token ends when it expires, and the refresh token stays valid until the issuer ends it; end the grant on the issuer's account pages
+    ");
     assert_eq!(user.run(&["token"]).code, 3);
 }
 

@@ -247,6 +247,20 @@ async fn a_volume_of_an_orchestrator_is_read() {
     let note = "volume/key can be read by its group (mode 440)";
     assert!(doctor.stdout.contains(note), "{doctor:?}");
 
+    // A key that the program makes there, as in an `emptyDir` in memory.
+    let new_key = volume.join("new-key");
+    let store = user.home().join("store");
+    let mut login = user.command(&["login", "--grant", "refresh-token", "--client-id", CLIENT]);
+    login.args(["--token-endpoint", user.issuer.token_url()]);
+    login.arg("--store").arg(&store);
+    login
+        .arg("--key")
+        .arg(format!("file:{}", new_key.display()));
+    let output = user.with_input(login, &user.refresh_token());
+    assert_eq!(output.code, 0, "{output:?}");
+    let mode = fs::metadata(&new_key).expect("a key").mode() & 0o777;
+    assert_eq!(mode, 0o600);
+
     // Every user of the machine could read the key.
     set_mode(&version.join("key"), 0o444);
     let output = user.output_of(with_key(&["token"]));

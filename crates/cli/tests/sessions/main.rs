@@ -3,7 +3,7 @@
 //! - `user.rs`, `login.rs`, `metadata.rs`, `fake_issuer.rs`: a user with an issuer, a waiting login, a
 //!   metadata server, an issuer with scripted answers
 //! - `real_issuers.rs real_sign_ins.rs`: what real issuers answer, and how users sign in at them
-//! - `signing_in.rs browser.rs device.rs certified_issuer.rs`: logins
+//! - `signing_in.rs browser.rs device.rs certified_issuer.rs`: logins; `sign_out.rs`: logouts
 //! - `binding.rs`: the addresses of a session; `core_dumps.rs`: aborted processes
 //! - `files.rs`: files that other users can change
 //! - `exec.rs formats.rs inspection.rs doctor.rs`: the other commands
@@ -38,6 +38,7 @@ mod real_sign_ins;
 mod refusals;
 mod shared_failures;
 mod shared_store;
+mod sign_out;
 mod signing_in;
 mod store_failures;
 mod store_tls;

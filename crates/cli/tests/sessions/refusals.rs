@@ -285,7 +285,7 @@ async fn a_logout_without_the_issuer() {
       because client error (Connect)
       because tcp connect error
       because Connection refused (os error 111)
-    hint: no action is needed: the tokens end when they expire; the issuer's account pages may end the grant earlier
+    hint: the access token ends when it expires, and the refresh token stays valid until the issuer ends it; end the grant on the issuer's account pages
     ");
     assert_eq!(user.run(&["token"]).code, 3);
 }
@@ -301,7 +301,7 @@ async fn a_logout_without_revocation() {
     user.with_input(user.command(&["login"]), &user.refresh_token());
     assert_snapshot!(user.run(&["logout"]).report(), @"
     exit code 0
-    Signed out: session `default`. It has no `revocation_endpoint`: the tokens end when they expire.
+    Signed out: session `default`. It has no `revocation_endpoint`: the access token ends when it expires, and the refresh token stays valid until the issuer ends it.
     ");
 
     let issuer = metadata::serve(&json!({}));
@@ -318,7 +318,7 @@ async fn a_logout_without_revocation() {
     let output = user.run(&["logout", "-s", "work"]);
     assert_snapshot!(output.report(), @"
     exit code 0
-    Signed out: session `work`. Its issuer names no revocation endpoint: the tokens end when they expire.
+    Signed out: session `work`. Its issuer names no revocation endpoint: the access token ends when it expires, and the refresh token stays valid until the issuer ends it.
     ");
 }
 

@@ -273,7 +273,7 @@ async fn clear_text_to_another_machine_is_refused() {
     assert!(output.stderr.contains("cannot be reached"), "{output:?}");
 }
 
-/// "The tail of a PostgreSQL password with `@` is shown, kept in history and looked up by DNS".
+/// "The tail of a `PostgreSQL` password with `@` is shown, kept in history and looked up by DNS".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_with_special_characters_is_not_shown() {
     let user = User::new().await;

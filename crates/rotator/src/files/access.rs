@@ -20,7 +20,7 @@ pub(super) fn is_trusted(owner: u32) -> bool {
 }
 
 /// Whether other users can create entries here, and only the owner of an entry can replace it.
-pub(super) fn is_shared_safely(directory: &Metadata) -> bool {
+pub(crate) fn is_shared_safely(directory: &Metadata) -> bool {
     directory.uid() == 0 && directory.mode() & STICKY != 0
 }
 

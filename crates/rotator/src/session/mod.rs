@@ -445,6 +445,9 @@ impl Session {
     /// Enters the epoch of `record`: another process has signed in or out. A flight or write of
     /// `epoch` found the record.
     fn follow(self: &Arc<Self>, epoch: u64, record: &Record) {
+        if record.is_unsealed_sign_out() {
+            self.emit(&Event::UnsealedSignOut);
+        }
         let prepared = record.tokens.as_ref().map(|tokens| {
             let prepared = self.prepare_stored(Arc::clone(tokens), record.details.received);
             // Tokens that cannot be sent still count as a sign-in.

@@ -72,7 +72,7 @@ impl RecordCodec {
     pub fn encode(&self, session: &SessionKey, record: &Record) -> Result<Vec<u8>, StoreError> {
         let body = body::write(record)?;
         let cipher = match &self.0 {
-            Seal::Key(key) if record.tokens.is_some() => {
+            Seal::Key(key) => {
                 let mut nonce = [0; 24];
                 getrandom::fill(&mut nonce).map_err(|error| {
                     StoreError::new(
@@ -82,10 +82,10 @@ impl RecordCodec {
                 })?;
                 Cipher::sealed(key, nonce)
             }
-            // A tombstone holds no secret, and must be writable without a key.
+            // A tombstone can be written without a key, because a sign-out must not fail.
             _ => Cipher::plain(&digest(session, record.version, &body)),
         };
-        let line = header::write(session, record.version, &cipher);
+        let line = header::write(session, record.version, &cipher, record.tokens.is_none());
         if line.len() > header::LINE_MAX {
             return Err(too_large(
                 "the header line with the session's name",
@@ -137,6 +137,10 @@ impl RecordCodec {
                     corrupt(session, "it was damaged, or belongs to another session")
                 })?
             }
+            // Without the key, the tombstone could be from any writer.
+            (Cipher::Sealed { .. }, _) if header.signed_out => {
+                return Ok(unsealed_sign_out(header.version));
+            }
             (Cipher::Sealed { key_id, .. }, _) => {
                 return Err(StoreError::new(
                     StoreErrorKind::Refused,
@@ -150,11 +154,10 @@ impl RecordCodec {
                 Zeroizing::new(body.to_vec())
             }
         };
-        let record = body::read(session, header.version, &body)?;
-        if record.tokens.is_some()
-            && !matches!(self.0, Seal::Plaintext)
-            && matches!(header.cipher, Cipher::Plain { .. })
-        {
+        let mut record = body::read(session, header.version, &body)?;
+        let is_plain = matches!(header.cipher, Cipher::Plain { .. });
+        record.details.unsealed = is_plain && !matches!(self.0, Seal::Plaintext);
+        if record.tokens.is_some() && record.details.unsealed {
             return Err(StoreError::new(
                 StoreErrorKind::Refused,
                 format!(
@@ -164,6 +167,12 @@ impl RecordCodec {
         }
         Ok(record)
     }
+}
+
+fn unsealed_sign_out(version: Version) -> Record {
+    let mut record = Record::signed_out(version);
+    record.details.unsealed = true;
+    record
 }
 
 fn aead(key: &DataKey) -> XChaCha20Poly1305 {

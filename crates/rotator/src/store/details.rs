@@ -26,6 +26,8 @@ pub(crate) struct RecordDetails {
     /// The refresh token before that of the token set, until the newer one has worked.
     pub(crate) previous: Option<SecretString>,
     pub(crate) refused_content: Option<RefusedContent>,
+    /// The record is a tombstone that the store's key did not seal. Not stored.
+    pub(crate) unsealed: bool,
 }
 
 impl Record {
@@ -99,9 +101,9 @@ impl Record {
     }
 
     /// The same record in the next version, bound to these addresses.
-    pub fn rebound(mut self, binding: Binding) -> Self {
+    pub fn rebound(mut self, binding: &Binding) -> Self {
         self.version.revision = self.version.revision.saturating_add(1);
-        self.details.binding = Some(Binding::default().moved_to(&binding));
+        self.details.binding = Some(Binding::default().moved_to(binding));
         self
     }
 
@@ -113,6 +115,12 @@ impl Record {
     /// The refresh token before that of the token set. Returns `None` if the newer one has worked.
     pub fn previous_refresh_token(&self) -> Option<&SecretString> {
         self.details.previous.as_ref()
+    }
+
+    /// Whether this is a tombstone that the store's key did not seal, although the store has one. An
+    /// earlier version, a process without the key, or another party wrote it.
+    pub fn is_unsealed_sign_out(&self) -> bool {
+        self.tokens.is_none() && self.details.unsealed
     }
 
     /// Why the content of the last answer was refused. Returns `None` if it was not.
@@ -153,6 +161,7 @@ impl RecordDetails {
             binding: self.binding.clone(),
             previous,
             refused_content: None,
+            unsealed: false,
         }
     }
 

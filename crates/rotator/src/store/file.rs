@@ -167,8 +167,14 @@ impl FileStore {
         let inner = &self.0;
         let record = async {
             let header = RecordHeader::read(session, bytes)?;
-            let codec = inner.sealing.codec_to_read(&header).await?;
-            codec.decode(session, bytes)
+            match inner.sealing.codec_to_read(&header).await {
+                Ok(codec) => codec.decode(session, bytes),
+                // The tombstone is honoured without its key, as an unsealed one is.
+                Err(_) if header.signed_out => {
+                    RecordCodec::tombstones_only().decode(session, bytes)
+                }
+                Err(error) => Err(error),
+            }
         };
         record.await.map_err(|error| inner.in_file(session, error))
     }
@@ -200,8 +206,12 @@ impl FileStore {
     async fn codec_to_write(&self, record: &Record) -> Result<RecordCodec, StoreError> {
         match record.tokens {
             Some(_) => self.codec_for_tokens().await,
-            // A tombstone holds no secret.
-            None => Ok(RecordCodec::plaintext()),
+            // A sign-out must not fail for want of a key. Without one, the tombstone is not sealed.
+            None => Ok(self
+                .0
+                .sealing
+                .cached_codec()
+                .unwrap_or_else(RecordCodec::plaintext)),
         }
     }
 
@@ -273,7 +283,18 @@ impl SessionStore for FileStore {
         // Decodes the whole record, not only its header: an unreadable record is not overwritten.
         let bytes = self.read(key).await?;
         let stored = match &bytes {
-            Some(bytes) => Some(self.decode_record(key, bytes).await?),
+            Some(bytes) => match self.decode_record(key, bytes).await {
+                Ok(stored) => Some(stored),
+                // A sign-out works without the key: the header names the version.
+                Err(error) if record.tokens.is_none() => {
+                    let header = RecordHeader::read(key, bytes)?;
+                    if Some(header.version) != expected {
+                        return Err(error);
+                    }
+                    Some(Record::signed_out(header.version))
+                }
+                Err(error) => return Err(error),
+            },
             None => None,
         };
         if stored.as_ref().map(|stored| stored.version) != expected {

@@ -231,7 +231,7 @@ async fn a_moved_binding_is_used_from_the_next_refresh() {
     // The user moves the binding in another process.
     let found = record(&store).await;
     let seen: Version = found.version();
-    let moved = found.rebound(other.clone());
+    let moved = found.rebound(&other);
     assert_eq!(moved.version().epoch, seen.epoch);
     let key = SessionKey::default();
     store.save(&key, Some(seen), moved).await.expect("saved");

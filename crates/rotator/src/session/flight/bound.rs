@@ -26,13 +26,11 @@ impl FlightTask {
         }
         let limit = session.limits.source_timeout;
         let binding = session.call_source(session.source.binding(&session.key));
-        let current = match runtime::timeout(limit, Box::pin(binding)).await {
-            Some(current) => current.map_err(RefreshError::Source)?,
-            None => {
-                let error = format!("the issuer's addresses were not found within {limit:?}");
-                return Err(RefreshError::Source(SourceError::not_sent(error)));
-            }
+        let Some(current) = runtime::timeout(limit, Box::pin(binding)).await else {
+            let error = format!("the issuer's addresses were not found within {limit:?}");
+            return Err(RefreshError::Source(SourceError::not_sent(error)));
         };
+        let current = current.map_err(RefreshError::Source)?;
         // A source without an address binds nothing, and erases no binding.
         let Some(current) = current else {
             return Ok(());

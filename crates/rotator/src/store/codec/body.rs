@@ -150,6 +150,7 @@ pub(super) fn read(
                 .previous_refresh_token
                 .map(|token| token.into_owned().into()),
             refused_content: body.refused_content.map(Into::into),
+            unsealed: false,
         }),
         read_at: None,
     })

@@ -26,6 +26,8 @@ pub struct RecordHeader {
     /// The version of the record.
     pub version: Version,
     pub(crate) cipher: Cipher,
+    /// Whether the line says that the record is a sealed tombstone. The seal covers the line.
+    pub(crate) signed_out: bool,
     /// The length of the header line in bytes, with its line break.
     pub(crate) length: usize,
 }
@@ -77,12 +79,20 @@ struct HeaderLine {
     nonce: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
+    /// Whether a sealed record is a tombstone: then the record needs no key to be replaced.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    signed_out: bool,
 }
 
 const PLAIN: &str = "none";
 const SEALED: &str = "xchacha20poly1305";
 
-pub(crate) fn write(session: &SessionKey, version: Version, cipher: &Cipher) -> String {
+pub(crate) fn write(
+    session: &SessionKey,
+    version: Version,
+    cipher: &Cipher,
+    signed_out: bool,
+) -> String {
     let mut line = HeaderLine {
         session: session.as_str().to_owned(),
         epoch: format!("{:032x}", version.epoch.bits()),
@@ -92,6 +102,7 @@ pub(crate) fn write(session: &SessionKey, version: Version, cipher: &Cipher) -> 
         key_id: None,
         nonce: None,
         sha256: None,
+        signed_out: false,
     };
     match cipher {
         Cipher::Plain { sha256 } => line.sha256 = Some(hex(sha256)),
@@ -104,6 +115,7 @@ pub(crate) fn write(session: &SessionKey, version: Version, cipher: &Cipher) -> 
             line.key_source = Some(source.name().to_owned());
             line.key_id = Some(key_id.to_string());
             line.nonce = Some(hex(nonce));
+            line.signed_out = signed_out;
         }
     }
     let json = serde_json::to_string(&line).unwrap_or_default();
@@ -163,6 +175,7 @@ impl RecordHeader {
         Ok(Self {
             session: SessionKey::new(line.session),
             version,
+            signed_out: line.signed_out && matches!(cipher, Cipher::Sealed { .. }),
             cipher,
             length: end + 1,
         })

@@ -81,6 +81,7 @@ fn details() -> RecordDetails {
         ),
         previous: Some("the previous refresh token".into()),
         refused_content: Some(RefusedContent::new("token type mac", Some(fingerprint))),
+        unsealed: false,
     }
 }
 
@@ -410,7 +411,7 @@ fn each_damaged_record_of_the_corpus_is_an_error() {
 fn with_body(body: &str) -> Vec<u8> {
     let version = Version::new(Epoch::from_bits(1), 1);
     let cipher = Cipher::plain(&digest(&session(), version, body.as_bytes()));
-    let mut bytes = header::write(&session(), version, &cipher).into_bytes();
+    let mut bytes = header::write(&session(), version, &cipher, false).into_bytes();
     bytes.extend_from_slice(body.as_bytes());
     bytes
 }
@@ -477,4 +478,42 @@ fn the_failures_of_a_record_are_bounded() {
     ];
     assert_eq!(hosts, expected);
     assert_eq!(record.failures()[7].message, "second");
+}
+
+/// "Whoever can write the store without the key can forge a tombstone": a tombstone is sealed, and
+/// one that the key did not seal is marked.
+#[test]
+fn a_tombstone_is_sealed_where_the_key_is_at_hand() {
+    let key = DataKey::generate(KeySource::File).expect("a key");
+    let sealed = RecordCodec::sealed(key);
+    let tombstone = Record::signed_out(record().version);
+    let read = |codec: &RecordCodec, bytes: &[u8]| {
+        let record = codec.decode(&session(), bytes).expect("readable");
+        assert!(record.is_signed_out());
+        record.is_unsealed_sign_out()
+    };
+    let bytes = sealed.encode(&session(), &tombstone).expect("encoded");
+    assert!(!read(&sealed, &bytes));
+    let header = RecordHeader::read(&session(), &bytes).expect("a header");
+    assert!(header.sealed_with().is_some());
+    // Without the key, or with another one, the tombstone can still be read and replaced.
+    let other = RecordCodec::sealed(DataKey::generate(KeySource::File).expect("a key"));
+    assert!(read(&other, &bytes));
+    assert!(read(&RecordCodec::plaintext(), &bytes));
+    let forged = RecordCodec::plaintext().encode(&session(), &tombstone);
+    let forged = forged.expect("encoded");
+    assert!(read(&sealed, &forged));
+    assert!(!read(&RecordCodec::plaintext(), &forged));
+    // The mark in the header is sealed: it turns no record with tokens into a tombstone.
+    let bytes = sealed.encode(&session(), &record()).expect("encoded");
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .expect("a line");
+    let line = text.lines().next().expect("a line");
+    let marked = line.replace("}", ",\"signed_out\":true}");
+    let marked = [marked.as_bytes(), &bytes[end..]].concat();
+    let error = sealed.decode(&session(), &marked).expect_err("damaged");
+    assert_eq!(error.kind(), StoreErrorKind::Corrupt);
 }

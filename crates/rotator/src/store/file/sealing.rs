@@ -81,7 +81,10 @@ impl Sealing {
         if let Some(codec) = self.cached_codec() {
             return Ok(codec);
         }
-        let sealed = headers.iter().find(|header| header.sealed_with().is_some());
+        // A tombstone needs no key to be replaced, so its key may be lost.
+        let sealed = headers
+            .iter()
+            .find(|header| header.sealed_with().is_some() && !header.signed_out);
         if let Some(header) = sealed {
             let codec = self.codec_to_read(header).await;
             return codec.map_err(|error| {

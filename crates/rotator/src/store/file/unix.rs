@@ -41,10 +41,13 @@ pub(crate) fn access_by_others(file: &File) -> io::Result<Option<String>> {
     }))
 }
 
-/// Describes the write access of other users to the file. Returns `None` if only its user and root
-/// can write.
+/// Describes the write access of other users to the directory. Returns `None` if only its user and
+/// root can write, or if no other user can replace a file there.
 pub(crate) fn write_access_by_others(file: &File) -> io::Result<Option<String>> {
     let metadata = file.metadata()?;
+    if access::is_shared_safely(&metadata) {
+        return Ok(None);
+    }
     Ok(access::foreign_writers(&metadata, || {
         access::has_access_list(file)
     }))

@@ -1,5 +1,6 @@
 //! Addresses of servers, parsed strictly: no part of a password counts as a host.
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -160,24 +161,20 @@ impl std::fmt::Debug for ServerAddress {
 
 /// Reads `host`, `host:port` or `[IPv6]:port`.
 fn host_of(text: &str) -> Option<String> {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (host, port) = rest.split_once(']')?;
-            host.parse::<std::net::Ipv6Addr>().ok()?;
-            let port = if port.is_empty() {
-                None
-            } else {
-                Some(port.strip_prefix(':')?)
-            };
-            (host.to_owned(), port)
-        }
-        None => {
-            let (host, port) = match text.split_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (text, None),
-            };
-            (decode(host)?, port)
-        }
+    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+        let (host, port) = rest.split_once(']')?;
+        host.parse::<std::net::Ipv6Addr>().ok()?;
+        let port = match port {
+            "" => None,
+            port => Some(port.strip_prefix(':')?),
+        };
+        (host.to_owned(), port)
+    } else {
+        let (host, port) = match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        };
+        (decode(host)?, port)
     };
     if let Some(port) = port.filter(|port| !port.is_empty()) {
         let is_number = port.bytes().all(|digit| digit.is_ascii_digit());
@@ -246,7 +243,8 @@ fn encode(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            // Writing to a string cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
         }
     }
     encoded

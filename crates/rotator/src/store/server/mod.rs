@@ -125,6 +125,9 @@ pub trait Server: Send + Sync + 'static {
     }
 }
 
+/// How often a save replaces an unsealed sign-out that changes meanwhile.
+const UNSEALED_MAX: usize = 4;
+
 /// How often a silent listening connection is checked.
 pub const LISTENING_CHECK: Duration = Duration::from_secs(20);
 
@@ -288,6 +291,16 @@ impl<S: Server> ServerStore<S> {
             let problem = "its version differs from the version in its body";
             return Err(S::corrupt(session, problem));
         }
+        if record.is_unsealed_sign_out() {
+            // A writer without the key could sign every user out.
+            tracing::warn!(
+                target: "token_rotator",
+                session = %session.key,
+                "a sign-out in {} is not sealed with the key of the store, and counts as no record",
+                S::NAME
+            );
+            return Ok(None);
+        }
         Ok(Some(record))
     }
 }
@@ -307,20 +320,32 @@ impl<S: Server> SessionStore for ServerStore<S> {
     ) -> Result<Saved, StoreError> {
         let session = HashedKey::new(key);
         let (version, body) = (record.version, self.0.codec.encode(key, &record)?);
-        let swap = Swap {
+        let mut swap = Swap {
             expected,
             version,
             body: &body,
         };
-        match self.0.server.save(&session, swap).await? {
-            Swapped::Stored => Ok(Saved::Stored),
-            // An earlier attempt stored this record, and its answer was lost. The bodies prove it,
-            // because no two sealed bodies are equal.
-            Swapped::Conflict(Some(stored)) if stored.version == version && stored.body == body => {
-                Ok(Saved::Stored)
+        for _ in 0..UNSEALED_MAX {
+            let stored = match self.0.server.save(&session, swap).await? {
+                Swapped::Stored => return Ok(Saved::Stored),
+                // An earlier attempt stored this record, and its answer was lost. The bodies prove
+                // it, because no two sealed bodies are equal.
+                Swapped::Conflict(Some(stored))
+                    if stored.version == version && stored.body == body =>
+                {
+                    return Ok(Saved::Stored);
+                }
+                Swapped::Conflict(stored) => stored,
+            };
+            let stored_version = stored.as_ref().map(|stored| stored.version);
+            let found = self.decode(&session, stored)?;
+            if found.is_some() || expected.is_some() || stored_version.is_none() {
+                return Ok(Saved::Conflict(found));
             }
-            Swapped::Conflict(stored) => Ok(Saved::Conflict(self.decode(&session, stored)?)),
+            // An unsealed sign-out counts as no record, so the save replaces it.
+            swap.expected = stored_version;
         }
+        Ok(Saved::Conflict(None))
     }
 
     async fn now(&self) -> Result<Option<StoreTime>, StoreError> {
