@@ -13,7 +13,7 @@ fn client(server: &TlsServer) -> Client {
     let root = reqwest_root(&server.authority);
     Client::builder()
         .base_url(&server.url)
-        .configure(move |builder| builder.no_proxy().tls_certs_merge([root]))
+        .configure(move |builder| builder.no_proxy().tls_certs_merge([root.clone()]))
         .on_refresh_success(|token: &String| token)
         .build()
         .expect("a client")
