@@ -39,7 +39,7 @@ impl ReqwestTransport {
     pub fn configured(
         configure: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
     ) -> Result<Self, BuildError> {
-        Self::of(configure(reqwest::Client::builder()))
+        Self::of(configure(client_builder()))
     }
 
     /// Creates a transport with this builder's client, without redirects, retries and idle
@@ -148,6 +148,20 @@ impl Body for OneTimeBody {
         }
         hint
     }
+}
+
+/// Returns a builder of a client. Chooses the process's crypto provider first, if the program has not
+/// chosen one.
+///
+/// If another crate brings a second provider, rustls cannot choose between the two, and a client of
+/// that crate (kube's, for example) panics.
+pub(crate) fn client_builder() -> reqwest::ClientBuilder {
+    #[cfg(feature = "rustls")]
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // An error means that another thread has chosen one meanwhile.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    }
+    reqwest::Client::builder()
 }
 
 /// The action for a client that was built without TLS.

@@ -43,8 +43,14 @@ async fn without_tls_the_hint_names_the_feature() {
     let transport = ReqwestTransport::configured(reqwest::ClientBuilder::no_proxy);
     let error = post(&server.url, transport.expect("a transport")).await;
     let error = error.expect_err("no TLS");
-    assert!(matches!(error, TransportError::Misconfigured { .. }), "{error:?}");
-    assert!(error.hint().is_some_and(|hint| hint.contains("`rustls`")), "{error:?}");
+    assert!(
+        matches!(error, TransportError::Misconfigured { .. }),
+        "{error:?}"
+    );
+    assert!(
+        error.hint().is_some_and(|hint| hint.contains("`rustls`")),
+        "{error:?}"
+    );
 
     let error = reqwest::get(&server.url).await.expect_err("no TLS");
     let error = token_rotator_reqwest::source_error(error);
@@ -57,6 +63,9 @@ async fn without_tls_the_hint_names_the_feature() {
         .build()
         .expect("a client");
     let error = api.get("/").send().await.expect_err("no TLS");
-    assert!(error.hint().is_some_and(|hint| hint.contains("`rustls`")), "{error:?}");
+    assert!(
+        error.hint().is_some_and(|hint| hint.contains("`rustls`")),
+        "{error:?}"
+    );
     assert_eq!(server.paths(), Vec::<String>::new());
 }

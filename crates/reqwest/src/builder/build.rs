@@ -247,7 +247,7 @@ impl ClientSettings {
 
     /// Returns a reqwest builder with the settings of the user's closure.
     fn configured(&self) -> reqwest::ClientBuilder {
-        let builder = reqwest::Client::builder();
+        let builder = crate::transport::client_builder();
         match &self.configure {
             Some(configure) => configure(builder),
             None => builder,
