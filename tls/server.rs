@@ -7,7 +7,9 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 use rustls::pki_types::PrivateKeyDer;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -38,6 +40,10 @@ impl TlsServer {
     pub(crate) async fn start(wrong: Option<WrongTime>) -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // OpenSSL calls a certificate self-signed if it has the name of its issuer.
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "authority of the test");
         let key = KeyPair::generate().expect("a key");
         let authority = CertifiedIssuer::self_signed(params, key).expect("an authority");
 
@@ -77,9 +83,12 @@ impl TlsServer {
                     let answer = service_fn(move |request: Request<Incoming>| {
                         let path = request.uri().path().to_owned();
                         seen.lock().expect("a lock").push(path);
-                        async { Ok::<_, hyper::Error>(Response::new(Full::new(Bytes::from("hello")))) }
+                        async {
+                            Ok::<_, hyper::Error>(Response::new(Full::new(Bytes::from("hello"))))
+                        }
                     });
-                    let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                    let builder =
+                        hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
                     let _ = builder.serve_connection(TokioIo::new(stream), answer).await;
                 });
             }

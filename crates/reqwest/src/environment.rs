@@ -10,6 +10,8 @@ use reqwest::ClientBuilder;
 use token_rotator::middleware::proxies::Proxies;
 use url::Url;
 
+use crate::transport::client_builder;
+
 /// Returns a builder that `configure` has changed. Its client uses the proxies of the environment as
 /// curl does, but never for this machine. A proxy that `configure` adds replaces them, and `no_proxy()`
 /// removes them.
@@ -21,7 +23,7 @@ fn with_proxies(
     proxies: Proxies,
     configure: impl FnOnce(ClientBuilder) -> ClientBuilder,
 ) -> ClientBuilder {
-    let builder = reqwest::Client::builder();
+    let builder = client_builder();
     if proxies.is_empty() {
         // With the feature `system-proxy`, reqwest reads the settings of the system.
         return configure(builder);

@@ -154,6 +154,20 @@ impl Body for OneTimeBody {
     }
 }
 
+/// Returns a builder of a client. Chooses the process's crypto provider first, if the program has not
+/// chosen one.
+///
+/// If another crate brings a second provider, rustls cannot choose between the two, and a client of
+/// that crate (kube's, for example) panics.
+pub(crate) fn client_builder() -> reqwest::ClientBuilder {
+    #[cfg(feature = "rustls")]
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // An error means that another thread has chosen one meanwhile.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    }
+    reqwest::Client::builder()
+}
+
 /// The action for a client that was built without TLS.
 const TLS_HINT: &str = "build with TLS: `token-rotator-reqwest` has it by default, so remove \
                         `default-features = false` or add its feature `rustls`, or a TLS feature of \

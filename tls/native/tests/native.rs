@@ -4,9 +4,8 @@
 mod server;
 
 use server::TlsServer;
-use token_rotator::FailureKind;
 use token_rotator_oauth2::{SecretBytes, Transport as _, TransportError};
-use token_rotator_reqwest::{Client, ReqwestTransport, source_error};
+use token_rotator_reqwest::{Client, ReqwestTransport};
 
 async fn post(url: &str, transport: ReqwestTransport) -> Result<u16, TransportError> {
     let request = http::Request::post(url).body(SecretBytes::default());
@@ -22,7 +21,7 @@ async fn native_tls_sends_https_requests() {
     let added = root();
     let api = Client::builder()
         .base_url(&server.url)
-        .configure(move |builder| builder.no_proxy().tls_certs_merge([added]))
+        .configure(move |builder| builder.no_proxy().tls_certs_merge([added.clone()]))
         .on_refresh_success(|token: &String| token)
         .build()
         .expect("a client");
@@ -44,11 +43,18 @@ async fn without_tls_the_hint_names_the_feature() {
     let transport = ReqwestTransport::configured(reqwest::ClientBuilder::no_proxy);
     let error = post(&server.url, transport.expect("a transport")).await;
     let error = error.expect_err("no TLS");
-    assert!(matches!(error, TransportError::Misconfigured { .. }), "{error:?}");
-    assert!(error.hint().is_some_and(|hint| hint.contains("`rustls`")), "{error:?}");
+    assert!(
+        matches!(error, TransportError::Misconfigured { .. }),
+        "{error:?}"
+    );
+    assert!(
+        error.hint().is_some_and(|hint| hint.contains("`rustls`")),
+        "{error:?}"
+    );
 
     let error = reqwest::get(&server.url).await.expect_err("no TLS");
-    assert_eq!(source_error(error).kind(), FailureKind::Misconfigured);
+    let error = token_rotator_reqwest::source_error(error);
+    assert_eq!(error.kind(), token_rotator::FailureKind::Misconfigured);
 
     let api = Client::builder()
         .base_url(&server.url)
@@ -57,6 +63,9 @@ async fn without_tls_the_hint_names_the_feature() {
         .build()
         .expect("a client");
     let error = api.get("/").send().await.expect_err("no TLS");
-    assert!(error.hint().is_some_and(|hint| hint.contains("`rustls`")), "{error:?}");
+    assert!(
+        error.hint().is_some_and(|hint| hint.contains("`rustls`")),
+        "{error:?}"
+    );
     assert_eq!(server.paths(), Vec::<String>::new());
 }

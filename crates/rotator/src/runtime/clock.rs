@@ -77,9 +77,20 @@ enum ClockSource {
     Custom(Box<dyn Clock>),
 }
 
-/// The time of the life clock when the steady clock shows zero. Far from zero, so that a token
-/// received before the system's start has a receipt on the life clock.
-const LIFE_START: Duration = Duration::from_secs(1_000 * 365 * 24 * 3_600);
+/// What the state machine's clock of lifetimes shows when the life clock shows zero, in milliseconds.
+/// Far from zero, so that a token received before the system's start has a receipt on it. The model
+/// checkers set small times themselves.
+const LIFE_START: u64 = if cfg!(any(model_loom, model_shuttle)) {
+    0
+} else {
+    1_000 * 365 * 24 * 3_600 * 1_000
+};
+
+/// Returns the time of the life clock for a time of the state machine's clock of lifetimes.
+#[inline]
+pub(crate) fn life(wall: u64) -> Duration {
+    Duration::from_millis(wall.saturating_sub(LIFE_START))
+}
 
 impl RotatorClock {
     pub(crate) fn system() -> Self {
@@ -124,17 +135,18 @@ impl RotatorClock {
             ClockSource::Custom(clock) => clock.counts_suspend(),
         };
         if counts_suspend {
-            return steady + LIFE_START;
+            return steady;
         }
         let missed = self.missed.until(unix_millis(self.wall()), millis(steady));
-        steady + LIFE_START + Duration::from_millis(missed)
+        steady + Duration::from_millis(missed)
     }
 
-    /// Reads the clocks for the state machine: its wall clock is the life clock.
+    /// Reads the clocks for the state machine: its wall clock is the life clock, moved by
+    /// [`LIFE_START`].
     pub(crate) fn now(&self) -> Now {
         let steady = self.steady();
         Now {
-            wall: millis(self.life_at(steady)),
+            wall: millis(self.life_at(steady)).saturating_add(LIFE_START),
             steady: millis(steady),
         }
     }

@@ -15,6 +15,7 @@ use super::recovery::Recovery;
 use super::signal::Signal;
 use super::writer::{PendingWrite, Report, Writes};
 use crate::error::RefreshError;
+use crate::runtime::clock;
 use crate::runtime::sync::{Mutex, MutexGuard, Published, lock};
 use crate::store::intent::TokenHash;
 use crate::store::{RecordDetails, StoreTime, Version};
@@ -273,7 +274,7 @@ impl State {
         let step = locked.machine.settle(flight, now);
         if step == Step::Use {
             // The flight has published the token, so the waiters need not publish it again.
-            let (stamp, life) = (locked.machine.stamp(), Duration::from_millis(now.wall));
+            let (stamp, life) = (locked.machine.stamp(), clock::life(now.wall));
             let is_current = |issued: &Issued| issued.stamp == stamp && life < issued.until;
             if let Some(issued) = self.published.get_if(is_current) {
                 return CallerAction::Send(Token(issued));
@@ -681,8 +682,8 @@ impl State {
                 credential: Arc::clone(credential),
                 stamp,
                 until: Duration::ZERO,
-                early_at: Duration::from_millis(locked.early_at),
-                expires_at: locked.expires_at.map(Duration::from_millis),
+                early_at: clock::life(locked.early_at),
+                expires_at: locked.expires_at.map(clock::life),
                 accepted: AtomicBool::new(false),
             })
         }))
@@ -726,9 +727,9 @@ impl Locked {
             header: credential.header.clone(),
             credential: Arc::clone(credential),
             stamp: self.machine.stamp(),
-            until: Duration::from_millis(until),
-            early_at: Duration::from_millis(self.early_at),
-            expires_at: self.expires_at.map(Duration::from_millis),
+            until: clock::life(until),
+            early_at: clock::life(self.early_at),
+            expires_at: self.expires_at.map(clock::life),
             accepted: AtomicBool::new(false),
         })
     }
