@@ -22,6 +22,7 @@ mod login;
 mod many_processes;
 mod metadata;
 mod refusals;
+mod replicas;
 mod shared_failures;
 mod shared_store;
 mod signing_in;
