@@ -168,7 +168,7 @@ async fn registered_redirect_addresses() {
     let output = user.run(&["login", "--redirect-uri", "http://example.com/callback"]);
     assert_snapshot!(output.report(), @"
     exit code 2
-    error: invalid value 'http://example.com/callback' for '--redirect-uri <URL>': `example.com` is not this machine: the code would go to another one; write it like http://localhost:8400/callback
+    error: invalid value 'http://example.com/callback' for '--redirect-uri <URL>': `example.com` is not this machine: the code would go to another one: write it like http://localhost:8400/callback
 
     For more information, try '--help'.
     ");
@@ -269,23 +269,23 @@ async fn flags_that_cannot_be_used() {
         report += "\n\nFor more information, try '--help'.\n\n";
     }
     assert_snapshot!(report, @"
-    error: invalid value 'localhost' for '--redirect-uri <URL>': the program listens for http alone, on this machine; write it like http://localhost:8400/callback
+    error: invalid value 'localhost' for '--redirect-uri <URL>': the program listens for http alone, on this machine: write it like http://localhost:8400/callback
 
     For more information, try '--help'.
 
-    error: invalid value 'https://localhost/' for '--redirect-uri <URL>': the program listens for http alone, on this machine; write it like http://localhost:8400/callback
+    error: invalid value 'https://localhost/' for '--redirect-uri <URL>': the program listens for http alone, on this machine: write it like http://localhost:8400/callback
 
     For more information, try '--help'.
 
-    error: invalid value 'http://localhost/#a' for '--redirect-uri <URL>': it is not a URL without a fragment; write it like http://localhost:8400/callback
+    error: invalid value 'http://localhost/#a' for '--redirect-uri <URL>': it is not a URL without a fragment: write it like http://localhost:8400/callback
 
     For more information, try '--help'.
 
-    error: invalid value 'http://localhost/?a=b' for '--redirect-uri <URL>': it has only host, port and path; write it like http://localhost:8400/callback
+    error: invalid value 'http://localhost/?a=b' for '--redirect-uri <URL>': it has only host, port and path: write it like http://localhost:8400/callback
 
     For more information, try '--help'.
 
-    error: invalid value 'http://localhost:99999/' for '--redirect-uri <URL>': its port is not a number up to 65535; write it like http://localhost:8400/callback
+    error: invalid value 'http://localhost:99999/' for '--redirect-uri <URL>': its port is not a number up to 65535: write it like http://localhost:8400/callback
 
     For more information, try '--help'.
 

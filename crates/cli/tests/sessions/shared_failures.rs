@@ -274,6 +274,8 @@ async fn codes_without_a_name() {
             400,
             r#"{"error":{"code":400,"message":"SOMETHING_NEW","status":"INVALID_ARGUMENT"}}"#,
         ),
+        // Laravel.
+        (419, "<html><body>Page Expired</body></html>"),
         // A gateway's web page.
         (401, "<html><body>Unauthorized</body></html>"),
     ];

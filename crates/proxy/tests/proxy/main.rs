@@ -16,4 +16,5 @@ mod raw;
 mod refusals;
 mod secrecy;
 mod sockets;
+mod unexplained;
 mod upstream_failures;
