@@ -65,15 +65,15 @@ impl FromStr for RedirectAddress {
         let uri: Option<Uri> = text.parse().ok().filter(|_| text.is_ascii());
         let parts = uri.as_ref().and_then(|uri| Some((uri, uri.authority()?)));
         let Some((uri, authority)) = parts.filter(|_| !text.contains('#')) else {
-            return Err(format!("it is not a URL without a fragment; {FORM}"));
+            return Err(format!("it is not a URL without a fragment: {FORM}"));
         };
         if uri.scheme_str() != Some("http") {
             return Err(format!(
-                "the program listens for http alone, on this machine; {FORM}"
+                "the program listens for http alone, on this machine: {FORM}"
             ));
         }
         if uri.query().is_some() || authority.as_str().contains('@') {
-            return Err(format!("it has only host, port and path; {FORM}"));
+            return Err(format!("it has only host, port and path: {FORM}"));
         }
         let host = authority.host();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -83,12 +83,12 @@ impl FromStr for RedirectAddress {
                 .is_ok_and(|address| address.is_loopback());
         if !is_loopback {
             return Err(format!(
-                "`{host}` is not this machine: the code would go to another one; {FORM}"
+                "`{host}` is not this machine: the code would go to another one: {FORM}"
             ));
         }
         let after_host = &authority.as_str()[host.len()..];
         if !after_host.is_empty() && authority.port_u16().is_none() {
-            return Err(format!("its port is not a number up to 65535; {FORM}"));
+            return Err(format!("its port is not a number up to 65535: {FORM}"));
         }
         Ok(Self {
             host: host.to_owned(),

@@ -17,8 +17,15 @@ pub(super) async fn check(session: &NamedSession<'_>) -> Vec<Finding> {
         Err(error) => return vec![Finding::bad("record", error.to_string(), error.hint_text())],
     };
     let login = sign_in(&session.name);
+    let ends = status.refresh_token_ends();
+    let is_over = status.has_refresh_token && ends.is_some_and(|left| !left.is_positive());
     let mut findings = vec![match status.state {
         SessionState::Good => Finding::good("session", "its token is valid"),
+        SessionState::Expired if is_over => Finding::bad(
+            "session",
+            "its token and its refresh token have expired",
+            login,
+        ),
         SessionState::Expired if status.has_refresh_token || session.settings.is_for_client() => {
             Finding::good(
                 "session",
@@ -86,6 +93,8 @@ fn check_refresh_token(session: &NamedSession<'_>, status: &SessionStatus) -> Op
                 format!("it expires {}", table::until(at)),
                 format!("{login} before"),
             )),
+            // The finding of the session says it.
+            Some(_) if status.state == SessionState::Expired => None,
             Some(_) => Some(Finding::bad("refresh token", "it has expired", login)),
         };
     }
@@ -133,7 +142,10 @@ fn check_last_failure(session: &NamedSession<'_>, status: &SessionStatus) -> Opt
     let failure = status.last_failure.as_ref()?;
     let what = format!("{}: {}", table::ago(failure.at), failure.event.detail());
     if status.is_failure_resolved {
-        return Some(Finding::good("last failure", what + "; it works since"));
+        return Some(Finding::good(
+            "last failure",
+            format!("{what}; it works since"),
+        ));
     }
     let hint = match failure.event.hint() {
         Some(hint) => hint.to_owned(),

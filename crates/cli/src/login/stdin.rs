@@ -50,9 +50,7 @@ pub(super) async fn tokens(session: &NamedSession<'_>) -> Result<Exchanged, Comm
                 let tokens = TokenSet::bearer("none yet")
                     .with_refresh_token(token.clone())
                     .with_expiry(Expiry::At(SystemTime::UNIX_EPOCH));
-                let hint = error
-                    .hint()
-                    .unwrap_or("correct the settings of the session");
+                let hint = error.hint().unwrap_or_default();
                 let error = CommandError::new("the issuer's answer cannot be used")
                     .because(&error)
                     .hint(format!(

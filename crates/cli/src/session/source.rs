@@ -237,14 +237,12 @@ impl SessionSettings {
             Ok(secret) if !secret.is_empty() => Ok(Some(SecretString::from(secret))),
             _ if name.is_none() => Ok(None),
             _ => Err(CommandError::new("the client's secret is missing")
-                .why(format!(
-                    "the environment variable {} is not set{}",
-                    name.unwrap_or_default(),
-                    match name {
-                        Some(SECRET_VARIABLE) => ", and it was set at the login",
-                        _ => "",
-                    }
-                ))
+                .why(match name.unwrap_or_default() {
+                    SECRET_VARIABLE => format!(
+                        "the environment variable {SECRET_VARIABLE} is not set, and it was set at the login"
+                    ),
+                    name => format!("the environment variable {name} is not set"),
+                })
                 .hint("set it, or name a file with `client_secret_file`")),
         }
     }

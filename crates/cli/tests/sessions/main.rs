@@ -36,6 +36,7 @@ mod metadata;
 mod real_issuers;
 mod real_sign_ins;
 mod refusals;
+mod replicas;
 mod shared_failures;
 mod shared_store;
 mod sign_out;

@@ -508,3 +508,80 @@ async fn lifetimes_of_refresh_tokens() {
     let (at, doctor, _) = signed_in(json!(0)).await;
     assert_eq!((at, doctor.code), (Value::Null, 0), "{doctor:?}");
 }
+
+/// Returns the findings of `doctor` about the session's record, with times replaced.
+fn findings(user: &User, fake: &FakeIssuer) -> String {
+    let doctor = run(user, fake, &["doctor"]);
+    let at = doctor.stdout.find("default: session:").expect("a finding");
+    let mut text = format!("exit code {}\n", doctor.code) + &doctor.stdout[at - 5..];
+    for seconds in 0..20 {
+        text = text.replace(&format!(": {seconds}s ago:"), ": AGO:");
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_without_a_lasting_refresh_token() {
+    let signed_in = async |tokens: Value| {
+        let user = User::new().await;
+        let fake = FakeIssuer::start(&json!({}));
+        fake.answer(200, tokens);
+        assert_eq!(fake.login(&user, &["--scope", "offline_access"]).code, 0);
+        (user, fake)
+    };
+    let mut tokens = expiring(1);
+    tokens["refresh_token_expires_in"] = json!(1);
+    let (user, fake) = signed_in(tokens).await;
+    user.until_expired().await;
+    assert_snapshot!(findings(&user, &fake), @"
+    exit code 1
+    bad  default: session: its token and its refresh token have expired
+         hint: sign in with `token-rotator login --session default`
+    ");
+    let mut tokens = lasting(1);
+    tokens["refresh_token_expires_at"] = json!(now() - 5);
+    let (user, fake) = signed_in(tokens).await;
+    assert_snapshot!(findings(&user, &fake), @"
+    exit code 1
+    ok   default: session: its token is valid
+    bad  default: refresh token: it has expired
+         hint: sign in with `token-rotator login --session default`
+    ");
+    let mut tokens = lasting(1);
+    tokens["refresh_token_expires_in"] = json!(100_000);
+    let (user, fake) = signed_in(tokens).await;
+    assert_snapshot!(findings(&user, &fake), @"
+    exit code 0
+    ok   default: session: its token is valid
+    note default: refresh token: it expires in 1d 3h
+         hint: sign in with `token-rotator login --session default` before
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_that_is_over() {
+    let (user, fake) = expired(&json!({}), &[]).await;
+    fake.answer_always(404, "");
+    assert_eq!(run(&user, &fake, &["token"]).code, 1);
+    fake.answer_always(200, lasting(2));
+    assert_eq!(run(&user, &fake, &["token", "--refresh"]).code, 0);
+    assert_snapshot!(findings(&user, &fake), @"
+    exit code 0
+    ok   default: session: its token is valid
+    ok   default: last failure: AGO: the access token could not be refreshed: there is no such endpoint (HTTP 404); it works since
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_whose_answer_is_lost() {
+    let user = User::new().await;
+    let fake = FakeIssuer::start(&json!({}));
+    fake.answer(502, "<html>Bad Gateway</html>");
+    let output = fake.login(&user, &[]);
+    assert_snapshot!(output.report(), @"
+    exit code 4
+    error: the issuer did not take the refresh token
+      because the issuer gave no clear answer (HTTP 502)
+    hint: the refresh token may be spent: try it once more, and get a new one if the issuer refuses it
+    ");
+}

@@ -55,7 +55,7 @@ impl Waiting {
 }
 
 fn without_refresh_token() -> Value {
-    json!({"access_token": "a1", "token_type": "Bearer", "expires_in": 3600})
+    json!({"access_token": "a1", "token_type": "Bearer", "expires_in": 3650})
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,14 +77,45 @@ async fn a_sign_in_without_a_refresh_token() {
     hint: most issuers give one for the scope `offline_access`: sign in again with `token-rotator login --session default --scope "read offline_access"`; some need another parameter, such as `--param access_type=offline`, or the grant `refresh_token` for this client
     Signed in: session `default`.
     "#);
-    let doctor = fake.shown(user.run(&["doctor"]));
-    assert_eq!(doctor.code, 1, "{doctor:?}");
-    let finding = doctor.stdout.lines().find(|line| line.starts_with("bad "));
-    let finding = finding.expect("a finding");
-    assert!(
-        finding.contains("refresh token: the issuer gave none"),
-        "{finding}"
-    );
+    let findings = |user: &User, fake: &FakeIssuer| {
+        let doctor = fake.shown(user.run(&["doctor"]));
+        let at = doctor.stdout.find("default: session:").expect("a finding");
+        let text = format!("exit code {}\n", doctor.code) + &doctor.stdout[at - 5..];
+        (0..20).fold(text, |text, seconds| {
+            text.replace(&format!(": {seconds}s ago:"), ": AGO:")
+        })
+    };
+    assert_snapshot!(findings(&user, &fake), @r#"
+    exit code 1
+    ok   default: session: its token is valid
+    bad  default: refresh token: the issuer gave none: the session ends when its access token expires, in 1h
+         hint: most issuers give one for the scope `offline_access`: sign in again with `token-rotator login --session default --scope "read offline_access"`; some need another parameter, such as `--param access_type=offline`, or the grant `refresh_token` for this client
+    "#);
+    // The access token expires, or never says when it expires.
+    for expires_in in [json!(1), json!(null)] {
+        let mut tokens = without_refresh_token();
+        tokens["expires_in"] = expires_in.clone();
+        fake.answer_always(200, tokens);
+        let output = begin(&user, &fake, &[]).redirect(&user, &fake).await;
+        assert_eq!(output.code, 0, "{output:?}");
+        if expires_in.is_null() {
+            assert_snapshot!(findings(&user, &fake), @r#"
+    exit code 0
+    ok   default: session: its token is valid
+    note default: refresh token: the issuer gave none: the session ends when its access token is refused
+         hint: most issuers give one for the scope `offline_access`: sign in again with `token-rotator login --session default --scope "read offline_access"`; some need another parameter, such as `--param access_type=offline`, or the grant `refresh_token` for this client
+    ok   default: last failure: AGO: the access token could not be refreshed: there is no refresh token; it works since
+    "#);
+        } else {
+            user.until_expired().await;
+            assert_snapshot!(findings(&user, &fake), @r#"
+    exit code 1
+    bad  default: session: its token has expired, and it has no refresh token
+         hint: most issuers give one for the scope `offline_access`: sign in again with `token-rotator login --session default --scope "read offline_access"`; some need another parameter, such as `--param access_type=offline`, or the grant `refresh_token` for this client
+    "#);
+            assert_ne!(user.run(&["token"]).code, 0);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,7 +168,7 @@ async fn registered_redirect_addresses() {
     let output = user.run(&["login", "--redirect-uri", "http://example.com/callback"]);
     assert_snapshot!(output.report(), @"
     exit code 2
-    error: invalid value 'http://example.com/callback' for '--redirect-uri <URL>': `example.com` is not this machine: the code would go to another one; write it like http://localhost:8400/callback
+    error: invalid value 'http://example.com/callback' for '--redirect-uri <URL>': `example.com` is not this machine: the code would go to another one: write it like http://localhost:8400/callback
 
     For more information, try '--help'.
     ");
@@ -216,4 +247,54 @@ async fn issuer_templates() {
         let output = waiting.redirect(&user, &fake).await;
         assert_eq!(output.code, code, "{tid}: {output:?}");
     }
+}
+
+/// Every value of these flags that cannot be used.
+#[tokio::test(flavor = "multi_thread")]
+async fn flags_that_cannot_be_used() {
+    let user = User::new().await;
+    let mut report = String::new();
+    for (flag, value) in [
+        ("--redirect-uri", "localhost"),
+        ("--redirect-uri", "https://localhost/"),
+        ("--redirect-uri", "http://localhost/#a"),
+        ("--redirect-uri", "http://localhost/?a=b"),
+        ("--redirect-uri", "http://localhost:99999/"),
+        ("--fields", "access_token"),
+        ("--param", "offline"),
+    ] {
+        let output = user.run(&["login", flag, value]);
+        assert_eq!(output.code, 2, "{output:?}");
+        report += output.stderr.lines().next().expect("a line");
+        report += "\n\nFor more information, try '--help'.\n\n";
+    }
+    assert_snapshot!(report, @"
+    error: invalid value 'localhost' for '--redirect-uri <URL>': the program listens for http alone, on this machine: write it like http://localhost:8400/callback
+
+    For more information, try '--help'.
+
+    error: invalid value 'https://localhost/' for '--redirect-uri <URL>': the program listens for http alone, on this machine: write it like http://localhost:8400/callback
+
+    For more information, try '--help'.
+
+    error: invalid value 'http://localhost/#a' for '--redirect-uri <URL>': it is not a URL without a fragment: write it like http://localhost:8400/callback
+
+    For more information, try '--help'.
+
+    error: invalid value 'http://localhost/?a=b' for '--redirect-uri <URL>': it has only host, port and path: write it like http://localhost:8400/callback
+
+    For more information, try '--help'.
+
+    error: invalid value 'http://localhost:99999/' for '--redirect-uri <URL>': its port is not a number up to 65535: write it like http://localhost:8400/callback
+
+    For more information, try '--help'.
+
+    error: invalid value 'access_token' for '--fields <NAME=PATH>': write NAME=PATH, several separated by commas
+
+    For more information, try '--help'.
+
+    error: invalid value 'offline' for '--param <NAME=VALUE>': write NAME=VALUE, such as access_type=offline
+
+    For more information, try '--help'.
+    ");
 }

@@ -440,12 +440,12 @@ impl FlightTask {
             RecoveryPlan::LastResort(intent) => (intent, Some(true)),
             RecoveryPlan::DoNotPresent => {
                 let intent = start.intent;
-                return Err(
-                    match intent.is_some_and(|intent| intent.is_of_older_record()) {
-                        true => RefreshError::OlderRecord,
-                        false => RefreshError::InDoubt { wait: None },
-                    },
-                );
+                let is_older = intent.is_some_and(|intent| intent.is_of_older_record());
+                return Err(if is_older {
+                    RefreshError::OlderRecord
+                } else {
+                    RefreshError::InDoubt { wait: None }
+                });
             }
             RecoveryPlan::Wait(wait) => return Err(RefreshError::InDoubt { wait: Some(wait) }),
             RecoveryPlan::Refused => return Err(RefreshError::Refused),
@@ -532,8 +532,8 @@ impl FlightTask {
     ) -> Result<bool, StoreError> {
         let store = self.session.store.as_ref();
         let takes = store.is_some_and(|store| also_volatile || store.is_durable());
-        // A record without tokens would be a sign-out.
-        if self.taken_write.is_some() || !takes || start.last.is_none() {
+        let takes = takes && (start.last.is_some() || also_volatile && start.takes_failure());
+        if self.taken_write.is_some() || !takes {
             start.intent = intent;
             return Ok(true);
         }
@@ -545,6 +545,7 @@ impl FlightTask {
         let stored = matches!(saved, Saved::Stored);
         if stored {
             self.session.state.note_version(self.epoch(), version);
+            start.without_tokens = start.last.is_none();
             start.record_written(version, intent);
         }
         Ok(stored)

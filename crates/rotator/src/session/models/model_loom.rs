@@ -116,7 +116,7 @@ fn base(revision: u64) -> KnownRecord {
 fn state() -> Arc<State> {
     let state = State::new(Policy::required(), false);
     let start = Now { wall: 0, steady: 0 };
-    state.sign_in(&prepared("old", 1_000), base(1), start);
+    state.sign_in(&prepared("old", 1_000), (base(1), Box::default()), start);
     Arc::new(state)
 }
 
@@ -254,7 +254,9 @@ fn a_sign_in_during_a_flight() {
             let state = Arc::clone(&state);
             thread::spawn(move || {
                 let bob = KnownRecord::new_epoch();
-                state.sign_in(&prepared("bob", 9_000), bob, EXPIRED).0
+                state
+                    .sign_in(&prepared("bob", 9_000), (bob, Box::default()), EXPIRED)
+                    .0
             })
         };
         let outcome = waiter.join().expect("no panic");
@@ -278,7 +280,11 @@ fn a_sign_in_releases_the_waiters() {
             let launches = AtomicUsize::new(1);
             thread::spawn(move || call(&state, &launches, FlightEnd::WithAToken))
         };
-        state.sign_in(&prepared("bob", 9_000), KnownRecord::new_epoch(), EXPIRED);
+        state.sign_in(
+            &prepared("bob", 9_000),
+            (KnownRecord::new_epoch(), Box::default()),
+            EXPIRED,
+        );
         let outcome = waiter.join().expect("no panic");
         assert!(token(&outcome).is_some() || matches!(outcome.1, CallerAction::Changed));
     });
@@ -334,10 +340,19 @@ fn a_late_read_does_not_undo_a_sign_in() {
                     revision: 2,
                 });
                 let epoch = ticket.flight.began.epoch;
-                state.follow(epoch, Some(&prepared("theirs", 9_000)), theirs, EXPIRED);
+                state.follow(
+                    epoch,
+                    Some(&prepared("theirs", 9_000)),
+                    (theirs, Box::default()),
+                    EXPIRED,
+                );
             })
         };
-        let (ours, _) = state.sign_in(&prepared("ours", 9_000), KnownRecord::new_epoch(), EXPIRED);
+        let (ours, _) = state.sign_in(
+            &prepared("ours", 9_000),
+            (KnownRecord::new_epoch(), Box::default()),
+            EXPIRED,
+        );
         follows.join().expect("no panic");
         let token = ready(&state).expect("our token");
         assert_eq!(token.stamp(), ours);
@@ -349,7 +364,7 @@ fn a_late_read_does_not_undo_a_sign_in() {
 fn readers_never_go_back() {
     loom::model(|| {
         let state = State::new(Policy::required(), false);
-        state.sign_in(&prepared("old", 9_000), base(1), EXPIRED);
+        state.sign_in(&prepared("old", 9_000), (base(1), Box::default()), EXPIRED);
         let state = Arc::new(state);
         let reader = {
             let state = Arc::clone(&state);
@@ -375,10 +390,18 @@ fn two_sign_ins_leave_one_write() {
         let other = {
             let state = Arc::clone(&state);
             thread::spawn(move || {
-                state.sign_in(&prepared("one", 9_000), KnownRecord::new_epoch(), EXPIRED);
+                state.sign_in(
+                    &prepared("one", 9_000),
+                    (KnownRecord::new_epoch(), Box::default()),
+                    EXPIRED,
+                );
             })
         };
-        state.sign_in(&prepared("two", 9_000), KnownRecord::new_epoch(), EXPIRED);
+        state.sign_in(
+            &prepared("two", 9_000),
+            (KnownRecord::new_epoch(), Box::default()),
+            EXPIRED,
+        );
         other.join().expect("no panic");
         let served = ready(&state).expect("a token");
         let write = state.writes(|writes| writes.take(served.stamp().epoch));
@@ -398,7 +421,11 @@ fn a_sign_out_drops_the_unsaved_tokens_of_a_flight() {
             unwritten: true,
             ..base(1)
         };
-        let (stamp, _) = state.sign_in(&prepared("old", 1_000), unwritten, EXPIRED);
+        let (stamp, _) = state.sign_in(
+            &prepared("old", 1_000),
+            (unwritten, Box::default()),
+            EXPIRED,
+        );
         let flight = {
             let state = Arc::clone(&state);
             thread::spawn(move || {
