@@ -240,11 +240,14 @@ impl TokenSet {
                 self.refresh_expiry = previous.refresh_expiry;
             }
         }
+        // The previous token set may be one that was refused for one of its texts.
         if self.id_token.is_none() {
-            self.id_token.clone_from(&previous.id_token);
+            let printable = |token: &SecretString| !has_control_character(token.expose_secret());
+            self.id_token = previous.id_token.clone().filter(printable);
         }
         if self.scope.is_none() {
-            self.scope.clone_from(&previous.scope);
+            let printable = |scope: &String| !has_control_character(scope);
+            self.scope = previous.scope.clone().filter(printable);
         }
         self
     }

@@ -25,6 +25,7 @@ mod sessions;
 mod shared_failures;
 mod shared_store;
 mod sharing;
+mod token_sets;
 mod unexplained;
 mod unsaved;
 mod unusable;
