@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use token_rotator::ExposeSecret as _;
 use token_rotator::store::{Intent, IntentOutcome, Record, SessionStore as _};
 
 pub(crate) use self::failures::FailureStatus;
@@ -229,6 +230,15 @@ impl SessionState {
         match record {
             None => Self::New,
             Some(record) if record.is_signed_out() => Self::SignedOut,
+            // The first refresh of a client's own session failed.
+            Some(record)
+                if record.tokens().is_some_and(|tokens| {
+                    tokens.access_token().expose_secret().is_empty()
+                        && tokens.refresh_token().is_none()
+                }) =>
+            {
+                Self::New
+            }
             Some(_) if expires_at.is_none_or(|at| at > Timestamp::now()) => Self::Good,
             Some(record) if record.intent().is_some_and(refused) => Self::Ended,
             Some(record)

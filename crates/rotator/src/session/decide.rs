@@ -82,6 +82,8 @@ pub(crate) struct RefreshStart {
     pub(crate) details: Box<RecordDetails>,
     /// The store holds an older record than this process has seen. Its revision is given here.
     pub(crate) older: Option<u64>,
+    /// The record holds no tokens, because the first refresh of the session failed.
+    pub(crate) without_tokens: bool,
 }
 
 impl RefreshStart {
@@ -98,14 +100,22 @@ impl RefreshStart {
             replaced: ReplacedTokens::default(),
             details,
             older: None,
+            without_tokens: false,
         }
+    }
+
+    /// Returns whether a failure can be written. A session that never had tokens gets a record without
+    /// tokens. A session that was signed out keeps its tombstone.
+    pub(crate) fn takes_failure(&self) -> bool {
+        self.last.is_some() || self.known.epoch.is_none() || self.without_tokens
     }
 
     /// Returns the record of the token set with this version and intent.
     pub(crate) fn record(&self, version: Version, intent: Option<Intent>) -> Record {
+        let tokens = self.last.clone();
         Record {
             version,
-            tokens: self.last.clone(),
+            tokens: Some(tokens.unwrap_or_else(|| Arc::new(TokenSet::without_tokens()))),
             intent,
             details: self.details.clone(),
             read_at: None,
@@ -170,6 +180,7 @@ pub(crate) fn read(
     }
     if let Some(held) = &held
         && let Some(tokens) = &record.tokens
+        && !tokens.has_no_tokens()
         && record.version.revision < known.greatest_revision
         && !same_tokens(held, tokens)
     {
@@ -183,6 +194,7 @@ pub(crate) fn read(
             intent,
             details,
             older: Some(record.version.revision),
+            without_tokens: false,
         }));
     }
     // Memory is at least as new as a revision that was read or written before.
@@ -197,13 +209,19 @@ pub(crate) fn read(
         return Decision::Adopt(prepared, read);
     }
     let replaced = ReplacedTokens::of(record.tokens.as_deref());
+    let without_tokens = record
+        .tokens
+        .as_ref()
+        .is_some_and(|tokens| tokens.has_no_tokens());
+    let stored = record.tokens.filter(|_| !without_tokens);
     Decision::RefreshFrom(Box::new(RefreshStart {
-        last: if seen_before { held } else { record.tokens },
+        last: if seen_before { held } else { stored },
         known: read,
         intent: record.intent,
         replaced,
         details: record.details,
         older: None,
+        without_tokens,
     }))
 }
 

@@ -526,8 +526,8 @@ impl FlightTask {
     ) -> Result<bool, StoreError> {
         let store = self.session.store.as_ref();
         let takes = store.is_some_and(|store| also_volatile || store.is_durable());
-        // A record without tokens would be a sign-out.
-        if self.taken_write.is_some() || !takes || start.last.is_none() {
+        let takes = takes && (start.last.is_some() || also_volatile && start.takes_failure());
+        if self.taken_write.is_some() || !takes {
             start.intent = intent;
             return Ok(true);
         }
@@ -539,6 +539,7 @@ impl FlightTask {
         let stored = matches!(saved, Saved::Stored);
         if stored {
             self.session.state.note_version(self.epoch(), version);
+            start.without_tokens = start.last.is_none();
             start.record_written(version, intent);
         }
         Ok(stored)

@@ -445,6 +445,11 @@ impl State {
         lock(&self.locked).store_time = Some((time, steady));
     }
 
+    /// Returns whether the store has told its time.
+    pub(crate) fn knows_store_time(&self) -> bool {
+        lock(&self.locked).store_time.is_some()
+    }
+
     /// Returns the store's time at this time of the steady clock. Returns `None` if the store has no
     /// clock or was not read yet.
     pub(crate) fn store_time(&self, steady: Duration) -> Option<StoreTime> {

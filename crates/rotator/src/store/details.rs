@@ -149,6 +149,16 @@ impl RecordDetails {
         }
     }
 
+    /// Dates the newest failure and the refusals, which were noted before the store's time was known.
+    pub(crate) fn date_failures(&mut self, now: StoreTime) {
+        if let Some(failure) = self.failures.last_mut() {
+            failure.at = now;
+        }
+        if let Some(refusals) = &mut self.unexplained {
+            refusals.last = now;
+        }
+    }
+
     /// Adds a failure. It replaces the failure of the same host and the same scope.
     pub(crate) fn push_failure(&mut self, failure: SharedFailure) {
         self.failures.retain(|older| {

@@ -74,6 +74,16 @@ impl TokenSet {
         }
     }
 
+    /// A token set without any token, for the record of a session whose first refresh failed.
+    pub(crate) fn without_tokens() -> Self {
+        Self::bearer(String::new())
+    }
+
+    /// Whether this is a token set without any token.
+    pub(crate) fn has_no_tokens(&self) -> bool {
+        self.access_token.expose_secret().is_empty() && self.refresh_token.is_none()
+    }
+
     /// Sets the token type. Rotators accept no other type than Bearer and its
     /// [known aliases](Self::is_bearer).
     pub fn with_token_type(mut self, token_type: impl Into<String>) -> Self {

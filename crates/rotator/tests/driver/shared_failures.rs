@@ -142,6 +142,40 @@ async fn an_answered_failure_holds_for_every_process() {
     assert_eq!(record.failures(), []);
 }
 
+/// A session that never had a token shares the failure of its first refresh too. The source still gets
+/// no token set, and a session that was signed out stays so.
+#[tokio::test(start_paused = true)]
+async fn the_failure_of_the_first_refresh_holds_for_every_process() {
+    let fixture = Fixture::new();
+    fixture.issuer.without_grant();
+    let (store, leases) = (ScriptedStore::new(), LocalCoordinator::new());
+    let build = || {
+        let builder = fixture.builder().store(store.clone());
+        let built = builder.coordinator(leases.clone()).build();
+        built.expect("a rotator")
+    };
+    let busy = || SourceError::transient("503").with_retry_after(Duration::from_secs(120));
+    fixture.issuer.push_action(IssuerAction::Fail(busy()));
+    build().token().await.expect_err("busy");
+    for _ in 0..5 {
+        shared(build().token().await);
+    }
+    assert_eq!(fixture.issuer.refresh_calls(), 1);
+    pass(121).await;
+    fixture.issuer.push_action(IssuerAction::Fail(busy()));
+    build().token().await.expect_err("busy");
+    shared(build().token().await);
+    pass(121).await;
+    let rotator = build();
+    rotator.token().await.expect("a token");
+    assert_eq!(fixture.issuer.refresh_calls(), 3);
+
+    rotator.sign_out().await.expect("stored");
+    fixture.issuer.push_action(IssuerAction::Fail(busy()));
+    let _ = rotator.refresh_now().await;
+    assert!(store.record().await.expect("a record").is_signed_out());
+}
+
 /// Without `Retry-After`, processes that ask all the time send at most one request more than
 /// cool-downs passed, and the cool-downs double across processes.
 #[tokio::test(start_paused = true)]

@@ -205,7 +205,22 @@ impl FlightTask {
         start: &mut RefreshStart,
         intent: Option<crate::store::Intent>,
     ) {
-        let written: Result<bool, StoreError> = self.put_record(start, intent, true).await;
+        let written = async {
+            if self.session.state.knows_store_time() || !start.takes_failure() {
+                return self.put_record(start, intent, true).await;
+            }
+            // The store tells its time only with a record, and there is none yet.
+            let details = std::mem::take(&mut start.details);
+            let is_written = self.put_record(start, intent, true).await?;
+            start.details = details;
+            if !is_written {
+                return Ok(false);
+            }
+            self.session.load().await?;
+            start.details.date_failures(self.session.store_now());
+            self.put_record(start, intent, true).await
+        };
+        let written: Result<bool, StoreError> = written.await;
         if let Err(error) = written {
             tracing::debug!(target: "token_rotator", session = %self.session.key, %error, "a failure is not shared");
         }
