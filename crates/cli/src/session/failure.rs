@@ -46,9 +46,10 @@ fn refresh_failed(failed: CommandError, name: &SessionName, error: &RefreshError
         RefreshError::Shared { failure, left } => {
             // The host that failed waits a little longer than the issuer asked for.
             let wait = wait_of((*left).min(failure.wait));
-            let force = match failure.asked_by_issuer {
-                true => "the issuer asked for this wait".to_owned(),
-                false => format!("`token-rotator token --session {name} --refresh` tries now"),
+            let force = if failure.asked_by_issuer {
+                "the issuer asked for this wait".to_owned()
+            } else {
+                format!("`token-rotator token --session {name} --refresh` tries now")
             };
             failed.hint(match failure.kind {
                 FailureKind::Misconfigured => format!(

@@ -434,12 +434,12 @@ impl FlightTask {
             RecoveryPlan::LastResort(intent) => (intent, Some(true)),
             RecoveryPlan::DoNotPresent => {
                 let intent = start.intent;
-                return Err(
-                    match intent.is_some_and(|intent| intent.is_of_older_record()) {
-                        true => RefreshError::OlderRecord,
-                        false => RefreshError::InDoubt { wait: None },
-                    },
-                );
+                let is_older = intent.is_some_and(|intent| intent.is_of_older_record());
+                return Err(if is_older {
+                    RefreshError::OlderRecord
+                } else {
+                    RefreshError::InDoubt { wait: None }
+                });
             }
             RecoveryPlan::Wait(wait) => return Err(RefreshError::InDoubt { wait: Some(wait) }),
             RecoveryPlan::Refused => return Err(RefreshError::Refused),

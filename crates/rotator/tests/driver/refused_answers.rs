@@ -107,9 +107,12 @@ async fn force_asks_again_with_the_newest_refresh_token() {
         let fixture = Fixture::new();
         let store = ScriptedStore::new();
         let rotator = fixture
-            .signed_in_with(|builder| match stored {
-                true => builder.store(store.clone()),
-                false => builder,
+            .signed_in_with(|builder| {
+                if stored {
+                    builder.store(store.clone())
+                } else {
+                    builder
+                }
             })
             .await;
         let token = rotator.token().await.expect("a token");

@@ -211,9 +211,10 @@ fn a_token_of_an_older_record_is_the_last_resort() {
                 forced,
                 ..situation_with(intent, 1)
             };
-            let expected = match presented {
-                true => RecoveryPlan::LastResort(intent.again()),
-                false => RecoveryPlan::DoNotPresent,
+            let expected = if presented {
+                RecoveryPlan::LastResort(intent.again())
+            } else {
+                RecoveryPlan::DoNotPresent
             };
             assert_eq!(plan(&situation), expected, "{usable} {forced}");
         }
