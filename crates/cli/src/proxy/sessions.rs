@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use token_rotator::Rotator;
+use jiff::Timestamp;
 use token_rotator::store::SessionStore as _;
+use token_rotator::{Event, Rotator};
 use token_rotator_proxy::Recorder;
 
 use crate::command_error::CommandError;
@@ -69,8 +70,12 @@ impl ProxySessions {
         upstreams: &[OriginText],
     ) -> Result<OpenSession, CommandError> {
         let recorder = self.recorder.named(session.name.to_string());
+        let name = session.name.clone();
         let rotator = session.rotator_with(|builder| {
-            let builder = builder.on_event(move |event| recorder.record(event));
+            let builder = builder.on_event(move |event| {
+                recorder.record(event);
+                warn_of_refresh_end(&name, event);
+            });
             // `origins` of the session is final: routes do not add to it.
             if session.settings.origins.is_some() {
                 return builder;
@@ -119,5 +124,13 @@ impl ProxySessions {
             }
             tokio::spawn(async move { open.rotator.shutdown(SHUTDOWN_TIMEOUT).await });
         }
+    }
+}
+
+/// Logs that the refresh token of a session expires in less than three days.
+fn warn_of_refresh_end(name: &SessionName, event: &Event) {
+    if let Event::RefreshTokenExpiring { at } = event {
+        let at = Timestamp::try_from(*at).map_or_else(|_| String::new(), |at| at.to_string());
+        tracing::warn!(session = %name, at, hint = sign_in(name), "the refresh token expires soon");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! - `user.rs`, `login.rs`, `metadata.rs`, `fake_issuer.rs`: a user with an issuer, a waiting login, a
 //!   metadata server, an issuer with scripted answers
-//! - `real_issuers.rs real_sign_ins.rs`: what real issuers answer, and how users sign in at them
+//! - `real_issuers.rs real_sign_ins.rs real_findings.rs`: what real issuers answer, how users sign in at
+//!   them, and what `doctor` finds
 //! - `signing_in.rs browser.rs device.rs certified_issuer.rs`: logins; `sign_out.rs`: logouts
 //! - `binding.rs`: the addresses of a session; `core_dumps.rs`: aborted processes
 //! - `files.rs`: files that other users can change
@@ -33,6 +34,7 @@ mod keys;
 mod login;
 mod many_processes;
 mod metadata;
+mod real_findings;
 mod real_issuers;
 mod real_sign_ins;
 mod refusals;

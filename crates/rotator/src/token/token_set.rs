@@ -218,14 +218,17 @@ impl TokenSet {
         BEARER_NAMES.contains(&&*name)
     }
 
-    /// Returns the first text, other than the access token, that has a control character. A program
-    /// that prints such a text would write into a header, a terminal or a script.
+    /// Returns the first text that has a control character. A program that prints such a text would
+    /// write into a header, a terminal or a script.
     pub(crate) fn text_with_control_character(&self) -> Option<&'static str> {
         let secret = |secret: &'_ Option<SecretString>| {
             secret
                 .as_ref()
                 .is_some_and(|secret| has_control_character(secret.expose_secret()))
         };
+        if has_control_character(self.access_token.expose_secret()) {
+            return Some("its access token cannot stand in a header: it has a control character");
+        }
         if has_control_character(&self.token_type) {
             return Some("its token type has a control character");
         }
@@ -261,11 +264,14 @@ impl TokenSet {
                 self.refresh_expiry = previous.refresh_expiry;
             }
         }
+        // The previous token set may be one that was refused for one of its texts.
         if self.id_token.is_none() {
-            self.id_token.clone_from(&previous.id_token);
+            let printable = |token: &SecretString| !has_control_character(token.expose_secret());
+            self.id_token = previous.id_token.clone().filter(printable);
         }
         if self.scope.is_none() {
-            self.scope.clone_from(&previous.scope);
+            let printable = |scope: &String| !has_control_character(scope);
+            self.scope = previous.scope.clone().filter(printable);
         }
         self
     }
@@ -443,6 +449,7 @@ mod tests {
         assert_eq!(plain().text_with_control_character(), None);
         for bad in ["a\r\nX-Injected: 1", "a\u{1b}[2J", "a\0", "a\u{9b}"] {
             for (tokens, what) in [
+                (TokenSet::bearer(bad), "access token"),
                 (plain().with_id_token(bad), "id_token"),
                 (plain().with_scope(bad), "scope"),
                 (plain().with_token_type(bad), "token type"),

@@ -28,6 +28,7 @@ mod shared_failures;
 mod shared_store;
 mod shared_tokens;
 mod sharing;
+mod token_sets;
 mod unexplained;
 mod unsaved;
 mod unusable;

@@ -25,7 +25,6 @@ fn session() -> SessionKey {
 fn tokens() -> TokenSet {
     TokenSet::bearer("the \"access\" token")
         .with_refresh_token("the refresh token")
-        .with_refresh_expiry(Expiry::In(Duration::from_millis(98_765)))
         .expires_in(Duration::from_millis(12_345))
         .with_scope("a b")
         .with_id_token("the id token")
@@ -176,6 +175,30 @@ fn a_record_longer_than_decode_reads_is_refused() {
         let error = error.expect_err("too long");
         assert_eq!(error.kind(), StoreErrorKind::TooLarge);
         assert!(error.hint().is_some_and(|hint| hint.contains("token")));
+    }
+}
+
+/// Property: the end of a refresh token is kept, and a record without one is read.
+#[test]
+fn the_end_of_a_refresh_token_is_kept() {
+    let codec = RecordCodec::plaintext();
+    for end in [
+        None,
+        Some(SystemTime::UNIX_EPOCH + Duration::from_millis(98_765)),
+    ] {
+        let expiry = end.map_or(Expiry::Unknown, Expiry::At);
+        let record = Record {
+            tokens: Some(Arc::new(tokens().with_refresh_expiry(expiry))),
+            ..record()
+        };
+        let bytes = codec.encode(&session(), &record).expect("a record");
+        assert_eq!(
+            String::from_utf8_lossy(&bytes).contains("refresh_token_expires"),
+            end.is_some()
+        );
+        let read = codec.decode(&session(), &bytes).expect("a record");
+        let tokens = read.tokens.expect("tokens");
+        assert_eq!(tokens.refresh_token_expires_at(), end);
     }
 }
 
