@@ -28,8 +28,8 @@
 //! The refresh runs on the runtime of the first call. If that runtime ends during a refresh, as with
 //! a rotator in a `static` under `#[tokio::test]`, its callers get a typed error, and an issuer that
 //! accepts a refresh token once may end the session at the next refresh.
-//! [`RotatorBuilder::dedicated_thread`] is the cure: it costs a thread, and a few microseconds for
-//! each refresh.
+//! [`RotatorBuilder::dedicated_thread`] is the cure: it costs a thread, and 0.2 ms when the
+//! rotator is built.
 //!
 //! After a 401, [`Rotator::refused`] returns the token for the replay of the request. The [`tower`]
 //! layer calls both methods around any HTTP service. The crate `token-rotator-oauth2` has a source

@@ -43,7 +43,7 @@ impl Clock for SystemClock {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         // No field of a boot time is negative, and its nanoseconds fit in 32 bits.
         Duration::new(
-            time.tv_sec.unsigned_abs(),
+            time.tv_sec.cast_unsigned(),
             u32::try_from(time.tv_nsec).unwrap_or(0),
         )
     }

@@ -3,7 +3,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use token_rotator::{Clock, Event, Expiry, RefreshError, SourceError, TokenError, TokenSet};
+use token_rotator::{
+    Clock, Event, Expiry, ExposeSecret as _, RefreshError, SourceError, TokenError, TokenSet,
+};
 
 use crate::common::{
     Fixture, IssuerAction, LIFETIME, ScriptedStore, collect_outcomes, run_ready_tasks, secret,
@@ -51,7 +53,6 @@ async fn a_token_set_handed_in_expired_is_refreshed_before_it_is_served() {
         stored.await.expect("no store");
         for outcome in collect_outcomes(spawn_callers(&rotator, 200)).await {
             let token = secret(&outcome.expect("a token"));
-            use token_rotator::ExposeSecret as _;
             assert_ne!(token, dead.expose_secret(), "kind {kind}");
         }
         assert_eq!(fixture.issuer.refresh_calls(), 1, "kind {kind}");
@@ -107,7 +108,7 @@ async fn a_wall_clock_that_is_set_changes_no_lifetime() {
         assert_eq!(secret(&token), "access-1", "{jump}");
         assert_eq!(rotator.time_left(&token), Some(LIFETIME / 2), "{jump}");
         // The window of early refreshes opens as if the wall clock had not been set.
-        tokio::time::advance(LIFETIME / 2 - Duration::from_secs(1)).await;
+        tokio::time::advance((LIFETIME / 2).saturating_sub(Duration::from_secs(1))).await;
         assert_eq!(secret(&rotator.token().await.expect("a token")), "access-1");
         run_ready_tasks().await;
         assert_eq!(fixture.issuer.refresh_calls(), 1, "{jump}");
@@ -147,7 +148,7 @@ async fn a_moment_of_expiry_becomes_a_lifetime_at_the_receipt() {
         fixture.issuer.expiry(Expiry::At(at));
         let rotator = fixture.signed_in().await;
         fixture.clock.shift_wall(jump);
-        tokio::time::advance(LIFETIME - Duration::from_secs(100)).await;
+        tokio::time::advance(LIFETIME.saturating_sub(Duration::from_secs(100))).await;
         let token = rotator.token().await.expect("a token");
         assert_eq!(secret(&token), "access-1", "{jump}");
         assert_eq!(
