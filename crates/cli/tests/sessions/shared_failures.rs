@@ -170,7 +170,7 @@ impl StoreUser {
     }
 
     /// With a token that is still good, 30 processes succeed although the issuer is away.
-    async fn thirty_processes_use_a_good_token(self) {
+    fn thirty_processes_use_a_good_token(&self) {
         self.busy(Some("120"));
         let output = self.run(&["token", "--refresh"]);
         assert_eq!(output.code, 4, "{output:?}");
@@ -189,7 +189,7 @@ async fn thirty_processes_on_files() {
     let user = StoreUser::expired(None).await;
     user.thirty_processes_share_the_cool_downs();
     let user = StoreUser::signed_in(None, Duration::from_secs(300)).await;
-    user.thirty_processes_use_a_good_token().await;
+    user.thirty_processes_use_a_good_token();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,7 +205,7 @@ async fn thirty_processes_on_redis() {
     let busy = StoreUser::expired(store()).await;
     busy.thirty_processes_share_the_cool_downs();
     let good = StoreUser::signed_in(store(), Duration::from_secs(300)).await;
-    good.thirty_processes_use_a_good_token().await;
+    good.thirty_processes_use_a_good_token();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,7 +221,7 @@ async fn thirty_processes_on_postgres() {
     let busy = StoreUser::expired(store()).await;
     busy.thirty_processes_share_the_cool_downs();
     let good = StoreUser::signed_in(store(), Duration::from_secs(300)).await;
-    good.thirty_processes_use_a_good_token().await;
+    good.thirty_processes_use_a_good_token();
 }
 
 /// A command waits once through a short cool-down of another process and takes part in the next refresh.
