@@ -7,7 +7,7 @@ use super::checks::lease_held_too_long;
 use super::finding::Finding;
 use crate::session::history::{FailureLabel, HistoryEvent};
 use crate::session::{NamedSession, StoreKind, sign_in};
-use crate::status::{IntentState, SessionState, SessionStatus};
+use crate::status::{FailureStatus, IntentState, SessionState, SessionStatus};
 use crate::table;
 
 /// Checks the stored session: whether the next command gets a token.
@@ -124,15 +124,25 @@ fn check_refresh_token(session: &NamedSession<'_>, status: &SessionStatus) -> Op
 /// Reports the failures that processes share. One that holds for all processes is bad if the next
 /// `token` fails because of it.
 fn check_shared_failures(session: &NamedSession<'_>, status: &SessionStatus) -> Vec<Finding> {
-    let failures = status.shared_failures.iter();
+    // A failure that holds for all processes harms nothing while the token is good. The last failure is a
+    // finding of its own.
+    let fails =
+        |failure: &FailureStatus| failure.holds_for_all() && status.state != SessionState::Good;
+    let failures = status
+        .shared_failures
+        .iter()
+        .filter(|failure| failure.is_partial() || fails(failure));
     let findings = failures.map(|failure| {
         let what = failure.text();
         let hint = format!(
             "wait, or see on that host what is wrong: `token-rotator doctor --session {}`",
             session.name
         );
-        let fails = failure.holds_for_all() && status.state != SessionState::Good;
-        let finding = if fails { Finding::bad } else { Finding::fair };
+        let finding = if fails(failure) {
+            Finding::bad
+        } else {
+            Finding::fair
+        };
         finding("shared failure", what, hint)
     });
     findings.collect()

@@ -64,6 +64,11 @@ impl FailureStatus {
         })
     }
 
+    /// Returns whether the failure concerns one host or configuration.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.concerns != "all"
+    }
+
     /// Returns whether no process can refresh now.
     pub(crate) fn holds_for_all(&self) -> bool {
         self.until.is_some() && self.concerns == "all"
@@ -73,7 +78,11 @@ impl FailureStatus {
     pub(crate) fn text(&self) -> String {
         let code = self.code.as_ref().map(|code| format!(" ({code})"));
         let next = self.until.map(|until| {
-            let until = table::until(until);
+            let until = if until <= Timestamp::now() + SignedDuration::from_secs(1) {
+                "in a second".to_owned()
+            } else {
+                table::until(until)
+            };
             match self.concerns {
                 "host" => format!("; the next refresh on this host is {until}"),
                 "configuration" => format!("; the next refresh with its configuration is {until}"),

@@ -170,7 +170,7 @@ impl StoreUser {
     }
 
     /// With a token that is still good, 30 processes succeed although the issuer is away.
-    fn thirty_processes_use_a_good_token(self) {
+    fn thirty_processes_use_a_good_token(&self) {
         self.busy(Some("120"));
         let output = self.run(&["token", "--refresh"]);
         assert_eq!(output.code, 4, "{output:?}");
