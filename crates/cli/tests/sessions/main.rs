@@ -3,7 +3,7 @@
 //! - `user.rs`, `login.rs`, `metadata.rs`: a user with an issuer, a waiting login, a metadata server
 //! - `signing_in.rs browser.rs device.rs certified_issuer.rs`: logins; `sign_out.rs`: logouts
 //! - `binding.rs`: the addresses of a session; `core_dumps.rs`: aborted processes
-//! - `files.rs`: files that other users can change
+//! - `files.rs`: files that other users can change; `security_messages.rs`: their texts
 //! - `exec.rs formats.rs inspection.rs doctor.rs`: the other commands
 //! - `many_processes.rs`, `shared_store.rs`: several processes and machines; `store_tls.rs`: servers with TLS
 //! - `user_errors.rs invalid_arguments.rs configuration.rs keys.rs store_failures.rs refusals.rs
@@ -27,6 +27,7 @@ mod login;
 mod many_processes;
 mod metadata;
 mod refusals;
+mod security_messages;
 mod shared_store;
 mod sign_out;
 mod signing_in;
