@@ -94,11 +94,13 @@ fn without_password(mut error: clap::Error) -> clap::Error {
 fn without_secret(argument: &str, value: &str) -> Option<String> {
     let is_store = argument.starts_with("--store ");
     let may_be_key = argument.starts_with("--key ") && value.len() >= 32;
-    let may_have_password = value.contains('@') || (is_store && value.contains('='));
+    // An address without any of these characters has neither a user name nor parameters.
+    let may_have_password =
+        value.contains('@') || (is_store && value.contains(['=', '?', '#', '%']));
     let scheme = value.split_once("://").map(|(scheme, _)| scheme);
     match scheme {
         Some("file") => None,
-        Some(scheme) if is_store || may_have_password => {
+        Some(scheme) if may_have_password => {
             let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "+-.".contains(letter);
             let shown = if scheme.chars().all(is_letter) {
                 scheme
@@ -127,7 +129,7 @@ mod tests {
     fn an_error_shows_no_secret() {
         let store = |value| without_secret("--store <STORE>", value);
         for value in [
-            "redis://:canary",
+            "redis://:canary@db",
             "mysql://u:can@ary@db",
             "postgres://u:canary/x@db/app",
         ] {
@@ -137,7 +139,8 @@ mod tests {
                 "{shown}"
             );
         }
-        assert_eq!(store("u:canary://db").as_deref(), Some("...://..."));
+        assert_eq!(store("u:canary://@db").as_deref(), Some("...://..."));
+        assert_eq!(store("mysql://db"), None);
         assert_eq!(store("host=db password=canary").as_deref(), Some("..."));
         assert_eq!(store("redis:canary@db").as_deref(), Some("..."));
         assert_eq!(store("file:sessions"), None);

@@ -6,7 +6,7 @@
 //!   them, and what `doctor` finds
 //! - `signing_in.rs browser.rs device.rs certified_issuer.rs`: logins; `sign_out.rs`: logouts
 //! - `binding.rs`: the addresses of a session; `core_dumps.rs`: aborted processes
-//! - `files.rs`: files that other users can change
+//! - `files.rs`: files that other users can change; `security_messages.rs`: their texts
 //! - `exec.rs formats.rs inspection.rs doctor.rs`: the other commands
 //! - `clocks.rs`: clocks that were set
 //! - `many_processes.rs`, `shared_store.rs`: several processes and machines; `store_tls.rs`: servers with TLS
@@ -39,6 +39,7 @@ mod real_issuers;
 mod real_sign_ins;
 mod refusals;
 mod replicas;
+mod security_messages;
 mod shared_failures;
 mod shared_store;
 mod sign_out;

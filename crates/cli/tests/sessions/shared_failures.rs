@@ -271,7 +271,7 @@ async fn a_command_waits_through_a_short_cool_down() {
     ");
 }
 
-/// Answers without a name for the cause: the user is told to sign in within three attempts after the
+/// Answers without a name for the cause: the error asks the user to sign in within three attempts after the
 /// expiry, exit 3, and `--refresh` heals the session.
 #[tokio::test(flavor = "multi_thread")]
 async fn codes_without_a_name() {

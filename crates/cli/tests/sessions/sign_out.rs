@@ -113,7 +113,7 @@ async fn no_forged_sign_out(store: &str) {
     assert!(status.contains(r#""state": "signed_out""#), "{status}");
 }
 
-/// "Whoever can write the store without the key can forge a tombstone".
+/// A writer of the store who has no key can forge a tombstone.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unsealed_sign_out_in_redis_counts_as_no_record() {
     if let Some(server) = RedisServer::start().await {

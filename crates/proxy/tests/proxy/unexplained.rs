@@ -68,7 +68,7 @@ async fn codes_without_a_name() {
             assert_eq!(fixture.issuer.counters().token_requests, attempt);
             clock.advance(11);
         }
-        // Every request is told at once, and the issuer gets no request.
+        // Every request gets the error at once, and the issuer gets no request.
         assert_eq!(problem(fixture.get("/echo").await).await, "session-refused");
         assert_eq!(fixture.issuer.counters().token_requests, 3);
         fixture.issuer.faults().clear();

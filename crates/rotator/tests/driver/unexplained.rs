@@ -42,7 +42,7 @@ async fn signed_in(fixture: &Fixture, store: Option<&ScriptedStore>) -> Rotator 
     rotator
 }
 
-/// Within three attempts after the expiry the user is told to sign in, with a store and without. The
+/// Within three attempts after the expiry the error asks the user to sign in, with a store and without. The
 /// refresh token is kept, a refresh is tried every 5 minutes, and the first token clears the state.
 #[tokio::test(start_paused = true)]
 async fn three_refusals_tell_the_user_to_sign_in() {
@@ -61,7 +61,7 @@ async fn three_refusals_tell_the_user_to_sign_in() {
             pass(11).await;
         }
         assert!(!rotator.has_ended());
-        // Every caller is told at once, without a request, for 5 minutes.
+        // Every caller gets the error at once, without a request, for 5 minutes.
         let outcome = rotator.token().await;
         assert!(is_refused(&outcome), "{outcome:?}");
         let Err(TokenError::Refresh(error)) = outcome else {

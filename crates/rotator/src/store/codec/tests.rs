@@ -505,7 +505,7 @@ fn the_failures_of_a_record_are_bounded() {
     assert_eq!(record.failures()[7].message, "second");
 }
 
-/// "Whoever can write the store without the key can forge a tombstone": a tombstone is sealed, and
+/// A writer of the store who has no key cannot forge a tombstone: a tombstone is sealed, and
 /// one that the key did not seal is marked.
 #[test]
 fn a_tombstone_is_sealed_where_the_key_is_at_hand() {
