@@ -537,7 +537,7 @@ fn a_tombstone_is_sealed_where_the_key_is_at_hand() {
         .position(|byte| *byte == b'\n')
         .expect("a line");
     let line = text.lines().next().expect("a line");
-    let marked = line.replace("}", ",\"signed_out\":true}");
+    let marked = line.replace('}', ",\"signed_out\":true}");
     let marked = [marked.as_bytes(), &bytes[end..]].concat();
     let error = sealed.decode(&session(), &marked).expect_err("damaged");
     assert_eq!(error.kind(), StoreErrorKind::Corrupt);

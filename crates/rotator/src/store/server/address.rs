@@ -258,7 +258,7 @@ mod tests {
         text.parse()
     }
 
-    /// "The tail of a PostgreSQL password with `@` is shown, kept in history and looked up by DNS":
+    /// The tail of a `PostgreSQL` password with `@` was shown, kept in history and looked up by DNS:
     /// each special character of a password has to be encoded.
     #[test]
     fn a_password_with_special_characters_is_no_host() {
