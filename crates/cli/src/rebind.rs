@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use token_rotator::TokenSource as _;
 use token_rotator::store::{Binding, Record, Saved, SessionStore as _};
+use token_rotator::{SourceError, TokenSource as _};
 
 use crate::arguments::{GlobalOptions, RebindOptions};
 use crate::command_error::CommandError;
@@ -21,7 +21,7 @@ pub(crate) async fn run(
     let name = &session.name;
     let record = load(&session).await?;
     let current = addresses(&session).await?;
-    show("is bound to", name.as_str(), record.binding());
+    show(Moment::Before, name.as_str(), record.binding());
     if record
         .binding()
         .is_some_and(|sealed| is_same(sealed, &current))
@@ -31,7 +31,7 @@ pub(crate) async fn run(
     }
     save(&session, record, &current).await?;
     session.record_event(HistoryEvent::Rebound);
-    show("is now bound to", name.as_str(), Some(&current));
+    show(Moment::After, name.as_str(), Some(&current));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -40,7 +40,7 @@ pub(crate) async fn run(
 /// *Errors:* no user is signed in.
 async fn load(session: &NamedSession<'_>) -> Result<Record, CommandError> {
     let record = session.store().load(&session.key()).await;
-    let record = record.map_err(|error| store_failed("the session cannot be read", &error))?;
+    let record = record.map_err(|error| store_failed("the store cannot be read", &error))?;
     record
         .filter(|record| !record.is_signed_out())
         .ok_or_else(|| {
@@ -59,17 +59,19 @@ async fn addresses(session: &NamedSession<'_>) -> Result<Binding, CommandError> 
         // A revocation endpoint that cannot be found now can be followed later.
         Err(_) => source.binding(&key).await,
     };
-    let unknown = |why: Option<&token_rotator::SourceError>| {
-        let failed = CommandError::new("the addresses of the session are not known");
-        match why {
-            Some(error) => failed.because(error).hint_of(error.hint()),
-            None => failed
-                .hint("give the issuer: `issuer` in the configuration, or TOKEN_ROTATOR_ISSUER"),
-        }
-    };
     found
         .map_err(|error| unknown(Some(&error)))?
         .ok_or_else(|| unknown(None))
+}
+
+/// Returns the error that the addresses are not known. `error`: why the issuer's are not.
+fn unknown(error: Option<&SourceError>) -> CommandError {
+    let failed = CommandError::new("the addresses of the session are not known");
+    let failed = match error {
+        Some(error) => failed.because(error).hint_of(error.hint()),
+        None => failed.why("the settings name no token endpoint"),
+    };
+    failed.or_hint("give the issuer: `issuer` in the configuration, or TOKEN_ROTATOR_ISSUER")
 }
 
 /// Writes the binding by compare-and-swap. A refresh of another process may write meanwhile.
@@ -82,7 +84,7 @@ async fn save(
     loop {
         let seen = record.version();
         let saved = store.save(&key, Some(seen), record.rebound(binding)).await;
-        match saved.map_err(|error| store_failed("the session cannot be saved", &error))? {
+        match saved.map_err(|error| store_failed("the session could not be saved", &error))? {
             Saved::Stored => return Ok(()),
             Saved::Conflict(_) => record = load(session).await?,
         }
@@ -101,7 +103,17 @@ fn is_same(sealed: &Binding, current: &Binding) -> bool {
     )
 }
 
-fn show(verb: &str, name: &str, binding: Option<&Binding>) {
+/// The moment for which the addresses are shown.
+enum Moment {
+    Before,
+    After,
+}
+
+fn show(moment: Moment, name: &str, binding: Option<&Binding>) {
+    let verb = match moment {
+        Moment::Before => "is bound to",
+        Moment::After => "is now bound to",
+    };
     let Some(binding) = binding else {
         say!("Session `{name}` {verb} no address.");
         return;
@@ -117,5 +129,27 @@ fn show(verb: &str, name: &str, binding: Option<&Binding>) {
             .as_deref()
             .and_then(|address| address.split('?').next());
         say!("  {label:<20} {}", address.unwrap_or("-"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_are_not_known() {
+        let error = SourceError::not_sent("the issuer's host is not found");
+        let texts = [unknown(Some(&error)), unknown(None)].map(|error| error.text());
+        insta::assert_snapshot!(texts.join("\n"), @"
+        exit code 1
+        error: the addresses of the session are not known
+          because the issuer's host is not found
+        hint: give the issuer: `issuer` in the configuration, or TOKEN_ROTATOR_ISSUER
+
+        exit code 1
+        error: the addresses of the session are not known
+          because the settings name no token endpoint
+        hint: give the issuer: `issuer` in the configuration, or TOKEN_ROTATOR_ISSUER
+        ");
     }
 }

@@ -162,7 +162,7 @@ impl Snapshots {
 }
 
 /// The texts before a sentence and the characters after it, besides the start and the end of a line.
-const BEFORE: [&str; 3] = [": ", "because ", ". "];
+const BEFORE: [&str; 4] = [": ", "; ", "because ", ". "];
 const AFTER: [char; 3] = [':', ';', ','];
 
 /// Returns the fixed parts of a format string, between its arguments.

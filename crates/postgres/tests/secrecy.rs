@@ -60,6 +60,7 @@ fn a_missing_or_invalid_setting_is_named() {
             valid.clone().listen_url("no"),
             BuildError::Url("listen_url"),
         ),
+        #[cfg(not(feature = "rustls"))]
         (
             valid.clone().url(format!("{address}?sslmode=require")),
             BuildError::NoTls,

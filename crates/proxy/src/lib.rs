@@ -31,6 +31,7 @@
 //! | `proxy` | 502 | 14 | the HTTP proxy of the network cannot be reached, or opened no tunnel |
 //! | `proxy-credentials` | 502 | 14 | the HTTP proxy of the network answered 407 |
 //! | `session-ended` | 503 | 16 | the session ended; a user must sign in again |
+//! | `session-refused` | 503 | 16 | the issuer refuses without a reason; a user must sign in again |
 //! | `no-token` | 503 | 14 | the issuer issues no token now; `Retry-After` gives the time until the next attempt |
 //! | `connections` | 503 | - | more connections than allowed |
 //! | `upstream-timeout` | 504 | 4 | the upstream did not connect or answer in time |

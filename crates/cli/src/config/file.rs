@@ -226,13 +226,12 @@ fn cannot_read(path: &Path, error: FileError) -> CommandError {
             .unwrap_or("write it as a TOML file in UTF-8")
             .to_owned(),
     };
+    let path = path.display();
     let failed = match &error {
-        FileError::Exposed { .. } => "is not trusted",
-        _ => "cannot be read",
+        FileError::Exposed { .. } => CommandError::new(format!("{path} is not trusted")),
+        _ => CommandError::new(format!("{path} cannot be read")),
     };
-    CommandError::new(format!("{} {failed}", path.display()))
-        .because(error)
-        .hint(hint)
+    failed.because(error).hint(hint)
 }
 
 fn cannot_list(directory: &Path, error: io::Error) -> CommandError {

@@ -1,5 +1,6 @@
 //! Checks who can read the files of secrets that the operator names.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use token_rotator::files::TrustedFile;
@@ -27,12 +28,31 @@ pub(super) fn check_secret_file(session: &NamedSession<'_>) -> Option<Finding> {
 fn readable(path: &Path, check: &'static str) -> Option<Finding> {
     let file = TrustedFile::read(path, BYTES_MAX).ok().flatten()?;
     let readers = file.readers()?;
+    Some(readable_by(path, readers, check))
+}
+
+fn readable_by(path: &Path, readers: impl Display, check: &'static str) -> Finding {
     let path = path.display();
-    Some(Finding::fair(
+    Finding::fair(
         check,
         format!("{path} {readers}"),
         format!(
             "if no other user needs it: chmod 600 '{path}'; for a Secret of Kubernetes set `defaultMode: 0400`"
         ),
-    ))
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_others_can_read() {
+        let finding = readable_by(Path::new("/run/key"), "can be read by a group", "key");
+        let text = anstream::adapter::strip_str(&finding.text()).to_string();
+        insta::assert_snapshot!(text, @"
+        note key: /run/key can be read by a group
+             hint: if no other user needs it: chmod 600 '/run/key'; for a Secret of Kubernetes set `defaultMode: 0400`
+        ");
+    }
 }

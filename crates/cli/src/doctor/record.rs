@@ -5,6 +5,7 @@ use token_rotator::FileStore;
 
 use super::checks::lease_held_too_long;
 use super::finding::Finding;
+use crate::config::SessionName;
 use crate::session::history::{FailureLabel, HistoryEvent};
 use crate::session::{NamedSession, StoreKind, sign_in};
 use crate::status::{FailureStatus, IntentState, SessionState, SessionStatus};
@@ -40,15 +41,7 @@ pub(super) async fn check(session: &NamedSession<'_>) -> Vec<Finding> {
         SessionState::Ended => {
             Finding::bad("session", "the issuer has refused its refresh token", login)
         }
-        SessionState::Refused => Finding::bad(
-            "session",
-            "the issuer refuses to refresh it and gives no reason",
-            format!(
-                "{login}; if a gateway in between is at fault, `token-rotator token --session {} --refresh` \
-                 tries again",
-                session.name
-            ),
-        ),
+        SessionState::Refused => refused_without_reason(&session.name),
         SessionState::SignedOut => Finding::bad("session", "the user has signed out", login),
         SessionState::New if session.settings.is_for_client() => {
             Finding::good("session", "the client signs in by itself at the first use")
@@ -134,10 +127,7 @@ fn check_shared_failures(session: &NamedSession<'_>, status: &SessionStatus) -> 
         .filter(|failure| failure.is_partial() || fails(failure));
     let findings = failures.map(|failure| {
         let what = failure.text();
-        let hint = format!(
-            "wait, or see on that host what is wrong: `token-rotator doctor --session {}`",
-            session.name
-        );
+        let hint = see_on_that_host(&session.name);
         let finding = if fails(failure) {
             Finding::bad
         } else {
@@ -197,4 +187,39 @@ fn check_last_failure(session: &NamedSession<'_>, status: &SessionStatus) -> Opt
 fn check_lease(session: &NamedSession<'_>, store: &FileStore) -> Option<Finding> {
     let holder = store.locks().holder(&session.key()).ok()??;
     lease_held_too_long(holder.process, holder.since.elapsed().unwrap_or_default())
+}
+
+fn refused_without_reason(name: &SessionName) -> Finding {
+    Finding::bad(
+        "session",
+        "the issuer refuses to refresh it and gives no reason",
+        format!(
+            "{}; if a gateway in between is at fault, `token-rotator token --session {name} --refresh` \
+             tries again",
+            sign_in(name)
+        ),
+    )
+}
+
+fn see_on_that_host(name: &SessionName) -> String {
+    format!("wait, or see on that host what is wrong: `token-rotator doctor --session {name}`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_other_processes_met() {
+        let name = "work".parse().expect("a name");
+        let elsewhere = Finding::fair("shared failure", "host db: busy", see_on_that_host(&name));
+        let text = [refused_without_reason(&name), elsewhere].map(|finding| finding.text());
+        let text = anstream::adapter::strip_str(&text.concat()).to_string();
+        insta::assert_snapshot!(text, @"
+        bad  session: the issuer refuses to refresh it and gives no reason
+             hint: sign in with `token-rotator login --session work`; if a gateway in between is at fault, `token-rotator token --session work --refresh` tries again
+        note shared failure: host db: busy
+             hint: wait, or see on that host what is wrong: `token-rotator doctor --session work`
+        ");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use token_rotator_testkit::Upstream;
+use token_rotator_testkit::{Fault, Upstream};
 
 use crate::sidecar::{Sidecar, client};
 use crate::user::User;
@@ -23,6 +23,15 @@ async fn served_metrics_are_the_documented_ones() {
         let answer = client().get(format!("{}{path}", proxy.url)).send().await;
         assert_eq!(answer.expect("an answer").status(), status, "{path}");
     }
+    let busy = Fault::Status {
+        status: 503,
+        retry_after: Some("120".to_owned()),
+    };
+    user.issuer.faults().push(busy.always());
+    assert_eq!(user.run(&["token", "--refresh"]).code, 4);
+    user.issuer.expire_access_tokens();
+    let answer = client().get(format!("{}/echo", proxy.url)).send().await;
+    assert_eq!(answer.expect("an answer").status(), 401);
     let metrics = client().get(format!("{admin}/metrics")).send().await;
     let metrics = metrics.expect("an answer").text().await.expect("text");
     let served: BTreeSet<String> = metrics

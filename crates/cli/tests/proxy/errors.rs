@@ -179,11 +179,13 @@ async fn no_local_bearer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_certificates() {
     let user = User::signed_in().await;
-    user.configure(&format!("{ROUTE}ca_file = \"/dev/null\"\n"));
+    let empty = user.home().join("empty.pem");
+    std::fs::write(&empty, "").expect("a file");
+    user.configure(&format!("{ROUTE}ca_file = \"{}\"\n", empty.display()));
     let output = user.run(&["proxy"]);
     assert_snapshot!(output.report(), @"
     exit code 1
-    error: the certificates in /dev/null cannot be used
+    error: the certificates in ~/empty.pem cannot be used
       because it has no certificate
     hint: name a file of PEM certificates with `ca_file` (`--ca-file`)
     ");
@@ -222,8 +224,11 @@ async fn local_bearer_is_not_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn local_bearer_is_empty() {
     let user = User::signed_in().await;
+    let empty = user.home().join("empty");
+    std::fs::write(&empty, "").expect("a file");
     user.configure(&format!(
-        "[proxy]\nlocal_bearer_file = \"/dev/null\"\n{ROUTE}"
+        "[proxy]\nlocal_bearer_file = \"{}\"\n{ROUTE}",
+        empty.display()
     ));
     let output = user.run(&["proxy"]);
     assert_snapshot!(output.report(), @"

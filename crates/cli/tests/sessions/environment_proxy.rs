@@ -53,10 +53,15 @@ async fn a_loopback_issuer_is_reached_without_a_proxy() {
         &["token", "--refresh"][..],
         &["exec", "--", "true"],
         &["status"],
-        &["doctor"],
+        &["doctor", "--session", "default"],
+        &["doctor", "--session", "service"],
         &["logout"],
     ] {
-        let output = user.output_of(command(arguments));
+        let mut command = command(arguments);
+        if arguments.contains(&"service") {
+            command.env("TOKEN_ROTATOR_CLIENT_SECRET", SERVICE_SECRET);
+        }
+        let output = user.output_of(command);
         assert_eq!(output.code, 0, "{arguments:?}: {output:?}");
     }
     let counters = user.issuer.counters();

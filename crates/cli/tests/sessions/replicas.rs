@@ -22,14 +22,19 @@ const SERVICE_SECRET: &str = "the new secret";
 const HEALTHY: usize = 8;
 const EXPIRIES: u64 = 10;
 
-/// Builds the replica on this host, with these settings.
-fn replica(server: &RedisServer, host: &str, token_url: &str, secret: &str) -> Rotator {
+/// Builds the replica on this host, with this network and secret.
+fn replica(
+    server: &RedisServer,
+    host: &str,
+    token_url: &str,
+    (transport, secret): (ReqwestTransport, &str),
+) -> Rotator {
     let key = DataKey::new(KeySource::Environment, [7; 32]);
     let store = RedisStore::builder().url(server.url());
     let store = store.codec(RecordCodec::sealed(key)).build();
     let source = refresh_token(token_url, SERVICE)
         .client_secret_basic(secret)
-        .transport(ReqwestTransport::new().expect("a transport"))
+        .transport(transport)
         .build();
     Rotator::builder(source.expect("a source"))
         .session(SessionKey::new("default"))
@@ -65,17 +70,20 @@ async fn two_broken_replicas_harm_no_other() {
     let issuer = Issuer::builder().client(SERVICE, Some(SERVICE_SECRET));
     let user = User::with(issuer).await;
     let url = user.issuer.token_url();
+    let network = || ReqwestTransport::new().expect("a transport");
+    // No proxy listens on this port.
+    let no_proxy = reqwest::Proxy::all("http://127.0.0.1:1").expect("a URL");
+    let no_network = ReqwestTransport::configured(|builder| builder.proxy(no_proxy));
+    let no_network = no_network.expect("a transport");
     let broken = [
-        replica(
-            &server,
-            "no-network",
-            "http://127.0.0.1:1/token",
-            SERVICE_SECRET,
-        ),
-        replica(&server, "old-secret", url, "an old secret"),
+        replica(&server, "no-network", url, (no_network, SERVICE_SECRET)),
+        replica(&server, "old-secret", url, (network(), "an old secret")),
     ];
     let healthy: Vec<_> = (0..HEALTHY)
-        .map(|number| replica(&server, &format!("replica-{number}"), url, SERVICE_SECRET))
+        .map(|number| {
+            let host = format!("replica-{number}");
+            replica(&server, &host, url, (network(), SERVICE_SECRET))
+        })
         .collect();
     user.issuer.set_access_lifetime(Duration::from_secs(1));
     let grant = user.issuer.sign_in("alice");

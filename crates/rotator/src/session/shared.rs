@@ -88,9 +88,9 @@ impl Observer<'_> {
         match failure.kind {
             FailureKind::NotSent => failure.host == self.host,
             FailureKind::Misconfigured => match (failure.fingerprint, self.fingerprint) {
-                (Some(theirs), Some(own)) => theirs == own,
-                // Without a fingerprint, the host stands for the configuration.
-                _ => failure.host == self.host,
+                // Without fingerprints, the host stands for the configuration.
+                (None, None) => failure.host == self.host,
+                (theirs, own) => theirs == own,
             },
             FailureKind::Transient | FailureKind::Uncertain => true,
             // A refused refresh token is in the intent.

@@ -1,9 +1,10 @@
 //! The text of every failure of a session. Most failures cannot be caused in a test of the program.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use insta::assert_snapshot;
-use token_rotator::{SessionKey, SourceError, TokenSet};
+use token_rotator::store::{SharedFailure, StoreTime};
+use token_rotator::{RefusingEndpoint, SessionKey, SourceError, TokenSet};
 
 use super::*;
 
@@ -285,5 +286,78 @@ async fn an_answer_with_an_unusable_token() {
     error: the issuer's tokens cannot be used
       because these tokens cannot be used: its access token cannot stand in a header: it has a control character
     hint: report this to the issuer's operator; the session has not changed
+    ");
+}
+
+#[test]
+fn a_failure_in_the_record() {
+    let shared = |kind, asked_by_issuer| {
+        let mut failure =
+            SharedFailure::new(kind, "it is busy", "db", StoreTime::by_wall(UNIX_EPOCH));
+        failure.wait = Duration::from_secs(60);
+        failure.asked_by_issuer = asked_by_issuer;
+        RefreshError::Shared {
+            failure: Box::new(failure),
+            left: Duration::from_secs(42),
+        }
+    };
+    let transient = SourceError::new(FailureKind::Transient, "HTTP 401 without an OAuth error");
+    let busy = SourceError::new(FailureKind::Transient, "HTTP 503");
+    let errors = [
+        shared(FailureKind::Transient, false),
+        shared(FailureKind::Transient, true),
+        shared(FailureKind::Misconfigured, false),
+        RefreshError::RefusedWithoutReason {
+            message: "HTTP 401".into(),
+            left: Duration::from_secs(300),
+        },
+        RefreshError::ContentRefused {
+            message: "it has no access token".into(),
+        },
+        RefreshError::OlderRecord,
+        RefreshError::Source(transient.with_no_reason(RefusingEndpoint::Token)),
+        RefreshError::Source(busy.with_retry_after(Duration::from_secs(7))),
+    ];
+    let errors = errors.map(|error| no_token(&name(), &error.into()));
+    assert_snapshot!(text(errors), @"
+    exit code 4
+    error: there is no token for session `work`
+      because a refresh on host `db` failed a moment ago: it is busy
+    hint: retry after 42 s; `token-rotator token --session work --refresh` tries now
+
+    exit code 4
+    error: there is no token for session `work`
+      because a refresh on host `db` failed a moment ago: it is busy
+    hint: retry after 42 s; the issuer asked for this wait
+
+    exit code 1
+    error: there is no token for session `work`
+      because a refresh on host `db` failed a moment ago: it is busy
+    hint: check the session's client id, secret, scope and addresses; retry after 42 s
+
+    exit code 3
+    error: there is no token for session `work`
+      because the issuer refuses to refresh this session and gives no reason: HTTP 401
+    hint: sign in with `token-rotator login --session work`; if a gateway in between is at fault, `token-rotator token --session work --refresh` tries again
+
+    exit code 1
+    error: there is no token for session `work`
+      because the issuer's answer cannot be used: it has no access token
+    hint: the session keeps the newest refresh token; correct its settings (`token_type`, `fields`), or ask once more with `token-rotator token --session work --refresh`
+
+    exit code 4
+    error: there is no token for session `work`
+      because the store holds an older record of this session than this process has seen, and the refresh token may be spent; it is used again only as the last resort
+    hint: was the store restored from a backup? `token-rotator token --session work --refresh` uses the refresh token all the same; a sign-in replaces it
+
+    exit code 4
+    error: there is no token for session `work`
+      because the access token could not be refreshed: HTTP 401 without an OAuth error
+    hint: signing in again may help: `token-rotator login --session work`
+
+    exit code 4
+    error: there is no token for session `work`
+      because the access token could not be refreshed: HTTP 503
+    hint: the issuer asks to wait: retry after 7 s
     ");
 }

@@ -115,7 +115,7 @@ fn a_failure_concerns_its_scope() {
             Some(one),
             [true, true, false, false],
         ),
-        (FailureKind::Misconfigured, None, [true, false, true, false]),
+        (FailureKind::Misconfigured, None, [false; 4]),
         (FailureKind::Transient, Some(one), [true; 4]),
         (FailureKind::Uncertain, None, [true; 4]),
         (FailureKind::Terminal, None, [false; 4]),

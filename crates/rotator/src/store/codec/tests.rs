@@ -25,6 +25,7 @@ fn session() -> SessionKey {
 fn tokens() -> TokenSet {
     TokenSet::bearer("the \"access\" token")
         .with_refresh_token("the refresh token")
+        .with_refresh_expiry(Expiry::In(Duration::from_millis(98_765)))
         .expires_in(Duration::from_millis(12_345))
         .with_scope("a b")
         .with_id_token("the id token")
