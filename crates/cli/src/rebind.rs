@@ -104,6 +104,7 @@ fn is_same(sealed: &Binding, current: &Binding) -> bool {
 }
 
 /// The moment for which the addresses are shown.
+#[derive(Clone, Copy)]
 enum Moment {
     Before,
     After,
