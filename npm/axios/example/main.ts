@@ -72,6 +72,7 @@ function inWords(event: RotatorEvent): string {
     case "hook-failed": return `The hook ${event.hook} failed.`;
     case "signed-in": return "Logged in.";
     case "signed-out": return "Logged out.";
+    case "clock-ahead": return `This clock is at least ${Math.ceil(event.by / 1000)} s ahead of the issuer.`;
   }
 }
 
